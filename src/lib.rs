@@ -1,0 +1,8 @@
+//! Wasmkeeper: a coordination server that speaks ZooKeeper's protocol and runs its users' WebAssembly components inside
+//! the transaction.
+
+pub mod limits;
+pub mod model;
+pub mod pipeline;
+pub mod storage;
+pub mod wire;

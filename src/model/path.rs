@@ -1,0 +1,104 @@
+//! Paths of znodes: ZooKeeper's rules (PathUtils.java), and their parts.
+
+use thiserror::Error;
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum PathError {
+    #[error("a path cannot be empty")]
+    Empty,
+    #[error("a path must start with /")]
+    NotAbsolute,
+    #[error("a path must not end with /")]
+    TrailingSlash,
+    #[error("empty name at byte {0}")]
+    EmptyName(usize),
+    #[error("relative name (. or ..) at byte {0}")]
+    Relative(usize),
+    #[error("character U+{1:04X} at byte {0} is not allowed")]
+    Character(usize, u32),
+}
+
+/// Checks a path by ZooKeeper's rules. Reads hardly check in ZooKeeper; writes and watches do.
+pub fn validate(path: &str) -> Result<(), PathError> {
+    if path.is_empty() {
+        return Err(PathError::Empty);
+    }
+    if !path.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    if path.len() == 1 {
+        return Ok(());
+    }
+    if path.ends_with('/') {
+        return Err(PathError::TrailingSlash);
+    }
+    let mut offset = 1;
+    for name in path[1..].split('/') {
+        match name {
+            "" => return Err(PathError::EmptyName(offset)),
+            "." | ".." => return Err(PathError::Relative(offset)),
+            _ => {}
+        }
+        offset += name.len() + 1;
+    }
+    match path.char_indices().find(|&(_, c)| !allowed(c)) {
+        Some((at, c)) => Err(PathError::Character(at, c as u32)),
+        None => Ok(()),
+    }
+}
+
+/// Java looks at UTF-16 units, so what lies beyond the first plane (surrogates there) is refused as well.
+fn allowed(c: char) -> bool {
+    !matches!(c as u32, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff | 0x10000..)
+}
+
+/// The path of the parent; none for the root and for what is no absolute path.
+pub fn parent(path: &str) -> Option<&str> {
+    match path.rfind('/')? {
+        0 if path.len() == 1 => None,
+        0 => Some("/"),
+        at => Some(&path[..at]),
+    }
+}
+
+/// The last name of a path, empty for the root.
+pub fn name(path: &str) -> &str {
+    path.rfind('/').map_or(path, |at| &path[at + 1..])
+}
+
+/// The path of a child.
+pub fn join(parent: &str, name: &str) -> String {
+    if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
+}
+
+/// Whether `path` is `root` or lies below it.
+pub fn is_within(path: &str, root: &str) -> bool {
+    root == "/" || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_zookeeper() {
+        for good in ["/", "/a", "/a/b", "/a/.b", "/a/b.", "/…", "/a b", "/\u{e000}".replace('\u{e000}', "x").as_str()] {
+            assert_eq!(validate(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a", "/a/", "//", "/a//b", "/.", "/a/..", "/a/./b", "/\0", "/a\u{1f}", "/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{fff0}", "/\u{1f600}"] {
+            assert!(validate(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        assert_eq!(parent("/"), None);
+        assert_eq!(parent("/a"), Some("/"));
+        assert_eq!(parent("/a/b"), Some("/a"));
+        assert_eq!(name("/a/b"), "b");
+        assert_eq!(name("/"), "");
+        assert_eq!(join("/", "a"), "/a");
+        assert_eq!(join("/a", "b"), "/a/b");
+        assert!(is_within("/a/b", "/a") && is_within("/a", "/a") && is_within("/x", "/") && !is_within("/ab", "/a"));
+    }
+}

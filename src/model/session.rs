@@ -1,0 +1,44 @@
+//! Who a session and a connection are.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A session's number, as the client knows it. Never 0; the top byte is the id of the member that opened it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub i64);
+
+impl SessionId {
+    /// Stands for "no session": the server's own transactions.
+    pub const NONE: SessionId = SessionId(0);
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+/// One TCP connection of one run of one member. Never given out twice, also not by a member that restarted: `number`
+/// starts anew at each start, `run` (random, chosen at start) tells the starts apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ConnectionId {
+    pub member: u32,
+    pub run: u32,
+    pub number: u64,
+}
+
+/// The secret a client shows to get its session back: 16 random bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Password(pub [u8; 16]);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}

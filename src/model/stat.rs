@@ -1,0 +1,20 @@
+//! A node's Stat as clients see it.
+
+/// The 68 bytes that ZooKeeper calls Stat, in wire order (zookeeper.jute).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stat {
+    pub czxid: i64,
+    pub mzxid: i64,
+    /// Milliseconds of Unix time.
+    pub ctime: i64,
+    pub mtime: i64,
+    pub version: i32,
+    /// What clients see: twice the number of children ever created, less those there are (DataNode.copyStat).
+    pub cversion: i32,
+    pub aversion: i32,
+    /// The owning session of an ephemeral node; 0 for all others, containers and TTL nodes among them.
+    pub ephemeral_owner: i64,
+    pub data_length: i32,
+    pub num_children: i32,
+    pub pzxid: i64,
+}

@@ -1,0 +1,70 @@
+//! The number of a transaction: `epoch << 32 | counter`, as in ZooKeeper.
+//!
+//! Zxids only grow. A leadership opens a new epoch with its first transaction; a nearly full counter opens the next
+//! epoch within the leadership, so that the counter never wraps (architecture.md section 4).
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Zxid(pub u64);
+
+/// The counter at which the next transaction opens a new epoch. Below the very end, so that a batch in the making
+/// never straddles it.
+pub const COUNTER_MAX: u32 = u32::MAX;
+
+impl Zxid {
+    pub const ZERO: Zxid = Zxid(0);
+
+    pub const fn new(epoch: u32, counter: u32) -> Zxid {
+        Zxid((epoch as u64) << 32 | counter as u64)
+    }
+
+    pub const fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub const fn counter(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The zxid behind this one in the same leadership: the next counter, or the first of the next epoch.
+    pub const fn next(self) -> Zxid {
+        if self.counter() >= COUNTER_MAX { self.next_epoch() } else { Zxid(self.0 + 1) }
+    }
+
+    /// The first zxid of the next epoch: what a new leadership starts with. Counter 0 is never given out, as in
+    /// ZooKeeper.
+    pub const fn next_epoch(self) -> Zxid {
+        Zxid::new(self.epoch() + 1, 1)
+    }
+
+    /// As the wire has it.
+    pub const fn to_wire(self) -> i64 {
+        self.0 as i64
+    }
+}
+
+impl fmt::Debug for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_counter_opens_the_next_epoch() {
+        assert_eq!(Zxid::new(3, 7).next(), Zxid::new(3, 8));
+        assert_eq!(Zxid::new(3, u32::MAX).next(), Zxid::new(4, 1));
+        assert_eq!(Zxid::new(3, 7).next_epoch(), Zxid::new(4, 1));
+    }
+}

@@ -1,0 +1,117 @@
+//! The stages of a write on the leader, from a decoded request to a `Txn` (architecture.md section 2). Pure: time and
+//! random numbers come in as arguments, plugins as a trait.
+
+pub mod txn;
+
+use crate::model::{ConnectionId, Identity, Password, Refusal, SessionId};
+use crate::wire::request::Request;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One request on its way to the sequencer.
+#[derive(Debug)]
+pub struct Submission {
+    /// None: the server itself asks (expiry, collection).
+    pub caller: Option<Caller>,
+    pub xid: i32,
+    pub ask: Ask,
+}
+
+/// Who asks: what the connection had proven when the request was read.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub session: SessionId,
+    pub connection: ConnectionId,
+    pub identities: Arc<[Identity]>,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// What enters the pipeline.
+#[derive(Debug)]
+pub enum Ask {
+    /// A write of the protocol: create, delete, setData, setACL, multi, check, reconfig, deleteContainer.
+    Request(Request),
+    OpenSession { session: SessionId, password: Password, timeout_ms: i32 },
+    /// `password`: what the client showed.
+    AttachSession { session: SessionId, password: Option<Password>, timeout_ms: i32 },
+    CloseSession { session: SessionId, expired: bool },
+    /// Delete a container or TTL node that has become collectable; nothing happens if it no longer is.
+    Collect { path: String },
+}
+
+/// What a transaction knows of the time and chance it is made in.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub wall_ms: i64,
+    pub ensemble_ms: u64,
+    /// Random, for plugins' `context.seed`.
+    pub seed: u64,
+}
+
+/// The server's settings that decide what a request may do (`config` fills it).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// `zookeeper.skipACL`
+    pub skip_acl: bool,
+    /// `zookeeper.extendedTypesEnabled`: TTL nodes
+    pub extended_types: bool,
+    /// `zookeeper.enforceQuota`
+    pub enforce_quota: bool,
+    /// `reconfigEnabled`
+    pub reconfig: bool,
+    /// Whether the server stands alone: reconfig is then UNIMPLEMENTED.
+    pub standalone: bool,
+    /// `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
+    /// `znode.container.maxNeverUsedIntervalMs`, 0: never collected while unused.
+    pub container_never_used_ms: i64,
+    /// `/zookeeper/plugins` and `/zookeeper/modules` may be written by anyone: the server listens on loopback only and
+    /// has no superuser.
+    pub deploy_by_anyone: bool,
+    /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
+    pub sasl_scheme_enabled: bool,
+    pub x509_scheme_enabled: bool,
+}
+
+/// A validator's judgement on the changes of one transaction; `plugin` implements it, tests use `NoPlugins`.
+pub trait Plugins {
+    /// Called once for a transaction of a client, with all its changes and the view as they leave it. Must be cheap where
+    /// nothing matches.
+    fn validate(&mut self, call: &Judged<'_>) -> Result<(), Refusal>;
+}
+
+/// What a validator is asked about.
+pub struct Judged<'a> {
+    pub view: &'a dyn ReadView,
+    pub caller: Option<&'a Caller>,
+    pub xid: i32,
+    pub zxid: crate::model::Zxid,
+    pub moment: Moment,
+    pub changes: &'a [txn::Change],
+}
+
+/// Looking at the tree as the transaction will leave it, and as it was before.
+pub trait ReadView {
+    fn node(&self, path: &str) -> Option<NodeCopy>;
+    fn original(&self, path: &str) -> Option<NodeCopy>;
+    /// Names in byte order behind `after`, at most `limit`.
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String>;
+    /// Paths of the session's ephemeral nodes that begin with `prefix`, in order.
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String>;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeCopy {
+    pub data: Option<bytes::Bytes>,
+    pub stat: crate::model::Stat,
+    pub acl: crate::model::Acl,
+}
+
+/// No plugin: everything is fine.
+pub struct NoPlugins;
+
+impl Plugins for NoPlugins {
+    fn validate(&mut self, _: &Judged<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! The requests of ZooKeeper's client protocol as values. `decode` makes them from bytes (wire/mod.rs has the map).
+
+use crate::model::AclEntry;
+use bytes::Bytes;
+
+/// Four bytes of request number and four of opcode before every body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestHeader {
+    pub xid: i32,
+    pub op: i32,
+}
+
+/// Opcodes (ZooDefs.java of 3.9.5; 500 and up: ClickHouse Keeper's).
+pub mod op {
+    pub const NOTIFICATION: i32 = 0;
+    pub const CREATE: i32 = 1;
+    pub const DELETE: i32 = 2;
+    pub const EXISTS: i32 = 3;
+    pub const GET_DATA: i32 = 4;
+    pub const SET_DATA: i32 = 5;
+    pub const GET_ACL: i32 = 6;
+    pub const SET_ACL: i32 = 7;
+    pub const GET_CHILDREN: i32 = 8;
+    pub const SYNC: i32 = 9;
+    pub const PING: i32 = 11;
+    pub const GET_CHILDREN2: i32 = 12;
+    pub const CHECK: i32 = 13;
+    pub const MULTI: i32 = 14;
+    pub const CREATE2: i32 = 15;
+    pub const RECONFIG: i32 = 16;
+    pub const CHECK_WATCHES: i32 = 17;
+    pub const REMOVE_WATCHES: i32 = 18;
+    pub const CREATE_CONTAINER: i32 = 19;
+    pub const DELETE_CONTAINER: i32 = 20;
+    pub const CREATE_TTL: i32 = 21;
+    pub const MULTI_READ: i32 = 22;
+    pub const AUTH: i32 = 100;
+    pub const SET_WATCHES: i32 = 101;
+    pub const SASL: i32 = 102;
+    pub const GET_EPHEMERALS: i32 = 103;
+    pub const GET_ALL_CHILDREN_NUMBER: i32 = 104;
+    pub const SET_WATCHES2: i32 = 105;
+    pub const ADD_WATCH: i32 = 106;
+    pub const WHO_AM_I: i32 = 107;
+    pub const CREATE_SESSION: i32 = -10;
+    pub const CLOSE_SESSION: i32 = -11;
+    pub const ERROR: i32 = -1;
+    pub const FILTERED_LIST: i32 = 500;
+    pub const CHECK_NOT_EXISTS: i32 = 501;
+    pub const CREATE_IF_NOT_EXISTS: i32 = 502;
+}
+
+/// The first message of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConnectRequest {
+    pub protocol_version: i32,
+    pub last_zxid_seen: i64,
+    pub timeout_ms: i32,
+    /// 0: a new session.
+    pub session_id: i64,
+    /// None if the client sent a null buffer.
+    pub password: Option<Bytes>,
+    /// None if the client is too old to say (before 3.4): it then gets no such field back either.
+    pub read_only: Option<bool>,
+}
+
+/// A decoded request. Strings may be null on the wire (`None`): what ZooKeeper answers then differs by operation.
+/// Bytes that are no UTF-8 become U+FFFD, as in Java.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    Create(Create),
+    Delete { path: Option<String>, version: i32 },
+    Exists { path: Option<String>, watch: bool },
+    GetData { path: Option<String>, watch: bool },
+    SetData { path: Option<String>, data: Option<Bytes>, version: i32 },
+    GetAcl { path: Option<String> },
+    SetAcl { path: Option<String>, acl: Option<Vec<AclEntry>>, version: i32 },
+    GetChildren { path: Option<String>, watch: bool },
+    GetChildren2 { path: Option<String>, watch: bool },
+    Sync { path: Option<String> },
+    Ping,
+    /// Only within a multi; alone it is an unimplemented operation.
+    Check { path: Option<String>, version: i32 },
+    Multi(Vec<Operation>),
+    /// Each `GetData` or `GetChildren`, without watch.
+    MultiRead(Vec<Operation>),
+    Reconfig { joining: Option<String>, leaving: Option<String>, new_members: Option<String>, config_id: i64 },
+    /// `kind`: 1 children, 2 data, 3 any, 4 persistent, 5 persistent recursive; others as sent.
+    CheckWatches { path: Option<String>, kind: i32 },
+    RemoveWatches { path: Option<String>, kind: i32 },
+    DeleteContainer { path: Option<String> },
+    Auth { kind: i32, scheme: Option<String>, credential: Option<Bytes> },
+    Sasl { token: Option<Bytes> },
+    SetWatches(SetWatches),
+    GetEphemerals { prefix: Option<String> },
+    GetAllChildrenNumber { path: Option<String> },
+    /// `mode`: 0 persistent, 1 persistent recursive; others as sent.
+    AddWatch { path: Option<String>, mode: i32 },
+    WhoAmI,
+    CloseSession,
+    /// ClickHouse: getChildren2 with a filter: 0 all, 1 persistent only, 2 ephemeral only.
+    FilteredList { path: Option<String>, watch: bool, filter: u8 },
+    /// ClickHouse, within a multi: fails with NODEEXISTS if the node is there.
+    CheckNotExists { path: Option<String>, version: i32 },
+}
+
+/// All forms of create.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Create {
+    pub form: CreateForm,
+    pub path: Option<String>,
+    pub data: Option<Bytes>,
+    pub acl: Option<Vec<AclEntry>>,
+    /// CreateMode.java: 0 persistent, 1 ephemeral, 2 and 3 the same sequential, 4 container, 5 and 6 TTL; others as sent.
+    pub flags: i32,
+    /// Milliseconds; 0 where the form has no such field.
+    pub ttl_ms: i64,
+}
+
+/// Which opcode a create came by: it decides the form of the reply and which flags are good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateForm {
+    /// Reply: the path.
+    Create,
+    /// Reply: path and Stat. So for the two below.
+    Create2,
+    Container,
+    Ttl,
+    /// ClickHouse 502: like `Create`, but no error if the node is there.
+    IfNotExists,
+}
+
+/// One operation of a multi or multiRead with its opcode.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operation {
+    pub op: i32,
+    pub request: Request,
+}
+
+/// What a client that came back asks to watch again. `persistent` and `recursive` are empty in the older form (101).
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SetWatches {
+    pub relative_zxid: i64,
+    pub data: Vec<String>,
+    pub exist: Vec<String>,
+    pub child: Vec<String>,
+    pub persistent: Vec<String>,
+    pub recursive: Vec<String>,
+}
