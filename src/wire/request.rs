@@ -50,6 +50,17 @@ pub mod op {
     pub const CREATE_IF_NOT_EXISTS: i32 = 502;
 }
 
+/// How a new node lives and is named, as clients send it (CreateMode.java).
+pub mod create_mode {
+    pub const PERSISTENT: i32 = 0;
+    pub const EPHEMERAL: i32 = 1;
+    pub const PERSISTENT_SEQUENTIAL: i32 = 2;
+    pub const EPHEMERAL_SEQUENTIAL: i32 = 3;
+    pub const CONTAINER: i32 = 4;
+    pub const TTL: i32 = 5;
+    pub const SEQUENTIAL_TTL: i32 = 6;
+}
+
 /// The first message of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectRequest {
@@ -128,6 +139,18 @@ pub enum CreateForm {
     Ttl,
     /// ClickHouse 502: like `Create`, but no error if the node is there.
     IfNotExists,
+}
+
+impl CreateForm {
+    pub const fn opcode(self) -> i32 {
+        match self {
+            CreateForm::Create => op::CREATE,
+            CreateForm::Create2 => op::CREATE2,
+            CreateForm::Container => op::CREATE_CONTAINER,
+            CreateForm::Ttl => op::CREATE_TTL,
+            CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
+        }
+    }
 }
 
 /// One operation of a multi or multiRead with its opcode.
