@@ -100,7 +100,9 @@ pub fn opcode(request: &Request) -> i32 {
         Request::DeleteContainer { .. } => op::DELETE_CONTAINER,
         Request::Auth { .. } => op::AUTH,
         Request::Sasl { .. } => op::SASL,
-        Request::SetWatches(watches) if watches.persistent.is_empty() && watches.recursive.is_empty() => op::SET_WATCHES,
+        Request::SetWatches(watches) if watches.persistent.is_empty() && watches.recursive.is_empty() => {
+            op::SET_WATCHES
+        }
         Request::SetWatches(_) => op::SET_WATCHES2,
         Request::GetEphemerals { .. } => op::GET_EPHEMERALS,
         Request::GetAllChildrenNumber { .. } => op::GET_ALL_CHILDREN_NUMBER,
@@ -313,6 +315,293 @@ impl Record {
                 op::GET_CHILDREN => SlotReply::Children(self.strings()?),
                 _ => return Err(Fault::UnknownOperation),
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode;
+    use crate::wire::encode;
+    use crate::wire::reply::{Body, EventKind, MultiSlot};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    /// Text of any characters, from all planes.
+    fn text() -> impl Strategy<Value = String> + Clone {
+        vec(prop_oneof![Just('/'), prop::char::range('a', 'e'), any::<char>()], 0..12).prop_map(String::from_iter)
+    }
+
+    /// Text that arrives as it was sent: beyond the first plane Java's encoding is not what Java reads.
+    fn plain_text() -> impl Strategy<Value = String> + Clone {
+        text().prop_map(|text| text.replace(|c: char| c as u32 > 0xffff, "x"))
+    }
+
+    fn path() -> impl Strategy<Value = Option<String>> + Clone {
+        option::weighted(0.9, plain_text())
+    }
+
+    fn data() -> impl Strategy<Value = Option<Bytes>> {
+        option::of(vec(any::<u8>(), 0..40).prop_map(Bytes::from))
+    }
+
+    fn acl() -> impl Strategy<Value = Vec<AclEntry>> {
+        let entry = (any::<i32>(), plain_text(), plain_text());
+        vec(entry.prop_map(|(permissions, scheme, id)| AclEntry { permissions, who: Identity { scheme, id } }), 0..4)
+    }
+
+    fn stat() -> impl Strategy<Value = Stat> {
+        (any::<[i64; 6]>(), any::<[i32; 5]>()).prop_map(|(long, int)| Stat {
+            czxid: long[0],
+            mzxid: long[1],
+            ctime: long[2],
+            mtime: long[3],
+            version: int[0],
+            cversion: int[1],
+            aversion: int[2],
+            ephemeral_owner: long[4],
+            data_length: int[3],
+            num_children: int[4],
+            pzxid: long[5],
+        })
+    }
+
+    fn any_create() -> impl Strategy<Value = Request> {
+        let form = prop_oneof![
+            Just(CreateForm::Create),
+            Just(CreateForm::Create2),
+            Just(CreateForm::Container),
+            Just(CreateForm::Ttl),
+            Just(CreateForm::IfNotExists),
+        ];
+        (form, path(), data(), option::of(acl()), any::<i32>(), any::<i64>()).prop_map(
+            |(form, path, data, acl, flags, ttl_ms)| {
+                let ttl_ms = if form == CreateForm::Ttl { ttl_ms } else { 0 };
+                Request::Create(Create { form, path, data, acl, flags, ttl_ms })
+            },
+        )
+    }
+
+    /// Creates whose form and mode agree, as a multi needs them.
+    fn create_part() -> impl Strategy<Value = Request> {
+        let kinds = prop_oneof![
+            (Just(CreateForm::Create), 0..4i32, Just(0i64)),
+            (Just(CreateForm::Create2), 0..4i32, Just(0)),
+            (Just(CreateForm::Container), 4..5i32, Just(0)),
+            (Just(CreateForm::Ttl), 5..7i32, any::<i64>()),
+        ];
+        (kinds, path(), data(), acl()).prop_map(|((form, flags, ttl_ms), path, data, acl)| {
+            Request::Create(Create { form, path, data, acl: Some(acl), flags, ttl_ms })
+        })
+    }
+
+    fn write_part() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            create_part(),
+            (path(), any::<i32>()).prop_map(|(path, version)| Request::Delete { path, version }),
+            (path(), any::<i32>()).prop_map(|(path, version)| Request::Check { path, version }),
+            (path(), any::<i32>()).prop_map(|(path, version)| Request::CheckNotExists { path, version }),
+            (path(), data(), any::<i32>()).prop_map(|(path, data, version)| Request::SetData { path, data, version }),
+        ]
+    }
+
+    fn read_part() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            path().prop_map(|path| Request::GetData { path, watch: false }),
+            path().prop_map(|path| Request::GetChildren { path, watch: false }),
+        ]
+    }
+
+    fn operations(part: impl Strategy<Value = Request>) -> impl Strategy<Value = Vec<Operation>> {
+        vec(part.prop_map(|request| Operation { op: opcode(&request), request }), 0..6)
+    }
+
+    fn any_request() -> impl Strategy<Value = Request> {
+        let watched = (path(), any::<bool>());
+        let numbered = (path(), any::<i32>());
+        let lists = (vec(plain_text(), 0..3), vec(plain_text(), 0..3), vec(plain_text(), 0..3));
+        let newer = (vec(plain_text(), 0..3), vec(plain_text(), 0..3));
+        prop_oneof![
+            any_create(),
+            write_part().prop_filter("check is no request", |part| !matches!(part, Request::Check { .. })),
+            watched.clone().prop_map(|(path, watch)| Request::Exists { path, watch }),
+            watched.clone().prop_map(|(path, watch)| Request::GetData { path, watch }),
+            watched.clone().prop_map(|(path, watch)| Request::GetChildren { path, watch }),
+            watched.clone().prop_map(|(path, watch)| Request::GetChildren2 { path, watch }),
+            (watched, any::<u8>()).prop_map(|((path, watch), filter)| Request::FilteredList { path, watch, filter }),
+            (path(), option::of(acl()), any::<i32>()).prop_map(|(path, acl, version)| Request::SetAcl {
+                path,
+                acl,
+                version
+            }),
+            path().prop_map(|path| Request::GetAcl { path }),
+            path().prop_map(|path| Request::Sync { path }),
+            path().prop_map(|path| Request::DeleteContainer { path }),
+            path().prop_map(|prefix| Request::GetEphemerals { prefix }),
+            path().prop_map(|path| Request::GetAllChildrenNumber { path }),
+            numbered.clone().prop_map(|(path, kind)| Request::CheckWatches { path, kind }),
+            numbered.clone().prop_map(|(path, kind)| Request::RemoveWatches { path, kind }),
+            numbered.prop_map(|(path, mode)| Request::AddWatch { path, mode }),
+            prop_oneof![Just(Request::Ping), Just(Request::WhoAmI), Just(Request::CloseSession)],
+            operations(write_part()).prop_map(Request::Multi),
+            operations(read_part()).prop_map(Request::MultiRead),
+            (path(), path(), path(), any::<i64>()).prop_map(|(joining, leaving, new_members, config_id)| {
+                Request::Reconfig { joining, leaving, new_members, config_id }
+            }),
+            (any::<i32>(), path(), data()).prop_map(|(kind, scheme, credential)| Request::Auth {
+                kind,
+                scheme,
+                credential
+            }),
+            data().prop_map(|token| Request::Sasl { token }),
+            (any::<i64>(), lists, newer).prop_map(|(relative_zxid, (data, exist, child), (persistent, recursive))| {
+                Request::SetWatches(SetWatches { relative_zxid, data, exist, child, persistent, recursive })
+            }),
+        ]
+    }
+
+    /// What a frame holds, its length checked.
+    fn unframed(out: BytesMut) -> Bytes {
+        let mut frame = out.freeze();
+        let length = frame.split_to(4);
+        assert_eq!(&length[..], (frame.len() as u32).to_be_bytes());
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_arrives_as_it_was_sent(xid in any::<i32>(), sent in any_request()) {
+            let mut out = BytesMut::new();
+            request(&mut out, xid, &sent);
+            let (header, received) = decode::request(unframed(out)).unwrap();
+            prop_assert_eq!((header.xid, header.op), (xid, opcode(&sent)));
+            prop_assert_eq!(received, sent);
+        }
+
+        #[test]
+        fn a_request_cut_short_is_an_error_or_another_request(sent in any_request(), keep in 0usize..200) {
+            let mut out = BytesMut::new();
+            request(&mut out, 1, &sent);
+            let mut frame = unframed(out);
+            frame.truncate(keep);
+            let _ = decode::request(frame);
+        }
+
+        #[test]
+        fn no_bytes_panic(opcode in prop_oneof![-12..130i32, 498..505i32], body in vec(any::<u8>(), 0..120)) {
+            let frame: Bytes = [&1i32.to_be_bytes(), &opcode.to_be_bytes(), &body[..]].concat().into();
+            let _ = decode::request(frame.clone());
+            let _ = decode::connect_request(&frame);
+            let _ = connect_response(frame.clone());
+            let (_, mut record) = reply([&[0; 16], &frame[..]].concat().into()).unwrap();
+            let _ = record.multi();
+        }
+
+        /// Flipping bytes of a good frame gets further into the decoder than random ones do.
+        #[test]
+        fn no_damage_panics(sent in any_request(), flips in vec((any::<usize>(), any::<u8>()), 1..5)) {
+            let mut out = BytesMut::new();
+            request(&mut out, 1, &sent);
+            let mut frame = unframed(out).to_vec();
+            for (at, byte) in flips {
+                let at = 8 + at % (frame.len() - 7);
+                if let Some(place) = frame.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let _ = decode::request(frame.into());
+        }
+
+        #[test]
+        fn text_survives_or_becomes_replacement_characters(sent in text()) {
+            let mut out = BytesMut::new();
+            request(&mut out, 1, &Request::Sync { path: Some(sent.clone()) });
+            let (_, received) = decode::request(unframed(out)).unwrap();
+            let expected = sent.replace(|c: char| c as u32 > 0xffff, "\u{fffd}\u{fffd}");
+            prop_assert_eq!(received, Request::Sync { path: Some(expected) });
+        }
+
+        #[test]
+        fn a_reply_arrives_as_it_was_sent(
+            xid in any::<i32>(),
+            zxid in any::<i64>(),
+            name in plain_text(),
+            names in vec(plain_text(), 0..5),
+            data in data(),
+            acl in acl(),
+            stat in stat(),
+        ) {
+            let header = ReplyHeader { xid, zxid, error: 0 };
+            let record = |body: Body<'_>| {
+                let mut out = BytesMut::new();
+                encode::frame(&mut out, &header, &body);
+                let (received, record) = reply(unframed(out)).unwrap();
+                assert_eq!(received, header);
+                record
+            };
+            let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+            prop_assert_eq!(record(Body::Path(&name)).string().unwrap(), name.clone());
+            prop_assert_eq!(record(Body::Stat(stat)).stat().unwrap(), stat);
+            let mut body = record(Body::DataStat(data.as_deref(), stat));
+            prop_assert_eq!((body.buffer().unwrap(), body.stat().unwrap()), (data.clone(), stat));
+            let mut body = record(Body::AclStat(&acl, stat));
+            prop_assert_eq!((body.acl().unwrap(), body.stat().unwrap()), (acl.clone(), stat));
+            let mut body = record(Body::ChildrenStat(borrowed.clone(), stat));
+            prop_assert_eq!((body.strings().unwrap(), body.stat().unwrap()), (names.clone(), stat));
+            prop_assert_eq!(record(Body::Number(7)).number().unwrap(), 7);
+            let identities: Vec<Identity> = acl.iter().map(|entry| entry.who.clone()).collect();
+            prop_assert_eq!(record(Body::Identities(&identities)).identities().unwrap(), identities);
+            let slots = vec![
+                MultiSlot::Error(-101),
+                MultiSlot::Path(&name),
+                MultiSlot::PathStat(&name, stat),
+                MultiSlot::Deleted,
+                MultiSlot::Stat(stat),
+                MultiSlot::Data(data.as_deref(), stat),
+                MultiSlot::Children(borrowed),
+            ];
+            let expected = vec![
+                SlotReply::Error(-101),
+                SlotReply::Path(name.clone()),
+                SlotReply::PathStat(name.clone(), stat),
+                SlotReply::Done,
+                SlotReply::Stat(stat),
+                SlotReply::Data(data.clone(), stat),
+                SlotReply::Children(names.clone()),
+            ];
+            prop_assert_eq!(record(Body::Multi(slots)).multi().unwrap(), expected);
+        }
+
+        #[test]
+        fn events_arrive(zxid in any::<i64>(), path in plain_text()) {
+            let mut out = BytesMut::new();
+            encode::event(&mut out, zxid, EventKind::Deleted, &path);
+            let (header, mut record) = reply(unframed(out)).unwrap();
+            prop_assert_eq!(header, ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 });
+            prop_assert_eq!(record.event().unwrap(), Event { kind: 2, state: 3, path });
+        }
+    }
+
+    #[test]
+    fn hellos_and_their_answers() {
+        for read_only in [None, Some(false), Some(true)] {
+            let sent = ConnectRequest {
+                protocol_version: 0,
+                last_zxid_seen: 5,
+                timeout_ms: 4000,
+                session_id: -9,
+                password: Some(Bytes::from_static(&[3; 16])),
+                read_only,
+            };
+            let mut out = BytesMut::new();
+            connect_request(&mut out, &sent);
+            assert_eq!(decode::connect_request(&unframed(out)).unwrap(), sent);
+            let answer = ConnectResponse { timeout_ms: 4000, session_id: -9, password: [3; 16], read_only };
+            let mut out = BytesMut::new();
+            encode::connect_response(&mut out, &answer);
+            assert_eq!(connect_response(unframed(out)).unwrap(), answer);
         }
     }
 }

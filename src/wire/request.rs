@@ -80,39 +80,102 @@ pub struct ConnectRequest {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
     Create(Create),
-    Delete { path: Option<String>, version: i32 },
-    Exists { path: Option<String>, watch: bool },
-    GetData { path: Option<String>, watch: bool },
-    SetData { path: Option<String>, data: Option<Bytes>, version: i32 },
-    GetAcl { path: Option<String> },
-    SetAcl { path: Option<String>, acl: Option<Vec<AclEntry>>, version: i32 },
-    GetChildren { path: Option<String>, watch: bool },
-    GetChildren2 { path: Option<String>, watch: bool },
-    Sync { path: Option<String> },
+    Delete {
+        path: Option<String>,
+        version: i32,
+    },
+    Exists {
+        path: Option<String>,
+        watch: bool,
+    },
+    GetData {
+        path: Option<String>,
+        watch: bool,
+    },
+    SetData {
+        path: Option<String>,
+        data: Option<Bytes>,
+        version: i32,
+    },
+    GetAcl {
+        path: Option<String>,
+    },
+    SetAcl {
+        path: Option<String>,
+        acl: Option<Vec<AclEntry>>,
+        version: i32,
+    },
+    GetChildren {
+        path: Option<String>,
+        watch: bool,
+    },
+    GetChildren2 {
+        path: Option<String>,
+        watch: bool,
+    },
+    Sync {
+        path: Option<String>,
+    },
     Ping,
     /// Only within a multi; alone it is an unimplemented operation.
-    Check { path: Option<String>, version: i32 },
+    Check {
+        path: Option<String>,
+        version: i32,
+    },
     Multi(Vec<Operation>),
     /// Each `GetData` or `GetChildren`, without watch.
     MultiRead(Vec<Operation>),
-    Reconfig { joining: Option<String>, leaving: Option<String>, new_members: Option<String>, config_id: i64 },
+    Reconfig {
+        joining: Option<String>,
+        leaving: Option<String>,
+        new_members: Option<String>,
+        config_id: i64,
+    },
     /// `kind`: 1 children, 2 data, 3 any, 4 persistent, 5 persistent recursive; others as sent.
-    CheckWatches { path: Option<String>, kind: i32 },
-    RemoveWatches { path: Option<String>, kind: i32 },
-    DeleteContainer { path: Option<String> },
-    Auth { kind: i32, scheme: Option<String>, credential: Option<Bytes> },
-    Sasl { token: Option<Bytes> },
+    CheckWatches {
+        path: Option<String>,
+        kind: i32,
+    },
+    RemoveWatches {
+        path: Option<String>,
+        kind: i32,
+    },
+    DeleteContainer {
+        path: Option<String>,
+    },
+    Auth {
+        kind: i32,
+        scheme: Option<String>,
+        credential: Option<Bytes>,
+    },
+    Sasl {
+        token: Option<Bytes>,
+    },
     SetWatches(SetWatches),
-    GetEphemerals { prefix: Option<String> },
-    GetAllChildrenNumber { path: Option<String> },
+    GetEphemerals {
+        prefix: Option<String>,
+    },
+    GetAllChildrenNumber {
+        path: Option<String>,
+    },
     /// `mode`: 0 persistent, 1 persistent recursive; others as sent.
-    AddWatch { path: Option<String>, mode: i32 },
+    AddWatch {
+        path: Option<String>,
+        mode: i32,
+    },
     WhoAmI,
     CloseSession,
     /// ClickHouse: getChildren2 with a filter: 0 all, 1 persistent only, 2 ephemeral only.
-    FilteredList { path: Option<String>, watch: bool, filter: u8 },
+    FilteredList {
+        path: Option<String>,
+        watch: bool,
+        filter: u8,
+    },
     /// ClickHouse, within a multi: fails with NODEEXISTS if the node is there.
-    CheckNotExists { path: Option<String>, version: i32 },
+    CheckNotExists {
+        path: Option<String>,
+        version: i32,
+    },
 }
 
 /// All forms of create.
