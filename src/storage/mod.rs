@@ -2,3 +2,5 @@
 //! docs/data-dir.md draws every byte.
 
 pub mod disk;
+#[cfg(any(test, feature = "simulation"))]
+pub mod testing;
