@@ -1,8 +1,11 @@
 //! Wasmkeeper: a coordination server that speaks ZooKeeper's protocol and runs its users' WebAssembly components inside
 //! the transaction.
 
+pub mod cli;
+pub mod config;
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod session;
 pub mod storage;
 pub mod wire;
