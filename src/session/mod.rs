@@ -1,0 +1,2 @@
+//! Connections of clients.
+pub mod tls;
