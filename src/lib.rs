@@ -4,5 +4,7 @@
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod state;
 pub mod storage;
+pub mod watch;
 pub mod wire;
