@@ -51,6 +51,8 @@ pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;
 
+pub use crate::pipeline::read::VirtualNodes;
+
 use crate::pipeline::Submission;
 use crate::state::State;
 use crate::watch::Watches;
