@@ -6,6 +6,7 @@ pub mod cli;
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod session;
 pub mod state;
 pub mod storage;
 pub mod watch;

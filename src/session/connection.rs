@@ -7,7 +7,7 @@ use super::connections::{Admission, Connections};
 use super::expiry::Heard;
 use super::local;
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
-use super::outbox::Outbox;
+use super::outbox::{End, Outbox};
 use super::statistics::{Last, Statistics};
 use super::{auth, order};
 use crate::limits::{IDENTITIES_MAX, OUTBOX_BYTES_SOFT, UNANSWERED_MAX};
@@ -274,7 +274,7 @@ impl Connection {
         let order = self.order.lock();
         let crowded = order.holds_back() || order.len() >= UNANSWERED_MAX || order.ended;
         drop(order);
-        !crowded && self.outbox.len() < OUTBOX_BYTES_SOFT && self.outbox.is_open()
+        !crowded && self.outbox.len() < OUTBOX_BYTES_SOFT && self.outbox.end() == End::Open
     }
 
     /// Closes it once everything queued is written.

@@ -201,17 +201,15 @@ impl Dispatch {
     fn auth(&mut self, header: &RequestHeader, scheme: Option<&str>, credential: Option<&[u8]>) -> Flow {
         let authentication = &self.connection.home().options().authentication;
         let address = self.connection.peer().ip().to_canonical();
-        match authentication.add(scheme, credential, &self.identities, address) {
-            Verdict::Proven(identities) if self.connection.prove(identities) => {
-                self.identities = self.connection.identities();
-                self.overtake(header, 0, ErrorCode::Ok, &Body::Empty);
-                Flow::On
-            }
-            _ => {
-                tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
-                self.overtake_and_close(header, 0, ErrorCode::AuthFailed)
-            }
+        if let Verdict::Proven(identities) = authentication.add(scheme, credential, &self.identities, address)
+            && self.connection.prove(identities)
+        {
+            self.identities = self.connection.identities();
+            self.overtake(header, 0, ErrorCode::Ok, &Body::Empty);
+            return Flow::On;
         }
+        tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
+        self.overtake_and_close(header, 0, ErrorCode::AuthFailed)
     }
 
     fn sasl(&mut self, header: &RequestHeader, token: Option<Bytes>) -> Flow {

@@ -51,7 +51,8 @@ where
     if let Ok(Ok(true)) = greeted
         && poll_fn(|context| task.poll(context)).await.is_ok()
     {
-        task.end_politely().await;
+        // A client that reads no more must not keep the connection for ever.
+        let _ = Box::pin(tokio::time::timeout(patience, task.end_politely())).await;
     }
 }
 
@@ -91,16 +92,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.stream.shutdown().await
     }
 
-    /// Runs until the connection ends: `Ok` if everything queued was written.
+    /// Runs until the connection ends: `Ok` if what is queued shall still be written.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.dispatch.connection().outbox.register(context.waker());
         loop {
-            let flushed = match self.poll_write(context)? {
-                Poll::Ready(End::Now) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                Poll::Ready(End::AfterFlush) => return Poll::Ready(Ok(())),
-                Poll::Ready(End::Open) => true,
-                Poll::Pending => false,
-            };
+            match self.dispatch.connection().outbox.end() {
+                End::Now => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                End::AfterFlush => return Poll::Ready(Ok(())),
+                End::Open => {}
+            }
+            let flushed = self.poll_write(context)?.is_ready();
             match self.take_frames() {
                 Taken::Some => continue,
                 Taken::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
@@ -119,18 +120,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Writes all that is queued; the last `End` seen once nothing is left.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
+    /// Writes all that is queued.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wrote = false;
         loop {
             if self.leaving.is_empty() {
-                let (bytes, end) = self.dispatch.connection().outbox.take();
-                if bytes.is_empty() || end == End::Now {
+                let bytes = self.dispatch.connection().outbox.take();
+                if bytes.is_empty() {
                     // Streams that encrypt keep what they could not write yet.
                     if wrote {
                         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
                     }
-                    return Poll::Ready(Ok(end));
+                    return Poll::Ready(Ok(()));
                 }
                 self.leaving = bytes;
             }
@@ -192,15 +193,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Everything is written. What the client still sends is read and dropped: closing a socket with unread bytes resets
+    /// Writes the rest. What the client has sent meanwhile is read and dropped: closing a socket with unread bytes resets
     /// it, and the last reply could be lost on the way.
-    async fn end_politely(&mut self) {
-        let _ = self.stream.shutdown().await;
+    async fn end_politely(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.poll_write(context)).await?;
+        self.stream.shutdown().await?;
         poll_fn(|context| {
             let _ = self.poll_read(context);
             Poll::Ready(())
         })
         .await;
+        Ok(())
     }
 }
 

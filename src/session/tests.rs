@@ -1,0 +1,2 @@
+//! Sessions against a replica that applies at once.
+pub(super) fn rules() -> crate::pipeline::Rules { todo!() }
