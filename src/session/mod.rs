@@ -1,2 +1,4 @@
 //! Connections of clients.
+
+pub mod sasl;
 pub mod tls;
