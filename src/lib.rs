@@ -3,6 +3,8 @@
 
 pub mod admin;
 pub mod cli;
+pub mod cli;
+pub mod config;
 pub mod limits;
 pub mod model;
 pub mod pipeline;

@@ -55,3 +55,39 @@ pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 /// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
 /// back.
 pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// The port ZooKeeper clients try first.
+pub const CLIENT_PORT: u16 = 2181;
+
+/// Connections of one client address (maxClientCnxns). A guard against a client that leaks them, not against attack.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
+
+/// Connections the kernel queues before we accept them. ZooKeeper's 50 loses connects when a fleet reconnects at once.
+pub const LISTEN_BACKLOG: u32 = 1024;
+
+/// Milliseconds until a connection must have asked for a session (nio.sessionlessCnxnTimeout).
+pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
+
+/// Milliseconds of a tick (tickTime), and the session timeouts in ticks.
+pub const TICK_MS: u32 = 3_000;
+pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
+pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
+
+/// Requests taken in and not yet answered before reading stops (globalOutstandingLimit).
+pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
+
+/// Milliseconds between two looks for empty containers and outlived TTL nodes, and how many go in a minute at most.
+pub const CONTAINER_CHECK_INTERVAL_MS: u64 = 60_000;
+pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
+
+/// Milliseconds a TLS handshake may take, and those under way at once: each costs a signature, so this bounds CPU.
+pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+pub const TLS_HANDSHAKES_MAX: usize = 250;
+
+/// Seconds between two looks at the certificate files (client.certReload).
+pub const TLS_RELOAD_INTERVAL_S: u64 = 10;
+
+/// Bytes of a configuration, JAAS, key or certificate file; a larger one is surely the wrong file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of one SASL token; a DIGEST-MD5 response is below 4096 by RFC 2831.
+pub const SASL_TOKEN_BYTES_MAX: usize = 4096;

@@ -117,3 +117,7 @@ impl Default for Options {
         }
     }
 }
+//! Connections of clients.
+
+pub mod sasl;
+pub mod tls;
