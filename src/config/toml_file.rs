@@ -69,8 +69,10 @@ fn walk(
             };
             return Err(Refused { line: at, what: format!("`{name}` is no key of this format{instead}") });
         };
-        let value = text_of(value)
-            .ok_or_else(|| Refused { line: at, what: format!("`{name}` must be text, a number, true, false or a list") })?;
+        let value = text_of(value).ok_or_else(|| Refused {
+            line: at,
+            what: format!("`{name}` must be text, a number, true, false or a list"),
+        })?;
         entries.push(Entry { line: at, name, key, value });
     }
     Ok(())

@@ -179,14 +179,6 @@ pub fn superuser() -> Identity {
     Identity::new("super", "")
 }
 
-/// What whoAmI shows of an identity: of a digest only the user (AuthUtil.getUser).
-pub fn shown(identity: &Identity) -> Identity {
-    match identity.scheme.as_str() {
-        "digest" => Identity::new("digest", identity.id.split(':').next().unwrap_or_default()),
-        _ => identity.clone(),
-    }
-}
-
 /// Whether events about a node with that list may reach somebody (READ).
 pub fn may_hear(rules: &crate::pipeline::Rules, acl: &[AclEntry], identities: &[Identity]) -> bool {
     crate::pipeline::authorize::allowed(rules, acl, crate::model::acl::READ, identities)
@@ -243,10 +235,5 @@ mod tests {
         assert!(!authentication.admits(&authentication.at_connect(HERE, None)));
         assert!(authentication.admits(&authentication.sasl_identities("bob".into())));
         assert!(authentication.requires_sasl());
-    }
-
-    #[test]
-    fn whoami_shows_no_hash() {
-        assert_eq!(shown(&Identity::new("digest", "alice:abc=")), Identity::new("digest", "alice"));
     }
 }

@@ -53,6 +53,8 @@ pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;
 
+pub use crate::pipeline::read::VirtualNodes;
+
 use crate::pipeline::Submission;
 use crate::state::State;
 use crate::watch::Watches;
@@ -117,3 +119,7 @@ impl Default for Options {
         }
     }
 }
+//! Connections of clients.
+
+pub mod sasl;
+pub mod tls;
