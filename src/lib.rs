@@ -4,6 +4,7 @@
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod plugin;
 pub mod state;
 pub mod storage;
 pub mod watch;
