@@ -43,6 +43,9 @@ const CODES: [ErrorCode; 12] = [
     ErrorCode::ThrottledOp,
 ];
 
+/// How long a program waits for the deployment it was prepared for.
+const PREPARED_FOR: Duration = Duration::from_secs(300);
+
 /// Reads a node's data from the applied tree, at any time and on any thread.
 pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
@@ -55,8 +58,8 @@ pub struct Plugins {
     engine: OnceLock<Result<Running, String>>,
     /// One component at a time is compiled.
     compiling: Mutex<()>,
-    /// By digest. Those that no binding uses go with the next refresh.
-    programs: Mutex<HashMap<String, Arc<Slot>>>,
+    /// By digest, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
+    programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
     /// By plugin.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
     read: OnceLock<ReadNode>,
@@ -145,9 +148,8 @@ impl Plugins {
                 Err(error) => tracing::error!("{node} binds nothing: {error}; deploy the plugin again"),
             }
         }
-        self.programs.lock().retain(|sha256, slot| {
-            // In use, or being prepared for a deployment that is on its way.
-            Arc::strong_count(slot) > 1 || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
+        self.programs.lock().retain(|sha256, (_, asked)| {
+            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
         });
         self.counters.lock().retain(|name, _| bindings.iter().any(|binding| *binding.name == **name));
         *self.registry.write() = Arc::new(Registry { bindings });
@@ -178,7 +180,10 @@ impl Plugins {
     }
 
     fn slot(&self, sha256: &str) -> Arc<Slot> {
-        self.programs.lock().entry(sha256.into()).or_default().clone()
+        let mut programs = self.programs.lock();
+        let (slot, asked) = programs.entry(sha256.into()).or_insert_with(|| (Arc::default(), Instant::now()));
+        *asked = Instant::now();
+        slot.clone()
     }
 
     /// Compiles or loads on a thread of its own.
@@ -203,16 +208,16 @@ impl Plugins {
             return Ok(program.clone());
         }
         let _one_at_a_time = self.compiling.lock();
-        match slot.0.get() {
-            Some(Ok(program)) => return Ok(program.clone()),
-            // What failed at a start may work now: the slot is used up, a binding that holds it is made anew below.
-            Some(Err(_)) | None => {}
+        if let Some(Ok(program)) = slot.0.get() {
+            return Ok(program.clone());
         }
         let made = self.make(wanted, bytes);
         if slot.0.set(made.clone()).is_err() {
+            // It failed before, at a start perhaps, and what was missing may be there now. Bindings keep the old slot;
+            // the deployment that is being prepared makes a new one.
             let fresh = Arc::new(Slot::default());
             let _ = fresh.0.set(made.clone());
-            self.programs.lock().insert(wanted.sha256.clone(), fresh);
+            self.programs.lock().insert(wanted.sha256.clone(), (fresh, Instant::now()));
         }
         made
     }
