@@ -101,3 +101,11 @@ pub const COMPILE_CPU_SECONDS: u64 = 120;
 pub const COMPILE_WALL_SECONDS: u64 = 300;
 const _: () = assert!(COMPILE_WALL_SECONDS > COMPILE_CPU_SECONDS);
 const _: () = assert!(CHUNK_BYTES_MAX < FRAME_BYTES_MAX);
+/// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
+/// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
+pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
+pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
+
+/// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
+/// back.
+pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
