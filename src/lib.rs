@@ -12,6 +12,7 @@ pub mod limits;
 pub mod model;
 pub mod pipeline;
 pub mod session;
+pub mod plugin;
 pub mod state;
 pub mod cli;
 pub mod config;

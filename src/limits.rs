@@ -73,6 +73,89 @@ pub const IDENTITIES_MAX: usize = 64;
 
 /// Milliseconds the listener waits when the process has no more file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// Bytes of one plugin component. A validator from Rust is 50 to 100 KB, from JavaScript 12 MB, from Python 18 MB.
+pub const COMPONENT_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes of one piece of a component in the tree: it fits a request with much room.
+pub const CHUNK_BYTES_MAX: usize = 512 << 10;
+
+/// Milliseconds after which a component that no manifest names is deleted from the tree: longer than an upload takes.
+pub const CHUNK_UNUSED_MS: i64 = 3_600_000;
+
+/// Bytes of a plugin's manifest in the tree, settings included.
+pub const PLUGIN_MANIFEST_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a plugin's name.
+pub const PLUGIN_NAME_BYTES_MAX: usize = 64;
+
+/// Path patterns of one binding, and grants of one plugin: both are gone through one by one on every write.
+pub const PLUGIN_PATHS_MAX: usize = 64;
+pub const PLUGIN_GRANTS_MAX: usize = 64;
+
+/// Fuel of one call: about a millisecond. What a manifest may ask for is bounded by the second, some 50 ms.
+pub const PLUGIN_FUEL: u64 = 2_000_000;
+pub const PLUGIN_FUEL_MAX: u64 = 100_000_000;
+
+/// Milliseconds of CPU time after which a call is ended whatever its fuel; the fuse behind fuel, which does not see
+/// what the host does for a guest. It is looked at once a tick, so a call can exceed it by about one.
+pub const PLUGIN_CPU_MS: u64 = 50;
+pub const PLUGIN_CPU_MS_MAX: u64 = 1_000;
+
+/// Milliseconds of wall time after which a call is ended. A machine that is too busy is the server's fault, not the
+/// guest's, hence far from the above.
+pub const PLUGIN_WALL_MS: u64 = 1_000;
+
+/// Milliseconds between two looks at the fuse.
+pub const PLUGIN_TICK_MS: u64 = 10;
+
+/// Bytes of an instance's linear memory.
+pub const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
+pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
+
+/// Elements of an instance's tables: functions it calls indirectly.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Bytes of stack for guest code. The threads that call guests have more than twice that.
+pub const PLUGIN_STACK_BYTES: usize = 256 << 10;
+
+/// Handles an instance may hold at once; a validator is lent one.
+pub const PLUGIN_HANDLES_MAX: usize = 64;
+
+/// Bytes a guest may hand over in one call of the host: paths, log lines, a refusal.
+pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
+
+/// Looks at the tree in one call, and the bytes they return: neither costs a guest much fuel.
+pub const PLUGIN_READS_MAX: u64 = 10_000;
+pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
+
+/// Names or paths in one answer to a guest.
+pub const PLUGIN_PAGE_MAX: usize = 1_000;
+
+/// Changes of one transaction that a validator is told of; a transaction with more is refused unasked.
+pub const PLUGIN_CHANGES_MAX: usize = 1_000;
+
+/// Bytes of one line in a plugin's log, and lines a second and binding.
+pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1 << 10;
+pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 20;
+
+/// Instances that exist at once. Reads, sequencer and verification together need a handful.
+pub const PLUGIN_INSTANCES_MAX: u32 = 64;
+
+/// Calls that one reused instance answers before it is replaced: what a guest leaks is bounded by it.
+pub const PLUGIN_INSTANCE_CALLS_MAX: u32 = 10_000;
+
+/// One in so many answers of a reused instance is compared with that of a fresh one.
+pub const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
+
+/// Fuel of `configure`, which may build tables: some 50 ms.
+pub const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
+
+/// The compiling child's address space in bytes, its CPU seconds, and the seconds it is waited for.
+pub const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
+pub const COMPILE_CPU_SECONDS: u64 = 120;
+pub const COMPILE_WALL_SECONDS: u64 = 300;
+const _: () = assert!(COMPILE_WALL_SECONDS > COMPILE_CPU_SECONDS);
+const _: () = assert!(CHUNK_BYTES_MAX < FRAME_BYTES_MAX);
 /// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
 /// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
 pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;

@@ -1,6 +1,7 @@
 //! `naughty`: a validator that misbehaves on request, for the tests of the server's defences. The settings are
 //! `{"do": "..."}`; `configure-...` misbehaves while it is configured, everything else while it is asked.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use wasmkeeper_plugin::{Change, Level, Rejection, Validator, View, log, validator};
 
 struct Naughty(String);
@@ -27,6 +28,10 @@ impl Validator for Naughty {
             "panic" => panic!("told to"),
             "overflow" => {
                 std::hint::black_box(descend(1));
+                Ok(())
+            }
+            "nest" => {
+                nest(&AtomicU32::new(0));
                 Ok(())
             }
             "grow" => {
@@ -57,7 +62,6 @@ impl Validator for Naughty {
             }
             // Impure: the second call of an instance answers otherwise than the first.
             "remember" => {
-                use std::sync::atomic::{AtomicU32, Ordering};
                 static CALLS: AtomicU32 = AtomicU32::new(0);
                 match CALLS.fetch_add(1, Ordering::Relaxed) {
                     0 => Ok(()),
@@ -76,9 +80,19 @@ fn spin() -> ! {
     }
 }
 
+/// Uses up the memory that the compiler has set aside for variables: what most Rust programs would run into.
 #[inline(never)]
 #[expect(unconditional_recursion, reason = "that is the misbehaviour")]
 fn descend(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 64]);
     descend(depth + 1) + frame[(depth % 64) as usize]
+}
+
+/// Uses up the stack of calls itself.
+#[inline(never)]
+#[expect(unconditional_recursion, reason = "that is the misbehaviour")]
+fn nest(depth: &AtomicU32) {
+    depth.fetch_add(1, Ordering::Relaxed);
+    nest(depth);
+    depth.fetch_sub(1, Ordering::Relaxed);
 }

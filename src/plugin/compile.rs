@@ -1,0 +1,235 @@
+//! Machine code: made by a child process of our own binary, kept on disk, loaded from there.
+//!
+//! Compiling hostile input is work for a process that may die: the child has low priority and bounded memory and time,
+//! and its death is a refusal. The result is a file `<data-dir>/plugins-cache/<sha256 of the component>-<hash of the
+//! engine's settings>.cwasm`:
+//!
+//! ```text
+//! bytes   what
+//! 8       "WKCODE01"
+//! 32      SHA3-256 of the key in plugins-cache/key, then the rest of the file
+//! rest    what wasmtime serialised
+//! ```
+//!
+//! Loading machine code is running it, so only files that this server wrote are loaded: the key is a secret of this data
+//! directory (mode 0600), and a file that does not match is compiled again.
+
+use super::host;
+use crate::limits;
+use sha3::{Digest, Sha3_256};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const MAGIC: &[u8; 8] = b"WKCODE01";
+const KEY_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
+
+/// The hidden subcommand: `wasmkeeper compile-plugin IN OUT`.
+pub const SUBCOMMAND: &str = "compile-plugin";
+
+/// How and where this server gets machine code.
+#[derive(Debug)]
+pub struct Compiler {
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    /// In this process, nothing kept: tests.
+    Here,
+    Child { program: PathBuf, folder: PathBuf, key: [u8; KEY_BYTES] },
+}
+
+impl Compiler {
+    /// Compiles in this process and keeps nothing. For tests.
+    pub fn here() -> Compiler {
+        Compiler { how: How::Here }
+    }
+
+    /// Compiles by this very binary, even if its file has been replaced since it started.
+    pub fn child(data_dir: &Path) -> Result<Compiler, String> {
+        let folder = data_dir.join("plugins-cache");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
+        let key = key(&folder.join("key"))?;
+        Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
+    }
+
+    /// Machine code for a component whose digest the caller has checked. The error is a sentence.
+    pub fn component(&self, engine: &Engine, sha256: &str, component: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Component, String> {
+        match &self.how {
+            How::Here => Component::new(engine, component()?).map_err(|e| format!("the component cannot be compiled: {e:#}")),
+            How::Child { program, folder, key } => {
+                let file = folder.join(format!("{sha256}-{:016x}.cwasm", compatibility(engine)));
+                match load(engine, &file, key) {
+                    Ok(loaded) => return Ok(loaded),
+                    Err(Unusable::Absent) => {}
+                    Err(Unusable::Bad(why)) => tracing::warn!("{}: {why}; compiling the plugin again", file.display()),
+                }
+                compile(program, folder, &file, key, &component()?)?;
+                load(engine, &file, key).map_err(|error| match error {
+                    Unusable::Absent => format!("{} has vanished", file.display()),
+                    Unusable::Bad(why) => format!("{}: {why}", file.display()),
+                })
+            }
+        }
+    }
+}
+
+enum Unusable {
+    Absent,
+    Bad(String),
+}
+
+/// Reads the key, or makes one.
+fn key(path: &Path) -> Result<[u8; KEY_BYTES], String> {
+    let failed = |what: &str, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
+    let mut key = [0; KEY_BYTES];
+    match File::open(path) {
+        Ok(mut file) => match file.read_exact(&mut key) {
+            Ok(()) => return Ok(key),
+            // Cut short by a crash: what it sealed is compiled again.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(failed("read", &error)),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("open", &error)),
+    }
+    getrandom::fill(&mut key).map_err(|e| failed("find randomness for", &e))?;
+    write_whole(path, &[&key]).map_err(|e| failed("write", &e))?;
+    Ok(key)
+}
+
+/// Writes beside and renames: a reader finds all of it or nothing. Not synced: what a crash loses is made again.
+fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
+    drop(file);
+    fs::rename(&beside, path)
+}
+
+fn mac(key: &[u8; KEY_BYTES], code: &[u8]) -> [u8; MAC_BYTES] {
+    // SHA-3 has no length extension, so a key in front makes an authenticator of it.
+    Sha3_256::new().chain_update(key).chain_update(code).finalize().into()
+}
+
+/// What machine code depends on besides the component.
+fn compatibility(engine: &Engine) -> u64 {
+    // The standard hasher with its fixed keys: the same in each start of the same binary, and a new binary may as well
+    // compile anew.
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn load(engine: &Engine, file: &Path, key: &[u8; KEY_BYTES]) -> Result<Component, Unusable> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unusable::Absent),
+        Err(error) => return Err(Unusable::Bad(format!("cannot be read: {error}"))),
+    };
+    let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(|| Unusable::Bad("is not a file of ours".into()))?;
+    let (found, code) = rest.split_at_checked(MAC_BYTES).ok_or_else(|| Unusable::Bad("is cut short".into()))?;
+    if mac(key, code) != *found {
+        return Err(Unusable::Bad("was not written by this server, or is damaged".into()));
+    }
+    // SAFETY: wasmtime demands bytes that its own `precompile_component` made. The authenticator shows that they are
+    // those which this server sealed behind its child, and they are loaded from the memory that was checked.
+    unsafe { Component::deserialize(engine, code) }.map_err(|e| Unusable::Bad(format!("cannot be loaded: {e:#}")))
+}
+
+fn compile(program: &Path, folder: &Path, file: &Path, key: &[u8; KEY_BYTES], component: &[u8]) -> Result<(), String> {
+    let input = Temporary(folder.join(format!("compiling-{}.wasm", std::process::id())));
+    let output = Temporary(folder.join(format!("compiling-{}.code", std::process::id())));
+    let failed = |what: &str, path: &Path, e: std::io::Error| format!("{what} {}: {e}", path.display());
+    write_whole(&input.0, &[component]).map_err(|e| failed("write", &input.0, e))?;
+    let child = Command::new(program)
+        .arg(SUBCOMMAND)
+        .args([&input.0, &output.0])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("the compiling child process cannot be started: {e}"))?;
+    wait(child)?;
+    let code = fs::read(&output.0).map_err(|e| failed("read", &output.0, e))?;
+    write_whole(file, &[MAGIC, &mac(key, &code), &code]).map_err(|e| failed("write", file, e))
+}
+
+/// A file that goes with its owner.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It may never have come into being.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn wait(mut child: Child) -> Result<(), String> {
+    let mut stderr = child.stderr.take();
+    // A thread of its own reads the child's words, so that the child cannot block on a full pipe.
+    let words = std::thread::spawn(move || {
+        let mut words = Vec::new();
+        if let Some(stderr) = &mut stderr {
+            let _ = stderr.take(4096).read_to_end(&mut words);
+        }
+        String::from_utf8_lossy(&words).trim().to_string()
+    });
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(|e| format!("wait for the compiling child process: {e}"))? {
+            Some(status) => break status,
+            None if begun.elapsed() > Duration::from_secs(limits::COMPILE_WALL_SECONDS) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("the component was not compiled within {} s", limits::COMPILE_WALL_SECONDS));
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let words = words.join().unwrap_or_default();
+    if status.success() {
+        return Ok(());
+    }
+    use std::os::unix::process::ExitStatusExt;
+    Err(match status.signal() {
+        Some(signal) => format!(
+            "the component needs more than {} s of CPU time or {} GiB of memory to be compiled, or crashed the compiler (signal {signal})",
+            limits::COMPILE_CPU_SECONDS,
+            limits::COMPILE_ADDRESS_SPACE_BYTES >> 30
+        ),
+        None if words.is_empty() => format!("the compiling child process ended with {status}"),
+        None => host::cut(&words, limits::REFUSAL_TEXT_BYTES_MAX).to_string(),
+    })
+}
+
+/// The child: compiles the component in `input` into `output`. The error is for the parent's eyes.
+pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
+    limit_self();
+    let component = fs::read(input).map_err(|e| format!("read {}: {e}", input.display()))?;
+    let engine = host::compiling_engine().map_err(|e| format!("start the compiler: {e:#}"))?;
+    let code = engine.precompile_component(&component).map_err(|e| format!("the component cannot be compiled: {e:#}"))?;
+    write_whole(output, &[&code]).map_err(|e| format!("write {}: {e}", output.display()))
+}
+
+/// Limits that cannot be set are no reason not to compile: the parent still waits only so long.
+fn limit_self() {
+    use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+    let to = |bound| Rlimit { current: Some(bound), maximum: Some(bound) };
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let _ = nice(10);
+    let _ = setrlimit(Resource::As, to(limits::COMPILE_ADDRESS_SPACE_BYTES));
+    let _ = setrlimit(Resource::Cpu, to(limits::COMPILE_CPU_SECONDS));
+    let _ = setrlimit(Resource::Core, to(0));
+}

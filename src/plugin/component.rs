@@ -1,0 +1,152 @@
+//! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
+
+use super::manifest::{self, Section};
+use wasmparser::{Encoding, Parser, Payload};
+
+/// The package all of a plugin's imports and exports are of.
+const PACKAGE: &str = "wasmkeeper:plugin/";
+
+/// What this server's plugins may import, and what they have to export.
+const IMPORTS: [&str; 3] = ["types", "logging", "reading"];
+const EXPORTS: [&str; 2] = ["setup", "validation"];
+
+/// Interfaces of the contract that this server does not serve, by the kind that has them.
+const LATER: [(&str, &str); 4] =
+    [("authorization", "policies"), ("authentication", "authenticators"), ("behavior", "recipes"), ("reconciliation", "controllers")];
+
+pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
+
+/// A component that can be a validator here.
+#[derive(Debug)]
+pub struct Inspected {
+    pub section: Section,
+}
+
+/// The error is a sentence that names the import, export or form and the fix.
+pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
+    if bytes.len() > crate::limits::COMPONENT_BYTES_MAX {
+        return Err(format!("the component has {} bytes, at most {} are allowed", bytes.len(), crate::limits::COMPONENT_BYTES_MAX));
+    }
+    if is_core_module(bytes) {
+        return Err("the file is a core WebAssembly module: make a component of it with `wasm-tools component new`, or deploy it with \
+                    `wasmkeeper plugin deploy`, which does so"
+            .into());
+    }
+    let mut seen = Seen::default();
+    let mut depth = 0usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| format!("the file is not a WebAssembly component: {error}"))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err("the file is a core WebAssembly module, not a component".into());
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
+                seen.manifest = Some(manifest::parse_section(section.data())?);
+            }
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let import = import.map_err(|error| format!("the component's imports cannot be read: {error}"))?;
+                    check_import(import.name.name)?;
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    let export = export.map_err(|error| format!("the component's exports cannot be read: {error}"))?;
+                    seen.exports.push(export.name.name.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+    seen.check_exports()?;
+    Ok(Inspected { section: seen.manifest.unwrap_or_default() })
+}
+
+/// Whether it begins as a module of the core language does: the version is 1 and the layer 0.
+pub fn is_core_module(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm\x01\0\0\0")
+}
+
+#[derive(Default)]
+struct Seen {
+    exports: Vec<String>,
+    manifest: Option<Section>,
+}
+
+/// `wasmkeeper:plugin/reading@1.0.0` as `reading` and `1.0.0`.
+fn interface(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(PACKAGE)?.split_once('@')
+}
+
+fn check_import(name: &str) -> Result<(), String> {
+    match interface(name) {
+        Some((interface, version)) if IMPORTS.contains(&interface) && version.starts_with("1.") => Ok(()),
+        Some((interface, version)) if IMPORTS.contains(&interface) => Err(format!(
+            "the component imports {name}, version {version} of the contract, and this server has 1.0: build it against the server's wit/plugin.wit"
+        )),
+        Some(("writing", _)) => Err(format!("the component imports {name}, which recipes and controllers have and validators do not")),
+        Some(_) => Err(format!("the component imports {name}, which this server does not have: build it against the server's wit/plugin.wit")),
+        None if name.starts_with("wasi:") => Err(format!(
+            "the component imports {name}, and plugins have no WASI: build it for wasm32-unknown-unknown (Rust), or with that feature \
+             disabled or stubbed (JavaScript, Python)"
+        )),
+        None => Err(format!("the component imports {name}: a plugin may only import {PACKAGE}{{{}}}", IMPORTS.join(","))),
+    }
+}
+
+impl Seen {
+    fn check_exports(&self) -> Result<(), String> {
+        let exported = |wanted: &str| self.exports.iter().any(|name| interface(name).is_some_and(|(interface, version)| interface == wanted && version.starts_with("1.")));
+        for (interface, kind) in LATER {
+            if exported(interface) {
+                return Err(format!("the component exports {PACKAGE}{interface}, and this server does not run {kind} yet: it runs validators"));
+            }
+        }
+        match EXPORTS.into_iter().find(|wanted| !exported(wanted)) {
+            None => Ok(()),
+            Some(missing) => Err(format!(
+                "the component does not export {PACKAGE}{missing}@1.0.0: build it for the world `validator` of wit/plugin.wit"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::bundled;
+
+    #[test]
+    fn a_bundled_component_and_its_manifest() {
+        let guard = inspect(bundled::find("guard").unwrap().component).unwrap();
+        assert!(guard.section.pure);
+        assert_eq!(guard.section.name, "guard");
+        assert_eq!(guard.section.grants[0].path, "$mount");
+    }
+
+    #[test]
+    fn what_a_component_may_not_be_is_named_with_the_fix() {
+        let core = inspect(b"\0asm\x01\0\0\0").unwrap_err();
+        assert!(core.contains("core WebAssembly module") && core.contains("wasm-tools component new"), "{core}");
+        let text = inspect(b"#!/bin/sh").unwrap_err();
+        assert!(text.contains("not a WebAssembly component"), "{text}");
+        // An empty component: magic, version 13, layer 1.
+        let empty = inspect(b"\0asm\x0d\0\x01\0").unwrap_err();
+        assert!(empty.contains("does not export wasmkeeper:plugin/setup"), "{empty}");
+        let wasi = check_import("wasi:cli/environment@0.2.3").unwrap_err();
+        assert!(wasi.contains("wasi:cli/environment@0.2.3") && wasi.contains("wasm32-unknown-unknown"), "{wasi}");
+        let newer = check_import("wasmkeeper:plugin/reading@2.0.0").unwrap_err();
+        assert!(newer.contains("2.0.0"), "{newer}");
+        assert!(check_import("wasmkeeper:plugin/writing@1.0.0").is_err());
+        assert!(check_import("env:thing/x").is_err());
+    }
+
+    #[test]
+    fn cut_components_do_not_panic() {
+        let guard = bundled::find("guard").unwrap().component;
+        for end in (0..guard.len()).step_by(977) {
+            assert!(inspect(&guard[..end]).is_err());
+        }
+    }
+}

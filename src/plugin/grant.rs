@@ -1,0 +1,155 @@
+//! What a plugin may touch: path prefixes with verbs. Whoever deploys it confirms what it asks for, the intersection
+//! holds, and nothing reaches `/zookeeper`.
+
+use crate::model::path;
+use serde::{Deserialize, Serialize};
+
+/// What is done to a node; grants are written in these names (`types.verb` of the contract).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    Read,
+    Children,
+    Create,
+    Set,
+    Delete,
+    Acl,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 6] = [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Children => "children",
+            Verb::Create => "create",
+            Verb::Set => "set",
+            Verb::Delete => "delete",
+            Verb::Acl => "acl",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+}
+
+/// These verbs on the node at `path` and all below.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Absolute; or, in what a plugin asks for, `$mount` and what follows it: the places of its binding.
+    pub path: String,
+    pub verbs: Vec<Verb>,
+}
+
+/// All that one plugin may do.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Grants(Vec<(String, u8)>);
+
+fn bit(verb: Verb) -> u8 {
+    1 << verb as u8
+}
+
+impl Grants {
+    /// As confirmed: absolute paths.
+    pub fn new(grants: &[Grant]) -> Grants {
+        Grants(grants.iter().map(|grant| (grant.path.clone(), grant.verbs.iter().fold(0, |bits, verb| bits | bit(*verb)))).collect())
+    }
+
+    pub fn allow(&self, verb: Verb, path: &str) -> bool {
+        !path::is_within(path, "/zookeeper")
+            && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
+    }
+
+    /// What both allow.
+    pub fn intersection(&self, other: &Grants) -> Grants {
+        let mut both = Vec::new();
+        for (ours, our_verbs) in &self.0 {
+            for (theirs, their_verbs) in &other.0 {
+                let deeper = match () {
+                    () if path::is_within(ours, theirs) => ours,
+                    () if path::is_within(theirs, ours) => theirs,
+                    () => continue,
+                };
+                if our_verbs & their_verbs != 0 {
+                    both.push((deeper.clone(), our_verbs & their_verbs));
+                }
+            }
+        }
+        Grants(both)
+    }
+}
+
+/// What a plugin asks for, with `$mount` replaced by each of the binding's places.
+pub fn expand(asked: &[Grant], places: &[&str]) -> Vec<Grant> {
+    let mut grants: Vec<Grant> = Vec::new();
+    for grant in asked {
+        let Some(below) = grant.path.strip_prefix("$mount") else {
+            grants.push(grant.clone());
+            continue;
+        };
+        for place in places {
+            let path = match (*place, below) {
+                ("/", "") => "/".to_string(),
+                ("/", below) => below.to_string(),
+                (place, below) => format!("{place}{below}"),
+            };
+            let grant = Grant { path, verbs: grant.verbs.clone() };
+            if !grants.contains(&grant) {
+                grants.push(grant);
+            }
+        }
+    }
+    grants
+}
+
+/// The error is a sentence that names the grant.
+pub fn check(grant: &Grant) -> Result<(), String> {
+    if let Err(error) = path::validate(&grant.path) {
+        return Err(format!("grant on {:?}: {error}", grant.path));
+    }
+    if path::is_within(&grant.path, "/zookeeper") {
+        return Err(format!("grant on {:?}: no grant reaches /zookeeper", grant.path));
+    }
+    if grant.verbs.is_empty() {
+        return Err(format!("grant on {:?}: a verb is required: read, children, create, set, delete or acl", grant.path));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(list: &[(&str, &[Verb])]) -> Grants {
+        let list: Vec<_> = list.iter().map(|(path, verbs)| Grant { path: (*path).into(), verbs: verbs.to_vec() }).collect();
+        Grants::new(&list)
+    }
+
+    #[test]
+    fn a_grant_covers_its_node_and_all_below_but_never_zookeeper() {
+        let all = grants(&[("/", &[Verb::Read])]);
+        assert!(all.allow(Verb::Read, "/a/b") && all.allow(Verb::Read, "/"));
+        assert!(!all.allow(Verb::Children, "/a"));
+        assert!(!all.allow(Verb::Read, "/zookeeper") && !all.allow(Verb::Read, "/zookeeper/plugins"));
+        let some = grants(&[("/a", &[Verb::Read])]);
+        assert!(some.allow(Verb::Read, "/a/b") && !some.allow(Verb::Read, "/ab"));
+    }
+
+    #[test]
+    fn only_what_is_asked_and_confirmed_holds() {
+        let asked = grants(&[("/a", &[Verb::Read, Verb::Set]), ("/b/c", &[Verb::Children])]);
+        let confirmed = grants(&[("/a/x", &[Verb::Read]), ("/b", &[Verb::Children, Verb::Delete])]);
+        let both = asked.intersection(&confirmed);
+        assert_eq!(both, grants(&[("/a/x", &[Verb::Read]), ("/b/c", &[Verb::Children])]));
+    }
+
+    #[test]
+    fn the_mount_stands_for_each_place() {
+        let asked = [Grant { path: "$mount/roles".into(), verbs: vec![Verb::Read] }];
+        let paths: Vec<_> = expand(&asked, &["/a", "/"]).into_iter().map(|grant| grant.path).collect();
+        assert_eq!(paths, ["/a/roles", "/roles"]);
+    }
+}

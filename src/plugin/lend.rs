@@ -1,0 +1,89 @@
+//! Lends what a call may look at to a guest instance, for the time of that call.
+//!
+//! wasmtime's store must own what its host functions see (`T: 'static`), but a view borrows the tree. So the store gets a
+//! pointer, and this module - the only one of `plugin` with `unsafe` besides loading machine code - keeps the promise
+//! that makes it sound: the pointer is there only while `lend` runs, inside the borrow it was made from, and goes even
+//! if the call unwinds.
+
+use crate::pipeline::Judged;
+use std::ptr::NonNull;
+
+/// A place in a store for something lent.
+#[derive(Default)]
+pub struct Lent(Option<NonNull<Judged<'static>>>);
+
+// SAFETY: the pointer is `Some` only while `lend` runs, on the thread that runs it: it holds the only way to the store
+// (`&mut S`) throughout. At all other times there is nothing to send or share.
+unsafe impl Send for Lent {}
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    /// What is lent; none outside a call, in `configure` say. The answer cannot outlive the borrow of the store.
+    pub fn get(&self) -> Option<&Judged<'_>> {
+        // SAFETY: `lend` set the pointer from a reference that lives until it has cleared it again, and nobody has
+        // reached `self` but through the store that `lend` borrows. Shortening the lifetime inside is sound since
+        // `Judged` only holds shared references.
+        self.0.map(|judged| unsafe { shorten(judged.as_ref()) })
+    }
+}
+
+fn shorten<'short>(judged: &'short Judged<'static>) -> &'short Judged<'short> {
+    judged
+}
+
+/// Calls `call` with `judged` lent to the place that `place` finds in `store`.
+pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, judged: &Judged<'_>, call: impl FnOnce(&mut S) -> R) -> R {
+    struct Return<'s, S> {
+        store: &'s mut S,
+        place: fn(&mut S) -> &mut Lent,
+    }
+    impl<S> Drop for Return<'_, S> {
+        fn drop(&mut self) {
+            (self.place)(self.store).0 = None;
+        }
+    }
+    // The lifetime is forgotten here and restored by `Lent::get`; a cast between pointers, so no unsafe code yet.
+    let pointer: NonNull<Judged<'_>> = NonNull::from(judged);
+    let forever: NonNull<Judged<'static>> = pointer.cast();
+    let lending = Return { store, place };
+    place(lending.store).0 = Some(forever);
+    call(lending.store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Zxid;
+    use crate::pipeline::{Moment, NodeCopy, ReadView};
+
+    struct Empty;
+
+    impl ReadView for Empty {
+        fn node(&self, _: &str) -> Option<NodeCopy> {
+            None
+        }
+        fn original(&self, _: &str) -> Option<NodeCopy> {
+            None
+        }
+        fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+        fn ephemerals(&self, _: crate::model::SessionId, _: &str, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_even_by_a_panic() {
+        let view = Empty;
+        let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
+        let judged = Judged { view: &view, caller: None, xid: 7, zxid: Zxid::ZERO, moment, changes: &[] };
+        let mut place = Lent::default();
+        assert_eq!(lend(&mut place, |lent| lent, &judged, |lent| lent.get().map(|judged| judged.xid)), Some(7));
+        assert!(place.get().is_none());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            lend(&mut place, |lent| lent, &judged, |_| panic!("within the call"));
+        }));
+        assert!(panicked.is_err() && place.get().is_none());
+    }
+}

@@ -1,0 +1,42 @@
+//! Users' WebAssembly components inside the transaction.
+//!
+//! | file | what |
+//! |---|---|
+//! | `manifest` | what binds a component to paths (in the tree), what its author says of it (inside it) |
+//! | `pattern`, `grant` | which paths it is asked about, and which it may look at |
+//! | `component` | what a component imports and exports, read without running it |
+//! | `host`, `lend` | the engine, and the functions guests may call |
+//! | `call` | one instance, one bounded call, and how it can fail |
+//! | `compile` | machine code: made by a child process, kept on disk |
+//! | `registry` | the plugins of this server, from the tree; the judge that the pipeline asks |
+//! | `admission` | what a deployment must pass before it enters the pipeline |
+//! | `counters` | what a plugin has done |
+//! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
+//! | `bundled` | the plugins that come with the server |
+//!
+//! Promises: a guest can refuse what it is asked about and nothing else; a call ends within its budget; whatever a guest
+//! does is a value, never an end of the server; nothing under `/zookeeper` and nothing of the superuser's is ever asked
+//! about.
+
+pub mod admission;
+pub mod bundled;
+pub mod call;
+pub mod compile;
+pub mod component;
+pub mod counters;
+pub mod grant;
+pub mod host;
+mod lend;
+pub mod manifest;
+pub mod pattern;
+pub mod registry;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+pub use compile::Compiler;
+pub use registry::{Judge, Plugins};
+
+/// The nodes whose data bind plugins, and the one that holds their components.
+pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const MODULES: &str = "/zookeeper/modules";
