@@ -17,3 +17,12 @@ pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// Transactions in one entry, and their bytes: what is evaluated before the disk hears of it.
 pub const BATCH_TXNS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
+/// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
+pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
+pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
+
+/// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
+/// back.
+pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
