@@ -236,6 +236,7 @@ fn answer(txn: &Txn) -> String {
         },
     };
     match &txn.outcome {
+        Outcome::Done(slots) if slots.is_empty() => "done".into(),
         Outcome::Done(slots) => slots.iter().map(slot).collect::<Vec<_>>().join(" ; "),
         Outcome::Refused(refusal) => refusal.code.name().to_owned(),
         Outcome::MultiRefused { failed, operations, refusal } => {

@@ -223,7 +223,7 @@ fn multi_is_all_or_nothing() {
          apply
          1 multi check /q 0 ; check /q 1    => BADVERSION at 1 of 2
          1 multi check /q                   => ok
-         1 multi                            =>
+         1 multi                            => done
          1 multi set /q 1 ; set /q 2 ; set /q 3 1 => BADVERSION at 2 of 3
          1 multi set /q 1 ; set /q 2 ; set /q 3 2 => v1 ; v2 ; v3
          # A null path, flags that do not exist and operations of another kind spoil all of it.
