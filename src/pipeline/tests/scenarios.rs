@@ -20,6 +20,7 @@ fn creations_and_their_errors() {
          1 create empty                     => BADARGUMENTS
          1 create a                         => BADARGUMENTS
          1 create b/a                       => NONODE
+         1 create zookeeper/a               => NONODE
          1 create /a/                       => BADARGUMENTS
          1 create /x/                       => NONODE
          1 create //                        => BADARGUMENTS
@@ -229,6 +230,9 @@ fn multi_is_all_or_nothing() {
          # A null path, flags that do not exist and operations of another kind spoil all of it.
          1 multi create /z ; delete null    => MARSHALLINGERROR
          1 multi create /z flags=9          => MARSHALLINGERROR
+         1 multi create /z acl=null         => MARSHALLINGERROR
+         1 multi create /z acl=empty        => INVALIDACL at 0 of 1
+         1 multi create /z acl=null form=ttl ttl=9 flags=5 => INVALIDACL at 0 of 1
          1 multi create /z flags=5          => MARSHALLINGERROR
          1 multi create /z ; acl /z 31:world:anyone => MARSHALLINGERROR
          1 multi create /z ; set empty x    => BADARGUMENTS at 1 of 2
