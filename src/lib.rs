@@ -1,6 +1,8 @@
 //! Wasmkeeper: a coordination server that speaks ZooKeeper's protocol and runs its users' WebAssembly components inside
 //! the transaction.
 
+pub mod admin;
+pub mod cli;
 pub mod limits;
 pub mod model;
 pub mod pipeline;
