@@ -100,6 +100,11 @@ impl Evaluator {
         self.overlay.is_empty()
     }
 
+    /// The outstanding changes, to be looked at through a `View`.
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
     pub fn evaluate(
         &mut self,
         state: &State,
