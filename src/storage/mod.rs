@@ -24,6 +24,8 @@ pub mod records;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use records::{LogPosition, Meta};
 

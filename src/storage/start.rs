@@ -82,6 +82,8 @@ impl From<IdentityError> for StartError {
 /// Looks at a data directory before the log is opened: whose it is, none if it is new. Refuses one of which a part is
 /// missing, since a log made anew would have forgotten this member's votes.
 pub fn inspect(disk: &dyn Disk) -> Result<Option<Identity>, StartError> {
+    // A name that an earlier process made but could not sync is believed from here on: make it last.
+    disk.sync_folder("")?;
     let identity = identity::read(disk)?;
     if identity.is_some() && disk.list(LOG_FOLDER)?.is_empty() {
         return Err(StartError::Refused(format!(
@@ -110,6 +112,8 @@ pub fn open<L: Load>(
     now_ms: u64,
     loader: impl Fn() -> L,
 ) -> Result<Started<L::State>, StartError> {
+    // As in `inspect`: the log may be purged up to an image only if its name lasts.
+    disk.sync_folder("")?;
     // The image is looked at even if it is not needed: one that is missing must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
