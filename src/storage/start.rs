@@ -25,6 +25,8 @@ use thiserror::Error;
 pub struct LogExtent {
     /// The last entry that was purged; none if the log goes back to the very first.
     pub purged: Option<LogPosition>,
+    /// Whether it holds nothing at all: no entry, no vote, no purge.
+    pub is_new: bool,
 }
 
 impl LogExtent {
@@ -79,41 +81,52 @@ impl From<IdentityError> for StartError {
     }
 }
 
-/// Looks at a data directory before the log is opened: whose it is, none if it is new. Refuses one of which a part is
-/// missing, since a log made anew would have forgotten this member's votes.
-pub fn inspect(disk: &dyn Disk) -> Result<Option<Identity>, StartError> {
+/// Says whose a data directory is, before its log is opened; makes `new` the identity of an empty one. Refuses a
+/// directory of which a part is missing: a log made anew would have forgotten this member's votes.
+pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
     // A name that an earlier process made but could not sync is believed from here on: make it last.
     disk.sync_folder("")?;
-    let identity = identity::read(disk)?;
-    if identity.is_some() && disk.list(LOG_FOLDER)?.is_empty() {
-        return Err(StartError::Refused(format!(
-            "the data directory has a file `{IDENTITY_FILE}` but no log in `{LOG_FOLDER}/`: the log was removed, and with \
-             it what this member has promised to others; bring the folder back, or start with an empty data directory \
-             (in an ensemble: remove this member and add it again)"
-        )));
-    }
-    if identity.is_none() {
-        for file in [CHECKPOINT_FILE, IMAGE_FILE] {
-            if disk.exists(file)? {
+    let log_is_there = !disk.list(LOG_FOLDER)?.is_empty();
+    match identity::read(disk)? {
+        Some(known) if known.member != new.member => Err(StartError::Refused(format!(
+            "the data directory belongs to member {}, but this server is configured as member {}; correct the configured \
+             number or the data directory",
+            known.member, new.member
+        ))),
+        Some(known) if known.log_in_use && !log_is_there => Err(log_is_gone()),
+        Some(known) => Ok(known),
+        None => {
+            let there = [(CHECKPOINT_FILE, disk.exists(CHECKPOINT_FILE)?), (IMAGE_FILE, disk.exists(IMAGE_FILE)?)];
+            let there = there.into_iter().chain([(LOG_FOLDER, log_is_there)]).find(|(_, there)| *there);
+            if let Some((name, _)) = there {
                 return Err(StartError::Refused(format!(
-                    "the data directory has a file `{file}` but no file `{IDENTITY_FILE}`; bring that file back from a \
-                     backup of this very directory, or start with an empty data directory"
+                    "the data directory has `{name}` but no file `{IDENTITY_FILE}`; bring that file back from a backup of \
+                     this very directory, or start with an empty data directory (in an ensemble: remove this member and \
+                     add it again)"
                 )));
             }
+            let new = Identity { log_in_use: false, ..new };
+            identity::write(disk, &new)?;
+            Ok(new)
         }
     }
-    Ok(identity)
 }
 
-/// Opens the state in a data directory whose log holds `log`. `loader` is called for each attempt.
+fn log_is_gone() -> StartError {
+    StartError::Refused(format!(
+        "the data directory has no log in `{LOG_FOLDER}/` although it once had: the log was removed, and with it what this \
+         member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
+         remove this member and add it again)"
+    ))
+}
+
+/// Opens the state in a data directory that `identify` has seen and whose log holds `log`. `loader` is called for each attempt.
 pub fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,
     now_ms: u64,
     loader: impl Fn() -> L,
 ) -> Result<Started<L::State>, StartError> {
-    // As in `inspect`: the log may be purged up to an image only if its name lasts.
-    disk.sync_folder("")?;
     // The image is looked at even if it is not needed: one that is missing must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
@@ -127,7 +140,18 @@ pub fn open<L: Load>(
     let policy = Policy::new(log.purged.is_some() && image.is_none(), now_ms);
     let image_position = image.and_then(|meta| meta.position);
 
+    if log.is_new && image_position.is_some() {
+        return Err(log_is_gone());
+    }
+    if !log.is_new
+        && let Some(known) = identity::read(&*disk)?
+        && !known.log_in_use
+    {
+        identity::write(&*disk, &Identity { log_in_use: true, ..known })?;
+    }
+
     let checkpoint_trouble = match load_checkpoint(&*disk, log, &loader)? {
+        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_is_gone()),
         Attempt::Loaded(state, meta) => match Checkpoint::open(&*disk) {
             Ok(checkpoint) => {
                 let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, image_position);
@@ -279,4 +303,67 @@ fn tidy(disk: &dyn Disk) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::SimDisk;
+    use super::*;
+
+    const NEW: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16], log_in_use: false };
+
+    struct Nothing;
+
+    impl Load for Nothing {
+        type State = ();
+
+        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn finish(self, _meta: &Meta) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn refusal<T>(result: Result<T, StartError>) -> String {
+        match result {
+            Err(StartError::Refused(sentence)) => sentence,
+            Err(StartError::Io(error)) => panic!("{error}"),
+            Ok(_) => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn a_directory_is_identified_once_and_keeps_its_member() {
+        let disk = SimDisk::new();
+        assert_eq!(identify(&disk, NEW).unwrap(), NEW);
+        disk.crash(1);
+        assert_eq!(identify(&disk, Identity { incarnation: [1; 16], ..NEW }).unwrap(), NEW);
+        let sentence = refusal(identify(&disk, Identity { member: 3, ..NEW }));
+        assert!(sentence.contains("belongs to member 2") && sentence.contains("as member 3"), "{sentence}");
+    }
+
+    #[test]
+    fn a_directory_without_identity_is_refused_unless_it_is_empty() {
+        for file in [CHECKPOINT_FILE, IMAGE_FILE, "log/1.log"] {
+            let disk = SimDisk::new();
+            disk.set_bytes(file, b"something");
+            let sentence = refusal(identify(&disk, NEW));
+            assert!(sentence.contains("but no file `identity`"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_removed_is_not_taken_for_a_new_one() {
+        let disk = SimDisk::new();
+        identify(&disk, NEW).unwrap();
+        // Nothing was written yet: no log is no loss.
+        identify(&disk, NEW).unwrap();
+        disk.set_bytes("log/1.log", b"a segment");
+        open(Arc::new(disk.clone()), LogExtent { purged: None, is_new: false }, 0, || Nothing).unwrap();
+        assert!(identify(&disk, NEW).unwrap().log_in_use);
+        disk.remove("log/1.log").unwrap();
+        assert!(refusal(identify(&disk, NEW)).contains("no log in `log/`"));
+    }
 }

@@ -103,7 +103,7 @@ struct Ledger {
 
 impl Ledger {
     fn extent(&self) -> LogExtent {
-        LogExtent { purged: meta_at(self.purged).position }
+        LogExtent { purged: meta_at(self.purged).position, is_new: self.entries.is_empty() }
     }
 
     fn append(&mut self, dice: &mut Dice, model: &mut Model) {
