@@ -2,9 +2,9 @@
 //!
 //! Promises: the file holds the state of one entry boundary, whatever happens while a checkpoint is written; memory is
 //! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece; no damage is loaded unseen: every record counts into the
-//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it, or open
-//! the state before the last. The first two are `Damaged` here; whether the log still continues the third is for `start`
-//! to see.
+//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it - at once, or
+//! only when pages are to be given out - or open the state before the last. The first two are `Damaged` here; whether the
+//! log still continues the third is for `start` to see.
 //!
 //! Votes and the log never live here (architecture.md section 1).
 
@@ -57,6 +57,7 @@ pub struct Checkpoint {
     database: Option<Database>,
     /// What is on disk; none before the first checkpoint.
     described: Option<(Meta, Tally)>,
+    failure: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Checkpoint {
@@ -77,8 +78,10 @@ impl Checkpoint {
             disk.remove(CHECKPOINT_FILE_NEW)?;
         }
         let file = disk.open(CHECKPOINT_FILE_NEW, true)?;
-        let database = database(Backend::new(file, None), limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
-        let mut checkpoint = Checkpoint { database: Some(database), described: None };
+        let backend = Backend::new(file, None);
+        let failure = backend.failure.clone();
+        let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
+        let mut checkpoint = Checkpoint { database: Some(database), described: None, failure };
         checkpoint.transaction(|table, tally| {
             fill(&mut |key, value| {
                 tally.add(key, value);
@@ -105,7 +108,7 @@ impl Checkpoint {
         guarded(&failure, || {
             let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(damaged)?;
             let described = describe(&database)?;
-            Ok(Checkpoint { database: Some(database), described })
+            Ok(Checkpoint { database: Some(database), described, failure: failure.clone() })
         })
     }
 
@@ -122,8 +125,16 @@ impl Checkpoint {
         self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
     }
 
-    /// Writes one checkpoint, in one transaction. An error ends the process: what is on disk is the checkpoint before.
-    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> io::Result<()> {
+    /// Writes one checkpoint, in one transaction. After an error the process ends: what is on disk is the checkpoint
+    /// before, or a damaged file.
+    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), CheckpointError> {
+        let failure = self.failure.clone();
+        guarded(&failure, || self.write_changes(source).map_err(damaged))?;
+        source.end();
+        Ok(())
+    }
+
+    fn write_changes(&mut self, source: &mut dyn CheckpointSource) -> io::Result<()> {
         let meta = source.begin();
         self.transaction(|table, tally| {
             let mut piece = Vec::new();
@@ -145,9 +156,7 @@ impl Checkpoint {
                     return Ok::<_, io::Error>(Some(meta));
                 }
             }
-        })?;
-        source.end();
-        Ok(())
+        })
     }
 
     /// Every record of the checkpoint on disk, in key order, with what they are a state of.
@@ -155,9 +164,11 @@ impl Checkpoint {
         &self,
         record: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
     ) -> Result<Option<(Meta, Tally)>, CheckpointError> {
-        let transaction = self.database().begin_read().map_err(damaged)?;
         let Some((meta, tally)) = &self.described else { return Ok(None) };
-        stream(&transaction, tally, |key, value| Ok(record(key, value)?))?;
+        guarded(&self.failure, || {
+            let transaction = self.database().begin_read().map_err(damaged)?;
+            stream(&transaction, tally, |key, value| Ok(record(key, value)?))
+        })?;
         Ok(Some((meta.clone(), *tally)))
     }
 
@@ -264,6 +275,24 @@ fn stream(
     Ok(())
 }
 
+/// Gives a damaged checkpoint a name with a number, for whoever wants to find out what happened to it.
+pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
+    if !disk.exists(CHECKPOINT_FILE)? {
+        return Ok(());
+    }
+    const DAMAGED: &str = "checkpoint.damaged-";
+    let number = |name: &String| name.strip_prefix(DAMAGED)?.parse::<u64>().ok();
+    let mut numbers: Vec<u64> = disk.list("")?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+    let surplus = (numbers.len() + 1).saturating_sub(limits::DAMAGED_CHECKPOINTS_KEPT_MAX);
+    for old in numbers.into_iter().take(surplus) {
+        disk.remove(&format!("{DAMAGED}{old}"))?;
+    }
+    disk.rename(CHECKPOINT_FILE, &format!("{DAMAGED}{next}"))?;
+    disk.sync_folder("")
+}
+
 /// Runs what may fall over a damaged file. A failure of the disk itself outranks what redb makes of it.
 fn guarded<T>(
     failure: &Mutex<Option<io::Error>>,
@@ -275,7 +304,7 @@ fn guarded<T>(
     }
     match result {
         Ok(result) => result,
-        Err(_) => Err(CheckpointError::Damaged("reading it made the database library panic".into())),
+        Err(_) => Err(CheckpointError::Damaged("the database library panicked over it".into())),
     }
 }
 
@@ -290,8 +319,7 @@ fn failed(error: impl fmt::Display) -> io::Error {
 /// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Another file may
 /// make up for it, whereas any other error has to do with the machine.
 pub(super) fn speaks_of_content(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
-        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// A file of ours as redb wants it.

@@ -6,7 +6,7 @@
 //! The order of trust is: the checkpoint, if it is whole and the log goes on where it ends; else the image, under the
 //! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
 
-use super::checkpoint::{self, Checkpoint, CheckpointError};
+use super::checkpoint::{self, Checkpoint, CheckpointError, set_aside};
 use super::checkpointer::{Checkpointer, Policy};
 use super::disk::Disk;
 use super::identity::{self, Identity, IdentityError};
@@ -15,7 +15,6 @@ use super::records::{LogPosition, Meta};
 use super::{
     CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW, LOG_FOLDER,
 };
-use crate::limits;
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
@@ -275,24 +274,6 @@ fn rebuild_from_image<L: Load>(
         (Err(CheckpointError::Damaged(what)), _) => Ok(Attempt::Unusable(what)),
         (Err(CheckpointError::Io(error)), _) => Err(error.into()),
     }
-}
-
-/// Gives a damaged checkpoint a name with a number, for whoever wants to find out what happened to it.
-fn set_aside(disk: &dyn Disk) -> io::Result<()> {
-    if !disk.exists(CHECKPOINT_FILE)? {
-        return Ok(());
-    }
-    const DAMAGED: &str = "checkpoint.damaged-";
-    let number = |name: &String| name.strip_prefix(DAMAGED)?.parse::<u64>().ok();
-    let mut numbers: Vec<u64> = disk.list("")?.iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
-    let surplus = (numbers.len() + 1).saturating_sub(limits::DAMAGED_CHECKPOINTS_KEPT_MAX);
-    for old in numbers.into_iter().take(surplus) {
-        disk.remove(&format!("{DAMAGED}{old}"))?;
-    }
-    disk.rename(CHECKPOINT_FILE, &format!("{DAMAGED}{next}"))?;
-    disk.sync_folder("")
 }
 
 /// Removes what a crash left half made.
