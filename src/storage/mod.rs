@@ -2,3 +2,4 @@
 //! docs/data-dir.md draws every byte.
 
 pub mod disk;
+pub mod wal;
