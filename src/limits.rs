@@ -43,3 +43,29 @@ pub const ELECTION_MAX_MS: u64 = 600;
 
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+/// Bytes that redb may keep of the checkpoint's pages (architecture.md section 8). More would only speed up
+/// checkpoints, which nobody waits for.
+pub const CHECKPOINT_CACHE_BYTES: usize = 16 << 20;
+
+/// Bytes of records handed from the tree to redb at a time: what the tree's lock is held for, and what is copied. One
+/// record may be larger.
+pub const CHECKPOINT_PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of log after which a checkpoint is due: bounds the replay at a start.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+
+/// Milliseconds after which a checkpoint is due if anything changed at all.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 30_000;
+
+/// Bytes of log since the last image below which no new one is written, however small the tree is.
+pub const IMAGE_LOG_BYTES_MIN: u64 = 64 << 20;
+
+/// Bytes of records that a block of the image aims at: one checksum each, so damage is found before it is used.
+pub const IMAGE_BLOCK_BYTES: usize = 256 << 10;
+
+/// Bytes of an image written between two syncs, so that the log's own sync never waits for a whole image to reach the
+/// disk.
+pub const IMAGE_SYNC_BYTES: u64 = 8 << 20;
+
+/// Damaged checkpoints kept aside for whoever wants to find out why. The oldest goes first.
+pub const DAMAGED_CHECKPOINTS_KEPT_MAX: usize = 3;
