@@ -1,6 +1,7 @@
 //! Wasmkeeper: a coordination server that speaks ZooKeeper's protocol and runs its users' WebAssembly components inside
 //! the transaction.
 
+pub mod consensus;
 pub mod limits;
 pub mod model;
 pub mod pipeline;

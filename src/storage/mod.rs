@@ -18,6 +18,7 @@
 pub mod checkpoint;
 pub mod checkpointer;
 pub mod disk;
+pub mod wal;
 pub mod identity;
 pub mod image;
 pub mod records;
