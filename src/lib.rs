@@ -5,5 +5,7 @@ pub mod consensus;
 pub mod limits;
 pub mod model;
 pub mod pipeline;
+pub mod state;
 pub mod storage;
+pub mod watch;
 pub mod wire;

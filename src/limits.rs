@@ -69,3 +69,11 @@ pub const IMAGE_SYNC_BYTES: u64 = 8 << 20;
 
 /// Damaged checkpoints kept aside for whoever wants to find out why. The oldest goes first.
 pub const DAMAGED_CHECKPOINTS_KEPT_MAX: usize = 3;
+/// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
+/// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
+pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
+pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
+
+/// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
+/// back.
+pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;

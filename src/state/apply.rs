@@ -1,0 +1,367 @@
+//! Applying a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the
+//! events in the order in which ZooKeeper has them.
+//!
+//! Never fails. What cannot be applied (a node that is there already, a parent that is not) would mean that this replica
+//! is no longer what the leader evaluated on; going on would spread it, so it is asserted against.
+
+use super::quota::{self, Special, Used};
+use super::tree::{Id, NewNode};
+use super::{Session, State, TrackedSession, record};
+use crate::limits::RECORD_BUFFER_BYTES_KEPT;
+use crate::model::{Acl, ConnectionId, NodeKind, Owner, SessionId, Stat, Zxid, path};
+use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
+use crate::wire::reply::EventKind;
+use std::sync::Arc;
+
+/// What one transaction did, for replies and watches. Kept and filled anew for the next.
+#[derive(Default, Debug)]
+pub struct Applied {
+    /// One per slot of `Outcome::Done`; zeros for `Slot::Nothing`.
+    pub slots: Vec<Stat>,
+    pub events: Vec<Event>,
+    /// With the connections that owned them.
+    pub sessions_closed: Vec<(SessionId, ConnectionId)>,
+    /// A session that has another owner now, and the one it had.
+    pub session_moved: Option<(SessionId, ConnectionId)>,
+}
+
+/// Something that watches may wait for. Cheap to make: nothing is allocated, and mostly nobody watches.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub kind: EventKind,
+    pub zxid: Zxid,
+    /// READ in this list decides who may hear of it: the node's own, as it was or became; for `ChildrenChanged` the
+    /// parent's.
+    pub acl: Acl,
+    /// The node that came, went or changed. For `ChildrenChanged`, `path()` is its parent's, a part of this.
+    node: Arc<str>,
+}
+
+impl Applied {
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.events.clear();
+        self.sessions_closed.clear();
+        self.session_moved = None;
+    }
+}
+
+impl Event {
+    /// An event at the node `path`; of `ChildrenChanged`, the path of the child.
+    pub fn new(kind: EventKind, node: Arc<str>, zxid: Zxid, acl: Acl) -> Event {
+        assert!(kind != EventKind::ChildrenChanged || node.len() > 1, "the root is nobody's child");
+        Event { kind, zxid, acl, node }
+    }
+
+    /// The path that the event speaks of.
+    pub fn path(&self) -> &str {
+        match self.kind {
+            EventKind::ChildrenChanged => path::parent(&self.node).unwrap_or("/"),
+            EventKind::Created | EventKind::Deleted | EventKind::DataChanged => &self.node,
+        }
+    }
+}
+
+/// What all changes of a transaction share.
+#[derive(Clone, Copy)]
+struct At {
+    zxid: Zxid,
+    wall_ms: i64,
+}
+
+impl State {
+    pub fn apply(&mut self, txn: &Txn, applied: &mut Applied) {
+        assert!(txn.zxid > self.last_zxid, "{} is not behind {}, the last applied", txn.zxid, self.last_zxid);
+        applied.clear();
+        let slots: &[Slot] = match &txn.outcome {
+            Outcome::Done(slots) => slots,
+            Outcome::Refused(_) | Outcome::MultiRefused { .. } => {
+                assert!(txn.changes.is_empty(), "{}: a refusal changes nothing", txn.zxid);
+                &[]
+            }
+        };
+        let at = At { zxid: txn.zxid, wall_ms: txn.wall_ms };
+        let stats_wanted = slots.iter().any(|slot| matches!(slot, Slot::Change(_)));
+        self.stats.clear();
+        for change in &txn.changes {
+            let node = self.change(change, at, applied);
+            if stats_wanted {
+                self.stats.push(node.map(|id| self.tree.stat(id)).unwrap_or_default());
+            }
+        }
+        applied.slots.extend(slots.iter().map(|slot| match slot {
+            Slot::Nothing => Stat::default(),
+            Slot::Change(index) => self.stats[*index as usize],
+            Slot::Path(path) => self.node(path).map(|node| node.stat()).unwrap_or_default(),
+        }));
+        self.last_zxid = txn.zxid;
+        self.wall_ms = txn.wall_ms;
+        self.ensemble_ms = txn.ensemble_ms;
+        self.digests.applied(txn.zxid);
+        if self.scratch.capacity() > RECORD_BUFFER_BYTES_KEPT {
+            self.scratch = Vec::new();
+        }
+    }
+
+    /// Returns the node of the change, if there still is one.
+    fn change(&mut self, change: &Change, at: At, applied: &mut Applied) -> Option<Id> {
+        match change {
+            Change::Create { path, data, acl, owner, parent_cversion } => {
+                Some(self.create(path, data.as_deref(), acl, *owner, *parent_cversion, at, applied))
+            }
+            Change::Delete { path } => {
+                self.delete(path, at, applied);
+                None
+            }
+            Change::SetData { path, data, version } => {
+                Some(self.set_data(path, data.as_deref(), *version, at, applied))
+            }
+            Change::SetAcl { path, acl, aversion } => Some(self.set_acl(path, acl, *aversion, at)),
+            Change::OpenSession { session, timeout_ms, password, owner } => {
+                let opened = Session { timeout_ms: *timeout_ms, password: *password, owner: *owner };
+                self.open_session(*session, opened, at);
+                None
+            }
+            Change::AttachSession { session, timeout_ms, owner } => {
+                let before = self.attach_session(*session, *timeout_ms, *owner, at);
+                if before != *owner {
+                    applied.session_moved = Some((*session, before));
+                }
+                None
+            }
+            Change::CloseSession { session, expired: _ } => {
+                applied.sessions_closed.push((*session, self.close_session(*session, at)));
+                None
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a change's fields, with what surrounds it")]
+    fn create(
+        &mut self,
+        path: &Arc<str>,
+        data: Option<&[u8]>,
+        acl: &Acl,
+        owner: Owner,
+        parent_cversion: i32,
+        at: At,
+        applied: &mut Applied,
+    ) -> Id {
+        let parent_path = path::parent(path).unwrap_or_else(|| panic!("{}: create {path:?}: no path", at.zxid));
+        let parent = self.known(parent_path, at);
+        let name = path::name(path);
+        assert!(self.tree.child(parent, name).is_none(), "{}: create {path}: it is there", at.zxid);
+        let zxid = at.zxid.to_wire();
+
+        self.before(parent, parent_path);
+        let node = NewNode {
+            name,
+            data,
+            acl: self.tree.acls.acquire(acl),
+            owner,
+            czxid: zxid,
+            mzxid: zxid,
+            ctime: at.wall_ms,
+            mtime: at.wall_ms,
+            version: 0,
+            aversion: 0,
+        };
+        let id = self.tree.insert(parent, &node);
+        self.tree.set_counts(parent, zxid, parent_cversion);
+        self.after(parent, parent_path);
+        self.tracking.created(id, path);
+        self.after(id, path);
+        self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.index(id, path);
+        if let Some(Special::Stats(root)) = quota::special(path) {
+            let used = self.count_used(root);
+            self.rewrite(id, path, quota::first_text(used).as_bytes());
+        }
+        self.use_quota(path, 1, data.map_or(0, <[u8]>::len) as i64);
+
+        applied.events.push(Event::new(EventKind::Created, path.clone(), at.zxid, acl.clone()));
+        let parent_acl = self.acl_of(parent);
+        applied.events.push(Event::new(EventKind::ChildrenChanged, path.clone(), at.zxid, parent_acl));
+        id
+    }
+
+    fn delete(&mut self, path: &Arc<str>, at: At, applied: &mut Applied) {
+        let id = self.known(path, at);
+        let acl = self.acl_of(id);
+        let slot = self.tree.slot(id);
+        let (parent, owner, data_length) = (slot.parent, slot.owner, slot.data().map_or(0, <[u8]>::len));
+        let parent_path = path::parent(path).unwrap_or_else(|| panic!("{}: delete {path:?}: no path", at.zxid));
+
+        self.before(id, path);
+        self.before(parent, parent_path);
+        let cversion = self.tree.slot(parent).cversion();
+        self.tree.remove(id);
+        self.tree.set_counts(parent, at.zxid.to_wire(), cversion);
+        self.after(parent, parent_path);
+        self.tracking.deleted(id, path);
+        self.data_size -= (path.len() + data_length) as u64;
+        match owner.kind() {
+            NodeKind::Persistent => {}
+            NodeKind::Ephemeral(session) => self.forget_ephemeral(session, path),
+            NodeKind::Container | NodeKind::Ttl(_) => {
+                self.collectables.remove(&id);
+            }
+        }
+        if let Some(Special::Limits(root)) = quota::special(path) {
+            self.quotas.remove(root);
+        }
+        self.use_quota(path, -1, -(data_length as i64));
+
+        applied.events.push(Event::new(EventKind::Deleted, path.clone(), at.zxid, acl));
+        let parent_acl = self.acl_of(parent);
+        applied.events.push(Event::new(EventKind::ChildrenChanged, path.clone(), at.zxid, parent_acl));
+    }
+
+    fn set_data(
+        &mut self,
+        path: &Arc<str>,
+        data: Option<&[u8]>,
+        version: i32,
+        at: At,
+        applied: &mut Applied,
+    ) -> Id {
+        let id = self.known(path, at);
+        let length = data.map_or(0, <[u8]>::len);
+        let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);
+        self.before(id, path);
+        let slot = self.tree.slot_mut(id);
+        slot.set_data(data);
+        slot.version = version;
+        slot.mzxid = at.zxid.to_wire();
+        slot.mtime = at.wall_ms;
+        self.after(id, path);
+        self.data_size = self.data_size - length_before as u64 + length as u64;
+        self.use_quota(path, 0, length as i64 - length_before as i64);
+        applied.events.push(Event::new(EventKind::DataChanged, path.clone(), at.zxid, self.acl_of(id)));
+        id
+    }
+
+    /// Nobody is told: ZooKeeper has no event for it.
+    fn set_acl(&mut self, path: &Arc<str>, acl: &Acl, aversion: i32, at: At) -> Id {
+        let id = self.known(path, at);
+        self.before(id, path);
+        let acquired = self.tree.acls.acquire(acl);
+        let slot = self.tree.slot_mut(id);
+        let released = std::mem::replace(&mut slot.acl, acquired);
+        slot.aversion = aversion;
+        self.tree.acls.release(released);
+        self.after(id, path);
+        id
+    }
+
+    fn open_session(&mut self, id: SessionId, session: Session, at: At) {
+        let stored = self.tracking.session_opened(id);
+        let before = self.sessions.insert(id, TrackedSession { session, dirty: true, stored });
+        assert!(before.is_none(), "{}: open session {id}: it is open", at.zxid);
+        self.digests.add(&session_record(id, &session));
+    }
+
+    /// Returns the owner before.
+    fn attach_session(&mut self, id: SessionId, timeout_ms: i32, owner: ConnectionId, at: At) -> ConnectionId {
+        let Some(tracked) = self.sessions.get_mut(&id) else {
+            panic!("{}: attach session {id}: there is none", at.zxid);
+        };
+        let before = tracked.session;
+        tracked.session = Session { timeout_ms, owner, ..before };
+        tracked.dirty = true;
+        self.digests.subtract(&session_record(id, &before));
+        self.digests.add(&session_record(id, &tracked.session));
+        before.owner
+    }
+
+    /// Returns the owner.
+    fn close_session(&mut self, id: SessionId, at: At) -> ConnectionId {
+        let Some(tracked) = self.sessions.remove(&id) else {
+            panic!("{}: close session {id}: there is none", at.zxid);
+        };
+        assert!(!self.ephemerals.contains_key(&id), "{}: close session {id}: it has ephemeral nodes", at.zxid);
+        self.digests.subtract(&session_record(id, &tracked.session));
+        if tracked.stored {
+            self.tracking.session_closed(id);
+        }
+        tracked.session.owner
+    }
+
+    fn known(&self, path: &str, at: At) -> Id {
+        // Reads may call the root by the empty path; a record has only one key.
+        let id = self.tree.find(path).filter(|_| !path.is_empty());
+        id.unwrap_or_else(|| panic!("{}: {path:?} is not there", at.zxid))
+    }
+
+    fn acl_of(&self, id: Id) -> Acl {
+        self.tree.acls.get(self.tree.slot(id).acl).clone()
+    }
+
+    fn forget_ephemeral(&mut self, session: SessionId, path: &Arc<str>) {
+        let paths = self.ephemerals.get_mut(&session).expect("an ephemeral node is in its session's set");
+        paths.remove(path);
+        if paths.is_empty() {
+            self.ephemerals.remove(&session);
+        }
+        self.ephemerals_count -= 1;
+    }
+
+    /// To be called before a node changes or goes: takes its record out of the digests, and keeps it if a checkpoint
+    /// in the making has yet to write it.
+    fn before(&mut self, id: Id, path: &str) {
+        let digested = self.encode(id, path);
+        self.digests.subtract_node(&self.scratch, path.len(), digested);
+        self.tracking.changing(id, &self.scratch, path.len());
+    }
+
+    /// To be called when a node has come or changed.
+    pub(super) fn after(&mut self, id: Id, path: &str) {
+        let digested = self.encode(id, path);
+        self.digests.add_node(&self.scratch, path.len(), digested);
+        self.tracking.changed(id);
+    }
+
+    /// The node's record, key and value, into `scratch`.
+    fn encode(&mut self, id: Id, path: &str) -> usize {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(path.as_bytes());
+        record::write_node(&self.tree, id, &mut self.scratch)
+    }
+
+    /// Counts a change in the quota it falls under. A stats node that is missing is passed over, as in ZooKeeper.
+    fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
+        let Some(root) = self.quotas.find(path) else { return };
+        let stats = quota::stats_path(root);
+        let Some(id) = self.tree.find(&stats) else { return };
+        let mut numbers = quota::Numbers::parse(self.tree.slot(id).data());
+        let used = numbers.used();
+        numbers.set_used(Used { count: used.count.wrapping_add(count), bytes: used.bytes.wrapping_add(bytes) });
+        self.rewrite(id, &stats, numbers.text().as_bytes());
+    }
+
+    fn count_used(&self, root: &str) -> Used {
+        let mut used = Used { count: 0, bytes: 0 };
+        if let Some(id) = self.tree.find(root) {
+            self.walk(id, |id| {
+                used.count += 1;
+                used.bytes += self.tree.slot(id).data().map_or(0, <[u8]>::len) as i64;
+            });
+        }
+        used
+    }
+
+    /// Replaces the data of a stats node: no version, no time, no event.
+    fn rewrite(&mut self, id: Id, path: &str, text: &[u8]) {
+        let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);
+        self.before(id, path);
+        self.tree.slot_mut(id).set_data(Some(text));
+        self.after(id, path);
+        self.data_size = self.data_size - length_before as u64 + text.len() as u64;
+    }
+}
+
+fn session_record(id: SessionId, session: &Session) -> Vec<u8> {
+    let mut bytes = record::session_key(id);
+    record::write_session(session, &mut bytes);
+    bytes
+}

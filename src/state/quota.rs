@@ -1,0 +1,238 @@
+//! Quotas: limits that clients write below /zookeeper/quota, and what is used of them (ZooKeeper's Quotas.java
+//! and StatsTrack.java).
+//!
+//! A subtree `/a` has a quota while `/zookeeper/quota/a/zookeeper_limits` is there. `apply` keeps what is used of it in
+//! the text of `/zookeeper/quota/a/zookeeper_stats`, as ZooKeeper does: counted when that node is created, then carried
+//! on with every change. What it finds there that is no number counts as unset (ZooKeeper would end with an exception).
+//! While there is no quota at all, all of this costs one comparison per change.
+
+use crate::model::path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+const ROOT: &str = "/zookeeper/quota";
+const LIMITS: &str = "/zookeeper_limits";
+const STATS: &str = "/zookeeper_stats";
+
+const COUNT: &str = "count";
+const BYTES: &str = "bytes";
+
+/// The quota of one subtree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota<'a> {
+    /// The root of the subtree.
+    pub path: &'a str,
+    pub limits: Limits,
+    pub used: Used,
+}
+
+/// Each -1: no limit. A hard limit takes the place of the soft one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    pub count: i64,
+    pub bytes: i64,
+    pub count_hard: i64,
+    pub bytes_hard: i64,
+}
+
+/// Znodes, the root of the subtree included, and bytes of data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Used {
+    pub count: i64,
+    pub bytes: i64,
+}
+
+/// How a change would break a quota.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Excess {
+    /// Worth a line in the log, nothing more.
+    Soft,
+    /// QUOTAEXCEEDED.
+    Hard,
+}
+
+impl Quota<'_> {
+    /// What the quota says to `count` more nodes and `bytes` more bytes. Either may be 0 and is then not looked at, or
+    /// negative (which breaks a quota that is broken already, as in ZooKeeper).
+    pub fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
+        let count = excess(count, self.used.count, self.limits.count, self.limits.count_hard);
+        let bytes = excess(bytes, self.used.bytes, self.limits.bytes, self.limits.bytes_hard);
+        match (count, bytes) {
+            (Some(Excess::Hard), _) | (_, Some(Excess::Hard)) => Some(Excess::Hard),
+            (soft, None) | (None, soft) => soft,
+            (soft, _) => soft,
+        }
+    }
+}
+
+fn excess(more: i64, used: i64, soft: i64, hard: i64) -> Option<Excess> {
+    if more == 0 {
+        return None;
+    }
+    let new = used.saturating_add(more);
+    match (soft, hard) {
+        (_, hard) if hard > -1 => (new > hard).then_some(Excess::Hard),
+        (soft, _) if soft > -1 => (new > soft).then_some(Excess::Soft),
+        _ => None,
+    }
+}
+
+/// The subtrees that have a quota.
+#[derive(Default)]
+pub(super) struct Roots(BTreeSet<String>);
+
+/// What the creation or deletion of a node below /zookeeper/quota means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Special<'a> {
+    /// The limits of that subtree.
+    Limits(&'a str),
+    /// The usage of that subtree.
+    Stats(&'a str),
+}
+
+pub(super) fn special(path: &str) -> Option<Special<'_>> {
+    let quota = path.strip_prefix(ROOT)?;
+    // A quota of the root itself has an empty path here; ZooKeeper keeps none.
+    if let Some(root) = quota.strip_suffix(LIMITS) {
+        return root.starts_with('/').then_some(Special::Limits(root));
+    }
+    let root = quota.strip_suffix(STATS)?;
+    root.starts_with('/').then_some(Special::Stats(root))
+}
+
+pub(super) fn limits_path(root: &str) -> String {
+    format!("{ROOT}{root}{LIMITS}")
+}
+
+pub(super) fn stats_path(root: &str) -> String {
+    format!("{ROOT}{root}{STATS}")
+}
+
+impl Roots {
+    pub(super) fn insert(&mut self, root: &str) {
+        self.0.insert(root.to_owned());
+    }
+
+    pub(super) fn remove(&mut self, root: &str) {
+        self.0.remove(root);
+    }
+
+    /// The longest subtree with a quota that the path lies in.
+    pub(super) fn find<'a>(&self, mut path: &'a str) -> Option<&'a str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        while !self.0.contains(path) {
+            path = path::parent(path)?;
+        }
+        Some(path)
+    }
+}
+
+/// The numbers of a limits or stats node: `key=number` pairs between commas or semicolons, in any order.
+#[derive(Default)]
+pub(super) struct Numbers(BTreeMap<String, i64>);
+
+impl Numbers {
+    pub(super) fn parse(data: Option<&[u8]>) -> Numbers {
+        let text = String::from_utf8_lossy(data.unwrap_or_default());
+        let mut numbers = Numbers::default();
+        for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
+            // "bytes=5=" is how later versions of ZooKeeper write it, for the sake of earlier ones.
+            let mut parts = pair.split('=');
+            let key = parts.next().unwrap_or_default();
+            let number = parts.next().and_then(|number| number.parse().ok()).unwrap_or(-1);
+            numbers.0.insert(key.to_owned(), number);
+        }
+        numbers
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            count: self.get(COUNT),
+            bytes: self.get(BYTES),
+            count_hard: self.get("countHardLimit"),
+            bytes_hard: self.get("byteHardLimit"),
+        }
+    }
+
+    pub(super) fn used(&self) -> Used {
+        Used { count: self.get(COUNT), bytes: self.get(BYTES) }
+    }
+
+    pub(super) fn set_used(&mut self, used: Used) {
+        self.0.insert(COUNT.to_owned(), used.count);
+        self.0.insert(BYTES.to_owned(), used.bytes);
+    }
+
+    /// As StatsTrack.java writes it: the two first, then the others in order.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{COUNT}={},{BYTES}={}", self.get(COUNT), self.get(BYTES));
+        let mut separator = "=;";
+        for (key, number) in self.0.iter().filter(|(key, _)| !matches!(key.as_str(), COUNT | BYTES)) {
+            write!(text, "{separator}{key}={number}").expect("writing to a text");
+            separator = ";";
+        }
+        text
+    }
+
+    fn get(&self, key: &str) -> i64 {
+        self.0.get(key).copied().unwrap_or(-1)
+    }
+}
+
+/// The text of a stats node that has just been created.
+pub(super) fn first_text(used: Used) -> String {
+    let mut numbers = Numbers::default();
+    numbers.set_used(used);
+    numbers.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_as_zookeeper_writes_them() {
+        let numbers = Numbers::parse(Some(b"count=4,bytes=5=;countHardLimit=10;byteHardLimit=20"));
+        assert_eq!(numbers.limits(), Limits { count: 4, bytes: 5, count_hard: 10, bytes_hard: 20 });
+        assert_eq!(numbers.text(), "count=4,bytes=5=;byteHardLimit=20;countHardLimit=10");
+        assert_eq!(Numbers::parse(Some(b"bytes=7;count=1")).text(), "count=1,bytes=7");
+        assert_eq!(Numbers::parse(Some(b"count=,x,=,;;\xff=1")).used(), Used { count: -1, bytes: -1 });
+        assert_eq!(Numbers::parse(None).text(), "count=-1,bytes=-1");
+    }
+
+    #[test]
+    fn hard_limits_come_before_soft_ones() {
+        let quota = |count, count_hard, bytes, bytes_hard| Quota {
+            path: "/a",
+            limits: Limits { count, bytes, count_hard, bytes_hard },
+            used: Used { count: 3, bytes: 100 },
+        };
+        assert_eq!(quota(-1, -1, -1, -1).check(5, 5), None);
+        assert_eq!(quota(3, -1, -1, -1).check(1, 1), Some(Excess::Soft));
+        assert_eq!(quota(3, -1, -1, -1).check(0, 1), None);
+        assert_eq!(quota(3, 4, -1, -1).check(1, 1), None, "the soft limit is not looked at");
+        assert_eq!(quota(3, 3, -1, -1).check(1, 1), Some(Excess::Hard));
+        assert_eq!(quota(3, -1, -1, 100).check(1, 1), Some(Excess::Hard));
+        assert_eq!(quota(-1, -1, 50, -1).check(0, -1), Some(Excess::Soft));
+    }
+
+    #[test]
+    fn the_longest_prefix_by_whole_names() {
+        let mut roots = Roots::default();
+        assert_eq!(roots.find("/a"), None);
+        roots.insert("/a");
+        roots.insert("/a/b");
+        assert_eq!(roots.find("/a/b/c"), Some("/a/b"));
+        assert_eq!(roots.find("/a/bc"), Some("/a"));
+        assert_eq!(roots.find("/ab"), None);
+        roots.remove("/a/b");
+        assert_eq!(roots.find("/a/b/c"), Some("/a"));
+        assert_eq!(special("/zookeeper/quota/a/zookeeper_limits"), Some(Special::Limits("/a")));
+        assert_eq!(special("/zookeeper/quota/a/zookeeper_stats"), Some(Special::Stats("/a")));
+        for other in ["/zookeeper/quota/zookeeper_limits", "/zookeeper/quotas/a/zookeeper_limits", "/zookeeper/quota/a"] {
+            assert_eq!(special(other), None, "{other}");
+        }
+    }
+}
