@@ -9,7 +9,7 @@
 //! Votes and the log never live here (architecture.md section 1).
 
 use super::disk::{Disk, DiskFile};
-use super::records::{self, LogPosition, Meta, Tally};
+use super::records::{self, FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, CHECKPOINT_FILE_NEW};
 use crate::limits;
 use parking_lot::Mutex;
@@ -18,7 +18,6 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// The state's records: key and value as the state packs them.
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -35,20 +34,11 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 pub trait CheckpointSource {
     /// Fixes the entry boundary that the following pieces belong to.
     fn begin(&mut self) -> Meta;
-    /// Appends about `bytes_max` bytes of changes since the last checkpoint, in key order; false if these were the last.
+    /// Appends about `bytes_max` bytes of changes since the last checkpoint, each key once, best in key order; false if
+    /// these were the last.
     fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool;
     /// The checkpoint is durable.
     fn end(&mut self);
-}
-
-#[derive(Debug, Error)]
-pub enum CheckpointError {
-    /// The content is not what was written: another source of state may help. The text follows the file's name.
-    #[error("{0}")]
-    Damaged(String),
-    /// The disk failed: nothing can be said about the file.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// The open checkpoint file. One owner; readers of its content see whole checkpoints only.
@@ -101,7 +91,7 @@ impl Checkpoint {
     }
 
     /// Opens the file for further checkpoints. Its records are not looked at (see `load`).
-    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, CheckpointError> {
+    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, FileError> {
         let file = disk.open(CHECKPOINT_FILE, false)?;
         let backend = Backend::new(file, None);
         let failure = backend.failure.clone();
@@ -127,7 +117,7 @@ impl Checkpoint {
 
     /// Writes one checkpoint, in one transaction. After an error the process ends: what is on disk is the checkpoint
     /// before, or a damaged file.
-    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), CheckpointError> {
+    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
         let failure = self.failure.clone();
         guarded(&failure, || self.write_changes(source).map_err(damaged))?;
         source.end();
@@ -163,7 +153,7 @@ impl Checkpoint {
     pub fn read(
         &self,
         record: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> Result<Option<(Meta, Tally)>, CheckpointError> {
+    ) -> Result<Option<(Meta, Tally)>, FileError> {
         let Some((meta, tally)) = &self.described else { return Ok(None) };
         guarded(&self.failure, || {
             let transaction = self.database().begin_read().map_err(damaged)?;
@@ -209,12 +199,10 @@ impl Drop for Checkpoint {
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
 /// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
 /// whatever was built from them counts only once this has returned.
-///
-/// `record` returns what is wrong with a record.
 pub fn load(
     disk: &dyn Disk,
-    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<Option<Meta>, CheckpointError> {
+    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+) -> Result<Option<Meta>, FileError> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(None);
     }
@@ -228,7 +216,7 @@ pub fn load(
         let database = database(backend, 0).map_err(damaged)?;
         let Some((meta, tally)) = describe(&database)? else { return Ok(None) };
         let transaction = database.begin_read().map_err(damaged)?;
-        stream(&transaction, &tally, |key, value| record(key, value).map_err(CheckpointError::Damaged))?;
+        stream(&transaction, &tally, |key, value| record(key, value))?;
         Ok(Some(meta))
     })
 }
@@ -237,7 +225,7 @@ fn database(backend: Backend, cache: usize) -> Result<Database, redb::DatabaseEr
     Database::builder().set_cache_size(cache).create_with_backend(backend)
 }
 
-fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, CheckpointError> {
+fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, FileError> {
     let transaction = database.begin_read().map_err(damaged)?;
     let table = match transaction.open_table(META) {
         Ok(table) => table,
@@ -245,16 +233,16 @@ fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, CheckpointErro
         Err(error) => return Err(damaged(error)),
     };
     match table.get([].as_slice()).map_err(damaged)? {
-        Some(bytes) => Ok(Some(records::decode(bytes.value()).map_err(CheckpointError::Damaged)?)),
-        None => Err(CheckpointError::Damaged("it has no description".into())),
+        Some(bytes) => Ok(Some(records::decode(bytes.value())?)),
+        None => Err(FileError::Damaged("it has no description".into())),
     }
 }
 
 fn stream(
     transaction: &redb::ReadTransaction,
     expected: &Tally,
-    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
+    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let table = transaction.open_table(RECORDS).map_err(damaged)?;
     let mut found = Tally::default();
     for entry in table.iter().map_err(damaged)? {
@@ -267,7 +255,7 @@ fn stream(
         record(key, value)?;
     }
     if found != *expected {
-        return Err(CheckpointError::Damaged(format!(
+        return Err(FileError::Damaged(format!(
             "its {} records do not add up to the {} that were written",
             found.count, expected.count
         )));
@@ -294,22 +282,19 @@ pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
 }
 
 /// Runs what may fall over a damaged file. A failure of the disk itself outranks what redb makes of it.
-fn guarded<T>(
-    failure: &Mutex<Option<io::Error>>,
-    run: impl FnOnce() -> Result<T, CheckpointError>,
-) -> Result<T, CheckpointError> {
+fn guarded<T>(failure: &Mutex<Option<io::Error>>, run: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
     let result = catch_unwind(AssertUnwindSafe(run));
     if let Some(error) = failure.lock().take() {
-        return Err(CheckpointError::Io(error));
+        return Err(FileError::Io(error));
     }
     match result {
         Ok(result) => result,
-        Err(_) => Err(CheckpointError::Damaged("the database library panicked over it".into())),
+        Err(_) => Err(FileError::Damaged("the database library panicked over it".into())),
     }
 }
 
-fn damaged(error: impl fmt::Display) -> CheckpointError {
-    CheckpointError::Damaged(format!("the database library says: {error}"))
+fn damaged(error: impl fmt::Display) -> FileError {
+    FileError::Damaged(format!("the database library says: {error}"))
 }
 
 fn failed(error: impl fmt::Display) -> io::Error {

@@ -5,10 +5,10 @@
 //! the image and the log still give the whole state.
 
 use super::CHECKPOINT_FILE;
-use super::checkpoint::{self, Checkpoint, CheckpointError, CheckpointSource};
+use super::checkpoint::{self, Checkpoint, CheckpointSource};
 use super::disk::Disk;
 use super::image;
-use super::records::{LogPosition, Meta, Tally};
+use super::records::{FileError, LogPosition, Meta, Tally};
 use crate::limits;
 use std::io;
 use std::sync::Arc;
@@ -142,10 +142,10 @@ impl Checkpointer {
 
     /// The error that ends the process. A damaged checkpoint must not be met again at the next start, which could believe
     /// it if only its unused pages are damaged: it is set aside if the image and the log can do without it.
-    fn give_up(&self, error: CheckpointError) -> io::Error {
+    fn give_up(&self, error: FileError) -> io::Error {
         let what = match error {
-            CheckpointError::Io(error) => return error,
-            CheckpointError::Damaged(what) => what,
+            FileError::Io(error) => return error,
+            FileError::Damaged(what) | FileError::Newer(what) => what,
         };
         let aside = if self.policy.image_is_owed() {
             "there is no image to take its place: keep a copy of the data directory before starting again".to_owned()

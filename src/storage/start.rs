@@ -6,15 +6,16 @@
 //! The order of trust is: the checkpoint, if it is whole and the log goes on where it ends; else the image, under the
 //! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
 
-use super::checkpoint::{self, Checkpoint, CheckpointError, set_aside};
+use super::checkpoint::{self, Checkpoint, set_aside};
 use super::checkpointer::{Checkpointer, Policy};
 use super::disk::Disk;
 use super::identity::{self, Identity, IdentityError};
 use super::image;
-use super::records::{LogPosition, Meta};
+use super::records::{FileError, LogPosition, Meta};
 use super::{
     CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW, LOG_FOLDER,
 };
+use crate::state::{Loader, RecordError, State};
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
@@ -38,10 +39,44 @@ impl LogExtent {
 /// Builds the state from records. A new one for each attempt.
 pub trait Load {
     type State;
-    /// Records come in key order. The error says what is wrong with this one.
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
-    /// All records were there. The error says what does not fit, the digest of `meta` for one.
-    fn finish(self, meta: &Meta) -> Result<Self::State, String>;
+    /// Records come in key order.
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;
+    /// All records were there. What does not fit is an error, the digest of `meta` for one.
+    fn finish(self, meta: &Meta) -> Result<Self::State, FileError>;
+}
+
+impl Load for Loader {
+    type State = State;
+
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
+        Ok(Loader::record(self, key, value)?)
+    }
+
+    fn finish(self, meta: &Meta) -> Result<State, FileError> {
+        let state = Loader::finish(self)?;
+        if state.last_zxid() != meta.zxid || state.digest() != meta.digest {
+            return Err(FileError::Damaged(format!(
+                "its records are the state of zxid {}, digest {:016x}, its description says {}, {:016x}",
+                state.last_zxid(),
+                state.digest(),
+                meta.zxid,
+                meta.digest
+            )));
+        }
+        Ok(state)
+    }
+}
+
+impl From<RecordError> for FileError {
+    fn from(error: RecordError) -> FileError {
+        match error {
+            RecordError::UnknownKind { .. } | RecordError::UnknownFormat { .. } => FileError::Newer(error.to_string()),
+            RecordError::Damaged { .. }
+            | RecordError::NoMeta
+            | RecordError::Count { .. }
+            | RecordError::Digest { .. } => FileError::Damaged(error.to_string()),
+        }
+    }
 }
 
 /// Where the state came from.
@@ -129,8 +164,9 @@ pub fn open<L: Load>(
     // The image is looked at even if it is not needed: one that is missing must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
-        Err(CheckpointError::Io(error)) => return Err(error.into()),
-        Err(CheckpointError::Damaged(what)) => {
+        Err(FileError::Io(error)) => return Err(error.into()),
+        Err(FileError::Newer(what)) => return Err(newer(IMAGE_FILE, &what)),
+        Err(FileError::Damaged(what)) => {
             tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new one will be written");
             None
         }
@@ -157,8 +193,8 @@ pub fn open<L: Load>(
                 tidy(&*disk)?;
                 return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer });
             }
-            Err(CheckpointError::Io(error)) => return Err(error.into()),
-            Err(CheckpointError::Damaged(what)) => Some(what),
+            Err(FileError::Io(error)) => return Err(error.into()),
+            Err(FileError::Damaged(what) | FileError::Newer(what)) => Some(what),
         },
         Attempt::Absent => None,
         Attempt::Unusable(what) => Some(what),
@@ -225,13 +261,29 @@ fn load_checkpoint<L: Load>(
     match checkpoint::load(disk, &mut |key, value| loading.record(key, value)) {
         Ok(None) => Ok(Attempt::Absent),
         Ok(Some(meta)) if !log.continues(meta.position) => Ok(Attempt::Unusable(gap(meta.position, log))),
-        Ok(Some(meta)) => Ok(match loading.finish(&meta) {
-            Ok(state) => Attempt::Loaded(state, meta),
-            Err(what) => Attempt::Unusable(what),
-        }),
-        Err(CheckpointError::Damaged(what)) => Ok(Attempt::Unusable(what)),
-        Err(CheckpointError::Io(error)) => Err(error.into()),
+        Ok(Some(meta)) => match loading.finish(&meta) {
+            Ok(state) => Ok(Attempt::Loaded(state, meta)),
+            Err(error) => unusable(CHECKPOINT_FILE, error),
+        },
+        Err(error) => unusable(CHECKPOINT_FILE, error),
     }
+}
+
+/// Damage leads to the next source. What a later version wrote does not: that source would be older, and the newer file
+/// would be replaced.
+fn unusable<T>(file: &str, error: FileError) -> Result<Attempt<T>, StartError> {
+    match error {
+        FileError::Damaged(what) => Ok(Attempt::Unusable(what)),
+        FileError::Newer(what) => Err(newer(file, &what)),
+        FileError::Io(error) => Err(error.into()),
+    }
+}
+
+fn newer(file: &str, what: &str) -> StartError {
+    StartError::Refused(format!(
+        "the file `{file}` in the data directory was written by a later version of this server: {what}; start that version, \
+         or bring back a data directory of this one"
+    ))
 }
 
 /// Loads the image and builds a checkpoint from it in the same pass; the checkpoint has not taken its place yet.
@@ -246,8 +298,7 @@ fn rebuild_from_image<L: Load>(
             return Ok(Attempt::Unusable(gap(meta.position, log)));
         }
         Ok(Some(_)) => {}
-        Err(CheckpointError::Damaged(what)) => return Ok(Attempt::Unusable(what)),
-        Err(CheckpointError::Io(error)) => return Err(error.into()),
+        Err(error) => return unusable(IMAGE_FILE, error),
     }
     let mut loaded = None;
     let built = Checkpoint::build(&**disk, |insert| {
@@ -257,22 +308,21 @@ fn rebuild_from_image<L: Load>(
             loading.record(key, value)?;
             insert(key, value).map_err(|error| {
                 failure = Some(error);
-                "it could not be copied".into()
+                FileError::Damaged("it could not be copied".into())
             })
         });
         if let Some(error) = failure {
-            return Err(CheckpointError::Io(error));
+            return Err(FileError::Io(error));
         }
-        let Some((meta, _)) = result? else { return Err(CheckpointError::Damaged("it is gone".into())) };
-        let state = loading.finish(&meta).map_err(CheckpointError::Damaged)?;
+        let Some((meta, _)) = result? else { return Err(FileError::Damaged("it is gone".into())) };
+        let state = loading.finish(&meta)?;
         loaded = Some((state, meta.clone()));
         Ok(Some(meta))
     });
     match (built, loaded) {
         (Ok(checkpoint), Some((state, meta))) => Ok(Attempt::Loaded((state, checkpoint), meta)),
         (Ok(_), None) => Ok(Attempt::Absent),
-        (Err(CheckpointError::Damaged(what)), _) => Ok(Attempt::Unusable(what)),
-        (Err(CheckpointError::Io(error)), _) => Err(error.into()),
+        (Err(error), _) => unusable(IMAGE_FILE, error),
     }
 }
 
@@ -298,11 +348,11 @@ mod tests {
     impl Load for Nothing {
         type State = ();
 
-        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), String> {
+        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), FileError> {
             Ok(())
         }
 
-        fn finish(self, _meta: &Meta) -> Result<(), String> {
+        fn finish(self, _meta: &Meta) -> Result<(), FileError> {
             Ok(())
         }
     }

@@ -6,10 +6,11 @@
 //! `CRASH_POINTS=10000 cargo test --lib storage::tests::power_loss -- --nocapture` tries more crashes than the 300 of an
 //! ordinary run; `CRASH_SEED` begins elsewhere.
 
-use super::checkpoint::{self, Change, CheckpointError, CheckpointSource};
+use super::checkpoint::{self, Change, CheckpointSource};
 use super::checkpointer::{Checkpointer, Progress};
 use super::disk::Disk;
 use super::identity::Identity;
+use super::records::FileError;
 use super::start::{self, LogExtent, Source, StartError, Started};
 use super::testing::{Dice, Failure, SimDisk};
 use super::{CHECKPOINT_FILE, IMAGE_FILE, LOG_FOLDER, LogPosition, Meta, image};
@@ -78,18 +79,18 @@ impl CheckpointSource for Model {
 impl start::Load for Map {
     type State = Model;
 
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
         if self.last_key_value().is_some_and(|(last, _)| last.as_slice() >= key) {
-            return Err("records are out of order".into());
+            return Err(FileError::Damaged("records are out of order".into()));
         }
         self.insert(key.to_vec(), value.to_vec());
         Ok(())
     }
 
-    fn finish(self, meta: &Meta) -> Result<Model, String> {
+    fn finish(self, meta: &Meta) -> Result<Model, FileError> {
         let index = meta.position.map_or(0, |position| position.index);
         if *meta != meta_at(index) {
-            return Err("the description is a mix".into());
+            return Err(FileError::Damaged("the description is a mix".into()));
         }
         Ok(Model { map: self, index, ..Model::default() })
     }
@@ -180,7 +181,7 @@ fn lived_in(seed: u64) -> (SimDisk, Ledger, Model) {
     (disk, ledger, model)
 }
 
-fn load_checkpoint(disk: &SimDisk) -> Result<Option<(Map, Meta)>, CheckpointError> {
+fn load_checkpoint(disk: &SimDisk) -> Result<Option<(Map, Meta)>, FileError> {
     let mut map = Map::new();
     let meta = checkpoint::load(disk, &mut |key, value| {
         map.insert(key.to_vec(), value.to_vec());
@@ -189,7 +190,7 @@ fn load_checkpoint(disk: &SimDisk) -> Result<Option<(Map, Meta)>, CheckpointErro
     Ok(meta.map(|meta| (map, meta)))
 }
 
-fn load_image(disk: &dyn Disk) -> Result<Option<(Map, Meta)>, CheckpointError> {
+fn load_image(disk: &dyn Disk) -> Result<Option<(Map, Meta)>, FileError> {
     let mut map = Map::new();
     let found = image::load(disk, IMAGE_FILE, &mut |key, value| {
         map.insert(key.to_vec(), value.to_vec());
@@ -235,12 +236,12 @@ fn every_damaged_missing_or_added_byte_of_an_image_is_seen() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << dice.below(8);
         scratch.set_bytes(IMAGE_FILE, &damaged);
-        assert!(matches!(load_image(&scratch), Err(CheckpointError::Damaged(_))), "byte {at}");
+        assert!(matches!(load_image(&scratch), Err(FileError::Damaged(_))), "byte {at}");
         scratch.set_bytes(IMAGE_FILE, &bytes[..at]);
-        assert!(matches!(load_image(&scratch), Err(CheckpointError::Damaged(_))), "cut at {at}");
+        assert!(matches!(load_image(&scratch), Err(FileError::Damaged(_))), "cut at {at}");
     }
     scratch.set_bytes(IMAGE_FILE, &[bytes.as_slice(), &[0]].concat());
-    assert!(matches!(load_image(&scratch), Err(CheckpointError::Damaged(_))));
+    assert!(matches!(load_image(&scratch), Err(FileError::Damaged(_))));
     scratch.set_bytes(IMAGE_FILE, &bytes);
     assert!(load_image(&scratch).unwrap().unwrap().0 == model.map);
 }
@@ -514,10 +515,10 @@ fn a_million_records_take_little_memory() {
     struct Count;
     impl start::Load for Count {
         type State = ();
-        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), String> {
+        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), FileError> {
             Ok(())
         }
-        fn finish(self, _meta: &Meta) -> Result<(), String> {
+        fn finish(self, _meta: &Meta) -> Result<(), FileError> {
             Ok(())
         }
     }
