@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod consensus;
 pub mod limits;
 pub mod model;
 pub mod pipeline;

@@ -18,6 +18,31 @@ pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 pub const BATCH_TXNS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of one preallocated segment of the log. Large enough that a new one is rare, small enough that a purge frees room
+/// soon; a start preallocates one.
+pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Bytes of records the log thread gathers into one write, if that much waits. One larger entry still goes in whole.
+pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication; older ones are read back.
+pub const LOG_CACHE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of log behind one entry of the index from log positions to file offsets: the index costs 32 bytes for each, and
+/// reading one entry back reads at most this much (or one batch).
+pub const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
+
+/// Bytes of entries read back at once while a long stretch of the log is applied.
+pub const LOG_READ_BYTES_MAX: usize = 4 << 20;
+
+/// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. A disk stall above the latter costs
+/// the leadership.
+pub const HEARTBEAT_MS: u64 = 100;
+pub const ELECTION_MIN_MS: u64 = 300;
+pub const ELECTION_MAX_MS: u64 = 600;
+
+/// Milliseconds a shutdown waits for proposals that are still under way.
+pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 /// Bytes that redb may keep of the checkpoint's pages (architecture.md section 8). More would only speed up
 /// checkpoints, which nobody waits for.
 pub const CHECKPOINT_CACHE_BYTES: usize = 16 << 20;

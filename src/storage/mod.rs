@@ -18,12 +18,15 @@
 pub mod checkpoint;
 pub mod checkpointer;
 pub mod disk;
+pub mod wal;
 pub mod identity;
 pub mod image;
 pub mod records;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use records::{LogPosition, Meta};
 
