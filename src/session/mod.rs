@@ -1,3 +1,6 @@
+//! Connections of clients.
+
+pub mod sasl;
 //! The part between sockets and the replica: connections, the order of their replies, sessions' liveness.
 //!
 //! One tokio task a connection reads frames, answers reads at once from the local state, hands writes to the sequencer and
