@@ -3,7 +3,6 @@
 
 pub mod admin;
 pub mod cli;
-pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod model;

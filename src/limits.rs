@@ -18,12 +18,6 @@ pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 pub const BATCH_TXNS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Connections of one client address: ZooKeeper's maxClientCnxns. Clients behind one proxy share it.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
-
-/// Milliseconds until a connection without a session is dropped (zookeeper.nio.sessionlessCnxnTimeout).
-pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
-
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
 /// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
 pub const UNANSWERED_MAX: usize = 1000;
