@@ -1,3 +1,12 @@
+//! What `wasmkeeper <command>` does beside serving.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `client` | a small ZooKeeper client for our own commands |
+//! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
+
+pub mod bench;
+pub mod client;
 //! The command line: one file per subcommand, and how logging is set up before any of them runs.
 
 pub mod bench;
