@@ -10,6 +10,10 @@
 pub mod bench;
 pub mod client;
 pub mod plugin;
+//! The command line: one file per subcommand, and how logging is set up before any of them runs.
+
+pub mod bench;
+pub mod client;
 pub mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum};
