@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `serve` | `wasmkeeper serve`: run a server |
 //! | `plugin` | `wasmkeeper plugin`: deploy, list, show, switch and remove plugins |
+//! | `client` | a small ZooKeeper client for our own commands |
+//! | `plugin` | `wasmkeeper plugin`: deploys validators and looks after them |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
 //! | `client` | a small ZooKeeper client for our own commands |
 
