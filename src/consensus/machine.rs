@@ -18,7 +18,7 @@ type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotDat
 type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// Which checkpoint there is, and the membership as of it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Checkpoints {
     at: Option<LogPosition>,
     /// In log order: those since the checkpoint, and the last one before.

@@ -70,13 +70,39 @@ pub trait StateMachine: Send + Sync + 'static {
 /// An opened checkpoint, whatever the replica takes for one.
 pub type SnapshotData = Arc<dyn Any + Send + Sync>;
 
+/// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's beginning.
+#[derive(Clone)]
+pub struct Log(Arc<Wal<log::Payload>>);
+
+impl Log {
+    pub fn open(disk: Arc<dyn Disk>, options: wal::Options) -> Result<Log, wal::OpenError> {
+        Ok(Log(Arc::new(Wal::open(disk, options)?)))
+    }
+
+    /// Nothing was ever written to it, a vote neither.
+    pub fn is_new(&self) -> bool {
+        self.0.last().is_none() && self.0.vote().is_none()
+    }
+
+    /// The last entry that is gone from it, or may be; None if it goes back to the very first.
+    pub fn purged(&self) -> Option<LogPosition> {
+        self.0.purged()
+    }
+
+    pub fn last(&self) -> Option<LogPosition> {
+        self.0.last()
+    }
+
+    pub fn stats(&self) -> LogStats {
+        self.0.stats()
+    }
+}
+
 /// What a member needs to take part.
 pub struct Options {
     /// This member. Never given out again once its disk was lost: a voter that forgot its promises is not the same voter.
     pub member: u64,
-    pub disk: Arc<dyn Disk>,
-    /// The log's own settings (folder, identity, sizes, what ends the process).
-    pub log: wal::Options,
+    pub log: Log,
     pub machine: Arc<dyn StateMachine>,
     /// Where Raft's tasks run: a runtime of its own, so that nothing of the server delays a heartbeat.
     pub runtime: tokio::runtime::Handle,
@@ -145,12 +171,8 @@ impl Future for Proposal {
 
 /// Why it does not start: a full sentence.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Log(#[from] wal::OpenError),
-    #[error("start consensus: {0}")]
-    Consensus(String),
-}
+#[error("start consensus: {0}")]
+pub struct StartError(String);
 
 /// Figures for metrics and `mntr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,30 +191,29 @@ type ClientWriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 #[derive(Clone)]
 pub struct Consensus {
     raft: Raft<TypeConfig, machine::Machine>,
-    wal: Arc<Wal<log::Payload>>,
+    log: Log,
     checkpoints: Arc<Mutex<machine::Checkpoints>>,
     role: watch::Receiver<Role>,
     /// Proposals without an outcome.
     under_way: Arc<watch::Sender<usize>>,
 }
 
-/// Opens the log, brings the state machine up to what is known to be committed, and takes part. Returns before there
+/// Brings the state machine up to what is known to be committed, and takes part. Returns before there
 /// is a leader: `recovered` waits for that.
 pub async fn start(options: Options) -> Result<Consensus, StartError> {
     let runtime = options.runtime.clone();
     // openraft spawns its tasks on the runtime it is started in.
     let started = runtime.spawn(start_here(options)).await;
-    started.unwrap_or_else(|error| Err(StartError::Consensus(error.to_string())))
+    started.unwrap_or_else(|error| Err(StartError(error.to_string())))
 }
 
 async fn start_here(options: Options) -> Result<Consensus, StartError> {
-    let consensus = |error: &dyn std::fmt::Display| StartError::Consensus(error.to_string());
-    let wal = Arc::new(Wal::open(options.disk, options.log)?);
-    let is_new = wal.last().is_none() && wal.vote().is_none() && options.machine.applied().0.is_none();
+    let consensus = |error: &dyn std::fmt::Display| StartError(error.to_string());
+    let is_new = options.log.is_new() && options.machine.applied().0.is_none();
     let checkpoints = Arc::new(Mutex::new(machine::Checkpoints::default()));
     let machine = machine::Machine::new(options.machine, checkpoints.clone()).map_err(|error| consensus(&error))?;
     let config = config(&options.timing).validate().map_err(|error| consensus(&error))?;
-    let store = log::LogStore::new(wal.clone());
+    let store = log::LogStore::new(options.log.0.clone());
     let raft = Raft::new(options.member, Arc::new(config), network::Peers, store, machine)
         .await
         .map_err(|error| consensus(&error))?;
@@ -205,7 +226,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     }
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     tokio::spawn(follow_role(raft.clone(), options.member, role_sender));
-    Ok(Consensus { raft, wal, checkpoints, role, under_way: Arc::new(watch::Sender::new(0)) })
+    Ok(Consensus { raft, log: options.log, checkpoints, role, under_way: Arc::new(watch::Sender::new(0)) })
 }
 
 fn config(timing: &Timing) -> openraft::Config {
@@ -353,7 +374,7 @@ impl Consensus {
             last_log_index: raft.last_log_index,
             applied: raft.last_applied.as_ref().map(types::position),
             purged: raft.purged.as_ref().map(types::position),
-            log: self.wal.stats(),
+            log: self.log.stats(),
         }
     }
 

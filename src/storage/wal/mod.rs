@@ -32,6 +32,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use crate::storage::LogPosition;
 pub use format::Identity;
 pub use lock::DirectoryLock;
 pub use recover::OpenError;
@@ -40,26 +41,11 @@ use crate::limits;
 use crate::storage::disk::Disk;
 use index::Index;
 use parking_lot::{Condvar, Mutex};
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use writer::Command;
-
-/// Where an entry stands in the log. Ordered as Raft does: by term, then index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LogPosition {
-    pub term: u64,
-    pub index: u64,
-}
-
-impl fmt::Display for LogPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.term, self.index)
-    }
-}
 
 /// A promise to a candidate (or, committed, to a leader).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -344,10 +344,11 @@ impl Window {
     fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], OpenError> {
         let inside = offset >= self.begin && offset + count as u64 <= self.begin + self.bytes.len() as u64;
         if !inside {
+            let left = self.len.saturating_sub(offset);
             self.bytes.clear();
-            self.bytes.resize(count.max(WINDOW), 0);
+            self.bytes.resize(count.max(left.min(WINDOW as u64) as usize), 0);
             self.begin = offset;
-            let there = self.len.saturating_sub(offset).min(self.bytes.len() as u64) as usize;
+            let there = left.min(self.bytes.len() as u64) as usize;
             let Some(buffer) = self.bytes.get_mut(..there) else { return Ok(&[]) };
             self.file
                 .read_at(buffer, offset)
@@ -377,13 +378,12 @@ impl Window {
         let doing = format!("cut {} at offset {from}", self.path);
         let error = |error| OpenError::Io { doing: doing.clone(), error };
         tracing::warn!("the log is cut at {} offset {from}: {why}", self.path);
-        let zeros = vec![0; WINDOW];
         let mut offset = from;
         while let Some(written) = self.written(offset)? {
-            let count = zeros.len().min((self.len - written) as usize);
-            self.file.write_at(zeros.get(..count).unwrap_or_default(), written).map_err(error)?;
+            let count = (self.len - written).min(WINDOW as u64);
+            self.file.write_at(&vec![0; count as usize], written).map_err(error)?;
             self.bytes.clear();
-            offset = written + count as u64;
+            offset = written + count;
         }
         self.file.sync_data().map_err(error)
     }
