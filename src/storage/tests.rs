@@ -469,11 +469,8 @@ fn live(dice: &mut Dice, disk: &SimDisk, ledger: &mut Ledger, model: &mut Model,
             assert_eq!(done.meta, model.meta());
             if dice.one_in(3) {
                 checkpointer.image(&progress)?;
-                // What was purged is gone from the model's disk too: a start must not need it.
-                ledger.purge(checkpointer.last().position());
-            } else {
-                ledger.purge(done.purge_up_to);
             }
+            ledger.purge(checkpointer.purge_up_to());
             Ok(())
         });
         if result.is_err() {

@@ -106,11 +106,11 @@ fn live(dice: &mut Dice, oracle: &mut Oracle, process: &mut Process) -> io::Resu
                 oracle.voted = vote.term;
             }
             1 => {
-                let done = checkpointer.checkpoint(&progress, model)?;
+                checkpointer.checkpoint(&progress, model)?;
                 if dice.one_in(2) {
                     checkpointer.image(&progress)?;
-                    wal.purge(checkpointer.last().position().unwrap_or_default());
-                } else if let Some(position) = done.purge_up_to {
+                }
+                if let Some(position) = checkpointer.purge_up_to() {
                     wal.purge(position);
                 }
             }
