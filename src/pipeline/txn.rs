@@ -40,7 +40,11 @@ pub enum Outcome {
     Done(Vec<Slot>),
     Refused(Refusal),
     /// A multi of `operations` failed at operation `failed` (counted from 0): nothing of it happened.
-    MultiRefused { failed: u32, operations: u32, refusal: Refusal },
+    MultiRefused {
+        failed: u32,
+        operations: u32,
+        refusal: Refusal,
+    },
 }
 
 /// What the reply to one operation speaks of.
@@ -58,17 +62,45 @@ pub enum Slot {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// `parent_cversion`: the parent's stored counter of creations after this one. The path is complete, digits and all.
-    Create { path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner, parent_cversion: i32 },
-    Delete { path: Arc<str> },
+    Create {
+        path: Arc<str>,
+        data: Option<Bytes>,
+        acl: Acl,
+        owner: Owner,
+        parent_cversion: i32,
+    },
+    Delete {
+        path: Arc<str>,
+    },
     /// `version`: the node's version after it.
-    SetData { path: Arc<str>, data: Option<Bytes>, version: i32 },
+    SetData {
+        path: Arc<str>,
+        data: Option<Bytes>,
+        version: i32,
+    },
     /// `aversion`: after it.
-    SetAcl { path: Arc<str>, acl: Acl, aversion: i32 },
-    OpenSession { session: SessionId, timeout_ms: i32, password: Password, owner: ConnectionId },
+    SetAcl {
+        path: Arc<str>,
+        acl: Acl,
+        aversion: i32,
+    },
+    OpenSession {
+        session: SessionId,
+        timeout_ms: i32,
+        password: Password,
+        owner: ConnectionId,
+    },
     /// A client came back, here or elsewhere: the session has a new owner and perhaps another timeout.
-    AttachSession { session: SessionId, timeout_ms: i32, owner: ConnectionId },
+    AttachSession {
+        session: SessionId,
+        timeout_ms: i32,
+        owner: ConnectionId,
+    },
     /// Its ephemeral nodes are deleted by `Delete` changes before this one in the same transaction.
-    CloseSession { session: SessionId, expired: bool },
+    CloseSession {
+        session: SessionId,
+        expired: bool,
+    },
 }
 
 /// What one Raft entry carries. `prev` and `term` are the chain fence (architecture.md section 4): a replica applies

@@ -50,6 +50,17 @@ pub mod op {
     pub const CREATE_IF_NOT_EXISTS: i32 = 502;
 }
 
+/// How a new node lives and is named, as clients send it (CreateMode.java).
+pub mod create_mode {
+    pub const PERSISTENT: i32 = 0;
+    pub const EPHEMERAL: i32 = 1;
+    pub const PERSISTENT_SEQUENTIAL: i32 = 2;
+    pub const EPHEMERAL_SEQUENTIAL: i32 = 3;
+    pub const CONTAINER: i32 = 4;
+    pub const TTL: i32 = 5;
+    pub const SEQUENTIAL_TTL: i32 = 6;
+}
+
 /// The first message of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectRequest {
@@ -69,39 +80,102 @@ pub struct ConnectRequest {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
     Create(Create),
-    Delete { path: Option<String>, version: i32 },
-    Exists { path: Option<String>, watch: bool },
-    GetData { path: Option<String>, watch: bool },
-    SetData { path: Option<String>, data: Option<Bytes>, version: i32 },
-    GetAcl { path: Option<String> },
-    SetAcl { path: Option<String>, acl: Option<Vec<AclEntry>>, version: i32 },
-    GetChildren { path: Option<String>, watch: bool },
-    GetChildren2 { path: Option<String>, watch: bool },
-    Sync { path: Option<String> },
+    Delete {
+        path: Option<String>,
+        version: i32,
+    },
+    Exists {
+        path: Option<String>,
+        watch: bool,
+    },
+    GetData {
+        path: Option<String>,
+        watch: bool,
+    },
+    SetData {
+        path: Option<String>,
+        data: Option<Bytes>,
+        version: i32,
+    },
+    GetAcl {
+        path: Option<String>,
+    },
+    SetAcl {
+        path: Option<String>,
+        acl: Option<Vec<AclEntry>>,
+        version: i32,
+    },
+    GetChildren {
+        path: Option<String>,
+        watch: bool,
+    },
+    GetChildren2 {
+        path: Option<String>,
+        watch: bool,
+    },
+    Sync {
+        path: Option<String>,
+    },
     Ping,
     /// Only within a multi; alone it is an unimplemented operation.
-    Check { path: Option<String>, version: i32 },
+    Check {
+        path: Option<String>,
+        version: i32,
+    },
     Multi(Vec<Operation>),
     /// Each `GetData` or `GetChildren`, without watch.
     MultiRead(Vec<Operation>),
-    Reconfig { joining: Option<String>, leaving: Option<String>, new_members: Option<String>, config_id: i64 },
+    Reconfig {
+        joining: Option<String>,
+        leaving: Option<String>,
+        new_members: Option<String>,
+        config_id: i64,
+    },
     /// `kind`: 1 children, 2 data, 3 any, 4 persistent, 5 persistent recursive; others as sent.
-    CheckWatches { path: Option<String>, kind: i32 },
-    RemoveWatches { path: Option<String>, kind: i32 },
-    DeleteContainer { path: Option<String> },
-    Auth { kind: i32, scheme: Option<String>, credential: Option<Bytes> },
-    Sasl { token: Option<Bytes> },
+    CheckWatches {
+        path: Option<String>,
+        kind: i32,
+    },
+    RemoveWatches {
+        path: Option<String>,
+        kind: i32,
+    },
+    DeleteContainer {
+        path: Option<String>,
+    },
+    Auth {
+        kind: i32,
+        scheme: Option<String>,
+        credential: Option<Bytes>,
+    },
+    Sasl {
+        token: Option<Bytes>,
+    },
     SetWatches(SetWatches),
-    GetEphemerals { prefix: Option<String> },
-    GetAllChildrenNumber { path: Option<String> },
+    GetEphemerals {
+        prefix: Option<String>,
+    },
+    GetAllChildrenNumber {
+        path: Option<String>,
+    },
     /// `mode`: 0 persistent, 1 persistent recursive; others as sent.
-    AddWatch { path: Option<String>, mode: i32 },
+    AddWatch {
+        path: Option<String>,
+        mode: i32,
+    },
     WhoAmI,
     CloseSession,
     /// ClickHouse: getChildren2 with a filter: 0 all, 1 persistent only, 2 ephemeral only.
-    FilteredList { path: Option<String>, watch: bool, filter: u8 },
+    FilteredList {
+        path: Option<String>,
+        watch: bool,
+        filter: u8,
+    },
     /// ClickHouse, within a multi: fails with NODEEXISTS if the node is there.
-    CheckNotExists { path: Option<String>, version: i32 },
+    CheckNotExists {
+        path: Option<String>,
+        version: i32,
+    },
 }
 
 /// All forms of create.
@@ -128,6 +202,18 @@ pub enum CreateForm {
     Ttl,
     /// ClickHouse 502: like `Create`, but no error if the node is there.
     IfNotExists,
+}
+
+impl CreateForm {
+    pub const fn opcode(self) -> i32 {
+        match self {
+            CreateForm::Create => op::CREATE,
+            CreateForm::Create2 => op::CREATE2,
+            CreateForm::Container => op::CREATE_CONTAINER,
+            CreateForm::Ttl => op::CREATE_TTL,
+            CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
+        }
+    }
 }
 
 /// One operation of a multi or multiRead with its opcode.

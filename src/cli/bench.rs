@@ -1,0 +1,1 @@
+//! `wasmkeeper bench`.

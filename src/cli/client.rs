@@ -1,0 +1,555 @@
+//! A small ZooKeeper client for our own commands and tests: one connection, one request at a time.
+//!
+//! It keeps its session alive while it waits for a reply, and every error names the server and the operation. It does not
+//! reconnect: a command that loses its server says so and ends. Watch events that come in between are kept, the newest
+//! `EVENTS_KEPT` of them (`Client::next_event`).
+
+use crate::model::{AclEntry, ErrorCode, Stat, acl};
+use crate::wire::client::{self as wire, Event, Record, SlotReply};
+use crate::wire::decode::Fault;
+use crate::wire::frame::Frames;
+use crate::wire::reply::{ConnectResponse, xid};
+use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// The port of an address that names none: ZooKeeper's.
+const PORT_DEFAULT: u16 = 2181;
+
+/// The longest reply we accept, in bytes. Servers do not bound what they send; a list of children can be long.
+const REPLY_BYTES_MAX: usize = 64 << 20;
+
+/// Events kept for `next_event`.
+const EVENTS_KEPT: usize = 1024;
+
+/// The session timeout we ask for. Servers give what they allow.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why an operation did not succeed. `operation` is verb and path, as in "create /a".
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No server took the connection: check the address, or start the server.
+    #[error("cannot connect to {server}: {source}")]
+    Connect { server: String, source: io::Error },
+    /// The connection was lost; a write may or may not have happened.
+    #[error("{server}: {operation}: connection lost: {source}")]
+    Lost { server: String, operation: String, source: io::Error },
+    /// No reply in time; a write may or may not happen yet.
+    #[error("{server}: {operation}: no reply within {} s", .timeout.as_secs_f32())]
+    Timeout { server: String, operation: String, timeout: Duration },
+    /// The server answered with an error: nothing has happened.
+    #[error("{server}: {operation}: {} ({code})", code_name(*.code))]
+    Refused { server: String, operation: String, code: i32 },
+    /// The server's bytes make no sense: it is probably no ZooKeeper server.
+    #[error("{server}: {operation}: the reply cannot be read: {fault}")]
+    Protocol { server: String, operation: String, fault: String },
+}
+
+impl ClientError {
+    /// ZooKeeper's code, if the server gave one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            ClientError::Refused { code, .. } => ErrorCode::from_code(*code),
+            _ => None,
+        }
+    }
+}
+
+fn code_name(code: i32) -> &'static str {
+    ErrorCode::from_code(code).map_or("unknown error", ErrorCode::name)
+}
+
+pub struct Client {
+    stream: TcpStream,
+    received: BytesMut,
+    frames: Frames,
+    /// As the user named it, for messages.
+    server: String,
+    session_id: i64,
+    /// How long a reply may take.
+    timeout: Duration,
+    ping_every: Duration,
+    last_xid: i32,
+    events: VecDeque<(i64, Event)>,
+}
+
+impl Client {
+    /// Opens a session with the first of `servers` that gives one. `servers`: `host:port` or `host`, several separated by
+    /// commas. `timeout`: for connecting, and later for each reply.
+    pub async fn connect(servers: &str, timeout: Duration) -> Result<Client, ClientError> {
+        let mut last = None;
+        for server in servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+            match Client::connect_one(server, timeout).await {
+                Ok(client) => return Ok(client),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientError::Connect {
+            server: format!("{servers:?}"),
+            source: io::Error::new(io::ErrorKind::InvalidInput, "no server is named"),
+        }))
+    }
+
+    async fn connect_one(server: &str, timeout: Duration) -> Result<Client, ClientError> {
+        let connecting = TcpStream::connect(with_port(server));
+        let stream = match timeout_at(Instant::now() + timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => return Err(ClientError::Connect { server: server.to_owned(), source }),
+            Err(_) => {
+                let source = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(ClientError::Connect { server: server.to_owned(), source });
+            }
+        };
+        // Without it a small request would wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let mut client = Client {
+            stream,
+            received: BytesMut::new(),
+            frames: Frames::new(REPLY_BYTES_MAX),
+            server: server.to_owned(),
+            session_id: 0,
+            timeout,
+            ping_every: SESSION_TIMEOUT / 3,
+            last_xid: 0,
+            events: VecDeque::new(),
+        };
+        client.open_session().await?;
+        Ok(client)
+    }
+
+    async fn open_session(&mut self) -> Result<(), ClientError> {
+        const OPERATION: &str = "open a session";
+        let mut out = BytesMut::new();
+        let timeout_ms = SESSION_TIMEOUT.as_millis() as i32;
+        wire::connect_request(
+            &mut out,
+            &ConnectRequest {
+                protocol_version: 0,
+                last_zxid_seen: 0,
+                timeout_ms,
+                session_id: 0,
+                password: Some(Bytes::from_static(&[0; 16])),
+                read_only: Some(false),
+            },
+        );
+        self.send(OPERATION, &out).await?;
+        let frame = self.frame(OPERATION, Instant::now() + self.timeout).await?;
+        let answer: ConnectResponse = wire::connect_response(frame).map_err(|fault| self.protocol(OPERATION, fault))?;
+        if answer.session_id == 0 {
+            return Err(self.refused(OPERATION, ErrorCode::SessionExpired.code()));
+        }
+        self.session_id = answer.session_id;
+        let granted = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or(0));
+        self.ping_every = (granted / 3).max(Duration::from_millis(100));
+        Ok(())
+    }
+
+    /// The address as the user named it.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub fn session_id(&self) -> i64 {
+        self.session_id
+    }
+
+    /// Sets how long a reply may take from now on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Proves an identity, for example `digest` with `user:password`.
+    pub async fn add_auth(&mut self, scheme: &str, credential: &[u8]) -> Result<(), ClientError> {
+        let credential = Some(Bytes::copy_from_slice(credential));
+        let request = Request::Auth { kind: 0, scheme: Some(scheme.to_owned()), credential };
+        self.call(&request).await.map(drop)
+    }
+
+    /// Creates a node that anybody may use; `flags` as in `request::create_mode`. Returns its path.
+    pub async fn create(&mut self, path: &str, data: &[u8], flags: i32) -> Result<String, ClientError> {
+        self.create_with_acl(path, data, flags, &acl::open_unsafe()).await
+    }
+
+    pub async fn create_with_acl(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        flags: i32,
+        acl: &[AclEntry],
+    ) -> Result<String, ClientError> {
+        let request = create_request(path, data, flags, acl);
+        let mut record = self.call(&request).await?;
+        record.string().map_err(|fault| self.protocol(&describe(&request), fault))
+    }
+
+    /// The node's data (empty if null) and Stat.
+    pub async fn get(&mut self, path: &str) -> Result<(Bytes, Stat), ClientError> {
+        let request = Request::GetData { path: Some(path.to_owned()), watch: false };
+        let mut record = self.call(&request).await?;
+        let read = |record: &mut Record| Ok::<_, Fault>((record.buffer()?.unwrap_or_default(), record.stat()?));
+        read(&mut record).map_err(|fault| self.protocol(&describe(&request), fault))
+    }
+
+    /// `version`: the one the node must have, -1 for any.
+    pub async fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, ClientError> {
+        let data = Some(Bytes::copy_from_slice(data));
+        let request = Request::SetData { path: Some(path.to_owned()), data, version };
+        let mut record = self.call(&request).await?;
+        record.stat().map_err(|fault| self.protocol(&describe(&request), fault))
+    }
+
+    pub async fn delete(&mut self, path: &str, version: i32) -> Result<(), ClientError> {
+        self.call(&Request::Delete { path: Some(path.to_owned()), version }).await.map(drop)
+    }
+
+    pub async fn exists(&mut self, path: &str) -> Result<Option<Stat>, ClientError> {
+        let request = Request::Exists { path: Some(path.to_owned()), watch: false };
+        match self.call(&request).await {
+            Ok(mut record) => record.stat().map(Some).map_err(|fault| self.protocol(&describe(&request), fault)),
+            Err(error) if error.code() == Some(ErrorCode::NoNode) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names of the children, in the server's order.
+    pub async fn children(&mut self, path: &str) -> Result<Vec<String>, ClientError> {
+        let request = Request::GetChildren { path: Some(path.to_owned()), watch: false };
+        let mut record = self.call(&request).await?;
+        record.strings().map_err(|fault| self.protocol(&describe(&request), fault))
+    }
+
+    /// All of `requests` or none (create, delete, setData, check). An error names the one that failed.
+    pub async fn multi(&mut self, requests: Vec<Request>) -> Result<Vec<SlotReply>, ClientError> {
+        let operations: Vec<Operation> =
+            requests.into_iter().map(|request| Operation { op: wire::opcode(&request), request }).collect();
+        let names: Vec<String> = operations.iter().map(|operation| describe(&operation.request)).collect();
+        let mut record = self.call(&Request::Multi(operations)).await?;
+        let slots = record.multi().map_err(|fault| self.protocol("multi", fault))?;
+        let failed = slots.iter().zip(&names).find_map(|(slot, name)| match slot {
+            // Those before the failed one say OK, those behind it RUNTIMEINCONSISTENCY.
+            SlotReply::Error(code) if *code != 0 => Some((name, *code)),
+            _ => None,
+        });
+        match failed {
+            Some((name, code)) => Err(self.refused(&format!("multi: {name}"), code)),
+            None => Ok(slots),
+        }
+    }
+
+    /// Creates the node and all its missing parents, which stay empty. Fine if it is there already.
+    pub async fn ensure(&mut self, path: &str) -> Result<(), ClientError> {
+        let ends = path.char_indices().skip(1).filter(|&(_, c)| c == '/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            match self.create(&path[..end], b"", 0).await {
+                Err(error) if error.code() != Some(ErrorCode::NodeExists) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request and waits for its reply. The body is left to the caller, who knows what it asked for.
+    pub async fn call(&mut self, request: &Request) -> Result<Record, ClientError> {
+        let operation = describe(request);
+        let xid = match request {
+            Request::Ping => xid::PING,
+            Request::Auth { .. } => xid::AUTH,
+            Request::SetWatches(_) => xid::SET_WATCHES,
+            _ => {
+                self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
+                self.last_xid
+            }
+        };
+        let mut out = BytesMut::new();
+        wire::request(&mut out, xid, request);
+        self.send(&operation, &out).await?;
+        self.reply(&operation, xid).await
+    }
+
+    async fn reply(&mut self, operation: &str, xid: i32) -> Result<Record, ClientError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let frame = self.frame(operation, deadline).await?;
+            let (header, mut record) = wire::reply(frame).map_err(|fault| self.protocol(operation, fault))?;
+            if header.xid == xid {
+                return match header.error {
+                    0 => Ok(record),
+                    code => Err(self.refused(operation, code)),
+                };
+            }
+            match header.xid {
+                xid::NOTIFICATION => {
+                    let event = record.event().map_err(|fault| self.protocol(operation, fault))?;
+                    self.keep(header.zxid, event);
+                }
+                // The answer to a ping of ours.
+                xid::PING => {}
+                other => {
+                    let fault = format!("a reply to request {other} came instead of one to {xid}");
+                    return Err(self.protocol(operation, fault));
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, zxid: i64, event: Event) {
+        if self.events.len() == EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back((zxid, event));
+    }
+
+    /// The next watch event with its zxid; none if there is none within `wait`.
+    pub async fn next_event(&mut self, wait: Duration) -> Result<Option<(i64, Event)>, ClientError> {
+        const OPERATION: &str = "wait for an event";
+        let deadline = Instant::now() + wait;
+        while self.events.is_empty() {
+            let frame = match self.frame(OPERATION, deadline).await {
+                Ok(frame) => frame,
+                Err(ClientError::Timeout { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let (header, mut record) = wire::reply(frame).map_err(|fault| self.protocol(OPERATION, fault))?;
+            if header.xid == xid::NOTIFICATION {
+                let event = record.event().map_err(|fault| self.protocol(OPERATION, fault))?;
+                self.keep(header.zxid, event);
+            }
+        }
+        Ok(self.events.pop_front())
+    }
+
+    /// Ends the session, its ephemeral nodes with it.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.call(&Request::CloseSession).await.map(drop)
+    }
+
+    async fn send(&mut self, operation: &str, bytes: &[u8]) -> Result<(), ClientError> {
+        let written = timeout_at(Instant::now() + self.timeout, self.stream.write_all(bytes)).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(self.lost(operation, source)),
+            Err(_) => Err(self.timed_out(operation)),
+        }
+    }
+
+    /// The next frame. Sends pings while it waits, so that the session outlives a slow reply.
+    async fn frame(&mut self, operation: &str, deadline: Instant) -> Result<Bytes, ClientError> {
+        let mut ping_at = Instant::now() + self.ping_every;
+        loop {
+            match self.frames.next(&mut self.received) {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => {}
+                Err(error) => return Err(self.protocol(operation, error.to_string())),
+            }
+            self.frames.make_room(&mut self.received);
+            tokio::select! {
+                read = self.stream.read_buf(&mut self.received) => match read {
+                    Ok(0) => return Err(self.lost(operation, io::ErrorKind::UnexpectedEof.into())),
+                    Ok(_) => {}
+                    Err(source) => return Err(self.lost(operation, source)),
+                },
+                () = sleep_until(deadline.min(ping_at)) => {
+                    if Instant::now() >= deadline {
+                        return Err(self.timed_out(operation));
+                    }
+                    if self.session_id != 0 {
+                        let mut out = BytesMut::new();
+                        wire::ping(&mut out);
+                        self.send(operation, &out).await?;
+                    }
+                    ping_at = Instant::now() + self.ping_every;
+                }
+            }
+        }
+    }
+
+    fn lost(&self, operation: &str, source: io::Error) -> ClientError {
+        ClientError::Lost { server: self.server.clone(), operation: operation.to_owned(), source }
+    }
+
+    fn timed_out(&self, operation: &str) -> ClientError {
+        let timeout = self.timeout;
+        ClientError::Timeout { server: self.server.clone(), operation: operation.to_owned(), timeout }
+    }
+
+    fn refused(&self, operation: &str, code: i32) -> ClientError {
+        ClientError::Refused { server: self.server.clone(), operation: operation.to_owned(), code }
+    }
+
+    fn protocol(&self, operation: &str, fault: impl Into<ProtocolFault>) -> ClientError {
+        let fault = fault.into().0;
+        ClientError::Protocol { server: self.server.clone(), operation: operation.to_owned(), fault }
+    }
+}
+
+/// A create of a persistent, ephemeral or sequential node, for `Client::multi`.
+pub fn create_request(path: &str, data: &[u8], flags: i32, acl: &[AclEntry]) -> Request {
+    Request::Create(Create {
+        form: CreateForm::Create,
+        path: Some(path.to_owned()),
+        data: Some(Bytes::copy_from_slice(data)),
+        acl: Some(acl.to_vec()),
+        flags,
+        ttl_ms: 0,
+    })
+}
+
+struct ProtocolFault(String);
+
+impl From<Fault> for ProtocolFault {
+    fn from(fault: Fault) -> ProtocolFault {
+        ProtocolFault(fault.to_string())
+    }
+}
+
+impl From<String> for ProtocolFault {
+    fn from(text: String) -> ProtocolFault {
+        ProtocolFault(text)
+    }
+}
+
+fn with_port(server: &str) -> String {
+    let has_port = server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    // "[::1]" and "::1" name no port, "[::1]:2181" does.
+    let bare_v6 = server.parse::<std::net::Ipv6Addr>().is_ok();
+    match (has_port && !bare_v6, bare_v6) {
+        (true, _) => server.to_owned(),
+        (false, true) => format!("[{server}]:{PORT_DEFAULT}"),
+        (false, false) => format!("{server}:{PORT_DEFAULT}"),
+    }
+}
+
+/// Verb and path of a request.
+fn describe(request: &Request) -> String {
+    let (verb, path) = match request {
+        Request::Create(create) => ("create", create.path.as_ref()),
+        Request::Delete { path, .. } => ("delete", path.as_ref()),
+        Request::Exists { path, .. } => ("exists", path.as_ref()),
+        Request::GetData { path, .. } => ("get", path.as_ref()),
+        Request::SetData { path, .. } => ("set", path.as_ref()),
+        Request::GetChildren { path, .. } | Request::GetChildren2 { path, .. } => ("children of", path.as_ref()),
+        Request::GetAcl { path } => ("getAcl", path.as_ref()),
+        Request::SetAcl { path, .. } => ("setAcl", path.as_ref()),
+        Request::Sync { path } => ("sync", path.as_ref()),
+        Request::Check { path, .. } => ("check", path.as_ref()),
+        Request::AddWatch { path, .. } => ("addWatch", path.as_ref()),
+        Request::Auth { scheme, .. } => ("addauth", scheme.as_ref()),
+        Request::Multi(_) => ("multi", None),
+        Request::CloseSession => ("close the session", None),
+        _ => return format!("operation {}", wire::opcode(request)),
+    };
+    match path {
+        Some(path) => format!("{verb} {path}"),
+        None => verb.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode;
+    use crate::wire::encode;
+    use crate::wire::reply::{Body, EventKind, MultiSlot, ReplyHeader};
+    use tokio::net::TcpListener;
+
+    /// A server for one connection that answers each request by `answer`.
+    async fn server(answer: impl Fn(&Request, &mut BytesMut, i32) + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut frames, mut received, mut greeted) = (Frames::new(1 << 20), BytesMut::new(), false);
+            while stream.read_buf(&mut received).await.unwrap_or(0) > 0 {
+                let mut out = BytesMut::new();
+                while let Some(frame) = frames.next(&mut received).unwrap() {
+                    if greeted {
+                        let (header, request) = decode::request(frame).unwrap();
+                        answer(&request, &mut out, header.xid);
+                    } else {
+                        greeted = true;
+                        let password = [1; 16];
+                        let hello =
+                            ConnectResponse { timeout_ms: 30_000, session_id: 7, password, read_only: Some(false) };
+                        encode::connect_response(&mut out, &hello);
+                    }
+                }
+                stream.write_all(&out).await.unwrap();
+            }
+        });
+        address
+    }
+
+    fn put(out: &mut BytesMut, xid: i32, error: i32, body: Body<'_>) {
+        encode::frame(out, &ReplyHeader { xid, zxid: 1, error }, &body);
+    }
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn operations() {
+        let address = server(|request, out, xid| match request {
+            Request::Create(create) => put(out, xid, 0, Body::Path(create.path.as_deref().unwrap())),
+            Request::GetData { .. } => put(out, xid, 0, Body::DataStat(Some(b"d"), Stat::default())),
+            Request::SetData { .. } => put(out, xid, ErrorCode::BadVersion.code(), Body::Empty),
+            Request::Exists { .. } => put(out, xid, ErrorCode::NoNode.code(), Body::Empty),
+            Request::GetChildren { .. } => {
+                encode::event(out, 9, EventKind::Created, "/w");
+                put(out, xid, 0, Body::Children(vec!["a", "b"]));
+            }
+            Request::Multi(_) => {
+                let slots = vec![MultiSlot::Error(0), MultiSlot::Error(-110), MultiSlot::Error(-2)];
+                put(out, xid, 0, Body::Multi(slots));
+            }
+            _ => put(out, xid, 0, Body::Empty),
+        })
+        .await;
+        let mut client = Client::connect(&address, WAIT).await.unwrap();
+        assert_eq!(client.session_id(), 7);
+        client.add_auth("digest", b"a:b").await.unwrap();
+        assert_eq!(client.create("/a", b"", 0).await.unwrap(), "/a");
+        assert_eq!(client.get("/a").await.unwrap().0, "d");
+        assert_eq!(client.exists("/a").await.unwrap(), None);
+        assert_eq!(client.children("/").await.unwrap(), ["a", "b"]);
+        let (zxid, event) = client.next_event(WAIT).await.unwrap().unwrap();
+        assert_eq!((zxid, event.kind, event.path.as_str()), (9, 1, "/w"));
+
+        let error = client.set("/a", b"", 3).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{address}: set /a: BADVERSION (-103)"));
+        let delete = Request::Delete { path: Some("/z".into()), version: -1 };
+        let create = create_request("/b", b"", 0, &acl::open_unsafe());
+        let error = client.multi(vec![delete.clone(), create, delete]).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{address}: multi: create /b: NODEEXISTS (-110)"));
+        assert_eq!(error.code(), Some(ErrorCode::NodeExists));
+        client.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_away_or_is_not_there() {
+        let address = server(|_, _, _| panic!("the connection breaks here")).await;
+        let mut client = Client::connect(&address, WAIT).await.unwrap();
+        let error = client.get("/a").await.unwrap_err();
+        assert!(matches!(error, ClientError::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("get /a"), "{error}");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = Client::connect(&address, WAIT).await.err().unwrap();
+        assert!(error.to_string().starts_with(&format!("cannot connect to {address}: ")), "{error}");
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(with_port("localhost"), "localhost:2181");
+        assert_eq!(with_port("localhost:99"), "localhost:99");
+        assert_eq!(with_port("::1"), "[::1]:2181");
+        assert_eq!(with_port("[::1]:99"), "[::1]:99");
+        assert_eq!(with_port("[::1]"), "[::1]:2181");
+    }
+}

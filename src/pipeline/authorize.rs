@@ -1,0 +1,385 @@
+//! Access control lists: who is allowed what, and which lists are good (ZooKeeperServer.checkACL,
+//! PrepRequestProcessor.fixupACL, the authentication providers of ZooKeeper 3.9.5).
+//!
+//! A list speaks of one node, not of what is below it. The identity `super` passes every list.
+
+use super::Rules;
+use crate::model::acl::{Acl, AclEntry, Identity};
+use crate::model::{ErrorCode, Refusal, acl, path};
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+
+/// What the server keeps of its plugins: manifests, settings, counters; and the modules' bytes.
+pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const MODULES: &str = "/zookeeper/modules";
+
+/// Nearly all nodes of most trees have this list: it is made once.
+static OPEN: LazyLock<Acl> = LazyLock::new(acl::open_unsafe);
+
+/// Whether one of `identities` has one of the bits in `permissions` by that list.
+pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> bool {
+    if rules.skip_acl || list.is_empty() {
+        return true;
+    }
+    let granted = |entry: &AclEntry| entry.permissions & permissions != 0 && matches(rules, &entry.who, identities);
+    list.iter().any(granted) || is_super(identities)
+}
+
+/// Like `allowed`, as a result.
+pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Result<(), ErrorCode> {
+    if allowed(rules, list, permissions, identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+}
+
+pub fn is_super(identities: &[Identity]) -> bool {
+    identities.iter().any(|identity| identity.scheme == "super")
+}
+
+/// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
+/// empty list, an unknown scheme or a malformed id.
+pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>) -> Result<Acl, ErrorCode> {
+    let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
+    if *list == **OPEN {
+        return Ok(OPEN.clone());
+    }
+    let mut seen = HashSet::with_capacity(list.len());
+    let mut fixed = Vec::with_capacity(list.len());
+    for entry in list.iter().filter(|entry| seen.insert(*entry)) {
+        match entry.who.scheme.as_str() {
+            "world" if entry.who.id == "anyone" => fixed.push(entry.clone()),
+            "auth" => {
+                let before = fixed.len();
+                let proven = identities.iter().filter(|identity| authenticates(rules, &identity.scheme));
+                fixed.extend(proven.map(|who| AclEntry { permissions: entry.permissions, who: who.clone() }));
+                if fixed.len() == before {
+                    return Err(ErrorCode::InvalidAcl);
+                }
+            }
+            _ if well_formed(rules, &entry.who) => fixed.push(entry.clone()),
+            _ => return Err(ErrorCode::InvalidAcl),
+        }
+    }
+    Ok(Arc::from(fixed))
+}
+
+/// The list as those see it who may not change it: without the hashes of passwords.
+pub fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
+    let mask = |entry: &AclEntry| match (entry.who.scheme.as_str(), entry.who.id.split_once(':')) {
+        ("digest", Some((user, _))) => {
+            AclEntry { permissions: entry.permissions, who: Identity::new("digest", format!("{user}:x")) }
+        }
+        _ => entry.clone(),
+    };
+    list.iter().map(mask).collect()
+}
+
+/// What whoAmI tells of an identity: the name without the proof.
+pub fn user_name(identity: &Identity) -> &str {
+    match identity.scheme.as_str() {
+        // A scheme without provider has no users, `super` among them.
+        "super" => "",
+        "digest" => identity.id.split_once(':').map_or(&identity.id, |(user, _)| user),
+        _ => &identity.id,
+    }
+}
+
+/// Whether somebody may write what the server keeps of its plugins.
+pub fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
+    rules.deploy_by_anyone || is_super(identities)
+}
+
+pub fn is_control_plane(path: &str) -> bool {
+    path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
+}
+
+/// Settings and modules hold keys, so only those who may deploy read them.
+pub fn is_secret(path: &str) -> bool {
+    if !path.starts_with("/zookeeper/") {
+        return false;
+    }
+    let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
+    let settings = of_plugin.and_then(|rest| rest.split('/').nth(1)) == Some("settings");
+    settings || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Why a write to `path` of somebody who may not deploy is refused, and what to do about it.
+pub fn deploy_refusal(path: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoAuth,
+        format!(
+            "{path}: only the superuser may change plugins. Start the server with \
+             -D zookeeper.DigestAuthenticationProvider.superDigest=super:HASH, where HASH is the base64 of the SHA-1 \
+             of \"super:PASSWORD\", and connect with --auth digest:super:PASSWORD"
+        ),
+    )
+}
+
+/// Schemes whose identities stand for somebody, as opposed to somewhere.
+fn authenticates(rules: &Rules, scheme: &str) -> bool {
+    match scheme {
+        "digest" => true,
+        "x509" => rules.x509_scheme_enabled,
+        "sasl" => rules.sasl_scheme_enabled,
+        _ => false,
+    }
+}
+
+fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity]) -> bool {
+    let mut held = identities.iter().filter(|identity| identity.scheme == wanted.scheme);
+    match wanted.scheme.as_str() {
+        "world" => wanted.id == "anyone",
+        "digest" => held.any(|identity| identity.id == wanted.id),
+        "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
+        "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
+        "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
+        _ => false,
+    }
+}
+
+fn well_formed(rules: &Rules, who: &Identity) -> bool {
+    match who.scheme.as_str() {
+        "digest" => is_digest(&who.id),
+        "ip" => ip::Network::parse(&who.id).is_some(),
+        "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
+        "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
+        _ => false,
+    }
+}
+
+/// Two parts around colons as Java splits: empty parts at the end do not count.
+fn is_digest(id: &str) -> bool {
+    let parts = id.trim_end_matches(':');
+    !parts.is_empty() && parts.split(':').count() == 2
+}
+
+/// A subject's name: `CN=a, O=b`. Quoting and escapes are taken as they come.
+fn is_distinguished_name(id: &str) -> bool {
+    if id.trim().is_empty() {
+        return true;
+    }
+    let mut escaped = false;
+    let mut quoted = false;
+    let is_comma = |c: char| {
+        let separates = !escaped && !quoted && matches!(c, ',' | ';' | '+');
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        separates
+    };
+    id.split(is_comma).all(|part| part.split_once('=').is_some_and(|(name, _)| is_attribute_name(name.trim())))
+}
+
+fn is_attribute_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
+}
+
+/// A name without `@`, or `service/host@realm` with or without the host (KerberosName.java).
+fn is_principal(id: &str) -> bool {
+    match id.split_once('@') {
+        None => true,
+        Some((name, realm)) => !realm.contains(['/', '@']) && name.matches('/').count() <= 1,
+    }
+}
+
+/// Addresses and networks: `10.0.0.0/8`, `fe80::/10`.
+mod ip {
+    /// Address bytes from the left; IPv4 has 4, IPv6 has 16.
+    pub struct Network {
+        address: Address,
+        bits: u32,
+    }
+
+    #[derive(PartialEq)]
+    enum Address {
+        V4(u32),
+        V6(u128),
+    }
+
+    /// Whether the address `held` lies in the network `wanted`.
+    pub fn matches(held: &str, wanted: &str) -> bool {
+        let (Some(network), Some(address)) = (Network::parse(wanted), Address::parse(held)) else { return false };
+        match (network.address, address) {
+            (Address::V4(a), Address::V4(b)) => (a ^ b).checked_shr(32 - network.bits).unwrap_or(0) == 0,
+            (Address::V6(a), Address::V6(b)) => (a ^ b).checked_shr(128 - network.bits).unwrap_or(0) == 0,
+            _ => false,
+        }
+    }
+
+    impl Network {
+        pub fn parse(text: &str) -> Option<Network> {
+            let (address, bits) = match text.split_once('/') {
+                Some((address, bits)) => (Address::parse(address)?, Some(bits.parse::<u32>().ok()?)),
+                None => (Address::parse(text)?, None),
+            };
+            let all = match address {
+                Address::V4(_) => 32,
+                Address::V6(_) => 128,
+            };
+            let bits = bits.unwrap_or(all);
+            (bits <= all).then_some(Network { address, bits })
+        }
+    }
+
+    impl Address {
+        fn parse(text: &str) -> Option<Address> {
+            if text.contains(':') { parse_v6(text).map(Address::V6) } else { parse_v4(text).map(Address::V4) }
+        }
+    }
+
+    fn parse_v4(text: &str) -> Option<u32> {
+        let mut address = 0;
+        let mut parts = 0;
+        for part in text.split('.') {
+            // Java's parseInt takes leading zeros and a plus sign, as Rust's does.
+            address = address << 8 | u32::from(part.parse::<u8>().ok()?);
+            parts += 1;
+            if parts > 4 {
+                return None;
+            }
+        }
+        (parts == 4).then_some(address)
+    }
+
+    fn parse_v6(text: &str) -> Option<u128> {
+        match text.split_once("::") {
+            None => {
+                let (count, address) = segments(text)?;
+                (count == 8).then_some(address)
+            }
+            Some((left, right)) => {
+                if right.contains("::") {
+                    return None;
+                }
+                let (left_count, left) = segments(left)?;
+                let (right_count, right) = segments(right)?;
+                if left_count + right_count >= 8 {
+                    return None;
+                }
+                Some(left.checked_shl(16 * (8 - left_count)).unwrap_or(0) | right)
+            }
+        }
+    }
+
+    /// How many segments of up to four hexadecimal digits, and their value.
+    fn segments(text: &str) -> Option<(u32, u128)> {
+        if text.is_empty() {
+            return Some((0, 0));
+        }
+        let mut count = 0;
+        let mut value: u128 = 0;
+        for segment in text.split(':') {
+            if segment.is_empty() || segment.len() > 4 || count == 8 {
+                return None;
+            }
+            value = value << 16 | u128::from(u16::from_str_radix(segment, 16).ok()?);
+            count += 1;
+        }
+        Some((count, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::acl::{ADMIN, ALL, READ, WRITE};
+    use crate::pipeline::tests::rules;
+
+    fn entry(permissions: i32, scheme: &str, id: &str) -> AclEntry {
+        AclEntry { permissions, who: Identity::new(scheme, id) }
+    }
+
+    #[test]
+    fn who_is_allowed() {
+        let rules = rules();
+        let alice = [Identity::new("ip", "127.0.0.1"), Identity::new("digest", "alice:h")];
+        let list = [entry(READ, "world", "anyone"), entry(WRITE, "digest", "alice:h"), entry(ALL, "digest", "bob:h")];
+        assert!(allowed(&rules, &list, READ, &[]));
+        assert!(allowed(&rules, &list, WRITE, &alice) && !allowed(&rules, &list, WRITE, &[]));
+        assert!(!allowed(&rules, &list, ADMIN, &alice) && allowed(&rules, &list, READ | ADMIN, &alice));
+        assert!(allowed(&rules, &list, ADMIN, &[Identity::new("super", "")]));
+        assert!(allowed(&rules, &[], ADMIN, &[]), "an empty list keeps nobody out");
+        assert!(allowed(&Rules { skip_acl: true, ..rules }, &list, ADMIN, &[]));
+    }
+
+    #[test]
+    fn schemes_that_are_off_match_nobody() {
+        let off = rules();
+        let on = Rules { x509_scheme_enabled: true, sasl_scheme_enabled: true, ..rules() };
+        for (scheme, id) in [("x509", "CN=a"), ("sasl", "a@B")] {
+            let held = [Identity::new(scheme, id)];
+            let list = [entry(READ, scheme, id)];
+            assert!(allowed(&on, &list, READ, &held) && !allowed(&off, &list, READ, &held));
+            assert!(fix_acl(&on, &[], Some(&list)).is_ok() && fix_acl(&off, &[], Some(&list)).is_err());
+        }
+        assert!(allowed(&on, &[entry(READ, "sasl", "x")], READ, &[Identity::new("sasl", "super")]));
+    }
+
+    #[test]
+    fn lists_are_put_in_order() {
+        let rules = rules();
+        let held = [Identity::new("ip", "::1"), Identity::new("digest", "a:h"), Identity::new("digest", "b:h")];
+        let fix = |list: &[AclEntry]| fix_acl(&rules, &held, Some(list)).map(|list| list.to_vec());
+        assert_eq!(
+            fix(&[entry(3, "auth", ""), entry(3, "auth", "")]),
+            Ok(vec![entry(3, "digest", "a:h"), entry(3, "digest", "b:h")])
+        );
+        assert_eq!(fix_acl(&rules, &held[..1], Some(&[entry(3, "auth", "")])), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_acl(&rules, &held, None), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_acl(&rules, &held, Some(&[])), Err(ErrorCode::InvalidAcl));
+        for (scheme, id) in
+            [("digest", "a:b"), ("digest", ":b"), ("digest", "a:b:"), ("ip", "10.0.0.0/8"), ("ip", "::/0")]
+        {
+            assert!(fix(&[entry(1, scheme, id)]).is_ok(), "{scheme} {id}");
+        }
+        for (scheme, id) in [
+            ("digest", "a"),
+            ("digest", "a:"),
+            ("digest", "a:b:c"),
+            ("digest", ""),
+            ("ip", "10.0.0/8"),
+            ("ip", "10.0.0.0/33"),
+            ("ip", "10.0.0.256"),
+            ("ip", "1::2::3"),
+            ("ip", "1:2:3:4:5:6:7:8:9"),
+            ("ip", "::12345"),
+            ("ip", "host"),
+            ("world", "me"),
+            ("super", ""),
+            ("nobody", "knows"),
+        ] {
+            assert_eq!(fix(&[entry(1, scheme, id)]), Err(ErrorCode::InvalidAcl), "{scheme} {id}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (held, wanted) in [
+            ("10.1.2.3", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3", "0.0.0.0/0"),
+            ("fe80::1", "fe80::/10"),
+            ("0:0:0:0:0:0:0:1", "::1"),
+            ("::1", "::/0"),
+        ] {
+            assert!(ip::matches(held, wanted), "{held} in {wanted}");
+        }
+        for (held, wanted) in
+            [("11.1.2.3", "10.0.0.0/8"), ("10.1.2.4", "10.1.2.3"), ("::1", "0.0.0.0/0"), ("ff80::1", "fe80::/10")]
+        {
+            assert!(!ip::matches(held, wanted), "{held} not in {wanted}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert!(
+            is_distinguished_name("CN=a, O=\"b, c\"")
+                && is_distinguished_name("CN=a\\,b")
+                && !is_distinguished_name("a")
+        );
+        assert!(is_principal("a") && is_principal("a/h@R") && !is_principal("a/b/c@R") && !is_principal("a@b@c"));
+        assert_eq!(masked(&[entry(1, "digest", "a:secret")]), [entry(1, "digest", "a:x")]);
+        assert_eq!(user_name(&Identity::new("digest", "a:h")), "a");
+        assert!(is_secret("/zookeeper/modules/x") && is_secret("/zookeeper/plugins/p/settings"));
+        assert!(!is_secret("/zookeeper/plugins/p") && !is_secret("/settings"));
+        assert!(is_control_plane("/zookeeper/plugins") && !is_control_plane("/zookeeper/pluginsx"));
+    }
+}

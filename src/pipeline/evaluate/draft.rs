@@ -1,0 +1,173 @@
+//! The transaction in the making: each change enters the view at once, so that the next operation of a multi sees it.
+
+use crate::model::{Acl, ErrorCode, Identity, Owner, Refusal, SessionId, Zxid, acl, path};
+use crate::pipeline::overlay::{NodeRecord, Overlay};
+use crate::pipeline::txn::{Change, Slot};
+use crate::pipeline::view::{Seen, View};
+use crate::pipeline::{Caller, Rules, authorize};
+use crate::state::quota::{Excess, Used};
+use crate::state::{Session, State};
+use bytes::Bytes;
+use std::sync::Arc;
+
+pub struct Draft<'a> {
+    pub state: &'a State,
+    pub overlay: &'a mut Overlay,
+    pub rules: &'a Rules,
+    /// None: the server itself, which no access list stops.
+    pub caller: Option<&'a Caller>,
+    pub zxid: Zxid,
+    pub wall_ms: i64,
+    pub changes: Vec<Change>,
+}
+
+impl Draft<'_> {
+    pub fn view(&self) -> View<'_> {
+        View { state: self.state, overlay: self.overlay }
+    }
+
+    pub fn node(&self, path: &str) -> Option<Seen<'_>> {
+        self.view().node(path)
+    }
+
+    /// What the caller has proven; nothing if it is the server itself.
+    pub fn identities(&self) -> &[Identity] {
+        self.caller.map_or(&[], |caller| &caller.identities)
+    }
+
+    /// Whether the caller has that permission by the list.
+    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
+        match self.caller {
+            None => Ok(()),
+            Some(caller) => authorize::require(self.rules, list, permission, &caller.identities),
+        }
+    }
+
+    /// Whether the caller may change what lies at `path`, as far as that is the server's own.
+    pub fn require_deployer(&self, path: &str) -> Result<(), Refusal> {
+        match self.caller {
+            Some(caller)
+                if authorize::is_control_plane(path) && !authorize::may_deploy(self.rules, &caller.identities) =>
+            {
+                Err(authorize::deploy_refusal(path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, ErrorCode> {
+        authorize::fix_acl(self.rules, self.identities(), list)
+    }
+
+    /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied
+    /// tree, as in ZooKeeper; the usage counts what is outstanding, too.
+    pub fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if !self.rules.enforce_quota {
+            return Ok(());
+        }
+        let Some(mut quota) = self.state.quota_for(path) else { return Ok(()) };
+        let outstanding = self.overlay.usage(quota.path);
+        quota.used.count += outstanding.count;
+        quota.used.bytes += outstanding.bytes;
+        match quota.check(count, bytes) {
+            Some(Excess::Hard) => Err(ErrorCode::QuotaExceeded),
+            Some(Excess::Soft) | None => Ok(()),
+        }
+    }
+
+    /// The path is complete and free, the parent there.
+    pub fn create(&mut self, path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner) -> Slot {
+        let parent_path = path::parent(&path).expect("the root exists");
+        let mut parent = self.node(parent_path).expect("its parent was looked up").to_record();
+        parent.child_created(self.zxid);
+        let parent_cversion = parent.cversion;
+        self.overlay.lay_node(self.zxid, Arc::from(parent_path), Some(parent));
+
+        let record = NodeRecord::new(self.zxid, self.wall_ms, data.clone(), acl.clone(), owner);
+        self.use_quota(&path, 1, i64::from(record.stat.data_length));
+        self.overlay.lay_node(self.zxid, path.clone(), Some(record));
+        if owner.is_ephemeral() {
+            self.overlay.lay_ephemeral(self.zxid, SessionId(owner.0), path.clone(), true);
+        }
+        self.push(Change::Create { path, data, acl, owner, parent_cversion })
+    }
+
+    /// The node is there and has no children.
+    pub fn delete(&mut self, path: Arc<str>) {
+        let node = self.node(&path).expect("it was looked up");
+        let owner = node.owner();
+        let bytes = node.data_length();
+        let parent_path = path::parent(&path).expect("the root is never deleted");
+        let mut parent = self.node(parent_path).expect("a node has a parent").to_record();
+        parent.child_deleted(self.zxid);
+        self.overlay.lay_node(self.zxid, Arc::from(parent_path), Some(parent));
+        self.overlay.lay_node(self.zxid, path.clone(), None);
+        if owner.is_ephemeral() {
+            self.overlay.lay_ephemeral(self.zxid, SessionId(owner.0), path.clone(), false);
+        }
+        self.use_quota(&path, -1, -bytes);
+        self.push(Change::Delete { path });
+    }
+
+    /// `record`: the node as it is.
+    pub fn set_data(&mut self, path: Arc<str>, mut record: NodeRecord, data: Option<Bytes>, version: i32) -> Slot {
+        let bytes = i64::from(record.stat.data_length);
+        record.set_data(self.zxid, self.wall_ms, data.clone(), version);
+        self.use_quota(&path, 0, i64::from(record.stat.data_length) - bytes);
+        self.overlay.lay_node(self.zxid, path.clone(), Some(record));
+        self.push(Change::SetData { path, data, version })
+    }
+
+    /// `record`: the node as it is.
+    pub fn set_acl(&mut self, path: Arc<str>, mut record: NodeRecord, acl: Acl, aversion: i32) -> Slot {
+        record.acl = acl.clone();
+        record.stat.aversion = aversion;
+        self.overlay.lay_node(self.zxid, path.clone(), Some(record));
+        self.push(Change::SetAcl { path, acl, aversion })
+    }
+
+    pub fn lay_session(&mut self, id: SessionId, session: Option<Session>) {
+        self.overlay.lay_session(self.zxid, id, session);
+    }
+
+    /// Adds a change that is laid over the view already; the slot that speaks of it.
+    pub fn push(&mut self, change: Change) -> Slot {
+        self.changes.push(change);
+        // A request is at most a frame, and each change takes at least one of its bytes; a session's ephemeral nodes fit
+        // into memory. Both are far below 2^32.
+        Slot::Change((self.changes.len() - 1) as u32)
+    }
+
+    fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
+        if !self.rules.enforce_quota || (count == 0 && bytes == 0) {
+            return;
+        }
+        if let Some(quota) = self.state.quota_for(path) {
+            self.overlay.lay_usage(self.zxid, quota.path, Used { count, bytes });
+        }
+    }
+}
+
+/// Where a node hangs, as creations and deletions find it (validatePathForCreate, getParentPathAndValidate): all that is
+/// checked of the path before the parent is looked up.
+pub fn parent_of(path: &str) -> Result<&str, ErrorCode> {
+    match path.rfind('/') {
+        Some(_) if path.contains('\0') => Err(ErrorCode::BadArguments),
+        None => Err(ErrorCode::BadArguments),
+        Some(0) => Ok("/"),
+        Some(at) => Ok(&path[..at]),
+    }
+}
+
+/// The version behind the node's, if the node has the expected one. -1 is any.
+pub fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BadVersion) }
+}
+
+/// A path that must follow the rules; a null one does not.
+pub fn valid_path(path: &Option<String>) -> Result<&str, ErrorCode> {
+    match path {
+        Some(path) if path::validate(path).is_ok() => Ok(path),
+        _ => Err(ErrorCode::BadArguments),
+    }
+}

@@ -1,0 +1,301 @@
+//! From a request to a transaction: one file an operation, and the evaluator that owns the outstanding changes.
+//!
+//! Promises: a transaction that comes out will succeed on every replica; a refusal is a transaction, too, and has left
+//! nothing in the view; the next request sees what this one did. Nothing here waits or fails for want of resources.
+//!
+//! | file | operation |
+//! |---|---|
+//! | `create` | create in all forms |
+//! | `delete`, `set_data`, `set_acl` | the same |
+//! | `check` | check, checkNotExists |
+//! | `multi` | multi |
+//! | `session` | open, attach, close |
+//! | `delete_container` | opcode 20 and the server's own collection |
+//! | `reconfig` | reconfig |
+//! | `draft` | the transaction in the making, which all of them write to |
+
+mod check;
+mod create;
+mod delete;
+mod delete_container;
+mod draft;
+mod multi;
+mod reconfig;
+mod session;
+mod set_acl;
+mod set_data;
+
+pub use multi::effective_op;
+
+use super::overlay::{Overlay, path_of};
+use super::txn::{Change, Origin, Outcome, Slot, Txn};
+use super::view::View;
+use super::{Ask, Judged, Moment, Plugins, Rules, Submission, authorize};
+use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
+use crate::state::State;
+use crate::wire::request::Request;
+use draft::Draft;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The leader's judge: owns the outstanding changes and the next zxid. Belongs to the sequencer's thread.
+pub struct Evaluator {
+    rules: Arc<Rules>,
+    overlay: Overlay,
+    /// The last zxid reserved.
+    last: Zxid,
+    /// The next one: behind `last`, or the first of a new leadership.
+    next: Zxid,
+    /// The times of the last transaction: none is made earlier, whatever the clock does.
+    wall_ms: i64,
+    ensemble_ms: u64,
+}
+
+/// What becomes of a submission.
+#[derive(Debug)]
+pub enum Evaluation {
+    /// Its zxid is reserved and its effects lie over the view: it must be proposed, in order.
+    Txn(Txn),
+    /// The caller no longer owns its session (SESSIONMOVED): close the connection without a reply.
+    Close,
+    /// There is nothing to do: a session that is gone already, a node that is no longer collectable.
+    Nothing,
+}
+
+/// How an evaluation ends, before it is a transaction.
+enum Verdict {
+    Outcome(Outcome),
+    Close,
+    Nothing,
+}
+
+impl Evaluator {
+    /// `start_chain` comes before the first evaluation.
+    pub fn new(rules: Arc<Rules>) -> Evaluator {
+        let overlay = Overlay::default();
+        Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0 }
+    }
+
+    /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too.
+    pub fn start_chain(&mut self, state: &State, new_epoch: bool) {
+        self.overlay.clear();
+        self.last = state.last_zxid();
+        self.next = if new_epoch { self.last.next_epoch() } else { self.last.next() };
+        self.wall_ms = state.wall_ms();
+        self.ensemble_ms = state.ensemble_ms();
+    }
+
+    /// The last zxid reserved: what the next batch stands on.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last
+    }
+
+    /// Forgets what is applied up to that zxid. Evaluating does so by itself; this frees the memory of an idle leader.
+    pub fn committed(&mut self, applied: Zxid) {
+        self.overlay.forget(applied);
+    }
+
+    /// Whether nothing is outstanding.
+    pub fn is_idle(&self) -> bool {
+        self.overlay.is_empty()
+    }
+
+    pub fn evaluate(
+        &mut self,
+        state: &State,
+        submission: &Submission,
+        moment: Moment,
+        plugins: &mut dyn Plugins,
+    ) -> Evaluation {
+        self.overlay.forget(state.last_zxid());
+        let moment = Moment {
+            wall_ms: moment.wall_ms.max(self.wall_ms),
+            ensemble_ms: moment.ensemble_ms.max(self.ensemble_ms),
+            seed: moment.seed,
+        };
+        let start = self.overlay.savepoint();
+        let mut draft = Draft {
+            state,
+            overlay: &mut self.overlay,
+            rules: &self.rules,
+            caller: submission.caller.as_ref(),
+            zxid: self.next,
+            wall_ms: moment.wall_ms,
+            changes: Vec::with_capacity(1),
+        };
+        let outcome = match judge(&mut draft, submission, moment, plugins) {
+            Verdict::Outcome(outcome) => outcome,
+            Verdict::Close => return Evaluation::Close,
+            Verdict::Nothing => return Evaluation::Nothing,
+        };
+        let mut changes = draft.changes;
+        if !matches!(outcome, Outcome::Done(_)) {
+            changes = Vec::new();
+            self.overlay.rollback(start);
+        }
+        self.overlay.keep();
+        let origin = submission.caller.as_ref().map(|caller| Origin {
+            session: caller.session,
+            connection: caller.connection,
+            xid: submission.xid,
+        });
+        Evaluation::Txn(Txn {
+            zxid: self.reserve(moment),
+            wall_ms: moment.wall_ms,
+            ensemble_ms: moment.ensemble_ms,
+            origin,
+            outcome,
+            changes,
+        })
+    }
+
+    fn reserve(&mut self, moment: Moment) -> Zxid {
+        self.last = self.next;
+        self.next = self.last.next();
+        self.wall_ms = moment.wall_ms;
+        self.ensemble_ms = moment.ensemble_ms;
+        self.last
+    }
+}
+
+fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins: &mut dyn Plugins) -> Verdict {
+    let owner = draft.caller.map(|caller| caller.connection);
+    match &submission.ask {
+        Ask::Request(request) => {
+            if let Err(verdict) = check_session(draft) {
+                return verdict;
+            }
+            match request {
+                Request::Multi(operations) => evaluate_multi(draft, operations, submission.xid, moment, plugins),
+                request => {
+                    let slot = evaluate_one(draft, request);
+                    single(slot.and_then(|slot| {
+                        validate(draft, submission.xid, moment, plugins)?;
+                        Ok(slot)
+                    }))
+                }
+            }
+        }
+        Ask::OpenSession { session, password, timeout_ms } => {
+            with_owner(owner, |owner| session::open(draft, *session, *password, *timeout_ms, owner))
+        }
+        Ask::AttachSession { session, password, timeout_ms } => {
+            with_owner(owner, |owner| session::attach(draft, *session, *password, *timeout_ms, owner))
+        }
+        Ask::CloseSession { session, expired } => evaluate_close(draft, *session, *expired),
+        Ask::Collect { path } => match delete_container::collect(draft, path) {
+            true => single(Ok(Slot::Nothing)),
+            false => Verdict::Nothing,
+        },
+    }
+}
+
+fn evaluate_one(draft: &mut Draft<'_>, request: &Request) -> Result<Slot, Refusal> {
+    match request {
+        Request::Create(create) => create::evaluate(draft, create, create.form),
+        Request::Delete { path, version } => delete::evaluate(draft, path, *version),
+        Request::SetData { path, data, version } => set_data::evaluate(draft, path, data, *version),
+        Request::SetAcl { path, acl, version } => set_acl::evaluate(draft, path, acl.as_deref(), *version),
+        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, path, *version),
+        Request::DeleteContainer { path } => delete_container::evaluate(draft, path),
+        Request::Reconfig { .. } => Err(reconfig::refusal(draft)),
+        // A check alone is unimplemented in ZooKeeper; reads and what concerns the connection never come here.
+        _ => Err(ErrorCode::Unimplemented.into()),
+    }
+}
+
+fn evaluate_multi(
+    draft: &mut Draft<'_>,
+    operations: &[crate::wire::request::Operation],
+    xid: i32,
+    moment: Moment,
+    plugins: &mut dyn Plugins,
+) -> Verdict {
+    let count = operations.len() as u32;
+    let refused = |failed, refusal| Outcome::MultiRefused { failed, operations: count, refusal };
+    Verdict::Outcome(match multi::evaluate(draft, operations) {
+        Ok(slots) => match validate(draft, xid, moment, plugins) {
+            Ok(()) => Outcome::Done(slots),
+            Err(refusal) => refused(last_judged(draft, &slots, operations), refusal),
+        },
+        Err(multi::Failure::Whole(refusal)) => Outcome::Refused(refusal),
+        Err(multi::Failure::Operation { failed, refusal }) => refused(failed, refusal),
+    })
+}
+
+/// The operation that a validator's refusal is pinned on: validators judge the whole, so it is the last one that changed
+/// something they may judge. Clients read the code from whichever slot has one.
+fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[crate::wire::request::Operation]) -> u32 {
+    let changes = |slot: &Slot, request: &Request| match slot {
+        Slot::Change(index) => draft.changes.get(*index as usize).is_some_and(is_judged),
+        Slot::Nothing => matches!(request, Request::Delete { path: Some(path), .. } if !is_exempt(path)),
+        Slot::Path(_) => false,
+    };
+    let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
+    last.unwrap_or(0) as u32
+}
+
+/// Closing needs no ownership in ZooKeeper, since expiry asks for it, too. Here the two are told apart: a connection whose
+/// session moved away cannot end it.
+fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> Verdict {
+    match (draft.view().session(session), draft.caller) {
+        (None, None) => Verdict::Nothing,
+        (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
+        (Some(known), Some(caller)) if known.owner != caller.connection => Verdict::Close,
+        (Some(_), _) => {
+            session::close(draft, session, expired);
+            single(Ok(Slot::Nothing))
+        }
+    }
+}
+
+/// Only the connection that owns a session writes in its name.
+fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
+    let Some(caller) = draft.caller else { return Ok(()) };
+    match draft.view().session(caller.session) {
+        None => Err(single(Err(ErrorCode::SessionExpired.into()))),
+        Some(session) if session.owner != caller.connection => Err(Verdict::Close),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Asks the validators about what the transaction changes. The superuser, the server itself and everything under
+/// /zookeeper are not theirs to judge.
+fn validate(draft: &Draft<'_>, xid: i32, moment: Moment, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
+    let Some(caller) = draft.caller.filter(|caller| !authorize::is_super(&caller.identities)) else { return Ok(()) };
+    let changes: Cow<'_, [Change]> = match draft.changes.iter().all(is_judged) {
+        true => Cow::Borrowed(&draft.changes),
+        false => draft.changes.iter().filter(|change| is_judged(change)).cloned().collect(),
+    };
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let view: View<'_> = draft.view();
+    plugins.validate(&Judged { view: &view, caller: Some(caller), xid, zxid: draft.zxid, moment, changes: &changes })
+}
+
+fn is_judged(change: &Change) -> bool {
+    path_of(change).is_some_and(|path| !is_exempt(path))
+}
+
+fn is_exempt(path: &str) -> bool {
+    path::is_within(path, "/zookeeper")
+}
+
+fn with_owner(owner: Option<ConnectionId>, evaluate: impl FnOnce(ConnectionId) -> Result<Slot, Refusal>) -> Verdict {
+    // A session belongs to a connection: without a caller there is none to give it to.
+    owner.map_or(Verdict::Nothing, |owner| single(evaluate(owner)))
+}
+
+fn single(slot: Result<Slot, Refusal>) -> Verdict {
+    Verdict::Outcome(match slot {
+        Ok(slot) => Outcome::Done(vec![slot]),
+        Err(refusal) => Outcome::Refused(refusal),
+    })
+}
+
+impl std::fmt::Debug for Evaluator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluator").field("last", &self.last).field("next", &self.next).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! multi: all operations or none, in one transaction. Each sees what the ones before left; a failure takes all of it back,
+//! sequence numbers included.
+//!
+//! Within a multi ZooKeeper decides by the flags what a create counts as (Op.java): container flags make a container
+//! whatever the opcode, createTTL with other flags is an ordinary create, and flags that cannot be meant spoil the
+//! whole request.
+
+use super::create::{self, Mode};
+use super::draft::Draft;
+use super::{check, delete, set_data};
+use crate::model::{ErrorCode, Refusal};
+use crate::pipeline::txn::Slot;
+use crate::wire::request::{CreateForm, Operation, Request, op};
+
+/// Why a multi is refused.
+pub enum Failure {
+    /// It cannot be understood: no operation was looked at.
+    Whole(Refusal),
+    Operation {
+        failed: u32,
+        refusal: Refusal,
+    },
+}
+
+/// One slot an operation.
+pub fn evaluate(draft: &mut Draft<'_>, operations: &[Operation]) -> Result<Vec<Slot>, Failure> {
+    if !operations.iter().all(is_understood) {
+        return Err(Failure::Whole(ErrorCode::MarshallingError.into()));
+    }
+    let mut slots = Vec::with_capacity(operations.len());
+    for (index, operation) in operations.iter().enumerate() {
+        // Operations come in a frame, so their number fits.
+        let slot = evaluate_operation(draft, operation)
+            .map_err(|refusal| Failure::Operation { failed: index as u32, refusal })?;
+        slots.push(slot);
+    }
+    Ok(slots)
+}
+
+/// The opcode that an operation counts as, and whose form its result has. A reply to a create, for one, has a Stat if
+/// this is not `op::CREATE`.
+pub fn effective_op(operation: &Operation) -> i32 {
+    let Request::Create(create) = &operation.request else { return operation.op };
+    match create.form {
+        CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
+        form => match (Mode::from_flags(create.flags), form) {
+            (Some(mode), _) if mode.container => op::CREATE_CONTAINER,
+            (Some(mode), _) if mode.ttl => op::CREATE_TTL,
+            (_, CreateForm::Ttl | CreateForm::Create) => op::CREATE,
+            (_, CreateForm::Container) => op::CREATE_CONTAINER,
+            (_, _) => op::CREATE2,
+        },
+    }
+}
+
+fn evaluate_operation(draft: &mut Draft<'_>, operation: &Operation) -> Result<Slot, Refusal> {
+    match &operation.request {
+        Request::Create(create) => {
+            let form = match effective_op(operation) {
+                op::CREATE => CreateForm::Create,
+                op::CREATE_CONTAINER => CreateForm::Container,
+                op::CREATE_TTL => CreateForm::Ttl,
+                op::CREATE_IF_NOT_EXISTS => CreateForm::IfNotExists,
+                _ => CreateForm::Create2,
+            };
+            create::evaluate(draft, create, form)
+        }
+        Request::Delete { path, version } => delete::evaluate(draft, path, *version),
+        Request::SetData { path, data, version } => set_data::evaluate(draft, path, data, *version),
+        Request::Check { path, version } => check::evaluate(draft, path, *version),
+        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, path, *version),
+        _ => Err(ErrorCode::MarshallingError.into()),
+    }
+}
+
+/// What ZooKeeper takes apart at all: known operations, paths that are not null, flags that exist, and a time to live
+/// where the flags ask for one.
+fn is_understood(operation: &Operation) -> bool {
+    match &operation.request {
+        Request::Create(create) => {
+            let flags_are_good = match (create.form, Mode::from_flags(create.flags)) {
+                (CreateForm::Ttl, _) => true,
+                (_, Some(mode)) => !mode.ttl,
+                (_, None) => false,
+            };
+            create.path.is_some() && flags_are_good
+        }
+        Request::Delete { path, .. }
+        | Request::SetData { path, .. }
+        | Request::Check { path, .. }
+        | Request::CheckNotExists { path, .. } => path.is_some(),
+        _ => false,
+    }
+}

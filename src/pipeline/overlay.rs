@@ -1,0 +1,390 @@
+//! The outstanding changes: what reserved but not yet applied transactions make of nodes, sessions, ephemeral nodes and
+//! quotas. `view` lays it over the applied state.
+//!
+//! Promises: a record says the same as the state will once its zxid is applied, so a record that the state has caught
+//! up with is redundant, never wrong, and is forgotten when convenient. Rolling back to a savepoint leaves nothing of
+//! what came behind it. Nothing here is iterated in hash order.
+//!
+//! Bounded by the transactions in flight (`limits::ENTRIES_IN_FLIGHT_MAX` batches).
+
+use super::txn::Change;
+use crate::model::{Acl, Owner, SessionId, Stat, Zxid};
+use crate::state::quota::Used;
+use crate::state::{Node, Session};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct Overlay {
+    nodes: HashMap<Arc<str>, Outstanding<Option<NodeRecord>>>,
+    sessions: HashMap<SessionId, Outstanding<Option<Session>>>,
+    /// Whether the session owns that ephemeral node.
+    ephemerals: BTreeMap<(SessionId, Arc<str>), Outstanding<bool>>,
+    /// What outstanding changes add to the usage of the quota at that path.
+    usage: HashMap<Arc<str>, Used>,
+    /// What each transaction touched, oldest first: the order of forgetting.
+    queue: VecDeque<(Zxid, Touched)>,
+    /// What the transaction in the making replaced, in order.
+    journal: Vec<Undo>,
+}
+
+/// A node as outstanding transactions leave it.
+#[derive(Clone, Debug)]
+pub struct NodeRecord {
+    pub data: Data,
+    /// As a client will see it.
+    pub stat: Stat,
+    /// The stored counter of creations, of which sequence numbers are made.
+    pub cversion: i32,
+    pub owner: Owner,
+    pub acl: Acl,
+}
+
+/// A parent's record needs no copy of its data.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// What the applied state has: no outstanding transaction sets it.
+    AsApplied,
+    Set(Option<Bytes>),
+}
+
+struct Outstanding<T> {
+    /// The last transaction that touched it.
+    zxid: Zxid,
+    value: T,
+}
+
+enum Touched {
+    Node(Arc<str>),
+    Session(SessionId),
+    Ephemeral(SessionId, Arc<str>),
+    Usage(Arc<str>, Used),
+}
+
+enum Undo {
+    Node(Arc<str>, Option<Outstanding<Option<NodeRecord>>>),
+    Session(SessionId, Option<Outstanding<Option<Session>>>),
+    Ephemeral(SessionId, Arc<str>, Option<Outstanding<bool>>),
+    Usage(Arc<str>, Used),
+}
+
+/// A point within the transaction in the making to which `rollback` returns.
+#[derive(Clone, Copy)]
+pub struct Savepoint {
+    queue: usize,
+    journal: usize,
+}
+
+impl Overlay {
+    /// None: no outstanding transaction touches the node. Some(None): it will be gone.
+    pub fn node(&self, path: &str) -> Option<Option<&NodeRecord>> {
+        self.nodes.get(path).map(|record| record.value.as_ref())
+    }
+
+    /// The node before the transaction in the making: none if that did not touch it, else as `node` answered then.
+    pub fn node_before(&self, path: &str) -> Option<Option<Option<&NodeRecord>>> {
+        self.journal.iter().find_map(|undo| match undo {
+            Undo::Node(touched, before) if &**touched == path => {
+                Some(before.as_ref().map(|record| record.value.as_ref()))
+            }
+            _ => None,
+        })
+    }
+
+    pub fn session(&self, id: SessionId) -> Option<Option<&Session>> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        self.sessions.get(&id).map(|record| record.value.as_ref())
+    }
+
+    /// Paths of the session's ephemeral nodes that outstanding transactions create (true) or delete (false), in order.
+    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = (&Arc<str>, bool)> {
+        let first: Arc<str> = Arc::from("");
+        self.ephemerals
+            .range((session, first)..)
+            .take_while(move |((owner, _), _)| *owner == session)
+            .map(|((_, path), record)| (path, record.value))
+    }
+
+    /// Names of children of `parent` that outstanding transactions create (true) or delete (false), in byte order. Looks
+    /// at every outstanding change: only plugins that list children pay for it.
+    pub fn children(&self, parent: &str) -> BTreeMap<&str, bool> {
+        let within = if parent == "/" { "" } else { parent };
+        let mut names = BTreeMap::new();
+        for (_, touched) in &self.queue {
+            let Touched::Node(path) = touched else { continue };
+            let Some(name) = path.strip_prefix(within).and_then(|rest| rest.strip_prefix('/')) else { continue };
+            if name.is_empty() || name.contains('/') {
+                continue;
+            }
+            if let Some(record) = self.nodes.get(path) {
+                names.insert(name, record.value.is_some());
+            }
+        }
+        names
+    }
+
+    /// What outstanding changes add to that quota's usage.
+    pub fn usage(&self, quota: &str) -> Used {
+        self.usage.get(quota).copied().unwrap_or(Used { count: 0, bytes: 0 })
+    }
+
+    pub fn lay_node(&mut self, zxid: Zxid, path: Arc<str>, record: Option<NodeRecord>) {
+        let before = self.nodes.insert(path.clone(), Outstanding { zxid, value: record });
+        // The queue holds each path once a transaction, however many operations of a multi touch it.
+        if before.as_ref().is_none_or(|before| before.zxid != zxid) {
+            self.queue.push_back((zxid, Touched::Node(path.clone())));
+        }
+        self.journal.push(Undo::Node(path, before));
+    }
+
+    pub fn lay_session(&mut self, zxid: Zxid, id: SessionId, session: Option<Session>) {
+        let before = self.sessions.insert(id, Outstanding { zxid, value: session });
+        self.queue.push_back((zxid, Touched::Session(id)));
+        self.journal.push(Undo::Session(id, before));
+    }
+
+    pub fn lay_ephemeral(&mut self, zxid: Zxid, session: SessionId, path: Arc<str>, owned: bool) {
+        let before = self.ephemerals.insert((session, path.clone()), Outstanding { zxid, value: owned });
+        self.queue.push_back((zxid, Touched::Ephemeral(session, path.clone())));
+        self.journal.push(Undo::Ephemeral(session, path, before));
+    }
+
+    pub fn lay_usage(&mut self, zxid: Zxid, quota: &str, more: Used) {
+        let quota: Arc<str> = Arc::from(quota);
+        self.add_usage(&quota, more.count, more.bytes);
+        self.queue.push_back((zxid, Touched::Usage(quota.clone(), more)));
+        self.journal.push(Undo::Usage(quota, more));
+    }
+
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { queue: self.queue.len(), journal: self.journal.len() }
+    }
+
+    /// Undoes everything since `savepoint`.
+    pub fn rollback(&mut self, savepoint: Savepoint) {
+        while self.journal.len() > savepoint.journal {
+            let Some(undo) = self.journal.pop() else { break };
+            match undo {
+                Undo::Node(path, before) => restore(&mut self.nodes, path, before),
+                Undo::Session(id, before) => restore(&mut self.sessions, id, before),
+                Undo::Ephemeral(session, path, Some(before)) => {
+                    self.ephemerals.insert((session, path), before);
+                }
+                Undo::Ephemeral(session, path, None) => {
+                    self.ephemerals.remove(&(session, path));
+                }
+                Undo::Usage(quota, more) => self.add_usage(&quota, -more.count, -more.bytes),
+            }
+        }
+        self.queue.truncate(savepoint.queue);
+    }
+
+    /// The transaction in the making is complete: no way back.
+    pub fn keep(&mut self) {
+        self.journal.clear();
+    }
+
+    /// Forgets what the state has caught up with.
+    pub fn forget(&mut self, applied: Zxid) {
+        debug_assert!(self.journal.is_empty(), "no transaction is in the making");
+        while self.queue.front().is_some_and(|(zxid, _)| *zxid <= applied) {
+            let Some((_, touched)) = self.queue.pop_front() else { break };
+            match touched {
+                Touched::Node(path) => forget_entry(&mut self.nodes, &*path, applied),
+                Touched::Session(id) => forget_entry(&mut self.sessions, &id, applied),
+                Touched::Ephemeral(session, path) => {
+                    let key = (session, path);
+                    if self.ephemerals.get(&key).is_some_and(|record| record.zxid <= applied) {
+                        self.ephemerals.remove(&key);
+                    }
+                }
+                Touched::Usage(quota, more) => self.add_usage(&quota, -more.count, -more.bytes),
+            }
+        }
+    }
+
+    /// Forgets everything: the chain broke.
+    pub fn clear(&mut self) {
+        *self = Overlay::default();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.nodes.is_empty() && self.sessions.is_empty() && self.ephemerals.is_empty()
+    }
+
+    fn add_usage(&mut self, quota: &Arc<str>, count: i64, bytes: i64) {
+        let used = self.usage.entry(quota.clone()).or_insert(Used { count: 0, bytes: 0 });
+        used.count += count;
+        used.bytes += bytes;
+        if *used == (Used { count: 0, bytes: 0 }) {
+            self.usage.remove(quota);
+        }
+    }
+}
+
+fn restore<K: std::hash::Hash + Eq, T>(
+    records: &mut HashMap<K, Outstanding<T>>,
+    key: K,
+    before: Option<Outstanding<T>>,
+) {
+    match before {
+        Some(before) => {
+            records.insert(key, before);
+        }
+        None => {
+            records.remove(&key);
+        }
+    }
+}
+
+fn forget_entry<K, Q, T>(records: &mut HashMap<K, Outstanding<T>>, key: &Q, applied: Zxid)
+where
+    K: std::hash::Hash + Eq + std::borrow::Borrow<Q>,
+    Q: std::hash::Hash + Eq + ?Sized,
+{
+    if let EntryRef::Occupied(record) = records.entry_ref(key) {
+        if record.get().zxid <= applied {
+            record.remove();
+        }
+    }
+}
+
+impl NodeRecord {
+    pub fn of(node: Node<'_>) -> NodeRecord {
+        NodeRecord {
+            data: Data::AsApplied,
+            stat: node.stat(),
+            cversion: node.cversion(),
+            owner: node.owner(),
+            acl: node.acl().clone(),
+        }
+    }
+
+    pub fn new(zxid: Zxid, wall_ms: i64, data: Option<Bytes>, acl: Acl, owner: Owner) -> NodeRecord {
+        let zxid = zxid.to_wire();
+        NodeRecord {
+            stat: Stat {
+                czxid: zxid,
+                mzxid: zxid,
+                pzxid: zxid,
+                ctime: wall_ms,
+                mtime: wall_ms,
+                ephemeral_owner: owner.visible(),
+                data_length: length(&data),
+                ..Stat::default()
+            },
+            data: Data::Set(data),
+            cversion: 0,
+            owner,
+            acl,
+        }
+    }
+
+    pub fn set_data(&mut self, zxid: Zxid, wall_ms: i64, data: Option<Bytes>, version: i32) {
+        self.stat.data_length = length(&data);
+        self.stat.version = version;
+        self.stat.mzxid = zxid.to_wire();
+        self.stat.mtime = wall_ms;
+        self.data = Data::Set(data);
+    }
+
+    pub fn child_created(&mut self, zxid: Zxid) {
+        self.cversion = self.cversion.wrapping_add(1);
+        self.children(zxid, self.stat.num_children + 1);
+    }
+
+    pub fn child_deleted(&mut self, zxid: Zxid) {
+        self.children(zxid, self.stat.num_children - 1);
+    }
+
+    /// Clients see a cversion that counts creations and deletions (DataNode.copyStat).
+    fn children(&mut self, zxid: Zxid, count: i32) {
+        self.stat.num_children = count;
+        self.stat.cversion = self.cversion.wrapping_mul(2).wrapping_sub(count);
+        self.stat.pzxid = zxid.to_wire();
+    }
+}
+
+/// Data never exceeds a frame, so its length fits.
+fn length(data: &Option<Bytes>) -> i32 {
+    data.as_ref().map_or(0, |data| data.len() as i32)
+}
+
+/// The path of the node that a change touches; none if it is about a session.
+pub fn path_of(change: &Change) -> Option<&Arc<str>> {
+    match change {
+        Change::Create { path, .. }
+        | Change::Delete { path }
+        | Change::SetData { path, .. }
+        | Change::SetAcl { path, .. } => Some(path),
+        Change::OpenSession { .. } | Change::AttachSession { .. } | Change::CloseSession { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::acl;
+
+    fn record(data: &'static [u8]) -> Option<NodeRecord> {
+        let data = Some(Bytes::from_static(data));
+        Some(NodeRecord::new(Zxid(1), 0, data, acl::open_unsafe(), Owner::PERSISTENT))
+    }
+
+    #[test]
+    fn a_record_is_forgotten_with_the_last_transaction_that_touched_it() {
+        let mut overlay = Overlay::default();
+        for zxid in 1..=3 {
+            overlay.lay_node(Zxid(zxid), "/a".into(), record(b""));
+            overlay.keep();
+        }
+        overlay.forget(Zxid(2));
+        assert!(overlay.node("/a").is_some());
+        overlay.forget(Zxid(3));
+        assert!(overlay.is_empty());
+    }
+
+    #[test]
+    fn rollback_brings_back_what_was_replaced() {
+        let mut overlay = Overlay::default();
+        let session = SessionId(5);
+        overlay.lay_node(Zxid(1), "/a".into(), record(b"12"));
+        overlay.lay_ephemeral(Zxid(1), session, "/a".into(), true);
+        overlay.keep();
+
+        let savepoint = overlay.savepoint();
+        overlay.lay_node(Zxid(2), "/a".into(), None);
+        overlay.lay_node(Zxid(2), "/b".into(), record(b""));
+        overlay.lay_node(Zxid(2), "/a".into(), record(b"3"));
+        overlay.lay_ephemeral(Zxid(2), session, "/a".into(), false);
+        overlay.lay_session(Zxid(2), session, None);
+        overlay.lay_usage(Zxid(2), "/q", Used { count: 1, bytes: 7 });
+        assert_eq!(overlay.usage("/q"), Used { count: 1, bytes: 7 });
+        let before = overlay.node_before("/a").flatten().flatten().expect("it was there");
+        assert_eq!(before.stat.data_length, 2);
+
+        overlay.rollback(savepoint);
+        assert_eq!(overlay.node("/a").flatten().expect("still there").stat.data_length, 2);
+        assert!(overlay.node("/b").is_none() && overlay.session(session).is_none());
+        assert_eq!(overlay.ephemerals(session).map(|(_, owned)| owned).collect::<Vec<_>>(), [true]);
+        assert_eq!(overlay.usage("/q"), Used { count: 0, bytes: 0 });
+        overlay.forget(Zxid(1));
+        assert!(overlay.is_empty());
+    }
+
+    #[test]
+    fn outstanding_children() {
+        let mut overlay = Overlay::default();
+        overlay.lay_node(Zxid(1), "/a/x".into(), record(b""));
+        overlay.lay_node(Zxid(1), "/a/x/deep".into(), record(b""));
+        overlay.lay_node(Zxid(1), "/ab".into(), record(b""));
+        overlay.lay_node(Zxid(1), "/a/gone".into(), None);
+        assert_eq!(overlay.children("/a").into_iter().collect::<Vec<_>>(), [("gone", false), ("x", true)]);
+        assert_eq!(overlay.children("/").into_iter().collect::<Vec<_>>(), [("ab", true)]);
+    }
+}

@@ -1,0 +1,23 @@
+//! exists: a node's Stat. Needs READ on a node that is there.
+
+use super::{Reader, Scratch, virtual_nodes};
+use crate::model::ErrorCode;
+use crate::wire::reply::Body;
+
+pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+    // The only read for which ZooKeeper looks at the path.
+    if path.contains('\0') {
+        return Err(ErrorCode::BadArguments);
+    }
+    scratch.virtual_data.clear();
+    if let Some(data) = virtual_nodes::overriding(reader, path) {
+        return Ok(Body::Stat(virtual_nodes::stat(&data)));
+    }
+    match reader.readable(path) {
+        Ok(node) => Ok(Body::Stat(node.stat())),
+        Err(ErrorCode::NoNode) => {
+            virtual_nodes::fallback(path).map(|data| Body::Stat(virtual_nodes::stat(data))).ok_or(ErrorCode::NoNode)
+        }
+        Err(code) => Err(code),
+    }
+}

@@ -1,0 +1,108 @@
+//! Reads: answered from the applied state of the member that the client is connected to (FinalRequestProcessor).
+//!
+//! Promises: nothing is changed, nothing is checked of a path but what ZooKeeper checks, and the body borrows from the
+//! state: it is encoded while the state's lock is held. Arming watches is the caller's part (`watch_to_arm`).
+//!
+//! | file | requests |
+//! |---|---|
+//! | `exists` | exists |
+//! | `get_data` | getData |
+//! | `get_acl` | getACL |
+//! | `get_children` | getChildren, getChildren2, ClickHouse's filteredList |
+//! | `counts` | getEphemerals, getAllChildrenNumber |
+//! | `multi_read` | multiRead |
+//! | `virtual_nodes` | nodes that are answered without being there |
+
+mod counts;
+mod exists;
+mod get_acl;
+mod get_children;
+mod get_data;
+mod multi_read;
+mod virtual_nodes;
+
+pub use virtual_nodes::{FEATURE_FLAGS, NoVirtualNodes, VirtualNodes};
+
+use super::{Rules, authorize};
+use crate::model::{AclEntry, ErrorCode, Identity, SessionId, acl};
+use crate::state::{Node, State};
+use crate::watch::WatchKind;
+use crate::wire::reply::Body;
+use crate::wire::request::Request;
+
+/// Who reads what.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    pub state: &'a State,
+    pub rules: &'a Rules,
+    pub identities: &'a [Identity],
+    pub session: SessionId,
+    pub virtual_nodes: &'a dyn VirtualNodes,
+}
+
+/// Keeps what a body shows and the state does not have. One a connection, used again and again.
+#[derive(Default)]
+pub struct Scratch {
+    /// Data of virtual nodes: one for a single read, one a slot for a multiRead.
+    virtual_data: Vec<Option<Vec<u8>>>,
+    acl: Vec<AclEntry>,
+    identities: Vec<Identity>,
+}
+
+/// Answers a read. UNIMPLEMENTED for what is none, or is about the connection's watches.
+pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+    match request {
+        Request::Exists { path, .. } => exists::read(reader, required(path)?, scratch),
+        Request::GetData { path, .. } => get_data::read(reader, required(path)?, scratch),
+        Request::GetAcl { path } => get_acl::read(reader, required(path)?, scratch),
+        Request::GetChildren { path, .. } => get_children::names(reader, required(path)?),
+        Request::GetChildren2 { path, .. } => get_children::names_and_stat(reader, required(path)?),
+        Request::FilteredList { path, filter, .. } => get_children::filtered(reader, required(path)?, *filter),
+        Request::GetEphemerals { prefix } => Ok(counts::ephemerals(reader, prefix.as_deref())),
+        Request::GetAllChildrenNumber { path } => counts::all_children(reader, required(path)?),
+        Request::MultiRead(operations) => multi_read::read(reader, operations, scratch),
+        Request::WhoAmI => Ok(who_am_i(reader, scratch)),
+        _ => Err(ErrorCode::Unimplemented),
+    }
+}
+
+/// The one-shot watch that a read asked for and may set now that it ended so; on the path as the client sent it. Only
+/// exists watches what is not there.
+pub fn watch_to_arm<'a>(request: &'a Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &'a str)> {
+    let (kind, path) = match (request, answer) {
+        (Request::Exists { path, watch: true }, Ok(())) => (WatchKind::Data, path),
+        (Request::Exists { path, watch: true }, Err(ErrorCode::NoNode)) => (WatchKind::Exist, path),
+        (Request::GetData { path, watch: true }, Ok(())) => (WatchKind::Data, path),
+        (Request::GetChildren { path, watch: true }, Ok(())) => (WatchKind::Child, path),
+        (Request::GetChildren2 { path, watch: true }, Ok(())) => (WatchKind::Child, path),
+        (Request::FilteredList { path, watch: true, .. }, Ok(())) => (WatchKind::Child, path),
+        _ => return None,
+    };
+    path.as_deref().map(|path| (kind, path))
+}
+
+impl<'a> Reader<'a> {
+    /// The node, if the reader has one of `permissions` on it.
+    fn node(&self, path: &str, permissions: i32) -> Result<Node<'a>, ErrorCode> {
+        // ZooKeeper keeps the root under two names.
+        let node = self.state.node(if path.is_empty() { "/" } else { path }).ok_or(ErrorCode::NoNode)?;
+        authorize::require(self.rules, node.acl(), permissions, self.identities)?;
+        Ok(node)
+    }
+
+    fn readable(&self, path: &str) -> Result<Node<'a>, ErrorCode> {
+        self.node(path, acl::READ)
+    }
+}
+
+/// A null path breaks ZooKeeper's processing of a read.
+fn required(path: &Option<String>) -> Result<&str, ErrorCode> {
+    path.as_deref().ok_or(ErrorCode::MarshallingError)
+}
+
+/// Everything the connection has proven, without the proofs.
+fn who_am_i<'a>(reader: Reader<'a>, scratch: &'a mut Scratch) -> Body<'a> {
+    let shown = |identity: &Identity| Identity::new(identity.scheme.as_str(), authorize::user_name(identity));
+    scratch.identities = reader.identities.iter().map(shown).collect();
+    Body::Identities(&scratch.identities)
+}

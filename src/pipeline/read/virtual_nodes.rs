@@ -1,0 +1,51 @@
+//! Nodes that are answered without being there: neither listed nor counted, and a watch on one never fires.
+//!
+//! `/keeper/*` tells ClickHouse which of ClickHouse Keeper's extensions it may use; a real node of that name goes first,
+//! so that a tree that came from elsewhere reads as it was written. What lies under `/zookeeper` (the session's refusals,
+//! plugins' counters) comes from `VirtualNodes` and goes before the tree.
+
+use super::Reader;
+use crate::model::Stat;
+
+/// Answers for nodes under `/zookeeper/` that only the serving member knows.
+pub trait VirtualNodes {
+    /// The data of the virtual node at that path, as the reading session sees it.
+    fn data(&self, path: &str) -> Option<Vec<u8>>;
+}
+
+/// None at all.
+pub struct NoVirtualNodes;
+
+impl VirtualNodes for NoVirtualNodes {
+    fn data(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Positions are ClickHouse's (KeeperFeatureFlags.h): flag i is bit 7 - i % 8 of byte i / 8. Here FILTERED_LIST (0),
+/// MULTI_READ (1), CHECK_NOT_EXISTS (2) and CREATE_IF_NOT_EXISTS (3).
+pub const FEATURE_FLAGS: &[u8] = &[0b1111_0000];
+
+/// What ClickHouse Keeper, too, says to clients that are too old for the flags: WITH_MULTI_READ.
+const API_VERSION: &[u8] = b"2";
+
+/// Data that goes before the tree's.
+pub fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {
+    if !path.starts_with("/zookeeper/") {
+        return None;
+    }
+    reader.virtual_nodes.data(path)
+}
+
+/// Data where the tree has no node.
+pub fn fallback(path: &str) -> Option<&'static [u8]> {
+    match path {
+        "/keeper/feature_flags" => Some(FEATURE_FLAGS),
+        "/keeper/api_version" => Some(API_VERSION),
+        _ => None,
+    }
+}
+
+pub fn stat(data: &[u8]) -> Stat {
+    Stat { data_length: i32::try_from(data.len()).unwrap_or(i32::MAX), ..Stat::default() }
+}

@@ -1,0 +1,175 @@
+//! The tree as it will be once every reserved transaction is applied: the applied state with the outstanding changes laid
+//! over it. What the next request is judged on.
+
+use super::overlay::{Data, NodeRecord, Overlay};
+use super::{NodeCopy, ReadView};
+use crate::model::{Acl, Owner, SessionId, Stat};
+use crate::state::{Node, Session, State};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub state: &'a State,
+    pub overlay: &'a Overlay,
+}
+
+/// A node in the view.
+#[derive(Clone, Copy)]
+pub enum Seen<'a> {
+    Applied(Node<'a>),
+    Outstanding(&'a NodeRecord),
+}
+
+impl<'a> View<'a> {
+    pub fn node(self, path: &str) -> Option<Seen<'a>> {
+        match self.overlay.node(path) {
+            Some(record) => record.map(Seen::Outstanding),
+            None => self.state.node(path).map(Seen::Applied),
+        }
+    }
+
+    pub fn session(self, id: SessionId) -> Option<&'a Session> {
+        match self.overlay.session(id) {
+            Some(session) => session,
+            None => self.state.session(id),
+        }
+    }
+
+    /// Paths of the session's ephemeral nodes, in byte order.
+    pub fn ephemerals_of(self, session: SessionId) -> BTreeSet<Arc<str>> {
+        let mut paths: BTreeSet<Arc<str>> = self.state.ephemerals(session).cloned().collect();
+        for (path, owned) in self.overlay.ephemerals(session) {
+            if owned {
+                paths.insert(path.clone());
+            } else {
+                paths.remove(path);
+            }
+        }
+        paths
+    }
+
+    fn copy(self, path: &str, seen: Seen<'_>) -> NodeCopy {
+        let applied = |node: Option<Node<'_>>| node.and_then(|node| node.data()).map(Bytes::copy_from_slice);
+        match seen {
+            Seen::Applied(node) => NodeCopy { data: applied(Some(node)), stat: node.stat(), acl: node.acl().clone() },
+            Seen::Outstanding(record) => NodeCopy {
+                data: match &record.data {
+                    Data::AsApplied => applied(self.state.node(path)),
+                    Data::Set(data) => data.clone(),
+                },
+                stat: record.stat,
+                acl: record.acl.clone(),
+            },
+        }
+    }
+}
+
+impl ReadView for View<'_> {
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        View::node(*self, path).map(|seen| self.copy(path, seen))
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        let seen = match self.overlay.node_before(path) {
+            None => View::node(*self, path),
+            Some(None) => self.state.node(path).map(Seen::Applied),
+            Some(Some(record)) => record.map(Seen::Outstanding),
+        };
+        seen.map(|seen| self.copy(path, seen))
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        if View::node(*self, path).is_none() {
+            return Vec::new();
+        }
+        let outstanding = self.overlay.children(path);
+        let node = self.state.node(path);
+        let applied = node.iter().flat_map(|node| node.children());
+        let created = outstanding.iter().filter(|(_, created)| **created).map(|(name, _)| *name);
+        let mut page: BTreeSet<&str> = BTreeSet::new();
+        for name in applied.filter(|name| !outstanding.contains_key(name)).chain(created) {
+            if after.is_some_and(|after| name <= after) {
+                continue;
+            }
+            page.insert(name);
+            if page.len() > limit {
+                page.pop_last();
+            }
+        }
+        page.into_iter().map(str::to_owned).collect()
+    }
+
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        let paths = self.ephemerals_of(session);
+        paths.iter().filter(|path| path.starts_with(prefix)).take(limit).map(|path| path.to_string()).collect()
+    }
+}
+
+impl Seen<'_> {
+    pub fn stat(&self) -> Stat {
+        match self {
+            Seen::Applied(node) => node.stat(),
+            Seen::Outstanding(record) => record.stat,
+        }
+    }
+
+    pub fn acl(&self) -> &Acl {
+        match self {
+            Seen::Applied(node) => node.acl(),
+            Seen::Outstanding(record) => &record.acl,
+        }
+    }
+
+    pub fn owner(&self) -> Owner {
+        match self {
+            Seen::Applied(node) => node.owner(),
+            Seen::Outstanding(record) => record.owner,
+        }
+    }
+
+    pub fn version(&self) -> i32 {
+        match self {
+            Seen::Applied(node) => node.version(),
+            Seen::Outstanding(record) => record.stat.version,
+        }
+    }
+
+    pub fn aversion(&self) -> i32 {
+        match self {
+            Seen::Applied(node) => node.aversion(),
+            Seen::Outstanding(record) => record.stat.aversion,
+        }
+    }
+
+    /// The stored counter of creations.
+    pub fn cversion(&self) -> i32 {
+        match self {
+            Seen::Applied(node) => node.cversion(),
+            Seen::Outstanding(record) => record.cversion,
+        }
+    }
+
+    pub fn has_children(&self) -> bool {
+        match self {
+            Seen::Applied(node) => node.child_count() > 0,
+            Seen::Outstanding(record) => record.stat.num_children > 0,
+        }
+    }
+
+    pub fn data_length(&self) -> i64 {
+        match self {
+            Seen::Applied(node) => node.data().map_or(0, <[u8]>::len) as i64,
+            Seen::Outstanding(record) => i64::from(record.stat.data_length),
+        }
+    }
+
+    /// The node to be changed and laid over the view again.
+    pub fn to_record(self) -> NodeRecord {
+        match self {
+            Seen::Applied(node) => NodeRecord::of(node),
+            Seen::Outstanding(record) => record.clone(),
+        }
+    }
+}

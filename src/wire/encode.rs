@@ -1,0 +1,219 @@
+//! Replies and events to bytes. Everything is appended straight to the connection's outbox, without a buffer between.
+
+use super::jute;
+use super::reply::{Body, ConnectResponse, EventKind, MultiSlot, ReplyHeader, xid};
+use super::request::op;
+use bytes::{BufMut, BytesMut};
+
+/// KeeperState SyncConnected: what every node event says of the connection.
+const SYNC_CONNECTED: i32 = 3;
+
+/// The end of a multi's results: type -1, done, error -1.
+const MULTI_END: (i32, bool, i32) = (-1, true, -1);
+
+/// Appends a complete frame with its length. A header with an error has no body, whatever `body` is.
+pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
+    jute::put_frame(out, |out| {
+        put_header(out, header);
+        if header.error == 0 {
+            put_body(out, body);
+        }
+    });
+}
+
+/// Appends a watch event. `zxid`: the transaction that fired the watch, or -1 when it is replayed by setWatches.
+pub fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
+    jute::put_frame(out, |out| {
+        put_header(out, &ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 });
+        out.put_i32(kind as i32);
+        out.put_i32(SYNC_CONNECTED);
+        jute::put_string(out, path);
+    });
+}
+
+/// Appends the answer to the first message of a connection; it has no reply header.
+pub fn connect_response(out: &mut BytesMut, response: &ConnectResponse) {
+    jute::put_frame(out, |out| {
+        out.put_i32(0);
+        out.put_i32(response.timeout_ms);
+        out.put_i64(response.session_id);
+        jute::put_buffer(out, Some(&response.password));
+        if let Some(read_only) = response.read_only {
+            out.put_u8(read_only.into());
+        }
+    });
+}
+
+fn put_header(out: &mut BytesMut, header: &ReplyHeader) {
+    out.reserve(16);
+    out.put_i32(header.xid);
+    out.put_i64(header.zxid);
+    out.put_i32(header.error);
+}
+
+fn put_body(out: &mut BytesMut, body: &Body<'_>) {
+    match body {
+        Body::Empty => {}
+        Body::Path(path) => jute::put_string(out, path),
+        Body::PathStat(path, stat) => {
+            jute::put_string(out, path);
+            jute::put_stat(out, stat);
+        }
+        Body::Stat(stat) => jute::put_stat(out, stat),
+        Body::DataStat(data, stat) => {
+            jute::put_buffer(out, *data);
+            jute::put_stat(out, stat);
+        }
+        Body::AclStat(acl, stat) => {
+            jute::put_acl(out, acl);
+            jute::put_stat(out, stat);
+        }
+        Body::Children(names) | Body::Paths(names) => jute::put_strings(out, names.iter().copied()),
+        Body::ChildrenStat(names, stat) => {
+            jute::put_strings(out, names.iter().copied());
+            jute::put_stat(out, stat);
+        }
+        Body::Number(number) => out.put_i32(*number),
+        Body::Identities(identities) => {
+            out.put_i32(jute::wire_length(identities.len()));
+            for identity in *identities {
+                jute::put_string(out, &identity.scheme);
+                jute::put_string(out, &identity.id);
+            }
+        }
+        Body::Sasl(token) => jute::put_buffer(out, *token),
+        Body::Multi(slots) => {
+            for slot in slots {
+                put_slot(out, slot);
+            }
+            put_multi_header(out, MULTI_END);
+        }
+    }
+}
+
+/// kind, done, error
+fn put_multi_header(out: &mut BytesMut, (kind, done, error): (i32, bool, i32)) {
+    out.put_i32(kind);
+    out.put_u8(done.into());
+    out.put_i32(error);
+}
+
+fn put_slot(out: &mut BytesMut, slot: &MultiSlot<'_>) {
+    let kind = match slot {
+        MultiSlot::Error(_) => op::ERROR,
+        MultiSlot::Path(_) => op::CREATE,
+        MultiSlot::PathStat(..) => op::CREATE2,
+        MultiSlot::Deleted => op::DELETE,
+        MultiSlot::Checked => op::CHECK,
+        MultiSlot::Stat(_) => op::SET_DATA,
+        MultiSlot::Data(..) => op::GET_DATA,
+        MultiSlot::Children(_) => op::GET_CHILDREN,
+        MultiSlot::Typed(kind, _) => *kind,
+    };
+    // An error stands in the slot's header and once more as its body.
+    let error = if let MultiSlot::Error(error) = slot { *error } else { 0 };
+    put_multi_header(out, (kind, false, error));
+    match slot {
+        MultiSlot::Error(error) => out.put_i32(*error),
+        MultiSlot::Path(path) => jute::put_string(out, path),
+        MultiSlot::PathStat(path, stat) => {
+            jute::put_string(out, path);
+            jute::put_stat(out, stat);
+        }
+        MultiSlot::Deleted | MultiSlot::Checked | MultiSlot::Typed(_, None) => {}
+        MultiSlot::Stat(stat) => jute::put_stat(out, stat),
+        MultiSlot::Data(data, stat) => {
+            jute::put_buffer(out, *data);
+            jute::put_stat(out, stat);
+        }
+        MultiSlot::Children(names) => jute::put_strings(out, names.iter().copied()),
+        MultiSlot::Typed(_, Some(path)) => jute::put_string(out, path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Identity, Stat};
+
+    fn encoded(body: Body<'_>) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        frame(&mut out, &ReplyHeader { xid: 7, zxid: 0x1_0000_0002, error: 0 }, &body);
+        out.to_vec()
+    }
+
+    const HEADER: &[u8] = b"\0\0\0\x07\0\0\0\x01\0\0\0\x02\0\0\0\0";
+
+    fn expected(body: &[u8]) -> Vec<u8> {
+        let length = (HEADER.len() + body.len()) as u32;
+        [&length.to_be_bytes(), HEADER, body].concat()
+    }
+
+    #[test]
+    fn replies_byte_for_byte() {
+        assert_eq!(encoded(Body::Empty), expected(b""));
+        assert_eq!(encoded(Body::Path("/a")), expected(b"\0\0\0\x02/a"));
+        assert_eq!(encoded(Body::Number(0)), expected(b"\0\0\0\0"));
+        assert_eq!(encoded(Body::Children(vec!["a", "bc"])), expected(b"\0\0\0\x02\0\0\0\x01a\0\0\0\x02bc"));
+        assert_eq!(encoded(Body::Sasl(None)), expected(b"\xff\xff\xff\xff"));
+        assert_eq!(
+            encoded(Body::Identities(&[Identity::new("ip", "127.0.0.1")])),
+            expected(b"\0\0\0\x01\0\0\0\x02ip\0\0\0\x09127.0.0.1")
+        );
+        let stat = Stat { czxid: 1, num_children: 3, pzxid: -1, ..Stat::default() };
+        let body = [&b"\0\0\0\0\0\0\0\x01"[..], &[0; 48], b"\0\0\0\x03", &[0xff; 8]].concat();
+        assert_eq!(encoded(Body::Stat(stat)), expected(&body));
+        assert_eq!(encoded(Body::DataStat(None, stat)), expected(&[b"\xff\xff\xff\xff", &body[..]].concat()));
+    }
+
+    #[test]
+    fn a_failed_multi_as_zookeeper_sends_it() {
+        let slots = vec![MultiSlot::Error(0), MultiSlot::Error(-101), MultiSlot::Error(-2)];
+        let body = b"\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\
+            \xff\xff\xff\xff\0\xff\xff\xff\x9b\xff\xff\xff\x9b\
+            \xff\xff\xff\xff\0\xff\xff\xff\xfe\xff\xff\xff\xfe\
+            \xff\xff\xff\xff\x01\xff\xff\xff\xff";
+        assert_eq!(encoded(Body::Multi(slots)), expected(body));
+    }
+
+    #[test]
+    fn slots_have_the_types_clients_expect() {
+        let slots = vec![
+            MultiSlot::Path("/a"),
+            MultiSlot::Deleted,
+            MultiSlot::Checked,
+            MultiSlot::Typed(op::CHECK_NOT_EXISTS, None),
+            MultiSlot::Typed(op::CREATE_IF_NOT_EXISTS, Some("/b")),
+        ];
+        let body = b"\0\0\0\x01\0\0\0\0\0\0\0\0\x02/a\
+            \0\0\0\x02\0\0\0\0\0\
+            \0\0\0\x0d\0\0\0\0\0\
+            \0\0\x01\xf5\0\0\0\0\0\
+            \0\0\x01\xf6\0\0\0\0\0\0\0\0\x02/b\
+            \xff\xff\xff\xff\x01\xff\xff\xff\xff";
+        assert_eq!(encoded(Body::Multi(slots)), expected(body));
+    }
+
+    #[test]
+    fn an_error_has_no_body() {
+        let mut out = BytesMut::new();
+        frame(&mut out, &ReplyHeader { xid: 1, zxid: 2, error: -101 }, &Body::Path("/a"));
+        assert_eq!(&out[..], b"\0\0\0\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\xff\xff\xff\x9b");
+    }
+
+    #[test]
+    fn events_and_hellos() {
+        let mut out = BytesMut::new();
+        event(&mut out, 5, EventKind::ChildrenChanged, "/q");
+        assert_eq!(&out[..], b"\0\0\0\x1e\xff\xff\xff\xff\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x04\0\0\0\x03\0\0\0\x02/q");
+        for (read_only, length) in [(None, 36), (Some(false), 37)] {
+            out.clear();
+            connect_response(
+                &mut out,
+                &ConnectResponse { timeout_ms: 30_000, session_id: 9, password: [1; 16], read_only },
+            );
+            assert_eq!(out.len(), 4 + length);
+            assert_eq!(out[3] as usize, length);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The primitives of ZooKeeper's serialization (jute): what every record is made of.
+//!
+//! Big-endian integers; one byte for a boolean; strings and buffers behind an `i32` length, -1 for null; vectors behind
+//! an `i32` count, -1 for null. There are no tags and no padding, so a record is its fields in order
+//! (BinaryInputArchive.java, BinaryOutputArchive.java).
+//!
+//! Reading never allocates by what a length or count claims: a length must lie within the frame, and a vector grows as
+//! its elements turn up. ZooKeeper's other bound, jute.maxbuffer plus extrasize for one string, is wider than the frame
+//! and therefore needs no check of its own.
+
+use crate::model::{AclEntry, Identity, Stat};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Bytes of a Stat record.
+pub const STAT_BYTES: usize = 68;
+
+/// What was wrong with a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the record ends before its last field")]
+    Truncated,
+    #[error("length {0} is negative")]
+    BadLength(i32),
+    #[error("no such operation")]
+    UnknownOperation,
+    /// Reads and writes in one multi, or an operation that a multi cannot hold.
+    #[error("operation {0} cannot be part of this multi")]
+    BadMultiPart(i32),
+    #[error("{0} is no create mode")]
+    BadCreateMode(i32),
+    /// A null where ZooKeeper stumbles over it: a path or list of setWatches, an ACL's id, the ACL of a multi's create.
+    #[error("a field that must be there is null")]
+    Null,
+}
+
+/// Reads fields off the front of a frame. Buffers are slices of the frame, without a copy.
+pub struct Reader {
+    frame: Bytes,
+    at: usize,
+}
+
+impl Reader {
+    pub fn new(frame: Bytes) -> Reader {
+        Reader { frame, at: 0 }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.frame.len().saturating_sub(self.at)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&[u8], Fault> {
+        let end = self.at.checked_add(length).ok_or(Fault::Truncated)?;
+        let bytes = self.frame.get(self.at..end).ok_or(Fault::Truncated)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        self.take(N)?.try_into().map_err(|_| Fault::Truncated)
+    }
+
+    pub fn byte(&mut self) -> Result<u8, Fault> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    /// Any byte but 0 is true, as in Java.
+    pub fn boolean(&mut self) -> Result<bool, Fault> {
+        Ok(self.byte()? != 0)
+    }
+
+    pub fn int(&mut self) -> Result<i32, Fault> {
+        Ok(i32::from_be_bytes(self.array()?))
+    }
+
+    pub fn long(&mut self) -> Result<i64, Fault> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// The length before a string or buffer; none for null.
+    fn length(&mut self) -> Result<Option<usize>, Fault> {
+        match self.int()? {
+            -1 => Ok(None),
+            length => Ok(Some(usize::try_from(length).map_err(|_| Fault::BadLength(length))?)),
+        }
+    }
+
+    pub fn string(&mut self) -> Result<Option<String>, Fault> {
+        let Some(length) = self.length()? else { return Ok(None) };
+        Ok(Some(text(self.take(length)?)))
+    }
+
+    pub fn buffer(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(length) = self.length()? else { return Ok(None) };
+        let start = self.at;
+        self.take(length)?;
+        Ok(Some(self.frame.slice(start..self.at)))
+    }
+
+    /// A vector; none for null. A negative count other than -1 is an empty vector, as in Java's loop.
+    pub fn vector<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Reader) -> Result<T, Fault>,
+    ) -> Result<Option<Vec<T>>, Fault> {
+        let count = self.int()?;
+        if count == -1 {
+            return Ok(None);
+        }
+        let mut elements = Vec::new();
+        for _ in 0..count.max(0) {
+            elements.push(element(self)?);
+        }
+        Ok(Some(elements))
+    }
+
+    pub fn acl(&mut self) -> Result<Option<Vec<AclEntry>>, Fault> {
+        self.vector(|reader| {
+            let permissions = reader.int()?;
+            let scheme = reader.string()?;
+            let id = reader.string()?;
+            Ok(AclEntry { permissions, who: identity(scheme, id)? })
+        })
+    }
+
+    pub fn stat(&mut self) -> Result<Stat, Fault> {
+        Ok(Stat {
+            czxid: self.long()?,
+            mzxid: self.long()?,
+            ctime: self.long()?,
+            mtime: self.long()?,
+            version: self.int()?,
+            cversion: self.int()?,
+            aversion: self.int()?,
+            ephemeral_owner: self.long()?,
+            data_length: self.int()?,
+            num_children: self.int()?,
+            pzxid: self.long()?,
+        })
+    }
+}
+
+/// A null scheme is refused as an invalid ACL by whoever judges it: the empty scheme is unknown too. A null id makes the
+/// schemes that look at it fail in ZooKeeper (MARSHALLINGERROR); `auth` does not look at it, unknown schemes have nobody
+/// to look.
+fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Fault> {
+    let scheme = scheme.unwrap_or_default();
+    let looked_at = matches!(scheme.as_str(), "world" | "digest" | "ip" | "x509" | "sasl" | "super");
+    match id {
+        None if looked_at => Err(Fault::Null),
+        id => Ok(Identity { scheme, id: id.unwrap_or_default() }),
+    }
+}
+
+/// Bytes as text, the way Java reads UTF-8: what is malformed becomes U+FFFD, and an encoded surrogate (three bytes, as
+/// CESU-8 writes half of a character beyond the first plane) becomes one U+FFFD, where Rust would make it three.
+pub fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => lossy_text(bytes),
+    }
+}
+
+fn lossy_text(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let malformed = match std::str::from_utf8(rest) {
+            Ok(text) => {
+                out.push_str(text);
+                break;
+            }
+            Err(error) => {
+                let (valid, malformed) = rest.split_at(error.valid_up_to());
+                out.push_str(&String::from_utf8_lossy(valid));
+                rest = malformed;
+                error.error_len().unwrap_or(malformed.len())
+            }
+        };
+        out.push(char::REPLACEMENT_CHARACTER);
+        rest = rest.get(surrogate_length(rest).unwrap_or(malformed)..).unwrap_or_default();
+    }
+    out
+}
+
+/// Bytes of an encoded surrogate, complete or cut short behind its second byte, at the front of `bytes`.
+fn surrogate_length(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => Some(3),
+        [0xed, 0xa0..=0xbf, ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// Appends a string. Characters beyond the first plane are written as two encoded surrogates (CESU-8), six bytes: so
+/// does Java's writer, which encodes UTF-16 units one by one.
+pub fn put_string(out: &mut BytesMut, text: &str) {
+    if text.bytes().any(|byte| byte >= 0xf0) {
+        return put_supplementary(out, text);
+    }
+    put_buffer(out, Some(text.as_bytes()));
+}
+
+#[cold]
+fn put_supplementary(out: &mut BytesMut, text: &str) {
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 2);
+    for unit in text.encode_utf16() {
+        match unit {
+            0..=0x7f => bytes.push(unit as u8),
+            0x80..=0x7ff => bytes.extend([0xc0 | (unit >> 6) as u8, 0x80 | (unit & 0x3f) as u8]),
+            _ => bytes.extend([0xe0 | (unit >> 12) as u8, 0x80 | (unit >> 6 & 0x3f) as u8, 0x80 | (unit & 0x3f) as u8]),
+        }
+    }
+    put_buffer(out, Some(&bytes));
+}
+
+pub fn put_optional_string(out: &mut BytesMut, text: Option<&str>) {
+    match text {
+        Some(text) => put_string(out, text),
+        None => out.put_i32(-1),
+    }
+}
+
+pub fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
+    match bytes {
+        None => out.put_i32(-1),
+        Some(bytes) => {
+            out.reserve(4 + bytes.len());
+            out.put_i32(wire_length(bytes.len()));
+            out.put_slice(bytes);
+        }
+    }
+}
+
+/// A length or count as the wire has it. What we hold in memory came in frames far below 2 GiB.
+pub fn wire_length(length: usize) -> i32 {
+    i32::try_from(length).expect("nothing we send is 2 GiB long")
+}
+
+pub fn put_strings<'a>(out: &mut BytesMut, texts: impl ExactSizeIterator<Item = &'a str>) {
+    out.put_i32(wire_length(texts.len()));
+    for text in texts {
+        put_string(out, text);
+    }
+}
+
+pub fn put_acl(out: &mut BytesMut, acl: &[AclEntry]) {
+    out.put_i32(wire_length(acl.len()));
+    for entry in acl {
+        out.put_i32(entry.permissions);
+        put_string(out, &entry.who.scheme);
+        put_string(out, &entry.who.id);
+    }
+}
+
+pub fn put_stat(out: &mut BytesMut, stat: &Stat) {
+    out.reserve(STAT_BYTES);
+    out.put_i64(stat.czxid);
+    out.put_i64(stat.mzxid);
+    out.put_i64(stat.ctime);
+    out.put_i64(stat.mtime);
+    out.put_i32(stat.version);
+    out.put_i32(stat.cversion);
+    out.put_i32(stat.aversion);
+    out.put_i64(stat.ephemeral_owner);
+    out.put_i32(stat.data_length);
+    out.put_i32(stat.num_children);
+    out.put_i64(stat.pzxid);
+}
+
+/// Appends what `fill` writes as one frame, its length before it.
+pub fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_i32(0);
+    fill(out);
+    let length = wire_length(out.len() - start - 4).to_be_bytes();
+    out[start..start + 4].copy_from_slice(&length);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &[u8]) -> Reader {
+        Reader::new(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn lengths_that_lie() {
+        assert_eq!(reader(&[0, 0, 0, 5, b'a']).string(), Err(Fault::Truncated));
+        assert_eq!(reader(&[0x7f, 0xff, 0xff, 0xff]).buffer(), Err(Fault::Truncated));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xfe]).buffer(), Err(Fault::BadLength(-2)));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff]).string(), Ok(None));
+        assert_eq!(reader(&[0, 0, 0, 0]).string(), Ok(Some(String::new())));
+        assert_eq!(reader(&[0, 0]).int(), Err(Fault::Truncated));
+    }
+
+    #[test]
+    fn vector_counts_that_lie() {
+        assert_eq!(reader(&[0x7f, 0xff, 0xff, 0xff]).vector(Reader::int), Err(Fault::Truncated));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff]).vector(Reader::int), Ok(None));
+        assert_eq!(reader(&[0x80, 0, 0, 0]).vector(Reader::int), Ok(Some(vec![])));
+    }
+
+    #[test]
+    fn malformed_text_as_java_reads_it() {
+        assert_eq!(text(b"a\xffb"), "a\u{fffd}b");
+        assert_eq!(text(b"\xc0\x80"), "\u{fffd}\u{fffd}");
+        assert_eq!(text(b"x\xed\xa0\xbd\xed\xb8\x80y"), "x\u{fffd}\u{fffd}y");
+        assert_eq!(text(b"\xed\xa0"), "\u{fffd}");
+        assert_eq!(text(b"\xed\xa0q"), "\u{fffd}q");
+        assert_eq!(text(b"\xe2\x82"), "\u{fffd}");
+        assert_eq!(text(b"\xf0\x9f\x98\x80"), "\u{1f600}");
+        assert_eq!(text(b"\xf5\x80\x80\x80"), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn supplementary_characters_leave_as_surrogates() {
+        let mut out = BytesMut::new();
+        put_string(&mut out, "é\u{1f600}a");
+        assert_eq!(&out[..], b"\x00\x00\x00\x09\xc3\xa9\xed\xa0\xbd\xed\xb8\x80a");
+    }
+}
