@@ -7,3 +7,60 @@
 
 pub mod bench;
 pub mod client;
+//! The command line: one file per subcommand, and how logging is set up before any of them runs.
+
+pub mod serve;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// A coordination server that speaks ZooKeeper's protocol and runs WebAssembly components inside the transaction.
+#[derive(Parser, Debug)]
+#[command(name = "wasmkeeper", version, about)]
+pub struct Arguments {
+    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`.
+    /// RUST_LOG is read when neither this nor WASMKEEPER_LOG is given
+    #[arg(long, global = true, env = "WASMKEEPER_LOG", value_name = "FILTER")]
+    log: Option<String>,
+
+    /// How a log line looks
+    #[arg(long, global = true, env = "WASMKEEPER_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a server
+    Serve(serve::Arguments),
+}
+
+/// Sets up logging and runs the subcommand; it returns when that is done.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_logging(arguments.log.as_deref(), arguments.log_format)?;
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+    }
+}
+
+/// Log lines go to standard error, so that standard output is the subcommand's alone. Quiet by default: WARN and ERROR.
+fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
+    let from_environment = std::env::var("RUST_LOG").ok();
+    let filter = filter.or(from_environment.as_deref()).unwrap_or("warn");
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| anyhow::anyhow!("--log: `{filter}` is no filter ({error}); write a level such as `info`"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@
 //! +------+-------+              +-------------+-----+--------+-----+----+
 //! ```
 
-use super::bytes::Reader;
+use super::reader::Reader;
 use crate::model::{Acl, AclEntry, Identity, acl};
 use hashbrown::HashMap;
 use std::sync::Arc;

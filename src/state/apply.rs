@@ -217,14 +217,7 @@ impl State {
         applied.events.push(Event::new(EventKind::ChildrenChanged, path.clone(), at.zxid, parent_acl));
     }
 
-    fn set_data(
-        &mut self,
-        path: &Arc<str>,
-        data: Option<&[u8]>,
-        version: i32,
-        at: At,
-        applied: &mut Applied,
-    ) -> Id {
+    fn set_data(&mut self, path: &Arc<str>, data: Option<&[u8]>, version: i32, at: At, applied: &mut Applied) -> Id {
         let id = self.known(path, at);
         let length = data.map_or(0, <[u8]>::len);
         let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);
@@ -258,7 +251,7 @@ impl State {
         let stored = self.tracking.session_opened(id);
         let before = self.sessions.insert(id, TrackedSession { session, dirty: true, stored });
         assert!(before.is_none(), "{}: open session {id}: it is open", at.zxid);
-        self.digests.add(&session_record(id, &session));
+        self.digests.add(&record::session(id, &session));
     }
 
     /// Returns the owner before.
@@ -269,8 +262,8 @@ impl State {
         let before = tracked.session;
         tracked.session = Session { timeout_ms, owner, ..before };
         tracked.dirty = true;
-        self.digests.subtract(&session_record(id, &before));
-        self.digests.add(&session_record(id, &tracked.session));
+        self.digests.subtract(&record::session(id, &before));
+        self.digests.add(&record::session(id, &tracked.session));
         before.owner
     }
 
@@ -280,7 +273,7 @@ impl State {
             panic!("{}: close session {id}: there is none", at.zxid);
         };
         assert!(!self.ephemerals.contains_key(&id), "{}: close session {id}: it has ephemeral nodes", at.zxid);
-        self.digests.subtract(&session_record(id, &tracked.session));
+        self.digests.subtract(&record::session(id, &tracked.session));
         if tracked.stored {
             self.tracking.session_closed(id);
         }
@@ -358,10 +351,4 @@ impl State {
         self.after(id, path);
         self.data_size = self.data_size - length_before as u64 + text.len() as u64;
     }
-}
-
-fn session_record(id: SessionId, session: &Session) -> Vec<u8> {
-    let mut bytes = record::session_key(id);
-    record::write_session(session, &mut bytes);
-    bytes
 }

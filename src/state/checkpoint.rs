@@ -24,7 +24,7 @@ pub struct Cut {
     /// Stored nodes and sessions that are gone at the cut. Written first: a key is either gone or has a value.
     nodes_deleted: BTreeSet<Arc<str>>,
     sessions_closed: BTreeSet<SessionId>,
-    meta: Option<Vec<u8>>,
+    meta: Option<(Vec<u8>, Vec<u8>)>,
     sessions: std::vec::IntoIter<(SessionId, Session)>,
     /// Where in the bits the search for frozen nodes stands.
     next_word: usize,
@@ -65,8 +65,7 @@ impl Tracking {
     /// `record`: the node's key, then its value, as they still are.
     pub(super) fn changing(&mut self, id: Id, record: &[u8], key_length: usize) {
         if self.cutting && self.frozen.remove(id) {
-            let (key, value) = record.split_at(key_length);
-            self.images.push((key.to_vec(), value.to_vec()));
+            self.images.push(record::seal(record, key_length));
         }
     }
 
@@ -107,7 +106,7 @@ impl State {
                 sessions.push((id, tracked.session));
             }
         }
-        let meta = Some(self.meta().write());
+        let meta = Some(record::seal(&self.meta().write(), record::META_KEY_LENGTH));
         Cut { nodes_deleted, sessions_closed, meta, sessions: sessions.into_iter(), next_word: 0 }
     }
 
@@ -161,22 +160,25 @@ impl State {
             return Some((path.as_bytes().to_vec(), None));
         }
         if let Some(meta) = cut.meta.take() {
-            return Some((vec![record::META], Some(meta)));
+            return Some(present(meta));
         }
         if let Some((id, session)) = cut.sessions.next() {
-            let mut value = Vec::new();
-            record::write_session(&session, &mut value);
-            return Some((record::session_key(id), Some(value)));
+            return Some(present(record::seal(&record::session(id, &session), record::SESSION_KEY_LENGTH)));
         }
-        if let Some((key, value)) = self.tracking.images.pop() {
-            return Some((key, Some(value)));
+        if let Some(image) = self.tracking.images.pop() {
+            return Some(present(image));
         }
         let id = self.tracking.frozen.take_next(&mut cut.next_word)?;
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        self.tree.write_path(id, &mut key);
-        record::write_node(&self.tree, id, &mut value);
-        Some((key, Some(value)))
+        self.scratch.clear();
+        self.tree.write_path(id, &mut self.scratch);
+        let path_length = self.scratch.len();
+        record::write_node(&self.tree, id, &mut self.scratch);
+        Some(present(record::seal(&self.scratch, path_length)))
     }
+}
+
+fn present((key, value): (Vec<u8>, Vec<u8>)) -> Record {
+    (key, Some(value))
 }
 
 /// A set of node numbers, a bit each.

@@ -4,7 +4,8 @@
 use super::record::{self, Meta};
 use super::tree::{Id, NewNode, ROOT};
 use super::{State, TrackedSession};
-use crate::model::{Zxid, path};
+use crate::model::{Owner, Zxid, path};
+use std::mem;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -60,12 +61,17 @@ impl Loader {
         }
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
-        match key.first() {
-            Some(&record::META) if key.len() == 1 => self.meta_record(key, value),
-            Some(&record::SESSION) => self.session_record(key, value),
-            Some(&record::NODE) => self.node_record(key, value),
-            _ => Err(RecordError::UnknownKind { key: printable(key) }),
-        }
+        let mut record = mem::take(&mut self.state.scratch);
+        let unsealed = record::unseal(key, value, &mut record);
+        let result = match (unsealed, key.first()) {
+            (None, _) => Err(damaged(key, "its seal is broken")),
+            (Some(_), Some(&record::META)) => self.meta_record(key, &record[key.len()..]),
+            (Some(hash), Some(&record::SESSION)) => self.session_record(key, &record[key.len()..], hash),
+            (Some(hash), Some(&record::NODE)) => self.node_record(key, &record, hash),
+            (Some(_), _) => Err(RecordError::UnknownKind { key: printable(key) }),
+        };
+        self.state.scratch = record;
+        result
     }
 
     /// The state, if the records were all there and none was damaged.
@@ -92,6 +98,9 @@ impl Loader {
     }
 
     fn meta_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
+        if key.len() != record::META_KEY_LENGTH {
+            return Err(RecordError::UnknownKind { key: printable(key) });
+        }
         let (&format, value) = value.split_first().ok_or_else(|| damaged(key, "it is empty"))?;
         if format != record::FORMAT {
             return Err(RecordError::UnknownFormat { found: format, known: record::FORMAT });
@@ -104,18 +113,20 @@ impl Loader {
         Ok(())
     }
 
-    fn session_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
+    fn session_record(&mut self, key: &[u8], value: &[u8], hash: u64) -> Result<(), RecordError> {
         let id = record::read_session_key(key).ok_or_else(|| damaged(key, "it is no session's"))?;
         let session = record::read_session(value).ok_or_else(|| damaged(key, "its length is wrong"))?;
-        self.state.digests.add(&[key, value].concat());
+        self.state.digests.add_hash(hash);
         self.state.sessions.insert(id, TrackedSession { session, dirty: false, stored: true });
         Ok(())
     }
 
-    fn node_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
+    /// `record`: key and value.
+    fn node_record(&mut self, key: &[u8], record: &[u8], hash: u64) -> Result<(), RecordError> {
         let Some(meta) = self.meta else { return Err(RecordError::NoMeta) };
         let path = std::str::from_utf8(key).map_err(|_| damaged(key, "its path is no text"))?;
-        let node = record::read_node(value).ok_or_else(|| damaged(key, "its value is cut or damaged"))?;
+        let node =
+            record::read_node(&record[key.len()..]).ok_or_else(|| damaged(key, "its value is cut or damaged"))?;
         let id = match path::parent(path) {
             None => self.load_root(&node),
             Some(parent_path) => {
@@ -136,14 +147,10 @@ impl Loader {
             tree.reserve_children(id, usize::try_from(children).unwrap_or(0));
             tree.set_counts(id, node.pzxid, node.cversion);
         }
-        let scratch = &mut self.state.scratch;
-        scratch.clear();
-        scratch.extend_from_slice(key);
-        scratch.extend_from_slice(value);
-        self.state.digests.add_node(scratch, key.len(), node.digested);
+        self.state.digests.add_hashed_node(hash, record, key.len(), node.digested);
         self.state.data_size += (key.len() + node.data.map_or(0, <[u8]>::len)) as u64;
         self.state.tracking.loaded(id);
-        if node.owner != crate::model::Owner::PERSISTENT || super::quota::special(path).is_some() {
+        if node.owner != Owner::PERSISTENT || super::quota::special(path).is_some() {
             self.state.index(id, &Arc::from(path));
         }
         Ok(())

@@ -16,15 +16,16 @@
 //! | `record` | the bytes of a checkpoint |
 //! | `checkpoint` | what has changed since the last checkpoint, and writing it in pieces |
 //! | `load` | from records to a state |
+//! | `reader` | numbers and texts off the front of bytes |
 
 mod acls;
 mod apply;
-mod bytes;
 mod checkpoint;
 pub mod collect;
 mod digest;
 mod load;
 pub mod quota;
+mod reader;
 pub mod record;
 mod tree;
 
@@ -334,3 +335,6 @@ impl<'a> Node<'a> {
         Some(Node { tree: self.tree, id: self.tree.child(self.id, name)? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(roots.find("/a/b/c"), Some("/a"));
         assert_eq!(special("/zookeeper/quota/a/zookeeper_limits"), Some(Special::Limits("/a")));
         assert_eq!(special("/zookeeper/quota/a/zookeeper_stats"), Some(Special::Stats("/a")));
-        for other in ["/zookeeper/quota/zookeeper_limits", "/zookeeper/quotas/a/zookeeper_limits", "/zookeeper/quota/a"] {
+        for other in ["/zookeeper/quota/zookeeper_limits", "/zookeeper/quotas/a/zookeeper_limits", "/zookeeper/quota/a"]
+        {
             assert_eq!(special(other), None, "{other}");
         }
     }

@@ -23,13 +23,17 @@
 //!                                +-----+----------+------------+-------+
 //! ```
 //!
+//! Every value ends in a seal of four more bytes: the low half of our hash of key and value before it. It lets a reader
+//! name the record that is damaged.
+//!
 //! A node's value is read from its end. Path, data and the 60 bytes behind them stand in the order in which ZooKeeper's
-//! digest takes them, and a whole record, key and value, is what our own digest takes: one encoding serves all three.
+//! digest takes them, and a record, key and value without seal, is what our own digest takes: one encoding serves all.
 //! The list's form is drawn in `acls`.
 
 use super::Session;
 use super::acls;
-use super::bytes::Reader;
+use super::digest;
+use super::reader::Reader;
 use super::tree::{Id, Tree};
 use crate::model::{Acl, ConnectionId, Owner, Password, SessionId};
 
@@ -38,6 +42,9 @@ pub const META: u8 = 1;
 pub const SESSION: u8 = 2;
 pub const NODE: u8 = b'/';
 
+pub(super) const META_KEY_LENGTH: usize = 1;
+pub(super) const SESSION_KEY_LENGTH: usize = 9;
+
 pub(super) const FORMAT: u8 = 1;
 
 /// Bytes from `czxid` to `owner`.
@@ -45,6 +52,8 @@ const STAT: usize = 60;
 /// Bytes behind the ACL.
 const TAIL: usize = 9;
 const NULL_DATA: u8 = 1;
+
+const SEAL: usize = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Meta {
@@ -73,6 +82,25 @@ pub(super) struct NodeRecord<'a> {
     pub(super) children: u32,
     /// How many bytes of the value ZooKeeper's digest takes.
     pub(super) digested: usize,
+}
+
+/// Takes a record apart at the end of its key, and seals it.
+pub(super) fn seal(record: &[u8], key_length: usize) -> (Vec<u8>, Vec<u8>) {
+    let (key, value) = record.split_at(key_length);
+    let mut sealed = Vec::with_capacity(value.len() + SEAL);
+    sealed.extend_from_slice(value);
+    sealed.extend((digest::hash(record) as u32).to_be_bytes());
+    (key.to_vec(), sealed)
+}
+
+/// Puts key and value together in `record`; returns their hash, or none if the seal is not of this record.
+pub(super) fn unseal(key: &[u8], sealed: &[u8], record: &mut Vec<u8>) -> Option<u64> {
+    let (value, seal) = sealed.split_last_chunk::<SEAL>()?;
+    record.clear();
+    record.extend_from_slice(key);
+    record.extend_from_slice(value);
+    let hash = digest::hash(record);
+    (hash as u32 == u32::from_be_bytes(*seal)).then_some(hash)
 }
 
 /// Appends the value of a node; returns how many of its bytes ZooKeeper's digest takes.
@@ -149,7 +177,14 @@ pub(super) fn read_session_key(key: &[u8]) -> Option<SessionId> {
     reader.0.is_empty().then_some(session)
 }
 
-pub(super) fn write_session(session: &Session, out: &mut Vec<u8>) {
+/// The record, key and value.
+pub(super) fn session(id: SessionId, session: &Session) -> Vec<u8> {
+    let mut record = session_key(id);
+    write_session(session, &mut record);
+    record
+}
+
+fn write_session(session: &Session, out: &mut Vec<u8>) {
     out.extend(session.timeout_ms.to_be_bytes());
     out.extend(session.password.0);
     out.extend(session.owner.member.to_be_bytes());
@@ -168,8 +203,9 @@ pub(super) fn read_session(value: &[u8]) -> Option<Session> {
 }
 
 impl Meta {
+    /// The record, its key in front.
     pub(super) fn write(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = vec![META, FORMAT];
         out.extend(self.zxid.to_be_bytes());
         out.extend(self.wall_ms.to_be_bytes());
         out.extend(self.ensemble_ms.to_be_bytes());
@@ -180,7 +216,7 @@ impl Meta {
         out
     }
 
-    /// The value behind the format byte.
+    /// `value`: what is behind the format.
     pub(super) fn read(value: &[u8]) -> Option<Meta> {
         let mut reader = Reader(value);
         let meta = Meta {
@@ -243,8 +279,7 @@ mod tests {
         assert_eq!(read_session(&value[1..]), None);
         assert_eq!(read_session_key(&session_key(SessionId(-7))), Some(SessionId(-7)));
         assert_eq!(read_session_key(&[SESSION, 1]), None);
-        let meta =
-            Meta { zxid: 1, wall_ms: -2, ensemble_ms: 3, nodes: 4, sessions: 5, digest: 6, zookeeper_digest: 7 };
-        assert_eq!(Meta::read(&meta.write()[1..]), Some(meta));
+        let meta = Meta { zxid: 1, wall_ms: -2, ensemble_ms: 3, nodes: 4, sessions: 5, digest: 6, zookeeper_digest: 7 };
+        assert_eq!(Meta::read(&meta.write()[2..]), Some(meta));
     }
 }

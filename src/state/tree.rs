@@ -385,7 +385,18 @@ mod tests {
 
     fn node<'a>(tree: &mut Tree, name: &'a str, data: Option<&'a [u8]>) -> NewNode<'a> {
         let acl = tree.acls.acquire(&open_unsafe());
-        NewNode { name, data, acl, owner: Owner::PERSISTENT, czxid: 5, mzxid: 5, ctime: 1, mtime: 1, version: 0, aversion: 0 }
+        NewNode {
+            name,
+            data,
+            acl,
+            owner: Owner::PERSISTENT,
+            czxid: 5,
+            mzxid: 5,
+            ctime: 1,
+            mtime: 1,
+            version: 0,
+            aversion: 0,
+        }
     }
 
     fn add(tree: &mut Tree, parent: Id, name: &str) -> Id {

@@ -1,0 +1,53 @@
+//! `wasmkeeper serve`: command line to [`Config`], and on to the server.
+
+use crate::config::{self, Config, Sources};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// A zoo.cfg, or our own format if the name ends in .toml
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Folder of the data, in place of the file's [default: ./wasmkeeper-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Address and port for clients, in place of the file's [default: 127.0.0.1:2181]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// One of ZooKeeper's system properties; may be given many times
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    properties: Vec<String>,
+
+    /// Whether plugins run; `off` is for repair
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
+    plugins: Option<String>,
+}
+
+/// Reads the configuration and runs the server until it is told to stop.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.sources())?;
+    if let Some(warning) = &config.warning {
+        tracing::warn!("{warning}");
+    }
+    serve(config)
+}
+
+/// The one place where the server is started.
+fn serve(config: Config) -> anyhow::Result<()> {
+    anyhow::bail!("this build has no server yet; the configuration for {:?} is fine", config.network.client)
+}
+
+impl Arguments {
+    fn sources(self) -> Sources {
+        Sources {
+            file: self.config,
+            data_dir: self.data_dir,
+            listen: self.listen,
+            properties: self.properties,
+            plugins: self.plugins.map(|word| word == "on"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One member: joins tree, watches, pipeline, consensus and storage, and owns their order - nothing else.
+//!
+//! | file | what |
+//! |---|---|
+//! | `start` | from a data directory to a serving member, and back |
+//! | `inbox`, `sequencer` | writes into one order, batches into consensus |
+//! | `deploy` | looking at a deployment before it is admitted |
+//! | `apply` | committed batches into the tree; events and replies out |
+//! | `clocks` | wall time and ensemble time |
+//! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
+//! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
+//! | `serve` | what connections ask of a replica |
+//! | `facts` | what four letter words tell |
+//!
+//! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
+//! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
+//! own, only ever taken under the state's. Lock order: `boundary`, `state`, `watches`, a connection's.
+
+mod apply;
+mod checkpointing;
+mod clocks;
+mod deploy;
+mod facts;
+mod housekeeping;
+mod inbox;
+mod sequencer;
+mod serve;
+mod start;
+
+pub use start::{Running, start};
+
+use crate::config::Config;
+use crate::consensus::Consensus;
+use crate::pipeline::Rules;
+use crate::plugin::Plugins;
+use crate::session::{Connections, Expiry};
+use crate::state::State;
+use crate::watch::Watches;
+use apply::Boundary;
+use inbox::Inbox;
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+/// What all threads and tasks of a member share.
+pub struct Replica {
+    config: Config,
+    rules: Arc<Rules>,
+    /// The applied tree. `apply` writes, everybody else reads.
+    state: RwLock<State>,
+    /// Taken only while `state` is locked.
+    watches: Mutex<Watches>,
+    /// Where applying stands in the log; held while an entry is applied.
+    boundary: Mutex<Boundary>,
+    connections: Arc<Connections>,
+    expiry: Arc<Expiry>,
+    inbox: Inbox,
+    plugins: Arc<Plugins>,
+    /// Set once, right after consensus has started.
+    consensus: OnceLock<Consensus>,
+    /// The last applied zxid, readable without a lock.
+    last_applied: AtomicU64,
+    serving: AtomicBool,
+    started: Instant,
+    /// Where short tasks of the replica run: barriers, deployments.
+    runtime: Handle,
+}
+
+impl Replica {
+    /// The monotonic clock of everything that waits, in milliseconds since the start.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn consensus(&self) -> &Consensus {
+        self.consensus.get().expect("consensus has started before anything that needs it")
+    }
+}

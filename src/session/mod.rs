@@ -1,0 +1,119 @@
+//! The part between sockets and the replica: connections, the order of their replies, sessions' liveness.
+//!
+//! One tokio task a connection reads frames, answers reads at once from the local state, hands writes to the sequencer and
+//! writes what has queued up. Whoever applies transactions calls `Connections::applied` for each, under the exclusive
+//! lock of the state: it queues watch events, the writer's reply, and the reads that waited behind that write.
+//!
+//! Promises:
+//! - Replies leave in the order of the requests (auth, SASL and unknown operations overtake, as in ZooKeeper).
+//! - The reply that sets a watch leaves before any event of it; events of a zxid leave before the reply to that write and
+//!   before any reply that shows the new state.
+//! - Whoever applies never waits for a connection: a full outbox closes it.
+//! - An idle connection owns no buffer.
+//!
+//! Lock order, everywhere: state, watches, `Order` of a connection, its outbox. The registry's locks are leaves.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `listener` | accepts sockets within the limits, plain or through TLS |
+//! | `task` | one connection's loop: write, take frames apart, read |
+//! | `handshake` | the first message: a four letter word or a ConnectRequest |
+//! | `dispatch` | what becomes of each request |
+//! | `local` | requests that this server answers from its own state |
+//! | `order` | what a connection has not answered yet, and how replies to writes look |
+//! | `connection` | what others may do with a connection: events, replies, closing |
+//! | `outbox` | bytes on their way out, and the wake-up of the task |
+//! | `connections` | all connections of this server; what a transaction means for them |
+//! | `rejection` | the refusals a client finds at `/zookeeper/rejection` |
+//! | `auth` | `addauth`: digest and ip; SASL's place |
+//! | `expiry` | when each session was last heard of, and which are due |
+//! | `statistics` | what `stat`, `cons` and `mntr` print |
+
+pub mod auth;
+pub mod connection;
+pub mod connections;
+mod dispatch;
+pub mod expiry;
+mod handshake;
+pub mod listener;
+mod local;
+mod order;
+pub mod outbox;
+mod rejection;
+pub mod sasl;
+pub mod statistics;
+mod task;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::Authentication;
+pub use connection::Connection;
+pub use connections::Connections;
+pub use expiry::Expiry;
+
+use crate::pipeline::Submission;
+use crate::state::State;
+use crate::watch::Watches;
+use parking_lot::{MutexGuard, RwLockReadGuard};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What connections need of the replica.
+pub trait Server: Send + Sync + 'static {
+    fn state(&self) -> RwLockReadGuard<'_, State>;
+    /// Only ever locked while the state is locked, shared or exclusive.
+    fn watches(&self) -> MutexGuard<'_, Watches>;
+    /// Hands a write over, in order. Never waits; connections bound their own unanswered writes.
+    fn submit(&self, submission: Submission);
+    /// Calls `connection.synced` once this server has applied what a leader had committed when it was asked. May do so
+    /// before it returns. If that cannot be, it closes the connection.
+    fn barrier(&self, connection: Arc<Connection>);
+    /// Whether clients are let in (architecture.md section 5).
+    fn serving(&self) -> bool;
+    fn connections(&self) -> &Arc<Connections>;
+    fn four_letter_words(&self) -> &dyn FourLetter;
+}
+
+/// Four letter words: what a fresh connection may send instead of a ConnectRequest.
+pub trait FourLetter: Send + Sync {
+    /// How many more bytes belong to that command; none if it is no command, and so the length of a frame.
+    fn argument_bytes(&self, word: [u8; 4]) -> Option<usize>;
+    /// What is sent before the connection is closed.
+    fn answer(&self, word: [u8; 4], argument: &[u8], peer: SocketAddr) -> Vec<u8>;
+}
+
+/// The settings of sessions and connections; `config` fills it. Defaults are ZooKeeper's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `tickTime`, milliseconds: what expiry is rounded up to.
+    pub tick_ms: u32,
+    /// `minSessionTimeout` and `maxSessionTimeout`, milliseconds.
+    pub session_timeout_ms_min: i32,
+    pub session_timeout_ms_max: i32,
+    /// `maxClientCnxns`: connections of one address. 0: no limit.
+    pub connections_per_address_max: usize,
+    /// `maxCnxns`: connections in all. 0: no limit.
+    pub connections_max: usize,
+    /// `jute.maxbuffer`: bytes of one request.
+    pub frame_bytes_max: usize,
+    /// `zookeeper.nio.sessionlessCnxnTimeout`, milliseconds: how long a connection may be silent before it asks for a session.
+    pub sessionless_timeout_ms: u64,
+    pub authentication: Authentication,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            tick_ms: 3000,
+            session_timeout_ms_min: 6000,
+            session_timeout_ms_max: 60_000,
+            connections_per_address_max: crate::limits::CONNECTIONS_PER_ADDRESS_MAX,
+            connections_max: 0,
+            frame_bytes_max: crate::limits::FRAME_BYTES_MAX,
+            sessionless_timeout_ms: crate::limits::SESSIONLESS_TIMEOUT_MS,
+            authentication: Authentication::default(),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The checkpoint: all state as records in redb, of which one transaction changes what changed since the last.
+//!
+//! Promises: the file holds the state of one entry boundary, whatever happens while a checkpoint is written; memory is
+//! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece; no damage is loaded unseen: every record counts into the
+//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it, or open
+//! the state before the last. The first two are `Damaged` here; whether the log still continues the third is for `start`
+//! to see.
+//!
+//! Votes and the log never live here (architecture.md section 1).
+
+use super::disk::{Disk, DiskFile};
+use super::records::{self, LogPosition, Meta, Tally};
+use super::{CHECKPOINT_FILE, CHECKPOINT_FILE_NEW};
+use crate::limits;
+use parking_lot::Mutex;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// The state's records: key and value as the state packs them.
+const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
+/// One record with an empty key: `records::encode`.
+const META: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
+
+/// redb's own page size; part of its file format.
+const PAGE_BYTES: u64 = 4096;
+
+/// One changed record: its new value, or none if it is gone.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Where the records of a checkpoint come from: the replica, over its state.
+pub trait CheckpointSource {
+    /// Fixes the entry boundary that the following pieces belong to.
+    fn begin(&mut self) -> Meta;
+    /// Appends about `bytes_max` bytes of changes since the last checkpoint, in key order; false if these were the last.
+    fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool;
+    /// The checkpoint is durable.
+    fn end(&mut self);
+}
+
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The content is not what was written: another source of state may help. The text follows the file's name.
+    #[error("{0}")]
+    Damaged(String),
+    /// The disk failed: nothing can be said about the file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The open checkpoint file. One owner; readers of its content see whole checkpoints only.
+pub struct Checkpoint {
+    /// None only while dropping.
+    database: Option<Database>,
+    /// What is on disk; none before the first checkpoint.
+    described: Option<(Meta, Tally)>,
+}
+
+impl Checkpoint {
+    /// A new, empty checkpoint in the place of whatever is there, durable on return.
+    pub fn create(disk: &dyn Disk) -> io::Result<Checkpoint> {
+        let checkpoint = Checkpoint::build(disk, |_| Ok::<_, io::Error>(None))?;
+        checkpoint.take_place(disk)?;
+        Ok(checkpoint)
+    }
+
+    /// A new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill` gets what
+    /// to call with each record, in key order, and returns what they are a state of.
+    pub fn build<E: From<io::Error>>(
+        disk: &dyn Disk,
+        fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<Option<Meta>, E>,
+    ) -> Result<Checkpoint, E> {
+        if disk.exists(CHECKPOINT_FILE_NEW)? {
+            disk.remove(CHECKPOINT_FILE_NEW)?;
+        }
+        let file = disk.open(CHECKPOINT_FILE_NEW, true)?;
+        let database = database(Backend::new(file, None), limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
+        let mut checkpoint = Checkpoint { database: Some(database), described: None };
+        checkpoint.transaction(|table, tally| {
+            fill(&mut |key, value| {
+                tally.add(key, value);
+                if table.insert(key, value).map_err(failed)?.is_some() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a record comes twice"));
+                }
+                Ok(())
+            })
+        })?;
+        Ok(checkpoint)
+    }
+
+    /// Puts what `build` made in the place of whatever is there. A crash leaves the old file or the new one.
+    pub fn take_place(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.rename(CHECKPOINT_FILE_NEW, CHECKPOINT_FILE)?;
+        disk.sync_folder("")
+    }
+
+    /// Opens the file for further checkpoints. Its records are not looked at (see `load`).
+    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, CheckpointError> {
+        let file = disk.open(CHECKPOINT_FILE, false)?;
+        let backend = Backend::new(file, None);
+        let failure = backend.failure.clone();
+        guarded(&failure, || {
+            let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(damaged)?;
+            let described = describe(&database)?;
+            Ok(Checkpoint { database: Some(database), described })
+        })
+    }
+
+    /// What the records on disk are a state of; none before the first checkpoint.
+    pub fn meta(&self) -> Option<&Meta> {
+        self.described.as_ref().map(|(meta, _)| meta)
+    }
+
+    pub fn position(&self) -> Option<LogPosition> {
+        self.meta().and_then(|meta| meta.position)
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
+    }
+
+    /// Writes one checkpoint, in one transaction. An error ends the process: what is on disk is the checkpoint before.
+    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> io::Result<()> {
+        let meta = source.begin();
+        self.transaction(|table, tally| {
+            let mut piece = Vec::new();
+            loop {
+                let more = source.piece(limits::CHECKPOINT_PIECE_BYTES, &mut piece);
+                for (key, value) in piece.drain(..) {
+                    let before = match &value {
+                        Some(value) => table.insert(key.as_slice(), value.as_slice()),
+                        None => table.remove(key.as_slice()),
+                    };
+                    if let Some(before) = before.map_err(failed)? {
+                        tally.remove(&key, before.value());
+                    }
+                    if let Some(value) = value {
+                        tally.add(&key, &value);
+                    }
+                }
+                if !more {
+                    return Ok::<_, io::Error>(Some(meta));
+                }
+            }
+        })?;
+        source.end();
+        Ok(())
+    }
+
+    /// Every record of the checkpoint on disk, in key order, with what they are a state of.
+    pub fn read(
+        &self,
+        record: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    ) -> Result<Option<(Meta, Tally)>, CheckpointError> {
+        let transaction = self.database().begin_read().map_err(damaged)?;
+        let Some((meta, tally)) = &self.described else { return Ok(None) };
+        stream(&transaction, tally, |key, value| Ok(record(key, value)?))?;
+        Ok(Some((meta.clone(), *tally)))
+    }
+
+    fn database(&self) -> &Database {
+        self.database.as_ref().expect("taken only by drop")
+    }
+
+    /// One durable transaction; `change` returns what the records are a state of after it.
+    fn transaction<E: From<io::Error>>(
+        &mut self,
+        change: impl FnOnce(&mut redb::Table<'_, &'static [u8], &'static [u8]>, &mut Tally) -> Result<Option<Meta>, E>,
+    ) -> Result<(), E> {
+        let mut tally = self.tally();
+        let mut transaction = self.database().begin_write().map_err(failed)?;
+        transaction.set_durability(Durability::Immediate).map_err(failed)?;
+        // Two syncs instead of one, and an unclean end costs the next start nothing: a commit is then known to be good
+        // without a walk over the file.
+        transaction.set_quick_repair(true);
+        let meta = change(&mut transaction.open_table(RECORDS).map_err(failed)?, &mut tally)?;
+        if let Some(meta) = &meta {
+            let mut table = transaction.open_table(META).map_err(failed)?;
+            table.insert([].as_slice(), records::encode(meta, &tally).as_slice()).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        self.described = meta.map(|meta| (meta, tally));
+        Ok(())
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        // redb writes once more when it closes. After a failed disk it may panic there; all that matters is on disk.
+        let database = self.database.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
+/// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
+/// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
+/// whatever was built from them counts only once this has returned.
+///
+/// `record` returns what is wrong with a record.
+pub fn load(
+    disk: &dyn Disk,
+    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
+) -> Result<Option<Meta>, CheckpointError> {
+    if !disk.exists(CHECKPOINT_FILE)? {
+        return Ok(None);
+    }
+    let file = disk.open(CHECKPOINT_FILE, false)?;
+    // A damaged page could make redb walk in circles. Without a cache every step reads a page, and even a
+    // repair needs each of them only a few times.
+    let reads_max = 1024 + 8 * file.len()? / PAGE_BYTES;
+    let backend = Backend::new(file, Some(reads_max));
+    let failure = backend.failure.clone();
+    guarded(&failure, || {
+        let database = database(backend, 0).map_err(damaged)?;
+        let Some((meta, tally)) = describe(&database)? else { return Ok(None) };
+        let transaction = database.begin_read().map_err(damaged)?;
+        stream(&transaction, &tally, |key, value| record(key, value).map_err(CheckpointError::Damaged))?;
+        Ok(Some(meta))
+    })
+}
+
+fn database(backend: Backend, cache: usize) -> Result<Database, redb::DatabaseError> {
+    Database::builder().set_cache_size(cache).create_with_backend(backend)
+}
+
+fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, CheckpointError> {
+    let transaction = database.begin_read().map_err(damaged)?;
+    let table = match transaction.open_table(META) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(damaged(error)),
+    };
+    match table.get([].as_slice()).map_err(damaged)? {
+        Some(bytes) => Ok(Some(records::decode(bytes.value()).map_err(CheckpointError::Damaged)?)),
+        None => Err(CheckpointError::Damaged("it has no description".into())),
+    }
+}
+
+fn stream(
+    transaction: &redb::ReadTransaction,
+    expected: &Tally,
+    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let table = transaction.open_table(RECORDS).map_err(damaged)?;
+    let mut found = Tally::default();
+    for entry in table.iter().map_err(damaged)? {
+        let (key, value) = entry.map_err(damaged)?;
+        let (key, value) = (key.value(), value.value());
+        found.add(key, value);
+        if found.count > expected.count {
+            break;
+        }
+        record(key, value)?;
+    }
+    if found != *expected {
+        return Err(CheckpointError::Damaged(format!(
+            "its {} records do not add up to the {} that were written",
+            found.count, expected.count
+        )));
+    }
+    Ok(())
+}
+
+/// Runs what may fall over a damaged file. A failure of the disk itself outranks what redb makes of it.
+fn guarded<T>(
+    failure: &Mutex<Option<io::Error>>,
+    run: impl FnOnce() -> Result<T, CheckpointError>,
+) -> Result<T, CheckpointError> {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    if let Some(error) = failure.lock().take() {
+        return Err(CheckpointError::Io(error));
+    }
+    match result {
+        Ok(result) => result,
+        Err(_) => Err(CheckpointError::Damaged("reading it made the database library panic".into())),
+    }
+}
+
+fn damaged(error: impl fmt::Display) -> CheckpointError {
+    CheckpointError::Damaged(format!("the database library says: {error}"))
+}
+
+fn failed(error: impl fmt::Display) -> io::Error {
+    io::Error::other(format!("write the checkpoint: {error}"))
+}
+
+/// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Another file may
+/// make up for it, whereas any other error has to do with the machine.
+pub(super) fn speaks_of_content(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// A file of ours as redb wants it.
+struct Backend {
+    file: Arc<dyn DiskFile>,
+    /// Pages that may still be read; none: any number.
+    reads_left: Mutex<Option<u64>>,
+    /// The first failure that speaks of the disk, not of the file's content.
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Backend {
+    fn new(file: Arc<dyn DiskFile>, reads_max: Option<u64>) -> Backend {
+        Backend { file, reads_left: Mutex::new(reads_max), failure: Arc::default() }
+    }
+
+    /// Keeps the first failure, since redb hands on only part of them.
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.failure.lock().get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("checkpoint file")
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.noted(self.file.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Some(left) = self.reads_left.lock().as_mut() {
+            let Some(fewer) = left.checked_sub(1) else {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its pages form a circle"));
+            };
+            *left = fewer;
+        }
+        match self.file.read_at(out, offset) {
+            Err(error) if speaks_of_content(&error) => Err(error),
+            result => self.noted(result),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.noted(self.file.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.noted(self.file.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.noted(self.file.write_at(data, offset))
+    }
+}

@@ -1,0 +1,182 @@
+//! When a checkpoint is written, when an image, and what of the log may go after them.
+//!
+//! `Policy` decides and knows nothing of files; `Checkpointer` owns the checkpoint file and does what was decided, on
+//! whatever thread calls it. The log is kept back to the image, never only to the checkpoint: with a damaged checkpoint
+//! the image and the log still give the whole state.
+
+use super::checkpoint::{Checkpoint, CheckpointError, CheckpointSource};
+use super::disk::Disk;
+use super::image;
+use super::records::{LogPosition, Meta, Tally};
+use crate::limits;
+use std::io;
+use std::sync::Arc;
+
+/// How far things have come, as the replica sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Bytes of log that were there when the process started, plus all written since. Never falls.
+    pub log_bytes: u64,
+    /// A monotonic clock.
+    pub now_ms: u64,
+    /// Whether anything was applied since the last checkpoint.
+    pub changed: bool,
+    /// Whether the process is about to end: a checkpoint now saves the next start the replay.
+    pub stopping: bool,
+}
+
+/// Decides; pure.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `Progress::log_bytes` and the clock at the last checkpoint.
+    checkpoint_log_bytes: u64,
+    checkpoint_ms: u64,
+    /// `Progress::log_bytes` at the last image; none if one is missing that ought to be there.
+    image_log_bytes: Option<u64>,
+}
+
+impl Policy {
+    /// At a start: the log that is there counts as written since the last checkpoint and the last image.
+    /// `image_is_owed`: the log was purged up to an image that cannot be used any more.
+    pub fn new(image_is_owed: bool, now_ms: u64) -> Policy {
+        Policy { checkpoint_log_bytes: 0, checkpoint_ms: now_ms, image_log_bytes: (!image_is_owed).then_some(0) }
+    }
+
+    pub fn checkpoint_due(&self, progress: &Progress) -> bool {
+        progress.changed
+            && (progress.stopping
+                || progress.log_bytes.saturating_sub(self.checkpoint_log_bytes) >= limits::CHECKPOINT_LOG_BYTES
+                || progress.now_ms.saturating_sub(self.checkpoint_ms) >= limits::CHECKPOINT_INTERVAL_MS)
+    }
+
+    /// `tree_bytes`: what an image would take. Writing one only when as much log has come together costs at most as
+    /// many bytes again as the log itself.
+    pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
+        self.image_log_bytes.is_none_or(|then| {
+            progress.log_bytes.saturating_sub(then) >= tree_bytes.max(limits::IMAGE_LOG_BYTES_MIN)
+        })
+    }
+
+    fn checkpoint_done(&mut self, progress: &Progress) {
+        self.checkpoint_log_bytes = progress.log_bytes;
+        self.checkpoint_ms = progress.now_ms;
+    }
+
+    fn image_done(&mut self, progress: &Progress) {
+        self.image_log_bytes = Some(progress.log_bytes);
+    }
+}
+
+/// What `Checkpointer::run` did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointDone {
+    /// What the checkpoint is a state of.
+    pub meta: Meta,
+    pub tally: Tally,
+    /// Whether an image of it was written too.
+    pub image_written: bool,
+    /// The log up to here, this entry included, is no longer needed by this member's own start.
+    pub purge_up_to: Option<LogPosition>,
+}
+
+/// Owns the checkpoint file; one thread calls it.
+pub struct Checkpointer {
+    disk: Arc<dyn Disk>,
+    checkpoint: Checkpoint,
+    policy: Policy,
+    /// Where the image stands that is on disk and usable.
+    image: Option<LogPosition>,
+}
+
+impl Checkpointer {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        checkpoint: Checkpoint,
+        policy: Policy,
+        image: Option<LogPosition>,
+    ) -> Checkpointer {
+        Checkpointer { disk, checkpoint, policy, image }
+    }
+
+    /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error ends the
+    /// process: everything before this call is still on disk.
+    pub fn run(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<Option<CheckpointDone>> {
+        if !self.policy.checkpoint_due(progress) {
+            return Ok(None);
+        }
+        self.checkpoint(progress, source).map(Some)
+    }
+
+    /// As `run`, due or not.
+    pub fn checkpoint(
+        &mut self,
+        progress: &Progress,
+        source: &mut dyn CheckpointSource,
+    ) -> io::Result<CheckpointDone> {
+        self.checkpoint.write(source)?;
+        self.policy.checkpoint_done(progress);
+        let image_written = self.policy.image_due(progress, self.checkpoint.tally().bytes);
+        if image_written {
+            self.image(progress)?;
+        }
+        Ok(CheckpointDone {
+            meta: self.checkpoint.meta().cloned().unwrap_or_default(),
+            tally: self.checkpoint.tally(),
+            image_written,
+            purge_up_to: self.image,
+        })
+    }
+
+    /// Writes an image of the last checkpoint, due or not.
+    pub fn image(&mut self, progress: &Progress) -> io::Result<()> {
+        match image::write(&*self.disk, &self.checkpoint) {
+            Ok(meta) => self.image = meta.and_then(|meta| meta.position),
+            Err(CheckpointError::Io(error)) => return Err(error),
+            // Ending is right: the next start finds the damage, and the image before with the log behind it.
+            Err(CheckpointError::Damaged(what)) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("write an image: the checkpoint: {what}")));
+            }
+        }
+        self.policy.image_done(progress);
+        Ok(())
+    }
+
+    /// What the last checkpoint holds: for backups, and for members that need all state.
+    pub fn last(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(log_bytes: u64, now_ms: u64) -> Progress {
+        Progress { log_bytes, now_ms, changed: true, stopping: false }
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_by_log_by_time_and_at_the_end_but_never_without_a_change() {
+        let mut policy = Policy::new(false, 1000);
+        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
+        assert!(policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
+        assert!(policy.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
+        assert!(policy.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
+        let unchanged = Progress { changed: false, stopping: true, ..progress(u64::MAX, u64::MAX) };
+        assert!(!policy.checkpoint_due(&unchanged));
+        policy.checkpoint_done(&progress(limits::CHECKPOINT_LOG_BYTES, 2000));
+        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES + 1, 2001)));
+    }
+
+    #[test]
+    fn an_image_is_due_when_the_log_outgrew_the_tree_or_when_one_is_owed() {
+        let mut policy = Policy::new(false, 0);
+        let small = limits::IMAGE_LOG_BYTES_MIN;
+        assert!(!policy.image_due(&progress(small - 1, 0), 0));
+        assert!(policy.image_due(&progress(small, 0), 0));
+        assert!(!policy.image_due(&progress(small, 0), small + 1));
+        policy.image_done(&progress(small, 0));
+        assert!(!policy.image_due(&progress(2 * small - 1, 0), 0));
+        assert!(Policy::new(true, 0).image_due(&progress(0, 0), u64::MAX));
+    }
+}

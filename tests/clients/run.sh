@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The real clients against one running server: Curator's recipes, zkCli, the C client.
+#
+#   CLASSPATH=... tests/clients/run.sh HOST:PORT      (the class path of Apache ZooKeeper 3.9 and Curator 5)
+#
+# A client whose tools are not installed (java, the C client's headers) is skipped, and said so.
+set -euo pipefail
+server=$1; here=$(cd "$(dirname "$0")" && pwd); work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+if command -v javac >/dev/null && [[ -n ${CLASSPATH:-} ]]; then
+  javac -nowarn -d "$work" "$here/Recipes.java"
+  java -cp "$work:$CLASSPATH" Recipes "$server"
+  java -cp "$CLASSPATH" org.apache.zookeeper.ZooKeeperMain -server "$server" < "$here/zkcli.txt" > "$work/zkcli.out" 2>&1 || { cat "$work/zkcli.out"; exit 1; }
+  if grep -nE 'KeeperErrorCode|Exception|is not valid|Command failed' "$work/zkcli.out"; then cat "$work/zkcli.out"; echo "zkCli: failed"; exit 1; fi
+  echo "ok zkCli: $(grep -c . "$here/zkcli.txt") commands"
+else
+  echo "skipped Curator and zkCli: no javac, or CLASSPATH is not set"
+fi
+if [[ -f /usr/include/zookeeper/zookeeper.h ]]; then
+  cc -DTHREADED -o "$work/smoke" "$here/smoke.c" -lzookeeper_mt
+  "$work/smoke" "$server"
+else
+  echo "skipped the C client: its headers are not installed (Debian: libzookeeper-mt-dev)"
+fi
