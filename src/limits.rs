@@ -26,3 +26,7 @@ pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 /// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
 /// back.
 pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
+
+/// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
+/// a wrong number from asking for all memory.
+pub const CHILDREN_RESERVED_MAX: usize = 16 << 20;
