@@ -117,3 +117,7 @@ pub const IDENTITIES_MAX: usize = 64;
 
 /// Milliseconds the listener waits when the process has no more file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
+/// a wrong number from asking for all memory.
+pub const CHILDREN_RESERVED_MAX: usize = 16 << 20;
