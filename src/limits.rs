@@ -25,15 +25,17 @@ pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of records the log thread gathers into one write, if that much waits. One larger entry still goes in whole.
 pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication; older ones are read back.
-pub const LOG_CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication: about 8 MiB there. Older ones are
+/// read back.
+pub const LOG_CACHE_BYTES_MAX: usize = 3 << 20;
 
 /// Bytes of log behind one entry of the index from log positions to file offsets: the index costs 32 bytes for each, and
 /// reading one entry back reads at most this much (or one batch).
 pub const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 
-/// Bytes of entries read back at once while a long stretch of the log is applied.
-pub const LOG_READ_BYTES_MAX: usize = 4 << 20;
+/// Bytes of entries, as encoded, read back at once while a long stretch of the log is applied. A start has up to three such
+/// pieces in memory.
+pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
 /// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. A disk stall above the latter costs
 /// the leadership.

@@ -24,13 +24,13 @@
 //! | `index` | recent entries in memory, the others' places on disk |
 //! | `lock` | one server to a data directory |
 
-mod format;
+pub mod format;
 mod index;
 mod lock;
 mod recover;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use crate::storage::LogPosition;
 pub use format::Identity;
