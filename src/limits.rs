@@ -43,6 +43,29 @@ pub const ELECTION_MAX_MS: u64 = 600;
 
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+/// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
+/// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
+pub const UNANSWERED_MAX: usize = 1000;
+
+/// Bytes a connection may have waiting to be written before no more requests are taken from it.
+pub const OUTBOX_BYTES_SOFT: usize = 1 << 20;
+
+/// Bytes waiting to be written at which a connection is closed: events and the answers to earlier writes arrive whether
+/// the client reads or not. Does not bound one single reply.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+const _: () = assert!(OUTBOX_BYTES_SOFT < OUTBOX_BYTES_MAX);
+
+/// Bytes taken from a socket at once; each worker thread owns one such buffer, connections own none while idle.
+pub const SOCKET_READ_BYTES: usize = 64 << 10;
+
+/// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
+pub const READS_PER_LOCK: u32 = 64;
+
+/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
+pub const IDENTITIES_MAX: usize = 64;
+
+/// Milliseconds the listener waits when the process has no more file descriptors.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
 /// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
 pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
@@ -200,14 +223,8 @@ pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// The port ZooKeeper clients try first.
 pub const CLIENT_PORT: u16 = 2181;
 
-/// Connections of one client address (maxClientCnxns). A guard against a client that leaks them, not against attack.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
-
 /// Connections the kernel queues before we accept them. ZooKeeper's 50 loses connects when a fleet reconnects at once.
 pub const LISTEN_BACKLOG: u32 = 1024;
-
-/// Milliseconds until a connection must have asked for a session (nio.sessionlessCnxnTimeout).
-pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
 
 /// Milliseconds of a tick (tickTime), and the session timeouts in ticks.
 pub const TICK_MS: u32 = 3_000;
@@ -235,30 +252,3 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 16 << 20;
 pub const SASL_TOKEN_BYTES_MAX: usize = 4096;
 /// Connections of one client address: ZooKeeper's maxClientCnxns. Clients behind one proxy share it.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
-
-/// Milliseconds until a connection without a session is dropped (zookeeper.nio.sessionlessCnxnTimeout).
-pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
-
-/// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
-pub const UNANSWERED_MAX: usize = 1000;
-
-/// Bytes a connection may have waiting to be written before no more requests are taken from it.
-pub const OUTBOX_BYTES_SOFT: usize = 1 << 20;
-
-/// Bytes waiting to be written at which a connection is closed: events and the answers to earlier writes arrive whether
-/// the client reads or not. Does not bound one single reply.
-pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
-const _: () = assert!(OUTBOX_BYTES_SOFT < OUTBOX_BYTES_MAX);
-
-/// Bytes taken from a socket at once; each worker thread owns one such buffer, connections own none while idle.
-pub const SOCKET_READ_BYTES: usize = 64 << 10;
-
-/// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
-pub const READS_PER_LOCK: u32 = 64;
-
-/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
-pub const IDENTITIES_MAX: usize = 64;
-
-/// Milliseconds the listener waits when the process has no more file descriptors.
-pub const ACCEPT_PAUSE_MS: u64 = 100;

@@ -1,14 +1,21 @@
-//! What `wasmkeeper <command>` does beside serving.
+//! The command line: one file per subcommand, and how logging is set up before any of them runs.
 //!
 //! | file | holds |
 //! |---|---|
+//! | `serve` | `wasmkeeper serve`: run a server |
+//! | `plugin` | `wasmkeeper plugin`: deploy, list, show, switch and remove plugins |
 //! | `client` | a small ZooKeeper client for our own commands |
+//! | `plugin` | `wasmkeeper plugin`: deploys validators and looks after them |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
+//! | `client` | a small ZooKeeper client for our own commands |
 
 pub mod bench;
 pub mod client;
+pub mod plugin;
 //! The command line: one file per subcommand, and how logging is set up before any of them runs.
 
+pub mod bench;
+pub mod client;
 pub mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum};

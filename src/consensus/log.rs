@@ -161,8 +161,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        // A purge point was committed too; the record of it may be newer than the last one of what was.
-        Ok(self.wal.committed().max(self.wal.purged()).map(log_id))
+        Ok(self.wal.committed().map(log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>

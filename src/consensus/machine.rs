@@ -109,11 +109,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Checkpoint> {
-        self.current().map(|snapshot| Checkpoint(Some(snapshot)))
+        Some(self.get_snapshot_builder().await)
     }
 
     async fn get_snapshot_builder(&mut self) -> Checkpoint {
-        Checkpoint(self.current())
+        // Without a checkpoint the snapshot covers nothing: no entry may go, and no peer is served from it.
+        let nothing = || Snapshot { meta: SnapshotMeta::default(), snapshot: self.machine.snapshot() };
+        Checkpoint(self.current().unwrap_or_else(nothing))
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
@@ -131,12 +133,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
 }
 
 /// "Builds" the snapshot that is there already.
-pub struct Checkpoint(Option<Snapshot>);
+pub struct Checkpoint(Snapshot);
 
 impl RaftSnapshotBuilder<TypeConfig> for Checkpoint {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        self.0.take().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no checkpoint has been written yet"))
+        Ok(self.0.clone())
     }
 }

@@ -30,15 +30,15 @@ use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -194,6 +194,7 @@ pub struct Consensus {
     log: Log,
     checkpoints: Arc<Mutex<machine::Checkpoints>>,
     role: watch::Receiver<Role>,
+    runtime: tokio::runtime::Handle,
     /// Proposals without an outcome.
     under_way: Arc<watch::Sender<usize>>,
 }
@@ -226,7 +227,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     }
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     tokio::spawn(follow_role(raft.clone(), options.member, role_sender));
-    Ok(Consensus { raft, log: options.log, checkpoints, role, under_way: Arc::new(watch::Sender::new(0)) })
+    let runtime = options.runtime;
+    Ok(Consensus { raft, log: options.log, checkpoints, role, runtime, under_way: Arc::new(watch::Sender::new(0)) })
 }
 
 fn config(timing: &Timing) -> openraft::Config {
@@ -298,33 +300,23 @@ impl Consensus {
     /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call.
     /// It must not block.
     pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
-        let term = batch.term;
         self.under_way.send_modify(|count| *count += 1);
         let under_way = self.under_way.clone();
-        let asked = Arc::new(AtomicBool::new(true));
-        let still_asked = asked.clone();
         let answer = Answer::new(move |result: Option<ClientWriteResult>| {
-            let outcome = match result {
-                // Dropped before it got into openraft's queue.
-                None if !still_asked.load(Ordering::Acquire) => Outcome::Refused,
-                result => outcome(result),
-            };
-            done(outcome);
+            done(outcome(result));
             under_way.send_modify(|count| *count -= 1);
         });
-        let write = self
-            .raft
-            .write(batch)
-            .with_leader(openraft::vote::leader_id_std::CommittedLeaderId::new(term))
-            .responder(answer);
-        // Ready at its first poll unless openraft's queue of 65,536 is full: far more than is ever under way. Dropping it
-        // then drops the answer, and the batch with it.
-        let mut write = write.into_future();
-        let waker = futures::task::noop_waker_ref();
-        if write.as_mut().poll(&mut Context::from_waker(waker)).is_pending() {
-            asked.store(false, Ordering::Release);
+        let raft = self.raft.clone();
+        let mut write = Box::pin(async move {
+            let leader = CommittedLeaderId::new(batch.term);
+            // An error says that openraft has ended; the answer is dropped with it.
+            let _ = raft.write(batch).with_leader(leader).responder(answer).await;
+        });
+        // Queued at its first poll, unless openraft's queue of 65,536 is full - far more than is ever under way - or it is
+        // just ending. Its place in that queue's line it has from now on, so whoever polls it on, order is kept.
+        if write.as_mut().poll(&mut Context::from_waker(futures::task::noop_waker_ref())).is_pending() {
+            self.runtime.spawn(write);
         }
-        drop(write);
     }
 
     /// Where this member stands, and a way to hear of changes.
@@ -335,8 +327,12 @@ impl Consensus {
     /// Waits until this member's state is as new as anything acknowledged before the call. Only a leader can; another member,
     /// or one that stops leading, gets an error.
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
+        let raft = self.raft.clone();
+        // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
+        let barrier = self.runtime.spawn(async move { raft.ensure_linearizable(ReadPolicy::ReadIndex).await });
+        match barrier.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(BarrierError(error.to_string())),
             Err(error) => Err(BarrierError(error.to_string())),
         }
     }
@@ -359,10 +355,13 @@ impl Consensus {
     }
 
     /// What the state machine holds on disk covers the log up to `at`: entries up to there may go. Returns at once.
-    pub async fn checkpointed(&self, at: LogPosition) {
+    pub fn checkpointed(&self, at: LogPosition) {
         self.checkpoints.lock().checkpointed(at);
-        // An error means that it is shut down.
-        let _ = self.raft.trigger().snapshot().await;
+        let raft = self.raft.clone();
+        self.runtime.spawn(async move {
+            // An error means that it is shut down.
+            let _ = raft.trigger().snapshot().await;
+        });
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -194,7 +194,7 @@ async fn a_checkpoint_lets_the_log_go() {
     // The checkpoint is older than what is applied: no more than it covers may go.
     let image = CounterState { applied: Some(LogPosition { index: at.index - 10, ..at }), ..counter.state.lock().clone() };
     let covered = image.applied.unwrap();
-    consensus.checkpointed(covered).await;
+    consensus.checkpointed(covered);
     while consensus.metrics().purged.is_none() {
         tokio::task::yield_now().await;
     }

@@ -44,7 +44,8 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(home: Arc<Connections>, admission: Admission, id: ConnectionId, peer: SocketAddr) -> Connection {
-        let identities = home.options().authentication.at_connect(peer.ip().to_canonical(), admission.subject.clone());
+        let subject = admission.subject.clone();
+        let identities = auth::at_connect(&home.options().auth, peer.ip().to_canonical(), subject);
         Connection {
             id,
             peer,

@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::expiry::Expiry;
 use super::statistics::Statistics;
 use super::{Options, Server, VirtualNodes};
+use crate::config;
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
 use crate::pipeline::txn::Txn;
@@ -64,7 +65,7 @@ impl Connections {
         Arc::new(Connections {
             member,
             run,
-            expiry: Expiry::new(options.tick_ms),
+            expiry: Expiry::new(options.sessions.tick_ms),
             options,
             rules,
             virtual_nodes,
@@ -173,7 +174,7 @@ impl Connections {
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
         let address = address.to_canonical();
         let mut counts = self.counts.lock();
-        let Options { connections_max, connections_per_address_max, .. } = self.options;
+        let config::Network { connections_max, connections_per_address_max, .. } = self.options.network;
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
         let refusal = if connections_max > 0 && counts.all >= connections_max {
             Some("maxCnxns is reached")
@@ -226,7 +227,7 @@ impl Connections {
     /// of the clock, 16 bits of counting. `taken` guards against a clock that was set back.
     pub(super) fn new_session_id(&self, wall_ms: i64, taken: impl Fn(SessionId) -> bool) -> SessionId {
         // 255 in the top byte would make ephemeral owners look like TTL nodes, 128 could make one look like a container.
-        let member = i64::from(self.member.clamp(1, 0x7f)) << 56;
+        let member = i64::from(self.options.server_id.clamp(1, 0x7f)) << 56;
         let first = (((wall_ms << 24) as u64 >> 8) as i64) | member;
         loop {
             let last = self.session.load(Relaxed);
@@ -259,8 +260,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn connections(per_address: usize, all: usize) -> Arc<Connections> {
-        let options =
-            Options { connections_per_address_max: per_address, connections_max: all, ..Options::default() };
+        let mut options = Options::from(&config::Config::default());
+        options.network.connections_per_address_max = per_address;
+        options.network.connections_max = all;
         Connections::new(options, Arc::new(super::super::tests::rules()), Box::new(NoVirtualNodes), 1, 9)
     }
 

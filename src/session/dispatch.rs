@@ -1,9 +1,10 @@
 //! What becomes of each request frame: answered here, handed to the sequencer, or the end of the connection.
 
-use super::auth::{SaslExchange, SaslStep, Verdict};
+use super::auth::{self, Verdict};
 use super::connection::Connection;
 use super::local;
 use super::order::{Awaited, Entry, Form, Local, Parked};
+use super::sasl::{DigestMd5, Step};
 use super::{Server, order};
 use crate::limits::READS_PER_LOCK;
 use crate::model::{ErrorCode, Identity};
@@ -27,7 +28,7 @@ pub(super) struct Dispatch {
     connection: Arc<Connection>,
     /// What `Connection::identities` holds, without its lock.
     identities: Arc<[Identity]>,
-    sasl: Option<Box<dyn SaslExchange>>,
+    sasl: Option<Box<DigestMd5>>,
 }
 
 /// Whether the connection goes on.
@@ -97,7 +98,7 @@ impl Dispatch {
             Request::Sasl { token } => return self.sasl(&header, token),
             _ => {}
         }
-        if !self.connection.home().options().authentication.admits(&self.identities) {
+        if !auth::admits(&self.connection.home().options().auth, &self.identities) {
             return self.overtake_and_close(&header, 0, ErrorCode::SessionClosedRequireSaslAuth);
         }
         match request {
@@ -199,9 +200,9 @@ impl Dispatch {
     }
 
     fn auth(&mut self, header: &RequestHeader, scheme: Option<&str>, credential: Option<&[u8]>) -> Flow {
-        let authentication = &self.connection.home().options().authentication;
+        let auth = &self.connection.home().options().auth;
         let address = self.connection.peer().ip().to_canonical();
-        if let Verdict::Proven(identities) = authentication.add(scheme, credential, &self.identities, address)
+        if let Verdict::Proven(identities) = auth::add(auth, scheme, credential, &self.identities, address)
             && self.connection.prove(identities)
         {
             self.identities = self.connection.identities();
@@ -216,35 +217,42 @@ impl Dispatch {
         // ZooKeeper's thread stumbles over a null token and closes.
         let Some(token) = token else { return Flow::Broken };
         let connection = self.connection.clone();
-        let authentication = &connection.home().options().authentication;
-        let Some(mechanism) = &authentication.sasl else {
+        let auth = &connection.home().options().auth;
+        let Some(users) = &auth.sasl else {
             self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(None));
             return Flow::On;
         };
-        let exchange = self.sasl.get_or_insert_with(|| mechanism.start());
-        match exchange.respond(&token) {
-            SaslStep::Challenge(challenge) => {
+        let mut nonce = [0; 16];
+        if let Err(error) = getrandom::fill(&mut nonce) {
+            tracing::error!(%error, "no random bytes for SASL: the connection is closed");
+            return Flow::Broken;
+        }
+        match self.sasl.get_or_insert_default().step(users, &token, nonce) {
+            Ok(Step::Challenge(challenge)) => {
                 self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(Some(&challenge)));
                 Flow::On
             }
-            SaslStep::Complete { token, user } => {
+            Ok(Step::Proven { token, user }) => {
                 self.sasl = None;
-                if !connection.prove(authentication.sasl_identities(user)) {
+                if !connection.prove(auth::sasl_identities(auth, user)) {
                     return self.overtake_and_close(header, 0, ErrorCode::AuthFailed);
                 }
                 self.identities = connection.identities();
-                self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(token.as_deref()));
+                self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(Some(&token)));
                 Flow::On
             }
-            SaslStep::Failed if authentication.sasl_failure_allowed && !authentication.requires_sasl() => {
+            Err(error) => {
                 self.sasl = None;
-                self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(None));
-                Flow::On
+                tracing::info!(peer = %connection.peer(), %error, "SASL failed");
+                match (auth::requires_sasl(auth), auth.allow_sasl_failed) {
+                    (true, _) => self.overtake_and_close(header, 0, ErrorCode::SessionClosedRequireSaslAuth),
+                    (false, false) => self.overtake_and_close(header, 0, ErrorCode::AuthFailed),
+                    (false, true) => {
+                        self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(None));
+                        Flow::On
+                    }
+                }
             }
-            SaslStep::Failed if authentication.requires_sasl() => {
-                self.overtake_and_close(header, 0, ErrorCode::SessionClosedRequireSaslAuth)
-            }
-            SaslStep::Failed => self.overtake_and_close(header, 0, ErrorCode::AuthFailed),
         }
     }
 

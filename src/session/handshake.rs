@@ -26,8 +26,8 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
         tracing::debug!(peer = %dispatch.connection().peer(), seen = request.last_zxid_seen, last_zxid, "client is ahead");
         return Flow::Broken;
     }
-    let options = home.options();
-    let timeout_ms = request.timeout_ms.max(options.session_timeout_ms_min).min(options.session_timeout_ms_max);
+    let bounds = &home.options().sessions;
+    let timeout_ms = request.timeout_ms.max(bounds.timeout_ms_min).min(bounds.timeout_ms_max);
     let knows_read_only = request.read_only.is_some();
     if request.session_id == 0 {
         open(dispatch, &home, timeout_ms, knows_read_only, received_us)

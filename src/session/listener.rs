@@ -64,7 +64,7 @@ fn welcome<A: Acceptor>(socket: TcpStream, peer: SocketAddr, acceptor: &Arc<A>, 
     // Replies are small and each client waits for its own.
     let _ = socket.set_nodelay(true);
     let (acceptor, server) = (acceptor.clone(), server.clone());
-    let patience = Duration::from_millis(home.options().sessionless_timeout_ms);
+    let patience = Duration::from_millis(home.options().network.sessionless_timeout_ms);
     tokio::spawn(async move {
         match tokio::time::timeout(patience, acceptor.accept(socket)).await {
             Ok(Ok((stream, subject))) => {

@@ -40,7 +40,7 @@ pub(super) async fn serve<S>(stream: S, server: Arc<dyn Server>, connection: Arc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let options = server.connections().options();
+    let options = &server.connections().options().network;
     let frames = Frames::new(options.frame_bytes_max);
     let patience = Duration::from_millis(options.sessionless_timeout_ms);
     let dispatch = Dispatch::new(server, connection);

@@ -32,6 +32,10 @@ pub(super) fn rules() -> Rules {
     }
 }
 
+fn options() -> Options {
+    Options::from(&config::Config::default())
+}
+
 /// The real evaluator and state without consensus between them.
 struct Replica {
     state: RwLock<State>,
@@ -325,7 +329,7 @@ async fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_session_is_opened_with_the_timeout_in_bounds() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     for (asked, given) in [(0, 6000), (30_000, 30_000), (i32::MAX, 60_000)] {
         let mut client = replica.dial();
         let response = client.connect(ConnectRequest { timeout_ms: asked, ..hello() }).await.unwrap();
@@ -339,7 +343,7 @@ async fn a_session_is_opened_with_the_timeout_in_bounds() {
 
 #[tokio::test]
 async fn a_client_that_has_seen_more_is_closed_silently() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     client.create("/a").await;
     let zxid = replica.state().last_zxid().to_wire();
@@ -351,7 +355,7 @@ async fn a_client_that_has_seen_more_is_closed_silently() {
 
 #[tokio::test]
 async fn a_session_moves_to_the_connection_that_knows_its_password() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut first = replica.client().await;
     let mut second = replica.dial();
     let response = second.connect(first.back()).await.unwrap();
@@ -374,7 +378,7 @@ async fn a_session_moves_to_the_connection_that_knows_its_password() {
 
 #[tokio::test]
 async fn requests_are_answered_in_order_and_reads_wait_for_writes_before_them() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     replica.pause();
@@ -399,7 +403,7 @@ async fn requests_are_answered_in_order_and_reads_wait_for_writes_before_them() 
 
 #[tokio::test]
 async fn a_parked_read_sees_its_own_write_and_not_a_later_one() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     replica.pause();
@@ -422,7 +426,7 @@ async fn a_parked_read_sees_its_own_write_and_not_a_later_one() {
 
 #[tokio::test]
 async fn the_reply_that_sets_a_watch_leaves_before_its_event() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut watcher, mut writer) = (replica.client().await, replica.client().await);
     writer.create("/a").await;
     for _ in 0..100 {
@@ -439,7 +443,7 @@ async fn the_reply_that_sets_a_watch_leaves_before_its_event() {
 
 #[tokio::test]
 async fn a_watch_armed_by_a_parked_read_is_no_exception() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     replica.pause();
@@ -456,7 +460,7 @@ async fn a_watch_armed_by_a_parked_read_is_no_exception() {
 
 #[tokio::test]
 async fn events_leave_before_any_reply_that_shows_the_new_state() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut watcher, mut writer) = (replica.client().await, replica.client().await);
     writer.create("/a").await;
     watcher.ask(1, get("/a", true)).await;
@@ -472,7 +476,7 @@ async fn events_leave_before_any_reply_that_shows_the_new_state() {
 
 #[tokio::test]
 async fn events_reach_only_those_who_may_read() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut watcher, mut writer) = (replica.client().await, replica.client().await);
     let exists = Request::Exists { path: Some("/secret".into()), watch: true };
     watcher.ask(1, exists).await;
@@ -487,7 +491,7 @@ async fn events_reach_only_those_who_may_read() {
 
 #[tokio::test]
 async fn damage_closes_that_connection_and_no_other() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut other = replica.client().await;
     for bytes in [&[0xff; 4][..], &0x10_0000_i32.to_be_bytes(), &[0, 0, 0, 4, 0, 0, 0, 1]] {
         let mut client = replica.client().await;
@@ -508,7 +512,7 @@ async fn damage_closes_that_connection_and_no_other() {
 
 #[tokio::test]
 async fn an_unknown_operation_overtakes_and_ends_the_connection() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     for unknown in [0, 99, op::CHECK] {
         let mut client = replica.client().await;
         let connection = replica.connection(&client);
@@ -525,7 +529,7 @@ async fn an_unknown_operation_overtakes_and_ends_the_connection() {
 
 #[tokio::test]
 async fn a_multi_tells_each_slot() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let multi = |paths: &[&str]| {
         Request::Multi(paths.iter().map(|path| Operation { op: op::CREATE, request: create(path) }).collect())
@@ -542,7 +546,7 @@ async fn a_multi_tells_each_slot() {
 
 #[tokio::test]
 async fn refusals_are_read_back_in_order() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     client.ask(1, get("/zookeeper/rejection", true)).await;
@@ -571,7 +575,7 @@ async fn refusals_are_read_back_in_order() {
 
 #[tokio::test]
 async fn addauth_overtakes_and_counts_for_what_follows() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     replica.pause();
@@ -600,8 +604,9 @@ async fn addauth_overtakes_and_counts_for_what_follows() {
 
 #[tokio::test]
 async fn required_authentication() {
-    let authentication = Authentication { required_schemes: vec!["digest".into()], ..Authentication::default() };
-    let replica = Replica::new(Options { authentication, ..Options::default() });
+    let mut options = options();
+    options.auth.enforce_schemes = vec!["digest".into()];
+    let replica = Replica::new(options);
     let mut client = replica.client().await;
     client.ask(1, get("/", false)).await;
     assert_eq!(client.next().await, (1, -124));
@@ -610,7 +615,7 @@ async fn required_authentication() {
 
 #[tokio::test]
 async fn reading_stops_while_too_much_is_unanswered() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     client.create("/a").await;
     let connection = replica.connection(&client);
@@ -632,7 +637,7 @@ async fn reading_stops_while_too_much_is_unanswered() {
 
 #[tokio::test]
 async fn nothing_passes_a_sync() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
     replica.pause();
@@ -654,7 +659,7 @@ async fn nothing_passes_a_sync() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut deaf, mut writer) = (replica.client().await, replica.client().await);
     deaf.ask(1, Request::AddWatch { path: Some("/".into()), mode: 1 }).await;
     assert_eq!(deaf.next().await, (1, 0));
@@ -667,7 +672,7 @@ async fn a_client_that_does_not_read_is_closed() {
 
 #[tokio::test]
 async fn closing_the_session_is_the_last_reply() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut client, mut watcher) = (replica.client().await, replica.client().await);
     let Request::Create(node) = create("/mine") else { unreachable!() };
     client.ask(1, Request::Create(Create { flags: 1, ..node })).await;
@@ -685,7 +690,7 @@ async fn closing_the_session_is_the_last_reply() {
 
 #[tokio::test]
 async fn an_expired_session_ends_its_connection() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let ask = Ask::CloseSession { session: client.session, expired: true };
     replica.submit(Submission { caller: None, xid: 0, ask });
@@ -695,7 +700,7 @@ async fn an_expired_session_ends_its_connection() {
 
 #[tokio::test]
 async fn watches_are_added_checked_removed_and_set_again() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let (mut client, mut writer) = (replica.client().await, replica.client().await);
     let path = || Some("/w".to_owned());
     client.ask(1, Request::AddWatch { path: path(), mode: 0 }).await;
@@ -737,7 +742,7 @@ async fn watches_are_added_checked_removed_and_set_again() {
 
 #[tokio::test]
 async fn watches_go_with_their_connection() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     client.ask(1, Request::Exists { path: Some("/a".into()), watch: true }).await;
     assert_eq!(client.next().await, (1, -101));
@@ -749,7 +754,7 @@ async fn watches_go_with_their_connection() {
 
 #[tokio::test]
 async fn four_letter_words() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     for (sent, answer) in [(&b"ruok"[..], &b"ruok"[..]), (b"stmk\0\0\0\0\0\0\0\x07", b"stmk\0\0\0\0\0\0\0\x07")] {
         let mut client = replica.dial();
         for byte in sent {
@@ -763,7 +768,7 @@ async fn four_letter_words() {
 
 #[tokio::test]
 async fn requests_in_single_bytes() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let mut out = BytesMut::new();
     client::request(&mut out, 1, &create("/a"));
@@ -778,7 +783,7 @@ async fn requests_in_single_bytes() {
 
 #[tokio::test]
 async fn expiry_hears_a_connection() {
-    let replica = Replica::new(Options::default());
+    let replica = Replica::new(options());
     let mut client = replica.client().await;
     let before = replica.connections.expiry().last_heard_ms(client.session).unwrap();
     until("the clock has moved", || replica.connections.now_us() / 1000 > before).await;

@@ -80,7 +80,7 @@ pub struct CheckpointDone {
     pub tally: Tally,
     /// Whether an image of it was written too.
     pub image_written: bool,
-    /// The log up to here, this entry included, is no longer needed by this member's own start.
+    /// `Checkpointer::purge_up_to`, image included.
     pub purge_up_to: Option<LogPosition>,
 }
 
@@ -128,7 +128,7 @@ impl Checkpointer {
             meta: self.checkpoint.meta().cloned().unwrap_or_default(),
             tally: self.checkpoint.tally(),
             image_written,
-            purge_up_to: self.image,
+            purge_up_to: self.purge_up_to(),
         })
     }
 
@@ -156,6 +156,11 @@ impl Checkpointer {
             }
         };
         io::Error::new(io::ErrorKind::InvalidData, format!("the file `{CHECKPOINT_FILE}` is damaged: {what}; {aside}"))
+    }
+
+    /// The log up to here, this entry included, is no longer needed by this member's own start: where the image stands.
+    pub fn purge_up_to(&self) -> Option<LogPosition> {
+        self.image
     }
 
     /// What the last checkpoint holds: for backups, and for members that need all state.

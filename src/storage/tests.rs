@@ -6,6 +6,8 @@
 //! `CRASH_POINTS=10000 cargo test --lib storage::tests::power_loss -- --nocapture` tries more crashes than the 300 of an
 //! ordinary run; `CRASH_SEED` begins elsewhere.
 
+mod with_log;
+
 use super::checkpoint::{self, Change, CheckpointSource};
 use super::checkpointer::{Checkpointer, Progress};
 use super::disk::Disk;
@@ -411,10 +413,8 @@ fn whichever_call_fails_everything_is_found_again() {
 /// while it starts, while it writes a checkpoint or an image, or in between.
 #[test]
 fn power_loss_at_any_point_loses_nothing_and_mixes_nothing() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let points: u64 = number("CRASH_POINTS").unwrap_or(300);
-    let first: u64 = number("CRASH_SEED").unwrap_or(1);
-    let (mut done, mut seed) = (0, first);
+    let points = number("CRASH_POINTS", 300);
+    let (mut done, mut seed) = (0, number("CRASH_SEED", 1));
     let mut sources = BTreeMap::new();
     while done < points {
         println!("CRASH_SEED={seed}");
@@ -422,6 +422,11 @@ fn power_loss_at_any_point_loses_nothing_and_mixes_nothing() {
         seed += 1;
     }
     println!("{done} crash points, states came from {sources:?}");
+}
+
+/// A number from the environment.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
 fn one_directory(seed: u64, processes: u64, sources: &mut BTreeMap<String, u64>) -> u64 {
@@ -464,11 +469,8 @@ fn live(dice: &mut Dice, disk: &SimDisk, ledger: &mut Ledger, model: &mut Model,
             assert_eq!(done.meta, model.meta());
             if dice.one_in(3) {
                 checkpointer.image(&progress)?;
-                // What was purged is gone from the model's disk too: a start must not need it.
-                ledger.purge(checkpointer.last().position());
-            } else {
-                ledger.purge(done.purge_up_to);
             }
+            ledger.purge(checkpointer.purge_up_to());
             Ok(())
         });
         if result.is_err() {

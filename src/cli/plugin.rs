@@ -1,0 +1,556 @@
+//! `wasmkeeper plugin`: deploys validators and looks after them, through the ordinary client protocol.
+//!
+//! A deployment is a few creates for the component's pieces and one multi for the manifest (docs/plugins.md). The server
+//! judges it; what it refuses is read at `/zookeeper/rejection` and printed.
+
+use super::client::{Client, ClientError, create_request};
+use crate::limits;
+use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
+use crate::plugin::grant::{self, Grant, Verb};
+use crate::plugin::manifest::{self, Component, Limits, Manifest, Mode, OnFailure, Operation};
+use crate::plugin::pattern::Pattern;
+use crate::plugin::{MODULES, PLUGINS, bundled, compile, component, tree};
+use crate::wire::request::Request;
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Connecting, and ordinary requests.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A deployment: the server compiles before it answers.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(limits::COMPILE_WALL_SECONDS + 30);
+
+/// Deploy validators and look after them
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Where the server listens; several addresses separated by commas
+    #[arg(long, global = true, env = "WASMKEEPER_SERVER", default_value = "127.0.0.1:2181", value_name = "HOST:PORT")]
+    server: String,
+
+    /// Who you are, for example digest:super:password
+    #[arg(long, global = true, env = "WASMKEEPER_AUTH", hide_env_values = true, value_name = "SCHEME:CREDENTIAL")]
+    auth: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Deploy a component, or a new version or other settings of one
+    Deploy(Box<Deploy>),
+    /// List the plugins and how they do
+    List,
+    /// Show one plugin: what it is bound to, its settings, grants, state and counters
+    Show { name: String },
+    /// Set what refusals do: enforce them, only count and log them (audit), or do not ask the plugin (off)
+    Mode {
+        name: String,
+        #[arg(value_parser = mode)]
+        mode: Mode,
+    },
+    /// Remove a plugin with all its versions
+    Remove { name: String },
+}
+
+#[derive(Args, Debug)]
+struct Deploy {
+    /// A .wasm file, component or core module, or bundled:NAME
+    #[arg(value_name = "FILE|bundled:NAME")]
+    source: String,
+
+    /// What the plugin is called here; it stands before its refusals
+    #[arg(long)]
+    name: String,
+
+    /// Paths it is asked about; * is any text in a name, ** any depth below. Default: /**
+    #[arg(long = "path", value_name = "GLOB")]
+    paths: Vec<String>,
+
+    /// Operations it is asked about: create, set, delete, acl. Default: all
+    #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
+    on: Vec<Operation>,
+
+    /// enforce, audit (count and log what would be refused) or off
+    #[arg(long, default_value = "enforce", value_parser = mode)]
+    mode: Mode,
+
+    /// What a write gets if the plugin fails: reject or ignore
+    #[arg(long, default_value = "reject", value_parser = on_failure, value_name = "reject|ignore")]
+    on_failure: OnFailure,
+
+    /// The plugin's settings
+    #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
+    settings: String,
+
+    /// What it may look at, for example read:/services; verbs with commas. Default: what it asks for
+    #[arg(long = "grant", value_name = "VERB:PATH", value_parser = parse_grant)]
+    grants: Vec<Grant>,
+
+    /// Fuel of one call; two million are about a millisecond
+    #[arg(long)]
+    fuel: Option<u64>,
+
+    /// CPU time of one call, for example 50ms
+    #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
+    deadline: Option<u64>,
+
+    /// Memory of one instance, for example 16MiB
+    #[arg(long, value_parser = byte_count, value_name = "BYTES")]
+    memory: Option<u64>,
+}
+
+/// `wasmkeeper compile-plugin IN OUT`: the compiling child, for the server's own use.
+#[derive(Args, Debug)]
+pub struct CompileArguments {
+    input: PathBuf,
+    output: PathBuf,
+}
+
+pub fn compile(arguments: &CompileArguments) -> anyhow::Result<()> {
+    compile::child_main(&arguments.input, &arguments.output).map_err(|sentence| anyhow!(sentence))
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let Arguments { server, auth, command } = arguments;
+        match command {
+            Command::Deploy(deploy) => {
+                // Whatever can be seen to be wrong is, before the server is troubled.
+                let prepared = prepare(&deploy)?;
+                publish_component(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), prepared).await
+            }
+            Command::List => list(&mut connect(&server, auth.as_deref()).await?).await,
+            Command::Show { name } => show(&mut connect(&server, auth.as_deref()).await?, &name).await,
+            Command::Mode { name, mode } => set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await,
+            Command::Remove { name } => remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
+        }
+    })
+}
+
+async fn connect(server: &str, auth: Option<&str>) -> anyhow::Result<Client> {
+    let mut client = Client::connect(server, TIMEOUT).await?;
+    if let Some(auth) = auth {
+        let (scheme, credential) =
+            auth.split_once(':').context("--auth: SCHEME:CREDENTIAL is required, for example digest:super:password")?;
+        client.add_auth(scheme, credential.as_bytes()).await?;
+    }
+    Ok(client)
+}
+
+/// A component and its manifest, whose version is yet to be found.
+struct Prepared {
+    name: String,
+    component: Vec<u8>,
+    manifest: Manifest,
+    /// The author's own words on it.
+    described: String,
+}
+
+fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
+    let sentence = |sentence: String| anyhow!(sentence);
+    manifest::check_name(&deploy.name).map_err(sentence)?;
+    let component = read_source(&deploy.source)?;
+    let section = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?.section;
+    let paths = if deploy.paths.is_empty() { vec!["/**".to_string()] } else { deploy.paths.clone() };
+    let patterns = paths.iter().map(|path| Pattern::parse(path)).collect::<Result<Vec<_>, _>>().map_err(|error| anyhow!("--path: {error}"))?;
+    let settings = match deploy.settings.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
+        None => deploy.settings.clone(),
+    };
+    let settings: Value = serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
+    let grants = if deploy.grants.is_empty() {
+        let places: Vec<&str> = patterns.iter().map(Pattern::base).collect();
+        grant::expand(&section.grants, &places)
+    } else {
+        deploy.grants.clone()
+    };
+    let manifest = Manifest {
+        format: 1,
+        version: 1,
+        component: Component {
+            sha256: tree::sha256(&component),
+            bytes: component.len() as u64,
+            chunks: u32::try_from(component.len().div_ceil(limits::CHUNK_BYTES_MAX))?,
+            source: deploy.source.clone(),
+        },
+        paths,
+        on: if deploy.on.is_empty() { Operation::ALL.to_vec() } else { deploy.on.clone() },
+        mode: deploy.mode,
+        on_failure: deploy.on_failure,
+        settings,
+        grants,
+        limits: Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory },
+    };
+    // The server reads it as we would.
+    manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
+    let described = format!("{} {}", section.name, section.version).trim().to_string();
+    Ok(Prepared { name: deploy.name.clone(), component, manifest, described })
+}
+
+/// The bytes of a component. A core module that carries the contract's types becomes one.
+fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
+    if let Some(name) = source.strip_prefix("bundled:") {
+        let Some(bundled) = bundled::find(name) else {
+            let names: Vec<&str> = bundled::BUNDLED.iter().map(|bundled| bundled.name).collect();
+            bail!("there is no bundled plugin {name}; there is {}", names.join(", "));
+        };
+        return Ok(bundled.component.to_vec());
+    }
+    let bytes = std::fs::read(source).with_context(|| format!("read {source}"))?;
+    if !component::is_core_module(&bytes) {
+        return Ok(bytes);
+    }
+    let encoded = wit_component::ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode());
+    encoded.map_err(|error| {
+        anyhow!(
+            "{source} is a core WebAssembly module and cannot be made a component: {error:#}; build it with wasmkeeper-plugin or wit-bindgen \
+             for wasm32-unknown-unknown"
+        )
+    })
+}
+
+async fn publish_component(client: &mut Client, authenticated: bool, prepared: Prepared) -> anyhow::Result<()> {
+    let Prepared { name, component, mut manifest, described } = prepared;
+    let acl = node_acl(authenticated);
+    let folder = path::join(MODULES, &manifest.component.sha256);
+    for node in [PLUGINS, MODULES, &folder] {
+        create_if_absent(client, node, b"", &acl).await?;
+    }
+    for (chunk, bytes) in (0u32..).zip(component.chunks(limits::CHUNK_BYTES_MAX)) {
+        create_if_absent(client, &manifest.component.chunk_path(chunk), bytes, &acl).await?;
+    }
+    let former = read_manifest(client, &name).await?;
+    manifest.version = former.as_ref().map_or(1, |(former, _)| former.version.saturating_add(1));
+    publish(client, &name, &manifest, former.map(|(_, node_version)| node_version), &acl).await?;
+
+    let what = if described.is_empty() { String::new() } else { format!(" ({described})") };
+    println!("{name} version {} is deployed{what}", manifest.version);
+    println!("  paths   {}", manifest.paths.join(" "));
+    println!("  mode    {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
+    println!("  grants  {}", grants_text(&manifest.grants));
+    Ok(())
+}
+
+/// One multi: the manifest, and a copy of it among the versions.
+async fn publish(client: &mut Client, name: &str, manifest: &Manifest, former: Option<i32>, acl: &[AclEntry]) -> anyhow::Result<()> {
+    let node = path::join(PLUGINS, name);
+    let versions = path::join(&node, "versions");
+    let data = serde_json::to_vec_pretty(manifest)?;
+    let mut requests = Vec::new();
+    match former {
+        // Somebody else's deployment in between makes this one fail instead of being lost.
+        Some(version) => requests.push(Request::SetData { path: Some(node.clone()), data: Some(Bytes::from(data.clone())), version }),
+        None => requests.push(create_request(&node, &data, 0, acl)),
+    }
+    if client.exists(&versions).await?.is_none() {
+        requests.push(create_request(&versions, b"", 0, acl));
+    }
+    requests.push(create_request(&path::join(&versions, &manifest.version.to_string()), &data, 0, acl));
+    client.set_timeout(DEPLOY_TIMEOUT);
+    let answered = client.multi(requests).await;
+    client.set_timeout(TIMEOUT);
+    match answered {
+        Ok(_) => Ok(()),
+        Err(error) => Err(explain(client, error).await),
+    }
+}
+
+async fn list(client: &mut Client) -> anyhow::Result<()> {
+    let mut names = match client.children(PLUGINS).await {
+        Ok(names) => names,
+        Err(error) if error.code() == Some(ErrorCode::NoNode) => Vec::new(),
+        Err(error) => return Err(explain(client, error).await),
+    };
+    if names.is_empty() {
+        println!("no plugins; `wasmkeeper plugin deploy bundled:guard --name N --path '/services/**' --settings JSON` deploys one");
+        return Ok(());
+    }
+    names.sort_unstable();
+    println!("{:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  PATHS", "NAME", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS");
+    for name in names {
+        let Some((manifest, _)) = read_manifest(client, &name).await? else { continue };
+        let (status, counters) = (virtual_json(client, &name, "status").await, virtual_json(client, &name, "counters").await);
+        let faults: u64 = counters["faults"].as_object().map_or(0, |faults| faults.values().filter_map(Value::as_u64).sum());
+        println!(
+            "{name:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {faults:>8}  {}",
+            manifest.version,
+            manifest.mode.name(),
+            status["state"].as_str().unwrap_or("?"),
+            counters["calls"],
+            counters["refusals"],
+            manifest.paths.join(" ")
+        );
+    }
+    Ok(())
+}
+
+async fn show(client: &mut Client, name: &str) -> anyhow::Result<()> {
+    let (manifest, _) = expect_manifest(client, name).await?;
+    let (status, counters) = (virtual_json(client, name, "status").await, virtual_json(client, name, "counters").await);
+    let operations: Vec<&str> = manifest.on.iter().map(|operation| operation.name()).collect();
+    println!("name        {name}, version {}", manifest.version);
+    println!("component   {} ({} bytes, sha256 {})", manifest.component.source, manifest.component.bytes, manifest.component.sha256);
+    println!("paths       {}", manifest.paths.join(" "));
+    println!("on          {}", operations.join(" "));
+    println!("mode        {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
+    println!("settings    {}", manifest.settings);
+    println!("grants      {}", grants_text(&manifest.grants));
+    println!("limits      {}", limits_text(&manifest.limits));
+    println!("state       {}{}", status["state"].as_str().unwrap_or("unknown"), status["reason"].as_str().map_or_else(String::new, |why| format!(": {why}")));
+    println!("instances   {}", status["instances"].as_str().unwrap_or("unknown"));
+    println!("counters    of the server asked, since it started");
+    if let Some(counters) = counters.as_object() {
+        for (key, value) in counters {
+            match value.as_object() {
+                Some(parts) => {
+                    let parts: Vec<String> =
+                        parts.iter().filter(|(_, count)| count.as_u64() != Some(0)).map(|(key, count)| format!("{key} {count}")).collect();
+                    println!("  {key:<18} {}", if parts.is_empty() { "none".into() } else { parts.join(", ") });
+                }
+                None => println!("  {key:<18} {value}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn set_mode(client: &mut Client, authenticated: bool, name: &str, mode: Mode) -> anyhow::Result<()> {
+    let (mut manifest, node_version) = expect_manifest(client, name).await?;
+    let former = std::mem::replace(&mut manifest.mode, mode);
+    if former == mode {
+        println!("{name} is in mode {} already", mode.name());
+        return Ok(());
+    }
+    manifest.version = manifest.version.saturating_add(1);
+    publish(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
+    println!("{name}: mode {}, was {}", mode.name(), former.name());
+    Ok(())
+}
+
+async fn remove(client: &mut Client, name: &str) -> anyhow::Result<()> {
+    expect_manifest(client, name).await?;
+    let node = path::join(PLUGINS, name);
+    let versions = path::join(&node, "versions");
+    let mut nodes = Vec::new();
+    match client.children(&versions).await {
+        Ok(names) => {
+            nodes.extend(names.iter().map(|version| path::join(&versions, version)));
+            nodes.push(versions);
+        }
+        Err(error) if error.code() == Some(ErrorCode::NoNode) => {}
+        Err(error) => return Err(explain(client, error).await),
+    }
+    nodes.push(node);
+    let requests = nodes.into_iter().map(|path| Request::Delete { path: Some(path), version: -1 }).collect();
+    match client.multi(requests).await {
+        Ok(_) => {
+            println!("{name} is removed; its component goes from the tree within the hour unless another plugin uses it");
+            Ok(())
+        }
+        Err(error) => Err(explain(client, error).await),
+    }
+}
+
+/// Only who deploys may read it: settings may hold keys.
+fn node_acl(authenticated: bool) -> Vec<AclEntry> {
+    if authenticated {
+        vec![AclEntry { permissions: acl::ALL, who: Identity::new("auth", "") }]
+    } else {
+        acl::open_unsafe().to_vec()
+    }
+}
+
+async fn create_if_absent(client: &mut Client, node: &str, data: &[u8], acl: &[AclEntry]) -> anyhow::Result<()> {
+    match client.create_with_acl(node, data, 0, acl).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some(ErrorCode::NodeExists) => Ok(()),
+        Err(error) => Err(explain(client, error).await),
+    }
+}
+
+/// The manifest and the version of its node.
+async fn read_manifest(client: &mut Client, name: &str) -> anyhow::Result<Option<(Manifest, i32)>> {
+    manifest::check_name(name).map_err(|error| anyhow!(error))?;
+    let node = path::join(PLUGINS, name);
+    match client.get(&node).await {
+        Ok((data, stat)) => {
+            let manifest = manifest::parse(&data).map_err(|error| anyhow!("{node}: {error}"))?;
+            Ok(Some((manifest, stat.version)))
+        }
+        Err(error) if error.code() == Some(ErrorCode::NoNode) => Ok(None),
+        Err(error) => Err(explain(client, error).await),
+    }
+}
+
+async fn expect_manifest(client: &mut Client, name: &str) -> anyhow::Result<(Manifest, i32)> {
+    let found = read_manifest(client, name).await?;
+    found.with_context(|| format!("there is no plugin {name}; `wasmkeeper plugin list` shows those there are"))
+}
+
+/// What the server says of itself; null if it says nothing.
+async fn virtual_json(client: &mut Client, name: &str, what: &str) -> Value {
+    let node = format!("{PLUGINS}/{name}/{what}");
+    let data = client.get(&node).await.ok().map(|(data, _)| data);
+    data.and_then(|data| serde_json::from_slice(&data).ok()).unwrap_or(Value::Null)
+}
+
+/// An error with the server's own words, if it has some.
+async fn explain(client: &mut Client, error: ClientError) -> anyhow::Error {
+    let Some(code) = error.code() else { return error.into() };
+    let words = client.get("/zookeeper/rejection").await.ok().map(|(words, _)| words);
+    let words = words.as_deref().map(String::from_utf8_lossy);
+    // The newest refusal comes first.
+    match words.as_deref().and_then(|words| words.lines().next()).filter(|line| !line.is_empty()) {
+        Some(line) => anyhow!("refused: {line}"),
+        None if code == ErrorCode::NoAuth => anyhow!("{error}: plugins are the superuser's affair: pass --auth digest:super:PASSWORD"),
+        None if code == ErrorCode::BadVersion => anyhow!("{error}: somebody else has changed the plugin meanwhile; look and try again"),
+        None => error.into(),
+    }
+}
+
+fn grants_text(grants: &[Grant]) -> String {
+    if grants.is_empty() {
+        return "none".into();
+    }
+    let mut text = String::new();
+    for grant in grants {
+        let verbs: Vec<&str> = grant.verbs.iter().map(|verb| verb.name()).collect();
+        let _ = write!(text, "{}{}:{}", if text.is_empty() { "" } else { " " }, verbs.join(","), grant.path);
+    }
+    text
+}
+
+fn limits_text(set: &Limits) -> String {
+    let or = |value: Option<u64>, default: u64| value.map_or_else(|| format!("{default} (default)"), |value| value.to_string());
+    format!(
+        "fuel {}, deadline {} ms, memory {} bytes",
+        or(set.fuel, limits::PLUGIN_FUEL),
+        or(set.deadline_ms, limits::PLUGIN_CPU_MS),
+        or(set.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64)
+    )
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let known = [Mode::Enforce, Mode::Audit, Mode::Off].into_iter().find(|mode| mode.name() == text);
+    known.ok_or_else(|| "enforce, audit or off is required".into())
+}
+
+fn on_failure(text: &str) -> Result<OnFailure, String> {
+    let known = [OnFailure::Reject, OnFailure::Ignore].into_iter().find(|policy| policy.name() == text);
+    known.ok_or_else(|| "reject or ignore is required".into())
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    let known = Operation::ALL.into_iter().find(|operation| operation.name() == text);
+    known.ok_or_else(|| "create, set, delete or acl is required".into())
+}
+
+fn parse_grant(text: &str) -> Result<Grant, String> {
+    let (verbs, path) = text.split_once(':').ok_or("VERB:PATH is required, for example read:/services")?;
+    let verbs = verbs.split(',').map(|verb| Verb::from_name(verb).ok_or_else(|| format!("{verb}: read, children, create, set, delete or acl is required")));
+    let grant = Grant { path: path.into(), verbs: verbs.collect::<Result<_, _>>()? };
+    grant::check(&grant)?;
+    Ok(grant)
+}
+
+/// `50ms`, `1s`, or plain milliseconds.
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(digits), _) => (digits, 1),
+        (None, Some(digits)) => (digits, 1000),
+        (None, None) => (text, 1),
+    };
+    scaled(digits, factor).ok_or_else(|| "a duration is required, for example 50ms or 1s".into())
+}
+
+/// `16MiB`, `64KiB`, or plain bytes.
+fn byte_count(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (None, Some(digits)) => (digits, 1 << 20),
+        (None, None) => (text, 1),
+    };
+    scaled(digits, factor).ok_or_else(|| "a number of bytes is required, for example 16MiB".into())
+}
+
+fn scaled(digits: &str, factor: u64) -> Option<u64> {
+    digits.trim().parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        plugin: Arguments,
+    }
+
+    fn deploy(line: &[&str]) -> Deploy {
+        let arguments = CommandLine::parse_from(["plugin", "deploy"].iter().chain(line)).plugin;
+        match arguments.command {
+            Command::Deploy(deploy) => *deploy,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_readmes_deployment() {
+        let line = ["bundled:guard", "--name", "names", "--path", "/services/**", "--settings", r#"{"require_json":["owner"]}"#];
+        let prepared = prepare(&deploy(&line)).unwrap();
+        assert_eq!(prepared.described, "guard 1.0.0");
+        assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);
+        assert_eq!((prepared.manifest.mode, prepared.manifest.on.len()), (Mode::Enforce, 4));
+    }
+
+    #[test]
+    fn all_options() {
+        let line = "bundled:guard --name g --path /a/** --path /b --on create,set --mode audit --on-failure ignore \
+                    --grant read,children:/a --fuel 5 --deadline 20ms --memory 1MiB";
+        let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>())).unwrap().manifest;
+        assert_eq!(manifest.paths, ["/a/**", "/b"]);
+        assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
+        assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
+        assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
+        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(1 << 20) });
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_before_the_server_is_asked() {
+        for (line, words) in [
+            ("bundled:gard --name g", "there is guard"),
+            ("bundled:guard --name G", "no name for a plugin"),
+            ("bundled:guard --name g --path services", "--path"),
+            ("bundled:guard --name g --settings {", "--settings: JSON is required"),
+            ("bundled:guard --name g --settings []", "settings: a JSON object"),
+            ("bundled:guard --name g --deadline 1h", "a duration is required"),
+            ("/nowhere/x.wasm --name g", "read /nowhere/x.wasm"),
+        ] {
+            let parsed = CommandLine::try_parse_from(["plugin", "deploy"].into_iter().chain(line.split_whitespace()));
+            let error = match parsed {
+                Err(error) => error.to_string(),
+                Ok(CommandLine { plugin: Arguments { command: Command::Deploy(deploy), .. } }) => {
+                    format!("{:#}", prepare(&deploy).err().expect(line))
+                }
+                Ok(_) => unreachable!("the lines deploy"),
+            };
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!((milliseconds("50ms"), milliseconds("1s"), milliseconds("7")), (Ok(50), Ok(1000), Ok(7)));
+        assert_eq!((byte_count("16MiB"), byte_count("64KiB"), byte_count("7")), (Ok(16 << 20), Ok(64 << 10), Ok(7)));
+        assert!(milliseconds("x").is_err() && byte_count("99999999999999999999").is_err());
+    }
+}
