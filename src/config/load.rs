@@ -694,6 +694,23 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_accepted() {
+        for (name, warns) in [("wasmkeeper.toml", false), ("zoo.cfg", true)] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+            let config = load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+            assert_eq!(config.warning.is_some(), warns, "{name}: {:?}", config.warning);
+        }
+        assert_eq!(DigestAlgorithm::Sha1.identity("super:secret"), super_digest_of_the_example());
+    }
+
+    /// What the example's comment promises.
+    fn super_digest_of_the_example() -> String {
+        let example = include_str!("../../examples/wasmkeeper.toml");
+        let line = example.lines().find_map(|line| line.strip_prefix("super_digest = ")).unwrap();
+        line.trim_matches('"').to_owned()
+    }
+
+    #[test]
     fn members_in_a_file_of_their_own() {
         let folder = Folder::new();
         let dynamic =
