@@ -77,7 +77,7 @@ impl Machine {
             Payload::Normal(batch) => return Applied { accepted: self.machine.apply(at, batch) },
             Payload::Blank => self.machine.apply_other(at, None),
             Payload::Membership(membership) => {
-                let stored = StoredMembership::new(Some(entry.log_id.clone()), membership.clone());
+                let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
                 let bytes = encode_stored(&stored);
                 self.checkpoints.lock().enter(stored);
                 self.machine.apply_other(at, Some(bytes));

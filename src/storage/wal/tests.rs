@@ -357,6 +357,7 @@ fn work(disk: &SimDisk, seed: u64) -> Acknowledged {
                 && dice.one_in(6)
             {
                 wal.truncate_after(Some(last.at));
+                known.entries.pop();
             }
             if dice.one_in(5) {
                 let upto = known.entries[known.entries.len() / 2].at;
@@ -437,6 +438,30 @@ fn a_failed_sync_is_told_once_and_never_tried_again() {
     let told = fatal.lock();
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with("sync segment 1 of the log at offset 1024"), "{}", told[0]);
+}
+
+/// Linux after a failed fdatasync: the page cache still has the batch, as clean, and the disk has not.
+#[test]
+fn a_batch_whose_sync_failed_is_made_durable_by_the_next_start() {
+    let disk = SimDisk::new();
+    let wal = open(&disk).unwrap();
+    append(&wal, vec![entry(1, 0, 10)]).unwrap();
+    while wal.stats().segment_syncs < 2 {
+        std::thread::yield_now();
+    }
+    disk.fail_at(2, Failure::Medium);
+    assert!(append(&wal, vec![entry(1, 1, 10)]).is_err());
+    drop(wal);
+    disk.restart();
+    let wal = open(&disk).unwrap();
+    assert_eq!(all(&wal).len(), 2);
+    append(&wal, vec![entry(1, 2, 10)]).unwrap();
+    drop(wal);
+    for seed in 0..20 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        assert_eq!(all(&open(&disk).unwrap()).len(), 3, "seed {seed}");
+    }
 }
 
 /// A disk whose file syncs wait for a permit, once they need one.
