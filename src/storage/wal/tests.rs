@@ -385,23 +385,37 @@ fn check(disk: &SimDisk, known: &Acknowledged, what: &str) {
 
 #[test]
 fn lost_power_at_any_change_loses_nothing_acknowledged() {
+    crash_points(2, 8);
+}
+
+/// `cargo test --lib -- --ignored more_crash_points`
+#[test]
+#[ignore = "takes a minute"]
+fn more_crash_points() {
+    crash_points(20, 40);
+}
+
+fn crash_points(workloads: u64, crashes_each: u64) {
     let mut crashes = 0;
-    for nth in 1.. {
-        let disk = SimDisk::new();
-        disk.crash_at(nth);
-        let known = work(&disk, nth);
-        let done = !disk.is_down();
-        for seed in 0..6 {
-            let disk = disk.fork();
-            disk.crash(seed);
-            check(&disk, &known, &format!("crash at change {nth}, seed {seed}"));
-            crashes += 1;
-        }
-        if done {
-            break;
+    for workload in 0..workloads {
+        for nth in 1.. {
+            let disk = SimDisk::new();
+            disk.crash_at(nth);
+            let known = work(&disk, workload);
+            let done = !disk.is_down();
+            for seed in 0..crashes_each {
+                let disk = disk.fork();
+                disk.crash(seed);
+                check(&disk, &known, &format!("workload {workload}, crash at change {nth}, seed {seed}"));
+                crashes += 1;
+            }
+            if done {
+                break;
+            }
         }
     }
-    assert!(crashes > 300, "{crashes}");
+    println!("{crashes} crashes");
+    assert!(crashes > 100 * crashes_each, "{crashes}");
 }
 
 #[test]
