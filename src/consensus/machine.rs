@@ -1,7 +1,7 @@
 //! openraft's state machine, over our `StateMachine`.
 //!
-//! Snapshots, to openraft, are the checkpoints that `Consensus::checkpointed` reported: what it believes to have is exactly
-//! what is on the disk, so it can never purge an entry that only memory holds.
+//! Snapshots, to openraft, are the checkpoints that `Consensus::checkpointed` reported: what it believes to have is
+//! exactly what is on the disk, so it can never purge an entry that only memory holds.
 
 use super::types::{Applied, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};

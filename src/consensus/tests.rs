@@ -11,8 +11,8 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::OnceLock;
 
-/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, unless handed
-/// on as a snapshot.
+/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, unless
+/// handed on as a snapshot.
 #[derive(Default)]
 struct Counter {
     state: Mutex<CounterState>,
@@ -263,7 +263,8 @@ async fn a_failing_disk_leaves_every_outcome_true() {
 }
 
 /// Figures, not a test: `cargo test --release -- --ignored --nocapture what_a_commit_costs`. Prints microseconds of one
-/// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million transactions.
+/// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million
+/// transactions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; needs a quiet machine and a real disk"]
 async fn what_a_commit_costs() {

@@ -1,8 +1,8 @@
 //! From the files in the log's folder to a log that can go on.
 //!
-//! Every batch is checked, in order. Where the row of valid batches ends, one of three things is true (module doc of `wal`):
-//! nothing follows - the end; a torn batch follows - it is zeroed; or something is damaged - `OpenError::Damaged`, and
-//! nothing is changed.
+//! Every batch is checked, in order. Where the row of valid batches ends, one of three things is true (module doc of
+//! `wal`): nothing follows - the end; a torn batch follows - it is zeroed; or something is damaged -
+//! `OpenError::Damaged`, and nothing is changed.
 //!
 //! The last batch is then written and synced once more (`settle`), since a batch that can be read need not be durable.
 
@@ -131,8 +131,8 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
 struct Found {
     /// The newest row without a gap.
     segments: VecDeque<Window>,
-    /// What lies before a gap: purged segments, of which some removals were durable and others were not. Were they anything
-    /// else, `check_whole` would miss what was in the gap.
+    /// What lies before a gap: purged segments, of which some removals were durable and others were not. Were they
+    /// anything else, `check_whole` would miss what was in the gap.
     left_over: Vec<String>,
 }
 
@@ -194,8 +194,8 @@ impl<P: Payload> Scan<P> {
         }
     }
 
-    /// The segment that lies ready behind those that were begun. Its header goes to the disk with its first batch: if that
-    /// is torn, anything may be there, but no batch later than the expected one.
+    /// The segment that lies ready behind those that were begun. Its header goes to the disk with its first batch: if
+    /// that is torn, anything may be there, but no batch later than the expected one.
     fn check_spare(&self, window: &mut Window, others: bool) -> Result<(), OpenError> {
         if !others && window.number != 1 {
             let what = "the oldest segment was never begun: those before it are missing".to_owned();
@@ -301,8 +301,9 @@ impl<P: Payload> Scan<P> {
         Ok(())
     }
 
-    /// Makes the last batch durable: if its sync failed and the process ended over that, it is whole in the page cache and, the
-    /// pages counting as clean now, missing on the disk. Every batch before it was synced before it was written.
+    /// Makes the last batch durable: if its sync failed and the process ended over that, it is whole in the page cache
+    /// and, the pages counting as clean now, missing on the disk. Every batch before it was synced before it was
+    /// written.
     fn settle(&self, current: &Current) -> io::Result<()> {
         let begin = if self.last_batch == SECTOR as u64 { 0 } else { self.last_batch };
         let mut bytes = vec![0; current.end.saturating_sub(begin) as usize];

@@ -277,8 +277,8 @@ impl<P: Payload> Writer<P> {
         current.end += extent;
         self.next_sequence += 1;
         if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
-            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone, the
-            // next segment's turn will say so.
+            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone,
+            // the next segment's turn will say so.
             let _ = jobs.send(Job::Prepare(number + 1));
         }
         let counters = &self.shared.counters;
