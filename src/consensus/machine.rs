@@ -49,15 +49,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The state as it was loaded is a checkpoint.
-    pub fn new(machine: Arc<dyn StateMachine>, checkpoints: Arc<Mutex<Checkpoints>>) -> Result<Machine, String> {
-        let (applied, membership) = machine.applied();
+    /// `purged` is what the log may lack already. The state as it was loaded is a checkpoint too, but the log may have to
+    /// reach further back, to an image: only `checkpointed` says how far it may go.
+    pub fn new(
+        machine: Arc<dyn StateMachine>,
+        checkpoints: Arc<Mutex<Checkpoints>>,
+        purged: Option<LogPosition>,
+    ) -> Result<Machine, String> {
+        let (_, membership) = machine.applied();
         {
             let mut checkpoints = checkpoints.lock();
             if let Some(membership) = membership {
                 checkpoints.enter(decode_stored(&membership)?);
             }
-            checkpoints.at = applied;
+            checkpoints.at = purged;
         }
         Ok(Machine { machine, checkpoints })
     }

@@ -218,7 +218,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let consensus = |error: &dyn std::fmt::Display| StartError(error.to_string());
     let is_new = options.log.is_new() && options.machine.applied().0.is_none();
     let checkpoints = Arc::new(Mutex::new(machine::Checkpoints::default()));
-    let machine = machine::Machine::new(options.machine, checkpoints.clone()).map_err(|error| consensus(&error))?;
+    let machine =
+        machine::Machine::new(options.machine, checkpoints.clone(), options.log.purged()).map_err(StartError)?;
     replay::replay(&options.log.0, &machine).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| consensus(&error))?;
     let store = log::LogStore::new(options.log.0.clone());
@@ -367,7 +368,8 @@ impl Consensus {
         }
     }
 
-    /// What the state machine holds on disk covers the log up to `at`: entries up to there may go. Returns at once.
+    /// No start will need the log up to `at` any more (the image reaches that far): entries up to there may go. Returns
+    /// at once.
     pub fn checkpointed(&self, at: LogPosition) {
         self.checkpoints.lock().checkpointed(at);
         let raft = self.raft.clone();

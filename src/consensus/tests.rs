@@ -92,7 +92,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, ()> for Stores {
         let checkpoints = Arc::new(Mutex::new(Checkpoints::default()));
         let counter = Counter::default();
         counter.checkpoints.set(checkpoints.clone()).unwrap();
-        let machine = Machine::new(Arc::new(counter), checkpoints).unwrap();
+        let machine = Machine::new(Arc::new(counter), checkpoints, None).unwrap();
         Ok(((), LogStore::new(log.0), machine))
     }
 }
@@ -224,6 +224,20 @@ async fn a_checkpoint_lets_the_log_go() {
     assert_eq!(restored.state.lock().zxid, Zxid(zxid.0 + 1));
     assert_eq!(restored.state.lock().batches.len(), 11);
     assert_eq!(consensus.metrics().purged, Some(covered));
+    consensus.shutdown().await;
+    drop(consensus);
+
+    // A state newer than what the log must keep back to, as a checkpoint is newer than the image: the log goes only as
+    // far as is said.
+    let newer = CounterState::clone(&restored.state.lock());
+    let restored = Arc::new(Counter { state: Mutex::new(newer), ..Counter::default() });
+    let consensus = start_on(&disk, restored).await;
+    let image = LogPosition { index: covered.index + 3, ..covered };
+    consensus.checkpointed(image);
+    while consensus.metrics().purged == Some(covered) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(consensus.metrics().purged, Some(image));
     consensus.shutdown().await;
 }
 
