@@ -25,6 +25,9 @@ pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of records the log thread gathers into one write, if that much waits. One larger entry still goes in whole.
 pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of its two write buffers the log thread keeps between batches, each.
+pub const LOG_BUFFER_BYTES_KEPT: usize = 1 << 20;
+
 /// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication: about 8 MiB there. Older ones are
 /// read back.
 pub const LOG_CACHE_BYTES_MAX: usize = 3 << 20;

@@ -1,7 +1,8 @@
 //! openraft's log, over `storage::wal`.
 //!
-//! An entry's payload in the log is one byte - 0 blank, 1 batch, 2 membership - and the postcard of it. A batch that was
-//! proposed here is applied from the log's cache, as it was proposed: nothing is decoded that was not read from the disk.
+//! An entry's payload in the log is one byte - 0 blank, 1 batch, 2 membership - and the postcard of it. A batch that
+//! was proposed here is applied from the log's cache, as it was proposed: nothing is decoded that was not read from the
+//! disk.
 
 use super::types::{self, Entry, LogId, TypeConfig, Vote, log_id, position};
 use crate::limits;

@@ -1,7 +1,7 @@
 //! openraft's state machine, over our `StateMachine`.
 //!
-//! Snapshots, to openraft, are the checkpoints that `Consensus::checkpointed` reported: what it believes to have is exactly
-//! what is on the disk, so it can never purge an entry that only memory holds.
+//! Snapshots, to openraft, are the checkpoints that `Consensus::checkpointed` reported: what it believes to have is
+//! exactly what is on the disk, so it can never purge an entry that only memory holds.
 
 use super::types::{Applied, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
@@ -49,15 +49,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The state as it was loaded is a checkpoint.
-    pub fn new(machine: Arc<dyn StateMachine>, checkpoints: Arc<Mutex<Checkpoints>>) -> Result<Machine, String> {
-        let (applied, membership) = machine.applied();
+    /// `purged` is what the log may lack already. The state as it was loaded is a checkpoint too, but the log may have to
+    /// reach further back, to an image: only `checkpointed` says how far it may go.
+    pub fn new(
+        machine: Arc<dyn StateMachine>,
+        checkpoints: Arc<Mutex<Checkpoints>>,
+        purged: Option<LogPosition>,
+    ) -> Result<Machine, String> {
+        let (_, membership) = machine.applied();
         {
             let mut checkpoints = checkpoints.lock();
             if let Some(membership) = membership {
                 checkpoints.enter(decode_stored(&membership)?);
             }
-            checkpoints.at = applied;
+            checkpoints.at = purged;
         }
         Ok(Machine { machine, checkpoints })
     }
@@ -77,7 +82,7 @@ impl Machine {
             Payload::Normal(batch) => return Applied { accepted: self.machine.apply(at, batch) },
             Payload::Blank => self.machine.apply_other(at, None),
             Payload::Membership(membership) => {
-                let stored = StoredMembership::new(Some(entry.log_id.clone()), membership.clone());
+                let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
                 let bytes = encode_stored(&stored);
                 self.checkpoints.lock().enter(stored);
                 self.machine.apply_other(at, Some(bytes));

@@ -4,9 +4,10 @@
 //!
 //! Promises:
 //! - `propose` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
-//!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease does
-//!   that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
-//! - `Outcome::Refused` means that the batch is not in the log and never will be. `Outcome::Unknown` means nothing.
+//!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
+//!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
+//! - `Outcome::Refused` means that the batch is not in the log and never will be. `Outcome::Unknown`
+//!   promises neither that nor the contrary.
 //! - `Role::Leader` is shown only once this leadership's own blank entry is applied, so everything any earlier leader
 //!   committed is in the state by then.
 //!
@@ -57,8 +58,8 @@ pub trait StateMachine: Send + Sync + 'static {
     fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
     /// A run of entries is through: time to wake those who write to clients.
     fn batch_done(&self);
-    /// A handle on the checkpoint last reported by `Consensus::checkpointed`, for a member that needs it. It is not read
-    /// here, only handed to `install` of another member's state machine. A single voter never has it asked.
+    /// A handle on the checkpoint last reported by `Consensus::checkpointed`, for a member that needs it. It is not
+    /// read here, only handed to `install` of another member's state machine. A single voter never has it asked.
     fn snapshot(&self) -> SnapshotData {
         Arc::new(())
     }
@@ -72,7 +73,8 @@ pub trait StateMachine: Send + Sync + 'static {
 /// An opened checkpoint, whatever the replica takes for one.
 pub type SnapshotData = Arc<dyn Any + Send + Sync>;
 
-/// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's beginning.
+/// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's
+/// beginning.
 #[derive(Clone)]
 pub struct Log(Arc<Wal<log::Payload>>);
 
@@ -102,7 +104,8 @@ impl Log {
 
 /// What a member needs to take part.
 pub struct Options {
-    /// This member. Never given out again once its disk was lost: a voter that forgot its promises is not the same voter.
+    /// This member. Never given out again once its disk was lost: a voter that forgot its promises is not the same
+    /// voter.
     pub member: u64,
     pub log: Log,
     pub machine: Arc<dyn StateMachine>,
@@ -111,8 +114,8 @@ pub struct Options {
     pub timing: Timing,
 }
 
-/// Milliseconds. A follower campaigns `election_max` + random(`election_min`..`election_max`) after the last word from its
-/// leader, because openraft's lease is `election_max` (openraft-trial, section 4).
+/// Milliseconds. A follower campaigns `election_max` + random(`election_min`..`election_max`) after the last word from
+/// its leader, because openraft's lease is `election_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub heartbeat_ms: u64,
@@ -153,7 +156,8 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Resolves to the batch's `Outcome`. Outcomes of batches that are in the log come in its order; a refusal may overtake them.
+/// Resolves to the batch's `Outcome`. Outcomes of batches that are in the log come in its order; a refusal may overtake
+/// them.
 pub struct Proposal(oneshot::Receiver<Outcome>);
 
 impl Proposal {
@@ -214,7 +218,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let consensus = |error: &dyn std::fmt::Display| StartError(error.to_string());
     let is_new = options.log.is_new() && options.machine.applied().0.is_none();
     let checkpoints = Arc::new(Mutex::new(machine::Checkpoints::default()));
-    let machine = machine::Machine::new(options.machine, checkpoints.clone()).map_err(|error| consensus(&error))?;
+    let machine =
+        machine::Machine::new(options.machine, checkpoints.clone(), options.log.purged()).map_err(StartError)?;
     replay::replay(&options.log.0, &machine).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| consensus(&error))?;
     let store = log::LogStore::new(options.log.0.clone());
@@ -244,8 +249,8 @@ fn config(timing: &Timing) -> openraft::Config {
         enable_pre_vote: Some(true),
         // Each leadership gets a term of its own, a restarted one too: an epoch is opened by a term's first entry.
         enable_leader_restore: Some(false),
-        // The smallest it takes: lease plus election time-out. Without it an old leader's heartbeats can block a connected
-        // majority for ever (openraft#2080).
+        // The smallest it takes: lease plus election time-out. Without it an old leader's heartbeats can block a
+        // connected majority for ever (openraft#2080).
         quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
         // Snapshots are our checkpoints (`checkpointed`), and the log is purged up to them at once.
         snapshot_policy: SnapshotPolicy::Never,
@@ -306,8 +311,8 @@ impl Consensus {
         Proposal(outcome)
     }
 
-    /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call.
-    /// It must not block.
+    /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this
+    /// call. It must not block.
     pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
         self.under_way.send_modify(|count| *count += 1);
         let under_way = self.under_way.clone();
@@ -321,8 +326,8 @@ impl Consensus {
             // An error says that openraft has ended; the answer is dropped with it.
             let _ = raft.write(batch).with_leader(leader).responder(answer).await;
         });
-        // Queued at its first poll, unless openraft's queue of 65,536 is full - far more than is ever under way - or it is
-        // just ending. Its place in that queue's line it has from now on, so whoever polls it on, order is kept.
+        // Queued at its first poll, unless openraft's queue of 65,536 is full - far more than is ever under way - or it
+        // is just ending. Its place in that queue's line it has from now on, so whoever polls it on, order is kept.
         if write.as_mut().poll(&mut Context::from_waker(futures::task::noop_waker_ref())).is_pending() {
             self.runtime.spawn(write);
         }
@@ -333,8 +338,8 @@ impl Consensus {
         self.role.clone()
     }
 
-    /// Waits until this member's state is as new as anything acknowledged before the call. Only a leader can; another member,
-    /// or one that stops leading, gets an error.
+    /// Waits until this member's state is as new as anything acknowledged before the call. Only a leader can; another
+    /// member, or one that stops leading, gets an error.
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
         let raft = self.raft.clone();
         // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
@@ -363,7 +368,8 @@ impl Consensus {
         }
     }
 
-    /// What the state machine holds on disk covers the log up to `at`: entries up to there may go. Returns at once.
+    /// No start will need the log up to `at` any more (the image reaches that far): entries up to there may go. Returns
+    /// at once.
     pub fn checkpointed(&self, at: LogPosition) {
         self.checkpoints.lock().checkpointed(at);
         let raft = self.raft.clone();
@@ -386,8 +392,8 @@ impl Consensus {
         }
     }
 
-    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`), then ends. Propose nothing more before calling it.
-    /// The log is closed when the last clone is gone.
+    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`), then ends. Propose nothing more before
+    /// calling it. The log is closed when the last clone is gone.
     pub async fn shutdown(&self) {
         let mut under_way = self.under_way.subscribe();
         let drained = under_way.wait_for(|count| *count == 0);

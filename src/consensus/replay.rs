@@ -1,7 +1,7 @@
 //! Bringing the state up to what the log says was committed, before openraft starts.
 //!
-//! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread reads
-//! and decodes a bounded piece ahead while the other applies.
+//! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread
+//! reads and decodes a bounded piece ahead while the other applies.
 
 use super::log::{Payload, to_openraft};
 use super::machine::Machine;

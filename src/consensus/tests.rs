@@ -11,8 +11,8 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::OnceLock;
 
-/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, unless handed
-/// on as a snapshot.
+/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, unless
+/// handed on as a snapshot.
 #[derive(Default)]
 struct Counter {
     state: Mutex<CounterState>,
@@ -92,7 +92,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, ()> for Stores {
         let checkpoints = Arc::new(Mutex::new(Checkpoints::default()));
         let counter = Counter::default();
         counter.checkpoints.set(checkpoints.clone()).unwrap();
-        let machine = Machine::new(Arc::new(counter), checkpoints).unwrap();
+        let machine = Machine::new(Arc::new(counter), checkpoints, None).unwrap();
         Ok(((), LogStore::new(log.0), machine))
     }
 }
@@ -225,6 +225,20 @@ async fn a_checkpoint_lets_the_log_go() {
     assert_eq!(restored.state.lock().batches.len(), 11);
     assert_eq!(consensus.metrics().purged, Some(covered));
     consensus.shutdown().await;
+    drop(consensus);
+
+    // A state newer than what the log must keep back to, as a checkpoint is newer than the image: the log goes only as
+    // far as is said.
+    let newer = CounterState::clone(&restored.state.lock());
+    let restored = Arc::new(Counter { state: Mutex::new(newer), ..Counter::default() });
+    let consensus = start_on(&disk, restored).await;
+    let image = LogPosition { index: covered.index + 3, ..covered };
+    consensus.checkpointed(image);
+    while consensus.metrics().purged == Some(covered) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(consensus.metrics().purged, Some(image));
+    consensus.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -263,7 +277,8 @@ async fn a_failing_disk_leaves_every_outcome_true() {
 }
 
 /// Figures, not a test: `cargo test --release -- --ignored --nocapture what_a_commit_costs`. Prints microseconds of one
-/// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million transactions.
+/// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million
+/// transactions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; needs a quiet machine and a real disk"]
 async fn what_a_commit_costs() {

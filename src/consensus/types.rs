@@ -1,5 +1,5 @@
-//! The types openraft carries for us, and their translation: openraft's own encodings may change between its releases, so
-//! what goes to the disk is spelled out here.
+//! The types openraft carries for us, and their translation: openraft's own encodings may change between its releases,
+//! so what goes to the disk is spelled out here.
 
 use crate::pipeline::txn::Batch;
 use crate::storage::wal::LogPosition;
@@ -55,7 +55,8 @@ impl fmt::Display for Batch {
     }
 }
 
-/// Calls back once with the answer to a write; with None if openraft drops it unanswered, as it does when it is shut down.
+/// Calls back once with the answer to a write; with None if openraft drops it unanswered, as it does when it is shut
+/// down.
 pub struct Answer<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
 impl<T> Answer<T> {

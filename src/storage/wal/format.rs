@@ -34,12 +34,12 @@
 //!          flags: bit 0 vote, 1 purged, 2 committed, 3 last: whether the field is set
 //! ```
 //!
-//! Every crc32 begins with the log's identity, so that neither a sector of another log nor bytes a client wrote can pass
-//! for a batch.
+//! Every crc32 begins with the log's identity, so that neither a sector of another log nor bytes a client wrote can
+//! pass for a batch.
 //!
-//! The two marks are what tells a torn batch from a damaged one. A disk writes a sector from one end to the other or not
-//! at all, so a sector that did not get there whole lacks a mark and reads zero there - whatever its content - and one
-//! flipped byte never makes a mark zero.
+//! The two marks are what tells a torn batch from a damaged one. A disk writes a sector from one end to the other or
+//! not at all, so a sector that did not get there whole lacks a mark and reads zero there - whatever its content - and
+//! one flipped byte never makes a mark zero.
 
 use super::{LogPosition, Vote};
 
@@ -132,7 +132,8 @@ fn put_sectors(content: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Puts `payload` (which begins with `BATCH_HEADER` bytes of room for the header) on disk: appends its sectors to `out`.
+/// Puts `payload` (which begins with `BATCH_HEADER` bytes of room for the header) on disk: appends its sectors to
+/// `out`.
 pub fn put_batch(identity: &Identity, sequence: u64, payload: &mut Vec<u8>, out: &mut Vec<u8>) {
     let length = (payload.len() - BATCH_HEADER) as u32;
     payload.resize(payload.len().next_multiple_of(CONTENT), 0);

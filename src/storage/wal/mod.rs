@@ -12,9 +12,9 @@
 //!   that does not check is damage, and `open` refuses with a sentence; it never drops a batch that may have been
 //!   acknowledged.
 //!
-//! What torn means (`format` draws the bytes): an invalid batch with no later batch header behind it, of which some sector
-//! lacks a mark. A flipped byte cannot look like that. What the rule does not tell from a torn batch: a whole sector of the
-//! very last batch that a broken disk returns as zeros.
+//! What torn means (`format` draws the bytes): an invalid batch with no later batch header behind it, of which some
+//! sector lacks a mark. A flipped byte cannot look like that. What the rule does not tell from a torn batch: a whole
+//! sector of the very last batch that a broken disk returns as zeros.
 //!
 //! | file | what |
 //! |---|---|
@@ -71,8 +71,8 @@ pub struct Entry<P> {
 /// Called once, on the log's thread; it must not block.
 pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// Called with a full sentence when the log cannot go on. It ends the process; if it returns (tests), the log stays dead:
-/// every completion fails.
+/// Called with a full sentence when the log cannot go on. It ends the process; if it returns (tests), the log stays
+/// dead: every completion fails.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Clone)]
@@ -184,8 +184,8 @@ impl<P: Payload> Wal<P> {
         self.shared.index.lock().facts.committed
     }
 
-    /// Entries must follow the last one without a gap. `done` is a watermark: of those waiting in one batch only the last
-    /// append's is called, and it stands for all before it.
+    /// Entries must follow the last one without a gap. `done` is a watermark: of those waiting in one batch only the
+    /// last append's is called, and it stands for all before it.
     pub fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
         let first_ticket = {
             let mut index = self.shared.index.lock();
@@ -219,8 +219,8 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Truncate { after });
     }
 
-    /// Everything up to `upto` may go. It may lie beyond the last entry: the state came from a peer's checkpoint then, and the
-    /// log goes on behind it.
+    /// Everything up to `upto` may go. It may lie beyond the last entry: the state came from a peer's checkpoint then,
+    /// and the log goes on behind it.
     pub fn purge(&self, upto: LogPosition) {
         {
             let mut index = self.shared.index.lock();

@@ -1,14 +1,17 @@
 //! From the files in the log's folder to a log that can go on.
 //!
-//! Every batch is checked, in order. Where the row of valid batches ends, one of three things is true (module doc of `wal`):
-//! nothing follows - the end; a torn batch follows - it is zeroed; or something is damaged - `OpenError::Damaged`, and
-//! nothing is changed.
+//! Every batch is checked, in order. Where the row of valid batches ends, one of three things is true (module doc of
+//! `wal`): nothing follows - the end; a torn batch follows - it is zeroed; or something is damaged -
+//! `OpenError::Damaged`, and nothing is changed.
+//!
+//! The last batch is then written and synced once more (`settle`), since a batch that can be read need not be durable.
 
 use super::format::{self, Identity, LogFacts, Record, SECTOR, Sector, SegmentHeader};
 use super::index::{Index, Run, Segment};
 use super::writer::{Current, Prepared, prepare, segment_name};
 use super::{Options, Payload};
 use crate::storage::disk::{Disk, DiskFile};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -63,109 +66,92 @@ pub struct Recovered<P> {
 }
 
 pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recovered<P>, OpenError> {
-    let io = |doing: &str| {
-        let doing = doing.to_owned();
-        move |error| OpenError::Io { doing, error }
-    };
-    disk.create_folder(&options.folder).map_err(io("make its folder"))?;
-    disk.sync_folder("").map_err(io("sync the data directory"))?;
-    let names = disk.list(&options.folder).map_err(io("list its folder"))?;
-    let numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-    let mut scan = Scan {
-        identity: options.identity,
-        index: Index::new(options.cache_bytes_max),
-        facts: LogFacts::default(),
-        first_sequence: None,
-        next_sequence: 1,
-        run_forced: false,
-    };
-    let mut tail = Tail { current: None, prepared: None, next_number: 1, next_sequence: 1, facts: LogFacts::default() };
-    let mut files = Vec::new();
-    for (number, follower) in numbers.iter().zip(numbers.iter().skip(1).map(Some).chain([None])) {
-        let path = format!("{}/{}", options.folder, segment_name(*number));
-        if follower.is_some_and(|follower| *follower != number + 1) {
-            return Err(OpenError::Damaged {
-                file: path,
-                offset: 0,
-                what: "the segment behind this one is missing".to_owned(),
-            });
-        }
-        let file = disk.open(&path, false).map_err(io(&format!("open {path}")))?;
-        let len = file.len().map_err(io(&format!("look at {path}")))?;
-        files.push(Window { number: *number, path, file, len, begin: 0, bytes: Vec::new() });
-    }
-
-    // All segments that were begun; `files` keeps those that were not.
-    let mut files = files.into_iter().peekable();
-    while let Some(window) = files.peek_mut() {
-        if window.sector(0)?.iter().all(|byte| *byte == 0) {
-            break;
-        }
-        match format::segment_header(window.sector(0)?) {
-            Sector::Valid((identity, header)) => {
-                if identity != options.identity {
-                    return Err(OpenError::Foreign { file: window.path.clone() });
-                }
-                scan.check_header(window, &header)?;
-            }
-            Sector::Unwritten => break,
-            Sector::Damaged(what) => return Err(window.damaged(0, format!("the header of the segment {what}"))),
-        }
-        let Some(mut window) = files.next() else { break };
+    let Found { mut segments, left_over } = find_segments(disk, &options.folder)?;
+    let mut scan = Scan::<P>::new(options);
+    let mut current = None;
+    let mut torn = None;
+    while scan.is_begun(segments.front_mut())? {
+        let Some(mut window) = segments.pop_front() else { break };
         let end = scan.batches(&mut window)?;
-        let torn = scan.end_of_segment(&mut window, end)?;
-        if let Some(following) = files.peek_mut() {
-            // A segment is begun only behind a durable batch: what is torn in front of one that was begun is damaged.
-            let begun = matches!(format::segment_header(following.sector(0)?), Sector::Valid((identity, _)) if identity == options.identity);
-            if torn && (begun || following.written(0)?.is_some()) {
-                return Err(window.damaged(end, "a batch is broken, and the segment behind it was begun".to_owned()));
+        current = Some(Current { number: window.number, file: window.file.clone(), end, capacity: window.len });
+        if scan.end_of_segment(&mut window, end)? {
+            // A segment is begun only behind a durable batch.
+            for following in &mut segments {
+                if following.written(0)?.is_some() {
+                    return Err(
+                        window.damaged(end, "a batch is broken, and the segment behind it was begun".to_owned())
+                    );
+                }
             }
+            torn = Some((window, end));
         }
-        if torn {
-            window.cut(end, "the last batch was not written whole when the power went; it was never acknowledged")?;
-        }
-        let current = Current { number: window.number, file: window.file.clone(), end, capacity: window.len };
-        if let Some(segment) = scan.index.segments.get_mut(&window.number) {
-            segment.end = end;
-        }
-        tail.current = Some(current);
     }
-
-    // At most one segment lies ready behind them. Its header goes to the disk with its first batch: if that is torn,
-    // anything may be there, but no batch later than the expected one.
-    if let Some(mut window) = files.next() {
-        if tail.current.is_none() && window.number != 1 {
-            return Err(
-                window.damaged(0, "the first segment there is was never begun: older ones are missing".to_owned())
-            );
-        }
-        if let Some(written) = window.written(0)? {
-            if let Some(later) = scan.later_batch(&mut window, 0)? {
-                return Err(window.damaged(
-                    0,
-                    format!("the header of the segment is missing, but a batch follows at offset {later}"),
-                ));
-            }
-            tracing::debug!("segment {} was begun but its first batch is torn, at {written}", window.number);
-            window.cut(0, "the last batch was not written whole when the power went; it was never acknowledged")?;
-        }
-        if let Some(other) = files.next() {
-            return Err(other.damaged(0, "two segments in a row were never begun".to_owned()));
-        }
-        let doing = format!("preallocate {}", window.path);
-        tail.prepared = Some(
-            prepare(disk, &options.folder, window.number, options.segment_bytes.max(window.len)).map_err(io(&doing))?,
-        );
+    let mut spare = segments.pop_front();
+    if let Some(window) = &mut spare {
+        scan.check_spare(window, current.is_some())?;
     }
-
+    if let Some(other) = segments.front() {
+        return Err(other.damaged(0, "two segments in a row were never begun".to_owned()));
+    }
     scan.check_whole(&options.folder)?;
+
+    // It can go on: only now anything is changed.
+    for path in &left_over {
+        // Purged, but a removal got lost. What stays is met again at the next start.
+        if let Err(error) = disk.remove(path) {
+            tracing::warn!("remove old log segment {path}: {error}");
+        }
+    }
+    if let Some((mut window, end)) = torn {
+        window.cut(end)?;
+    }
+    if let Some(current) = &current {
+        let doing = "write the last batch once more".to_owned();
+        scan.settle(current).map_err(|error| OpenError::Io { doing, error })?;
+    }
+    let prepared = match spare {
+        Some(mut window) => {
+            window.cut(0)?;
+            let doing = format!("preallocate {}", window.path);
+            let bytes = options.segment_bytes.max(window.len);
+            let prepared = prepare(disk, &options.folder, window.number, bytes);
+            Some(prepared.map_err(|error| OpenError::Io { doing, error })?)
+        }
+        None => None,
+    };
     scan.index.facts = scan.facts;
     if let Some(purged) = scan.facts.purged {
         scan.index.purge_runs(purged.index);
     }
-    tail.facts = scan.facts;
-    tail.next_sequence = scan.next_sequence;
+    let tail = Tail { current, prepared, next_number: 1, next_sequence: scan.next_sequence, facts: scan.facts };
     Ok(Recovered { index: scan.index, tail })
+}
+
+/// The segments there are.
+struct Found {
+    /// The newest row without a gap.
+    segments: VecDeque<Window>,
+    /// What lies before a gap: purged segments, of which some removals were durable and others were not. Were they
+    /// anything else, `check_whole` would miss what was in the gap.
+    left_over: Vec<String>,
+}
+
+fn find_segments(disk: &dyn Disk, folder: &str) -> Result<Found, OpenError> {
+    let io = |doing: &str, error| OpenError::Io { doing: doing.to_owned(), error };
+    disk.create_folder(folder).map_err(|error| io("make its folder", error))?;
+    disk.sync_folder("").map_err(|error| io("sync the data directory", error))?;
+    let mut found = Found { segments: VecDeque::new(), left_over: Vec::new() };
+    for name in disk.list(folder).map_err(|error| io("list its folder", error))? {
+        let Some(number) = name.strip_suffix(".log").and_then(|number| number.parse::<u64>().ok()) else { continue };
+        if found.segments.back().is_some_and(|last| last.number.checked_add(1) != Some(number)) {
+            found.left_over.extend(found.segments.drain(..).map(|window| window.path));
+        }
+        let path = format!("{folder}/{}", segment_name(number));
+        let file = disk.open(&path, false).map_err(|error| io(&format!("open {path}"), error))?;
+        let len = file.len().map_err(|error| io(&format!("look at {path}"), error))?;
+        found.segments.push_back(Window { number, path, file, len, begin: 0, bytes: Vec::new() });
+    }
+    Ok(found)
 }
 
 /// What the batches read so far amount to.
@@ -176,11 +162,54 @@ struct Scan<P> {
     /// Of the oldest segment there is.
     first_sequence: Option<u64>,
     next_sequence: u64,
+    /// Where the last valid batch of the last segment begins.
+    last_batch: u64,
     /// A truncation was read and no entry since.
     run_forced: bool,
 }
 
 impl<P: Payload> Scan<P> {
+    fn new(options: &Options) -> Scan<P> {
+        Scan {
+            identity: options.identity,
+            index: Index::new(options.cache_bytes_max),
+            facts: LogFacts::default(),
+            first_sequence: None,
+            next_sequence: 1,
+            last_batch: SECTOR as u64,
+            run_forced: false,
+        }
+    }
+
+    /// Whether there is such a segment and it was begun; takes its header in.
+    fn is_begun(&mut self, window: Option<&mut Window>) -> Result<bool, OpenError> {
+        let Some(window) = window else { return Ok(false) };
+        match format::segment_header(window.sector(0)?) {
+            Sector::Valid((identity, _)) if identity != self.identity => {
+                Err(OpenError::Foreign { file: window.path.clone() })
+            }
+            Sector::Valid((_, header)) => self.check_header(window, &header).map(|()| true),
+            Sector::Unwritten => Ok(false),
+            Sector::Damaged(what) => Err(window.damaged(0, format!("the header of the segment {what}"))),
+        }
+    }
+
+    /// The segment that lies ready behind those that were begun. Its header goes to the disk with its first batch: if
+    /// that is torn, anything may be there, but no batch later than the expected one.
+    fn check_spare(&self, window: &mut Window, others: bool) -> Result<(), OpenError> {
+        if !others && window.number != 1 {
+            let what = "the oldest segment was never begun: those before it are missing".to_owned();
+            return Err(window.damaged(0, what));
+        }
+        if window.written(0)?.is_some()
+            && let Some(later) = self.later_batch(window, 0)?
+        {
+            let what = format!("the header of the segment is missing, but a batch follows at offset {later}");
+            return Err(window.damaged(0, what));
+        }
+        Ok(())
+    }
+
     fn check_header(&mut self, window: &Window, header: &SegmentHeader) -> Result<(), OpenError> {
         if header.number != window.number {
             return Err(window.damaged(0, format!("the header says that this is segment {}", header.number)));
@@ -209,6 +238,7 @@ impl<P: Payload> Scan<P> {
     fn batches(&mut self, window: &mut Window) -> Result<u64, OpenError> {
         let mut offset = SECTOR as u64;
         let mut payload = Vec::new();
+        self.last_batch = offset;
         loop {
             let Sector::Valid(header) = format::batch_header(&self.identity, window.sector(offset)?) else {
                 return Ok(offset);
@@ -226,8 +256,12 @@ impl<P: Payload> Scan<P> {
                 return Ok(offset);
             }
             self.take(window, offset, &payload)?;
+            self.last_batch = offset;
             offset += header.extent();
             self.next_sequence += 1;
+            if let Some(segment) = self.index.segments.get_mut(&window.number) {
+                segment.end = offset;
+            }
         }
     }
 
@@ -265,6 +299,17 @@ impl<P: Payload> Scan<P> {
             self.index.add_run(run, std::mem::take(&mut self.run_forced));
         }
         Ok(())
+    }
+
+    /// Makes the last batch durable: if its sync failed and the process ended over that, it is whole in the page cache
+    /// and, the pages counting as clean now, missing on the disk. Every batch before it was synced before it was
+    /// written.
+    fn settle(&self, current: &Current) -> io::Result<()> {
+        let begin = if self.last_batch == SECTOR as u64 { 0 } else { self.last_batch };
+        let mut bytes = vec![0; current.end.saturating_sub(begin) as usize];
+        current.file.read_at(&mut bytes, begin)?;
+        current.file.write_at(&bytes, begin)?;
+        current.file.sync_data()
     }
 
     /// What lies at and behind `end`, where no valid batch is: says whether a torn one does.
@@ -389,11 +434,18 @@ impl Window {
         Ok(None)
     }
 
-    /// Zeroes everything from `from` on, durably, and says so.
-    fn cut(&mut self, from: u64, why: &str) -> Result<(), OpenError> {
+    /// Zeroes what a torn batch left from `from` on, durably, and says so.
+    fn cut(&mut self, from: u64) -> Result<(), OpenError> {
+        if self.written(from)?.is_none() {
+            return Ok(());
+        }
+        tracing::warn!(
+            "the log is cut at {} offset {from}: the last batch was not written whole when the power went, so it was never \
+             acknowledged",
+            self.path
+        );
         let doing = format!("cut {} at offset {from}", self.path);
         let error = |error| OpenError::Io { doing: doing.clone(), error };
-        tracing::warn!("the log is cut at {} offset {from}: {why}", self.path);
         let mut offset = from;
         while let Some(written) = self.written(offset)? {
             let count = (self.len - written).min(WINDOW as u64);

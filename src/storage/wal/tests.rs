@@ -357,6 +357,7 @@ fn work(disk: &SimDisk, seed: u64) -> Acknowledged {
                 && dice.one_in(6)
             {
                 wal.truncate_after(Some(last.at));
+                known.entries.pop();
             }
             if dice.one_in(5) {
                 let upto = known.entries[known.entries.len() / 2].at;
@@ -384,23 +385,37 @@ fn check(disk: &SimDisk, known: &Acknowledged, what: &str) {
 
 #[test]
 fn lost_power_at_any_change_loses_nothing_acknowledged() {
+    crash_points(2, 8);
+}
+
+/// `cargo test --lib -- --ignored more_crash_points`
+#[test]
+#[ignore = "takes a minute"]
+fn more_crash_points() {
+    crash_points(20, 40);
+}
+
+fn crash_points(workloads: u64, crashes_each: u64) {
     let mut crashes = 0;
-    for nth in 1.. {
-        let disk = SimDisk::new();
-        disk.crash_at(nth);
-        let known = work(&disk, nth);
-        let done = !disk.is_down();
-        for seed in 0..6 {
-            let disk = disk.fork();
-            disk.crash(seed);
-            check(&disk, &known, &format!("crash at change {nth}, seed {seed}"));
-            crashes += 1;
-        }
-        if done {
-            break;
+    for workload in 0..workloads {
+        for nth in 1.. {
+            let disk = SimDisk::new();
+            disk.crash_at(nth);
+            let known = work(&disk, workload);
+            let done = !disk.is_down();
+            for seed in 0..crashes_each {
+                let disk = disk.fork();
+                disk.crash(seed);
+                check(&disk, &known, &format!("workload {workload}, crash at change {nth}, seed {seed}"));
+                crashes += 1;
+            }
+            if done {
+                break;
+            }
         }
     }
-    assert!(crashes > 300, "{crashes}");
+    println!("{crashes} crashes");
+    assert!(crashes > 100 * crashes_each, "{crashes}");
 }
 
 #[test]
@@ -437,6 +452,30 @@ fn a_failed_sync_is_told_once_and_never_tried_again() {
     let told = fatal.lock();
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with("sync segment 1 of the log at offset 1024"), "{}", told[0]);
+}
+
+/// Linux after a failed fdatasync: the page cache still has the batch, as clean, and the disk has not.
+#[test]
+fn a_batch_whose_sync_failed_is_made_durable_by_the_next_start() {
+    let disk = SimDisk::new();
+    let wal = open(&disk).unwrap();
+    append(&wal, vec![entry(1, 0, 10)]).unwrap();
+    while wal.stats().segment_syncs < 2 {
+        std::thread::yield_now();
+    }
+    disk.fail_at(2, Failure::Medium);
+    assert!(append(&wal, vec![entry(1, 1, 10)]).is_err());
+    drop(wal);
+    disk.restart();
+    let wal = open(&disk).unwrap();
+    assert_eq!(all(&wal).len(), 2);
+    append(&wal, vec![entry(1, 2, 10)]).unwrap();
+    drop(wal);
+    for seed in 0..20 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        assert_eq!(all(&open(&disk).unwrap()).len(), 3, "seed {seed}");
+    }
 }
 
 /// A disk whose file syncs wait for a permit, once they need one.

@@ -117,10 +117,20 @@ struct Batch {
     votes: Vec<Completion>,
 }
 
+/// A batch that could not be made durable, and what to say of it.
+struct Failed {
+    sentence: String,
+    batch: Batch,
+}
+
 impl Batch {
-    fn new(facts: LogFacts) -> Batch {
+    /// `buffer` is one to use again.
+    fn new(facts: LogFacts, mut buffer: Vec<u8>) -> Batch {
+        buffer.clear();
+        buffer.shrink_to(limits::LOG_BUFFER_BYTES_KEPT);
+        buffer.resize(format::BATCH_HEADER, 0);
         Batch {
-            payload: vec![0; format::BATCH_HEADER],
+            payload: buffer,
             facts,
             entries: Vec::new(),
             first_index: None,
@@ -156,6 +166,7 @@ impl Batch {
 impl<P: Payload> Writer<P> {
     fn run(mut self) {
         let mut commands = Vec::new();
+        let mut batch = Batch::new(self.facts, Vec::new());
         loop {
             let committed = {
                 let mut queue = self.shared.queue.lock();
@@ -168,17 +179,19 @@ impl<P: Payload> Writer<P> {
                 std::mem::swap(&mut queue.commands, &mut commands);
                 queue.committed.take()
             };
-            let mut batch = Batch::new(self.facts);
             if let Some(at) = committed {
                 format::put_committed_record(at, &mut batch.payload);
                 batch.facts.committed = Some(at);
             }
             let mut waiting = commands.drain(..);
-            if let Err((sentence, batch)) = self.write_all(&mut waiting, batch) {
-                let rest: Vec<Command<P>> = waiting.collect();
-                self.die(sentence, batch, rest);
-                break;
-            }
+            batch = match self.write_all(&mut waiting, batch) {
+                Ok(next) => next,
+                Err(failed) => {
+                    let rest: Vec<Command<P>> = waiting.collect();
+                    self.die(*failed, rest);
+                    break;
+                }
+            };
         }
         drop(self.jobs.take());
         if let Some(files) = self.files.take() {
@@ -186,11 +199,12 @@ impl<P: Payload> Writer<P> {
         }
     }
 
+    /// Returns an empty batch to go on with.
     fn write_all(
         &mut self,
         waiting: &mut impl Iterator<Item = Command<P>>,
         mut batch: Batch,
-    ) -> Result<(), (String, Batch)> {
+    ) -> Result<Batch, Box<Failed>> {
         for command in waiting {
             match command {
                 Command::Append { entries, first_ticket, done } => {
@@ -225,20 +239,20 @@ impl<P: Payload> Writer<P> {
                 }
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.write(batch).map(drop) }
+        if batch.is_empty() { Ok(batch) } else { self.write(batch) }
     }
 
     /// Makes the batch durable and tells everyone; returns an empty one behind it.
-    fn write(&mut self, mut batch: Batch) -> Result<Batch, (String, Batch)> {
+    fn write(&mut self, mut batch: Batch) -> Result<Batch, Box<Failed>> {
         match self.write_to_disk(&mut batch.payload) {
             Ok((offset, begun)) => {
                 self.facts = batch.facts;
                 self.publish(&batch, offset, begun);
-                let next = Batch::new(self.facts);
+                let next = Batch::new(self.facts, std::mem::take(&mut batch.payload));
                 batch.complete(|| Ok(()));
                 Ok(next)
             }
-            Err(sentence) => Err((sentence, batch)),
+            Err(sentence) => Err(Box::new(Failed { sentence, batch })),
         }
     }
 
@@ -263,17 +277,16 @@ impl<P: Payload> Writer<P> {
         current.end += extent;
         self.next_sequence += 1;
         if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
-            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone, the
-            // next segment's turn will say so.
+            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone,
+            // the next segment's turn will say so.
             let _ = jobs.send(Job::Prepare(number + 1));
         }
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(self.out.len() as u64, Ordering::Relaxed);
-        if self.out.capacity() > limits::LOG_BATCH_BYTES_MAX {
-            self.out = Vec::new();
-        }
+        self.out.clear();
+        self.out.shrink_to(limits::LOG_BUFFER_BYTES_KEPT);
         Ok((offset, begun))
     }
 
@@ -335,7 +348,8 @@ impl<P: Payload> Writer<P> {
         }
     }
 
-    fn die(&mut self, sentence: String, batch: Batch, rest: Vec<Command<P>>) {
+    fn die(&mut self, failed: Failed, rest: Vec<Command<P>>) {
+        let Failed { sentence, batch } = failed;
         let rest: Vec<Command<P>> = {
             let mut queue = self.shared.queue.lock();
             queue.dead = Some(sentence.clone());
