@@ -6,6 +6,7 @@
 
 use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, Member, MemberAddress, StoreFormat, TlsVersions};
 use crate::limits;
+use crate::session::tls::known_cipher_suite;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -66,8 +67,8 @@ pub struct Draft {
     pub handshakes_max: Option<usize>,
     pub unify_ports: bool,
     pub dynamic_file: Option<PathBuf>,
-    /// Auth providers that are Java classes of somebody's.
-    pub foreign_providers: Vec<String>,
+    /// Values that are accepted and do nothing: cipher suites, auth providers that are Java classes of somebody's.
+    pub unused: Vec<String>,
 }
 
 #[derive(Default)]
@@ -80,13 +81,7 @@ pub struct DraftStore {
 
 type Setter = fn(&mut Draft, &str, &str) -> Result<(), String>;
 
-const fn key(
-    name: &'static str,
-    toml: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-    set: Setter,
-) -> Key {
+const fn key(name: &'static str, toml: &'static str, default: &'static str, meaning: &'static str, set: Setter) -> Key {
     Key { name, toml, default, effect: Effect::Set(set), meaning }
 }
 
@@ -145,14 +140,26 @@ const NETWORK: &[Key] = &[
         draft.client_port = Some(port(value)?);
         Ok(())
     }),
-    key("clientPortAddress", "", "0.0.0.0", "Address to listen on at `clientPort`: a name or an address.", |draft, _, value| {
-        draft.client_address = Some(value.to_owned());
-        Ok(())
-    }),
-    key("secureClientPort", "", "", "Port for clients that speak TLS; needs `ssl.keyStore.location`.", |draft, _, value| {
-        draft.secure_port = Some(port(value)?);
-        Ok(())
-    }),
+    key(
+        "clientPortAddress",
+        "",
+        "0.0.0.0",
+        "Address to listen on at `clientPort`: a name or an address.",
+        |draft, _, value| {
+            draft.client_address = Some(value.to_owned());
+            Ok(())
+        },
+    ),
+    key(
+        "secureClientPort",
+        "",
+        "",
+        "Port for clients that speak TLS; needs `ssl.keyStore.location`.",
+        |draft, _, value| {
+            draft.secure_port = Some(port(value)?);
+            Ok(())
+        },
+    ),
     key("secureClientPortAddress", "", "0.0.0.0", "Address to listen on at `secureClientPort`.", |draft, _, value| {
         draft.secure_address = Some(value.to_owned());
         Ok(())
@@ -443,7 +450,7 @@ const AUTH: &[Key] = &[
             match value.rsplit('.').next().unwrap_or_default() {
                 "SASLAuthenticationProvider" => draft.sasl_provider = true,
                 "DigestAuthenticationProvider" | "IPAuthenticationProvider" | "X509AuthenticationProvider" => (),
-                _ => draft.foreign_providers.push(format!("{name}={value}")),
+                _ => draft.unused.push(format!("{name}={value}")),
             }
             Ok(())
         },
@@ -452,10 +459,16 @@ const AUTH: &[Key] = &[
         draft.config.auth.sasl_super_users.insert(value.to_owned());
         Ok(())
     }),
-    key("superUser.*", "", "", "More SASL users who are superusers: superUser.1, superUser.2, ...", |draft, _, value| {
-        draft.config.auth.sasl_super_users.insert(value.to_owned());
-        Ok(())
-    }),
+    key(
+        "superUser.*",
+        "",
+        "",
+        "More SASL users who are superusers: superUser.1, superUser.2, ...",
+        |draft, _, value| {
+            draft.config.auth.sasl_super_users.insert(value.to_owned());
+            Ok(())
+        },
+    ),
     key(
         "SASLAuthenticationProvider.superPassword",
         "auth.sasl_super_password",
@@ -552,10 +565,16 @@ const TLS: &[Key] = &[
             Ok(())
         },
     ),
-    key("ssl.trustStore.password", "tls.trust_store_password", "", "Password of the trust store.", |draft, _, value| {
-        draft.trust_store.password = Some(value.to_owned());
-        Ok(())
-    }),
+    key(
+        "ssl.trustStore.password",
+        "tls.trust_store_password",
+        "",
+        "Password of the trust store.",
+        |draft, _, value| {
+            draft.trust_store.password = Some(value.to_owned());
+            Ok(())
+        },
+    ),
     key(
         "ssl.trustStore.passwordPath",
         "tls.trust_store_password_file",
@@ -585,10 +604,16 @@ const TLS: &[Key] = &[
             Ok(())
         },
     ),
-    key("ssl.protocol", "", "TLSv1.3", "TLSv1.3 or TLSv1.2; `ssl.enabledProtocols` goes before it.", |draft, _, value| {
-        draft.protocol = Some(tls_versions(value)?);
-        Ok(())
-    }),
+    key(
+        "ssl.protocol",
+        "",
+        "TLSv1.3",
+        "TLSv1.3 or TLSv1.2; `ssl.enabledProtocols` goes before it.",
+        |draft, _, value| {
+            draft.protocol = Some(tls_versions(value)?);
+            Ok(())
+        },
+    ),
     key(
         "ssl.enabledProtocols",
         "tls.protocols",
@@ -603,11 +628,17 @@ const TLS: &[Key] = &[
         "ssl.ciphersuites",
         "tls.cipher_suites",
         "all that are known",
-        "Cipher suites by IANA name, divided by commas; names that this server does not know are refused.",
-        |draft, _, value| {
-            draft.cipher_suites =
-                value.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
-            crate::session::tls::check_cipher_suites(&draft.cipher_suites)
+        "Cipher suites by IANA name, divided by commas. Those with CBC or without forward secrecy do not exist here: they \
+         are named in the warning, and refused if nothing is left.",
+        |draft, name, value| {
+            let names = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+            let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| known_cipher_suite(suite));
+            if known.is_empty() {
+                return Err("must name a suite that exists here, such as TLS_AES_256_GCM_SHA384".into());
+            }
+            draft.cipher_suites = known.into_iter().map(str::to_owned).collect();
+            draft.unused.extend(unknown.into_iter().map(|suite| format!("{name}={suite}")));
+            Ok(())
         },
     ),
     key(
@@ -731,7 +762,10 @@ const WITHOUT_EFFECT: &[Key] = &[
     nothing("fsync.warningthresholdms", OWN_LOG),
     nothing("forceSync", "Every write is on disk before it is acknowledged; that cannot be turned off."),
     nothing("flushDelay", "A write waits for no timer: batches grow only from requests that have queued up."),
-    nothing("maxWriteQueuePollTime", "A write waits for no timer: batches grow only from requests that have queued up."),
+    nothing(
+        "maxWriteQueuePollTime",
+        "A write waits for no timer: batches grow only from requests that have queued up.",
+    ),
     nothing("maxBatchSize", "Batches are bounded by fixed limits."),
     nothing("jute.maxbuffer.extrasize", "A record inside a request has the request's bound."),
     nothing("maxResponseCacheSize", "Replies are not cached; they are made from memory."),
@@ -869,7 +903,9 @@ fn store_format(value: &str) -> Result<StoreFormat, String> {
     match value.to_ascii_uppercase().as_str() {
         "PEM" => Ok(StoreFormat::Pem),
         "PKCS12" => Ok(StoreFormat::Pkcs12),
-        "JKS" | "BCFKS" => Err("must be PEM or PKCS12; `keytool -importkeystore -deststoretype PKCS12` converts".into()),
+        "JKS" | "BCFKS" => {
+            Err("must be PEM or PKCS12; `keytool -importkeystore -deststoretype PKCS12` converts".into())
+        }
         _ => Err("must be PEM or PKCS12".into()),
     }
 }
@@ -903,7 +939,8 @@ fn member(name: &str, value: &str) -> Result<Member, String> {
     for one in peers.split('|').map(str::trim) {
         let (host, rest) = host_and_rest(one).ok_or_else(|| refused(&format!("`{one}` has no host")))?;
         let mut parts = rest.split(':');
-        let peer_port = port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the first port {why}")))?;
+        let peer_port =
+            port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the first port {why}")))?;
         let election_port =
             port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the second port {why}")))?;
         match parts.next().map(str::to_ascii_lowercase).as_deref() {

@@ -2,8 +2,8 @@
 
 use super::keys::{self, Draft, DraftStore, Effect, Key};
 use super::{
-    ClientAuth, Config, DATA_DIR, FourLetterWords, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas, properties,
-    toml_file,
+    ClientAuth, Config, DATA_DIR, FourLetterWords, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas,
+    properties, toml_file,
 };
 use crate::limits;
 use std::collections::BTreeMap;
@@ -117,7 +117,8 @@ impl Settings {
         let text = read(path)?;
         let lines = properties::parse(&text).map_err(|bad| ConfigError {
             place: Place::Line(path.to_owned(), bad.line),
-            what: "`\\u` must be followed by four hexadecimal digits of a character; write `\\\\` for a backslash".into(),
+            what: "`\\u` must be followed by four hexadecimal digits of a character; write `\\\\` for a backslash"
+                .into(),
         })?;
         for line in lines {
             let place = Place::Line(path.to_owned(), line.line);
@@ -131,10 +132,8 @@ impl Settings {
 
     fn toml(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = read(path)?;
-        let entries = toml_file::parse(&text).map_err(|refused| ConfigError {
-            place: Place::Line(path.to_owned(), refused.line),
-            what: refused.what,
-        })?;
+        let entries = toml_file::parse(&text)
+            .map_err(|refused| ConfigError { place: Place::Line(path.to_owned(), refused.line), what: refused.what })?;
         for entry in entries {
             self.add(Place::Line(path.to_owned(), entry.line), &entry.name, entry.key, &entry.value)?;
         }
@@ -143,10 +142,12 @@ impl Settings {
 
     /// The same setting twice is fine if both say the same.
     fn add(&mut self, place: Place, name: &str, key: &'static Key, value: &str) -> Result<(), ConfigError> {
-        let same = |other: &&Setting| std::ptr::eq(other.key, key) && (!is_family(key) || plain(&other.name) == plain(name));
+        let same =
+            |other: &&Setting| std::ptr::eq(other.key, key) && (!is_family(key) || plain(&other.name) == plain(name));
         if let Some(other) = self.settings.iter().find(same) {
             if other.value != value {
-                let what = format!("`{name}` is set to another value at {} already; remove one of the two", other.place);
+                let what =
+                    format!("`{name}` is set to another value at {} already; remove one of the two", other.place);
                 return Err(ConfigError { place, what });
             }
             return Ok(());
@@ -235,7 +236,7 @@ impl Finish<'_> {
             words.insert("isro".to_owned());
         }
         config.rules.deploy_by_anyone = config.loopback_only() && !config.has_superuser();
-        unused.append(&mut draft.foreign_providers);
+        unused.append(&mut draft.unused);
         if !unused.is_empty() {
             config.warning = Some(format!(
                 "these settings have no effect here (docs/configuration.md says why): {}",
@@ -255,7 +256,8 @@ impl Finish<'_> {
             Some(path) => config.storage.data_dir.clone_from(path),
             None if self.places.contains_key("dataDir") => (),
             None if self.zoo_cfg => {
-                return self.refuse("dataDir", "`dataDir` is not set; add the line `dataDir=FOLDER`, or use --data-dir");
+                return self
+                    .refuse("dataDir", "`dataDir` is not set; add the line `dataDir=FOLDER`, or use --data-dir");
             }
             None => config.storage.data_dir = PathBuf::from(DATA_DIR),
         }
@@ -281,7 +283,8 @@ impl Finish<'_> {
         match text.trim().parse() {
             Ok(id @ 1..=254) => config.server_id = id,
             _ => {
-                let what = format!("must hold this server's number, 1 to 254, and nothing else; it holds `{}`", text.trim());
+                let what =
+                    format!("must hold this server's number, 1 to 254, and nothing else; it holds `{}`", text.trim());
                 return Err(ConfigError { place: Place::Line(path, 1), what });
             }
         }
@@ -304,7 +307,8 @@ impl Finish<'_> {
 
     fn network(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
         if draft.listen.is_some() && draft.client_port.is_some() {
-            return self.refuse("network.listen", "`network.listen` and `clientPort` are both set; remove one of the two");
+            return self
+                .refuse("network.listen", "`network.listen` and `clientPort` are both set; remove one of the two");
         }
         if draft.secure_listen.is_some() && draft.secure_port.is_some() {
             let what = "`network.secure_listen` and `secureClientPort` are both set; remove one of the two";
@@ -323,15 +327,15 @@ impl Finish<'_> {
             (None, None) => None,
         };
         if of_file.is_none() && draft.client_address.is_some() {
-            return self.refuse("clientPortAddress", "`clientPortAddress` is set without `clientPort`; add `clientPort`");
+            return self
+                .refuse("clientPortAddress", "`clientPortAddress` is set without `clientPort`; add `clientPort`");
         }
         if draft.secure_port.is_none() && draft.secure_address.is_some() {
             let what = "`secureClientPortAddress` is set without `secureClientPort`; add `secureClientPort`";
             return self.refuse("secureClientPortAddress", what);
         }
-        let secure = draft.secure_port.map(|port| {
-            (draft.secure_address.clone().unwrap_or_else(|| ANYWHERE.to_owned()), port)
-        });
+        let secure =
+            draft.secure_port.map(|port| (draft.secure_address.clone().unwrap_or_else(|| ANYWHERE.to_owned()), port));
         config.network.secure = match (&draft.secure_listen, secure) {
             (Some(listen), _) => Some(self.address("network.secure_listen", listen)?),
             (None, Some((host, port))) => Some(self.resolve("secureClientPortAddress", &host, port)?),
@@ -454,7 +458,8 @@ impl Finish<'_> {
                 _ => false,
             };
             if !exists {
-                let what = format!("`enforce.auth.schemes` names `{scheme}`, which no client could prove here; remove it");
+                let what =
+                    format!("`enforce.auth.schemes` names `{scheme}`, which no client could prove here; remove it");
                 return self.refuse("enforce.auth.schemes", what);
             }
         }
@@ -505,7 +510,9 @@ fn store(draft: DraftStore, name: &str) -> Result<Option<Store>, String> {
                 path.with_extension("p12").display()
             ));
         }
-        (None, _) => return Err(format!("`{name}.location` ends in neither .pem nor .p12; set `{name}.type` to PEM or PKCS12")),
+        (None, _) => {
+            return Err(format!("`{name}.location` ends in neither .pem nor .p12; set `{name}.type` to PEM or PKCS12"));
+        }
     };
     let password = match (draft.password, draft.password_path) {
         (Some(_), Some(_)) => {
@@ -619,9 +626,10 @@ mod tests {
 
     #[test]
     fn what_means_nothing_here_is_one_warning() {
-        let config =
-            zoo_cfg("dataDir=d\nclientPort=1\nsnapCount=1\nautopurge.purgeInterval=24\nnoSuch=1\nauthProvider.7=com.Mine\n")
-                .unwrap();
+        let config = zoo_cfg(
+            "dataDir=d\nclientPort=1\nsnapCount=1\nautopurge.purgeInterval=24\nnoSuch=1\nauthProvider.7=com.Mine\n",
+        )
+        .unwrap();
         let warning = config.warning.unwrap();
         for name in ["snapCount", "autopurge.purgeInterval", "noSuch", "authProvider.7=com.Mine"] {
             assert!(warning.contains(name), "{warning}");
@@ -686,9 +694,27 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_accepted() {
+        for (name, warns) in [("wasmkeeper.toml", false), ("zoo.cfg", true)] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+            let config = load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+            assert_eq!(config.warning.is_some(), warns, "{name}: {:?}", config.warning);
+        }
+        assert_eq!(DigestAlgorithm::Sha1.identity("super:secret"), super_digest_of_the_example());
+    }
+
+    /// What the example's comment promises.
+    fn super_digest_of_the_example() -> String {
+        let example = include_str!("../../examples/wasmkeeper.toml");
+        let line = example.lines().find_map(|line| line.strip_prefix("super_digest = ")).unwrap();
+        line.trim_matches('"').to_owned()
+    }
+
+    #[test]
     fn members_in_a_file_of_their_own() {
         let folder = Folder::new();
-        let dynamic = folder.file("zoo.cfg.dynamic", "server.1=localhost:2888:3888:participant;127.0.0.1:4\nversion=100\n");
+        let dynamic =
+            folder.file("zoo.cfg.dynamic", "server.1=localhost:2888:3888:participant;127.0.0.1:4\nversion=100\n");
         let text = format!("dataDir=d\ndynamicConfigFile={}\n", dynamic.display());
         let config = folder.load("zoo.cfg", &text, &[]).unwrap();
         assert_eq!(config.network.client, Some("127.0.0.1:4".parse().unwrap()));

@@ -25,7 +25,7 @@ pub mod keys;
 mod load;
 pub mod properties;
 mod reference;
-mod toml_file;
+pub mod toml_file;
 
 pub use load::{ConfigError, Place, Sources, load};
 pub use reference::reference;

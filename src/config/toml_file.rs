@@ -16,7 +16,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 /// A setting as it stands in the file; `name` as in the table.
-pub(super) struct Entry {
+pub struct Entry {
     pub line: usize,
     pub name: String,
     pub key: &'static keys::Key,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 /// What is wrong, and where.
-pub(super) struct Refused {
+pub struct Refused {
     pub line: usize,
     pub what: String,
 }
@@ -32,7 +32,7 @@ pub(super) struct Refused {
 /// The table that holds ZooKeeper's own names.
 const ZOOKEEPER: &str = "zookeeper";
 
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Refused> {
+pub fn parse(text: &str) -> Result<Vec<Entry>, Refused> {
     let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
     let table = DeTable::parse(text).map_err(|error| Refused {
         line: error.span().map_or(1, |span| line(span.start)),
@@ -69,8 +69,10 @@ fn walk(
             };
             return Err(Refused { line: at, what: format!("`{name}` is no key of this format{instead}") });
         };
-        let value = text_of(value)
-            .ok_or_else(|| Refused { line: at, what: format!("`{name}` must be text, a number, true, false or a list") })?;
+        let value = text_of(value).ok_or_else(|| Refused {
+            line: at,
+            what: format!("`{name}` must be text, a number, true, false or a list"),
+        })?;
         entries.push(Entry { line: at, name, key, value });
     }
     Ok(())

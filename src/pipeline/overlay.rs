@@ -247,10 +247,10 @@ where
     K: std::hash::Hash + Eq + std::borrow::Borrow<Q>,
     Q: std::hash::Hash + Eq + ?Sized,
 {
-    if let EntryRef::Occupied(record) = records.entry_ref(key) {
-        if record.get().zxid <= applied {
-            record.remove();
-        }
+    if let EntryRef::Occupied(record) = records.entry_ref(key)
+        && record.get().zxid <= applied
+    {
+        record.remove();
     }
 }
 

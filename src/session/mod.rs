@@ -1,3 +1,4 @@
+
 //! The part between sockets and the replica: connections, the order of their replies, sessions' liveness.
 //!
 //! One tokio task a connection reads frames, answers reads at once from the local state, hands writes to the sequencer and
@@ -25,7 +26,9 @@
 //! | `outbox` | bytes on their way out, and the wake-up of the task |
 //! | `connections` | all connections of this server; what a transaction means for them |
 //! | `rejection` | the refusals a client finds at `/zookeeper/rejection` |
-//! | `auth` | `addauth`: digest and ip; SASL's place |
+//! | `auth` | who a connection is: its address, certificate, `addauth`, SASL |
+//! | `sasl` | SASL DIGEST-MD5 |
+//! | `tls` | TLS towards clients |
 //! | `expiry` | when each session was last heard of, and which are due |
 //! | `statistics` | what `stat`, `cons` and `mntr` print |
 
@@ -48,11 +51,13 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use auth::Authentication;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;
 
+pub use crate::pipeline::read::VirtualNodes;
+
+use crate::config;
 use crate::pipeline::Submission;
 use crate::state::State;
 use crate::watch::Watches;
@@ -84,36 +89,19 @@ pub trait FourLetter: Send + Sync {
     fn answer(&self, word: [u8; 4], argument: &[u8], peer: SocketAddr) -> Vec<u8>;
 }
 
-/// The settings of sessions and connections; `config` fills it. Defaults are ZooKeeper's.
+/// The settings of sessions and connections.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `tickTime`, milliseconds: what expiry is rounded up to.
-    pub tick_ms: u32,
-    /// `minSessionTimeout` and `maxSessionTimeout`, milliseconds.
-    pub session_timeout_ms_min: i32,
-    pub session_timeout_ms_max: i32,
-    /// `maxClientCnxns`: connections of one address. 0: no limit.
-    pub connections_per_address_max: usize,
-    /// `maxCnxns`: connections in all. 0: no limit.
-    pub connections_max: usize,
-    /// `jute.maxbuffer`: bytes of one request.
-    pub frame_bytes_max: usize,
-    /// `zookeeper.nio.sessionlessCnxnTimeout`, milliseconds: how long a connection may be silent before it asks for a session.
-    pub sessionless_timeout_ms: u64,
-    pub authentication: Authentication,
+    pub network: config::Network,
+    pub sessions: config::Sessions,
+    pub auth: config::Auth,
+    /// The server's number: the top byte of session ids.
+    pub server_id: u32,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            tick_ms: 3000,
-            session_timeout_ms_min: 6000,
-            session_timeout_ms_max: 60_000,
-            connections_per_address_max: crate::limits::CONNECTIONS_PER_ADDRESS_MAX,
-            connections_max: 0,
-            frame_bytes_max: crate::limits::FRAME_BYTES_MAX,
-            sessionless_timeout_ms: crate::limits::SESSIONLESS_TIMEOUT_MS,
-            authentication: Authentication::default(),
-        }
+impl From<&config::Config> for Options {
+    fn from(config: &config::Config) -> Options {
+        let config::Config { network, sessions, auth, server_id, .. } = config.clone();
+        Options { network, sessions, auth, server_id }
     }
 }

@@ -56,18 +56,17 @@ impl Outbox {
         queue.bytes.len()
     }
 
-    /// Everything queued, and whether more may come.
-    pub fn take(&self) -> (BytesMut, End) {
-        let mut queue = self.queue.lock();
-        (std::mem::take(&mut queue.bytes), queue.end)
+    /// Everything queued.
+    pub fn take(&self) -> BytesMut {
+        std::mem::take(&mut self.queue.lock().bytes)
     }
 
     pub fn len(&self) -> usize {
         self.queue.lock().bytes.len()
     }
 
-    pub fn is_open(&self) -> bool {
-        self.queue.lock().end == End::Open
+    pub fn end(&self) -> End {
+        self.queue.lock().end
     }
 
     /// The last reply has been queued.
@@ -117,8 +116,7 @@ mod tests {
         assert_eq!(outbox.push(|out| out.extend_from_slice(b"last")), 4);
         outbox.close_after_flush();
         assert_eq!(outbox.push(|out| out.extend_from_slice(b"more")), 0);
-        let (bytes, end) = outbox.take();
-        assert_eq!((&bytes[..], end), (&b"last"[..], End::AfterFlush));
+        assert_eq!((&outbox.take()[..], outbox.end()), (&b"last"[..], End::AfterFlush));
     }
 
     #[test]
@@ -126,8 +124,7 @@ mod tests {
         let outbox = Outbox::new();
         outbox.push(|out| out.resize(OUTBOX_BYTES_MAX + 1, 0));
         assert_eq!(outbox.push(|out| out.extend_from_slice(b"event")), 0);
-        let (bytes, end) = outbox.take();
-        assert_eq!((bytes.len(), end), (0, End::Now));
+        assert_eq!((outbox.take().len(), outbox.end()), (0, End::Now));
     }
 
     #[test]

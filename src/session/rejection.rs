@@ -4,7 +4,7 @@
 //! with the connection, NONODE when empty, never listed, and a watch on it never fires.
 
 use crate::limits::REFUSALS_KEPT;
-use crate::model::{Refusal, Stat, Zxid};
+use crate::model::Refusal;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
@@ -16,39 +16,29 @@ pub struct Refusals(Option<Box<VecDeque<Refused>>>);
 
 struct Refused {
     xid: i32,
-    zxid: Zxid,
     text: String,
 }
 
 impl Refusals {
     /// Keeps a refusal that has something to say.
-    pub fn note(&mut self, xid: i32, zxid: Zxid, refusal: &Refusal) {
+    pub fn note(&mut self, xid: i32, refusal: &Refusal) {
         if refusal.text.is_empty() {
             return;
         }
         let ring = self.0.get_or_insert_default();
         ring.truncate(REFUSALS_KEPT - 1);
-        ring.push_front(Refused { xid, zxid, text: refusal.text.clone() });
+        ring.push_front(Refused { xid, text: refusal.text.clone() });
     }
 
     /// One line a refusal: its text and the request's xid. None: there is no such node.
-    pub fn read(&self) -> Option<(String, Stat)> {
-        let ring = self.0.as_deref()?;
-        let (newest, oldest) = (ring.front()?, ring.back()?);
+    pub fn text(&self) -> Option<String> {
         let mut text = String::new();
-        for refused in ring {
+        for refused in self.0.as_deref()? {
             // The text is the validator's own; a line break in it must not make two refusals of one.
             let line = refused.text.replace(['\n', '\r'], " ");
             writeln!(text, "{line} (xid {})", refused.xid).expect("a string takes all that is written");
         }
-        let stat = Stat {
-            czxid: oldest.zxid.to_wire(),
-            mzxid: newest.zxid.to_wire(),
-            pzxid: oldest.zxid.to_wire(),
-            data_length: text.len() as i32,
-            ..Stat::default()
-        };
-        Some((text, stat))
+        Some(text)
     }
 }
 
@@ -60,16 +50,15 @@ mod tests {
     #[test]
     fn newest_first_and_bounded() {
         let mut refusals = Refusals::default();
-        assert!(refusals.read().is_none());
-        refusals.note(1, Zxid(1), &ErrorCode::NoNode.into());
-        assert!(refusals.read().is_none(), "an ordinary error has no words");
+        assert!(refusals.text().is_none());
+        refusals.note(1, &ErrorCode::NoNode.into());
+        assert!(refusals.text().is_none(), "an ordinary error has no words");
         for xid in 1..=REFUSALS_KEPT as i32 + 4 {
             let refusal = Refusal::new(ErrorCode::BadArguments, format!("names: /a: no\n{xid}"));
-            refusals.note(xid, Zxid(xid as u64), &refusal);
+            refusals.note(xid, &refusal);
         }
-        let (text, stat) = refusals.read().unwrap();
+        let text = refusals.text().unwrap();
         assert_eq!(text.lines().count(), REFUSALS_KEPT);
         assert_eq!(text.lines().next(), Some("names: /a: no 20 (xid 20)"));
-        assert_eq!((stat.mzxid, stat.czxid, stat.data_length), (20, 5, text.len() as i32));
     }
 }

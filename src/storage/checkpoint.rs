@@ -2,14 +2,14 @@
 //!
 //! Promises: the file holds the state of one entry boundary, whatever happens while a checkpoint is written; memory is
 //! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece; no damage is loaded unseen: every record counts into the
-//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it, or open
-//! the state before the last. The first two are `Damaged` here; whether the log still continues the third is for `start`
-//! to see.
+//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it - at once, or
+//! only when pages are to be given out - or open the state before the last. The first two are `Damaged` here; whether the
+//! log still continues the third is for `start` to see.
 //!
 //! Votes and the log never live here (architecture.md section 1).
 
 use super::disk::{Disk, DiskFile};
-use super::records::{self, LogPosition, Meta, Tally};
+use super::records::{self, FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, CHECKPOINT_FILE_NEW};
 use crate::limits;
 use parking_lot::Mutex;
@@ -18,7 +18,6 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// The state's records: key and value as the state packs them.
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -35,20 +34,11 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 pub trait CheckpointSource {
     /// Fixes the entry boundary that the following pieces belong to.
     fn begin(&mut self) -> Meta;
-    /// Appends about `bytes_max` bytes of changes since the last checkpoint, in key order; false if these were the last.
+    /// Appends about `bytes_max` bytes of changes since the last checkpoint, each key once, best in key order; false if
+    /// these were the last.
     fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool;
     /// The checkpoint is durable.
     fn end(&mut self);
-}
-
-#[derive(Debug, Error)]
-pub enum CheckpointError {
-    /// The content is not what was written: another source of state may help. The text follows the file's name.
-    #[error("{0}")]
-    Damaged(String),
-    /// The disk failed: nothing can be said about the file.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// The open checkpoint file. One owner; readers of its content see whole checkpoints only.
@@ -57,6 +47,7 @@ pub struct Checkpoint {
     database: Option<Database>,
     /// What is on disk; none before the first checkpoint.
     described: Option<(Meta, Tally)>,
+    failure: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Checkpoint {
@@ -77,8 +68,10 @@ impl Checkpoint {
             disk.remove(CHECKPOINT_FILE_NEW)?;
         }
         let file = disk.open(CHECKPOINT_FILE_NEW, true)?;
-        let database = database(Backend::new(file, None), limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
-        let mut checkpoint = Checkpoint { database: Some(database), described: None };
+        let backend = Backend::new(file, None);
+        let failure = backend.failure.clone();
+        let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
+        let mut checkpoint = Checkpoint { database: Some(database), described: None, failure };
         checkpoint.transaction(|table, tally| {
             fill(&mut |key, value| {
                 tally.add(key, value);
@@ -98,14 +91,14 @@ impl Checkpoint {
     }
 
     /// Opens the file for further checkpoints. Its records are not looked at (see `load`).
-    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, CheckpointError> {
+    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, FileError> {
         let file = disk.open(CHECKPOINT_FILE, false)?;
         let backend = Backend::new(file, None);
         let failure = backend.failure.clone();
         guarded(&failure, || {
             let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(damaged)?;
             let described = describe(&database)?;
-            Ok(Checkpoint { database: Some(database), described })
+            Ok(Checkpoint { database: Some(database), described, failure: failure.clone() })
         })
     }
 
@@ -122,8 +115,16 @@ impl Checkpoint {
         self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
     }
 
-    /// Writes one checkpoint, in one transaction. An error ends the process: what is on disk is the checkpoint before.
-    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> io::Result<()> {
+    /// Writes one checkpoint, in one transaction. After an error the process ends: what is on disk is the checkpoint
+    /// before, or a damaged file.
+    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
+        let failure = self.failure.clone();
+        guarded(&failure, || self.write_changes(source).map_err(damaged))?;
+        source.end();
+        Ok(())
+    }
+
+    fn write_changes(&mut self, source: &mut dyn CheckpointSource) -> io::Result<()> {
         let meta = source.begin();
         self.transaction(|table, tally| {
             let mut piece = Vec::new();
@@ -145,19 +146,19 @@ impl Checkpoint {
                     return Ok::<_, io::Error>(Some(meta));
                 }
             }
-        })?;
-        source.end();
-        Ok(())
+        })
     }
 
     /// Every record of the checkpoint on disk, in key order, with what they are a state of.
     pub fn read(
         &self,
         record: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> Result<Option<(Meta, Tally)>, CheckpointError> {
-        let transaction = self.database().begin_read().map_err(damaged)?;
+    ) -> Result<Option<(Meta, Tally)>, FileError> {
         let Some((meta, tally)) = &self.described else { return Ok(None) };
-        stream(&transaction, tally, |key, value| Ok(record(key, value)?))?;
+        guarded(&self.failure, || {
+            let transaction = self.database().begin_read().map_err(damaged)?;
+            stream(&transaction, tally, |key, value| Ok(record(key, value)?))
+        })?;
         Ok(Some((meta.clone(), *tally)))
     }
 
@@ -198,12 +199,10 @@ impl Drop for Checkpoint {
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
 /// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
 /// whatever was built from them counts only once this has returned.
-///
-/// `record` returns what is wrong with a record.
 pub fn load(
     disk: &dyn Disk,
-    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<Option<Meta>, CheckpointError> {
+    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+) -> Result<Option<Meta>, FileError> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(None);
     }
@@ -217,7 +216,7 @@ pub fn load(
         let database = database(backend, 0).map_err(damaged)?;
         let Some((meta, tally)) = describe(&database)? else { return Ok(None) };
         let transaction = database.begin_read().map_err(damaged)?;
-        stream(&transaction, &tally, |key, value| record(key, value).map_err(CheckpointError::Damaged))?;
+        stream(&transaction, &tally, |key, value| record(key, value))?;
         Ok(Some(meta))
     })
 }
@@ -226,7 +225,7 @@ fn database(backend: Backend, cache: usize) -> Result<Database, redb::DatabaseEr
     Database::builder().set_cache_size(cache).create_with_backend(backend)
 }
 
-fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, CheckpointError> {
+fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, FileError> {
     let transaction = database.begin_read().map_err(damaged)?;
     let table = match transaction.open_table(META) {
         Ok(table) => table,
@@ -234,16 +233,16 @@ fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, CheckpointErro
         Err(error) => return Err(damaged(error)),
     };
     match table.get([].as_slice()).map_err(damaged)? {
-        Some(bytes) => Ok(Some(records::decode(bytes.value()).map_err(CheckpointError::Damaged)?)),
-        None => Err(CheckpointError::Damaged("it has no description".into())),
+        Some(bytes) => Ok(Some(records::decode(bytes.value())?)),
+        None => Err(FileError::Damaged("it has no description".into())),
     }
 }
 
 fn stream(
     transaction: &redb::ReadTransaction,
     expected: &Tally,
-    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
+    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let table = transaction.open_table(RECORDS).map_err(damaged)?;
     let mut found = Tally::default();
     for entry in table.iter().map_err(damaged)? {
@@ -256,7 +255,7 @@ fn stream(
         record(key, value)?;
     }
     if found != *expected {
-        return Err(CheckpointError::Damaged(format!(
+        return Err(FileError::Damaged(format!(
             "its {} records do not add up to the {} that were written",
             found.count, expected.count
         )));
@@ -264,23 +263,38 @@ fn stream(
     Ok(())
 }
 
+/// Gives a damaged checkpoint a name with a number, for whoever wants to find out what happened to it.
+pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
+    if !disk.exists(CHECKPOINT_FILE)? {
+        return Ok(());
+    }
+    const DAMAGED: &str = "checkpoint.damaged-";
+    let number = |name: &String| name.strip_prefix(DAMAGED)?.parse::<u64>().ok();
+    let mut numbers: Vec<u64> = disk.list("")?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+    let surplus = (numbers.len() + 1).saturating_sub(limits::DAMAGED_CHECKPOINTS_KEPT_MAX);
+    for old in numbers.into_iter().take(surplus) {
+        disk.remove(&format!("{DAMAGED}{old}"))?;
+    }
+    disk.rename(CHECKPOINT_FILE, &format!("{DAMAGED}{next}"))?;
+    disk.sync_folder("")
+}
+
 /// Runs what may fall over a damaged file. A failure of the disk itself outranks what redb makes of it.
-fn guarded<T>(
-    failure: &Mutex<Option<io::Error>>,
-    run: impl FnOnce() -> Result<T, CheckpointError>,
-) -> Result<T, CheckpointError> {
+fn guarded<T>(failure: &Mutex<Option<io::Error>>, run: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
     let result = catch_unwind(AssertUnwindSafe(run));
     if let Some(error) = failure.lock().take() {
-        return Err(CheckpointError::Io(error));
+        return Err(FileError::Io(error));
     }
     match result {
         Ok(result) => result,
-        Err(_) => Err(CheckpointError::Damaged("reading it made the database library panic".into())),
+        Err(_) => Err(FileError::Damaged("the database library panicked over it".into())),
     }
 }
 
-fn damaged(error: impl fmt::Display) -> CheckpointError {
-    CheckpointError::Damaged(format!("the database library says: {error}"))
+fn damaged(error: impl fmt::Display) -> FileError {
+    FileError::Damaged(format!("the database library says: {error}"))
 }
 
 fn failed(error: impl fmt::Display) -> io::Error {
@@ -290,8 +304,7 @@ fn failed(error: impl fmt::Display) -> io::Error {
 /// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Another file may
 /// make up for it, whereas any other error has to do with the machine.
 pub(super) fn speaks_of_content(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
-        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// A file of ours as redb wants it.

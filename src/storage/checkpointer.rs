@@ -4,10 +4,11 @@
 //! whatever thread calls it. The log is kept back to the image, never only to the checkpoint: with a damaged checkpoint
 //! the image and the log still give the whole state.
 
-use super::checkpoint::{Checkpoint, CheckpointError, CheckpointSource};
+use super::CHECKPOINT_FILE;
+use super::checkpoint::{self, Checkpoint, CheckpointSource};
 use super::disk::Disk;
 use super::image;
-use super::records::{LogPosition, Meta, Tally};
+use super::records::{FileError, LogPosition, Meta, Tally};
 use crate::limits;
 use std::io;
 use std::sync::Arc;
@@ -52,9 +53,13 @@ impl Policy {
     /// `tree_bytes`: what an image would take. Writing one only when as much log has come together costs at most as
     /// many bytes again as the log itself.
     pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
-        self.image_log_bytes.is_none_or(|then| {
-            progress.log_bytes.saturating_sub(then) >= tree_bytes.max(limits::IMAGE_LOG_BYTES_MIN)
-        })
+        self.image_log_bytes
+            .is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(limits::IMAGE_LOG_BYTES_MIN))
+    }
+
+    /// Whether the log was purged up to an image that cannot be used any more: the checkpoint alone knows what was in it.
+    fn image_is_owed(&self) -> bool {
+        self.image_log_bytes.is_none()
     }
 
     fn checkpoint_done(&mut self, progress: &Progress) {
@@ -75,7 +80,7 @@ pub struct CheckpointDone {
     pub tally: Tally,
     /// Whether an image of it was written too.
     pub image_written: bool,
-    /// The log up to here, this entry included, is no longer needed by this member's own start.
+    /// `Checkpointer::purge_up_to`, image included.
     pub purge_up_to: Option<LogPosition>,
 }
 
@@ -100,7 +105,11 @@ impl Checkpointer {
 
     /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error ends the
     /// process: everything before this call is still on disk.
-    pub fn run(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<Option<CheckpointDone>> {
+    pub fn run(
+        &mut self,
+        progress: &Progress,
+        source: &mut dyn CheckpointSource,
+    ) -> io::Result<Option<CheckpointDone>> {
         if !self.policy.checkpoint_due(progress) {
             return Ok(None);
         }
@@ -108,12 +117,8 @@ impl Checkpointer {
     }
 
     /// As `run`, due or not.
-    pub fn checkpoint(
-        &mut self,
-        progress: &Progress,
-        source: &mut dyn CheckpointSource,
-    ) -> io::Result<CheckpointDone> {
-        self.checkpoint.write(source)?;
+    pub fn checkpoint(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<CheckpointDone> {
+        self.checkpoint.write(source).map_err(|error| self.give_up(error))?;
         self.policy.checkpoint_done(progress);
         let image_written = self.policy.image_due(progress, self.checkpoint.tally().bytes);
         if image_written {
@@ -123,22 +128,39 @@ impl Checkpointer {
             meta: self.checkpoint.meta().cloned().unwrap_or_default(),
             tally: self.checkpoint.tally(),
             image_written,
-            purge_up_to: self.image,
+            purge_up_to: self.purge_up_to(),
         })
     }
 
     /// Writes an image of the last checkpoint, due or not.
     pub fn image(&mut self, progress: &Progress) -> io::Result<()> {
-        match image::write(&*self.disk, &self.checkpoint) {
-            Ok(meta) => self.image = meta.and_then(|meta| meta.position),
-            Err(CheckpointError::Io(error)) => return Err(error),
-            // Ending is right: the next start finds the damage, and the image before with the log behind it.
-            Err(CheckpointError::Damaged(what)) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("write an image: the checkpoint: {what}")));
-            }
-        }
+        let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.give_up(error))?;
+        self.image = written.and_then(|meta| meta.position);
         self.policy.image_done(progress);
         Ok(())
+    }
+
+    /// The error that ends the process. A damaged checkpoint must not be met again at the next start, which could believe
+    /// it if only its unused pages are damaged: it is set aside if the image and the log can do without it.
+    fn give_up(&self, error: FileError) -> io::Error {
+        let what = match error {
+            FileError::Io(error) => return error,
+            FileError::Damaged(what) | FileError::Newer(what) => what,
+        };
+        let aside = if self.policy.image_is_owed() {
+            "there is no image to take its place: keep a copy of the data directory before starting again".to_owned()
+        } else {
+            match checkpoint::set_aside(&*self.disk) {
+                Ok(()) => "it was set aside, and the next start takes the state from the image and the log".to_owned(),
+                Err(error) => format!("it could not be set aside: {error}"),
+            }
+        };
+        io::Error::new(io::ErrorKind::InvalidData, format!("the file `{CHECKPOINT_FILE}` is damaged: {what}; {aside}"))
+    }
+
+    /// The log up to here, this entry included, is no longer needed by this member's own start: where the image stands.
+    pub fn purge_up_to(&self) -> Option<LogPosition> {
+        self.image
     }
 
     /// What the last checkpoint holds: for backups, and for members that need all state.

@@ -1,7 +1,8 @@
 //! Who this data directory is: the ensemble it belongs to, the member it is, and a random incarnation.
 //!
-//! Written once, when the directory is new, and last of all: where it stands, the log stands too. The incarnation
-//! tells a member from an emptied one with the same number, which has forgotten its votes (architecture.md section 7).
+//! Written before anything else, since the log's segments carry the incarnation; written once more when the log holds
+//! something, so that a log that was removed later is not taken for one that never was. The incarnation tells a member
+//! from an emptied one with the same number, which has forgotten its votes (architecture.md section 7).
 //!
 //! ```text
 //!  0   8  magic "WKIDENT" and a zero
@@ -9,10 +10,12 @@
 //! 12   8  cluster
 //! 20   8  member
 //! 28  16  incarnation
-//! 44   4  crc32 of all before
+//! 44   1  1 if the log is in use, 0 while the directory is new
+//! 45   3  zeros
+//! 48   4  crc32 of all before
 //! ```
 //!
-//! Numbers are little endian; the file has 48 bytes.
+//! Numbers are little endian; the file has 52 bytes.
 
 use super::disk::Disk;
 use super::{IDENTITY_FILE, IDENTITY_FILE_NEW};
@@ -23,7 +26,8 @@ use thiserror::Error;
 pub const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"WKIDENT\0";
-const BYTES: usize = 48;
+const BYTES: usize = 52;
+const CRC_AT: usize = BYTES - 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -33,6 +37,8 @@ pub struct Identity {
     pub member: u64,
     /// Random, chosen when the directory was made.
     pub incarnation: [u8; 16],
+    /// Whether the log holds anything: then it must be there at every start.
+    pub log_in_use: bool,
 }
 
 #[derive(Debug, Error)]
@@ -59,11 +65,8 @@ pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
     decode(&bytes).map(Some)
 }
 
-/// Writes the identity of a new directory, durably. The caller has made the log before.
-pub fn create(disk: &dyn Disk, identity: &Identity) -> Result<(), IdentityError> {
-    if disk.exists(IDENTITY_FILE)? {
-        return Err(IdentityError::Refused(format!("the data directory already has a file `{IDENTITY_FILE}`")));
-    }
+/// Writes the identity, durably, in the place of what is there: a crash leaves the old one or the new one.
+pub fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
     if disk.exists(IDENTITY_FILE_NEW)? {
         disk.remove(IDENTITY_FILE_NEW)?;
     }
@@ -71,35 +74,7 @@ pub fn create(disk: &dyn Disk, identity: &Identity) -> Result<(), IdentityError>
     file.write_at(&encode(identity), 0)?;
     file.sync_data()?;
     disk.rename(IDENTITY_FILE_NEW, IDENTITY_FILE)?;
-    disk.sync_folder("")?;
-    Ok(())
-}
-
-/// The identity of the directory, or a new one if it is new. `configured_member` must be the one that is written there.
-/// `log_is_new` says whether the log, which was opened before, holds nothing at all.
-pub fn read_or_create(
-    disk: &dyn Disk,
-    configured_member: u64,
-    log_is_new: bool,
-    new: impl FnOnce() -> Identity,
-) -> Result<Identity, IdentityError> {
-    match read(disk)? {
-        Some(identity) if identity.member != configured_member => Err(IdentityError::Refused(format!(
-            "the data directory belongs to member {}, but this server is configured as member {configured_member}; \
-             correct the configured number or the data directory",
-            identity.member
-        ))),
-        Some(identity) => Ok(identity),
-        None if !log_is_new => Err(IdentityError::Refused(format!(
-            "the data directory has a log but no file `{IDENTITY_FILE}`; bring that file back from a backup of this very \
-             directory, or start with an empty data directory (in an ensemble: remove this member and add it again)"
-        ))),
-        None => {
-            let identity = new();
-            create(disk, &identity)?;
-            Ok(identity)
-        }
-    }
+    disk.sync_folder("")
 }
 
 fn encode(identity: &Identity) -> [u8; BYTES] {
@@ -109,8 +84,9 @@ fn encode(identity: &Identity) -> [u8; BYTES] {
     bytes[12..20].copy_from_slice(&identity.cluster.to_le_bytes());
     bytes[20..28].copy_from_slice(&identity.member.to_le_bytes());
     bytes[28..44].copy_from_slice(&identity.incarnation);
-    let crc = crc32fast::hash(&bytes[..44]);
-    bytes[44..].copy_from_slice(&crc.to_le_bytes());
+    bytes[44] = identity.log_in_use as u8;
+    let crc = crc32fast::hash(&bytes[..CRC_AT]);
+    bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
@@ -124,7 +100,7 @@ fn decode(bytes: &[u8; BYTES]) -> Result<Identity, IdentityError> {
         u64::from_le_bytes(number)
     };
     // The checksum first: a flipped bit in the version must not read as a directory from the future.
-    if number(44 - 4) >> 32 != crc32fast::hash(&bytes[..44]) as u64 {
+    if number(CRC_AT - 4) >> 32 != crc32fast::hash(&bytes[..CRC_AT]) as u64 {
         return Err(damaged("it does not match its checksum"));
     }
     let version = number(8) as u32;
@@ -136,7 +112,7 @@ fn decode(bytes: &[u8; BYTES]) -> Result<Identity, IdentityError> {
     }
     let mut incarnation = [0; 16];
     incarnation.copy_from_slice(&bytes[28..44]);
-    Ok(Identity { cluster: number(12), member: number(20), incarnation })
+    Ok(Identity { cluster: number(12), member: number(20), incarnation, log_in_use: bytes[44] != 0 })
 }
 
 fn damaged(what: &str) -> IdentityError {
@@ -151,30 +127,13 @@ mod tests {
     use super::super::testing::SimDisk;
     use super::*;
 
-    const IDENTITY: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16] };
-
-    #[test]
-    fn an_identity_is_made_once_and_read_again() {
-        let disk = SimDisk::new();
-        assert_eq!(read(&disk).unwrap(), None);
-        assert_eq!(read_or_create(&disk, 2, true, || IDENTITY).unwrap(), IDENTITY);
-        disk.crash(1);
-        assert_eq!(read_or_create(&disk, 2, false, || unreachable!("it is there")).unwrap(), IDENTITY);
-        assert!(create(&disk, &IDENTITY).is_err());
-        let refusal = read_or_create(&disk, 3, true, || IDENTITY).unwrap_err().to_string();
-        assert!(refusal.contains("belongs to member 2") && refusal.contains("as member 3"), "{refusal}");
-    }
-
-    #[test]
-    fn a_log_without_an_identity_is_refused() {
-        let refusal = read_or_create(&SimDisk::new(), 2, false, || IDENTITY).unwrap_err().to_string();
-        assert!(refusal.contains("has a log but no file `identity`"), "{refusal}");
-    }
+    const IDENTITY: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16], log_in_use: false };
 
     #[test]
     fn every_flipped_bit_is_seen() {
         let disk = SimDisk::new();
-        create(&disk, &IDENTITY).unwrap();
+        assert_eq!(read(&disk).unwrap(), None);
+        write(&disk, &IDENTITY).unwrap();
         for bit in 0..BYTES as u64 * 8 {
             disk.flip(IDENTITY_FILE, bit / 8, 1 << (bit % 8));
             assert!(matches!(read(&disk), Err(IdentityError::Refused(_))), "bit {bit}");
@@ -187,25 +146,25 @@ mod tests {
     fn another_format_is_refused_with_a_sentence() {
         let mut bytes = encode(&IDENTITY);
         bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..44]);
-        bytes[44..].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let refusal = decode(&bytes).unwrap_err().to_string();
         assert!(refusal.contains("format version 2"), "{refusal}");
     }
 
     #[test]
-    fn a_crash_while_it_is_made_leaves_all_or_nothing() {
-        for point in 1.. {
+    fn a_crash_while_it_is_written_leaves_the_old_one_or_the_new_one() {
+        let marked = Identity { log_in_use: true, ..IDENTITY };
+        for point in 1..=40 {
             let disk = SimDisk::new();
             disk.crash_at(point);
-            let done = create(&disk, &IDENTITY).is_ok();
+            let written = write(&disk, &IDENTITY).is_ok();
+            let marked_too = written && write(&disk, &marked).is_ok();
             disk.crash(point);
             match read(&disk).unwrap() {
-                Some(identity) => assert_eq!(identity, IDENTITY),
-                None => assert!(!done, "an acknowledged identity is gone"),
-            }
-            if done {
-                break;
+                None => assert!(!written, "point {point}"),
+                Some(identity) if identity == IDENTITY => assert!(!marked_too, "point {point}"),
+                Some(identity) => assert!(written && identity == marked, "point {point}"),
             }
         }
     }

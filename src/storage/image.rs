@@ -20,9 +20,9 @@
 //!
 //! Numbers are little endian. A record never crosses blocks.
 
-use super::checkpoint::{Checkpoint, CheckpointError, speaks_of_content};
+use super::checkpoint::{Checkpoint, speaks_of_content};
 use super::disk::{Disk, DiskFile};
-use super::records::{self, Meta, Tally};
+use super::records::{self, FileError, Meta, Tally};
 use super::{IMAGE_FILE, IMAGE_FILE_NEW};
 use crate::limits;
 use std::io;
@@ -33,12 +33,9 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const BLOCK_HEADER_BYTES: usize = 8;
 
-/// The same two cases as for the checkpoint.
-pub type ImageError = CheckpointError;
-
 /// Writes what the checkpoint holds as the image, in the place of the one before; durable on return. None: there is no
 /// checkpoint yet. An error of the disk ends the process; the image before is still there.
-pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, ImageError> {
+pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, FileError> {
     let Some(meta) = checkpoint.meta() else { return Ok(None) };
     write_as(disk, IMAGE_FILE_NEW, meta, &checkpoint.tally(), |record| {
         checkpoint.read(record)?;
@@ -55,8 +52,8 @@ pub fn write_as(
     path: &str,
     meta: &Meta,
     tally: &Tally,
-    fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<(), ImageError>,
-) -> Result<(), ImageError> {
+    fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     if disk.exists(path)? {
         disk.remove(path)?;
     }
@@ -64,14 +61,14 @@ pub fn write_as(
     writer.header(meta, tally)?;
     fill(&mut |key, value| writer.record(key, value))?;
     if writer.tally != *tally {
-        return Err(CheckpointError::Damaged("its records are not those that were announced".into()));
+        return Err(FileError::Damaged("its records are not those that were announced".into()));
     }
     writer.end()?;
     Ok(())
 }
 
 /// What the image under its usual name says it is, or none if there is no such file. Its records are not looked at.
-pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, ImageError> {
+pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(IMAGE_FILE)? {
         return Ok(None);
     }
@@ -80,13 +77,11 @@ pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, ImageError> {
 
 /// Reads every record of an image, in key order, and verifies all of it. Records are handed out before the rest is
 /// verified, so whatever was built from them counts only once this has returned. None: there is no such file.
-///
-/// `record` returns what is wrong with a record.
 pub fn load(
     disk: &dyn Disk,
     path: &str,
-    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<Option<(Meta, Tally)>, ImageError> {
+    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(path)? {
         return Ok(None);
     }
@@ -103,7 +98,7 @@ pub fn load(
                 return Err(bad("its records are out of order"));
             }
             found.add(key, value);
-            record(key, value).map_err(CheckpointError::Damaged)?;
+            record(key, value)?;
             let last = last_key.get_or_insert_default();
             last.clear();
             last.extend_from_slice(key);
@@ -125,8 +120,8 @@ fn split_record<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((key, value))
 }
 
-fn bad(what: &str) -> ImageError {
-    CheckpointError::Damaged(what.into())
+fn bad(what: &str) -> FileError {
+    FileError::Damaged(what.into())
 }
 
 fn block_crc(number: u64, records: &[u8]) -> u32 {
@@ -237,7 +232,7 @@ impl Reader {
         Ok(Reader { file, length, offset: 0, crc: crc32fast::Hasher::new() })
     }
 
-    fn header(&mut self) -> Result<(Meta, Tally), ImageError> {
+    fn header(&mut self) -> Result<(Meta, Tally), FileError> {
         let mut header = self.take(HEADER_BYTES)?;
         let mut rest = header.as_slice();
         let magic = rest.split_first_chunk::<8>();
@@ -248,19 +243,19 @@ impl Reader {
         let (version, length) = rest.split_at(4);
         let version = u32::from_le_bytes(version.try_into().expect("four bytes were split off"));
         let length = u32::from_le_bytes(length.try_into().expect("four bytes are left")) as usize;
-        if version != VERSION {
-            return Err(bad(&format!("it has version {version}, this server knows {VERSION}")));
-        }
         let description = self.take(length)?;
         header.extend_from_slice(&description);
         if self.take_u32()? != crc32fast::hash(&header) {
             return Err(bad("its header does not match its checksum"));
         }
-        records::decode(&description).map_err(CheckpointError::Damaged)
+        if version != VERSION {
+            return Err(FileError::Newer(format!("it has version {version}, this server knows {VERSION}")));
+        }
+        records::decode(&description)
     }
 
     /// The records of the next block; none at the end, when the whole file was found good.
-    fn block(&mut self, number: u64) -> Result<Option<Vec<u8>>, ImageError> {
+    fn block(&mut self, number: u64) -> Result<Option<Vec<u8>>, FileError> {
         let length = self.take_u32()? as usize;
         if length == 0 {
             let crc = self.crc.clone().finalize();
@@ -280,21 +275,21 @@ impl Reader {
         Ok(Some(records))
     }
 
-    fn take_u32(&mut self) -> Result<u32, ImageError> {
+    fn take_u32(&mut self) -> Result<u32, FileError> {
         let bytes = self.take(4)?;
         let bytes = bytes.first_chunk::<4>().ok_or_else(|| bad("it is cut short"))?;
         Ok(u32::from_le_bytes(*bytes))
     }
 
-    fn take(&mut self, count: usize) -> Result<Vec<u8>, ImageError> {
+    fn take(&mut self, count: usize) -> Result<Vec<u8>, FileError> {
         // Before anything is reserved: a damaged length must not cost memory.
         if count as u64 > self.length - self.offset {
             return Err(bad("it is cut short"));
         }
         let mut bytes = vec![0; count];
-        self.file.read_at(&mut bytes, self.offset).map_err(|error| {
-            if speaks_of_content(&error) { bad(&error.to_string()) } else { CheckpointError::Io(error) }
-        })?;
+        self.file
+            .read_at(&mut bytes, self.offset)
+            .map_err(|error| if speaks_of_content(&error) { bad(&error.to_string()) } else { FileError::Io(error) })?;
         self.offset += count as u64;
         self.crc.update(&bytes);
         Ok(bytes)

@@ -12,6 +12,7 @@
 //! | `checkpoint` | all state in redb, one transaction per checkpoint |
 //! | `image` | all state as one plain file, also the backup format |
 //! | `checkpointer` | when to write which of the two, and what of the log may go |
+//! | `wal` | the log: votes and entries, durable before anyone hears of them |
 //! | `start` | from files to state: which of them to believe |
 //! | `testing` | a disk that loses power on command (tests and simulation) |
 
@@ -24,6 +25,9 @@ pub mod records;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
+pub mod wal;
+#[cfg(test)]
+mod tests;
 
 pub use records::{LogPosition, Meta};
 

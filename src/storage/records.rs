@@ -7,12 +7,34 @@
 
 use crate::model::Zxid;
 use serde::{Deserialize, Serialize};
+use std::{fmt, io};
+use thiserror::Error;
 
 /// An entry's place in the log. Ordered as the log is: a later entry never has a smaller term.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct LogPosition {
     pub term: u64,
     pub index: u64,
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.index)
+    }
+}
+
+/// Why a checkpoint or an image cannot be used. The texts follow the file's name.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The content is not what was written: another source of state may help.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is whole, and of a format that a later version of this server writes. Nothing may be changed.
+    #[error("{0}")]
+    Newer(String),
+    /// The disk failed: nothing can be said about the file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// What the records are a state of: one entry boundary.
@@ -124,16 +146,16 @@ pub fn encode(meta: &Meta, tally: &Tally) -> Vec<u8> {
     bytes
 }
 
-/// What `encode` wrote; else what is wrong with it, to follow the file's name.
-pub fn decode(bytes: &[u8]) -> Result<(Meta, Tally), String> {
-    let (body, crc) = bytes.split_last_chunk::<4>().ok_or("its description is cut short")?;
+/// What `encode` wrote.
+pub fn decode(bytes: &[u8]) -> Result<(Meta, Tally), FileError> {
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut_short)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-        return Err("its description does not match its checksum".into());
+        return Err(FileError::Damaged("its description does not match its checksum".into()));
     }
     let mut body = body;
     let version = take::<1>(&mut body)?[0];
     if version != VERSION {
-        return Err(format!("its description has version {version}, this server knows {VERSION}"));
+        return Err(FileError::Newer(format!("its description has version {version}, this server knows {VERSION}")));
     }
     let format_level = u32::from_le_bytes(take(&mut body)?);
     let zxid = Zxid(u64::from_le_bytes(take(&mut body)?));
@@ -147,17 +169,21 @@ pub fn decode(bytes: &[u8]) -> Result<(Meta, Tally), String> {
     let has_membership = take::<1>(&mut body)?[0] != 0;
     let length = u32::from_le_bytes(take(&mut body)?);
     if body.len() != length as usize {
-        return Err("its description has a wrong length".into());
+        return Err(cut_short());
     }
     let position = has_position.then_some(LogPosition { term, index });
     let membership = has_membership.then(|| body.to_vec());
     Ok((Meta { position, membership, zxid, digest, format_level }, Tally { count, bytes: size, sum }))
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], String> {
-    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or("its description is cut short")?;
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], FileError> {
+    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(cut_short)?;
     *bytes = rest;
     Ok(*taken)
+}
+
+fn cut_short() -> FileError {
+    FileError::Damaged("its description is cut short".into())
 }
 
 #[cfg(test)]
@@ -224,5 +250,5 @@ mod tests {
         assert_eq!(record_hash(b"key", b"value, nine"), EXPECTED);
     }
 
-    const EXPECTED: u64 = 0;
+    const EXPECTED: u64 = 637_552_304_615_546_343;
 }

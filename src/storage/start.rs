@@ -6,16 +6,16 @@
 //! The order of trust is: the checkpoint, if it is whole and the log goes on where it ends; else the image, under the
 //! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
 
-use super::checkpoint::{self, Checkpoint, CheckpointError};
+use super::checkpoint::{self, Checkpoint, set_aside};
 use super::checkpointer::{Checkpointer, Policy};
 use super::disk::Disk;
 use super::identity::{self, Identity, IdentityError};
 use super::image;
-use super::records::{LogPosition, Meta};
+use super::records::{FileError, LogPosition, Meta};
 use super::{
     CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW, LOG_FOLDER,
 };
-use crate::limits;
+use crate::state::{Loader, RecordError, State};
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
@@ -25,6 +25,8 @@ use thiserror::Error;
 pub struct LogExtent {
     /// The last entry that was purged; none if the log goes back to the very first.
     pub purged: Option<LogPosition>,
+    /// Whether it holds nothing at all: no entry, no vote, no purge.
+    pub is_new: bool,
 }
 
 impl LogExtent {
@@ -37,10 +39,44 @@ impl LogExtent {
 /// Builds the state from records. A new one for each attempt.
 pub trait Load {
     type State;
-    /// Records come in key order. The error says what is wrong with this one.
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
-    /// All records were there. The error says what does not fit, the digest of `meta` for one.
-    fn finish(self, meta: &Meta) -> Result<Self::State, String>;
+    /// Records come in key order.
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;
+    /// All records were there. What does not fit is an error, the digest of `meta` for one.
+    fn finish(self, meta: &Meta) -> Result<Self::State, FileError>;
+}
+
+impl Load for Loader {
+    type State = State;
+
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
+        Ok(Loader::record(self, key, value)?)
+    }
+
+    fn finish(self, meta: &Meta) -> Result<State, FileError> {
+        let state = Loader::finish(self)?;
+        if state.last_zxid() != meta.zxid || state.digest() != meta.digest {
+            return Err(FileError::Damaged(format!(
+                "its records are the state of zxid {}, digest {:016x}, its description says {}, {:016x}",
+                state.last_zxid(),
+                state.digest(),
+                meta.zxid,
+                meta.digest
+            )));
+        }
+        Ok(state)
+    }
+}
+
+impl From<RecordError> for FileError {
+    fn from(error: RecordError) -> FileError {
+        match error {
+            RecordError::UnknownKind { .. } | RecordError::UnknownFormat { .. } => FileError::Newer(error.to_string()),
+            RecordError::Damaged { .. }
+            | RecordError::NoMeta
+            | RecordError::Count { .. }
+            | RecordError::Digest { .. } => FileError::Damaged(error.to_string()),
+        }
+    }
 }
 
 /// Where the state came from.
@@ -79,31 +115,46 @@ impl From<IdentityError> for StartError {
     }
 }
 
-/// Looks at a data directory before the log is opened: whose it is, none if it is new. Refuses one of which a part is
-/// missing, since a log made anew would have forgotten this member's votes.
-pub fn inspect(disk: &dyn Disk) -> Result<Option<Identity>, StartError> {
-    let identity = identity::read(disk)?;
-    if identity.is_some() && disk.list(LOG_FOLDER)?.is_empty() {
-        return Err(StartError::Refused(format!(
-            "the data directory has a file `{IDENTITY_FILE}` but no log in `{LOG_FOLDER}/`: the log was removed, and with \
-             it what this member has promised to others; bring the folder back, or start with an empty data directory \
-             (in an ensemble: remove this member and add it again)"
-        )));
-    }
-    if identity.is_none() {
-        for file in [CHECKPOINT_FILE, IMAGE_FILE] {
-            if disk.exists(file)? {
+/// Says whose a data directory is, before its log is opened; makes `new` the identity of an empty one. Refuses a
+/// directory of which a part is missing: a log made anew would have forgotten this member's votes.
+pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
+    // A name that an earlier process made but could not sync is believed from here on: make it last.
+    disk.sync_folder("")?;
+    let log_is_there = !disk.list(LOG_FOLDER)?.is_empty();
+    match identity::read(disk)? {
+        Some(known) if known.member != new.member => Err(StartError::Refused(format!(
+            "the data directory belongs to member {}, but this server is configured as member {}; correct the configured \
+             number or the data directory",
+            known.member, new.member
+        ))),
+        Some(known) if known.log_in_use && !log_is_there => Err(log_is_gone()),
+        Some(known) => Ok(known),
+        None => {
+            let there = [(CHECKPOINT_FILE, disk.exists(CHECKPOINT_FILE)?), (IMAGE_FILE, disk.exists(IMAGE_FILE)?)];
+            let there = there.into_iter().chain([(LOG_FOLDER, log_is_there)]).find(|(_, there)| *there);
+            if let Some((name, _)) = there {
                 return Err(StartError::Refused(format!(
-                    "the data directory has a file `{file}` but no file `{IDENTITY_FILE}`; bring that file back from a \
-                     backup of this very directory, or start with an empty data directory"
+                    "the data directory has `{name}` but no file `{IDENTITY_FILE}`; bring that file back from a backup of \
+                     this very directory, or start with an empty data directory (in an ensemble: remove this member and \
+                     add it again)"
                 )));
             }
+            let new = Identity { log_in_use: false, ..new };
+            identity::write(disk, &new)?;
+            Ok(new)
         }
     }
-    Ok(identity)
 }
 
-/// Opens the state in a data directory whose log holds `log`. `loader` is called for each attempt.
+fn log_is_gone() -> StartError {
+    StartError::Refused(format!(
+        "the data directory has no log in `{LOG_FOLDER}/` although it once had: the log was removed, and with it what this \
+         member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
+         remove this member and add it again)"
+    ))
+}
+
+/// Opens the state in a data directory that `identify` has seen and whose log holds `log`. `loader` is called for each attempt.
 pub fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,
@@ -113,8 +164,9 @@ pub fn open<L: Load>(
     // The image is looked at even if it is not needed: one that is missing must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
-        Err(CheckpointError::Io(error)) => return Err(error.into()),
-        Err(CheckpointError::Damaged(what)) => {
+        Err(FileError::Io(error)) => return Err(error.into()),
+        Err(FileError::Newer(what)) => return Err(newer(IMAGE_FILE, &what)),
+        Err(FileError::Damaged(what)) => {
             tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new one will be written");
             None
         }
@@ -123,15 +175,26 @@ pub fn open<L: Load>(
     let policy = Policy::new(log.purged.is_some() && image.is_none(), now_ms);
     let image_position = image.and_then(|meta| meta.position);
 
+    if log.is_new && image_position.is_some() {
+        return Err(log_is_gone());
+    }
+    if !log.is_new
+        && let Some(known) = identity::read(&*disk)?
+        && !known.log_in_use
+    {
+        identity::write(&*disk, &Identity { log_in_use: true, ..known })?;
+    }
+
     let checkpoint_trouble = match load_checkpoint(&*disk, log, &loader)? {
+        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_is_gone()),
         Attempt::Loaded(state, meta) => match Checkpoint::open(&*disk) {
             Ok(checkpoint) => {
                 let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, image_position);
                 tidy(&*disk)?;
                 return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer });
             }
-            Err(CheckpointError::Io(error)) => return Err(error.into()),
-            Err(CheckpointError::Damaged(what)) => Some(what),
+            Err(FileError::Io(error)) => return Err(error.into()),
+            Err(FileError::Damaged(what) | FileError::Newer(what)) => Some(what),
         },
         Attempt::Absent => None,
         Attempt::Unusable(what) => Some(what),
@@ -198,13 +261,29 @@ fn load_checkpoint<L: Load>(
     match checkpoint::load(disk, &mut |key, value| loading.record(key, value)) {
         Ok(None) => Ok(Attempt::Absent),
         Ok(Some(meta)) if !log.continues(meta.position) => Ok(Attempt::Unusable(gap(meta.position, log))),
-        Ok(Some(meta)) => Ok(match loading.finish(&meta) {
-            Ok(state) => Attempt::Loaded(state, meta),
-            Err(what) => Attempt::Unusable(what),
-        }),
-        Err(CheckpointError::Damaged(what)) => Ok(Attempt::Unusable(what)),
-        Err(CheckpointError::Io(error)) => Err(error.into()),
+        Ok(Some(meta)) => match loading.finish(&meta) {
+            Ok(state) => Ok(Attempt::Loaded(state, meta)),
+            Err(error) => unusable(CHECKPOINT_FILE, error),
+        },
+        Err(error) => unusable(CHECKPOINT_FILE, error),
     }
+}
+
+/// Damage leads to the next source. What a later version wrote does not: that source would be older, and the newer file
+/// would be replaced.
+fn unusable<T>(file: &str, error: FileError) -> Result<Attempt<T>, StartError> {
+    match error {
+        FileError::Damaged(what) => Ok(Attempt::Unusable(what)),
+        FileError::Newer(what) => Err(newer(file, &what)),
+        FileError::Io(error) => Err(error.into()),
+    }
+}
+
+fn newer(file: &str, what: &str) -> StartError {
+    StartError::Refused(format!(
+        "the file `{file}` in the data directory was written by a later version of this server: {what}; start that version, \
+         or bring back a data directory of this one"
+    ))
 }
 
 /// Loads the image and builds a checkpoint from it in the same pass; the checkpoint has not taken its place yet.
@@ -219,8 +298,7 @@ fn rebuild_from_image<L: Load>(
             return Ok(Attempt::Unusable(gap(meta.position, log)));
         }
         Ok(Some(_)) => {}
-        Err(CheckpointError::Damaged(what)) => return Ok(Attempt::Unusable(what)),
-        Err(CheckpointError::Io(error)) => return Err(error.into()),
+        Err(error) => return unusable(IMAGE_FILE, error),
     }
     let mut loaded = None;
     let built = Checkpoint::build(&**disk, |insert| {
@@ -230,41 +308,22 @@ fn rebuild_from_image<L: Load>(
             loading.record(key, value)?;
             insert(key, value).map_err(|error| {
                 failure = Some(error);
-                "it could not be copied".into()
+                FileError::Damaged("it could not be copied".into())
             })
         });
         if let Some(error) = failure {
-            return Err(CheckpointError::Io(error));
+            return Err(FileError::Io(error));
         }
-        let Some((meta, _)) = result? else { return Err(CheckpointError::Damaged("it is gone".into())) };
-        let state = loading.finish(&meta).map_err(CheckpointError::Damaged)?;
+        let Some((meta, _)) = result? else { return Err(FileError::Damaged("it is gone".into())) };
+        let state = loading.finish(&meta)?;
         loaded = Some((state, meta.clone()));
         Ok(Some(meta))
     });
     match (built, loaded) {
         (Ok(checkpoint), Some((state, meta))) => Ok(Attempt::Loaded((state, checkpoint), meta)),
         (Ok(_), None) => Ok(Attempt::Absent),
-        (Err(CheckpointError::Damaged(what)), _) => Ok(Attempt::Unusable(what)),
-        (Err(CheckpointError::Io(error)), _) => Err(error.into()),
+        (Err(error), _) => unusable(IMAGE_FILE, error),
     }
-}
-
-/// Gives a damaged checkpoint a name with a number, for whoever wants to find out what happened to it.
-fn set_aside(disk: &dyn Disk) -> io::Result<()> {
-    if !disk.exists(CHECKPOINT_FILE)? {
-        return Ok(());
-    }
-    const DAMAGED: &str = "checkpoint.damaged-";
-    let number = |name: &String| name.strip_prefix(DAMAGED)?.parse::<u64>().ok();
-    let mut numbers: Vec<u64> = disk.list("")?.iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
-    let surplus = (numbers.len() + 1).saturating_sub(limits::DAMAGED_CHECKPOINTS_KEPT_MAX);
-    for old in numbers.into_iter().take(surplus) {
-        disk.remove(&format!("{DAMAGED}{old}"))?;
-    }
-    disk.rename(CHECKPOINT_FILE, &format!("{DAMAGED}{next}"))?;
-    disk.sync_folder("")
 }
 
 /// Removes what a crash left half made.
@@ -275,4 +334,67 @@ fn tidy(disk: &dyn Disk) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::SimDisk;
+    use super::*;
+
+    const NEW: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16], log_in_use: false };
+
+    struct Nothing;
+
+    impl Load for Nothing {
+        type State = ();
+
+        fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), FileError> {
+            Ok(())
+        }
+
+        fn finish(self, _meta: &Meta) -> Result<(), FileError> {
+            Ok(())
+        }
+    }
+
+    fn refusal<T>(result: Result<T, StartError>) -> String {
+        match result {
+            Err(StartError::Refused(sentence)) => sentence,
+            Err(StartError::Io(error)) => panic!("{error}"),
+            Ok(_) => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn a_directory_is_identified_once_and_keeps_its_member() {
+        let disk = SimDisk::new();
+        assert_eq!(identify(&disk, NEW).unwrap(), NEW);
+        disk.crash(1);
+        assert_eq!(identify(&disk, Identity { incarnation: [1; 16], ..NEW }).unwrap(), NEW);
+        let sentence = refusal(identify(&disk, Identity { member: 3, ..NEW }));
+        assert!(sentence.contains("belongs to member 2") && sentence.contains("as member 3"), "{sentence}");
+    }
+
+    #[test]
+    fn a_directory_without_identity_is_refused_unless_it_is_empty() {
+        for file in [CHECKPOINT_FILE, IMAGE_FILE, "log/1.log"] {
+            let disk = SimDisk::new();
+            disk.set_bytes(file, b"something");
+            let sentence = refusal(identify(&disk, NEW));
+            assert!(sentence.contains("but no file `identity`"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_removed_is_not_taken_for_a_new_one() {
+        let disk = SimDisk::new();
+        identify(&disk, NEW).unwrap();
+        // Nothing was written yet: no log is no loss.
+        identify(&disk, NEW).unwrap();
+        disk.set_bytes("log/1.log", b"a segment");
+        open(Arc::new(disk.clone()), LogExtent { purged: None, is_new: false }, 0, || Nothing).unwrap();
+        assert!(identify(&disk, NEW).unwrap().log_in_use);
+        disk.remove("log/1.log").unwrap();
+        assert!(refusal(identify(&disk, NEW)).contains("no log in `log/`"));
+    }
 }

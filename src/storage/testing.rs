@@ -87,13 +87,17 @@ impl SimDisk {
         Some(inode.current.to_vec())
     }
 
-    /// Puts a file there, durably, outside all counting: how tests damage a file.
+    /// Puts a file and its folder there, durably, outside all counting: how tests damage a file.
     pub fn set_bytes(&self, path: &str, bytes: &[u8]) {
         let mut world = self.world.lock();
         let mut content = Content::default();
         content.set_len(bytes.len() as u64);
         content.write(bytes, 0);
         let id = world.add_inode(Inode { synced: content.clone(), current: content, pending: Vec::new() });
+        if !parent(path).is_empty() {
+            world.folders.insert(parent(path).to_owned());
+            world.durable_folders.insert(parent(path).to_owned());
+        }
         world.names.insert(path.to_owned(), id);
         world.durable_names.insert(path.to_owned(), id);
     }

@@ -52,12 +52,15 @@ pub fn get_data(out: &mut BytesMut, xid: i32, path: &str, watch: bool) {
     });
 }
 
+/// `world:anyone` may do everything.
+const OPEN_ACL: &[u8] = b"\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone";
+
 /// Appends a create of a node anybody may use.
 pub fn create(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], flags: i32) {
     raw(out, xid, op::CREATE, |out| {
         jute::put_string(out, path);
         jute::put_buffer(out, Some(data));
-        jute::put_acl(out, &crate::model::acl::open_unsafe());
+        out.put_slice(OPEN_ACL);
         out.put_i32(flags);
     });
 }
@@ -233,6 +236,23 @@ pub fn reply(frame: Bytes) -> Result<(ReplyHeader, Record), Fault> {
     let mut reader = Reader::new(frame);
     let header = ReplyHeader { xid: reader.int()?, zxid: reader.long()?, error: reader.int()? };
     Ok((header, Record(reader)))
+}
+
+/// The first reply in a stream of bytes: the length of its frame, the four bytes of length included, and its header. None
+/// while it is incomplete. For a load generator, which looks no further.
+pub fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
+    let length = i32::from_be_bytes(*stream.first_chunk()?);
+    let end = usize::try_from(length).ok()?.checked_add(4)?;
+    let (header, _) = stream.get(4..end)?.split_first_chunk::<16>()?;
+    let (xid, rest) = header.split_first_chunk()?;
+    let (zxid, error) = rest.split_first_chunk()?;
+    let error = error.first_chunk()?;
+    let header = ReplyHeader {
+        xid: i32::from_be_bytes(*xid),
+        zxid: i64::from_be_bytes(*zxid),
+        error: i32::from_be_bytes(*error),
+    };
+    Some((end, header))
 }
 
 /// What a notification (xid -1) carries.
@@ -582,6 +602,27 @@ mod tests {
             prop_assert_eq!(header, ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 });
             prop_assert_eq!(record.event().unwrap(), Event { kind: 2, state: 3, path });
         }
+    }
+
+    #[test]
+    fn a_load_generator_sends_and_sees_the_same() {
+        let mut out = BytesMut::new();
+        create(&mut out, 3, "/a", b"d", 2);
+        let (header, received) = decode::request(unframed(out)).unwrap();
+        let acl = Some(crate::model::acl::open_unsafe().to_vec());
+        let data = Some(Bytes::from_static(b"d"));
+        let form = CreateForm::Create;
+        assert_eq!(header.xid, 3);
+        assert_eq!(received, Request::Create(Create { form, path: Some("/a".into()), data, acl, flags: 2, ttl_ms: 0 }));
+
+        let mut out = BytesMut::new();
+        let sent = ReplyHeader { xid: -2, zxid: 1 << 40, error: -101 };
+        encode::frame(&mut out, &sent, &Body::Empty);
+        for short in 0..out.len() {
+            assert_eq!(peek(&out[..short]), None);
+        }
+        assert_eq!(peek(&out), Some((20, sent)));
+        assert_eq!(peek(&[0xff; 20]), None);
     }
 
     #[test]

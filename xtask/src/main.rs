@@ -1,1 +1,63 @@
-fn main(){}
+//! The project's chores: `cargo xtask verify` before every push (CI runs the same), `fix`, and the long tests.
+//!
+//! | file | what |
+//! |---|---|
+//! | `verify` | the steps of `verify` and `fix` |
+//! | `tidy` | rules for source files that no tool of Rust's knows |
+//! | `audit` | dependencies: licences, and crates that must be there once |
+//! | `long` | fuzzing, crash points, kill -9 |
+
+mod audit;
+mod long;
+mod tidy;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask verify                       everything CI checks; writes nothing but target/
+cargo xtask fix                          format, and apply what clippy can
+cargo xtask fuzz TARGET [--minutes N]    fuzz one target (default 10 minutes); `cargo xtask fuzz` lists them
+cargo xtask crash [--points N]           N crash points on the simulated disk (default 10000)
+cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default 200)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["verify"] => verify::verify(&root()),
+        ["fix"] => verify::fix(&root()),
+        ["fuzz"] => long::list_fuzz_targets(&root()),
+        ["fuzz", target, options @ ..] if !target.starts_with('-') => {
+            number(options, "--minutes", 10).and_then(|minutes| long::fuzz(&root(), target, minutes))
+        }
+        ["crash", options @ ..] => {
+            number(options, "--points", 10_000).and_then(|points| long::crash(&root(), points))
+        }
+        ["kill", options @ ..] => number(options, "--rounds", 200).and_then(|rounds| long::kill(&root(), rounds)),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The value of the one option a command has.
+fn number(options: &[&str], name: &str, default: u64) -> Result<u64, String> {
+    match options {
+        [] => Ok(default),
+        [option, value] if *option == name => value.parse().map_err(|_| format!("{name} takes a number, not `{value}`")),
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -73,17 +73,17 @@ fn evaluate_operation(draft: &mut Draft<'_>, operation: &Operation) -> Result<Sl
     }
 }
 
-/// What ZooKeeper takes apart at all: known operations, paths that are not null, flags that exist, and a time to live
-/// where the flags ask for one.
+/// What ZooKeeper takes apart at all: known operations, paths and access lists that are not null, flags that exist, and a
+/// time to live where the flags ask for one. Of createTTL it looks at the path only.
 fn is_understood(operation: &Operation) -> bool {
     match &operation.request {
         Request::Create(create) => {
-            let flags_are_good = match (create.form, Mode::from_flags(create.flags)) {
+            let options_are_good = match (create.form, Mode::from_flags(create.flags)) {
                 (CreateForm::Ttl, _) => true,
-                (_, Some(mode)) => !mode.ttl,
+                (_, Some(mode)) => !mode.ttl && create.acl.is_some(),
                 (_, None) => false,
             };
-            create.path.is_some() && flags_are_good
+            create.path.is_some() && options_are_good
         }
         Request::Delete { path, .. }
         | Request::SetData { path, .. }

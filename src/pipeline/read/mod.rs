@@ -68,7 +68,7 @@ pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scrat
 
 /// The one-shot watch that a read asked for and may set now that it ended so; on the path as the client sent it. Only
 /// exists watches what is not there.
-pub fn watch_to_arm<'a>(request: &'a Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &'a str)> {
+pub fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &str)> {
     let (kind, path) = match (request, answer) {
         (Request::Exists { path, watch: true }, Ok(())) => (WatchKind::Data, path),
         (Request::Exists { path, watch: true }, Err(ErrorCode::NoNode)) => (WatchKind::Exist, path),

@@ -23,11 +23,12 @@ impl VirtualNodes for NoVirtualNodes {
 }
 
 /// Positions are ClickHouse's (KeeperFeatureFlags.h): flag i is bit 7 - i % 8 of byte i / 8. Here FILTERED_LIST (0),
-/// MULTI_READ (1), CHECK_NOT_EXISTS (2) and CREATE_IF_NOT_EXISTS (3).
-pub const FEATURE_FLAGS: &[u8] = &[0b1111_0000];
+/// CHECK_NOT_EXISTS (2) and CREATE_IF_NOT_EXISTS (3). Not MULTI_READ (1): ClickHouse then puts exists and lists into a
+/// multiRead, to which ZooKeeper's has no answer; without the flag it asks one by one.
+pub const FEATURE_FLAGS: &[u8] = &[0b1011_0000];
 
-/// What ClickHouse Keeper, too, says to clients that are too old for the flags: WITH_MULTI_READ.
-const API_VERSION: &[u8] = b"2";
+/// What is told to clients that are too old for the flags: WITH_FILTERED_LIST.
+const API_VERSION: &[u8] = b"1";
 
 /// Data that goes before the tree's.
 pub fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {

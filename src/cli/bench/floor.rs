@@ -1,0 +1,72 @@
+//! What the machine allows one client's write at best: one fdatasync and one round trip. Measured in the same run as the
+//! writes, in pauses between them, since disks and machines change their pace.
+
+use super::link::Link;
+use super::{NANOS_PER_MICRO, histogram, record};
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use rustix::fs::{FallocateFlags, fallocate, fdatasync};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Bytes of one write: about what one small transaction takes in a log.
+const WRITE_BYTES: usize = 300;
+const FILE_BYTES: u64 = 4 << 20;
+/// Measurements in each pause.
+const SAMPLES: u32 = 60;
+
+pub struct Floor {
+    file: File,
+    path: PathBuf,
+    at: u64,
+    fdatasync: Histogram<u64>,
+    ping: Histogram<u64>,
+}
+
+impl Floor {
+    /// Preallocates a file in `dir`, written full once so that later writes change no metadata.
+    pub fn prepare(dir: &Path) -> Result<Floor> {
+        let path = dir.join(format!(".wasmkeeper-bench-{}", std::process::id()));
+        let context = || format!("prepare {}", path.display());
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).with_context(context)?;
+        // Not every file system has it; writing is what counts.
+        let _ = fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES);
+        file.write_all_at(&vec![0; FILE_BYTES as usize], 0).with_context(context)?;
+        file.sync_all().with_context(context)?;
+        Ok(Floor { file, path, at: 0, fdatasync: histogram(), ping: histogram() })
+    }
+
+    pub async fn sample(&mut self, link: &mut Link) -> Result<()> {
+        let bytes = [b'x'; WRITE_BYTES];
+        for _ in 0..SAMPLES {
+            let since = Instant::now();
+            self.file.write_all_at(&bytes, self.at).context("write into the preallocated file")?;
+            fdatasync(&self.file).context("fdatasync")?;
+            record(&mut self.fdatasync, since.elapsed());
+            self.at = (self.at + WRITE_BYTES as u64) % (FILE_BYTES - WRITE_BYTES as u64);
+        }
+        for _ in 0..SAMPLES {
+            record(&mut self.ping, link.ping().await?);
+        }
+        Ok(())
+    }
+
+    /// The figures, and how the median of the client's writes (microseconds) stands to their sum.
+    pub fn facts(&self, write_p50_us: f64) -> Vec<(&'static str, f64)> {
+        let median = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.5) as f64 / NANOS_PER_MICRO;
+        let (fdatasync, ping) = (median(&self.fdatasync), median(&self.ping));
+        vec![
+            ("fdatasync_p50_us", fdatasync),
+            ("ping_p50_us", ping),
+            ("p50_over_fdatasync_plus_ping", write_p50_us / (fdatasync + ping).max(1e-3)),
+        ]
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,199 @@
+//! One connection of the load generator: many requests under way, one write and one read a wake-up.
+
+use super::Args;
+use crate::wire::client as wire;
+use crate::wire::frame::{Frames, READ_BYTES};
+use crate::wire::reply::{ReplyHeader, xid};
+use crate::wire::request::ConnectRequest;
+use anyhow::{Context, Result, bail};
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A session on a connection.
+pub struct Link {
+    stream: TcpStream,
+    received: BytesMut,
+    /// Requests put, not yet written.
+    out: BytesMut,
+    /// When each unanswered request was put, oldest first, with its xid.
+    under_way: VecDeque<(i32, Instant)>,
+    last_xid: i32,
+    /// What the server granted.
+    pub session_timeout: Duration,
+}
+
+/// What came in.
+pub enum Arrival {
+    Reply { header: ReplyHeader, latency: Duration },
+    Event,
+    Pong,
+}
+
+impl Link {
+    /// Connects and opens a session.
+    pub async fn open(args: &Args) -> Result<Link> {
+        let opening = Link::open_patiently(args);
+        match tokio::time::timeout(args.timeout(), opening).await {
+            Ok(opened) => opened.with_context(|| format!("open a session with {}", args.server)),
+            Err(_) => bail!("open a session with {}: no answer within {:?}", args.server, args.timeout()),
+        }
+    }
+
+    async fn open_patiently(args: &Args) -> Result<Link> {
+        let stream = TcpStream::connect(&args.server).await.context("connect")?;
+        stream.set_nodelay(true).context("set TCP_NODELAY")?;
+        let mut link = Link {
+            stream,
+            received: BytesMut::new(),
+            out: BytesMut::new(),
+            under_way: VecDeque::new(),
+            last_xid: 0,
+            session_timeout: Duration::ZERO,
+        };
+        let hello = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms: args.session_timeout_ms,
+            session_id: 0,
+            password: Some(Bytes::from_static(&[0; 16])),
+            read_only: Some(false),
+        };
+        wire::connect_request(&mut link.out, &hello);
+        link.flush().await?;
+        let mut frames = Frames::new(1 << 10);
+        let answer = loop {
+            if let Some(frame) = frames.next(&mut link.received)? {
+                break wire::connect_response(frame)?;
+            }
+            link.read().await?;
+        };
+        if answer.session_id == 0 {
+            bail!("the server gives no session");
+        }
+        link.session_timeout = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or(0));
+        Ok(link)
+    }
+
+    /// Puts a request, written by `encode` with the xid it is given; `flush` sends it.
+    pub fn put(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) {
+        self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
+        encode(&mut self.out, self.last_xid);
+        self.under_way.push_back((self.last_xid, Instant::now()));
+    }
+
+    /// Puts a ping. Its answer is no reply to a request.
+    pub fn put_ping(&mut self) {
+        wire::ping(&mut self.out);
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    pub async fn flush(&mut self) -> Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await.context("send")?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        self.received.reserve(READ_BYTES);
+        match self.stream.read_buf(&mut self.received).await.context("receive")? {
+            0 => bail!("the server closed the connection"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for bytes and hands each message in them to `each`.
+    pub async fn receive(&mut self, mut each: impl FnMut(Arrival)) -> Result<()> {
+        self.read().await?;
+        let now = Instant::now();
+        while let Some((length, header)) = wire::peek(&self.received) {
+            self.received.advance(length);
+            each(match header.xid {
+                xid::NOTIFICATION => Arrival::Event,
+                xid::PING => Arrival::Pong,
+                answered => match self.under_way.pop_front() {
+                    Some((asked, since)) if asked == answered => Arrival::Reply { header, latency: now - since },
+                    other => bail!("a reply to request {answered} came; {:?} was due", other.map(|(asked, _)| asked)),
+                },
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends one request and waits for its reply; returns its error code, 0 if it went well.
+    pub async fn ask(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) -> Result<i32> {
+        self.put(encode);
+        self.flush().await?;
+        let mut answer = None;
+        while answer.is_none() {
+            self.receive(|arrival| {
+                if let Arrival::Reply { header, .. } = arrival {
+                    answer = Some(header.error);
+                }
+            })
+            .await?;
+        }
+        Ok(answer.unwrap_or(0))
+    }
+
+    /// One ping round trip.
+    pub async fn ping(&mut self) -> Result<Duration> {
+        self.put_ping();
+        let since = Instant::now();
+        self.flush().await?;
+        let mut answered = false;
+        while !answered {
+            self.receive(|arrival| answered |= matches!(arrival, Arrival::Pong)).await?;
+        }
+        Ok(since.elapsed())
+    }
+
+    /// Closes the session and waits until the server has closed the connection, as clients do.
+    pub async fn close(mut self) -> Result<()> {
+        self.ask(wire::close_session).await?;
+        self.received.reserve(1);
+        // An end or a reset: either way it is closed.
+        let _ = self.stream.read_buf(&mut self.received).await;
+        Ok(())
+    }
+
+    /// Runs `count` requests made by `encode`, `depth` at once; answers with an error other than `fine` end it.
+    pub async fn run(
+        &mut self,
+        count: u64,
+        depth: usize,
+        fine: &[i32],
+        mut encode: impl FnMut(&mut BytesMut, i32, u64),
+    ) -> Result<()> {
+        let (mut put, mut answered) = (0, 0);
+        let mut refused = None;
+        while answered < count {
+            while put < count && self.under_way() < depth {
+                self.put(|out, xid| encode(out, xid, put));
+                put += 1;
+            }
+            self.flush().await?;
+            self.receive(|arrival| {
+                if let Arrival::Reply { header, .. } = arrival {
+                    answered += 1;
+                    if header.error != 0 && !fine.contains(&header.error) {
+                        refused = Some(header.error);
+                    }
+                }
+            })
+            .await?;
+            if let Some(code) = refused {
+                let name = crate::model::ErrorCode::from_code(code).map_or("unknown error", |code| code.name());
+                bail!("the server answered {name} ({code})");
+            }
+        }
+        Ok(())
+    }
+}

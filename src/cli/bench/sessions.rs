@@ -1,0 +1,243 @@
+//! Sessions rather than requests: opening and closing them, holding many, and telling all of them at once.
+
+use super::link::{Arrival, Link};
+use super::{Args, Report, duration, histogram, record};
+use crate::wire::client as wire;
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore, watch as channel};
+use tokio::task::spawn_local;
+
+/// Handshakes under way while many sessions are opened: below the backlog of a listening socket.
+const OPENING_AT_ONCE: usize = 64;
+
+/// connect: each client opens a session, closes it, and begins again.
+pub async fn connect(args: Rc<Args>) -> Result<Report> {
+    let latency = Rc::new(RefCell::new(histogram()));
+    let start = Instant::now() + Duration::from_secs(args.warmup);
+    let end = start + Duration::from_secs(args.seconds);
+    let clients: Vec<_> =
+        (0..args.clients).map(|_| spawn_local(open_and_close(args.clone(), latency.clone(), start, end))).collect();
+    let progress = spawn_local({
+        let (args, latency) = (args.clone(), latency.clone());
+        async move {
+            let mut before = 0;
+            while !args.json {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let now = latency.borrow().len();
+                eprintln!("{:9} cycles  {:7}/s", now, now - before);
+                before = now;
+            }
+        }
+    });
+    for client in clients {
+        client.await.context("a client's task ended")??;
+    }
+    progress.abort();
+    let latency = latency.borrow().clone();
+    let elapsed = Duration::from_secs(args.seconds);
+    Ok(Report { args, operations: latency.len(), elapsed, latency, errors: BTreeMap::new(), facts: Vec::new() })
+}
+
+/// Counts the cycles that end within the measured time.
+async fn open_and_close(
+    args: Rc<Args>,
+    latency: Rc<RefCell<Histogram<u64>>>,
+    start: Instant,
+    end: Instant,
+) -> Result<()> {
+    while Instant::now() < end {
+        let since = Instant::now();
+        Link::open(&args).await?.close().await?;
+        let now = Instant::now();
+        if (start..end).contains(&now) {
+            record(&mut latency.borrow_mut(), now - since);
+        }
+    }
+    Ok(())
+}
+
+/// Opens all sessions, some at a time.
+async fn open_all(args: &Rc<Args>) -> Result<Vec<Link>> {
+    let places = Rc::new(Semaphore::new(OPENING_AT_ONCE));
+    let opening: Vec<_> = (0..args.clients)
+        .map(|_| {
+            let (args, places) = (args.clone(), places.clone());
+            spawn_local(async move {
+                let _place = places.acquire().await;
+                Link::open(&args).await
+            })
+        })
+        .collect();
+    let mut links = Vec::with_capacity(opening.len());
+    for link in opening {
+        links.push(link.await.context("a client's task ended")??);
+    }
+    Ok(links)
+}
+
+/// idle: opens sessions and keeps them with pings for `--seconds`.
+pub async fn idle(args: Rc<Args>) -> Result<Report> {
+    let start = Instant::now();
+    let links = open_all(&args).await?;
+    let opened = start.elapsed();
+    if !args.json {
+        eprintln!("{} sessions open after {:.2} s", links.len(), opened.as_secs_f64());
+    }
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let total = links.len() as u32;
+    let holding: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(hold(link, n, total, end))).collect();
+    let (mut latency, mut lost) = (histogram(), 0u64);
+    for client in holding {
+        match client.await.context("a client's task ended")? {
+            Ok(pings) => latency.add(pings).context("add up latencies")?,
+            Err(_) => lost += 1,
+        }
+    }
+    let facts = vec![("open_all_ms", opened.as_secs_f64() * 1e3), ("sessions_lost", lost as f64)];
+    Ok(Report {
+        operations: u64::from(args.clients) - lost,
+        args,
+        elapsed: opened,
+        latency,
+        errors: BTreeMap::new(),
+        facts,
+    })
+}
+
+/// Holds one session: a ping each third of its timeout, the sessions spread over that time.
+async fn hold(mut link: Link, number: u32, total: u32, end: Instant) -> Result<Histogram<u64>> {
+    let mut pings = histogram();
+    let every = (link.session_timeout / 3).max(Duration::from_millis(100));
+    let mut next = Instant::now() + every * number / total.max(1);
+    while next < end {
+        tokio::time::sleep_until(next.into()).await;
+        record(&mut pings, link.ping().await?);
+        next += every;
+    }
+    tokio::time::sleep_until(end.into()).await;
+    link.close().await?;
+    Ok(pings)
+}
+
+/// What the sessions of `watch` share.
+struct Audience {
+    path: String,
+    /// How many have their watch set in this round, and have heard.
+    ready: Cell<u32>,
+    heard: Cell<u32>,
+    last_heard: Cell<Option<Instant>>,
+    all: u32,
+    /// All are ready, or all have heard.
+    complete: Notify,
+}
+
+impl Audience {
+    fn step(&self, count: &Cell<u32>) {
+        count.set(count.get() + 1);
+        if count.get() == self.all {
+            self.complete.notify_one();
+        }
+    }
+}
+
+/// watch: all sessions watch one node; measured is the time from sending a change until the last of them has heard.
+pub async fn watch(args: Rc<Args>) -> Result<Report> {
+    let mut control = Link::open(&args).await?;
+    let path = args.folder();
+    create_parents(&mut control, &path).await?;
+    let audience = Rc::new(Audience {
+        path: path.clone(),
+        ready: Cell::new(0),
+        heard: Cell::new(0),
+        last_heard: Cell::new(None),
+        all: args.clients,
+        complete: Notify::new(),
+    });
+    let (rounds, round) = channel::channel(0u32);
+    let listeners: Vec<_> = open_all(&args)
+        .await?
+        .into_iter()
+        .map(|link| spawn_local(listen(audience.clone(), link, round.clone(), args.rounds)))
+        .collect();
+    let (mut latency, mut writes) = (histogram(), histogram());
+    let (payload, start) = (args.payload(), Instant::now());
+    for number in 1..=args.rounds {
+        audience.ready.set(0);
+        audience.heard.set(0);
+        rounds.send(number).context("start a round")?;
+        within(&args, "all watches are set", audience.complete.notified()).await?;
+        let since = Instant::now();
+        let error = control.ask(|out, xid| wire::set_data(out, xid, &path, &payload, -1)).await?;
+        if error != 0 {
+            bail!("set {path}: the server answered {error}");
+        }
+        record(&mut writes, since.elapsed());
+        within(&args, "all have heard", audience.complete.notified()).await?;
+        let all_heard = audience.last_heard.get().map_or(Duration::ZERO, |last| last.duration_since(since));
+        record(&mut latency, all_heard);
+        if !args.json {
+            eprintln!("{number:4}  all {} heard after {}", args.clients, duration(all_heard.as_secs_f64() * 1e6));
+        }
+    }
+    let elapsed = start.elapsed();
+    for listener in listeners {
+        listener.await.context("a client's task ended")??.close().await?;
+    }
+    if !args.keep {
+        control.ask(|out, xid| wire::delete(out, xid, &path, -1)).await?;
+        // Others may be at work below the same base.
+        control.ask(|out, xid| wire::delete(out, xid, &args.base, -1)).await?;
+    }
+    control.close().await?;
+    let facts = vec![("set_p50_us", writes.value_at_quantile(0.5) as f64 / super::NANOS_PER_MICRO)];
+    Ok(Report { operations: u64::from(args.rounds), args, elapsed, latency, errors: BTreeMap::new(), facts })
+}
+
+async fn create_parents(control: &mut Link, path: &str) -> Result<()> {
+    let ends = path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]);
+    for end in ends {
+        // That a parent is there already is fine; anything worse shows at the next step.
+        control.ask(|out, xid| wire::create(out, xid, &path[..end], b"", 0)).await?;
+    }
+    Ok(())
+}
+
+async fn within(args: &Args, what: &str, event: impl Future<Output = ()>) -> Result<()> {
+    match tokio::time::timeout(args.timeout(), event).await {
+        Ok(()) => Ok(()),
+        Err(_) => bail!("waited {:?} in vain until {what}", args.timeout()),
+    }
+}
+
+/// One session of `watch`: in each round sets its watch, then waits for the event.
+async fn listen(
+    audience: Rc<Audience>,
+    mut link: Link,
+    mut round: channel::Receiver<u32>,
+    rounds: u32,
+) -> Result<Link> {
+    for number in 1..=rounds {
+        round.wait_for(|&current| current >= number).await.context("wait for the round")?;
+        link.put(|out, xid| wire::get_data(out, xid, &audience.path, true));
+        link.flush().await?;
+        let mut heard = false;
+        while !heard {
+            link.receive(|arrival| match arrival {
+                Arrival::Reply { .. } => audience.step(&audience.ready),
+                Arrival::Event => {
+                    heard = true;
+                    audience.last_heard.set(Some(Instant::now()));
+                    audience.step(&audience.heard);
+                }
+                Arrival::Pong => {}
+            })
+            .await?;
+        }
+    }
+    Ok(link)
+}

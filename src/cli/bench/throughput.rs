@@ -1,0 +1,407 @@
+//! Requests as fast as the server answers them: set, get, mixed, create; and load, which fills a tree.
+
+use super::floor::Floor;
+use super::link::{Arrival, Link};
+use super::{Args, Operation, Report, duration, histogram, record};
+use crate::model::ErrorCode;
+use crate::wire::client as wire;
+use anyhow::{Context, Result};
+use bytes::BytesMut;
+use hdrhistogram::Histogram;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+/// Requests under way while nodes are made ready and removed.
+const DEPTH_HOUSEKEEPING: usize = 256;
+
+const NODE_EXISTS: i32 = ErrorCode::NodeExists.code();
+const NO_NODE: i32 = ErrorCode::NoNode.code();
+const NOT_EMPTY: i32 = ErrorCode::NotEmpty.code();
+
+/// What the clients share; all run on one thread.
+struct Shared {
+    args: Rc<Args>,
+    folder: String,
+    payload: Vec<u8>,
+    phase: Cell<Phase>,
+    answered: Cell<u64>,
+    latency: RefCell<Histogram<u64>>,
+    /// Of the last second, for the progress line.
+    recent: RefCell<Histogram<u64>>,
+    errors: RefCell<BTreeMap<i32, u64>>,
+    /// While `Phase::Paused`: the only client has nothing under way; it may go on.
+    quiet: Notify,
+    resume: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Warmup,
+    Measuring,
+    /// A single client stands still while the machine's own pace is taken.
+    Paused,
+    /// No new requests; those under way are waited for, not counted.
+    Ending,
+}
+
+impl Shared {
+    fn client_path(&self, client: u32) -> String {
+        format!("{}/c{client}", self.folder)
+    }
+
+    fn count(&self, error: i32, latency: Duration) {
+        if self.phase.get() != Phase::Measuring {
+            return;
+        }
+        self.answered.set(self.answered.get() + 1);
+        record(&mut self.latency.borrow_mut(), latency);
+        record(&mut self.recent.borrow_mut(), latency);
+        if error != 0 {
+            *self.errors.borrow_mut().entry(error).or_default() += 1;
+        }
+    }
+}
+
+pub async fn measure(args: Rc<Args>) -> Result<Report> {
+    let shared = Rc::new(Shared {
+        folder: args.folder(),
+        payload: args.payload(),
+        phase: Cell::new(Phase::Warmup),
+        answered: Cell::new(0),
+        latency: RefCell::new(histogram()),
+        recent: RefCell::new(histogram()),
+        errors: RefCell::default(),
+        quiet: Notify::new(),
+        resume: Notify::new(),
+        args: args.clone(),
+    });
+    let mut control = Link::open(&args).await?;
+    prepare(&mut control, &shared).await.context("create the nodes to work on")?;
+
+    let mut floor = match (args.clients, args.op) {
+        (1, Operation::Set | Operation::Create) => {
+            let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+            Some(Floor::prepare(Path::new(&dir))?)
+        }
+        _ => None,
+    };
+    let mut links = Vec::new();
+    for _ in 0..args.clients {
+        links.push(Link::open(&args).await?);
+    }
+    let clients: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(client(shared.clone(), n, link))).collect();
+    let elapsed = keep_time(&shared, &mut control, floor.as_mut()).await?;
+    let mut made = Vec::new();
+    for client in clients {
+        let (link, created) = client.await.context("a client's task ended")??;
+        made.push(created);
+        link.close().await?;
+    }
+    if !args.keep {
+        remove(&mut control, &shared, &made).await.context("remove the nodes")?;
+    }
+    control.close().await?;
+
+    let mut report = Report {
+        args,
+        operations: shared.answered.get(),
+        elapsed,
+        latency: shared.latency.borrow().clone(),
+        errors: shared.errors.borrow().clone(),
+        facts: Vec::new(),
+    };
+    if let Some(floor) = &floor {
+        report.facts = floor.facts(report.percentile_us(0.5));
+    }
+    Ok(report)
+}
+
+/// Base, folder, and a node for each client: what it reads and sets, or the parent of what it creates.
+async fn prepare(control: &mut Link, shared: &Shared) -> Result<()> {
+    ensure(control, &shared.folder).await?;
+    let clients = u64::from(shared.args.clients);
+    control
+        .run(clients, DEPTH_HOUSEKEEPING, &[], |out, xid, n| {
+            wire::create(out, xid, &shared.client_path(n as u32), &shared.payload, 0);
+        })
+        .await
+}
+
+/// Creates a path with all its parents.
+async fn ensure(control: &mut Link, path: &str) -> Result<()> {
+    let ends: Vec<usize> =
+        path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]).collect();
+    control
+        .run(ends.len() as u64, 1, &[NODE_EXISTS], |out, xid, n| {
+            let end = ends.get(n as usize).copied().unwrap_or(path.len());
+            wire::create(out, xid, &path[..end], b"", 0);
+        })
+        .await
+}
+
+/// `made`: how many nodes each client has created.
+async fn remove(control: &mut Link, shared: &Shared, made: &[u64]) -> Result<()> {
+    for (client, &count) in (0..).zip(made) {
+        let parent = shared.client_path(client);
+        control
+            .run(count, DEPTH_HOUSEKEEPING, &[NO_NODE], |out, xid, n| {
+                wire::delete(out, xid, &format!("{parent}/n{n}"), -1)
+            })
+            .await?;
+    }
+    let clients = u64::from(shared.args.clients);
+    control
+        .run(clients, DEPTH_HOUSEKEEPING, &[NO_NODE], |out, xid, n| {
+            wire::delete(out, xid, &shared.client_path(n as u32), -1);
+        })
+        .await?;
+    control.ask(|out, xid| wire::delete(out, xid, &shared.folder, -1)).await?;
+    // Another run may be at work below the same base.
+    let base = &shared.args.base;
+    control.run(1, 1, &[NO_NODE, NOT_EMPTY], |out, xid, _| wire::delete(out, xid, base, -1)).await
+}
+
+/// One client: keeps `depth` requests under way until the end. Returns how many nodes it created.
+async fn client(shared: Rc<Shared>, number: u32, mut link: Link) -> Result<(Link, u64)> {
+    let path = shared.client_path(number);
+    let depth = shared.args.depth as usize;
+    let mut sent = 0u64;
+    while shared.phase.get() != Phase::Ending || link.under_way() > 0 {
+        if shared.phase.get() == Phase::Paused && link.under_way() == 0 {
+            shared.quiet.notify_one();
+            shared.resume.notified().await;
+            continue;
+        }
+        while matches!(shared.phase.get(), Phase::Warmup | Phase::Measuring) && link.under_way() < depth {
+            link.put(|out, xid| encode(out, xid, &shared, &path, sent));
+            sent += 1;
+        }
+        link.flush().await?;
+        link.receive(|arrival| {
+            if let Arrival::Reply { header, latency } = arrival {
+                shared.count(header.error, latency);
+            }
+        })
+        .await
+        .with_context(|| format!("client {number}"))?;
+    }
+    let created = if shared.args.op == Operation::Create { sent } else { 0 };
+    Ok((link, created))
+}
+
+fn encode(out: &mut BytesMut, xid: i32, shared: &Shared, path: &str, number: u64) {
+    match shared.args.op {
+        Operation::Create => wire::create(out, xid, &format!("{path}/n{number}"), &shared.payload, 0),
+        Operation::Get => wire::get_data(out, xid, path, false),
+        // Every tenth is a write.
+        Operation::Mixed if number % 10 != 9 => wire::get_data(out, xid, path, false),
+        _ => wire::set_data(out, xid, path, &shared.payload, -1),
+    }
+}
+
+/// Warm-up, then the measurement, with a line of progress each second. Keeps the control session alive. Returns how long
+/// was measured: the pauses in which `floor` takes its samples are left out.
+async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut Floor>) -> Result<Duration> {
+    tokio::time::sleep(Duration::from_secs(shared.args.warmup)).await;
+    let (mut elapsed, mut before) = (Duration::ZERO, 0);
+    for second in 1..=shared.args.seconds {
+        shared.phase.set(Phase::Measuring);
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let length = start.elapsed();
+        elapsed += length;
+        let answered = shared.answered.get();
+        if !shared.args.json {
+            let rate = (answered - before) as f64 / length.as_secs_f64();
+            let p99 = shared.recent.borrow().value_at_quantile(0.99) as f64 / super::NANOS_PER_MICRO;
+            eprintln!("{second:4} s  {rate:9.0}/s  p99 {}", duration(p99));
+        }
+        before = answered;
+        shared.recent.borrow_mut().reset();
+        if let Some(floor) = &mut floor {
+            shared.phase.set(Phase::Paused);
+            shared.quiet.notified().await;
+            floor.sample(control).await?;
+            shared.phase.set(Phase::Measuring);
+            shared.resume.notify_one();
+        } else if second % 5 == 0 {
+            // The server must not think us dead; the answer waits in the socket until the end.
+            control.put_ping();
+            control.flush().await?;
+        }
+    }
+    shared.phase.set(Phase::Ending);
+    Ok(elapsed)
+}
+
+/// Creates `--count` nodes under `<base>/load` and leaves them there.
+pub async fn load(args: Rc<Args>) -> Result<Report> {
+    let folder = crate::model::path::join(&args.base, "load");
+    ensure(&mut Link::open(&args).await?, &folder).await?;
+    let next = Rc::new(Cell::new(0u64));
+    let answered = Rc::new(Cell::new(0u64));
+    let start = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..args.clients {
+        let link = Link::open(&args).await?;
+        clients.push(spawn_local(fill(args.clone(), folder.clone(), next.clone(), answered.clone(), link)));
+    }
+    let progress = spawn_local(report_progress(args.clone(), answered.clone()));
+    let mut latency = histogram();
+    let mut errors = BTreeMap::new();
+    for client in clients {
+        let (of_client, refused) = client.await.context("a client's task ended")??;
+        latency.add(of_client).context("add up latencies")?;
+        for (code, count) in refused {
+            *errors.entry(code).or_default() += count;
+        }
+    }
+    let elapsed = start.elapsed();
+    progress.abort();
+    Ok(Report { operations: answered.get(), args, elapsed, latency, errors, facts: Vec::new() })
+}
+
+/// One client of `load`: takes the next number until there is none.
+async fn fill(
+    args: Rc<Args>,
+    folder: String,
+    next: Rc<Cell<u64>>,
+    answered: Rc<Cell<u64>>,
+    mut link: Link,
+) -> Result<(Histogram<u64>, BTreeMap<i32, u64>)> {
+    let (payload, depth) = (args.payload(), args.depth as usize);
+    let (mut latencies, mut errors) = (histogram(), BTreeMap::new());
+    while next.get() < args.count || link.under_way() > 0 {
+        while next.get() < args.count && link.under_way() < depth {
+            let number = next.replace(next.get() + 1);
+            link.put(|out, xid| wire::create(out, xid, &format!("{folder}/n{number:07}"), &payload, 0));
+        }
+        link.flush().await?;
+        link.receive(|arrival| {
+            if let Arrival::Reply { header, latency } = arrival {
+                answered.set(answered.get() + 1);
+                record(&mut latencies, latency);
+                if header.error != 0 {
+                    *errors.entry(header.error).or_default() += 1;
+                }
+            }
+        })
+        .await?;
+    }
+    link.close().await?;
+    Ok((latencies, errors))
+}
+
+async fn report_progress(args: Rc<Args>, answered: Rc<Cell<u64>>) {
+    let mut before = 0;
+    while !args.json {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = answered.get();
+        eprintln!("{now:9} of {}  {:7}/s", args.count, now - before);
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stat;
+    use crate::wire::encode;
+    use crate::wire::frame::Frames;
+    use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
+    use crate::wire::request::Request;
+    use crate::wire::decode;
+    use std::collections::BTreeSet;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Which nodes the stand-in for a server has.
+    type Nodes = Rc<RefCell<BTreeSet<String>>>;
+
+    async fn serve(mut stream: TcpStream, nodes: Nodes) {
+        let (mut frames, mut received, mut greeted) = (Frames::new(1 << 20), BytesMut::new(), false);
+        while stream.read_buf(&mut received).await.unwrap_or(0) > 0 {
+            let mut out = BytesMut::new();
+            while let Some(frame) = frames.next(&mut received).unwrap() {
+                if !greeted {
+                    greeted = true;
+                    let read_only = Some(false);
+                    let hello = ConnectResponse { timeout_ms: 30_000, session_id: 1, password: [0; 16], read_only };
+                    encode::connect_response(&mut out, &hello);
+                    continue;
+                }
+                let (header, request) = decode::request(frame).unwrap();
+                let (error, body) = match &request {
+                    Request::Create(create) => {
+                        let path = create.path.as_deref().unwrap();
+                        let fresh = nodes.borrow_mut().insert(path.to_owned());
+                        (if fresh { 0 } else { NODE_EXISTS }, Body::Path(path))
+                    }
+                    Request::Delete { path, .. } => {
+                        let there = nodes.borrow_mut().remove(path.as_deref().unwrap());
+                        (if there { 0 } else { NO_NODE }, Body::Empty)
+                    }
+                    Request::SetData { .. } => (0, Body::Stat(Stat::default())),
+                    Request::GetData { .. } => (0, Body::DataStat(None, Stat::default())),
+                    Request::Ping | Request::CloseSession => (0, Body::Empty),
+                    other => panic!("{other:?}"),
+                };
+                encode::frame(&mut out, &ReplyHeader { xid: header.xid, zxid: 1, error }, &body);
+                if request == Request::CloseSession {
+                    stream.write_all(&out).await.unwrap();
+                    return;
+                }
+            }
+            stream.write_all(&out).await.unwrap();
+        }
+    }
+
+    fn with_server<F: Future<Output = ()>>(test: impl FnOnce(String, Nodes) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let nodes = Nodes::default();
+            let accepting = nodes.clone();
+            spawn_local(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    spawn_local(serve(stream, accepting.clone()));
+                }
+            });
+            test(address, nodes).await;
+        });
+    }
+
+    fn args(address: &str, rest: &[&str]) -> Rc<Args> {
+        use clap::Parser;
+        Rc::new(Args::try_parse_from([&["bench", address, "--json", "--warmup", "0"], rest].concat()).unwrap())
+    }
+
+    #[test]
+    fn a_run_leaves_nothing_behind() {
+        with_server(|address, nodes| async move {
+            for op in ["set", "get", "mixed", "create"] {
+                let arguments = ["--op", op, "--clients", "3", "--depth", "4", "--seconds", "0"];
+                let report = measure(args(&address, &arguments)).await.unwrap();
+                assert!(report.errors.is_empty());
+                assert!(nodes.borrow().is_empty(), "{op}: {:?}", nodes.borrow());
+            }
+        });
+    }
+
+    #[test]
+    fn a_load_makes_as_many_nodes_as_asked() {
+        with_server(|address, nodes| async move {
+            let arguments = ["--op", "load", "--count", "100", "--clients", "3", "--depth", "7"];
+            let report = load(args(&address, &arguments)).await.unwrap();
+            assert_eq!((report.operations, report.latency.len()), (100, 100));
+            let made = nodes.borrow().iter().filter(|path| path.starts_with("/bench/load/n")).count();
+            assert_eq!(made, 100);
+        });
+    }
+}

@@ -1,0 +1,303 @@
+//! One client's connection as others see it: events, replies and the end come in here.
+//!
+//! What only the connection's own task needs is in `task`. Methods that take the state are called under its lock, as
+//! the lock order in `session` says.
+
+use super::connections::{Admission, Connections};
+use super::expiry::Heard;
+use super::local;
+use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
+use super::outbox::{End, Outbox};
+use super::statistics::{Last, Statistics};
+use super::{auth, order};
+use crate::limits::{IDENTITIES_MAX, OUTBOX_BYTES_SOFT, UNANSWERED_MAX};
+use crate::model::{ConnectionId, Identity, Password, SessionId};
+use crate::pipeline::txn::{Outcome, Txn};
+use crate::state::{Applied, Event, State};
+use crate::watch::Watches;
+use crate::wire::encode;
+use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
+use crate::wire::request::RequestHeader;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+pub struct Connection {
+    id: ConnectionId,
+    peer: SocketAddr,
+    home: Arc<Connections>,
+    /// 0 until the session is there.
+    session: AtomicI64,
+    timeout_ms: AtomicI32,
+    heard: OnceLock<Arc<Heard>>,
+    /// What it has proven; changed by its task, read by whoever applies.
+    identities: Mutex<Arc<[Identity]>>,
+    pub(super) order: Mutex<Order>,
+    pub(super) outbox: Outbox,
+    pub statistics: Statistics,
+    pub last: Last,
+    established_ms: u64,
+    /// Counts the connection among those of its address for as long as it lives.
+    _admission: Admission,
+}
+
+impl Connection {
+    pub(super) fn new(home: Arc<Connections>, admission: Admission, id: ConnectionId, peer: SocketAddr) -> Connection {
+        let subject = admission.subject.clone();
+        let identities = auth::at_connect(&home.options().auth, peer.ip().to_canonical(), subject);
+        Connection {
+            id,
+            peer,
+            session: AtomicI64::new(0),
+            timeout_ms: AtomicI32::new(0),
+            heard: OnceLock::new(),
+            identities: Mutex::new(identities.into()),
+            order: Mutex::new(Order::default()),
+            outbox: Outbox::new(),
+            statistics: Statistics::new(),
+            last: Last::default(),
+            established_ms: home.now_us() / 1000,
+            home,
+            _admission: admission,
+        }
+    }
+
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// `SessionId::NONE` until the handshake is through.
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(Relaxed))
+    }
+
+    /// What was negotiated; 0 until the handshake is through.
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms.load(Relaxed)
+    }
+
+    pub fn identities(&self) -> Arc<[Identity]> {
+        self.identities.lock().clone()
+    }
+
+    /// When it was accepted: milliseconds of the server's clock (`Connections::now_us`).
+    pub fn established_ms(&self) -> u64 {
+        self.established_ms
+    }
+
+    /// Requests without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.order.lock().len()
+    }
+
+    pub(super) fn home(&self) -> &Arc<Connections> {
+        &self.home
+    }
+
+    /// Adds what was proven; false if it is too much.
+    pub(super) fn prove(&self, proven: Vec<Identity>) -> bool {
+        let mut identities = self.identities.lock();
+        let new: Vec<Identity> = proven.into_iter().filter(|identity| !identities.contains(identity)).collect();
+        if identities.len() + new.len() > IDENTITIES_MAX {
+            return false;
+        }
+        if !new.is_empty() {
+            *identities = identities.iter().cloned().chain(new).collect();
+        }
+        true
+    }
+
+    /// Queues a watch event, unless the client may not read what it is about.
+    pub fn event(self: &Arc<Self>, event: &Event, path: &str) {
+        if !auth::may_hear(self.home.rules(), &event.acl, &self.identities.lock()) {
+            return;
+        }
+        self.queue_event(event.zxid.to_wire(), event.kind, path);
+        self.mark();
+    }
+
+    pub(super) fn queue_event(&self, zxid: i64, kind: crate::wire::reply::EventKind, path: &str) {
+        self.outbox.push(|out| encode::event(out, zxid, kind, path));
+        self.count_sent();
+    }
+
+    /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it.
+    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
+        let mut order = self.order.lock();
+        if order.ended {
+            return;
+        }
+        let entry = order.pop().expect("a transaction answers a request of its connection");
+        let xid = txn.origin.as_ref().map(|origin| origin.xid);
+        assert_eq!(Some(entry.header.xid), xid, "transactions come in the order of the requests");
+        match &entry.awaited {
+            Awaited::Handshake(handshake) => self.session_answered(handshake, state, txn),
+            Awaited::Write(form) => self.write_answered(&mut order, &entry, form, txn, applied),
+            Awaited::Sync { .. } | Awaited::Local(_) => panic!("{}: the oldest entry is a write", self.id.number),
+        }
+        self.answer_ready(&mut order, state, watches);
+        drop(order);
+        self.mark();
+    }
+
+    /// The barrier of the oldest `sync` is reached (`Server::barrier`).
+    pub fn synced(self: &Arc<Self>, state: &State, watches: &mut Watches) {
+        let mut order = self.order.lock();
+        if order.ended {
+            return;
+        }
+        order.sync_done();
+        self.answer_ready(&mut order, state, watches);
+        drop(order);
+        self.outbox.wake();
+    }
+
+    fn write_answered(&self, order: &mut Order, entry: &Entry, form: &Form, txn: &Txn, applied: &Applied) {
+        match &txn.outcome {
+            Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } => {
+                order.refusals.note(entry.header.xid, refusal);
+            }
+            Outcome::Done(_) => {}
+        }
+        let mut error = 0;
+        self.outbox.push(|out| error = encode_write(out, entry.header.xid, form, txn, applied));
+        self.answered(entry.header, entry.received_us, txn.zxid.to_wire());
+        if *form == Form::CloseSession && error == 0 {
+            self.outbox.close_after_flush();
+        }
+    }
+
+    fn session_answered(self: &Arc<Self>, handshake: &Handshake, state: &State, txn: &Txn) {
+        let password = match (&txn.outcome, state.session(handshake.session)) {
+            (Outcome::Done(_), Some(session)) => session.password,
+            _ => {
+                self.refuse_session(handshake.knows_read_only);
+                return;
+            }
+        };
+        let heard = self.home.expiry().open(handshake.session, handshake.timeout_ms, self.home.now_us() / 1000);
+        // A connection asks for one session only: its first frame.
+        let _ = self.heard.set(heard);
+        self.timeout_ms.store(handshake.timeout_ms, Relaxed);
+        self.session.store(handshake.session.0, Relaxed);
+        self.home.has_session(handshake.session, self);
+        self.queue_session(password, handshake.knows_read_only);
+    }
+
+    /// Session gone or password wrong: zeros, which clients take for SESSIONEXPIRED.
+    pub(super) fn refuse_session(&self, knows_read_only: bool) {
+        let read_only = knows_read_only.then_some(false);
+        let response = ConnectResponse { timeout_ms: 0, session_id: 0, password: [0; 16], read_only };
+        self.outbox.push(|out| encode::connect_response(out, &response));
+        self.outbox.close_after_flush();
+    }
+
+    pub(super) fn queue_session(&self, password: Password, knows_read_only: bool) {
+        let response = ConnectResponse {
+            timeout_ms: self.timeout_ms(),
+            session_id: self.session().0,
+            password: password.0,
+            read_only: knows_read_only.then_some(false),
+        };
+        self.outbox.push(|out| encode::connect_response(out, &response));
+        self.count_sent();
+    }
+
+    /// Answers what has become the oldest and needs no transaction.
+    fn answer_ready(&self, order: &mut Order, state: &State, watches: &mut Watches) {
+        while let Some(entry) = order.pop_ready() {
+            match entry.awaited {
+                Awaited::Local(parked) => {
+                    let order::Parked { request, identities } = *parked;
+                    let question = local::Question {
+                        header: entry.header,
+                        received_us: entry.received_us,
+                        request: &request,
+                        identities: &identities,
+                    };
+                    local::answer(self, order, state, Some(watches), &question);
+                }
+                Awaited::Sync { path, .. } => {
+                    // A null path comes back as null; a nullable buffer has the bytes of a nullable string.
+                    let body = Body::Sasl(path.as_deref().map(str::as_bytes));
+                    self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
+                    self.answered(entry.header, entry.received_us, state.last_zxid().to_wire());
+                }
+                Awaited::Handshake(_) | Awaited::Write(_) => unreachable!("pop_ready leaves these where they are"),
+            }
+        }
+    }
+
+    pub(super) fn reply(&self, xid: i32, zxid: i64, error: i32, body: &Body<'_>) {
+        self.outbox.push(|out| encode::frame(out, &ReplyHeader { xid, zxid, error }, body));
+    }
+
+    /// Keeps the books of a request that has its reply.
+    pub(super) fn answered(&self, header: RequestHeader, received_us: u64, zxid: i64) {
+        let now_us = self.home.now_us();
+        let latency_us = now_us.saturating_sub(received_us);
+        self.count_sent();
+        self.statistics.latency(latency_us);
+        self.home.statistics.latency(latency_us);
+        self.last.op.store(header.op, Relaxed);
+        self.last.xid.store(header.xid, Relaxed);
+        self.last.zxid.store(zxid, Relaxed);
+        self.last.response_ms.store(now_us / 1000, Relaxed);
+        self.last.latency_ms.store(latency_us / 1000, Relaxed);
+    }
+
+    fn count_sent(&self) {
+        self.statistics.sent.fetch_add(1, Relaxed);
+        self.home.statistics.sent.fetch_add(1, Relaxed);
+    }
+
+    /// Something was received at that time: microseconds of the server's clock.
+    pub(super) fn touch(&self, now_us: u64) {
+        if let Some(heard) = self.heard.get() {
+            heard.touch(now_us / 1000);
+        }
+    }
+
+    /// Reading stops for back-pressure, or goes on.
+    pub(super) fn hold(&self, held: bool) {
+        if let Some(heard) = self.heard.get() {
+            heard.hold(held);
+        }
+    }
+
+    /// Whether another request may be taken from the socket.
+    pub(super) fn takes_requests(&self) -> bool {
+        let order = self.order.lock();
+        let crowded = order.holds_back() || order.len() >= UNANSWERED_MAX || order.ended;
+        drop(order);
+        !crowded && self.outbox.len() < OUTBOX_BYTES_SOFT && self.outbox.end() == End::Open
+    }
+
+    /// Closes it once everything queued is written.
+    pub fn close_after_flush(&self) {
+        self.outbox.close_after_flush();
+        self.outbox.wake();
+    }
+
+    /// Closes it at once; what is queued is lost.
+    pub fn close(&self) {
+        self.outbox.close();
+        self.outbox.wake();
+    }
+
+    /// Has the task woken at the next `Connections::flush`.
+    fn mark(self: &Arc<Self>) {
+        if self.outbox.mark() {
+            self.home.to_wake(self.clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.outbox.wake();
+    }
+}

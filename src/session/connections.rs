@@ -1,0 +1,291 @@
+//! All connections of this server, and what an applied transaction means for them.
+
+use super::connection::Connection;
+use super::expiry::Expiry;
+use super::statistics::Statistics;
+use super::{Options, Server, VirtualNodes};
+use crate::config;
+use crate::model::{ConnectionId, SessionId};
+use crate::pipeline::Rules;
+use crate::pipeline::txn::Txn;
+use crate::state::{Applied, State};
+use crate::watch::Watches;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+pub struct Connections {
+    /// This member, and this run of it (`ConnectionId`).
+    member: u32,
+    run: u32,
+    options: Options,
+    rules: Arc<Rules>,
+    expiry: Expiry,
+    virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
+    started: Instant,
+    number: AtomicU64,
+    /// The session id given out last.
+    session: AtomicI64,
+    by_number: Mutex<HashMap<u64, Arc<Connection>>>,
+    by_session: Mutex<HashMap<SessionId, ConnectionId>>,
+    counts: Mutex<Counts>,
+    to_wake: Mutex<Vec<Arc<Connection>>>,
+    pub statistics: Statistics,
+    /// Connections turned away for a limit, since the start.
+    pub turned_away: AtomicU64,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// The right to one connection; given back when dropped.
+pub struct Admission {
+    home: Arc<Connections>,
+    address: IpAddr,
+    /// The subject of the client's certificate (RFC 2253), where there is one.
+    pub subject: Option<String>,
+}
+
+impl Connections {
+    /// `run`: random, another for each start. `virtual_nodes`: what this member shows under `/zookeeper/` besides the
+    /// session's refusals. The clock of the server begins here.
+    pub fn new(
+        options: Options,
+        rules: Arc<Rules>,
+        virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
+        member: u32,
+        run: u32,
+    ) -> Arc<Connections> {
+        Arc::new(Connections {
+            member,
+            run,
+            expiry: Expiry::new(options.sessions.tick_ms),
+            options,
+            rules,
+            virtual_nodes,
+            started: Instant::now(),
+            number: AtomicU64::new(0),
+            session: AtomicI64::new(0),
+            by_number: Mutex::new(HashMap::new()),
+            by_session: Mutex::new(HashMap::new()),
+            counts: Mutex::new(Counts::default()),
+            to_wake: Mutex::new(Vec::new()),
+            statistics: Statistics::new(),
+            turned_away: AtomicU64::new(0),
+        })
+    }
+
+    /// What a transaction that has just been applied means for clients: its events, the reply to its writer with the reads
+    /// behind it, and the end of connections whose session it closed or moved. To be called for every transaction,
+    /// under the exclusive lock of the state, before the next one is applied.
+    pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
+        for event in &applied.events {
+            watches.trigger(event, &mut |id, _, path| {
+                if let Some(connection) = self.get(id) {
+                    connection.event(event, path);
+                }
+            });
+        }
+        self.expiry.follow(txn, self.now_us() / 1000);
+        let writer = txn.origin.as_ref().map(|origin| origin.connection);
+        if let Some(connection) = writer.and_then(|id| self.get(id)) {
+            connection.applied(state, watches, txn, applied);
+        }
+        for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
+            if Some(owner) != writer
+                && let Some(connection) = self.get(owner)
+            {
+                connection.close_after_flush();
+            }
+        }
+    }
+
+    /// Wakes the tasks of all connections that got something since the last call: once for a run of entries.
+    pub fn flush(&self) {
+        let connections = std::mem::take(&mut *self.to_wake.lock());
+        for connection in connections {
+            connection.wake();
+        }
+    }
+
+    /// The connection, if it is this server's and still lives.
+    pub fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        if (id.member, id.run) != (self.member, self.run) {
+            return None;
+        }
+        self.by_number.lock().get(&id.number).cloned()
+    }
+
+    /// The connection a session has here.
+    pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
+        let id = self.by_session.lock().get(&session).copied()?;
+        self.get(id)
+    }
+
+    /// All, in the order in which they came.
+    pub fn list(&self) -> Vec<Arc<Connection>> {
+        let mut all: Vec<Arc<Connection>> = self.by_number.lock().values().cloned().collect();
+        all.sort_unstable_by_key(|connection| connection.id().number);
+        all
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_number.lock().len()
+    }
+
+    /// Requests without an answer, of all connections.
+    pub fn outstanding(&self) -> usize {
+        self.list().iter().map(|connection| connection.unanswered()).sum()
+    }
+
+    /// Closes every connection: the server no longer serves, or shuts down.
+    pub fn close_all(&self) {
+        self.list().iter().for_each(|connection| connection.close_after_flush());
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub fn virtual_nodes(&self) -> &dyn VirtualNodes {
+        &*self.virtual_nodes
+    }
+
+    pub fn expiry(&self) -> &Expiry {
+        &self.expiry
+    }
+
+    /// The server's clock: microseconds since its start, monotonic.
+    pub fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// Lets a client in, or says why not.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
+        let address = address.to_canonical();
+        let mut counts = self.counts.lock();
+        let config::Network { connections_max, connections_per_address_max, .. } = self.options.network;
+        let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
+        let refusal = if connections_max > 0 && counts.all >= connections_max {
+            Some("maxCnxns is reached")
+        } else if connections_per_address_max > 0 && of_address >= connections_per_address_max {
+            Some("maxClientCnxns is reached for this address")
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.turned_away.fetch_add(1, Relaxed);
+            return Err(refusal);
+        }
+        counts.all += 1;
+        *counts.by_address.entry(address).or_insert(0) += 1;
+        Ok(Admission { home: self.clone(), address, subject: None })
+    }
+
+    pub(super) fn register(self: &Arc<Self>, admission: Admission, peer: SocketAddr) -> Arc<Connection> {
+        let number = self.number.fetch_add(1, Relaxed) + 1;
+        let id = ConnectionId { member: self.member, run: self.run, number };
+        let connection = Arc::new(Connection::new(self.clone(), admission, id, peer));
+        self.by_number.lock().insert(number, connection.clone());
+        connection
+    }
+
+    /// The task of a connection has ended. Under the state's lock, so that nobody arms a watch for it any more.
+    pub(super) fn forget(&self, server: &dyn Server, connection: &Connection) {
+        let state = server.state();
+        let mut watches = server.watches();
+        connection.order.lock().ended = true;
+        watches.drop_connection(connection.id());
+        drop(watches);
+        drop(state);
+        self.by_number.lock().remove(&connection.id().number);
+        let mut by_session = self.by_session.lock();
+        if by_session.get(&connection.session()) == Some(&connection.id()) {
+            by_session.remove(&connection.session());
+        }
+    }
+
+    pub(super) fn has_session(&self, session: SessionId, connection: &Connection) {
+        self.by_session.lock().insert(session, connection.id());
+    }
+
+    pub(super) fn to_wake(&self, connection: Arc<Connection>) {
+        self.to_wake.lock().push(connection);
+    }
+
+    /// A session id nobody has, like ZooKeeper's (SessionTrackerImpl.initializeNextSessionId): one byte of member, 40 bits
+    /// of the clock, 16 bits of counting. `taken` guards against a clock that was set back.
+    pub(super) fn new_session_id(&self, wall_ms: i64, taken: impl Fn(SessionId) -> bool) -> SessionId {
+        // 255 in the top byte would make ephemeral owners look like TTL nodes, 128 could make one look like a container.
+        let member = i64::from(self.options.server_id.clamp(1, 0x7f)) << 56;
+        let first = (((wall_ms << 24) as u64 >> 8) as i64) | member;
+        loop {
+            let last = self.session.load(Relaxed);
+            let id = if last == 0 { first } else { last + 1 };
+            let claimed = self.session.compare_exchange(last, id, Relaxed, Relaxed).is_ok();
+            if claimed && !taken(SessionId(id)) {
+                return SessionId(id);
+            }
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut counts = self.home.counts.lock();
+        counts.all -= 1;
+        if let Some(count) = counts.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::read::NoVirtualNodes;
+    use std::net::Ipv4Addr;
+
+    fn connections(per_address: usize, all: usize) -> Arc<Connections> {
+        let mut options = Options::from(&config::Config::default());
+        options.network.connections_per_address_max = per_address;
+        options.network.connections_max = all;
+        Connections::new(options, Arc::new(super::super::tests::rules()), Box::new(NoVirtualNodes), 1, 9)
+    }
+
+    #[test]
+    fn limits_are_given_back() {
+        let connections = connections(2, 3);
+        let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+        let first = connections.admit(address(1)).ok().unwrap();
+        let _second = connections.admit(address(1)).ok().unwrap();
+        assert!(connections.admit(address(1)).is_err());
+        let _third = connections.admit(address(2)).ok().unwrap();
+        assert!(connections.admit(address(3)).is_err());
+        drop(first);
+        assert!(connections.admit(address(1)).is_ok());
+    }
+
+    #[test]
+    fn session_ids_are_zookeepers() {
+        let connections = connections(0, 0);
+        let wall_ms = 0x18c_1234_5678_i64;
+        let first = connections.new_session_id(wall_ms, |_| false);
+        assert_eq!(first.0, (1 << 56) | ((wall_ms & 0xff_ffff_ffff) << 16));
+        let taken = SessionId(first.0 + 1);
+        assert_eq!(connections.new_session_id(wall_ms, |id| id == taken).0, first.0 + 2);
+    }
+}

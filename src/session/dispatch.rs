@@ -1,0 +1,272 @@
+//! What becomes of each request frame: answered here, handed to the sequencer, or the end of the connection.
+
+use super::auth::{self, Verdict};
+use super::connection::Connection;
+use super::local;
+use super::order::{Awaited, Entry, Form, Local, Parked};
+use super::sasl::{DigestMd5, Step};
+use super::{Server, order};
+use crate::limits::READS_PER_LOCK;
+use crate::model::{ErrorCode, Identity};
+use crate::pipeline::{Ask, Caller, Submission};
+use crate::state::State;
+use crate::wire::decode::{self, Answer};
+use crate::wire::encode;
+use crate::wire::reply::{Body, ReplyHeader};
+use crate::wire::request::{Request, RequestHeader, op};
+use bytes::Bytes;
+use parking_lot::RwLockReadGuard;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// ZooKeeper's replies to unknown operations carry the zxid of a request that never got one.
+const NO_ZXID: i64 = -1;
+
+/// The requesting side of a connection, owned by its task.
+pub(super) struct Dispatch {
+    server: Arc<dyn Server>,
+    connection: Arc<Connection>,
+    /// What `Connection::identities` holds, without its lock.
+    identities: Arc<[Identity]>,
+    sasl: Option<Box<DigestMd5>>,
+}
+
+/// Whether the connection goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    On,
+    /// What is queued is still written.
+    Closing,
+    /// The connection ends at once.
+    Broken,
+}
+
+/// The state's shared lock, kept over a run of reads.
+pub(super) struct Reading<'a> {
+    server: &'a dyn Server,
+    state: Option<RwLockReadGuard<'a, State>>,
+    left: u32,
+}
+
+impl<'a> Reading<'a> {
+    pub fn new(server: &'a dyn Server) -> Reading<'a> {
+        Reading { server, state: None, left: 0 }
+    }
+
+    fn state(&mut self) -> &State {
+        if self.left == 0 {
+            self.state = None;
+            self.left = READS_PER_LOCK;
+        }
+        self.left -= 1;
+        self.state.get_or_insert_with(|| self.server.state())
+    }
+
+    /// To be called before anything that may want the lock itself.
+    fn release(&mut self) {
+        self.state = None;
+        self.left = 0;
+    }
+}
+
+impl Dispatch {
+    pub fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
+        let identities = connection.identities();
+        Dispatch { server, connection, identities, sasl: None }
+    }
+
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub fn server(&self) -> &Arc<dyn Server> {
+        &self.server
+    }
+
+    /// Deals with one frame. `received_us`: when it was read.
+    pub fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+        self.connection.statistics.received.fetch_add(1, Relaxed);
+        self.connection.home().statistics.received.fetch_add(1, Relaxed);
+        let (header, request) = match decode::request(frame) {
+            Ok(decoded) => decoded,
+            Err(error) => return self.undecodable(error.answer(), received_us, reading),
+        };
+        match request {
+            Request::Auth { scheme, credential, .. } => {
+                return self.auth(&header, scheme.as_deref(), credential.as_deref());
+            }
+            Request::Sasl { token } => return self.sasl(&header, token),
+            _ => {}
+        }
+        if !auth::admits(&self.connection.home().options().auth, &self.identities) {
+            return self.overtake_and_close(&header, 0, ErrorCode::SessionClosedRequireSaslAuth);
+        }
+        match request {
+            // Good only within a multi.
+            Request::Check { .. } | Request::CheckNotExists { .. } => {
+                self.overtake_and_close(&header, NO_ZXID, ErrorCode::Unimplemented)
+            }
+            Request::Sync { path } => self.sync(header, path, received_us, reading),
+            Request::CloseSession => {
+                let ask = Ask::CloseSession { session: self.connection.session(), expired: false };
+                self.write(header, Form::CloseSession, ask, received_us, reading)
+            }
+            Request::Create(_)
+            | Request::Delete { .. }
+            | Request::SetData { .. }
+            | Request::SetAcl { .. }
+            | Request::Multi(_)
+            | Request::Reconfig { .. }
+            | Request::DeleteContainer { .. } => {
+                let form = Form::of(&header, &request);
+                self.write(header, form, Ask::Request(request), received_us, reading)
+            }
+            request => self.local(header, Local::Request(request), received_us, reading),
+        }
+    }
+
+    fn undecodable(&mut self, answer: Answer, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+        match answer {
+            Answer::Close => Flow::Broken,
+            Answer::Reply(header, code) => self.local(header, Local::Malformed(code), received_us, reading),
+            Answer::ReplyAndClose(header, _) if header.op == op::CREATE_SESSION => {
+                let session = self.connection.session();
+                match reading.state().session(session).map(|session| session.password) {
+                    Some(password) => self.local(header, Local::SessionAgain(password), received_us, reading),
+                    None => Flow::Broken,
+                }
+            }
+            Answer::ReplyAndClose(header, code) => self.overtake_and_close(&header, NO_ZXID, code),
+        }
+    }
+
+    /// A request for this server: at once if nothing is before it, else when its turn comes.
+    fn local(&mut self, header: RequestHeader, request: Local, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+        let server = reading.server;
+        let state = reading.state();
+        let mut watches = local::needs_watches(&request).then(|| server.watches());
+        let mut order = self.connection.order.lock();
+        if order.is_empty() {
+            let question =
+                local::Question { header, received_us, request: &request, identities: &self.identities };
+            local::answer(&self.connection, &order, state, watches.as_deref_mut(), &question);
+        } else {
+            let parked = Parked { request, identities: self.identities.clone() };
+            order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
+        }
+        Flow::On
+    }
+
+    fn write(
+        &mut self,
+        header: RequestHeader,
+        form: Form,
+        ask: Ask,
+        received_us: u64,
+        reading: &mut Reading<'_>,
+    ) -> Flow {
+        reading.release();
+        // First in the order, then to the sequencer: it may be answered before `submit` returns.
+        self.connection.order.lock().push(Entry { header, received_us, awaited: Awaited::Write(form) });
+        self.server.submit(Submission { caller: Some(self.caller(self.connection.session())), xid: header.xid, ask });
+        Flow::On
+    }
+
+    fn sync(&mut self, header: RequestHeader, path: Option<String>, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+        reading.release();
+        let awaited = Awaited::Sync { path, done: false };
+        self.connection.order.lock().push(Entry { header, received_us, awaited });
+        self.server.barrier(self.connection.clone());
+        Flow::On
+    }
+
+    pub fn caller(&self, session: crate::model::SessionId) -> Caller {
+        let peer = self.connection.peer();
+        Caller {
+            session,
+            connection: self.connection.id(),
+            identities: self.identities.clone(),
+            address: peer.ip().to_canonical(),
+            port: peer.port(),
+        }
+    }
+
+    /// The session of the first frame; see `handshake`.
+    pub fn submit_session(&mut self, handshake: order::Handshake, ask: Ask, received_us: u64) {
+        let header = RequestHeader { xid: 0, op: op::CREATE_SESSION };
+        let entry = Entry { header, received_us, awaited: Awaited::Handshake(handshake) };
+        self.connection.order.lock().push(entry);
+        self.server.submit(Submission { caller: Some(self.caller(handshake.session)), xid: header.xid, ask });
+    }
+
+    fn auth(&mut self, header: &RequestHeader, scheme: Option<&str>, credential: Option<&[u8]>) -> Flow {
+        let auth = &self.connection.home().options().auth;
+        let address = self.connection.peer().ip().to_canonical();
+        if let Verdict::Proven(identities) = auth::add(auth, scheme, credential, &self.identities, address)
+            && self.connection.prove(identities)
+        {
+            self.identities = self.connection.identities();
+            self.overtake(header, 0, ErrorCode::Ok, &Body::Empty);
+            return Flow::On;
+        }
+        tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
+        self.overtake_and_close(header, 0, ErrorCode::AuthFailed)
+    }
+
+    fn sasl(&mut self, header: &RequestHeader, token: Option<Bytes>) -> Flow {
+        // ZooKeeper's thread stumbles over a null token and closes.
+        let Some(token) = token else { return Flow::Broken };
+        let connection = self.connection.clone();
+        let auth = &connection.home().options().auth;
+        let Some(users) = &auth.sasl else {
+            self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(None));
+            return Flow::On;
+        };
+        let mut nonce = [0; 16];
+        if let Err(error) = getrandom::fill(&mut nonce) {
+            tracing::error!(%error, "no random bytes for SASL: the connection is closed");
+            return Flow::Broken;
+        }
+        match self.sasl.get_or_insert_default().step(users, &token, nonce) {
+            Ok(Step::Challenge(challenge)) => {
+                self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(Some(&challenge)));
+                Flow::On
+            }
+            Ok(Step::Proven { token, user }) => {
+                self.sasl = None;
+                if !connection.prove(auth::sasl_identities(auth, user)) {
+                    return self.overtake_and_close(header, 0, ErrorCode::AuthFailed);
+                }
+                self.identities = connection.identities();
+                self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(Some(&token)));
+                Flow::On
+            }
+            Err(error) => {
+                self.sasl = None;
+                tracing::info!(peer = %connection.peer(), %error, "SASL failed");
+                match (auth::requires_sasl(auth), auth.allow_sasl_failed) {
+                    (true, _) => self.overtake_and_close(header, 0, ErrorCode::SessionClosedRequireSaslAuth),
+                    (false, false) => self.overtake_and_close(header, 0, ErrorCode::AuthFailed),
+                    (false, true) => {
+                        self.overtake(header, 0, ErrorCode::Ok, &Body::Sasl(None));
+                        Flow::On
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a reply before those of earlier requests that are still unanswered.
+    fn overtake(&self, header: &RequestHeader, zxid: i64, code: ErrorCode, body: &Body<'_>) {
+        let reply = ReplyHeader { xid: header.xid, zxid, error: code.code() };
+        self.connection.outbox.push(|out| encode::frame(out, &reply, body));
+        self.connection.statistics.sent.fetch_add(1, Relaxed);
+        self.connection.home().statistics.sent.fetch_add(1, Relaxed);
+    }
+
+    fn overtake_and_close(&self, header: &RequestHeader, zxid: i64, code: ErrorCode) -> Flow {
+        self.overtake(header, zxid, code, &Body::Empty);
+        self.connection.outbox.close_after_flush();
+        Flow::Closing
+    }
+}

@@ -1,0 +1,191 @@
+//! Requests that this server answers from its own state: reads, watches, ping, whoAmI.
+//!
+//! The reply and the watch it sets are queued under the state's lock, so that no event of that watch can come before.
+
+use super::connection::Connection;
+use super::order::{Local, Order};
+use super::rejection::{self, Refusals};
+use crate::model::{ErrorCode, Identity};
+use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
+use crate::state::State;
+use crate::watch::{PersistentMode, WatchKind, WatcherType, Watches};
+use crate::wire::reply::{Body, EventKind};
+use crate::wire::request::{Request, RequestHeader, SetWatches};
+use std::sync::Arc;
+
+/// Events that setWatches replays belong to no transaction (WatchedEvent.NO_ZXID).
+const NO_ZXID: i64 = -1;
+
+/// One request whose turn has come.
+pub(super) struct Question<'a> {
+    pub header: RequestHeader,
+    pub received_us: u64,
+    pub request: &'a Local,
+    pub identities: &'a Arc<[Identity]>,
+}
+
+/// Whether `answer` needs the table of watches.
+pub(super) fn needs_watches(request: &Local) -> bool {
+    match request {
+        Local::Request(request) => match request {
+            Request::Exists { watch, .. }
+            | Request::GetData { watch, .. }
+            | Request::GetChildren { watch, .. }
+            | Request::GetChildren2 { watch, .. }
+            | Request::FilteredList { watch, .. } => *watch,
+            Request::AddWatch { .. }
+            | Request::CheckWatches { .. }
+            | Request::RemoveWatches { .. }
+            | Request::SetWatches(_) => true,
+            _ => false,
+        },
+        Local::Malformed(_) | Local::SessionAgain(_) => false,
+    }
+}
+
+/// Queues the answer. `watches`: given wherever `needs_watches` says so.
+pub(super) fn answer(
+    connection: &Connection,
+    order: &Order,
+    state: &State,
+    mut watches: Option<&mut Watches>,
+    question: &Question<'_>,
+) {
+    let zxid = state.last_zxid().to_wire();
+    let header = question.header;
+    match question.request {
+        Local::Malformed(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        Local::SessionAgain(password) => connection.queue_session(*password, true),
+        Local::Request(request) => {
+            let nodes = Nodes { refusals: &order.refusals, of_server: connection.home().virtual_nodes() };
+            let reader = Reader {
+                state,
+                rules: connection.home().rules(),
+                identities: question.identities,
+                session: connection.session(),
+                virtual_nodes: &nodes,
+            };
+            let mut scratch = Scratch::default();
+            let result = match watching(connection, state, &mut watches, request) {
+                Some(result) => result.map(|()| watch_body(request)),
+                None => read::read(reader, request, &mut scratch),
+            };
+            let ended = result.as_ref().map(|_| ()).map_err(|&code| code);
+            let error = ended.err().map_or(0, ErrorCode::code);
+            connection.reply(header.xid, zxid, error, &result.unwrap_or(Body::Empty));
+            if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
+                arm(watches, kind, path, connection);
+            }
+        }
+    }
+    connection.answered(header, question.received_us, zxid);
+}
+
+/// What is about the connection itself, not the tree; none for reads.
+fn watching(
+    connection: &Connection,
+    state: &State,
+    watches: &mut Option<&mut Watches>,
+    request: &Request,
+) -> Option<Result<(), ErrorCode>> {
+    let watches = match request {
+        Request::Ping => return Some(Ok(())),
+        Request::AddWatch { .. } | Request::CheckWatches { .. } | Request::RemoveWatches { .. } | Request::SetWatches(_) => {
+            watches.as_deref_mut().expect("needs_watches asked for the table")
+        }
+        _ => return None,
+    };
+    let id = connection.id();
+    Some(match request {
+        // ZooKeeper throws where a path is null or a number unknown, and calls that MARSHALLINGERROR.
+        Request::AddWatch { path, mode } => match (path, PersistentMode::from_wire(*mode)) {
+            (Some(path), Some(mode)) => {
+                watches.add(path, mode, id);
+                Ok(())
+            }
+            _ => Err(ErrorCode::MarshallingError),
+        },
+        Request::CheckWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (Some(path), Some(kind)) => found(watches.has(path, kind, id)),
+            _ => Err(ErrorCode::MarshallingError),
+        },
+        Request::RemoveWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (Some(path), Some(kind)) => found(watches.remove(path, kind, id)),
+            _ => Err(ErrorCode::MarshallingError),
+        },
+        Request::SetWatches(asked) => {
+            set_watches(connection, state, watches, asked);
+            Ok(())
+        }
+        _ => return None,
+    })
+}
+
+fn found(any: bool) -> Result<(), ErrorCode> {
+    if any { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+}
+
+fn watch_body(request: &Request) -> Body<'static> {
+    match request {
+        // ErrorResponse with the code 0
+        Request::AddWatch { .. } => Body::Number(0),
+        _ => Body::Empty,
+    }
+}
+
+/// A client that came back: what changed meanwhile is told at once, the rest is watched again (DataTree.setWatches).
+/// As in ZooKeeper, no ACL is asked: only changes are told, no content.
+fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, asked: &SetWatches) {
+    for path in &asked.data {
+        match state.node(path) {
+            None => connection.queue_event(NO_ZXID, EventKind::Deleted, path),
+            Some(node) if node.mzxid() > asked.relative_zxid => {
+                connection.queue_event(NO_ZXID, EventKind::DataChanged, path);
+            }
+            Some(_) => arm(watches, WatchKind::Data, path, connection),
+        }
+    }
+    for path in &asked.exist {
+        match state.node(path) {
+            Some(_) => connection.queue_event(NO_ZXID, EventKind::Created, path),
+            None => arm(watches, WatchKind::Exist, path, connection),
+        }
+    }
+    for path in &asked.child {
+        match state.node(path) {
+            None => connection.queue_event(NO_ZXID, EventKind::Deleted, path),
+            Some(node) if node.pzxid() > asked.relative_zxid => {
+                connection.queue_event(NO_ZXID, EventKind::ChildrenChanged, path);
+            }
+            Some(_) => arm(watches, WatchKind::Child, path, connection),
+        }
+    }
+    for path in &asked.persistent {
+        watches.add(path, PersistentMode::Persistent, connection.id());
+    }
+    for path in &asked.recursive {
+        watches.add(path, PersistentMode::Recursive, connection.id());
+    }
+}
+
+fn arm(watches: &mut Watches, kind: WatchKind, path: &str, connection: &Connection) {
+    // That node is none, so nothing would ever fire.
+    if path != rejection::PATH {
+        watches.arm(kind, path, connection.id());
+    }
+}
+
+/// The nodes under `/zookeeper/` that are no nodes.
+struct Nodes<'a> {
+    refusals: &'a Refusals,
+    of_server: &'a dyn VirtualNodes,
+}
+
+impl VirtualNodes for Nodes<'_> {
+    fn data(&self, path: &str) -> Option<Vec<u8>> {
+        if path == rejection::PATH {
+            return self.refusals.text().map(String::into_bytes);
+        }
+        self.of_server.data(path)
+    }
+}

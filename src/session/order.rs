@@ -1,0 +1,299 @@
+//! What a connection has not answered yet, oldest first, and how replies to writes look.
+//!
+//! The queue is empty for a connection that only reads: its requests are then answered at once. A write waits here for its
+//! transaction; everything behind it waits with it. The oldest entry is always a write, a handshake or an unfinished
+//! `sync`: whatever can be answered is answered as soon as it is the oldest. Behind an unfinished `sync` nothing is taken
+//! from the socket, so the oldest is a write whenever a transaction of this connection is applied.
+
+use super::rejection::Refusals;
+use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
+use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
+use crate::state::Applied;
+use crate::wire::encode;
+use crate::wire::reply::{Body, MultiSlot, ReplyHeader};
+use crate::wire::request::{Request, RequestHeader, op};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Room for so many entries is kept when the queue has emptied; more is given back.
+const ENTRIES_KEPT: usize = 32;
+
+#[derive(Default)]
+pub(super) struct Order {
+    queue: VecDeque<Entry>,
+    /// Entries that let nothing pass: a handshake, a `sync`, the session's end.
+    barriers: usize,
+    /// The task is gone: nothing more is answered, no watch armed.
+    pub ended: bool,
+    pub refusals: Refusals,
+}
+
+pub(super) struct Entry {
+    pub header: RequestHeader,
+    /// When the frame was read, microseconds of the server's clock.
+    pub received_us: u64,
+    pub awaited: Awaited,
+}
+
+pub(super) enum Awaited {
+    Handshake(Handshake),
+    Write(Form),
+    Sync { path: Option<String>, done: bool },
+    Local(Box<Parked>),
+}
+
+/// A session is being opened or attached.
+#[derive(Clone, Copy)]
+pub(super) struct Handshake {
+    pub session: SessionId,
+    pub timeout_ms: i32,
+    /// Whether the client's request had the field, so that the answer has it too.
+    pub knows_read_only: bool,
+}
+
+/// A request that this server answers itself, once its turn comes.
+pub(super) struct Parked {
+    pub request: Local,
+    /// What the connection had proven when the request was read.
+    pub identities: Arc<[Identity]>,
+}
+
+pub(super) enum Local {
+    Request(Request),
+    /// It could not be read.
+    Malformed(ErrorCode),
+    /// createSession as a request: ZooKeeper answers with the ConnectResponse once more.
+    SessionAgain(Password),
+}
+
+/// How the reply to a write looks; it follows from the opcode.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    Empty,
+    Path,
+    PathStat,
+    Stat,
+    /// reconfig
+    DataStat,
+    /// The operations' opcodes.
+    Multi(Box<[i32]>),
+    /// The reply is the connection's last.
+    CloseSession,
+}
+
+impl Form {
+    pub fn of(header: &RequestHeader, request: &Request) -> Form {
+        match request {
+            Request::Multi(operations) => Form::Multi(operations.iter().map(|operation| operation.op).collect()),
+            _ => match header.op {
+                op::CREATE | op::CREATE_IF_NOT_EXISTS => Form::Path,
+                op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => Form::PathStat,
+                op::SET_DATA | op::SET_ACL => Form::Stat,
+                op::RECONFIG => Form::DataStat,
+                op::CLOSE_SESSION => Form::CloseSession,
+                _ => Form::Empty,
+            },
+        }
+    }
+}
+
+impl Order {
+    pub fn push(&mut self, entry: Entry) {
+        self.barriers += usize::from(entry.awaited.holds_back());
+        self.queue.push_back(entry);
+    }
+
+    pub fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        self.barriers -= usize::from(entry.awaited.holds_back());
+        if self.queue.is_empty() && self.queue.capacity() > ENTRIES_KEPT {
+            self.queue = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    /// The oldest entry, if it can be answered now: no write or unfinished sync.
+    pub fn pop_ready(&mut self) -> Option<Entry> {
+        match self.queue.front()?.awaited {
+            Awaited::Local(_) | Awaited::Sync { done: true, .. } => self.pop(),
+            _ => None,
+        }
+    }
+
+    /// The barrier of the oldest unfinished sync has been reached.
+    pub fn sync_done(&mut self) {
+        let unfinished = self.queue.iter_mut().find_map(|entry| match &mut entry.awaited {
+            Awaited::Sync { done, .. } if !*done => Some(done),
+            _ => None,
+        });
+        if let Some(done) = unfinished {
+            *done = true;
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether no further request may be taken.
+    pub fn holds_back(&self) -> bool {
+        self.barriers > 0
+    }
+}
+
+impl Awaited {
+    fn holds_back(&self) -> bool {
+        matches!(self, Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession))
+    }
+}
+
+/// Appends the reply to a write that was applied. Returns the error in its header.
+pub(super) fn encode_write(out: &mut BytesMut, xid: i32, form: &Form, txn: &Txn, applied: &Applied) -> i32 {
+    let error = match &txn.outcome {
+        Outcome::Refused(refusal) => refusal.code.code(),
+        Outcome::Done(_) | Outcome::MultiRefused { .. } => 0,
+    };
+    let header = ReplyHeader { xid, zxid: txn.zxid.to_wire(), error };
+    encode::frame(out, &header, &body(form, txn, applied));
+    error
+}
+
+fn body<'a>(form: &Form, txn: &'a Txn, applied: &Applied) -> Body<'a> {
+    match (&txn.outcome, form) {
+        (Outcome::Refused(_), _) => Body::Empty,
+        (Outcome::MultiRefused { failed, operations, refusal }, _) => {
+            let slot = |at: u32| match at.cmp(failed) {
+                std::cmp::Ordering::Less => ErrorCode::Ok,
+                std::cmp::Ordering::Equal => refusal.code,
+                std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency,
+            };
+            Body::Multi((0..*operations).map(|at| MultiSlot::Error(slot(at).code())).collect())
+        }
+        (Outcome::Done(slots), Form::Multi(operations)) => {
+            assert_eq!(slots.len(), operations.len(), "a multi has one result an operation");
+            let results = operations.iter().zip(slots).enumerate();
+            Body::Multi(results.map(|(at, (&op, slot))| multi_slot(op, txn, slot, stat(applied, at))).collect())
+        }
+        (Outcome::Done(slots), form) => {
+            let path = || slots.first().map_or("", |slot| path_of(txn, slot));
+            match form {
+                Form::Path => Body::Path(path()),
+                Form::PathStat => Body::PathStat(path(), stat(applied, 0)),
+                Form::Stat => Body::Stat(stat(applied, 0)),
+                Form::DataStat => Body::DataStat(slots.first().and_then(|slot| data_of(txn, slot)), stat(applied, 0)),
+                Form::Empty | Form::CloseSession | Form::Multi(_) => Body::Empty,
+            }
+        }
+    }
+}
+
+fn multi_slot<'a>(op: i32, txn: &'a Txn, slot: &'a Slot, stat: Stat) -> MultiSlot<'a> {
+    match op {
+        op::CREATE => MultiSlot::Path(path_of(txn, slot)),
+        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => MultiSlot::PathStat(path_of(txn, slot), stat),
+        op::DELETE => MultiSlot::Deleted,
+        op::SET_DATA => MultiSlot::Stat(stat),
+        op::CHECK => MultiSlot::Checked,
+        op::CREATE_IF_NOT_EXISTS => MultiSlot::Typed(op, Some(path_of(txn, slot))),
+        other => MultiSlot::Typed(other, None),
+    }
+}
+
+fn stat(applied: &Applied, slot: usize) -> Stat {
+    applied.slots.get(slot).copied().unwrap_or_default()
+}
+
+fn path_of<'a>(txn: &'a Txn, slot: &'a Slot) -> &'a str {
+    match slot {
+        Slot::Nothing => "",
+        Slot::Path(path) => path,
+        Slot::Change(at) => match txn.changes.get(*at as usize) {
+            Some(
+                Change::Create { path, .. }
+                | Change::Delete { path }
+                | Change::SetData { path, .. }
+                | Change::SetAcl { path, .. },
+            ) => path,
+            _ => "",
+        },
+    }
+}
+
+fn data_of<'a>(txn: &'a Txn, slot: &Slot) -> Option<&'a [u8]> {
+    match slot {
+        Slot::Change(at) => match txn.changes.get(*at as usize) {
+            Some(Change::SetData { data, .. }) => data.as_deref(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Owner, Refusal, Zxid, acl};
+
+    fn txn(outcome: Outcome, changes: Vec<Change>) -> Txn {
+        Txn { zxid: Zxid(7), wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes }
+    }
+
+    fn create(path: &str) -> Change {
+        let owner = Owner::PERSISTENT;
+        Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner, parent_cversion: 1 }
+    }
+
+    #[test]
+    fn a_multi_answers_each_operation_in_its_own_type() {
+        let slots = vec![Slot::Change(0), Slot::Change(1), Slot::Nothing, Slot::Nothing, Slot::Path("/old".into())];
+        let txn = txn(Outcome::Done(slots), vec![create("/a"), create("/c")]);
+        let stats = vec![Stat { version: 1, ..Stat::default() }; 5];
+        let applied = Applied { slots: stats.clone(), ..Applied::default() };
+        let operations = [op::CREATE, op::CREATE_CONTAINER, op::DELETE, op::CHECK_NOT_EXISTS, op::CREATE_IF_NOT_EXISTS];
+        assert_eq!(
+            body(&Form::Multi(operations.into()), &txn, &applied),
+            Body::Multi(vec![
+                MultiSlot::Path("/a"),
+                MultiSlot::PathStat("/c", stats[1]),
+                MultiSlot::Deleted,
+                MultiSlot::Typed(op::CHECK_NOT_EXISTS, None),
+                MultiSlot::Typed(op::CREATE_IF_NOT_EXISTS, Some("/old")),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_refused_multi_says_where_and_header_says_nothing() {
+        let refusal = Refusal::from(ErrorCode::NodeExists);
+        let txn = txn(Outcome::MultiRefused { failed: 1, operations: 3, refusal }, Vec::new());
+        let mut out = BytesMut::new();
+        let form = Form::Multi([op::CREATE; 3].into());
+        assert_eq!(encode_write(&mut out, 5, &form, &txn, &Applied::default()), 0);
+        let errors = [0, -110, -2].map(MultiSlot::Error).to_vec();
+        assert_eq!(body(&form, &txn, &Applied::default()), Body::Multi(errors));
+    }
+
+    #[test]
+    fn reads_wait_behind_a_write_and_a_sync_lets_nothing_pass() {
+        let header = RequestHeader { xid: 1, op: 0 };
+        let entry = |awaited| Entry { header, received_us: 0, awaited };
+        let parked =
+            || Awaited::Local(Box::new(Parked { request: Local::Request(Request::Ping), identities: Arc::from([]) }));
+        let mut order = Order::default();
+        order.push(entry(Awaited::Write(Form::Empty)));
+        order.push(entry(parked()));
+        order.push(entry(Awaited::Sync { path: None, done: false }));
+        assert!(order.holds_back());
+        assert!(order.pop_ready().is_none());
+        order.sync_done();
+        assert!(order.pop_ready().is_none(), "the write is older");
+        assert!(order.pop().is_some());
+        assert!(order.pop_ready().is_some() && order.pop_ready().is_some());
+        assert!(order.is_empty() && !order.holds_back());
+    }
+}

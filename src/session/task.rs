@@ -1,0 +1,226 @@
+//! One connection's task: write what is queued, take frames apart, read more.
+//!
+//! Few system calls: one read for all that has arrived, all its frames dealt with, one write of all they queued. Bytes are
+//! read into a buffer of the worker thread, so that a connection which waits owns none.
+
+use super::dispatch::{Dispatch, Flow, Reading};
+use super::outbox::End;
+use super::{Server, handshake};
+use crate::limits::SOCKET_READ_BYTES;
+use crate::wire::frame::Frames;
+use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+thread_local! {
+    /// What a read of any connection on this thread fills first.
+    static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; SOCKET_READ_BYTES].into_boxed_slice());
+}
+
+pub(super) struct Task<S> {
+    stream: S,
+    dispatch: Dispatch,
+    frames: Frames,
+    /// Read, but not yet a whole frame, or not yet allowed to be dealt with.
+    arrived: BytesMut,
+    arrived_us: u64,
+    /// Taken from the outbox, not yet written.
+    leaving: BytesMut,
+    held: bool,
+}
+
+/// Serves a connection until its end.
+pub(super) async fn serve<S>(stream: S, server: Arc<dyn Server>, connection: Arc<super::Connection>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let options = &server.connections().options().network;
+    let frames = Frames::new(options.frame_bytes_max);
+    let patience = Duration::from_millis(options.sessionless_timeout_ms);
+    let dispatch = Dispatch::new(server, connection);
+    let mut task =
+        Task { stream, dispatch, frames, arrived: BytesMut::new(), arrived_us: 0, leaving: BytesMut::new(), held: false };
+    // Boxed, so that the timer's memory is given back before the connection's long life begins.
+    let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
+    if let Ok(Ok(true)) = greeted
+        && poll_fn(|context| task.poll(context)).await.is_ok()
+    {
+        // A client that reads no more must not keep the connection for ever.
+        let _ = Box::pin(tokio::time::timeout(patience, task.end_politely())).await;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    /// The first message. Whether the connection goes on.
+    async fn greet(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(&word) = self.arrived.first_chunk::<4>() {
+                if let Some(bytes) = self.dispatch.server().four_letter_words().argument_bytes(word) {
+                    self.four_letter_word(word, bytes).await?;
+                    return Ok(false);
+                }
+                match self.frames.next(&mut self.arrived) {
+                    Err(_) => return Ok(false),
+                    Ok(None) => {}
+                    Ok(Some(frame)) => {
+                        return Ok(handshake::connect(&mut self.dispatch, &frame, self.arrived_us) == Flow::On);
+                    }
+                }
+            }
+            if poll_fn(|context| self.poll_read(context)).await? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn four_letter_word(&mut self, word: [u8; 4], argument_bytes: usize) -> io::Result<()> {
+        while self.arrived.len() < word.len() + argument_bytes {
+            if poll_fn(|context| self.poll_read(context)).await? == 0 {
+                return Ok(());
+            }
+        }
+        let peer = self.dispatch.connection().peer();
+        let argument = &self.arrived[word.len()..word.len() + argument_bytes];
+        let answer = self.dispatch.server().four_letter_words().answer(word, argument, peer);
+        self.stream.write_all(&answer).await?;
+        self.stream.shutdown().await
+    }
+
+    /// Runs until the connection ends: `Ok` if what is queued shall still be written.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.dispatch.connection().outbox.register(context.waker());
+        loop {
+            match self.dispatch.connection().outbox.end() {
+                End::Now => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                End::AfterFlush => return Poll::Ready(Ok(())),
+                End::Open => {}
+            }
+            let flushed = self.poll_write(context)?.is_ready();
+            match self.take_frames() {
+                Taken::Some => continue,
+                Taken::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Taken::HeldBack => {
+                    self.hold(true);
+                    return Poll::Pending;
+                }
+                Taken::Nothing => self.hold(false),
+            }
+            if flushed && self.arrived.is_empty() {
+                self.leaving = BytesMut::new();
+            }
+            if ready!(self.poll_read(context))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Writes all that is queued.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wrote = false;
+        loop {
+            if self.leaving.is_empty() {
+                let bytes = self.dispatch.connection().outbox.take();
+                if bytes.is_empty() {
+                    // Streams that encrypt keep what they could not write yet.
+                    if wrote {
+                        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                self.leaving = bytes;
+            }
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.leaving))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.leaving.advance(count);
+            wrote = true;
+        }
+    }
+
+    /// Deals with the frames that have arrived whole, as far as the connection may go on.
+    fn take_frames(&mut self) -> Taken {
+        let mut taken = Taken::Nothing;
+        let server = self.dispatch.server().clone();
+        let mut reading = Reading::new(&*server);
+        loop {
+            if !self.dispatch.connection().takes_requests() {
+                // Replies that are queued already go out first; whoever answers the rest wakes us.
+                return if let Taken::Some = taken { taken } else { Taken::HeldBack };
+            }
+            match self.frames.next(&mut self.arrived) {
+                Ok(None) => return taken,
+                Err(error) => {
+                    tracing::debug!(peer = %self.dispatch.connection().peer(), %error, "closing a connection");
+                    return Taken::Broken;
+                }
+                Ok(Some(frame)) => match self.dispatch.frame(frame, self.arrived_us, &mut reading) {
+                    Flow::On => taken = Taken::Some,
+                    Flow::Closing => return Taken::Some,
+                    Flow::Broken => return Taken::Broken,
+                },
+            }
+        }
+    }
+
+    /// Reads what has arrived; 0 at the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let arrived = &mut self.arrived;
+        let count = ready!(ARRIVALS.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(stream.poll_read(context, &mut buffer))?;
+            arrived.extend_from_slice(buffer.filled());
+            Poll::Ready(io::Result::Ok(buffer.filled().len()))
+        }))?;
+        self.arrived_us = self.dispatch.connection().home().now_us();
+        self.dispatch.connection().touch(self.arrived_us);
+        Poll::Ready(Ok(count))
+    }
+
+    fn hold(&mut self, held: bool) {
+        if self.held != held {
+            self.held = held;
+            let connection = self.dispatch.connection();
+            connection.hold(held);
+            connection.touch(connection.home().now_us());
+        }
+    }
+
+    /// Writes the rest. What the client has sent meanwhile is read and dropped: closing a socket with unread bytes resets
+    /// it, and the last reply could be lost on the way.
+    async fn end_politely(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.poll_write(context)).await?;
+        self.stream.shutdown().await?;
+        poll_fn(|context| {
+            let _ = self.poll_read(context);
+            Poll::Ready(())
+        })
+        .await;
+        Ok(())
+    }
+}
+
+/// Also where the task is dropped half-way, by a panic or the runtime's end.
+impl<S> Drop for Task<S> {
+    fn drop(&mut self) {
+        let connection = self.dispatch.connection();
+        connection.home().forget(&**self.dispatch.server(), connection);
+    }
+}
+
+enum Taken {
+    /// There may be something to write.
+    Some,
+    /// Bytes are missing.
+    Nothing,
+    /// There is too much unanswered or unwritten.
+    HeldBack,
+    Broken,
+}

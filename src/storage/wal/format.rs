@@ -1,0 +1,363 @@
+//! The log's bytes. Pure: buffers in, values out; nothing here panics on what a disk returned.
+//!
+//! All numbers are little-endian. A segment file is a row of 512-byte *sectors*: one for its header, then the batches,
+//! then zeros up to its preallocated end. A batch begins on a sector and never spans two segments.
+//!
+//! ```text
+//! sector   0        1                                                  511
+//!          +--------+--------------------------------------------------+--------+
+//!          |  0xA5  |  510 bytes of content                            |  0x5A  |
+//!          +--------+--------------------------------------------------+--------+
+//!
+//! batch = content of one or more sectors, filled up with zeros
+//!          0      4        8          16            20             24
+//!          +------+--------+----------+-------------+--------------+-----------+-----------+
+//!          | WKB1 | length | sequence | header crc  | payload crc  |  payload  |  zeros    |
+//!          +------+--------+----------+-------------+--------------+-----------+-----------+
+//!          length: bytes of payload; sequence: 1, 2, 3 ... through the whole log
+//!          header crc: over bytes 0..16; payload crc: over payload and zeros
+//!
+//! payload = records, one after another
+//!          1  vote            term u64, voted for u64, committed u8
+//!          2  entry           term u64, index u64, length u32, payload (consensus/log.rs)
+//!          3  truncate after  present u8, term u64, index u64   (present 0: everything)
+//!          4  purge           term u64, index u64       (may lie beyond the last entry)
+//!          5  committed       term u64, index u64       (a hint for the start; never synced for its own sake)
+//!
+//! segment header = content of sector 0: what the log had come to when the segment was begun, so that the segments before
+//! it can be deleted
+//!          0        8         12      28       36               44
+//!          +--------+---------+-------+--------+----------------+-------+------+--------+-----------+------+-----+
+//!          | WKLOG  | version | ident | number | first sequence | flags | vote | purged | committed | last | crc |
+//!          | \0\0\0 | u32     | 16    | u64    | u64            | u32   | 17   | 16     | 16        | 16   | u32 |
+//!          +--------+---------+-------+--------+----------------+-------+------+--------+-----------+------+-----+
+//!          flags: bit 0 vote, 1 purged, 2 committed, 3 last: whether the field is set
+//! ```
+//!
+//! Every crc32 begins with the log's identity, so that neither a sector of another log nor bytes a client wrote can pass
+//! for a batch.
+//!
+//! The two marks are what tells a torn batch from a damaged one. A disk writes a sector from one end to the other or not
+//! at all, so a sector that did not get there whole lacks a mark and reads zero there - whatever its content - and one
+//! flipped byte never makes a mark zero.
+
+use super::{LogPosition, Vote};
+
+pub const SECTOR: usize = 512;
+const CONTENT: usize = SECTOR - 2;
+const MARK_FIRST: u8 = 0xa5;
+const MARK_LAST: u8 = 0x5a;
+const BATCH_MAGIC: [u8; 4] = *b"WKB1";
+pub const BATCH_HEADER: usize = 24;
+const SEGMENT_MAGIC: [u8; 8] = *b"WKLOG\0\0\0";
+const SEGMENT_HEADER: usize = 117;
+pub const VERSION: u32 = 1;
+
+pub type Identity = [u8; 16];
+
+/// What the log knows beside its entries: replayed from the records, and repeated in each segment's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    pub vote: Option<Vote>,
+    pub purged: Option<LogPosition>,
+    pub committed: Option<LogPosition>,
+    /// The last entry, or the purge point if that is further on.
+    pub last: Option<LogPosition>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub number: u64,
+    pub first_sequence: u64,
+    pub facts: LogFacts,
+}
+
+/// What a sector's worth of bytes turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sector<T> {
+    Valid(T),
+    /// A mark reads zero: never written, or not to its end.
+    Unwritten,
+    /// Written, and not what was written. The text completes "the header ...".
+    Damaged(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    pub length: u32,
+    pub sequence: u64,
+    payload_crc: u32,
+}
+
+/// A record as it lies in a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    Vote(Vote),
+    Entry(LogPosition, &'a [u8]),
+    TruncateAfter(Option<LogPosition>),
+    Purge(LogPosition),
+    Committed(LogPosition),
+}
+
+impl BatchHeader {
+    /// Bytes on disk.
+    pub fn extent(&self) -> u64 {
+        extent(self.length as usize)
+    }
+}
+
+/// Bytes on disk of a batch with a payload of that length.
+pub fn extent(payload: usize) -> u64 {
+    ((BATCH_HEADER + payload).div_ceil(CONTENT) * SECTOR) as u64
+}
+
+fn crc(identity: &Identity) -> crc32fast::Hasher {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(identity);
+    hasher
+}
+
+fn crc_of(identity: &Identity, bytes: &[u8]) -> u32 {
+    let mut hasher = crc(identity);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// Appends `content`, whose length is a multiple of `CONTENT`, as sectors.
+fn put_sectors(content: &[u8], out: &mut Vec<u8>) {
+    for piece in content.chunks_exact(CONTENT) {
+        out.push(MARK_FIRST);
+        out.extend_from_slice(piece);
+        out.push(MARK_LAST);
+    }
+}
+
+/// Puts `payload` (which begins with `BATCH_HEADER` bytes of room for the header) on disk: appends its sectors to `out`.
+pub fn put_batch(identity: &Identity, sequence: u64, payload: &mut Vec<u8>, out: &mut Vec<u8>) {
+    let length = (payload.len() - BATCH_HEADER) as u32;
+    payload.resize(payload.len().next_multiple_of(CONTENT), 0);
+    let payload_crc = crc_of(identity, &payload[BATCH_HEADER..]);
+    payload[0..4].copy_from_slice(&BATCH_MAGIC);
+    payload[4..8].copy_from_slice(&length.to_le_bytes());
+    payload[8..16].copy_from_slice(&sequence.to_le_bytes());
+    let header_crc = crc_of(identity, &payload[..16]);
+    payload[16..20].copy_from_slice(&header_crc.to_le_bytes());
+    payload[20..24].copy_from_slice(&payload_crc.to_le_bytes());
+    put_sectors(payload, out);
+}
+
+/// Whether a sector did not get to the disk whole.
+pub fn unwritten(sector: &[u8]) -> bool {
+    sector.first().is_none_or(|mark| *mark == 0) || sector.get(SECTOR - 1).is_none_or(|mark| *mark == 0)
+}
+
+/// The header of a batch in its first sector. An unwritten sector may still hold a readable header (`Valid`): the
+/// sector was cut behind it.
+pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
+    let mut fields = Fields(sector.get(1..1 + BATCH_HEADER).unwrap_or_default());
+    let parsed = (|| Some((fields.array::<4>()?, fields.u32()?, fields.u64()?, fields.u32()?, fields.u32()?)))();
+    if let Some((BATCH_MAGIC, length, sequence, header_crc, payload_crc)) = parsed
+        && header_crc == crc_of(identity, sector.get(1..17).unwrap_or_default())
+    {
+        return Sector::Valid(BatchHeader { length, sequence, payload_crc });
+    }
+    if unwritten(sector) { Sector::Unwritten } else { Sector::Damaged("does not match its checksum") }
+}
+
+/// Takes the payload out of the batch's sectors, appending to `payload`. The error completes "the batch ...".
+pub fn batch_payload(
+    identity: &Identity,
+    header: &BatchHeader,
+    sectors: &[u8],
+    payload: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    if sectors.len() as u64 != header.extent() {
+        return Err("ends behind its file");
+    }
+    let begin = payload.len();
+    for (n, sector) in sectors.chunks_exact(SECTOR).enumerate() {
+        let (Some((&MARK_FIRST, rest)), Some(&MARK_LAST)) = (sector.split_first(), sector.last()) else {
+            return Err("has a sector without its marks");
+        };
+        let content = rest.get(..CONTENT).unwrap_or_default();
+        payload.extend_from_slice(if n == 0 { content.get(BATCH_HEADER..).unwrap_or_default() } else { content });
+    }
+    let whole = payload.get(begin..).unwrap_or_default();
+    if crc_of(identity, whole) != header.payload_crc {
+        return Err("does not match its checksum");
+    }
+    payload.truncate(begin + header.length as usize);
+    Ok(())
+}
+
+/// Appends a segment's header sector.
+pub fn put_segment_header(identity: &Identity, header: &SegmentHeader, out: &mut Vec<u8>) {
+    let mut content = Vec::with_capacity(CONTENT);
+    content.extend_from_slice(&SEGMENT_MAGIC);
+    content.extend_from_slice(&VERSION.to_le_bytes());
+    content.extend_from_slice(identity);
+    content.extend_from_slice(&header.number.to_le_bytes());
+    content.extend_from_slice(&header.first_sequence.to_le_bytes());
+    let facts = &header.facts;
+    let flags = u32::from(facts.vote.is_some())
+        | u32::from(facts.purged.is_some()) << 1
+        | u32::from(facts.committed.is_some()) << 2
+        | u32::from(facts.last.is_some()) << 3;
+    content.extend_from_slice(&flags.to_le_bytes());
+    put_vote(&facts.vote.unwrap_or_default(), &mut content);
+    for position in [facts.purged, facts.committed, facts.last] {
+        put_position(position.unwrap_or_default(), &mut content);
+    }
+    let crc = crc_of(&[0; 16], &content);
+    content.extend_from_slice(&crc.to_le_bytes());
+    debug_assert_eq!(content.len(), SEGMENT_HEADER);
+    content.resize(CONTENT, 0);
+    put_sectors(&content, out);
+}
+
+/// Reads a segment's header, with the identity it names.
+pub fn segment_header(sector: &[u8]) -> Sector<(Identity, SegmentHeader)> {
+    if unwritten(sector) {
+        return Sector::Unwritten;
+    }
+    let content = sector.get(1..1 + SEGMENT_HEADER).unwrap_or_default();
+    let mut fields = Fields(content);
+    let Some(magic) = fields.array::<8>() else { return Sector::Damaged("is too short") };
+    if magic != SEGMENT_MAGIC {
+        return Sector::Damaged("is not that of a log segment");
+    }
+    if fields.u32() != Some(VERSION) {
+        return Sector::Damaged("names a format version that this release does not know");
+    }
+    let crc = content.get(SEGMENT_HEADER - 4..).and_then(|bytes| Fields(bytes).u32());
+    if crc != Some(crc_of(&[0; 16], content.get(..SEGMENT_HEADER - 4).unwrap_or_default())) {
+        return Sector::Damaged("does not match its checksum");
+    }
+    let parsed = (|| {
+        let identity = fields.array::<16>()?;
+        let (number, first_sequence, flags) = (fields.u64()?, fields.u64()?, fields.u32()?);
+        let (vote, purged, committed, last) =
+            (fields.vote()?, fields.position()?, fields.position()?, fields.position()?);
+        let facts = LogFacts {
+            vote: (flags & 1 != 0).then_some(vote),
+            purged: (flags & 2 != 0).then_some(purged),
+            committed: (flags & 4 != 0).then_some(committed),
+            last: (flags & 8 != 0).then_some(last),
+        };
+        Some((identity, SegmentHeader { number, first_sequence, facts }))
+    })();
+    parsed.map_or(Sector::Damaged("is too short"), Sector::Valid)
+}
+
+fn put_vote(vote: &Vote, out: &mut Vec<u8>) {
+    out.extend_from_slice(&vote.term.to_le_bytes());
+    out.extend_from_slice(&vote.voted_for.to_le_bytes());
+    out.push(u8::from(vote.committed));
+}
+
+fn put_position(position: LogPosition, out: &mut Vec<u8>) {
+    out.extend_from_slice(&position.term.to_le_bytes());
+    out.extend_from_slice(&position.index.to_le_bytes());
+}
+
+pub fn put_vote_record(vote: &Vote, out: &mut Vec<u8>) {
+    out.push(1);
+    put_vote(vote, out);
+}
+
+/// `put` appends the entry's payload; returns the bytes of it.
+pub fn put_entry_record(at: LogPosition, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    out.push(2);
+    put_position(at, out);
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put(out);
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    length
+}
+
+pub fn put_truncate_record(after: Option<LogPosition>, out: &mut Vec<u8>) {
+    out.push(3);
+    out.push(u8::from(after.is_some()));
+    put_position(after.unwrap_or_default(), out);
+}
+
+pub fn put_purge_record(upto: LogPosition, out: &mut Vec<u8>) {
+    out.push(4);
+    put_position(upto, out);
+}
+
+pub fn put_committed_record(at: LogPosition, out: &mut Vec<u8>) {
+    out.push(5);
+    put_position(at, out);
+}
+
+/// The records of a payload. An error ends it; it completes "a record ...".
+pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, &'static str>> {
+    let mut fields = Fields(payload);
+    std::iter::from_fn(move || {
+        if fields.0.is_empty() {
+            return None;
+        }
+        let record = fields.record();
+        if record.is_err() {
+            fields.0 = &[];
+        }
+        Some(record)
+    })
+}
+
+/// A cursor over bytes; every read is checked.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn position(&mut self) -> Option<LogPosition> {
+        Some(LogPosition { term: self.u64()?, index: self.u64()? })
+    }
+
+    fn vote(&mut self) -> Option<Vote> {
+        Some(Vote { term: self.u64()?, voted_for: self.u64()?, committed: self.u8()? != 0 })
+    }
+
+    fn record(&mut self) -> Result<Record<'a>, &'static str> {
+        const SHORT: &str = "is cut short";
+        match self.u8().ok_or(SHORT)? {
+            1 => self.vote().map(Record::Vote).ok_or(SHORT),
+            2 => {
+                let at = self.position().ok_or(SHORT)?;
+                let length = self.u32().ok_or(SHORT)?;
+                Ok(Record::Entry(at, self.take(length as usize).ok_or(SHORT)?))
+            }
+            3 => {
+                let (present, after) = (self.u8().ok_or(SHORT)?, self.position().ok_or(SHORT)?);
+                Ok(Record::TruncateAfter((present != 0).then_some(after)))
+            }
+            4 => self.position().map(Record::Purge).ok_or(SHORT),
+            5 => self.position().map(Record::Committed).ok_or(SHORT),
+            _ => Err("is of a kind that this release does not know"),
+        }
+    }
+}

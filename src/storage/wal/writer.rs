@@ -1,0 +1,411 @@
+//! The thread that writes batches, and a second one that prepares segments and removes old ones, so that a write meets
+//! neither.
+
+use super::format::{self, LogFacts, SegmentHeader};
+use super::index::{Run, Segment};
+use super::recover::{OpenError, Tail};
+use super::{Completion, Entry, LogPosition, Options, Payload, Shared, Vote};
+use crate::limits;
+use crate::storage::disk::{Disk, DiskFile};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+pub enum Command<P> {
+    Append { entries: Vec<Entry<P>>, first_ticket: u64, done: Completion },
+    Vote { vote: Vote, done: Completion },
+    Truncate { after: Option<LogPosition> },
+    Purge { upto: LogPosition },
+}
+
+impl<P> Command<P> {
+    pub fn complete(self, result: io::Result<()>) {
+        match self {
+            Command::Append { done, .. } | Command::Vote { done, .. } => done(result),
+            Command::Truncate { .. } | Command::Purge { .. } => {}
+        }
+    }
+}
+
+/// A segment ready to be begun: preallocated, zero, durable as a file.
+pub struct Prepared {
+    pub number: u64,
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// The name of a segment's file in the log's folder.
+pub fn segment_name(number: u64) -> String {
+    format!("{number:016}.log")
+}
+
+pub fn start<P: Payload>(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    shared: Arc<Shared<P>>,
+    tail: Tail,
+) -> Result<JoinHandle<()>, OpenError> {
+    let thread = |error| OpenError::Io { doing: "start the log's thread".to_owned(), error };
+    let (jobs, job_receiver) = mpsc::channel();
+    let (ready_sender, ready) = mpsc::channel();
+    let next_number = tail.current.as_ref().map_or(tail.next_number, |current| current.number + 1);
+    match tail.prepared {
+        Some(prepared) => drop(ready_sender.send(Ok(prepared))),
+        None => drop(jobs.send(Job::Prepare(next_number))),
+    }
+    let files =
+        Files { disk, folder: options.folder.clone(), segment_bytes: options.segment_bytes, ready: ready_sender };
+    let counted = shared.clone();
+    let count_sync = move || {
+        counted.counters.segment_syncs.fetch_add(1, Ordering::Relaxed);
+    };
+    let files = std::thread::Builder::new()
+        .name("log-files".to_owned())
+        .spawn(move || files.run(job_receiver, &count_sync))
+        .map_err(thread)?;
+    let writer = Writer {
+        shared,
+        options,
+        jobs: Some(jobs),
+        ready,
+        files: Some(files),
+        current: tail.current,
+        next_sequence: tail.next_sequence,
+        facts: tail.facts,
+        out: Vec::new(),
+    };
+    std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run()).map_err(thread)
+}
+
+/// The segment that is being written.
+pub struct Current {
+    pub number: u64,
+    pub file: Arc<dyn DiskFile>,
+    pub end: u64,
+    pub capacity: u64,
+}
+
+struct Writer<P: Payload> {
+    shared: Arc<Shared<P>>,
+    options: Options,
+    /// None once the thread is on its way out.
+    jobs: Option<mpsc::Sender<Job>>,
+    ready: mpsc::Receiver<Result<Prepared, String>>,
+    files: Option<JoinHandle<()>>,
+    current: Option<Current>,
+    next_sequence: u64,
+    /// As of the last durable batch.
+    facts: LogFacts,
+    out: Vec<u8>,
+}
+
+/// A batch in the making.
+struct Batch {
+    /// Begins with room for the header.
+    payload: Vec<u8>,
+    /// As of behind this batch.
+    facts: LogFacts,
+    /// Ticket and encoded bytes of each entry.
+    entries: Vec<(u64, u32)>,
+    first_index: Option<u64>,
+    /// A truncation comes before all entries: a batch ends where one would come behind them.
+    truncated: Option<Option<LogPosition>>,
+    purged: Option<LogPosition>,
+    /// The last append's: it stands for those before it.
+    watermark: Option<Completion>,
+    votes: Vec<Completion>,
+}
+
+impl Batch {
+    fn new(facts: LogFacts) -> Batch {
+        Batch {
+            payload: vec![0; format::BATCH_HEADER],
+            facts,
+            entries: Vec::new(),
+            first_index: None,
+            truncated: None,
+            purged: None,
+            watermark: None,
+            votes: Vec::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.payload.len() == format::BATCH_HEADER
+    }
+
+    fn is_full(&self) -> bool {
+        self.payload.len() >= limits::LOG_BATCH_BYTES_MAX
+    }
+
+    fn add_entry<P: Payload>(&mut self, entry: &Entry<P>, ticket: u64) {
+        let bytes = format::put_entry_record(entry.at, &mut self.payload, |out| entry.payload.encode(out));
+        self.entries.push((ticket, bytes));
+        self.first_index.get_or_insert(entry.at.index);
+        self.facts.last = Some(entry.at);
+    }
+
+    fn complete(self, result: impl Fn() -> io::Result<()>) {
+        for done in self.votes.into_iter().chain(self.watermark) {
+            done(result());
+        }
+    }
+}
+
+impl<P: Payload> Writer<P> {
+    fn run(mut self) {
+        let mut commands = Vec::new();
+        loop {
+            let committed = {
+                let mut queue = self.shared.queue.lock();
+                while queue.commands.is_empty() && !queue.closed {
+                    self.shared.filled.wait(&mut queue);
+                }
+                if queue.commands.is_empty() {
+                    break;
+                }
+                std::mem::swap(&mut queue.commands, &mut commands);
+                queue.committed.take()
+            };
+            let mut batch = Batch::new(self.facts);
+            if let Some(at) = committed {
+                format::put_committed_record(at, &mut batch.payload);
+                batch.facts.committed = Some(at);
+            }
+            let mut waiting = commands.drain(..);
+            if let Err((sentence, batch)) = self.write_all(&mut waiting, batch) {
+                let rest: Vec<Command<P>> = waiting.collect();
+                self.die(sentence, batch, rest);
+                break;
+            }
+        }
+        drop(self.jobs.take());
+        if let Some(files) = self.files.take() {
+            let _ = files.join();
+        }
+    }
+
+    fn write_all(
+        &mut self,
+        waiting: &mut impl Iterator<Item = Command<P>>,
+        mut batch: Batch,
+    ) -> Result<(), (String, Batch)> {
+        for command in waiting {
+            match command {
+                Command::Append { entries, first_ticket, done } => {
+                    for (entry, ticket) in entries.iter().zip(first_ticket..) {
+                        if batch.is_full() {
+                            batch = self.write(batch)?;
+                        }
+                        batch.add_entry(entry, ticket);
+                    }
+                    batch.watermark = Some(done);
+                }
+                Command::Vote { vote, done } => {
+                    format::put_vote_record(&vote, &mut batch.payload);
+                    batch.facts.vote = Some(vote);
+                    batch.votes.push(done);
+                }
+                Command::Truncate { after } => {
+                    if !batch.entries.is_empty() {
+                        batch = self.write(batch)?;
+                    }
+                    format::put_truncate_record(after, &mut batch.payload);
+                    batch.facts.last = after;
+                    batch.truncated = Some(after);
+                }
+                Command::Purge { upto } => {
+                    format::put_purge_record(upto, &mut batch.payload);
+                    batch.facts.purged = Some(upto);
+                    if batch.facts.last.is_none_or(|last| last.index < upto.index) {
+                        batch.facts.last = Some(upto);
+                    }
+                    batch.purged = Some(upto);
+                }
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.write(batch).map(drop) }
+    }
+
+    /// Makes the batch durable and tells everyone; returns an empty one behind it.
+    fn write(&mut self, mut batch: Batch) -> Result<Batch, (String, Batch)> {
+        match self.write_to_disk(&mut batch.payload) {
+            Ok((offset, begun)) => {
+                self.facts = batch.facts;
+                self.publish(&batch, offset, begun);
+                let next = Batch::new(self.facts);
+                batch.complete(|| Ok(()));
+                Ok(next)
+            }
+            Err(sentence) => Err((sentence, batch)),
+        }
+    }
+
+    /// Returns where the batch lies in the current segment, and whether it is that segment's first.
+    fn write_to_disk(&mut self, payload: &mut Vec<u8>) -> Result<(u64, bool), String> {
+        let extent = format::extent(payload.len() - format::BATCH_HEADER);
+        let begun = self.current.as_ref().is_none_or(|current| current.end + extent > current.capacity);
+        self.out.clear();
+        if begun {
+            self.begin_segment(extent)?;
+        }
+        let Some(current) = &mut self.current else { return Err(sentence("the log has no segment")) };
+        let (number, offset) = (current.number, current.end);
+        format::put_batch(&self.options.identity, self.next_sequence, payload, &mut self.out);
+        // The header of a new segment goes with its first batch, in the same write.
+        let write_at = if begun { 0 } else { offset };
+        let failed = |verb: &str, error: io::Error| {
+            sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
+        };
+        current.file.write_at(&self.out, write_at).map_err(|error| failed("write", error))?;
+        current.file.sync_data().map_err(|error| failed("sync", error))?;
+        current.end += extent;
+        self.next_sequence += 1;
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
+            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone, the
+            // next segment's turn will say so.
+            let _ = jobs.send(Job::Prepare(number + 1));
+        }
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(self.out.len() as u64, Ordering::Relaxed);
+        if self.out.capacity() > limits::LOG_BATCH_BYTES_MAX {
+            self.out = Vec::new();
+        }
+        Ok((offset, begun))
+    }
+
+    fn begin_segment(&mut self, extent: u64) -> Result<(), String> {
+        let prepared = self.ready.recv().unwrap_or_else(|_| Err(sentence("the log's second thread is gone")))?;
+        let needed = format::SECTOR as u64 + extent;
+        let context = |error: io::Error| sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
+        let mut capacity = prepared.file.len().map_err(context)?;
+        if capacity < needed {
+            // One entry larger than a segment gets a segment of its own size.
+            prepared.file.allocate(needed).map_err(context)?;
+            capacity = needed;
+        }
+        let header = SegmentHeader { number: prepared.number, first_sequence: self.next_sequence, facts: self.facts };
+        format::put_segment_header(&self.options.identity, &header, &mut self.out);
+        self.current =
+            Some(Current { number: prepared.number, file: prepared.file, end: format::SECTOR as u64, capacity });
+        Ok(())
+    }
+
+    /// Puts a durable batch into the index, and lets go of what it purged.
+    fn publish(&mut self, batch: &Batch, offset: u64, begun: bool) {
+        let Some(current) = &self.current else { return };
+        let mut index = self.shared.index.lock();
+        if begun {
+            let segment = Segment { file: current.file.clone(), end: current.end, last_index: None };
+            index.segments.insert(current.number, segment);
+        }
+        if let Some(segment) = index.segments.get_mut(&current.number) {
+            segment.end = current.end;
+            if batch.first_index.is_some() {
+                segment.last_index = segment.last_index.max(batch.facts.last.map(|last| last.index));
+            }
+        }
+        if let Some(after) = batch.truncated {
+            index.truncate_runs(after);
+        }
+        if let Some(first_index) = batch.first_index {
+            index.add_run(Run { first_index, segment: current.number, offset }, batch.truncated.is_some());
+        }
+        for (ticket, bytes) in &batch.entries {
+            index.durable(*ticket, *bytes);
+        }
+        index.shrink_cache();
+        self.shared.counters.entries.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
+        let Some(upto) = batch.purged else { return };
+        index.purge_runs(upto.index);
+        let mut gone = Vec::new();
+        while let Some(oldest) = index.segments.first_entry()
+            && *oldest.key() != current.number
+            && oldest.get().last_index.is_none_or(|last| last <= upto.index)
+        {
+            gone.push(*oldest.key());
+            oldest.remove();
+        }
+        drop(index);
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| !gone.is_empty()) {
+            let _ = jobs.send(Job::Remove(gone));
+        }
+    }
+
+    fn die(&mut self, sentence: String, batch: Batch, rest: Vec<Command<P>>) {
+        let rest: Vec<Command<P>> = {
+            let mut queue = self.shared.queue.lock();
+            queue.dead = Some(sentence.clone());
+            rest.into_iter().chain(queue.commands.drain(..)).collect()
+        };
+        (self.options.on_fatal)(&sentence);
+        let error = || Err(io::Error::other(sentence.clone()));
+        batch.complete(error);
+        for command in rest {
+            command.complete(error());
+        }
+    }
+}
+
+/// What `on_fatal` is told.
+fn sentence(trouble: &str) -> String {
+    format!(
+        "{trouble}; the server ends here, since what is on the disk is not known any more. Everything acknowledged is safe: \
+         free room on the disk, or replace it, and start again"
+    )
+}
+
+enum Job {
+    Prepare(u64),
+    /// Oldest first.
+    Remove(Vec<u64>),
+}
+
+struct Files {
+    disk: Arc<dyn Disk>,
+    folder: String,
+    segment_bytes: u64,
+    ready: mpsc::Sender<Result<Prepared, String>>,
+}
+
+impl Files {
+    fn run(self, jobs: mpsc::Receiver<Job>, synced: &dyn Fn()) {
+        for job in jobs {
+            match job {
+                Job::Prepare(number) => {
+                    let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
+                        .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
+                    synced();
+                    if self.ready.send(prepared).is_err() {
+                        return;
+                    }
+                }
+                Job::Remove(numbers) => {
+                    for number in numbers {
+                        // In order, each durable before the next: what is left is always a row without a gap.
+                        let path = format!("{}/{}", self.folder, segment_name(number));
+                        let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
+                        if let Err(error) = removed {
+                            tracing::warn!(
+                                "remove old log segment {path}: {error}; it stays until the next purge after a start"
+                            );
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Makes a segment's file, or brings one that is there and unused to its full length.
+pub fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<Prepared> {
+    let file = disk.open(&format!("{folder}/{}", segment_name(number)), true)?;
+    file.allocate(bytes)?;
+    file.sync_data()?;
+    disk.sync_folder(folder)?;
+    Ok(Prepared { number, file })
+}
