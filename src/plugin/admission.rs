@@ -46,18 +46,30 @@ pub fn prepare(plugins: &Plugins, request: &Request, read: &dyn Fn(&str) -> Opti
             }
         }
     });
-    let read = |path: &str| written.get(path).map(|data| data.to_vec()).or_else(|| read(path));
+    let pieces = |path: &str| written.get(path).map(|data| data.to_vec()).or_else(|| read(path));
     for (name, data) in manifests {
-        check(plugins, name, data, &read)
+        let former = read(&path::join(PLUGINS, name));
+        check(plugins, name, data, former.as_deref(), &pieces)
             .map_err(|text| Refusal::new(ErrorCode::BadArguments, format!("{name}: the plugin is refused: {text}")))?;
     }
     Ok(())
 }
 
-/// Checks one manifest.
-pub fn check(plugins: &Plugins, name: &str, data: &[u8], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+/// Checks one manifest; `former` is the one it replaces.
+fn check(
+    plugins: &Plugins,
+    name: &str,
+    data: &[u8],
+    former: Option<&[u8]>,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<(), String> {
     manifest::check_name(name)?;
     let manifest = manifest::parse(data)?;
+    let former = former.and_then(|former| manifest::parse(former).ok());
+    if manifest.mode == manifest::Mode::Off && former.is_some_and(|former| former.component == manifest.component) {
+        // Turning off what is there must also work where it no longer runs.
+        return Ok(());
+    }
     if !plugins.enabled() {
         // With plugins off only what stands in the manifest can be judged; that is enough to turn one off or remove it.
         return match manifest.mode {

@@ -453,6 +453,15 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
     assert_eq!(code, ErrorCode::SystemError);
     assert!(text.contains("(code)") && text.contains("missing"), "{text}");
     assert_eq!(started.status("bad")["state"], "failed");
+    // It can still be turned off, though it can no longer be checked.
+    let former: Value = serde_json::from_slice(&started.tree.data(&format!("{PLUGINS}/bad")).unwrap()).unwrap();
+    let data = Bytes::from({
+        let mut off = former;
+        off["mode"] = "off".into();
+        off.to_string()
+    });
+    let turn_off = Request::SetData { path: Some(format!("{PLUGINS}/bad")), data: Some(data), version: -1 };
+    assert_eq!(admission::prepare(&started.plugins, &turn_off, &|path| started.tree.data(path)), Ok(()));
 }
 
 #[test]
