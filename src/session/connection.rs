@@ -7,10 +7,10 @@ use super::connections::{Admission, Connections};
 use super::expiry::Heard;
 use super::local;
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
-use super::outbox::{End, Outbox};
+use super::outbox::Outbox;
 use super::statistics::{Last, Statistics};
 use super::{auth, order};
-use crate::limits::{IDENTITIES_MAX, OUTBOX_BYTES_SOFT, UNANSWERED_MAX};
+use crate::limits::{IDENTITIES_MAX, UNANSWERED_MAX};
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::state::{Applied, Event, State};
@@ -275,7 +275,7 @@ impl Connection {
         let order = self.order.lock();
         let crowded = order.holds_back() || order.len() >= UNANSWERED_MAX || order.ended;
         drop(order);
-        !crowded && self.outbox.len() < OUTBOX_BYTES_SOFT && self.outbox.end() == End::Open
+        !crowded && self.outbox.has_room()
     }
 
     /// Closes it once everything queued is written.

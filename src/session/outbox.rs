@@ -3,7 +3,7 @@
 //! Whoever applies transactions appends replies and events here; the connection's task takes all of it at once. Bounded:
 //! a client that does not read is disconnected rather than waited for. Nothing is accepted behind an announced end.
 
-use crate::limits::OUTBOX_BYTES_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_SOFT};
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -61,8 +61,10 @@ impl Outbox {
         std::mem::take(&mut self.queue.lock().bytes)
     }
 
-    pub fn len(&self) -> usize {
-        self.queue.lock().bytes.len()
+    /// Whether so little waits that more requests may be taken.
+    pub fn has_room(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.end == End::Open && queue.bytes.len() < OUTBOX_BYTES_SOFT
     }
 
     pub fn end(&self) -> End {

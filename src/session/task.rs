@@ -25,6 +25,7 @@ thread_local! {
 
 pub(super) struct Task<S> {
     stream: S,
+    server: Arc<dyn Server>,
     dispatch: Dispatch,
     frames: Frames,
     /// Read, but not yet a whole frame, or not yet allowed to be dealt with.
@@ -43,9 +44,9 @@ where
     let options = &server.connections().options().network;
     let frames = Frames::new(options.frame_bytes_max);
     let patience = Duration::from_millis(options.sessionless_timeout_ms);
-    let dispatch = Dispatch::new(server, connection);
+    let dispatch = Dispatch::new(server.clone(), connection);
     let mut task =
-        Task { stream, dispatch, frames, arrived: BytesMut::new(), arrived_us: 0, leaving: BytesMut::new(), held: false };
+        Task { stream, server, dispatch, frames, arrived: BytesMut::new(), arrived_us: 0, leaving: BytesMut::new(), held: false };
     // Boxed, so that the timer's memory is given back before the connection's long life begins.
     let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
     if let Ok(Ok(true)) = greeted
@@ -147,8 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Deals with the frames that have arrived whole, as far as the connection may go on.
     fn take_frames(&mut self) -> Taken {
         let mut taken = Taken::Nothing;
-        let server = self.dispatch.server().clone();
-        let mut reading = Reading::new(&*server);
+        let mut reading = Reading::new(&*self.server);
         loop {
             if !self.dispatch.connection().takes_requests() {
                 // Replies that are queued already go out first; whoever answers the rest wakes us.

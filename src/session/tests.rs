@@ -528,6 +528,16 @@ async fn an_unknown_operation_overtakes_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn create_session_as_a_request_repeats_the_connect_response() {
+    let replica = Replica::new(options());
+    let mut client = replica.client().await;
+    client.raw(1, op::CREATE_SESSION, &[0, 0, 0x13, 0x88]).await;
+    let response = client::connect_response(client.frame().await.unwrap()).unwrap();
+    assert_eq!((response.session_id, response.password), (client.session.0, client.password));
+    client.create("/a").await;
+}
+
+#[tokio::test]
 async fn a_multi_tells_each_slot() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
