@@ -836,8 +836,11 @@ mod tests {
         let facts = told();
         facts.metrics.updatelatency.add(3);
         let text = ask("mntr", &facts);
-        assert!(text.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\nzk_avg_latency\t0.0\n")));
-        for line in ["zk_znode_count\t5", "zk_avg_updatelatency\t3.0", "zk_p99_updatelatency\t3", "zk_commit_count\t0"] {
+        assert!(
+            text.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\nzk_avg_latency\t0.0\n"))
+        );
+        for line in ["zk_znode_count\t5", "zk_avg_updatelatency\t3.0", "zk_p99_updatelatency\t3", "zk_commit_count\t0"]
+        {
             assert!(text.lines().any(|other| other == line), "{line}");
         }
         assert!(text.lines().all(|line| line.starts_with("zk_") && line.matches('\t').count() == 1));

@@ -162,6 +162,20 @@ fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     histogram.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
 }
 
+/// A line of progress each second, until the task is aborted: how many there are, and how many more than before.
+async fn each_second(args: Rc<Args>, count: impl Fn() -> u64, what: &str) {
+    if args.json {
+        return;
+    }
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = count();
+        eprintln!("{now:9} {what}  {:7}/s", now - before);
+        before = now;
+    }
+}
+
 /// What a run found. `facts` are named by their unit: `_us`, `_ms`, `_bytes`.
 struct Report {
     args: Rc<Args>,

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Bytes of one write: about what one small transaction takes in a log.
@@ -19,7 +19,6 @@ const SAMPLES: u32 = 60;
 
 pub struct Floor {
     file: File,
-    path: PathBuf,
     at: u64,
     fdatasync: Histogram<u64>,
     ping: Histogram<u64>,
@@ -30,12 +29,14 @@ impl Floor {
     pub fn prepare(dir: &Path) -> Result<Floor> {
         let path = dir.join(format!(".wasmkeeper-bench-{}", std::process::id()));
         let context = || format!("prepare {}", path.display());
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).with_context(context)?;
+        let file = OpenOptions::new().create_new(true).write(true).open(&path).with_context(context)?;
+        // Without a name it goes away by itself, however the run ends.
+        fs::remove_file(&path).with_context(context)?;
         // Not every file system has it; writing is what counts.
         let _ = fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES);
         file.write_all_at(&vec![0; FILE_BYTES as usize], 0).with_context(context)?;
         file.sync_all().with_context(context)?;
-        Ok(Floor { file, path, at: 0, fdatasync: histogram(), ping: histogram() })
+        Ok(Floor { file, at: 0, fdatasync: histogram(), ping: histogram() })
     }
 
     pub async fn sample(&mut self, link: &mut Link) -> Result<()> {
@@ -62,11 +63,5 @@ impl Floor {
             ("ping_p50_us", ping),
             ("p50_over_fdatasync_plus_ping", write_p50_us / (fdatasync + ping).max(1e-3)),
         ]
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions rather than requests: opening and closing them, holding many, and telling all of them at once.
 
 use super::link::{Arrival, Link};
-use super::{Args, Report, duration, histogram, record};
+use super::{Args, Report, duration, each_second, histogram, record};
 use crate::wire::client as wire;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
@@ -23,16 +23,8 @@ pub async fn connect(args: Rc<Args>) -> Result<Report> {
     let clients: Vec<_> =
         (0..args.clients).map(|_| spawn_local(open_and_close(args.clone(), latency.clone(), start, end))).collect();
     let progress = spawn_local({
-        let (args, latency) = (args.clone(), latency.clone());
-        async move {
-            let mut before = 0;
-            while !args.json {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                let now = latency.borrow().len();
-                eprintln!("{:9} cycles  {:7}/s", now, now - before);
-                before = now;
-            }
-        }
+        let latency = latency.clone();
+        each_second(args.clone(), move || latency.borrow().len(), "cycles")
     });
     for client in clients {
         client.await.context("a client's task ended")??;

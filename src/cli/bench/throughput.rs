@@ -2,7 +2,7 @@
 
 use super::floor::Floor;
 use super::link::{Arrival, Link};
-use super::{Args, Operation, Report, duration, histogram, record};
+use super::{Args, Operation, Report, duration, each_second, histogram, record};
 use crate::model::ErrorCode;
 use crate::wire::client as wire;
 use anyhow::{Context, Result};
@@ -134,8 +134,7 @@ async fn prepare(control: &mut Link, shared: &Shared) -> Result<()> {
 
 /// Creates a path with all its parents.
 async fn ensure(control: &mut Link, path: &str) -> Result<()> {
-    let ends: Vec<usize> =
-        path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]).collect();
+    let ends: Vec<usize> = path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]).collect();
     control
         .run(ends.len() as u64, 1, &[NODE_EXISTS], |out, xid, n| {
             let end = ends.get(n as usize).copied().unwrap_or(path.len());
@@ -251,7 +250,10 @@ pub async fn load(args: Rc<Args>) -> Result<Report> {
         let link = Link::open(&args).await?;
         clients.push(spawn_local(fill(args.clone(), folder.clone(), next.clone(), answered.clone(), link)));
     }
-    let progress = spawn_local(report_progress(args.clone(), answered.clone()));
+    let progress = spawn_local({
+        let answered = answered.clone();
+        each_second(args.clone(), move || answered.get(), "nodes")
+    });
     let mut latency = histogram();
     let mut errors = BTreeMap::new();
     for client in clients {
@@ -297,25 +299,15 @@ async fn fill(
     Ok((latencies, errors))
 }
 
-async fn report_progress(args: Rc<Args>, answered: Rc<Cell<u64>>) {
-    let mut before = 0;
-    while !args.json {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = answered.get();
-        eprintln!("{now:9} of {}  {:7}/s", args.count, now - before);
-        before = now;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Stat;
+    use crate::wire::decode;
     use crate::wire::encode;
     use crate::wire::frame::Frames;
     use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
     use crate::wire::request::Request;
-    use crate::wire::decode;
     use std::collections::BTreeSet;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
