@@ -338,8 +338,11 @@ fn tidy(disk: &dyn Disk) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checkpoint::{Change, CheckpointSource};
+    use super::super::checkpointer::Progress;
     use super::super::testing::SimDisk;
     use super::*;
+    use crate::state::Cut;
 
     const NEW: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16], log_in_use: false };
 
@@ -396,5 +399,73 @@ mod tests {
         assert!(identify(&disk, NEW).unwrap().log_in_use);
         disk.remove("log/1.log").unwrap();
         assert!(refusal(identify(&disk, NEW)).contains("no log in `log/`"));
+    }
+
+    /// The tree itself as a source, without anything else going on.
+    struct Tree {
+        state: State,
+        cut: Option<Cut>,
+    }
+
+    impl CheckpointSource for Tree {
+        fn begin(&mut self) -> Meta {
+            self.cut = Some(self.state.begin_checkpoint());
+            Meta {
+                position: Some(LogPosition { term: 1, index: 1 }),
+                zxid: self.state.last_zxid(),
+                digest: self.state.digest(),
+                ..Meta::default()
+            }
+        }
+
+        fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool {
+            self.state.checkpoint_piece(self.cut.as_mut().unwrap(), bytes_max, out)
+        }
+
+        fn end(&mut self) {
+            self.state.end_checkpoint(self.cut.take().unwrap());
+        }
+    }
+
+    #[test]
+    fn the_tree_comes_back_from_checkpoint_and_image() {
+        let disk = SimDisk::new();
+        let log = LogExtent { purged: None, is_new: false };
+        let start = |disk: &SimDisk| open(Arc::new(disk.clone()), log, 0, || State::load(1)).unwrap();
+        let mut tree = Tree { state: State::new(1), cut: None };
+        let mut checkpointer = start(&disk).checkpointer;
+        checkpointer.checkpoint(&Progress::default(), &mut tree).unwrap();
+        checkpointer.image(&Progress::default()).unwrap();
+        drop(checkpointer);
+        for source in [Source::Checkpoint, Source::Image] {
+            if source == Source::Image {
+                disk.remove(CHECKPOINT_FILE).unwrap();
+            }
+            let started = start(&disk);
+            assert_eq!(started.source, source);
+            assert_eq!(started.state.unwrap().digest(), tree.state.digest());
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_refused_and_left_alone() {
+        struct Older;
+        impl Load for Older {
+            type State = ();
+            fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), FileError> {
+                Err(FileError::Newer("record 7 is of an unknown kind".into()))
+            }
+            fn finish(self, _meta: &Meta) -> Result<(), FileError> {
+                Ok(())
+            }
+        }
+        let disk = SimDisk::new();
+        let log = LogExtent { purged: None, is_new: false };
+        let mut checkpointer = open(Arc::new(disk.clone()), log, 0, || State::load(1)).unwrap().checkpointer;
+        checkpointer.checkpoint(&Progress::default(), &mut Tree { state: State::new(1), cut: None }).unwrap();
+        drop(checkpointer);
+        let sentence = refusal(open(Arc::new(disk.clone()), log, 0, || Older));
+        assert!(sentence.contains("`checkpoint.redb`") && sentence.contains("a later version"), "{sentence}");
+        assert_eq!(disk.paths(), [CHECKPOINT_FILE]);
     }
 }
