@@ -24,7 +24,7 @@
 //! | `index` | recent entries in memory, the others' places on disk |
 //! | `lock` | one server to a data directory |
 
-mod format;
+pub mod format;
 mod index;
 mod lock;
 mod recover;
