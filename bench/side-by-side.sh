@@ -170,7 +170,8 @@ memory() { # server
   fresh "$1"
   bench "$1" --op load --count "$nodes" --clients 16 --depth 64 > "$work/load.json"
   note load/s "$1" "$(field per_second < "$work/load.json")"
-  # Behind the load: what was written must be there again, and quickly.
+  note nodes-load.hwm_mib "$1" "$(status_mib "$1" VmHWM)"
+  # Right behind the load: what was written must be there again, and quickly.
   end "$1" KILL; start "$1"
   note restart-after-kill.ms "$1" "$started_ms"
   # Time for checkpoints to be written and garbage to be collected.
@@ -239,5 +240,6 @@ awk -v idle="$idle" '
     row("watch-1000.p50_us", "time", 2); row("guard-cost-percent", "most", 10)
     row("idle-" idle ".rss_mib", "most", 120); row("start.rss_mib", "most", 40)
     row("load/s", "rate", 1); row("nodes.rss_mib", "most", 300); row("nodes.hwm_mib", "most", 300)
+    row("nodes-load.hwm_mib", "most", 300)
     row("restart.ms", "most", 1500); row("restart-after-kill.ms", "most", 1500); row("start-empty.ms", "most", 150)
   }' "$results"

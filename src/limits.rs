@@ -25,15 +25,17 @@ pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of records the log thread gathers into one write, if that much waits. One larger entry still goes in whole.
 pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication; older ones are read back.
-pub const LOG_CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication: about 8 MiB there. Older ones are
+/// read back.
+pub const LOG_CACHE_BYTES_MAX: usize = 3 << 20;
 
 /// Bytes of log behind one entry of the index from log positions to file offsets: the index costs 32 bytes for each, and
 /// reading one entry back reads at most this much (or one batch).
 pub const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 
-/// Bytes of entries read back at once while a long stretch of the log is applied.
-pub const LOG_READ_BYTES_MAX: usize = 4 << 20;
+/// Bytes of entries, as encoded, read back at once while a long stretch of the log is applied. A start has up to three such
+/// pieces in memory.
+pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
 /// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. A disk stall above the latter costs
 /// the leadership.
@@ -106,29 +108,6 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
 /// Milliseconds until a connection without a session is dropped (zookeeper.nio.sessionlessCnxnTimeout).
 pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
 
-/// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
-pub const UNANSWERED_MAX: usize = 1000;
-
-/// Bytes a connection may have waiting to be written before no more requests are taken from it.
-pub const OUTBOX_BYTES_SOFT: usize = 1 << 20;
-
-/// Bytes waiting to be written at which a connection is closed: events and the answers to earlier writes arrive whether
-/// the client reads or not. Does not bound one single reply.
-pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
-const _: () = assert!(OUTBOX_BYTES_SOFT < OUTBOX_BYTES_MAX);
-
-/// Bytes taken from a socket at once; each worker thread owns one such buffer, connections own none while idle.
-pub const SOCKET_READ_BYTES: usize = 64 << 10;
-
-/// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
-pub const READS_PER_LOCK: u32 = 64;
-
-/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
-pub const IDENTITIES_MAX: usize = 64;
-
-/// Milliseconds the listener waits when the process has no more file descriptors.
-pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// Bytes of one plugin component. A validator from Rust is 50 to 100 KB, from JavaScript 12 MB, from Python 18 MB.
 pub const COMPONENT_BYTES_MAX: usize = 24 << 20;
 
@@ -212,14 +191,7 @@ pub const COMPILE_CPU_SECONDS: u64 = 120;
 pub const COMPILE_WALL_SECONDS: u64 = 300;
 const _: () = assert!(COMPILE_WALL_SECONDS > COMPILE_CPU_SECONDS);
 const _: () = assert!(CHUNK_BYTES_MAX < FRAME_BYTES_MAX);
-/// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
-/// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
-pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
-pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 
-/// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
-/// back.
-pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// The port ZooKeeper clients try first.
 pub const CLIENT_PORT: u16 = 2181;
 
@@ -250,5 +222,35 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of one SASL token; a DIGEST-MD5 response is below 4096 by RFC 2831.
 pub const SASL_TOKEN_BYTES_MAX: usize = 4096;
-/// Connections of one client address: ZooKeeper's maxClientCnxns. Clients behind one proxy share it.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
+
+/// Requests evaluated under one shared lock of the state: some tens of microseconds, for which applying waits at most.
+pub const EVALUATED_PER_LOCK: usize = 32;
+
+/// How often the checkpoint thread looks whether one is due.
+pub const CHECKPOINT_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The format level this version writes (architecture.md section 8); raised with the first new kind of change.
+pub const FORMAT_LEVEL: u32 = 1;
+
+/// Threads that serve clients, and threads of Raft.
+pub const CLIENT_THREADS: usize = 2;
+pub const RAFT_THREADS: usize = 1;
+
+/// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
+/// policy until it is.
+pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long a clean end waits for clients to take their last bytes.
+pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often the leader looks for modules that no plugin names.
+pub const MODULES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
+/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
+pub const IDENTITIES_MAX: usize = 64;
+
+/// Milliseconds the listener waits when the process has no more file descriptors.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
+/// a wrong number from asking for all memory.
+pub const CHILDREN_RESERVED_MAX: usize = 16 << 20;

@@ -37,7 +37,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// The one place where the server is started.
 fn serve(config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no server yet; the configuration for {:?} is fine", config.network.client)
+    crate::replica::start(config)?.run()
 }
 
 impl Arguments {

@@ -62,7 +62,7 @@ impl LogStore {
     }
 }
 
-fn to_openraft(entry: wal::Entry<Payload>) -> Entry {
+pub fn to_openraft(entry: wal::Entry<Payload>) -> Entry {
     Entry { log_id: log_id(entry.at), payload: entry.payload.0 }
 }
 
@@ -135,10 +135,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = LogStore;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        Ok(LogState {
-            last_purged_log_id: self.wal.purged().map(log_id),
-            last_log_id: self.wal.last().map(log_id),
-        })
+        Ok(LogState { last_purged_log_id: self.wal.purged().map(log_id), last_log_id: self.wal.last().map(log_id) })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {

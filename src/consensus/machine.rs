@@ -62,7 +62,16 @@ impl Machine {
         Ok(Machine { machine, checkpoints })
     }
 
-    fn apply_one(&self, entry: &Entry) -> Applied {
+    /// The index of the entry to apply next.
+    pub fn next_index(&self) -> u64 {
+        self.machine.applied().0.map_or(0, |at| at.index + 1)
+    }
+
+    pub fn batch_done(&self) {
+        self.machine.batch_done();
+    }
+
+    pub fn apply_one(&self, entry: &Entry) -> Applied {
         let at = position(&entry.log_id);
         match &entry.payload {
             Payload::Normal(batch) => return Applied { accepted: self.machine.apply(at, batch) },
@@ -79,7 +88,8 @@ impl Machine {
 
     fn current(&self) -> Option<Snapshot> {
         let checkpoints = self.checkpoints.lock();
-        let meta = SnapshotMeta { last_log_id: Some(log_id(checkpoints.at?)), last_membership: checkpoints.membership() };
+        let meta =
+            SnapshotMeta { last_log_id: Some(log_id(checkpoints.at?)), last_membership: checkpoints.membership() };
         Some(Snapshot { meta, snapshot: self.machine.snapshot() })
     }
 }

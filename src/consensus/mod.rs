@@ -15,11 +15,13 @@
 //! | `types` | the types openraft is asked to carry |
 //! | `log` | openraft's log, over `storage::wal` |
 //! | `machine` | openraft's state machine, over `StateMachine` |
+//! | `replay` | the state brought up to the log at a start |
 //! | `network` | the way to the other voters |
 
 mod log;
 mod machine;
 mod network;
+mod replay;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
@@ -151,7 +153,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Resolves to the batch's `Outcome`. Outcomes of accepted batches come in log order.
+/// Resolves to the batch's `Outcome`. Outcomes of batches that are in the log come in its order; a refusal may overtake them.
 pub struct Proposal(oneshot::Receiver<Outcome>);
 
 impl Proposal {
@@ -213,6 +215,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let is_new = options.log.is_new() && options.machine.applied().0.is_none();
     let checkpoints = Arc::new(Mutex::new(machine::Checkpoints::default()));
     let machine = machine::Machine::new(options.machine, checkpoints.clone()).map_err(|error| consensus(&error))?;
+    replay::replay(&options.log.0, &machine).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| consensus(&error))?;
     let store = log::LogStore::new(options.log.0.clone());
     let raft = Raft::new(options.member, Arc::new(config), network::Peers, store, machine)
@@ -226,7 +229,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         raft.trigger().elect(false).await.map_err(|error| consensus(&error))?;
     }
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    tokio::spawn(follow_role(raft.clone(), options.member, role_sender));
+    let patience = Duration::from_millis(options.timing.heartbeat_ms);
+    tokio::spawn(follow_role(raft.clone(), options.member, patience, role_sender));
     let runtime = options.runtime;
     Ok(Consensus { raft, log: options.log, checkpoints, role, runtime, under_way: Arc::new(watch::Sender::new(0)) })
 }
@@ -247,14 +251,17 @@ fn config(timing: &Timing) -> openraft::Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,
-        // By log entries, never by a snapshot, as long as the log has them.
-        replication_lag_threshold: u64::MAX,
         ..openraft::Config::default()
     }
 }
 
 /// Turns openraft's states into roles until it ends.
-async fn follow_role(raft: Raft<TypeConfig, machine::Machine>, member: u64, role: watch::Sender<Role>) {
+async fn follow_role(
+    raft: Raft<TypeConfig, machine::Machine>,
+    member: u64,
+    patience: Duration,
+    role: watch::Sender<Role>,
+) {
     let mut metrics = raft.server_metrics();
     let show = |new: Role| role.send_if_modified(|old| std::mem::replace(old, new) != new);
     loop {
@@ -262,24 +269,26 @@ async fn follow_role(raft: Raft<TypeConfig, machine::Machine>, member: u64, role
             let metrics = metrics.borrow_watched();
             (metrics.state, metrics.vote.leader_id.term, metrics.current_leader)
         };
-        match state {
-            ServerState::Leader if leader == Some(member) => {
-                if *role.borrow() != (Role::Leader { term }) {
-                    show(Role::Follower { leader: None });
-                    // Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied. It
-                    // fails if the leadership ends first; the next change of the metrics tells.
-                    if raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok() {
-                        let metrics = metrics.borrow_watched();
-                        if metrics.state == ServerState::Leader && metrics.vote.leader_id.term == term {
-                            show(Role::Leader { term });
-                        }
-                    }
-                }
+        let leads = state == ServerState::Leader && leader == Some(member);
+        let ready = Role::Leader { term };
+        if state == ServerState::Shutdown {
+            break;
+        } else if !leads {
+            show(Role::Follower { leader: leader.filter(|leader| *leader != member) });
+        } else if *role.borrow() != ready {
+            show(Role::Follower { leader: None });
+            // Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
+            let caught_up = raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
+            let metrics = metrics.borrow_watched();
+            if caught_up && metrics.state == ServerState::Leader && metrics.vote.leader_id.term == term {
+                show(ready);
             }
-            ServerState::Shutdown => break,
-            _ => drop(show(Role::Follower { leader: leader.filter(|leader| *leader != member) })),
         }
-        if metrics.changed().await.is_err() {
+        let waiting = leads && *role.borrow() != ready;
+        let change = metrics.changed();
+        // A leader that could not get ready tries again before long.
+        let ended = if waiting { tokio::time::timeout(patience, change).await.unwrap_or(Ok(())) } else { change.await };
+        if ended.is_err() {
             break;
         }
     }

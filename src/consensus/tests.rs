@@ -5,7 +5,7 @@ use super::machine::{Checkpoints, Machine};
 use super::types::TypeConfig;
 use super::*;
 use crate::model::Zxid;
-use crate::pipeline::txn::{Outcome as TxnOutcome, Txn};
+use crate::pipeline::txn::{Change, Outcome as TxnOutcome, Txn};
 use crate::storage::testing::{Failure, SimDisk};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -106,7 +106,14 @@ fn batch(term: u64, prev: Zxid, count: usize) -> Batch {
     let mut zxid = prev;
     let txns = (0..count).map(|_| {
         zxid = Zxid(zxid.0 + 1);
-        Txn { zxid, wall_ms: 1, ensemble_ms: 2, origin: None, outcome: TxnOutcome::Done(Vec::new()), changes: Vec::new() }
+        Txn {
+            zxid,
+            wall_ms: 1,
+            ensemble_ms: 2,
+            origin: None,
+            outcome: TxnOutcome::Done(Vec::new()),
+            changes: Vec::new(),
+        }
     });
     Batch { term, prev, digest: None, txns: Arc::new(txns.collect()) }
 }
@@ -162,7 +169,10 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
 
     consensus.shutdown().await;
     assert_eq!(*consensus.role().borrow(), Role::Stopped);
-    assert_ne!(consensus.propose(batch(first_term, Zxid(1500), 1)).await, Outcome::Applied { at: LogPosition::default(), accepted: true });
+    assert_ne!(
+        consensus.propose(batch(first_term, Zxid(1500), 1)).await,
+        Outcome::Applied { at: LogPosition::default(), accepted: true }
+    );
     let before = counter.state.lock().clone();
     drop(consensus);
 
@@ -185,14 +195,16 @@ async fn a_checkpoint_lets_the_log_go() {
     let mut zxid = Zxid::ZERO;
     let mut at = LogPosition::default();
     for _ in 0..100 {
-        let Outcome::Applied { at: applied, accepted: true } = consensus.propose(batch(first_term, zxid, 100)).await else {
+        let Outcome::Applied { at: applied, accepted: true } = consensus.propose(batch(first_term, zxid, 100)).await
+        else {
             panic!("not accepted")
         };
         at = applied;
         zxid = Zxid(zxid.0 + 100);
     }
     // The checkpoint is older than what is applied: no more than it covers may go.
-    let image = CounterState { applied: Some(LogPosition { index: at.index - 10, ..at }), ..counter.state.lock().clone() };
+    let image =
+        CounterState { applied: Some(LogPosition { index: at.index - 10, ..at }), ..counter.state.lock().clone() };
     let covered = image.applied.unwrap();
     consensus.checkpointed(covered);
     while consensus.metrics().purged.is_none() {
@@ -248,4 +260,73 @@ async fn a_failing_disk_leaves_every_outcome_true() {
             break;
         }
     }
+}
+
+/// Figures, not a test: `cargo test --release -- --ignored --nocapture what_a_commit_costs`. Prints microseconds of one
+/// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million transactions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; needs a quiet machine and a real disk"]
+async fn what_a_commit_costs() {
+    use crate::storage::disk::RealDisk;
+    use std::time::Instant;
+    // Not in the system's folder for temporary files, which may be in memory.
+    let folder = tempfile::tempdir_in(std::env::current_dir().unwrap().join("target")).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(folder.path()));
+    let begin = async |disk: &Arc<dyn Disk>| {
+        let started = Instant::now();
+        let log = Log::open(disk.clone(), wal::Options::new("log", [3; 16])).unwrap();
+        let opened = started.elapsed();
+        let runtime = tokio::runtime::Handle::current();
+        let machine = Arc::new(Counter::default());
+        let consensus = start(Options { member: 1, log, machine, runtime, timing: Timing::default() }).await.unwrap();
+        assert!(consensus.recovered().await);
+        println!("log open after {opened:?}, recovered after {:?}", started.elapsed());
+        consensus
+    };
+    let file = disk.open("floor", true).unwrap();
+    file.allocate(1 << 20).unwrap();
+    file.sync_data().unwrap();
+    let percentile = |mut figures: Vec<u128>, percent: usize| {
+        figures.sort_unstable();
+        figures[figures.len() * percent / 100]
+    };
+    let consensus = begin(&disk).await;
+    let first_term = term(&consensus);
+    let proposer = consensus.clone();
+    let last = tokio::task::spawn_blocking(move || {
+        let (mut floor, mut commit) = (Vec::new(), Vec::new());
+        let mut zxid = Zxid::ZERO;
+        for n in 0..2000u64 {
+            let started = Instant::now();
+            file.write_at(&[1; 300], n * 300).unwrap();
+            file.sync_data().unwrap();
+            floor.push(started.elapsed().as_micros());
+            let started = Instant::now();
+            proposer.propose(batch(first_term, zxid, 8)).wait();
+            commit.push(started.elapsed().as_micros());
+            zxid = Zxid(zxid.0 + 8);
+        }
+        println!("fdatasync: p50 {} p99 {} us", percentile(floor.clone(), 50), percentile(floor, 99));
+        println!("commit: p50 {} p99 {} us", percentile(commit.clone(), 50), percentile(commit, 99));
+        // 160 MB in batches of 1,000: a million sets of 100 bytes.
+        for _ in 0..1000 {
+            let mut sets = batch(first_term, zxid, 1000);
+            let txns = Arc::get_mut(&mut sets.txns).unwrap();
+            for txn in txns {
+                let path = format!("/bench/node-{:010}", txn.zxid.0).into();
+                txn.changes.push(Change::SetData { path, data: Some(vec![7; 100].into()), version: 1 });
+            }
+            proposer.propose(sets).wait();
+            zxid = Zxid(zxid.0 + 1000);
+        }
+        zxid
+    });
+    let last = last.await.unwrap();
+    println!("{:?}", consensus.metrics().log);
+    consensus.shutdown().await;
+    drop(consensus);
+    let consensus = begin(&disk).await;
+    assert_eq!(consensus.metrics().term, first_term + 1);
+    println!("zxid {last}");
+    consensus.shutdown().await;
 }

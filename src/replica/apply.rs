@@ -1,13 +1,13 @@
 //! Applying what consensus has committed: one transaction at a time, under the state's exclusive lock, and in this
 //! order: the change of the tree, the events of its zxid, the reply to the writer, the reads parked behind it. That
-//! order is what section 3 of the architecture calls sacred (b).
+//! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
-use crate::consensus::{LogPosition, StateMachine};
-use crate::model::Zxid;
-use crate::pipeline::txn::{Batch, Txn};
-use crate::plugin;
+use crate::consensus::StateMachine;
+use crate::pipeline::txn::Batch;
+use crate::plugin::admission;
 use crate::state::Applied;
+use crate::storage::LogPosition;
 use std::sync::atomic::Ordering;
 
 /// Where applying stands. Its lock is held while an entry is applied, so whoever holds it sees an entry's boundary.
@@ -17,7 +17,7 @@ pub struct Boundary {
     /// The membership as consensus encodes it, opaque to us.
     pub membership: Option<Vec<u8>>,
     /// Kept from one transaction to the next for its buffers.
-    applied: Applied,
+    pub applied: Applied,
 }
 
 impl StateMachine for Replica {
@@ -25,16 +25,22 @@ impl StateMachine for Replica {
         let mut boundary = self.boundary.lock();
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
-        if batch.term != at.term || batch.prev != self.state().last_zxid() {
+        if batch.term != at.term || batch.prev != self.state.read().last_zxid() {
             return false;
         }
         let mut plugins_changed = false;
         for txn in batch.txns.iter() {
-            self.apply_txn(txn, &mut boundary.applied);
-            plugins_changed |= plugin::touches_registry(txn);
+            boundary.applied.clear();
+            let mut state = self.state.write();
+            state.apply(txn, &mut boundary.applied);
+            self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
+            plugins_changed |= admission::touches(txn);
+        }
+        if let Some(last) = batch.txns.last() {
+            self.last_applied.store(last.zxid.0, Ordering::Release);
         }
         if plugins_changed {
-            self.plugins.rebuild(&self.state());
+            self.plugins.refresh(&*self.state.read());
         }
         true
     }
@@ -54,43 +60,5 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
-    }
-}
-
-impl Replica {
-    fn apply_txn(&self, txn: &Txn, applied: &mut Applied) {
-        applied.clear();
-        let mut state = self.state.write();
-        state.apply(txn, applied);
-        self.last_applied.store(txn.zxid.0, Ordering::Release);
-        if !applied.events.is_empty() {
-            self.deliver_events(txn.zxid, applied);
-        }
-        if let Some(origin) = &txn.origin {
-            if let Some(connection) = self.connections.get(origin.connection) {
-                connection.applied(&state, txn, applied);
-            }
-        }
-        for &(session, timeout_ms) in &applied.sessions_opened {
-            self.expiry.add(session, timeout_ms, self.now_ms());
-        }
-        for &(session, owner) in &applied.sessions_closed {
-            self.expiry.remove(session);
-            self.connections.session_ended(session, owner, txn.origin.as_ref());
-        }
-        if let Some((_, former)) = applied.session_moved {
-            self.connections.close(former);
-        }
-    }
-
-    fn deliver_events(&self, zxid: Zxid, applied: &Applied) {
-        let mut watches = self.watches.lock();
-        for event in &applied.events {
-            watches.trigger(event, &mut |connection, kind, path| {
-                if let Some(connection) = self.connections.get(connection) {
-                    connection.event(zxid, kind, path, &event.acl);
-                }
-            });
-        }
     }
 }

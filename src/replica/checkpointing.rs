@@ -42,7 +42,7 @@ pub fn run(replica: Arc<Replica>, mut checkpointer: Checkpointer, log_bytes_at_s
     loop {
         let stopping = ending.wait(limits::CHECKPOINT_LOOK_INTERVAL);
         let progress = Progress {
-            log_bytes: log_bytes_at_start + replica.consensus().log_stats().bytes,
+            log_bytes: log_bytes_at_start + replica.consensus().metrics().log.bytes,
             now_ms: replica.now_ms(),
             changed: replica.boundary.lock().position != done_at,
             stopping,
@@ -54,7 +54,7 @@ pub fn run(replica: Arc<Replica>, mut checkpointer: Checkpointer, log_bytes_at_s
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
                 done_at = done.meta.position;
                 if let Some(position) = done.purge_up_to {
-                    replica.consensus().checkpointed(position);
+                    replica.runtime.block_on(replica.consensus().checkpointed(position));
                 }
             }
             Err(error) => super::start::die(&format!("the checkpoint cannot be written: {error}")),

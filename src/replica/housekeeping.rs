@@ -5,20 +5,25 @@ use super::Replica;
 use super::clocks::wall_ms;
 use super::sequencer::Event;
 use crate::pipeline::{Ask, Submission};
+use crate::limits;
+use crate::model::path;
+use crate::plugin::tree;
+use crate::wire::request::Request;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Runs until it is aborted.
 pub async fn expire_sessions(replica: Arc<Replica>) {
     // Half a tick, so that a session ends at most half a tick after its bucket.
-    let mut tick = tokio::time::interval(Duration::from_millis((replica.expiry.tick_ms() / 2).max(1)));
+    let mut tick = tokio::time::interval(Duration::from_millis((replica.connections.expiry().tick_ms() / 2).max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if !replica.leads() {
+        if !replica.leading.load(Ordering::Acquire) {
             continue;
         }
-        for session in replica.expiry.due(replica.now_ms()) {
+        for session in replica.connections.expiry().due(replica.connections.now_us() / 1000) {
             tracing::info!(%session, "expires");
             replica.ask(Ask::CloseSession { session, expired: true });
         }
@@ -31,15 +36,31 @@ pub async fn collect(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(Duration::from_millis(containers.check_interval_ms.max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // At most so many a minute, spread evenly over the rounds of a minute.
-    let per_round = (u64::from(containers.max_per_minute) * containers.check_interval_ms).div_ceil(60_000).max(1);
+    let per_round = (u64::from(containers.per_minute_max) * containers.check_interval_ms).div_ceil(60_000).max(1);
     loop {
         tick.tick().await;
-        if !replica.leads() {
+        if !replica.leading.load(Ordering::Acquire) {
             continue;
         }
         let paths = replica.state.read().collectable(wall_ms(), &replica.rules, per_round as usize);
         for path in paths {
             replica.ask(Ask::Collect { path });
+        }
+    }
+}
+
+/// Runs until it is aborted. Pieces of components that no manifest names go an hour after they came.
+pub async fn remove_unused_modules(replica: Arc<Replica>) {
+    let mut tick = tokio::time::interval(limits::MODULES_LOOK_INTERVAL);
+    loop {
+        tick.tick().await;
+        if !replica.leading.load(Ordering::Acquire) {
+            continue;
+        }
+        let paths = tree::garbage(&*replica.state.read(), wall_ms());
+        for path in paths {
+            debug_assert!(path::is_within(&path, crate::plugin::MODULES), "only modules go this way");
+            replica.ask(Ask::Request(Request::Delete { path: Some(path), version: -1 }));
         }
     }
 }

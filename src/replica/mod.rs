@@ -33,13 +33,14 @@ use crate::config::Config;
 use crate::consensus::Consensus;
 use crate::pipeline::Rules;
 use crate::plugin::Plugins;
-use crate::session::{Connections, Expiry};
+use crate::model::ConnectionId;
+use crate::session::Connections;
 use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
 use inbox::Inbox;
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -55,13 +56,15 @@ pub struct Replica {
     /// Where applying stands in the log; held while an entry is applied.
     boundary: Mutex<Boundary>,
     connections: Arc<Connections>,
-    expiry: Arc<Expiry>,
     inbox: Inbox,
     plugins: Arc<Plugins>,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
     /// The last applied zxid, readable without a lock.
     last_applied: AtomicU64,
+    /// Whether this member evaluates.
+    leading: AtomicBool,
+    /// Whether clients are let in.
     serving: AtomicBool,
     started: Instant,
     /// Where short tasks of the replica run: barriers, deployments.
@@ -72,6 +75,21 @@ impl Replica {
     /// The monotonic clock of everything that waits, in milliseconds since the start.
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Closes a client's connection without a reply.
+    fn close_connection(&self, connection: ConnectionId) {
+        if let Some(connection) = self.connections.get(connection) {
+            connection.close();
+        }
+    }
+
+    /// A chain begins. A new leadership grants every session its full timeout.
+    fn begins_to_lead(&self, new_leadership: bool) {
+        if new_leadership {
+            self.connections.expiry().grant_all(self.connections.now_us() / 1000);
+        }
+        self.leading.store(true, Ordering::Release);
     }
 
     fn consensus(&self) -> &Consensus {

@@ -12,16 +12,17 @@
 //! - A write that deploys a plugin is prepared off this thread, holding back only its own connection, and is alone in
 //!   flight when it is proposed: what comes behind it is judged by the plugins it leaves.
 
-use super::{Clocks, Replica};
-use crate::consensus::{Consensus, ProposalOutcome, Role};
+use super::Replica;
+use super::clocks::Clocks;
+use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::limits;
-use crate::model::{ConnectionId, Refusal, path};
+use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
-use crate::plugin::{self, Judge};
-use crate::wire::request::Request;
+use crate::plugin::{Judge, admission};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::debug;
@@ -31,7 +32,7 @@ pub enum Event {
     Submitted(Submission),
     /// A deployment has been looked at: it may go on, or is refused.
     Prepared { submission: Submission, verdict: Result<(), Refusal> },
-    Resolved { entry: u64, outcome: ProposalOutcome },
+    Resolved { entry: u64, outcome: Resolution },
     Role(Role),
     /// Resolve what is in flight, then end.
     Stop,
@@ -39,7 +40,7 @@ pub enum Event {
 
 pub struct Sequencer {
     replica: Arc<Replica>,
-    consensus: Arc<Consensus>,
+    consensus: Consensus,
     evaluator: Evaluator,
     judge: Judge,
     clocks: Clocks,
@@ -83,8 +84,8 @@ struct InFlight {
 }
 
 impl Sequencer {
-    pub fn new(replica: Arc<Replica>, consensus: Arc<Consensus>, judge: Judge, clocks: Clocks) -> Sequencer {
-        let evaluator = Evaluator::new(replica.rules().clone());
+    pub fn new(replica: Arc<Replica>, consensus: Consensus, judge: Judge, clocks: Clocks) -> Sequencer {
+        let evaluator = Evaluator::new(replica.rules.clone());
         Sequencer {
             replica,
             consensus,
@@ -134,7 +135,10 @@ impl Sequencer {
                 debug!(term, "leads: starts a chain");
                 self.phase = Phase::Draining { term };
             }
-            Event::Role(_) => self.phase = Phase::Following,
+            Event::Role(_) => {
+                self.phase = Phase::Following;
+                self.replica.leading.store(false, Ordering::Release);
+            }
             Event::Stop => self.stopping = true,
         }
     }
@@ -143,9 +147,9 @@ impl Sequencer {
         let connection = submission.caller.as_ref().map(|caller| caller.connection);
         if let Some(held) = connection.and_then(|connection| self.held.get_mut(&connection)) {
             held.push_back(submission);
-        } else if let (Some(connection), Some(deployment)) = (connection, deployment_of(&submission)) {
+        } else if let (Some(connection), true) = (connection, deploys(&submission)) {
             self.held.insert(connection, VecDeque::new());
-            self.replica.prepare_deployment(deployment, submission);
+            self.replica.prepare_deployment(submission);
         } else {
             self.waiting.push_back(Waiting { submission, verdict: Ok(()) });
         }
@@ -160,17 +164,17 @@ impl Sequencer {
         }
     }
 
-    fn resolved(&mut self, entry: u64, outcome: ProposalOutcome) {
+    fn resolved(&mut self, entry: u64, outcome: Resolution) {
         let resolved = self.in_flight.pop_front().expect("an entry resolves once");
         assert_eq!(resolved.entry, entry, "entries resolve in the order in which they were proposed");
         match outcome {
-            ProposalOutcome::Applied { accepted: true } => {}
-            ProposalOutcome::Applied { accepted: false } | ProposalOutcome::Refused => {
+            Resolution::Applied { accepted: true, .. } => {}
+            Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
                 self.again.extend(resolved.requests);
                 self.break_chain();
             }
-            ProposalOutcome::Unknown => {
+            Resolution::Unknown => {
                 for request in resolved.requests {
                     if let Some(caller) = request.submission.caller {
                         self.broken.insert(caller.connection);
@@ -193,20 +197,17 @@ impl Sequencer {
         if !self.in_flight.is_empty() {
             return;
         }
-        if self.plugins_change {
-            self.plugins_change = false;
-            self.judge.set_registry(self.replica.plugins.registry());
-        }
+        // It is applied, and the judge sees the new registry by itself.
+        self.plugins_change = false;
         for request in self.again.drain(..).rev() {
             self.waiting.push_front(request);
         }
         if let Phase::Draining { term } = self.phase {
-            let state = self.replica.state();
+            let state = self.replica.state.read();
             let new_epoch = self.clocks.lead(term, &state);
             self.evaluator.start_chain(&state, new_epoch);
-            drop(state);
-            self.judge.set_registry(self.replica.plugins.registry());
             self.phase = Phase::Leading { term };
+            self.replica.begins_to_lead(new_epoch);
         }
     }
 
@@ -238,31 +239,29 @@ impl Sequencer {
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
-        self.consensus
-            .propose(batch, Box::new(move |outcome| replica.inbox.put(Event::Resolved { entry, outcome })));
+        self.consensus.propose_then(batch, move |outcome| replica.inbox.put(Event::Resolved { entry, outcome }));
     }
 
     /// Evaluates a few requests under one shared lock: few enough that applying, which needs the lock for itself, does
     /// not wait long.
     fn evaluate_some(&mut self, txns: &mut Vec<Txn>, requests: &mut Vec<Waiting>, bytes: &mut usize) {
         let replica = self.replica.clone();
-        let state = replica.state();
-        self.evaluator.committed(state.last_zxid());
+        let state = replica.state.read();
         for _ in 0..limits::EVALUATED_PER_LOCK {
             let Some(request) = self.waiting.pop_front() else { return };
             let connection = request.submission.caller.as_ref().map(|caller| caller.connection);
             if connection.is_some_and(|connection| self.broken.contains(&connection)) {
                 continue;
             }
-            let moment = self.clocks.now(&state);
+            let moment = self.clocks.now();
             let evaluation = match &request.verdict {
                 Ok(()) => self.evaluator.evaluate(&state, &request.submission, moment, &mut self.judge),
-                Err(refusal) => self.evaluator.refuse(&state, &request.submission, moment, refusal.clone()),
+                Err(refusal) => self.evaluator.refuse(&state, &request.submission, moment, refusal),
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
                     *bytes += weight(&txn);
-                    let changes_plugins = plugin::touches_registry(&txn);
+                    let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
                     if changes_plugins {
@@ -292,21 +291,6 @@ fn weight(txn: &Txn) -> usize {
     32 + changes.sum::<usize>()
 }
 
-/// The name of the plugin whose manifest a request writes, if it does.
-fn deployment_of(submission: &Submission) -> Option<plugin::Deployment> {
-    let Ask::Request(request) = &submission.ask else { return None };
-    if !touches(request) {
-        return None;
-    }
-    plugin::Deployment::of(request)
-}
-
-fn touches(request: &Request) -> bool {
-    let within = |path: &Option<String>| path.as_deref().is_some_and(|p| path::is_within(p, plugin::PLUGINS_PATH));
-    match request {
-        Request::Create(create) => within(&create.path),
-        Request::SetData { path, .. } => within(path),
-        Request::Multi(operations) => operations.iter().any(|operation| touches(&operation.request)),
-        _ => false,
-    }
+fn deploys(submission: &Submission) -> bool {
+    matches!(&submission.ask, Ask::Request(request) if admission::concerns(request))
 }

@@ -34,7 +34,12 @@ impl Server for Front {
         let replica = self.replica.clone();
         self.replica.runtime.spawn(async move {
             match replica.consensus().read_barrier().await {
-                Ok(()) => connection.synced(&replica.state.read()),
+                Ok(()) => {
+                    let state = replica.state.read();
+                    connection.synced(&state, &mut replica.watches.lock());
+                    drop(state);
+                    replica.connections.flush();
+                }
                 Err(error) => {
                     tracing::debug!(%error, "no barrier: the connection is closed");
                     connection.close();

@@ -27,6 +27,8 @@ pub(super) type AclId = u32;
 pub(super) struct Acls {
     entries: Vec<Entry>,
     free: Vec<AclId>,
+    /// The one asked for last: it is mostly the one asked for next. May be free.
+    last: AclId,
     /// Keyed by content. Holds exactly the entries with `users > 0`.
     ids: HashMap<Acl, AclId, foldhash::fast::FixedState>,
 }
@@ -42,14 +44,19 @@ impl Acls {
         Acls {
             entries: Vec::new(),
             free: Vec::new(),
+            last: 0,
             ids: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
         }
     }
 
     /// The number of that list, for one more node.
     pub(super) fn acquire(&mut self, acl: &Acl) -> AclId {
+        if let Some(id) = self.acquire_last(|entry| entry.acl == *acl) {
+            return id;
+        }
         if let Some(&id) = self.ids.get(acl) {
             self.entries[id as usize].users += 1;
+            self.last = id;
             return id;
         }
         let entry = Entry { acl: acl.clone(), encoded: encode(acl), users: 1 };
@@ -64,7 +71,26 @@ impl Acls {
             }
         };
         self.ids.insert(acl.clone(), id);
+        self.last = id;
         id
+    }
+
+    /// The number of the list that a record has; none if its bytes are damaged.
+    pub(super) fn acquire_encoded(&mut self, encoded: &[u8]) -> Option<AclId> {
+        match self.acquire_last(|entry| *entry.encoded == *encoded) {
+            Some(id) => Some(id),
+            None => Some(self.acquire(&decode(encoded)?)),
+        }
+    }
+
+    /// One more user for the list asked for last, if it is in use and the one that is meant.
+    fn acquire_last(&mut self, meant: impl Fn(&Entry) -> bool) -> Option<AclId> {
+        let entry = self.entries.get_mut(self.last as usize)?;
+        if entry.users == 0 || !meant(entry) {
+            return None;
+        }
+        entry.users += 1;
+        Some(self.last)
     }
 
     /// One node less has that list.
@@ -107,7 +133,7 @@ fn encode(list: &Acl) -> Box<[u8]> {
 }
 
 /// The list of those bytes; none if they are damaged.
-pub(super) fn decode(bytes: &[u8]) -> Option<Acl> {
+fn decode(bytes: &[u8]) -> Option<Acl> {
     let mut reader = Reader(bytes);
     let list = match reader.u8()? {
         OPEN => acl::open_unsafe(),
@@ -151,7 +177,8 @@ mod tests {
         assert_eq!(acls.get(id), &acl::read_unsafe());
         assert_eq!(acls.encoded(id), [READ]);
         acls.release(open);
-        assert_eq!(acls.acquire(&acl::open_unsafe()), open, "one user was left");
+        assert_eq!(acls.acquire_encoded(&[OPEN]), Some(open), "one user was left");
+        assert_eq!(acls.acquire_encoded(&[OPEN, OPEN]), None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! From the records of a checkpoint to a state, trusting nothing: every byte of every record counts in the digest that
 //! the meta record states.
 
+use super::acls::AclId;
 use super::record::{self, Meta};
 use super::tree::{Id, NewNode, ROOT};
 use super::{State, TrackedSession};
+use crate::limits::CHILDREN_RESERVED_MAX;
 use crate::model::{Owner, Zxid, path};
 use std::mem;
 use std::sync::Arc;
@@ -127,24 +129,23 @@ impl Loader {
         let path = std::str::from_utf8(key).map_err(|_| damaged(key, "its path is no text"))?;
         let node =
             record::read_node(&record[key.len()..]).ok_or_else(|| damaged(key, "its value is cut or damaged"))?;
+        let acl = self.state.tree.acls.acquire_encoded(node.acl).ok_or_else(|| damaged(key, "its ACL is damaged"))?;
         let id = match path::parent(path) {
-            None => self.load_root(&node),
+            None => self.load_root(acl, &node),
             Some(parent_path) => {
                 let parent = self.find_directory(parent_path).ok_or_else(|| damaged(key, "its parent is missing"))?;
                 let name = path::name(path);
                 if name.is_empty() {
                     return Err(damaged(key, "its path has an empty name"));
                 }
-                let acl = self.state.tree.acls.acquire(&node.acl);
                 self.state.tree.insert(parent, &new_node(name, acl, &node))
             }
         };
         let tree = &mut self.state.tree;
-        // A damaged count must not make us ask for more memory than a table of all nodes takes.
-        let children = u64::from(node.children).min(meta.nodes);
         self.children += u64::from(node.children);
-        if children > 0 || node.cversion != 0 || node.pzxid != node.czxid {
-            tree.reserve_children(id, usize::try_from(children).unwrap_or(0));
+        if node.children > 0 || node.cversion != 0 || node.pzxid != node.czxid {
+            let children = u64::from(node.children).min(meta.nodes) as usize;
+            tree.reserve_children(id, children.min(CHILDREN_RESERVED_MAX));
             tree.set_counts(id, node.pzxid, node.cversion);
         }
         self.state.digests.add_hashed_node(hash, record, key.len(), node.digested);
@@ -156,9 +157,8 @@ impl Loader {
         Ok(())
     }
 
-    fn load_root(&mut self, node: &record::NodeRecord<'_>) -> Id {
+    fn load_root(&mut self, acl: AclId, node: &record::NodeRecord<'_>) -> Id {
         self.root_seen = true;
-        let acl = self.state.tree.acls.acquire(&node.acl);
         self.state.tree.replace_root(&new_node("", acl, node));
         ROOT
     }
@@ -173,7 +173,7 @@ impl Loader {
     }
 }
 
-fn new_node<'a>(name: &'a str, acl: u32, node: &record::NodeRecord<'a>) -> NewNode<'a> {
+fn new_node<'a>(name: &'a str, acl: AclId, node: &record::NodeRecord<'a>) -> NewNode<'a> {
     NewNode {
         name,
         data: node.data,

@@ -24,9 +24,10 @@ const NONE: Id = Id::MAX;
 /// Slots that are allocated at once. Small enough that an empty server does not pay for it.
 const CHUNK: usize = 1024;
 
-/// A table of children that has become this much too large is cut down.
-const SPARSE: usize = 8;
+/// A table of children that is at least so large and has become so many times too large is cut down: listing it would
+/// cost its former size. Small ones stay, for queues and locks whose only child comes and goes.
 const SPARSE_CAPACITY_MIN: usize = 64;
+const SPARSE: usize = 8;
 
 pub(super) struct Tree {
     /// All but the last are full; each has room for `CHUNK` slots from its beginning, so slots never move.
@@ -156,9 +157,7 @@ impl Tree {
             .unwrap_or_else(|_| panic!("a node is in its parent's table"))
             .remove();
         let (len, capacity) = (directory.children.len(), directory.children.capacity());
-        if len == 0 {
-            directory.children = HashTable::new();
-        } else if capacity >= SPARSE_CAPACITY_MIN && len * SPARSE < capacity {
+        if capacity >= SPARSE_CAPACITY_MIN && len * SPARSE < capacity {
             directory.children.shrink_to(len * 2, |&child| self.hash_of(child));
         }
         self.slot_mut(parent).directory = Some(directory);
@@ -447,5 +446,6 @@ mod tests {
         assert_eq!(tree.find("/a/child0"), Some(children[0]));
         assert!(tree.slot(a).directory.as_ref().is_some_and(|directory| directory.children.capacity() < 64));
         assert_eq!(add(&mut tree, a, "again"), children[4999], "numbers are used again");
+        assert_eq!(tree.slot(a).child_count(), 2);
     }
 }

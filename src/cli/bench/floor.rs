@@ -1,5 +1,5 @@
 //! What the machine allows one client's write at best: one fdatasync and one round trip. Measured in the same run as the
-//! write, before and after it, since disks and machines change their pace.
+//! writes, in pauses between them, since disks and machines change their pace.
 
 use super::link::Link;
 use super::{NANOS_PER_MICRO, histogram, record};
@@ -14,8 +14,8 @@ use std::time::Instant;
 /// Bytes of one write: about what one small transaction takes in a log.
 const WRITE_BYTES: usize = 300;
 const FILE_BYTES: u64 = 4 << 20;
-/// Measurements each time.
-const SAMPLES: u32 = 300;
+/// Measurements in each pause.
+const SAMPLES: u32 = 60;
 
 pub struct Floor {
     file: File,

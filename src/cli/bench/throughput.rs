@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 /// Requests under way while nodes are made ready and removed.
@@ -33,12 +34,17 @@ struct Shared {
     /// Of the last second, for the progress line.
     recent: RefCell<Histogram<u64>>,
     errors: RefCell<BTreeMap<i32, u64>>,
+    /// While `Phase::Paused`: the only client has nothing under way; it may go on.
+    quiet: Notify,
+    resume: Notify,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Warmup,
     Measuring,
+    /// A single client stands still while the machine's own pace is taken.
+    Paused,
     /// No new requests; those under way are waited for, not counted.
     Ending,
 }
@@ -70,6 +76,8 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         latency: RefCell::new(histogram()),
         recent: RefCell::new(histogram()),
         errors: RefCell::default(),
+        quiet: Notify::new(),
+        resume: Notify::new(),
         args: args.clone(),
     });
     let mut control = Link::open(&args).await?;
@@ -82,23 +90,17 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         }
         _ => None,
     };
-    if let Some(floor) = &mut floor {
-        floor.sample(&mut control).await?;
-    }
     let mut links = Vec::new();
     for _ in 0..args.clients {
         links.push(Link::open(&args).await?);
     }
     let clients: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(client(shared.clone(), n, link))).collect();
-    let elapsed = keep_time(&shared, &mut control).await?;
+    let elapsed = keep_time(&shared, &mut control, floor.as_mut()).await?;
     let mut made = Vec::new();
     for client in clients {
         let (link, created) = client.await.context("a client's task ended")??;
         made.push(created);
         link.close().await?;
-    }
-    if let Some(floor) = &mut floor {
-        floor.sample(&mut control).await?;
     }
     if !args.keep {
         remove(&mut control, &shared, &made).await.context("remove the nodes")?;
@@ -170,7 +172,12 @@ async fn client(shared: Rc<Shared>, number: u32, mut link: Link) -> Result<(Link
     let depth = shared.args.depth as usize;
     let mut sent = 0u64;
     while shared.phase.get() != Phase::Ending || link.under_way() > 0 {
-        while shared.phase.get() != Phase::Ending && link.under_way() < depth {
+        if shared.phase.get() == Phase::Paused && link.under_way() == 0 {
+            shared.quiet.notify_one();
+            shared.resume.notified().await;
+            continue;
+        }
+        while matches!(shared.phase.get(), Phase::Warmup | Phase::Measuring) && link.under_way() < depth {
             link.put(|out, xid| encode(out, xid, &shared, &path, sent));
             sent += 1;
         }
@@ -198,32 +205,38 @@ fn encode(out: &mut BytesMut, xid: i32, shared: &Shared, path: &str, number: u64
 }
 
 /// Warm-up, then the measurement, with a line of progress each second. Keeps the control session alive. Returns how long
-/// was measured.
-async fn keep_time(shared: &Shared, control: &mut Link) -> Result<Duration> {
-    for _ in 0..shared.args.warmup {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    shared.phase.set(Phase::Measuring);
-    let start = Instant::now();
-    let (mut before, mut last) = (0, start);
+/// was measured: the pauses in which `floor` takes its samples are left out.
+async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut Floor>) -> Result<Duration> {
+    tokio::time::sleep(Duration::from_secs(shared.args.warmup)).await;
+    let (mut elapsed, mut before) = (Duration::ZERO, 0);
     for second in 1..=shared.args.seconds {
-        tokio::time::sleep_until((start + Duration::from_secs(second)).into()).await;
+        shared.phase.set(Phase::Measuring);
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let length = start.elapsed();
+        elapsed += length;
+        let answered = shared.answered.get();
         if !shared.args.json {
-            let (answered, now) = (shared.answered.get(), Instant::now());
-            let rate = (answered - before) as f64 / (now - last).as_secs_f64();
+            let rate = (answered - before) as f64 / length.as_secs_f64();
             let p99 = shared.recent.borrow().value_at_quantile(0.99) as f64 / super::NANOS_PER_MICRO;
             eprintln!("{second:4} s  {rate:9.0}/s  p99 {}", duration(p99));
-            (before, last) = (answered, now);
         }
+        before = answered;
         shared.recent.borrow_mut().reset();
-        if second % 5 == 0 {
+        if let Some(floor) = &mut floor {
+            shared.phase.set(Phase::Paused);
+            shared.quiet.notified().await;
+            floor.sample(control).await?;
+            shared.phase.set(Phase::Measuring);
+            shared.resume.notify_one();
+        } else if second % 5 == 0 {
             // The server must not think us dead; the answer waits in the socket until the end.
             control.put_ping();
             control.flush().await?;
         }
     }
     shared.phase.set(Phase::Ending);
-    Ok(start.elapsed())
+    Ok(elapsed)
 }
 
 /// Creates `--count` nodes under `<base>/load` and leaves them there.
@@ -291,5 +304,104 @@ async fn report_progress(args: Rc<Args>, answered: Rc<Cell<u64>>) {
         let now = answered.get();
         eprintln!("{now:9} of {}  {:7}/s", args.count, now - before);
         before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stat;
+    use crate::wire::encode;
+    use crate::wire::frame::Frames;
+    use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
+    use crate::wire::request::Request;
+    use crate::wire::decode;
+    use std::collections::BTreeSet;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Which nodes the stand-in for a server has.
+    type Nodes = Rc<RefCell<BTreeSet<String>>>;
+
+    async fn serve(mut stream: TcpStream, nodes: Nodes) {
+        let (mut frames, mut received, mut greeted) = (Frames::new(1 << 20), BytesMut::new(), false);
+        while stream.read_buf(&mut received).await.unwrap_or(0) > 0 {
+            let mut out = BytesMut::new();
+            while let Some(frame) = frames.next(&mut received).unwrap() {
+                if !greeted {
+                    greeted = true;
+                    let read_only = Some(false);
+                    let hello = ConnectResponse { timeout_ms: 30_000, session_id: 1, password: [0; 16], read_only };
+                    encode::connect_response(&mut out, &hello);
+                    continue;
+                }
+                let (header, request) = decode::request(frame).unwrap();
+                let (error, body) = match &request {
+                    Request::Create(create) => {
+                        let path = create.path.as_deref().unwrap();
+                        let fresh = nodes.borrow_mut().insert(path.to_owned());
+                        (if fresh { 0 } else { NODE_EXISTS }, Body::Path(path))
+                    }
+                    Request::Delete { path, .. } => {
+                        let there = nodes.borrow_mut().remove(path.as_deref().unwrap());
+                        (if there { 0 } else { NO_NODE }, Body::Empty)
+                    }
+                    Request::SetData { .. } => (0, Body::Stat(Stat::default())),
+                    Request::GetData { .. } => (0, Body::DataStat(None, Stat::default())),
+                    Request::Ping | Request::CloseSession => (0, Body::Empty),
+                    other => panic!("{other:?}"),
+                };
+                encode::frame(&mut out, &ReplyHeader { xid: header.xid, zxid: 1, error }, &body);
+                if request == Request::CloseSession {
+                    stream.write_all(&out).await.unwrap();
+                    return;
+                }
+            }
+            stream.write_all(&out).await.unwrap();
+        }
+    }
+
+    fn with_server<F: Future<Output = ()>>(test: impl FnOnce(String, Nodes) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let nodes = Nodes::default();
+            let accepting = nodes.clone();
+            spawn_local(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    spawn_local(serve(stream, accepting.clone()));
+                }
+            });
+            test(address, nodes).await;
+        });
+    }
+
+    fn args(address: &str, rest: &[&str]) -> Rc<Args> {
+        use clap::Parser;
+        Rc::new(Args::try_parse_from([&["bench", address, "--json", "--warmup", "0"], rest].concat()).unwrap())
+    }
+
+    #[test]
+    fn a_run_leaves_nothing_behind() {
+        with_server(|address, nodes| async move {
+            for op in ["set", "get", "mixed", "create"] {
+                let arguments = ["--op", op, "--clients", "3", "--depth", "4", "--seconds", "0"];
+                let report = measure(args(&address, &arguments)).await.unwrap();
+                assert!(report.errors.is_empty());
+                assert!(nodes.borrow().is_empty(), "{op}: {:?}", nodes.borrow());
+            }
+        });
+    }
+
+    #[test]
+    fn a_load_makes_as_many_nodes_as_asked() {
+        with_server(|address, nodes| async move {
+            let arguments = ["--op", "load", "--count", "100", "--clients", "3", "--depth", "7"];
+            let report = load(args(&address, &arguments)).await.unwrap();
+            assert_eq!((report.operations, report.latency.len()), (100, 100));
+            let made = nodes.borrow().iter().filter(|path| path.starts_with("/bench/load/n")).count();
+            assert_eq!(made, 100);
+        });
     }
 }

@@ -225,12 +225,14 @@ impl Stretch {
             let Sector::Valid(header) = format::batch_header(identity, rest) else {
                 return Err(error(offset, "the batch header that was written there is gone"));
             };
-            let sectors = rest.get(..header.extent() as usize).ok_or_else(|| error(offset, "the batch is cut short"))?;
+            let sectors =
+                rest.get(..header.extent() as usize).ok_or_else(|| error(offset, "the batch is cut short"))?;
             payload.clear();
             format::batch_payload(identity, &header, sectors, &mut payload)
                 .map_err(|what| error(offset, &format!("the batch {what}")))?;
             for record in format::records(&payload) {
-                let Record::Entry(position, encoded) = record.map_err(|what| error(offset, &format!("a record {what}")))?
+                let Record::Entry(position, encoded) =
+                    record.map_err(|what| error(offset, &format!("a record {what}")))?
                 else {
                     continue;
                 };

@@ -39,7 +39,9 @@ impl DirectoryLock {
             Err(error) => return Err(context("lock", error.into())),
         }
         // For whoever looks for the holder; nothing reads it.
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(|error| context("write", error))?;
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(|error| context("write", error))?;
         Ok(DirectoryLock { _file: file })
     }
 }

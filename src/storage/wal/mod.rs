@@ -28,9 +28,9 @@ pub mod format;
 mod index;
 mod lock;
 mod recover;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use crate::storage::LogPosition;
 pub use format::Identity;

@@ -84,7 +84,11 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
     for (number, follower) in numbers.iter().zip(numbers.iter().skip(1).map(Some).chain([None])) {
         let path = format!("{}/{}", options.folder, segment_name(*number));
         if follower.is_some_and(|follower| *follower != number + 1) {
-            return Err(OpenError::Damaged { file: path, offset: 0, what: "the segment behind this one is missing".to_owned() });
+            return Err(OpenError::Damaged {
+                file: path,
+                offset: 0,
+                what: "the segment behind this one is missing".to_owned(),
+            });
         }
         let file = disk.open(&path, false).map_err(io(&format!("open {path}")))?;
         let len = file.len().map_err(io(&format!("look at {path}")))?;
@@ -131,11 +135,16 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
     // anything may be there, but no batch later than the expected one.
     if let Some(mut window) = files.next() {
         if tail.current.is_none() && window.number != 1 {
-            return Err(window.damaged(0, "the first segment there is was never begun: older ones are missing".to_owned()));
+            return Err(
+                window.damaged(0, "the first segment there is was never begun: older ones are missing".to_owned())
+            );
         }
         if let Some(written) = window.written(0)? {
             if let Some(later) = scan.later_batch(&mut window, 0)? {
-                return Err(window.damaged(0, format!("the header of the segment is missing, but a batch follows at offset {later}")));
+                return Err(window.damaged(
+                    0,
+                    format!("the header of the segment is missing, but a batch follows at offset {later}"),
+                ));
             }
             tracing::debug!("segment {} was begun but its first batch is torn, at {written}", window.number);
             window.cut(0, "the last batch was not written whole when the power went; it was never acknowledged")?;
@@ -144,8 +153,9 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
             return Err(other.damaged(0, "two segments in a row were never begun".to_owned()));
         }
         let doing = format!("preallocate {}", window.path);
-        tail.prepared =
-            Some(prepare(disk, &options.folder, window.number, options.segment_bytes.max(window.len)).map_err(io(&doing))?);
+        tail.prepared = Some(
+            prepare(disk, &options.folder, window.number, options.segment_bytes.max(window.len)).map_err(io(&doing))?,
+        );
     }
 
     scan.check_whole(&options.folder)?;
@@ -304,7 +314,11 @@ impl<P: Payload> Scan<P> {
     /// The log must reach back to its purge point.
     fn check_whole(&self, folder: &str) -> Result<(), OpenError> {
         let damaged = |what: String| {
-            Err(OpenError::Damaged { file: folder.to_owned(), offset: 0, what: format!("{what}: an old segment is missing") })
+            Err(OpenError::Damaged {
+                file: folder.to_owned(),
+                offset: 0,
+                what: format!("{what}: an old segment is missing"),
+            })
         };
         let first = self.index.runs.front().map(|run| run.first_index);
         match (self.facts.purged, first, self.facts.last) {
@@ -314,9 +328,11 @@ impl<P: Payload> Scan<P> {
             (Some(purged), Some(first), _) if first > purged.index + 1 => {
                 damaged(format!("the log begins at entry {first}, but only those up to {} may be gone", purged.index))
             }
-            (Some(purged), None, Some(last)) if last.index > purged.index => {
-                damaged(format!("the log has no entries, but those from {} to {} should be there", purged.index + 1, last.index))
-            }
+            (Some(purged), None, Some(last)) if last.index > purged.index => damaged(format!(
+                "the log has no entries, but those from {} to {} should be there",
+                purged.index + 1,
+                last.index
+            )),
             _ => Ok(()),
         }
     }

@@ -54,7 +54,8 @@ pub fn start<P: Payload>(
         Some(prepared) => drop(ready_sender.send(Ok(prepared))),
         None => drop(jobs.send(Job::Prepare(next_number))),
     }
-    let files = Files { disk, folder: options.folder.clone(), segment_bytes: options.segment_bytes, ready: ready_sender };
+    let files =
+        Files { disk, folder: options.folder.clone(), segment_bytes: options.segment_bytes, ready: ready_sender };
     let counted = shared.clone();
     let count_sync = move || {
         counted.counters.segment_syncs.fetch_add(1, Ordering::Relaxed);
@@ -249,20 +250,16 @@ impl<P: Payload> Writer<P> {
         if begun {
             self.begin_segment(extent)?;
         }
-        let Some(current) = &mut self.current else { return Err("the log has no segment".to_owned()) };
+        let Some(current) = &mut self.current else { return Err(sentence("the log has no segment")) };
         let (number, offset) = (current.number, current.end);
         format::put_batch(&self.options.identity, self.next_sequence, payload, &mut self.out);
         // The header of a new segment goes with its first batch, in the same write.
         let write_at = if begun { 0 } else { offset };
-        let sentence = |doing: &str, error: io::Error| {
-            format!(
-                "{doing} segment {number} of the log at offset {write_at}: {error}; the server ends here, since what is on \
-                 the disk is not known any more. Everything acknowledged is safe: free room or replace the disk, and \
-                 start again"
-            )
+        let failed = |verb: &str, error: io::Error| {
+            sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
-        current.file.write_at(&self.out, write_at).map_err(|error| sentence("write", error))?;
-        current.file.sync_data().map_err(|error| sentence("sync", error))?;
+        current.file.write_at(&self.out, write_at).map_err(|error| failed("write", error))?;
+        current.file.sync_data().map_err(|error| failed("sync", error))?;
         current.end += extent;
         self.next_sequence += 1;
         if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
@@ -281,9 +278,9 @@ impl<P: Payload> Writer<P> {
     }
 
     fn begin_segment(&mut self, extent: u64) -> Result<(), String> {
-        let prepared = self.ready.recv().unwrap_or_else(|_| Err("the log's second thread is gone".to_owned()))?;
+        let prepared = self.ready.recv().unwrap_or_else(|_| Err(sentence("the log's second thread is gone")))?;
         let needed = format::SECTOR as u64 + extent;
-        let context = |error: io::Error| format!("allocate segment {} of the log: {error}", prepared.number);
+        let context = |error: io::Error| sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
         let mut capacity = prepared.file.len().map_err(context)?;
         if capacity < needed {
             // One entry larger than a segment gets a segment of its own size.
@@ -353,6 +350,14 @@ impl<P: Payload> Writer<P> {
     }
 }
 
+/// What `on_fatal` is told.
+fn sentence(trouble: &str) -> String {
+    format!(
+        "{trouble}; the server ends here, since what is on the disk is not known any more. Everything acknowledged is safe: \
+         free room on the disk, or replace it, and start again"
+    )
+}
+
 enum Job {
     Prepare(u64),
     /// Oldest first.
@@ -372,7 +377,7 @@ impl Files {
             match job {
                 Job::Prepare(number) => {
                     let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
-                        .map_err(|error| format!("make segment {number} of the log: {error}"));
+                        .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
                     synced();
                     if self.ready.send(prepared).is_err() {
                         return;
@@ -384,7 +389,9 @@ impl Files {
                         let path = format!("{}/{}", self.folder, segment_name(number));
                         let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
                         if let Err(error) = removed {
-                            tracing::warn!("remove old log segment {path}: {error}; it stays until the next purge after a start");
+                            tracing::warn!(
+                                "remove old log segment {path}: {error}; it stays until the next purge after a start"
+                            );
                             break;
                         }
                     }

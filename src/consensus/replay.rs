@@ -1,0 +1,49 @@
+//! Bringing the state up to what the log says was committed, before openraft starts.
+//!
+//! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread reads
+//! and decodes a bounded piece ahead while the other applies.
+
+use super::log::{Payload, to_openraft};
+use super::machine::Machine;
+use crate::limits;
+use crate::storage::wal::Wal;
+use std::sync::mpsc;
+
+/// Blocks until it is done. The error is a full sentence.
+pub fn replay(wal: &Wal<Payload>, machine: &Machine) -> Result<(), String> {
+    let Some(committed) = wal.committed() else { return Ok(()) };
+    let first = machine.next_index();
+    if first > committed.index {
+        return Ok(());
+    }
+    if let Some(purged) = wal.purged().filter(|purged| purged.index >= first) {
+        return Err(format!(
+            "the state goes on at log entry {first}, but the log has only those behind {}: restore the checkpoint or image that \
+             belongs to this log",
+            purged.index
+        ));
+    }
+    std::thread::scope(|scope| {
+        let (sender, pieces) = mpsc::sync_channel(1);
+        scope.spawn(move || {
+            let mut next = first;
+            while next <= committed.index {
+                let piece = wal.read(next..committed.index + 1, limits::LOG_READ_BYTES_MAX);
+                let last = piece.as_ref().ok().and_then(|piece| piece.last()).map(|entry| entry.at.index);
+                // Nobody takes it any more only if that side has panicked.
+                if sender.send(piece).is_err() {
+                    return;
+                }
+                let Some(last) = last else { return };
+                next = last + 1;
+            }
+        });
+        for piece in pieces {
+            for entry in piece.map_err(|error| error.to_string())? {
+                machine.apply_one(&to_openraft(entry));
+            }
+            machine.batch_done();
+        }
+        Ok(())
+    })
+}

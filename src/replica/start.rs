@@ -1,0 +1,297 @@
+//! From a data directory to a serving member, and back.
+//!
+//! The order matters: lock, identity, log, state, consensus (which applies what the log has beyond the state), plugins,
+//! and only then the listeners. Going down: listeners, clients, sequencer, consensus, a last checkpoint.
+
+use super::apply::Boundary;
+use super::checkpointing::{self, Ending};
+use super::clocks::{self, Clocks};
+use super::facts::Words;
+use super::inbox::Inbox;
+use super::sequencer::{Event, Sequencer};
+use super::serve::Front;
+use super::{Replica, housekeeping};
+use crate::config::{Config, Tls};
+use crate::consensus::{self, Consensus};
+use crate::limits;
+use crate::plugin::{Compiler, Plugins};
+use crate::session::{self, Connections, Server, listener, tls};
+use crate::state::State;
+use crate::storage::disk::{Disk, RealDisk};
+use crate::storage::identity::Identity;
+use crate::storage::start::{self as data_directory, LogExtent};
+use crate::storage::wal::{self, DirectoryLock};
+use crate::storage::{LOG_FOLDER, LogPosition};
+use crate::watch::Watches;
+use anyhow::Context;
+use parking_lot::{Mutex, RwLock};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+/// A running member.
+pub struct Running {
+    replica: Arc<Replica>,
+    /// Connections, listeners, housekeeping.
+    clients: Runtime,
+    /// Raft alone, so that nothing of the server delays a heartbeat.
+    raft: Runtime,
+    sequencer: JoinHandle<()>,
+    checkpointing: JoinHandle<()>,
+    ending: Arc<Ending>,
+    /// Where clients reach it, plain ones first.
+    addresses: Vec<SocketAddr>,
+    _lock: DirectoryLock,
+}
+
+/// Brings a member up; returns once it serves. An error is a sentence for the operator.
+pub fn start(config: Config) -> anyhow::Result<Running> {
+    let started = Instant::now();
+    let data_dir = config.storage.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
+    let lock = DirectoryLock::acquire(&data_dir)?;
+    // Ports first: the cheapest way to find out that another server runs here.
+    let clients = runtime("client", limits::CLIENT_THREADS)?;
+    let listeners = Listeners::bind(&config, &clients)?;
+    let raft = runtime("raft", limits::RAFT_THREADS)?;
+
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data_dir));
+    let log_disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.storage.log_dir));
+    std::fs::create_dir_all(&config.storage.log_dir)
+        .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
+    let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
+    let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
+    let seed = getrandom::u64()?;
+    let opened = data_directory::open(disk, LogExtent { purged: log.purged() }, 0, || State::load(seed))?;
+    let state = opened.state.unwrap_or_else(|| State::new(seed));
+    tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
+
+    let rules = Arc::new(config.rules.clone());
+    let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
+    let plugins = Plugins::new(config.plugins, compiler);
+    let shown = Shown(plugins.clone());
+    let options = session::Options::from(&config);
+    let connections =
+        Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
+    let replica = Arc::new(Replica {
+        rules,
+        state: RwLock::new(state),
+        watches: Mutex::new(Watches::new(seed)),
+        boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
+        connections,
+        inbox: Inbox::default(),
+        plugins: plugins.clone(),
+        consensus: OnceLock::new(),
+        last_applied: AtomicU64::new(opened.meta.zxid.0),
+        leading: AtomicBool::new(false),
+        serving: AtomicBool::new(false),
+        started,
+        runtime: raft.handle().clone(),
+        config,
+    });
+    replica.remember_sessions();
+    let reader = Arc::downgrade(&replica);
+    plugins.read_nodes_by(Box::new(move |path| {
+        let replica = reader.upgrade()?;
+        let state = replica.state.read();
+        state.node(path).map(|node| node.data().unwrap_or_default().to_vec())
+    }));
+    plugins.refresh(&*replica.state.read());
+
+    let log_bytes = log.stats().bytes;
+    let consensus = raft.block_on(consensus::start(consensus::Options {
+        member: u64::from(replica.config.server_id),
+        log,
+        machine: replica.clone(),
+        runtime: raft.handle().clone(),
+        timing: consensus::Timing::default(),
+    }))?;
+    let _ = replica.consensus.set(consensus.clone());
+    let sequencer = Sequencer::new(replica.clone(), consensus.clone(), plugins.judge(), Clocks::new());
+    let sequencer = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
+    raft.spawn(tell_roles(replica.clone(), consensus.clone()));
+    anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
+    raft.block_on(replica.wait_until_leading());
+    // What a plugin enforces, it enforces from the first request on.
+    plugins.settle(limits::PLUGINS_SETTLE_MAX);
+
+    let ending = Arc::new(Ending::default());
+    let checkpointer = opened.checkpointer;
+    let checkpointing = {
+        let (replica, ending) = (replica.clone(), ending.clone());
+        std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || checkpointing::run(replica, checkpointer, log_bytes, ending))?
+    };
+    replica.serving.store(true, Ordering::Release);
+    clients.spawn(housekeeping::expire_sessions(replica.clone()));
+    clients.spawn(housekeeping::collect(replica.clone()));
+    clients.spawn(housekeeping::remove_unused_modules(replica.clone()));
+    let front: Arc<dyn Server> = Arc::new(Front { words: Words::new(replica.clone()), replica: replica.clone() });
+    let addresses = listeners.serve(&replica.config, &clients, &front)?;
+    tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
+    Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
+}
+
+impl Running {
+    /// Where clients reach it.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits for SIGTERM or SIGINT, then ends: everything under way is finished and a checkpoint written.
+    pub fn run(self) -> anyhow::Result<()> {
+        self.clients.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            anyhow::Ok(())
+        })?;
+        tracing::info!("ends");
+        self.stop()
+    }
+
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.replica.serving.store(false, Ordering::Release);
+        self.replica.connections.close_all();
+        // Dropping the runtime closes the listeners; connections that are still flushing get a moment.
+        self.clients.shutdown_timeout(limits::FLUSH_AT_END_MAX);
+        self.replica.inbox.put(Event::Stop);
+        self.sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
+        // Before consensus ends: the last checkpoint lets the log go.
+        self.ending.ask();
+        self.checkpointing.join().map_err(|_| anyhow::anyhow!("writing the last checkpoint panicked"))?;
+        self.raft.block_on(self.replica.consensus().shutdown());
+        self.raft.shutdown_timeout(limits::FLUSH_AT_END_MAX);
+        Ok(())
+    }
+}
+
+/// Ends the process with a sentence: what it cannot do any more would break a promise.
+pub fn die(sentence: &str) -> ! {
+    tracing::error!("{sentence}");
+    eprintln!("wasmkeeper: {sentence}");
+    std::process::exit(1);
+}
+
+fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .with_context(|| format!("start the {name} threads"))
+}
+
+fn new_identity(config: &Config) -> anyhow::Result<Identity> {
+    let mut incarnation = [0; 16];
+    getrandom::fill(&mut incarnation)?;
+    Ok(Identity { cluster: getrandom::u64()?, member: u64::from(config.server_id), incarnation, log_in_use: false })
+}
+
+/// Passes consensus' roles on to the sequencer.
+async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
+    let mut role = consensus.role();
+    loop {
+        let now = *role.borrow_and_update();
+        replica.inbox.put(Event::Role(now));
+        if role.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Replica {
+    /// Sessions that the state knows have their full timeout from now on.
+    fn remember_sessions(&self) {
+        let state = self.state.read();
+        for (session, known) in state.sessions() {
+            self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);
+        }
+    }
+
+    async fn wait_until_leading(&self) {
+        while !self.leading.load(Ordering::Acquire) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Boundary {
+    fn new(position: Option<LogPosition>, membership: Option<Vec<u8>>) -> Boundary {
+        Boundary { position, membership, ..Boundary::default() }
+    }
+}
+
+/// What this member shows under `/zookeeper/` beside the tree.
+struct Shown(Arc<Plugins>);
+
+impl crate::pipeline::read::VirtualNodes for Shown {
+    fn data(&self, path: &str) -> Option<Vec<u8>> {
+        self.0.virtual_node(path)
+    }
+}
+
+/// Sockets that listen, before anything is served.
+struct Listeners {
+    plain: Option<tokio::net::TcpListener>,
+    secure: Option<(tokio::net::TcpListener, Arc<tls::Acceptor>)>,
+}
+
+impl Listeners {
+    fn bind(config: &Config, runtime: &Runtime) -> anyhow::Result<Listeners> {
+        let _inside = runtime.enter();
+        let bind = |address: SocketAddr| {
+            listener::bind(address, config.network.backlog).with_context(|| {
+                format!("listen on {address}: is another server running there? (--listen or clientPort chooses another)")
+            })
+        };
+        let plain = config.network.client.map(bind).transpose()?;
+        let acceptor = |tls: &Tls| Ok::<_, tls::TlsError>(Arc::new(tls::Acceptor::new(tls)?));
+        let secure = match (config.network.secure, &config.tls) {
+            (Some(address), Some(settings)) => Some((bind(address)?, acceptor(settings)?)),
+            _ => None,
+        };
+        Ok(Listeners { plain, secure })
+    }
+
+    fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+        let mut addresses = Vec::new();
+        if let Some(socket) = self.plain {
+            addresses.push(socket.local_addr()?);
+            runtime.spawn(listener::accept(socket, listener::Plain, server.clone()));
+        }
+        if let Some((socket, acceptor)) = self.secure {
+            addresses.push(socket.local_addr()?);
+            runtime.spawn(acceptor.clone().watch_files());
+            runtime.spawn(listener::accept(socket, Secure(acceptor), server.clone()));
+        }
+        let _ = config;
+        Ok(addresses)
+    }
+}
+
+/// TLS in front of the client protocol.
+struct Secure(Arc<tls::Acceptor>);
+
+impl listener::Acceptor for Secure {
+    type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
+    async fn accept(&self, socket: tokio::net::TcpStream) -> std::io::Result<(Self::Stream, Option<String>)> {
+        let stream = self.0.accept(socket).await.map_err(std::io::Error::other)?;
+        let subject = tls::peer_subject(&stream);
+        Ok((stream, subject))
+    }
+}
+
+/// For `facts`: how this machine's wall clock stands to the server's own.
+pub(super) fn wall_ms() -> i64 {
+    clocks::wall_ms()
+}
