@@ -22,9 +22,6 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
-pub mod limits;
-pub mod model;
-pub mod pipeline;
 pub mod consensus;
 pub mod limits;
 pub mod model;

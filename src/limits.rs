@@ -245,11 +245,6 @@ pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_mill
 
 /// How often the leader looks for modules that no plugin names.
 pub const MODULES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
-/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
-pub const IDENTITIES_MAX: usize = 64;
-
-/// Milliseconds the listener waits when the process has no more file descriptors.
-pub const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
 /// a wrong number from asking for all memory.

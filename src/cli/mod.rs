@@ -3,8 +3,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `serve` | `wasmkeeper serve`: run a server |
-//! | `plugin` | `wasmkeeper plugin`: deploy, list, show, switch and remove plugins |
-//! | `client` | a small ZooKeeper client for our own commands |
 //! | `plugin` | `wasmkeeper plugin`: deploys validators and looks after them |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
 //! | `client` | a small ZooKeeper client for our own commands |
@@ -12,13 +10,10 @@
 pub mod bench;
 pub mod client;
 pub mod plugin;
-//! The command line: one file per subcommand, and how logging is set up before any of them runs.
-
-pub mod bench;
-pub mod client;
 pub mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 /// A coordination server that speaks ZooKeeper's protocol and runs WebAssembly components inside the transaction.
@@ -48,6 +43,16 @@ enum LogFormat {
 enum Command {
     /// Run a server
     Serve(serve::Arguments),
+
+    /// Deploy validators and look after them
+    Plugin(plugin::Arguments),
+
+    /// Put load on any ZooKeeper server and print what it answers
+    Bench(bench::Args),
+
+    /// The server's own child process: machine code for one component
+    #[command(name = crate::plugin::compile::SUBCOMMAND, hide = true)]
+    CompilePlugin { input: PathBuf, output: PathBuf },
 }
 
 /// Sets up logging and runs the subcommand; it returns when that is done.
@@ -55,6 +60,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     start_logging(arguments.log.as_deref(), arguments.log_format)?;
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Plugin(arguments) => plugin::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::CompilePlugin { input, output } => {
+            crate::plugin::compile::child_main(&input, &output).map_err(anyhow::Error::msg)
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub fn run(replica: Arc<Replica>, mut checkpointer: Checkpointer, log_bytes_at_s
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
                 done_at = done.meta.position;
                 if let Some(position) = done.purge_up_to {
-                    replica.runtime.block_on(replica.consensus().checkpointed(position));
+                    replica.consensus().checkpointed(position);
                 }
             }
             Err(error) => super::start::die(&format!("the checkpoint cannot be written: {error}")),

@@ -5,7 +5,7 @@
 
 use super::apply::Boundary;
 use super::checkpointing::{self, Ending};
-use super::clocks::{self, Clocks};
+use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
 use super::sequencer::{Event, Sequencer};
@@ -65,7 +65,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
     let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
     let seed = getrandom::u64()?;
-    let opened = data_directory::open(disk, LogExtent { purged: log.purged() }, 0, || State::load(seed))?;
+    let opened = data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
@@ -289,9 +289,4 @@ impl listener::Acceptor for Secure {
         let subject = tls::peer_subject(&stream);
         Ok((stream, subject))
     }
-}
-
-/// For `facts`: how this machine's wall clock stands to the server's own.
-pub(super) fn wall_ms() -> i64 {
-    clocks::wall_ms()
 }

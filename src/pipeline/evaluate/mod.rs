@@ -112,6 +112,30 @@ impl Evaluator {
         moment: Moment,
         plugins: &mut dyn Plugins,
     ) -> Evaluation {
+        self.transact(state, submission, moment, |draft, moment| judge(draft, submission, moment, plugins))
+    }
+
+    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass): answered in
+    /// its turn, like any refusal.
+    pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
+        self.transact(state, submission, moment, |draft, _| match (check_session(draft), &submission.ask) {
+            (Err(verdict), _) => verdict,
+            (Ok(()), Ask::Request(Request::Multi(operations))) => Verdict::Outcome(Outcome::MultiRefused {
+                failed: 0,
+                operations: operations.len() as u32,
+                refusal: refusal.clone(),
+            }),
+            (Ok(()), _) => Verdict::Outcome(Outcome::Refused(refusal.clone())),
+        })
+    }
+
+    fn transact(
+        &mut self,
+        state: &State,
+        submission: &Submission,
+        moment: Moment,
+        judge: impl FnOnce(&mut Draft<'_>, Moment) -> Verdict,
+    ) -> Evaluation {
         self.overlay.forget(state.last_zxid());
         let moment = Moment {
             wall_ms: moment.wall_ms.max(self.wall_ms),
@@ -128,7 +152,7 @@ impl Evaluator {
             wall_ms: moment.wall_ms,
             changes: Vec::with_capacity(1),
         };
-        let outcome = match judge(&mut draft, submission, moment, plugins) {
+        let outcome = match judge(&mut draft, moment) {
             Verdict::Outcome(outcome) => outcome,
             Verdict::Close => return Evaluation::Close,
             Verdict::Nothing => return Evaluation::Nothing,
