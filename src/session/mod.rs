@@ -1,4 +1,3 @@
-
 //! The part between sockets and the replica: connections, the order of their replies, sessions' liveness.
 //!
 //! One tokio task a connection reads frames, answers reads at once from the local state, hands writes to the sequencer and
