@@ -42,8 +42,12 @@ fn build() -> Result<(), String> {
     let mut list = String::from("pub static BUNDLED: &[Bundled] = &[\n");
     for name in BUNDLED {
         let component = componentize(&target, &out, name)?;
-        writeln!(list, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", component.display().to_string())
-            .map_err(|e| e.to_string())?;
+        writeln!(
+            list,
+            "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},",
+            component.display().to_string()
+        )
+        .map_err(|e| e.to_string())?;
     }
     list.push_str("];\n");
     fs::write(out.join("bundled.rs"), list).map_err(|e| format!("write bundled.rs: {e}"))?;
@@ -86,7 +90,9 @@ fn compile(workspace: &Path, target: &Path) -> Result<(), String> {
             command.env_remove(name);
         }
     }
-    for name in ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "TARGET", "PROFILE"] {
+    for name in
+        ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "TARGET", "PROFILE"]
+    {
         command.env_remove(name);
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", "");

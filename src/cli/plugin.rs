@@ -128,7 +128,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             Command::List => list(&mut connect(&server, auth.as_deref()).await?).await,
             Command::Show { name } => show(&mut connect(&server, auth.as_deref()).await?, &name).await,
-            Command::Mode { name, mode } => set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await,
+            Command::Mode { name, mode } => {
+                set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
+            }
             Command::Remove { name } => remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
         }
     })
@@ -159,12 +161,17 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
     let component = read_source(&deploy.source)?;
     let section = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?.section;
     let paths = if deploy.paths.is_empty() { vec!["/**".to_string()] } else { deploy.paths.clone() };
-    let patterns = paths.iter().map(|path| Pattern::parse(path)).collect::<Result<Vec<_>, _>>().map_err(|error| anyhow!("--path: {error}"))?;
+    let patterns = paths
+        .iter()
+        .map(|path| Pattern::parse(path))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| anyhow!("--path: {error}"))?;
     let settings = match deploy.settings.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
         None => deploy.settings.clone(),
     };
-    let settings: Value = serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
+    let settings: Value =
+        serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
     let grants = if deploy.grants.is_empty() {
         let places: Vec<&str> = patterns.iter().map(Pattern::base).collect();
         grant::expand(&section.grants, &places)
@@ -207,7 +214,8 @@ fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
     if !component::is_core_module(&bytes) {
         return Ok(bytes);
     }
-    let encoded = wit_component::ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode());
+    let encoded =
+        wit_component::ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode());
     encoded.map_err(|error| {
         anyhow!(
             "{source} is a core WebAssembly module and cannot be made a component: {error:#}; build it with wasmkeeper-plugin or wit-bindgen \
@@ -239,14 +247,22 @@ async fn publish_component(client: &mut Client, authenticated: bool, prepared: P
 }
 
 /// One multi: the manifest, and a copy of it among the versions.
-async fn publish(client: &mut Client, name: &str, manifest: &Manifest, former: Option<i32>, acl: &[AclEntry]) -> anyhow::Result<()> {
+async fn publish(
+    client: &mut Client,
+    name: &str,
+    manifest: &Manifest,
+    former: Option<i32>,
+    acl: &[AclEntry],
+) -> anyhow::Result<()> {
     let node = path::join(PLUGINS, name);
     let versions = path::join(&node, "versions");
     let data = serde_json::to_vec_pretty(manifest)?;
     let mut requests = Vec::new();
     match former {
         // Somebody else's deployment in between makes this one fail instead of being lost.
-        Some(version) => requests.push(Request::SetData { path: Some(node.clone()), data: Some(Bytes::from(data.clone())), version }),
+        Some(version) => {
+            requests.push(Request::SetData { path: Some(node.clone()), data: Some(Bytes::from(data.clone())), version })
+        }
         None => requests.push(create_request(&node, &data, 0, acl)),
     }
     if client.exists(&versions).await?.is_none() {
@@ -269,15 +285,22 @@ async fn list(client: &mut Client) -> anyhow::Result<()> {
         Err(error) => return Err(explain(client, error).await),
     };
     if names.is_empty() {
-        println!("no plugins; `wasmkeeper plugin deploy bundled:guard --name N --path '/services/**' --settings JSON` deploys one");
+        println!(
+            "no plugins; `wasmkeeper plugin deploy bundled:guard --name N --path '/services/**' --settings JSON` deploys one"
+        );
         return Ok(());
     }
     names.sort_unstable();
-    println!("{:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  PATHS", "NAME", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS");
+    println!(
+        "{:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  PATHS",
+        "NAME", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS"
+    );
     for name in names {
         let Some((manifest, _)) = read_manifest(client, &name).await? else { continue };
-        let (status, counters) = (virtual_json(client, &name, "status").await, virtual_json(client, &name, "counters").await);
-        let faults: u64 = counters["faults"].as_object().map_or(0, |faults| faults.values().filter_map(Value::as_u64).sum());
+        let (status, counters) =
+            (virtual_json(client, &name, "status").await, virtual_json(client, &name, "counters").await);
+        let faults: u64 =
+            counters["faults"].as_object().map_or(0, |faults| faults.values().filter_map(Value::as_u64).sum());
         println!(
             "{name:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {faults:>8}  {}",
             manifest.version,
@@ -296,22 +319,32 @@ async fn show(client: &mut Client, name: &str) -> anyhow::Result<()> {
     let (status, counters) = (virtual_json(client, name, "status").await, virtual_json(client, name, "counters").await);
     let operations: Vec<&str> = manifest.on.iter().map(|operation| operation.name()).collect();
     println!("name        {name}, version {}", manifest.version);
-    println!("component   {} ({} bytes, sha256 {})", manifest.component.source, manifest.component.bytes, manifest.component.sha256);
+    println!(
+        "component   {} ({} bytes, sha256 {})",
+        manifest.component.source, manifest.component.bytes, manifest.component.sha256
+    );
     println!("paths       {}", manifest.paths.join(" "));
     println!("on          {}", operations.join(" "));
     println!("mode        {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
     println!("settings    {}", manifest.settings);
     println!("grants      {}", grants_text(&manifest.grants));
     println!("limits      {}", limits_text(&manifest.limits));
-    println!("state       {}{}", status["state"].as_str().unwrap_or("unknown"), status["reason"].as_str().map_or_else(String::new, |why| format!(": {why}")));
+    println!(
+        "state       {}{}",
+        status["state"].as_str().unwrap_or("unknown"),
+        status["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"))
+    );
     println!("instances   {}", status["instances"].as_str().unwrap_or("unknown"));
     println!("counters    of the server asked, since it started");
     if let Some(counters) = counters.as_object() {
         for (key, value) in counters {
             match value.as_object() {
                 Some(parts) => {
-                    let parts: Vec<String> =
-                        parts.iter().filter(|(_, count)| count.as_u64() != Some(0)).map(|(key, count)| format!("{key} {count}")).collect();
+                    let parts: Vec<String> = parts
+                        .iter()
+                        .filter(|(_, count)| count.as_u64() != Some(0))
+                        .map(|(key, count)| format!("{key} {count}"))
+                        .collect();
                     println!("  {key:<18} {}", if parts.is_empty() { "none".into() } else { parts.join(", ") });
                 }
                 None => println!("  {key:<18} {value}"),
@@ -351,7 +384,9 @@ async fn remove(client: &mut Client, name: &str) -> anyhow::Result<()> {
     let requests = nodes.into_iter().map(|path| Request::Delete { path: Some(path), version: -1 }).collect();
     match client.multi(requests).await {
         Ok(_) => {
-            println!("{name} is removed; its component goes from the tree within the hour unless another plugin uses it");
+            println!(
+                "{name} is removed; its component goes from the tree within the hour unless another plugin uses it"
+            );
             Ok(())
         }
         Err(error) => Err(explain(client, error).await),
@@ -409,8 +444,12 @@ async fn explain(client: &mut Client, error: ClientError) -> anyhow::Error {
     // The newest refusal comes first.
     match words.as_deref().and_then(|words| words.lines().next()).filter(|line| !line.is_empty()) {
         Some(line) => anyhow!("refused: {line}"),
-        None if code == ErrorCode::NoAuth => anyhow!("{error}: plugins are the superuser's affair: pass --auth digest:super:PASSWORD"),
-        None if code == ErrorCode::BadVersion => anyhow!("{error}: somebody else has changed the plugin meanwhile; look and try again"),
+        None if code == ErrorCode::NoAuth => {
+            anyhow!("{error}: plugins are the superuser's affair: pass --auth digest:super:PASSWORD")
+        }
+        None if code == ErrorCode::BadVersion => {
+            anyhow!("{error}: somebody else has changed the plugin meanwhile; look and try again")
+        }
         None => error.into(),
     }
 }
@@ -428,7 +467,9 @@ fn grants_text(grants: &[Grant]) -> String {
 }
 
 fn limits_text(set: &Limits) -> String {
-    let or = |value: Option<u64>, default: u64| value.map_or_else(|| format!("{default} (default)"), |value| value.to_string());
+    let or = |value: Option<u64>, default: u64| {
+        value.map_or_else(|| format!("{default} (default)"), |value| value.to_string())
+    };
     format!(
         "fuel {}, deadline {} ms, memory {} bytes",
         or(set.fuel, limits::PLUGIN_FUEL),
@@ -454,7 +495,9 @@ fn operation(text: &str) -> Result<Operation, String> {
 
 fn parse_grant(text: &str) -> Result<Grant, String> {
     let (verbs, path) = text.split_once(':').ok_or("VERB:PATH is required, for example read:/services")?;
-    let verbs = verbs.split(',').map(|verb| Verb::from_name(verb).ok_or_else(|| format!("{verb}: read, children, create, set, delete or acl is required")));
+    let verbs = verbs.split(',').map(|verb| {
+        Verb::from_name(verb).ok_or_else(|| format!("{verb}: read, children, create, set, delete or acl is required"))
+    });
     let grant = Grant { path: path.into(), verbs: verbs.collect::<Result<_, _>>()? };
     grant::check(&grant)?;
     Ok(grant)
@@ -505,7 +548,15 @@ mod tests {
 
     #[test]
     fn the_readmes_deployment() {
-        let line = ["bundled:guard", "--name", "names", "--path", "/services/**", "--settings", r#"{"require_json":["owner"]}"#];
+        let line = [
+            "bundled:guard",
+            "--name",
+            "names",
+            "--path",
+            "/services/**",
+            "--settings",
+            r#"{"require_json":["owner"]}"#,
+        ];
         let prepared = prepare(&deploy(&line)).unwrap();
         assert_eq!(prepared.described, "guard 1.0.0");
         assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);

@@ -27,7 +27,9 @@ pub fn concerns(request: &Request) -> bool {
 pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
     use crate::pipeline::txn::Change;
     txn.changes.iter().any(|change| match change {
-        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => path::is_within(path, PLUGINS),
+        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => {
+            path::is_within(path, PLUGINS)
+        }
         _ => false,
     })
 }
@@ -102,8 +104,12 @@ fn each<'a>(request: &'a Request, visit: &mut dyn FnMut(Write<'a>)) {
                 visit(Write { path, data: Some(create.data.as_ref().unwrap_or(&EMPTY)) });
             }
         }
-        Request::SetData { path: Some(path), data, .. } => visit(Write { path, data: Some(data.as_ref().unwrap_or(&EMPTY)) }),
-        Request::Delete { path: Some(path), .. } | Request::SetAcl { path: Some(path), .. } => visit(Write { path, data: None }),
+        Request::SetData { path: Some(path), data, .. } => {
+            visit(Write { path, data: Some(data.as_ref().unwrap_or(&EMPTY)) })
+        }
+        Request::Delete { path: Some(path), .. } | Request::SetAcl { path: Some(path), .. } => {
+            visit(Write { path, data: None })
+        }
         Request::Multi(operations) => operations.iter().for_each(|operation| {
             // A multi holds no multi; the decoder refuses it.
             if !matches!(operation.request, Request::Multi(_)) {

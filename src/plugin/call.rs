@@ -4,7 +4,9 @@
 //! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
 
 use super::grant::Grants;
-use super::host::{self, Blown, Change, Fuse, HostState, MemoryExceeded, ReadsExceeded, Rejection, ViewHandle, contract};
+use super::host::{
+    self, Blown, Change, Fuse, HostState, MemoryExceeded, ReadsExceeded, Rejection, ViewHandle, contract,
+};
 use super::lend;
 use crate::limits;
 use crate::pipeline::Judged;
@@ -44,8 +46,21 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 13] =
-        ["fuel", "cpu", "memory", "stack", "host", "panic", "trap", "output", "settings", "code", "wall", "pool", "not-ready"];
+    pub const CLASSES: [&str; 13] = [
+        "fuel",
+        "cpu",
+        "memory",
+        "stack",
+        "host",
+        "panic",
+        "trap",
+        "output",
+        "settings",
+        "code",
+        "wall",
+        "pool",
+        "not-ready",
+    ];
 
     /// Index into `CLASSES`.
     pub fn class(&self) -> usize {
@@ -171,7 +186,8 @@ pub struct Answer {
 impl Instance {
     /// Instantiates and configures. `Fault::Settings` has the guest's own words.
     pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
-        let mut store = host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
+        let mut store =
+            host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
         let guest = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
             // Nothing of the guest's has run but its start function, which Rust guests do not have.
@@ -194,9 +210,12 @@ impl Instance {
         }
         self.calls += 1;
         let guest = self.guest.wasmkeeper_plugin_validation();
-        let answered = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, judged, |store| {
-            guest.call_validate(store, Resource::<ViewHandle>::new_borrow(0), changes)
-        });
+        let answered = lend::lend(
+            &mut self.store,
+            |store| &mut store.data_mut().lent,
+            judged,
+            |store| guest.call_validate(store, Resource::<ViewHandle>::new_borrow(0), changes),
+        );
         let fuel = fuel.saturating_sub(self.store.get_fuel().unwrap_or(0));
         Answer { verdict: answered.map_err(|error| Fault::of(&error)), fuel }
     }

@@ -44,7 +44,11 @@ pub struct Compiler {
 enum How {
     /// In this process, nothing kept: tests.
     Here,
-    Child { program: PathBuf, folder: PathBuf, key: [u8; KEY_BYTES] },
+    Child {
+        program: PathBuf,
+        folder: PathBuf,
+        key: [u8; KEY_BYTES],
+    },
 }
 
 impl Compiler {
@@ -56,15 +60,26 @@ impl Compiler {
     /// Compiles by this very binary, even if its file has been replaced since it started.
     pub fn child(data_dir: &Path) -> Result<Compiler, String> {
         let folder = data_dir.join("plugins-cache");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|e| format!("create {}: {e}", folder.display()))?;
         let key = key(&folder.join("key"))?;
         Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
     }
 
     /// Machine code for a component whose digest the caller has checked. The error is a sentence.
-    pub fn component(&self, engine: &Engine, sha256: &str, component: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Component, String> {
+    pub fn component(
+        &self,
+        engine: &Engine,
+        sha256: &str,
+        component: &dyn Fn() -> Result<Vec<u8>, String>,
+    ) -> Result<Component, String> {
         match &self.how {
-            How::Here => Component::new(engine, component()?).map_err(|e| format!("the component cannot be compiled: {e:#}")),
+            How::Here => {
+                Component::new(engine, component()?).map_err(|e| format!("the component cannot be compiled: {e:#}"))
+            }
             How::Child { program, folder, key } => {
                 let file = folder.join(format!("{sha256}-{:016x}.cwasm", compatibility(engine)));
                 match load(engine, &file, key) {
@@ -219,7 +234,8 @@ pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
     limit_self();
     let component = fs::read(input).map_err(|e| format!("read {}: {e}", input.display()))?;
     let engine = host::compiling_engine().map_err(|e| format!("start the compiler: {e:#}"))?;
-    let code = engine.precompile_component(&component).map_err(|e| format!("the component cannot be compiled: {e:#}"))?;
+    let code =
+        engine.precompile_component(&component).map_err(|e| format!("the component cannot be compiled: {e:#}"))?;
     write_whole(output, &[&code]).map_err(|e| format!("write {}: {e}", output.display()))
 }
 

@@ -11,8 +11,12 @@ const IMPORTS: [&str; 3] = ["types", "logging", "reading"];
 const EXPORTS: [&str; 2] = ["setup", "validation"];
 
 /// Interfaces of the contract that this server does not serve, by the kind that has them.
-const LATER: [(&str, &str); 4] =
-    [("authorization", "policies"), ("authentication", "authenticators"), ("behavior", "recipes"), ("reconciliation", "controllers")];
+const LATER: [(&str, &str); 4] = [
+    ("authorization", "policies"),
+    ("authentication", "authenticators"),
+    ("behavior", "recipes"),
+    ("reconciliation", "controllers"),
+];
 
 pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 
@@ -25,7 +29,11 @@ pub struct Inspected {
 /// The error is a sentence that names the import, export or form and the fix.
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
     if bytes.len() > crate::limits::COMPONENT_BYTES_MAX {
-        return Err(format!("the component has {} bytes, at most {} are allowed", bytes.len(), crate::limits::COMPONENT_BYTES_MAX));
+        return Err(format!(
+            "the component has {} bytes, at most {} are allowed",
+            bytes.len(),
+            crate::limits::COMPONENT_BYTES_MAX
+        ));
     }
     if is_core_module(bytes) {
         return Err("the file is a core WebAssembly module: make a component of it with `wasm-tools component new`, or deploy it with \
@@ -85,22 +93,34 @@ fn check_import(name: &str) -> Result<(), String> {
         Some((interface, version)) if IMPORTS.contains(&interface) => Err(format!(
             "the component imports {name}, version {version} of the contract, and this server has 1.0: build it against the server's wit/plugin.wit"
         )),
-        Some(("writing", _)) => Err(format!("the component imports {name}, which recipes and controllers have and validators do not")),
-        Some(_) => Err(format!("the component imports {name}, which this server does not have: build it against the server's wit/plugin.wit")),
+        Some(("writing", _)) => {
+            Err(format!("the component imports {name}, which recipes and controllers have and validators do not"))
+        }
+        Some(_) => Err(format!(
+            "the component imports {name}, which this server does not have: build it against the server's wit/plugin.wit"
+        )),
         None if name.starts_with("wasi:") => Err(format!(
             "the component imports {name}, and plugins have no WASI: build it for wasm32-unknown-unknown (Rust), or with that feature \
              disabled or stubbed (JavaScript, Python)"
         )),
-        None => Err(format!("the component imports {name}: a plugin may only import {PACKAGE}{{{}}}", IMPORTS.join(","))),
+        None => {
+            Err(format!("the component imports {name}: a plugin may only import {PACKAGE}{{{}}}", IMPORTS.join(",")))
+        }
     }
 }
 
 impl Seen {
     fn check_exports(&self) -> Result<(), String> {
-        let exported = |wanted: &str| self.exports.iter().any(|name| interface(name).is_some_and(|(interface, version)| interface == wanted && version.starts_with("1.")));
+        let exported = |wanted: &str| {
+            self.exports.iter().any(|name| {
+                interface(name).is_some_and(|(interface, version)| interface == wanted && version.starts_with("1."))
+            })
+        };
         for (interface, kind) in LATER {
             if exported(interface) {
-                return Err(format!("the component exports {PACKAGE}{interface}, and this server does not run {kind} yet: it runs validators"));
+                return Err(format!(
+                    "the component exports {PACKAGE}{interface}, and this server does not run {kind} yet: it runs validators"
+                ));
             }
         }
         match EXPORTS.into_iter().find(|wanted| !exported(wanted)) {

@@ -44,8 +44,11 @@ impl Counters {
     }
 
     pub fn json(&self) -> Value {
-        let faults: serde_json::Map<String, Value> =
-            Fault::CLASSES.iter().zip(&self.faults).map(|(name, count)| ((*name).to_string(), count.load(Relaxed).into())).collect();
+        let faults: serde_json::Map<String, Value> = Fault::CLASSES
+            .iter()
+            .zip(&self.faults)
+            .map(|(name, count)| ((*name).to_string(), count.load(Relaxed).into()))
+            .collect();
         json!({
             "calls": self.calls.load(Relaxed),
             "refusals": self.refusals.load(Relaxed),

@@ -55,7 +55,12 @@ fn bit(verb: Verb) -> u8 {
 impl Grants {
     /// As confirmed: absolute paths.
     pub fn new(grants: &[Grant]) -> Grants {
-        Grants(grants.iter().map(|grant| (grant.path.clone(), grant.verbs.iter().fold(0, |bits, verb| bits | bit(*verb)))).collect())
+        Grants(
+            grants
+                .iter()
+                .map(|grant| (grant.path.clone(), grant.verbs.iter().fold(0, |bits, verb| bits | bit(*verb))))
+                .collect(),
+        )
     }
 
     pub fn allow(&self, verb: Verb, path: &str) -> bool {
@@ -114,7 +119,10 @@ pub fn check(grant: &Grant) -> Result<(), String> {
         return Err(format!("grant on {:?}: no grant reaches /zookeeper", grant.path));
     }
     if grant.verbs.is_empty() {
-        return Err(format!("grant on {:?}: a verb is required: read, children, create, set, delete or acl", grant.path));
+        return Err(format!(
+            "grant on {:?}: a verb is required: read, children, create, set, delete or acl",
+            grant.path
+        ));
     }
     Ok(())
 }
@@ -124,7 +132,8 @@ mod tests {
     use super::*;
 
     fn grants(list: &[(&str, &[Verb])]) -> Grants {
-        let list: Vec<_> = list.iter().map(|(path, verbs)| Grant { path: (*path).into(), verbs: verbs.to_vec() }).collect();
+        let list: Vec<_> =
+            list.iter().map(|(path, verbs)| Grant { path: (*path).into(), verbs: verbs.to_vec() }).collect();
         Grants::new(&list)
     }
 

@@ -270,11 +270,19 @@ impl HostState {
         if self.grants.allow(verb, path) {
             return Ok(());
         }
-        Err(Rejection { code: ErrorCode::NoAuth.code(), text: format!("the plugin has no grant to {} {path}", verb.name()) })
+        Err(Rejection {
+            code: ErrorCode::NoAuth.code(),
+            text: format!("the plugin has no grant to {} {path}", verb.name()),
+        })
     }
 
     /// One look at a node through `find`; none outside a call.
-    fn look(&mut self, verb: Verb, path: &str, find: impl FnOnce(&crate::pipeline::Judged<'_>) -> Option<NodeCopy>) -> Looked {
+    fn look(
+        &mut self,
+        verb: Verb,
+        path: &str,
+        find: impl FnOnce(&crate::pipeline::Judged<'_>) -> Option<NodeCopy>,
+    ) -> Looked {
         if let Err(rejection) = self.granted(verb, path) {
             return Ok(Err(rejection));
         }
@@ -307,12 +315,19 @@ impl reading::HostView for HostState {
         Ok(found.map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(acl_entry).collect())))
     }
 
-    fn children(&mut self, _: Resource<ViewHandle>, path: String, after: Option<String>, limit: u32) -> Answer<Vec<String>> {
+    fn children(
+        &mut self,
+        _: Resource<ViewHandle>,
+        path: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Answer<Vec<String>> {
         if let Err(rejection) = self.granted(Verb::Children, &path) {
             return Ok(Err(rejection));
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
-        let names = self.lent.get().map_or_else(Vec::new, |judged| judged.view.children(&path, after.as_deref(), limit));
+        let names =
+            self.lent.get().map_or_else(Vec::new, |judged| judged.view.children(&path, after.as_deref(), limit));
         self.spent.read(names.iter().map(String::len).sum())?;
         Ok(Ok(names))
     }

@@ -32,7 +32,12 @@ fn shorten<'short>(judged: &'short Judged<'static>) -> &'short Judged<'short> {
 }
 
 /// Calls `call` with `judged` lent to the place that `place` finds in `store`.
-pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, judged: &Judged<'_>, call: impl FnOnce(&mut S) -> R) -> R {
+pub fn lend<S, R>(
+    store: &mut S,
+    place: fn(&mut S) -> &mut Lent,
+    judged: &Judged<'_>,
+    call: impl FnOnce(&mut S) -> R,
+) -> R {
     struct Return<'s, S> {
         store: &'s mut S,
         place: fn(&mut S) -> &mut Lent,

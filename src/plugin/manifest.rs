@@ -115,16 +115,22 @@ fn no_settings() -> serde_json::Value {
 /// Reads and checks a manifest by itself: what it names is `admission`'s to look at.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     if bytes.len() > limits::PLUGIN_MANIFEST_BYTES_MAX {
-        return Err(format!("the manifest has {} bytes, at most {} are allowed", bytes.len(), limits::PLUGIN_MANIFEST_BYTES_MAX));
+        return Err(format!(
+            "the manifest has {} bytes, at most {} are allowed",
+            bytes.len(),
+            limits::PLUGIN_MANIFEST_BYTES_MAX
+        ));
     }
-    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| format!("the manifest cannot be read: {error}"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(bytes).map_err(|error| format!("the manifest cannot be read: {error}"))?;
     manifest.check()?;
     Ok(manifest)
 }
 
 /// Reads the author's manifest.
 pub fn parse_section(bytes: &[u8]) -> Result<Section, String> {
-    let section: Section = serde_json::from_slice(bytes).map_err(|error| format!("its section wasmkeeper:manifest cannot be read: {error}"))?;
+    let section: Section = serde_json::from_slice(bytes)
+        .map_err(|error| format!("its section wasmkeeper:manifest cannot be read: {error}"))?;
     if section.grants.len() > limits::PLUGIN_GRANTS_MAX {
         return Err(format!("its section wasmkeeper:manifest asks for more than {} grants", limits::PLUGIN_GRANTS_MAX));
     }
@@ -134,7 +140,10 @@ pub fn parse_section(bytes: &[u8]) -> Result<Section, String> {
 /// Whether a plugin may be called that: its name is a node's name and stands in refusals.
 pub fn check_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(good) || name.len() > limits::PLUGIN_NAME_BYTES_MAX {
+    if !name.starts_with(|c: char| c.is_ascii_lowercase())
+        || !name.chars().all(good)
+        || name.len() > limits::PLUGIN_NAME_BYTES_MAX
+    {
         return Err(format!(
             "{name:?} is no name for a plugin: it begins with a small letter and has small letters, digits, - _ . and at most {} of them",
             limits::PLUGIN_NAME_BYTES_MAX
@@ -217,7 +226,9 @@ impl Component {
 impl Limits {
     fn check(&self) -> Result<(), String> {
         let within = |key: &str, value: Option<u64>, min: u64, max: u64| match value {
-            Some(value) if value < min || value > max => Err(format!("limits.{key}: {value} is not within {min} to {max}")),
+            Some(value) if value < min || value > max => {
+                Err(format!("limits.{key}: {value} is not within {min} to {max}"))
+            }
             _ => Ok(()),
         };
         within("fuel", self.fuel, 1, limits::PLUGIN_FUEL_MAX)?;
@@ -322,7 +333,8 @@ mod tests {
 
     #[test]
     fn the_mount_is_what_the_paths_share() {
-        let mount_of = |paths: &[&str]| mount(&paths.iter().map(|path| Pattern::parse(path).unwrap()).collect::<Vec<_>>());
+        let mount_of =
+            |paths: &[&str]| mount(&paths.iter().map(|path| Pattern::parse(path).unwrap()).collect::<Vec<_>>());
         assert_eq!(mount_of(&["/services/**"]), "/services");
         assert_eq!(mount_of(&["/a/b/*", "/a/c/**"]), "/a");
         assert_eq!(mount_of(&["/a/**", "/b/**"]), "/");

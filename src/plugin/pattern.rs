@@ -167,7 +167,13 @@ mod tests {
 
     #[test]
     fn what_is_refused_says_why() {
-        for (pattern, word) in [("a", "start with /"), ("/a/", "end with /"), ("/a/b**", "of its own"), ("/zookeeper/**", "/zookeeper"), ("/**/**/**/a", "at most")] {
+        for (pattern, word) in [
+            ("a", "start with /"),
+            ("/a/", "end with /"),
+            ("/a/b**", "of its own"),
+            ("/zookeeper/**", "/zookeeper"),
+            ("/**/**/**/a", "at most"),
+        ] {
             assert!(Pattern::parse(pattern).unwrap_err().contains(word), "{pattern}");
         }
     }

@@ -149,7 +149,8 @@ impl Plugins {
             }
         }
         self.programs.lock().retain(|sha256, (_, asked)| {
-            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
+            asked.elapsed() < PREPARED_FOR
+                || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
         });
         self.counters.lock().retain(|name, _| bindings.iter().any(|binding| *binding.name == **name));
         *self.registry.write() = Arc::new(Registry { bindings });
@@ -193,7 +194,9 @@ impl Plugins {
             let read = |path: &str| plugins.read.get().and_then(|read| read(path));
             match plugins.load(&wanted, &|| tree::read_component(&wanted, &read)) {
                 Ok(_) => tracing::info!("plugin {name} is ready"),
-                Err(error) => tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}"),
+                Err(error) => {
+                    tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}")
+                }
             }
         });
         if let Err(error) = spawned {
@@ -202,7 +205,11 @@ impl Plugins {
     }
 
     /// The program of a component; made if it is not there. Takes as long as compiling does.
-    pub fn load(&self, wanted: &manifest::Component, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+    pub fn load(
+        &self,
+        wanted: &manifest::Component,
+        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
+    ) -> Result<Arc<Program>, String> {
         let slot = self.slot(&wanted.sha256);
         if let Some(Ok(program)) = slot.0.get() {
             return Ok(program.clone());
@@ -222,7 +229,11 @@ impl Plugins {
         made
     }
 
-    fn make(&self, wanted: &manifest::Component, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+    fn make(
+        &self,
+        wanted: &manifest::Component,
+        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
+    ) -> Result<Arc<Program>, String> {
         let running = self.running()?;
         let component_bytes = bytes()?;
         let section = component::inspect(&component_bytes)?.section;
@@ -237,8 +248,10 @@ impl Plugins {
 
     fn running(&self) -> Result<&Running, String> {
         let running = self.engine.get_or_init(|| {
-            let engine = host::running_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
-            let linker = host::linker(&engine).map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
+            let engine =
+                host::running_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
+            let linker =
+                host::linker(&engine).map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
             Ok(Running { engine, linker })
         });
         running.as_ref().map_err(String::clone)
@@ -299,8 +312,12 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
     let asked = Grants::new(&grant::expand(&section.grants, &places(patterns)));
     let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
     let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms = manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest.limits.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    let cpu_ms =
+        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory = manifest
+        .limits
+        .memory_bytes
+        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         mount: manifest::mount(patterns).into(),
@@ -336,7 +353,12 @@ impl Binding {
         verdict
     }
 
-    fn instance_and_answer(&self, enabled: bool, judged: &Judged<'_>, changes: &[Change]) -> Result<(Verdict, u64), Fault> {
+    fn instance_and_answer(
+        &self,
+        enabled: bool,
+        judged: &Judged<'_>,
+        changes: &[Change],
+    ) -> Result<(Verdict, u64), Fault> {
         if !enabled {
             return Err(Fault::Code("this server runs with --plugins off".into()));
         }
@@ -358,7 +380,9 @@ impl Binding {
             self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
         }
         if reused {
-            if instance.calls > 1 && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY) {
+            if instance.calls > 1
+                && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY)
+            {
                 self.compare(program, setup, judged, changes, &answer.verdict);
             }
             if answer.verdict.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
@@ -392,14 +416,20 @@ impl Binding {
     fn judge(&self, enabled: bool, judged: &Judged<'_>, changes: &[Change]) -> Result<(), Refusal> {
         let first = changes.first().map_or("/", |change| change.path.as_str());
         let refusal = if changes.len() > limits::PLUGIN_CHANGES_MAX {
-            let text = format!("{}: {} changes in one transaction, a plugin judges at most {}", self.name, changes.len(), limits::PLUGIN_CHANGES_MAX);
+            let text = format!(
+                "{}: {} changes in one transaction, a plugin judges at most {}",
+                self.name,
+                changes.len(),
+                limits::PLUGIN_CHANGES_MAX
+            );
             Refusal::new(ErrorCode::BadArguments, text)
         } else {
             match self.ask(enabled, judged, changes) {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(rejection)) => self.refusal(rejection, changes),
                 Err(fault) => {
-                    let text = format!("{}: {first}: the plugin failed ({}): {}", self.name, fault.name(), fault.text());
+                    let text =
+                        format!("{}: {first}: the plugin failed ({}): {}", self.name, fault.name(), fault.text());
                     self.warn(&text);
                     if self.manifest.on_failure == OnFailure::Ignore {
                         self.counters.let_pass.fetch_add(1, Ordering::Relaxed);
@@ -428,7 +458,9 @@ impl Binding {
     /// The guest's refusal for the client: "plugin: path: text".
     fn refusal(&self, rejection: Rejection, changes: &[Change]) -> Refusal {
         let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
-        let names_its_change = changes.iter().any(|change| rejection.text.strip_prefix(change.path.as_str()).is_some_and(|rest| rest.starts_with(':')));
+        let names_its_change = changes
+            .iter()
+            .any(|change| rejection.text.strip_prefix(change.path.as_str()).is_some_and(|rest| rest.starts_with(':')));
         let text = match changes {
             [change] if !names_its_change => format!("{}: {}: {}", self.name, change.path, rejection.text),
             _ => format!("{}: {}", self.name, rejection.text),

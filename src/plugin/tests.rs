@@ -44,8 +44,12 @@ impl Server {
 
     fn upload(&mut self, component: &[u8]) -> Component {
         let pieces: Vec<&[u8]> = component.chunks(20_000).collect();
-        let uploaded =
-            Component { sha256: sha256(component), bytes: component.len() as u64, chunks: pieces.len() as u32, source: String::new() };
+        let uploaded = Component {
+            sha256: sha256(component),
+            bytes: component.len() as u64,
+            chunks: pieces.len() as u32,
+            source: String::new(),
+        };
         for (at, piece) in pieces.iter().enumerate() {
             self.tree.set(&uploaded.chunk_path(at as u32), piece, 0);
         }
@@ -65,7 +69,14 @@ impl Server {
         }
         let data = Bytes::from(manifest.to_string());
         let path = format!("{PLUGINS}/{name}");
-        let create = Create { form: CreateForm::Create, path: Some(path.clone()), data: Some(data.clone()), acl: None, flags: 0, ttl_ms: 0 };
+        let create = Create {
+            form: CreateForm::Create,
+            path: Some(path.clone()),
+            data: Some(data.clone()),
+            acl: None,
+            flags: 0,
+            ttl_ms: 0,
+        };
         let request = Request::Multi(vec![Operation { op: op::CREATE, request: Request::Create(create) }]);
         assert!(admission::concerns(&request));
         admission::prepare(&self.plugins, &request, &|path| self.tree.data(path))?;
@@ -130,7 +141,13 @@ impl ReadView for View {
 }
 
 fn created(path: &str) -> Change {
-    Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner: Owner::PERSISTENT, parent_cversion: 1 }
+    Change::Create {
+        path: path.into(),
+        data: None,
+        acl: acl::open_unsafe(),
+        owner: Owner::PERSISTENT,
+        parent_cversion: 1,
+    }
 }
 
 fn set(path: &str) -> Change {
@@ -203,7 +220,11 @@ fn settings_are_refused_by_name_and_nothing_is_bound() {
 #[test]
 fn deployments_that_cannot_be_are_refused_with_the_reason() {
     let mut server = Server::new();
-    for (bytes, words) in [(&b"\0asm\x01\0\0\0"[..], "core WebAssembly module"), (b"text", "not a WebAssembly component"), (b"\0asm\x0d\0\x01\0", "does not export wasmkeeper:plugin/setup")] {
+    for (bytes, words) in [
+        (&b"\0asm\x01\0\0\0"[..], "core WebAssembly module"),
+        (b"text", "not a WebAssembly component"),
+        (b"\0asm\x0d\0\x01\0", "does not export wasmkeeper:plugin/setup"),
+    ] {
         let (_, text) = refused(server.deploy("p", bytes, json!({}), json!({})));
         assert!(text.contains(words), "{text}");
     }
@@ -341,7 +362,9 @@ fn grants_hold() {
 #[test]
 fn the_log_is_bounded() {
     let mut server = Server::new();
-    server.deploy("n", naughty(), json!({ "do": "chat" }), json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX } })).unwrap();
+    server
+        .deploy("n", naughty(), json!({ "do": "chat" }), json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX } }))
+        .unwrap();
     assert_eq!(server.create("/services/b", ""), Ok(()));
     assert!(server.counters("n")["log_lines_dropped"].as_u64().unwrap() > 9_000);
 }

@@ -36,7 +36,10 @@ impl Tree for State {
 }
 
 /// Reads a component from its pieces and checks that it is the one that is named. `read` gives a node's data.
-pub fn read_component(component: &manifest::Component, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Vec<u8>, String> {
+pub fn read_component(
+    component: &manifest::Component,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>, String> {
     let bytes_max = limits::COMPONENT_BYTES_MAX.min(usize::try_from(component.bytes).unwrap_or(usize::MAX));
     let mut bytes = Vec::with_capacity(bytes_max);
     for chunk in 0..component.chunks {
@@ -45,16 +48,26 @@ pub fn read_component(component: &manifest::Component, read: &dyn Fn(&str) -> Op
             format!("{path} is missing: create all {} pieces of the component before its manifest", component.chunks)
         })?;
         if bytes.len() + piece.len() > bytes_max {
-            return Err(format!("the pieces of the component are more than the {} bytes that component.bytes says", component.bytes));
+            return Err(format!(
+                "the pieces of the component are more than the {} bytes that component.bytes says",
+                component.bytes
+            ));
         }
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() as u64 != component.bytes {
-        return Err(format!("the pieces of the component are {} bytes, and component.bytes says {}", bytes.len(), component.bytes));
+        return Err(format!(
+            "the pieces of the component are {} bytes, and component.bytes says {}",
+            bytes.len(),
+            component.bytes
+        ));
     }
     let found = sha256(&bytes);
     if found != component.sha256 {
-        return Err(format!("the pieces of the component have the SHA-256 {found}, and component.sha256 says {}: upload them again", component.sha256));
+        return Err(format!(
+            "the pieces of the component have the SHA-256 {found}, and component.sha256 says {}: upload them again",
+            component.sha256
+        ));
     }
     Ok(bytes)
 }
@@ -164,7 +177,8 @@ mod tests {
 
     #[test]
     fn only_old_components_that_nothing_names_are_garbage() {
-        let (kept, former, old, young) = (component(b"1", 1), component(b"2", 1), component(b"3", 1), component(b"4", 1));
+        let (kept, former, old, young) =
+            (component(b"1", 1), component(b"2", 1), component(b"3", 1), component(b"4", 1));
         let mut tree = MapTree::default();
         for (component, at) in [(&kept, 0), (&former, 0), (&old, 0), (&young, 10)] {
             tree.set(&format!("{MODULES}/{}", component.sha256), b"", 0);
@@ -177,6 +191,9 @@ mod tests {
         tree.set(&format!("{PLUGINS}/p/versions"), b"", 1);
         tree.set(&format!("{PLUGINS}/p/versions/1"), &manifest(&former), 1);
         assert_eq!(garbage(&tree, limits::CHUNK_UNUSED_MS), Vec::<String>::new());
-        assert_eq!(garbage(&tree, limits::CHUNK_UNUSED_MS + 5), [old.chunk_path(0), format!("{MODULES}/{}", old.sha256)]);
+        assert_eq!(
+            garbage(&tree, limits::CHUNK_UNUSED_MS + 5),
+            [old.chunk_path(0), format!("{MODULES}/{}", old.sha256)]
+        );
     }
 }

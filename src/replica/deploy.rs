@@ -19,7 +19,9 @@ impl Replica {
                     let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         admission::prepare(&replica.plugins, request, &|path| replica.data(path))
                     }));
-                    looked.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked")))
+                    looked.unwrap_or_else(|_| {
+                        Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked"))
+                    })
                 }
                 _ => Ok(()),
             };

@@ -4,9 +4,9 @@
 use super::Replica;
 use super::clocks::wall_ms;
 use super::sequencer::Event;
-use crate::pipeline::{Ask, Submission};
 use crate::limits;
 use crate::model::path;
+use crate::pipeline::{Ask, Submission};
 use crate::plugin::tree;
 use crate::wire::request::Request;
 use std::sync::Arc;

@@ -31,9 +31,9 @@ pub use start::{Running, start};
 
 use crate::config::Config;
 use crate::consensus::Consensus;
+use crate::model::ConnectionId;
 use crate::pipeline::Rules;
 use crate::plugin::Plugins;
-use crate::model::ConnectionId;
 use crate::session::Connections;
 use crate::state::State;
 use crate::watch::Watches;

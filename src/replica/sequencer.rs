@@ -22,8 +22,8 @@ use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tracing::debug;
 
@@ -31,8 +31,14 @@ use tracing::debug;
 pub enum Event {
     Submitted(Submission),
     /// A deployment has been looked at: it may go on, or is refused.
-    Prepared { submission: Submission, verdict: Result<(), Refusal> },
-    Resolved { entry: u64, outcome: Resolution },
+    Prepared {
+        submission: Submission,
+        verdict: Result<(), Refusal>,
+    },
+    Resolved {
+        entry: u64,
+        outcome: Resolution,
+    },
     Role(Role),
     /// Resolve what is in flight, then end.
     Stop,

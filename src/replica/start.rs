@@ -65,7 +65,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
     let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
     let seed = getrandom::u64()?;
-    let opened = data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
+    let opened =
+        data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
@@ -74,8 +75,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let plugins = Plugins::new(config.plugins, compiler);
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
-    let connections =
-        Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
+    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
     let replica = Arc::new(Replica {
         rules,
         state: RwLock::new(state),
@@ -250,7 +250,9 @@ impl Listeners {
         let _inside = runtime.enter();
         let bind = |address: SocketAddr| {
             listener::bind(address, config.network.backlog).with_context(|| {
-                format!("listen on {address}: is another server running there? (--listen or clientPort chooses another)")
+                format!(
+                    "listen on {address}: is another server running there? (--listen or clientPort chooses another)"
+                )
             })
         };
         let plain = config.network.client.map(bind).transpose()?;

@@ -30,7 +30,13 @@ pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<
 }
 
 /// A client's `addauth`. `known`: what the connection has proven so far; for `x509` its certificate has spoken.
-pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: &[Identity], address: IpAddr) -> Verdict {
+pub fn add(
+    auth: &Auth,
+    scheme: Option<&str>,
+    credential: Option<&[u8]>,
+    known: &[Identity],
+    address: IpAddr,
+) -> Verdict {
     match (scheme, credential) {
         (Some("digest"), Some(credential)) if auth.digest_enabled => {
             let name = auth.digest_algorithm.identity(&String::from_utf8_lossy(credential));

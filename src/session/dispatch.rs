@@ -147,8 +147,7 @@ impl Dispatch {
         let mut watches = local::needs_watches(&request).then(|| server.watches());
         let mut order = self.connection.order.lock();
         if order.is_empty() {
-            let question =
-                local::Question { header, received_us, request: &request, identities: &self.identities };
+            let question = local::Question { header, received_us, request: &request, identities: &self.identities };
             local::answer(&self.connection, &order, state, watches.as_deref_mut(), &question);
         } else {
             let parked = Parked { request, identities: self.identities.clone() };
@@ -172,7 +171,13 @@ impl Dispatch {
         Flow::On
     }
 
-    fn sync(&mut self, header: RequestHeader, path: Option<String>, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+    fn sync(
+        &mut self,
+        header: RequestHeader,
+        path: Option<String>,
+        received_us: u64,
+        reading: &mut Reading<'_>,
+    ) -> Flow {
         reading.release();
         let awaited = Awaited::Sync { path, done: false };
         self.connection.order.lock().push(Entry { header, received_us, awaited });

@@ -32,11 +32,13 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     if request.session_id == 0 {
         open(dispatch, &home, timeout_ms, knows_read_only, received_us)
     } else {
-        attach(dispatch, &home, &request, Handshake {
-            session: SessionId(request.session_id),
-            timeout_ms,
-            knows_read_only,
-        }, received_us)
+        attach(
+            dispatch,
+            &home,
+            &request,
+            Handshake { session: SessionId(request.session_id), timeout_ms, knows_read_only },
+            received_us,
+        )
     }
 }
 

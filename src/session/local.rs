@@ -90,9 +90,10 @@ fn watching(
 ) -> Option<Result<(), ErrorCode>> {
     let watches = match request {
         Request::Ping => return Some(Ok(())),
-        Request::AddWatch { .. } | Request::CheckWatches { .. } | Request::RemoveWatches { .. } | Request::SetWatches(_) => {
-            watches.as_deref_mut().expect("needs_watches asked for the table")
-        }
+        Request::AddWatch { .. }
+        | Request::CheckWatches { .. }
+        | Request::RemoveWatches { .. }
+        | Request::SetWatches(_) => watches.as_deref_mut().expect("needs_watches asked for the table"),
         _ => return None,
     };
     let id = connection.id();

@@ -45,8 +45,16 @@ where
     let frames = Frames::new(options.frame_bytes_max);
     let patience = Duration::from_millis(options.sessionless_timeout_ms);
     let dispatch = Dispatch::new(server.clone(), connection);
-    let mut task =
-        Task { stream, server, dispatch, frames, arrived: BytesMut::new(), arrived_us: 0, leaving: BytesMut::new(), held: false };
+    let mut task = Task {
+        stream,
+        server,
+        dispatch,
+        frames,
+        arrived: BytesMut::new(),
+        arrived_us: 0,
+        leaving: BytesMut::new(),
+        held: false,
+    };
     // Boxed, so that the timer's memory is given back before the connection's long life begins.
     let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
     if let Ok(Ok(true)) = greeted

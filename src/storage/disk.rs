@@ -50,7 +50,8 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(self.at(path))?;
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(self.at(path))?;
         Ok(Arc::new(file))
     }
 

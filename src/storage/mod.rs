@@ -25,9 +25,9 @@ pub mod records;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
-pub mod wal;
 #[cfg(test)]
 mod tests;
+pub mod wal;
 
 pub use records::{LogPosition, Meta};
 

@@ -38,7 +38,8 @@ fn a_log_without_a_checkpoint_it_builds_on_is_refused() {
     let data = folder.path().join("data");
     let mut server = Server::start(&data, &[]);
     server.terminate();
-    let checkpoint = std::fs::read_dir(&data).unwrap().flatten().find(|e| e.file_name().to_string_lossy().contains("redb"));
+    let checkpoint =
+        std::fs::read_dir(&data).unwrap().flatten().find(|e| e.file_name().to_string_lossy().contains("redb"));
     let checkpoint = checkpoint.expect("a clean end leaves a checkpoint").path();
     let mut bytes = std::fs::read(&checkpoint).unwrap();
     for byte in &mut bytes {

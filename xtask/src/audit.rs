@@ -81,13 +81,18 @@ fn judge(metadata: &Value, breaches: &mut Vec<String>) -> Result<(), String> {
         let licence = package["license"].as_str().unwrap_or_default();
         versions.entry(name).or_default().insert(version);
         if !allowed(licence) {
-            breaches.push(format!("{name} {version}: its licence `{licence}` is not in the list of xtask/src/audit.rs"));
+            breaches
+                .push(format!("{name} {version}: its licence `{licence}` is not in the list of xtask/src/audit.rs"));
         }
     }
     for name in ONCE {
         if let Some(several) = versions.get(name).filter(|several| several.len() > 1) {
             let several: Vec<&str> = several.iter().copied().collect();
-            breaches.push(format!("{name} is there {} times ({}); `cargo tree -i {name}` says why", several.len(), several.join(", ")));
+            breaches.push(format!(
+                "{name} is there {} times ({}); `cargo tree -i {name}` says why",
+                several.len(),
+                several.join(", ")
+            ));
         }
     }
     Ok(())

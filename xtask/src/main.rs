@@ -32,9 +32,7 @@ fn main() -> ExitCode {
         ["fuzz", target, options @ ..] if !target.starts_with('-') => {
             number(options, "--minutes", 10).and_then(|minutes| long::fuzz(&root(), target, minutes))
         }
-        ["crash", options @ ..] => {
-            number(options, "--points", 10_000).and_then(|points| long::crash(&root(), points))
-        }
+        ["crash", options @ ..] => number(options, "--points", 10_000).and_then(|points| long::crash(&root(), points)),
         ["kill", options @ ..] => number(options, "--rounds", 200).and_then(|rounds| long::kill(&root(), rounds)),
         _ => Err(USAGE.to_owned()),
     };
@@ -51,7 +49,9 @@ fn main() -> ExitCode {
 fn number(options: &[&str], name: &str, default: u64) -> Result<u64, String> {
     match options {
         [] => Ok(default),
-        [option, value] if *option == name => value.parse().map_err(|_| format!("{name} takes a number, not `{value}`")),
+        [option, value] if *option == name => {
+            value.parse().map_err(|_| format!("{name} takes a number, not `{value}`"))
+        }
         _ => Err(USAGE.to_owned()),
     }
 }
