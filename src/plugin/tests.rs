@@ -120,9 +120,9 @@ struct View {
     before: BTreeMap<String, String>,
 }
 
-fn copy(data: &String) -> NodeCopy {
+fn copy(data: &str) -> NodeCopy {
     let stat = Stat { data_length: data.len() as i32, ..Stat::default() };
-    NodeCopy { data: Some(Bytes::from(data.clone())), stat, acl: acl::open_unsafe() }
+    NodeCopy { data: Some(Bytes::from(data.to_owned())), stat, acl: acl::open_unsafe() }
 }
 
 impl ReadView for View {
