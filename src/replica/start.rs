@@ -11,7 +11,7 @@ use super::inbox::Inbox;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::{Replica, housekeeping};
-use crate::config::{Config, Tls};
+use crate::config::Config;
 use crate::consensus::{self, Consensus};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A running member.
@@ -241,8 +242,10 @@ impl crate::pipeline::read::VirtualNodes for Shown {
 
 /// Sockets that listen, before anything is served.
 struct Listeners {
-    plain: Option<tokio::net::TcpListener>,
-    secure: Option<(tokio::net::TcpListener, Arc<tls::Acceptor>)>,
+    plain: Option<TcpListener>,
+    secure: Option<TcpListener>,
+    /// For `secure`, and for `plain` if that takes TLS too.
+    acceptor: Option<Arc<tls::Acceptor>>,
 }
 
 impl Listeners {
@@ -255,40 +258,29 @@ impl Listeners {
                 )
             })
         };
+        let acceptor = config.tls.as_ref().map(tls::Acceptor::new).transpose()?.map(Arc::new);
         let plain = config.network.client.map(bind).transpose()?;
-        let acceptor = |tls: &Tls| Ok::<_, tls::TlsError>(Arc::new(tls::Acceptor::new(tls)?));
-        let secure = match (config.network.secure, &config.tls) {
-            (Some(address), Some(settings)) => Some((bind(address)?, acceptor(settings)?)),
-            _ => None,
-        };
-        Ok(Listeners { plain, secure })
+        let secure = config.network.secure.map(bind).transpose()?;
+        anyhow::ensure!(secure.is_none() || acceptor.is_some(), "secureClientPort is set and TLS is not configured");
+        Ok(Listeners { plain, secure, acceptor })
     }
 
     fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
+        if let Some(acceptor) = &self.acceptor {
+            runtime.spawn(acceptor.clone().watch_files());
+        }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(listener::accept(socket, listener::Plain, server.clone()));
+            match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
+                Some(acceptor) => runtime.spawn(listener::accept(socket, listener::Either(acceptor), server.clone())),
+                None => runtime.spawn(listener::accept(socket, listener::Plain, server.clone())),
+            };
         }
-        if let Some((socket, acceptor)) = self.secure {
+        if let Some((socket, acceptor)) = self.secure.zip(self.acceptor) {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(acceptor.clone().watch_files());
-            runtime.spawn(listener::accept(socket, Secure(acceptor), server.clone()));
+            runtime.spawn(listener::accept(socket, listener::Secure(acceptor), server.clone()));
         }
-        let _ = config;
         Ok(addresses)
-    }
-}
-
-/// TLS in front of the client protocol.
-struct Secure(Arc<tls::Acceptor>);
-
-impl listener::Acceptor for Secure {
-    type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
-
-    async fn accept(&self, socket: tokio::net::TcpStream) -> std::io::Result<(Self::Stream, Option<String>)> {
-        let stream = self.0.accept(socket).await.map_err(std::io::Error::other)?;
-        let subject = tls::peer_subject(&stream);
-        Ok((stream, subject))
     }
 }
