@@ -67,7 +67,9 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
     let seed = getrandom::u64()?;
     let opened =
-        data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
+        data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
+            State::load(seed)
+        })?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
@@ -116,6 +118,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     raft.spawn(tell_roles(replica.clone(), consensus.clone()));
     anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
     raft.block_on(replica.wait_until_leading());
+    // A leader has voted for itself: the log holds that.
+    data_directory::note_log_in_use(&*disk)?;
     // What a plugin enforces, it enforces from the first request on.
     plugins.settle(limits::PLUGINS_SETTLE_MAX);
 

@@ -236,7 +236,7 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
         (&empty, &[], &["empty.wasm", "does not export wasmkeeper:plugin/setup"]),
         (&wasi, &[], &["wasi.wasm", "wasi:cli/environment@0.2.0", "wasm32-unknown-unknown"]),
         (&stranger, &[], &["stranger.wasm", "some:thing/else"]),
-        (&core, &[], &["core.wasm", "core WebAssembly module"]),
+        (&core, &[], &["core.wasm", "does not export wasmkeeper:plugin/setup"]),
         (&prose, &[], &["prose.wasm", "not a WebAssembly component"]),
         ("bundled:guard", &["--settings", r#"{"max_bytes":"many"}"#], &["p: ", "settings: max_bytes: a number"]),
         ("bundled:guard", &["--settings", r#"{"maxbytes":1}"#], &["settings: maxbytes: there is no such", "max_bytes"]),
