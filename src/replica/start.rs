@@ -6,13 +6,14 @@
 use super::apply::Boundary;
 use super::checkpointing::{self, Ending};
 use super::clocks::Clocks;
-use super::facts::Words;
+use super::facts::{Listening, Words};
 use super::inbox::Inbox;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::{Replica, housekeeping};
+use crate::admin::metrics::Metrics;
 use crate::config::Config;
-use crate::consensus::{self, Consensus};
+use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, listener, tls};
@@ -64,13 +65,21 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
     let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
-    let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
+    let metrics = Arc::new(Metrics::new());
+    let syncs = metrics.clone();
+    let log_options = wal::Options {
+        on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
+        ..wal::Options::new(LOG_FOLDER, identity.incarnation)
+    };
+    let log = consensus::Log::open(log_disk, log_options)?;
+    let load_began = Instant::now();
     let seed = getrandom::u64()?;
     let opened =
         data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
             State::load(seed)
         })?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
+    let load_took = load_began.elapsed();
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
     let rules = Arc::new(config.rules.clone());
@@ -78,7 +87,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let plugins = Plugins::new(config.plugins, compiler);
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
-    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
+    let run = getrandom::u32()?;
+    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
     let replica = Arc::new(Replica {
         rules,
         state: RwLock::new(state),
@@ -105,6 +115,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     plugins.refresh(&*replica.state.read());
 
     let log_bytes = log.stats().bytes;
+    let replay_began = Instant::now();
     let consensus = raft.block_on(consensus::start(consensus::Options {
         member: u64::from(replica.config.server_id),
         log,
@@ -117,6 +128,11 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let sequencer = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
     raft.spawn(tell_roles(replica.clone(), consensus.clone()));
     anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
+    let replay_took = replay_began.elapsed();
+    metrics.startup_snap_load_time.add(load_took.as_millis() as u64);
+    metrics.startup_txns_load_time.add(replay_took.as_millis() as u64);
+    metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
+    metrics.dbinittime.add((load_took + replay_took).as_millis() as u64);
     raft.block_on(replica.wait_until_leading());
     // A leader has voted for itself: the log holds that.
     data_directory::note_log_in_use(&*disk)?;
@@ -135,7 +151,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     clients.spawn(housekeeping::expire_sessions(replica.clone()));
     clients.spawn(housekeeping::collect(replica.clone()));
     clients.spawn(housekeeping::remove_unused_modules(replica.clone()));
-    let front: Arc<dyn Server> = Arc::new(Front { words: Words::new(replica.clone()), replica: replica.clone() });
+    let words = Words::new(replica.clone(), listeners.described()?);
+    let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
     let addresses = listeners.serve(&replica.config, &clients, &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
@@ -204,8 +221,18 @@ fn new_identity(config: &Config) -> anyhow::Result<Identity> {
 /// Passes consensus' roles on to the sequencer.
 async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
     let mut role = consensus.role();
+    let metrics = replica.connections.metrics().clone();
+    let mut leaderless_since = None;
     loop {
         let now = *role.borrow_and_update();
+        if now == (Role::Follower { leader: None }) {
+            leaderless_since.get_or_insert_with(|| {
+                metrics.looking_count.increment();
+                Instant::now()
+            });
+        } else if let Some(since) = leaderless_since.take() {
+            metrics.election_time.add(since.elapsed().as_millis() as u64);
+        }
         replica.inbox.put(Event::Role(now));
         if role.changed().await.is_err() {
             return;
@@ -269,21 +296,34 @@ impl Listeners {
         Ok(Listeners { plain, secure, acceptor })
     }
 
+    fn described(&self) -> std::io::Result<Listening> {
+        let port = |socket: &TcpListener| socket.local_addr().map(|address| address.port());
+        Ok(Listening {
+            client_port: self.plain.as_ref().map(port).transpose()?,
+            secure_client_port: self.secure.as_ref().map(port).transpose()?,
+            tls: self.acceptor.clone(),
+        })
+    }
+
     fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
+        let metrics = server.connections().metrics().clone();
         if let Some(acceptor) = &self.acceptor {
             runtime.spawn(acceptor.clone().watch_files());
         }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
             match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
-                Some(acceptor) => runtime.spawn(listener::accept(socket, listener::Either(acceptor), server.clone())),
+                Some(acceptor) => {
+                    let either = listener::Either(listener::Secure::new(acceptor, metrics.clone()));
+                    runtime.spawn(listener::accept(socket, either, server.clone()))
+                }
                 None => runtime.spawn(listener::accept(socket, listener::Plain, server.clone())),
             };
         }
         if let Some((socket, acceptor)) = self.secure.zip(self.acceptor) {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(listener::accept(socket, listener::Secure(acceptor), server.clone()));
+            runtime.spawn(listener::accept(socket, listener::Secure::new(acceptor, metrics), server.clone()));
         }
         Ok(addresses)
     }

@@ -2,6 +2,7 @@
 
 use super::connections::Connections;
 use super::{Server, task, tls};
+use crate::admin::metrics::Metrics;
 use crate::limits::ACCEPT_PAUSE_MS;
 use std::future::Future;
 use std::io;
@@ -32,12 +33,29 @@ impl Acceptor for Plain {
 }
 
 /// TLS only.
-pub struct Secure(pub Arc<tls::Acceptor>);
+pub struct Secure {
+    acceptor: Arc<tls::Acceptor>,
+    metrics: Arc<Metrics>,
+}
+
+impl Secure {
+    pub fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
+        Secure { acceptor, metrics }
+    }
+}
 
 impl Acceptor for Secure {
     type Stream = TlsStream<TcpStream>;
     async fn accept(&self, socket: TcpStream) -> io::Result<(Self::Stream, Option<String>)> {
-        let stream = self.0.accept(socket).await.map_err(io::Error::other)?;
+        let stream = self.acceptor.accept(socket).await.map_err(|error| {
+            match error {
+                tls::AcceptError::Busy => self.metrics.tls_handshake_exceeded.increment(),
+                tls::AcceptError::Late | tls::AcceptError::Handshake(_) => {
+                    self.metrics.unsuccessful_handshake.increment()
+                }
+            }
+            io::Error::other(error)
+        })?;
         let subject = tls::peer_subject(&stream);
         Ok((stream, subject))
     }
@@ -45,7 +63,7 @@ impl Acceptor for Secure {
 
 /// Both on one port (`client.portUnification`), told apart by the first byte: that of a TLS handshake is neither a
 /// letter nor the begin of a first message's length.
-pub struct Either(pub Arc<tls::Acceptor>);
+pub struct Either(pub Secure);
 
 /// The type of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -55,7 +73,7 @@ impl Acceptor for Either {
     async fn accept(&self, socket: TcpStream) -> io::Result<(EitherStream, Option<String>)> {
         let mut first = [0];
         if socket.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE] {
-            let (stream, subject) = Secure(self.0.clone()).accept(socket).await?;
+            let (stream, subject) = self.0.accept(socket).await?;
             return Ok((EitherStream::Secure(Box::new(stream)), subject));
         }
         Ok((EitherStream::Plain(socket), None))

@@ -7,3 +7,4 @@ mod plugins;
 mod process;
 mod refusals;
 mod security;
+mod words;
