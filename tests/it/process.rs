@@ -131,7 +131,10 @@ impl Drop for Server {
 /// `serve`, not started yet: for servers that are expected to refuse.
 pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
     let mut command = wasmkeeper(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    command.arg("--data-dir").arg(data_dir).args(["-D", "zookeeper.4lw.commands.whitelist=*"]).args(extra);
+    command.arg("--data-dir").arg(data_dir).args(extra);
+    if !extra.iter().any(|argument| argument.contains("4lw.commands.whitelist")) {
+        command.args(["-D", "zookeeper.4lw.commands.whitelist=*"]);
+    }
     command
 }
 
