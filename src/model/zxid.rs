@@ -9,8 +9,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Zxid(pub u64);
 
-/// The counter at which the next transaction opens a new epoch. Below the very end, so that a batch in the making
-/// never straddles it.
+/// The last counter of an epoch: the transaction behind it opens the next.
 pub const COUNTER_MAX: u32 = u32::MAX;
 
 impl Zxid {
@@ -30,7 +29,7 @@ impl Zxid {
 
     /// The zxid behind this one in the same leadership: the next counter, or the first of the next epoch.
     pub const fn next(self) -> Zxid {
-        if self.counter() >= COUNTER_MAX { self.next_epoch() } else { Zxid(self.0 + 1) }
+        if self.counter() == COUNTER_MAX { self.next_epoch() } else { Zxid(self.0 + 1) }
     }
 
     /// The first zxid of the next epoch: what a new leadership starts with. Counter 0 is never given out, as in

@@ -120,17 +120,17 @@ struct View {
     before: BTreeMap<String, String>,
 }
 
-fn copy(data: &String) -> NodeCopy {
+fn copy(data: &str) -> NodeCopy {
     let stat = Stat { data_length: data.len() as i32, ..Stat::default() };
-    NodeCopy { data: Some(Bytes::from(data.clone())), stat, acl: acl::open_unsafe() }
+    NodeCopy { data: Some(Bytes::from(data.to_owned())), stat, acl: acl::open_unsafe() }
 }
 
 impl ReadView for View {
     fn node(&self, path: &str) -> Option<NodeCopy> {
-        self.now.get(path).map(copy)
+        self.now.get(path).map(|data| copy(data))
     }
     fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.before.get(path).map(copy)
+        self.before.get(path).map(|data| copy(data))
     }
     fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
         Vec::new()

@@ -12,7 +12,7 @@ pub const PATH: &str = "/zookeeper/rejection";
 
 /// Newest first. Nothing is allocated before the first refusal with a text.
 #[derive(Default)]
-pub struct Refusals(Option<Box<VecDeque<Refused>>>);
+pub struct Refusals(VecDeque<Refused>);
 
 struct Refused {
     xid: i32,
@@ -25,15 +25,17 @@ impl Refusals {
         if refusal.text.is_empty() {
             return;
         }
-        let ring = self.0.get_or_insert_default();
-        ring.truncate(REFUSALS_KEPT - 1);
-        ring.push_front(Refused { xid, text: refusal.text.clone() });
+        self.0.truncate(REFUSALS_KEPT - 1);
+        self.0.push_front(Refused { xid, text: refusal.text.clone() });
     }
 
     /// One line a refusal: its text and the request's xid. None: there is no such node.
     pub fn text(&self) -> Option<String> {
         let mut text = String::new();
-        for refused in self.0.as_deref()? {
+        if self.0.is_empty() {
+            return None;
+        }
+        for refused in &self.0 {
             // The text is the validator's own; a line break in it must not make two refusals of one.
             let line = refused.text.replace(['\n', '\r'], " ");
             writeln!(text, "{line} (xid {})", refused.xid).expect("a string takes all that is written");

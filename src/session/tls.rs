@@ -430,8 +430,11 @@ fn outer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((signed, rest))
 }
 
-/// The first DER element: tag, contents, the whole element, and what follows it.
-fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+/// One DER element: tag, contents, the whole element, and what follows it.
+type Der<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
+
+/// The first of them.
+fn der(bytes: &[u8]) -> Option<Der<'_>> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -150,10 +150,7 @@ impl Checkpoint {
     }
 
     /// Every record of the checkpoint on disk, in key order, with what they are a state of.
-    pub fn read(
-        &self,
-        record: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> Result<Option<(Meta, Tally)>, FileError> {
+    pub fn read(&self, record: &mut records::EachRecord<'_, io::Error>) -> Result<Option<(Meta, Tally)>, FileError> {
         let Some((meta, tally)) = &self.described else { return Ok(None) };
         guarded(&self.failure, || {
             let transaction = self.database().begin_read().map_err(damaged)?;
@@ -199,10 +196,7 @@ impl Drop for Checkpoint {
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
 /// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
 /// whatever was built from them counts only once this has returned.
-pub fn load(
-    disk: &dyn Disk,
-    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FileError>,
-) -> Result<Option<Meta>, FileError> {
+pub fn load(disk: &dyn Disk, record: &mut records::EachRecord<'_, FileError>) -> Result<Option<Meta>, FileError> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(None);
     }

@@ -21,6 +21,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// One open file. Positions and lengths are bytes.
+#[allow(clippy::len_without_is_empty)] // The length of a file on a disk that may fail, not of a collection.
 pub trait DiskFile: Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
     fn set_len(&self, len: u64) -> io::Result<()>;

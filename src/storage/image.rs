@@ -80,7 +80,7 @@ pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
 pub fn load(
     disk: &dyn Disk,
     path: &str,
-    record: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), FileError>,
+    record: &mut super::records::EachRecord<'_, FileError>,
 ) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(path)? {
         return Ok(None);

@@ -52,6 +52,9 @@ pub struct Meta {
     pub format_level: u32,
 }
 
+/// Takes one record, key and value, and may refuse it.
+pub type EachRecord<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
+
 /// Number, size and sum of records: what must come out when they are read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
