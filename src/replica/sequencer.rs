@@ -24,7 +24,7 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::debug;
 
 /// What the sequencer hears of.
@@ -226,6 +226,8 @@ impl Sequencer {
 
     fn propose_batch(&mut self) {
         let Phase::Leading { term } = self.phase else { return };
+        let began = Instant::now();
+        let waiting = self.waiting.len() as u64;
         let prev = self.evaluator.last_zxid();
         let mut txns = Vec::new();
         let mut requests = Vec::new();
@@ -240,12 +242,20 @@ impl Sequencer {
         if txns.is_empty() {
             return;
         }
+        let proposed = Instant::now();
+        let metrics = self.replica.connections.metrics();
+        metrics.requests_in_session_queue.add(waiting);
+        metrics.prep_process_time.add((proposed - began).as_millis() as u64);
+        metrics.proposal_count.add(txns.len() as u64);
         let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
         let entry = self.entry_next;
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
-        self.consensus.propose_then(batch, move |outcome| replica.inbox.put(Event::Resolved { entry, outcome }));
+        self.consensus.propose_then(batch, move |outcome| {
+            replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
+            replica.inbox.put(Event::Resolved { entry, outcome });
+        });
     }
 
     /// Evaluates a few requests under one shared lock: few enough that applying, which needs the lock for itself, does
@@ -257,6 +267,7 @@ impl Sequencer {
             let Some(request) = self.waiting.pop_front() else { return };
             let connection = request.submission.caller.as_ref().map(|caller| caller.connection);
             if connection.is_some_and(|connection| self.broken.contains(&connection)) {
+                replica.connections.metrics().stale_requests.increment();
                 continue;
             }
             let moment = self.clocks.now();

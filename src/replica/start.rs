@@ -6,13 +6,14 @@
 use super::apply::Boundary;
 use super::checkpointing::{self, Ending};
 use super::clocks::Clocks;
-use super::facts::Words;
+use super::facts::{Listening, Words};
 use super::inbox::Inbox;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::{Replica, housekeeping};
+use crate::admin::metrics::Metrics;
 use crate::config::{Config, Tls};
-use crate::consensus::{self, Consensus};
+use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, listener, tls};
@@ -63,11 +64,19 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
     let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
-    let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
+    let metrics = Arc::new(Metrics::new());
+    let syncs = metrics.clone();
+    let log_options = wal::Options {
+        on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
+        ..wal::Options::new(LOG_FOLDER, identity.incarnation)
+    };
+    let log = consensus::Log::open(log_disk, log_options)?;
+    let load_began = Instant::now();
     let seed = getrandom::u64()?;
     let opened =
         data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
+    let load_took = load_began.elapsed();
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
     let rules = Arc::new(config.rules.clone());
@@ -75,7 +84,9 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let plugins = Plugins::new(config.plugins, compiler);
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
-    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
+    let run = getrandom::u32()?;
+    let connections =
+        Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
     let replica = Arc::new(Replica {
         rules,
         state: RwLock::new(state),
@@ -102,6 +113,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     plugins.refresh(&*replica.state.read());
 
     let log_bytes = log.stats().bytes;
+    let replay_began = Instant::now();
     let consensus = raft.block_on(consensus::start(consensus::Options {
         member: u64::from(replica.config.server_id),
         log,
@@ -114,6 +126,11 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let sequencer = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
     raft.spawn(tell_roles(replica.clone(), consensus.clone()));
     anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
+    let replay_took = replay_began.elapsed();
+    metrics.startup_snap_load_time.add(load_took.as_millis() as u64);
+    metrics.startup_txns_load_time.add(replay_took.as_millis() as u64);
+    metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
+    metrics.dbinittime.add((load_took + replay_took).as_millis() as u64);
     raft.block_on(replica.wait_until_leading());
     // What a plugin enforces, it enforces from the first request on.
     plugins.settle(limits::PLUGINS_SETTLE_MAX);
@@ -130,8 +147,9 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     clients.spawn(housekeeping::expire_sessions(replica.clone()));
     clients.spawn(housekeeping::collect(replica.clone()));
     clients.spawn(housekeeping::remove_unused_modules(replica.clone()));
-    let front: Arc<dyn Server> = Arc::new(Front { words: Words::new(replica.clone()), replica: replica.clone() });
-    let addresses = listeners.serve(&replica.config, &clients, &front)?;
+    let words = Words::new(replica.clone(), listeners.described()?);
+    let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
+    let addresses = listeners.serve(&clients, &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
 }
@@ -199,8 +217,18 @@ fn new_identity(config: &Config) -> anyhow::Result<Identity> {
 /// Passes consensus' roles on to the sequencer.
 async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
     let mut role = consensus.role();
+    let metrics = replica.connections.metrics().clone();
+    let mut leaderless_since = None;
     loop {
         let now = *role.borrow_and_update();
+        if now == (Role::Follower { leader: None }) {
+            leaderless_since.get_or_insert_with(|| {
+                metrics.looking_count.increment();
+                Instant::now()
+            });
+        } else if let Some(since) = leaderless_since.take() {
+            metrics.election_time.add(since.elapsed().as_millis() as u64);
+        }
         replica.inbox.put(Event::Role(now));
         if role.changed().await.is_err() {
             return;
@@ -264,7 +292,16 @@ impl Listeners {
         Ok(Listeners { plain, secure })
     }
 
-    fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+    fn described(&self) -> std::io::Result<Listening> {
+        let port = |socket: &tokio::net::TcpListener| socket.local_addr().map(|address| address.port());
+        Ok(Listening {
+            client_port: self.plain.as_ref().map(port).transpose()?,
+            secure_client_port: self.secure.as_ref().map(|(socket, _)| port(socket)).transpose()?,
+            tls: self.secure.as_ref().map(|(_, acceptor)| acceptor.clone()),
+        })
+    }
+
+    fn serve(self, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
@@ -273,21 +310,30 @@ impl Listeners {
         if let Some((socket, acceptor)) = self.secure {
             addresses.push(socket.local_addr()?);
             runtime.spawn(acceptor.clone().watch_files());
-            runtime.spawn(listener::accept(socket, Secure(acceptor), server.clone()));
+            let metrics = server.connections().metrics().clone();
+            runtime.spawn(listener::accept(socket, Secure { acceptor, metrics }, server.clone()));
         }
-        let _ = config;
         Ok(addresses)
     }
 }
 
 /// TLS in front of the client protocol.
-struct Secure(Arc<tls::Acceptor>);
+struct Secure {
+    acceptor: Arc<tls::Acceptor>,
+    metrics: Arc<Metrics>,
+}
 
 impl listener::Acceptor for Secure {
     type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
 
     async fn accept(&self, socket: tokio::net::TcpStream) -> std::io::Result<(Self::Stream, Option<String>)> {
-        let stream = self.0.accept(socket).await.map_err(std::io::Error::other)?;
+        let stream = self.acceptor.accept(socket).await.map_err(|error| {
+            match error {
+                tls::AcceptError::Busy => self.metrics.tls_handshake_exceeded.increment(),
+                tls::AcceptError::Late | tls::AcceptError::Handshake(_) => self.metrics.unsuccessful_handshake.increment(),
+            }
+            std::io::Error::other(error)
+        })?;
         let subject = tls::peer_subject(&stream);
         Ok((stream, subject))
     }

@@ -2,7 +2,7 @@
 //!
 //! The reply and the watch it sets are queued under the state's lock, so that no event of that watch can come before.
 
-use super::connection::Connection;
+use super::connection::{Connection, Kind};
 use super::order::{Local, Order};
 use super::rejection::{self, Refusals};
 use crate::model::{ErrorCode, Identity};
@@ -83,7 +83,7 @@ pub(super) fn answer(
             }
         }
     }
-    connection.answered(header, question.received_us, zxid);
+    connection.answered(header, question.received_us, Kind::Read, zxid);
 }
 
 /// What is about the connection itself, not the tree; none for reads.

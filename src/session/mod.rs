@@ -29,7 +29,7 @@
 //! | `sasl` | SASL DIGEST-MD5 |
 //! | `tls` | TLS towards clients |
 //! | `expiry` | when each session was last heard of, and which are due |
-//! | `statistics` | what `stat`, `cons` and `mntr` print |
+//! | `statistics` | what `stat` and `cons` print of one connection |
 
 pub mod auth;
 pub mod connection;

@@ -4,3 +4,4 @@ mod basics;
 mod kill;
 mod process;
 mod refusals;
+mod words;

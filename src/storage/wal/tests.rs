@@ -31,6 +31,7 @@ fn options() -> (Options, Arc<Mutex<Vec<String>>>) {
         segment_bytes: 16 << 10,
         cache_bytes_max: 2000,
         on_fatal: Arc::new(move |sentence: &str| told.lock().push(sentence.to_owned())),
+        on_sync: Arc::new(|_| {}),
     };
     (options, fatal)
 }
