@@ -14,6 +14,7 @@
 
 use super::Replica;
 use super::clocks::Clocks;
+use super::inbox::Sleep;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
@@ -24,7 +25,7 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::debug;
 
 /// What the sequencer hears of.
@@ -117,7 +118,9 @@ impl Sequencer {
             if self.may_evaluate() {
                 self.replica.inbox.take(&mut events);
             } else {
-                self.replica.inbox.wait(&mut events, Duration::from_millis(500));
+                // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
+                let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
+                self.replica.inbox.wait(&mut events, if idle { Sleep::ForWork } else { Sleep::ForAnything });
             }
             for event in events.drain(..) {
                 self.hear(event);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
-use crate::session::{self, Connections, Server, listener, tls};
+use crate::session::{self, Connections, Server, WorkerThreads, Workers, listener, tls};
 use crate::state::State;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::identity::Identity;
@@ -38,7 +38,7 @@ use tokio::runtime::Runtime;
 pub struct Running {
     replica: Arc<Replica>,
     /// Connections, listeners, housekeeping.
-    clients: Runtime,
+    clients: WorkerThreads,
     /// Raft alone, so that nothing of the server delays a heartbeat.
     raft: Runtime,
     sequencer: JoinHandle<()>,
@@ -56,8 +56,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
     // Ports first: the cheapest way to find out that another server runs here.
-    let clients = runtime("client", limits::CLIENT_THREADS)?;
-    let listeners = Listeners::bind(&config, &clients)?;
+    let clients = WorkerThreads::start(limits::CLIENT_THREADS).context("start the client threads")?;
+    let listeners = Listeners::bind(&config, clients.workers())?;
     let raft = runtime("raft", limits::RAFT_THREADS)?;
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data_dir));
@@ -148,12 +148,13 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
             .spawn(move || checkpointing::run(replica, checkpointer, log_bytes, ending))?
     };
     replica.serving.store(true, Ordering::Release);
-    clients.spawn(housekeeping::expire_sessions(replica.clone()));
-    clients.spawn(housekeeping::collect(replica.clone()));
-    clients.spawn(housekeeping::remove_unused_modules(replica.clone()));
+    let keeper = clients.workers().first();
+    keeper.spawn(housekeeping::expire_sessions(replica.clone()));
+    keeper.spawn(housekeeping::collect(replica.clone()));
+    keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
     let words = Words::new(replica.clone(), listeners.described()?);
     let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
-    let addresses = listeners.serve(&replica.config, &clients, &front)?;
+    let addresses = listeners.serve(&replica.config, clients.workers(), &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
 }
@@ -166,7 +167,7 @@ impl Running {
 
     /// Waits for SIGTERM or SIGINT, then ends: everything under way is finished and a checkpoint written.
     pub fn run(self) -> anyhow::Result<()> {
-        self.clients.block_on(async {
+        self.raft.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
@@ -183,8 +184,9 @@ impl Running {
     pub fn stop(self) -> anyhow::Result<()> {
         self.replica.serving.store(false, Ordering::Release);
         self.replica.connections.close_all();
-        // Dropping the runtime closes the listeners; connections that are still flushing get a moment.
-        self.clients.shutdown_timeout(limits::FLUSH_AT_END_MAX);
+        // Replies under way get a moment.
+        self.raft.block_on(self.replica.until_clients_are_gone());
+        self.clients.end();
         self.replica.inbox.put(Event::Stop);
         self.sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
         // Before consensus ends: the last checkpoint lets the log go.
@@ -249,6 +251,13 @@ impl Replica {
         }
     }
 
+    async fn until_clients_are_gone(&self) {
+        let end = Instant::now() + limits::FLUSH_AT_END_MAX;
+        while self.connections.count() > 0 && Instant::now() < end {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     async fn wait_until_leading(&self) {
         while !self.leading.load(Ordering::Acquire) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -280,8 +289,8 @@ struct Listeners {
 }
 
 impl Listeners {
-    fn bind(config: &Config, runtime: &Runtime) -> anyhow::Result<Listeners> {
-        let _inside = runtime.enter();
+    fn bind(config: &Config, workers: &Workers) -> anyhow::Result<Listeners> {
+        let _inside = workers.first().enter();
         let bind = |address: SocketAddr| {
             listener::bind(address, config.network.backlog).with_context(|| {
                 format!(
@@ -305,25 +314,27 @@ impl Listeners {
         })
     }
 
-    fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+    fn serve(self, config: &Config, workers: &Workers, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+        let listening = workers.first();
         let mut addresses = Vec::new();
         let metrics = server.connections().metrics().clone();
         if let Some(acceptor) = &self.acceptor {
-            runtime.spawn(acceptor.clone().watch_files());
+            listening.spawn(acceptor.clone().watch_files());
         }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
             match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
                 Some(acceptor) => {
                     let either = listener::Either(listener::Secure::new(acceptor, metrics.clone()));
-                    runtime.spawn(listener::accept(socket, either, server.clone()))
+                    listening.spawn(listener::accept(socket, either, server.clone(), workers.clone()))
                 }
-                None => runtime.spawn(listener::accept(socket, listener::Plain, server.clone())),
+                None => listening.spawn(listener::accept(socket, listener::Plain, server.clone(), workers.clone())),
             };
         }
         if let Some((socket, acceptor)) = self.secure.zip(self.acceptor) {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(listener::accept(socket, listener::Secure::new(acceptor, metrics), server.clone()));
+            let secure = listener::Secure::new(acceptor, metrics);
+            listening.spawn(listener::accept(socket, secure, server.clone(), workers.clone()));
         }
         Ok(addresses)
     }

@@ -1,7 +1,7 @@
 //! Accepts clients, within the limits.
 
 use super::connections::Connections;
-use super::{Server, task, tls};
+use super::{Server, Workers, task, tls};
 use crate::admin::metrics::Metrics;
 use crate::limits::ACCEPT_PAUSE_MS;
 use std::future::Future;
@@ -127,12 +127,16 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-/// Accepts until it is dropped. Connections live on in tasks of their own.
-pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>) {
+/// Accepts until it is dropped. Connections live on in tasks of their own, on one of the workers each.
+pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
     let acceptor = Arc::new(acceptor);
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => welcome(socket, peer, &acceptor, &server),
+            Ok((socket, peer)) => {
+                if let Err(error) = welcome(socket, peer, &acceptor, &server, &workers) {
+                    tracing::debug!(%peer, %error, "a client left at once");
+                }
+            }
             Err(error) => {
                 // Most likely no file descriptors: the client waits in the backlog until some are given back.
                 tracing::warn!(%error, "accepting a client");
@@ -142,20 +146,32 @@ pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc
     }
 }
 
-fn welcome<A: Acceptor>(socket: TcpStream, peer: SocketAddr, acceptor: &Arc<A>, server: &Arc<dyn Server>) {
+fn welcome<A: Acceptor>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: &Arc<A>,
+    server: &Arc<dyn Server>,
+    workers: &Workers,
+) -> io::Result<()> {
     let home = server.connections();
     let mut admission = match home.admit(peer.ip()) {
         Ok(admission) => admission,
         Err(reason) => {
             tracing::warn!(%peer, reason, "turning a client away");
-            return;
+            return Ok(());
         }
     };
     // Replies are small and each client waits for its own.
     let _ = socket.set_nodelay(true);
     let (acceptor, server) = (acceptor.clone(), server.clone());
     let patience = Duration::from_millis(home.options().network.sessionless_timeout_ms);
-    tokio::spawn(async move {
+    // A socket belongs to the runtime that it was made in.
+    let socket = socket.into_std()?;
+    workers.next().spawn(async move {
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%peer, %error, "taking over a client"),
+        };
         match tokio::time::timeout(patience, acceptor.accept(socket)).await {
             Ok(Ok((stream, subject))) => {
                 admission.subject = subject;
@@ -166,6 +182,7 @@ fn welcome<A: Acceptor>(socket: TcpStream, peer: SocketAddr, acceptor: &Arc<A>, 
             Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
         }
     });
+    Ok(())
 }
 
 /// Serves one stream that came otherwise than through a listener: tests, and ports that several protocols share.

@@ -128,13 +128,15 @@ impl Drop for Server {
     }
 }
 
-/// `serve`, not started yet: for servers that are expected to refuse.
+/// `serve`, not started yet: for servers that are expected to refuse. All four letter words are answered, unless `extra`
+/// sets the whitelist.
 pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
     let mut command = wasmkeeper(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    command.arg("--data-dir").arg(data_dir).args(extra);
-    if !extra.iter().any(|argument| argument.contains("4lw.commands.whitelist")) {
+    command.arg("--data-dir").arg(data_dir);
+    if !extra.iter().any(|argument| argument.starts_with("zookeeper.4lw.commands.whitelist=")) {
         command.args(["-D", "zookeeper.4lw.commands.whitelist=*"]);
     }
+    command.args(extra);
     command
 }
 
