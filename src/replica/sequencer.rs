@@ -15,6 +15,7 @@
 use super::Replica;
 use super::clocks::Clocks;
 use super::inbox::Sleep;
+use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
@@ -113,6 +114,7 @@ impl Sequencer {
 
     /// Runs until `Event::Stop` and everything proposed is resolved.
     pub fn run(mut self) {
+        let _whole = OrDie("the sequencer");
         let mut events = Vec::new();
         loop {
             if self.may_evaluate() {
