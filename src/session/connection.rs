@@ -237,8 +237,7 @@ impl Connection {
                     local::answer(self, order, state, Some(watches), &question);
                 }
                 Awaited::Sync { path, .. } => {
-                    // A null path comes back as null; a nullable buffer has the bytes of a nullable string.
-                    let body = Body::Sasl(path.as_deref().map(str::as_bytes));
+                    let body = Body::OptionalPath(path.as_deref());
                     self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
                     self.answered(entry.header, entry.received_us, Kind::Read, state.last_zxid().to_wire());
                 }
