@@ -127,10 +127,10 @@ fn copy(data: &str) -> NodeCopy {
 
 impl ReadView for View {
     fn node(&self, path: &str) -> Option<NodeCopy> {
-        self.now.get(path).map(copy)
+        self.now.get(path).map(|data| copy(data))
     }
     fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.before.get(path).map(copy)
+        self.before.get(path).map(|data| copy(data))
     }
     fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
         Vec::new()

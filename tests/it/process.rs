@@ -27,10 +27,6 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGKILL, at once.
     pub fn kill(&mut self) {
         self.child.kill().expect("the server can be killed");

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What `cargo fuzz` would set, for a stable compiler: coverage counters for every edge of our own code's target.
+/// What `cargo fuzz` would set, for a stable compiler: a counter for every edge, and the operands of comparisons.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-                        -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing";
+                        -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Seconds one input may take before it counts as a finding.
 const INPUT_SECONDS_MAX: u32 = 10;
