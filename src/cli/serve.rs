@@ -1,6 +1,6 @@
 //! `wasmkeeper serve`: command line to [`Config`], and on to the server.
 
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Sources};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -32,12 +32,25 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(warning) = &config.warning {
         tracing::warn!("{warning}");
     }
-    serve(config)
+    end_on_panic();
+    crate::replica::start(config)?.run()
 }
 
-/// The one place where the server is started.
-fn serve(config: Config) -> anyhow::Result<()> {
-    crate::replica::start(config)?.run()
+/// Threads of which there is one: without it the server would take requests and never answer.
+const VITAL_THREADS: &[&str] = &["sequencer", "raft", "log", "log-files", "checkpoint"];
+
+/// Lets a panic on a vital thread end the process, as after power loss: the log has all that was acknowledged. A panic on a
+/// connection's task ends that connection alone.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        let thread = std::thread::current();
+        if let Some(name) = thread.name().filter(|name| VITAL_THREADS.contains(name)) {
+            eprintln!("wasmkeeper: its thread {name} panicked (above), so it ends; start it again, and report this");
+            std::process::abort();
+        }
+    }));
 }
 
 impl Arguments {
