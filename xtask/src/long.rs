@@ -1,5 +1,6 @@
 //! What takes longer than a push may: fuzzing, crash points, kill -9.
 
+use crate::verify::cargo_in;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,9 +46,8 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     }
     // Only our own code is instrumented: dependencies are those of the debug build, and are not compiled again.
     let wrapper = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
-    let built = Command::new("cargo")
+    let built = cargo_in(root)
         .args(["build", "--locked", "--package", "wasmkeeper-fuzz", "--bin", target])
-        .current_dir(root)
         .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
         .env(WRAPS, "1")
         .status();
@@ -105,10 +105,9 @@ pub fn kill(root: &Path, rounds: u64) -> Result<(), String> {
 }
 
 fn named_tests(root: &Path, name: &str, variable: &str, count: u64) -> Result<(), String> {
-    let tests = Command::new("cargo")
+    let tests = cargo_in(root)
         .args(["test", "--release", "--locked", "--package", "wasmkeeper", name, "--"])
         .args(["--include-ignored", "--nocapture"])
-        .current_dir(root)
         .env(variable, count.to_string())
         .status();
     succeed(tests, &format!("{variable}={count} cargo test --release {name} -- --include-ignored --nocapture"))

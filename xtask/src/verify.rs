@@ -79,9 +79,8 @@ fn cargo(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result
 }
 
 fn cargo_output(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result<String, String> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.args(arguments.split(' ')).current_dir(folder).stdin(Stdio::null());
+    let mut command = cargo_in(folder);
+    command.args(arguments.split(' ')).stdin(Stdio::null());
     command.envs(environment.iter().copied());
     // Set by whoever regenerates pages; here a stale page must fail.
     command.env_remove("REWRITE");
@@ -96,6 +95,20 @@ fn cargo_output(folder: &Path, arguments: &str, environment: &[(&str, &str)]) ->
         String::from_utf8_lossy(&output.stderr),
         folder.display()
     ))
+}
+
+/// Cargo, as if called by hand: the variables that `cargo xtask` has set for this program would make build scripts of
+/// others run again, and everything behind them compile again.
+pub fn cargo_in(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command.current_dir(folder);
+    command
 }
 
 #[cfg(test)]
