@@ -123,6 +123,8 @@ pub trait Facts {
     fn metrics(&self) -> &Metrics;
     fn figures(&self) -> Figures;
     fn configuration(&self) -> Configuration;
+    /// Takes a walk through the directories.
+    fn directory_sizes(&self) -> DirectorySizes;
     /// Only a leader of several has them.
     fn leader(&self) -> Option<LeaderFigures> {
         None
@@ -166,9 +168,15 @@ pub struct Figures {
     pub local_sessions: u64,
     pub uptime_ms: u64,
     pub tls_handshakes: u64,
-    /// Bytes of checkpoints and images, and of the log.
-    pub data_dir_bytes: u64,
-    pub log_dir_bytes: u64,
+}
+
+/// Bytes on disk.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct DirectorySizes {
+    /// Of checkpoint, image, and what else is kept with them.
+    pub data_bytes: u64,
+    /// Of the log.
+    pub log_bytes: u64,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -352,8 +360,8 @@ fn stat(facts: &dyn Facts, clients: bool) -> String {
         out.push('\n');
     }
     let (figures, metrics) = (facts.figures(), facts.metrics());
-    let latency = &metrics.request_latency;
-    line!(out, "Latency min/avg/max: {}/{:?}/{}", latency.min(), latency.average(), latency.max());
+    let latency = metrics.request_latency();
+    line!(out, "Latency min/avg/max: {}/{:?}/{}", latency.min, latency.average(), latency.max);
     line!(out, "Received: {}", metrics.packets_received.get());
     line!(out, "Sent: {}", metrics.packets_sent.get());
     line!(out, "Connections: {}", figures.connections);
@@ -401,14 +409,14 @@ fn cons(facts: &dyn Facts) -> String {
 }
 
 fn conf(facts: &dyn Facts) -> String {
-    let (conf, figures) = (facts.configuration(), facts.figures());
+    let (conf, sizes) = (facts.configuration(), facts.directory_sizes());
     let mut out = String::new();
     line!(out, "clientPort={}", conf.client_port);
     line!(out, "secureClientPort={}", conf.secure_client_port);
     line!(out, "dataDir={}", conf.data_dir);
-    line!(out, "dataDirSize={}", figures.data_dir_bytes);
+    line!(out, "dataDirSize={}", sizes.data_bytes);
     line!(out, "dataLogDir={}", conf.data_log_dir);
-    line!(out, "dataLogSize={}", figures.log_dir_bytes);
+    line!(out, "dataLogSize={}", sizes.log_bytes);
     line!(out, "tickTime={}", conf.tick_ms);
     line!(out, "maxClientCnxns={}", conf.connections_per_address_max);
     line!(out, "minSessionTimeout={}", conf.session_timeout_ms_min);
@@ -429,8 +437,8 @@ fn conf(facts: &dyn Facts) -> String {
 }
 
 fn dirs(facts: &dyn Facts) -> String {
-    let figures = facts.figures();
-    format!("datadir_size: {}\nlogdir_size: {}\n", figures.data_dir_bytes, figures.log_dir_bytes)
+    let sizes = facts.directory_sizes();
+    format!("datadir_size: {}\nlogdir_size: {}\n", sizes.data_bytes, sizes.log_bytes)
 }
 
 fn dump(facts: &dyn Facts) -> String {
@@ -518,12 +526,13 @@ fn mntr(facts: &dyn Facts) -> String {
     if facts.quorum_size().is_some() {
         line!(out, "zk_peer_state\t{}", peer_state(facts.mode()));
     }
-    line!(out, "zk_avg_latency\t{:?}", metrics.request_latency.average());
+    let latency = metrics.request_latency();
+    line!(out, "zk_avg_latency\t{:?}", latency.average());
     let response = &metrics.client_response_size;
     let (files, files_max) = open_files();
     let gauges: [(&str, i128); 22] = [
-        ("min_latency", metrics.request_latency.min().into()),
-        ("max_latency", metrics.request_latency.max().into()),
+        ("min_latency", latency.min.into()),
+        ("max_latency", latency.max.into()),
         ("packets_received", metrics.packets_received.get().into()),
         ("packets_sent", metrics.packets_sent.get().into()),
         ("num_alive_connections", figures.connections.into()),
@@ -704,10 +713,13 @@ mod tests {
             &self.metrics
         }
         fn figures(&self) -> Figures {
-            Figures { zxid: 0x10_0000_0007, connections: 2, nodes: 5, data_dir_bytes: 12, ..Figures::default() }
+            Figures { zxid: 0x10_0000_0007, connections: 2, nodes: 5, ..Figures::default() }
         }
         fn configuration(&self) -> Configuration {
             Configuration { client_port: 2181, secure_client_port: -1, tick_ms: 2000, ..Configuration::default() }
+        }
+        fn directory_sizes(&self) -> DirectorySizes {
+            DirectorySizes { data_bytes: 12, log_bytes: 0 }
         }
         fn leader(&self) -> Option<LeaderFigures> {
             (self.mode == Mode::Leader)
@@ -768,8 +780,8 @@ mod tests {
     #[test]
     fn srvr_and_stat() {
         let facts = told();
-        facts.metrics.request_latency.add(0);
-        facts.metrics.request_latency.add(1);
+        facts.metrics.readlatency.add(0);
+        facts.metrics.updatelatency.add(1);
         let rest = "Latency min/avg/max: 0/0.5/1\nReceived: 0\nSent: 0\nConnections: 2\nOutstanding: 0\n\
             Zxid: 0x1000000007\nMode: standalone\nNode count: 5\n";
         assert_eq!(ask("srvr", &facts), format!("Zookeeper version: {VERSION}\n{rest}"));

@@ -32,29 +32,53 @@ impl Counter {
     }
 }
 
-/// Count, sum, least and largest of some values.
+/// Count, sum, least and largest of some values, at one moment. Zeros if there are none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Totals {
+    pub count: u64,
+    pub sum: u64,
+    pub min: u64,
+    pub max: u64,
+}
+
+impl Totals {
+    /// Rounded to four places, as ZooKeeper prints it.
+    pub fn average(&self) -> f64 {
+        if self.count == 0 {
+            return 0.0;
+        }
+        (self.sum as f64 / self.count as f64 * 1e4).round() / 1e4
+    }
+
+    /// Of both together.
+    fn and(self, other: Totals) -> Totals {
+        match (self.count, other.count) {
+            (0, _) => other,
+            (_, 0) => self,
+            _ => Totals {
+                count: self.count + other.count,
+                sum: self.sum + other.sum,
+                min: self.min.min(other.min),
+                max: self.max.max(other.max),
+            },
+        }
+    }
+}
+
+/// Least and largest of some values.
 #[derive(Debug)]
-pub struct Summary {
-    count: AtomicU64,
-    sum: AtomicU64,
+struct Range {
     /// `u64::MAX` while there is none.
     min: AtomicU64,
     max: AtomicU64,
 }
 
-impl Summary {
-    const fn new() -> Summary {
-        Summary {
-            count: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-            min: AtomicU64::new(u64::MAX),
-            max: AtomicU64::new(0),
-        }
+impl Range {
+    const fn new() -> Range {
+        Range { min: AtomicU64::new(u64::MAX), max: AtomicU64::new(0) }
     }
 
-    pub fn add(&self, value: u64) {
-        self.count.fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
+    fn add(&self, value: u64) {
         // Mostly neither changes; a load is much cheaper than an exchange.
         if value < self.min.load(Relaxed) {
             self.min.fetch_min(value, Relaxed);
@@ -64,40 +88,45 @@ impl Summary {
         }
     }
 
-    pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
+    fn get(&self) -> Option<(u64, u64)> {
+        let min = self.min.load(Relaxed);
+        (min != u64::MAX).then(|| (min, self.max.load(Relaxed)))
     }
 
-    pub fn sum(&self) -> u64 {
-        self.sum.load(Relaxed)
+    fn reset(&self) {
+        self.min.store(u64::MAX, Relaxed);
+        self.max.store(0, Relaxed);
+    }
+}
+
+/// Adds values up. Two additions a value.
+#[derive(Debug)]
+pub struct Summary {
+    count: AtomicU64,
+    sum: AtomicU64,
+    range: Range,
+}
+
+impl Summary {
+    const fn new() -> Summary {
+        Summary { count: AtomicU64::new(0), sum: AtomicU64::new(0), range: Range::new() }
     }
 
-    /// 0 if there is none. So below.
-    pub fn min(&self) -> u64 {
-        match self.min.load(Relaxed) {
-            u64::MAX => 0,
-            min => min,
-        }
+    pub fn add(&self, value: u64) {
+        self.count.fetch_add(1, Relaxed);
+        self.sum.fetch_add(value, Relaxed);
+        self.range.add(value);
     }
 
-    pub fn max(&self) -> u64 {
-        self.max.load(Relaxed)
-    }
-
-    /// Rounded to four places, as ZooKeeper prints it.
-    pub fn average(&self) -> f64 {
-        let count = self.count();
-        if count == 0 {
-            return 0.0;
-        }
-        (self.sum() as f64 / count as f64 * 1e4).round() / 1e4
+    pub fn totals(&self) -> Totals {
+        let (min, max) = self.range.get().unwrap_or_default();
+        Totals { count: self.count.load(Relaxed), sum: self.sum.load(Relaxed), min, max }
     }
 
     fn reset(&self) {
         self.count.store(0, Relaxed);
         self.sum.store(0, Relaxed);
-        self.min.store(u64::MAX, Relaxed);
-        self.max.store(0, Relaxed);
+        self.range.reset();
     }
 }
 
@@ -108,27 +137,31 @@ const PER_DOUBLING: usize = 4;
 /// Sixteen exact ones, then doublings up to 2^32: seven weeks of milliseconds. What is larger counts into the last.
 const BUCKETS: usize = EXACT as usize + 28 * PER_DOUBLING;
 
-/// A summary with percentiles.
+/// A summary with percentiles. Two additions a value: how many there are is what the buckets hold.
 #[derive(Debug)]
 pub struct Timing {
-    summary: Summary,
+    sum: AtomicU64,
+    range: Range,
     buckets: [AtomicU64; BUCKETS],
 }
 
 impl Timing {
     const fn new() -> Timing {
-        Timing { summary: Summary::new(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+        Timing { sum: AtomicU64::new(0), range: Range::new(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 
     pub fn add(&self, value: u64) {
-        self.summary.add(value);
+        self.sum.fetch_add(value, Relaxed);
+        self.range.add(value);
         if let Some(bucket) = self.buckets.get(bucket_of(value)) {
             bucket.fetch_add(1, Relaxed);
         }
     }
 
-    pub fn summary(&self) -> &Summary {
-        &self.summary
+    pub fn totals(&self) -> Totals {
+        let count = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum();
+        let (min, max) = self.range.get().unwrap_or_default();
+        Totals { count, sum: self.sum.load(Relaxed), min, max }
     }
 
     /// The value below or at which that share (0.5, 0.99) of all lie, to the bucket's lower end; 0 if there is none.
@@ -147,7 +180,8 @@ impl Timing {
     }
 
     fn reset(&self) {
-        self.summary.reset();
+        self.sum.store(0, Relaxed);
+        self.range.reset();
         for bucket in &self.buckets {
             bucket.store(0, Relaxed);
         }
@@ -192,8 +226,6 @@ macro_rules! instruments {
             pub packets_received: Counter,
             /// Replies and events sent.
             pub packets_sent: Counter,
-            /// Milliseconds from a request's arrival to its reply.
-            pub request_latency: Summary,
             /// Bytes of replies.
             pub client_response_size: LastMinMax,
             /// `addauth` refused.
@@ -208,7 +240,6 @@ macro_rules! instruments {
                 Metrics {
                     packets_received: Counter::new(),
                     packets_sent: Counter::new(),
-                    request_latency: Summary::new(),
                     client_response_size: LastMinMax::new(),
                     auth_failed: Counter::new(),
                     $($counter: Counter::new(),)*
@@ -217,11 +248,16 @@ macro_rules! instruments {
                 }
             }
 
+            /// Milliseconds from a request's arrival to its reply, of reads and writes.
+            pub fn request_latency(&self) -> Totals {
+                self.readlatency.totals().and(self.updatelatency.totals())
+            }
+
             /// `srst`: starts over.
             pub fn reset(&self) {
                 self.packets_received.reset();
                 self.packets_sent.reset();
-                self.request_latency.reset();
+                self.auth_failed.reset();
                 self.client_response_size.reset();
                 $(self.$counter.reset();)*
                 $(self.$summary.reset();)*
@@ -232,13 +268,13 @@ macro_rules! instruments {
             /// so that dashboards and parsers find each key they know.
             pub fn each(&self, line: &mut dyn FnMut(String, Value)) {
                 $(line(stringify!($counter).to_owned(), Value::Whole(self.$counter.get()));)*
-                $(each_of_summary(stringify!($summary), &self.$summary, line);)*
+                $(each_of_totals(stringify!($summary), self.$summary.totals(), line);)*
                 $(each_of_timing(stringify!($timing), &self.$timing, line);)*
                 for name in UNUSED_COUNTERS {
                     line((*name).to_owned(), Value::Whole(0));
                 }
                 for name in UNUSED_SUMMARIES {
-                    each_of_summary(name, &Summary::new(), line);
+                    each_of_totals(name, Totals::default(), line);
                 }
                 for name in UNUSED_TIMINGS {
                     each_of_timing(name, &Timing::new(), line);
@@ -250,7 +286,7 @@ macro_rules! instruments {
 
 instruments! {
     counters: {
-        /// Bytes of request frames.
+        /// Bytes of request frames, their lengths included.
         bytes_received_count,
         /// Transactions applied.
         commit_count,
@@ -314,7 +350,7 @@ instruments! {
         node_deleted_watch_count,
         /// Milliseconds to evaluate one batch.
         prep_process_time,
-        /// Requests waiting for the sequencer when one more came.
+        /// Requests waiting for the sequencer when it began a batch.
         requests_in_session_queue,
         /// Milliseconds to write a checkpoint.
         snapshottime,
@@ -328,7 +364,7 @@ instruments! {
         sync_processor_batch_size,
     }
     timings: {
-        /// Milliseconds from a transaction's making to its application here.
+        /// Milliseconds from the making of a batch's first transaction to its application here.
         propagation_latency,
         /// Milliseconds from proposing a batch to its commit.
         proposal_latency,
@@ -345,16 +381,16 @@ impl Default for Metrics {
     }
 }
 
-fn each_of_summary(name: &str, summary: &Summary, line: &mut dyn FnMut(String, Value)) {
-    line(format!("avg_{name}"), Value::Fraction(summary.average()));
-    line(format!("min_{name}"), Value::Whole(summary.min()));
-    line(format!("max_{name}"), Value::Whole(summary.max()));
-    line(format!("cnt_{name}"), Value::Whole(summary.count()));
-    line(format!("sum_{name}"), Value::Whole(summary.sum()));
+fn each_of_totals(name: &str, totals: Totals, line: &mut dyn FnMut(String, Value)) {
+    line(format!("avg_{name}"), Value::Fraction(totals.average()));
+    line(format!("min_{name}"), Value::Whole(totals.min));
+    line(format!("max_{name}"), Value::Whole(totals.max));
+    line(format!("cnt_{name}"), Value::Whole(totals.count));
+    line(format!("sum_{name}"), Value::Whole(totals.sum));
 }
 
 fn each_of_timing(name: &str, timing: &Timing, line: &mut dyn FnMut(String, Value)) {
-    each_of_summary(name, timing.summary(), line);
+    each_of_totals(name, timing.totals(), line);
     for (key, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
         line(format!("{key}_{name}"), Value::Whole(timing.percentile(share)));
     }
@@ -364,12 +400,12 @@ fn each_of_timing(name: &str, timing: &Timing, line: &mut dyn FnMut(String, Valu
 #[derive(Debug)]
 pub struct LastMinMax {
     last: AtomicU64,
-    range: Summary,
+    range: Range,
 }
 
 impl LastMinMax {
     const fn new() -> LastMinMax {
-        LastMinMax { last: AtomicU64::new(0), range: Summary::new() }
+        LastMinMax { last: AtomicU64::new(0), range: Range::new() }
     }
 
     pub fn add(&self, bytes: u64) {
@@ -377,25 +413,25 @@ impl LastMinMax {
         self.range.add(bytes);
     }
 
-    fn or_none(&self, value: u64) -> i64 {
-        if self.range.count() == 0 { -1 } else { i64::try_from(value).unwrap_or(i64::MAX) }
-    }
-
     pub fn last(&self) -> i64 {
-        self.or_none(self.last.load(Relaxed))
+        or_none(self.range.get().map(|_| self.last.load(Relaxed)))
     }
 
     pub fn min(&self) -> i64 {
-        self.or_none(self.range.min())
+        or_none(self.range.get().map(|(min, _)| min))
     }
 
     pub fn max(&self) -> i64 {
-        self.or_none(self.range.max())
+        or_none(self.range.get().map(|(_, max)| max))
     }
 
     fn reset(&self) {
         self.range.reset();
     }
+}
+
+fn or_none(bytes: Option<u64>) -> i64 {
+    bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
 /// Instruments of ZooKeeper's that measure parts this server does not have, or cannot see from here.
@@ -490,12 +526,21 @@ mod tests {
     #[test]
     fn summaries() {
         let summary = Summary::new();
-        assert_eq!((summary.min(), summary.max(), summary.average()), (0, 0, 0.0));
+        assert_eq!((summary.totals(), summary.totals().average()), (Totals::default(), 0.0));
         for value in [3, 1, 4] {
             summary.add(value);
         }
-        assert_eq!((summary.min(), summary.max(), summary.count(), summary.sum()), (1, 4, 3, 8));
-        assert_eq!(summary.average(), 2.6667);
+        assert_eq!(summary.totals(), Totals { count: 3, sum: 8, min: 1, max: 4 });
+        assert_eq!(summary.totals().average(), 2.6667);
+    }
+
+    #[test]
+    fn the_latency_of_requests_is_that_of_reads_and_writes() {
+        let metrics = Metrics::new();
+        metrics.updatelatency.add(5);
+        assert_eq!(metrics.request_latency(), Totals { count: 1, sum: 5, min: 5, max: 5 });
+        metrics.readlatency.add(0);
+        assert_eq!(metrics.request_latency(), Totals { count: 2, sum: 5, min: 0, max: 5 });
     }
 
     #[test]

@@ -32,25 +32,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(warning) = &config.warning {
         tracing::warn!("{warning}");
     }
-    end_on_panic();
     crate::replica::start(config)?.run()
-}
-
-/// Threads of which there is one: without it the server would take requests and never answer.
-const VITAL_THREADS: &[&str] = &["sequencer", "raft", "log", "log-files", "checkpoint"];
-
-/// Lets a panic on a vital thread end the process, as after power loss: the log has all that was acknowledged. A panic on a
-/// connection's task ends that connection alone.
-fn end_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        let thread = std::thread::current();
-        if let Some(name) = thread.name().filter(|name| VITAL_THREADS.contains(name)) {
-            eprintln!("wasmkeeper: its thread {name} panicked (above), so it ends; start it again, and report this");
-            std::process::abort();
-        }
-    }));
 }
 
 impl Arguments {

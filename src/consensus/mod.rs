@@ -185,6 +185,9 @@ pub struct StartError(String);
 pub struct Metrics {
     pub term: u64,
     pub leader: Option<u64>,
+    pub voters: usize,
+    /// Whether this member is one of them.
+    pub votes: bool,
     pub last_log_index: Option<u64>,
     pub applied: Option<LogPosition>,
     pub purged: Option<LogPosition>,
@@ -382,9 +385,12 @@ impl Consensus {
     pub fn metrics(&self) -> Metrics {
         let raft = self.raft.metrics();
         let raft = raft.borrow_watched();
+        let membership = raft.membership_config.membership();
         Metrics {
             term: raft.current_term,
             leader: raft.current_leader,
+            voters: membership.voter_ids().count(),
+            votes: membership.voter_ids().any(|voter| voter == raft.id),
             last_log_index: raft.last_log_index,
             applied: raft.last_applied.as_ref().map(types::position),
             purged: raft.purged.as_ref().map(types::position),

@@ -3,8 +3,9 @@
 //! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
+use super::clocks::wall_ms;
 use crate::consensus::StateMachine;
-use crate::pipeline::txn::Batch;
+use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
 use crate::storage::LogPosition;
@@ -16,6 +17,8 @@ pub struct Boundary {
     pub position: Option<LogPosition>,
     /// The membership as consensus encodes it, opaque to us.
     pub membership: Option<Vec<u8>>,
+    /// Transactions applied before this member served: what the log had beyond the loaded state.
+    pub replayed: u64,
     /// Kept from one transaction to the next for its buffers.
     pub applied: Applied,
 }
@@ -39,6 +42,11 @@ impl StateMachine for Replica {
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
         }
+        if self.serving.load(Ordering::Relaxed) {
+            self.count_applied(batch);
+        } else {
+            boundary.replayed += batch.txns.len() as u64;
+        }
         if plugins_changed {
             self.plugins.refresh(&*self.state.read());
         }
@@ -60,5 +68,21 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+}
+
+impl Replica {
+    fn count_applied(&self, batch: &Batch) {
+        let metrics = self.connections.metrics();
+        metrics.commit_count.add(batch.txns.len() as u64);
+        metrics.sync_processor_batch_size.add(batch.txns.len() as u64);
+        if let Some(first) = batch.txns.first() {
+            metrics.propagation_latency.add((wall_ms() - first.wall_ms).max(0) as u64);
+        }
+        let expired = |change: &&Change| matches!(change, Change::CloseSession { expired: true, .. });
+        let expired = batch.txns.iter().flat_map(|txn| &txn.changes).filter(expired).count();
+        if expired > 0 {
+            metrics.stale_sessions_expired.add(expired as u64);
+        }
     }
 }

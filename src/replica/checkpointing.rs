@@ -11,7 +11,7 @@ use crate::storage::checkpoint::{Change, CheckpointSource};
 use crate::storage::checkpointer::{Checkpointer, Progress};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Asks the thread to end, with a last checkpoint.
 #[derive(Default)]
@@ -48,9 +48,11 @@ pub fn run(replica: Arc<Replica>, mut checkpointer: Checkpointer, log_bytes_at_s
             stopping,
         };
         let mut source = Source { replica: &replica, cut: None };
+        let began = Instant::now();
         match checkpointer.run(&progress, &mut source) {
             Ok(None) => {}
             Ok(Some(done)) => {
+                replica.connections.metrics().snapshottime.add(began.elapsed().as_millis() as u64);
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
                 done_at = done.meta.position;
                 if let Some(position) = done.purge_up_to {

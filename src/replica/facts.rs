@@ -1,27 +1,308 @@
-//! What four letter words tell of this member.
+//! What four letter words tell of this member. Each figure comes from its one owner: the tree, the watches, the
+//! connections, consensus, or the counters in `admin::metrics`.
+//!
+//! Locks are held only while something is copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
+//! much as they print, which is why ZooKeeper lets an operator switch them off.
 
 use super::Replica;
-use crate::session::FourLetter;
+use super::clocks::wall_ms;
+use crate::admin::fourletter::{
+    self, Configuration, ConnectionFacts, DirectorySizes, Facts, Figures, Mode, SessionFacts, Whitelist, Word,
+};
+use crate::admin::metrics::Metrics;
+use crate::config::FourLetterWords;
+use crate::consensus::Role;
+use crate::model::{ConnectionId, SessionId};
+use crate::session::{Connection, FourLetter, tls};
+use crate::storage::LOG_FOLDER;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+/// Answers four letter words.
 pub struct Words {
     replica: Arc<Replica>,
+    listening: Listening,
+    whitelist: Whitelist,
+    trace_mask: AtomicI64,
+}
+
+/// Where clients come in.
+pub struct Listening {
+    pub client_port: Option<u16>,
+    pub secure_client_port: Option<u16>,
+    pub tls: Option<Arc<tls::Acceptor>>,
 }
 
 impl Words {
-    pub fn new(replica: Arc<Replica>) -> Words {
-        Words { replica }
+    pub fn new(replica: Arc<Replica>, listening: Listening) -> Words {
+        let whitelist = whitelist(&replica.config.four_letter_words);
+        Words { replica, listening, whitelist, trace_mask: AtomicI64::new(fourletter::TRACE_MASK_DEFAULT) }
+    }
+}
+
+fn whitelist(words: &FourLetterWords) -> Whitelist {
+    match words {
+        FourLetterWords::All => Whitelist::parse("*", false),
+        // The configuration has added `isro` already where it belongs.
+        FourLetterWords::Only(words) => Whitelist::parse(&Vec::from_iter(words.iter().cloned()).join(","), false),
     }
 }
 
 impl FourLetter for Words {
     fn argument_bytes(&self, word: [u8; 4]) -> Option<usize> {
-        (word == *b"ruok").then_some(0)
+        Word::from_bytes(word).map(|word| if word.has_argument() { size_of::<i64>() } else { 0 })
     }
 
-    fn answer(&self, _word: [u8; 4], _argument: &[u8], _peer: SocketAddr) -> Vec<u8> {
-        let _ = &self.replica;
-        b"imok".to_vec()
+    fn answer(&self, word: [u8; 4], argument: &[u8], _peer: SocketAddr) -> Vec<u8> {
+        let Some(word) = Word::from_bytes(word) else { return Vec::new() };
+        fourletter::answer(word, argument.try_into().ok(), &self.whitelist, self).into_bytes()
+    }
+}
+
+impl Facts for Words {
+    fn serving(&self) -> bool {
+        self.replica.serving.load(Ordering::Acquire)
+    }
+
+    fn mode(&self) -> Mode {
+        let consensus = self.replica.consensus();
+        let metrics = consensus.metrics();
+        let role = *consensus.role().borrow();
+        match (metrics.voters, role) {
+            (..=1, _) if metrics.votes => Mode::Standalone,
+            (_, Role::Leader { .. }) => Mode::Leader,
+            _ if !metrics.votes => Mode::Observer,
+            _ => Mode::Follower,
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.replica.connections.metrics()
+    }
+
+    fn figures(&self) -> Figures {
+        let replica = &self.replica;
+        let (outstanding, connections) = (replica.connections.outstanding(), replica.connections.count());
+        let tls_handshakes = self.listening.tls.as_ref().map_or(0, |tls| tls.handshakes());
+        let state = replica.state.read();
+        let watches = replica.watches.lock().count();
+        Figures {
+            zxid: state.last_zxid().to_wire(),
+            outstanding: outstanding as u64,
+            connections: connections as u64,
+            // ZooKeeper's table has the root under two names.
+            nodes: state.node_count() as u64 + 1,
+            watches: watches as u64,
+            ephemerals: state.ephemerals_count() as u64,
+            data_bytes: state.approximate_data_size(),
+            global_sessions: state.session_count() as u64,
+            local_sessions: 0,
+            uptime_ms: replica.now_ms(),
+            tls_handshakes: tls_handshakes as u64,
+        }
+    }
+
+    fn configuration(&self) -> Configuration {
+        let config = &self.replica.config;
+        let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+        Configuration {
+            client_port: self.listening.client_port.map_or(-1, i32::from),
+            secure_client_port: self.listening.secure_client_port.map_or(-1, i32::from),
+            data_dir: config.storage.data_dir.display().to_string(),
+            data_log_dir: config.storage.log_dir.display().to_string(),
+            tick_ms: number(config.sessions.tick_ms as usize),
+            connections_per_address_max: number(config.network.connections_per_address_max),
+            session_timeout_ms_min: config.sessions.timeout_ms_min,
+            session_timeout_ms_max: config.sessions.timeout_ms_max,
+            listen_backlog: number(config.network.backlog as usize),
+            server_id: config.server_id.into(),
+            quorum: None,
+        }
+    }
+
+    fn directory_sizes(&self) -> DirectorySizes {
+        let storage = &self.replica.config.storage;
+        let log = storage.log_dir.join(LOG_FOLDER);
+        DirectorySizes { data_bytes: bytes_below(&storage.data_dir, &log), log_bytes: bytes_below(&log, Path::new("")) }
+    }
+
+    fn quorum_size(&self) -> Option<usize> {
+        let voters = self.replica.consensus().metrics().voters;
+        (voters > 1).then_some(voters)
+    }
+
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts)) {
+        let wall_minus_server_ms = self.wall_minus_server_ms();
+        for connection in self.replica.connections.list() {
+            each(&connection_facts(&connection, wall_minus_server_ms));
+        }
+    }
+
+    fn sessions(&self) -> Vec<(i64, Vec<i64>)> {
+        let wall_minus_server_ms = self.wall_minus_server_ms();
+        let deadlines = self.replica.connections.expiry().deadlines().into_iter();
+        let wire_ids = |sessions: Vec<SessionId>| sessions.into_iter().map(|session| session.0).collect();
+        deadlines.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions))).collect()
+    }
+
+    fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
+        let all: Vec<(SessionId, Vec<String>)> = {
+            let state = self.replica.state.read();
+            let owned =
+                |paths: &std::collections::BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
+            state.all_ephemerals().map(|(session, paths)| (session, owned(paths))).collect()
+        };
+        for (session, paths) in &all {
+            each(session.0, paths);
+        }
+    }
+
+    /// A connection is closed when its session expires, one without a session when its patience ends.
+    fn connection_expiry(&self) -> Vec<(i64, Vec<(SocketAddr, i64)>)> {
+        let connections = &self.replica.connections;
+        let mut deadline_of_session = HashMap::new();
+        for (ms, sessions) in connections.expiry().deadlines() {
+            deadline_of_session.extend(sessions.into_iter().map(|session| (session, ms)));
+        }
+        let patience_ms = connections.options().network.sessionless_timeout_ms;
+        let wall_minus_server_ms = self.wall_minus_server_ms();
+        let mut by_deadline = BTreeMap::<i64, Vec<(SocketAddr, i64)>>::new();
+        for connection in connections.list() {
+            let session = connection.session();
+            let ms = deadline_of_session.get(&session).copied();
+            let ms = ms.unwrap_or_else(|| connection.established_ms().saturating_add(patience_ms));
+            by_deadline.entry(ms as i64 + wall_minus_server_ms).or_default().push((connection.peer(), session.0));
+        }
+        by_deadline.into_iter().collect()
+    }
+
+    fn watches_by_session(&self, each: &mut dyn FnMut(i64, &[String])) {
+        let all: Vec<(i64, Vec<String>)> = {
+            let _state = self.replica.state.read();
+            let watches = self.replica.watches.lock();
+            let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
+            watches.by_connection().into_iter().map(|(id, paths)| (self.session(id), owned(paths))).collect()
+        };
+        for (session, paths) in &all {
+            each(*session, paths);
+        }
+    }
+
+    fn watches_by_path(&self, each: &mut dyn FnMut(&str, &[i64])) {
+        let all: Vec<(String, Vec<i64>)> = {
+            let _state = self.replica.state.read();
+            let watches = self.replica.watches.lock();
+            let sessions = |ids: Vec<ConnectionId>| ids.into_iter().map(|id| self.session(id)).collect();
+            watches.by_path().into_iter().map(|(path, ids)| (path.to_owned(), sessions(ids))).collect()
+        };
+        for (path, sessions) in &all {
+            each(path, sessions);
+        }
+    }
+
+    fn digests(&self) -> Vec<(i64, i64)> {
+        // Java prints the sum as a signed number.
+        self.replica.state.read().digest_log().map(|(zxid, digest)| (zxid.to_wire(), digest as i64)).collect()
+    }
+
+    fn trace_mask(&self) -> i64 {
+        self.trace_mask.load(Ordering::Relaxed)
+    }
+
+    fn set_trace_mask(&self, mask: i64) {
+        self.trace_mask.store(mask, Ordering::Relaxed);
+    }
+
+    fn reset_connections(&self) {
+        self.replica.connections.list().iter().for_each(|connection| connection.reset_statistics());
+    }
+}
+
+impl Words {
+    /// The session of a connection that has watches; 0 if it has just gone.
+    fn session(&self, id: ConnectionId) -> i64 {
+        self.replica.connections.get(id).map_or(0, |connection| connection.session().0)
+    }
+
+    /// What to add to a time of the server's clock for one of the wall's, in milliseconds.
+    fn wall_minus_server_ms(&self) -> i64 {
+        wall_ms() - (self.replica.connections.now_us() / 1000) as i64
+    }
+}
+
+fn connection_facts(connection: &Connection, wall_minus_server_ms: i64) -> ConnectionFacts {
+    const READ: u8 = 1;
+    const WRITE: u8 = 4;
+    let (statistics, last) = (&connection.statistics, &connection.last);
+    let received = statistics.received.load(Ordering::Relaxed);
+    let session = connection.session();
+    // Nothing is read while the first message is dealt with: so it is for whoever asks for this listing.
+    let greets = session == SessionId::NONE && received > 0;
+    let reads = !greets && connection.takes_requests();
+    let session = (session != SessionId::NONE).then(|| SessionFacts {
+        id: session.0,
+        last_operation: fourletter::operation_name(last.op()),
+        established_ms: connection.established_ms() as i64 + wall_minus_server_ms,
+        timeout_ms: connection.timeout_ms(),
+        last_xid: last.xid().into(),
+        last_zxid: last.zxid(),
+        last_response_ms: last.response_ms() as i64,
+        last_latency_ms: last.latency_ms(),
+        min_latency_ms: statistics.latency_ms_min(),
+        average_latency_ms: statistics.latency_ms_average() as u64,
+        max_latency_ms: statistics.latency_ms_max(),
+    });
+    ConnectionFacts {
+        peer: connection.peer(),
+        interest: if reads { READ } else { 0 } | if connection.writes() { WRITE } else { 0 },
+        queued: connection.unanswered() as u64,
+        received,
+        sent: statistics.sent.load(Ordering::Relaxed),
+        session,
+    }
+}
+
+/// Bytes of all files in a folder and below, but for one folder. What cannot be looked at counts nothing.
+fn bytes_below(folder: &Path, but_for: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() && entry.path() == but_for => 0,
+        // Links are not followed: `metadata` of an entry is the link's own.
+        Ok(data) if data.is_dir() => bytes_below(&entry.path(), but_for),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join(LOG_FOLDER);
+        std::fs::create_dir_all(log.join("below")).unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        for (name, bytes) in [("image", 1), ("plugins/a", 20), ("log/1", 300), ("log/below/2", 4000)] {
+            std::fs::write(folder.path().join(name), vec![0; bytes]).unwrap();
+        }
+        assert_eq!(LOG_FOLDER, "log");
+        assert_eq!(bytes_below(folder.path(), &log), 21);
+        assert_eq!(bytes_below(&log, Path::new("")), 4300);
+        assert_eq!(bytes_below(&folder.path().join("none"), Path::new("")), 0);
+    }
+
+    #[test]
+    fn the_whitelist_is_the_configured_one() {
+        let only = FourLetterWords::Only(["ruok".to_owned(), "stat".to_owned()].into());
+        let chosen = whitelist(&only);
+        assert!(chosen.allows(Word::Ruok) && chosen.allows(Word::Stat) && !chosen.allows(Word::Srvr));
+        assert!(whitelist(&FourLetterWords::All).allows(Word::Wchp));
     }
 }

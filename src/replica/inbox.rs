@@ -5,7 +5,6 @@
 
 use super::sequencer::Event;
 use parking_lot::{Condvar, Mutex};
-use std::time::Duration;
 
 #[derive(Default)]
 pub struct Inbox {
@@ -16,16 +15,31 @@ pub struct Inbox {
 #[derive(Default)]
 struct Inner {
     events: Vec<Event>,
-    /// Whether the sequencer sleeps: only then is a wake-up (a system call) worth it.
-    asleep: bool,
+    sleep: Sleep,
+}
+
+/// Whether the sequencer sleeps, and what may wake it: a wake-up is a system call, and a thread that gets in the way.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub enum Sleep {
+    #[default]
+    Awake,
+    /// It has something to do and waits for room in flight: anything may help.
+    ForAnything,
+    /// It has nothing to do: that an entry is through can wait until there is something.
+    ForWork,
 }
 
 impl Inbox {
     pub fn put(&self, event: Event) {
         let mut inner = self.inner.lock();
+        let wakes = match inner.sleep {
+            Sleep::Awake => false,
+            Sleep::ForAnything => true,
+            Sleep::ForWork => !matches!(event, Event::Resolved { .. }),
+        };
         inner.events.push(event);
-        if inner.asleep {
-            inner.asleep = false;
+        if wakes {
+            inner.sleep = Sleep::Awake;
             drop(inner);
             self.filled.notify_one();
         }
@@ -37,14 +51,19 @@ impl Inbox {
         std::mem::swap(&mut self.inner.lock().events, events);
     }
 
-    /// Waits for something, at most that long, and takes it.
-    pub fn wait(&self, events: &mut Vec<Event>, at_most: Duration) {
+    /// Waits for something that ends this sleep, and takes all there is.
+    pub fn wait(&self, events: &mut Vec<Event>, sleep: Sleep) {
         debug_assert!(events.is_empty(), "an event was forgotten");
         let mut inner = self.inner.lock();
-        if inner.events.is_empty() {
-            inner.asleep = true;
-            self.filled.wait_for(&mut inner, at_most);
-            inner.asleep = false;
+        let enough = |events: &[Event]| match sleep {
+            Sleep::ForWork => events.iter().any(|event| !matches!(event, Event::Resolved { .. })),
+            Sleep::Awake | Sleep::ForAnything => !events.is_empty(),
+        };
+        if !enough(&inner.events) {
+            inner.sleep = sleep;
+            while inner.sleep != Sleep::Awake {
+                self.filled.wait(&mut inner);
+            }
         }
         std::mem::swap(&mut inner.events, events);
     }

@@ -14,6 +14,7 @@
 
 use super::Replica;
 use super::clocks::Clocks;
+use super::inbox::Sleep;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
@@ -24,7 +25,7 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 use tracing::debug;
 
 /// What the sequencer hears of.
@@ -117,7 +118,9 @@ impl Sequencer {
             if self.may_evaluate() {
                 self.replica.inbox.take(&mut events);
             } else {
-                self.replica.inbox.wait(&mut events, Duration::from_millis(500));
+                // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
+                let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
+                self.replica.inbox.wait(&mut events, if idle { Sleep::ForWork } else { Sleep::ForAnything });
             }
             for event in events.drain(..) {
                 self.hear(event);
@@ -226,6 +229,8 @@ impl Sequencer {
 
     fn propose_batch(&mut self) {
         let Phase::Leading { term } = self.phase else { return };
+        let began = Instant::now();
+        let waiting = self.waiting.len() as u64;
         let prev = self.evaluator.last_zxid();
         let mut txns = Vec::new();
         let mut requests = Vec::new();
@@ -240,12 +245,20 @@ impl Sequencer {
         if txns.is_empty() {
             return;
         }
+        let proposed = Instant::now();
+        let metrics = self.replica.connections.metrics();
+        metrics.requests_in_session_queue.add(waiting);
+        metrics.prep_process_time.add((proposed - began).as_millis() as u64);
+        metrics.proposal_count.add(txns.len() as u64);
         let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
         let entry = self.entry_next;
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
-        self.consensus.propose_then(batch, move |outcome| replica.inbox.put(Event::Resolved { entry, outcome }));
+        self.consensus.propose_then(batch, move |outcome| {
+            replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
+            replica.inbox.put(Event::Resolved { entry, outcome });
+        });
     }
 
     /// Evaluates a few requests under one shared lock: few enough that applying, which needs the lock for itself, does
@@ -257,6 +270,7 @@ impl Sequencer {
             let Some(request) = self.waiting.pop_front() else { return };
             let connection = request.submission.caller.as_ref().map(|caller| caller.connection);
             if connection.is_some_and(|connection| self.broken.contains(&connection)) {
+                replica.connections.metrics().stale_requests.increment();
                 continue;
             }
             let moment = self.clocks.now();

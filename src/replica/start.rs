@@ -6,16 +6,17 @@
 use super::apply::Boundary;
 use super::checkpointing::{self, Ending};
 use super::clocks::Clocks;
-use super::facts::Words;
+use super::facts::{Listening, Words};
 use super::inbox::Inbox;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::{Replica, housekeeping};
-use crate::config::{Config, Tls};
-use crate::consensus::{self, Consensus};
+use crate::admin::metrics::Metrics;
+use crate::config::Config;
+use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
-use crate::session::{self, Connections, Server, listener, tls};
+use crate::session::{self, Connections, Server, WorkerThreads, Workers, listener, tls};
 use crate::state::State;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::identity::Identity;
@@ -30,13 +31,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A running member.
 pub struct Running {
     replica: Arc<Replica>,
     /// Connections, listeners, housekeeping.
-    clients: Runtime,
+    clients: WorkerThreads,
     /// Raft alone, so that nothing of the server delays a heartbeat.
     raft: Runtime,
     sequencer: JoinHandle<()>,
@@ -54,8 +56,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
     // Ports first: the cheapest way to find out that another server runs here.
-    let clients = runtime("client", limits::CLIENT_THREADS)?;
-    let listeners = Listeners::bind(&config, &clients)?;
+    let clients = WorkerThreads::start(limits::CLIENT_THREADS).context("start the client threads")?;
+    let listeners = Listeners::bind(&config, clients.workers())?;
     let raft = runtime("raft", limits::RAFT_THREADS)?;
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data_dir));
@@ -63,11 +65,21 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
     let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
-    let log = consensus::Log::open(log_disk, wal::Options::new(LOG_FOLDER, identity.incarnation))?;
+    let metrics = Arc::new(Metrics::new());
+    let syncs = metrics.clone();
+    let log_options = wal::Options {
+        on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
+        ..wal::Options::new(LOG_FOLDER, identity.incarnation)
+    };
+    let log = consensus::Log::open(log_disk, log_options)?;
+    let load_began = Instant::now();
     let seed = getrandom::u64()?;
     let opened =
-        data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
+        data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
+            State::load(seed)
+        })?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
+    let load_took = load_began.elapsed();
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
     let rules = Arc::new(config.rules.clone());
@@ -75,7 +87,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let plugins = Plugins::new(config.plugins, compiler);
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
-    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, getrandom::u32()?);
+    let run = getrandom::u32()?;
+    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
     let replica = Arc::new(Replica {
         rules,
         state: RwLock::new(state),
@@ -102,6 +115,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     plugins.refresh(&*replica.state.read());
 
     let log_bytes = log.stats().bytes;
+    let replay_began = Instant::now();
     let consensus = raft.block_on(consensus::start(consensus::Options {
         member: u64::from(replica.config.server_id),
         log,
@@ -114,7 +128,14 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let sequencer = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
     raft.spawn(tell_roles(replica.clone(), consensus.clone()));
     anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
+    let replay_took = replay_began.elapsed();
+    metrics.startup_snap_load_time.add(load_took.as_millis() as u64);
+    metrics.startup_txns_load_time.add(replay_took.as_millis() as u64);
+    metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
+    metrics.dbinittime.add((load_took + replay_took).as_millis() as u64);
     raft.block_on(replica.wait_until_leading());
+    // A leader has voted for itself: the log holds that.
+    data_directory::note_log_in_use(&*disk)?;
     // What a plugin enforces, it enforces from the first request on.
     plugins.settle(limits::PLUGINS_SETTLE_MAX);
 
@@ -127,11 +148,13 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
             .spawn(move || checkpointing::run(replica, checkpointer, log_bytes, ending))?
     };
     replica.serving.store(true, Ordering::Release);
-    clients.spawn(housekeeping::expire_sessions(replica.clone()));
-    clients.spawn(housekeeping::collect(replica.clone()));
-    clients.spawn(housekeeping::remove_unused_modules(replica.clone()));
-    let front: Arc<dyn Server> = Arc::new(Front { words: Words::new(replica.clone()), replica: replica.clone() });
-    let addresses = listeners.serve(&replica.config, &clients, &front)?;
+    let keeper = clients.workers().first();
+    keeper.spawn(housekeeping::expire_sessions(replica.clone()));
+    keeper.spawn(housekeeping::collect(replica.clone()));
+    keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
+    let words = Words::new(replica.clone(), listeners.described()?);
+    let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
+    let addresses = listeners.serve(&replica.config, clients.workers(), &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
 }
@@ -144,7 +167,7 @@ impl Running {
 
     /// Waits for SIGTERM or SIGINT, then ends: everything under way is finished and a checkpoint written.
     pub fn run(self) -> anyhow::Result<()> {
-        self.clients.block_on(async {
+        self.raft.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
@@ -161,8 +184,9 @@ impl Running {
     pub fn stop(self) -> anyhow::Result<()> {
         self.replica.serving.store(false, Ordering::Release);
         self.replica.connections.close_all();
-        // Dropping the runtime closes the listeners; connections that are still flushing get a moment.
-        self.clients.shutdown_timeout(limits::FLUSH_AT_END_MAX);
+        // Replies under way get a moment.
+        self.raft.block_on(self.replica.until_clients_are_gone());
+        self.clients.end();
         self.replica.inbox.put(Event::Stop);
         self.sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
         // Before consensus ends: the last checkpoint lets the log go.
@@ -199,8 +223,18 @@ fn new_identity(config: &Config) -> anyhow::Result<Identity> {
 /// Passes consensus' roles on to the sequencer.
 async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
     let mut role = consensus.role();
+    let metrics = replica.connections.metrics().clone();
+    let mut leaderless_since = None;
     loop {
         let now = *role.borrow_and_update();
+        if now == (Role::Follower { leader: None }) {
+            leaderless_since.get_or_insert_with(|| {
+                metrics.looking_count.increment();
+                Instant::now()
+            });
+        } else if let Some(since) = leaderless_since.take() {
+            metrics.election_time.add(since.elapsed().as_millis() as u64);
+        }
         replica.inbox.put(Event::Role(now));
         if role.changed().await.is_err() {
             return;
@@ -214,6 +248,13 @@ impl Replica {
         let state = self.state.read();
         for (session, known) in state.sessions() {
             self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);
+        }
+    }
+
+    async fn until_clients_are_gone(&self) {
+        let end = Instant::now() + limits::FLUSH_AT_END_MAX;
+        while self.connections.count() > 0 && Instant::now() < end {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 
@@ -241,13 +282,15 @@ impl crate::pipeline::read::VirtualNodes for Shown {
 
 /// Sockets that listen, before anything is served.
 struct Listeners {
-    plain: Option<tokio::net::TcpListener>,
-    secure: Option<(tokio::net::TcpListener, Arc<tls::Acceptor>)>,
+    plain: Option<TcpListener>,
+    secure: Option<TcpListener>,
+    /// For `secure`, and for `plain` if that takes TLS too.
+    acceptor: Option<Arc<tls::Acceptor>>,
 }
 
 impl Listeners {
-    fn bind(config: &Config, runtime: &Runtime) -> anyhow::Result<Listeners> {
-        let _inside = runtime.enter();
+    fn bind(config: &Config, workers: &Workers) -> anyhow::Result<Listeners> {
+        let _inside = workers.first().enter();
         let bind = |address: SocketAddr| {
             listener::bind(address, config.network.backlog).with_context(|| {
                 format!(
@@ -255,40 +298,44 @@ impl Listeners {
                 )
             })
         };
+        let acceptor = config.tls.as_ref().map(tls::Acceptor::new).transpose()?.map(Arc::new);
         let plain = config.network.client.map(bind).transpose()?;
-        let acceptor = |tls: &Tls| Ok::<_, tls::TlsError>(Arc::new(tls::Acceptor::new(tls)?));
-        let secure = match (config.network.secure, &config.tls) {
-            (Some(address), Some(settings)) => Some((bind(address)?, acceptor(settings)?)),
-            _ => None,
-        };
-        Ok(Listeners { plain, secure })
+        let secure = config.network.secure.map(bind).transpose()?;
+        anyhow::ensure!(secure.is_none() || acceptor.is_some(), "secureClientPort is set and TLS is not configured");
+        Ok(Listeners { plain, secure, acceptor })
     }
 
-    fn serve(self, config: &Config, runtime: &Runtime, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+    fn described(&self) -> std::io::Result<Listening> {
+        let port = |socket: &TcpListener| socket.local_addr().map(|address| address.port());
+        Ok(Listening {
+            client_port: self.plain.as_ref().map(port).transpose()?,
+            secure_client_port: self.secure.as_ref().map(port).transpose()?,
+            tls: self.acceptor.clone(),
+        })
+    }
+
+    fn serve(self, config: &Config, workers: &Workers, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+        let listening = workers.first();
         let mut addresses = Vec::new();
+        let metrics = server.connections().metrics().clone();
+        if let Some(acceptor) = &self.acceptor {
+            listening.spawn(acceptor.clone().watch_files());
+        }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(listener::accept(socket, listener::Plain, server.clone()));
+            match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
+                Some(acceptor) => {
+                    let either = listener::Either(listener::Secure::new(acceptor, metrics.clone()));
+                    listening.spawn(listener::accept(socket, either, server.clone(), workers.clone()))
+                }
+                None => listening.spawn(listener::accept(socket, listener::Plain, server.clone(), workers.clone())),
+            };
         }
-        if let Some((socket, acceptor)) = self.secure {
+        if let Some((socket, acceptor)) = self.secure.zip(self.acceptor) {
             addresses.push(socket.local_addr()?);
-            runtime.spawn(acceptor.clone().watch_files());
-            runtime.spawn(listener::accept(socket, Secure(acceptor), server.clone()));
+            let secure = listener::Secure::new(acceptor, metrics);
+            listening.spawn(listener::accept(socket, secure, server.clone(), workers.clone()));
         }
-        let _ = config;
         Ok(addresses)
-    }
-}
-
-/// TLS in front of the client protocol.
-struct Secure(Arc<tls::Acceptor>);
-
-impl listener::Acceptor for Secure {
-    type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
-
-    async fn accept(&self, socket: tokio::net::TcpStream) -> std::io::Result<(Self::Stream, Option<String>)> {
-        let stream = self.0.accept(socket).await.map_err(std::io::Error::other)?;
-        let subject = tls::peer_subject(&stream);
-        Ok((stream, subject))
     }
 }

@@ -18,10 +18,18 @@ use crate::watch::Watches;
 use crate::wire::encode;
 use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
 use crate::wire::request::RequestHeader;
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+
+/// Whether a request became a transaction, refused ones included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Read,
+    Write,
+}
 
 pub struct Connection {
     id: ConnectionId,
@@ -90,6 +98,12 @@ impl Connection {
         self.established_ms
     }
 
+    /// `crst`: its own counters start over.
+    pub fn reset_statistics(&self) {
+        self.statistics.reset();
+        self.last.reset();
+    }
+
     /// Requests without an answer.
     pub fn unanswered(&self) -> usize {
         self.order.lock().len()
@@ -122,8 +136,8 @@ impl Connection {
     }
 
     pub(super) fn queue_event(&self, zxid: i64, kind: crate::wire::reply::EventKind, path: &str) {
-        self.outbox.push(|out| encode::event(out, zxid, kind, path));
-        self.count_sent();
+        let bytes = self.queue(|out| encode::event(out, zxid, kind, path));
+        self.home.metrics().watch_bytes.add(bytes);
     }
 
     /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it.
@@ -136,7 +150,7 @@ impl Connection {
         let xid = txn.origin.as_ref().map(|origin| origin.xid);
         assert_eq!(Some(entry.header.xid), xid, "transactions come in the order of the requests");
         match &entry.awaited {
-            Awaited::Handshake(handshake) => self.session_answered(handshake, state, txn),
+            Awaited::Handshake(handshake) => self.session_answered(&entry, handshake, state, txn),
             Awaited::Write(form) => self.write_answered(&mut order, &entry, form, txn, applied),
             Awaited::Sync { .. } | Awaited::Local(_) => panic!("{}: the oldest entry is a write", self.id.number),
         }
@@ -165,14 +179,14 @@ impl Connection {
             Outcome::Done(_) => {}
         }
         let mut error = 0;
-        self.outbox.push(|out| error = encode_write(out, entry.header.xid, form, txn, applied));
-        self.answered(entry.header, entry.received_us, txn.zxid.to_wire());
+        self.queue_reply(|out| error = encode_write(out, entry.header.xid, form, txn, applied));
+        self.answered(entry.header, entry.received_us, Kind::Write, txn.zxid.to_wire());
         if *form == Form::CloseSession && error == 0 {
             self.outbox.close_after_flush();
         }
     }
 
-    fn session_answered(self: &Arc<Self>, handshake: &Handshake, state: &State, txn: &Txn) {
+    fn session_answered(self: &Arc<Self>, entry: &Entry, handshake: &Handshake, state: &State, txn: &Txn) {
         let password = match (&txn.outcome, state.session(handshake.session)) {
             (Outcome::Done(_), Some(session)) => session.password,
             _ => {
@@ -187,13 +201,14 @@ impl Connection {
         self.session.store(handshake.session.0, Relaxed);
         self.home.has_session(handshake.session, self);
         self.queue_session(password, handshake.knows_read_only);
+        self.answered(entry.header, entry.received_us, Kind::Write, txn.zxid.to_wire());
     }
 
     /// Session gone or password wrong: zeros, which clients take for SESSIONEXPIRED.
     pub(super) fn refuse_session(&self, knows_read_only: bool) {
         let read_only = knows_read_only.then_some(false);
         let response = ConnectResponse { timeout_ms: 0, session_id: 0, password: [0; 16], read_only };
-        self.outbox.push(|out| encode::connect_response(out, &response));
+        self.queue_reply(|out| encode::connect_response(out, &response));
         self.outbox.close_after_flush();
     }
 
@@ -204,8 +219,7 @@ impl Connection {
             password: password.0,
             read_only: knows_read_only.then_some(false),
         };
-        self.outbox.push(|out| encode::connect_response(out, &response));
-        self.count_sent();
+        self.queue_reply(|out| encode::connect_response(out, &response));
     }
 
     /// Answers what has become the oldest and needs no transaction.
@@ -223,10 +237,9 @@ impl Connection {
                     local::answer(self, order, state, Some(watches), &question);
                 }
                 Awaited::Sync { path, .. } => {
-                    // A null path comes back as null; a nullable buffer has the bytes of a nullable string.
-                    let body = Body::Sasl(path.as_deref().map(str::as_bytes));
+                    let body = Body::OptionalPath(path.as_deref());
                     self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
-                    self.answered(entry.header, entry.received_us, state.last_zxid().to_wire());
+                    self.answered(entry.header, entry.received_us, Kind::Read, state.last_zxid().to_wire());
                 }
                 Awaited::Handshake(_) | Awaited::Write(_) => unreachable!("pop_ready leaves these where they are"),
             }
@@ -234,26 +247,51 @@ impl Connection {
     }
 
     pub(super) fn reply(&self, xid: i32, zxid: i64, error: i32, body: &Body<'_>) {
-        self.outbox.push(|out| encode::frame(out, &ReplyHeader { xid, zxid, error }, body));
+        self.queue_reply(|out| encode::frame(out, &ReplyHeader { xid, zxid, error }, body));
+    }
+
+    /// Queues one packet and counts it. Returns its bytes; 0 if the connection is ending.
+    fn queue(&self, fill: impl FnOnce(&mut BytesMut)) -> u64 {
+        let mut bytes = 0;
+        self.outbox.push(|out| {
+            let before = out.len();
+            fill(out);
+            bytes = (out.len() - before) as u64;
+        });
+        if bytes > 0 {
+            self.statistics.sent.fetch_add(1, Relaxed);
+            self.home.metrics().packets_sent.increment();
+        }
+        bytes
+    }
+
+    /// As `queue`, for what answers a request.
+    pub(super) fn queue_reply(&self, fill: impl FnOnce(&mut BytesMut)) {
+        let bytes = self.queue(fill);
+        if bytes > 0 {
+            let metrics = self.home.metrics();
+            metrics.response_bytes.add(bytes);
+            metrics.client_response_size.add(bytes);
+        }
+    }
+
+    /// Counts a packet from the client: a frame, or a four letter word. Its bytes were counted as they came.
+    pub(super) fn count_received(&self) {
+        self.statistics.received.fetch_add(1, Relaxed);
+        self.home.metrics().packets_received.increment();
     }
 
     /// Keeps the books of a request that has its reply.
-    pub(super) fn answered(&self, header: RequestHeader, received_us: u64, zxid: i64) {
+    pub(super) fn answered(&self, header: RequestHeader, received_us: u64, kind: Kind, zxid: i64) {
         let now_us = self.home.now_us();
         let latency_us = now_us.saturating_sub(received_us);
-        self.count_sent();
         self.statistics.latency(latency_us);
-        self.home.statistics.latency(latency_us);
-        self.last.op.store(header.op, Relaxed);
-        self.last.xid.store(header.xid, Relaxed);
-        self.last.zxid.store(zxid, Relaxed);
-        self.last.response_ms.store(now_us / 1000, Relaxed);
-        self.last.latency_ms.store(latency_us / 1000, Relaxed);
-    }
-
-    fn count_sent(&self) {
-        self.statistics.sent.fetch_add(1, Relaxed);
-        self.home.statistics.sent.fetch_add(1, Relaxed);
+        let metrics = self.home.metrics();
+        match kind {
+            Kind::Read => metrics.readlatency.add(latency_us / 1000),
+            Kind::Write => metrics.updatelatency.add(latency_us / 1000),
+        }
+        self.last.note(header, zxid, now_us / 1000, latency_us / 1000);
     }
 
     /// Something was received at that time: microseconds of the server's clock.
@@ -271,11 +309,16 @@ impl Connection {
     }
 
     /// Whether another request may be taken from the socket.
-    pub(super) fn takes_requests(&self) -> bool {
+    pub fn takes_requests(&self) -> bool {
         let order = self.order.lock();
         let crowded = order.holds_back() || order.len() >= UNANSWERED_MAX || order.ended;
         drop(order);
         !crowded && self.outbox.has_room()
+    }
+
+    /// Whether something waits to be written.
+    pub fn writes(&self) -> bool {
+        self.outbox.waits()
     }
 
     /// Closes it once everything queued is written.

@@ -2,14 +2,15 @@
 
 use super::connection::Connection;
 use super::expiry::Expiry;
-use super::statistics::Statistics;
 use super::{Options, Server, VirtualNodes};
+use crate::admin::metrics::Metrics;
 use crate::config;
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
 use crate::pipeline::txn::Txn;
 use crate::state::{Applied, State};
 use crate::watch::Watches;
+use crate::wire::reply::EventKind;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
@@ -33,9 +34,7 @@ pub struct Connections {
     by_session: Mutex<HashMap<SessionId, ConnectionId>>,
     counts: Mutex<Counts>,
     to_wake: Mutex<Vec<Arc<Connection>>>,
-    pub statistics: Statistics,
-    /// Connections turned away for a limit, since the start.
-    pub turned_away: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -61,6 +60,7 @@ impl Connections {
         virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
         member: u32,
         run: u32,
+        metrics: Arc<Metrics>,
     ) -> Arc<Connections> {
         Arc::new(Connections {
             member,
@@ -76,8 +76,7 @@ impl Connections {
             by_session: Mutex::new(HashMap::new()),
             counts: Mutex::new(Counts::default()),
             to_wake: Mutex::new(Vec::new()),
-            statistics: Statistics::new(),
-            turned_away: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -86,11 +85,14 @@ impl Connections {
     /// under the exclusive lock of the state, before the next one is applied.
     pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
         for event in &applied.events {
+            let mut fired = 0;
             watches.trigger(event, &mut |id, _, path| {
+                fired += 1;
                 if let Some(connection) = self.get(id) {
                     connection.event(event, path);
                 }
             });
+            self.count_fired(event.kind, fired);
         }
         self.expiry.follow(txn, self.now_us() / 1000);
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
@@ -104,6 +106,17 @@ impl Connections {
                 connection.close_after_flush();
             }
         }
+    }
+
+    fn count_fired(&self, kind: EventKind, fired: u64) {
+        let count = match kind {
+            _ if fired == 0 => return,
+            EventKind::Created => &self.metrics.node_created_watch_count,
+            EventKind::Deleted => &self.metrics.node_deleted_watch_count,
+            EventKind::DataChanged => &self.metrics.node_changed_watch_count,
+            EventKind::ChildrenChanged => &self.metrics.node_children_watch_count,
+        };
+        count.add(fired);
     }
 
     /// Wakes the tasks of all connections that got something since the last call: once for a run of entries.
@@ -165,6 +178,11 @@ impl Connections {
         &self.expiry
     }
 
+    /// The counters of the whole server.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// The server's clock: microseconds since its start, monotonic.
     pub fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
@@ -184,7 +202,7 @@ impl Connections {
             None
         };
         if let Some(refusal) = refusal {
-            self.turned_away.fetch_add(1, Relaxed);
+            self.metrics.connection_rejected.increment();
             return Err(refusal);
         }
         counts.all += 1;
@@ -209,6 +227,7 @@ impl Connections {
         drop(watches);
         drop(state);
         self.by_number.lock().remove(&connection.id().number);
+        self.metrics.connection_drop_count.increment();
         let mut by_session = self.by_session.lock();
         if by_session.get(&connection.session()) == Some(&connection.id()) {
             by_session.remove(&connection.session());
@@ -263,7 +282,14 @@ mod tests {
         let mut options = Options::from(&config::Config::default());
         options.network.connections_per_address_max = per_address;
         options.network.connections_max = all;
-        Connections::new(options, Arc::new(super::super::tests::rules()), Box::new(NoVirtualNodes), 1, 9)
+        Connections::new(
+            options,
+            Arc::new(super::super::tests::rules()),
+            Box::new(NoVirtualNodes),
+            1,
+            9,
+            Arc::default(),
+        )
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::wire::request::{Request, RequestHeader, op};
 use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// ZooKeeper's replies to unknown operations carry the zxid of a request that never got one.
 const NO_ZXID: i64 = -1;
@@ -85,8 +84,7 @@ impl Dispatch {
 
     /// Deals with one frame. `received_us`: when it was read.
     pub fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
-        self.connection.statistics.received.fetch_add(1, Relaxed);
-        self.connection.home().statistics.received.fetch_add(1, Relaxed);
+        self.connection.count_received();
         let (header, request) = match decode::request(frame) {
             Ok(decoded) => decoded,
             Err(error) => return self.undecodable(error.answer(), received_us, reading),
@@ -215,6 +213,7 @@ impl Dispatch {
             return Flow::On;
         }
         tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
+        self.connection.home().metrics().auth_failed.increment();
         self.overtake_and_close(header, 0, ErrorCode::AuthFailed)
     }
 
@@ -249,6 +248,7 @@ impl Dispatch {
             Err(error) => {
                 self.sasl = None;
                 tracing::info!(peer = %connection.peer(), %error, "SASL failed");
+                connection.home().metrics().auth_failed.increment();
                 match (auth::requires_sasl(auth), auth.allow_sasl_failed) {
                     (true, _) => self.overtake_and_close(header, 0, ErrorCode::SessionClosedRequireSaslAuth),
                     (false, false) => self.overtake_and_close(header, 0, ErrorCode::AuthFailed),
@@ -264,9 +264,7 @@ impl Dispatch {
     /// Queues a reply before those of earlier requests that are still unanswered.
     fn overtake(&self, header: &RequestHeader, zxid: i64, code: ErrorCode, body: &Body<'_>) {
         let reply = ReplyHeader { xid: header.xid, zxid, error: code.code() };
-        self.connection.outbox.push(|out| encode::frame(out, &reply, body));
-        self.connection.statistics.sent.fetch_add(1, Relaxed);
-        self.connection.home().statistics.sent.fetch_add(1, Relaxed);
+        self.connection.queue_reply(|out| encode::frame(out, &reply, body));
     }
 
     fn overtake_and_close(&self, header: &RequestHeader, zxid: i64, code: ErrorCode) -> Flow {

@@ -15,7 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Deals with the first frame.
 pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) -> Flow {
+    dispatch.connection().count_received();
     let Ok(request) = decode::connect_request(frame) else { return Flow::Broken };
+    dispatch.connection().home().metrics().connection_request_count.increment();
     if !dispatch.server().serving() {
         return Flow::Broken;
     }
@@ -70,6 +72,7 @@ fn attach(
     if let Some(before) = home.of_session(handshake.session) {
         before.close_after_flush();
     }
+    home.metrics().connection_revalidate_count.increment();
     let password = request.password.as_deref().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(Password);
     let Handshake { session, timeout_ms, .. } = handshake;
     dispatch.submit_session(handshake, Ask::AttachSession { session, password, timeout_ms }, received_us);

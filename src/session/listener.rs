@@ -1,15 +1,19 @@
 //! Accepts clients, within the limits.
 
 use super::connections::Connections;
-use super::{Server, task};
+use super::{Server, Workers, task, tls};
+use crate::admin::metrics::Metrics;
 use crate::limits::ACCEPT_PAUSE_MS;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// What turns an accepted socket into a stream of the client protocol.
 pub trait Acceptor: Send + Sync + 'static {
@@ -28,6 +32,92 @@ impl Acceptor for Plain {
     }
 }
 
+/// TLS only.
+pub struct Secure {
+    acceptor: Arc<tls::Acceptor>,
+    metrics: Arc<Metrics>,
+}
+
+impl Secure {
+    pub fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
+        Secure { acceptor, metrics }
+    }
+}
+
+impl Acceptor for Secure {
+    type Stream = TlsStream<TcpStream>;
+    async fn accept(&self, socket: TcpStream) -> io::Result<(Self::Stream, Option<String>)> {
+        let stream = self.acceptor.accept(socket).await.map_err(|error| {
+            match error {
+                tls::AcceptError::Busy => self.metrics.tls_handshake_exceeded.increment(),
+                tls::AcceptError::Late | tls::AcceptError::Handshake(_) => {
+                    self.metrics.unsuccessful_handshake.increment()
+                }
+            }
+            io::Error::other(error)
+        })?;
+        let subject = tls::peer_subject(&stream);
+        Ok((stream, subject))
+    }
+}
+
+/// Both on one port (`client.portUnification`), told apart by the first byte: that of a TLS handshake is neither a
+/// letter nor the begin of a first message's length.
+pub struct Either(pub Secure);
+
+/// The type of a TLS record that carries a handshake (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+impl Acceptor for Either {
+    type Stream = EitherStream;
+    async fn accept(&self, socket: TcpStream) -> io::Result<(EitherStream, Option<String>)> {
+        let mut first = [0];
+        if socket.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE] {
+            let (stream, subject) = self.0.accept(socket).await?;
+            return Ok((EitherStream::Secure(Box::new(stream)), subject));
+        }
+        Ok((EitherStream::Plain(socket), None))
+    }
+}
+
+/// What a port for both has.
+pub enum EitherStream {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for EitherStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for EitherStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
 /// Opens a listening socket. `backlog`: `clientPortListenBacklog`.
 pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -37,12 +127,16 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-/// Accepts until it is dropped. Connections live on in tasks of their own.
-pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>) {
+/// Accepts until it is dropped. Connections live on in tasks of their own, on one of the workers each.
+pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
     let acceptor = Arc::new(acceptor);
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => welcome(socket, peer, &acceptor, &server),
+            Ok((socket, peer)) => {
+                if let Err(error) = welcome(socket, peer, &acceptor, &server, &workers) {
+                    tracing::debug!(%peer, %error, "a client left at once");
+                }
+            }
             Err(error) => {
                 // Most likely no file descriptors: the client waits in the backlog until some are given back.
                 tracing::warn!(%error, "accepting a client");
@@ -52,20 +146,32 @@ pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc
     }
 }
 
-fn welcome<A: Acceptor>(socket: TcpStream, peer: SocketAddr, acceptor: &Arc<A>, server: &Arc<dyn Server>) {
+fn welcome<A: Acceptor>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: &Arc<A>,
+    server: &Arc<dyn Server>,
+    workers: &Workers,
+) -> io::Result<()> {
     let home = server.connections();
     let mut admission = match home.admit(peer.ip()) {
         Ok(admission) => admission,
         Err(reason) => {
             tracing::warn!(%peer, reason, "turning a client away");
-            return;
+            return Ok(());
         }
     };
     // Replies are small and each client waits for its own.
     let _ = socket.set_nodelay(true);
     let (acceptor, server) = (acceptor.clone(), server.clone());
     let patience = Duration::from_millis(home.options().network.sessionless_timeout_ms);
-    tokio::spawn(async move {
+    // A socket belongs to the runtime that it was made in.
+    let socket = socket.into_std()?;
+    workers.next().spawn(async move {
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%peer, %error, "taking over a client"),
+        };
         match tokio::time::timeout(patience, acceptor.accept(socket)).await {
             Ok(Ok((stream, subject))) => {
                 admission.subject = subject;
@@ -76,6 +182,7 @@ fn welcome<A: Acceptor>(socket: TcpStream, peer: SocketAddr, acceptor: &Arc<A>, 
             Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
         }
     });
+    Ok(())
 }
 
 /// Serves one stream that came otherwise than through a listener: tests, and ports that several protocols share.

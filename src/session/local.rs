@@ -2,14 +2,14 @@
 //!
 //! The reply and the watch it sets are queued under the state's lock, so that no event of that watch can come before.
 
-use super::connection::Connection;
+use super::connection::{Connection, Kind};
 use super::order::{Local, Order};
 use super::rejection::{self, Refusals};
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::state::State;
 use crate::watch::{PersistentMode, WatchKind, WatcherType, Watches};
-use crate::wire::reply::{Body, EventKind};
+use crate::wire::reply::{Body, EventKind, xid};
 use crate::wire::request::{Request, RequestHeader, SetWatches};
 use std::sync::Arc;
 
@@ -70,15 +70,20 @@ pub(super) fn answer(
                 Some(result) => result.map(|()| watch_body(request)),
                 None => read::read(reader, request, &mut scratch),
             };
-            let ended = result.as_ref().map(|_| ()).map_err(|&code| code);
+            let ended = match &result {
+                Ok(Body::BrokenMulti(_)) => Err(ErrorCode::MarshallingError),
+                other => other.as_ref().map(|_| ()).map_err(|&code| code),
+            };
             let error = ended.err().map_or(0, ErrorCode::code);
-            connection.reply(header.xid, zxid, error, &result.unwrap_or(Body::Empty));
+            // Whatever number a ping came with.
+            let xid = if *request == Request::Ping { xid::PING } else { header.xid };
+            connection.reply(xid, zxid, error, &result.unwrap_or(Body::Empty));
             if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
                 arm(watches, kind, path, connection);
             }
         }
     }
-    connection.answered(header, question.received_us, zxid);
+    connection.answered(header, question.received_us, Kind::Read, zxid);
 }
 
 /// What is about the connection itself, not the tree; none for reads.
@@ -98,14 +103,17 @@ fn watching(
     };
     let id = connection.id();
     Some(match request {
-        // ZooKeeper throws where a path is null or a number unknown, and calls that MARSHALLINGERROR.
+        // ZooKeeper throws where a number is unknown, and calls that MARSHALLINGERROR. It watches a null path, to which
+        // nothing happens.
         Request::AddWatch { path, mode } => match (path, PersistentMode::from_wire(*mode)) {
             (Some(path), Some(mode)) => {
                 watches.add(path, mode, id);
                 Ok(())
             }
-            _ => Err(ErrorCode::MarshallingError),
+            (None, Some(_)) => Ok(()),
+            (_, None) => Err(ErrorCode::MarshallingError),
         },
+        // Here a null path is too much for it.
         Request::CheckWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
             (Some(path), Some(kind)) => found(watches.has(path, kind, id)),
             _ => Err(ErrorCode::MarshallingError),

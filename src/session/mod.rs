@@ -16,6 +16,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `listener` | accepts sockets within the limits, plain or through TLS |
+//! | `workers` | the threads that connections live on |
 //! | `task` | one connection's loop: write, take frames apart, read |
 //! | `handshake` | the first message: a four letter word or a ConnectRequest |
 //! | `dispatch` | what becomes of each request |
@@ -29,7 +30,7 @@
 //! | `sasl` | SASL DIGEST-MD5 |
 //! | `tls` | TLS towards clients |
 //! | `expiry` | when each session was last heard of, and which are due |
-//! | `statistics` | what `stat`, `cons` and `mntr` print |
+//! | `statistics` | what `stat` and `cons` print of one connection |
 
 pub mod auth;
 pub mod connection;
@@ -46,6 +47,7 @@ pub mod sasl;
 pub mod statistics;
 mod task;
 pub mod tls;
+pub mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ mod tests;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;
+pub use workers::{WorkerThreads, Workers};
 
 pub use crate::pipeline::read::VirtualNodes;
 

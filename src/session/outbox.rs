@@ -67,6 +67,11 @@ impl Outbox {
         queue.end == End::Open && queue.bytes.len() < OUTBOX_BYTES_SOFT
     }
 
+    /// Whether there is something to take.
+    pub fn waits(&self) -> bool {
+        !self.queue.lock().bytes.is_empty()
+    }
+
     pub fn end(&self) -> End {
         self.queue.lock().end
     }

@@ -1,11 +1,12 @@
-//! Counters of one connection and of the server, as `stat`, `cons`, `srvr` and `mntr` print them.
+//! Counters of one connection, as `stat` and `cons` print them. Those of the whole server are `admin::metrics`.
 //!
 //! All relaxed: a reader may see a reply counted whose latency is not. Latencies run from the frame's arrival to the
 //! moment its reply is queued, in microseconds.
 
+use crate::wire::request::RequestHeader;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// One connection's, or the whole server's.
+/// What a connection has received and sent.
 #[derive(Debug)]
 pub struct Statistics {
     pub received: AtomicU64,
@@ -57,7 +58,7 @@ impl Statistics {
         }
     }
 
-    /// `srst` and `crst`.
+    /// `crst`
     pub fn reset(&self) {
         for counter in [&self.received, &self.sent, &self.latency_us_max, &self.latency_us_sum, &self.latencies] {
             counter.store(0, Relaxed);
@@ -73,15 +74,77 @@ impl Default for Statistics {
 }
 
 /// The last request a connection got an answer to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Last {
-    /// The opcode; 0 before the first.
-    pub op: AtomicI32,
-    pub xid: AtomicI32,
-    pub zxid: AtomicI64,
-    /// When it was answered: milliseconds of the server's clock (`Connections::now_us`).
-    pub response_ms: AtomicU64,
-    pub latency_ms: AtomicU64,
+    /// The opcode; `NONE` before the first.
+    op: AtomicI32,
+    xid: AtomicI32,
+    zxid: AtomicI64,
+    response_ms: AtomicU64,
+    latency_ms: AtomicU64,
+}
+
+/// No operation, no xid, no zxid.
+const NONE: i32 = -1;
+
+impl Last {
+    pub fn new() -> Last {
+        Last {
+            op: AtomicI32::new(NONE),
+            xid: AtomicI32::new(NONE),
+            zxid: AtomicI64::new(NONE.into()),
+            response_ms: AtomicU64::new(0),
+            latency_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// `response_ms`: when it was answered, by the server's clock (`Connections::now_us`).
+    pub fn note(&self, header: RequestHeader, zxid: i64, response_ms: u64, latency_ms: u64) {
+        self.op.store(header.op, Relaxed);
+        // Those of pings and the like would hide the client's last real request.
+        if header.xid >= 0 {
+            self.xid.store(header.xid, Relaxed);
+        }
+        self.zxid.store(zxid, Relaxed);
+        self.response_ms.store(response_ms, Relaxed);
+        self.latency_ms.store(latency_ms, Relaxed);
+    }
+
+    pub fn op(&self) -> i32 {
+        self.op.load(Relaxed)
+    }
+
+    /// -1 before the first.
+    pub fn xid(&self) -> i32 {
+        self.xid.load(Relaxed)
+    }
+
+    /// -1 before the first.
+    pub fn zxid(&self) -> i64 {
+        self.zxid.load(Relaxed)
+    }
+
+    pub fn response_ms(&self) -> u64 {
+        self.response_ms.load(Relaxed)
+    }
+
+    pub fn latency_ms(&self) -> u64 {
+        self.latency_ms.load(Relaxed)
+    }
+
+    pub fn reset(&self) {
+        self.op.store(NONE, Relaxed);
+        self.xid.store(NONE, Relaxed);
+        self.zxid.store(NONE.into(), Relaxed);
+        self.response_ms.store(0, Relaxed);
+        self.latency_ms.store(0, Relaxed);
+    }
+}
+
+impl Default for Last {
+    fn default() -> Last {
+        Last::new()
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use super::dispatch::{Dispatch, Flow, Reading};
 use super::outbox::End;
 use super::{Server, handshake};
+use crate::admin::metrics::Metrics;
 use crate::limits::SOCKET_READ_BYTES;
-use crate::wire::frame::Frames;
+use crate::wire::frame::{FrameError, Frames};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -57,6 +58,9 @@ where
     };
     // Boxed, so that the timer's memory is given back before the connection's long life begins.
     let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
+    if greeted.is_err() {
+        task.metrics().sessionless_connections_expired.increment();
+    }
     if let Ok(Ok(true)) = greeted
         && poll_fn(|context| task.poll(context)).await.is_ok()
     {
@@ -75,7 +79,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     return Ok(false);
                 }
                 match self.frames.next(&mut self.arrived) {
-                    Err(_) => return Ok(false),
+                    Err(error) => {
+                        self.count_refused(&error);
+                        return Ok(false);
+                    }
                     Ok(None) => {}
                     Ok(Some(frame)) => {
                         return Ok(handshake::connect(&mut self.dispatch, &frame, self.arrived_us) == Flow::On);
@@ -94,6 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Ok(());
             }
         }
+        self.dispatch.connection().count_received();
         let peer = self.dispatch.connection().peer();
         let argument = &self.arrived[word.len()..word.len() + argument_bytes];
         let answer = self.dispatch.server().four_letter_words().answer(word, argument, peer);
@@ -165,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             match self.frames.next(&mut self.arrived) {
                 Ok(None) => return taken,
                 Err(error) => {
+                    self.count_refused(&error);
                     tracing::debug!(peer = %self.dispatch.connection().peer(), %error, "closing a connection");
                     return Taken::Broken;
                 }
@@ -187,9 +196,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             arrived.extend_from_slice(buffer.filled());
             Poll::Ready(io::Result::Ok(buffer.filled().len()))
         }))?;
+        self.metrics().bytes_received_count.add(count as u64);
         self.arrived_us = self.dispatch.connection().home().now_us();
         self.dispatch.connection().touch(self.arrived_us);
         Poll::Ready(Ok(count))
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.dispatch.connection().home().metrics()
+    }
+
+    fn count_refused(&self, error: &FrameError) {
+        if let FrameError::TooLong { .. } = error {
+            self.metrics().large_requests_rejected.increment();
+        }
     }
 
     fn hold(&mut self, held: bool) {
@@ -197,6 +217,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             self.held = held;
             let connection = self.dispatch.connection();
             connection.hold(held);
+            if held {
+                connection.home().metrics().request_throttle_wait_count.increment();
+            }
             connection.touch(connection.home().now_us());
         }
     }

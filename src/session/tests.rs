@@ -78,7 +78,7 @@ impl Replica {
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), 1, 7),
+            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), 1, 7, Arc::default()),
             sequencer: Mutex::new(Sequencer {
                 evaluator,
                 paused: false,

@@ -39,6 +39,10 @@ impl DecodeError {
             (Fault::UnknownOperation, _) => Answer::ReplyAndClose(header, ErrorCode::Unimplemented),
             // These two are read on the connection's own thread in ZooKeeper, which gives up.
             (_, op::AUTH | op::SASL) => Answer::Close,
+            // ClickHouse's operations are none to ZooKeeper, so whoever sends one by its rules sends no such body.
+            (_, op::FILTERED_LIST | op::CHECK_NOT_EXISTS | op::CREATE_IF_NOT_EXISTS) => {
+                Answer::ReplyAndClose(header, ErrorCode::Unimplemented)
+            }
             _ => Answer::Reply(header, ErrorCode::MarshallingError),
         }
     }
@@ -92,8 +96,8 @@ fn read_request(reader: &mut Reader, opcode: i32) -> Result<Request, Fault> {
         op::GET_CHILDREN2 => Request::GetChildren2 { path: reader.string()?, watch: reader.boolean()? },
         op::SYNC => Request::Sync { path: reader.string()? },
         op::PING => Request::Ping,
-        op::MULTI => Request::Multi(read_multi(reader, MultiKind::Writes)?),
-        op::MULTI_READ => Request::MultiRead(read_multi(reader, MultiKind::Reads)?),
+        op::MULTI => Request::Multi(read_multi(reader, Some(MultiKind::Writes))?),
+        op::MULTI_READ => Request::MultiRead(read_multi(reader, None)?),
         op::RECONFIG => Request::Reconfig {
             joining: reader.string()?,
             leaving: reader.string()?,
@@ -108,7 +112,8 @@ fn read_request(reader: &mut Reader, opcode: i32) -> Result<Request, Fault> {
         op::SET_WATCHES => Request::SetWatches(read_set_watches(reader)?),
         op::SET_WATCHES2 => {
             let watches = read_set_watches(reader)?;
-            Request::SetWatches(SetWatches { persistent: paths(reader)?, recursive: paths(reader)?, ..watches })
+            let persistent = optional_paths(reader)?;
+            Request::SetWatches(SetWatches { persistent, recursive: optional_paths(reader)?, ..watches })
         }
         op::GET_EPHEMERALS => Request::GetEphemerals { prefix: reader.string()? },
         op::GET_ALL_CHILDREN_NUMBER => Request::GetAllChildrenNumber { path: reader.string()? },
@@ -151,15 +156,27 @@ fn paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
     reader.vector(|reader| reader.string()?.ok_or(Fault::Null))?.ok_or(Fault::Null)
 }
 
+/// A null path among persistent watches is watched like any other in ZooKeeper; nothing happens to it, so it is left out.
+fn optional_paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
+    let paths = reader.vector(Reader::string)?.ok_or(Fault::Null)?;
+    Ok(paths.into_iter().flatten().collect())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MultiKind {
     Reads,
     Writes,
 }
 
+impl MultiKind {
+    fn of(opcode: i32) -> MultiKind {
+        if matches!(opcode, op::GET_DATA | op::GET_CHILDREN) { MultiKind::Reads } else { MultiKind::Writes }
+    }
+}
+
 /// Operations, each behind a header {type, done, error}, up to a header that says done. Its type and the errors are not
-/// looked at (MultiOperationRecord.java).
-fn read_multi(reader: &mut Reader, kind: MultiKind) -> Result<Vec<Operation>, Fault> {
+/// looked at (MultiOperationRecord.java). Without a `kind`, the first operation's is that of all.
+fn read_multi(reader: &mut Reader, mut kind: Option<MultiKind>) -> Result<Vec<Operation>, Fault> {
     let mut operations = Vec::new();
     loop {
         let opcode = reader.int()?;
@@ -168,6 +185,7 @@ fn read_multi(reader: &mut Reader, kind: MultiKind) -> Result<Vec<Operation>, Fa
         if done {
             return Ok(operations);
         }
+        let kind = *kind.get_or_insert(MultiKind::of(opcode));
         operations.push(read_operation(reader, kind, opcode)?);
     }
 }
@@ -452,11 +470,40 @@ mod tests {
     }
 
     #[test]
+    fn a_multi_read_may_hold_writes_but_no_mixture() {
+        let delete = part(2, &[PATH, b"\xff\xff\xff\xff"].concat());
+        let operation = Operation { op: 2, request: Request::Delete { path: some("/a"), version: -1 } };
+        let writes = [&delete[..], &delete, END].concat();
+        assert_eq!(decoded(22, &writes), Request::MultiRead(vec![operation.clone(), operation]));
+        let read = part(4, &[PATH, b"\x01"].concat());
+        assert_eq!(fault(22, &[&read[..], &delete, END].concat()), Fault::BadMultiPart(2));
+        assert_eq!(fault(22, &[&delete[..], &read, END].concat()), Fault::BadMultiPart(4));
+    }
+
+    #[test]
+    fn persistent_watches_on_null_paths_are_none() {
+        let none = [0; 4];
+        let one = [&b"\0\0\0\x02\xff\xff\xff\xff"[..], PATH].concat();
+        let body = [&[0; 8][..], &none, &none, &none, &one, &one].concat();
+        let paths = vec!["/a".to_owned()];
+        let expected = SetWatches { persistent: paths.clone(), recursive: paths, ..SetWatches::default() };
+        assert_eq!(decoded(105, &body), Request::SetWatches(expected));
+        assert_eq!(fault(105, &[&[0; 8][..], &one, &none, &none, &none, &none].concat()), Fault::Null);
+    }
+
+    #[test]
+    fn operations_of_others_are_unknown_unless_by_their_rules() {
+        for opcode in [500, 501, 502] {
+            let error = request(frame(opcode, b"\0\0\0\x01/\0")).unwrap_err();
+            let header = RequestHeader { xid: 1, op: opcode };
+            assert_eq!(error.answer(), Answer::ReplyAndClose(header, ErrorCode::Unimplemented));
+        }
+    }
+
+    #[test]
     fn parts_that_do_not_belong() {
         let read = [PATH, b"\x01"].concat();
-        for (outer, inner) in
-            [(14, 4), (14, 8), (14, 7), (14, 9), (14, 14), (14, 3), (14, -1), (14, 99), (22, 1), (22, 12)]
-        {
+        for (outer, inner) in [(14, 4), (14, 8), (14, 7), (14, 9), (14, 14), (14, 3), (14, -1), (14, 99), (22, 12)] {
             let error = request(frame(outer, &part(inner, &read))).unwrap_err();
             assert_eq!(error.fault, Fault::BadMultiPart(inner));
             let header = RequestHeader { xid: 1, op: outer };

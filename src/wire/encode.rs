@@ -11,11 +11,12 @@ const SYNC_CONNECTED: i32 = 3;
 /// The end of a multi's results: type -1, done, error -1.
 const MULTI_END: (i32, bool, i32) = (-1, true, -1);
 
-/// Appends a complete frame with its length. A header with an error has no body, whatever `body` is.
+/// Appends a complete frame with its length. A header with an error has no body, whatever `body` is, except where a
+/// multiRead broke off.
 pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
     jute::put_frame(out, |out| {
         put_header(out, header);
-        if header.error == 0 {
+        if header.error == 0 || matches!(body, Body::BrokenMulti(_)) {
             put_body(out, body);
         }
     });
@@ -55,6 +56,7 @@ fn put_body(out: &mut BytesMut, body: &Body<'_>) {
     match body {
         Body::Empty => {}
         Body::Path(path) => jute::put_string(out, path),
+        Body::OptionalPath(path) => jute::put_optional_string(out, *path),
         Body::PathStat(path, stat) => {
             jute::put_string(out, path);
             jute::put_stat(out, stat);
@@ -82,7 +84,7 @@ fn put_body(out: &mut BytesMut, body: &Body<'_>) {
             }
         }
         Body::Sasl(token) => jute::put_buffer(out, *token),
-        Body::Multi(slots) => {
+        Body::Multi(slots) | Body::BrokenMulti(slots) => {
             for slot in slots {
                 put_slot(out, slot);
             }
@@ -155,6 +157,9 @@ mod tests {
         assert_eq!(encoded(Body::Path("/a")), expected(b"\0\0\0\x02/a"));
         assert_eq!(encoded(Body::Number(0)), expected(b"\0\0\0\0"));
         assert_eq!(encoded(Body::Children(vec!["a", "bc"])), expected(b"\0\0\0\x02\0\0\0\x01a\0\0\0\x02bc"));
+        assert_eq!(encoded(Body::OptionalPath(None)), expected(b"\xff\xff\xff\xff"));
+        let surrogates = b"\0\0\0\x07/\xed\xa0\xbd\xed\xb8\x80";
+        assert_eq!(encoded(Body::OptionalPath(Some("/\u{1f600}"))), expected(surrogates));
         assert_eq!(encoded(Body::Sasl(None)), expected(b"\xff\xff\xff\xff"));
         assert_eq!(
             encoded(Body::Identities(&[Identity::new("ip", "127.0.0.1")])),
@@ -199,6 +204,9 @@ mod tests {
         let mut out = BytesMut::new();
         frame(&mut out, &ReplyHeader { xid: 1, zxid: 2, error: -101 }, &Body::Path("/a"));
         assert_eq!(&out[..], b"\0\0\0\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\xff\xff\xff\x9b");
+        out.clear();
+        frame(&mut out, &ReplyHeader { xid: 1, zxid: 2, error: -5 }, &Body::BrokenMulti(vec![]));
+        assert_eq!(&out[16..], b"\xff\xff\xff\xfb\xff\xff\xff\xff\x01\xff\xff\xff\xff", "a multiRead that broke off");
     }
 
     #[test]

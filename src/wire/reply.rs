@@ -24,6 +24,8 @@ pub enum Body<'a> {
     Empty,
     /// create (1)
     Path(&'a str),
+    /// sync: as the client sent it.
+    OptionalPath(Option<&'a str>),
     /// create2, createContainer, createTTL
     PathStat(&'a str, Stat),
     /// exists, setData, setACL
@@ -40,6 +42,8 @@ pub enum Body<'a> {
     Identities(&'a [Identity]),
     Sasl(Option<&'a [u8]>),
     Multi(Vec<MultiSlot<'a>>),
+    /// multiRead that broke off with MARSHALLINGERROR: ZooKeeper sends the results before that behind the error.
+    BrokenMulti(Vec<MultiSlot<'a>>),
 }
 
 /// One slot of a multi's reply: the header's type follows from the operation.

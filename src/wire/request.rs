@@ -123,7 +123,7 @@ pub enum Request {
         version: i32,
     },
     Multi(Vec<Operation>),
-    /// Each `GetData` or `GetChildren`, without watch.
+    /// Each `GetData` or `GetChildren`, without watch; or writes only, which no multiRead can do.
     MultiRead(Vec<Operation>),
     Reconfig {
         joining: Option<String>,

@@ -76,11 +76,13 @@ impl Evaluator {
         Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0 }
     }
 
-    /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too.
+    /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too. The
+    /// first of all has epoch 0, as in a ZooKeeper that stands alone: there is no epoch before it to tell it from.
     pub fn start_chain(&mut self, state: &State, new_epoch: bool) {
         self.overlay.clear();
         self.last = state.last_zxid();
-        self.next = if new_epoch { self.last.next_epoch() } else { self.last.next() };
+        let first = self.last == Zxid::ZERO;
+        self.next = if new_epoch && !first { self.last.next_epoch() } else { self.last.next() };
         self.wall_ms = state.wall_ms();
         self.ensemble_ms = state.ensemble_ms();
     }

@@ -5,6 +5,7 @@ use crate::model::ErrorCode;
 use crate::wire::reply::{Body, MultiSlot};
 use crate::wire::request::{Operation, Request};
 
+/// A null path, or an operation that is no read, breaks the request off: what was read before it is still shown.
 pub fn read<'a>(
     reader: Reader<'a>,
     operations: &'a [Operation],
@@ -14,22 +15,33 @@ pub fn read<'a>(
     scratch.virtual_data.clear();
     for operation in operations {
         let data = match &operation.request {
-            Request::GetData { path, .. } => virtual_nodes::overriding(reader, required(path)?),
+            Request::GetData { path: Some(path), .. } => virtual_nodes::overriding(reader, path),
             _ => None,
         };
         scratch.virtual_data.push(data);
     }
-    let slots = operations.iter().zip(&scratch.virtual_data).map(|(operation, overriding)| {
-        let slot = match &operation.request {
-            Request::GetData { path, .. } => {
-                let data = get_data::data(reader, required(path)?, overriding.as_deref());
-                data.map(|(data, stat)| MultiSlot::Data(data, stat))
-            }
-            Request::GetChildren { path, .. } => get_children::list(reader, required(path)?).map(MultiSlot::Children),
-            // Other operations spoil the whole request.
-            _ => return Err(ErrorCode::MarshallingError),
-        };
-        Ok(slot.unwrap_or_else(|code| MultiSlot::Error(code.code())))
-    });
-    slots.collect::<Result<_, _>>().map(Body::Multi)
+    let mut slots = Vec::new();
+    for (operation, overriding) in operations.iter().zip(&scratch.virtual_data) {
+        match slot(reader, &operation.request, overriding.as_deref()) {
+            Ok(slot) => slots.push(slot),
+            Err(_) => return Ok(Body::BrokenMulti(slots)),
+        }
+    }
+    Ok(Body::Multi(slots))
+}
+
+fn slot<'a>(
+    reader: Reader<'a>,
+    request: &'a Request,
+    overriding: Option<&'a [u8]>,
+) -> Result<MultiSlot<'a>, ErrorCode> {
+    let slot = match request {
+        Request::GetData { path, .. } => {
+            let data = get_data::data(reader, required(path)?, overriding);
+            data.map(|(data, stat)| MultiSlot::Data(data, stat))
+        }
+        Request::GetChildren { path, .. } => get_children::list(reader, required(path)?).map(MultiSlot::Children),
+        _ => return Err(ErrorCode::MarshallingError),
+    };
+    Ok(slot.unwrap_or_else(|code| MultiSlot::Error(code.code())))
 }

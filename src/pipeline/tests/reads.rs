@@ -43,6 +43,12 @@ fn show(answer: Result<Body<'_>, ErrorCode>) -> String {
         names.sort_unstable();
         names.join(",")
     };
+    let slot = |slot| match slot {
+        MultiSlot::Error(code) => code.to_string(),
+        MultiSlot::Data(data, _) => text(data),
+        MultiSlot::Children(names) => sorted(names),
+        other => panic!("{other:?}"),
+    };
     match answer {
         Err(code) => code.name().into(),
         Ok(Body::DataStat(data, stat)) => format!("{} len={}", text(data), stat.data_length),
@@ -52,16 +58,10 @@ fn show(answer: Result<Body<'_>, ErrorCode>) -> String {
         Ok(Body::AclStat(list, _)) => list.iter().map(|e| format!("{}:{} ", e.permissions, e.who.id)).collect(),
         Ok(Body::Number(number)) => number.to_string(),
         Ok(Body::Identities(list)) => list.iter().map(|who| format!("{}:{} ", who.scheme, who.id)).collect(),
-        Ok(Body::Multi(slots)) => slots
-            .into_iter()
-            .map(|slot| match slot {
-                MultiSlot::Error(code) => code.to_string(),
-                MultiSlot::Data(data, _) => text(data),
-                MultiSlot::Children(names) => sorted(names),
-                other => panic!("{other:?}"),
-            })
-            .collect::<Vec<_>>()
-            .join(" ; "),
+        Ok(Body::Multi(slots)) => slots.into_iter().map(slot).collect::<Vec<_>>().join(" ; "),
+        Ok(Body::BrokenMulti(slots)) => {
+            format!("broken: {}", slots.into_iter().map(slot).collect::<Vec<_>>().join(" ; "))
+        }
         Ok(other) => panic!("{other:?}"),
     }
 }
@@ -153,8 +153,9 @@ fn multi_reads_fail_slot_by_slot() {
     let mixed = multi(vec![get("/a"), children("/dir"), get("/secret"), get("/none"), get("/keeper/api_version")]);
     assert_eq!(ask(&world, false, mixed), "12 ; c,e,e2,p ; -102 ; -101 ; 1");
     assert_eq!(ask(&world, false, multi(vec![])), "");
-    assert_eq!(ask(&world, false, multi(vec![get("/a"), get("null")])), "MARSHALLINGERROR");
-    assert_eq!(ask(&world, false, multi(vec![get("/a"), Request::WhoAmI])), "MARSHALLINGERROR");
+    assert_eq!(ask(&world, false, multi(vec![get("/a"), get("null"), get("/a")])), "broken: 12");
+    assert_eq!(ask(&world, false, multi(vec![get("/a"), children("/dir"), children("null")])), "broken: 12 ; c,e,e2,p");
+    assert_eq!(ask(&world, false, multi(vec![Request::WhoAmI, get("/a")])), "broken: ");
 }
 
 #[test]

@@ -45,6 +45,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use writer::Command;
 
 /// A promise to a candidate (or, committed, to a leader).
@@ -75,6 +76,9 @@ pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 /// dead: every completion fails.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Called on the log's thread with how long each sync of a batch took; it must not block.
+pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
+
 #[derive(Clone)]
 pub struct Options {
     /// Below the disk's root.
@@ -84,6 +88,7 @@ pub struct Options {
     pub segment_bytes: u64,
     pub cache_bytes_max: usize,
     pub on_fatal: OnFatal,
+    pub on_sync: OnSync,
 }
 
 impl Options {
@@ -99,6 +104,7 @@ impl Options {
                 eprintln!("wasmkeeper: {sentence}");
                 std::process::exit(1);
             }),
+            on_sync: Arc::new(|_| {}),
         }
     }
 }

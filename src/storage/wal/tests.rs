@@ -31,6 +31,7 @@ fn options() -> (Options, Arc<Mutex<Vec<String>>>) {
         segment_bytes: 16 << 10,
         cache_bytes_max: 2000,
         on_fatal: Arc::new(move |sentence: &str| told.lock().push(sentence.to_owned())),
+        on_sync: Arc::new(|_| {}),
     };
     (options, fatal)
 }
@@ -365,6 +366,11 @@ fn work(disk: &SimDisk, seed: u64) -> Acknowledged {
                 wal.purge(upto);
             }
         }
+        // Nothing acknowledges a truncation: until something behind it is durable, its entries may come back, and the
+        // next run would build on them.
+        if save_vote(&wal, vote).is_err() {
+            return known;
+        }
     }
     known
 }
@@ -384,7 +390,7 @@ fn check(disk: &SimDisk, known: &Acknowledged, what: &str) {
 }
 
 #[test]
-fn lost_power_at_any_change_loses_nothing_acknowledged() {
+fn crash_points_at_every_change_lose_nothing_acknowledged() {
     crash_points(2, 8);
 }
 

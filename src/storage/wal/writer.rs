@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 pub enum Command<P> {
     Append { entries: Vec<Entry<P>>, first_ticket: u64, done: Completion },
@@ -273,7 +274,9 @@ impl<P: Payload> Writer<P> {
             sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
         current.file.write_at(&self.out, write_at).map_err(|error| failed("write", error))?;
+        let began = Instant::now();
         current.file.sync_data().map_err(|error| failed("sync", error))?;
+        (self.options.on_sync)(began.elapsed());
         current.end += extent;
         self.next_sequence += 1;
         if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
