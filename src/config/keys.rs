@@ -35,7 +35,7 @@ pub enum Effect {
     Silent,
 }
 
-/// A configuration in the making: values that only mean something together wait here for [`super::load`].
+/// A configuration in the making: values that only mean something together wait here for [`super::load()`].
 #[derive(Default)]
 pub struct Draft {
     pub config: Config,
