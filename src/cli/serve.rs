@@ -1,4 +1,4 @@
-//! `wasmkeeper serve`: command line to [`Config`], and on to the server.
+//! `wasmkeeper serve`: from the command line to a configuration, and on to the server.
 
 use crate::config::{self, Sources};
 use std::path::PathBuf;
