@@ -50,7 +50,7 @@ pub const ELECTION_MAX_MS: u64 = 600;
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
+/// connection. ZooKeeper has such a bound over all clients (globalOutstandingLimit); here each has its own.
 pub const UNANSWERED_MAX: usize = 1000;
 
 /// Bytes a connection may have waiting to be written before no more requests are taken from it.
@@ -210,7 +210,7 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
-/// Requests taken in and not yet answered before reading stops (globalOutstandingLimit).
+/// ZooKeeper's globalOutstandingLimit: read, and kept for ensembles; `UNANSWERED_MAX` is what bounds clients.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
 /// Milliseconds between two looks for empty containers and outlived TTL nodes, and how many go in a minute at most.
