@@ -152,7 +152,8 @@ impl Facts for Words {
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
         let all: Vec<(SessionId, Vec<String>)> = {
             let state = self.replica.state.read();
-            let owned = |paths: &std::collections::BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
+            let owned =
+                |paths: &std::collections::BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
             state.all_ephemerals().map(|(session, paths)| (session, owned(paths))).collect()
         };
         for (session, paths) in &all {

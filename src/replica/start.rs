@@ -12,7 +12,7 @@ use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::{Replica, housekeeping};
 use crate::admin::metrics::Metrics;
-use crate::config::{Config, Tls};
+use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A running member.
@@ -74,7 +75,9 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let load_began = Instant::now();
     let seed = getrandom::u64()?;
     let opened =
-        data_directory::open(disk, LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || State::load(seed))?;
+        data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
+            State::load(seed)
+        })?;
     let state = opened.state.unwrap_or_else(|| State::new(seed));
     let load_took = load_began.elapsed();
     tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
@@ -85,8 +88,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
     let run = getrandom::u32()?;
-    let connections =
-        Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
+    let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
     let replica = Arc::new(Replica {
         rules,
         state: RwLock::new(state),
@@ -132,6 +134,8 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
     metrics.dbinittime.add((load_took + replay_took).as_millis() as u64);
     raft.block_on(replica.wait_until_leading());
+    // A leader has voted for itself: the log holds that.
+    data_directory::note_log_in_use(&*disk)?;
     // What a plugin enforces, it enforces from the first request on.
     plugins.settle(limits::PLUGINS_SETTLE_MAX);
 
@@ -150,7 +154,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
     let words = Words::new(replica.clone(), listeners.described()?);
     let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
-    let addresses = listeners.serve(clients.workers(), &front)?;
+    let addresses = listeners.serve(&replica.config, clients.workers(), &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
 }
@@ -278,8 +282,10 @@ impl crate::pipeline::read::VirtualNodes for Shown {
 
 /// Sockets that listen, before anything is served.
 struct Listeners {
-    plain: Option<tokio::net::TcpListener>,
-    secure: Option<(tokio::net::TcpListener, Arc<tls::Acceptor>)>,
+    plain: Option<TcpListener>,
+    secure: Option<TcpListener>,
+    /// For `secure`, and for `plain` if that takes TLS too.
+    acceptor: Option<Arc<tls::Acceptor>>,
 }
 
 impl Listeners {
@@ -292,60 +298,44 @@ impl Listeners {
                 )
             })
         };
+        let acceptor = config.tls.as_ref().map(tls::Acceptor::new).transpose()?.map(Arc::new);
         let plain = config.network.client.map(bind).transpose()?;
-        let acceptor = |tls: &Tls| Ok::<_, tls::TlsError>(Arc::new(tls::Acceptor::new(tls)?));
-        let secure = match (config.network.secure, &config.tls) {
-            (Some(address), Some(settings)) => Some((bind(address)?, acceptor(settings)?)),
-            _ => None,
-        };
-        Ok(Listeners { plain, secure })
+        let secure = config.network.secure.map(bind).transpose()?;
+        anyhow::ensure!(secure.is_none() || acceptor.is_some(), "secureClientPort is set and TLS is not configured");
+        Ok(Listeners { plain, secure, acceptor })
     }
 
     fn described(&self) -> std::io::Result<Listening> {
-        let port = |socket: &tokio::net::TcpListener| socket.local_addr().map(|address| address.port());
+        let port = |socket: &TcpListener| socket.local_addr().map(|address| address.port());
         Ok(Listening {
             client_port: self.plain.as_ref().map(port).transpose()?,
-            secure_client_port: self.secure.as_ref().map(|(socket, _)| port(socket)).transpose()?,
-            tls: self.secure.as_ref().map(|(_, acceptor)| acceptor.clone()),
+            secure_client_port: self.secure.as_ref().map(port).transpose()?,
+            tls: self.acceptor.clone(),
         })
     }
 
-    fn serve(self, workers: &Workers, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
+    fn serve(self, config: &Config, workers: &Workers, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
         let listening = workers.first();
         let mut addresses = Vec::new();
+        let metrics = server.connections().metrics().clone();
+        if let Some(acceptor) = &self.acceptor {
+            listening.spawn(acceptor.clone().watch_files());
+        }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
-            listening.spawn(listener::accept(socket, listener::Plain, server.clone(), workers.clone()));
+            match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
+                Some(acceptor) => {
+                    let either = listener::Either(listener::Secure::new(acceptor, metrics.clone()));
+                    listening.spawn(listener::accept(socket, either, server.clone(), workers.clone()))
+                }
+                None => listening.spawn(listener::accept(socket, listener::Plain, server.clone(), workers.clone())),
+            };
         }
-        if let Some((socket, acceptor)) = self.secure {
+        if let Some((socket, acceptor)) = self.secure.zip(self.acceptor) {
             addresses.push(socket.local_addr()?);
-            listening.spawn(acceptor.clone().watch_files());
-            let metrics = server.connections().metrics().clone();
-            let secure = Secure { acceptor, metrics };
+            let secure = listener::Secure::new(acceptor, metrics);
             listening.spawn(listener::accept(socket, secure, server.clone(), workers.clone()));
         }
         Ok(addresses)
-    }
-}
-
-/// TLS in front of the client protocol.
-struct Secure {
-    acceptor: Arc<tls::Acceptor>,
-    metrics: Arc<Metrics>,
-}
-
-impl listener::Acceptor for Secure {
-    type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
-
-    async fn accept(&self, socket: tokio::net::TcpStream) -> std::io::Result<(Self::Stream, Option<String>)> {
-        let stream = self.acceptor.accept(socket).await.map_err(|error| {
-            match error {
-                tls::AcceptError::Busy => self.metrics.tls_handshake_exceeded.increment(),
-                tls::AcceptError::Late | tls::AcceptError::Handshake(_) => self.metrics.unsuccessful_handshake.increment(),
-            }
-            std::io::Error::other(error)
-        })?;
-        let subject = tls::peer_subject(&stream);
-        Ok((stream, subject))
     }
 }

@@ -63,11 +63,14 @@ pub fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
     identities
 }
 
-/// Whether such a client may ask anything at all (AuthenticationHelper.enforceAuthentication).
+/// Whether such a client may ask anything at all (AuthenticationHelper.enforceAuthentication). Where SASL is required
+/// the list of schemes means nothing.
 pub fn admits(auth: &Auth, identities: &[Identity]) -> bool {
     let has = |scheme: &str| identities.iter().any(|identity| identity.scheme == scheme);
-    let enforced = auth.enforce_schemes.is_empty() || auth.enforce_schemes.iter().any(|scheme| has(scheme));
-    enforced && (!auth.require_sasl || has("sasl"))
+    if auth.require_sasl {
+        return has("sasl");
+    }
+    auth.enforce_schemes.is_empty() || auth.enforce_schemes.iter().any(|scheme| has(scheme))
 }
 
 /// Whether SASL is demanded: a failed exchange is then told with another code.
@@ -137,6 +140,9 @@ mod tests {
         assert!(!admits(&auth, &at_connect(&auth, HERE, None)));
         assert!(admits(&auth, &sasl_identities(&auth, "bob".into())));
         assert!(requires_sasl(&auth));
+        let both = Auth { enforce_schemes: vec!["digest".into()], ..auth.clone() };
+        assert!(admits(&both, &sasl_identities(&both, "bob".into())));
+        assert!(!admits(&both, &[Identity::new("digest", "alice:x")]));
         let auth = Auth { require_sasl: false, enforce_schemes: vec!["digest".into(), "sasl".into()], ..auth };
         assert!(admits(&auth, &[Identity::new("digest", "alice:x")]));
         assert!(!admits(&auth, &[Identity::new("ip", "127.0.0.1")]));

@@ -282,7 +282,14 @@ mod tests {
         let mut options = Options::from(&config::Config::default());
         options.network.connections_per_address_max = per_address;
         options.network.connections_max = all;
-        Connections::new(options, Arc::new(super::super::tests::rules()), Box::new(NoVirtualNodes), 1, 9, Arc::default())
+        Connections::new(
+            options,
+            Arc::new(super::super::tests::rules()),
+            Box::new(NoVirtualNodes),
+            1,
+            9,
+            Arc::default(),
+        )
     }
 
     #[test]

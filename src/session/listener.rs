@@ -1,15 +1,19 @@
 //! Accepts clients, within the limits.
 
 use super::connections::Connections;
-use super::{Server, Workers, task};
+use super::{Server, Workers, task, tls};
+use crate::admin::metrics::Metrics;
 use crate::limits::ACCEPT_PAUSE_MS;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// What turns an accepted socket into a stream of the client protocol.
 pub trait Acceptor: Send + Sync + 'static {
@@ -25,6 +29,92 @@ impl Acceptor for Plain {
     type Stream = TcpStream;
     async fn accept(&self, socket: TcpStream) -> io::Result<(TcpStream, Option<String>)> {
         Ok((socket, None))
+    }
+}
+
+/// TLS only.
+pub struct Secure {
+    acceptor: Arc<tls::Acceptor>,
+    metrics: Arc<Metrics>,
+}
+
+impl Secure {
+    pub fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
+        Secure { acceptor, metrics }
+    }
+}
+
+impl Acceptor for Secure {
+    type Stream = TlsStream<TcpStream>;
+    async fn accept(&self, socket: TcpStream) -> io::Result<(Self::Stream, Option<String>)> {
+        let stream = self.acceptor.accept(socket).await.map_err(|error| {
+            match error {
+                tls::AcceptError::Busy => self.metrics.tls_handshake_exceeded.increment(),
+                tls::AcceptError::Late | tls::AcceptError::Handshake(_) => {
+                    self.metrics.unsuccessful_handshake.increment()
+                }
+            }
+            io::Error::other(error)
+        })?;
+        let subject = tls::peer_subject(&stream);
+        Ok((stream, subject))
+    }
+}
+
+/// Both on one port (`client.portUnification`), told apart by the first byte: that of a TLS handshake is neither a
+/// letter nor the begin of a first message's length.
+pub struct Either(pub Secure);
+
+/// The type of a TLS record that carries a handshake (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+impl Acceptor for Either {
+    type Stream = EitherStream;
+    async fn accept(&self, socket: TcpStream) -> io::Result<(EitherStream, Option<String>)> {
+        let mut first = [0];
+        if socket.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE] {
+            let (stream, subject) = self.0.accept(socket).await?;
+            return Ok((EitherStream::Secure(Box::new(stream)), subject));
+        }
+        Ok((EitherStream::Plain(socket), None))
+    }
+}
+
+/// What a port for both has.
+pub enum EitherStream {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for EitherStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for EitherStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            EitherStream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            EitherStream::Secure(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }
 

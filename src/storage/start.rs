@@ -148,10 +148,18 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
 
 fn log_is_gone() -> StartError {
     StartError::Refused(format!(
-        "the data directory has no log in `{LOG_FOLDER}/` although it once had: the log was removed, and with it what this \
-         member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
+        "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had: it was removed, and with \
+         it what this member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
          remove this member and add it again)"
     ))
+}
+
+/// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
+pub fn note_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
+    match identity::read(disk)? {
+        Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
+        _ => Ok(()),
+    }
 }
 
 /// Opens the state in a data directory that `identify` has seen and whose log holds `log`. `loader` is called for each attempt.
@@ -175,14 +183,12 @@ pub fn open<L: Load>(
     let policy = Policy::new(log.purged.is_some() && image.is_none(), now_ms);
     let image_position = image.and_then(|meta| meta.position);
 
-    if log.is_new && image_position.is_some() {
+    let log_was_in_use = identity::read(&*disk)?.is_some_and(|known| known.log_in_use);
+    if log.is_new && (log_was_in_use || image_position.is_some()) {
         return Err(log_is_gone());
     }
-    if !log.is_new
-        && let Some(known) = identity::read(&*disk)?
-        && !known.log_in_use
-    {
-        identity::write(&*disk, &Identity { log_in_use: true, ..known })?;
+    if !log.is_new {
+        note_log_in_use(&*disk)?;
     }
 
     let checkpoint_trouble = match load_checkpoint(&*disk, log, &loader)? {
@@ -397,6 +403,9 @@ mod tests {
         disk.set_bytes("log/1.log", b"a segment");
         open(Arc::new(disk.clone()), LogExtent { purged: None, is_new: false }, 0, || Nothing).unwrap();
         assert!(identify(&disk, NEW).unwrap().log_in_use);
+        // Its files are there, and all that was in them is not.
+        let emptied = open(Arc::new(disk.clone()), LogExtent { purged: None, is_new: true }, 0, || Nothing);
+        assert!(refusal(emptied).contains("no log in `log/`, or an empty one"));
         disk.remove("log/1.log").unwrap();
         assert!(refusal(identify(&disk, NEW)).contains("no log in `log/`"));
     }

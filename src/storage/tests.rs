@@ -3,7 +3,7 @@
 //! The state is a map, an entry of the log a few changes to it, and the log itself a list that never loses anything but
 //! what was purged: so whatever comes up after a crash can be compared with everything that was acknowledged.
 //!
-//! `CRASH_POINTS=10000 cargo test --lib storage::tests::power_loss -- --nocapture` tries more crashes than the 300 of an
+//! `CRASH_POINTS=10000 cargo test --lib crash_points -- --nocapture` tries more crashes than the 300 of an
 //! ordinary run; `CRASH_SEED` begins elsewhere.
 
 mod with_log;
@@ -412,7 +412,7 @@ fn whichever_call_fails_everything_is_found_again() {
 /// One directory lives through many processes, each of which ends with a power loss or a kill at an arbitrary call:
 /// while it starts, while it writes a checkpoint or an image, or in between.
 #[test]
-fn power_loss_at_any_point_loses_nothing_and_mixes_nothing() {
+fn crash_points_lose_nothing_and_mix_nothing() {
     let points = number("CRASH_POINTS", 300);
     let (mut done, mut seed) = (0, number("CRASH_SEED", 1));
     let mut sources = BTreeMap::new();

@@ -16,7 +16,7 @@ fn ephemeral() -> CreateOptions<'static> {
 async fn writes_reads_and_watches() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let (one, two) = (connect(&server).await, connect(&server).await);
+    let (one, two) = (server.connect().await, server.connect().await);
     one.create("/app", b"first", &persistent()).await.unwrap();
     let (data, stat, watcher) = two.get_and_watch_data("/app").await.unwrap();
     assert_eq!((data.as_slice(), stat.version), (&b"first"[..], 0));
@@ -41,7 +41,7 @@ async fn writes_reads_and_watches() {
 async fn a_multi_happens_as_a_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     let mut good = client.new_multi_writer();
     good.add_create("/m", b"1", &persistent()).unwrap();
     good.add_set_data("/m", b"2", Some(0)).unwrap();
@@ -58,7 +58,7 @@ async fn a_multi_happens_as_a_whole_or_not_at_all() {
 async fn an_ephemeral_node_ends_with_its_session() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let (owner, other) = (connect(&server).await, connect(&server).await);
+    let (owner, other) = (server.connect().await, server.connect().await);
     owner.create("/e", b"", &ephemeral()).await.unwrap();
     let (stat, watcher) = other.check_and_watch_stat("/e").await.unwrap();
     assert_eq!(stat.unwrap().ephemeral_owner, owner.session_id().0);
@@ -70,7 +70,7 @@ async fn an_ephemeral_node_ends_with_its_session() {
 async fn everything_is_there_after_a_clean_restart_and_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     for n in 0..100 {
         client.create(&format!("/n{n}"), format!("{n}").as_bytes(), &persistent()).await.unwrap();
     }
@@ -79,11 +79,11 @@ async fn everything_is_there_after_a_clean_restart_and_after_a_kill() {
     server.restart();
     // The client finds its way back into its session by itself: the ephemeral node lives on.
     client.sync("/").await.ok();
-    check_numbers(&connect(&server).await, 100).await;
-    assert!(connect(&server).await.check_stat("/mine").await.unwrap().is_some());
+    check_numbers(&server.connect().await, 100).await;
+    assert!(server.connect().await.check_stat("/mine").await.unwrap().is_some());
     server.kill();
     server.restart();
-    check_numbers(&connect(&server).await, 100).await;
+    check_numbers(&server.connect().await, 100).await;
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn an_expired_session_loses_its_nodes() {
     // Killed before the session could be closed: after the restart nobody speaks for it.
     server.kill();
     server.restart();
-    let other = connect(&server).await;
+    let other = server.connect().await;
     while other.check_stat("/gone").await.unwrap().is_some() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -111,10 +111,6 @@ fn four_letter_words_answer() {
         assert!(!answer.is_empty() && !answer.contains("whitelist") || word == "hash", "{word}: {answer}");
     }
     assert!(four_letters(server.port, "srvr").unwrap().contains("Mode: standalone"));
-}
-
-async fn connect(server: &Server) -> Client {
-    Client::connect(&server.address()).await.expect("connects")
 }
 
 async fn check_numbers(client: &Client, count: usize) {

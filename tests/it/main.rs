@@ -1,7 +1,10 @@
 //! The integration tests, linked once (wasmtime makes linking slow). All of them run the real binary.
 
 mod basics;
+mod disk_full;
 mod kill;
+mod plugins;
 mod process;
 mod refusals;
+mod security;
 mod words;

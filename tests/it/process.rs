@@ -1,30 +1,56 @@
 //! A server process for tests: the real binary on a free port of 127.0.0.1, with a data directory of its own.
 
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use zookeeper_client::Client;
+
+/// How long a server may take to start or to end by itself; only a server that hangs needs it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Server {
     child: Child,
     pub port: u16,
     pub data_dir: PathBuf,
     extra: Vec<String>,
+    /// Its standard error, of all its lives.
+    stderr: tempfile::NamedTempFile,
 }
 
 impl Server {
     /// Starts the binary on `data_dir` and waits until it serves. `extra`: more arguments of `serve`.
     pub fn start(data_dir: &Path, extra: &[&str]) -> Server {
-        let extra: Vec<String> = extra.iter().map(|argument| argument.to_string()).collect();
+        let extra = extra.iter().map(|argument| argument.to_string()).collect();
+        Server::start_by(data_dir, extra, |command| command)
+    }
+
+    /// The same, with the signal ignored that would end it when a file gets larger than it may (`Server::limit`): the
+    /// write fails instead.
+    pub fn start_deaf_to_file_sizes(data_dir: &Path) -> Server {
+        Server::start_by(data_dir, Vec::new(), |command| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+            shell
+        })
+    }
+
+    fn start_by(data_dir: &Path, extra: Vec<String>, wrap: impl FnOnce(Command) -> Command) -> Server {
         let port = free_port();
-        let child = spawn(data_dir, port, &extra);
-        let mut server = Server { child, port, data_dir: data_dir.to_owned(), extra };
+        let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
+        let child = spawn(wrap(command(data_dir, port, &extra)), &stderr);
+        let mut server = Server { child, port, data_dir: data_dir.to_owned(), extra, stderr };
         server.wait_until_serving();
         server
     }
 
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(&self.address()).await.expect("connects")
     }
 
     /// SIGKILL, at once.
@@ -40,19 +66,53 @@ impl Server {
         self.child.wait().expect("the server ends").success()
     }
 
+    /// Waits until it has ended by itself; whether it says that this is well.
+    pub fn wait_for_its_end(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the server goes on:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Starts it again on the same port and data.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.data_dir, self.port, &self.extra);
+        self.child = spawn(command(&self.data_dir, self.port, &self.extra), &self.stderr);
         self.wait_until_serving();
     }
 
+    /// The same with other arguments.
+    pub fn restart_with(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|argument| argument.to_string()).collect();
+        self.restart();
+    }
+
+    /// What it has written to its standard error, in all its lives.
+    pub fn said(&self) -> String {
+        let mut text = String::new();
+        let mut file = self.stderr.reopen().expect("the file is still there");
+        file.read_to_string(&mut text).expect("the server writes text");
+        text
+    }
+
+    /// Sets a limit of the running process (as `ulimit` does).
+    pub fn limit(&self, resource: rustix::process::Resource, bound: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let former =
+            rustix::process::prlimit(Some(pid), resource, rustix::process::Rlimit { current: bound, maximum: None });
+        former.expect("a parent may limit its child");
+    }
+
     fn wait_until_serving(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while four_letters(self.port, "ruok").as_deref() != Some("imok") {
             if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
-                panic!("the server ended before it served: {status}");
+                panic!("the server ended before it served: {status}\n{}", self.said());
             }
-            assert!(Instant::now() < deadline, "the server does not serve after a minute");
+            assert!(Instant::now() < deadline, "the server does not serve after a minute:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -62,24 +122,47 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server said:\n{}", self.said());
+        }
     }
 }
 
-/// Starts the binary without waiting: for servers that are expected to refuse to start.
+/// `serve`, not started yet: for servers that are expected to refuse. All four letter words are answered, unless `extra`
+/// sets the whitelist.
 pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmkeeper"));
-    command.arg("serve").arg("--data-dir").arg(data_dir).arg("--listen").arg(format!("127.0.0.1:{port}"));
-    command.arg("-D").arg("zookeeper.4lw.commands.whitelist=*").args(extra);
+    let mut command = wasmkeeper(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    command.arg("--data-dir").arg(data_dir);
+    if !extra.iter().any(|argument| argument.starts_with("zookeeper.4lw.commands.whitelist=")) {
+        command.args(["-D", "zookeeper.4lw.commands.whitelist=*"]);
+    }
+    command.args(extra);
     command
 }
 
-fn spawn(data_dir: &Path, port: u16, extra: &[String]) -> Child {
-    command(data_dir, port, extra).stdin(Stdio::null()).spawn().expect("the binary was built")
+/// The binary with these arguments, untouched by the environment of whoever tests.
+pub fn wasmkeeper(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmkeeper"));
+    for variable in ["WASMKEEPER_LOG", "WASMKEEPER_LOG_FORMAT", "WASMKEEPER_SERVER", "WASMKEEPER_AUTH", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// What a command that ended has written, standard output and error.
+pub fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
+    let appended = std::fs::OpenOptions::new().append(true).open(stderr.path()).expect("the file is still there");
+    command.stderr(appended).spawn().expect("the binary was built")
 }
 
 /// Sends a four letter word and returns the answer; none if nobody answers.
 pub fn four_letters(port: u16, word: &str) -> Option<String> {
-    use std::io::{Read, Write};
+    use std::io::Write as _;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream.write_all(word.as_bytes()).ok()?;

@@ -1,7 +1,9 @@
 //! Refusals to start: a full sentence, and nothing lost.
 
 use crate::process::{Server, command, free_port};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use zookeeper_client::{Acls, CreateMode};
 
 /// Runs `serve` until it ends by itself; its standard error.
 fn fails_with(data_dir: &Path, extra: &[&str]) -> String {
@@ -20,6 +22,16 @@ fn a_second_server_on_the_same_data_is_refused() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = command(folder.path(), port, &[]).output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&format!("127.0.0.1:{port}")), "{said}");
+}
+
+#[test]
 fn a_bad_configuration_is_named_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("zoo.cfg");
@@ -32,20 +44,105 @@ fn a_bad_configuration_is_named_with_file_and_line() {
     assert!(said.contains("wasmkeeper.toml") && said.contains("no_such_key"), "{said}");
 }
 
-#[test]
-fn a_log_without_a_checkpoint_it_builds_on_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let mut server = Server::start(&data, &[]);
-    server.terminate();
-    let checkpoint =
-        std::fs::read_dir(&data).unwrap().flatten().find(|e| e.file_name().to_string_lossy().contains("redb"));
-    let checkpoint = checkpoint.expect("a clean end leaves a checkpoint").path();
-    let mut bytes = std::fs::read(&checkpoint).unwrap();
-    for byte in &mut bytes {
-        *byte ^= 0x5a;
+/// A server that has ended well, with ten nodes.
+async fn ended_well(data: &Path) -> Server {
+    let mut server = Server::start(data, &[]);
+    let client = server.connect().await;
+    for n in 0..10 {
+        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        client.create(&format!("/n{n}"), format!("{n}").as_bytes(), &options).await.unwrap();
     }
-    std::fs::write(&checkpoint, bytes).unwrap();
-    // The log still reaches back to the beginning, or an image does: either the server starts whole, or it says why not.
+    drop(client);
+    assert!(server.terminate());
+    server
+}
+
+async fn is_whole(server: &Server) {
+    let client = server.connect().await;
+    for n in 0..10 {
+        assert_eq!(client.get_data(&format!("/n{n}")).await.unwrap().0, format!("{n}").as_bytes());
+    }
+}
+
+/// Every byte of the file is another one afterwards.
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    bytes.iter_mut().for_each(|byte| *byte ^= 0x5a);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_rebuilt_from_image_or_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = ended_well(folder.path()).await;
+    damage(&folder.path().join("checkpoint.redb"));
     server.restart();
+    is_whole(&server).await;
+    let said = server.said();
+    assert!(said.contains("WARN") && said.contains("`checkpoint.redb` cannot be used"), "{said}");
+    // The damaged file is kept for whoever wants to look at it, and what was rebuilt is good.
+    assert!(folder.path().join("checkpoint.damaged-1").exists());
+    server.kill();
+    server.restart();
+    is_whole(&server).await;
+    assert_eq!(server.said(), said, "the second start has nothing to complain of");
+}
+
+#[tokio::test]
+async fn a_missing_checkpoint_is_rebuilt_from_image_or_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = ended_well(folder.path()).await;
+    std::fs::remove_file(folder.path().join("checkpoint.redb")).unwrap();
+    server.restart();
+    is_whole(&server).await;
+}
+
+/// An empty or shortened tree must not come of it.
+#[tokio::test]
+async fn without_its_log_a_server_refuses_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(ended_well(folder.path()).await);
+    std::fs::remove_dir_all(folder.path().join("log")).unwrap();
+    refused_and_untouched(folder.path(), "log");
+}
+
+/// The log's oldest segment is damaged and there is nothing else: no source of the state is left.
+#[tokio::test]
+async fn with_no_source_of_state_left_a_server_refuses_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(ended_well(folder.path()).await);
+    for file in ["checkpoint.redb", "image"] {
+        if folder.path().join(file).exists() {
+            damage(&folder.path().join(file));
+        }
+    }
+    let log = folder.path().join("log");
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    damage(&segments[0]);
+    refused_and_untouched(folder.path(), "log/");
+}
+
+fn refused_and_untouched(data: &Path, named: &str) {
+    let before = contents(data);
+    let said = fails_with(data, &[]);
+    assert!(said.contains(named) && said.lines().any(|line| line.starts_with("wasmkeeper: ")), "{said}");
+    let after = contents(data);
+    for (path, bytes) in before {
+        assert!(after.get(&path) == Some(&bytes), "{} was changed", path.display());
+    }
+}
+
+/// All files below a folder but the lock, which says who is there.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(contents(&entry.path()));
+        } else if entry.file_name() != "LOCK" {
+            found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    found
 }

@@ -183,7 +183,8 @@ async fn configuration_and_directories() {
     for n in 0..128 {
         all.one.set_data("/app/node", &[n], None).await.unwrap();
     }
-    let (zxid, digest) = all.ask("hash").trim_end().split_once(": ").map(|(z, d)| (z.to_owned(), d.to_owned())).unwrap();
+    let (zxid, digest) =
+        all.ask("hash").trim_end().split_once(": ").map(|(z, d)| (z.to_owned(), d.to_owned())).unwrap();
     assert_eq!(i64::from_str_radix(&zxid, 16).unwrap() % 128, 0);
     digest.parse::<i64>().expect("a signed number");
 

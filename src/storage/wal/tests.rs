@@ -366,6 +366,11 @@ fn work(disk: &SimDisk, seed: u64) -> Acknowledged {
                 wal.purge(upto);
             }
         }
+        // Nothing acknowledges a truncation: until something behind it is durable, its entries may come back, and the
+        // next run would build on them.
+        if save_vote(&wal, vote).is_err() {
+            return known;
+        }
     }
     known
 }
@@ -385,7 +390,7 @@ fn check(disk: &SimDisk, known: &Acknowledged, what: &str) {
 }
 
 #[test]
-fn lost_power_at_any_change_loses_nothing_acknowledged() {
+fn crash_points_at_every_change_lose_nothing_acknowledged() {
     crash_points(2, 8);
 }
 

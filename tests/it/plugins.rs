@@ -1,0 +1,332 @@
+//! Plugins through the real binary and its command line: deployed, asked, contained, kept.
+
+use crate::process::{Server, wasmkeeper, words};
+use serde_json::Value;
+use std::path::Path;
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+const GUARD: &str = r#"{"max_bytes":4096,"require_json":["owner"]}"#;
+
+const SUPER_DIGEST: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+
+/// `wasmkeeper plugin ...` against a server: whether it went well, and what it wrote.
+fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
+    let output = wasmkeeper(&["plugin", "--server", &server.address()]).args(arguments).output().expect("it runs");
+    (output.status.success(), words(&output))
+}
+
+fn succeeds(server: &Server, arguments: &[&str]) -> String {
+    let (well, words) = plugin(server, arguments);
+    assert!(well, "wasmkeeper plugin {arguments:?}: {words}");
+    words
+}
+
+fn fails(server: &Server, arguments: &[&str]) -> String {
+    let (well, words) = plugin(server, arguments);
+    assert!(!well, "wasmkeeper plugin {arguments:?}: {words}");
+    assert!(words.starts_with("wasmkeeper: ") && words.trim_end().lines().count() == 1, "one sentence: {words}");
+    words
+}
+
+fn deploy_guard(server: &Server) -> String {
+    let bound = ["--name", "names", "--path", "/services/**", "--settings", GUARD];
+    succeeds(server, &[&["deploy", "bundled:guard"], &bound[..]].concat())
+}
+
+/// Deploys the guest that misbehaves as `what` says; `more` arguments.
+fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
+    let (path, settings) = (format!("/{name}/**"), format!(r#"{{"do":"{what}"}}"#));
+    let bound = ["deploy", env!("WASMKEEPER_NAUGHTY"), "--name", name, "--path", &path, "--settings", &settings];
+    succeeds(server, &[&bound[..], more].concat());
+}
+
+async fn create(client: &Client, path: &str, data: &str) -> Result<(), Error> {
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create(path, data.as_bytes(), &options).await.map(drop)
+}
+
+/// A client, and the folder that the guarded nodes are in.
+async fn client(server: &Server, folder: &str) -> Client {
+    let client = server.connect().await;
+    create(&client, folder, "").await.unwrap();
+    client
+}
+
+async fn text(client: &Client, path: &str) -> String {
+    String::from_utf8(client.get_data(path).await.unwrap_or_else(|error| panic!("{path}: {error}")).0).unwrap()
+}
+
+/// The newest refusal of this connection.
+async fn rejection(client: &Client) -> String {
+    text(client, "/zookeeper/rejection").await.lines().next().unwrap_or_default().to_owned()
+}
+
+async fn counters(client: &Client, name: &str) -> Value {
+    serde_json::from_str(&text(client, &format!("/zookeeper/plugins/{name}/counters")).await).unwrap()
+}
+
+async fn status(client: &Client, name: &str) -> Value {
+    serde_json::from_str(&text(client, &format!("/zookeeper/plugins/{name}/status")).await).unwrap()
+}
+
+fn bad_arguments() -> Result<(), Error> {
+    Err(Error::BadArguments(&""))
+}
+
+/// The error without its words, which are the client's own.
+fn code(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::BadArguments(_)) => bad_arguments(),
+        other => other,
+    }
+}
+
+async fn is_enforced(client: &Client) {
+    assert_eq!(code(create(client, "/services/b", "{}").await), bad_arguments());
+    let said = rejection(client).await;
+    assert!(said.contains(r#"names: /services/b: field "owner" is missing"#), "{said}");
+}
+
+#[tokio::test]
+async fn a_plugin_from_its_deployment_to_its_removal() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let client = client(&server, "/services").await;
+    assert!(succeeds(&server, &["list"]).contains("no plugins"));
+    assert!(deploy_guard(&server).contains("names version 1 is deployed"));
+    create(&client, "/services/a", r#"{"owner":"pay"}"#).await.unwrap();
+    is_enforced(&client).await;
+    assert_eq!(client.check_stat("/services/b").await.unwrap(), None);
+    let long = format!(r#"{{"owner":"{}"}}"#, "x".repeat(4096));
+    assert_eq!(code(client.set_data("/services/a", long.as_bytes(), None).await.map(drop)), bad_arguments());
+    assert!(rejection(&client).await.contains("names: /services/a: 4108 bytes, at most 4096 are allowed"));
+    create(&client, "/elsewhere", "{}").await.unwrap();
+
+    let listed = succeeds(&server, &["list"]);
+    assert!(listed.contains("names") && listed.contains("enforce") && listed.contains("active"), "{listed}");
+    let shown = succeeds(&server, &["show", "names"]);
+    assert!(shown.contains("/services/**") && shown.contains("bundled:guard") && shown.contains("refusals"), "{shown}");
+    let counted = counters(&client, "names").await;
+    assert_eq!((&counted["calls"], &counted["refusals"]), (&3.into(), &2.into()));
+
+    succeeds(&server, &["mode", "names", "audit"]);
+    create(&client, "/services/b", "{}").await.unwrap();
+    assert_eq!(counters(&client, "names").await["would_refuse"], 1);
+    succeeds(&server, &["mode", "names", "off"]);
+    create(&client, "/services/c", "{}").await.unwrap();
+    assert_eq!(counters(&client, "names").await["calls"], 4);
+    assert_eq!(status(&client, "names").await["state"], "off");
+    succeeds(&server, &["mode", "names", "enforce"]);
+    client.delete("/services/b", None).await.unwrap();
+    is_enforced(&client).await;
+
+    // The next version takes over at once.
+    let bound = ["--name", "names", "--path", "/services/**", "--settings", r#"{"name":"svc-*"}"#];
+    assert!(succeeds(&server, &[&["deploy", "bundled:guard"], &bound[..]].concat()).contains("version 5"));
+    create(&client, "/services/svc-1", "{}").await.unwrap();
+    assert_eq!(code(create(&client, "/services/x", "").await), bad_arguments());
+
+    succeeds(&server, &["remove", "names"]);
+    create(&client, "/services/x", "").await.unwrap();
+    assert_eq!(client.list_children("/zookeeper/plugins").await.unwrap(), Vec::<String>::new());
+    assert!(fails(&server, &["show", "names"]).contains("there is no plugin names"));
+}
+
+#[tokio::test]
+async fn a_multi_is_refused_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let client = client(&server, "/services").await;
+    deploy_guard(&server);
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let mut multi = client.new_multi_writer();
+    multi.add_create("/one", b"", &options).unwrap();
+    multi.add_create("/services/two", b"{}", &options).unwrap();
+    multi.commit().await.unwrap_err();
+    assert_eq!(client.check_stat("/one").await.unwrap(), None);
+    assert!(rejection(&client).await.contains("/services/two"));
+}
+
+/// The files of compiled components.
+fn compiled(data: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(data.join("plugins-cache")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect()
+}
+
+#[tokio::test]
+async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    client(&server, "/services").await;
+    deploy_guard(&server);
+    let files = compiled(folder.path());
+    let [file] = files.as_slice() else { panic!("one component is compiled: {files:?}") };
+    let written = std::fs::metadata(file).unwrap().modified().unwrap();
+    server.kill();
+    server.restart();
+    is_enforced(&server.connect().await).await;
+    assert_eq!(std::fs::metadata(file).unwrap().modified().unwrap(), written, "what was compiled is used again");
+
+    // What is damaged, cut short or gone is compiled again.
+    let sound = std::fs::read(file).unwrap();
+    let mut damaged = sound.clone();
+    damaged[sound.len() / 2] ^= 1;
+    for bytes in [Some(&damaged[..]), Some(&sound[..20]), None] {
+        assert!(server.terminate());
+        match bytes {
+            Some(bytes) => std::fs::write(file, bytes).unwrap(),
+            None => std::fs::remove_file(file).unwrap(),
+        }
+        server.restart();
+        is_enforced(&server.connect().await).await;
+        let now = std::fs::read(file).unwrap();
+        assert!(now.len() == sound.len() && now != damaged, "it was written again");
+    }
+    assert!(server.said().contains("compiling the plugin again"), "{}", server.said());
+}
+
+#[tokio::test]
+async fn with_plugins_off_a_guarded_write_is_refused_and_a_plugin_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    client(&server, "/services").await;
+    deploy_guard(&server);
+    assert!(server.terminate());
+    server.restart_with(&["--plugins", "off"]);
+    let client = server.connect().await;
+    create(&client, "/services/a", r#"{"owner":"pay"}"#).await.unwrap_err();
+    assert!(rejection(&client).await.contains("--plugins off"));
+    create(&client, "/elsewhere", "").await.unwrap();
+    let again = ["deploy", "bundled:guard", "--name", "again"];
+    assert!(fails(&server, &again).contains("--plugins on"));
+    succeeds(&server, &["mode", "names", "off"]);
+    create(&client, "/services/a", "{}").await.unwrap();
+    succeeds(&server, &["remove", "names"]);
+}
+
+/// What a component begins with, and an import of an instance of that name.
+fn component_importing(name: &str) -> Vec<u8> {
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    // A type: an instance that exports nothing. Then the import of one.
+    bytes.extend([7, 3, 1, 0x42, 0]);
+    bytes.extend([10, name.len() as u8 + 5, 1, 0, name.len() as u8]);
+    bytes.extend(name.bytes());
+    bytes.extend([5, 0]);
+    bytes
+}
+
+#[tokio::test]
+async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let client = client(&server, "/services").await;
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let empty = file("empty.wasm", b"\0asm\x0d\0\x01\0");
+    let wasi = file("wasi.wasm", &component_importing("wasi:cli/environment@0.2.0"));
+    let stranger = file("stranger.wasm", &component_importing("some:thing/else"));
+    let core = file("core.wasm", b"\0asm\x01\0\0\0");
+    let prose = file("prose.wasm", b"This is no component.");
+    for (source, more, expected) in [
+        ("bundled:nothing", &[][..], &["no bundled plugin nothing", "guard"][..]),
+        ("/no/such/file.wasm", &[], &["/no/such/file.wasm"]),
+        (&empty, &[], &["empty.wasm", "does not export wasmkeeper:plugin/setup"]),
+        (&wasi, &[], &["wasi.wasm", "wasi:cli/environment@0.2.0", "wasm32-unknown-unknown"]),
+        (&stranger, &[], &["stranger.wasm", "some:thing/else"]),
+        (&core, &[], &["core.wasm", "does not export wasmkeeper:plugin/setup"]),
+        (&prose, &[], &["prose.wasm", "not a WebAssembly component"]),
+        ("bundled:guard", &["--settings", r#"{"max_bytes":"many"}"#], &["p: ", "settings: max_bytes: a number"]),
+        ("bundled:guard", &["--settings", r#"{"maxbytes":1}"#], &["settings: maxbytes: there is no such", "max_bytes"]),
+        ("bundled:guard", &["--settings", "{"], &["--settings", "JSON"]),
+        ("bundled:guard", &["--settings", "[]"], &["settings: a JSON object is required"]),
+        ("bundled:guard", &["--path", "services"], &["--path", "services"]),
+        ("bundled:guard", &["--path", "/zookeeper/**"], &["/zookeeper"]),
+        (env!("WASMKEEPER_NAUGHTY"), &["--settings", r#"{"do":"configure-spin"}"#], &["failed to start"]),
+        (env!("WASMKEEPER_NAUGHTY"), &["--settings", r#"{"do":"configure-panic"}"#], &["failed to start (panic)"]),
+    ] {
+        let said = fails(&server, &[&["deploy", source, "--name", "p"], more].concat());
+        expected.iter().for_each(|words| assert!(said.contains(words), "{source} {more:?}: {said}"));
+    }
+    assert!(fails(&server, &["deploy", "bundled:guard", "--name", "a/b"]).contains("a/b"));
+    // Pieces of components may lie there for an hour; no plugin does.
+    let plugins = client.list_children("/zookeeper/plugins").await.unwrap_or_default();
+    assert_eq!(plugins, Vec::<String>::new());
+    assert_eq!(client.get_data("/zookeeper/plugins/p/status").await.unwrap_err(), Error::NoNode);
+    create(&client, "/services/b", "{}").await.unwrap();
+}
+
+#[tokio::test]
+async fn whatever_a_guest_does_costs_one_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let other = client(&server, "/other").await;
+    // What it does, and the fault it is.
+    for (name, what, more, faults) in [
+        ("spin", "spin", &[][..], &["fuel", "cpu"][..]),
+        ("spin-long", "spin", &["--fuel", "100000000", "--deadline", "20ms"], &["cpu", "fuel"]),
+        ("trap", "panic", &[], &["panic"]),
+        ("hog", "grow", &["--fuel", "100000000", "--deadline", "1s"], &["memory"]),
+        ("recursion", "nest", &["--fuel", "100000000", "--deadline", "1s"], &["stack"]),
+        ("overflow", "overflow", &["--fuel", "100000000", "--deadline", "1s"], &[]),
+        ("garbage", "code", &[], &["output"]),
+        ("garbage-ok", "code-ok", &[], &["output"]),
+        ("huge", "huge", &["--fuel", "100000000"], &[]),
+    ] {
+        let client = client(&server, &format!("/{name}")).await;
+        deploy_naughty(&server, name, what, more);
+        let path = format!("/{name}/x");
+        // Others' writes go on beside it.
+        let written = async {
+            for n in 0..10 {
+                create(&other, &format!("/other/{name}-{n}"), "").await.unwrap();
+            }
+        };
+        let (refused, ()) = tokio::join!(create(&client, &path, ""), written);
+        refused.expect_err("the write is refused");
+        let said = rejection(&client).await;
+        assert!(said.contains(&format!("{name}: {path}: the plugin failed (")), "{what}: {said}");
+        assert_eq!(client.check_stat(&path).await.unwrap(), None);
+        let counted = counters(&client, name).await;
+        let by_class = counted["faults"].as_object().unwrap();
+        let count = |class: &str| by_class[class].as_u64().unwrap();
+        let all: u64 = by_class.values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!((&counted["calls"], all), (&1.into(), 1), "{what}: {counted}");
+        assert!(faults.is_empty() || faults.iter().any(|class| count(class) == 1), "{what}: {counted}");
+
+        // The session goes on, and whoever deployed it may say that its failures do not matter.
+        deploy_naughty(&server, name, what, &[more, &["--on-failure", "ignore"]].concat());
+        create(&client, &path, "").await.unwrap();
+        assert_eq!(counters(&client, name).await["let_pass"], 1, "{what}");
+        succeeds(&server, &["remove", name]);
+    }
+    assert_eq!(other.list_children("/other").await.unwrap().len(), 90);
+}
+
+#[tokio::test]
+async fn with_a_superuser_nobody_else_deploys() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["-D", SUPER_DIGEST]);
+    let client = client(&server, "/services").await;
+    let deploy = ["deploy", "bundled:guard", "--name", "names", "--path", "/services/**", "--settings", GUARD];
+    for auth in [&[][..], &["--auth", "digest:alice:pw"], &["--auth", "digest:super:wrong"]] {
+        let said = fails(&server, &[&deploy[..], auth].concat());
+        assert!(said.contains("--auth digest:super:PASSWORD"), "{said}");
+    }
+    assert_eq!(create(&client, "/zookeeper/plugins/x", "{}").await.unwrap_err(), Error::NoAuth);
+    let said = rejection(&client).await;
+    assert!(said.contains("superuser"), "{said}");
+
+    succeeds(&server, &[&deploy[..], &["--auth", "digest:super:test"]].concat());
+    is_enforced(&client).await;
+    // Nobody else takes it away or reads what it was told.
+    for arguments in [&["remove", "names"][..], &["mode", "names", "off"]] {
+        fails(&server, arguments);
+    }
+    assert_eq!(client.get_data("/zookeeper/plugins/names").await.map(drop).unwrap_err(), Error::NoAuth);
+    is_enforced(&client).await;
+    succeeds(&server, &["remove", "names", "--auth", "digest:super:test"]);
+    create(&client, "/services/b", "{}").await.unwrap();
+}
