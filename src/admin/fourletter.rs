@@ -849,7 +849,7 @@ mod tests {
         facts.metrics.updatelatency.add(3);
         let text = ask("mntr", &facts);
         assert!(
-            text.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\nzk_avg_latency\t0.0\n"))
+            text.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\nzk_avg_latency\t3.0\n"))
         );
         for line in ["zk_znode_count\t5", "zk_avg_updatelatency\t3.0", "zk_p99_updatelatency\t3", "zk_commit_count\t0"]
         {

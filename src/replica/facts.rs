@@ -16,7 +16,7 @@ use crate::model::{ConnectionId, SessionId};
 use crate::session::{Connection, FourLetter, tls};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -152,8 +152,7 @@ impl Facts for Words {
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
         let all: Vec<(SessionId, Vec<String>)> = {
             let state = self.replica.state.read();
-            let owned =
-                |paths: &std::collections::BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
+            let owned = |paths: &BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
             state.all_ephemerals().map(|(session, paths)| (session, owned(paths))).collect()
         };
         for (session, paths) in &all {

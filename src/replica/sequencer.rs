@@ -256,7 +256,9 @@ impl Sequencer {
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
         self.consensus.propose_then(batch, move |outcome| {
-            replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
+            if let Resolution::Applied { .. } = outcome {
+                replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
+            }
             replica.inbox.put(Event::Resolved { entry, outcome });
         });
     }
