@@ -503,9 +503,7 @@ mod tests {
     #[test]
     fn parts_that_do_not_belong() {
         let read = [PATH, b"\x01"].concat();
-        for (outer, inner) in
-            [(14, 4), (14, 8), (14, 7), (14, 9), (14, 14), (14, 3), (14, -1), (14, 99), (22, 12)]
-        {
+        for (outer, inner) in [(14, 4), (14, 8), (14, 7), (14, 9), (14, 14), (14, 3), (14, -1), (14, 99), (22, 12)] {
             let error = request(frame(outer, &part(inner, &read))).unwrap_err();
             assert_eq!(error.fault, Fault::BadMultiPart(inner));
             let header = RequestHeader { xid: 1, op: outer };
