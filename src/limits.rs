@@ -256,3 +256,9 @@ pub const MODULES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from
 /// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
 /// a wrong number from asking for all memory.
 pub const CHILDREN_RESERVED_MAX: usize = 16 << 20;
+
+/// Children of the root whose traffic is counted one by one (`admin::namespaces`). Some 200 bytes each.
+pub const NAMESPACES_COUNTED: usize = 64;
+
+/// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
+pub const NAMESPACE_BYTES_MAX: usize = 255;

@@ -605,7 +605,9 @@ fn envi() -> String {
     let mut out = "Environment:\n".to_owned();
     line!(out, "zookeeper.version={VERSION}");
     line!(out, "host.name={}", kernel("hostname"));
-    for name in ["version", "vendor", "home", "class.path", "library.path"] {
+    // Tools read this one as a number.
+    line!(out, "java.version=0");
+    for name in ["vendor", "home", "class.path", "library.path"] {
         line!(out, "java.{name}={UNAVAILABLE}");
     }
     line!(out, "java.io.tmpdir={}", std::env::temp_dir().display());
@@ -847,7 +849,10 @@ mod tests {
     fn mntr_lines() {
         let facts = told();
         facts.metrics.updatelatency.add(3);
+        facts.metrics.namespaces.read("/app/x", 4);
         let text = ask("mntr", &facts);
+        assert!(text.contains("\nzk_avg_app_read_per_namespace\t10.0\n"));
+        assert!(text.contains("\nzk_sum_app_write_per_namespace\t0\n"));
         assert!(
             text.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\nzk_avg_latency\t3.0\n"))
         );

@@ -4,6 +4,7 @@
 //! are whole milliseconds, as in ZooKeeper. Percentiles come from a histogram with buckets of at most a quarter's width
 //! since start (or `srst`), where ZooKeeper samples the last minutes.
 
+use super::namespaces::Namespaces;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Only grows, until it is reset.
@@ -108,7 +109,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    const fn new() -> Summary {
+    pub(super) const fn new() -> Summary {
         Summary { count: AtomicU64::new(0), sum: AtomicU64::new(0), range: Range::new() }
     }
 
@@ -123,7 +124,7 @@ impl Summary {
         Totals { count: self.count.load(Relaxed), sum: self.sum.load(Relaxed), min, max }
     }
 
-    fn reset(&self) {
+    pub(super) fn reset(&self) {
         self.count.store(0, Relaxed);
         self.sum.store(0, Relaxed);
         self.range.reset();
@@ -230,6 +231,8 @@ macro_rules! instruments {
             pub client_response_size: LastMinMax,
             /// `addauth` refused.
             pub auth_failed: Counter,
+            /// What is read and written below each child of the root.
+            pub namespaces: Namespaces,
             $($(#[$counter_doc])* pub $counter: Counter,)*
             $($(#[$summary_doc])* pub $summary: Summary,)*
             $($(#[$timing_doc])* pub $timing: Timing,)*
@@ -242,6 +245,7 @@ macro_rules! instruments {
                     packets_sent: Counter::new(),
                     client_response_size: LastMinMax::new(),
                     auth_failed: Counter::new(),
+                    namespaces: Namespaces::new(),
                     $($counter: Counter::new(),)*
                     $($summary: Summary::new(),)*
                     $($timing: Timing::new(),)*
@@ -258,6 +262,10 @@ macro_rules! instruments {
                 self.packets_received.reset();
                 self.packets_sent.reset();
                 self.auth_failed.reset();
+                for namespace in self.namespaces.all() {
+                    namespace.read.reset();
+                    namespace.write.reset();
+                }
                 self.client_response_size.reset();
                 $(self.$counter.reset();)*
                 $(self.$summary.reset();)*
@@ -270,6 +278,11 @@ macro_rules! instruments {
                 $(line(stringify!($counter).to_owned(), Value::Whole(self.$counter.get()));)*
                 $(each_of_totals(stringify!($summary), self.$summary.totals(), line);)*
                 $(each_of_timing(stringify!($timing), &self.$timing, line);)*
+                for namespace in self.namespaces.all() {
+                    let name = &namespace.name;
+                    each_of_totals(&format!("{name}_read_per_namespace"), namespace.read.totals(), line);
+                    each_of_totals(&format!("{name}_write_per_namespace"), namespace.write.totals(), line);
+                }
                 for name in UNUSED_COUNTERS {
                     line((*name).to_owned(), Value::Whole(0));
                 }

@@ -81,6 +81,15 @@ impl Replica {
         if let Some(first) = batch.txns.first() {
             metrics.propagation_latency.add((wall_ms() - first.wall_ms).max(0) as u64);
         }
+        for change in batch.txns.iter().flat_map(|txn| &txn.changes) {
+            match change {
+                Change::Create { path, data, .. } | Change::SetData { path, data, .. } => {
+                    metrics.namespaces.written(path, data.as_ref().map_or(0, |data| data.len()));
+                }
+                Change::Delete { path } => metrics.namespaces.written(path, 0),
+                _ => {}
+            }
+        }
         let expired = |change: &&Change| matches!(change, Change::CloseSession { expired: true, .. });
         let expired = batch.txns.iter().flat_map(|txn| &txn.changes).filter(expired).count();
         if expired > 0 {

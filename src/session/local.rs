@@ -77,13 +77,34 @@ pub(super) fn answer(
             let error = ended.err().map_or(0, ErrorCode::code);
             // Whatever number a ping came with.
             let xid = if *request == Request::Ping { xid::PING } else { header.xid };
-            connection.reply(xid, zxid, error, &result.unwrap_or(Body::Empty));
+            let body = result.unwrap_or(Body::Empty);
+            connection.reply(xid, zxid, error, &body);
+            count_read(connection, request, &body);
             if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
                 arm(watches, kind, path, connection);
             }
         }
     }
     connection.answered(header, question.received_us, Kind::Read, zxid);
+}
+
+/// What was read where, for `mntr`.
+fn count_read(connection: &Connection, request: &Request, body: &Body<'_>) {
+    let (Request::Exists { path: Some(path), .. }
+    | Request::GetData { path: Some(path), .. }
+    | Request::GetChildren { path: Some(path), .. }
+    | Request::GetChildren2 { path: Some(path), .. }) = request
+    else {
+        return;
+    };
+    let bytes = match body {
+        Body::Stat(_) => 0,
+        Body::DataStat(data, _) => data.map_or(0, <[u8]>::len),
+        Body::Children(names) | Body::ChildrenStat(names, _) => names.iter().map(|name| name.len()).sum(),
+        // It failed.
+        _ => return,
+    };
+    connection.home().metrics().namespaces.read(path, bytes);
 }
 
 /// What is about the connection itself, not the tree; none for reads.

@@ -214,8 +214,8 @@ fn without_watch(mut request: Request) -> Request {
     request
 }
 
-/// In a multi the mode decides what a create is, not its opcode alone (Op.java): TTL modes make it a createTTL, with -1
-/// as time to live where the record has none, and the container mode a createContainer.
+/// In a multi the mode decides what a create is, not its opcode alone (Op.java): the container mode makes it a
+/// createContainer. TTL modes would make it a createTTL, without a time to live, which ZooKeeper cannot read.
 fn multi_create(reader: &mut Reader, form: CreateForm) -> Result<Request, Fault> {
     let create = read_create(reader, form)?;
     if create.acl.is_none() {
@@ -224,7 +224,6 @@ fn multi_create(reader: &mut Reader, form: CreateForm) -> Result<Request, Fault>
     Ok(Request::Create(match create.flags {
         create_mode::PERSISTENT..=create_mode::EPHEMERAL_SEQUENTIAL => create,
         create_mode::CONTAINER => Create { form: CreateForm::Container, ..create },
-        create_mode::TTL | create_mode::SEQUENTIAL_TTL => Create { form: CreateForm::Ttl, ttl_ms: -1, ..create },
         flags => return Err(Fault::BadCreateMode(flags)),
     }))
 }
@@ -448,13 +447,15 @@ mod tests {
             request: Request::Create(create(form, flags, ttl_ms)),
         };
         assert_eq!(first(1, &create_bytes(4)), of(CreateForm::Container, 4, 0));
-        assert_eq!(first(15, &create_bytes(6)), of(CreateForm::Ttl, 6, -1));
         assert_eq!(first(19, &create_bytes(0)), of(CreateForm::Container, 0, 0));
         let ttl = |flags| [&create_bytes(flags)[..], &[0, 0, 0, 0, 0, 0, 1, 0]].concat();
         assert_eq!(first(21, &ttl(5)), of(CreateForm::Ttl, 5, 256));
         assert_eq!(first(21, &ttl(4)), of(CreateForm::Container, 4, 0));
         assert_eq!(first(21, &ttl(9)), of(CreateForm::Create, 9, 0));
-        assert_eq!(fault(14, &[&part(1, &create_bytes(7))[..], END].concat()), Fault::BadCreateMode(7));
+        for flags in [5, 6, 7] {
+            let spoilt = [&part(15, &create_bytes(flags))[..], END].concat();
+            assert_eq!(fault(14, &spoilt), Fault::BadCreateMode(flags.into()));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Fault {
     /// Reads and writes in one multi, or an operation that a multi cannot hold.
     #[error("operation {0} cannot be part of this multi")]
     BadMultiPart(i32),
-    #[error("{0} is no create mode")]
+    #[error("{0} is no create mode here")]
     BadCreateMode(i32),
     /// A null where ZooKeeper stumbles over it: a path or list of setWatches, an ACL's id, the ACL of a multi's create.
     #[error("a field that must be there is null")]
