@@ -2,7 +2,7 @@
 //!
 //! Where ZooKeeper has a setting for it, the constant here is the default of that setting (`config`).
 
-/// Bytes of a refusal's text in the log (architecture.md section 2).
+/// Bytes of a refusal's text in the log.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
 
 /// Refusals a session finds at `/zookeeper/rejection`, newest first.
@@ -48,8 +48,9 @@ pub const ELECTION_MAX_MS: u64 = 600;
 
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection: ZooKeeper's globalOutstandingLimit, but for each client on its own.
+/// connection. ZooKeeper has such a bound over all clients (globalOutstandingLimit); here each has its own.
 pub const UNANSWERED_MAX: usize = 1000;
 
 /// Bytes a connection may have waiting to be written before no more requests are taken from it.
@@ -71,6 +72,7 @@ pub const IDENTITIES_MAX: usize = 64;
 
 /// Milliseconds the listener waits when the process has no more file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+
 /// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
 /// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
 pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
@@ -79,7 +81,8 @@ pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 /// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
 /// back.
 pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
-/// Bytes that redb may keep of the checkpoint's pages (architecture.md section 8). More would only speed up
+
+/// Bytes that redb may keep of the checkpoint's pages. More would only speed up
 /// checkpoints, which nobody waits for.
 pub const CHECKPOINT_CACHE_BYTES: usize = 16 << 20;
 
@@ -105,6 +108,7 @@ pub const IMAGE_SYNC_BYTES: u64 = 8 << 20;
 
 /// Damaged checkpoints kept aside for whoever wants to find out why. The oldest goes first.
 pub const DAMAGED_CHECKPOINTS_KEPT_MAX: usize = 3;
+
 /// Connections of one client address: ZooKeeper's maxClientCnxns. Clients behind one proxy share it.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
 
@@ -206,7 +210,7 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
-/// Requests taken in and not yet answered before reading stops (globalOutstandingLimit).
+/// ZooKeeper's globalOutstandingLimit: read, and kept for ensembles; `UNANSWERED_MAX` is what bounds clients.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
 /// Milliseconds between two looks for empty containers and outlived TTL nodes, and how many go in a minute at most.
@@ -232,7 +236,7 @@ pub const EVALUATED_PER_LOCK: usize = 32;
 /// How often the checkpoint thread looks whether one is due.
 pub const CHECKPOINT_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// The format level this version writes (architecture.md section 8); raised with the first new kind of change.
+/// The format level this version writes; raised with the first new kind of change.
 pub const FORMAT_LEVEL: u32 = 1;
 
 /// Threads that serve clients, and threads of Raft.

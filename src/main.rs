@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use std::process::ExitCode;
 
-/// The system allocator keeps what nine thousand idle connections once needed; this one gives it back.
+/// Gives back what thousands of idle connections once needed (docs/decisions/0011).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -4,6 +4,7 @@
 //! reconnect: a command that loses its server says so and ends. Watch events that come in between are kept, the newest
 //! `EVENTS_KEPT` of them (`Client::next_event`).
 
+use crate::limits::CLIENT_PORT;
 use crate::model::{AclEntry, ErrorCode, Stat, acl};
 use crate::wire::client::{self as wire, Event, Record, SlotReply};
 use crate::wire::decode::Fault;
@@ -18,9 +19,6 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
-
-/// The port of an address that names none: ZooKeeper's.
-const PORT_DEFAULT: u16 = 2181;
 
 /// The longest reply we accept, in bytes. Servers do not bound what they send; a list of children can be long.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -420,8 +418,8 @@ fn with_port(server: &str) -> String {
     let bare_v6 = server.parse::<std::net::Ipv6Addr>().is_ok();
     match (has_port && !bare_v6, bare_v6) {
         (true, _) => server.to_owned(),
-        (false, true) => format!("[{server}]:{PORT_DEFAULT}"),
-        (false, false) => format!("{server}:{PORT_DEFAULT}"),
+        (false, true) => format!("[{server}]:{CLIENT_PORT}"),
+        (false, false) => format!("{server}:{CLIENT_PORT}"),
     }
 }
 

@@ -68,10 +68,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// What is logged unless somebody wants more. openraft warns of what is in order, at a first start for one; what ends
+/// it is an error.
+const QUIET: &str = "warn,openraft=error";
+
 /// Log lines go to standard error, so that standard output is the subcommand's alone. Quiet by default: WARN and ERROR.
 fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
     let from_environment = std::env::var("RUST_LOG").ok();
-    let filter = filter.or(from_environment.as_deref()).unwrap_or("warn");
+    let filter = filter.or(from_environment.as_deref()).unwrap_or(QUIET);
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| anyhow::anyhow!("--log: `{filter}` is no filter ({error}); write a level such as `info`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -306,8 +306,8 @@ async fn list(client: &mut Client) -> anyhow::Result<()> {
             manifest.version,
             manifest.mode.name(),
             status["state"].as_str().unwrap_or("?"),
-            counters["calls"],
-            counters["refusals"],
+            counters["calls"].as_u64().unwrap_or(0),
+            counters["refusals"].as_u64().unwrap_or(0),
             manifest.paths.join(" ")
         );
     }
@@ -467,14 +467,15 @@ fn grants_text(grants: &[Grant]) -> String {
 }
 
 fn limits_text(set: &Limits) -> String {
-    let or = |value: Option<u64>, default: u64| {
-        value.map_or_else(|| format!("{default} (default)"), |value| value.to_string())
+    let or = |value: Option<u64>, default: u64, unit: &str| match value {
+        Some(value) => format!("{value}{unit}"),
+        None => format!("{default}{unit} (default)"),
     };
     format!(
-        "fuel {}, deadline {} ms, memory {} bytes",
-        or(set.fuel, limits::PLUGIN_FUEL),
-        or(set.deadline_ms, limits::PLUGIN_CPU_MS),
-        or(set.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64)
+        "fuel {}, deadline {}, memory {}",
+        or(set.fuel, limits::PLUGIN_FUEL, ""),
+        or(set.deadline_ms, limits::PLUGIN_CPU_MS, " ms"),
+        or(set.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64, " bytes")
     )
 }
 

@@ -1,6 +1,6 @@
-//! `wasmkeeper serve`: command line to [`Config`], and on to the server.
+//! `wasmkeeper serve`: from the command line to a configuration, and on to the server.
 
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Sources};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
@@ -32,11 +32,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(warning) = &config.warning {
         tracing::warn!("{warning}");
     }
-    serve(config)
-}
-
-/// The one place where the server is started.
-fn serve(config: Config) -> anyhow::Result<()> {
     crate::replica::start(config)?.run()
 }
 

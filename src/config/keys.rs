@@ -35,7 +35,7 @@ pub enum Effect {
     Silent,
 }
 
-/// A configuration in the making: values that only mean something together wait here for [`super::load`].
+/// A configuration in the making: values that only mean something together wait here for [`super::load()`].
 #[derive(Default)]
 pub struct Draft {
     pub config: Config,
@@ -99,8 +99,7 @@ const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and
 const ADMIN: &str = "The HTTP administration server is not part of this version; use the four letter words.";
 const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
 const QUORUM_TLS: &str = "TLS between members; this version runs single servers.";
-const THROTTLE: &str =
-    "Not implemented; `globalOutstandingLimit`, `maxClientCnxns` and `maxCnxns` bound what clients can cause.";
+const THROTTLE: &str = "Not implemented; `maxClientCnxns`, `maxCnxns` and 1000 unanswered requests a connection bound what clients can cause.";
 
 /// Headings of the page, each with its keys, in the order of the page.
 pub const KEYS: &[(&str, &[Key])] = &[
@@ -218,14 +217,14 @@ const NETWORK: &[Key] = &[
         "clientTcpKeepAlive",
         "network.tcp_keep_alive",
         "false",
-        "TCP keep-alive on client connections. Sessions have pings of their own; helps against routers that forget.",
+        "Accepted, without effect in this version: TCP keep-alive is not turned on. Sessions have pings of their own.",
         |draft, _, value| boolean(value, &mut draft.config.network.tcp_keep_alive),
     ),
     key(
         "globalOutstandingLimit",
         "network.outstanding_requests_max",
         "1000",
-        "Requests taken in and not yet answered, over all clients, 1 to 1000000; above it reading from clients stops.",
+        "Accepted, 1 to 1000000, without effect in this version: each connection may have 1000 unanswered requests, beyond which reading from it stops; there is no bound over all clients but `maxCnxns`.",
         |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.throttle.outstanding_max),
     ),
 ];
@@ -264,7 +263,7 @@ const SESSIONS: &[Key] = &[
         "localSessionsUpgradingEnabled",
         "sessions.local_upgrade",
         "false",
-        "A local session that creates an ephemeral node becomes a global one.",
+        "A local session that creates an ephemeral node becomes a global one. Without effect on a single server.",
         |draft, _, value| boolean(value, &mut draft.config.sessions.local_upgrade),
     ),
 ];

@@ -3,7 +3,7 @@
 //! A file ending in `.toml` is our own format; any other is a `zoo.cfg`, read as ZooKeeper reads it. Both, and `-D`, name
 //! the same settings, which stand in one table (`keys`); `docs/configuration.md` is generated from it.
 //!
-//! Promises: after [`load`] every value is within its bounds and nothing contradicts anything else, so nobody behind it
+//! Promises: after [`load()`] every value is within its bounds and nothing contradicts anything else, so nobody behind it
 //! checks again. A refusal is a [`ConfigError`]: file, line, key, and what to write instead. Keys of ZooKeeper that mean
 //! nothing here are collected in [`Config::warning`], one sentence for the log.
 //!

@@ -1,6 +1,6 @@
 //! Consensus as the rest of the server sees it: batches go in, in order, and come out applied on every replica.
 //!
-//! openraft stays behind this boundary (architecture.md section 1): nothing outside this folder names one of its types.
+//! openraft stays behind this boundary (docs/decisions/0002): nothing outside this folder names one of its types.
 //!
 //! Promises:
 //! - `propose` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the

@@ -1,4 +1,4 @@
-//! The stages of a write on the leader, from a decoded request to a `Txn` (architecture.md section 2). Pure: time and
+//! The stages of a write on the leader, from a decoded request to a `Txn` (docs/ARCHITECTURE.md). Pure: time and
 //! random numbers come in as arguments, plugins as a trait.
 //!
 //! Promises: what comes out as done will succeed on every replica; a refusal leaves nothing behind; errors and their order

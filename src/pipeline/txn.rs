@@ -1,9 +1,9 @@
 //! A transaction: what happens, not what was asked. The only thing that enters the log.
 //!
-//! The leader decides everything while it evaluates; replicas apply a `Txn` without deciding anything (architecture.md
-//! section 1). A refusal is a `Txn` too: without changes, answered only once the view it was judged on has committed.
+//! The leader decides everything while it evaluates; replicas apply a `Txn` without deciding anything
+//! (docs/decisions/0001). A refusal is a `Txn` too: without changes, answered only once the view it was judged on has committed.
 //!
-//! What a released kind of change does never alters; a new effect is a new kind (section 8). The postcard encoding of
+//! What a released kind of change does never alters; a new effect is a new kind. The postcard encoding of
 //! these types is the format of the log (docs/data-dir.md), so variants and fields are only ever added at the end, under
 //! a new format level.
 
@@ -103,7 +103,7 @@ pub enum Change {
     },
 }
 
-/// What one Raft entry carries. `prev` and `term` are the chain fence (architecture.md section 4): a replica applies
+/// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies
 /// the batch only if `term` is the entry's Raft term and `prev` its own last applied zxid; else the entry is a no-op.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Batch {

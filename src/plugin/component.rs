@@ -40,6 +40,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
                     `wasmkeeper plugin deploy`, which does so"
             .into());
     }
+    if !bytes.starts_with(b"\0asm") {
+        return Err("the file is not a WebAssembly component: it does not begin as WebAssembly does".into());
+    }
     let mut seen = Seen::default();
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(bytes) {

@@ -4,6 +4,7 @@
 
 use super::Replica;
 use super::clocks::wall_ms;
+use super::start::OrDie;
 use crate::consensus::StateMachine;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
@@ -25,6 +26,7 @@ pub struct Boundary {
 
 impl StateMachine for Replica {
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
+        let _whole = OrDie("applying a transaction");
         let mut boundary = self.boundary.lock();
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.

@@ -4,6 +4,7 @@
 //! pieces, a short lock each, while transactions go on being applied.
 
 use super::Replica;
+use super::start::OrDie;
 use crate::limits;
 use crate::state::{Cut, State};
 use crate::storage::Meta;
@@ -38,6 +39,7 @@ impl Ending {
 
 /// Runs until it is asked to end. A failed write ends the process: what a disk does after that cannot be trusted.
 pub fn run(replica: Arc<Replica>, mut checkpointer: Checkpointer, log_bytes_at_start: u64, ending: Arc<Ending>) {
+    let _whole = OrDie("writing a checkpoint");
     let mut done_at = replica.boundary.lock().position;
     loop {
         let stopping = ending.wait(limits::CHECKPOINT_LOOK_INTERVAL);

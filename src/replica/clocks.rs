@@ -1,4 +1,4 @@
-//! The two clocks that transactions carry (architecture.md section 5): wall time, and ensemble time, which runs by the
+//! The two clocks that transactions carry: wall time, and ensemble time, which runs by the
 //! leader's monotonic clock and stands still while there is no leader. Both are state, so neither ever goes back.
 
 use crate::pipeline::Moment;

@@ -6,7 +6,7 @@
 //! - Nothing is evaluated unless this member leads and has applied its own blank entry (`Role::Leader`).
 //! - At most `limits::ENTRIES_IN_FLIGHT_MAX` entries wait for consensus; what comes meanwhile makes the next batch
 //!   larger. Nothing waits for a timer.
-//! - If the chain breaks (architecture.md section 4), what surely had no effect is evaluated again in its first order,
+//! - If the chain breaks (docs/decisions/0009), what surely had no effect is evaluated again in its first order,
 //!   before anything newer; a connection whose write has an unknown outcome is closed without a reply, and nothing more
 //!   of it is evaluated.
 //! - A write that deploys a plugin is prepared off this thread, holding back only its own connection, and is alone in
@@ -15,6 +15,7 @@
 use super::Replica;
 use super::clocks::Clocks;
 use super::inbox::Sleep;
+use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
@@ -113,6 +114,7 @@ impl Sequencer {
 
     /// Runs until `Event::Stop` and everything proposed is resolved.
     pub fn run(mut self) {
+        let _whole = OrDie("the sequencer");
         let mut events = Vec::new();
         loop {
             if self.may_evaluate() {

@@ -205,6 +205,18 @@ pub fn die(sentence: &str) -> ! {
     std::process::exit(1);
 }
 
+/// Ends the process if the thread panics while this lives. For work that is half done then and that nobody takes over:
+/// what has been acknowledged is in the log, and the next start finds it.
+pub struct OrDie(pub &'static str);
+
+impl Drop for OrDie {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            die(&format!("{} panicked: this is a bug, the lines before say where; start the server again", self.0));
+        }
+    }
+}
+
 fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -236,6 +248,9 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
             metrics.election_time.add(since.elapsed().as_millis() as u64);
         }
         replica.inbox.put(Event::Role(now));
+        if now == Role::Stopped && replica.serving.load(Ordering::Acquire) {
+            die("consensus has ended by itself: this is a bug; start the server again");
+        }
         if role.changed().await.is_err() {
             return;
         }
@@ -337,5 +352,27 @@ impl Listeners {
             listening.spawn(listener::accept(socket, secure, server.clone(), workers.clone()));
         }
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Runs itself once more, as a process that may end.
+    #[test]
+    fn a_panic_under_guard_ends_the_process_with_a_sentence() {
+        const CHILD: &str = "WASMKEEPER_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            let _guard = OrDie("a test");
+            panic!("on purpose");
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let this = "replica::start::tests::a_panic_under_guard_ends_the_process_with_a_sentence";
+        let output = command.args(["--exact", "--nocapture", this]).env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("wasmkeeper: a test panicked: this is a bug"), "{said}");
     }
 }

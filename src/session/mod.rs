@@ -77,7 +77,7 @@ pub trait Server: Send + Sync + 'static {
     /// Calls `connection.synced` once this server has applied what a leader had committed when it was asked. May do so
     /// before it returns. If that cannot be, it closes the connection.
     fn barrier(&self, connection: Arc<Connection>);
-    /// Whether clients are let in (architecture.md section 5).
+    /// Whether clients are let in.
     fn serving(&self) -> bool;
     fn connections(&self) -> &Arc<Connections>;
     fn four_letter_words(&self) -> &dyn FourLetter;

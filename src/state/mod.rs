@@ -1,7 +1,7 @@
 //! The tree, its sessions and indexes, in memory: transactions go in, Stats and events come out. Pure.
 //!
 //! Nothing here decides and nothing can fail: whatever a transaction says has been decided by the leader's pipeline
-//! (architecture.md section 1), so a change that does not fit the tree is a defect, and asserted against. The same
+//! (docs/decisions/0001), so a change that does not fit the tree is a defect, and asserted against. The same
 //! transactions in the same order make the same state on every replica, down to both digests.
 //!
 //! | file | what |

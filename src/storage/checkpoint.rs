@@ -6,7 +6,7 @@
 //! only when pages are to be given out - or open the state before the last. The first two are `Damaged` here; whether the
 //! log still continues the third is for `start` to see.
 //!
-//! Votes and the log never live here (architecture.md section 1).
+//! Votes and the log never live here (docs/decisions/0003).
 
 use super::disk::{Disk, DiskFile};
 use super::records::{self, FileError, LogPosition, Meta, Tally};

@@ -2,7 +2,7 @@
 //!
 //! Written before anything else, since the log's segments carry the incarnation; written once more when the log holds
 //! something, so that a log that was removed later is not taken for one that never was. The incarnation tells a member
-//! from an emptied one with the same number, which has forgotten its votes (architecture.md section 7).
+//! from an emptied one with the same number, which has forgotten its votes.
 //!
 //! ```text
 //!  0   8  magic "WKIDENT" and a zero

@@ -48,7 +48,7 @@ pub struct Meta {
     pub zxid: Zxid,
     /// The state's own digest (`State::digest`).
     pub digest: u64,
-    /// The format level of the ensemble (architecture.md section 8).
+    /// The format level of the ensemble.
     pub format_level: u32,
 }
 

@@ -65,6 +65,24 @@ async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     has_all(&server, acknowledged).await;
 }
 
+/// The same when the last checkpoint is what cannot be written: the log has everything.
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start_deaf_to_file_sizes(folder.path());
+    let client = Client::connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    for n in 0..200 {
+        client.create(&format!("/n{n}"), format!("{n}").as_bytes(), &options).await.unwrap();
+    }
+    drop(client);
+    server.limit(Resource::Fsize, Some(8 * 1024));
+    server.ask_to_end();
+    ended_with_a_sentence(&mut server);
+    server.restart();
+    has_all(&server, 200).await;
+}
+
 /// A file system of its own that is really full.
 #[tokio::test]
 async fn a_full_disk_ends_the_process_and_loses_nothing() {

@@ -204,6 +204,40 @@ async fn with_plugins_off_a_guarded_write_is_refused_and_a_plugin_can_be_removed
     succeeds(&server, &["remove", "names"]);
 }
 
+#[test]
+fn without_a_server_the_command_line_says_where_it_looked() {
+    let nobody = format!("127.0.0.1:{}", crate::process::free_port());
+    for arguments in [&["list"][..], &["deploy", "bundled:guard", "--name", "names"]] {
+        let output = wasmkeeper(&["plugin", "--server", &nobody]).args(arguments).output().expect("it runs");
+        let said = words(&output);
+        assert!(!output.status.success() && said.contains(&format!("cannot connect to {nobody}")), "{said}");
+    }
+}
+
+/// Two clients' refusals are each their own, and a client that writes elsewhere waits for nobody's compilation.
+#[tokio::test]
+async fn a_deployment_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (one, two) = (client(&server, "/services").await, server.connect().await);
+    let address = server.address();
+    let deployed = tokio::task::spawn_blocking(move || {
+        let bound = ["deploy", "bundled:guard", "--name", "names", "--path", "/services/**", "--settings", GUARD];
+        wasmkeeper(&["plugin", "--server", &address]).args(bound).output().expect("it runs")
+    });
+    let mut written = 0;
+    while !deployed.is_finished() {
+        // Without the plugin's consent as long as it is not deployed, with it from then on; never an error of its own.
+        create(&one, &format!("/services/n{written}"), r#"{"owner":"pay"}"#).await.unwrap();
+        written += 1;
+    }
+    let output = deployed.await.unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(written > 1, "writes went on while the component was compiled");
+    is_enforced(&one).await;
+    assert_eq!(two.get_data("/zookeeper/rejection").await.unwrap_err(), Error::NoNode);
+}
+
 /// What a component begins with, and an import of an instance of that name.
 fn component_importing(name: &str) -> Vec<u8> {
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();

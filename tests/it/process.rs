@@ -59,10 +59,15 @@ impl Server {
         self.child.wait().expect("the server ends");
     }
 
-    /// SIGTERM; returns whether it ended well.
-    pub fn terminate(&mut self) -> bool {
+    /// SIGTERM, without waiting for what it does.
+    pub fn ask_to_end(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the server can be asked to end");
+    }
+
+    /// SIGTERM; returns whether it ended well.
+    pub fn terminate(&mut self) -> bool {
+        self.ask_to_end();
         self.child.wait().expect("the server ends").success()
     }
 

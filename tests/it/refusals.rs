@@ -54,6 +54,7 @@ async fn ended_well(data: &Path) -> Server {
     }
     drop(client);
     assert!(server.terminate());
+    assert_eq!(server.said(), "", "in a healthy life there is nothing to complain of");
     server
 }
 

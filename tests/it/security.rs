@@ -1,6 +1,6 @@
 //! Who a client is and what it may do then, through the real binary: TLS, certificates, SASL, digests, ACLs.
 
-use crate::process::{Server, four_letters, free_port};
+use crate::process::{Server, four_letters, free_port, wasmkeeper, words};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -149,6 +149,21 @@ async fn certificates_are_required_and_are_identities() {
     assert!(authority.connect(secure, Some(stranger.issue("bob", "bob"))).await.is_err());
     assert!(Client::connector().with_fail_eagerly().connect(&format!("127.0.0.1:{secure}")).await.is_err());
     assert_eq!(bob.get_data("/bobs").await.unwrap().0, b"secret");
+}
+
+/// Somebody who can be reached from elsewhere must have a superuser before anyone may deploy.
+#[tokio::test]
+async fn a_server_that_listens_to_the_world_lets_nobody_deploy() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let mut settings = authority.settings();
+    settings.push(format!("zookeeper.secureClientPort={}", free_port()));
+    settings.push("zookeeper.secureClientPortAddress=0.0.0.0".into());
+    let server = Server::start(folder.path(), &arguments(strings(&settings)));
+    let deploy = ["plugin", "--server", &server.address(), "deploy", "bundled:guard", "--name", "names"];
+    let output = wasmkeeper(&deploy).output().expect("it runs");
+    let said = words(&output);
+    assert!(!output.status.success() && said.contains("superDigest") && said.contains("--auth"), "{said}");
+    assert_eq!(own(&server).await.exists("/zookeeper/plugins").await.unwrap().map(drop), None);
 }
 
 #[tokio::test]

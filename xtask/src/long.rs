@@ -1,13 +1,25 @@
 //! What takes longer than a push may: fuzzing, crash points, kill -9.
 
+use crate::verify::cargo_in;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What `cargo fuzz` would set, for a stable compiler: coverage counters for every edge of our own code's target.
-const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-                        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-                        -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing";
+/// Set for the compiler's wrapper, which this program then is.
+const WRAPS: &str = "WASMKEEPER_FUZZ_WRAPPER";
+
+/// What `cargo fuzz` would set, for a stable compiler: a counter for every edge, and the operands of comparisons. And a
+/// wrapped addition counts as a finding, as a failed assertion does.
+const COVERAGE: &[&str] = &[
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Copt-level=2",
+    "-Cdebug-assertions",
+    "-Coverflow-checks",
+];
 
 /// Seconds one input may take before it counts as a finding.
 const INPUT_SECONDS_MAX: u32 = 10;
@@ -32,15 +44,15 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     for folder in [&corpus, &artifacts] {
         fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
     }
-    let host_triple = crate::audit::host()?;
-    // With --target the flags reach the fuzzed code only, not build scripts, which would not link with them.
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--bin", target, "--target", &host_triple])
-        .current_dir(&folder)
-        .env("RUSTFLAGS", COVERAGE)
+    // Only our own code is instrumented: dependencies are those of the debug build, and are not compiled again.
+    let wrapper = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
+    let built = cargo_in(root)
+        .args(["build", "--locked", "--package", "wasmkeeper-fuzz", "--bin", target])
+        .env("RUSTC_WORKSPACE_WRAPPER", wrapper)
+        .env(WRAPS, "1")
         .status();
     succeed(built, "build the fuzz target")?;
-    let program: PathBuf = folder.join("target").join(host_triple).join("release").join(target);
+    let program: PathBuf = root.join("target/debug").join(target);
     let run = Command::new(program)
         .arg(&corpus)
         .arg(format!("-max_total_time={}", minutes * 60))
@@ -50,6 +62,20 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .status();
     succeed(run, "fuzz")
+}
+
+/// Whether cargo calls this program in place of the compiler; if so, calls the compiler with what fuzzing needs, and
+/// returns its verdict. Build scripts and procedural macros stay as they are: they would not link.
+pub fn compile(arguments: &[String]) -> Option<Result<(), String>> {
+    std::env::var_os(WRAPS)?;
+    let (compiler, arguments) = arguments.split_first()?;
+    let name = arguments.iter().skip_while(|word| *word != "--crate-name").nth(1).map_or("", String::as_str);
+    let mut command = Command::new(compiler);
+    command.args(arguments);
+    if !name.is_empty() && !name.starts_with("build_script") && name != "___" {
+        command.args(COVERAGE);
+    }
+    Some(succeed(command.status(), compiler))
 }
 
 /// The names of the binaries in the package `fuzz`.
@@ -79,10 +105,9 @@ pub fn kill(root: &Path, rounds: u64) -> Result<(), String> {
 }
 
 fn named_tests(root: &Path, name: &str, variable: &str, count: u64) -> Result<(), String> {
-    let tests = Command::new("cargo")
+    let tests = cargo_in(root)
         .args(["test", "--release", "--locked", "--package", "wasmkeeper", name, "--"])
         .args(["--include-ignored", "--nocapture"])
-        .current_dir(root)
         .env(variable, count.to_string())
         .status();
     succeed(tests, &format!("{variable}={count} cargo test --release {name} -- --include-ignored --nocapture"))

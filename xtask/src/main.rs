@@ -24,6 +24,9 @@ cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(compiled) = long::compile(&arguments) {
+        return if compiled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["verify"] => verify::verify(&root()),

@@ -53,7 +53,9 @@ impl Validator for Guard {
                 }
                 "immutable" => guard.immutable = value.as_bool().ok_or("immutable: true or false is required")?,
                 other => {
-                    return Err(format!("{other}: there is no such setting; there are max_bytes, name, require_json, immutable"));
+                    return Err(format!(
+                        "{other}: there is no such setting; there are max_bytes, name, require_json, immutable"
+                    ));
                 }
             }
         }

@@ -35,7 +35,9 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, name) in [("*", ""), ("*", "a"), ("a*", "abc"), ("*c", "abcc"), ("a?c", "aöc"), ("a*b*c", "aXbYbc")] {
+        for (pattern, name) in
+            [("*", ""), ("*", "a"), ("a*", "abc"), ("*c", "abcc"), ("a?c", "aöc"), ("a*b*c", "aXbYbc")]
+        {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("", "a"), ("a", ""), ("a?", "a"), ("a*b", "abc"), ("*a*a", "a")] {

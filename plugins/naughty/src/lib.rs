@@ -6,7 +6,10 @@ use wasmkeeper_plugin::{Change, Level, Rejection, Validator, View, log, validato
 
 struct Naughty(String);
 
-validator!(Naughty, r#"{ "name": "naughty", "version": "1.0.0", "grants": [ { "path": "$mount", "verbs": ["read", "children"] } ] }"#);
+validator!(
+    Naughty,
+    r#"{ "name": "naughty", "version": "1.0.0", "grants": [ { "path": "$mount", "verbs": ["read", "children"] } ] }"#
+);
 
 impl Validator for Naughty {
     fn configure(_mount: &str, settings: &str) -> Result<Naughty, String> {
@@ -49,11 +52,9 @@ impl Validator for Naughty {
             "outside" => view.get("/elsewhere").map(|_| ()),
             "system" => view.get("/zookeeper/config").map(|_| ()),
             "names" => view.children("/services", None, 10).map(|_| ()),
-            "read-all" => {
-                loop {
-                    view.get(&changes[0].path)?;
-                }
-            }
+            "read-all" => loop {
+                view.get(&changes[0].path)?;
+            },
             "chat" => {
                 for line in 0..10_000 {
                     log(Level::Info, &format!("line {line}"));

@@ -23,7 +23,8 @@ fuzz_target!(|bytes: &[u8]| {
     payload.extend_from_slice(bytes);
     let mut written = Vec::new();
     format::put_batch(&IDENTITY, 1, &mut payload, &mut written);
-    let Sector::Valid(header) = format::batch_header(&IDENTITY, written.get(..format::SECTOR).unwrap_or_default()) else {
+    let Sector::Valid(header) = format::batch_header(&IDENTITY, written.get(..format::SECTOR).unwrap_or_default())
+    else {
         panic!("a header that was written is not read");
     };
     let mut again = Vec::new();
