@@ -528,6 +528,22 @@ async fn an_unknown_operation_overtakes_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_ping_is_answered_under_the_number_of_pings() {
+    let mut client = Replica::new(options()).client().await;
+    client.ask(9, Request::Ping).await;
+    assert_eq!(client.next().await, (-2, 0));
+}
+
+#[tokio::test]
+async fn a_null_path_can_be_watched_for_nothing() {
+    let mut client = Replica::new(options()).client().await;
+    for (mode, error) in [(0, 0), (1, 0), (2, -5)] {
+        client.ask(1, Request::AddWatch { path: None, mode }).await;
+        assert_eq!(client.next().await, (1, error));
+    }
+}
+
+#[tokio::test]
 async fn create_session_as_a_request_repeats_the_connect_response() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;

@@ -341,6 +341,16 @@ fn acl(word: &str) -> Option<Vec<AclEntry>> {
 }
 
 #[test]
+fn the_first_leadership_has_epoch_0_and_each_later_one_the_next() {
+    let mut world = World::new(rules());
+    world.play("open 1\napply");
+    assert_eq!(world.history[0].zxid, Zxid::new(0, 1));
+    world.evaluator.start_chain(&world.state, true);
+    world.run("1 create /a");
+    assert_eq!(world.history[1].zxid, Zxid::new(1, 1));
+}
+
+#[test]
 fn a_full_counter_opens_the_next_epoch() {
     let mut world = World::new(rules());
     let near_end = Zxid::new(3, u32::MAX - 1000);
