@@ -224,7 +224,7 @@ const NETWORK: &[Key] = &[
         "globalOutstandingLimit",
         "network.outstanding_requests_max",
         "1000",
-        "Accepted, 1 to 1000000, without effect in this version: each connection may have 1000 unanswered requests, beyond which reading from it stops; there is no bound over all clients but `maxCnxns`.",
+        "Unanswered requests of all clients together, 1 to 1000000. Beyond it, reading stops from every connection that has a request under way; one that has none may always ask. Each connection has a bound of 1000 of its own besides.",
         |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.throttle.outstanding_max),
     ),
 ];

@@ -10,7 +10,7 @@ use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
 use super::outbox::Outbox;
 use super::statistics::{Last, Statistics};
 use super::{auth, order};
-use crate::limits::{IDENTITIES_MAX, UNANSWERED_MAX};
+use crate::limits::IDENTITIES_MAX;
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::state::{Applied, Event, State};
@@ -61,7 +61,7 @@ impl Connection {
             timeout_ms: AtomicI32::new(0),
             heard: OnceLock::new(),
             identities: Mutex::new(identities.into()),
-            order: Mutex::new(Order::default()),
+            order: Mutex::new(Order::new(home.outstanding_counter())),
             outbox: Outbox::new(),
             statistics: Statistics::new(),
             last: Last::default(),
@@ -311,7 +311,7 @@ impl Connection {
     /// Whether another request may be taken from the socket.
     pub fn takes_requests(&self) -> bool {
         let order = self.order.lock();
-        let crowded = order.holds_back() || order.len() >= UNANSWERED_MAX || order.ended;
+        let crowded = order.holds_back() || order.ended || order.is_crowded(self.home.options().outstanding_max);
         drop(order);
         !crowded && self.outbox.has_room()
     }

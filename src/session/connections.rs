@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 pub struct Connections {
@@ -34,6 +34,8 @@ pub struct Connections {
     by_session: Mutex<HashMap<SessionId, ConnectionId>>,
     counts: Mutex<Counts>,
     to_wake: Mutex<Vec<Arc<Connection>>>,
+    /// Requests without an answer, of all connections.
+    outstanding: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
@@ -76,6 +78,7 @@ impl Connections {
             by_session: Mutex::new(HashMap::new()),
             counts: Mutex::new(Counts::default()),
             to_wake: Mutex::new(Vec::new()),
+            outstanding: Arc::default(),
             metrics,
         })
     }
@@ -154,7 +157,11 @@ impl Connections {
 
     /// Requests without an answer, of all connections.
     pub fn outstanding(&self) -> usize {
-        self.list().iter().map(|connection| connection.unanswered()).sum()
+        self.outstanding.load(Relaxed)
+    }
+
+    pub(super) fn outstanding_counter(&self) -> Arc<AtomicUsize> {
+        self.outstanding.clone()
     }
 
     /// Closes every connection: the server no longer serves, or shuts down.

@@ -99,11 +99,13 @@ pub struct Options {
     pub auth: config::Auth,
     /// The server's number: the top byte of session ids.
     pub server_id: u32,
+    /// `globalOutstandingLimit`
+    pub outstanding_max: usize,
 }
 
 impl From<&config::Config> for Options {
     fn from(config: &config::Config) -> Options {
-        let config::Config { network, sessions, auth, server_id, .. } = config.clone();
-        Options { network, sessions, auth, server_id }
+        let config::Config { network, sessions, auth, server_id, throttle, .. } = config.clone();
+        Options { network, sessions, auth, server_id, outstanding_max: throttle.outstanding_max }
     }
 }

@@ -6,6 +6,7 @@
 //! from the socket, so the oldest is a write whenever a transaction of this connection is applied.
 
 use super::rejection::Refusals;
+use crate::limits::UNANSWERED_MAX;
 use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
 use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::state::Applied;
@@ -15,6 +16,7 @@ use crate::wire::request::{Request, RequestHeader, op};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Room for so many entries is kept when the queue has emptied; more is given back.
 const ENTRIES_KEPT: usize = 32;
@@ -27,6 +29,8 @@ pub(super) struct Order {
     /// The task is gone: nothing more is answered, no watch armed.
     pub ended: bool,
     pub refusals: Refusals,
+    /// Unanswered requests of all connections.
+    outstanding: Arc<AtomicUsize>,
 }
 
 pub(super) struct Entry {
@@ -99,13 +103,29 @@ impl Form {
 }
 
 impl Order {
+    pub fn new(outstanding: Arc<AtomicUsize>) -> Order {
+        let mut order = Order::default();
+        order.outstanding = outstanding;
+        order
+    }
+
+    /// Whether this connection has enough under way: by its own bound, or because all together have more than
+    /// `outstanding_max` and it has its share of them. One without any may always ask, so nobody starves (ZooKeeper's
+    /// globalOutstandingLimit).
+    pub fn is_crowded(&self, outstanding_max: usize) -> bool {
+        self.queue.len() >= UNANSWERED_MAX
+            || (!self.queue.is_empty() && self.outstanding.load(Ordering::Relaxed) > outstanding_max)
+    }
+
     pub fn push(&mut self, entry: Entry) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
         self.barriers += usize::from(entry.awaited.holds_back());
         self.queue.push_back(entry);
     }
 
     pub fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.barriers -= usize::from(entry.awaited.holds_back());
         if self.queue.is_empty() && self.queue.capacity() > ENTRIES_KEPT {
             self.queue = VecDeque::new();
@@ -231,6 +251,13 @@ fn data_of<'a>(txn: &'a Txn, slot: &Slot) -> Option<&'a [u8]> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// What a connection leaves unanswered when it goes is no longer outstanding.
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.outstanding.fetch_sub(self.queue.len(), Ordering::Relaxed);
     }
 }
 
