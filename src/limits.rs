@@ -239,9 +239,8 @@ pub const CHECKPOINT_LOOK_INTERVAL: std::time::Duration = std::time::Duration::f
 /// The format level this version writes; raised with the first new kind of change.
 pub const FORMAT_LEVEL: u32 = 1;
 
-/// Threads that serve clients, and threads of Raft.
+/// Threads that serve clients.
 pub const CLIENT_THREADS: usize = 2;
-pub const RAFT_THREADS: usize = 1;
 
 /// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
 /// policy until it is.

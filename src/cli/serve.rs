@@ -32,7 +32,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(warning) = &config.warning {
         tracing::warn!("{warning}");
     }
-    crate::replica::start(config)?.run()
+    let data_dir = config.storage.data_dir.display().to_string();
+    let server = crate::replica::start(config)?;
+    let addresses: Vec<String> = server.addresses().iter().map(|address| address.to_string()).collect();
+    println!("wasmkeeper serves clients on {}, data in {data_dir}", addresses.join(" and "));
+    server.run()
 }
 
 impl Arguments {

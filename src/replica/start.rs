@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
-use crate::session::{self, Connections, Server, WorkerThreads, Workers, listener, tls};
+use crate::session::{self, Connections, Server, WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::state::State;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::identity::Identity;
@@ -32,7 +32,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
 /// A running member.
 pub struct Running {
@@ -40,7 +39,7 @@ pub struct Running {
     /// Connections, listeners, housekeeping.
     clients: WorkerThreads,
     /// Raft alone, so that nothing of the server delays a heartbeat.
-    raft: Runtime,
+    raft: WorkerThreads,
     sequencer: JoinHandle<()>,
     checkpointing: JoinHandle<()>,
     ending: Arc<Ending>,
@@ -56,9 +55,11 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
     // Ports first: the cheapest way to find out that another server runs here.
-    let clients = WorkerThreads::start(limits::CLIENT_THREADS).context("start the client threads")?;
+    let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Sockets)
+        .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;
-    let raft = runtime("raft", limits::RAFT_THREADS)?;
+    let raft_threads = WorkerThreads::start("raft", 1, WaitsFor::Nothing).context("start Raft's thread")?;
+    let raft = raft_threads.workers().first().clone();
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&data_dir));
     let log_disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.storage.log_dir));
@@ -102,7 +103,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         leading: AtomicBool::new(false),
         serving: AtomicBool::new(false),
         started,
-        runtime: raft.handle().clone(),
+        runtime: raft.clone(),
         config,
     });
     replica.remember_sessions();
@@ -120,7 +121,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         member: u64::from(replica.config.server_id),
         log,
         machine: replica.clone(),
-        runtime: raft.handle().clone(),
+        runtime: raft.clone(),
         timing: consensus::Timing::default(),
     }))?;
     let _ = replica.consensus.set(consensus.clone());
@@ -156,7 +157,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let front: Arc<dyn Server> = Arc::new(Front { words, replica: replica.clone() });
     let addresses = listeners.serve(&replica.config, clients.workers(), &front)?;
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
-    Ok(Running { replica, clients, raft, sequencer, checkpointing, ending, addresses, _lock: lock })
+    Ok(Running { replica, clients, raft: raft_threads, sequencer, checkpointing, ending, addresses, _lock: lock })
 }
 
 impl Running {
@@ -167,7 +168,7 @@ impl Running {
 
     /// Waits for SIGTERM or SIGINT, then ends: everything under way is finished and a checkpoint written.
     pub fn run(self) -> anyhow::Result<()> {
-        self.raft.block_on(async {
+        self.clients.workers().first().block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
@@ -185,15 +186,16 @@ impl Running {
         self.replica.serving.store(false, Ordering::Release);
         self.replica.connections.close_all();
         // Replies under way get a moment.
-        self.raft.block_on(self.replica.until_clients_are_gone());
+        let raft = self.raft.workers().first().clone();
+        raft.block_on(self.replica.until_clients_are_gone());
         self.clients.end();
         self.replica.inbox.put(Event::Stop);
         self.sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
         // Before consensus ends: the last checkpoint lets the log go.
         self.ending.ask();
         self.checkpointing.join().map_err(|_| anyhow::anyhow!("writing the last checkpoint panicked"))?;
-        self.raft.block_on(self.replica.consensus().shutdown());
-        self.raft.shutdown_timeout(limits::FLUSH_AT_END_MAX);
+        raft.block_on(self.replica.consensus().shutdown());
+        self.raft.end();
         Ok(())
     }
 }
@@ -215,15 +217,6 @@ impl Drop for OrDie {
             die(&format!("{} panicked: this is a bug, the lines before say where; start the server again", self.0));
         }
     }
-}
-
-fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .with_context(|| format!("start the {name} threads"))
 }
 
 fn new_identity(config: &Config) -> anyhow::Result<Identity> {

@@ -55,7 +55,7 @@ mod tests;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;
-pub use workers::{WorkerThreads, Workers};
+pub use workers::{WaitsFor, WorkerThreads, Workers};
 
 pub use crate::pipeline::read::VirtualNodes;
 
