@@ -18,6 +18,8 @@ const LICENCES: &[&str] = &[
     "ISC",
     "MIT",
     "MIT-0",
+    // LLVM's libFuzzer, in the fuzz targets only.
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
