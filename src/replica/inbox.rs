@@ -23,20 +23,26 @@ struct Inner {
 pub enum Sleep {
     #[default]
     Awake,
-    /// It has something to do and waits for room in flight: anything may help.
-    ForAnything,
     /// It has nothing to do: that an entry is through can wait until there is something.
     ForWork,
+    /// It cannot go on before something else happens, an entry's end above all: more requests can wait.
+    ForRoom,
+}
+
+impl Sleep {
+    fn is_ended_by(self, event: &Event) -> bool {
+        match self {
+            Sleep::Awake => false,
+            Sleep::ForWork => !matches!(event, Event::Resolved { .. }),
+            Sleep::ForRoom => !matches!(event, Event::Submitted(_)),
+        }
+    }
 }
 
 impl Inbox {
     pub fn put(&self, event: Event) {
         let mut inner = self.inner.lock();
-        let wakes = match inner.sleep {
-            Sleep::Awake => false,
-            Sleep::ForAnything => true,
-            Sleep::ForWork => !matches!(event, Event::Resolved { .. }),
-        };
+        let wakes = inner.sleep.is_ended_by(&event);
         inner.events.push(event);
         if wakes {
             inner.sleep = Sleep::Awake;
@@ -55,11 +61,7 @@ impl Inbox {
     pub fn wait(&self, events: &mut Vec<Event>, sleep: Sleep) {
         debug_assert!(events.is_empty(), "an event was forgotten");
         let mut inner = self.inner.lock();
-        let enough = |events: &[Event]| match sleep {
-            Sleep::ForWork => events.iter().any(|event| !matches!(event, Event::Resolved { .. })),
-            Sleep::Awake | Sleep::ForAnything => !events.is_empty(),
-        };
-        if !enough(&inner.events) {
+        if !inner.events.iter().any(|event| sleep.is_ended_by(event)) {
             inner.sleep = sleep;
             while inner.sleep != Sleep::Awake {
                 self.filled.wait(&mut inner);

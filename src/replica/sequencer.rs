@@ -122,7 +122,7 @@ impl Sequencer {
             } else {
                 // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
                 let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
-                self.replica.inbox.wait(&mut events, if idle { Sleep::ForWork } else { Sleep::ForAnything });
+                self.replica.inbox.wait(&mut events, if idle { Sleep::ForWork } else { Sleep::ForRoom });
             }
             for event in events.drain(..) {
                 self.hear(event);

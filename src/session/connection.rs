@@ -9,6 +9,7 @@ use super::local;
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
 use super::outbox::Outbox;
 use super::statistics::{Last, Statistics};
+use super::workers::Bell;
 use super::{auth, order};
 use crate::limits::IDENTITIES_MAX;
 use crate::model::{ConnectionId, Identity, Password, SessionId};
@@ -47,7 +48,7 @@ pub struct Connection {
     pub last: Last,
     established_ms: u64,
     /// Counts the connection among those of its address for as long as it lives.
-    _admission: Admission,
+    admission: Admission,
 }
 
 impl Connection {
@@ -67,7 +68,7 @@ impl Connection {
             last: Last::default(),
             established_ms: home.now_us() / 1000,
             home,
-            _admission: admission,
+            admission,
         }
     }
 
@@ -338,6 +339,10 @@ impl Connection {
         if self.outbox.mark() {
             self.home.to_wake(self.clone());
         }
+    }
+
+    pub(super) fn bell(&self) -> Option<&Arc<Bell>> {
+        self.admission.bell.as_ref()
     }
 
     pub(super) fn wake(&self) {

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::expiry::Expiry;
+use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
 use crate::admin::metrics::Metrics;
 use crate::config;
@@ -51,6 +52,8 @@ pub struct Admission {
     address: IpAddr,
     /// The subject of the client's certificate (RFC 2253), where there is one.
     pub subject: Option<String>,
+    /// How the worker that the connection lives on is woken; none if it is not one of `Workers`.
+    pub bell: Option<Arc<Bell>>,
 }
 
 impl Connections {
@@ -125,8 +128,8 @@ impl Connections {
     /// Wakes the tasks of all connections that got something since the last call: once for a run of entries.
     pub fn flush(&self) {
         let connections = std::mem::take(&mut *self.to_wake.lock());
-        for connection in connections {
-            connection.wake();
+        if !connections.is_empty() {
+            Bell::wake_all(connections);
         }
     }
 
@@ -214,7 +217,7 @@ impl Connections {
         }
         counts.all += 1;
         *counts.by_address.entry(address).or_insert(0) += 1;
-        Ok(Admission { home: self.clone(), address, subject: None })
+        Ok(Admission { home: self.clone(), address, subject: None, bell: None })
     }
 
     pub(super) fn register(self: &Arc<Self>, admission: Admission, peer: SocketAddr) -> Arc<Connection> {

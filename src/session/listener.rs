@@ -167,7 +167,9 @@ fn welcome<A: Acceptor>(
     let patience = Duration::from_millis(home.options().network.sessionless_timeout_ms);
     // A socket belongs to the runtime that it was made in.
     let socket = socket.into_std()?;
-    workers.next().spawn(async move {
+    let (worker, bell) = workers.next();
+    admission.bell = Some(bell.clone());
+    worker.spawn(async move {
         let socket = match TcpStream::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::warn!(%peer, %error, "taking over a client"),

@@ -5,18 +5,64 @@
 //! thread, a wake-up goes straight to the thread that writes the reply. A runtime without sockets sleeps on a futex
 //! instead of epoll, which is the cheaper one to be woken from: Raft's thread is woken twice for each lone write.
 
+use super::connection::Connection;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Hands out threads in turn. Clones share the threads.
 #[derive(Clone)]
 pub struct Workers {
-    handles: std::sync::Arc<[Handle]>,
-    next: std::sync::Arc<AtomicUsize>,
+    workers: Arc<[(Handle, Arc<Bell>)]>,
+    next: Arc<AtomicUsize>,
+}
+
+/// How other threads wake connections of one worker: many with one system call. Waking a task of a sleeping runtime from
+/// outside costs one each, and whoever applies a batch has as many to wake as the batch has writers.
+#[derive(Default)]
+pub struct Bell {
+    waiting: Mutex<Vec<Arc<Connection>>>,
+    rung: Notify,
+}
+
+impl Bell {
+    /// Wakes them all, each on its thread.
+    pub fn wake_all(connections: Vec<Arc<Connection>>) {
+        if let [one] = connections.as_slice() {
+            return one.wake();
+        }
+        let mut bells = SmallVec::<[Arc<Bell>; 4]>::new();
+        for connection in connections {
+            let Some(bell) = connection.bell().cloned() else {
+                connection.wake();
+                continue;
+            };
+            bell.waiting.lock().push(connection);
+            if !bells.iter().any(|known| Arc::ptr_eq(known, &bell)) {
+                bells.push(bell);
+            }
+        }
+        for bell in bells {
+            bell.rung.notify_one();
+        }
+    }
+
+    /// Runs on the worker, for good.
+    async fn answer(self: Arc<Bell>) {
+        loop {
+            self.rung.notified().await;
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            for connection in waiting {
+                connection.wake();
+            }
+        }
+    }
 }
 
 /// The threads themselves; ends them.
@@ -27,20 +73,16 @@ pub struct WorkerThreads {
 }
 
 impl Workers {
-    /// The runtime for the next connection.
-    pub fn next(&self) -> &Handle {
+    /// The worker for the next connection.
+    pub fn next(&self) -> (&Handle, &Arc<Bell>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.handles[turn % self.handles.len()]
+        let (handle, bell) = &self.workers[turn % self.workers.len()];
+        (handle, bell)
     }
 
     /// The runtime that listeners and housekeeping run on.
     pub fn first(&self) -> &Handle {
-        &self.handles[0]
-    }
-
-    /// All connections on the runtime that this is called in: tests.
-    pub fn here() -> Workers {
-        Workers { handles: [Handle::current()].into(), next: Default::default() }
+        &self.workers[0].0
     }
 }
 
@@ -55,7 +97,7 @@ impl WorkerThreads {
     pub fn start(name: &str, count: usize, waits_for: WaitsFor) -> io::Result<WorkerThreads> {
         assert!(count > 0, "somebody has to serve");
         let (end, _) = watch::channel(false);
-        let mut handles = Vec::new();
+        let mut workers = Vec::new();
         let mut threads = Vec::new();
         for number in 0..count {
             let mut builder = Builder::new_current_thread();
@@ -64,7 +106,9 @@ impl WorkerThreads {
                 builder.enable_io();
             }
             let runtime = builder.build()?;
-            handles.push(runtime.handle().clone());
+            let bell = Arc::<Bell>::default();
+            runtime.handle().spawn(bell.clone().answer());
+            workers.push((runtime.handle().clone(), bell));
             let mut ended = end.subscribe();
             threads.push(std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
                 // An error means that whoever could end it is gone.
@@ -72,7 +116,7 @@ impl WorkerThreads {
                 runtime.shutdown_timeout(Duration::ZERO);
             })?);
         }
-        let workers = Workers { handles: handles.into(), next: Default::default() };
+        let workers = Workers { workers: workers.into(), next: Arc::default() };
         Ok(WorkerThreads { workers, end, threads })
     }
 
