@@ -51,7 +51,7 @@ pub const ELECTION_MAX_MS: u64 = 600;
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection. ZooKeeper has such a bound over all clients (globalOutstandingLimit); here each has its own.
+/// connection. `OUTSTANDING_REQUESTS_MAX` bounds all of them together.
 pub const UNANSWERED_MAX: usize = 1000;
 
 /// Bytes a connection may have waiting to be written before no more requests are taken from it.
@@ -211,7 +211,8 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
-/// ZooKeeper's globalOutstandingLimit: read, and kept for ensembles; `UNANSWERED_MAX` is what bounds clients.
+/// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Beyond it nothing is read from
+/// connections that have one under way; a connection without any may always ask.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
 /// Milliseconds between two looks for empty containers and outlived TTL nodes, and how many go in a minute at most.
