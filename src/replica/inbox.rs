@@ -1,6 +1,6 @@
 //! The sequencer's inbox: what happened since it last looked. Many put in, one takes out.
 //!
-//! Bounded by what puts in: a connection has at most `limits::WRITES_UNANSWERED_MAX` writes unanswered and stops being
+//! Bounded by what puts in: a connection has at most `limits::UNANSWERED_MAX` requests unanswered and stops being
 //! read there, so clients cannot make it grow without end.
 
 use super::sequencer::Event;
