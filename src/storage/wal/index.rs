@@ -26,6 +26,9 @@ pub struct Index<P> {
     pub next_ticket: u64,
     /// By first index, strictly growing.
     pub runs: VecDeque<Run>,
+    /// A truncation has been written since the last run began: the next batch with entries, whichever that is, begins
+    /// another, or an index would occur twice in one.
+    run_is_over: bool,
     pub segments: BTreeMap<u64, Segment>,
 }
 
@@ -62,6 +65,7 @@ impl<P: Payload> Index<P> {
             cache_bytes_max,
             next_ticket: 0,
             runs: VecDeque::new(),
+            run_is_over: false,
             segments: BTreeMap::new(),
         }
     }
@@ -135,18 +139,20 @@ impl<P: Payload> Index<P> {
     }
 
     /// A batch with entries from `first_index` on lies there.
-    pub fn add_run(&mut self, run: Run, force: bool) {
+    pub fn add_run(&mut self, run: Run) {
         if let Some(last) = self.runs.back()
-            && !force
+            && !self.run_is_over
             && last.segment == run.segment
             && run.offset - last.offset < limits::LOG_INDEX_STRIDE_BYTES
         {
             return;
         }
+        self.run_is_over = false;
         self.runs.push_back(run);
     }
 
     pub fn truncate_runs(&mut self, after: Option<LogPosition>) {
+        self.run_is_over = true;
         while self.runs.back().is_some_and(|run| after.is_none_or(|after| run.first_index > after.index)) {
             self.runs.pop_back();
         }

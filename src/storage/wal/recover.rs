@@ -164,8 +164,6 @@ struct Scan<P> {
     next_sequence: u64,
     /// Where the last valid batch of the last segment begins.
     last_batch: u64,
-    /// A truncation was read and no entry since.
-    run_forced: bool,
 }
 
 impl<P: Payload> Scan<P> {
@@ -177,7 +175,6 @@ impl<P: Payload> Scan<P> {
             first_sequence: None,
             next_sequence: 1,
             last_batch: SECTOR as u64,
-            run_forced: false,
         }
     }
 
@@ -284,7 +281,6 @@ impl<P: Payload> Scan<P> {
                 Record::TruncateAfter(after) => {
                     self.facts.last = after;
                     self.index.truncate_runs(after);
-                    self.run_forced = true;
                 }
                 Record::Purge(upto) => {
                     self.facts.purged = Some(upto);
@@ -296,7 +292,7 @@ impl<P: Payload> Scan<P> {
         }
         if let Some(first_index) = first_index {
             let run = Run { first_index, segment: window.number, offset };
-            self.index.add_run(run, std::mem::take(&mut self.run_forced));
+            self.index.add_run(run);
         }
         Ok(())
     }

@@ -155,6 +155,21 @@ fn a_purge_may_lie_beyond_the_end() {
 }
 
 #[test]
+fn a_truncation_in_a_batch_of_its_own_begins_a_new_run() {
+    let disk = SimDisk::new();
+    let wal = open(&disk).unwrap();
+    append(&wal, (1..=10).map(|index| entry(1, index, 100)).collect()).unwrap();
+    wal.truncate_after(Some(position(1, 4)));
+    // Durable alone, before any entry comes behind it.
+    save_vote(&wal, Vote { term: 2, ..Vote::default() }).unwrap();
+    append(&wal, (5..=8).map(|index| entry(2, index, 100)).collect()).unwrap();
+    // Large ones push the others out of the cache: they are read back from the disk.
+    append(&wal, (9..=14).map(|index| entry(2, index, 2100)).collect()).unwrap();
+    let terms: Vec<u64> = all(&wal).iter().map(|entry| entry.at.term).collect();
+    assert_eq!(terms, [vec![1; 4], vec![2; 10]].concat());
+}
+
+#[test]
 fn truncated_entries_do_not_come_back() {
     let disk = SimDisk::new();
     let wal = open(&disk).unwrap();

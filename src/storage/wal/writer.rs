@@ -328,7 +328,7 @@ impl<P: Payload> Writer<P> {
             index.truncate_runs(after);
         }
         if let Some(first_index) = batch.first_index {
-            index.add_run(Run { first_index, segment: current.number, offset }, batch.truncated.is_some());
+            index.add_run(Run { first_index, segment: current.number, offset });
         }
         for (ticket, bytes) in &batch.entries {
             index.durable(*ticket, *bytes);
