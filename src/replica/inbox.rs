@@ -4,6 +4,7 @@
 //! read there, so clients cannot make it grow without end.
 
 use super::sequencer::Event;
+use crate::consensus::Outcome;
 use parking_lot::{Condvar, Mutex};
 
 #[derive(Default)]
@@ -23,7 +24,8 @@ struct Inner {
 pub enum Sleep {
     #[default]
     Awake,
-    /// It has nothing to do: that an entry is through can wait until there is something.
+    /// It has nothing to do: that an entry is through can wait until there is something. That one is not, cannot: its
+    /// requests are evaluated again.
     ForWork,
     /// It cannot go on before something else happens, an entry's end above all: more requests can wait.
     ForRoom,
@@ -33,7 +35,9 @@ impl Sleep {
     fn is_ended_by(self, event: &Event) -> bool {
         match self {
             Sleep::Awake => false,
-            Sleep::ForWork => !matches!(event, Event::Resolved { .. }),
+            Sleep::ForWork => {
+                !matches!(event, Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, .. })
+            }
             Sleep::ForRoom => !matches!(event, Event::Submitted(_)),
         }
     }
@@ -68,5 +72,25 @@ impl Inbox {
             }
         }
         std::mem::swap(&mut inner.events, events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::Role;
+    use crate::storage::LogPosition;
+
+    #[test]
+    fn an_idle_sequencer_sleeps_through_success_alone() {
+        let applied = |accepted| Outcome::Applied { at: LogPosition::default(), accepted };
+        let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&Event::Resolved { entry: 0, outcome });
+        assert!(!ends(Sleep::ForWork, applied(true)));
+        for outcome in [applied(false), Outcome::Refused, Outcome::Unknown] {
+            assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests wait to be evaluated again");
+            assert!(ends(Sleep::ForRoom, outcome));
+        }
+        assert!(ends(Sleep::ForRoom, applied(true)));
+        assert!(Sleep::ForWork.is_ended_by(&Event::Role(Role::Stopped)) && Sleep::ForRoom.is_ended_by(&Event::Stop));
     }
 }

@@ -57,8 +57,8 @@ pub struct Sequencer {
     waiting: VecDeque<Waiting>,
     /// Entries proposed and not resolved, in order.
     in_flight: VecDeque<InFlight>,
-    /// Refused entries' requests, in order: they go before `waiting` when the chain starts anew.
-    again: Vec<Waiting>,
+    /// Refused entries: their requests go before `waiting`, in order, when the chain starts anew.
+    again: Vec<InFlight>,
     /// Connections with a deployment being prepared, and what came behind it.
     held: HashMap<ConnectionId, VecDeque<Submission>>,
     /// Connections whose last write has an unknown outcome: nothing more of theirs is evaluated. As many as had writes in
@@ -176,13 +176,14 @@ impl Sequencer {
     }
 
     fn resolved(&mut self, entry: u64, outcome: Resolution) {
-        let resolved = self.in_flight.pop_front().expect("an entry resolves once");
-        assert_eq!(resolved.entry, entry, "entries resolve in the order in which they were proposed");
+        // A refusal may overtake the outcome of an entry before it.
+        let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
+        let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
         match outcome {
             Resolution::Applied { accepted: true, .. } => {}
             Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
-                self.again.extend(resolved.requests);
+                self.again.push(resolved);
                 self.break_chain();
             }
             Resolution::Unknown => {
@@ -210,7 +211,8 @@ impl Sequencer {
         }
         // It is applied, and the judge sees the new registry by itself.
         self.plugins_change = false;
-        for request in self.again.drain(..).rev() {
+        self.again.sort_by_key(|refused| refused.entry);
+        for request in self.again.drain(..).flat_map(|refused| refused.requests).rev() {
             self.waiting.push_front(request);
         }
         if let Phase::Draining { term } = self.phase {
