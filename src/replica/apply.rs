@@ -3,8 +3,8 @@
 //! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
-use super::clocks::wall_ms;
 use super::start::OrDie;
+use crate::environment::wall_ms;
 use crate::consensus::StateMachine;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;

@@ -5,7 +5,7 @@
 //! much as they print, which is why ZooKeeper lets an operator switch them off.
 
 use super::Replica;
-use super::clocks::wall_ms;
+use crate::environment::wall_ms;
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, Facts, Figures, Mode, SessionFacts, Whitelist, Word,
 };

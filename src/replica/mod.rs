@@ -31,6 +31,7 @@ pub use start::{Running, start};
 
 use crate::config::Config;
 use crate::consensus::Consensus;
+use crate::environment::Instant;
 use crate::model::ConnectionId;
 use crate::pipeline::Rules;
 use crate::plugin::Plugins;
@@ -42,7 +43,6 @@ use inbox::Inbox;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 use tokio::runtime::Handle;
 
 /// What all threads and tasks of a member share.

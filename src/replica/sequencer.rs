@@ -17,6 +17,7 @@ use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
+use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
@@ -26,7 +27,6 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 use tracing::debug;
 
 /// What the sequencer hears of.

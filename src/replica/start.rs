@@ -14,6 +14,7 @@ use super::{Replica, housekeeping};
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
+use crate::environment::{self, Instant};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, WaitsFor, WorkerThreads, Workers, listener, tls};
@@ -30,7 +31,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use tokio::net::TcpListener;
 
 /// A running member.
@@ -74,7 +74,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     };
     let log = consensus::Log::open(log_disk, log_options)?;
     let load_began = Instant::now();
-    let seed = getrandom::u64()?;
+    let seed = environment::random_u64()?;
     let opened =
         data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
             State::load(seed)
@@ -88,7 +88,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let plugins = Plugins::new(config.plugins, compiler);
     let shown = Shown(plugins.clone());
     let options = session::Options::from(&config);
-    let run = getrandom::u32()?;
+    let run = environment::random_u64()? as u32;
     let connections = Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
     let replica = Arc::new(Replica {
         rules,
@@ -125,7 +125,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         timing: consensus::Timing::default(),
     }))?;
     let _ = replica.consensus.set(consensus.clone());
-    let sequencer = Sequencer::new(replica.clone(), consensus.clone(), plugins.judge(), Clocks::new());
+    let sequencer = Sequencer::new(replica.clone(), consensus.clone(), plugins.judge(), Clocks::new()?);
     let sequencer = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
     raft.spawn(tell_roles(replica.clone(), consensus.clone()));
     anyhow::ensure!(raft.block_on(consensus.recovered()), "consensus ended before this server had recovered its state");
@@ -221,8 +221,8 @@ impl Drop for OrDie {
 
 fn new_identity(config: &Config) -> anyhow::Result<Identity> {
     let mut incarnation = [0; 16];
-    getrandom::fill(&mut incarnation)?;
-    Ok(Identity { cluster: getrandom::u64()?, member: u64::from(config.server_id), incarnation, log_in_use: false })
+    environment::fill_random(&mut incarnation)?;
+    Ok(Identity { cluster: environment::random_u64()?, member: u64::from(config.server_id), incarnation, log_in_use: false })
 }
 
 /// Passes consensus' roles on to the sequencer.
