@@ -4,8 +4,8 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::environment::wall_ms;
 use crate::consensus::StateMachine;
+use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;

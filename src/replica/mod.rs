@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `start` | from a data directory to a serving member, and back |
+//! | `start` | a process: ports and threads around a member |
+//! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
@@ -23,10 +24,13 @@ mod deploy;
 mod facts;
 mod housekeeping;
 mod inbox;
+mod member;
 mod sequencer;
 mod serve;
 mod start;
 
+pub use facts::{Listening, Words};
+pub use member::{Drive, Member, Surroundings};
 pub use start::{Running, start};
 
 use crate::config::Config;
