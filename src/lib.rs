@@ -23,6 +23,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod consensus;
+pub mod environment;
 pub mod limits;
 pub mod model;
 pub mod pipeline;

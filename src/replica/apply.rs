@@ -3,9 +3,9 @@
 //! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
-use super::clocks::wall_ms;
 use super::start::OrDie;
 use crate::consensus::StateMachine;
+use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;

@@ -1,9 +1,9 @@
 //! The two clocks that transactions carry: wall time, and ensemble time, which runs by the
 //! leader's monotonic clock and stands still while there is no leader. Both are state, so neither ever goes back.
 
+use crate::environment::{self, Instant};
 use crate::pipeline::Moment;
 use crate::state::State;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub struct Clocks {
     /// When this member took the lead, and the ensemble time it took over.
@@ -12,11 +12,14 @@ pub struct Clocks {
     /// The last wall time given out.
     wall_ms: i64,
     term: u64,
+    /// Where the row of seeds for plugins' `context.seed`, which are no secret, has got to.
+    seed: u64,
 }
 
 impl Clocks {
-    pub fn new() -> Clocks {
-        Clocks { lead_since: Instant::now(), ensemble_ms_then: 0, wall_ms: 0, term: 0 }
+    pub fn new() -> std::io::Result<Clocks> {
+        let seed = environment::random_u64()?;
+        Ok(Clocks { lead_since: Instant::now(), ensemble_ms_then: 0, wall_ms: 0, term: 0, seed })
     }
 
     /// Starts a chain in `term`. True if the term is new, so that the chain opens a new epoch.
@@ -32,31 +35,17 @@ impl Clocks {
     }
 
     pub fn now(&mut self) -> Moment {
-        self.wall_ms = self.wall_ms.max(wall_ms());
+        self.wall_ms = self.wall_ms.max(environment::wall_ms());
         let led = u64::try_from(self.lead_since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms_then.saturating_add(led), seed: random() }
+        Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms_then.saturating_add(led), seed: self.next_seed() }
     }
-}
 
-impl Default for Clocks {
-    fn default() -> Clocks {
-        Clocks::new()
+    /// splitmix64: a counter, well mixed.
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
-}
-
-/// Unix time in milliseconds, as this machine's clock has it.
-pub fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// For plugins' `context.seed`, which is no secret: a counter well mixed (splitmix64), from a random start.
-fn random() -> u64 {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    let next = NEXT.get_or_init(|| AtomicU64::new(getrandom::u64().unwrap_or(0x9e37_79b9)));
-    let mut z = next.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -5,13 +5,13 @@
 //! much as they print, which is why ZooKeeper lets an operator switch them off.
 
 use super::Replica;
-use super::clocks::wall_ms;
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, Facts, Figures, Mode, SessionFacts, Whitelist, Word,
 };
 use crate::admin::metrics::Metrics;
 use crate::config::FourLetterWords;
 use crate::consensus::Role;
+use crate::environment::wall_ms;
 use crate::model::{ConnectionId, SessionId};
 use crate::session::{Connection, FourLetter, tls};
 use crate::storage::LOG_FOLDER;

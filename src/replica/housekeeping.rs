@@ -2,8 +2,8 @@
 //! and modules that no plugin names.
 
 use super::Replica;
-use super::clocks::wall_ms;
 use super::sequencer::Event;
+use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::path;
 use crate::pipeline::{Ask, Submission};

@@ -6,11 +6,14 @@
 use super::sequencer::Event;
 use crate::consensus::Outcome;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
 #[derive(Default)]
 pub struct Inbox {
     inner: Mutex<Inner>,
+    /// Something came that ends its sleep: for a sequencer that is a thread, and for one that is a task.
     filled: Condvar,
+    filled_for_task: Notify,
 }
 
 #[derive(Default)]
@@ -52,6 +55,7 @@ impl Inbox {
             inner.sleep = Sleep::Awake;
             drop(inner);
             self.filled.notify_one();
+            self.filled_for_task.notify_one();
         }
     }
 
@@ -72,6 +76,23 @@ impl Inbox {
             }
         }
         std::mem::swap(&mut inner.events, events);
+    }
+
+    /// As `wait`, for a task.
+    pub async fn wait_as_task(&self, events: &mut Vec<Event>, sleep: Sleep) {
+        loop {
+            let awaited = self.filled_for_task.notified();
+            {
+                let mut inner = self.inner.lock();
+                if inner.events.iter().any(|event| sleep.is_ended_by(event)) {
+                    inner.sleep = Sleep::Awake;
+                    std::mem::swap(&mut inner.events, events);
+                    return;
+                }
+                inner.sleep = sleep;
+            }
+            awaited.await;
+        }
     }
 }
 

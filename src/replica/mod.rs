@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `start` | from a data directory to a serving member, and back |
+//! | `start` | a process: ports and threads around a member |
+//! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
@@ -23,14 +24,18 @@ mod deploy;
 mod facts;
 mod housekeeping;
 mod inbox;
+mod member;
 mod sequencer;
 mod serve;
 mod start;
 
+pub use facts::{Listening, Words};
+pub use member::{Drive, Member, Surroundings};
 pub use start::{Running, start};
 
 use crate::config::Config;
 use crate::consensus::Consensus;
+use crate::environment::Instant;
 use crate::model::ConnectionId;
 use crate::pipeline::Rules;
 use crate::plugin::Plugins;
@@ -42,7 +47,6 @@ use inbox::Inbox;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 use tokio::runtime::Handle;
 
 /// What all threads and tasks of a member share.

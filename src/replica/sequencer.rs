@@ -17,6 +17,7 @@ use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
+use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
@@ -26,7 +27,6 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 use tracing::debug;
 
 /// What the sequencer hears of.
@@ -115,25 +115,52 @@ impl Sequencer {
     /// Runs until `Event::Stop` and everything proposed is resolved.
     pub fn run(mut self) {
         let _whole = OrDie("the sequencer");
+        let replica = self.replica.clone();
         let mut events = Vec::new();
-        loop {
-            if self.may_evaluate() {
-                self.replica.inbox.take(&mut events);
-            } else {
-                // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
-                let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
-                self.replica.inbox.wait(&mut events, if idle { Sleep::ForWork } else { Sleep::ForRoom });
+        while !self.is_done() {
+            match self.sleep() {
+                Sleep::Awake => replica.inbox.take(&mut events),
+                sleep => replica.inbox.wait(&mut events, sleep),
             }
-            for event in events.drain(..) {
-                self.hear(event);
+            self.step(&mut events);
+        }
+    }
+
+    /// As `run`, as a task.
+    pub async fn run_as_task(mut self) {
+        let replica = self.replica.clone();
+        let mut events = Vec::new();
+        while !self.is_done() {
+            match self.sleep() {
+                Sleep::Awake => replica.inbox.take(&mut events),
+                sleep => replica.inbox.wait_as_task(&mut events, sleep).await,
             }
-            self.restart_chain_if_drained();
-            if self.stopping && self.in_flight.is_empty() {
-                return;
-            }
-            if self.may_evaluate() {
-                self.propose_batch();
-            }
+            self.step(&mut events);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping && self.in_flight.is_empty()
+    }
+
+    /// What it waits for before the next step.
+    fn sleep(&self) -> Sleep {
+        if self.may_evaluate() {
+            return Sleep::Awake;
+        }
+        // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
+        let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
+        if idle { Sleep::ForWork } else { Sleep::ForRoom }
+    }
+
+    fn step(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            self.hear(event);
+        }
+        self.restart_chain_if_drained();
+        if !self.is_done() && self.may_evaluate() {
+            self.propose_batch();
         }
     }
 

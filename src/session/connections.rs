@@ -6,6 +6,7 @@ use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
 use crate::admin::metrics::Metrics;
 use crate::config;
+use crate::environment::Instant;
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
 use crate::pipeline::txn::Txn;
@@ -17,7 +18,6 @@ use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
 
 pub struct Connections {
     /// This member, and this run of it (`ConnectionId`).

@@ -6,6 +6,7 @@ use super::local;
 use super::order::{Awaited, Entry, Form, Local, Parked};
 use super::sasl::{DigestMd5, Step};
 use super::{Server, order};
+use crate::environment;
 use crate::limits::READS_PER_LOCK;
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::{Ask, Caller, Submission};
@@ -227,7 +228,7 @@ impl Dispatch {
             return Flow::On;
         };
         let mut nonce = [0; 16];
-        if let Err(error) = getrandom::fill(&mut nonce) {
+        if let Err(error) = environment::fill_random(&mut nonce) {
             tracing::error!(%error, "no random bytes for SASL: the connection is closed");
             return Flow::Broken;
         }

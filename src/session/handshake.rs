@@ -6,12 +6,12 @@
 use super::connections::Connections;
 use super::dispatch::{Dispatch, Flow};
 use super::order::Handshake;
+use crate::environment;
 use crate::model::{Password, SessionId};
 use crate::pipeline::Ask;
 use crate::wire::decode;
 use crate::wire::request::ConnectRequest;
 use bytes::Bytes;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Deals with the first frame.
 pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) -> Flow {
@@ -46,11 +46,11 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
 
 fn open(dispatch: &mut Dispatch, home: &Connections, timeout_ms: i32, knows_read_only: bool, received_us: u64) -> Flow {
     let mut password = [0; 16];
-    if let Err(error) = getrandom::fill(&mut password) {
+    if let Err(error) = environment::fill_random(&mut password) {
         tracing::error!(%error, "no random bytes for a session's password: the connection is closed");
         return Flow::Broken;
     }
-    let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let wall_ms = environment::wall_ms();
     let session = {
         let state = dispatch.server().state();
         home.new_session_id(wall_ms, |id| state.session(id).is_some())

@@ -73,6 +73,13 @@ pub struct WorkerThreads {
 }
 
 impl Workers {
+    /// One worker: a runtime that is there already, and that somebody else runs.
+    pub fn on(runtime: Handle) -> Workers {
+        let bell = Arc::<Bell>::default();
+        runtime.spawn(bell.clone().answer());
+        Workers { workers: Arc::new([(runtime, bell)]), next: Arc::default() }
+    }
+
     /// The worker for the next connection.
     pub fn next(&self) -> (&Handle, &Arc<Bell>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);

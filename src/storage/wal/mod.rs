@@ -46,6 +46,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use writer::Command;
 
 /// A promise to a candidate (or, committed, to a leader).
@@ -89,6 +90,16 @@ pub struct Options {
     pub cache_bytes_max: usize,
     pub on_fatal: OnFatal,
     pub on_sync: OnSync,
+    pub drive: Drive,
+}
+
+/// Who writes.
+#[derive(Clone)]
+pub enum Drive {
+    /// A thread of the log's own, and a second one for its files.
+    Threads,
+    /// One task, for the simulation. Each batch lasts as long as `delay` says.
+    Task { runtime: tokio::runtime::Handle, delay: Arc<dyn Fn() -> Duration + Send + Sync> },
 }
 
 impl Options {
@@ -105,6 +116,7 @@ impl Options {
                 std::process::exit(1);
             }),
             on_sync: Arc::new(|_| {}),
+            drive: Drive::Threads,
         }
     }
 }
@@ -137,7 +149,9 @@ struct Shared<P> {
     identity: Identity,
     index: Mutex<Index<P>>,
     queue: Mutex<Queue<P>>,
+    /// Something was queued, for a thread and for a task.
     filled: Condvar,
+    filled_for_task: Notify,
     counters: Counters,
 }
 
@@ -166,10 +180,11 @@ impl<P: Payload> Wal<P> {
             index: Mutex::new(recovered.index),
             queue: Mutex::new(Queue { commands: Vec::new(), committed: None, closed: false, dead: None }),
             filled: Condvar::new(),
+            filled_for_task: Notify::new(),
             counters: Counters::default(),
         });
         let thread = writer::start(disk, options, shared.clone(), recovered.tail)?;
-        Ok(Wal { shared, thread: Some(thread) })
+        Ok(Wal { shared, thread })
     }
 
     pub fn purged(&self) -> Option<LogPosition> {
@@ -284,7 +299,14 @@ impl<P: Payload> Wal<P> {
         }
         queue.commands.push(command);
         drop(queue);
-        self.shared.filled.notify_one();
+        self.shared.ring();
+    }
+}
+
+impl<P> Shared<P> {
+    fn ring(&self) {
+        self.filled.notify_one();
+        self.filled_for_task.notify_one();
     }
 }
 
@@ -295,7 +317,7 @@ fn not_there(index: u64) -> io::Error {
 impl<P: Payload> Drop for Wal<P> {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
-        self.shared.filled.notify_one();
+        self.shared.ring();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the panic hook; there is nothing to add to it here.
             let _ = thread.join();

@@ -32,6 +32,7 @@ fn options() -> (Options, Arc<Mutex<Vec<String>>>) {
         cache_bytes_max: 2000,
         on_fatal: Arc::new(move |sentence: &str| told.lock().push(sentence.to_owned())),
         on_sync: Arc::new(|_| {}),
+        drive: Drive::Threads,
     };
     (options, fatal)
 }

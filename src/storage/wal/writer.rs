@@ -4,7 +4,8 @@
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
 use super::recover::{OpenError, Tail};
-use super::{Completion, Entry, LogPosition, Options, Payload, Shared, Vote};
+use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote};
+use crate::environment::Instant;
 use crate::limits;
 use crate::storage::disk::{Disk, DiskFile};
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 pub enum Command<P> {
     Append { entries: Vec<Entry<P>>, first_ticket: u64, done: Completion },
@@ -46,37 +47,53 @@ pub fn start<P: Payload>(
     options: Options,
     shared: Arc<Shared<P>>,
     tail: Tail,
-) -> Result<JoinHandle<()>, OpenError> {
+) -> Result<Option<JoinHandle<()>>, OpenError> {
     let thread = |error| OpenError::Io { doing: "start the log's thread".to_owned(), error };
-    let (jobs, job_receiver) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
     let next_number = tail.current.as_ref().map_or(tail.next_number, |current| current.number + 1);
-    match tail.prepared {
-        Some(prepared) => drop(ready_sender.send(Ok(prepared))),
-        None => drop(jobs.send(Job::Prepare(next_number))),
-    }
-    let files =
-        Files { disk, folder: options.folder.clone(), segment_bytes: options.segment_bytes, ready: ready_sender };
     let counted = shared.clone();
-    let count_sync = move || {
-        counted.counters.segment_syncs.fetch_add(1, Ordering::Relaxed);
+    let files = Files {
+        disk,
+        folder: options.folder.clone(),
+        segment_bytes: options.segment_bytes,
+        ready: ready_sender,
+        synced: Box::new(move || {
+            counted.counters.segment_syncs.fetch_add(1, Ordering::Relaxed);
+        }),
     };
-    let files = std::thread::Builder::new()
-        .name("log-files".to_owned())
-        .spawn(move || files.run(job_receiver, &count_sync))
-        .map_err(thread)?;
+    let ready_now = tail.prepared.map(|prepared| files.ready.send(Ok(prepared)));
+    let jobs = match options.drive {
+        Drive::Threads => {
+            let (sender, receiver) = mpsc::channel();
+            let named = std::thread::Builder::new().name("log-files".to_owned());
+            Jobs::Threaded(sender, named.spawn(move || files.run(receiver)).map_err(thread)?)
+        }
+        Drive::Task { .. } => Jobs::Here(files),
+    };
+    if ready_now.is_none() {
+        jobs.put(Job::Prepare(next_number));
+    }
+    let drive = options.drive.clone();
     let writer = Writer {
         shared,
         options,
-        jobs: Some(jobs),
+        jobs,
         ready,
-        files: Some(files),
         current: tail.current,
         next_sequence: tail.next_sequence,
         facts: tail.facts,
         out: Vec::new(),
     };
-    std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run()).map_err(thread)
+    match drive {
+        Drive::Threads => {
+            let named = std::thread::Builder::new().name("log".to_owned());
+            named.spawn(move || writer.run()).map(Some).map_err(thread)
+        }
+        Drive::Task { runtime, delay } => {
+            runtime.spawn(writer.run_as_task(delay));
+            Ok(None)
+        }
+    }
 }
 
 /// The segment that is being written.
@@ -90,10 +107,8 @@ pub struct Current {
 struct Writer<P: Payload> {
     shared: Arc<Shared<P>>,
     options: Options,
-    /// None once the thread is on its way out.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Jobs,
     ready: mpsc::Receiver<Result<Prepared, String>>,
-    files: Option<JoinHandle<()>>,
     current: Option<Current>,
     next_sequence: u64,
     /// As of the last durable batch.
@@ -166,10 +181,10 @@ impl Batch {
 
 impl<P: Payload> Writer<P> {
     fn run(mut self) {
+        let mut batch = Some(Batch::new(self.facts, Vec::new()));
         let mut commands = Vec::new();
-        let mut batch = Batch::new(self.facts, Vec::new());
-        loop {
-            let committed = {
+        while let Some(next) = batch {
+            {
                 let mut queue = self.shared.queue.lock();
                 while queue.commands.is_empty() && !queue.closed {
                     self.shared.filled.wait(&mut queue);
@@ -177,26 +192,52 @@ impl<P: Payload> Writer<P> {
                 if queue.commands.is_empty() {
                     break;
                 }
-                std::mem::swap(&mut queue.commands, &mut commands);
-                queue.committed.take()
-            };
-            if let Some(at) = committed {
-                format::put_committed_record(at, &mut batch.payload);
-                batch.facts.committed = Some(at);
             }
-            let mut waiting = commands.drain(..);
-            batch = match self.write_all(&mut waiting, batch) {
-                Ok(next) => next,
-                Err(failed) => {
-                    let rest: Vec<Command<P>> = waiting.collect();
-                    self.die(*failed, rest);
-                    break;
-                }
-            };
+            batch = self.work(&mut commands, next);
         }
-        drop(self.jobs.take());
-        if let Some(files) = self.files.take() {
-            let _ = files.join();
+        self.jobs.end();
+    }
+
+    async fn run_as_task(mut self, delay: Arc<dyn Fn() -> Duration + Send + Sync>) {
+        let mut batch = Some(Batch::new(self.facts, Vec::new()));
+        let mut commands = Vec::new();
+        let shared = self.shared.clone();
+        while let Some(next) = batch {
+            let (empty, closed) = {
+                let queue = shared.queue.lock();
+                (queue.commands.is_empty(), queue.closed)
+            };
+            if empty && closed {
+                return;
+            } else if empty {
+                shared.filled_for_task.notified().await;
+                batch = Some(next);
+            } else {
+                tokio::time::sleep(delay()).await;
+                batch = self.work(&mut commands, next);
+            }
+        }
+    }
+
+    /// Writes all that is queued. Returns an empty batch to go on with; None once the log is dead.
+    fn work(&mut self, commands: &mut Vec<Command<P>>, mut batch: Batch) -> Option<Batch> {
+        let committed = {
+            let mut queue = self.shared.queue.lock();
+            std::mem::swap(&mut queue.commands, commands);
+            queue.committed.take()
+        };
+        if let Some(at) = committed {
+            format::put_committed_record(at, &mut batch.payload);
+            batch.facts.committed = Some(at);
+        }
+        let mut waiting = commands.drain(..);
+        match self.write_all(&mut waiting, batch) {
+            Ok(next) => Some(next),
+            Err(failed) => {
+                let rest: Vec<Command<P>> = waiting.collect();
+                self.die(*failed, rest);
+                None
+            }
         }
     }
 
@@ -279,10 +320,9 @@ impl<P: Payload> Writer<P> {
         (self.options.on_sync)(began.elapsed());
         current.end += extent;
         self.next_sequence += 1;
-        if let Some(jobs) = self.jobs.as_ref().filter(|_| begun) {
-            // Only now: a segment never lies ready behind one that a crash may find not begun. If that thread is gone,
-            // the next segment's turn will say so.
-            let _ = jobs.send(Job::Prepare(number + 1));
+        if begun {
+            // Only now: a segment never lies ready behind one that a crash may find not begun.
+            self.jobs.put(Job::Prepare(number + 1));
         }
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
@@ -346,8 +386,8 @@ impl<P: Payload> Writer<P> {
             oldest.remove();
         }
         drop(index);
-        if let Some(jobs) = self.jobs.as_ref().filter(|_| !gone.is_empty()) {
-            let _ = jobs.send(Job::Remove(gone));
+        if !gone.is_empty() {
+            self.jobs.put(Job::Remove(gone));
         }
     }
 
@@ -386,31 +426,60 @@ struct Files {
     folder: String,
     segment_bytes: u64,
     ready: mpsc::Sender<Result<Prepared, String>>,
+    /// A segment's file was synced.
+    synced: Box<dyn Fn() + Send>,
+}
+
+/// Who prepares and removes files.
+enum Jobs {
+    /// The second thread, so that no write waits for it.
+    Threaded(mpsc::Sender<Job>, JoinHandle<()>),
+    Here(Files),
+}
+
+impl Jobs {
+    fn put(&self, job: Job) {
+        match self {
+            // If that thread is gone, the next segment's turn will say so.
+            Jobs::Threaded(jobs, _) => drop(jobs.send(job)),
+            Jobs::Here(files) => files.work(job),
+        }
+    }
+
+    fn end(self) {
+        if let Jobs::Threaded(jobs, thread) = self {
+            drop(jobs);
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Files {
-    fn run(self, jobs: mpsc::Receiver<Job>, synced: &dyn Fn()) {
+    fn run(self, jobs: mpsc::Receiver<Job>) {
         for job in jobs {
-            match job {
-                Job::Prepare(number) => {
-                    let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
-                        .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
-                    synced();
-                    if self.ready.send(prepared).is_err() {
-                        return;
-                    }
-                }
-                Job::Remove(numbers) => {
-                    for number in numbers {
-                        // In order, each durable before the next: what is left is always a row without a gap.
-                        let path = format!("{}/{}", self.folder, segment_name(number));
-                        let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
-                        if let Err(error) = removed {
-                            tracing::warn!(
-                                "remove old log segment {path}: {error}; it stays until the next purge after a start"
-                            );
-                            break;
-                        }
+            self.work(job);
+        }
+    }
+
+    fn work(&self, job: Job) {
+        match job {
+            Job::Prepare(number) => {
+                let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
+                    .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
+                (self.synced)();
+                // Nobody takes it any more when the log is on its way out.
+                let _ = self.ready.send(prepared);
+            }
+            Job::Remove(numbers) => {
+                for number in numbers {
+                    // In order, each durable before the next: what is left is always a row without a gap.
+                    let path = format!("{}/{}", self.folder, segment_name(number));
+                    let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
+                    if let Err(error) = removed {
+                        tracing::warn!(
+                            "remove old log segment {path}: {error}; it stays until the next purge after a start"
+                        );
+                        break;
                     }
                 }
             }
