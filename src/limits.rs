@@ -263,3 +263,6 @@ pub const NAMESPACES_COUNTED: usize = 64;
 
 /// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
+
+/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
+pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;

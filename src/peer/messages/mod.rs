@@ -1,0 +1,3 @@
+//! What members say to each other; versioned by `Hello::protocol`. Variants and fields are only ever added at the end.
+
+pub mod requests;

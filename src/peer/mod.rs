@@ -1,0 +1,3 @@
+//! Connections between the members of an ensemble.
+
+pub mod messages;
