@@ -4,11 +4,11 @@
 //! prefix: both forms work), and, where it has one, by its name in our own format. The page `docs/configuration.md` is
 //! this table, so the texts here are written for the operator. Keys that are accepted and do nothing say why.
 
-use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, Member, MemberAddress, StoreFormat, TlsVersions};
+use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, StoreFormat, TlsVersions};
 use crate::limits;
+use crate::model::ensemble::Server;
 use crate::session::tls::known_cipher_suite;
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -698,8 +698,9 @@ const MEMBERS: &[Key] = &[
         "`server.N=host:port:port[:participant|observer][;[host:]port]`: the ensemble. One line, or none, is a single \
          server; this version refuses more.",
         |draft, name, value| {
-            let member = member(name, value)?;
-            draft.config.servers.push(member);
+            let id =
+                name.trim_start_matches("server.").parse().map_err(|_| "must be server.N, with N from 1 to 254")?;
+            draft.config.servers.push(Server::parse(id, value)?);
             Ok(())
         },
     ),
@@ -923,57 +924,6 @@ fn tls_versions(value: &str) -> Result<TlsVersions, String> {
     if versions.v1_2 || versions.v1_3 { Ok(versions) } else { Err("must contain TLSv1.3 or TLSv1.2".into()) }
 }
 
-/// `server.N=host:port:port[|...][:role][;[host:]port]` (QuorumPeer.QuorumServer).
-fn member(name: &str, value: &str) -> Result<Member, String> {
-    let form = "must have the form server.N=host:port:port[:participant|observer][;[host:]port]";
-    let refused = |what: &dyn Display| format!("{form}: {what}");
-    let mut id = 0;
-    number(name.trim_start_matches("server."), 0..=254, &mut id).map_err(|why| refused(&format!("N {why}")))?;
-    let (peers, client) = match value.split_once(';') {
-        Some((peers, client)) => (peers, Some(client.trim())),
-        None => (value, None),
-    };
-    let mut observer = false;
-    let mut addresses = Vec::new();
-    for one in peers.split('|').map(str::trim) {
-        let (host, rest) = host_and_rest(one).ok_or_else(|| refused(&format!("`{one}` has no host")))?;
-        let mut parts = rest.split(':');
-        let peer_port =
-            port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the first port {why}")))?;
-        let election_port =
-            port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the second port {why}")))?;
-        match parts.next().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("participant") => (),
-            Some("observer") => observer = true,
-            Some(role) => return Err(refused(&format!("the role `{role}` is not known"))),
-        }
-        if let Some(more) = parts.next() {
-            return Err(refused(&format!("`{more}` is too much")));
-        }
-        addresses.push(MemberAddress { host: host.to_owned(), peer_port, election_port });
-    }
-    let client = match client {
-        None => None,
-        Some(client) => {
-            let (host, client_port) = match client.rsplit_once(':') {
-                Some((host, client_port)) => (Some(host.trim_matches(['[', ']']).to_owned()), client_port),
-                None => (None, client),
-            };
-            Some((host, port(client_port).map_err(|why| refused(&format!("the client port {why}")))?))
-        }
-    };
-    Ok(Member { id, addresses, observer, client })
-}
-
-/// `[::1]:2888:3888` or `host:2888:3888` to the host and what follows its colon.
-fn host_and_rest(address: &str) -> Option<(&str, &str)> {
-    let parts = match address.strip_prefix('[') {
-        Some(bracketed) => bracketed.split_once("]:"),
-        None => address.split_once(':'),
-    };
-    parts.filter(|(host, _)| !host.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1003,19 +953,5 @@ mod tests {
         assert_eq!(name("noSuchKey"), None);
         assert_eq!(like("sessions.tick"), Some("sessions.tick_ms"));
         assert_eq!(like("completely.different"), None);
-    }
-
-    #[test]
-    fn member_lines() {
-        let one = member("server.2", "zk2:2888:3888:observer;0.0.0.0:2181").unwrap();
-        assert!(one.observer);
-        assert_eq!(one.client, Some((Some("0.0.0.0".into()), 2181)));
-        let two = member("server.1", "[::1]:2888:3888|10.0.0.1:1:2;2181").unwrap();
-        assert_eq!(two.addresses.len(), 2);
-        assert_eq!(two.addresses.first().map(|address| address.host.as_str()), Some("::1"));
-        for bad in ["zk1", "zk1:2888", "zk1:2888:x", "zk1:1:2:king", "zk1:1:2:observer:3", ":1:2", "zk1:1:2;70000"] {
-            assert!(member("server.1", bad).is_err(), "{bad}");
-        }
-        assert!(member("server.x", "zk1:1:2").is_err());
     }
 }

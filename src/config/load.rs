@@ -6,6 +6,7 @@ use super::{
     properties, toml_file,
 };
 use crate::limits;
+use crate::model::ensemble::ClientAddress;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -316,11 +317,12 @@ impl Finish<'_> {
         }
         let of_member = config.servers.first().and_then(|member| member.client.clone());
         let of_file = match (draft.client_port, of_member) {
-            (Some(port), Some((_, other))) if port != other => {
-                let what = format!("`clientPort` is {port}, the `server.N` line says {other}; remove one of the two");
+            (Some(port), Some(other)) if port != other.port => {
+                let what =
+                    format!("`clientPort` is {port}, the `server.N` line says {}; remove one of the two", other.port);
                 return self.refuse("clientPort", what);
             }
-            (_, Some((host, port))) => {
+            (_, Some(ClientAddress { host, port })) => {
                 Some((host.or_else(|| draft.client_address.clone()).unwrap_or_else(|| ANYWHERE.to_owned()), port))
             }
             (Some(port), None) => Some((draft.client_address.clone().unwrap_or_else(|| ANYWHERE.to_owned()), port)),
@@ -530,7 +532,8 @@ fn store(draft: DraftStore, name: &str) -> Result<Option<Store>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DigestAlgorithm, Member};
+    use crate::config::DigestAlgorithm;
+    use crate::model::ensemble::Server;
 
     struct Folder(tempfile::TempDir);
 
@@ -690,7 +693,7 @@ mod tests {
         assert_eq!(config.network.client, Some("127.0.0.1:5".parse().unwrap()));
         assert_eq!((config.server_id, config.sessions.timeout_ms_max), (7, 10_000));
         assert!(config.four_letter_words.allows("ruok") && !config.four_letter_words.allows("srvr"));
-        assert!(matches!(config.servers.as_slice(), [Member { id: 7, .. }]));
+        assert!(matches!(config.servers.as_slice(), [Server { id: 7, .. }]));
     }
 
     #[test]

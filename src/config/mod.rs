@@ -31,6 +31,7 @@ pub use load::{ConfigError, Place, Sources, load};
 pub use reference::reference;
 
 use crate::limits;
+use crate::model::ensemble::Server;
 use crate::pipeline::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,7 +46,7 @@ pub struct Config {
     /// This server's number, 1 to 254: the top byte of the session ids it gives out. From `myid`; 1 without one.
     pub server_id: u32,
     /// The ensemble's members as listed (`server.N`); at most one in this version.
-    pub servers: Vec<Member>,
+    pub servers: Vec<Server>,
     pub network: Network,
     pub sessions: Sessions,
     pub storage: Storage,
@@ -295,24 +296,6 @@ pub struct Containers {
     pub check_interval_ms: u64,
     /// `znode.container.maxPerMinute`
     pub per_minute_max: u32,
-}
-
-/// One `server.N=host:port:port[:role][;[host:]port]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Member {
-    pub id: u32,
-    /// Where it may be reached by its peers; several where `|` separates them.
-    pub addresses: Vec<MemberAddress>,
-    pub observer: bool,
-    /// The part behind `;`: where it listens for clients.
-    pub client: Option<(Option<String>, u16)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemberAddress {
-    pub host: String,
-    pub peer_port: u16,
-    pub election_port: u16,
 }
 
 impl Config {
