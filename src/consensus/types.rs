@@ -156,8 +156,8 @@ fn members(membership: &Membership<u64, Member>) -> Members {
     }
 }
 
-fn membership(members: Members) -> Membership<u64, Member> {
-    Membership::new_with_defaults(members.voters, members.members)
+fn membership(members: Members) -> Result<Membership<u64, Member>, String> {
+    Membership::new(members.voters, members.members).map_err(|error| format!("membership: {error}"))
 }
 
 fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
@@ -184,7 +184,7 @@ pub fn encode_membership(value: &Membership<u64, Member>, out: &mut Vec<u8>) {
 }
 
 pub fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, Member>, String> {
-    take::<Members1, Members>(bytes).map(membership)
+    membership(take::<Members1, Members>(bytes)?)
 }
 
 pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
@@ -195,7 +195,7 @@ pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
 
 pub fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, String> {
     let stored = take::<StoredMembers1, StoredMembers>(bytes)?;
-    Ok(StoredMembership::new(stored.at.map(log_id), membership(stored.members)))
+    Ok(StoredMembership::new(stored.at.map(log_id), membership(stored.members)?))
 }
 
 #[cfg(test)]
@@ -223,7 +223,7 @@ mod tests {
         };
         let voters = vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])];
         let nodes: BTreeMap<u64, Member> = (1..=4).map(|id| (u64::from(id), member(id))).collect();
-        let membership = Membership::new_with_defaults(voters, nodes);
+        let membership = Membership::new(voters, nodes).unwrap();
         let mut bytes = Vec::new();
         encode_membership(&membership, &mut bytes);
         assert_eq!(bytes[0], FORMAT);
