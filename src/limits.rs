@@ -259,6 +259,10 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
+/// Ticks that `conf` shows as initLimit and syncLimit unless they are set: those of ZooKeeper's sample configuration.
+pub const INIT_TICKS: u32 = 10;
+pub const SYNC_TICKS: u32 = 5;
+
 /// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Beyond it nothing is read from
 /// connections that have one under way; a connection without any may always ask.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
@@ -311,3 +315,42 @@ pub const NAMESPACES_COUNTED: usize = 64;
 
 /// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
+
+/// Bytes of one message between members: an entry of the log as large as a batch with the largest request that can be
+/// configured (64 MiB, `jute.maxbuffer`). No more memory is taken than has arrived.
+pub const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
+const _: () = assert!(PEER_FRAME_BYTES_MAX > (64 << 20) + BATCH_BYTES_MAX);
+
+/// Bytes of a hello or its answer, from somebody who is not known yet.
+pub const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
+
+/// Bytes taken from a member's connection at once, and bytes that wait to be written to it before the writer waits.
+pub const PEER_READ_BYTES: usize = 64 << 10;
+pub const PEER_WRITE_BYTES: usize = 256 << 10;
+
+/// Bytes of each of the two buffers of a member's connection that are kept while nothing is in them.
+pub const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// Time for one address of a member, from its name to its answer to our hello. Far above a round trip around the world with
+/// TLS; an address that swallows what it is sent is known after it.
+pub const PEER_CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Time in which a connection must have said who it is, TLS included.
+pub const PEER_HELLO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
+
+/// Connections from members at once: five for each of 253 others, with room for old ones that have not been found dead; and
+/// so many more that are told that there is no room.
+pub const PEER_CONNECTIONS_MAX: usize = 2_048;
+pub const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
+
+/// Names of members looked up at once, a thread each, and names whose addresses are remembered: one for each member.
+pub const PEER_LOOKUPS_MAX: usize = 254;
+
+/// Time after which a lookup counts as failed, and the name's last addresses are used.
+pub const PEER_LOOKUP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_millis());
+
+/// The shortest and the longest wait between two attempts to reach a member.
+pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
+pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
