@@ -9,13 +9,14 @@
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
+//! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `serve` | what connections ask of a replica |
 //! | `facts` | what four letter words tell |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
-//! own, only ever taken under the state's. Lock order: `boundary`, `state`, `watches`, a connection's.
+//! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's.
 
 mod apply;
 mod checkpointing;
@@ -24,6 +25,7 @@ mod deploy;
 mod facts;
 mod housekeeping;
 mod inbox;
+mod installing;
 mod member;
 mod sequencer;
 mod serve;
@@ -43,6 +45,7 @@ use crate::session::Connections;
 use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
+use checkpointing::CheckpointFiles;
 use inbox::Inbox;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,6 +62,7 @@ pub struct Replica {
     watches: Mutex<Watches>,
     /// Where applying stands in the log; held while an entry is applied.
     boundary: Mutex<Boundary>,
+    files: CheckpointFiles,
     connections: Arc<Connections>,
     inbox: Inbox,
     plugins: Arc<Plugins>,

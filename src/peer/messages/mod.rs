@@ -1,0 +1,3 @@
+//! What is said on connections between members; `Purpose` tells which of it.
+
+pub mod raft;
