@@ -4,12 +4,14 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::StateMachine;
+use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Where applying stands. Its lock is held while an entry is applied, so whoever holds it sees an entry's boundary.
@@ -44,7 +46,7 @@ impl StateMachine for Replica {
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
         }
-        if self.serving.load(Ordering::Relaxed) {
+        if self.recovered.load(Ordering::Relaxed) {
             self.count_applied(batch);
         } else {
             boundary.replayed += batch.txns.len() as u64;
@@ -70,6 +72,18 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        self.held_checkpoint()
+    }
+
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        self.receive_checkpoint(description)
+    }
+
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+        self.install_checkpoint(at, membership, received)
     }
 }
 

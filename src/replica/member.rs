@@ -4,7 +4,7 @@
 //! then clients. Going down: clients, sequencer, consensus, a last checkpoint.
 
 use super::apply::Boundary;
-use super::checkpointing::{Checkpointing, Ending};
+use super::checkpointing::{CheckpointFiles, Checkpointing, Ending};
 use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
@@ -18,6 +18,8 @@ use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
+use crate::model::ensemble;
+use crate::peer::{Me, Peers, TcpNet};
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Workers, listener};
 use crate::state::State;
@@ -28,6 +30,7 @@ use crate::storage::wal;
 use crate::storage::{LOG_FOLDER, LogPosition};
 use crate::watch::Watches;
 use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -112,6 +115,13 @@ impl Member {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(seed)),
             boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
+            files: CheckpointFiles {
+                disk: disk.clone(),
+                reader: Mutex::new(opened.checkpointer.last().reader()),
+                checkpointer: Mutex::new(opened.checkpointer),
+                log_bytes_at_start: log.stats().bytes,
+                seed,
+            },
             connections,
             inbox: Inbox::default(),
             served: Served::default(),
@@ -133,14 +143,25 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
-        let log_bytes = log.stats().bytes;
         let replay_began = Instant::now();
+        let id = replica.config.server_id;
+        let me = Me::new(id, identity.incarnation, limits::FORMAT_LEVEL, identity.cluster);
+        let alone = ensemble::Member {
+            server: ensemble::Server { id, ..ensemble::Server::default() },
+            incarnation: identity.incarnation,
+        };
         let consensus = consensus::start(consensus::Options {
             member: u64::from(replica.config.server_id),
             log,
             machine: replica.clone(),
             runtime: raft.clone(),
             timing: consensus::Timing::default(),
+            heavy: match &drive {
+                Drive::Threads => consensus::Heavy::Aside,
+                Drive::Tasks { .. } => consensus::Heavy::Here,
+            },
+            peers: Arc::new(Peers::new(Arc::new(TcpNet::plain()), me)),
+            found: Some(BTreeMap::from([(u64::from(id), alone)])),
         })
         .await?;
         let _ = replica.consensus.set(consensus.clone());
@@ -168,7 +189,7 @@ impl Member {
         plugins.settle(limits::PLUGINS_SETTLE_MAX);
 
         let ending = Arc::new(Ending::default());
-        let checkpointing = Checkpointing::new(replica.clone(), opened.checkpointer, log_bytes, ending.clone());
+        let checkpointing = Checkpointing::new(replica.clone(), ending.clone());
         let checkpointing = match &drive {
             Drive::Threads => {
                 Some(std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?)
@@ -267,7 +288,7 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
 
 impl Replica {
     /// Sessions that the state knows have their full timeout from now on.
-    fn remember_sessions(&self) {
+    pub(super) fn remember_sessions(&self) {
         let state = self.state.read();
         for (session, known) in state.sessions() {
             self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);

@@ -475,7 +475,9 @@ impl<C: Proposes> Sequencer<C> {
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
-                    *bytes += weight(&txn);
+                    let size = weight(&txn);
+                    replica.connections.metrics().proposal_size.add(size as u64);
+                    *bytes += size;
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);

@@ -1,3 +1,4 @@
-//! What members say to each other; versioned by `Hello::protocol`. Variants and fields are only ever added at the end.
+//! What is said on connections between members; `Purpose` tells which of it.
 
+pub mod raft;
 pub mod requests;
