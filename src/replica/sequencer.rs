@@ -328,6 +328,7 @@ impl Sequencer {
                     }
                 }
                 Evaluation::Nothing => {}
+                Evaluation::Reconfigure(servers) => self.hold_for_reconfig(request.submission, servers),
             }
         }
     }

@@ -18,6 +18,8 @@ pub struct Draft<'a> {
     pub caller: Option<&'a Caller>,
     pub zxid: Zxid,
     pub wall_ms: i64,
+    /// A reconfig is under way.
+    pub reconfiguring: bool,
     pub changes: Vec<Change>,
 }
 
