@@ -26,6 +26,7 @@ use super::txn::{Change, Outcome, Slot, Txn};
 use super::view::View;
 use super::*;
 use crate::model::acl::{ALL, AclEntry};
+use crate::model::ensemble::parse_config_text;
 use crate::model::{ErrorCode, Zxid};
 use crate::state::{Applied, State};
 use crate::wire::request::{Create, CreateForm, Operation, op};
