@@ -211,6 +211,10 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
+/// Ticks that `conf` shows as initLimit and syncLimit unless they are set: those of ZooKeeper's sample configuration.
+pub const INIT_TICKS: u32 = 10;
+pub const SYNC_TICKS: u32 = 5;
+
 /// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Beyond it nothing is read from
 /// connections that have one under way; a connection without any may always ask.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;

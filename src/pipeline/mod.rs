@@ -99,8 +99,6 @@ pub struct Rules {
     pub enforce_quota: bool,
     /// `reconfigEnabled`
     pub reconfig: bool,
-    /// Whether the server stands alone: reconfig is then UNIMPLEMENTED.
-    pub standalone: bool,
     /// `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
     /// `znode.container.maxNeverUsedIntervalMs`, 0: never collected while unused.
     pub container_never_used_ms: i64,

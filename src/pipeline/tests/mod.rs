@@ -41,7 +41,6 @@ pub fn rules() -> Rules {
         extended_types: true,
         enforce_quota: false,
         reconfig: false,
-        standalone: true,
         container_never_used_ms: 0,
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
