@@ -11,10 +11,10 @@
 //! Lost with a founder that loses its disk before anybody has joined: nothing, all are empty again.
 
 use super::peers::Door;
-use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Greeting, Initialised, Roster};
+use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -165,8 +165,39 @@ pub fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
         hash.update(id.to_le_bytes());
         hash.update(member.incarnation);
     }
-    let (first, _) = *hash.finalize().as_slice().as_chunks::<8>().0.first().map(|first| (first, ())).as_ref().expect("32 bytes");
-    u64::from_le_bytes(*first).max(1)
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finalize()[..8]);
+    u64::from_le_bytes(first).max(1)
+}
+
+/// Asks until it is decided: `Decision::Found` or `Decision::Join`. Says why it waits, each time that changes.
+pub async fn settle(own: &Own, door: &Door) -> Decision {
+    let mut said = None;
+    loop {
+        let others = own.servers.iter().filter(|server| server.id != own.id);
+        let asked = others.map(|server| async move {
+            let answer = match door.ask(server).await {
+                Ok(greeting) => Answer::Greeting(greeting),
+                Err(error) => Answer::None(error.to_string()),
+            };
+            (server.id, answer)
+        });
+        let answers: BTreeMap<u32, Answer> = join_all(asked).await.into_iter().collect();
+        let reason = match decide(own, &answers) {
+            Decision::Wait(reason) => reason,
+            decided => return decided,
+        };
+        let sentence = reason.to_string();
+        if said.as_ref() != Some(&sentence) {
+            match reason.needs_help() {
+                true => tracing::error!("this server does not take part yet: {sentence}"),
+                false => tracing::info!("waits: {sentence}"),
+            }
+            said = Some(sentence);
+        }
+        // Whoever knows better will say so.
+        let _ = tokio::time::timeout(limits::GREETING_INTERVAL, door.greeted.notified()).await;
+    }
 }
 
 impl Reason {
@@ -216,5 +247,140 @@ impl fmt::Display for Reason {
             ),
             Reason::NoParticipant => f.write_str("all servers of the file are observers; an ensemble needs a participant"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ensemble::parse_config_text;
+    use crate::model::Zxid;
+    use crate::peer::messages::greeting::{Empty, Report, Standing};
+
+    const FILE: &str = "server.1=a:1:2,server.2=b:1:2,server.3=c:1:2";
+
+    fn disk(id: u32) -> Incarnation {
+        [id as u8; 16]
+    }
+
+    fn own(id: u32, file: &str) -> Own {
+        let servers = parse_config_text(file).unwrap();
+        Own { id, incarnation: disk(id), servers, missing: BTreeSet::new() }
+    }
+
+    fn empty(incarnation: Incarnation, file: &str) -> Answer {
+        let servers = parse_config_text(file).unwrap();
+        let configured = servers.iter().map(|server| (server.id, server.role)).collect();
+        Answer::Greeting(Greeting::Empty(Empty { incarnation, configured, format_level: 1 }))
+    }
+
+    fn silent() -> Answer {
+        Answer::None("nobody listens there".to_owned())
+    }
+
+    /// A member of an ensemble of these, by number and data directory.
+    fn member(cluster: u64, at: u64, members: &[(u32, Incarnation)]) -> Answer {
+        let members = members.iter().map(|(id, incarnation)| Member {
+            server: Server::parse(*id, "x:1:2").unwrap(),
+            incarnation: *incarnation,
+        });
+        let report = Report {
+            standing: Standing::Follows { leader: None },
+            incarnation: [7; 16],
+            zxid: Zxid::ZERO,
+            applied: 0,
+            format_level: 1,
+            diverged: false,
+        };
+        let roster = Roster { at: Some((1, at)), members: members.collect() };
+        Answer::Greeting(Greeting::Initialised(Box::new(Initialised { cluster, roster, report, gathered: Vec::new() })))
+    }
+
+    fn ask(own: &Own, answers: Vec<(u32, Answer)>) -> String {
+        match decide(own, &answers.into_iter().collect()) {
+            Decision::Wait(reason) => reason.to_string(),
+            Decision::Found { members, .. } => format!("found {:?}", members.keys().collect::<Vec<_>>()),
+            Decision::Join { cluster, roster } => format!("join {cluster} at {}", roster.at.unwrap().1),
+        }
+    }
+
+    #[test]
+    fn all_empty_and_the_lowest_participant_founds() {
+        let all = |but: u32| (1..=3).filter(|id| *id != but).map(|id| (id, empty(disk(id), FILE))).collect::<Vec<_>>();
+        assert_eq!(ask(&own(1, FILE), all(1)), "found [1, 2, 3]");
+        assert!(ask(&own(2, FILE), all(2)).contains("server 1 founds"));
+        let observed = "server.1=a:1:2:observer,server.2=b:1:2,server.3=c:1:2";
+        let others = |but: u32| (1..=3).filter(|id| *id != but).map(|id| (id, empty(disk(id), observed))).collect();
+        assert_eq!(ask(&own(2, observed), others(2)), "found [1, 2, 3]");
+        assert!(ask(&own(1, observed), others(1)).contains("server 2 founds"));
+        assert_eq!(ask(&own(4, "server.4=a:1:2"), vec![]), "found [4]");
+        assert!(ask(&own(4, "server.4=a:1:2:observer"), vec![]).contains("needs a participant"));
+    }
+
+    #[test]
+    fn one_silent_server_holds_all_of_them_back_until_the_operator_names_it() {
+        let mut own = own(1, FILE);
+        let answers = || vec![(2, empty(disk(2), FILE)), (3, silent())];
+        let said = ask(&own, answers());
+        assert!(said.contains("no answer of server 3 (nobody listens there)") && said.contains("--found-without"), "{said}");
+        assert!(ask(&own, vec![]).contains("server 2 (not asked yet), server 3"));
+        own.missing = [3].into();
+        assert_eq!(ask(&own, answers()), "found [1, 2]");
+        // One that was given up and is there is no loss.
+        assert_eq!(ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), FILE))]), "found [1, 2, 3]");
+        own.id = 2;
+        own.incarnation = disk(2);
+        own.missing = [1].into();
+        assert_eq!(ask(&own, vec![(1, silent()), (3, empty(disk(3), FILE))]), "found [2, 3]");
+        // An ensemble counts, whoever was given up.
+        assert!(ask(&own, vec![(1, silent()), (3, member(5, 1, &[(1, disk(1)), (3, disk(3))]))]).contains("cluster add"));
+    }
+
+    #[test]
+    fn an_ensemble_that_knows_it_takes_it_back_under_the_same_data_directory_only() {
+        let own = own(2, FILE);
+        let members = |second| [(1, disk(1)), (2, second), (3, disk(3))];
+        let of = |second| vec![(1, member(5, 9, &members(second))), (3, silent())];
+        assert_eq!(ask(&own, of(disk(2))), "join 5 at 9");
+        let wiped = ask(&own, of(disk(9)));
+        assert!(wiped.contains("server 1 knows server 2 with another data directory"), "{wiped}");
+        assert!(wiped.contains("wasmkeeper cluster remove 2"), "{wiped}");
+        assert!(ask(&own, of(Incarnation::default())).contains("about to note"));
+        // The rest being empty changes nothing: this is how a wiped majority must not found anew.
+        let two_wiped = vec![(1, member(5, 9, &members(disk(9)))), (3, empty(disk(8), FILE))];
+        assert!(ask(&own, two_wiped).contains("another data directory"));
+    }
+
+    #[test]
+    fn the_newest_roster_counts_and_two_ensembles_are_one_too_many() {
+        let own = own(2, FILE);
+        let (without, with) = ([(1, disk(1))], [(1, disk(1)), (2, disk(2))]);
+        assert_eq!(ask(&own, vec![(1, member(5, 3, &with)), (3, member(5, 2, &without))]), "join 5 at 3");
+        let said = ask(&own, vec![(1, member(5, 2, &with)), (3, member(5, 3, &without))]);
+        assert!(said.contains("no server 2") && said.contains("cluster add 'server.2=b:1:2:participant'"), "{said}");
+        let said = ask(&own, vec![(1, member(5, 3, &with)), (3, member(6, 2, &with))]);
+        assert!(said.contains("servers 1 and 3 belong to two different ensembles"), "{said}");
+    }
+
+    #[test]
+    fn files_that_differ_and_copied_disks_are_told_apart() {
+        let own = own(1, FILE);
+        let four = "server.1=a:1:2,server.2=b:1:2,server.3=c:1:2:observer";
+        let said = ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), four))]);
+        assert!(said.contains("file of server 3") && said.contains("3 (observer)"), "{said}");
+        let spelled = "server.1=0.0.0.0:1:2,server.2=2.example:1:2,server.3=c:1:2";
+        assert_eq!(ask(&own, vec![(2, empty(disk(2), spelled)), (3, empty(disk(3), FILE))]), "found [1, 2, 3]");
+        let said = ask(&own, vec![(2, empty(disk(3), FILE)), (3, empty(disk(3), FILE))]);
+        assert!(said.contains("server 3 has a copy"), "{said}");
+    }
+
+    #[test]
+    fn an_ensemble_has_an_id_of_its_own() {
+        let members = |second: Incarnation| {
+            let member = |id: u32, incarnation| Member { server: Server::parse(id, "x:1:2").unwrap(), incarnation };
+            BTreeMap::from([(1, member(1, disk(1))), (2, member(2, second))])
+        };
+        assert_eq!(cluster(&members(disk(2))), cluster(&members(disk(2))));
+        assert_ne!(cluster(&members(disk(2))), cluster(&members(disk(3))));
     }
 }
