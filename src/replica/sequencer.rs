@@ -313,7 +313,9 @@ impl Sequencer {
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
-                    *bytes += weight(&txn);
+                    let size = weight(&txn);
+                    replica.connections.metrics().proposal_size.add(size as u64);
+                    *bytes += size;
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
