@@ -354,3 +354,5 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 /// The shortest and the longest wait between two attempts to reach a member.
 pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
 pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
+pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;

@@ -26,6 +26,7 @@ pub mod backoff;
 pub mod dial;
 pub mod frame;
 pub mod hello;
+pub mod messages;
 pub mod net;
 pub mod resolve;
 #[cfg(any(test, feature = "simulation"))]

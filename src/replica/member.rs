@@ -8,6 +8,7 @@ use super::checkpointing::{Checkpointing, Ending};
 use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
+use super::leading::Served;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::start::die;
@@ -113,6 +114,7 @@ impl Member {
             boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
             connections,
             inbox: Inbox::default(),
+            served: Served::default(),
             plugins: plugins.clone(),
             consensus: OnceLock::new(),
             last_applied: AtomicU64::new(opened.meta.zxid.0),

@@ -24,6 +24,7 @@ mod deploy;
 mod facts;
 mod housekeeping;
 mod inbox;
+mod leading;
 mod member;
 mod sequencer;
 mod serve;
@@ -44,7 +45,9 @@ use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
 use inbox::Inbox;
+use leading::Served;
 use parking_lot::{Mutex, RwLock};
+use sequencer::Waiting;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
@@ -61,6 +64,8 @@ pub struct Replica {
     boundary: Mutex<Boundary>,
     connections: Arc<Connections>,
     inbox: Inbox,
+    /// Members that pass requests on to this one while it leads.
+    served: Served,
     plugins: Arc<Plugins>,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
@@ -88,12 +93,27 @@ impl Replica {
         }
     }
 
+    /// As `close_connection`, wherever the client is.
+    fn close_caller(&self, request: &Waiting) {
+        let Some(caller) = &request.submission.caller else { return };
+        match request.link {
+            None => self.close_connection(caller.connection),
+            Some(link) => self.served.close_connection(link, caller.connection),
+        }
+    }
+
     /// A chain begins. A new leadership grants every session its full timeout.
-    fn begins_to_lead(&self, new_leadership: bool) {
+    fn begins_to_lead(&self, term: u64, new_leadership: bool) {
         if new_leadership {
             self.connections.expiry().grant_all(self.connections.now_us() / 1000);
         }
         self.leading.store(true, Ordering::Release);
+        self.served.leadership.send_replace(Some(term));
+    }
+
+    fn ends_to_lead(&self) {
+        self.leading.store(false, Ordering::Release);
+        self.served.leadership.send_replace(None);
     }
 
     fn consensus(&self) -> &Consensus {
