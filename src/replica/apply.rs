@@ -4,12 +4,13 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::StateMachine;
+use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Where applying stands. Its lock is held while an entry is applied, so whoever holds it sees an entry's boundary.
@@ -70,6 +71,18 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+
+    fn checkpoint(&self) -> std::io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        Ok(None)
+    }
+
+    fn receive(&self, _: &[u8]) -> std::io::Result<Box<dyn Receiving>> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn install(&self, _: LogPosition, _: Vec<u8>, _: Box<dyn Receiving>) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
     }
 }
 

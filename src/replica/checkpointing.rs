@@ -105,8 +105,8 @@ impl Checkpointing {
                 replica.connections.metrics().snapshottime.add(began.elapsed().as_millis() as u64);
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
                 self.done_at = done.meta.position;
-                if let Some(position) = done.purge_up_to {
-                    replica.consensus().checkpointed(position);
+                if let Some(position) = done.meta.position {
+                    replica.consensus().checkpointed(position, done.purge_up_to);
                 }
             }
             Err(error) => super::start::die(&format!("the checkpoint cannot be written: {error}")),

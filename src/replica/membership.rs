@@ -84,7 +84,7 @@ fn settled(membership: &Membership) -> Option<Vec<Server>> {
 }
 
 /// What the configuration must be set to, so that it says what the members are.
-pub(super) fn config_to_write(state: &State, membership: &Membership) -> Option<Vec<Server>> {
+fn config_to_write(state: &State, membership: &Membership) -> Option<Vec<Server>> {
     let servers = settled(membership)?;
     let text = state.node(CONFIG).map(|node| String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned());
     (text.as_deref().and_then(servers_of).as_ref() != Some(&servers)).then_some(servers)
@@ -284,9 +284,13 @@ impl Replica {
         self.warn_of_another_file();
     }
 
+    /// None if the configuration says already what the members are.
+    pub(super) fn configuration_to_write(&self) -> Option<Vec<Server>> {
+        config_to_write(&self.state.read(), &self.consensus().membership())
+    }
+
     fn submit_configuration(&self) {
-        let servers = config_to_write(&self.state.read(), &self.consensus().membership());
-        if let Some(servers) = servers {
+        if let Some(servers) = self.configuration_to_write() {
             let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
             self.inbox.put(Event::Submitted(submission));
         }

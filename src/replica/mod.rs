@@ -5,6 +5,9 @@
 //! | `start` | a process: ports and threads around a member |
 //! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
+//! | `bootstrap` | whether an empty member may found or join an ensemble |
+//! | `peers` | who of the other members is let in, and what is known of them |
+//! | `membership` | changing who belongs to the ensemble |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
@@ -18,6 +21,7 @@
 //! own, only ever taken under the state's. Lock order: `boundary`, `state`, `watches`, a connection's.
 
 mod apply;
+mod bootstrap;
 mod checkpointing;
 mod clocks;
 mod deploy;
@@ -26,6 +30,8 @@ mod housekeeping;
 mod inbox;
 mod leading;
 mod member;
+mod membership;
+mod peers;
 mod sequencer;
 mod serve;
 mod start;
@@ -45,6 +51,7 @@ use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
 use inbox::Inbox;
+use peers::Door;
 use leading::Served;
 use parking_lot::{Mutex, RwLock};
 use sequencer::Waiting;
@@ -67,6 +74,8 @@ pub struct Replica {
     /// Members that pass requests on to this one while it leads.
     served: Served,
     plugins: Arc<Plugins>,
+    /// Where other members come in.
+    door: Arc<Door>,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
     /// The last applied zxid, readable without a lock.

@@ -11,7 +11,7 @@
 //! **What is known of them.** The leader greets every member every `limits::GATHER_INTERVAL`, takes their reports, and tells
 //! each what it has gathered: so any member can answer for all of them.
 
-use super::Replica;
+use super::{Replica, leading};
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
 use crate::limits;
@@ -211,9 +211,6 @@ impl Door {
                 self.greet(server, connection.map(|(_, connection)| connection))
             });
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
-            if let Some(replica) = replica.upgrade() {
-                replica.heard_all();
-            }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
     }
@@ -256,7 +253,7 @@ impl Incoming for Door {
 
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()> {
         async move {
-            let Some(replica) = self.replica().or_else(|| None) else {
+            let Some(replica) = self.replica() else {
                 if connection.hello.purpose == Purpose::Greeting {
                     let _ = self.serve_greetings(connection).await;
                 }
@@ -274,7 +271,7 @@ impl Incoming for Door {
                     drop(replica);
                     consensus.serve(connection).await;
                 }
-                Purpose::Requests => replica.serve_requests(connection).await,
+                Purpose::Requests => leading::serve(replica, connection).await,
             }
         }
         .boxed()

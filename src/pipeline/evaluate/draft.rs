@@ -20,6 +20,8 @@ pub struct Draft<'a> {
     pub wall_ms: i64,
     /// A reconfig is under way.
     pub reconfiguring: bool,
+    /// The member that evaluates.
+    pub member: u32,
     pub changes: Vec<Change>,
 }
 

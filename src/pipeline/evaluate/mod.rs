@@ -12,6 +12,7 @@
 //! | `session` | open, attach, close |
 //! | `delete_container` | opcode 20 and the server's own collection |
 //! | `reconfig` | reconfig |
+//! | `transfer` | a write to `/zookeeper/leader` |
 //! | `draft` | the transaction in the making, which all of them write to |
 
 mod check;
@@ -24,9 +25,11 @@ mod reconfig;
 mod session;
 mod set_acl;
 mod set_data;
+mod transfer;
 
 pub use multi::effective_op;
 pub use reconfig::{CONFIG, servers_of};
+pub use transfer::LEADER;
 
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
@@ -53,6 +56,8 @@ pub struct Evaluator {
     ensemble_ms: u64,
     /// A reconfig is between its two steps: another one is refused.
     reconfiguring: bool,
+    /// This member's number.
+    member: u32,
 }
 
 /// What becomes of a submission.
@@ -64,6 +69,8 @@ pub enum Evaluation {
     Close,
     /// There is nothing to do: a session that is gone already, a node that is no longer collectable.
     Nothing,
+    /// The leadership goes to that member first; the request is then asked again, of whoever leads.
+    Transfer(u32),
     /// A reconfig that may go on: these shall be the servers. It comes back as `Ask::Configure`, or is refused.
     Reconfigure(Vec<Server>),
 }
@@ -73,6 +80,7 @@ enum Verdict {
     Outcome(Outcome),
     Close,
     Nothing,
+    Transfer(u32),
     Reconfigure(Vec<Server>),
 }
 
@@ -80,7 +88,12 @@ impl Evaluator {
     /// `start_chain` comes before the first evaluation.
     pub fn new(rules: Arc<Rules>) -> Evaluator {
         let overlay = Overlay::default();
-        Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0, reconfiguring: false }
+        Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0, reconfiguring: false, member: 0 }
+    }
+
+    /// The member whose evaluator it is.
+    pub fn of(self, member: u32) -> Evaluator {
+        Evaluator { member, ..self }
     }
 
     /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too. The
@@ -165,12 +178,14 @@ impl Evaluator {
             zxid: self.next,
             wall_ms: moment.wall_ms,
             reconfiguring: self.reconfiguring,
+            member: self.member,
             changes: Vec::with_capacity(1),
         };
         let outcome = match judge(&mut draft, moment) {
             Verdict::Outcome(outcome) => outcome,
             Verdict::Close => return Evaluation::Close,
             Verdict::Nothing => return Evaluation::Nothing,
+            Verdict::Transfer(to) => return Evaluation::Transfer(to),
             Verdict::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
         };
         let mut changes = draft.changes;
@@ -221,6 +236,13 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
                     };
                     match reconfig::plan(draft, &wanted) {
                         Ok(servers) => Verdict::Reconfigure(servers),
+                        Err(refusal) => single(Err(refusal)),
+                    }
+                }
+                Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
+                    match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
+                        Ok(Some(to)) => Verdict::Transfer(to),
+                        Ok(None) => single(Ok(Slot::Nothing)),
                         Err(refusal) => single(Err(refusal)),
                     }
                 }

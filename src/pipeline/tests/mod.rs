@@ -75,7 +75,7 @@ impl World {
 
     pub fn with(rules: Rules, plugins: Box<dyn Plugins>) -> World {
         let state = State::new(7);
-        let mut evaluator = Evaluator::new(Arc::new(rules.clone()));
+        let mut evaluator = Evaluator::new(Arc::new(rules.clone())).of(1);
         evaluator.start_chain(&state, true);
         World {
             state,
@@ -202,6 +202,7 @@ impl World {
         match self.evaluator.evaluate(&self.state, &submission, moment, &mut *self.plugins) {
             Evaluation::Close => "close".into(),
             Evaluation::Nothing => "nothing".into(),
+            Evaluation::Transfer(to) => format!("to {to}"),
             Evaluation::Reconfigure(servers) => {
                 let servers = servers.iter().map(|server| format!("{}={}", server.id, server));
                 servers.collect::<Vec<_>>().join(" ")

@@ -482,6 +482,18 @@ fn reconfig_says_which_servers_there_shall_be() {
 }
 
 #[test]
+fn choosing_the_leader_is_the_superusers() {
+    ensemble().play(
+        "1 set /zookeeper/leader 2      => NOAUTH
+         auth 1 super:
+         1 set /zookeeper/leader 2      => to 2
+         1 set /zookeeper/leader 1      => ok
+         1 set /zookeeper/leader two    => BADARGUMENTS
+         1 set /zookeeper/leader null   => BADARGUMENTS",
+    );
+}
+
+#[test]
 fn hard_quotas_count_what_is_outstanding() {
     let mut world = World::new(Rules { enforce_quota: true, ..rules() });
     world.play(
