@@ -1,12 +1,16 @@
 //! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear when they
 //! are read up to, and that there still is a leader.
 
-use super::sequencer::ServedLink;
+use super::Replica;
+use super::sequencer::{Event, ServedLink};
 use crate::limits;
 use crate::model::ConnectionId;
-use crate::peer::messages::requests::FromLeader;
+use crate::peer::messages::requests::{FromLeader, ToLeader};
+use crate::peer::{Connection, FrameReader, FrameWriter};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, watch};
 
@@ -22,9 +26,13 @@ pub struct Served {
 impl Served {
     /// Has a client's connection at the other end of that link closed.
     pub fn close_connection(&self, link: ServedLink, connection: ConnectionId) {
+        self.send(link, FromLeader::Close(connection));
+    }
+
+    fn send(&self, link: ServedLink, message: FromLeader) {
         let mut links = self.links.lock();
         let Some(member) = links.get(&link.number) else { return };
-        if member.try_send(FromLeader::Close(connection)).is_err() {
+        if member.try_send(message).is_err() {
             // It does not read. Without its link it closes whatever had something under way.
             links.remove(&link.number);
         }
@@ -37,11 +45,89 @@ impl Served {
         (ServedLink { number, term }, messages)
     }
 
-    fn sender(&self, link: ServedLink) -> Option<mpsc::Sender<FromLeader>> {
-        self.links.lock().get(&link.number).cloned()
-    }
-
     fn close(&self, link: ServedLink) {
         self.links.lock().remove(&link.number);
+    }
+}
+
+/// Serves a connection until it ends, or the leadership does.
+pub async fn serve(replica: Arc<Replica>, connection: Connection) {
+    let Connection { hello, mut reader, mut writer, .. } = connection;
+    let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
+    let mut leadership = replica.served.leadership.subscribe();
+    // The member may have heard of this leadership before its own sequencer has.
+    let begins = leadership.wait_for(|term| term.is_some());
+    let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
+        Ok(Ok(term)) => *term,
+        _ => None,
+    };
+    let Some(term) = term else {
+        // It dials again, whether it hears this or not.
+        let _ = writer.send(&FromLeader::NotLeading).await;
+        return;
+    };
+    let (link, messages) = replica.served.open(term);
+    let ended = tokio::select! {
+        biased;
+        // The sender lives as long as the replica.
+        _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
+        ended = speak(&mut writer, term, messages) => ended,
+        ended = replica.listen_to(hello.from, link, &mut reader) => ended,
+    };
+    replica.served.close(link);
+    match ended {
+        Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
+        Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
+    }
+}
+
+async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver<FromLeader>) -> io::Result<()> {
+    writer.send(&FromLeader::Begun { term }).await?;
+    while let Some(message) = messages.recv().await {
+        writer.queue(&message).await?;
+        while let Ok(message) = messages.try_recv() {
+            writer.queue(&message).await?;
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+impl Replica {
+    async fn listen_to(self: &Arc<Replica>, member: u32, link: ServedLink, reader: &mut FrameReader) -> io::Result<()> {
+        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        while let Some(message) = reader.next().await? {
+            match message {
+                ToLeader::Begin => return wrong("it begins twice"),
+                ToLeader::Submit(submission) => {
+                    if submission.caller.as_ref().is_none_or(|caller| caller.connection.member != member) {
+                        return wrong("it speaks for connections that are not its own");
+                    }
+                    self.inbox.put(Event::Forwarded { submission, link });
+                }
+                ToLeader::ReadIndex { id } => {
+                    let replica = self.clone();
+                    tokio::spawn(async move { replica.answer_read_index(link, id).await });
+                }
+                ToLeader::Heard { number, sessions } => {
+                    let now_ms = self.connections.now_us() / 1000;
+                    sessions.into_iter().for_each(|session| self.connections.expiry().hear(session, now_ms));
+                    if let Some(number) = number
+                        && self.leads_a_quorum()
+                    {
+                        self.served.send(link, FromLeader::HeardBy { number });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer_read_index(&self, link: ServedLink, id: u64) {
+        match self.consensus().read_index().await {
+            Ok(index) => self.served.send(link, FromLeader::ReadIndexAt { id, index }),
+            // Who does not lead has no answer; the member asks the next.
+            Err(_) => self.served.close(link),
+        }
     }
 }

@@ -303,6 +303,11 @@ impl Connection {
         }
     }
 
+    /// Whether its session is the ensemble's, and has given a sign of life at that time or later.
+    pub(super) fn heard_since(&self, ms: u64) -> bool {
+        self.heard.get().is_some_and(|heard| heard.since(ms))
+    }
+
     /// Reading stops for back-pressure, or goes on.
     pub(super) fn hold(&self, held: bool) {
         if let Some(heard) = self.heard.get() {

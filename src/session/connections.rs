@@ -247,6 +247,17 @@ impl Connections {
         self.started.elapsed().as_micros() as u64
     }
 
+    /// What the server's clock said then; 0 if that was before its start.
+    pub fn us_at(&self, then: Instant) -> u64 {
+        then.saturating_duration_since(self.started).as_micros() as u64
+    }
+
+    /// Sessions with a connection here that was heard of at that time or later, or is held back by us, in no order.
+    pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
+        let by_number = self.by_number.lock();
+        by_number.values().filter(|connection| connection.heard_since(ms)).map(|heard| heard.session()).collect()
+    }
+
     /// Lets a client in, or says why not.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
         let address = address.to_canonical();

@@ -6,6 +6,7 @@
 use super::connections::Connections;
 use super::dispatch::{Dispatch, Flow};
 use super::order::Handshake;
+use super::Serving;
 use crate::environment;
 use crate::model::{Password, SessionId};
 use crate::pipeline::Ask;
@@ -18,7 +19,13 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     dispatch.connection().count_received();
     let Ok(request) = decode::connect_request(frame) else { return Flow::Broken };
     dispatch.connection().home().metrics().connection_request_count.increment();
-    if !dispatch.server().serving() {
+    let content_with_reading = request.read_only == Some(true);
+    let let_in = match dispatch.server().serving() {
+        Serving::Everybody => received_us <= dispatch.server().word_until_us(),
+        Serving::ReadOnly => content_with_reading,
+        Serving::Nobody => false,
+    };
+    if !let_in {
         return Flow::Broken;
     }
     let home = dispatch.connection().home().clone();

@@ -174,8 +174,11 @@ impl Server for Replica {
             self.release_barriers();
         }
     }
-    fn serving(&self) -> bool {
-        true
+    fn serving(&self) -> Serving {
+        Serving::Everybody
+    }
+    fn word_until_us(&self) -> u64 {
+        u64::MAX
     }
     fn connections(&self) -> &Arc<Connections> {
         &self.connections

@@ -36,8 +36,8 @@ pub enum FromLeader {
     HeardBy {
         number: u64,
     },
-    /// The last message: I do not lead, or no more.
-    Ends,
+    /// The other answer to `Begin`, and the last message.
+    NotLeading,
 }
 
 #[cfg(test)]
