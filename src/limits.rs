@@ -388,3 +388,27 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 /// The shortest and the longest wait between two attempts to reach a member.
 pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
 pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
+pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
+
+/// How long one greeting may take, and the pause between two rounds of an empty member that waits, or of a leader that waits
+/// for a newcomer.
+pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a leader greets every member, to learn how it is and to tell what it has learned.
+pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a reconfig waits for a server that is to join and does not answer: one that starts at this very moment is there
+/// by then.
+pub const NEWCOMER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// How long a reconfig waits until a server that joins has caught up. A tree of a gigabyte takes some tens of seconds.
+pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Entries of the log by which a member may be behind to get a vote: some tens of milliseconds under full load. And how
+/// often a reconfig looks.
+pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
+pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
+pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);

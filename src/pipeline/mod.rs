@@ -73,6 +73,11 @@ pub enum Ask {
     Collect {
         path: String,
     },
+    /// The members are these now: write them to `/zookeeper/config`. The end of a reconfig, whose caller it then has, or a
+    /// new leader's own.
+    Configure {
+        servers: Vec<crate::model::ensemble::Server>,
+    },
 }
 
 /// What a transaction knows of the time and chance it is made in.

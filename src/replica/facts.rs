@@ -14,7 +14,7 @@ use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
 use crate::model::{ConnectionId, SessionId};
-use crate::session::{Connection, FourLetter, tls};
+use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};

@@ -50,37 +50,6 @@ impl Served {
     }
 }
 
-/// Serves a connection until it ends, or the leadership does.
-pub async fn serve(replica: Arc<Replica>, connection: Connection) {
-    let Connection { hello, mut reader, mut writer, .. } = connection;
-    let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
-    let mut leadership = replica.served.leadership.subscribe();
-    // The member may have heard of this leadership before its own sequencer has.
-    let begins = leadership.wait_for(|term| term.is_some());
-    let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
-        Ok(Ok(term)) => *term,
-        _ => None,
-    };
-    let Some(term) = term else {
-        // It dials again, whether it hears this or not.
-        let _ = writer.send(&FromLeader::NotLeading).await;
-        return;
-    };
-    let (link, messages) = replica.served.open(term);
-    let ended = tokio::select! {
-        biased;
-        // The sender lives as long as the replica.
-        _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
-        ended = speak(&mut writer, term, messages) => ended,
-        ended = replica.listen_to(hello.from, link, &mut reader) => ended,
-    };
-    replica.served.close(link);
-    match ended {
-        Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
-        Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
-    }
-}
-
 async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver<FromLeader>) -> io::Result<()> {
     writer.send(&FromLeader::Begun { term }).await?;
     while let Some(message) = messages.recv().await {
@@ -94,6 +63,37 @@ async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver
 }
 
 impl Replica {
+    /// Serves a `Requests` connection until it ends, or the leadership does.
+    pub(super) async fn serve_requests(self: &Arc<Replica>, connection: Connection) {
+        let Connection { hello, mut reader, mut writer, .. } = connection;
+        let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
+        let mut leadership = self.served.leadership.subscribe();
+        // The member may have heard of this leadership before its own sequencer has.
+        let begins = leadership.wait_for(|term| term.is_some());
+        let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
+            Ok(Ok(term)) => *term,
+            _ => None,
+        };
+        let Some(term) = term else {
+            // It dials again, whether it hears this or not.
+            let _ = writer.send(&FromLeader::NotLeading).await;
+            return;
+        };
+        let (link, messages) = self.served.open(term);
+        let ended = tokio::select! {
+            biased;
+            // The sender lives as long as the self.
+            _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
+            ended = speak(&mut writer, term, messages) => ended,
+            ended = self.listen_to(hello.from, link, &mut reader) => ended,
+        };
+        self.served.close(link);
+        match ended {
+            Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
+            Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
+        }
+    }
+
     async fn listen_to(self: &Arc<Replica>, member: u32, link: ServedLink, reader: &mut FrameReader) -> io::Result<()> {
         let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
         while let Some(message) = reader.next().await? {

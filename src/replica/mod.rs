@@ -7,6 +7,9 @@
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
 //! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
 //! | `word` | whether there is a leader, and so whether clients may be served |
+//! | `bootstrap` | whether an empty member may found or join an ensemble |
+//! | `peers` | who of the other members is let in, and what is known of them |
+//! | `membership` | changing who belongs to the ensemble |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
@@ -21,6 +24,7 @@
 //! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's.
 
 mod apply;
+mod bootstrap;
 mod checkpointing;
 mod clocks;
 mod deploy;
@@ -31,6 +35,8 @@ mod installing;
 mod leading;
 mod link;
 mod member;
+mod membership;
+mod peers;
 mod sequencer;
 mod serve;
 mod start;
@@ -55,6 +61,7 @@ use inbox::Inbox;
 use leading::Served;
 use link::Way;
 use parking_lot::{Mutex, RwLock};
+use peers::Door;
 use sequencer::Waiting;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -80,6 +87,8 @@ pub struct Replica {
     way: Way,
     word: Word,
     plugins: Arc<Plugins>,
+    /// Where other members come in.
+    door: Arc<Door>,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
     /// The last applied zxid, readable without a lock.

@@ -14,16 +14,19 @@
 //! - While another member leads, requests are passed on to it in order, each once. When the link to it ends, exactly the
 //!   connections are closed that had something passed on and not applied here; everybody else's wait for the next.
 //! - What others passed on to this member is dropped with its leadership: their members close those connections.
+//! - A change of the members, or of who leads, is under way off this thread and holds back only its own connection.
 //! - A write that deploys a plugin is prepared at the leader, off this thread, holding back only its own connection, and
 //!   is alone in flight when it is proposed: what comes behind it is judged by the plugins it leaves.
 
 use super::Replica;
 use super::clocks::Clocks;
 use super::inbox::Sleep;
+use super::membership::End;
 use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::environment::Instant;
 use crate::limits;
+use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
@@ -43,8 +46,14 @@ pub enum Event {
         submission: Submission,
         link: ServedLink,
     },
-    /// A deployment has been looked at: it may go on, or is refused.
+    /// A deployment has been looked at: it may go on, or is refused. Or a request has to find out anew who leads.
     Prepared(Waiting),
+    /// How a reconfig ended that this leader took up in that term.
+    Reconfigured {
+        request: Waiting,
+        term: u64,
+        end: End,
+    },
     Resolved {
         entry: u64,
         outcome: Resolution,
@@ -239,6 +248,7 @@ impl<C: Proposes> Sequencer<C> {
                 }
             }
             Event::Prepared(request) => self.prepared(request),
+            Event::Reconfigured { request, term, end } => self.reconfigured(request, term, end),
             Event::Resolved { entry, outcome } => self.resolved(entry, outcome),
             Event::Role(Role::Leader { term }) => {
                 debug!(term, "leads: starts a chain");
@@ -287,6 +297,11 @@ impl<C: Proposes> Sequencer<C> {
         self.lease_held = true;
         self.waiting.retain(|request| request.link.is_none());
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
+        // The next leader writes the configuration itself; whether it is what was asked for, its caller had better look.
+        for request in self.waiting.extract_if(.., |request| matches!(request.submission.ask, Ask::Configure { .. })) {
+            self.replica.close_caller(&request);
+            self.broken.extend(request.connection());
+        }
         self.held.values_mut().for_each(|behind| behind.retain(|request| request.link.is_none()));
         let connections = &self.replica.connections;
         self.broken.retain(|&connection| connections.is_ours(connection));
@@ -353,6 +368,51 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
+    /// Sets a request apart, with all that its connection asked behind it.
+    fn hold(&mut self, connection: ConnectionId) {
+        let (behind, others) = self.waiting.drain(..).partition(|request| request.connection() == Some(connection));
+        self.waiting = others;
+        self.held.insert(connection, behind);
+    }
+
+    fn take_up_reconfig(&mut self, request: Waiting, servers: Vec<Server>) {
+        let (Some(connection), Some(term)) = (request.connection(), self.term()) else { return };
+        self.hold(connection);
+        self.evaluator.reconfigures(true);
+        self.replica.reconfigure(request, servers, term);
+    }
+
+    fn take_up_transfer(&mut self, request: Waiting, to: u32) {
+        let Some(connection) = request.connection() else { return };
+        self.hold(connection);
+        self.replica.transfer(request, to);
+    }
+
+    fn reconfigured(&mut self, mut request: Waiting, term: u64, end: End) {
+        let still_leads = self.term() == Some(term);
+        if still_leads {
+            self.evaluator.reconfigures(false);
+        }
+        match end {
+            // Another leader writes what there is to be written: it sees the members.
+            End::Done(servers) if still_leads => request.submission.ask = Ask::Configure { servers },
+            End::Refused(refusal) if still_leads => request.verdict = Some(Err(refusal)),
+            End::Refused(_) | End::HandedOver => {}
+            End::Done(_) | End::Unknown => {
+                if !self.is_void(&request) {
+                    self.replica.close_caller(&request);
+                    self.broken.extend(request.connection());
+                }
+                // What it asked behind it shares its fate.
+                if let Some(connection) = request.connection() {
+                    self.held.remove(&connection);
+                }
+                return;
+            }
+        }
+        self.prepared(request);
+    }
+
     fn resolved(&mut self, entry: u64, outcome: Resolution) {
         // A refusal may overtake the outcome of an entry before it.
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
@@ -406,6 +466,11 @@ impl<C: Proposes> Sequencer<C> {
                 // Deployments among them have not been looked at.
                 for request in std::mem::take(&mut self.waiting) {
                     self.admit(request);
+                }
+                self.evaluator.reconfigures(false);
+                if let Some(servers) = replica.configuration_to_write() {
+                    let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
+                    self.waiting.push_front(Waiting { submission, link: None, verdict: None });
                 }
             }
             replica.begins_to_lead(term, new_leadership);
@@ -488,6 +553,8 @@ impl<C: Proposes> Sequencer<C> {
                 }
                 Evaluation::Close => replica.close_caller(&request),
                 Evaluation::Nothing => {}
+                Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
+                Evaluation::Transfer(to) => self.take_up_transfer(request, to),
             }
         }
     }

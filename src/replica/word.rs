@@ -47,6 +47,14 @@ impl Word {
         self.until_us.fetch_max(at_us.saturating_add(lasts_us), Ordering::AcqRel);
     }
 
+    /// Others vote from now on.
+    fn comes_to_depend(&self, now_us: u64) {
+        let lasts_us = u64::try_from(self.lasts.as_micros()).unwrap_or(u64::MAX);
+        let until_us = now_us.saturating_add(lasts_us);
+        // If it fails it has been so for long.
+        let _ = self.until_us.compare_exchange(u64::MAX, until_us, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
     pub fn until_us(&self) -> u64 {
         self.until_us.load(Ordering::Acquire)
     }
@@ -97,8 +105,24 @@ impl Replica {
         self.connections.now_us() < self.word.until_us()
     }
 
+    /// Whether nobody else votes: then it can always lead.
+    fn stands_alone(&self) -> bool {
+        self.consensus().membership().voters.iter().eq([&u64::from(self.config.server_id)])
+    }
+
+    /// The only voter needs nobody's word.
+    pub(super) fn serve_at_once(&self) {
+        self.look_at_lease();
+        self.word.set_serving(Serving::Everybody);
+    }
+
     /// A leader's word and lease come from its quorum.
     fn look_at_lease(&self) {
+        if self.stands_alone() {
+            self.word.until_us.store(u64::MAX, Ordering::Release);
+            return;
+        }
+        self.word.comes_to_depend(self.connections.now_us());
         let Role::Leader { .. } = *self.consensus().role().borrow() else {
             self.word.lease_held.store(true, Ordering::Release);
             return;

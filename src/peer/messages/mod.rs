@@ -1,4 +1,6 @@
-//! What is said on connections between members; `Purpose` tells which of it.
+//! What members say to each other, by purpose; versioned by `Hello::protocol`. Variants and fields are only ever added at
+//! the end.
 
+pub mod greeting;
 pub mod raft;
 pub mod requests;
