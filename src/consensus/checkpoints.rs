@@ -266,4 +266,6 @@ async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, Tr
 #[error("{0}")]
 pub struct FetchError(String);
 
-pub async fn fetch() -> Result<(), FetchError> { Err(FetchError(String::new())) }
+pub async fn fetch() -> Result<(), FetchError> {
+    Err(FetchError(String::new()))
+}

@@ -142,11 +142,7 @@ pub fn to_voted(standing: &Standing, granted: Granted) -> VoteResponse<TypeConfi
 }
 
 pub fn hand_over(request: &TransferLeaderRequest<TypeConfig>) -> HandOver {
-    HandOver {
-        from: vote(request.from_leader()),
-        to: *request.to_node_id(),
-        last: request.last_log_id().map(position),
-    }
+    HandOver { from: vote(request.from_leader()), to: *request.to_node_id(), last: request.last_log_id().map(position) }
 }
 
 pub fn to_hand_over(hand_over: &HandOver) -> TransferLeaderRequest<TypeConfig> {

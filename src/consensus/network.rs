@@ -9,11 +9,11 @@
 //! Whoever nobody listens for, or who refuses us, is `Unreachable` to openraft, which then backs off (`backoff`);
 //! a connection that broke is a network error and tried again at once.
 
+use super::SnapshotData;
+use super::checkpoints::Offers;
 use super::convert;
 use super::membership::Membership;
-use super::checkpoints::Offers;
 use super::types::{TypeConfig, Vote};
-use super::SnapshotData;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -315,10 +315,9 @@ impl RaftNetworkV2<TypeConfig> for Client {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         match self.call(Call::HandOver(convert::hand_over(&request)), RPCTypes::TransferLeader).await? {
             Answer::HandOver(None) => Ok(Ok(())),
-            Answer::HandOver(Some(_)) => Ok(Err(TransferLeaderError::LogNotFlushed {
-                expected: request.last_log_id().cloned(),
-                actual: None,
-            })),
+            Answer::HandOver(Some(_)) => {
+                Ok(Err(TransferLeaderError::LogNotFlushed { expected: request.last_log_id().cloned(), actual: None }))
+            }
             answer => Err(self.misplaced(&answer)),
         }
     }

@@ -3,8 +3,8 @@
 //! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread
 //! reads and decodes a bounded piece ahead while the other applies.
 
-use super::log::{Payload, to_openraft};
 use super::Heavy;
+use super::log::{Payload, to_openraft};
 use super::machine::Machine;
 use crate::limits;
 use crate::storage::wal::{Entry, Wal};

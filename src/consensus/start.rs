@@ -173,8 +173,11 @@ impl Follower {
             let waiting = leads && *self.role.borrow() != ready;
             let change = metrics.changed();
             // A leader that could not get ready tries again before long.
-            let ended =
-                if waiting { tokio::time::timeout(self.patience, change).await.unwrap_or(Ok(())) } else { change.await };
+            let ended = if waiting {
+                tokio::time::timeout(self.patience, change).await.unwrap_or(Ok(()))
+            } else {
+                change.await
+            };
             if ended.is_err() {
                 break;
             }

@@ -11,6 +11,7 @@
 //! Lost with a founder that loses its disk before anybody has joined: nothing, all are empty again.
 
 use super::peers::Door;
+use crate::config::Config;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Greeting, Initialised, Roster};
@@ -170,11 +171,51 @@ pub fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
     u64::from_le_bytes(first).max(1)
 }
 
-/// Asks until it is decided: `Decision::Found` or `Decision::Join`. Says why it waits, each time that changes.
-pub async fn settle(own: &Own, door: &Door) -> Decision {
-    let mut said = None;
-    loop {
-        let others = own.servers.iter().filter(|server| server.id != own.id);
+/// How a member begins that was empty.
+pub struct Beginning {
+    pub cluster: u64,
+    /// The first members, if it founds.
+    pub found: Option<BTreeMap<u64, Member>>,
+    /// The members of the ensemble it joins.
+    pub roster: Option<Roster>,
+}
+
+impl Own {
+    pub fn new(config: &Config, incarnation: Incarnation) -> Own {
+        let id = config.server_id;
+        let mut servers = config.ensemble.servers.clone();
+        if servers.is_empty() {
+            servers.push(Server { id, ..Server::default() });
+        }
+        Own { id, incarnation, servers, missing: BTreeSet::new() }
+    }
+
+    /// Asks until it is decided. Says why it waits, each time that changes.
+    pub async fn settle(&self, door: &Door) -> Beginning {
+        let mut said = None;
+        loop {
+            let reason = match decide(self, &self.ask(door).await) {
+                Decision::Found { members, cluster } => {
+                    return Beginning { cluster, found: Some(members), roster: None };
+                }
+                Decision::Join { cluster, roster } => return Beginning { cluster, found: None, roster: Some(roster) },
+                Decision::Wait(reason) => reason,
+            };
+            let sentence = reason.to_string();
+            if said.as_ref() != Some(&sentence) {
+                match reason.needs_help() {
+                    true => tracing::error!("this server does not take part yet: {sentence}"),
+                    false => tracing::warn!("this server waits: {sentence}"),
+                }
+                said = Some(sentence);
+            }
+            // Whoever knows better will say so.
+            let _ = tokio::time::timeout(limits::GREETING_INTERVAL, door.greeted.notified()).await;
+        }
+    }
+
+    async fn ask(&self, door: &Door) -> BTreeMap<u32, Answer> {
+        let others = self.servers.iter().filter(|server| server.id != self.id);
         let asked = others.map(|server| async move {
             let answer = match door.ask(server).await {
                 Ok(greeting) => Answer::Greeting(greeting),
@@ -182,21 +223,7 @@ pub async fn settle(own: &Own, door: &Door) -> Decision {
             };
             (server.id, answer)
         });
-        let answers: BTreeMap<u32, Answer> = join_all(asked).await.into_iter().collect();
-        let reason = match decide(own, &answers) {
-            Decision::Wait(reason) => reason,
-            decided => return decided,
-        };
-        let sentence = reason.to_string();
-        if said.as_ref() != Some(&sentence) {
-            match reason.needs_help() {
-                true => tracing::error!("this server does not take part yet: {sentence}"),
-                false => tracing::info!("waits: {sentence}"),
-            }
-            said = Some(sentence);
-        }
-        // Whoever knows better will say so.
-        let _ = tokio::time::timeout(limits::GREETING_INTERVAL, door.greeted.notified()).await;
+        join_all(asked).await.into_iter().collect()
     }
 }
 
@@ -211,7 +238,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Founder(id) => write!(f, "every server is empty, and server {id} founds the ensemble"),
-            Reason::Recorded => f.write_str("this server is a member, and the leader is about to note its data directory"),
+            Reason::Recorded => {
+                f.write_str("this server is a member, and the leader is about to note its data directory")
+            }
             Reason::Silent(silent) => {
                 f.write_str("this server's data directory is empty, and it takes no part before each server of its file has said whether it is empty, too; there is no answer of ")?;
                 for (at, (id, why)) in silent.iter().enumerate() {
@@ -245,7 +274,9 @@ impl fmt::Display for Reason {
                 f,
                 "servers {one} and {other} belong to two different ensembles; correct the `server.N` lines of this server"
             ),
-            Reason::NoParticipant => f.write_str("all servers of the file are observers; an ensemble needs a participant"),
+            Reason::NoParticipant => {
+                f.write_str("all servers of the file are observers; an ensemble needs a participant")
+            }
         }
     }
 }
@@ -253,8 +284,8 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ensemble::parse_config_text;
     use crate::model::Zxid;
+    use crate::model::ensemble::parse_config_text;
     use crate::peer::messages::greeting::{Empty, Report, Standing};
 
     const FILE: &str = "server.1=a:1:2,server.2=b:1:2,server.3=c:1:2";
@@ -322,7 +353,10 @@ mod tests {
         let mut own = own(1, FILE);
         let answers = || vec![(2, empty(disk(2), FILE)), (3, silent())];
         let said = ask(&own, answers());
-        assert!(said.contains("no answer of server 3 (nobody listens there)") && said.contains("--found-without"), "{said}");
+        assert!(
+            said.contains("no answer of server 3 (nobody listens there)") && said.contains("--found-without"),
+            "{said}"
+        );
         assert!(ask(&own, vec![]).contains("server 2 (not asked yet), server 3"));
         own.missing = [3].into();
         assert_eq!(ask(&own, answers()), "found [1, 2]");
@@ -333,7 +367,9 @@ mod tests {
         own.missing = [1].into();
         assert_eq!(ask(&own, vec![(1, silent()), (3, empty(disk(3), FILE))]), "found [2, 3]");
         // An ensemble counts, whoever was given up.
-        assert!(ask(&own, vec![(1, silent()), (3, member(5, 1, &[(1, disk(1)), (3, disk(3))]))]).contains("cluster add"));
+        assert!(
+            ask(&own, vec![(1, silent()), (3, member(5, 1, &[(1, disk(1)), (3, disk(3))]))]).contains("cluster add")
+        );
     }
 
     #[test]

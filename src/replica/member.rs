@@ -4,20 +4,24 @@
 //! then clients. Going down: clients, sequencer, consensus, a last checkpoint.
 
 use super::apply::Boundary;
+use super::bootstrap::Own;
 use super::checkpointing::{Checkpointing, Ending};
 use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
 use super::leading::Served;
+use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::start::die;
+use super::status::Shown;
 use super::{Replica, housekeeping};
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
+use crate::peer::{self, Me, Net, Peers};
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Workers, listener};
 use crate::state::State;
@@ -27,6 +31,7 @@ use crate::storage::start::{self as data_directory, LogExtent};
 use crate::storage::wal;
 use crate::storage::{LOG_FOLDER, LogPosition};
 use crate::watch::Watches;
+use anyhow::Context;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,12 +40,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 /// What a member stands on.
 pub struct Surroundings {
     pub disk: Arc<dyn Disk>,
     /// The same disk, unless the log has one of its own.
     pub log_disk: Arc<dyn Disk>,
+    /// The way to other members.
+    pub net: Arc<dyn Net>,
     /// Where Raft's tasks run.
     pub raft: Handle,
     /// Where everything for clients runs.
@@ -63,6 +71,8 @@ pub struct Member {
     raft: Handle,
     /// None where it is a task.
     sequencer: Option<JoinHandle<()>>,
+    /// What other members are served by; it ends with this.
+    at_the_door: JoinSet<()>,
     checkpointing: Option<JoinHandle<()>>,
     ending: Arc<Ending>,
 }
@@ -74,7 +84,7 @@ impl Member {
         surroundings: Surroundings,
         words: impl FnOnce(Arc<Replica>) -> Words,
     ) -> anyhow::Result<Member> {
-        let Surroundings { disk, log_disk, raft, clients, drive } = surroundings;
+        let Surroundings { disk, log_disk, net, raft, clients, drive } = surroundings;
         let started = Instant::now();
         let data_dir = config.storage.data_dir.clone();
         let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
@@ -95,14 +105,31 @@ impl Member {
             data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
                 State::load(seed)
             })?;
-        let state = opened.state.unwrap_or_else(|| State::new(seed));
+        let mut state = opened.state.unwrap_or_else(|| State::new(seed));
+        state.begin_at_level(opened.meta.format_level);
+        let level = state.format_level();
+        anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
         let load_took = load_began.elapsed();
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
+
+        let is_empty = log.is_new() && opened.meta.position.is_none();
+        let cluster = if is_empty { 0 } else { identity.cluster };
+        let me = Me::new(config.server_id, identity.incarnation, limits::FORMAT_LEVEL, cluster);
+        let peers = Arc::new(Peers::new(net.clone(), me.clone()));
+        let door = Arc::new(Door::new(peers.clone(), &config.ensemble.servers));
+        let mut at_the_door = JoinSet::new();
+        for address in &config.ensemble.listen {
+            let listener = net
+                .listen(*address)
+                .await
+                .with_context(|| format!("listen for other members on {address}: is another server running there?"))?;
+            at_the_door.spawn_on(peer::accept(listener, me.clone(), door.clone()), &raft);
+        }
 
         let rules = Arc::new(config.rules.clone());
         let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
         let plugins = Plugins::new(config.plugins, compiler);
-        let shown = Shown(plugins.clone());
+        let shown = Shown { plugins: plugins.clone(), door: door.clone() };
         let options = session::Options::from(&config);
         let run = environment::random_u64()? as u32;
         let connections =
@@ -116,6 +143,7 @@ impl Member {
             inbox: Inbox::default(),
             served: Served::default(),
             plugins: plugins.clone(),
+            door: door.clone(),
             consensus: OnceLock::new(),
             last_applied: AtomicU64::new(opened.meta.zxid.0),
             leading: AtomicBool::new(false),
@@ -133,6 +161,14 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
+        let beginning =
+            if is_empty { Some(Own::new(&replica.config, identity.incarnation).settle(&door).await) } else { None };
+        if let Some(beginning) = &beginning {
+            // It is the first time: nothing else was said before.
+            let _ = me.belong_to(beginning.cluster);
+            data_directory::note_cluster(&*disk, beginning.cluster)?;
+        }
+        let (found, roster) = beginning.map_or((None, None), |beginning| (beginning.found, beginning.roster));
         let log_bytes = log.stats().bytes;
         let replay_began = Instant::now();
         let consensus = consensus::start(consensus::Options {
@@ -141,9 +177,18 @@ impl Member {
             machine: replica.clone(),
             runtime: raft.clone(),
             timing: consensus::Timing::default(),
+            heavy: match &drive {
+                Drive::Threads => consensus::Heavy::Aside,
+                Drive::Tasks { .. } => consensus::Heavy::Here,
+            },
+            peers: peers.clone(),
+            found,
         })
         .await?;
         let _ = replica.consensus.set(consensus.clone());
+        door.open(&replica, roster);
+        at_the_door.spawn_on(door.clone().keep_roster(Arc::downgrade(&replica)), &raft);
+        at_the_door.spawn_on(door.clone().gather(Arc::downgrade(&replica)), &raft);
         let sequencer = Sequencer::new(replica.clone(), consensus.clone(), plugins.judge(), Clocks::new()?);
         let sequencer = match &drive {
             Drive::Threads => {
@@ -184,7 +229,7 @@ impl Member {
         keeper.spawn(housekeeping::collect(replica.clone()));
         keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         let front: Arc<dyn Server> = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
-        Ok(Member { replica, front, raft, sequencer, checkpointing, ending })
+        Ok(Member { replica, front, raft, sequencer, at_the_door, checkpointing, ending })
     }
 
     pub fn config(&self) -> &Config {
@@ -225,6 +270,7 @@ impl Member {
         let consensus = self.replica.consensus().clone();
         // On Raft's runtime, which goes on while this waits.
         self.raft.spawn(async move { consensus.shutdown().await }).await?;
+        drop(self.at_the_door);
         Ok(())
     }
 }
@@ -232,12 +278,7 @@ impl Member {
 fn new_identity(config: &Config) -> anyhow::Result<Identity> {
     let mut incarnation = [0; 16];
     environment::fill_random(&mut incarnation)?;
-    Ok(Identity {
-        cluster: environment::random_u64()?,
-        member: u64::from(config.server_id),
-        incarnation,
-        log_in_use: false,
-    })
+    Ok(Identity { cluster: 0, member: u64::from(config.server_id), incarnation, log_in_use: false })
 }
 
 /// Passes consensus' roles on to the sequencer.
@@ -291,14 +332,5 @@ impl Replica {
 impl Boundary {
     fn new(position: Option<LogPosition>, membership: Option<Vec<u8>>) -> Boundary {
         Boundary { position, membership, ..Boundary::default() }
-    }
-}
-
-/// What this member shows under `/zookeeper/` beside the tree.
-struct Shown(Arc<Plugins>);
-
-impl crate::pipeline::read::VirtualNodes for Shown {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
-        self.0.virtual_node(path)
     }
 }

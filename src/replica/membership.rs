@@ -42,7 +42,9 @@ pub enum End {
 impl From<MembershipError> for End {
     fn from(error: MembershipError) -> End {
         match error {
-            MembershipError::Changed | MembershipError::InProgress => End::Refused(ErrorCode::ReconfigInProgress.into()),
+            MembershipError::Changed | MembershipError::InProgress => {
+                End::Refused(ErrorCode::ReconfigInProgress.into())
+            }
             MembershipError::Refused(why) => End::Refused(Refusal::new(ErrorCode::BadArguments, why)),
             MembershipError::NoSuccessor => End::Refused(no_quorum(&error.to_string())),
             MembershipError::NotLeader { .. } | MembershipError::Unknown | MembershipError::Stopped => End::Unknown,
@@ -220,7 +222,8 @@ impl Replica {
         new: &[Server],
     ) -> Result<(), Refusal> {
         let me = self.config.server_id;
-        let asked = known.values().filter(|member| voters.contains(&u64::from(member.server.id)) && member.server.id != me);
+        let asked =
+            known.values().filter(|member| voters.contains(&u64::from(member.server.id)) && member.server.id != me);
         let answers = join_all(asked.map(|member| self.door.ask(&member.server))).await;
         let answering = 1 + answers.iter().filter(|answer| matches!(answer, Ok(Greeting::Initialised(_)))).count();
         let new = new.iter().filter(|server| !server.is_observer()).count();
@@ -262,7 +265,8 @@ impl Replica {
     pub(super) async fn put_members_right(self: Arc<Replica>) {
         let consensus = self.consensus();
         let mut watch = consensus.membership_watch();
-        let Ok(membership) = watch.wait_for(|membership| !membership.changing).await.map(|membership| membership.clone())
+        let Ok(membership) =
+            watch.wait_for(|membership| !membership.changing).await.map(|membership| membership.clone())
         else {
             return;
         };
@@ -307,6 +311,27 @@ impl Replica {
                  change them with `wasmkeeper cluster add` and `remove`, or correct the file",
                 lines.join(", ")
             );
+        }
+    }
+
+    /// The level of effects that transactions may have.
+    pub(super) fn format_level(&self) -> u32 {
+        self.state.read().format_level()
+    }
+
+    /// Raises it to what every voter's release knows.
+    pub(super) fn raise_format_level(&self) {
+        let membership = self.consensus().membership();
+        let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
+            Ok(id) if id == self.config.server_id => Some(limits::FORMAT_LEVEL),
+            Ok(id) => self.door.report_of(id).map(|(_, report)| report.format_level),
+            Err(_) => None,
+        });
+        // A voter that was never heard of may know less than any other.
+        let level = known.map(Option::unwrap_or_default).min().unwrap_or_default();
+        if level > self.format_level() {
+            let submission = Submission { caller: None, xid: 0, ask: Ask::RaiseFormatLevel { level } };
+            self.inbox.put(Event::Submitted(submission));
         }
     }
 

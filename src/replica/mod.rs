@@ -14,6 +14,7 @@
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `serve` | what connections ask of a replica |
+//! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
@@ -35,6 +36,7 @@ mod peers;
 mod sequencer;
 mod serve;
 mod start;
+mod status;
 
 pub use facts::{Listening, Words};
 pub use member::{Drive, Member, Surroundings};
@@ -51,9 +53,9 @@ use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
 use inbox::Inbox;
-use peers::Door;
 use leading::Served;
 use parking_lot::{Mutex, RwLock};
+use peers::Door;
 use sequencer::Waiting;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -76,7 +76,7 @@ impl Door {
         let _ = self.inside.set(Arc::downgrade(replica));
     }
 
-    fn replica(&self) -> Option<Arc<Replica>> {
+    pub(super) fn replica(&self) -> Option<Arc<Replica>> {
         self.inside.get()?.upgrade()
     }
 
@@ -178,7 +178,9 @@ impl Door {
 
     /// Keeps the roster: by the log, and by asking around when somebody was turned away. Ends with consensus.
     pub async fn keep_roster(self: Arc<Self>, replica: Weak<Replica>) {
-        let Some(mut membership) = replica.upgrade().map(|replica| replica.consensus().membership_watch()) else { return };
+        let Some(mut membership) = replica.upgrade().map(|replica| replica.consensus().membership_watch()) else {
+            return;
+        };
         loop {
             let now = roster_of(&membership.borrow_and_update());
             self.learn(&now);
@@ -211,6 +213,9 @@ impl Door {
                 self.greet(server, connection.map(|(_, connection)| connection))
             });
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
+            if let Some(replica) = replica.upgrade() {
+                replica.raise_format_level();
+            }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
     }
@@ -232,10 +237,7 @@ impl Door {
 }
 
 pub fn roster_of(membership: &Membership) -> Roster {
-    Roster {
-        at: membership.at.map(|at| (at.term, at.index)),
-        members: membership.members.values().cloned().collect(),
-    }
+    Roster { at: membership.at.map(|at| (at.term, at.index)), members: membership.members.values().cloned().collect() }
 }
 
 impl Incoming for Door {
@@ -280,7 +282,7 @@ impl Incoming for Door {
 
 impl Replica {
     /// How this member is.
-    fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let consensus = self.consensus();
         let standing = match *consensus.role().borrow() {
             Role::Leader { term } => Standing::Leads { term },
@@ -310,8 +312,12 @@ impl Replica {
         let member = Member { server: member.server.clone(), incarnation };
         let replica = self.clone();
         self.runtime.spawn(async move {
-            let members: BTreeMap<u64, Member> =
-                membership.members.iter().map(|(id, member)| (*id, member.clone())).chain([(u64::from(id), member)]).collect();
+            let members: BTreeMap<u64, Member> = membership
+                .members
+                .iter()
+                .map(|(id, member)| (*id, member.clone()))
+                .chain([(u64::from(id), member)])
+                .collect();
             let changed = replica.consensus().change_membership(membership.at, membership.voters, members).await;
             if let Err(error) = changed {
                 tracing::debug!(id, %error, "its data directory is not noted yet: it will ask again");

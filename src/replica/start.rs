@@ -7,6 +7,7 @@ use super::member::{Drive, Member, Surroundings};
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
+use crate::peer::TcpNet;
 use crate::session::{Server, WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::storage::disk::RealDisk;
 use crate::storage::wal::DirectoryLock;
@@ -43,6 +44,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let surroundings = Surroundings {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
+        net: Arc::new(TcpNet::plain()),
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         drive: Drive::Threads,

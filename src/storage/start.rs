@@ -159,6 +159,14 @@ fn log_is_gone() -> StartError {
     ))
 }
 
+/// Notes which ensemble the directory belongs to, durably.
+pub fn note_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
+    match identity::read(disk)? {
+        Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
+        _ => Ok(()),
+    }
+}
+
 /// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
 pub fn note_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {

@@ -88,7 +88,16 @@ impl Evaluator {
     /// `start_chain` comes before the first evaluation.
     pub fn new(rules: Arc<Rules>) -> Evaluator {
         let overlay = Overlay::default();
-        Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0, reconfiguring: false, member: 0 }
+        Evaluator {
+            rules,
+            overlay,
+            last: Zxid::ZERO,
+            next: Zxid::ZERO.next(),
+            wall_ms: 0,
+            ensemble_ms: 0,
+            reconfiguring: false,
+            member: 0,
+        }
     }
 
     /// The member whose evaluator it is.
@@ -267,6 +276,13 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             false => Verdict::Nothing,
         },
         // Whoever asked may have gone meanwhile: the members have changed all the same.
+        Ask::RaiseFormatLevel { level } => match *level > draft.state.format_level() {
+            true => {
+                draft.push(Change::RaiseFormatLevel { level: *level });
+                single(Ok(Slot::Nothing))
+            }
+            false => Verdict::Nothing,
+        },
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
     }
 }
