@@ -316,7 +316,8 @@ impl Replica {
 
     /// The level of effects that transactions may have.
     pub(super) fn format_level(&self) -> u32 {
-        self.state.read().format_level()
+        // Also asked by readers, who hold the lock.
+        self.state.read_recursive().format_level()
     }
 
     /// Raises it to what every voter's release knows.
