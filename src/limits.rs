@@ -316,6 +316,40 @@ pub const NAMESPACES_COUNTED: usize = 64;
 /// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 
+/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
+pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
+
+/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
+pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);
+
+/// A member reports to its leader at least this often, and looks whether it may serve.
+pub const REPORT_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+pub const GATE_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Sessions in one message of a report: it fits a frame with much room.
+pub const REPORT_SESSIONS_MAX: usize = 10_000;
+
+/// Reports without an answer that a member remembers. More than that are unanswered only when it is cut off anyway.
+pub const REPORTS_UNANSWERED_MAX: usize = 64;
+
+/// How long a leader may go on without a quorum before it stops evaluating: openraft's lease.
+pub const LEASE: std::time::Duration = std::time::Duration::from_millis(ELECTION_MAX_MS);
+
+/// How long a member waits for its leader to take requests, and that one for its own leadership to be ready.
+pub const LINK_BEGIN_MAX: std::time::Duration = std::time::Duration::from_millis(2_000);
+pub const LEADER_READY_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// What the voters that find the leader's process gone wait for each other, one after the other.
+pub const TAKE_OVER_STAGGER: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long a member is cut off before it serves clients that only read (ZooKeeper: two seconds or a tick).
+pub const READ_ONLY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a `sync` that found no leader waits before it looks for one again.
+pub const BARRIER_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How often a `sync` that cannot be had yet looks whether its client is still there.
+pub const BARRIER_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of one message between members: an entry of the log as large as a batch with the largest request that can be
 /// configured (64 MiB, `jute.maxbuffer`). No more memory is taken than has arrived.
 pub const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
@@ -354,8 +388,6 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 /// The shortest and the longest wait between two attempts to reach a member.
 pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
 pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
-/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
-pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
 
 /// How long one greeting may take, and the pause between two rounds of an empty member that waits, or of a leader that waits
 /// for a newcomer.
@@ -376,34 +408,3 @@ pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_sec
 /// often a reconfig looks.
 pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
-/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
-pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);
-
-/// A member reports to its leader at least this often, and looks whether it may serve.
-pub const REPORT_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(500);
-pub const GATE_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(100);
-
-/// Sessions in one message of a report: it fits a frame with much room.
-pub const REPORT_SESSIONS_MAX: usize = 10_000;
-
-/// Reports without an answer that a member remembers. More than that are unanswered only when it is cut off anyway.
-pub const REPORTS_UNANSWERED_MAX: usize = 64;
-
-/// How long a leader may go on without a quorum before it stops evaluating: openraft's lease.
-pub const LEASE: std::time::Duration = std::time::Duration::from_millis(ELECTION_MAX_MS);
-
-/// How long a member waits for its leader to take requests, and that one for its own leadership to be ready.
-pub const LINK_BEGIN_MAX: std::time::Duration = std::time::Duration::from_millis(2_000);
-pub const LEADER_READY_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
-
-/// What the voters that find the leader's process gone wait for each other, one after the other.
-pub const TAKE_OVER_STAGGER: std::time::Duration = std::time::Duration::from_millis(50);
-
-/// How long a member is cut off before it serves clients that only read (ZooKeeper: two seconds or a tick).
-pub const READ_ONLY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How long a `sync` that found no leader waits before it looks for one again.
-pub const BARRIER_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// How often a `sync` that cannot be had yet looks whether its client is still there.
-pub const BARRIER_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

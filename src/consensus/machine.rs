@@ -52,7 +52,8 @@ impl Machine {
 }
 
 fn snapshot(checkpoint: Arc<dyn HeldCheckpoint>) -> io::Result<Snapshot> {
-    let last_membership = decode_stored(&checkpoint.membership()).map_err(io::Error::other)?;
+    let membership = checkpoint.membership().map(|bytes| decode_stored(&bytes));
+    let last_membership = membership.transpose().map_err(io::Error::other)?.unwrap_or_default();
     let meta = SnapshotMeta { last_log_id: Some(log_id(checkpoint.position())), last_membership };
     Ok(Snapshot { meta, snapshot: SnapshotData::Held(checkpoint) })
 }

@@ -90,7 +90,7 @@ pub trait HeldCheckpoint: Send + Sync {
     /// The last entry it has applied.
     fn position(&self) -> LogPosition;
     /// As `StateMachine::apply_other` was told.
-    fn membership(&self) -> Vec<u8>;
+    fn membership(&self) -> Option<Vec<u8>>;
     /// What it is a state of, and the sum over its records: `storage::records::encode`.
     fn description(&self) -> Vec<u8>;
     /// Appends records in key order, those behind `after`, about `bytes_max` bytes of them; false if these were the last.

@@ -122,8 +122,8 @@ impl Consensus {
         description: Vec<u8>,
     ) -> Result<Vote, Trouble> {
         let (meta, at) = describe(&description)?;
-        let membership = meta.membership.as_deref().ok_or_else(|| nonsense("a checkpoint without a membership"))?;
-        let last_membership = types::decode_stored(membership).map_err(|error| nonsense(&error))?;
+        let last_membership = meta.membership.as_deref().map(types::decode_stored).transpose();
+        let last_membership = last_membership.map_err(|error| nonsense(&error))?.unwrap_or_default();
         if !vote.committed || at.term > vote.term {
             return Err(nonsense("a checkpoint of somebody who does not lead").into());
         }

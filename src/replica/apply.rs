@@ -11,6 +11,7 @@ use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,7 +60,7 @@ impl StateMachine for Replica {
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
         }
-        if self.serving.load(Ordering::Relaxed) {
+        if self.recovered.load(Ordering::Relaxed) {
             self.count_applied(batch);
         } else {
             boundary.replayed += batch.txns.len() as u64;
@@ -87,16 +88,16 @@ impl StateMachine for Replica {
         self.connections.flush();
     }
 
-    fn checkpoint(&self) -> std::io::Result<Option<Arc<dyn HeldCheckpoint>>> {
-        Ok(None)
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        self.held_checkpoint()
     }
 
-    fn receive(&self, _: &[u8]) -> std::io::Result<Box<dyn Receiving>> {
-        Err(std::io::ErrorKind::Unsupported.into())
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        self.receive_checkpoint(description)
     }
 
-    fn install(&self, _: LogPosition, _: Vec<u8>, _: Box<dyn Receiving>) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::Unsupported.into())
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+        self.install_checkpoint(at, membership, received)
     }
 }
 

@@ -66,7 +66,7 @@ impl FourLetter for Words {
 
 impl Facts for Words {
     fn serving(&self) -> bool {
-        self.replica.serving.load(Ordering::Acquire)
+        self.replica.word.serving() != Serving::Nobody
     }
 
     fn mode(&self) -> Mode {

@@ -5,7 +5,7 @@
 
 use super::apply::Boundary;
 use super::bootstrap::Own;
-use super::checkpointing::{Checkpointing, Ending};
+use super::checkpointing::{CheckpointFiles, Checkpointing, Ending};
 use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
@@ -139,6 +139,13 @@ impl Member {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(seed)),
             boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
+            files: CheckpointFiles {
+                disk: disk.clone(),
+                reader: Mutex::new(opened.checkpointer.last().reader()),
+                checkpointer: Mutex::new(opened.checkpointer),
+                log_bytes_at_start: log.stats().bytes,
+                seed,
+            },
             connections,
             inbox: Inbox::default(),
             served: Served::default(),
@@ -213,7 +220,7 @@ impl Member {
         plugins.settle(limits::PLUGINS_SETTLE_MAX);
 
         let ending = Arc::new(Ending::default());
-        let checkpointing = Checkpointing::new(replica.clone(), opened.checkpointer, log_bytes, ending.clone());
+        let checkpointing = Checkpointing::new(replica.clone(), ending.clone());
         let checkpointing = match &drive {
             Drive::Threads => {
                 Some(std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?)
@@ -308,7 +315,7 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
 
 impl Replica {
     /// Sessions that the state knows have their full timeout from now on.
-    fn remember_sessions(&self) {
+    pub(super) fn remember_sessions(&self) {
         let state = self.state.read();
         for (session, known) in state.sessions() {
             self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);

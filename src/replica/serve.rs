@@ -2,7 +2,7 @@
 
 use super::sequencer::Event;
 use super::{Replica, facts};
-use crate::consensus::{BarrierError, Role};
+use crate::consensus::Role;
 use crate::limits;
 use crate::pipeline::Submission;
 use crate::session::{Connection, Connections, FourLetter, Server, Serving};
@@ -40,18 +40,13 @@ impl Server for Front {
                 reached = replica.barrier() => reached,
                 () = gone(&connection) => return,
             };
-            match reached {
-                Ok(()) => {
-                    let state = replica.state.read();
-                    connection.synced(&state, &mut replica.watches.lock());
-                    drop(state);
-                    replica.connections.flush();
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "no barrier: the connection is closed");
-                    connection.close();
-                }
+            if !reached {
+                return connection.close();
             }
+            let state = replica.state.read();
+            connection.synced(&state, &mut replica.watches.lock());
+            drop(state);
+            replica.connections.flush();
         });
     }
 
@@ -85,16 +80,16 @@ async fn gone(connection: &Connection) {
 
 impl Replica {
     /// Waits until this member has applied whatever was acknowledged anywhere before the call. Asks again where a leader is
-    /// lost over it; an error says that consensus has ended.
-    pub(super) async fn barrier(&self) -> Result<(), BarrierError> {
+    /// lost over it. False: consensus has ended.
+    pub(super) async fn barrier(&self) -> bool {
         loop {
             let index = match self.leading.load(Ordering::Acquire) {
                 true => self.consensus().read_index().await.ok(),
                 false => self.way.read_index().await,
             };
             match index {
-                Some(index) => return self.consensus().applied_at_least(index).await,
-                None if *self.consensus().role().borrow() == Role::Stopped => return Err(BarrierError::stopped()),
+                Some(index) => return self.consensus().applied_at_least(index).await.is_ok(),
+                None if *self.consensus().role().borrow() == Role::Stopped => return false,
                 None => tokio::time::sleep(limits::BARRIER_AGAIN).await,
             }
         }

@@ -129,7 +129,7 @@ impl Replica {
     /// Clients may come once what was committed after the cut is applied here.
     async fn open_gate(&self) {
         let caught_up = tokio::time::timeout(self.word.lasts, self.barrier()).await;
-        if caught_up.is_ok_and(|caught_up| caught_up.is_ok()) && self.has_word() && self.may_serve() {
+        if caught_up == Ok(true) && self.has_word() && self.may_serve() {
             if self.word.serving() == Serving::ReadOnly {
                 // They shall come back for the whole service, here or elsewhere.
                 self.connections.close_all();

@@ -125,7 +125,7 @@ impl From<&config::Config> for Options {
     fn from(config: &config::Config) -> Options {
         let config::Config { network, sessions, auth, server_id, throttle, .. } = config.clone();
         // A server that stands alone has no others to spare, and ZooKeeper's ignores the setting then.
-        let local_sessions = sessions.local && config.servers.len() > 1;
+        let local_sessions = sessions.local && !config.stands_alone();
         let local_sessions_upgrade = sessions.local_upgrade;
         let outstanding_max = throttle.outstanding_max;
         Options { network, sessions, auth, server_id, outstanding_max, local_sessions, local_sessions_upgrade }
