@@ -479,6 +479,9 @@ impl<C: Proposes> Sequencer<C> {
                 }
             }
             replica.begins_to_lead(term, new_leadership);
+            if new_leadership {
+                replica.runtime.spawn(replica.clone().put_members_right());
+            }
         }
     }
 
