@@ -388,8 +388,6 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 /// The shortest and the longest wait between two attempts to reach a member.
 pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
 pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
-/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
-pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
 
 /// How long one greeting may take, and the pause between two rounds of an empty member that waits, or of a leader that waits
 /// for a newcomer.
@@ -410,5 +408,3 @@ pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_sec
 /// often a reconfig looks.
 pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
-/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
-pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);

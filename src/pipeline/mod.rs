@@ -78,6 +78,10 @@ pub enum Ask {
     Configure {
         servers: Vec<crate::model::ensemble::Server>,
     },
+    /// Every voter's release knows this format level; nothing happens if it is raised already.
+    RaiseFormatLevel {
+        level: u32,
+    },
 }
 
 /// What a transaction knows of the time and chance it is made in.

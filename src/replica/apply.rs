@@ -3,9 +3,10 @@
 //! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
-use super::start::OrDie;
+use super::start::{OrDie, die};
 use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
+use crate::limits;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
@@ -26,6 +27,15 @@ pub struct Boundary {
     pub applied: Applied,
 }
 
+/// Why a member does not go on with a state of that format level.
+pub fn too_old(level: u32) -> String {
+    format!(
+        "the ensemble's state has format level {level} and this release knows {} only: start the release that the other \
+         members run",
+        limits::FORMAT_LEVEL
+    )
+}
+
 impl StateMachine for Replica {
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
         let _whole = OrDie("applying a transaction");
@@ -42,6 +52,10 @@ impl StateMachine for Replica {
             state.apply(txn, &mut boundary.applied);
             self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             plugins_changed |= admission::touches(txn);
+            let level = state.format_level();
+            if level > limits::FORMAT_LEVEL {
+                die(&too_old(level));
+            }
         }
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);

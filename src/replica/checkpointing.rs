@@ -164,7 +164,7 @@ impl CheckpointSource for Source<'_> {
             membership: boundary.membership.clone(),
             zxid: state.last_zxid(),
             digest: state.digest(),
-            format_level: limits::FORMAT_LEVEL,
+            format_level: state.format_level(),
         }
     }
 

@@ -70,7 +70,11 @@ impl Facts for Words {
     }
 
     fn mode(&self) -> Mode {
-        let consensus = self.replica.consensus();
+        if self.replica.word.serving() == Serving::ReadOnly {
+            return Mode::ReadOnly;
+        }
+        // An empty member that waits for the others is nothing yet.
+        let Some(consensus) = self.replica.consensus.get() else { return Mode::Follower };
         let metrics = consensus.metrics();
         let role = *consensus.role().borrow();
         match (metrics.voters, role) {
@@ -130,7 +134,7 @@ impl Facts for Words {
         if matches!(mode, Mode::Standalone | Mode::ReadOnly) {
             return None;
         }
-        let metrics = self.replica.consensus().metrics();
+        let metrics = self.replica.consensus.get()?.metrics();
         let master = metrics.leader.and_then(|leader| u32::try_from(leader).ok());
         Some(EnsembleFigures {
             quorum_size: metrics.voters as u64,

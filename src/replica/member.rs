@@ -15,6 +15,7 @@ use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::start::die;
+use super::status::Shown;
 use super::word::{self, Word};
 use super::{Replica, housekeeping};
 use crate::admin::metrics::Metrics;
@@ -125,7 +126,10 @@ impl Member {
             data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
                 State::load(seed)
             })?;
-        let state = opened.state.unwrap_or_else(|| State::new(seed));
+        let mut state = opened.state.unwrap_or_else(|| State::new(seed));
+        state.begin_at_level(opened.meta.format_level);
+        let level = state.format_level();
+        anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
         let load_took = load_began.elapsed();
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
@@ -146,7 +150,7 @@ impl Member {
         let rules = Arc::new(config.rules.clone());
         let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
         let plugins = Plugins::new(config.plugins, compiler);
-        let shown = Shown(plugins.clone());
+        let shown = Shown { plugins: plugins.clone(), door: door.clone() };
         let options = session::Options::from(&config);
         let run = environment::random_u64()? as u32;
         let connections =
@@ -342,7 +346,6 @@ impl ComingUp {
         self.raft.spawn(replica.door.clone().gather(Arc::downgrade(replica)));
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
-        tasks.detach_all();
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
@@ -406,7 +409,7 @@ impl ComingUp {
             Drive::Threads => {
                 tokio::task::spawn_blocking(move || plugins.settle(limits::PLUGINS_SETTLE_MAX)).await?;
             }
-            Drive::Tasks { .. } => plugins.settle(limits::PLUGINS_SETTLE_MAX),
+            Drive::Tasks { .. } => drop(plugins.settle(limits::PLUGINS_SETTLE_MAX)),
         }
         Ok(())
     }
@@ -481,14 +484,5 @@ impl Replica {
 impl Boundary {
     fn new(position: Option<LogPosition>, membership: Option<Vec<u8>>) -> Boundary {
         Boundary { position, membership, ..Boundary::default() }
-    }
-}
-
-/// What this member shows under `/zookeeper/` beside the tree.
-struct Shown(Arc<Plugins>);
-
-impl crate::pipeline::read::VirtualNodes for Shown {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
-        self.0.virtual_node(path)
     }
 }

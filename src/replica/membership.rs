@@ -314,6 +314,28 @@ impl Replica {
         }
     }
 
+    /// The level of effects that transactions may have.
+    pub(super) fn format_level(&self) -> u32 {
+        // Also asked by readers, who hold the lock.
+        self.state.read_recursive().format_level()
+    }
+
+    /// Raises it to what every voter's release knows.
+    pub(super) fn raise_format_level(&self) {
+        let membership = self.consensus().membership();
+        let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
+            Ok(id) if id == self.config.server_id => Some(limits::FORMAT_LEVEL),
+            Ok(id) => self.door.report_of(id).map(|(_, report)| report.format_level),
+            Err(_) => None,
+        });
+        // A voter that was never heard of may know less than any other.
+        let level = known.map(Option::unwrap_or_default).min().unwrap_or_default();
+        if level > self.format_level() {
+            let submission = Submission { caller: None, xid: 0, ask: Ask::RaiseFormatLevel { level } };
+            self.inbox.put(Event::Submitted(submission));
+        }
+    }
+
     /// Hands the leadership to that member, and gives the request back to the sequencer: whoever leads then answers it.
     pub(super) fn transfer(self: &Arc<Replica>, mut request: Waiting, to: u32) {
         let replica = self.clone();

@@ -5,11 +5,11 @@
 //! | `start` | a process: ports and threads around a member |
 //! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
-//! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
-//! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `bootstrap` | whether an empty member may found or join an ensemble |
 //! | `peers` | who of the other members is let in, and what is known of them |
 //! | `membership` | changing who belongs to the ensemble |
+//! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
+//! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
@@ -17,6 +17,7 @@
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `serve` | what connections ask of a replica |
+//! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
@@ -40,6 +41,7 @@ mod peers;
 mod sequencer;
 mod serve;
 mod start;
+mod status;
 mod word;
 
 pub use facts::{Listening, Words};

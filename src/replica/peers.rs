@@ -11,7 +11,7 @@
 //! **What is known of them.** The leader greets every member every `limits::GATHER_INTERVAL`, takes their reports, and tells
 //! each what it has gathered: so any member can answer for all of them.
 
-use super::{Replica, leading};
+use super::Replica;
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
 use crate::limits;
@@ -76,7 +76,7 @@ impl Door {
         let _ = self.inside.set(Arc::downgrade(replica));
     }
 
-    fn replica(&self) -> Option<Arc<Replica>> {
+    pub(super) fn replica(&self) -> Option<Arc<Replica>> {
         self.inside.get()?.upgrade()
     }
 
@@ -213,6 +213,9 @@ impl Door {
                 self.greet(server, connection.map(|(_, connection)| connection))
             });
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
+            if let Some(replica) = replica.upgrade() {
+                replica.raise_format_level();
+            }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
     }
@@ -270,7 +273,7 @@ impl Incoming for Door {
                     drop(replica);
                     consensus.serve(connection).await;
                 }
-                Purpose::Requests => leading::serve(replica, connection).await,
+                Purpose::Requests => replica.serve_requests(connection).await,
             }
         }
         .boxed()
@@ -279,7 +282,7 @@ impl Incoming for Door {
 
 impl Replica {
     /// How this member is.
-    fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let consensus = self.consensus();
         let standing = match *consensus.role().borrow() {
             Role::Leader { term } => Standing::Leads { term },

@@ -159,7 +159,7 @@ struct InFlight {
 
 impl<C: Proposes> Sequencer<C> {
     pub fn new(replica: Arc<Replica>, consensus: C, judge: Judge, clocks: Clocks) -> Sequencer<C> {
-        let evaluator = Evaluator::new(replica.rules.clone());
+        let evaluator = Evaluator::new(replica.rules.clone()).of(replica.config.server_id);
         Sequencer {
             replica,
             consensus,
@@ -298,7 +298,12 @@ impl<C: Proposes> Sequencer<C> {
         self.waiting.retain(|request| request.link.is_none());
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
         // The next leader writes the configuration itself; whether it is what was asked for, its caller had better look.
-        for request in self.waiting.extract_if(.., |request| matches!(request.submission.ask, Ask::Configure { .. })) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (configures, others) = waiting.into_iter().partition::<VecDeque<_>, _>(|request| {
+            matches!(request.submission.ask, Ask::Configure { .. })
+        });
+        self.waiting = others;
+        for request in configures {
             self.replica.close_caller(&request);
             self.broken.extend(request.connection());
         }
@@ -474,6 +479,9 @@ impl<C: Proposes> Sequencer<C> {
                 }
             }
             replica.begins_to_lead(term, new_leadership);
+            if new_leadership {
+                replica.runtime.spawn(replica.clone().put_members_right());
+            }
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::sequencer::Event;
 use super::{Replica, facts};
-use crate::pipeline::Submission;
 use crate::consensus::Role;
 use crate::limits;
+use crate::pipeline::Submission;
 use crate::session::{Connection, Connections, FourLetter, Server, Serving};
 use crate::state::State;
 use crate::watch::Watches;

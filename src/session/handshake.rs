@@ -3,10 +3,10 @@
 //! The answer is queued when the session's transaction is applied (`Connection::applied`); until then no request is
 //! taken. What cannot be served is closed without a word: the client tries another server.
 
+use super::Serving;
 use super::connections::Connections;
 use super::dispatch::{Dispatch, Flow};
 use super::order::Handshake;
-use super::Serving;
 use crate::environment;
 use crate::model::{Password, SessionId};
 use crate::pipeline::Ask;

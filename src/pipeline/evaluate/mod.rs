@@ -276,6 +276,13 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             false => Verdict::Nothing,
         },
         // Whoever asked may have gone meanwhile: the members have changed all the same.
+        Ask::RaiseFormatLevel { level } => match *level > draft.state.format_level() {
+            true => {
+                draft.push(Change::RaiseFormatLevel { level: *level });
+                single(Ok(Slot::Nothing))
+            }
+            false => Verdict::Nothing,
+        },
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
     }
 }
