@@ -408,3 +408,7 @@ pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_sec
 /// often a reconfig looks.
 pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Epochs that a forced recovery leaves out: more leaderships than the lost members can have had without the one that is
+/// left.
+pub const RECOVERY_EPOCHS: u32 = 1 << 16;

@@ -25,6 +25,7 @@
 
 mod checkpoints;
 mod convert;
+mod forced;
 mod leadership;
 mod log;
 mod machine;

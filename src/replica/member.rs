@@ -394,7 +394,8 @@ impl ComingUp {
         let checkpointing = Checkpointing::new(self.replica.clone(), self.ending.clone());
         match &self.drive {
             Drive::Threads => {
-                let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
+                let thread =
+                    std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
                 self.threads.lock().checkpointing = Some(thread);
             }
             Drive::Tasks { .. } => drop(self.raft.spawn(checkpointing.run_as_task())),
