@@ -394,6 +394,9 @@ pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs
 pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// How long an empty member waits for others before it says so: they are started one after the other.
+pub const STARTING_TOGETHER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How often a leader greets every member, to learn how it is and to tell what it has learned.
 pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 

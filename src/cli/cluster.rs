@@ -334,7 +334,7 @@ async fn explain(client: &mut Client, error: ClientError) -> Failure {
         ErrorCode::NoAuth => {
             "only the superuser changes the ensemble: pass --auth digest:super:PASSWORD; the servers need \
              -D zookeeper.DigestAuthenticationProvider.superDigest=super:HASH for that"
-        },
+        }
         ErrorCode::ReconfigDisabled => "start the servers with reconfigEnabled=true, all of them",
         ErrorCode::Unimplemented => {
             "this server stands alone and nobody could reach it: give its file a `server.N` line for itself, and start it again"
