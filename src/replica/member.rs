@@ -347,6 +347,7 @@ impl ComingUp {
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        self.raft.spawn(word::keep_gate(replica.clone()));
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
         }
@@ -372,7 +373,6 @@ impl ComingUp {
         if alone {
             replica.serve_at_once();
         }
-        self.raft.spawn(word::keep_gate(replica.clone()));
         self.stage.send_replace(Stage::Serves);
         Ok(())
     }
@@ -394,7 +394,8 @@ impl ComingUp {
         let checkpointing = Checkpointing::new(self.replica.clone(), self.ending.clone());
         match &self.drive {
             Drive::Threads => {
-                let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
+                let thread =
+                    std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
                 self.threads.lock().checkpointing = Some(thread);
             }
             Drive::Tasks { .. } => drop(self.raft.spawn(checkpointing.run_as_task())),

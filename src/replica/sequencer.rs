@@ -299,9 +299,9 @@ impl<C: Proposes> Sequencer<C> {
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
         // The next leader writes the configuration itself; whether it is what was asked for, its caller had better look.
         let waiting = std::mem::take(&mut self.waiting);
-        let (configures, others) = waiting.into_iter().partition::<VecDeque<_>, _>(|request| {
-            matches!(request.submission.ask, Ask::Configure { .. })
-        });
+        let (configures, others) = waiting
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|request| matches!(request.submission.ask, Ask::Configure { .. }));
         self.waiting = others;
         for request in configures {
             self.replica.close_caller(&request);
