@@ -394,6 +394,9 @@ pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs
 pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// How long an empty member waits for others before it says so: they are started one after the other.
+pub const STARTING_TOGETHER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How often a leader greets every member, to learn how it is and to tell what it has learned.
 pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -408,3 +411,7 @@ pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_sec
 /// often a reconfig looks.
 pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Epochs that a forced recovery leaves out: more leaderships than the lost members can have had without the one that is
+/// left.
+pub const RECOVERY_EPOCHS: u32 = 1 << 16;

@@ -100,6 +100,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let received = match snapshot {
                 SnapshotData::Received(received) => received,
                 SnapshotData::Held(held) => copy(&*machine, &*held)?,
+                SnapshotData::Nothing => return Err(io::Error::other("a snapshot without content")),
             };
             machine.install(at, membership, received)
         };
@@ -134,7 +135,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Latest {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         match self.0.checkpoint()? {
             Some(checkpoint) => snapshot(checkpoint),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "there is no checkpoint yet")),
+            None => Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotData::Nothing }),
         }
     }
 }

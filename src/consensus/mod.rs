@@ -25,6 +25,7 @@
 
 mod checkpoints;
 mod convert;
+mod forced;
 mod leadership;
 mod log;
 mod machine;
@@ -109,6 +110,8 @@ pub trait Receiving: Any + Send {
 
 /// What openraft calls a snapshot.
 pub enum SnapshotData {
+    /// There is no checkpoint yet: it covers no entry, and nobody is given it.
+    Nothing,
     Held(Arc<dyn HeldCheckpoint>),
     Received(Box<dyn Receiving>),
 }

@@ -126,6 +126,7 @@ impl Replica {
                     }
                 }
                 Evaluation::Nothing => {}
+                Evaluation::Transfer(_) | Evaluation::Reconfigure(_) => panic!("no script changes an ensemble"),
             }
         }
         drop(sequencer);
