@@ -81,7 +81,7 @@ impl Word {
     }
 }
 
-/// Opens and closes the gate, until it is dropped. Begins once the member has recovered.
+/// Opens and closes the gate, until the process ends. Everybody is let in once the member has recovered.
 pub async fn keep_gate(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(replica.word.report_interval().min(limits::GATE_INTERVAL_MAX));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -89,13 +89,24 @@ pub async fn keep_gate(replica: Arc<Replica>) {
     loop {
         tick.tick().await;
         replica.look_at_lease();
+        if replica.connections.local_sessions().count() > 0 {
+            replica.connections.expire_local_sessions();
+        }
         if replica.has_word() {
             word_since = Instant::now();
-            if replica.word.serving() != Serving::Everybody && replica.may_serve() {
+            if replica.word.serving() != Serving::Everybody
+                && replica.recovered.load(Ordering::Acquire)
+                && replica.may_serve()
+            {
                 replica.open_gate().await;
             }
         } else {
-            replica.close_gate(word_since);
+            if replica.word.serving() == Serving::Everybody {
+                replica.close_gate();
+                // A process that stood still has not been without word for all that time.
+                word_since = Instant::now();
+            }
+            replica.let_readers_in(word_since);
         }
     }
 }
@@ -157,18 +168,22 @@ impl Replica {
             if self.word.serving() == Serving::ReadOnly {
                 // They shall come back for the whole service, here or elsewhere.
                 self.connections.close_all();
+                if !self.connections.options().local_sessions {
+                    self.connections.local_sessions().forget_all();
+                }
             }
             self.word.set_serving(Serving::Everybody);
             tracing::info!("serves clients");
         }
     }
 
-    fn close_gate(&self, word_since: Instant) {
-        if self.word.serving() == Serving::Everybody {
-            tracing::warn!("no word of a leader: clients are sent away until there is");
-            self.word.set_serving(Serving::Nobody);
-            self.connections.list().iter().for_each(|connection| connection.close());
-        }
+    fn close_gate(&self) {
+        tracing::warn!("no word of a leader: clients are sent away until there is");
+        self.word.set_serving(Serving::Nobody);
+        self.connections.list().iter().for_each(|connection| connection.close());
+    }
+
+    fn let_readers_in(&self, word_since: Instant) {
         if self.config.read_only_mode
             && self.word.serving() == Serving::Nobody
             && word_since.elapsed() >= limits::READ_ONLY_AFTER
