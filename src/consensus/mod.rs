@@ -409,6 +409,8 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("shut down consensus: {error}");
         }
+        // Whoever shows the role hears of it a moment later. An error says that it has, and is gone.
+        let _ = self.role.clone().wait_for(|role| *role == Role::Stopped).await;
     }
 }
 
