@@ -306,3 +306,7 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 /// The shortest and the longest wait between two attempts to reach a member.
 pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
 pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Silence after which the kernel asks whether a member's machine is still there; it gives up two and a half times that
+/// later, if its questions are not answered.
+pub const PEER_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
