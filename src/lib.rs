@@ -33,5 +33,6 @@ pub mod replica;
 pub mod session;
 pub mod state;
 pub mod storage;
+pub mod tls;
 pub mod watch;
 pub mod wire;

@@ -415,3 +415,6 @@ pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from
 /// Epochs that a forced recovery leaves out: more leaderships than the lost members can have had without the one that is
 /// left.
 pub const RECOVERY_EPOCHS: u32 = 1 << 16;
+/// Silence after which the kernel asks whether a member's machine is still there; it gives up two and a half times that
+/// later, if its questions are not answered.
+pub const PEER_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! From command line, properties and file to one [`Config`], and every check that looks at more than one key.
 
-use super::keys::{self, Draft, DraftStore, Effect, Key};
+use super::keys::{self, Draft, DraftPeerTls, DraftStore, Effect, Key};
 use super::{
-    ClientAuth, Config, DATA_DIR, FourLetterWords, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas,
+    ClientAuth, Config, DATA_DIR, FourLetterWords, PeerTls, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas,
     properties, toml_file,
 };
 use crate::limits;
@@ -237,6 +237,7 @@ impl Finish<'_> {
         self.network(&mut config, &draft)?;
         self.sessions(&mut config, &draft)?;
         self.tls(&mut config, &mut draft)?;
+        config.peer_tls = self.peer_tls(std::mem::take(&mut draft.peer_tls))?;
         self.auth(&mut config, &draft)?;
         if let Some(plugins) = self.sources.plugins {
             config.plugins = plugins;
@@ -542,6 +543,27 @@ impl Finish<'_> {
         Ok(())
     }
 
+    fn peer_tls(&self, draft: DraftPeerTls) -> Result<Option<PeerTls>, ConfigError> {
+        if !draft.wanted {
+            return Ok(None);
+        }
+        let store = |draft: DraftStore, name: &str, holds: &str| {
+            let location = format!("{name}.location");
+            match store(draft, name).or_else(|what| self.refuse(&location, what))? {
+                Some(store) => Ok(store),
+                None => self.refuse("sslQuorum", format!("`sslQuorum` needs {holds}; set `{location}`")),
+            }
+        };
+        Ok(Some(PeerTls {
+            key_store: store(draft.key_store, "ssl.quorum.keyStore", "this member's key and certificate")?,
+            trust_store: store(draft.trust_store, "ssl.quorum.trustStore", "the CAs of the members' certificates")?,
+            client_auth: draft.client_auth.unwrap_or(ClientAuth::Need),
+            verify_names: draft.verify_names.unwrap_or(true),
+            versions: draft.enabled_protocols.or(draft.protocol).unwrap_or(TlsVersions { v1_2: true, v1_3: true }),
+            cipher_suites: draft.cipher_suites,
+        }))
+    }
+
     fn auth(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
         config.rules.sasl_scheme_enabled = draft.sasl_provider;
         if let Some(path) = &draft.login_config {
@@ -839,6 +861,23 @@ mod tests {
         let example = include_str!("../../examples/wasmkeeper.toml");
         let line = example.lines().find_map(|line| line.strip_prefix("super_digest = ")).unwrap();
         line.trim_matches('"').to_owned()
+    }
+
+    #[test]
+    fn tls_between_members() {
+        let base = "dataDir=d\nclientPort=2181\n";
+        let stores = "ssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/t.p12\n";
+        assert_eq!(zoo_cfg(&format!("{base}{stores}")).unwrap().peer_tls, None);
+        let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}")).unwrap().peer_tls.unwrap();
+        assert!(tls.verify_names && tls.client_auth == ClientAuth::Need && tls.versions.v1_2 && tls.versions.v1_3);
+        assert_eq!((tls.key_store.format, tls.trust_store.format), (StoreFormat::Pem, StoreFormat::Pkcs12));
+        let changed = "ssl.quorum.hostnameVerification=false\nssl.quorum.enabledProtocols=TLSv1.3\n";
+        let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}{changed}")).unwrap().peer_tls.unwrap();
+        assert!(!tls.verify_names && !tls.versions.v1_2);
+        let no_trust = "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\n";
+        refused(zoo_cfg(&format!("{base}{no_trust}")), &["zoo.cfg:3", "ssl.quorum.trustStore.location"]);
+        let java = "sslQuorum=true\nssl.quorum.keyStore.location=/k.jks\n";
+        refused(zoo_cfg(&format!("{base}{java}")), &["zoo.cfg:4", "keytool", "/k.p12"]);
     }
 
     #[test]

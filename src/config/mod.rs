@@ -53,6 +53,8 @@ pub struct Config {
     pub auth: Auth,
     /// Present exactly if `network.secure` is, or `network.tls_on_client_port`.
     pub tls: Option<Tls>,
+    /// TLS between members; None: plain.
+    pub peer_tls: Option<PeerTls>,
     pub four_letter_words: FourLetterWords,
     /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
     pub plugins: bool,
@@ -243,6 +245,23 @@ pub struct Tls {
     pub handshakes_max: usize,
 }
 
+/// Owner: `peer::tls`; `sslQuorum`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerTls {
+    /// `ssl.quorum.keyStore.*`: what this member shows, dialing and accepting.
+    pub key_store: Store,
+    /// `ssl.quorum.trustStore.*`: the CAs that members' certificates come from.
+    pub trust_store: Store,
+    /// `ssl.quorum.clientAuth`: of members that connect to this one.
+    pub client_auth: ClientAuth,
+    /// `ssl.quorum.hostnameVerification`: the certificate of a member must name the host that was dialed.
+    pub verify_names: bool,
+    /// `ssl.quorum.enabledProtocols`, or else `ssl.quorum.protocol`
+    pub versions: TlsVersions,
+    /// `ssl.quorum.ciphersuites`: as in [`Tls`].
+    pub cipher_suites: Vec<String>,
+}
+
 /// A file with keys or certificates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
@@ -397,6 +416,7 @@ impl Default for Config {
                 allow_sasl_failed: false,
             },
             tls: None,
+            peer_tls: None,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
             plugins: true,
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },
