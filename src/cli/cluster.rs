@@ -143,6 +143,7 @@ impl Ensemble {
     async fn status(&self) -> anyhow::Result<()> {
         let mut client = self.connect().await?;
         let text = members_text(&mut client).await?;
+        client.close().await?;
         match self.json {
             true => println!("{text}"),
             false => print!("{}", table(&parse(&text)?)),
@@ -153,6 +154,7 @@ impl Ensemble {
     async fn members(&self) -> anyhow::Result<()> {
         let mut client = self.connect().await?;
         let (servers, version, text) = configuration(&mut client).await?;
+        client.close().await?;
         if self.json {
             let servers: Vec<_> = servers
                 .iter()
@@ -193,6 +195,7 @@ impl Ensemble {
     async fn remove(&self, members: &[u32]) -> anyhow::Result<()> {
         let mut client = self.connect().await?;
         let (servers, ..) = configuration(&mut client).await?;
+        client.close().await?;
         if let Some(id) = members.iter().find(|id| servers.iter().all(|server| server.id != **id)) {
             bail!("there is no member {id}; `wasmkeeper cluster members` lists them");
         }
@@ -235,6 +238,8 @@ impl Ensemble {
         match changed {
             Ok(mut record) => {
                 let text = record.buffer().map_err(protocol)?.unwrap_or_default();
+                // It is done, whatever becomes of the session.
+                let _ = client.close().await;
                 Ok(version_of(&String::from_utf8_lossy(&text)).unwrap_or_default().to_owned())
             }
             Err(error) => Err(explain(&mut client, error).await),
@@ -245,6 +250,7 @@ impl Ensemble {
         let Some(id) = joining else { return };
         let Ok(mut client) = self.connect().await else { return };
         let Ok(status) = members_text(&mut client).await.and_then(|text| parse(&text)) else { return };
+        let _ = client.close().await;
         if let Some(member) = status.members.iter().find(|member| member.id == id && member.state == "joining") {
             match member.lag {
                 Some(lag) => eprintln!("server {id} catches up: {lag} entries behind"),
@@ -291,7 +297,9 @@ impl Ensemble {
 
     async fn leader(&self) -> anyhow::Result<Option<u32>> {
         let mut client = self.connect().await?;
-        match client.get(LEADER).await {
+        let got = client.get(LEADER).await;
+        let _ = client.close().await;
+        match got {
             Ok((data, _)) => Ok(std::str::from_utf8(&data).ok().and_then(|text| text.parse().ok())),
             Err(error) if error.code() == Some(ErrorCode::NoNode) => Ok(None),
             Err(error) => Err(error.into()),

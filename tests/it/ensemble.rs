@@ -8,10 +8,12 @@
 //! | `failover` | members killed, stopped, restarted, with a full disk |
 //! | `catching_up` | a member that was away |
 //! | `partitions` | cut networks |
+//! | `membership` | members that come and go |
 
 mod catching_up;
 mod failover;
 mod load;
+mod membership;
 mod network;
 mod partitions;
 mod together;
