@@ -32,6 +32,7 @@ mod serve;
 mod start;
 
 pub use facts::{Listening, Words};
+pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
 pub use start::{Running, start};
 

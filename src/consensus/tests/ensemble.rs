@@ -394,3 +394,93 @@ async fn an_observer_is_founded_with_the_others_and_learns() {
     assert_eq!(ensemble.of(2).membership().members, founders);
     assert!(!ensemble.of(2).metrics().votes);
 }
+
+/// A member that is told to be far behind: the others have purged what it would need.
+async fn left_behind() -> (Ensemble, u64, u64) {
+    let mut ensemble = Ensemble::found([1, 2, 3]).await;
+    let (leader, _) = ensemble.leader().await;
+    let behind = 1 + leader % 3;
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+    ensemble.kill(behind).await;
+    ensemble.write(200).await;
+    let at = ensemble.counter(leader).make_checkpoint();
+    // As `checkpointed` would, were there not other members to keep entries for.
+    ensemble.of(leader).checkpointed(at, Some(at));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ensemble.of(leader).metrics().purged, None, "what others may ask for stays");
+    ensemble.of(leader).raft.trigger().purge_log(at.index).await.unwrap();
+    let purged = || (ensemble.of(leader).metrics().purged == Some(at)).then_some(());
+    ensemble.until("the log is purged", purged).await;
+    (ensemble, leader, behind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_far_behind_goes_on_from_a_checkpoint() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    ensemble.start(behind, Arc::default(), None).await;
+    ensemble.until_equal().await;
+    assert!(ensemble.counter(behind).checkpoint.lock().is_some());
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+    // With that checkpoint it starts again by itself.
+    let counter = ensemble.kill(behind).await;
+    let checkpoint = counter.checkpoint.lock().clone().unwrap();
+    let again = Counter { state: Mutex::new(checkpoint.clone()), ..Counter::default() };
+    *again.checkpoint.lock() = Some(checkpoint);
+    ensemble.start(behind, Arc::new(again), None).await;
+    ensemble.until_equal().await;
+    assert_eq!(ensemble.leader().await.0, leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_transfer_goes_on_where_it_was_and_with_the_same_checkpoint() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    ensemble.start(behind, Arc::default(), None).await;
+    let offered = |ensemble: &Ensemble| {
+        let partial = ensemble.of(behind).taking.reached()?;
+        (partial > 0).then_some(partial)
+    };
+    let there = ensemble.until("a piece has come", || offered(&ensemble)).await;
+    ensemble.net.reset(&name(leader), &name(behind));
+    // A newer one is there when it goes on.
+    let newer = ensemble.counter(leader).make_checkpoint();
+    assert!(there < 205);
+    ensemble.until_equal().await;
+    let taken = ensemble.counter(behind).checkpoint.lock().clone().unwrap();
+    assert!(taken.applied < Some(newer) || taken.applied == ensemble.of(leader).offers.oldest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_with_a_wrong_digest_replaces_nothing() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    let good = ensemble.counter(leader).checkpoint.lock().clone().unwrap();
+    let bad = CounterState { lies: true, ..good.clone() };
+    *ensemble.counter(leader).checkpoint.lock() = Some(bad);
+    ensemble.start(behind, Arc::default(), None).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(ensemble.counter(behind).checkpoint.lock().is_none());
+    assert_ne!(*ensemble.of(behind).role().borrow(), Role::Stopped);
+    *ensemble.counter(leader).checkpoint.lock() = Some(good);
+    tokio::time::sleep(2 * limits::CHECKPOINT_OFFER_KEPT).await;
+    ensemble.until_equal().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_without_state_takes_a_checkpoint_before_it_starts() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    let purged = ensemble.of(leader).metrics().purged.unwrap();
+    let other = [1, 2, 3].into_iter().find(|id| ![leader, behind].contains(id)).unwrap();
+    // That one has no checkpoint.
+    let from = [member(other, "participant").server, member(leader, "participant").server];
+    let host = ensemble.net.host(&name(behind));
+    let (peers, counter) = (Peers::new(host, me(behind)), Counter::default());
+    let received = fetch(&peers, &from, purged, Heavy::Here, |description| counter.receive(description)).await;
+    let received = received.into_any().downcast::<CounterReceiving>().unwrap();
+    assert_eq!(received.state, ensemble.counter(leader).checkpoint.lock().clone().unwrap());
+    let counter = Counter { state: Mutex::new(received.state.clone()), ..Counter::default() };
+    *counter.checkpoint.lock() = Some(received.state);
+    ensemble.start(behind, Arc::new(counter), None).await;
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+}
