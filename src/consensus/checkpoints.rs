@@ -66,9 +66,12 @@ impl Offers {
         let taken = Taken::begin(self, &checkpoint);
         let intent = Intent::Give { vote, description: checkpoint.description() };
         connection.writer.send(&intent).await?;
-        let vote = give(&mut connection, &checkpoint, self.heavy).await?;
-        taken.end();
-        Ok(vote)
+        let given = give(&mut connection, &checkpoint, self.heavy).await;
+        if let Ok(_) | Err(Trouble::Refused(_)) = given {
+            // One that a taker finds wrong is not offered again if there is another.
+            taken.end();
+        }
+        given
     }
 
     /// For a member that asks for one by itself.
@@ -114,7 +117,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if let Some(offer) = &mut *self.offers.offered.lock() {
             offer.takers = offer.takers.saturating_sub(1);
-            offer.kept_until = offer.kept_until.max(Instant::now() + self.kept);
+            offer.kept_until = Instant::now() + self.kept;
         }
     }
 }
@@ -179,12 +182,6 @@ struct Partial {
 }
 
 impl Taking {
-    /// Records of what is here in part; None: nothing, or it is just being written.
-    #[cfg(test)]
-    pub fn reached(&self) -> Option<u64> {
-        Some(self.0.try_lock().ok()?.as_ref()?.receiving.reached().1)
-    }
-
     /// Receives all of it. `begin` makes the place for one of that description; what comes back is found to be whole.
     pub async fn take(
         &self,
