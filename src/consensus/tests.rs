@@ -365,18 +365,17 @@ async fn a_failing_disk_leaves_every_outcome_true() {
         disk.fail_at(nth, Failure::Medium);
         let mut accepted = 0;
         let options = wal::Options { on_fatal: Arc::new(|_| {}), ..log_options() };
-        if let Ok(log) = Log::open(Arc::new(disk.clone()), options) {
-            if let Ok(consensus) = start(alone(log, Arc::new(Counter::default()))).await
-                && consensus.recovered().await
-                && let Some(term) = led_term(&consensus)
-            {
-                for n in 0..10 {
-                    if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
-                        accepted = n + 1;
-                    }
+        if let Ok(log) = Log::open(Arc::new(disk.clone()), options)
+            && let Ok(consensus) = start(alone(log, Arc::new(Counter::default()))).await
+            && consensus.recovered().await
+            && let Some(term) = led_term(&consensus)
+        {
+            for n in 0..10 {
+                if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
+                    accepted = n + 1;
                 }
-                consensus.shutdown().await;
             }
+            consensus.shutdown().await;
         }
         let done = disk.calls() < nth;
         disk.crash(nth);
