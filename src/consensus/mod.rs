@@ -38,7 +38,7 @@ mod start;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use checkpoints::{FetchError, fetch};
+pub use checkpoints::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
@@ -375,7 +375,8 @@ impl Consensus {
         let alone = self.membership.borrow().members.len() <= 1;
         let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
         let kept = if alone || !room { 0 } else { limits::LOG_ENTRIES_KEPT_FOR_PEERS };
-        let mut index = purge.index.min(last.saturating_sub(kept));
+        let Some(unkept) = last.checked_sub(kept) else { return };
+        let mut index = purge.index.min(unkept);
         if let Some(offered) = self.offers.oldest() {
             index = index.min(offered.index);
         }

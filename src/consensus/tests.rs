@@ -25,6 +25,8 @@ mod ensemble;
 struct Counter {
     state: Mutex<CounterState>,
     checkpoint: Mutex<Option<CounterState>>,
+    /// What is given to others.
+    served_instead: Mutex<Option<Arc<dyn HeldCheckpoint>>>,
     /// Each entry outside the chain is a checkpoint at once.
     always: bool,
 }
@@ -36,6 +38,9 @@ struct CounterState {
     zxid: u64,
     /// Indexes of the batches that were applied.
     batches: Vec<u64>,
+    /// As a checkpoint it says of itself what it is not.
+    #[serde(skip)]
+    lies: bool,
 }
 
 impl CounterState {
@@ -47,7 +52,16 @@ impl CounterState {
         }
         let digest = self.batches.iter().fold(7, |digest: u64, batch| digest.wrapping_mul(31).wrapping_add(*batch));
         let (position, membership) = (self.applied, self.membership.clone());
-        (Meta { position, membership, zxid: Zxid(self.zxid), digest, format_level: 1 }, tally)
+        (
+            Meta {
+                position,
+                membership,
+                zxid: Zxid(self.zxid),
+                digest: digest + u64::from(self.lies),
+                format_level: 1,
+            },
+            tally,
+        )
     }
 }
 
@@ -152,7 +166,8 @@ impl StateMachine for Counter {
     fn batch_done(&self) {}
 
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
-        Ok(self.checkpoint.lock().clone().map(|state| Arc::new(state) as Arc<dyn HeldCheckpoint>))
+        let instead = self.served_instead.lock().clone();
+        Ok(instead.or_else(|| Some(Arc::new(self.checkpoint.lock().clone()?) as Arc<dyn HeldCheckpoint>)))
     }
 
     fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
@@ -350,18 +365,17 @@ async fn a_failing_disk_leaves_every_outcome_true() {
         disk.fail_at(nth, Failure::Medium);
         let mut accepted = 0;
         let options = wal::Options { on_fatal: Arc::new(|_| {}), ..log_options() };
-        if let Ok(log) = Log::open(Arc::new(disk.clone()), options) {
-            if let Ok(consensus) = start(alone(log, Arc::new(Counter::default()))).await
-                && consensus.recovered().await
-                && let Some(term) = led_term(&consensus)
-            {
-                for n in 0..10 {
-                    if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
-                        accepted = n + 1;
-                    }
+        if let Ok(log) = Log::open(Arc::new(disk.clone()), options)
+            && let Ok(consensus) = start(alone(log, Arc::new(Counter::default()))).await
+            && consensus.recovered().await
+            && let Some(term) = led_term(&consensus)
+        {
+            for n in 0..10 {
+                if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
+                    accepted = n + 1;
                 }
-                consensus.shutdown().await;
             }
+            consensus.shutdown().await;
         }
         let done = disk.calls() < nth;
         disk.crash(nth);

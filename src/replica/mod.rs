@@ -45,6 +45,7 @@ mod status;
 mod word;
 
 pub use facts::{Listening, Words};
+pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
 pub use start::{Running, start};
 

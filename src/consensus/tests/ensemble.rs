@@ -394,3 +394,121 @@ async fn an_observer_is_founded_with_the_others_and_learns() {
     assert_eq!(ensemble.of(2).membership().members, founders);
     assert!(!ensemble.of(2).metrics().votes);
 }
+
+/// A member that is told to be far behind: the others have purged what it would need.
+async fn left_behind() -> (Ensemble, u64, u64) {
+    let mut ensemble = Ensemble::found([1, 2, 3]).await;
+    let (leader, _) = ensemble.leader().await;
+    let behind = 1 + leader % 3;
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+    ensemble.kill(behind).await;
+    ensemble.write(200).await;
+    let at = ensemble.counter(leader).make_checkpoint();
+    // As `checkpointed` would, were there not other members to keep entries for.
+    ensemble.of(leader).checkpointed(at, Some(at));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ensemble.of(leader).metrics().purged, None, "what others may ask for stays");
+    ensemble.of(leader).raft.trigger().purge_log(at.index).await.unwrap();
+    let purged = || (ensemble.of(leader).metrics().purged == Some(at)).then_some(());
+    ensemble.until("the log is purged", purged).await;
+    (ensemble, leader, behind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_far_behind_goes_on_from_a_checkpoint() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    ensemble.start(behind, Arc::default(), None).await;
+    ensemble.until_equal().await;
+    assert!(ensemble.counter(behind).checkpoint.lock().is_some());
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+    // With that checkpoint it starts again by itself.
+    let counter = ensemble.kill(behind).await;
+    let checkpoint = counter.checkpoint.lock().clone().unwrap();
+    let again = Counter { state: Mutex::new(checkpoint.clone()), ..Counter::default() };
+    *again.checkpoint.lock() = Some(checkpoint);
+    ensemble.start(behind, Arc::new(again), None).await;
+    ensemble.until_equal().await;
+    assert_eq!(ensemble.leader().await.0, leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_transfer_goes_on_where_it_was_and_with_the_same_checkpoint() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    let state = ensemble.counter(leader).checkpoint.lock().clone().unwrap();
+    let breaking = Arc::new(Breaking { state, asked: Mutex::default() });
+    *ensemble.counter(leader).served_instead.lock() = Some(breaking.clone());
+    ensemble.start(behind, Arc::default(), None).await;
+    ensemble.until("the transfer broke", || (breaking.asked.lock().len() > 3).then_some(())).await;
+    // A newer one is there when it goes on.
+    *ensemble.counter(leader).served_instead.lock() = None;
+    ensemble.counter(leader).make_checkpoint();
+    ensemble.until_equal().await;
+    let asked = breaking.asked.lock().clone();
+    assert!(asked.iter().filter(|after| after.is_none()).count() == 1, "begun again: {asked:?}");
+    assert!(asked.len() <= 205usize.div_ceil(20) + 2, "{asked:?}");
+}
+
+/// A checkpoint that fails to be read once, which breaks the connection.
+struct Breaking {
+    state: CounterState,
+    asked: Mutex<Vec<Option<Vec<u8>>>>,
+}
+
+impl HeldCheckpoint for Breaking {
+    fn position(&self) -> LogPosition {
+        self.state.position()
+    }
+
+    fn membership(&self) -> Option<Vec<u8>> {
+        HeldCheckpoint::membership(&self.state)
+    }
+
+    fn description(&self) -> Vec<u8> {
+        self.state.description()
+    }
+
+    fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
+        let mut asked = self.asked.lock();
+        asked.push(after.map(<[u8]>::to_vec));
+        if asked.len() == 3 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        self.state.piece(after, bytes_max, out)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_with_a_wrong_digest_replaces_nothing() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    let good = ensemble.counter(leader).checkpoint.lock().clone().unwrap();
+    let bad = CounterState { lies: true, ..good.clone() };
+    *ensemble.counter(leader).checkpoint.lock() = Some(bad);
+    ensemble.start(behind, Arc::default(), None).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(ensemble.counter(behind).checkpoint.lock().is_none());
+    assert_ne!(*ensemble.of(behind).role().borrow(), Role::Stopped);
+    *ensemble.counter(leader).checkpoint.lock() = Some(good);
+    tokio::time::sleep(2 * limits::CHECKPOINT_OFFER_KEPT).await;
+    ensemble.until_equal().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_without_state_takes_a_checkpoint_before_it_starts() {
+    let (mut ensemble, leader, behind) = left_behind().await;
+    let purged = ensemble.of(leader).metrics().purged.unwrap();
+    let other = [1, 2, 3].into_iter().find(|id| ![leader, behind].contains(id)).unwrap();
+    // That one has no checkpoint.
+    let from = [member(other, "participant").server, member(leader, "participant").server];
+    let host = ensemble.net.host(&name(behind));
+    let (peers, counter) = (Peers::new(host, me(behind)), Counter::default());
+    let received = fetch(&peers, &from, purged, Heavy::Here, |description| counter.receive(description)).await;
+    let received = received.into_any().downcast::<CounterReceiving>().unwrap();
+    assert_eq!(received.state, ensemble.counter(leader).checkpoint.lock().clone().unwrap());
+    let counter = Counter { state: Mutex::new(received.state.clone()), ..Counter::default() };
+    *counter.checkpoint.lock() = Some(received.state);
+    ensemble.start(behind, Arc::new(counter), None).await;
+    ensemble.write(5).await;
+    ensemble.until_equal().await;
+}
