@@ -70,7 +70,7 @@ pub enum Drive {
 
 /// A running member.
 pub struct Member {
-    replica: Arc<Replica>,
+    pub(super) replica: Arc<Replica>,
     front: Arc<dyn Server>,
     raft: Handle,
     /// From here to a serving member, which may take as long as there is no leader.

@@ -44,6 +44,9 @@ mod start;
 mod status;
 mod word;
 
+#[cfg(test)]
+mod tests;
+
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};

@@ -225,7 +225,8 @@ impl<C: Proposes> Sequencer<C> {
         if idle { Sleep::ForWork } else { Sleep::ForRoom }
     }
 
-    fn step(&mut self, events: &mut Vec<Event>) {
+    /// Hears what happened, and does what may be done now.
+    pub(super) fn step(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             self.hear(event);
         }

@@ -157,6 +157,12 @@ impl Connections {
         (id.member, id.run) == (self.member, self.run)
     }
 
+    /// Tells this start from others of this member (`ConnectionId`).
+    #[cfg(test)]
+    pub(crate) fn run(&self) -> u32 {
+        self.run
+    }
+
     /// A write of that connection of ours goes to the leader now.
     pub fn pass_on(&self, id: ConnectionId) {
         let connection = self.by_number.lock().get(&id.number).cloned();
