@@ -113,7 +113,7 @@ pub async fn keep_gate(replica: Arc<Replica>) {
 
 impl Replica {
     pub(super) fn has_word(&self) -> bool {
-        self.connections.now_us() < self.word.until_us()
+        self.connections.now_us() < self.word.until_us() && self.soundness.is_sound()
     }
 
     /// Whether nobody else votes: then it can always lead.
