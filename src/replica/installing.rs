@@ -138,6 +138,7 @@ impl Replica {
         };
         boundary.position = Some(at);
         boundary.membership = Some(membership);
+        self.soundness.replaced();
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();

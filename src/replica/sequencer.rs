@@ -69,7 +69,7 @@ pub enum Event {
     Lease {
         held: bool,
     },
-    /// Resolve what is in flight, then end.
+    /// Resolve what is in flight, if there is a quorum, then end.
     Stop,
 }
 
@@ -207,8 +207,10 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.stopping && self.in_flight.is_empty()
+    /// Whether it has been asked to end, and what is in flight is resolved. A leader without a quorum does not wait for that:
+    /// it may never be.
+    pub(super) fn is_done(&self) -> bool {
+        self.stopping && (self.in_flight.is_empty() || !self.lease_held)
     }
 
     /// What it waits for before the next step.
@@ -517,7 +519,7 @@ impl<C: Proposes> Sequencer<C> {
         metrics.requests_in_session_queue.add(waiting);
         metrics.prep_process_time.add((proposed - began).as_millis() as u64);
         metrics.proposal_count.add(txns.len() as u64);
-        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
+        let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         let entry = self.entry_next;
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });

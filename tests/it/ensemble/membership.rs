@@ -208,7 +208,7 @@ fn a_lost_majority_is_left_behind_on_the_operators_word() {
     // What comes back of the old ensemble stays outside, until its disk is new.
     servers[0] = fleet.start(1, &all, &[]);
     let refused = cluster(&servers[2], &["add", &fleet.line(1), "--wait", "0"]);
-    assert!(words(&refused).contains("belongs to another ensemble"), "{}", words(&refused));
+    assert!(words(&refused).contains("belongs to the cluster"), "{}", words(&refused));
     servers[0].kill();
     fleet.wipe(1);
     servers[0] = fleet.start(1, &all, &[]);
