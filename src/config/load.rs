@@ -25,6 +25,8 @@ pub struct Sources {
     pub properties: Vec<String>,
     /// `--plugins`
     pub plugins: Option<bool>,
+    /// `--found-without`
+    pub found_without: Vec<u32>,
 }
 
 /// Why the configuration is refused: a full sentence with the way out.
@@ -344,6 +346,16 @@ impl Finish<'_> {
 
     /// This server among those listed, and where it listens for the others.
     fn own_server(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
+        for id in &self.sources.found_without {
+            let listed = config.ensemble.servers.iter().any(|server| server.id == *id);
+            if !listed || *id == config.server_id {
+                return Err(ConfigError {
+                    place: Place::CommandLine("--found-without".into()),
+                    what: format!("{id} is not the number of another server that is listed as `server.{id}`"),
+                });
+            }
+            config.ensemble.found_without.insert(*id);
+        }
         if config.ensemble.servers.is_empty() {
             return Ok(());
         }
@@ -657,6 +669,7 @@ mod tests {
     use super::*;
     use crate::config::DigestAlgorithm;
     use crate::model::ensemble::Server;
+    use std::collections::BTreeSet;
 
     struct Folder(tempfile::TempDir);
 
@@ -782,6 +795,24 @@ mod tests {
         refused(own("[sessions]\ntick_ms = 0"), &["own.toml:2", "sessions.tick_ms", "10 to"]);
         refused(own("[zookeeper]\nfoo = 1"), &["own.toml:2", "zookeeper.foo"]);
         refused(own("[auth]\nsuper_digest = \"x\""), &["own.toml:2", "not shown"]);
+    }
+
+    #[test]
+    fn found_without_names_other_listed_servers() {
+        let folder = Folder::new();
+        let load = |found_without: Vec<u32>| {
+            let data = folder.0.path().join("d");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("myid"), "1").unwrap();
+            let servers = "server.1=127.0.0.1:2:3\nserver.2=b:2:3\nserver.3=c:2:3";
+            let file = Some(folder.file("zoo.cfg", &format!("dataDir={}\nclientPort=1\n{servers}\n", data.display())));
+            load(&Sources { file, found_without, ..Sources::default() })
+        };
+        assert_eq!(load(vec![3]).unwrap().ensemble.found_without, BTreeSet::from([3]));
+        for id in [1, 4] {
+            let error = load(vec![id]).unwrap_err().to_string();
+            assert!(error.contains("--found-without") && error.contains(&id.to_string()), "{error}");
+        }
     }
 
     #[test]

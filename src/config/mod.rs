@@ -75,6 +75,8 @@ pub struct Ensemble {
     /// Where this server listens for its peers: the peer ports of its own line, on the line's own addresses or, with
     /// `quorumListenOnAllIPs`, on all. Empty without `servers`.
     pub listen: Vec<SocketAddr>,
+    /// `--found-without`: listed servers that are gone for good, so that an empty server need not wait for them.
+    pub found_without: BTreeSet<u32>,
     /// `standaloneEnabled`: a server that is listed alone is standalone in clients' eyes, as without any list.
     pub standalone: bool,
     /// `initLimit`, in ticks
@@ -368,6 +370,7 @@ impl Default for Config {
             ensemble: Ensemble {
                 servers: Vec::new(),
                 listen: Vec::new(),
+                found_without: BTreeSet::new(),
                 standalone: true,
                 init_ticks: limits::INIT_TICKS,
                 sync_ticks: limits::SYNC_TICKS,

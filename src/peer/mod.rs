@@ -15,6 +15,7 @@
 //! | `dial` | a connection to a member, over any of its addresses |
 //! | `accept` | connections from members, within limits |
 //! | `frame` | messages to bytes and back, drawn as bytes |
+//! | `messages` | what is said, by purpose |
 //! | `net` | the network as a trait, and the operating system's |
 //! | `resolve` | names to addresses, beside the runtime |
 //! | `tls` | mutual TLS between members |
@@ -26,6 +27,7 @@ pub mod backoff;
 pub mod dial;
 pub mod frame;
 pub mod hello;
+pub mod messages;
 pub mod net;
 pub mod resolve;
 #[cfg(any(test, feature = "simulation"))]
