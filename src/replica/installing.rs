@@ -133,7 +133,7 @@ impl Replica {
         let old = {
             let mut shared = self.state.write();
             *self.watches.lock() = Watches::new(self.files.seed);
-            self.connections.close_all();
+            self.connections.abandon_all();
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);

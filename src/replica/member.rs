@@ -349,6 +349,7 @@ impl ComingUp {
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        self.raft.spawn(word::watch_lease(replica.clone()));
         self.raft.spawn(word::keep_gate(replica.clone()));
         self.raft.spawn(replica.clone().keep_sound());
         if !alone {
