@@ -14,7 +14,7 @@ use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
 use crate::model::{ConnectionId, SessionId};
-use crate::session::{Connection, FourLetter, tls};
+use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,11 +66,15 @@ impl FourLetter for Words {
 
 impl Facts for Words {
     fn serving(&self) -> bool {
-        self.replica.serving.load(Ordering::Acquire)
+        self.replica.word.serving() != Serving::Nobody
     }
 
     fn mode(&self) -> Mode {
-        let consensus = self.replica.consensus();
+        if self.replica.word.serving() == Serving::ReadOnly {
+            return Mode::ReadOnly;
+        }
+        // An empty member that waits for the others is nothing yet.
+        let Some(consensus) = self.replica.consensus.get() else { return Mode::Follower };
         let metrics = consensus.metrics();
         let role = *consensus.role().borrow();
         match (metrics.voters, role) {
@@ -101,7 +105,7 @@ impl Facts for Words {
             ephemerals: state.ephemerals_count() as u64,
             data_bytes: state.approximate_data_size(),
             global_sessions: state.session_count() as u64,
-            local_sessions: 0,
+            local_sessions: replica.connections.local_sessions().count() as u64,
             uptime_ms: replica.now_ms(),
             tls_handshakes: tls_handshakes as u64,
         }
@@ -130,7 +134,7 @@ impl Facts for Words {
         if matches!(mode, Mode::Standalone | Mode::ReadOnly) {
             return None;
         }
-        let metrics = self.replica.consensus().metrics();
+        let metrics = self.replica.consensus.get()?.metrics();
         let master = metrics.leader.and_then(|leader| u32::try_from(leader).ok());
         Some(EnsembleFigures {
             quorum_size: metrics.voters as u64,

@@ -7,7 +7,7 @@ use super::connections::{Admission, Connections};
 use super::expiry::Heard;
 use super::local;
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
-use super::outbox::Outbox;
+use super::outbox::{End, Outbox};
 use super::statistics::{Last, Statistics};
 use super::workers::Bell;
 use super::{auth, order};
@@ -22,7 +22,7 @@ use crate::wire::request::RequestHeader;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Whether a request became a transaction, refused ones included.
@@ -40,6 +40,10 @@ pub struct Connection {
     session: AtomicI64,
     timeout_ms: AtomicI32,
     heard: OnceLock<Arc<Heard>>,
+    /// Only this member knows its session.
+    local: AtomicBool,
+    /// It came while this member was cut off, and gets nothing but reads.
+    read_only: AtomicBool,
     /// What it has proven; changed by its task, read by whoever applies.
     identities: Mutex<Arc<[Identity]>>,
     pub(super) order: Mutex<Order>,
@@ -61,6 +65,8 @@ impl Connection {
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
             heard: OnceLock::new(),
+            local: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             identities: Mutex::new(identities.into()),
             order: Mutex::new(Order::new(home.outstanding_counter())),
             outbox: Outbox::new(),
@@ -141,23 +147,25 @@ impl Connection {
         self.home.metrics().watch_bytes.add(bytes);
     }
 
-    /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it.
-    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
+    /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it. False if it has ended.
+    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) -> bool {
         let mut order = self.order.lock();
         if order.ended {
-            return;
+            return false;
         }
-        let entry = order.pop().expect("a transaction answers a request of its connection");
+        let entry = order.pop_applied().expect("a transaction answers a request of its connection");
         let xid = txn.origin.as_ref().map(|origin| origin.xid);
         assert_eq!(Some(entry.header.xid), xid, "transactions come in the order of the requests");
         match &entry.awaited {
             Awaited::Handshake(handshake) => self.session_answered(&entry, handshake, state, txn),
             Awaited::Write(form) => self.write_answered(&mut order, &entry, form, txn, applied),
+            Awaited::Upgrade => self.upgraded(txn),
             Awaited::Sync { .. } | Awaited::Local(_) => panic!("{}: the oldest entry is a write", self.id.number),
         }
         self.answer_ready(&mut order, state, watches);
         drop(order);
         self.mark();
+        true
     }
 
     /// The barrier of the oldest `sync` is reached (`Server::barrier`).
@@ -205,6 +213,51 @@ impl Connection {
         self.answered(entry.header, entry.received_us, Kind::Write, txn.zxid.to_wire());
     }
 
+    /// The session is everybody's now: it goes on with the same sign of life.
+    fn upgraded(&self, txn: &Txn) {
+        match (&txn.outcome, self.heard.get()) {
+            (Outcome::Done(_), Some(heard)) => {
+                self.home.expiry().adopt(self.session(), self.timeout_ms(), heard.clone());
+            }
+            _ => self.outbox.close(),
+        }
+    }
+
+    /// Opens or takes up a session without a transaction. `heard`: none for one that this member cannot keep alive.
+    pub(super) fn begin_here(
+        self: &Arc<Self>,
+        handshake: &Handshake,
+        password: Password,
+        heard: Option<Arc<Heard>>,
+        read_only: bool,
+    ) {
+        self.local.store(heard.is_some(), Relaxed);
+        self.read_only.store(read_only, Relaxed);
+        if let Some(heard) = heard {
+            // A connection asks for one session only: its first frame.
+            let _ = self.heard.set(heard);
+        }
+        self.timeout_ms.store(handshake.timeout_ms, Relaxed);
+        self.session.store(handshake.session.0, Relaxed);
+        self.home.has_session(handshake.session, self);
+        self.queue_session(password, handshake.knows_read_only);
+    }
+
+    /// Whether only this member knows its session.
+    pub fn is_local(&self) -> bool {
+        self.local.load(Relaxed)
+    }
+
+    /// What it asks from now on comes behind the transaction that makes its session everybody's.
+    pub(super) fn becomes_everybodys(&self) {
+        self.local.store(false, Relaxed);
+    }
+
+    /// Whether it gets nothing but reads.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Relaxed)
+    }
+
     /// Session gone or password wrong: zeros, which clients take for SESSIONEXPIRED.
     pub(super) fn refuse_session(&self, knows_read_only: bool) {
         let read_only = knows_read_only.then_some(false);
@@ -218,7 +271,7 @@ impl Connection {
             timeout_ms: self.timeout_ms(),
             session_id: self.session().0,
             password: password.0,
-            read_only: knows_read_only.then_some(false),
+            read_only: knows_read_only.then_some(self.is_read_only()),
         };
         self.queue_reply(|out| encode::connect_response(out, &response));
     }
@@ -242,7 +295,9 @@ impl Connection {
                     self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
                     self.answered(entry.header, entry.received_us, Kind::Read, state.last_zxid().to_wire());
                 }
-                Awaited::Handshake(_) | Awaited::Write(_) => unreachable!("pop_ready leaves these where they are"),
+                Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade => {
+                    unreachable!("pop_ready leaves these where they are")
+                }
             }
         }
     }
@@ -302,6 +357,11 @@ impl Connection {
         }
     }
 
+    /// Whether its session is the ensemble's, and has given a sign of life at that time or later.
+    pub(super) fn heard_since(&self, ms: u64) -> bool {
+        !self.is_local() && self.heard.get().is_some_and(|heard| heard.since(ms))
+    }
+
     /// Reading stops for back-pressure, or goes on.
     pub(super) fn hold(&self, held: bool) {
         if let Some(heard) = self.heard.get() {
@@ -322,6 +382,11 @@ impl Connection {
         self.outbox.waits()
     }
 
+    /// Whether nobody waits for its answers any more.
+    pub fn has_ended(&self) -> bool {
+        self.order.lock().ended || self.outbox.end() != End::Open
+    }
+
     /// Closes it once everything queued is written.
     pub fn close_after_flush(&self) {
         self.outbox.close_after_flush();
@@ -332,6 +397,12 @@ impl Connection {
     pub fn close(&self) {
         self.outbox.close();
         self.outbox.wake();
+    }
+
+    /// Closes it at once, and answers nothing more, whatever is applied.
+    pub(super) fn abandon(&self) {
+        self.order.lock().ended = true;
+        self.close();
     }
 
     /// Has the task woken at the next `Connections::flush`.

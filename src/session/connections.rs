@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::expiry::Expiry;
+use super::local_sessions::LocalSessions;
 use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
 use crate::admin::metrics::Metrics;
@@ -14,6 +15,7 @@ use crate::state::{Applied, State};
 use crate::watch::Watches;
 use crate::wire::reply::EventKind;
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub struct Connections {
     options: Options,
     rules: Arc<Rules>,
     expiry: Expiry,
+    local_sessions: LocalSessions,
     virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
     started: Instant,
     number: AtomicU64,
@@ -33,6 +36,8 @@ pub struct Connections {
     session: AtomicI64,
     by_number: Mutex<HashMap<u64, Arc<Connection>>>,
     by_session: Mutex<HashMap<SessionId, ConnectionId>>,
+    /// Connections that ended with writes passed on to the leader, and how many of those are not applied here yet.
+    departed: Mutex<HashMap<u64, usize>>,
     counts: Mutex<Counts>,
     to_wake: Mutex<Vec<Arc<Connection>>>,
     /// Requests without an answer, of all connections.
@@ -71,6 +76,7 @@ impl Connections {
             member,
             run,
             expiry: Expiry::new(options.sessions.tick_ms),
+            local_sessions: LocalSessions::new(options.sessions.tick_ms),
             options,
             rules,
             virtual_nodes,
@@ -79,6 +85,7 @@ impl Connections {
             session: AtomicI64::new(0),
             by_number: Mutex::new(HashMap::new()),
             by_session: Mutex::new(HashMap::new()),
+            departed: Mutex::new(HashMap::new()),
             counts: Mutex::new(Counts::default()),
             to_wake: Mutex::new(Vec::new()),
             outstanding: Arc::default(),
@@ -101,9 +108,13 @@ impl Connections {
             self.count_fired(event.kind, fired);
         }
         self.expiry.follow(txn, self.now_us() / 1000);
+        self.local_sessions.follow(txn);
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
-        if let Some(connection) = writer.and_then(|id| self.get(id)) {
-            connection.applied(state, watches, txn, applied);
+        if let Some(id) = writer.filter(|&id| self.is_ours(id)) {
+            let connection = self.by_number.lock().get(&id.number).cloned();
+            if !connection.is_some_and(|connection| connection.applied(state, watches, txn, applied)) {
+                self.applied_for_departed(id);
+            }
         }
         for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
             if Some(owner) != writer
@@ -135,10 +146,58 @@ impl Connections {
 
     /// The connection, if it is this server's and still lives.
     pub fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
-        if (id.member, id.run) != (self.member, self.run) {
+        if !self.is_ours(id) {
             return None;
         }
         self.by_number.lock().get(&id.number).cloned()
+    }
+
+    /// Whether this run of this member has, or had, that connection.
+    pub fn is_ours(&self, id: ConnectionId) -> bool {
+        (id.member, id.run) == (self.member, self.run)
+    }
+
+    /// Tells this start from others of this member (`ConnectionId`).
+    #[cfg(test)]
+    pub(crate) fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// A write of that connection of ours goes to the leader now.
+    pub fn pass_on(&self, id: ConnectionId) {
+        let connection = self.by_number.lock().get(&id.number).cloned();
+        if let Some(connection) = connection {
+            let mut order = connection.order.lock();
+            if !order.ended {
+                return order.note_passed_on();
+            }
+        }
+        *self.departed.lock().entry(id.number).or_insert(0) += 1;
+    }
+
+    fn applied_for_departed(&self, id: ConnectionId) {
+        if let EntryRef::Occupied(mut left) = self.departed.lock().entry_ref(&id.number) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+    }
+
+    /// The way to the leader is lost: what was passed on and is not applied here has an unknown outcome. Closes the
+    /// connections it came from, and names them: nothing more of theirs may be passed on.
+    pub fn break_passed_on(&self) -> Vec<ConnectionId> {
+        let mut broken = Vec::new();
+        for connection in self.list() {
+            if connection.order.lock().passed_on() > 0 {
+                connection.close();
+                broken.push(connection.id());
+            }
+        }
+        let departed = std::mem::take(&mut *self.departed.lock());
+        let id = |number| ConnectionId { member: self.member, run: self.run, number };
+        broken.extend(departed.into_keys().map(id));
+        broken
     }
 
     /// The connection a session has here.
@@ -172,6 +231,13 @@ impl Connections {
         self.list().iter().for_each(|connection| connection.close_after_flush());
     }
 
+    /// The state is replaced by another: what was applied between them, the answers to clients too, is not known. To be
+    /// called under the exclusive lock of the state.
+    pub fn abandon_all(&self) {
+        self.expiry.forget_all();
+        self.list().iter().for_each(|connection| connection.abandon());
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -188,6 +254,20 @@ impl Connections {
         &self.expiry
     }
 
+    pub fn local_sessions(&self) -> &LocalSessions {
+        &self.local_sessions
+    }
+
+    /// Ends the sessions that only this member knows and that nobody spoke for. To be asked every tick.
+    pub fn expire_local_sessions(&self) {
+        for session in self.local_sessions.expire(self.now_us() / 1000) {
+            tracing::info!(%session, "expires, known to this member alone");
+            if let Some(connection) = self.of_session(session) {
+                connection.close_after_flush();
+            }
+        }
+    }
+
     /// The counters of the whole server.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -196,6 +276,17 @@ impl Connections {
     /// The server's clock: microseconds since its start, monotonic.
     pub fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
+    }
+
+    /// What the server's clock said then; 0 if that was before its start.
+    pub fn us_at(&self, then: Instant) -> u64 {
+        then.saturating_duration_since(self.started).as_micros() as u64
+    }
+
+    /// Sessions with a connection here that was heard of at that time or later, or is held back by us, in no order.
+    pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
+        let by_number = self.by_number.lock();
+        by_number.values().filter(|connection| connection.heard_since(ms)).map(|heard| heard.session()).collect()
     }
 
     /// Lets a client in, or says why not.
@@ -232,7 +323,13 @@ impl Connections {
     pub(super) fn forget(&self, server: &dyn Server, connection: &Connection) {
         let state = server.state();
         let mut watches = server.watches();
-        connection.order.lock().ended = true;
+        {
+            let mut order = connection.order.lock();
+            order.ended = true;
+            if order.passed_on() > 0 {
+                self.departed.lock().insert(connection.id().number, order.passed_on());
+            }
+        }
         watches.drop_connection(connection.id());
         drop(watches);
         drop(state);

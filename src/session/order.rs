@@ -29,6 +29,9 @@ pub(super) struct Order {
     /// The task is gone: nothing more is answered, no watch armed.
     pub ended: bool,
     pub refusals: Refusals,
+    /// How many of the oldest writes and handshakes the leader has been sent: what becomes of them is known once they
+    /// are applied here.
+    passed_on: usize,
     /// Unanswered requests of all connections.
     outstanding: Arc<AtomicUsize>,
 }
@@ -43,8 +46,13 @@ pub(super) struct Entry {
 pub(super) enum Awaited {
     Handshake(Handshake),
     Write(Form),
-    Sync { path: Option<String>, done: bool },
+    Sync {
+        path: Option<String>,
+        done: bool,
+    },
     Local(Box<Parked>),
+    /// The transaction that makes a session of this member everybody's. It has no reply.
+    Upgrade,
 }
 
 /// A session is being opened or attached.
@@ -65,8 +73,10 @@ pub(super) struct Parked {
 
 pub(super) enum Local {
     Request(Request),
-    /// It could not be read.
-    Malformed(ErrorCode),
+    /// It could not be read, or is not for this connection.
+    Refused(ErrorCode),
+    /// closeSession of one that only this member knows.
+    CloseLocalSession,
     /// createSession as a request: ZooKeeper answers with the ConnectResponse once more.
     SessionAgain(Password),
 }
@@ -133,6 +143,21 @@ impl Order {
         Some(entry)
     }
 
+    /// As `pop`, for the oldest write: its transaction is applied.
+    pub fn pop_applied(&mut self) -> Option<Entry> {
+        self.passed_on = self.passed_on.saturating_sub(1);
+        self.pop()
+    }
+
+    /// One more of its writes is on its way to the leader.
+    pub fn note_passed_on(&mut self) {
+        self.passed_on += 1;
+    }
+
+    pub fn passed_on(&self) -> usize {
+        self.passed_on
+    }
+
     /// The oldest entry, if it can be answered now: no write or unfinished sync.
     pub fn pop_ready(&mut self) -> Option<Entry> {
         match self.queue.front()?.awaited {
@@ -168,7 +193,11 @@ impl Order {
 
 impl Awaited {
     fn holds_back(&self) -> bool {
-        matches!(self, Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession))
+        match self {
+            Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
+            Awaited::Local(parked) => matches!(parked.request, Local::CloseLocalSession),
+            Awaited::Write(_) | Awaited::Upgrade => false,
+        }
     }
 }
 
