@@ -30,6 +30,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod replica;
 pub mod session;
+pub mod simulation;
 pub mod state;
 pub mod storage;
 pub mod watch;

@@ -19,6 +19,7 @@ use crate::environment::{self, Instant};
 use crate::limits;
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Workers, listener};
+use crate::simulation::{self, Seen};
 use crate::state::State;
 use crate::storage::disk::Disk;
 use crate::storage::identity::Identity;
@@ -96,6 +97,11 @@ impl Member {
             })?;
         let state = opened.state.unwrap_or_else(|| State::new(seed));
         let load_took = load_began.elapsed();
+        simulation::see(|| Seen::Loaded {
+            zxid: state.last_zxid(),
+            digest: state.digest(),
+            from: simulation::Source::Disk,
+        });
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
         let rules = Arc::new(config.rules.clone());

@@ -27,6 +27,7 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use crate::simulation::{self, Seen};
 use tracing::debug;
 
 /// What the sequencer hears of.
@@ -174,6 +175,7 @@ impl Sequencer {
                 self.phase = Phase::Draining { term };
             }
             Event::Role(_) => {
+                simulation::see(|| Seen::Follows);
                 self.phase = Phase::Following;
                 self.replica.leading.store(false, Ordering::Release);
             }
@@ -203,6 +205,7 @@ impl Sequencer {
     }
 
     fn resolved(&mut self, entry: u64, outcome: Resolution) {
+        simulation::see(|| Seen::Resolved { entry, outcome });
         // A refusal may overtake the outcome of an entry before it.
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
         let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
@@ -247,6 +250,7 @@ impl Sequencer {
             let new_epoch = self.clocks.lead(term, &state);
             self.evaluator.start_chain(&state, new_epoch);
             self.phase = Phase::Leading { term };
+            simulation::see(|| Seen::Leads { term });
             self.replica.begins_to_lead(new_epoch);
         }
     }
@@ -281,8 +285,9 @@ impl Sequencer {
         metrics.requests_in_session_queue.add(waiting);
         metrics.prep_process_time.add((proposed - began).as_millis() as u64);
         metrics.proposal_count.add(txns.len() as u64);
-        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
         let entry = self.entry_next;
+        simulation::see(|| Seen::Proposed { entry, txns: &txns });
+        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();

@@ -38,6 +38,7 @@ pub use lock::DirectoryLock;
 pub use recover::OpenError;
 
 use crate::limits;
+use crate::simulation;
 use crate::storage::disk::Disk;
 use index::Index;
 use parking_lot::{Condvar, Mutex};
@@ -108,9 +109,10 @@ impl Options {
         Options {
             folder: folder.to_owned(),
             identity,
-            segment_bytes: limits::LOG_SEGMENT_BYTES,
+            segment_bytes: simulation::pace().log_segment_bytes,
             cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
             on_fatal: Arc::new(|sentence| {
+                simulation::die(sentence);
                 tracing::error!("{sentence}");
                 eprintln!("wasmkeeper: {sentence}");
                 std::process::exit(1);

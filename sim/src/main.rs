@@ -1,0 +1,5 @@
+//! One simulated run.
+mod linear;
+mod net;
+mod trace;
+fn main() {}
