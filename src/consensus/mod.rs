@@ -359,7 +359,8 @@ impl Consensus {
     pub async fn recovered(&self) -> bool {
         let mut role = self.role.clone();
         loop {
-            match *role.borrow_and_update() {
+            let now = *role.borrow_and_update();
+            match now {
                 Role::Leader { .. } => return true,
                 Role::Stopped => return false,
                 Role::Follower { leader: Some(_) } => return self.raft.wait_for_recovery(None).await.is_ok(),
