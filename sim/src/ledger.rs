@@ -319,7 +319,7 @@ impl Ledger {
             .map(|pause| pause.to_us.saturating_sub(pause.from_us.max(since)))
             .sum();
         let ran = (now_us() - since).saturating_sub(paused);
-        let slack = if session.heard_us > leads_since { self.expiry_slack_us } else { 0 };
+        let slack = self.expiry_slack_us;
         if ran + slack < session.timeout_us {
             breach(format!(
                 "session {id:#x} expires after {} ms in which it could be heard; its timeout is {} ms",

@@ -183,7 +183,7 @@ impl Machine {
         CURRENT.set(self.number);
         simulated::replace(Some(self.outside.clone()));
         let to = process.born + Duration::from_micros(to_us - process.born_us);
-        process.runtime.block_on(sleep_until(to));
+        process.runtime.block_on(async { sleep_until(to).await });
         simulated::replace(None);
         CURRENT.set(0);
         let died = DIED.with_borrow_mut(|died| died.pop()).map(|(_, sentence)| sentence);
@@ -214,7 +214,7 @@ impl Machine {
             say(format!("m{}", self.number), || format!("goes on after {} ms", (now_us() - since) / 1000));
             CURRENT.set(self.number);
             simulated::replace(Some(self.outside.clone()));
-            process.runtime.block_on(tokio::time::advance(Duration::from_micros(now_us() - since)));
+            process.runtime.block_on(async { tokio::time::advance(Duration::from_micros(now_us() - since)).await });
             simulated::replace(None);
             CURRENT.set(0);
             ledger(|ledger| ledger.pauses.push(pause));

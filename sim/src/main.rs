@@ -11,8 +11,10 @@
 //! | `ledger` | the order of all transactions, and what follows from it |
 //! | `history`, `linear` | what clients saw, and whether it is linearizable |
 //! | `coverage` | what a run has met |
+//! | `chance` | chance of libraries |
 //! | `trace` | what happened, as lines and as one number |
 
+mod chance;
 mod client;
 mod coverage;
 mod faults;

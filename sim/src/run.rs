@@ -50,6 +50,9 @@ const HEAL_US: u64 = 60 * SECOND;
 
 const CLIENTS: u32 = 8;
 
+/// tickTime of the members.
+const TICK_MS: u32 = 200;
+
 struct World {
     net: Net,
     machines: Vec<Machine>,
@@ -75,6 +78,8 @@ pub fn run(options: &Options) -> Report {
     };
     let eye = Rc::new(Eye::new(options.mutation, pace));
     observe(eye.clone());
+    // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next.
+    ledger(|ledger| ledger.expiry_slack_us = u64::from(TICK_MS) * 1000);
     let net = Net::new(dice.roll(), GOOD);
     let machines = (1..=members).map(|number| {
         let machine = Machine::new(number, net.clone(), config(number, members), dice.roll());
@@ -110,7 +115,7 @@ pub fn run(options: &Options) -> Report {
 
 fn config(number: net::Machine, members: u32) -> Config {
     let mut config = Config { server_id: number, plugins: false, ..Config::default() };
-    config.sessions.tick_ms = 200;
+    config.sessions.tick_ms = TICK_MS;
     config.sessions.timeout_ms_min = 500;
     config.sessions.timeout_ms_max = 20_000;
     config.network.client = Some(net::address(number, client::CLIENT_PORT));
@@ -134,7 +139,7 @@ impl Clients {
 
     fn step(&self, to_us: u64) {
         let to = self.born + Duration::from_micros(to_us);
-        self.runtime.block_on(self.tasks.run_until(sleep_until(to)));
+        self.runtime.block_on(self.tasks.run_until(async { sleep_until(to).await }));
     }
 }
 
