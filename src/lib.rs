@@ -26,6 +26,7 @@ pub mod consensus;
 pub mod environment;
 pub mod limits;
 pub mod model;
+pub mod peer;
 pub mod pipeline;
 pub mod plugin;
 pub mod replica;

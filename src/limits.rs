@@ -41,11 +41,59 @@ pub const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 /// pieces in memory.
 pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
-/// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. A disk stall above the latter costs
-/// the leadership.
-pub const HEARTBEAT_MS: u64 = 100;
-pub const ELECTION_MIN_MS: u64 = 300;
-pub const ELECTION_MAX_MS: u64 = 600;
+/// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. The lease is `ELECTION_MAX_MS`, and
+/// a follower campaigns once it has heard nothing for the lease and a time-out drawn from the bounds: 450 to 600 ms here,
+/// so that a leader that is lost without a trace is replaced in about half a second, most of it waiting. (One whose
+/// process is gone is replaced at once: `Consensus::take_over`.) Nine heartbeats in a row must fail to come for a false
+/// election, and even that needs a majority that has missed as many, since votes are asked for beforehand: a machine that stands still for
+/// a third of a second loses nothing. A quorum that is silent for longer than the lease, as two slow disks are, costs refused
+/// entries that are proposed again, and no election. The lower bound is also what an asked vote may take, a sync of the
+/// log included.
+pub const HEARTBEAT_MS: u64 = 50;
+pub const ELECTION_MIN_MS: u64 = 150;
+pub const ELECTION_MAX_MS: u64 = 300;
+const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_MIN_MS && ELECTION_MIN_MS < ELECTION_MAX_MS);
+
+/// Milliseconds in which a member must say how it stands before somebody takes over without it.
+pub const STANDING_MS_MAX: u64 = 100;
+
+/// Milliseconds that a leader waits for another to take its place when it goes.
+pub const TRANSFER_MS_MAX: u64 = 2_000;
+
+/// Requests with entries that are on their way to a member and not answered; each has up to `LOG_READ_BYTES_MAX` of entries.
+/// With 2, a member is never idle on a fast network; more cover the time that a request travels.
+pub const APPENDS_IN_FLIGHT_MAX: usize = 8;
+
+/// Milliseconds until a connection is given up on which a member does not say that entries are durable. Above any stall
+/// of a healthy disk; they are only sent again.
+pub const APPEND_ANSWER_MS_MAX: u64 = 2_000;
+
+/// Milliseconds until a member that could not be reached is tried again: doubled each time, up to the second. Far below the
+/// election time-out at first, since a new leader has to reach all others.
+pub const RAFT_BACKOFF_MS_MIN: u64 = 20;
+pub const RAFT_BACKOFF_MS_MAX: u64 = 500;
+
+/// Entries kept in the log behind this member's last for members that were away, though its own start needs them no more;
+/// and the bytes of log beyond which it keeps none. Catching up by log is cheaper than by checkpoint unless most of it
+/// changed meanwhile.
+pub const LOG_ENTRIES_KEPT_FOR_PEERS: u64 = 10_000;
+pub const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
+
+/// Pieces of a checkpoint that are on their way and not written down by the taker.
+pub const CHECKPOINT_PIECES_IN_FLIGHT_MAX: usize = 2;
+
+/// Until a transfer of a checkpoint counts as interrupted: for one piece to be written down, or another sign of life. A
+/// taker at work on what it has gives one every `CHECKPOINT_BUSY_INTERVAL`.
+pub const CHECKPOINT_ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+pub const CHECKPOINT_BUSY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const _: () = assert!(CHECKPOINT_BUSY_INTERVAL.as_millis() < CHECKPOINT_ANSWER_MAX.as_millis());
+
+/// How long a checkpoint whose transfer was interrupted is still offered. Its pages stay in the file that long, and the log
+/// behind it.
+pub const CHECKPOINT_OFFER_KEPT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Between two rounds through the members by one that has lost its state and looks for a checkpoint.
+pub const CHECKPOINT_FETCH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
@@ -211,6 +259,10 @@ pub const TICK_MS: u32 = 3_000;
 pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
+/// Ticks that `conf` shows as initLimit and syncLimit unless they are set: those of ZooKeeper's sample configuration.
+pub const INIT_TICKS: u32 = 10;
+pub const SYNC_TICKS: u32 = 5;
+
 /// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Beyond it nothing is read from
 /// connections that have one under way; a connection without any may always ask.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
@@ -263,3 +315,96 @@ pub const NAMESPACES_COUNTED: usize = 64;
 
 /// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
 pub const NAMESPACE_BYTES_MAX: usize = 255;
+
+/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
+pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
+
+/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
+pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);
+
+/// A member reports to its leader at least this often, and looks whether it may serve.
+pub const REPORT_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+pub const GATE_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Sessions in one message of a report: it fits a frame with much room.
+pub const REPORT_SESSIONS_MAX: usize = 10_000;
+
+/// Reports without an answer that a member remembers. More than that are unanswered only when it is cut off anyway.
+pub const REPORTS_UNANSWERED_MAX: usize = 64;
+
+/// How long a leader may go on without a quorum before it stops evaluating: openraft's lease.
+pub const LEASE: std::time::Duration = std::time::Duration::from_millis(ELECTION_MAX_MS);
+
+/// How long a member waits for its leader to take requests, and that one for its own leadership to be ready.
+pub const LINK_BEGIN_MAX: std::time::Duration = std::time::Duration::from_millis(2_000);
+pub const LEADER_READY_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// What the voters that find the leader's process gone wait for each other, one after the other.
+pub const TAKE_OVER_STAGGER: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long a member is cut off before it serves clients that only read (ZooKeeper: two seconds or a tick).
+pub const READ_ONLY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a `sync` that found no leader waits before it looks for one again.
+pub const BARRIER_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How often a `sync` that cannot be had yet looks whether its client is still there.
+pub const BARRIER_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// Bytes of one message between members: an entry of the log as large as a batch with the largest request that can be
+/// configured (64 MiB, `jute.maxbuffer`). No more memory is taken than has arrived.
+pub const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
+const _: () = assert!(PEER_FRAME_BYTES_MAX > (64 << 20) + BATCH_BYTES_MAX);
+
+/// Bytes of a hello or its answer, from somebody who is not known yet.
+pub const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
+
+/// Bytes taken from a member's connection at once, and bytes that wait to be written to it before the writer waits.
+pub const PEER_READ_BYTES: usize = 64 << 10;
+pub const PEER_WRITE_BYTES: usize = 256 << 10;
+
+/// Bytes of each of the two buffers of a member's connection that are kept while nothing is in them.
+pub const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// Time for one address of a member, from its name to its answer to our hello. Far above a round trip around the world with
+/// TLS; an address that swallows what it is sent is known after it.
+pub const PEER_CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Time in which a connection must have said who it is, TLS included.
+pub const PEER_HELLO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
+
+/// Connections from members at once: five for each of 253 others, with room for old ones that have not been found dead; and
+/// so many more that are told that there is no room.
+pub const PEER_CONNECTIONS_MAX: usize = 2_048;
+pub const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
+
+/// Names of members looked up at once, a thread each, and names whose addresses are remembered: one for each member.
+pub const PEER_LOOKUPS_MAX: usize = 254;
+
+/// Time after which a lookup counts as failed, and the name's last addresses are used.
+pub const PEER_LOOKUP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_millis());
+
+/// The shortest and the longest wait between two attempts to reach a member.
+pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
+pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long one greeting may take, and the pause between two rounds of an empty member that waits, or of a leader that waits
+/// for a newcomer.
+pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a leader greets every member, to learn how it is and to tell what it has learned.
+pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a reconfig waits for a server that is to join and does not answer: one that starts at this very moment is there
+/// by then.
+pub const NEWCOMER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// How long a reconfig waits until a server that joins has caught up. A tree of a gigabyte takes some tens of seconds.
+pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Entries of the log by which a member may be behind to get a vote: some tens of milliseconds under full load. And how
+/// often a reconfig looks.
+pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
+pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);

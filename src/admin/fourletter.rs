@@ -3,7 +3,7 @@
 //! The texts are ZooKeeper 3.9.5's to the byte where tools parse them (server/command/*.java). What they are about comes
 //! in through `Facts`, so that this file needs no running server.
 
-use super::metrics::{Metrics, Value};
+use super::metrics::{LastMinMax, Metrics, Value};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -125,18 +125,13 @@ pub trait Facts {
     fn configuration(&self) -> Configuration;
     /// Takes a walk through the directories.
     fn directory_sizes(&self) -> DirectorySizes;
-    /// Only a leader of several has them.
-    fn leader(&self) -> Option<LeaderFigures> {
-        None
-    }
-    /// Voters, if there is an ensemble.
-    fn quorum_size(&self) -> Option<usize> {
+    /// Of a member that is one of several and has a leader; None: it stands alone, or is cut off.
+    fn ensemble(&self) -> Option<EnsembleFigures> {
         None
     }
     /// Every open connection, the asking one too.
     fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts));
-    /// Sessions by the wall clock time, Unix milliseconds, at which they would expire, in order.
-    fn sessions(&self) -> Vec<(i64, Vec<i64>)>;
+    fn sessions(&self) -> TrackedSessions;
     /// Sessions with ephemeral nodes, and their paths.
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String]));
     /// Connections by the wall clock time at which they would be closed as idle: peer and session id.
@@ -151,6 +146,31 @@ pub trait Facts {
     fn set_trace_mask(&self, mask: i64);
     /// `crst`: each connection's own counters start over.
     fn reset_connections(&self);
+}
+
+/// Sessions by the wall clock time, Unix milliseconds, at which they would expire, in order.
+pub type ExpirySets = Vec<(i64, Vec<i64>)>;
+
+/// The sessions a member knows.
+#[derive(Clone, Default, Debug)]
+pub struct TrackedSessions {
+    /// Those that live here alone; None: there is no such thing here.
+    pub local: Option<ExpirySets>,
+    pub global: GlobalSessions,
+}
+
+#[derive(Clone, Debug)]
+pub enum GlobalSessions {
+    /// This member decides when they expire.
+    Expiring(ExpirySets),
+    /// Another does: session and timeout in milliseconds, in order.
+    Known(Vec<(i64, i32)>),
+}
+
+impl Default for GlobalSessions {
+    fn default() -> GlobalSessions {
+        GlobalSessions::Expiring(Vec::new())
+    }
 }
 
 /// Numbers of the moment.
@@ -180,13 +200,26 @@ pub struct DirectorySizes {
 }
 
 #[derive(Clone, Default, Debug)]
+pub struct EnsembleFigures {
+    /// Members that vote.
+    pub quorum_size: u64,
+    /// Whom an observer follows.
+    pub observer_master_id: Option<u32>,
+    /// Only the leader has them.
+    pub leader: Option<LeaderFigures>,
+}
+
+#[derive(Clone, Default, Debug)]
 pub struct LeaderFigures {
+    /// Other members that are connected.
     pub learners: u64,
+    /// Of those, the ones that have caught up: voters, observers, and participants without a vote yet.
     pub synced_followers: u64,
     pub synced_observers: u64,
+    pub synced_non_voting_followers: u64,
+    /// `sync` requests that wait.
+    pub pending_syncs: u64,
     pub uptime_ms: u64,
-    /// Bytes of proposals: last, least, largest; -1 while there is none.
-    pub proposal_bytes: (i64, i64, i64),
 }
 
 /// What `conf` prints. Ports that are not open are -1.
@@ -213,8 +246,8 @@ pub struct QuorumConfiguration {
     pub election_port: i32,
     pub quorum_port: i32,
     pub observer: bool,
-    /// The text of `/zookeeper/config`.
-    pub membership: String,
+    /// The text of `/zookeeper/config`; None: this member is cut off, and ZooKeeper then has none.
+    pub membership: Option<String>,
 }
 
 /// One connection, for `stat` and `cons`.
@@ -369,9 +402,9 @@ fn stat(facts: &dyn Facts, clients: bool) -> String {
     line!(out, "Zxid: 0x{:x}", figures.zxid);
     line!(out, "Mode: {}", facts.mode().name());
     line!(out, "Node count: {}", figures.nodes);
-    if let (Mode::Leader, Some(leader)) = (facts.mode(), facts.leader()) {
-        let (last, min, max) = leader.proposal_bytes;
-        line!(out, "Proposal sizes last/min/max: {last}/{min}/{max}");
+    if facts.mode() == Mode::Leader {
+        let sizes = &metrics.proposal_size;
+        line!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last(), sizes.min(), sizes.max());
     }
     out
 }
@@ -430,8 +463,11 @@ fn conf(facts: &dyn Facts) -> String {
         line!(out, "electionPort={}", quorum.election_port);
         line!(out, "quorumPort={}", quorum.quorum_port);
         line!(out, "peerType={}", i32::from(quorum.observer));
-        out.push_str("membership: \n");
-        out.push_str(&quorum.membership);
+        if let Some(membership) = quorum.membership {
+            out.push_str("membership: \n");
+            // Without the line's end, in ZooKeeper too.
+            out.push_str(&membership);
+        }
     }
     out
 }
@@ -444,7 +480,21 @@ fn dirs(facts: &dyn Facts) -> String {
 fn dump(facts: &dyn Facts) -> String {
     let mut out = "SessionTracker dump:\n".to_owned();
     let sessions = facts.sessions();
-    expiry_sets(&mut out, "Session", &sessions, |id| format!("0x{id:x}"));
+    if let Some(local) = &sessions.local {
+        expiry_sets(&mut out, "Local Session", local, |id| format!("0x{id:x}"));
+    }
+    match &sessions.global {
+        GlobalSessions::Expiring(sets) => {
+            let what = if sessions.local.is_some() { "Global Session" } else { "Session" };
+            expiry_sets(&mut out, what, sets, |id| format!("0x{id:x}"));
+        }
+        GlobalSessions::Known(known) => {
+            line!(out, "Global Sessions({}):", known.len());
+            for (id, timeout_ms) in known {
+                line!(out, "0x{id:x}\t{timeout_ms}ms");
+            }
+        }
+    }
     out.push_str("ephemeral nodes dump:\n");
     let (mut count, mut nodes) = (0, String::new());
     facts.ephemerals(&mut |session, paths| {
@@ -523,8 +573,12 @@ fn mntr(facts: &dyn Facts) -> String {
     let mut out = String::new();
     line!(out, "zk_version\t{VERSION}");
     line!(out, "zk_server_state\t{}", facts.mode().name());
-    if facts.quorum_size().is_some() {
+    let ensemble = facts.ensemble();
+    if let Some(ensemble) = &ensemble {
         line!(out, "zk_peer_state\t{}", peer_state(facts.mode()));
+        if let Some(master) = ensemble.observer_master_id {
+            line!(out, "zk_observer_master_id\t{master}");
+        }
     }
     let latency = metrics.request_latency();
     line!(out, "zk_avg_latency\t{:?}", latency.average());
@@ -558,24 +612,29 @@ fn mntr(facts: &dyn Facts) -> String {
         line!(out, "zk_{key}\t{value}");
     }
     out.push_str("zk_connection_drop_probability\t0.0\n");
-    if let Some(voters) = facts.quorum_size() {
-        line!(out, "zk_quorum_size\t{voters}");
-    }
-    if let Some(leader) = facts.leader() {
-        let (last, min, max) = leader.proposal_bytes;
-        line!(out, "zk_learners\t{}", leader.learners);
-        line!(out, "zk_synced_followers\t{}", leader.synced_followers);
-        out.push_str("zk_synced_non_voting_followers\t0\n");
-        line!(out, "zk_synced_observers\t{}", leader.synced_observers);
-        out.push_str("zk_pending_syncs\t0\n");
-        line!(out, "zk_leader_uptime\t{}", leader.uptime_ms);
-        line!(out, "zk_last_proposal_size\t{last}\nzk_min_proposal_size\t{min}\nzk_max_proposal_size\t{max}");
+    if let Some(ensemble) = &ensemble {
+        line!(out, "zk_quorum_size\t{}", ensemble.quorum_size);
+        if let Some(leader) = &ensemble.leader {
+            of_leader(&mut out, leader, &metrics.proposal_size);
+        }
     }
     metrics.each(&mut |name, value| match value {
         Value::Whole(whole) => line!(out, "zk_{name}\t{whole}"),
         Value::Fraction(fraction) => line!(out, "zk_{name}\t{fraction:?}"),
     });
     out
+}
+
+fn of_leader(out: &mut String, leader: &LeaderFigures, proposals: &LastMinMax) {
+    line!(out, "zk_learners\t{}", leader.learners);
+    line!(out, "zk_synced_followers\t{}", leader.synced_followers);
+    line!(out, "zk_synced_non_voting_followers\t{}", leader.synced_non_voting_followers);
+    line!(out, "zk_synced_observers\t{}", leader.synced_observers);
+    line!(out, "zk_pending_syncs\t{}", leader.pending_syncs);
+    line!(out, "zk_leader_uptime\t{}", leader.uptime_ms);
+    line!(out, "zk_last_proposal_size\t{}", proposals.last());
+    line!(out, "zk_min_proposal_size\t{}", proposals.min());
+    line!(out, "zk_max_proposal_size\t{}", proposals.max());
 }
 
 fn peer_state(mode: Mode) -> &'static str {
@@ -691,6 +750,7 @@ mod tests {
         mode: Mode,
         metrics: Metrics,
         mask: AtomicI64,
+        local_sessions: bool,
     }
 
     fn told() -> Told {
@@ -699,7 +759,12 @@ mod tests {
             mode: Mode::Standalone,
             metrics: Metrics::new(),
             mask: AtomicI64::new(TRACE_MASK_DEFAULT),
+            local_sessions: false,
         }
+    }
+
+    fn in_mode(mode: Mode) -> Told {
+        Told { mode, ..told() }
     }
 
     const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711);
@@ -718,14 +783,42 @@ mod tests {
             Figures { zxid: 0x10_0000_0007, connections: 2, nodes: 5, ..Figures::default() }
         }
         fn configuration(&self) -> Configuration {
-            Configuration { client_port: 2181, secure_client_port: -1, tick_ms: 2000, ..Configuration::default() }
+            let membership = (self.mode != Mode::ReadOnly).then(|| "server.1=a:1:2:participant\nversion=0".to_owned());
+            let quorum = QuorumConfiguration {
+                init_limit: 10,
+                sync_limit: 5,
+                election_port: 31201,
+                quorum_port: 31101,
+                observer: self.mode == Mode::Observer,
+                membership,
+            };
+            Configuration {
+                client_port: 2181,
+                secure_client_port: -1,
+                tick_ms: 2000,
+                server_id: 1,
+                quorum: (self.mode != Mode::Standalone).then_some(quorum),
+                ..Configuration::default()
+            }
         }
         fn directory_sizes(&self) -> DirectorySizes {
             DirectorySizes { data_bytes: 12, log_bytes: 0 }
         }
-        fn leader(&self) -> Option<LeaderFigures> {
-            (self.mode == Mode::Leader)
-                .then(|| LeaderFigures { proposal_bytes: (48, 32, 92), ..LeaderFigures::default() })
+        fn ensemble(&self) -> Option<EnsembleFigures> {
+            let leader = LeaderFigures {
+                learners: 3,
+                synced_followers: 2,
+                synced_observers: 1,
+                uptime_ms: 9,
+                ..Default::default()
+            };
+            let figures = EnsembleFigures { quorum_size: 3, ..EnsembleFigures::default() };
+            match self.mode {
+                Mode::Standalone | Mode::ReadOnly => None,
+                Mode::Leader => Some(EnsembleFigures { leader: Some(leader), ..figures }),
+                Mode::Observer => Some(EnsembleFigures { observer_master_id: Some(3), ..figures }),
+                Mode::Follower => Some(figures),
+            }
         }
         fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts)) {
             let asking = ConnectionFacts { peer: PEER, interest: 0, queued: 0, received: 1, sent: 0, session: None };
@@ -745,8 +838,14 @@ mod tests {
             };
             each(&ConnectionFacts { interest: 1, session: Some(session), ..asking });
         }
-        fn sessions(&self) -> Vec<(i64, Vec<i64>)> {
-            vec![(1_763_659_115_000, vec![0x10_0001, 0x10_0002])]
+        fn sessions(&self) -> TrackedSessions {
+            let global = match self.mode {
+                Mode::Standalone | Mode::Leader => {
+                    GlobalSessions::Expiring(vec![(1_763_659_115_000, vec![0x10_0001, 0x10_0002])])
+                }
+                _ => GlobalSessions::Known(vec![(0x10_0001, 10_000)]),
+            };
+            TrackedSessions { local: self.local_sessions.then(Vec::new), global }
         }
         fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
             each(0x10_0001, &["/e".to_owned()]);
@@ -789,10 +888,67 @@ mod tests {
         assert_eq!(ask("srvr", &facts), format!("Zookeeper version: {VERSION}\n{rest}"));
         let clients = " /127.0.0.1:4711[0](queued=0,recved=1,sent=0)\n /127.0.0.1:4711[1](queued=0,recved=1,sent=0)\n";
         assert_eq!(ask("stat", &facts), format!("Zookeeper version: {VERSION}\nClients:\n{clients}\n{rest}"));
-        let leader = Told { mode: Mode::Leader, ..told() };
-        assert!(ask("srvr", &leader).ends_with("Node count: 5\nProposal sizes last/min/max: 48/32/92\n"));
-        let alone = Told { mode: Mode::ReadOnly, ..told() };
-        assert!(ask("srvr", &alone).contains("\nREAD-ONLY mode; serving only read-only clients\nLatency"));
+        let leader = in_mode(Mode::Leader);
+        assert!(ask("srvr", &leader).ends_with("Node count: 5\nProposal sizes last/min/max: -1/-1/-1\n"));
+        [32, 92, 48].iter().for_each(|&bytes| leader.metrics.proposal_size.add(bytes));
+        assert!(ask("srvr", &leader).ends_with("Mode: leader\nNode count: 5\nProposal sizes last/min/max: 48/32/92\n"));
+        assert!(ask("srvr", &in_mode(Mode::Follower)).ends_with("Mode: follower\nNode count: 5\n"));
+        assert!(ask("srvr", &in_mode(Mode::Observer)).ends_with("Mode: observer\nNode count: 5\n"));
+        let cut_off = ask("srvr", &in_mode(Mode::ReadOnly));
+        assert!(cut_off.contains("\nREAD-ONLY mode; serving only read-only clients\nLatency"));
+        assert!(cut_off.ends_with("Mode: read-only\nNode count: 5\n"));
+        assert_eq!(ask("isro", &in_mode(Mode::ReadOnly)), "ro");
+    }
+
+    /// As three servers and an observer of ZooKeeper 3.9.5 print it.
+    #[test]
+    fn members_of_an_ensemble() {
+        let quorum = "serverId=1\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=31201\nquorumPort=31101\n\
+            peerType=0\n";
+        let membership = "membership: \nserver.1=a:1:2:participant\nversion=0";
+        assert!(ask("conf", &in_mode(Mode::Leader)).ends_with(&format!("{quorum}{membership}")));
+        assert!(ask("conf", &in_mode(Mode::Observer)).ends_with(&format!("peerType=1\n{membership}")));
+        assert!(ask("conf", &in_mode(Mode::ReadOnly)).ends_with(quorum));
+        assert!(ask("conf", &told()).ends_with("serverId=1\n"));
+
+        let known = "SessionTracker dump:\nGlobal Sessions(1):\n0x100001\t10000ms\nephemeral nodes dump:\n";
+        assert!(ask("dump", &in_mode(Mode::Follower)).starts_with(known));
+        let follower = Told { local_sessions: true, ..in_mode(Mode::Follower) };
+        assert!(ask("dump", &follower).contains("dump:\nLocal Session Sets (0)/(0):\nGlobal Sessions(1):\n"));
+        let leader = Told { local_sessions: true, ..in_mode(Mode::Leader) };
+        assert!(ask("dump", &leader).contains("dump:\nLocal Session Sets (0)/(0):\nGlobal Session Sets (1)/(2):\n"));
+
+        let leader = in_mode(Mode::Leader);
+        leader.metrics.proposal_size.add(48);
+        let text = ask("mntr", &leader);
+        let has = |text: &str, line: &str| text.lines().any(|other| other == line);
+        for line in [
+            "zk_server_state\tleader",
+            "zk_peer_state\tleading - broadcast",
+            "zk_quorum_size\t3",
+            "zk_learners\t3",
+            "zk_synced_followers\t2",
+            "zk_synced_non_voting_followers\t0",
+            "zk_synced_observers\t1",
+            "zk_pending_syncs\t0",
+            "zk_leader_uptime\t9",
+            "zk_last_proposal_size\t48",
+            "zk_min_proposal_size\t48",
+            "zk_max_proposal_size\t48",
+        ] {
+            assert!(has(&text, line), "{line}");
+        }
+        ask("srst", &leader);
+        assert!(has(&ask("mntr", &leader), "zk_last_proposal_size\t-1"));
+        for (mode, lines, absent) in [
+            (Mode::Follower, ["zk_peer_state\tfollowing - broadcast", "zk_quorum_size\t3"], "zk_learners"),
+            (Mode::Observer, ["zk_peer_state\tobserving - broadcast", "zk_observer_master_id\t3"], "zk_learners"),
+            (Mode::ReadOnly, ["zk_server_state\tread-only", "zk_znode_count\t5"], "zk_quorum_size"),
+            (Mode::Standalone, ["zk_server_state\tstandalone", "zk_znode_count\t5"], "zk_peer_state"),
+        ] {
+            let text = ask("mntr", &in_mode(mode));
+            assert!(lines.iter().all(|line| has(&text, line)) && !text.contains(absent), "{mode:?}");
+        }
     }
 
     #[test]

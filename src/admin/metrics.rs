@@ -229,6 +229,8 @@ macro_rules! instruments {
             pub packets_sent: Counter,
             /// Bytes of replies.
             pub client_response_size: LastMinMax,
+            /// Bytes of transactions proposed here, as they were evaluated.
+            pub proposal_size: LastMinMax,
             /// `addauth` refused.
             pub auth_failed: Counter,
             /// What is read and written below each child of the root.
@@ -244,6 +246,7 @@ macro_rules! instruments {
                     packets_received: Counter::new(),
                     packets_sent: Counter::new(),
                     client_response_size: LastMinMax::new(),
+                    proposal_size: LastMinMax::new(),
                     auth_failed: Counter::new(),
                     namespaces: Namespaces::new(),
                     $($counter: Counter::new(),)*
@@ -267,6 +270,7 @@ macro_rules! instruments {
                     namespace.write.reset();
                 }
                 self.client_response_size.reset();
+                self.proposal_size.reset();
                 $(self.$counter.reset();)*
                 $(self.$summary.reset();)*
                 $(self.$timing.reset();)*

@@ -29,7 +29,7 @@ pub struct Arguments {
 /// Reads the configuration and runs the server until it is told to stop.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.sources())?;
-    if let Some(warning) = &config.warning {
+    for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let data_dir = config.storage.data_dir.display().to_string();

@@ -4,11 +4,11 @@
 //! prefix: both forms work), and, where it has one, by its name in our own format. The page `docs/configuration.md` is
 //! this table, so the texts here are written for the operator. Keys that are accepted and do nothing say why.
 
-use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, Member, MemberAddress, StoreFormat, TlsVersions};
+use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, StoreFormat, TlsVersions};
 use crate::limits;
+use crate::model::ensemble::{Server, ServerRole};
 use crate::session::tls::known_cipher_suite;
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub struct Key {
     /// As in `zoo.cfg`.
     pub name: &'static str,
-    /// `section.key` in our own format; empty: not there.
+    /// `section.key` in our own format, or a family as above; empty: not there.
     pub toml: &'static str,
     /// As text for the page; empty: unset.
     pub default: &'static str,
@@ -67,6 +67,8 @@ pub struct Draft {
     pub handshakes_max: Option<usize>,
     pub unify_ports: bool,
     pub dynamic_file: Option<PathBuf>,
+    pub listen_on_all: bool,
+    pub peer_type: Option<ServerRole>,
     /// Values that are accepted and do nothing: cipher suites, auth providers that are Java classes of somebody's.
     pub unused: Vec<String>,
 }
@@ -94,7 +96,10 @@ const fn silent(name: &'static str, why: &'static str) -> Key {
     Key { name, toml: "", default: "", effect: Effect::Silent, meaning: why }
 }
 
-const ENSEMBLE: &str = "Concerns the traffic between an ensemble's members; this version runs single servers.";
+const HIERARCHY: &str = "Refused: hierarchical quorums are not supported, every participant has one vote.";
+const CATCH_UP: &str =
+    "Concerns how ZooKeeper's members catch up with their leader; here they do by log or checkpoint.";
+const QUORUM_AUTH: &str = "Members do not prove who they are by SASL; use TLS between members.";
 const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and the checkpoints here tend themselves.";
 const ADMIN: &str = "The HTTP administration server is not part of this version; use the four letter words.";
 const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
@@ -256,14 +261,16 @@ const SESSIONS: &[Key] = &[
         "localSessionsEnabled",
         "sessions.local",
         "false",
-        "Sessions that live on one member only. A single server answers all the same; kept for the ensemble.",
+        "Sessions live on the member that a client is connected to until they need more: no write of the ensemble for a \
+         client that only reads. They end with the member, and cannot own ephemeral nodes. Without effect on a single \
+         server.",
         |draft, _, value| boolean(value, &mut draft.config.sessions.local),
     ),
     key(
         "localSessionsUpgradingEnabled",
         "sessions.local_upgrade",
         "false",
-        "A local session that creates an ephemeral node becomes a global one. Without effect on a single server.",
+        "A local session that creates an ephemeral node becomes a global one first. Without it, that create is refused.",
         |draft, _, value| boolean(value, &mut draft.config.sessions.local_upgrade),
     ),
 ];
@@ -300,8 +307,9 @@ const DATA: &[Key] = &[
             draft.server_id = Some(id);
             Ok(())
         }),
-        meaning: "This server's number, 1 to 254: the top byte of its session ids. With a zoo.cfg it is read from the \
-                  file `myid` in `dataDir`, as in ZooKeeper; 1 if there is none.",
+        meaning: "This server's number, 1 to 254: its place in the ensemble, and the top byte of its session ids. Without \
+                  it the file `myid` in `dataDir` says it, as in ZooKeeper; with more than one server listed there \
+                  must be one. Otherwise the number of the one line, or 1.",
     },
 ];
 
@@ -346,8 +354,8 @@ const BEHAVIOUR: &[Key] = &[
         "reconfigEnabled",
         "rules.reconfig",
         "false",
-        "Whether clients may ask for a change of members. A single server answers UNIMPLEMENTED then, RECONFIGDISABLED \
-         otherwise.",
+        "Whether clients may ask for a change of members (`reconfig`); RECONFIGDISABLED otherwise. Only who may write \
+         `/zookeeper/config` can: the superuser, unless its ACL is changed. A single server answers UNIMPLEMENTED.",
         |draft, _, value| boolean(value, &mut draft.config.rules.reconfig),
     ),
     key(
@@ -693,13 +701,18 @@ const TLS: &[Key] = &[
 const MEMBERS: &[Key] = &[
     key(
         "server.*",
+        "ensemble.servers.*",
         "",
-        "",
-        "`server.N=host:port:port[:participant|observer][;[host:]port]`: the ensemble. One line, or none, is a single \
-         server; this version refuses more.",
+        "`server.N=host:peerPort:electionPort[:participant|observer][;[host:]clientPort]`: the ensemble, one line for each \
+         server, N from 1 to 254; in TOML the table `[ensemble.servers]` with lines `N = \"host:...\"`. Several addresses \
+         of one server are divided by `|`, IPv6 stands in brackets. All traffic between members goes to the peer port; \
+         the election port is accepted and not opened. The list founds the ensemble at its first start; after that the \
+         members in the log count, and `reconfig` or `wasmkeeper cluster` changes them. An observer has no vote. One \
+         line, or none, is a single server.",
         |draft, name, value| {
-            let member = member(name, value)?;
-            draft.config.servers.push(member);
+            let number = name.rsplit('.').next().and_then(|number| number.parse().ok());
+            let id = number.ok_or("must be server.N, with N from 1 to 254")?;
+            draft.config.ensemble.servers.push(Server::parse(id, value)?);
             Ok(())
         },
     ),
@@ -714,33 +727,94 @@ const MEMBERS: &[Key] = &[
         },
     ),
     silent("version", "Line of a dynamic configuration file."),
-    nothing("group.*", ENSEMBLE),
-    nothing("weight.*", ENSEMBLE),
-    silent("peerType", ENSEMBLE),
-    silent("standaloneEnabled", ENSEMBLE),
-    silent("initLimit", ENSEMBLE),
-    silent("syncLimit", ENSEMBLE),
-    silent("electionAlg", ENSEMBLE),
-    nothing("connectToLearnerMasterLimit", ENSEMBLE),
-    nothing("quorumListenOnAllIPs", ENSEMBLE),
-    nothing("syncEnabled", ENSEMBLE),
-    nothing("observerMasterPort", ENSEMBLE),
-    nothing("observer.*", ENSEMBLE),
-    nothing("learner.*", ENSEMBLE),
-    nothing("leaderServes", ENSEMBLE),
-    nothing("leader.*", ENSEMBLE),
-    nothing("multiAddress.*", ENSEMBLE),
-    nothing("quorum.*", ENSEMBLE),
-    nothing("cnxTimeout", ENSEMBLE),
-    nothing("electionPortBindRetry", ENSEMBLE),
-    nothing("maxTimeToWaitForEpoch", ENSEMBLE),
-    nothing("oraclePath", ENSEMBLE),
-    nothing("tcpKeepAlive", ENSEMBLE),
-    nothing("closeSessionTxn.enabled", ENSEMBLE),
-    nothing("learnerAsyncSending", ENSEMBLE),
-    nothing("commitLogCount", ENSEMBLE),
-    nothing("ensembleAuthName", ENSEMBLE),
-    nothing("fastleader.*", ENSEMBLE),
+    key(
+        "standaloneEnabled",
+        "ensemble.standalone",
+        "true",
+        "Whether a server that is listed alone calls itself standalone, as one without a list does, and answers \
+         `reconfig` with UNIMPLEMENTED. `false`: it is an ensemble of one, which `reconfig` can extend.",
+        |draft, _, value| boolean(value, &mut draft.config.ensemble.standalone),
+    ),
+    key(
+        "quorumListenOnAllIPs",
+        "ensemble.listen_on_all_addresses",
+        "false",
+        "Whether the peer port is open on all addresses of this machine instead of those that this server's own line \
+         names. For containers, whose name leads to an address that is not theirs. Opens the port to whoever reaches \
+         any of them.",
+        |draft, _, value| boolean(value, &mut draft.listen_on_all),
+    ),
+    key(
+        "initLimit",
+        "ensemble.init_ticks",
+        "10",
+        "Ticks, 1 to 1000000, shown by `conf`. A member that joins or comes back catches up for as long as it takes: \
+         nothing here depends on the number.",
+        |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.ensemble.init_ticks),
+    ),
+    key(
+        "syncLimit",
+        "ensemble.sync_ticks",
+        "5",
+        "Ticks, 1 to 1000000, shown by `conf`. Members hear of each other ten times a second and elect a new leader \
+         within one: nothing here depends on the number.",
+        |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.ensemble.sync_ticks),
+    ),
+    key(
+        "peerType",
+        "",
+        "participant",
+        "`participant` or `observer`. The role in this server's own line counts; another one here is a warning.",
+        |draft, _, value| {
+            draft.peer_type = Some(match value.to_ascii_lowercase().as_str() {
+                "participant" => ServerRole::Participant,
+                "observer" => ServerRole::Observer,
+                _ => return Err("must be participant or observer".into()),
+            });
+            Ok(())
+        },
+    ),
+    key(
+        "electionAlg",
+        "",
+        "3",
+        "3, as in ZooKeeper, which has given up the others. Elections here are Raft's, whatever it says.",
+        |_, _, value| if value == "3" { Ok(()) } else { Err("must be 3, or not set".into()) },
+    ),
+    key(
+        "leaderServes",
+        "",
+        "yes",
+        "The leader serves clients like any member; `no` has no effect, with a warning.",
+        |draft, _, value| {
+            let mut serves = true;
+            boolean(value, &mut serves)?;
+            if !serves {
+                draft.unused.push("leaderServes=no".to_owned());
+            }
+            Ok(())
+        },
+    ),
+    nothing("observerMasterPort", "Observers follow the leader itself."),
+    nothing("observer.*", "Observers follow the leader as other members do."),
+    nothing("electionPortBindRetry", "Where the peer port cannot be opened, the start ends with a sentence."),
+    nothing("cnxTimeout", "How long a connection to a member may take to open is fixed, and its trials never end."),
+    key("group.*", "", "", HIERARCHY, hierarchy),
+    key("weight.*", "", "", HIERARCHY, hierarchy),
+    nothing("connectToLearnerMasterLimit", CATCH_UP),
+    nothing("learner.*", CATCH_UP),
+    nothing("learnerAsyncSending", CATCH_UP),
+    nothing("leader.*", CATCH_UP),
+    nothing("commitLogCount", CATCH_UP),
+    nothing("maxTimeToWaitForEpoch", CATCH_UP),
+    nothing("syncEnabled", "An observer keeps a log and checkpoints like every member."),
+    nothing("fastleader.*", "Elections here are Raft's."),
+    nothing("multiAddress.*", "Several addresses of a server are tried in their order; that needs no setting."),
+    nothing("oraclePath", "Two servers cannot outlive one of them; use three, of which one may be small."),
+    nothing("quorum.*", QUORUM_AUTH),
+    nothing("ensembleAuthName", QUORUM_AUTH),
+    nothing("tcpKeepAlive", "Members hear of each other ten times a second; a silent connection is given up."),
+    nothing("closeSessionTxn.enabled", "The end of a session is always one transaction with all its ephemeral nodes."),
     nothing("sslQuorum", QUORUM_TLS),
     nothing("portUnification", QUORUM_TLS),
     nothing("sslQuorumReloadCertFiles", QUORUM_TLS),
@@ -833,7 +907,11 @@ pub fn by_name(name: &str) -> Option<&'static Key> {
 
 /// The key of this `section.key` of our own format.
 pub fn by_toml(name: &str) -> Option<&'static Key> {
-    KEYS.iter().flat_map(|(_, keys)| keys.iter()).find(|key| !key.toml.is_empty() && key.toml == name)
+    let is_it = |key: &&Key| match key.toml.strip_suffix('*') {
+        Some(family) => name.starts_with(family),
+        None => !key.toml.is_empty() && key.toml == name,
+    };
+    KEYS.iter().flat_map(|(_, keys)| keys.iter()).find(is_it)
 }
 
 /// The name of our own format most like `name`, for "did you mean".
@@ -887,6 +965,11 @@ fn port(value: &str) -> Result<u16, String> {
     Ok(port)
 }
 
+/// Ignoring a weight would change whose votes decide.
+fn hierarchy(_: &mut Draft, _: &str, _: &str) -> Result<(), String> {
+    Err("is refused: hierarchical quorums are not supported, every participant has one vote; remove the line".into())
+}
+
 fn timeout(value: &str, slot: &mut Option<i32>) -> Result<(), String> {
     if value == "-1" {
         *slot = None;
@@ -923,57 +1006,6 @@ fn tls_versions(value: &str) -> Result<TlsVersions, String> {
     if versions.v1_2 || versions.v1_3 { Ok(versions) } else { Err("must contain TLSv1.3 or TLSv1.2".into()) }
 }
 
-/// `server.N=host:port:port[|...][:role][;[host:]port]` (QuorumPeer.QuorumServer).
-fn member(name: &str, value: &str) -> Result<Member, String> {
-    let form = "must have the form server.N=host:port:port[:participant|observer][;[host:]port]";
-    let refused = |what: &dyn Display| format!("{form}: {what}");
-    let mut id = 0;
-    number(name.trim_start_matches("server."), 0..=254, &mut id).map_err(|why| refused(&format!("N {why}")))?;
-    let (peers, client) = match value.split_once(';') {
-        Some((peers, client)) => (peers, Some(client.trim())),
-        None => (value, None),
-    };
-    let mut observer = false;
-    let mut addresses = Vec::new();
-    for one in peers.split('|').map(str::trim) {
-        let (host, rest) = host_and_rest(one).ok_or_else(|| refused(&format!("`{one}` has no host")))?;
-        let mut parts = rest.split(':');
-        let peer_port =
-            port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the first port {why}")))?;
-        let election_port =
-            port(parts.next().unwrap_or_default()).map_err(|why| refused(&format!("the second port {why}")))?;
-        match parts.next().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("participant") => (),
-            Some("observer") => observer = true,
-            Some(role) => return Err(refused(&format!("the role `{role}` is not known"))),
-        }
-        if let Some(more) = parts.next() {
-            return Err(refused(&format!("`{more}` is too much")));
-        }
-        addresses.push(MemberAddress { host: host.to_owned(), peer_port, election_port });
-    }
-    let client = match client {
-        None => None,
-        Some(client) => {
-            let (host, client_port) = match client.rsplit_once(':') {
-                Some((host, client_port)) => (Some(host.trim_matches(['[', ']']).to_owned()), client_port),
-                None => (None, client),
-            };
-            Some((host, port(client_port).map_err(|why| refused(&format!("the client port {why}")))?))
-        }
-    };
-    Ok(Member { id, addresses, observer, client })
-}
-
-/// `[::1]:2888:3888` or `host:2888:3888` to the host and what follows its colon.
-fn host_and_rest(address: &str) -> Option<(&str, &str)> {
-    let parts = match address.strip_prefix('[') {
-        Some(bracketed) => bracketed.split_once("]:"),
-        None => address.split_once(':'),
-    };
-    parts.filter(|(host, _)| !host.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1003,19 +1035,5 @@ mod tests {
         assert_eq!(name("noSuchKey"), None);
         assert_eq!(like("sessions.tick"), Some("sessions.tick_ms"));
         assert_eq!(like("completely.different"), None);
-    }
-
-    #[test]
-    fn member_lines() {
-        let one = member("server.2", "zk2:2888:3888:observer;0.0.0.0:2181").unwrap();
-        assert!(one.observer);
-        assert_eq!(one.client, Some((Some("0.0.0.0".into()), 2181)));
-        let two = member("server.1", "[::1]:2888:3888|10.0.0.1:1:2;2181").unwrap();
-        assert_eq!(two.addresses.len(), 2);
-        assert_eq!(two.addresses.first().map(|address| address.host.as_str()), Some("::1"));
-        for bad in ["zk1", "zk1:2888", "zk1:2888:x", "zk1:1:2:king", "zk1:1:2:observer:3", ":1:2", "zk1:1:2;70000"] {
-            assert!(member("server.1", bad).is_err(), "{bad}");
-        }
-        assert!(member("server.x", "zk1:1:2").is_err());
     }
 }

@@ -6,9 +6,10 @@ use super::{
     properties, toml_file,
 };
 use crate::limits;
+use crate::model::ensemble::{self, ClientAddress, PeerAddress, SERVER_IDS};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 /// What the command line says.
@@ -79,6 +80,11 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let mut places = BTreeMap::new();
     settings.apply(&mut draft, &mut places)?;
     if let Some(path) = draft.dynamic_file.take() {
+        if let Some(place) = places.get("server.*").filter(|_| !draft.config.ensemble.servers.is_empty()) {
+            let what =
+                format!("with `dynamicConfigFile` the servers are listed in {} only; move the line", path.display());
+            return Err(ConfigError { place: place.clone(), what });
+        }
         let mut dynamic = Settings::default();
         dynamic.zoo_cfg(&path)?;
         dynamic.apply(&mut draft, &mut places)?;
@@ -223,8 +229,9 @@ impl Finish<'_> {
         let mut config = std::mem::take(&mut draft.config);
         config.file = self.sources.file.clone();
         self.storage(&mut config, &mut draft)?;
+        self.servers(&mut config)?;
         self.server_id(&mut config, &draft)?;
-        self.members(&config)?;
+        self.own_server(&mut config, &draft)?;
         self.network(&mut config, &draft)?;
         self.sessions(&mut config, &draft)?;
         self.tls(&mut config, &mut draft)?;
@@ -238,7 +245,7 @@ impl Finish<'_> {
         config.rules.deploy_by_anyone = config.loopback_only() && !config.has_superuser();
         unused.append(&mut draft.unused);
         if !unused.is_empty() {
-            config.warning = Some(format!(
+            config.warnings.push(format!(
                 "these settings have no effect here (docs/configuration.md says why): {}",
                 unused.join(", ")
             ));
@@ -274,14 +281,30 @@ impl Finish<'_> {
         let path = config.storage.data_dir.join("myid");
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match config.ensemble.servers.as_slice() {
+                [] => return Ok(()),
+                [only] => {
+                    config.server_id = only.id;
+                    return Ok(());
+                }
+                servers => {
+                    let what = format!(
+                        "does not exist, and {} servers are listed: it must hold the number of this one, N of its \
+                         `server.N`; write it: mkdir -p {} && echo N > {}",
+                        servers.len(),
+                        config.storage.data_dir.display(),
+                        path.display()
+                    );
+                    return Err(ConfigError { place: Place::File(path), what });
+                }
+            },
             Err(error) => {
                 let what = format!("cannot be read: {error}; it must hold this server's number, or not exist");
                 return Err(ConfigError { place: Place::File(path), what });
             }
         };
         match text.trim().parse() {
-            Ok(id @ 1..=254) => config.server_id = id,
+            Ok(id) if SERVER_IDS.contains(&id) => config.server_id = id,
             _ => {
                 let what =
                     format!("must hold this server's number, 1 to 254, and nothing else; it holds `{}`", text.trim());
@@ -291,18 +314,72 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// This version runs single servers; ensembles only need this check to go.
-    fn members(&self, config: &Config) -> Result<(), ConfigError> {
-        match config.servers.len() {
-            0 | 1 => Ok(()),
-            many => self.refuse(
-                "server.*",
-                format!(
-                    "{many} servers are listed, and this version of Wasmkeeper runs single servers only; leave one \
-                     `server.N` line, or none"
-                ),
-            ),
+    /// The list of servers, as a whole.
+    fn servers(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let servers = &mut config.ensemble.servers;
+        servers.sort_by_key(|server| server.id);
+        if let Some([one, _]) = servers.array_windows().find(|[one, next]| one.id == next.id) {
+            let what = format!("server {} is listed twice; give every server a number of its own", one.id);
+            return self.refuse("server.*", what);
         }
+        if let Some(why) = ensemble::conflict(servers.iter()) {
+            return self.refuse("server.*", format!("{why}; correct one of the lines"));
+        }
+        let participants = servers.iter().filter(|server| !server.is_observer()).count();
+        if participants == 0 && !servers.is_empty() {
+            let what = "all servers listed are observers, and nobody could elect a leader; leave at least one \
+                        participant";
+            return self.refuse("server.*", what);
+        }
+        if servers.len() > 1 && participants.is_multiple_of(2) {
+            config.warnings.push(format!(
+                "{participants} participants are listed, which outlive the loss of {} of them, as one participant less \
+                 would; an odd number is better",
+                participants / 2 - 1
+            ));
+        }
+        Ok(())
+    }
+
+    /// This server among those listed, and where it listens for the others.
+    fn own_server(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
+        if config.ensemble.servers.is_empty() {
+            return Ok(());
+        }
+        let Some(own) = config.own_server().cloned() else {
+            let listed: Vec<String> = config.ensemble.servers.iter().map(|server| server.id.to_string()).collect();
+            let what = format!(
+                "this server is number {} (from {}), which is not among the servers listed: {}; add its line, or correct \
+                 the number",
+                config.server_id,
+                if draft.server_id.is_some() {
+                    "`server_id`".into()
+                } else {
+                    format!("the file myid in {}", config.storage.data_dir.display())
+                },
+                listed.join(", ")
+            );
+            return self.refuse("server.*", what);
+        };
+        if let Some(role) = draft.peer_type.filter(|role| *role != own.role) {
+            let warning =
+                format!("`peerType` is {role}, and the line server.{} says {}: the line counts", own.id, own.role);
+            config.warnings.push(warning);
+        }
+        for PeerAddress { host, peer_port, .. } in &own.addresses {
+            let address = match (draft.listen_on_all, host.contains(':')) {
+                (true, false) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, *peer_port)),
+                (true, true) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, *peer_port)),
+                (false, _) => resolve(host, *peer_port).or_else(|what| {
+                    let hint = "correct the line, or set `quorumListenOnAllIPs=true` to listen on all addresses";
+                    self.refuse("server.*", format!("this server's own line server.{} {what}; {hint}", own.id))
+                })?,
+            };
+            if !config.ensemble.listen.contains(&address) {
+                config.ensemble.listen.push(address);
+            }
+        }
+        Ok(())
     }
 
     fn network(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
@@ -314,28 +391,19 @@ impl Finish<'_> {
             let what = "`network.secure_listen` and `secureClientPort` are both set; remove one of the two";
             return self.refuse("network.secure_listen", what);
         }
-        let of_member = config.servers.first().and_then(|member| member.client.clone());
-        let of_file = match (draft.client_port, of_member) {
-            (Some(port), Some((_, other))) if port != other => {
-                let what = format!("`clientPort` is {port}, the `server.N` line says {other}; remove one of the two");
-                return self.refuse("clientPort", what);
-            }
-            (_, Some((host, port))) => {
-                Some((host.or_else(|| draft.client_address.clone()).unwrap_or_else(|| ANYWHERE.to_owned()), port))
-            }
-            (Some(port), None) => Some((draft.client_address.clone().unwrap_or_else(|| ANYWHERE.to_owned()), port)),
-            (None, None) => None,
-        };
+        let own = config.own_server();
+        let of_line = own.and_then(|own| own.client.clone());
+        let of_file = self.port_of("clientPort", draft.client_port, draft.client_address.as_ref(), of_line)?;
         if of_file.is_none() && draft.client_address.is_some() {
             return self
                 .refuse("clientPortAddress", "`clientPortAddress` is set without `clientPort`; add `clientPort`");
         }
-        if draft.secure_port.is_none() && draft.secure_address.is_some() {
+        let of_line = own.and_then(|own| own.secure_client.clone());
+        let secure = self.port_of("secureClientPort", draft.secure_port, draft.secure_address.as_ref(), of_line)?;
+        if secure.is_none() && draft.secure_address.is_some() {
             let what = "`secureClientPortAddress` is set without `secureClientPort`; add `secureClientPort`";
             return self.refuse("secureClientPortAddress", what);
         }
-        let secure =
-            draft.secure_port.map(|port| (draft.secure_address.clone().unwrap_or_else(|| ANYWHERE.to_owned()), port));
         config.network.secure = match (&draft.secure_listen, secure) {
             (Some(listen), _) => Some(self.address("network.secure_listen", listen)?),
             (None, Some((host, port))) => Some(self.resolve("secureClientPortAddress", &host, port)?),
@@ -354,14 +422,49 @@ impl Finish<'_> {
             }
             (None, None, None) => config.network.client,
         };
+        let overlap = |one: SocketAddr, other: SocketAddr| {
+            let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && (one.ip() == other.ip() || everywhere)
+        };
         if let (Some(client), Some(secure)) = (config.network.client, config.network.secure)
-            && client.port() == secure.port()
-            && (client.ip() == secure.ip() || client.ip().is_unspecified() || secure.ip().is_unspecified())
+            && overlap(client, secure)
         {
             let key = if draft.secure_listen.is_some() { "network.secure_listen" } else { "secureClientPort" };
             return self.refuse(key, format!("port {} is used twice; give TLS a port of its own", client.port()));
         }
+        for clients in [config.network.client, config.network.secure].into_iter().flatten() {
+            if let Some(peers) = config.ensemble.listen.iter().find(|peers| overlap(clients, **peers)) {
+                let what = format!(
+                    "port {} is this server's for clients and for its peers; give each a port of its own",
+                    peers.port()
+                );
+                return self.refuse("server.*", what);
+            }
+        }
         Ok(())
+    }
+
+    /// Host and port for clients, from the key with `name` and from this server's own line.
+    fn port_of(
+        &self,
+        name: &str,
+        port: Option<u16>,
+        host: Option<&String>,
+        of_line: Option<ClientAddress>,
+    ) -> Result<Option<(String, u16)>, ConfigError> {
+        let anywhere = || host.cloned().unwrap_or_else(|| ANYWHERE.to_owned());
+        match (port, of_line) {
+            (Some(port), Some(line)) if port != line.port => {
+                let what = format!(
+                    "`{name}` is {port}, this server's own `server.N` line says {}; remove one of the two",
+                    line.port
+                );
+                self.refuse(name, what)
+            }
+            (_, Some(line)) => Ok(Some((line.host.unwrap_or_else(anywhere), line.port))),
+            (Some(port), None) => Ok(Some((anywhere(), port))),
+            (None, None) => Ok(None),
+        }
     }
 
     fn address(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -530,7 +633,8 @@ fn store(draft: DraftStore, name: &str) -> Result<Option<Store>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DigestAlgorithm, Member};
+    use crate::config::DigestAlgorithm;
+    use crate::model::ensemble::Server;
 
     struct Folder(tempfile::TempDir);
 
@@ -576,7 +680,7 @@ mod tests {
         let config = load(&Sources::default()).unwrap();
         assert_eq!(config.network.client, Some("127.0.0.1:2181".parse().unwrap()));
         assert_eq!(config.storage.data_dir, PathBuf::from("wasmkeeper-data"));
-        assert!(config.rules.deploy_by_anyone && config.plugins && config.warning.is_none());
+        assert!(config.rules.deploy_by_anyone && config.plugins && config.warnings.is_empty());
         assert_eq!((config.sessions.timeout_ms_min, config.sessions.timeout_ms_max), (6_000, 60_000));
     }
 
@@ -609,7 +713,7 @@ mod tests {
             "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
         ];
         let config = folder.load("zoo.cfg", &text, &properties).unwrap();
-        assert_eq!(config.warning, None);
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         assert_eq!(config.server_id, 3);
         assert_eq!(config.network.client, Some("0.0.0.0:20000".parse().unwrap()));
         assert_eq!(config.network.secure, Some("0.0.0.0:20004".parse().unwrap()));
@@ -630,7 +734,7 @@ mod tests {
             "dataDir=d\nclientPort=1\nsnapCount=1\nautopurge.purgeInterval=24\nnoSuch=1\nauthProvider.7=com.Mine\n",
         )
         .unwrap();
-        let warning = config.warning.unwrap();
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
         for name in ["snapCount", "autopurge.purgeInterval", "noSuch", "authProvider.7=com.Mine"] {
             assert!(warning.contains(name), "{warning}");
         }
@@ -647,10 +751,6 @@ mod tests {
         refused(zoo_cfg("dataDir=d"), &["clientPort"]);
         refused(zoo_cfg(&format!("{base}secureClientPort=2182")), &["zoo.cfg:3", "ssl.keyStore.location"]);
         refused(zoo_cfg(&format!("{base}minSessionTimeout=90000")), &["zoo.cfg:3", "maxSessionTimeout"]);
-        refused(
-            zoo_cfg(&format!("{base}server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2")),
-            &["zoo.cfg:5", "3 servers", "single servers only"],
-        );
         refused(zoo_cfg(&format!("{base}enforce.auth.enabled=true")), &["zoo.cfg:3", "enforce.auth.schemes"]);
         refused(
             zoo_cfg(&format!("{base}secureClientPort=2182\nssl.keyStore.location=/k.jks")),
@@ -690,7 +790,7 @@ mod tests {
         assert_eq!(config.network.client, Some("127.0.0.1:5".parse().unwrap()));
         assert_eq!((config.server_id, config.sessions.timeout_ms_max), (7, 10_000));
         assert!(config.four_letter_words.allows("ruok") && !config.four_letter_words.allows("srvr"));
-        assert!(matches!(config.servers.as_slice(), [Member { id: 7, .. }]));
+        assert!(matches!(config.ensemble.servers.as_slice(), [Server { id: 7, .. }]));
     }
 
     #[test]
@@ -698,7 +798,7 @@ mod tests {
         for (name, warns) in [("wasmkeeper.toml", false), ("zoo.cfg", true)] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
             let config = load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
-            assert_eq!(config.warning.is_some(), warns, "{name}: {:?}", config.warning);
+            assert_eq!(!config.warnings.is_empty(), warns, "{name}: {:?}", config.warnings);
         }
         assert_eq!(DigestAlgorithm::Sha1.identity("super:secret"), super_digest_of_the_example());
     }
@@ -718,7 +818,100 @@ mod tests {
         let text = format!("dataDir=d\ndynamicConfigFile={}\n", dynamic.display());
         let config = folder.load("zoo.cfg", &text, &[]).unwrap();
         assert_eq!(config.network.client, Some("127.0.0.1:4".parse().unwrap()));
-        assert_eq!(config.warning, None);
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    const THREE: &str = "server.1=127.0.0.1:11:12;21\nserver.2=127.0.0.2:11:12;22\nserver.3=zk3:11:12:observer;23\n\
+                         server.10=zk10:11:12\n";
+
+    impl Folder {
+        /// With `myid` in a data directory, whose line this adds.
+        fn member(&self, myid: &str, text: &str) -> Result<Config, String> {
+            let data = self.0.path().join("data");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("myid"), myid).unwrap();
+            self.load("zoo.cfg", &format!("dataDir={}\n{text}", data.display()), &[])
+        }
+    }
+
+    #[test]
+    fn an_ensemble() {
+        let folder = Folder::new();
+        let text = format!("initLimit=7\nsyncLimit=3\nelectionAlg=3\npeerType=participant\n{THREE}");
+        let config = folder.member("2\n", &text).unwrap();
+        assert_eq!(config.server_id, 2);
+        let ids: Vec<u32> = config.ensemble.servers.iter().map(|server| server.id).collect();
+        assert_eq!(ids, [1, 2, 3, 10]);
+        assert_eq!(config.ensemble.listen, ["127.0.0.2:11".parse().unwrap()]);
+        assert_eq!(config.network.client, Some("0.0.0.0:22".parse().unwrap()));
+        assert_eq!((config.ensemble.init_ticks, config.ensemble.sync_ticks), (7, 3));
+        assert!(!config.stands_alone() && !config.rules.deploy_by_anyone && config.warnings.is_empty());
+
+        let everywhere = folder.member("2", &format!("quorumListenOnAllIPs=true\n{THREE}")).unwrap();
+        assert_eq!(everywhere.ensemble.listen, ["0.0.0.0:11".parse().unwrap()]);
+        // An own name that cannot be resolved is no obstacle then; names of others never are.
+        let named = folder.member("10", &format!("quorumListenOnAllIPs=true\nclientPort=9\n{THREE}")).unwrap();
+        assert_eq!(named.network.client, Some("0.0.0.0:9".parse().unwrap()));
+        let observer =
+            folder.member("3", &format!("quorumListenOnAllIPs=true\npeerType=participant\n{THREE}")).unwrap();
+        assert!(observer.warnings.iter().any(|it| it.contains("peerType") && it.contains("the line counts")));
+        let text = "server.1=127.0.0.1:1:2|[::1]:3:4;5;6\nserver.2=b:1:2\nleaderServes=no\n\
+                    client.portUnification=false\nssl.keyStore.location=/k.pem\nssl.clientAuth=none";
+        let two = folder.member("1", text).unwrap();
+        assert_eq!(two.ensemble.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:3".parse().unwrap()]);
+        assert_eq!(two.network.secure, Some("0.0.0.0:6".parse().unwrap()));
+        for part in ["2 participants", "loss of 0", "leaderServes=no"] {
+            assert!(two.warnings.iter().any(|it| it.contains(part)), "{part}: {:?}", two.warnings);
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_listed_alone() {
+        let one = zoo_cfg("dataDir=d\nserver.4=127.0.0.1:1:2;3\n").unwrap();
+        assert_eq!((one.server_id, one.stands_alone()), (4, true));
+        assert_eq!(one.ensemble.listen, ["127.0.0.1:1".parse().unwrap()]);
+        assert!(!zoo_cfg("dataDir=d\nserver.4=127.0.0.1:1:2;3\nstandaloneEnabled=false").unwrap().stands_alone());
+    }
+
+    #[test]
+    fn an_ensemble_in_our_own_format() {
+        let text = "server_id = 2\n[network]\nlisten = \"127.0.0.1:5\"\n[ensemble]\ninit_ticks = 4\n\
+                    listen_on_all_addresses = true\n[ensemble.servers]\n1 = \"a:1:2;3\"\n2 = \"b:1:2\"\n3 = \"c:1:2:observer\"\n";
+        let config = own(text).unwrap();
+        assert_eq!(config.own_server().map(ToString::to_string).as_deref(), Some("b:1:2:participant"));
+        assert_eq!((config.ensemble.servers.len(), config.ensemble.init_ticks), (3, 4));
+        refused(own(&text.replace("1 = \"a", "one = \"a")), &["own.toml:8", "N from 1 to 254"]);
+        refused(own(&text.replace("b:1:2", "b:1")), &["own.toml:9", "the election port"]);
+        refused(own(&text.replace("server_id = 2", "")), &["wasmkeeper-data/myid", "echo N >"]);
+        refused(own(&format!("{text}[zookeeper]\n\"server.3\" = \"d:1:2\"\n")), &["server 3 is listed twice"]);
+    }
+
+    #[test]
+    fn an_ensemble_that_cannot_be_is_refused() {
+        let folder = Folder::new();
+        let member = |myid: &str, text: &str| folder.member(myid, text);
+        refused(zoo_cfg(&format!("dataDir=d\n{THREE}")), &["d/myid", "does not exist", "4 servers", "echo N > d/myid"]);
+        refused(member("7", THREE), &["zoo.cfg:5", "number 7", "myid", "1, 2, 3, 10"]);
+        refused(member("255", THREE), &["data/myid:1", "1 to 254", "255"]);
+        refused(member("1", "server.1=127.0.0.1\nserver.2=b:1:2"), &["zoo.cfg:2", "no port"]);
+        refused(member("1", "server.1=a:1:2:observer\nserver.2=b:1:2:observer"), &["zoo.cfg:3", "observers"]);
+        refused(member("1", "server.1=a:1:2\nserver.2=a:1:3"), &["zoo.cfg:3", "servers 1 and 2", "a:1"]);
+        refused(member("1", "server.1=a:1:2\nserver.01=b:1:2"), &["zoo.cfg:3", "server 1 is listed twice"]);
+        refused(member("1", "server.1=a:1:2\nserver.300=b:1:2"), &["zoo.cfg:3", "1 to 254"]);
+        refused(member("1", "server.1=a:1:2\nserver.x=b:1:2"), &["zoo.cfg:3", "1 to 254"]);
+        refused(
+            member("1", "server.1=no-such-host.invalid:1:2;9\nserver.2=b:1:2"),
+            &["no-such-host.invalid", "server.1", "quorumListenOnAllIPs"],
+        );
+        refused(member("1", "server.1=127.0.0.1:1:2\nclientPort=1\nserver.2=b:1:2"), &["port 1", "peers"]);
+        refused(member("1", "server.1=127.0.0.1:1:2;3\nclientPort=4"), &["zoo.cfg:3", "clientPort", "says 3"]);
+        refused(member("1", "server.1=127.0.0.1:1:2\nserver.2=b:1:2"), &["zoo.cfg", "clientPort"]);
+        refused(member("1", "group.1=1:2"), &["zoo.cfg:2", "group.1", "hierarchical quorums are not supported"]);
+        refused(member("1", "electionAlg=1"), &["zoo.cfg:2", "must be 3"]);
+        refused(member("1", "peerType=king"), &["zoo.cfg:2", "participant or observer"]);
+        let dynamic = folder.file("dynamic", "server.1=127.0.0.1:1:2;3\n");
+        let text = format!("server.2=b:1:2\ndynamicConfigFile={}", dynamic.display());
+        refused(member("1", &text), &["zoo.cfg:2", "dynamicConfigFile"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! Promises: after [`load()`] every value is within its bounds and nothing contradicts anything else, so nobody behind it
 //! checks again. A refusal is a [`ConfigError`]: file, line, key, and what to write instead. Keys of ZooKeeper that mean
-//! nothing here are collected in [`Config::warning`], one sentence for the log.
+//! nothing here are collected in [`Config::warnings`], one sentence for the log.
 //!
 //! Who wins: `--listen`, `--data-dir` and `--plugins` replace what the file says, because whoever types them looks at the
 //! file's result. `-D` and the file are equals: the same setting with two different values is refused (ZooKeeper would
@@ -31,6 +31,7 @@ pub use load::{ConfigError, Place, Sources, load};
 pub use reference::reference;
 
 use crate::limits;
+use crate::model::ensemble::Server;
 use crate::pipeline::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -44,8 +45,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// This server's number, 1 to 254: the top byte of the session ids it gives out. From `myid`; 1 without one.
     pub server_id: u32,
-    /// The ensemble's members as listed (`server.N`); at most one in this version.
-    pub servers: Vec<Member>,
+    pub ensemble: Ensemble,
     pub network: Network,
     pub sessions: Sessions,
     pub storage: Storage,
@@ -60,8 +60,25 @@ pub struct Config {
     pub containers: Containers,
     /// `readonlymode.enabled`: a member cut off serves clients that accept it. A single server is never cut off.
     pub read_only_mode: bool,
-    /// One sentence naming what was accepted but means nothing here; for the log, at WARN.
-    pub warning: Option<String>,
+    /// Sentences about what was accepted but means nothing here, or not what one may hope; for the log, at WARN.
+    pub warnings: Vec<String>,
+}
+
+/// Owner: `peer` and `replica`; the servers this one belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ensemble {
+    /// `server.N`, by number, this server among them. They found the ensemble at its first start; from then on the
+    /// membership in the log counts. None: a single server that no other can join.
+    pub servers: Vec<Server>,
+    /// Where this server listens for its peers: the peer ports of its own line, on the line's own addresses or, with
+    /// `quorumListenOnAllIPs`, on all. Empty without `servers`.
+    pub listen: Vec<SocketAddr>,
+    /// `standaloneEnabled`: a server that is listed alone is standalone in clients' eyes, as without any list.
+    pub standalone: bool,
+    /// `initLimit`, in ticks
+    pub init_ticks: u32,
+    /// `syncLimit`, in ticks
+    pub sync_ticks: u32,
 }
 
 /// Owner: `session`'s listeners.
@@ -297,28 +314,22 @@ pub struct Containers {
     pub per_minute_max: u32,
 }
 
-/// One `server.N=host:port:port[:role][;[host:]port]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Member {
-    pub id: u32,
-    /// Where it may be reached by its peers; several where `|` separates them.
-    pub addresses: Vec<MemberAddress>,
-    pub observer: bool,
-    /// The part behind `;`: where it listens for clients.
-    pub client: Option<(Option<String>, u16)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemberAddress {
-    pub host: String,
-    pub peer_port: u16,
-    pub election_port: u16,
-}
-
 impl Config {
-    /// Whether only programs on this machine can reach the server.
+    /// Whether only programs on this machine can reach the server, or another of its ensemble.
     pub fn loopback_only(&self) -> bool {
-        [self.network.client, self.network.secure].iter().flatten().all(|address| address.ip().is_loopback())
+        let clients = [self.network.client, self.network.secure];
+        clients.iter().flatten().chain(&self.ensemble.listen).all(|address| address.ip().is_loopback())
+    }
+
+    /// This server as the list has it.
+    pub fn own_server(&self) -> Option<&Server> {
+        self.ensemble.servers.iter().find(|server| server.id == self.server_id)
+    }
+
+    /// Whether the configuration asks for a server without an ensemble. A server that has joined others since, or that
+    /// others have joined, is no longer one: the membership in the log counts then.
+    pub fn stands_alone(&self) -> bool {
+        self.ensemble.servers.len() <= 1 && self.ensemble.standalone
     }
 
     /// Whether anyone can be superuser.
@@ -335,7 +346,13 @@ impl Default for Config {
         Config {
             file: None,
             server_id: 1,
-            servers: Vec::new(),
+            ensemble: Ensemble {
+                servers: Vec::new(),
+                listen: Vec::new(),
+                standalone: true,
+                init_ticks: limits::INIT_TICKS,
+                sync_ticks: limits::SYNC_TICKS,
+            },
             network: Network {
                 client: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, limits::CLIENT_PORT))),
                 secure: None,
@@ -360,7 +377,6 @@ impl Default for Config {
                 extended_types: false,
                 enforce_quota: false,
                 reconfig: false,
-                standalone: true,
                 container_never_used_ms: 0,
                 deploy_by_anyone: true,
                 sasl_scheme_enabled: false,
@@ -386,7 +402,7 @@ impl Default for Config {
                 per_minute_max: limits::CONTAINERS_PER_MINUTE_MAX,
             },
             read_only_mode: false,
-            warning: None,
+            warnings: Vec::new(),
         }
     }
 }

@@ -125,10 +125,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.wal.vote().map(|vote| Vote {
-            leader_id: openraft::impls::leader_id_std::LeaderId { term: vote.term, voted_for: vote.voted_for },
-            committed: vote.committed,
-        }))
+        Ok(self.wal.vote().map(types::vote_of))
     }
 }
 
@@ -145,9 +142,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (done, durable) = oneshot::channel();
-        let vote =
-            wal::Vote { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed };
-        self.wal.save_vote(vote, Box::new(move |result| drop(done.send(result))));
+        self.wal.save_vote(types::to_vote(vote), Box::new(move |result| drop(done.send(result))));
         durable.await.unwrap_or_else(|_| Err(io::Error::other("the log ended before the vote was saved")))
     }
 

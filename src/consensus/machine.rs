@@ -1,70 +1,31 @@
-//! openraft's state machine, over our `StateMachine`.
+//! openraft's state machine, over `StateMachine`.
 //!
-//! Snapshots, to openraft, are the checkpoints that `Consensus::checkpointed` reported: what it believes to have is
-//! exactly what is on the disk, so it can never purge an entry that only memory holds.
+//! Snapshots, to openraft, are the checkpoints on the disk, of which `Consensus::checkpointed` tells: what it believes to
+//! have is exactly what is there, so it can never purge an entry that only memory holds.
 
+use super::checkpoints::Offers;
 use super::types::{Applied, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
-use super::{SnapshotData, StateMachine};
-use crate::storage::wal::LogPosition;
+use super::{Heavy, HeldCheckpoint, Receiving, SnapshotData, StateMachine};
+use crate::limits;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
-/// Which checkpoint there is, and the membership as of it.
-#[derive(Debug, Default)]
-pub struct Checkpoints {
-    at: Option<LogPosition>,
-    /// In log order: those since the checkpoint, and the last one before.
-    memberships: Vec<StoredMembership>,
-}
-
-impl Checkpoints {
-    fn membership(&self) -> StoredMembership {
-        let at = self.at.map(log_id);
-        self.memberships.iter().rev().find(|stored| *stored.log_id() <= at).cloned().unwrap_or_default()
-    }
-
-    fn enter(&mut self, membership: StoredMembership) {
-        self.memberships.push(membership);
-    }
-
-    pub fn checkpointed(&mut self, at: LogPosition) {
-        self.at = self.at.max(Some(at));
-        let reached = self.at.map(log_id);
-        let before = self.memberships.iter().filter(|stored| *stored.log_id() <= reached).count();
-        self.memberships.drain(..before.saturating_sub(1));
-    }
-}
-
 pub struct Machine {
     machine: Arc<dyn StateMachine>,
-    checkpoints: Arc<Mutex<Checkpoints>>,
+    offers: Arc<Offers>,
+    heavy: Heavy,
 }
 
 impl Machine {
-    /// `purged` is what the log may lack already. The state as it was loaded is a checkpoint too, but the log may have to
-    /// reach further back, to an image: only `checkpointed` says how far it may go.
-    pub fn new(
-        machine: Arc<dyn StateMachine>,
-        checkpoints: Arc<Mutex<Checkpoints>>,
-        purged: Option<LogPosition>,
-    ) -> Result<Machine, String> {
-        let (_, membership) = machine.applied();
-        {
-            let mut checkpoints = checkpoints.lock();
-            if let Some(membership) = membership {
-                checkpoints.enter(decode_stored(&membership)?);
-            }
-            checkpoints.at = purged;
-        }
-        Ok(Machine { machine, checkpoints })
+    pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<Offers>, heavy: Heavy) -> Machine {
+        Machine { machine, offers, heavy }
     }
 
     /// The index of the entry to apply next.
@@ -83,25 +44,23 @@ impl Machine {
             Payload::Blank => self.machine.apply_other(at, None),
             Payload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
-                let bytes = encode_stored(&stored);
-                self.checkpoints.lock().enter(stored);
-                self.machine.apply_other(at, Some(bytes));
+                self.machine.apply_other(at, Some(encode_stored(&stored)));
             }
         }
         Applied { accepted: true }
     }
+}
 
-    fn current(&self) -> Option<Snapshot> {
-        let checkpoints = self.checkpoints.lock();
-        let meta =
-            SnapshotMeta { last_log_id: Some(log_id(checkpoints.at?)), last_membership: checkpoints.membership() };
-        Some(Snapshot { meta, snapshot: self.machine.snapshot() })
-    }
+fn snapshot(checkpoint: Arc<dyn HeldCheckpoint>) -> io::Result<Snapshot> {
+    let membership = checkpoint.membership().map(|bytes| decode_stored(&bytes));
+    let last_membership = membership.transpose().map_err(io::Error::other)?.unwrap_or_default();
+    let meta = SnapshotMeta { last_log_id: Some(log_id(checkpoint.position())), last_membership };
+    Ok(Snapshot { meta, snapshot: SnapshotData::Held(checkpoint) })
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Checkpoint;
+    type SnapshotBuilder = Latest;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         let (applied, membership) = self.machine.applied();
@@ -123,37 +82,59 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Checkpoint> {
-        Some(self.get_snapshot_builder().await)
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Latest> {
+        Some(Latest(self.machine.clone()))
     }
 
-    async fn get_snapshot_builder(&mut self) -> Checkpoint {
-        // Without a checkpoint the snapshot covers nothing: no entry may go, and no peer is served from it.
-        let nothing = || Snapshot { meta: SnapshotMeta::default(), snapshot: self.machine.snapshot() };
-        Checkpoint(self.current().unwrap_or_else(nothing))
+    async fn get_snapshot_builder(&mut self) -> Latest {
+        Latest(self.machine.clone())
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let Some(at) = meta.last_log_id.as_ref().map(position) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a checkpoint from a peer names no log position"));
         };
-        self.machine.install(at, encode_stored(&meta.last_membership), snapshot)?;
-        *self.checkpoints.lock() = Checkpoints { at: Some(at), memberships: vec![meta.last_membership.clone()] };
-        Ok(())
+        let membership = encode_stored(&meta.last_membership);
+        let machine = self.machine.clone();
+        let install = move || {
+            let received = match snapshot {
+                SnapshotData::Received(received) => received,
+                SnapshotData::Held(held) => copy(&*machine, &*held)?,
+            };
+            machine.install(at, membership, received)
+        };
+        self.heavy.run(install).await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self.current())
+        self.offers.choose(self.machine.checkpoint()?).map(snapshot).transpose()
     }
 }
 
-/// "Builds" the snapshot that is there already.
-pub struct Checkpoint(Snapshot);
+/// From one state machine of this process to another.
+fn copy(to: &dyn StateMachine, held: &dyn HeldCheckpoint) -> io::Result<Box<dyn Receiving>> {
+    let mut received = to.receive(&held.description())?;
+    let mut more = true;
+    while more {
+        let (after, _) = received.reached();
+        let mut records = Vec::new();
+        more = held.piece(after.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
+        received.write(&records)?;
+    }
+    received.finish()?;
+    Ok(received)
+}
 
-impl RaftSnapshotBuilder<TypeConfig> for Checkpoint {
+/// "Builds" the snapshot that is there already.
+pub struct Latest(Arc<dyn StateMachine>);
+
+impl RaftSnapshotBuilder<TypeConfig> for Latest {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        Ok(self.0.clone())
+        match self.0.checkpoint()? {
+            Some(checkpoint) => snapshot(checkpoint),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "there is no checkpoint yet")),
+        }
     }
 }

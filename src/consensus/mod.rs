@@ -14,27 +14,45 @@
 //! | file | what |
 //! |---|---|
 //! | `types` | the types openraft is asked to carry |
+//! | `runtime` | tokio as openraft asks for it, with chance from `environment` |
 //! | `log` | openraft's log, over `storage::wal` |
 //! | `machine` | openraft's state machine, over `StateMachine` |
-//! | `replay` | the state brought up to the log at a start |
-//! | `network` | the way to the other voters |
+//! | `start`, `replay` | from a log and a state to a member that takes part |
+//! | `leadership` | who leads, how sure that is, and how it passes on |
+//! | `membership` | who takes part, and how that is changed |
+//! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
+//! | `checkpoints` | a checkpoint on its way from one member to another |
 
+mod checkpoints;
+mod convert;
+mod leadership;
 mod log;
 mod machine;
+mod membership;
 mod network;
 mod replay;
+mod runtime;
+mod serve;
+mod start;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
+pub use checkpoints::{FetchError, fetch};
+pub use membership::{Membership, MembershipError};
+pub use start::start;
 
+use crate::environment::Instant;
 use crate::limits;
+use crate::model::ensemble::Member;
+use crate::peer::Peers;
 use crate::pipeline::txn::Batch;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
+use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
-use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Raft, ReadPolicy};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -58,20 +76,60 @@ pub trait StateMachine: Send + Sync + 'static {
     fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
     /// A run of entries is through: time to wake those who write to clients.
     fn batch_done(&self);
-    /// A handle on the checkpoint last reported by `Consensus::checkpointed`, for a member that needs it. It is not
-    /// read here, only handed to `install` of another member's state machine. A single voter never has it asked.
-    fn snapshot(&self) -> SnapshotData {
-        Arc::new(())
-    }
-    /// Replaces the whole state by the one behind `snapshot`, which is as of `at`.
-    fn install(&self, at: LogPosition, membership: Vec<u8>, snapshot: SnapshotData) -> io::Result<()> {
-        let _ = (at, membership, snapshot);
-        Err(io::Error::new(io::ErrorKind::Unsupported, "this state machine does not take a state from a peer"))
-    }
+    /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
+    /// start.
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;
+    /// Begins to take a checkpoint of that description from another member, in the place of any taken before.
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>>;
+    /// Replaces the whole state by what `receive` began and has been found right, which is as of `at`.
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()>;
 }
 
-/// An opened checkpoint, whatever the replica takes for one.
-pub type SnapshotData = Arc<dyn Any + Send + Sync>;
+/// A checkpoint that stays as it is, and can be read, while newer ones are written.
+pub trait HeldCheckpoint: Send + Sync {
+    /// The last entry it has applied.
+    fn position(&self) -> LogPosition;
+    /// As `StateMachine::apply_other` was told.
+    fn membership(&self) -> Option<Vec<u8>>;
+    /// What it is a state of, and the sum over its records: `storage::records::encode`.
+    fn description(&self) -> Vec<u8>;
+    /// Appends records in key order, those behind `after`, about `bytes_max` bytes of them; false if these were the last.
+    fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool>;
+}
+
+/// A checkpoint that comes piece by piece. Nothing of the member's own state is touched by it.
+pub trait Receiving: Any + Send {
+    /// The last key that is there, and the number of records.
+    fn reached(&self) -> (Option<Vec<u8>>, u64);
+    fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
+    /// All records are there: makes them durable, and verifies them by count, sum and digest.
+    fn finish(&mut self) -> io::Result<()>;
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+
+/// What openraft calls a snapshot.
+pub enum SnapshotData {
+    Held(Arc<dyn HeldCheckpoint>),
+    Received(Box<dyn Receiving>),
+}
+
+/// Where work is done that takes more than a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heavy {
+    /// On a thread beside the runtime, so that no heartbeat waits for it.
+    Aside,
+    /// Where it comes up: the simulation has one thread, and its time stands still meanwhile.
+    Here,
+}
+
+impl Heavy {
+    async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        match self {
+            Heavy::Aside => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            Heavy::Here => Ok(work()),
+        }
+    }
+}
 
 /// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's
 /// beginning.
@@ -112,6 +170,11 @@ pub struct Options {
     /// Where Raft's tasks run: a runtime of its own, so that nothing of the server delays a heartbeat.
     pub runtime: tokio::runtime::Handle,
     pub timing: Timing,
+    pub heavy: Heavy,
+    pub peers: Arc<Peers>,
+    /// If the log is new: begins with exactly these, of which participants vote and observers learn; each of them has to
+    /// begin with the same. None, or if this member has no vote among them: waits until a leader adds it.
+    pub found: Option<BTreeMap<u64, Member>>,
 }
 
 /// Milliseconds. A follower campaigns `election_max` + random(`election_min`..`election_max`) after the last word from
@@ -201,106 +264,19 @@ type ClientWriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 pub struct Consensus {
     raft: Raft<TypeConfig, machine::Machine>,
     log: Log,
-    checkpoints: Arc<Mutex<machine::Checkpoints>>,
+    machine: Arc<dyn StateMachine>,
     role: watch::Receiver<Role>,
+    membership: watch::Receiver<Membership>,
     runtime: tokio::runtime::Handle,
+    heavy: Heavy,
+    /// How to ask other members something beside what openraft asks them.
+    roads: Arc<network::Roads>,
+    offers: Arc<checkpoints::Offers>,
+    taking: Arc<checkpoints::Taking>,
+    /// The highest term of a leader that was heard, and when it last was.
+    heard: Arc<Mutex<Option<(u64, Instant)>>>,
     /// Proposals without an outcome.
     under_way: Arc<watch::Sender<usize>>,
-}
-
-/// Brings the state machine up to what is known to be committed, and takes part. Returns before there
-/// is a leader: `recovered` waits for that.
-pub async fn start(options: Options) -> Result<Consensus, StartError> {
-    let runtime = options.runtime.clone();
-    // openraft spawns its tasks on the runtime it is started in.
-    let started = runtime.spawn(start_here(options)).await;
-    started.unwrap_or_else(|error| Err(StartError(error.to_string())))
-}
-
-async fn start_here(options: Options) -> Result<Consensus, StartError> {
-    let consensus = |error: &dyn std::fmt::Display| StartError(error.to_string());
-    let is_new = options.log.is_new() && options.machine.applied().0.is_none();
-    let checkpoints = Arc::new(Mutex::new(machine::Checkpoints::default()));
-    let machine =
-        machine::Machine::new(options.machine, checkpoints.clone(), options.log.purged()).map_err(StartError)?;
-    replay::replay(&options.log.0, &machine).map_err(StartError)?;
-    let config = config(&options.timing).validate().map_err(|error| consensus(&error))?;
-    let store = log::LogStore::new(options.log.0.clone());
-    let raft = Raft::new(options.member, Arc::new(config), network::Peers, store, machine)
-        .await
-        .map_err(|error| consensus(&error))?;
-    if is_new {
-        let alone = BTreeMap::from([(options.member, openraft::EmptyNode {})]);
-        raft.initialize(alone).await.map_err(|error| consensus(&error))?;
-    } else if raft.voter_ids().eq([options.member]) {
-        // No one else can be leader: no reason to wait for the election time-out.
-        raft.trigger().elect(false).await.map_err(|error| consensus(&error))?;
-    }
-    let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    let patience = Duration::from_millis(options.timing.heartbeat_ms);
-    tokio::spawn(follow_role(raft.clone(), options.member, patience, role_sender));
-    let runtime = options.runtime;
-    Ok(Consensus { raft, log: options.log, checkpoints, role, runtime, under_way: Arc::new(watch::Sender::new(0)) })
-}
-
-fn config(timing: &Timing) -> openraft::Config {
-    openraft::Config {
-        cluster_name: "wasmkeeper".to_owned(),
-        heartbeat_interval: timing.heartbeat_ms,
-        election_timeout_min: timing.election_min_ms,
-        election_timeout_max: timing.election_max_ms,
-        enable_pre_vote: Some(true),
-        // Each leadership gets a term of its own, a restarted one too: an epoch is opened by a term's first entry.
-        enable_leader_restore: Some(false),
-        // The smallest it takes: lease plus election time-out. Without it an old leader's heartbeats can block a
-        // connected majority for ever (openraft#2080).
-        quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
-        // Snapshots are our checkpoints (`checkpointed`), and the log is purged up to them at once.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        purge_batch_size: 1,
-        ..openraft::Config::default()
-    }
-}
-
-/// Turns openraft's states into roles until it ends.
-async fn follow_role(
-    raft: Raft<TypeConfig, machine::Machine>,
-    member: u64,
-    patience: Duration,
-    role: watch::Sender<Role>,
-) {
-    let mut metrics = raft.server_metrics();
-    let show = |new: Role| role.send_if_modified(|old| std::mem::replace(old, new) != new);
-    loop {
-        let (state, term, leader) = {
-            let metrics = metrics.borrow_watched();
-            (metrics.state, metrics.vote.leader_id.term, metrics.current_leader)
-        };
-        let leads = state == ServerState::Leader && leader == Some(member);
-        let ready = Role::Leader { term };
-        if state == ServerState::Shutdown {
-            break;
-        } else if !leads {
-            show(Role::Follower { leader: leader.filter(|leader| *leader != member) });
-        } else if *role.borrow() != ready {
-            show(Role::Follower { leader: None });
-            // Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
-            let caught_up = raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
-            let metrics = metrics.borrow_watched();
-            if caught_up && metrics.state == ServerState::Leader && metrics.vote.leader_id.term == term {
-                show(ready);
-            }
-        }
-        let waiting = leads && *role.borrow() != ready;
-        let change = metrics.changed();
-        // A leader that could not get ready tries again before long.
-        let ended = if waiting { tokio::time::timeout(patience, change).await.unwrap_or(Ok(())) } else { change.await };
-        if ended.is_err() {
-            break;
-        }
-    }
-    show(Role::Stopped);
 }
 
 impl Consensus {
@@ -372,15 +348,35 @@ impl Consensus {
         }
     }
 
-    /// No start will need the log up to `at` any more (the image reaches that far): entries up to there may go. Returns
-    /// at once.
-    pub fn checkpointed(&self, at: LogPosition) {
-        self.checkpoints.lock().checkpointed(at);
-        let raft = self.raft.clone();
-        self.runtime.spawn(async move {
-            // An error means that it is shut down.
-            let _ = raft.trigger().snapshot().await;
-        });
+    /// A checkpoint is on the disk that has applied the log up to `checkpoint`, and may be given to others; this member's
+    /// own start will not need the log up to `purge_up_to` any more (the image reaches that far). Entries up to there may
+    /// go, but for those that others are likely to ask for. Returns at once.
+    pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
+        let consensus = self.clone();
+        self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
+    }
+
+    async fn let_log_go(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
+        // openraft purges up to what it takes for a snapshot, at most. Errors mean that it is shut down.
+        let mut known = self.raft.watch_snapshot_progress();
+        if self.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let known = known.wait_until(move |at| at.as_ref().is_some_and(|at| at.index >= checkpoint.index));
+        let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
+        if !matches!(tokio::time::timeout(patience, known).await, Ok(Ok(_))) {
+            return;
+        }
+        let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };
+        let last = self.log.last().map_or(0, |last| last.index);
+        let alone = self.membership.borrow().members.len() <= 1;
+        let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
+        let kept = if alone || !room { 0 } else { limits::LOG_ENTRIES_KEPT_FOR_PEERS };
+        let mut index = purge.index.min(last.saturating_sub(kept));
+        if let Some(offered) = self.offers.oldest() {
+            index = index.min(offered.index);
+        }
+        let _ = self.raft.trigger().purge_log(index).await;
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -3,14 +3,15 @@
 //! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread
 //! reads and decodes a bounded piece ahead while the other applies.
 
+use super::Heavy;
 use super::log::{Payload, to_openraft};
 use super::machine::Machine;
 use crate::limits;
-use crate::storage::wal::Wal;
+use crate::storage::wal::{Entry, Wal};
 use std::sync::mpsc;
 
 /// Blocks until it is done. The error is a full sentence.
-pub fn replay(wal: &Wal<Payload>, machine: &Machine) -> Result<(), String> {
+pub fn replay(wal: &Wal<Payload>, machine: &Machine, heavy: Heavy) -> Result<(), String> {
     let Some(committed) = wal.committed() else { return Ok(()) };
     let first = machine.next_index();
     if first > committed.index {
@@ -23,12 +24,29 @@ pub fn replay(wal: &Wal<Payload>, machine: &Machine) -> Result<(), String> {
             purged.index
         ));
     }
+    let read = |next| wal.read(next..committed.index + 1, limits::LOG_READ_BYTES_MAX);
+    let apply = |piece: Vec<Entry<Payload>>| {
+        for entry in piece {
+            machine.apply_one(&to_openraft(entry));
+        }
+        machine.batch_done();
+    };
+    if heavy == Heavy::Here {
+        let mut next = first;
+        while let piece = read(next).map_err(|error| error.to_string())?
+            && let Some(last) = piece.last()
+        {
+            next = last.at.index + 1;
+            apply(piece);
+        }
+        return Ok(());
+    }
     std::thread::scope(|scope| {
         let (sender, pieces) = mpsc::sync_channel(1);
         scope.spawn(move || {
             let mut next = first;
             while next <= committed.index {
-                let piece = wal.read(next..committed.index + 1, limits::LOG_READ_BYTES_MAX);
+                let piece = read(next);
                 let last = piece.as_ref().ok().and_then(|piece| piece.last()).map(|entry| entry.at.index);
                 // Nobody takes it any more only if that side has panicked.
                 if sender.send(piece).is_err() {
@@ -39,10 +57,7 @@ pub fn replay(wal: &Wal<Payload>, machine: &Machine) -> Result<(), String> {
             }
         });
         for piece in pieces {
-            for entry in piece.map_err(|error| error.to_string())? {
-                machine.apply_one(&to_openraft(entry));
-            }
-            machine.batch_done();
+            apply(piece.map_err(|error| error.to_string())?);
         }
         Ok(())
     })

@@ -1,14 +1,17 @@
 //! The types openraft carries for us, and their translation: openraft's own encodings may change between its releases,
 //! so what goes to the disk is spelled out here.
 
+use super::runtime::Runtime;
+use crate::model::ensemble::{Member, Server};
 use crate::pipeline::txn::Batch;
-use crate::storage::wal::LogPosition;
+use crate::storage::wal::{self, LogPosition};
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std::CommittedLeaderId;
-use openraft::{EmptyNode, Membership, OptionalSend};
+use openraft::{Membership, OptionalSend};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The choice of types. (openraft's macro for it cannot name a responder of one's own.)
@@ -19,11 +22,11 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;
     type R = Applied;
     type NodeId = u64;
-    type Node = EmptyNode;
+    type Node = Member;
     type Term = u64;
     type LeaderId = LeaderId<u64, u64>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
-    type Payload = openraft::EntryPayload<Batch, u64, EmptyNode>;
+    type Payload = openraft::EntryPayload<Batch, u64, Member>;
     type Entry = openraft::Entry<CommittedLeaderId<u64>, Self::Payload>;
     type Responder<T>
         = Answer<T>
@@ -33,14 +36,14 @@ impl openraft::RaftTypeConfig for TypeConfig {
         = openraft::impls::InlineBatch<T>
     where
         T: OptionalSend + 'static;
-    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 
 pub type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
 pub type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
 pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
-pub type Payload = openraft::EntryPayload<Batch, u64, EmptyNode>;
+pub type Payload = openraft::EntryPayload<Batch, u64, Member>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 
 /// The state machine's word on one entry.
@@ -85,6 +88,14 @@ pub fn position(id: &LogId) -> LogPosition {
     LogPosition { term: id.committed_leader_id().term, index: id.index }
 }
 
+pub fn vote_of(vote: wal::Vote) -> Vote {
+    Vote { leader_id: LeaderId { term: vote.term, voted_for: vote.voted_for }, committed: vote.committed }
+}
+
+pub fn to_vote(vote: &Vote) -> wal::Vote {
+    wal::Vote { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed }
+}
+
 pub fn log_id(at: LogPosition) -> LogId {
     LogId::new(CommittedLeaderId::new(at.term), at.index)
 }
@@ -95,7 +106,7 @@ struct Members {
     /// One set of voters, or two while it changes.
     voters: Vec<BTreeSet<u64>>,
     /// Voters and learners.
-    members: BTreeSet<u64>,
+    members: BTreeMap<u64, Member>,
 }
 
 /// The membership with the position of its entry, as the state machine keeps it.
@@ -105,18 +116,52 @@ struct StoredMembers {
     members: Members,
 }
 
-const MEMBERS_FORMAT: u8 = 1;
+/// As servers that knew only themselves wrote it: the same without addresses and incarnations.
+const FORMAT_1: u8 = 1;
+const FORMAT: u8 = 2;
 
-fn members(membership: &Membership<u64, EmptyNode>) -> Members {
-    Members { voters: membership.get_joint_config().clone(), members: membership.nodes().map(|(id, _)| *id).collect() }
+#[derive(Deserialize)]
+struct Members1 {
+    voters: Vec<BTreeSet<u64>>,
+    members: BTreeSet<u64>,
 }
 
-fn membership(members: Members) -> Membership<u64, EmptyNode> {
-    Membership::new_with_defaults(members.voters, members.members)
+#[derive(Deserialize)]
+struct StoredMembers1 {
+    at: Option<LogPosition>,
+    members: Members1,
+}
+
+impl From<Members1> for Members {
+    fn from(old: Members1) -> Members {
+        // Nobody ever had to find these: they stood alone. The first change of the membership fills them in.
+        let member = |id: u64| Member {
+            server: Server { id: u32::try_from(id).unwrap_or_default(), ..Server::default() },
+            ..Member::default()
+        };
+        Members { voters: old.voters, members: old.members.into_iter().map(|id| (id, member(id))).collect() }
+    }
+}
+
+impl From<StoredMembers1> for StoredMembers {
+    fn from(old: StoredMembers1) -> StoredMembers {
+        StoredMembers { at: old.at, members: old.members.into() }
+    }
+}
+
+fn members(membership: &Membership<u64, Member>) -> Members {
+    Members {
+        voters: membership.get_joint_config().clone(),
+        members: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+    }
+}
+
+fn membership(members: Members) -> Result<Membership<u64, Member>, String> {
+    Membership::new(members.voters, members.members).map_err(|error| format!("membership: {error}"))
 }
 
 fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    out.push(MEMBERS_FORMAT);
+    out.push(FORMAT);
     put_postcard(value, out);
 }
 
@@ -125,19 +170,21 @@ pub fn put_postcard<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     postcard::to_io(value, out).expect("these types always encode");
 }
 
-fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-    match bytes.split_first() {
-        Some((&MEMBERS_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| format!("membership: {error}")),
-        _ => Err("membership: of a format that this release does not know".to_owned()),
-    }
+fn take<Old: DeserializeOwned, T: DeserializeOwned + From<Old>>(bytes: &[u8]) -> Result<T, String> {
+    let decoded = match bytes.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest),
+        Some((&FORMAT_1, rest)) => postcard::from_bytes::<Old>(rest).map(T::from),
+        _ => return Err("membership: of a format that this release does not know".to_owned()),
+    };
+    decoded.map_err(|error| format!("membership: {error}"))
 }
 
-pub fn encode_membership(value: &Membership<u64, EmptyNode>, out: &mut Vec<u8>) {
+pub fn encode_membership(value: &Membership<u64, Member>, out: &mut Vec<u8>) {
     put(&members(value), out);
 }
 
-pub fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, EmptyNode>, String> {
-    take(bytes).map(membership)
+pub fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, Member>, String> {
+    membership(take::<Members1, Members>(bytes)?)
 }
 
 pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
@@ -147,6 +194,45 @@ pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
 }
 
 pub fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, String> {
-    let stored: StoredMembers = take(bytes)?;
-    Ok(StoredMembership::new(stored.at.map(log_id), membership(stored.members)))
+    let stored = take::<StoredMembers1, StoredMembers>(bytes)?;
+    Ok(StoredMembership::new(stored.at.map(log_id), membership(stored.members)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As release 0.1.0 wrote them for member 77 alone, at log position 0.0.
+    const STORED_1: [u8; 9] = [1, 1, 0, 0, 1, 1, 77, 1, 77];
+    const MEMBERSHIP_1: [u8; 6] = [1, 1, 1, 77, 1, 77];
+
+    #[test]
+    fn the_first_format_stays_readable() {
+        let stored = decode_stored(&STORED_1).unwrap();
+        assert_eq!(stored.log_id().as_ref().map(position), Some(LogPosition { term: 0, index: 0 }));
+        assert_eq!(stored.membership(), &decode_membership(&MEMBERSHIP_1).unwrap());
+        assert_eq!(stored.voter_ids().collect::<Vec<u64>>(), [77]);
+        assert_eq!(stored.get_node(&77).map(|member| member.server.id), Some(77));
+    }
+
+    #[test]
+    fn a_membership_survives_the_round_trip_with_its_addresses() {
+        let member = |id: u32| Member {
+            server: Server::parse(id, &format!("host-{id}:2888:3888:observer;2181")).unwrap(),
+            incarnation: [id as u8; 16],
+        };
+        let voters = vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])];
+        let nodes: BTreeMap<u64, Member> = (1..=4).map(|id| (u64::from(id), member(id))).collect();
+        let membership = Membership::new(voters, nodes).unwrap();
+        let mut bytes = Vec::new();
+        encode_membership(&membership, &mut bytes);
+        assert_eq!(bytes[0], FORMAT);
+        assert_eq!(decode_membership(&bytes).unwrap(), membership);
+        let stored = StoredMembership::new(Some(log_id(LogPosition { term: 3, index: 9 })), membership);
+        assert_eq!(decode_stored(&encode_stored(&stored)).unwrap(), stored);
+        for length in 0..bytes.len() {
+            assert!(decode_membership(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        assert!(decode_membership(&[3, 0, 0]).is_err());
+    }
 }

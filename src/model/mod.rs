@@ -9,8 +9,10 @@
 //! | `owner` | how long a node lives: persistent, ephemeral, container, TTL |
 //! | `acl` | identities and access control lists |
 //! | `error` | error codes and refusals |
+//! | `ensemble` | the servers of an ensemble, and their text |
 
 pub mod acl;
+pub mod ensemble;
 pub mod error;
 pub mod owner;
 pub mod path;

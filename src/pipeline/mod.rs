@@ -26,11 +26,12 @@ pub use evaluate::{Evaluation, Evaluator};
 
 use crate::model::{ConnectionId, Identity, Password, Refusal, SessionId};
 use crate::wire::request::Request;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// One request on its way to the sequencer.
-#[derive(Debug)]
+/// One request on its way to the sequencer, perhaps that of another member (`peer::messages::requests`).
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// None: the server itself asks (expiry, collection).
     pub caller: Option<Caller>,
@@ -39,7 +40,7 @@ pub struct Submission {
 }
 
 /// Who asks: what the connection had proven when the request was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Caller {
     pub session: SessionId,
     pub connection: ConnectionId,
@@ -49,7 +50,7 @@ pub struct Caller {
 }
 
 /// What enters the pipeline.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Ask {
     /// A write of the protocol: create, delete, setData, setACL, multi, check, reconfig, deleteContainer.
     Request(Request),
@@ -71,6 +72,15 @@ pub enum Ask {
     /// Delete a container or TTL node that has become collectable; nothing happens if it no longer is.
     Collect {
         path: String,
+    },
+    /// The members are these now: write them to `/zookeeper/config`. The end of a reconfig, whose caller it then has, or a
+    /// new leader's own.
+    Configure {
+        servers: Vec<crate::model::ensemble::Server>,
+    },
+    /// Every voter's release knows this format level; nothing happens if it is raised already.
+    RaiseFormatLevel {
+        level: u32,
     },
 }
 
@@ -94,8 +104,6 @@ pub struct Rules {
     pub enforce_quota: bool,
     /// `reconfigEnabled`
     pub reconfig: bool,
-    /// Whether the server stands alone: reconfig is then UNIMPLEMENTED.
-    pub standalone: bool,
     /// `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
     /// `znode.container.maxNeverUsedIntervalMs`, 0: never collected while unused.
     pub container_never_used_ms: i64,

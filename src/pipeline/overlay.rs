@@ -322,7 +322,10 @@ pub fn path_of(change: &Change) -> Option<&Arc<str>> {
         | Change::Delete { path }
         | Change::SetData { path, .. }
         | Change::SetAcl { path, .. } => Some(path),
-        Change::OpenSession { .. } | Change::AttachSession { .. } | Change::CloseSession { .. } => None,
+        Change::OpenSession { .. }
+        | Change::AttachSession { .. }
+        | Change::CloseSession { .. }
+        | Change::RaiseFormatLevel { .. } => None,
     }
 }
 

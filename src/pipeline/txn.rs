@@ -101,6 +101,10 @@ pub enum Change {
         session: SessionId,
         expired: bool,
     },
+    /// Every voter's release knows this level: kinds of effects that it brought may be used from now on.
+    RaiseFormatLevel {
+        level: u32,
+    },
 }
 
 /// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies

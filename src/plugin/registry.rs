@@ -546,13 +546,16 @@ impl pipeline::Plugins for Judge {
     }
 }
 
-/// Sessions are no plugin's affair.
+/// Sessions and the format are no plugin's affair.
 fn describe(change: &txn::Change) -> Option<(ChangeKind, Operation, &str)> {
     match change {
         txn::Change::Create { path, .. } => Some((ChangeKind::Created, Operation::Create, path)),
         txn::Change::Delete { path } => Some((ChangeKind::Deleted, Operation::Delete, path)),
         txn::Change::SetData { path, .. } => Some((ChangeKind::DataSet, Operation::Set, path)),
         txn::Change::SetAcl { path, .. } => Some((ChangeKind::AclSet, Operation::Acl, path)),
-        txn::Change::OpenSession { .. } | txn::Change::AttachSession { .. } | txn::Change::CloseSession { .. } => None,
+        txn::Change::OpenSession { .. }
+        | txn::Change::AttachSession { .. }
+        | txn::Change::CloseSession { .. }
+        | txn::Change::RaiseFormatLevel { .. } => None,
     }
 }

@@ -3,14 +3,17 @@
 //! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
 
 use super::Replica;
-use super::start::OrDie;
-use crate::consensus::StateMachine;
+use super::start::{OrDie, die};
+use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
+use crate::limits;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::simulation::{self, Mutation, Seen};
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Where applying stands. Its lock is held while an entry is applied, so whoever holds it sees an entry's boundary.
@@ -23,6 +26,15 @@ pub struct Boundary {
     pub replayed: u64,
     /// Kept from one transaction to the next for its buffers.
     pub applied: Applied,
+}
+
+/// Why a member does not go on with a state of that format level.
+pub fn too_old(level: u32) -> String {
+    format!(
+        "the ensemble's state has format level {level} and this release knows {} only: start the release that the other \
+         members run",
+        limits::FORMAT_LEVEL
+    )
 }
 
 impl StateMachine for Replica {
@@ -45,11 +57,15 @@ impl StateMachine for Replica {
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
             self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             plugins_changed |= admission::touches(txn);
+            let level = state.format_level();
+            if level > limits::FORMAT_LEVEL {
+                die(&too_old(level));
+            }
         }
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
         }
-        if self.serving.load(Ordering::Relaxed) {
+        if self.recovered.load(Ordering::Relaxed) {
             self.count_applied(batch);
         } else {
             boundary.replayed += batch.txns.len() as u64;
@@ -75,6 +91,18 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        self.held_checkpoint()
+    }
+
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        self.receive_checkpoint(description)
+    }
+
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+        self.install_checkpoint(at, membership, received)
     }
 }
 

@@ -9,8 +9,9 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::simulation::{self, Seen};
 use crate::state::{Cut, State};
-use crate::storage::checkpoint::{Change, CheckpointSource};
+use crate::storage::checkpoint::{Change, CheckpointReader, CheckpointSource};
 use crate::storage::checkpointer::{Checkpointer, Progress};
+use crate::storage::disk::Disk;
 use crate::storage::{LogPosition, Meta};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -45,25 +46,30 @@ impl Ending {
     }
 }
 
+/// Where checkpoints and images lie.
+pub struct CheckpointFiles {
+    pub disk: Arc<dyn Disk>,
+    /// Held while one is written, or replaced.
+    pub checkpointer: Mutex<Checkpointer>,
+    /// For others than the checkpointer; never held for long.
+    pub reader: Mutex<CheckpointReader>,
+    /// What the log held when this member started.
+    pub log_bytes_at_start: u64,
+    /// For the tables of a state that is loaded.
+    pub seed: u64,
+}
+
 /// Writes checkpoints when they are due.
 pub struct Checkpointing {
     replica: Arc<Replica>,
-    checkpointer: Checkpointer,
-    log_bytes_at_start: u64,
     ending: Arc<Ending>,
     done_at: Option<LogPosition>,
 }
 
 impl Checkpointing {
-    /// `log_bytes_at_start`: what the log held then.
-    pub fn new(
-        replica: Arc<Replica>,
-        checkpointer: Checkpointer,
-        log_bytes_at_start: u64,
-        ending: Arc<Ending>,
-    ) -> Checkpointing {
+    pub fn new(replica: Arc<Replica>, ending: Arc<Ending>) -> Checkpointing {
         let done_at = replica.boundary.lock().position;
-        Checkpointing { replica, checkpointer, log_bytes_at_start, ending, done_at }
+        Checkpointing { replica, ending, done_at }
     }
 
     /// Runs until it is asked to end.
@@ -92,28 +98,37 @@ impl Checkpointing {
     fn look(&mut self) -> Look {
         let replica = &self.replica;
         let progress = Progress {
-            log_bytes: self.log_bytes_at_start + replica.consensus().metrics().log.bytes,
-            now_ms: replica.now_ms(),
             changed: replica.boundary.lock().position != self.done_at,
             stopping: self.ending.is_asked(),
+            ..replica.progress()
         };
         let look = if progress.stopping { Look::Last } else { Look::OneOfMany };
         let mut source = Source { replica, cut: None };
         let began = Instant::now();
-        match self.checkpointer.run(&progress, &mut source) {
+        let written = replica.files.checkpointer.lock().run(&progress, &mut source);
+        match written {
             Ok(None) => {}
             Ok(Some(done)) => {
                 replica.connections.metrics().snapshottime.add(began.elapsed().as_millis() as u64);
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
                 simulation::see(|| Seen::Checkpoint { zxid: done.meta.zxid });
                 self.done_at = done.meta.position;
-                if let Some(position) = done.purge_up_to {
-                    replica.consensus().checkpointed(position);
+                if let Some(position) = done.meta.position {
+                    replica.consensus().checkpointed(position, done.purge_up_to);
                 }
             }
             Err(error) => super::start::die(&format!("the checkpoint cannot be written: {error}")),
         }
         look
+    }
+}
+
+impl Replica {
+    /// How far the log has come; the rest is for whoever asks to fill in.
+    pub(super) fn progress(&self) -> Progress {
+        // A state can come from a peer before consensus has finished starting.
+        let written = self.consensus.get().map_or(0, |consensus| consensus.metrics().log.bytes);
+        Progress { log_bytes: self.files.log_bytes_at_start + written, now_ms: self.now_ms(), ..Progress::default() }
     }
 }
 
@@ -151,7 +166,7 @@ impl CheckpointSource for Source<'_> {
             membership: boundary.membership.clone(),
             zxid: state.last_zxid(),
             digest: state.digest(),
-            format_level: limits::FORMAT_LEVEL,
+            format_level: state.format_level(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Looking at a deployment before it is admitted: off the sequencer, since compiling takes seconds.
 
 use super::Replica;
-use super::sequencer::Event;
+use super::sequencer::{Event, Waiting};
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::{Ask, Submission};
 use crate::plugin::admission;
@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 impl Replica {
     /// Checks and compiles what the submission deploys, and gives it back to the sequencer with the verdict.
-    pub(super) fn prepare_deployment(self: &Arc<Replica>, submission: Submission) {
+    pub(super) fn prepare_deployment(self: &Arc<Replica>, mut request: Waiting) {
         let replica = self.clone();
         self.runtime.spawn_blocking(move || {
-            let verdict = match &submission.ask {
-                _ if !replica.may_deploy(&submission) => Ok(()),
+            let verdict = match &request.submission.ask {
+                _ if !replica.may_deploy(&request.submission) => Ok(()),
                 Ask::Request(request) => {
                     // A panic here must not leave the session waiting for ever.
                     let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -25,7 +25,8 @@ impl Replica {
                 }
                 _ => Ok(()),
             };
-            replica.inbox.put(Event::Prepared { submission, verdict });
+            request.verdict = Some(verdict);
+            replica.inbox.put(Event::Prepared(request));
         });
     }
 

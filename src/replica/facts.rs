@@ -6,14 +6,15 @@
 
 use super::Replica;
 use crate::admin::fourletter::{
-    self, Configuration, ConnectionFacts, DirectorySizes, Facts, Figures, Mode, SessionFacts, Whitelist, Word,
+    self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, Facts, Figures, GlobalSessions, Mode,
+    QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
 };
 use crate::admin::metrics::Metrics;
 use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
 use crate::model::{ConnectionId, SessionId};
-use crate::session::{Connection, FourLetter, tls};
+use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,15 +66,19 @@ impl FourLetter for Words {
 
 impl Facts for Words {
     fn serving(&self) -> bool {
-        self.replica.serving.load(Ordering::Acquire)
+        self.replica.word.serving() != Serving::Nobody
     }
 
     fn mode(&self) -> Mode {
-        let consensus = self.replica.consensus();
+        if self.replica.word.serving() == Serving::ReadOnly {
+            return Mode::ReadOnly;
+        }
+        // An empty member that waits for the others is nothing yet.
+        let Some(consensus) = self.replica.consensus.get() else { return Mode::Follower };
         let metrics = consensus.metrics();
         let role = *consensus.role().borrow();
         match (metrics.voters, role) {
-            (..=1, _) if metrics.votes => Mode::Standalone,
+            (..=1, _) if metrics.votes && self.replica.config.stands_alone() => Mode::Standalone,
             (_, Role::Leader { .. }) => Mode::Leader,
             _ if !metrics.votes => Mode::Observer,
             _ => Mode::Follower,
@@ -120,19 +125,28 @@ impl Facts for Words {
             session_timeout_ms_max: config.sessions.timeout_ms_max,
             listen_backlog: number(config.network.backlog as usize),
             server_id: config.server_id.into(),
-            quorum: None,
+            quorum: self.quorum(),
         }
+    }
+
+    fn ensemble(&self) -> Option<EnsembleFigures> {
+        let mode = self.mode();
+        if matches!(mode, Mode::Standalone | Mode::ReadOnly) {
+            return None;
+        }
+        let metrics = self.replica.consensus.get()?.metrics();
+        let master = metrics.leader.and_then(|leader| u32::try_from(leader).ok());
+        Some(EnsembleFigures {
+            quorum_size: metrics.voters as u64,
+            observer_master_id: master.filter(|_| mode == Mode::Observer),
+            leader: None,
+        })
     }
 
     fn directory_sizes(&self) -> DirectorySizes {
         let storage = &self.replica.config.storage;
         let log = storage.log_dir.join(LOG_FOLDER);
         DirectorySizes { data_bytes: bytes_below(&storage.data_dir, &log), log_bytes: bytes_below(&log, Path::new("")) }
-    }
-
-    fn quorum_size(&self) -> Option<usize> {
-        let voters = self.replica.consensus().metrics().voters;
-        (voters > 1).then_some(voters)
     }
 
     fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts)) {
@@ -142,11 +156,22 @@ impl Facts for Words {
         }
     }
 
-    fn sessions(&self) -> Vec<(i64, Vec<i64>)> {
-        let wall_minus_server_ms = self.wall_minus_server_ms();
-        let deadlines = self.replica.connections.expiry().deadlines().into_iter();
-        let wire_ids = |sessions: Vec<SessionId>| sessions.into_iter().map(|session| session.0).collect();
-        deadlines.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions))).collect()
+    fn sessions(&self) -> TrackedSessions {
+        let global = match self.mode() {
+            Mode::Standalone | Mode::Leader => {
+                let wall_minus_server_ms = self.wall_minus_server_ms();
+                let deadlines = self.replica.connections.expiry().deadlines().into_iter();
+                let wire_ids = |sessions: Vec<SessionId>| sessions.into_iter().map(|session| session.0).collect();
+                let sets = deadlines.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions)));
+                GlobalSessions::Expiring(sets.collect())
+            }
+            Mode::Follower | Mode::Observer | Mode::ReadOnly => {
+                let state = self.replica.state.read();
+                let known: BTreeMap<i64, i32> = state.sessions().map(|(id, known)| (id.0, known.timeout_ms)).collect();
+                GlobalSessions::Known(known.into_iter().collect())
+            }
+        };
+        TrackedSessions { local: None, global }
     }
 
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
@@ -222,6 +247,28 @@ impl Facts for Words {
 }
 
 impl Words {
+    /// None: a server without an ensemble.
+    fn quorum(&self) -> Option<QuorumConfiguration> {
+        let mode = self.mode();
+        let config = &self.replica.config;
+        let own = config.own_server().filter(|_| mode != Mode::Standalone)?;
+        let address = own.addresses.first()?;
+        let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let membership = || {
+            let state = self.replica.state.read();
+            let node = state.node("/zookeeper/config")?;
+            Some(String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned())
+        };
+        Some(QuorumConfiguration {
+            init_limit: number(config.ensemble.init_ticks),
+            sync_limit: number(config.ensemble.sync_ticks),
+            election_port: address.election_port.into(),
+            quorum_port: address.peer_port.into(),
+            observer: own.is_observer(),
+            membership: if mode == Mode::ReadOnly { None } else { membership() },
+        })
+    }
+
     /// The session of a connection that has watches; 0 if it has just gone.
     fn session(&self, id: ConnectionId) -> i64 {
         self.replica.connections.get(id).map_or(0, |connection| connection.session().0)

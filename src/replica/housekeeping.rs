@@ -20,7 +20,8 @@ pub async fn expire_sessions(replica: Arc<Replica>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if !replica.leading.load(Ordering::Acquire) {
+        // A leader that is cut off can end nothing, and what it asked for would pile up.
+        if !replica.leading.load(Ordering::Acquire) || !replica.word.lease_held() {
             continue;
         }
         for session in replica.connections.expiry().due(replica.connections.now_us() / 1000) {

@@ -1,7 +1,7 @@
 //! The sequencer's inbox: what happened since it last looked. Many put in, one takes out.
 //!
-//! Bounded by what puts in: a connection has at most `limits::UNANSWERED_MAX` requests unanswered and stops being
-//! read there, so clients cannot make it grow without end.
+//! Bounded by what puts in: a connection, here or on another member, has at most `limits::UNANSWERED_MAX` requests
+//! unanswered and stops being read there, so clients cannot make it grow without end.
 
 use super::sequencer::Event;
 use crate::consensus::Outcome;
@@ -41,7 +41,7 @@ impl Sleep {
             Sleep::ForWork => {
                 !matches!(event, Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, .. })
             }
-            Sleep::ForRoom => !matches!(event, Event::Submitted(_)),
+            Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
     }
 }

@@ -4,21 +4,29 @@
 //! then clients. Going down: clients, sequencer, consensus, a last checkpoint.
 
 use super::apply::Boundary;
-use super::checkpointing::{Checkpointing, Ending};
+use super::bootstrap::Own;
+use super::checkpointing::{CheckpointFiles, Checkpointing, Ending};
 use super::clocks::Clocks;
 use super::facts::Words;
 use super::inbox::Inbox;
+use super::leading::Served;
+use super::link::{self, Way};
+use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::start::die;
+use super::status::Shown;
+use super::word::{self, Word};
 use super::{Replica, housekeeping};
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
+use crate::model::ensemble::Incarnation;
+use crate::peer::{self, Me, Net, Peers};
 use crate::plugin::{Compiler, Plugins};
-use crate::session::{self, Connections, Server, Workers, listener};
+use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::simulation::{self, Seen};
 use crate::state::State;
 use crate::storage::disk::Disk;
@@ -27,6 +35,7 @@ use crate::storage::start::{self as data_directory, LogExtent};
 use crate::storage::wal;
 use crate::storage::{LOG_FOLDER, LogPosition};
 use crate::watch::Watches;
+use anyhow::Context;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,13 +44,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle as Task, JoinSet};
 
 /// What a member stands on.
 pub struct Surroundings {
     pub disk: Arc<dyn Disk>,
     /// The same disk, unless the log has one of its own.
     pub log_disk: Arc<dyn Disk>,
-    /// Where Raft's tasks run.
+    /// The way to other members.
+    pub net: Arc<dyn Net>,
+    /// Where Raft's tasks run, and what other members are served by.
     pub raft: Handle,
     /// Where everything for clients runs.
     pub clients: Workers,
@@ -61,20 +74,39 @@ pub struct Member {
     replica: Arc<Replica>,
     front: Arc<dyn Server>,
     raft: Handle,
-    /// None where it is a task.
-    sequencer: Option<JoinHandle<()>>,
-    checkpointing: Option<JoinHandle<()>>,
+    /// From here to a serving member, which may take as long as there is no leader.
+    coming_up: Task<()>,
+    threads: Arc<Mutex<Threads>>,
+    /// What goes on for as long as the member is there.
+    tasks: JoinSet<()>,
     ending: Arc<Ending>,
 }
 
+/// Those that have started; none where they are tasks.
+#[derive(Default)]
+struct Threads {
+    sequencer: Option<JoinHandle<()>>,
+    checkpointing: Option<JoinHandle<()>>,
+}
+
+/// How far a member has come up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Begins,
+    /// There are other voters: when it serves is not for it alone to say.
+    WithOthers,
+    Serves,
+}
+
 impl Member {
-    /// Returns once it serves. `words` makes what answers four letter words. An error is a sentence for the operator.
+    /// Returns once it serves if it stands alone; a member of an ensemble may come up long before that, and turns clients away
+    /// until then. `words` makes what answers four letter words. An error is a sentence for the operator.
     pub async fn start(
         config: Config,
         surroundings: Surroundings,
         words: impl FnOnce(Arc<Replica>) -> Words,
     ) -> anyhow::Result<Member> {
-        let Surroundings { disk, log_disk, raft, clients, drive } = surroundings;
+        let Surroundings { disk, log_disk, net, raft, clients, drive } = surroundings;
         let started = Instant::now();
         let data_dir = config.storage.data_dir.clone();
         let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
@@ -95,7 +127,10 @@ impl Member {
             data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
                 State::load(seed)
             })?;
-        let state = opened.state.unwrap_or_else(|| State::new(seed));
+        let mut state = opened.state.unwrap_or_else(|| State::new(seed));
+        state.begin_at_level(opened.meta.format_level);
+        let level = state.format_level();
+        anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
         let load_took = load_began.elapsed();
         simulation::see(|| Seen::Loaded {
             zxid: state.last_zxid(),
@@ -104,10 +139,24 @@ impl Member {
         });
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
+        let is_empty = log.is_new() && opened.meta.position.is_none();
+        let cluster = if is_empty { 0 } else { identity.cluster };
+        let me = Me::new(config.server_id, identity.incarnation, limits::FORMAT_LEVEL, cluster);
+        let peers = Arc::new(Peers::new(net.clone(), me.clone()));
+        let door = Arc::new(Door::new(peers, &config.ensemble.servers));
+        let mut tasks = JoinSet::new();
+        for address in &config.ensemble.listen {
+            let listener = net
+                .listen(*address)
+                .await
+                .with_context(|| format!("listen for other members on {address}: is another server running there?"))?;
+            tasks.spawn_on(peer::accept(listener, me.clone(), door.clone()), &raft);
+        }
+
         let rules = Arc::new(config.rules.clone());
         let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
         let plugins = Plugins::new(config.plugins, compiler);
-        let shown = Shown(plugins.clone());
+        let shown = Shown { plugins: plugins.clone(), door: door.clone() };
         let options = session::Options::from(&config);
         let run = environment::random_u64()? as u32;
         let connections =
@@ -117,13 +166,25 @@ impl Member {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(seed)),
             boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
+            files: CheckpointFiles {
+                disk: disk.clone(),
+                reader: Mutex::new(opened.checkpointer.last().reader()),
+                checkpointer: Mutex::new(opened.checkpointer),
+                log_bytes_at_start: log.stats().bytes,
+                seed,
+            },
             connections,
             inbox: Inbox::default(),
+            served: Served::default(),
+            way: Way::default(),
+            word: Word::new(&config.sessions),
             plugins: plugins.clone(),
+            door,
             consensus: OnceLock::new(),
             last_applied: AtomicU64::new(opened.meta.zxid.0),
             leading: AtomicBool::new(false),
-            serving: AtomicBool::new(false),
+            recovered: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             started,
             runtime: raft.clone(),
             config,
@@ -137,58 +198,54 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
-        let log_bytes = log.stats().bytes;
-        let replay_began = Instant::now();
-        let consensus = consensus::start(consensus::Options {
-            member: u64::from(replica.config.server_id),
-            log,
-            machine: replica.clone(),
-            runtime: raft.clone(),
-            timing: consensus::Timing::default(),
-        })
-        .await?;
-        let _ = replica.consensus.set(consensus.clone());
-        let sequencer = Sequencer::new(replica.clone(), consensus.clone(), plugins.judge(), Clocks::new()?);
-        let sequencer = match &drive {
-            Drive::Threads => {
-                Some(std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?)
-            }
-            Drive::Tasks { .. } => {
-                raft.spawn(sequencer.run_as_task());
-                None
-            }
-        };
-        raft.spawn(tell_roles(replica.clone(), consensus.clone()));
-        anyhow::ensure!(consensus.recovered().await, "consensus ended before this server had recovered its state");
-        let replay_took = replay_began.elapsed();
-        metrics.startup_snap_load_time.add(load_took.as_millis() as u64);
-        metrics.startup_txns_load_time.add(replay_took.as_millis() as u64);
-        metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
-        metrics.dbinittime.add((load_took + replay_took).as_millis() as u64);
-        replica.wait_until_leading().await;
-        // A leader has voted for itself: the log holds that.
-        data_directory::note_log_in_use(&*disk)?;
-        // What a plugin enforces, it enforces from the first request on.
-        plugins.settle(limits::PLUGINS_SETTLE_MAX);
-
-        let ending = Arc::new(Ending::default());
-        let checkpointing = Checkpointing::new(replica.clone(), opened.checkpointer, log_bytes, ending.clone());
-        let checkpointing = match &drive {
-            Drive::Threads => {
-                Some(std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?)
-            }
-            Drive::Tasks { .. } => {
-                raft.spawn(checkpointing.run_as_task());
-                None
-            }
-        };
-        replica.serving.store(true, Ordering::Release);
-        let keeper = clients.first();
-        keeper.spawn(housekeeping::expire_sessions(replica.clone()));
-        keeper.spawn(housekeeping::collect(replica.clone()));
-        keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         let front: Arc<dyn Server> = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
-        Ok(Member { replica, front, raft, sequencer, checkpointing, ending })
+        let (stage, stages) = watch::channel(Stage::Begins);
+        let threads = Arc::new(Mutex::new(Threads::default()));
+        let ending = Arc::new(Ending::default());
+        let stands_alone = replica.config.stands_alone();
+        let coming_up = ComingUp {
+            replica: replica.clone(),
+            raft: raft.clone(),
+            keeper: clients.first().clone(),
+            drive,
+            disk,
+            me,
+            empty: is_empty.then_some(identity.incarnation),
+            load_took,
+            threads: threads.clone(),
+            ending: ending.clone(),
+            stage,
+        };
+        let (failed, failure) = oneshot::channel();
+        let coming_up = raft.spawn(async move {
+            if let Err(error) = coming_up.run(log).await
+                && let Err(error) = failed.send(error)
+            {
+                die(&format!("{error:#}"));
+            }
+        });
+        let member = Member { replica, front, raft, coming_up, threads, tasks, ending };
+        if stands_alone {
+            member.until_it_serves(stages, failure).await?;
+        }
+        Ok(member)
+    }
+
+    /// A server that stands alone serves before anybody is told that it has started. One that others have joined since may
+    /// have to wait for them.
+    async fn until_it_serves(
+        &self,
+        mut stages: watch::Receiver<Stage>,
+        failure: oneshot::Receiver<anyhow::Error>,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            biased;
+            Ok(error) = failure => Err(error),
+            reached = stages.wait_for(|stage| *stage != Stage::Begins) => {
+                anyhow::ensure!(reached.is_ok(), "the server did not start");
+                Ok(())
+            }
+        }
     }
 
     pub fn config(&self) -> &Config {
@@ -208,27 +265,158 @@ impl Member {
         listener::serve(&self.replica.connections, stream, peer, self.front.clone()).await;
     }
 
-    /// Takes no more clients, and gives those that are there a moment for what is under way.
+    /// Takes no more clients, and gives those that are there a moment for what is under way. A leader hands over before,
+    /// so that nobody has to wait for an election.
     pub async fn part_with_clients(&self) {
-        self.replica.serving.store(false, Ordering::Release);
+        self.replica.leaving.store(true, Ordering::Release);
+        self.replica.hand_over().await;
+        self.replica.word.set_serving(Serving::Nobody);
         self.replica.connections.close_all();
         self.replica.until_clients_are_gone().await;
     }
 
     /// Ends, with a last checkpoint. Nobody may submit anything any more.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.replica.leaving.store(true, Ordering::Release);
+        // Done already, unless it never got as far as to serve.
+        self.coming_up.abort();
+        let _ = self.coming_up.await;
+        let Threads { sequencer, checkpointing } = std::mem::take(&mut *self.threads.lock());
         self.replica.inbox.put(Event::Stop);
-        if let Some(sequencer) = self.sequencer {
+        if let Some(sequencer) = sequencer {
             sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
         }
         // Before consensus ends: the last checkpoint lets the log go.
         self.ending.ask();
-        if let Some(checkpointing) = self.checkpointing {
+        if let Some(checkpointing) = checkpointing {
             checkpointing.join().map_err(|_| anyhow::anyhow!("writing the last checkpoint panicked"))?;
         }
-        let consensus = self.replica.consensus().clone();
-        // On Raft's runtime, which goes on while this waits.
-        self.raft.spawn(async move { consensus.shutdown().await }).await?;
+        if let Some(consensus) = self.replica.consensus.get().cloned() {
+            // On Raft's runtime, which goes on while this waits.
+            self.raft.spawn(async move { consensus.shutdown().await }).await?;
+        }
+        self.tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+/// What a member needs to come up once its state is loaded.
+struct ComingUp {
+    replica: Arc<Replica>,
+    raft: Handle,
+    keeper: Handle,
+    drive: Drive,
+    disk: Arc<dyn Disk>,
+    me: Me,
+    /// The incarnation of a member whose log and state are empty.
+    empty: Option<Incarnation>,
+    load_took: Duration,
+    threads: Arc<Mutex<Threads>>,
+    ending: Arc<Ending>,
+    stage: watch::Sender<Stage>,
+}
+
+impl ComingUp {
+    async fn run(self, log: consensus::Log) -> anyhow::Result<()> {
+        let replica = &self.replica;
+        let beginning = match self.empty {
+            Some(incarnation) => Some(Own::new(&replica.config, incarnation).settle(&replica.door).await),
+            None => None,
+        };
+        if let Some(beginning) = &beginning {
+            // It is the first time: nothing else was said before.
+            let _ = self.me.belong_to(beginning.cluster);
+            data_directory::note_cluster(&*self.disk, beginning.cluster)?;
+        }
+        let (found, roster) = beginning.map_or((None, None), |beginning| (beginning.found, beginning.roster));
+        let replay_began = Instant::now();
+        let consensus = consensus::start(consensus::Options {
+            member: u64::from(replica.config.server_id),
+            log,
+            machine: replica.clone(),
+            runtime: self.raft.clone(),
+            timing: consensus::Timing::default(),
+            heavy: match &self.drive {
+                Drive::Threads => consensus::Heavy::Aside,
+                Drive::Tasks { .. } => consensus::Heavy::Here,
+            },
+            peers: replica.door.peers().clone(),
+            found,
+        })
+        .await?;
+        let _ = replica.consensus.set(consensus.clone());
+        self.start_sequencer(&consensus)?;
+        replica.door.open(replica, roster);
+        // These end with consensus.
+        self.raft.spawn(replica.door.clone().keep_roster(Arc::downgrade(replica)));
+        self.raft.spawn(replica.door.clone().gather(Arc::downgrade(replica)));
+        self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
+        self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
+        let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        if !alone {
+            self.stage.send_replace(Stage::WithOthers);
+        }
+        anyhow::ensure!(consensus.recovered().await, "consensus ended before this server had recovered its state");
+        let replay_took = replay_began.elapsed();
+        let metrics = replica.connections.metrics();
+        metrics.startup_snap_load_time.add(self.load_took.as_millis() as u64);
+        metrics.startup_txns_load_time.add(replay_took.as_millis() as u64);
+        metrics.startup_txns_loaded.add(replica.boundary.lock().replayed);
+        metrics.dbinittime.add((self.load_took + replay_took).as_millis() as u64);
+        if alone {
+            replica.wait_until_leading().await;
+        }
+        // Whoever has recovered has a leader, for whom it has voted or whose vote it has taken over: the log holds that.
+        data_directory::note_log_in_use(&*self.disk)?;
+        self.settle_plugins().await?;
+        replica.recovered.store(true, Ordering::Release);
+        self.start_checkpointing()?;
+        let keeper = &self.keeper;
+        keeper.spawn(housekeeping::expire_sessions(replica.clone()));
+        keeper.spawn(housekeeping::collect(replica.clone()));
+        keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
+        if alone {
+            replica.serve_at_once();
+        }
+        self.raft.spawn(word::keep_gate(replica.clone()));
+        self.stage.send_replace(Stage::Serves);
+        Ok(())
+    }
+
+    fn start_sequencer(&self, consensus: &Consensus) -> anyhow::Result<()> {
+        let judge = self.replica.plugins.judge();
+        let sequencer = Sequencer::new(self.replica.clone(), consensus.clone(), judge, Clocks::new()?);
+        match &self.drive {
+            Drive::Threads => {
+                let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
+                self.threads.lock().sequencer = Some(thread);
+            }
+            Drive::Tasks { .. } => drop(self.raft.spawn(sequencer.run_as_task())),
+        }
+        Ok(())
+    }
+
+    fn start_checkpointing(&self) -> anyhow::Result<()> {
+        let checkpointing = Checkpointing::new(self.replica.clone(), self.ending.clone());
+        match &self.drive {
+            Drive::Threads => {
+                let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
+                self.threads.lock().checkpointing = Some(thread);
+            }
+            Drive::Tasks { .. } => drop(self.raft.spawn(checkpointing.run_as_task())),
+        }
+        Ok(())
+    }
+
+    /// What a plugin enforces, it enforces from the first request on.
+    async fn settle_plugins(&self) -> anyhow::Result<()> {
+        let plugins = self.replica.plugins.clone();
+        match &self.drive {
+            Drive::Threads => {
+                tokio::task::spawn_blocking(move || plugins.settle(limits::PLUGINS_SETTLE_MAX)).await?;
+            }
+            Drive::Tasks { .. } => drop(plugins.settle(limits::PLUGINS_SETTLE_MAX)),
+        }
         Ok(())
     }
 }
@@ -236,12 +424,7 @@ impl Member {
 fn new_identity(config: &Config) -> anyhow::Result<Identity> {
     let mut incarnation = [0; 16];
     environment::fill_random(&mut incarnation)?;
-    Ok(Identity {
-        cluster: environment::random_u64()?,
-        member: u64::from(config.server_id),
-        incarnation,
-        log_in_use: false,
-    })
+    Ok(Identity { cluster: 0, member: u64::from(config.server_id), incarnation, log_in_use: false })
 }
 
 /// Passes consensus' roles on to the sequencer.
@@ -260,7 +443,7 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
             metrics.election_time.add(since.elapsed().as_millis() as u64);
         }
         replica.inbox.put(Event::Role(now));
-        if now == Role::Stopped && replica.serving.load(Ordering::Acquire) {
+        if now == Role::Stopped && !replica.leaving.load(Ordering::Acquire) {
             die("consensus has ended by itself: this is a bug; start the server again");
         }
         if role.changed().await.is_err() {
@@ -271,10 +454,22 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
 
 impl Replica {
     /// Sessions that the state knows have their full timeout from now on.
-    fn remember_sessions(&self) {
+    pub(super) fn remember_sessions(&self) {
         let state = self.state.read();
         for (session, known) in state.sessions() {
             self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);
+        }
+    }
+
+    /// Gives the leadership to another voter, if there is one.
+    async fn hand_over(&self) {
+        let Some(consensus) = self.consensus.get() else { return };
+        if !matches!(*consensus.role().borrow(), Role::Leader { .. }) || consensus.membership().voters.len() < 2 {
+            return;
+        }
+        match consensus.transfer(None).await {
+            Ok(leader) => tracing::info!(leader, "has handed over"),
+            Err(error) => tracing::warn!(%error, "goes without having handed over"),
         }
     }
 
@@ -295,14 +490,5 @@ impl Replica {
 impl Boundary {
     fn new(position: Option<LogPosition>, membership: Option<Vec<u8>>) -> Boundary {
         Boundary { position, membership, ..Boundary::default() }
-    }
-}
-
-/// What this member shows under `/zookeeper/` beside the tree.
-struct Shown(Arc<Plugins>);
-
-impl crate::pipeline::read::VirtualNodes for Shown {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
-        self.0.virtual_node(path)
     }
 }

@@ -5,29 +5,44 @@
 //! | `start` | a process: ports and threads around a member |
 //! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
+//! | `bootstrap` | whether an empty member may found or join an ensemble |
+//! | `peers` | who of the other members is let in, and what is known of them |
+//! | `membership` | changing who belongs to the ensemble |
+//! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
+//! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
+//! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `serve` | what connections ask of a replica |
+//! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
-//! own, only ever taken under the state's. Lock order: `boundary`, `state`, `watches`, a connection's.
+//! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's.
 
 mod apply;
+mod bootstrap;
 mod checkpointing;
 mod clocks;
 mod deploy;
 mod facts;
 mod housekeeping;
 mod inbox;
+mod installing;
+mod leading;
+mod link;
 mod member;
+mod membership;
+mod peers;
 mod sequencer;
 mod serve;
 mod start;
+mod status;
+mod word;
 
 pub use facts::{Listening, Words};
 pub use member::{Drive, Member, Surroundings};
@@ -43,11 +58,17 @@ use crate::session::Connections;
 use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
+use checkpointing::CheckpointFiles;
 use inbox::Inbox;
+use leading::Served;
+use link::Way;
 use parking_lot::{Mutex, RwLock};
+use peers::Door;
+use sequencer::Waiting;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
+use word::Word;
 
 /// What all threads and tasks of a member share.
 pub struct Replica {
@@ -59,17 +80,27 @@ pub struct Replica {
     watches: Mutex<Watches>,
     /// Where applying stands in the log; held while an entry is applied.
     boundary: Mutex<Boundary>,
+    files: CheckpointFiles,
     connections: Arc<Connections>,
     inbox: Inbox,
+    /// Members that pass requests on to this one while it leads.
+    served: Served,
+    /// To the leader, if that is another member.
+    way: Way,
+    word: Word,
     plugins: Arc<Plugins>,
+    /// Where other members come in.
+    door: Arc<Door>,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
     /// The last applied zxid, readable without a lock.
     last_applied: AtomicU64,
     /// Whether this member evaluates.
     leading: AtomicBool,
-    /// Whether clients are let in.
-    serving: AtomicBool,
+    /// Whether it has caught up with what was committed when it started.
+    recovered: AtomicBool,
+    /// It is on its way down: no client is let in any more.
+    leaving: AtomicBool,
     started: Instant,
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
@@ -88,12 +119,27 @@ impl Replica {
         }
     }
 
+    /// As `close_connection`, wherever the client is.
+    fn close_caller(&self, request: &Waiting) {
+        let Some(caller) = &request.submission.caller else { return };
+        match request.link {
+            None => self.close_connection(caller.connection),
+            Some(link) => self.served.close_connection(link, caller.connection),
+        }
+    }
+
     /// A chain begins. A new leadership grants every session its full timeout.
-    fn begins_to_lead(&self, new_leadership: bool) {
+    fn begins_to_lead(&self, term: u64, new_leadership: bool) {
         if new_leadership {
             self.connections.expiry().grant_all(self.connections.now_us() / 1000);
         }
         self.leading.store(true, Ordering::Release);
+        self.served.leadership.send_replace(Some(term));
+    }
+
+    fn ends_to_lead(&self) {
+        self.leading.store(false, Ordering::Release);
+        self.served.leadership.send_replace(None);
     }
 
     fn consensus(&self) -> &Consensus {

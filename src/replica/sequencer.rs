@@ -1,24 +1,32 @@
-//! The sequencer: puts all writes into one order and turns them into batches for consensus. The leader's heart.
+//! The sequencer: puts all writes into one order and turns them into batches for consensus. The leader's heart, and on
+//! any other member where its clients' writes wait for a leader.
 //!
 //! A thread of its own, and a state machine: `step` takes what came in, evaluates what it may, proposes. It promises:
 //!
 //! - Requests of one connection are evaluated in the order in which they came, whatever is refused, held or retried.
-//! - Nothing is evaluated unless this member leads and has applied its own blank entry (`Role::Leader`).
+//! - Nothing is evaluated unless this member leads, has applied its own blank entry (`Role::Leader`), and was heard by a
+//!   quorum of late.
 //! - At most `limits::ENTRIES_IN_FLIGHT_MAX` entries wait for consensus; what comes meanwhile makes the next batch
 //!   larger. Nothing waits for a timer.
 //! - If the chain breaks (docs/decisions/0009), what surely had no effect is evaluated again in its first order,
 //!   before anything newer; a connection whose write has an unknown outcome is closed without a reply, and nothing more
 //!   of it is evaluated.
-//! - A write that deploys a plugin is prepared off this thread, holding back only its own connection, and is alone in
-//!   flight when it is proposed: what comes behind it is judged by the plugins it leaves.
+//! - While another member leads, requests are passed on to it in order, each once. When the link to it ends, exactly the
+//!   connections are closed that had something passed on and not applied here; everybody else's wait for the next.
+//! - What others passed on to this member is dropped with its leadership: their members close those connections.
+//! - A change of the members, or of who leads, is under way off this thread and holds back only its own connection.
+//! - A write that deploys a plugin is prepared at the leader, off this thread, holding back only its own connection, and
+//!   is alone in flight when it is proposed: what comes behind it is judged by the plugins it leaves.
 
 use super::Replica;
 use super::clocks::Clocks;
 use super::inbox::Sleep;
+use super::membership::End;
 use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::environment::Instant;
 use crate::limits;
+use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
@@ -26,65 +34,123 @@ use crate::plugin::{Judge, admission};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use crate::simulation::{self, Seen};
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
 /// What the sequencer hears of.
 pub enum Event {
+    /// By a client of this member, or by the server itself.
     Submitted(Submission),
-    /// A deployment has been looked at: it may go on, or is refused.
-    Prepared {
+    /// By a client of another member, which passed it on to the leader of that term.
+    Forwarded {
         submission: Submission,
-        verdict: Result<(), Refusal>,
+        link: ServedLink,
+    },
+    /// A deployment has been looked at: it may go on, or is refused. Or a request has to find out anew who leads.
+    Prepared(Waiting),
+    /// How a reconfig ended that this leader took up in that term.
+    Reconfigured {
+        request: Waiting,
+        term: u64,
+        end: End,
     },
     Resolved {
         entry: u64,
         outcome: Resolution,
     },
     Role(Role),
+    /// There is a way to the leader.
+    LinkUp(Link),
+    /// It is lost.
+    LinkEnded {
+        number: u64,
+    },
+    /// Whether a quorum has acknowledged this leader of late. It is taken for granted until it is told otherwise.
+    Lease {
+        held: bool,
+    },
     /// Resolve what is in flight, then end.
     Stop,
 }
 
-pub struct Sequencer {
+/// The way to a leader in another member (`replica::link`).
+pub struct Link {
+    /// Each has another.
+    pub number: u64,
+    /// Holds at most what the connections of this member may have unanswered (`limits::UNANSWERED_MAX` each).
+    pub submissions: UnboundedSender<Submission>,
+}
+
+/// A link that another member has to this one, while it leads in that term (`replica::leading`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServedLink {
+    pub number: u64,
+    pub term: u64,
+}
+
+pub struct Sequencer<C> {
     replica: Arc<Replica>,
-    consensus: Consensus,
+    consensus: C,
     evaluator: Evaluator,
     judge: Judge,
     clocks: Clocks,
     phase: Phase,
-    /// Requests not yet evaluated, in order.
+    /// Requests not yet evaluated or passed on, in order.
     waiting: VecDeque<Waiting>,
     /// Entries proposed and not resolved, in order.
     in_flight: VecDeque<InFlight>,
     /// Refused entries: their requests go before `waiting`, in order, when the chain starts anew.
     again: Vec<InFlight>,
     /// Connections with a deployment being prepared, and what came behind it.
-    held: HashMap<ConnectionId, VecDeque<Submission>>,
-    /// Connections whose last write has an unknown outcome: nothing more of theirs is evaluated. As many as had writes in
-    /// flight when a leadership was lost; connection ids are never used again, so nothing needs to leave the set.
+    held: HashMap<ConnectionId, VecDeque<Waiting>>,
+    /// Connections whose last write has an unknown outcome: nothing more of theirs is evaluated or passed on. As many as
+    /// had writes in flight when a leadership was lost; connection ids are never used again, so nothing of this member's
+    /// needs to leave the set.
     broken: HashSet<ConnectionId>,
     /// A change of plugins is in flight: evaluation waits until it has been applied.
     plugins_change: bool,
+    /// See `Event::Lease`.
+    lease_held: bool,
     entry_next: u64,
     stopping: bool,
 }
 
+/// What takes batches: consensus.
+pub trait Proposes {
+    /// Brings the batch into the log, in the order of the calls; `done` hears what became of it.
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static);
+}
+
+impl Proposes for Consensus {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+        Consensus::propose_then(self, batch, done);
+    }
+}
+
 /// In the order in which a leadership goes through them.
 enum Phase {
-    /// Another member leads, or nobody: requests wait.
-    Following,
+    /// Another member leads, or nobody: requests are passed on, or wait.
+    Following { link: Option<Link> },
     /// Leads; evaluates and proposes.
     Leading { term: u64 },
     /// An entry was refused or fenced: waits for the rest of the chain to resolve, then starts a new one.
     Draining { term: u64 },
 }
 
-struct Waiting {
-    submission: Submission,
-    /// What preparation said of a deployment; `Ok` for everything else.
-    verdict: Result<(), Refusal>,
+/// A request whose turn will come.
+pub struct Waiting {
+    pub submission: Submission,
+    /// The way it came, if from another member.
+    pub link: Option<ServedLink>,
+    /// What preparation said of a deployment; None for one that is not prepared, and for everything else.
+    pub verdict: Option<Result<(), Refusal>>,
+}
+
+impl Waiting {
+    fn connection(&self) -> Option<ConnectionId> {
+        self.submission.caller.as_ref().map(|caller| caller.connection)
+    }
 }
 
 struct InFlight {
@@ -92,22 +158,23 @@ struct InFlight {
     requests: Vec<Waiting>,
 }
 
-impl Sequencer {
-    pub fn new(replica: Arc<Replica>, consensus: Consensus, judge: Judge, clocks: Clocks) -> Sequencer {
-        let evaluator = Evaluator::new(replica.rules.clone());
+impl<C: Proposes> Sequencer<C> {
+    pub fn new(replica: Arc<Replica>, consensus: C, judge: Judge, clocks: Clocks) -> Sequencer<C> {
+        let evaluator = Evaluator::new(replica.rules.clone()).of(replica.config.server_id);
         Sequencer {
             replica,
             consensus,
             evaluator,
             judge,
             clocks,
-            phase: Phase::Following,
+            phase: Phase::Following { link: None },
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             again: Vec::new(),
             held: HashMap::new(),
             broken: HashSet::new(),
             plugins_change: false,
+            lease_held: true,
             entry_next: 0,
             stopping: false,
         }
@@ -147,11 +214,15 @@ impl Sequencer {
 
     /// What it waits for before the next step.
     fn sleep(&self) -> Sleep {
-        if self.may_evaluate() {
+        if self.may_evaluate() || self.may_pass_on() {
             return Sleep::Awake;
         }
         // With nothing to evaluate, and nothing that the end of an entry would set going, that end can wait.
-        let idle = self.waiting.is_empty() && matches!(self.phase, Phase::Leading { .. }) && !self.stopping;
+        let idle = match self.phase {
+            Phase::Leading { .. } => self.waiting.is_empty() && !self.stopping,
+            Phase::Following { link: Some(_) } => self.in_flight.is_empty(),
+            Phase::Following { link: None } | Phase::Draining { .. } => false,
+        };
         if idle { Sleep::ForWork } else { Sleep::ForRoom }
     }
 
@@ -160,6 +231,9 @@ impl Sequencer {
             self.hear(event);
         }
         self.restart_chain_if_drained();
+        if self.may_pass_on() {
+            self.pass_on();
+        }
         if !self.is_done() && self.may_evaluate() {
             self.propose_batch();
         }
@@ -167,41 +241,183 @@ impl Sequencer {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Submitted(submission) => self.admit(submission),
-            Event::Prepared { submission, verdict } => self.prepared(submission, verdict),
+            Event::Submitted(submission) => self.admit(Waiting { submission, link: None, verdict: None }),
+            Event::Forwarded { submission, link } => {
+                let request = Waiting { submission, link: Some(link), verdict: None };
+                if !self.is_void(&request) {
+                    self.admit(request);
+                }
+            }
+            Event::Prepared(request) => self.prepared(request),
+            Event::Reconfigured { request, term, end } => self.reconfigured(request, term, end),
             Event::Resolved { entry, outcome } => self.resolved(entry, outcome),
             Event::Role(Role::Leader { term }) => {
                 debug!(term, "leads: starts a chain");
+                self.end_leadership();
+                self.lose_link();
                 self.phase = Phase::Draining { term };
             }
             Event::Role(_) => {
                 simulation::see(|| Seen::Follows);
-                self.phase = Phase::Following;
-                self.replica.leading.store(false, Ordering::Release);
+                self.end_leadership();
+                if self.term().is_some() {
+                    self.phase = Phase::Following { link: None };
+                }
             }
+            Event::LinkUp(link) => {
+                self.lose_link();
+                if let Phase::Following { link: current } = &mut self.phase {
+                    *current = Some(link);
+                }
+            }
+            Event::LinkEnded { number } => {
+                if matches!(&self.phase, Phase::Following { link: Some(link) } if link.number == number) {
+                    self.lose_link();
+                }
+            }
+            Event::Lease { held } => self.lease_held = held,
             Event::Stop => self.stopping = true,
         }
     }
 
-    fn admit(&mut self, submission: Submission) {
-        let connection = submission.caller.as_ref().map(|caller| caller.connection);
-        if let Some(held) = connection.and_then(|connection| self.held.get_mut(&connection)) {
-            held.push_back(submission);
-        } else if let (Some(connection), true) = (connection, deploys(&submission)) {
-            self.held.insert(connection, VecDeque::new());
-            self.replica.prepare_deployment(submission);
-        } else {
-            self.waiting.push_back(Waiting { submission, verdict: Ok(()) });
+    /// The term it leads in.
+    fn term(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Following { .. } => None,
+            Phase::Leading { term } | Phase::Draining { term } => Some(term),
         }
     }
 
-    fn prepared(&mut self, submission: Submission, verdict: Result<(), Refusal>) {
-        let connection = submission.caller.as_ref().map(|caller| caller.connection);
-        self.waiting.push_back(Waiting { submission, verdict });
-        let behind = connection.and_then(|connection| self.held.remove(&connection)).unwrap_or_default();
-        for submission in behind {
-            self.admit(submission);
+    /// Whether it was passed on to a leadership that is over. Its member has closed the connection.
+    fn is_void(&self, request: &Waiting) -> bool {
+        request.link.is_some_and(|link| Some(link.term) != self.term())
+    }
+
+    /// Drops what others passed on; what deployments were found to be, they were for this leadership.
+    fn end_leadership(&mut self) {
+        self.replica.ends_to_lead();
+        self.lease_held = true;
+        self.waiting.retain(|request| request.link.is_none());
+        self.waiting.iter_mut().for_each(|request| request.verdict = None);
+        // The next leader writes the configuration itself; whether it is what was asked for, its caller had better look.
+        let waiting = std::mem::take(&mut self.waiting);
+        let (configures, others) = waiting.into_iter().partition::<VecDeque<_>, _>(|request| {
+            matches!(request.submission.ask, Ask::Configure { .. })
+        });
+        self.waiting = others;
+        for request in configures {
+            self.replica.close_caller(&request);
+            self.broken.extend(request.connection());
         }
+        self.held.values_mut().for_each(|behind| behind.retain(|request| request.link.is_none()));
+        let connections = &self.replica.connections;
+        self.broken.retain(|&connection| connections.is_ours(connection));
+    }
+
+    /// What was passed on and is not applied has an unknown outcome.
+    fn lose_link(&mut self) {
+        if let Phase::Following { link } = &mut self.phase
+            && link.take().is_some()
+        {
+            self.broken.extend(self.replica.connections.break_passed_on());
+        }
+    }
+
+    fn may_pass_on(&self) -> bool {
+        matches!(self.phase, Phase::Following { link: Some(_) })
+            && self.in_flight.is_empty()
+            && !self.waiting.is_empty()
+    }
+
+    fn pass_on(&mut self) {
+        let Phase::Following { link: Some(link) } = &self.phase else { return };
+        while let Some(request) = self.waiting.pop_front() {
+            // The server's own are for a leader to ask.
+            let Some(connection) = request.connection() else { continue };
+            if self.broken.contains(&connection) {
+                self.replica.connections.metrics().stale_requests.increment();
+            } else if link.submissions.is_closed() {
+                // Word of its end is under way.
+                return self.waiting.push_front(request);
+            } else {
+                // First noted, then sent: it may be applied here before `send` returns. A link that ends in between has
+                // its connection closed.
+                self.replica.connections.pass_on(connection);
+                let _ = link.submissions.send(request.submission);
+            }
+        }
+    }
+
+    fn admit(&mut self, request: Waiting) {
+        let connection = request.connection();
+        if let Some(held) = connection.and_then(|connection| self.held.get_mut(&connection)) {
+            held.push_back(request);
+        } else if let (Some(connection), None, Some(_)) = (connection, &request.verdict, self.term())
+            && deploys(&request.submission)
+        {
+            self.held.insert(connection, VecDeque::new());
+            self.replica.prepare_deployment(request);
+        } else {
+            self.waiting.push_back(request);
+        }
+    }
+
+    fn prepared(&mut self, mut request: Waiting) {
+        let behind = request.connection().and_then(|connection| self.held.remove(&connection)).unwrap_or_default();
+        if !self.is_void(&request) {
+            if self.term().is_none() {
+                request.verdict = None;
+            }
+            self.waiting.push_back(request);
+        }
+        for request in behind {
+            self.admit(request);
+        }
+    }
+
+    /// Sets a request apart, with all that its connection asked behind it.
+    fn hold(&mut self, connection: ConnectionId) {
+        let (behind, others) = self.waiting.drain(..).partition(|request| request.connection() == Some(connection));
+        self.waiting = others;
+        self.held.insert(connection, behind);
+    }
+
+    fn take_up_reconfig(&mut self, request: Waiting, servers: Vec<Server>) {
+        let (Some(connection), Some(term)) = (request.connection(), self.term()) else { return };
+        self.hold(connection);
+        self.evaluator.reconfigures(true);
+        self.replica.reconfigure(request, servers, term);
+    }
+
+    fn take_up_transfer(&mut self, request: Waiting, to: u32) {
+        let Some(connection) = request.connection() else { return };
+        self.hold(connection);
+        self.replica.transfer(request, to);
+    }
+
+    fn reconfigured(&mut self, mut request: Waiting, term: u64, end: End) {
+        let still_leads = self.term() == Some(term);
+        if still_leads {
+            self.evaluator.reconfigures(false);
+        }
+        match end {
+            // Another leader writes what there is to be written: it sees the members.
+            End::Done(servers) if still_leads => request.submission.ask = Ask::Configure { servers },
+            End::Refused(refusal) if still_leads => request.verdict = Some(Err(refusal)),
+            End::Refused(_) | End::HandedOver => {}
+            End::Done(_) | End::Unknown => {
+                if !self.is_void(&request) {
+                    self.replica.close_caller(&request);
+                    self.broken.extend(request.connection());
+                }
+                // What it asked behind it shares its fate.
+                if let Some(connection) = request.connection() {
+                    self.held.remove(&connection);
+                }
+                return;
+            }
+        }
+        self.prepared(request);
     }
 
     fn resolved(&mut self, entry: u64, outcome: Resolution) {
@@ -218,9 +434,9 @@ impl Sequencer {
             }
             Resolution::Unknown => {
                 for request in resolved.requests {
-                    if let Some(caller) = request.submission.caller {
-                        self.broken.insert(caller.connection);
-                        self.replica.close_connection(caller.connection);
+                    if !self.is_void(&request) {
+                        self.replica.close_caller(&request);
+                        self.broken.extend(request.connection());
                     }
                 }
                 self.break_chain();
@@ -242,16 +458,34 @@ impl Sequencer {
         // It is applied, and the judge sees the new registry by itself.
         self.plugins_change = false;
         self.again.sort_by_key(|refused| refused.entry);
-        for request in self.again.drain(..).flat_map(|refused| refused.requests).rev() {
-            self.waiting.push_front(request);
+        for request in std::mem::take(&mut self.again).into_iter().flat_map(|refused| refused.requests).rev() {
+            if !self.is_void(&request) {
+                self.waiting.push_front(request);
+            }
         }
         if let Phase::Draining { term } = self.phase {
-            let state = self.replica.state.read();
-            let new_epoch = self.clocks.lead(term, &state);
-            self.evaluator.start_chain(&state, new_epoch);
+            let replica = self.replica.clone();
+            let state = replica.state.read();
+            let new_leadership = self.clocks.lead(term, &state);
+            self.evaluator.start_chain(&state, new_leadership);
+            drop(state);
             self.phase = Phase::Leading { term };
             simulation::see(|| Seen::Leads { term });
-            self.replica.begins_to_lead(new_epoch);
+            if new_leadership {
+                // Deployments among them have not been looked at.
+                for request in std::mem::take(&mut self.waiting) {
+                    self.admit(request);
+                }
+                self.evaluator.reconfigures(false);
+                if let Some(servers) = replica.configuration_to_write() {
+                    let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
+                    self.waiting.push_front(Waiting { submission, link: None, verdict: None });
+                }
+            }
+            replica.begins_to_lead(term, new_leadership);
+            if new_leadership {
+                replica.runtime.spawn(replica.clone().put_members_right());
+            }
         }
     }
 
@@ -259,6 +493,7 @@ impl Sequencer {
         matches!(self.phase, Phase::Leading { .. })
             && !self.waiting.is_empty()
             && !self.plugins_change
+            && self.lease_held
             && self.in_flight.len() < limits::ENTRIES_IN_FLIGHT_MAX
     }
 
@@ -306,19 +541,21 @@ impl Sequencer {
         let state = replica.state.read();
         for _ in 0..limits::EVALUATED_PER_LOCK {
             let Some(request) = self.waiting.pop_front() else { return };
-            let connection = request.submission.caller.as_ref().map(|caller| caller.connection);
+            let connection = request.connection();
             if connection.is_some_and(|connection| self.broken.contains(&connection)) {
                 replica.connections.metrics().stale_requests.increment();
                 continue;
             }
             let moment = self.clocks.now();
             let evaluation = match &request.verdict {
-                Ok(()) => self.evaluator.evaluate(&state, &request.submission, moment, &mut self.judge),
-                Err(refusal) => self.evaluator.refuse(&state, &request.submission, moment, refusal),
+                None | Some(Ok(())) => self.evaluator.evaluate(&state, &request.submission, moment, &mut self.judge),
+                Some(Err(refusal)) => self.evaluator.refuse(&state, &request.submission, moment, refusal),
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
-                    *bytes += weight(&txn);
+                    let size = weight(&txn);
+                    replica.connections.metrics().proposal_size.add(size as u64);
+                    *bytes += size;
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
@@ -327,12 +564,10 @@ impl Sequencer {
                         return;
                     }
                 }
-                Evaluation::Close => {
-                    if let Some(connection) = connection {
-                        replica.close_connection(connection);
-                    }
-                }
+                Evaluation::Close => replica.close_caller(&request),
                 Evaluation::Nothing => {}
+                Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
+                Evaluation::Transfer(to) => self.take_up_transfer(request, to),
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use super::sequencer::Event;
 use super::{Replica, facts};
+use crate::consensus::Role;
+use crate::limits;
 use crate::pipeline::Submission;
-use crate::session::{Connection, Connections, FourLetter, Server};
+use crate::session::{Connection, Connections, FourLetter, Server, Serving};
 use crate::state::State;
 use crate::watch::Watches;
 use parking_lot::{MutexGuard, RwLockReadGuard};
@@ -29,27 +31,35 @@ impl Server for Front {
         self.replica.inbox.put(Event::Submitted(submission));
     }
 
-    /// ReadIndex: stronger than ZooKeeper's `sync`, which a deposed leader may answer.
+    /// ReadIndex: stronger than ZooKeeper's `sync`, which a deposed leader may answer. One that finds no leader waits.
     fn barrier(&self, connection: Arc<Connection>) {
         let replica = self.replica.clone();
         self.replica.runtime.spawn(async move {
-            match replica.consensus().read_barrier().await {
-                Ok(()) => {
-                    let state = replica.state.read();
-                    connection.synced(&state, &mut replica.watches.lock());
-                    drop(state);
-                    replica.connections.flush();
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "no barrier: the connection is closed");
-                    connection.close();
-                }
+            let reached = tokio::select! {
+                biased;
+                reached = replica.barrier() => reached,
+                () = gone(&connection) => return,
+            };
+            if !reached {
+                return connection.close();
             }
+            let state = replica.state.read();
+            connection.synced(&state, &mut replica.watches.lock());
+            drop(state);
+            replica.connections.flush();
         });
     }
 
-    fn serving(&self) -> bool {
-        self.replica.serving.load(Ordering::Acquire)
+    fn serving(&self) -> Serving {
+        self.replica.word.serving()
+    }
+
+    fn word_until_us(&self) -> u64 {
+        match self.replica.word.serving() {
+            // Its sessions live as long as it says so.
+            Serving::ReadOnly => u64::MAX,
+            Serving::Everybody | Serving::Nobody => self.replica.word.until_us(),
+        }
     }
 
     fn connections(&self) -> &Arc<Connections> {
@@ -58,5 +68,30 @@ impl Server for Front {
 
     fn four_letter_words(&self) -> &dyn FourLetter {
         &self.words
+    }
+}
+
+/// Returns once nobody waits for the connection's answers any more.
+async fn gone(connection: &Connection) {
+    while !connection.has_ended() {
+        tokio::time::sleep(limits::BARRIER_LOOK_INTERVAL).await;
+    }
+}
+
+impl Replica {
+    /// Waits until this member has applied whatever was acknowledged anywhere before the call. Asks again where a leader is
+    /// lost over it. False: consensus has ended.
+    pub(super) async fn barrier(&self) -> bool {
+        loop {
+            let index = match self.leading.load(Ordering::Acquire) {
+                true => self.consensus().read_index().await.ok(),
+                false => self.way.read_index().await,
+            };
+            match index {
+                Some(index) => return self.consensus().applied_at_least(index).await.is_ok(),
+                None if *self.consensus().role().borrow() == Role::Stopped => return false,
+                None => tokio::time::sleep(limits::BARRIER_AGAIN).await,
+            }
+        }
     }
 }

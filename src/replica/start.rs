@@ -7,6 +7,7 @@ use super::member::{Drive, Member, Surroundings};
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
+use crate::peer::TcpNet;
 use crate::session::{Server, WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::storage::disk::RealDisk;
 use crate::storage::wal::DirectoryLock;
@@ -27,7 +28,7 @@ pub struct Running {
     _lock: DirectoryLock,
 }
 
-/// Brings a server up; returns once it serves. An error is a sentence for the operator.
+/// Brings a server up; returns once it serves, or, in an ensemble, once its ports are open. An error is a sentence for the operator.
 pub fn start(config: Config) -> anyhow::Result<Running> {
     let started = Instant::now();
     let data_dir = config.storage.data_dir.clone();
@@ -37,12 +38,14 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Sockets)
         .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;
-    let raft = WorkerThreads::start("raft", 1, WaitsFor::Nothing).context("start Raft's thread")?;
+    let others = if config.ensemble.servers.is_empty() { WaitsFor::Nothing } else { WaitsFor::Sockets };
+    let raft = WorkerThreads::start("raft", 1, others).context("start Raft's thread")?;
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
     let surroundings = Surroundings {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
+        net: Arc::new(TcpNet::plain()),
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         drive: Drive::Threads,

@@ -7,7 +7,7 @@ use super::connections::{Admission, Connections};
 use super::expiry::Heard;
 use super::local;
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
-use super::outbox::Outbox;
+use super::outbox::{End, Outbox};
 use super::statistics::{Last, Statistics};
 use super::workers::Bell;
 use super::{auth, order};
@@ -141,13 +141,13 @@ impl Connection {
         self.home.metrics().watch_bytes.add(bytes);
     }
 
-    /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it.
-    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
+    /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it. False if it has ended.
+    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) -> bool {
         let mut order = self.order.lock();
         if order.ended {
-            return;
+            return false;
         }
-        let entry = order.pop().expect("a transaction answers a request of its connection");
+        let entry = order.pop_applied().expect("a transaction answers a request of its connection");
         let xid = txn.origin.as_ref().map(|origin| origin.xid);
         assert_eq!(Some(entry.header.xid), xid, "transactions come in the order of the requests");
         match &entry.awaited {
@@ -158,6 +158,7 @@ impl Connection {
         self.answer_ready(&mut order, state, watches);
         drop(order);
         self.mark();
+        true
     }
 
     /// The barrier of the oldest `sync` is reached (`Server::barrier`).
@@ -302,6 +303,11 @@ impl Connection {
         }
     }
 
+    /// Whether its session is the ensemble's, and has given a sign of life at that time or later.
+    pub(super) fn heard_since(&self, ms: u64) -> bool {
+        self.heard.get().is_some_and(|heard| heard.since(ms))
+    }
+
     /// Reading stops for back-pressure, or goes on.
     pub(super) fn hold(&self, held: bool) {
         if let Some(heard) = self.heard.get() {
@@ -320,6 +326,11 @@ impl Connection {
     /// Whether something waits to be written.
     pub fn writes(&self) -> bool {
         self.outbox.waits()
+    }
+
+    /// Whether nobody waits for its answers any more.
+    pub fn has_ended(&self) -> bool {
+        self.order.lock().ended || self.outbox.end() != End::Open
     }
 
     /// Closes it once everything queued is written.

@@ -14,6 +14,7 @@ use crate::state::{Applied, State};
 use crate::watch::Watches;
 use crate::wire::reply::EventKind;
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Connections {
     session: AtomicI64,
     by_number: Mutex<HashMap<u64, Arc<Connection>>>,
     by_session: Mutex<HashMap<SessionId, ConnectionId>>,
+    /// Connections that ended with writes passed on to the leader, and how many of those are not applied here yet.
+    departed: Mutex<HashMap<u64, usize>>,
     counts: Mutex<Counts>,
     to_wake: Mutex<Vec<Arc<Connection>>>,
     /// Requests without an answer, of all connections.
@@ -79,6 +82,7 @@ impl Connections {
             session: AtomicI64::new(0),
             by_number: Mutex::new(HashMap::new()),
             by_session: Mutex::new(HashMap::new()),
+            departed: Mutex::new(HashMap::new()),
             counts: Mutex::new(Counts::default()),
             to_wake: Mutex::new(Vec::new()),
             outstanding: Arc::default(),
@@ -102,8 +106,11 @@ impl Connections {
         }
         self.expiry.follow(txn, self.now_us() / 1000);
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
-        if let Some(connection) = writer.and_then(|id| self.get(id)) {
-            connection.applied(state, watches, txn, applied);
+        if let Some(id) = writer.filter(|&id| self.is_ours(id)) {
+            let connection = self.by_number.lock().get(&id.number).cloned();
+            if !connection.is_some_and(|connection| connection.applied(state, watches, txn, applied)) {
+                self.applied_for_departed(id);
+            }
         }
         for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
             if Some(owner) != writer
@@ -135,10 +142,52 @@ impl Connections {
 
     /// The connection, if it is this server's and still lives.
     pub fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
-        if (id.member, id.run) != (self.member, self.run) {
+        if !self.is_ours(id) {
             return None;
         }
         self.by_number.lock().get(&id.number).cloned()
+    }
+
+    /// Whether this run of this member has, or had, that connection.
+    pub fn is_ours(&self, id: ConnectionId) -> bool {
+        (id.member, id.run) == (self.member, self.run)
+    }
+
+    /// A write of that connection of ours goes to the leader now.
+    pub fn pass_on(&self, id: ConnectionId) {
+        let connection = self.by_number.lock().get(&id.number).cloned();
+        if let Some(connection) = connection {
+            let mut order = connection.order.lock();
+            if !order.ended {
+                return order.note_passed_on();
+            }
+        }
+        *self.departed.lock().entry(id.number).or_insert(0) += 1;
+    }
+
+    fn applied_for_departed(&self, id: ConnectionId) {
+        if let EntryRef::Occupied(mut left) = self.departed.lock().entry_ref(&id.number) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+    }
+
+    /// The way to the leader is lost: what was passed on and is not applied here has an unknown outcome. Closes the
+    /// connections it came from, and names them: nothing more of theirs may be passed on.
+    pub fn break_passed_on(&self) -> Vec<ConnectionId> {
+        let mut broken = Vec::new();
+        for connection in self.list() {
+            if connection.order.lock().passed_on() > 0 {
+                connection.close();
+                broken.push(connection.id());
+            }
+        }
+        let departed = std::mem::take(&mut *self.departed.lock());
+        let id = |number| ConnectionId { member: self.member, run: self.run, number };
+        broken.extend(departed.into_keys().map(id));
+        broken
     }
 
     /// The connection a session has here.
@@ -198,6 +247,17 @@ impl Connections {
         self.started.elapsed().as_micros() as u64
     }
 
+    /// What the server's clock said then; 0 if that was before its start.
+    pub fn us_at(&self, then: Instant) -> u64 {
+        then.saturating_duration_since(self.started).as_micros() as u64
+    }
+
+    /// Sessions with a connection here that was heard of at that time or later, or is held back by us, in no order.
+    pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
+        let by_number = self.by_number.lock();
+        by_number.values().filter(|connection| connection.heard_since(ms)).map(|heard| heard.session()).collect()
+    }
+
     /// Lets a client in, or says why not.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
         let address = address.to_canonical();
@@ -232,7 +292,13 @@ impl Connections {
     pub(super) fn forget(&self, server: &dyn Server, connection: &Connection) {
         let state = server.state();
         let mut watches = server.watches();
-        connection.order.lock().ended = true;
+        {
+            let mut order = connection.order.lock();
+            order.ended = true;
+            if order.passed_on() > 0 {
+                self.departed.lock().insert(connection.id().number, order.passed_on());
+            }
+        }
         watches.drop_connection(connection.id());
         drop(watches);
         drop(state);

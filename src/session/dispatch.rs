@@ -101,6 +101,8 @@ impl Dispatch {
             return self.overtake_and_close(&header, 0, ErrorCode::SessionClosedRequireSaslAuth);
         }
         match request {
+            // Whoever has no word of a leader does not know whether the session lives.
+            Request::Ping if received_us > self.server.word_until_us() => Flow::Broken,
             // Good only within a multi.
             Request::Check { .. } | Request::CheckNotExists { .. } => {
                 self.overtake_and_close(&header, NO_ZXID, ErrorCode::Unimplemented)

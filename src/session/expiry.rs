@@ -48,6 +48,11 @@ impl Heard {
     pub fn hold(&self, held: bool) {
         self.held.store(held, Relaxed);
     }
+
+    /// Whether there was a sign of life at that time or later.
+    pub fn since(&self, ms: u64) -> bool {
+        self.held.load(Relaxed) || self.last_ms.load(Relaxed) >= ms
+    }
 }
 
 impl Expiry {
@@ -66,6 +71,17 @@ impl Expiry {
         entry.timeout_ms = timeout_ms.max(0) as u64;
         entry.heard.touch(now_ms);
         entry.heard.clone()
+    }
+
+    /// As `open`, for a session whose connection has a sign of life already, in another table.
+    pub fn adopt(&self, session: SessionId, timeout_ms: i32, heard: Arc<Heard>) {
+        let entry = Entry { timeout_ms: timeout_ms.max(0) as u64, heard };
+        self.table.lock().sessions.insert(session, entry);
+    }
+
+    /// The session is no more, or not in this table.
+    pub fn forget(&self, session: SessionId) {
+        self.table.lock().sessions.remove(&session);
     }
 
     /// What an applied transaction does to the table.

@@ -3,6 +3,7 @@
 //! The answer is queued when the session's transaction is applied (`Connection::applied`); until then no request is
 //! taken. What cannot be served is closed without a word: the client tries another server.
 
+use super::Serving;
 use super::connections::Connections;
 use super::dispatch::{Dispatch, Flow};
 use super::order::Handshake;
@@ -18,7 +19,13 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     dispatch.connection().count_received();
     let Ok(request) = decode::connect_request(frame) else { return Flow::Broken };
     dispatch.connection().home().metrics().connection_request_count.increment();
-    if !dispatch.server().serving() {
+    let content_with_reading = request.read_only == Some(true);
+    let let_in = match dispatch.server().serving() {
+        Serving::Everybody => received_us <= dispatch.server().word_until_us(),
+        Serving::ReadOnly => content_with_reading,
+        Serving::Nobody => false,
+    };
+    if !let_in {
         return Flow::Broken;
     }
     let home = dispatch.connection().home().clone();

@@ -29,6 +29,7 @@
 //! | `auth` | who a connection is: its address, certificate, `addauth`, SASL |
 //! | `sasl` | SASL DIGEST-MD5 |
 //! | `tls` | TLS towards clients |
+//! | `local_sessions` | sessions that only this member knows |
 //! | `expiry` | when each session was last heard of, and which are due |
 //! | `statistics` | what `stat` and `cons` print of one connection |
 
@@ -40,6 +41,7 @@ pub mod expiry;
 mod handshake;
 pub mod listener;
 mod local;
+mod local_sessions;
 mod order;
 pub mod outbox;
 mod rejection;
@@ -77,10 +79,22 @@ pub trait Server: Send + Sync + 'static {
     /// Calls `connection.synced` once this server has applied what a leader had committed when it was asked. May do so
     /// before it returns. If that cannot be, it closes the connection.
     fn barrier(&self, connection: Arc<Connection>);
-    /// Whether clients are let in.
-    fn serving(&self) -> bool;
+    /// Whom this server lets in.
+    fn serving(&self) -> Serving;
+    /// Until when it may tell clients that their sessions live: microseconds of its clock (`Connections::now_us`).
+    fn word_until_us(&self) -> u64;
     fn connections(&self) -> &Arc<Connections>;
     fn four_letter_words(&self) -> &dyn FourLetter;
+}
+
+/// Whom a server lets in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Serving {
+    Nobody,
+    /// It is cut off from its ensemble: clients that are content with reading what it has.
+    ReadOnly,
+    Everybody,
 }
 
 /// Four letter words: what a fresh connection may send instead of a ConnectRequest.
@@ -101,11 +115,19 @@ pub struct Options {
     pub server_id: u32,
     /// `globalOutstandingLimit`
     pub outstanding_max: usize,
+    /// Whether new sessions are this member's own (`localSessionsEnabled` in an ensemble), and whether they become
+    /// everybody's with their first ephemeral node (`localSessionsUpgradingEnabled`).
+    pub local_sessions: bool,
+    pub local_sessions_upgrade: bool,
 }
 
 impl From<&config::Config> for Options {
     fn from(config: &config::Config) -> Options {
         let config::Config { network, sessions, auth, server_id, throttle, .. } = config.clone();
-        Options { network, sessions, auth, server_id, outstanding_max: throttle.outstanding_max }
+        // A server that stands alone has no others to spare, and ZooKeeper's ignores the setting then.
+        let local_sessions = sessions.local && !config.stands_alone();
+        let local_sessions_upgrade = sessions.local_upgrade;
+        let outstanding_max = throttle.outstanding_max;
+        Options { network, sessions, auth, server_id, outstanding_max, local_sessions, local_sessions_upgrade }
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct Order {
     /// The task is gone: nothing more is answered, no watch armed.
     pub ended: bool,
     pub refusals: Refusals,
+    /// How many of the oldest writes and handshakes the leader has been sent: what becomes of them is known once they
+    /// are applied here.
+    passed_on: usize,
     /// Unanswered requests of all connections.
     outstanding: Arc<AtomicUsize>,
 }
@@ -131,6 +134,21 @@ impl Order {
             self.queue = VecDeque::new();
         }
         Some(entry)
+    }
+
+    /// As `pop`, for the oldest write: its transaction is applied.
+    pub fn pop_applied(&mut self) -> Option<Entry> {
+        self.passed_on = self.passed_on.saturating_sub(1);
+        self.pop()
+    }
+
+    /// One more of its writes is on its way to the leader.
+    pub fn note_passed_on(&mut self) {
+        self.passed_on += 1;
+    }
+
+    pub fn passed_on(&self) -> usize {
+        self.passed_on
     }
 
     /// The oldest entry, if it can be answered now: no write or unfinished sync.

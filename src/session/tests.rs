@@ -24,7 +24,6 @@ pub(super) fn rules() -> Rules {
         extended_types: true,
         enforce_quota: false,
         reconfig: false,
-        standalone: true,
         container_never_used_ms: 0,
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
@@ -175,8 +174,11 @@ impl Server for Replica {
             self.release_barriers();
         }
     }
-    fn serving(&self) -> bool {
-        true
+    fn serving(&self) -> Serving {
+        Serving::Everybody
+    }
+    fn word_until_us(&self) -> u64 {
+        u64::MAX
     }
     fn connections(&self) -> &Arc<Connections> {
         &self.connections

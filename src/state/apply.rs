@@ -134,6 +134,10 @@ impl State {
                 }
                 None
             }
+            Change::RaiseFormatLevel { level } => {
+                self.begin_at_level(*level);
+                None
+            }
             Change::CloseSession { session, expired: _ } => {
                 applied.sessions_closed.push((*session, self.close_session(*session, at)));
                 None

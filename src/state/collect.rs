@@ -31,7 +31,6 @@ pub(super) mod tests {
             extended_types: true,
             enforce_quota: false,
             reconfig: false,
-            standalone: true,
             container_never_used_ms,
             deploy_by_anyone: false,
             sasl_scheme_enabled: false,

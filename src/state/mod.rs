@@ -49,6 +49,7 @@ pub struct State {
     last_zxid: Zxid,
     wall_ms: i64,
     ensemble_ms: u64,
+    format_level: u32,
 
     // Derived from the above, kept up to date with every change.
     /// Paths of each session's ephemeral nodes; no empty sets.
@@ -67,6 +68,9 @@ pub struct State {
     /// Stats after each change of the transaction being applied.
     stats: Vec<Stat>,
 }
+
+/// The level of the first release.
+const FIRST_FORMAT_LEVEL: u32 = 1;
 
 /// A client's session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +123,7 @@ impl State {
             last_zxid: Zxid::ZERO,
             wall_ms: 0,
             ensemble_ms: 0,
+            format_level: FIRST_FORMAT_LEVEL,
             ephemerals: BTreeMap::new(),
             ephemerals_count: 0,
             collectables: BTreeSet::new(),
@@ -159,6 +164,16 @@ impl State {
     /// The clock of the last transaction, Unix milliseconds.
     pub fn wall_ms(&self) -> i64 {
         self.wall_ms
+    }
+
+    /// The level of effects that transactions may have (docs/membership.md); raised by one of them, never lowered.
+    pub fn format_level(&self) -> u32 {
+        self.format_level
+    }
+
+    /// The level that a checkpoint was written at.
+    pub fn begin_at_level(&mut self, level: u32) {
+        self.format_level = self.format_level.max(level);
     }
 
     /// Ensemble time of the last transaction, milliseconds.

@@ -12,12 +12,14 @@ use super::disk::{Disk, DiskFile};
 use super::records::{self, FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, CHECKPOINT_FILE_NEW};
 use crate::limits;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::fmt;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The state's records: key and value as the state packs them.
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -44,7 +46,7 @@ pub trait CheckpointSource {
 /// The open checkpoint file. One owner; readers of its content see whole checkpoints only.
 pub struct Checkpoint {
     /// None only while dropping.
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
     /// What is on disk; none before the first checkpoint.
     described: Option<(Meta, Tally)>,
     failure: Arc<Mutex<Option<io::Error>>>,
@@ -71,7 +73,7 @@ impl Checkpoint {
         let backend = Backend::new(file, None);
         let failure = backend.failure.clone();
         let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(failed)?;
-        let mut checkpoint = Checkpoint { database: Some(database), described: None, failure };
+        let mut checkpoint = Checkpoint { database: Some(Arc::new(database)), described: None, failure };
         checkpoint.transaction(|table, tally| {
             fill(&mut |key, value| {
                 tally.add(key, value);
@@ -98,7 +100,7 @@ impl Checkpoint {
         guarded(&failure, || {
             let database = database(backend, limits::CHECKPOINT_CACHE_BYTES).map_err(damaged)?;
             let described = describe(&database)?;
-            Ok(Checkpoint { database: Some(database), described, failure: failure.clone() })
+            Ok(Checkpoint { database: Some(Arc::new(database)), described, failure: failure.clone() })
         })
     }
 
@@ -159,7 +161,12 @@ impl Checkpoint {
         Ok(Some((meta.clone(), *tally)))
     }
 
-    fn database(&self) -> &Database {
+    /// For those who read checkpoints while newer ones are written.
+    pub fn reader(&self) -> CheckpointReader {
+        CheckpointReader { database: Arc::downgrade(self.database()), failure: self.failure.clone() }
+    }
+
+    fn database(&self) -> &Arc<Database> {
         self.database.as_ref().expect("taken only by drop")
     }
 
@@ -193,6 +200,71 @@ impl Drop for Checkpoint {
     }
 }
 
+/// Opens views of whatever checkpoint is the last one in a file.
+#[derive(Clone)]
+pub struct CheckpointReader {
+    /// The writer's: what keeps the file open is its owner and views of it.
+    database: Weak<Database>,
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl CheckpointReader {
+    /// The last checkpoint, as it will be for as long as the view lives. None: there is none yet, or the file was replaced by another.
+    pub fn view(&self) -> Result<Option<CheckpointView>, FileError> {
+        let Some(database) = self.database.upgrade() else { return Ok(None) };
+        guarded(&self.failure, || {
+            let transaction = database.begin_read().map_err(damaged)?;
+            let Some((meta, tally)) = description(&transaction)? else { return Ok(None) };
+            let failure = self.failure.clone();
+            Ok(Some(CheckpointView { meta, tally, transaction, failure, _database: database.clone() }))
+        })
+    }
+}
+
+/// One checkpoint, which stays as it is while newer ones are written. Its pages stay in the file, which grows by what
+/// changes meanwhile.
+pub struct CheckpointView {
+    meta: Meta,
+    tally: Tally,
+    transaction: redb::ReadTransaction,
+    failure: Arc<Mutex<Option<io::Error>>>,
+    _database: Arc<Database>,
+}
+
+impl CheckpointView {
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Appends the records behind `after`, in key order, until there are about `bytes_max` bytes of them; false if these were
+    /// the last. They are not verified: whoever has all of them compares them with the tally.
+    pub fn piece(
+        &self,
+        after: Option<&[u8]>,
+        bytes_max: usize,
+        out: &mut Vec<(Bytes, Bytes)>,
+    ) -> Result<bool, FileError> {
+        guarded(&self.failure, || {
+            let table = self.transaction.open_table(RECORDS).map_err(damaged)?;
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut bytes = 0;
+            for record in table.range::<&[u8]>((from, Bound::Unbounded)).map_err(damaged)? {
+                let (key, value) = record.map_err(damaged)?;
+                if bytes >= bytes_max {
+                    return Ok(true);
+                }
+                bytes += key.value().len() + value.value().len();
+                out.push((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
+            }
+            Ok(false)
+        })
+    }
+}
+
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
 /// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
 /// whatever was built from them counts only once this has returned.
@@ -220,7 +292,10 @@ fn database(backend: Backend, cache: usize) -> Result<Database, redb::DatabaseEr
 }
 
 fn describe(database: &Database) -> Result<Option<(Meta, Tally)>, FileError> {
-    let transaction = database.begin_read().map_err(damaged)?;
+    description(&database.begin_read().map_err(damaged)?)
+}
+
+fn description(transaction: &redb::ReadTransaction) -> Result<Option<(Meta, Tally)>, FileError> {
     let table = match transaction.open_table(META) {
         Ok(table) => table,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),

@@ -4,11 +4,12 @@
 //! whatever thread calls it. The log is kept back to the image, never only to the checkpoint: with a damaged checkpoint
 //! the image and the log still give the whole state.
 
-use super::CHECKPOINT_FILE;
 use super::checkpoint::{self, Checkpoint, CheckpointSource};
 use super::disk::Disk;
 use super::image;
+use super::receive::Complete;
 use super::records::{FileError, LogPosition, Meta, Tally};
+use super::{CHECKPOINT_FILE, IMAGE_FILE, IMAGE_FILE_RECEIVED};
 use crate::simulation;
 use std::io;
 use std::sync::Arc;
@@ -139,6 +140,21 @@ impl Checkpointer {
         self.image = written.and_then(|meta| meta.position);
         self.policy.image_done(progress);
         Ok(())
+    }
+
+    /// Puts a state that came from a peer in the place of this member's: image first, so that a crash leaves either
+    /// the old checkpoint, with which the log still goes on, or the new one with its image. Whatever is read from the
+    /// old checkpoint stays readable.
+    pub fn replace<S>(&mut self, complete: Complete<S>, progress: &Progress) -> io::Result<(S, Meta)> {
+        let Complete { state, meta, checkpoint } = complete;
+        self.disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
+        self.disk.sync_folder("")?;
+        checkpoint.take_place(&*self.disk)?;
+        self.checkpoint = checkpoint;
+        self.image = meta.position;
+        self.policy.checkpoint_done(progress);
+        self.policy.image_done(progress);
+        Ok((state, meta))
     }
 
     /// The error that ends the process. A damaged checkpoint must not be met again at the next start, which could believe

@@ -131,7 +131,7 @@ fn block_crc(number: u64, records: &[u8]) -> u32 {
     crc.finalize()
 }
 
-struct Writer {
+pub(super) struct Writer {
     file: Arc<dyn DiskFile>,
     /// Records of the block in the making.
     block: Vec<u8>,
@@ -143,7 +143,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(file: Arc<dyn DiskFile>) -> Writer {
+    pub fn new(file: Arc<dyn DiskFile>) -> Writer {
         Writer {
             file,
             block: Vec::with_capacity(limits::IMAGE_BLOCK_BYTES),
@@ -155,7 +155,7 @@ impl Writer {
         }
     }
 
-    fn header(&mut self, meta: &Meta, tally: &Tally) -> io::Result<()> {
+    pub fn header(&mut self, meta: &Meta, tally: &Tally) -> io::Result<()> {
         let description = records::encode(meta, tally);
         let mut header = Vec::with_capacity(HEADER_BYTES + description.len() + 4);
         header.extend_from_slice(&MAGIC);
@@ -166,7 +166,7 @@ impl Writer {
         self.put(&header)
     }
 
-    fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+    pub fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let length = 8 + key.len() + value.len();
         if u32::try_from(length).is_err() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a record of 4 GiB fits into no image"));
@@ -202,12 +202,17 @@ impl Writer {
         Ok(())
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    pub fn end(&mut self) -> io::Result<()> {
         self.flush_block()?;
         self.put(&0u32.to_le_bytes())?;
         let crc = self.crc.clone().finalize();
         self.put(&crc.to_le_bytes())?;
         self.file.sync_data()
+    }
+
+    /// Over the records so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -13,6 +13,7 @@
 //! | `image` | all state as one plain file, also the backup format |
 //! | `checkpointer` | when to write which of the two, and what of the log may go |
 //! | `wal` | the log: votes and entries, durable before anyone hears of them |
+//! | `receive` | all state from a peer, until it takes the place of one's own |
 //! | `start` | from files to state: which of them to believe |
 //! | `testing` | a disk that loses power on command (tests and simulation) |
 
@@ -21,6 +22,7 @@ pub mod checkpointer;
 pub mod disk;
 pub mod identity;
 pub mod image;
+pub mod receive;
 pub mod records;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
@@ -39,5 +41,7 @@ pub const CHECKPOINT_FILE_NEW: &str = "checkpoint.tmp";
 /// The image, and one in the making.
 pub const IMAGE_FILE: &str = "image";
 pub const IMAGE_FILE_NEW: &str = "image.tmp";
+/// An image of a peer's checkpoint, while it comes.
+pub const IMAGE_FILE_RECEIVED: &str = "image.received";
 pub const IDENTITY_FILE: &str = "identity";
 pub const IDENTITY_FILE_NEW: &str = "identity.tmp";

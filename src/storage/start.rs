@@ -13,7 +13,8 @@ use super::identity::{self, Identity, IdentityError};
 use super::image;
 use super::records::{FileError, LogPosition, Meta};
 use super::{
-    CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW, LOG_FOLDER,
+    CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW,
+    IMAGE_FILE_RECEIVED, LOG_FOLDER,
 };
 use crate::state::{Loader, RecordError, State};
 use std::io;
@@ -99,9 +100,13 @@ pub struct Started<S> {
 
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A full sentence for the operator. A member of an ensemble may fetch all state from another member instead.
+    /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
+    /// As `Refused`; votes and log are whole, though, and go on behind `purged`. A member of an ensemble may take all state
+    /// from another member instead (`consensus::fetch`).
+    #[error("{sentence}")]
+    NoState { sentence: String, purged: LogPosition },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -152,6 +157,14 @@ fn log_is_gone() -> StartError {
          it what this member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
          remove this member and add it again)"
     ))
+}
+
+/// Notes which ensemble the directory belongs to, durably.
+pub fn note_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
+    match identity::read(disk)? {
+        Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
+        _ => Ok(()),
+    }
 }
 
 /// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
@@ -224,7 +237,7 @@ pub fn open<L: Load>(
 
     if let Some(purged) = log.purged {
         let say = |trouble: Option<String>| trouble.unwrap_or_else(|| "it is missing".into());
-        return Err(StartError::Refused(format!(
+        let sentence = format!(
             "the state of this server cannot be put together: `{CHECKPOINT_FILE}`: {}; `{IMAGE_FILE}`: {}; and the log \
              begins only after entry {}; nothing was changed; bring one of the two files back from a backup of this \
              very directory that is not older than that entry, or start with an empty data directory (in an ensemble: \
@@ -232,7 +245,8 @@ pub fn open<L: Load>(
             say(checkpoint_trouble),
             say(image_trouble),
             purged.index,
-        )));
+        );
+        return Err(StartError::NoState { sentence, purged });
     }
 
     if let Some(what) = checkpoint_trouble {
@@ -306,11 +320,22 @@ fn rebuild_from_image<L: Load>(
         Ok(Some(_)) => {}
         Err(error) => return unusable(IMAGE_FILE, error),
     }
+    match build_from_image(&**disk, IMAGE_FILE, loader()) {
+        Ok((state, checkpoint, meta)) => Ok(Attempt::Loaded((state, checkpoint), meta)),
+        Err(error) => unusable(IMAGE_FILE, error),
+    }
+}
+
+/// As `rebuild_from_image`, from a file of any name.
+pub(super) fn build_from_image<L: Load>(
+    disk: &dyn Disk,
+    path: &str,
+    mut loading: L,
+) -> Result<(L::State, Checkpoint, Meta), FileError> {
     let mut loaded = None;
-    let built = Checkpoint::build(&**disk, |insert| {
-        let mut loading = loader();
+    let checkpoint = Checkpoint::build(disk, |insert| {
         let mut failure = None;
-        let result = image::load(&**disk, IMAGE_FILE, &mut |key, value| {
+        let result = image::load(disk, path, &mut |key, value| {
             loading.record(key, value)?;
             insert(key, value).map_err(|error| {
                 failure = Some(error);
@@ -321,20 +346,16 @@ fn rebuild_from_image<L: Load>(
             return Err(FileError::Io(error));
         }
         let Some((meta, _)) = result? else { return Err(FileError::Damaged("it is gone".into())) };
-        let state = loading.finish(&meta)?;
-        loaded = Some((state, meta.clone()));
+        loaded = Some((loading.finish(&meta)?, meta.clone()));
         Ok(Some(meta))
-    });
-    match (built, loaded) {
-        (Ok(checkpoint), Some((state, meta))) => Ok(Attempt::Loaded((state, checkpoint), meta)),
-        (Ok(_), None) => Ok(Attempt::Absent),
-        (Err(error), _) => unusable(IMAGE_FILE, error),
-    }
+    })?;
+    let (state, meta) = loaded.ok_or_else(|| FileError::Damaged("it is gone".into()))?;
+    Ok((state, checkpoint, meta))
 }
 
 /// Removes what a crash left half made.
 fn tidy(disk: &dyn Disk) -> io::Result<()> {
-    for file in [CHECKPOINT_FILE_NEW, IMAGE_FILE_NEW, IDENTITY_FILE_NEW] {
+    for file in [CHECKPOINT_FILE_NEW, IMAGE_FILE_NEW, IMAGE_FILE_RECEIVED, IDENTITY_FILE_NEW] {
         if disk.exists(file)? {
             disk.remove(file)?;
         }

@@ -2,6 +2,7 @@
 
 use crate::model::AclEntry;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Four bytes of request number and four of opcode before every body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,9 +76,9 @@ pub struct ConnectRequest {
     pub read_only: Option<bool>,
 }
 
-/// A decoded request. Strings may be null on the wire (`None`): what ZooKeeper answers then differs by operation.
+/// A decoded request; also as it travels from member to member (`peer::messages::requests`). Strings may be null on the wire (`None`): what ZooKeeper answers then differs by operation.
 /// Bytes that are no UTF-8 become U+FFFD, as in Java.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
     Create(Create),
     Delete {
@@ -179,7 +180,7 @@ pub enum Request {
 }
 
 /// All forms of create.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Create {
     pub form: CreateForm,
     pub path: Option<String>,
@@ -192,7 +193,7 @@ pub struct Create {
 }
 
 /// Which opcode a create came by: it decides the form of the reply and which flags are good.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CreateForm {
     /// Reply: the path.
     Create,
@@ -217,14 +218,14 @@ impl CreateForm {
 }
 
 /// One operation of a multi or multiRead with its opcode.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Operation {
     pub op: i32,
     pub request: Request,
 }
 
 /// What a client that came back asks to watch again. `persistent` and `recursive` are empty in the older form (101).
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct SetWatches {
     pub relative_zxid: i64,
     pub data: Vec<String>,

@@ -18,6 +18,10 @@ pub struct Draft<'a> {
     pub caller: Option<&'a Caller>,
     pub zxid: Zxid,
     pub wall_ms: i64,
+    /// A reconfig is under way.
+    pub reconfiguring: bool,
+    /// The member that evaluates.
+    pub member: u32,
     pub changes: Vec<Change>,
 }
 

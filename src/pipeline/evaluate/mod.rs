@@ -12,6 +12,7 @@
 //! | `session` | open, attach, close |
 //! | `delete_container` | opcode 20 and the server's own collection |
 //! | `reconfig` | reconfig |
+//! | `transfer` | a write to `/zookeeper/leader` |
 //! | `draft` | the transaction in the making, which all of them write to |
 
 mod check;
@@ -24,13 +25,17 @@ mod reconfig;
 mod session;
 mod set_acl;
 mod set_data;
+mod transfer;
 
 pub use multi::effective_op;
+pub use reconfig::{CONFIG, servers_of};
+pub use transfer::LEADER;
 
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
 use super::{Ask, Judged, Moment, Plugins, Rules, Submission, authorize};
+use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::state::State;
 use crate::wire::request::Request;
@@ -49,6 +54,10 @@ pub struct Evaluator {
     /// The times of the last transaction: none is made earlier, whatever the clock does.
     wall_ms: i64,
     ensemble_ms: u64,
+    /// A reconfig is between its two steps: another one is refused.
+    reconfiguring: bool,
+    /// This member's number.
+    member: u32,
 }
 
 /// What becomes of a submission.
@@ -60,6 +69,10 @@ pub enum Evaluation {
     Close,
     /// There is nothing to do: a session that is gone already, a node that is no longer collectable.
     Nothing,
+    /// The leadership goes to that member first; the request is then asked again, of whoever leads.
+    Transfer(u32),
+    /// A reconfig that may go on: these shall be the servers. It comes back as `Ask::Configure`, or is refused.
+    Reconfigure(Vec<Server>),
 }
 
 /// How an evaluation ends, before it is a transaction.
@@ -67,13 +80,29 @@ enum Verdict {
     Outcome(Outcome),
     Close,
     Nothing,
+    Transfer(u32),
+    Reconfigure(Vec<Server>),
 }
 
 impl Evaluator {
     /// `start_chain` comes before the first evaluation.
     pub fn new(rules: Arc<Rules>) -> Evaluator {
         let overlay = Overlay::default();
-        Evaluator { rules, overlay, last: Zxid::ZERO, next: Zxid::ZERO.next(), wall_ms: 0, ensemble_ms: 0 }
+        Evaluator {
+            rules,
+            overlay,
+            last: Zxid::ZERO,
+            next: Zxid::ZERO.next(),
+            wall_ms: 0,
+            ensemble_ms: 0,
+            reconfiguring: false,
+            member: 0,
+        }
+    }
+
+    /// The member whose evaluator it is.
+    pub fn of(self, member: u32) -> Evaluator {
+        Evaluator { member, ..self }
     }
 
     /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too. The
@@ -100,6 +129,11 @@ impl Evaluator {
     /// Whether nothing is outstanding.
     pub fn is_idle(&self) -> bool {
         self.overlay.is_empty()
+    }
+
+    /// Whether a reconfig has been taken up and not yet ended.
+    pub fn reconfigures(&mut self, under_way: bool) {
+        self.reconfiguring = under_way;
     }
 
     /// The outstanding changes, to be looked at through a `View`.
@@ -152,12 +186,16 @@ impl Evaluator {
             caller: submission.caller.as_ref(),
             zxid: self.next,
             wall_ms: moment.wall_ms,
+            reconfiguring: self.reconfiguring,
+            member: self.member,
             changes: Vec::with_capacity(1),
         };
         let outcome = match judge(&mut draft, moment) {
             Verdict::Outcome(outcome) => outcome,
             Verdict::Close => return Evaluation::Close,
             Verdict::Nothing => return Evaluation::Nothing,
+            Verdict::Transfer(to) => return Evaluation::Transfer(to),
+            Verdict::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
         };
         let mut changes = draft.changes;
         if !matches!(outcome, Outcome::Done(_)) {
@@ -198,6 +236,25 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             }
             match request {
                 Request::Multi(operations) => evaluate_multi(draft, operations, submission.xid, moment, plugins),
+                Request::Reconfig { joining, leaving, new_members, config_id } => {
+                    let wanted = reconfig::Wanted {
+                        joining: joining.as_deref(),
+                        leaving: leaving.as_deref(),
+                        new_members: new_members.as_deref(),
+                        from_version: *config_id,
+                    };
+                    match reconfig::plan(draft, &wanted) {
+                        Ok(servers) => Verdict::Reconfigure(servers),
+                        Err(refusal) => single(Err(refusal)),
+                    }
+                }
+                Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
+                    match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
+                        Ok(Some(to)) => Verdict::Transfer(to),
+                        Ok(None) => single(Ok(Slot::Nothing)),
+                        Err(refusal) => single(Err(refusal)),
+                    }
+                }
                 request => {
                     let slot = evaluate_one(draft, request);
                     single(slot.and_then(|slot| {
@@ -218,6 +275,15 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             true => single(Ok(Slot::Nothing)),
             false => Verdict::Nothing,
         },
+        // Whoever asked may have gone meanwhile: the members have changed all the same.
+        Ask::RaiseFormatLevel { level } => match *level > draft.state.format_level() {
+            true => {
+                draft.push(Change::RaiseFormatLevel { level: *level });
+                single(Ok(Slot::Nothing))
+            }
+            false => Verdict::Nothing,
+        },
+        Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
     }
 }
 
@@ -229,7 +295,6 @@ fn evaluate_one(draft: &mut Draft<'_>, request: &Request) -> Result<Slot, Refusa
         Request::SetAcl { path, acl, version } => set_acl::evaluate(draft, path, acl.as_deref(), *version),
         Request::CheckNotExists { path, version } => check::evaluate_absence(draft, path, *version),
         Request::DeleteContainer { path } => delete_container::evaluate(draft, path),
-        Request::Reconfig { .. } => Err(reconfig::refusal(draft)),
         // A check alone is unimplemented in ZooKeeper; reads and what concerns the connection never come here.
         _ => Err(ErrorCode::Unimplemented.into()),
     }

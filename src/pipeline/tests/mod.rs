@@ -10,6 +10,7 @@
 //! close 1 | expire 1
 //! auth 1 digest:a:h                what it has proven from now on
 //! 1 create PATH [k=v]...           flags, data, acl (perms:scheme:id,...), form (create2, container, ttl, maybe), ttl
+//! 1 reconfig [join=..] [leave=..] [all=..] [from=HEX]      configure SERVERS      reconfigures yes|no      data PATH
 //! 1 delete PATH [VERSION]          also: set PATH DATA [VERSION], acl PATH LIST [VERSION], check, absent, reap, reconfig
 //! 1 multi OP ; OP ...
 //! collect PATH                     the server's own
@@ -25,6 +26,7 @@ use super::txn::{Change, Outcome, Slot, Txn};
 use super::view::View;
 use super::*;
 use crate::model::acl::{ALL, AclEntry};
+use crate::model::ensemble::parse_config_text;
 use crate::model::{ErrorCode, Zxid};
 use crate::state::{Applied, State};
 use crate::wire::request::{Create, CreateForm, Operation, op};
@@ -39,7 +41,6 @@ pub fn rules() -> Rules {
         extended_types: true,
         enforce_quota: false,
         reconfig: false,
-        standalone: true,
         container_never_used_ms: 0,
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
@@ -74,7 +75,7 @@ impl World {
 
     pub fn with(rules: Rules, plugins: Box<dyn Plugins>) -> World {
         let state = State::new(7);
-        let mut evaluator = Evaluator::new(Arc::new(rules.clone()));
+        let mut evaluator = Evaluator::new(Arc::new(rules.clone())).of(1);
         evaluator.start_chain(&state, true);
         World {
             state,
@@ -133,6 +134,19 @@ impl World {
                 "ok".into()
             }
             ("collect", _) => self.submit(None, Ask::Collect { path: words[1].into() }),
+            ("configure", _) => {
+                let servers = parse_config_text(words[1]).expect("servers");
+                self.submit(None, Ask::Configure { servers })
+            }
+            ("reconfigures", _) => {
+                self.evaluator.reconfigures(words[1] == "yes");
+                "ok".into()
+            }
+            ("data", _) => {
+                let view = View { state: &self.state, overlay: self.evaluator.overlay() };
+                let node = ReadView::node(&view, words[1]).expect("a node");
+                String::from_utf8_lossy(&node.data.unwrap_or_default()).replace('\n', ",")
+            }
             ("stat", _) => {
                 let view = View { state: &self.state, overlay: self.evaluator.overlay() };
                 view.node(words[1]).map_or("none".into(), |node| {
@@ -188,6 +202,11 @@ impl World {
         match self.evaluator.evaluate(&self.state, &submission, moment, &mut *self.plugins) {
             Evaluation::Close => "close".into(),
             Evaluation::Nothing => "nothing".into(),
+            Evaluation::Transfer(to) => format!("to {to}"),
+            Evaluation::Reconfigure(servers) => {
+                let servers = servers.iter().map(|server| format!("{}={}", server.id, server));
+                servers.collect::<Vec<_>>().join(" ")
+            }
             Evaluation::Txn(txn) => {
                 let answer = answer(&txn);
                 self.history.push(txn.clone());
@@ -312,7 +331,16 @@ fn request(words: &[&str]) -> Request {
         "check" => Request::Check { path, version: version(2) },
         "absent" => Request::CheckNotExists { path, version: version(2) },
         "reap" => Request::DeleteContainer { path },
-        "reconfig" => Request::Reconfig { joining: None, leaving: None, new_members: None, config_id: -1 },
+        "reconfig" => {
+            let value = |key: &str| words.iter().find_map(|word| Some(word.strip_prefix(key)?.to_owned()));
+            let config_id = value("from=").map_or(-1, |hex| i64::from_str_radix(&hex, 16).expect("a version"));
+            Request::Reconfig {
+                joining: value("join="),
+                leaving: value("leave="),
+                new_members: value("all="),
+                config_id,
+            }
+        }
         "ping" => Request::Ping,
         other => panic!("no request {other}"),
     }

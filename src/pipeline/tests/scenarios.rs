@@ -418,6 +418,81 @@ fn reconfig_of_a_server_that_stands_alone() {
     World::new(Rules { reconfig: true, ..rules() }).play("open 1 \n 1 reconfig => UNIMPLEMENTED");
 }
 
+/// An ensemble of three, whose configuration is the transaction with zxid 2.
+fn ensemble() -> World {
+    let mut world = World::new(Rules { reconfig: true, ..rules() });
+    world.play(
+        "open 1
+         configure server.1=a:1:2;9,server.2=b:1:2;9,server.3=c:1:2;9        => v-1
+         data /zookeeper/config  => server.1=a:1:2:participant;0.0.0.0:9,server.2=b:1:2:participant;0.0.0.0:9,\
+server.3=c:1:2:participant;0.0.0.0:9,version=2",
+    );
+    world
+}
+
+/// What ZooKeeper 3.9.5 answered, in three servers that were asked the same.
+#[test]
+fn reconfig_errors_and_their_order() {
+    let mut world = ensemble();
+    world.play(
+        "1 reconfig                                                 => NOAUTH
+         1 reconfig leave=x                                         => MARSHALLINGERROR
+         1 reconfig leave=77                                        => NOAUTH
+         1 reconfig leave=2                                         => NOAUTH
+         1 reconfig leave=2,3                                       => BADARGUMENTS
+         1 reconfig leave=1,2,3                                     => BADARGUMENTS
+         1 reconfig join=some                                       => BADARGUMENTS
+         1 reconfig join=server.4=d:1:2                             => BADARGUMENTS
+         1 reconfig join=server.4=d:1:2;3                           => NOAUTH
+         1 reconfig join=server.x=d:1:2;3                           => MARSHALLINGERROR
+         1 reconfig join=server.4=d:1:2:king;3                      => BADARGUMENTS
+         1 reconfig join=server.4=d:1=2;3                           => BADARGUMENTS
+         1 reconfig join=server.999=d:1:2:observer;3                => NOAUTH
+         1 reconfig all=abc                                         => BADARGUMENTS
+         1 reconfig all=                                            => BADARGUMENTS
+         1 reconfig all=group.1=1:2                                 => BADARGUMENTS
+         1 reconfig all=server.1=a:1:2,server.2=b:1:2               => NOAUTH
+         1 reconfig join=x from=77                                  => BADVERSION
+         1 reconfig join=x from=2                                   => BADARGUMENTS
+         # Once they are through with that, our own.
+         auth 1 super:
+         1 reconfig join=server.999=d:1:2:observer;3                => BADARGUMENTS
+         1 reconfig join=server.4=a:1:2;3                           => BADARGUMENTS
+         reconfigures yes
+         1 reconfig join=x from=77                                  => RECONFIGINPROGRESS",
+    );
+    World::new(Rules { reconfig: false, ..rules() }).play("open 1 \n 1 reconfig leave=x => RECONFIGDISABLED");
+}
+
+#[test]
+fn reconfig_says_which_servers_there_shall_be() {
+    ensemble().play(
+        "auth 1 super:
+         1 reconfig => 1=a:1:2:participant;0.0.0.0:9 2=b:1:2:participant;0.0.0.0:9 3=c:1:2:participant;0.0.0.0:9
+         1 reconfig leave=2 from=2 => 1=a:1:2:participant;0.0.0.0:9 3=c:1:2:participant;0.0.0.0:9
+         1 reconfig leave=1,2 join=server.7=d:1:2;5 => 3=c:1:2:participant;0.0.0.0:9 7=d:1:2:participant;0.0.0.0:5
+         1 reconfig join=server.3=c:1:2:observer;9 => 1=a:1:2:participant;0.0.0.0:9 2=b:1:2:participant;0.0.0.0:9 \
+3=c:1:2:observer;0.0.0.0:9
+         1 reconfig all=server.2=b:1:2,server.5=e:5:6;7 => 2=b:1:2:participant 5=e:5:6:participant;0.0.0.0:7
+         # A configuration that is still on its way counts.
+         configure server.1=a:1:2,server.2=b:1:2 => v-1
+         1 reconfig from=2 => BADVERSION
+         1 reconfig from=3 => 1=a:1:2:participant 2=b:1:2:participant",
+    );
+}
+
+#[test]
+fn choosing_the_leader_is_the_superusers() {
+    ensemble().play(
+        "1 set /zookeeper/leader 2      => NOAUTH
+         auth 1 super:
+         1 set /zookeeper/leader 2      => to 2
+         1 set /zookeeper/leader 1      => ok
+         1 set /zookeeper/leader two    => BADARGUMENTS
+         1 set /zookeeper/leader null   => BADARGUMENTS",
+    );
+}
+
 #[test]
 fn hard_quotas_count_what_is_outstanding() {
     let mut world = World::new(Rules { enforce_quota: true, ..rules() });

@@ -1,0 +1,271 @@
+//! A checkpoint on its way from one member to another.
+//!
+//! The giver reads it piece by piece while it serves on; the taker writes it to a file beside everything else, and only
+//! once count, sum and digest are found right does it become the state. Neither has more than a few pieces in memory.
+//!
+//! A transfer that is interrupted goes on where it was: the taker keeps what it has and says behind which key to go on,
+//! and for `limits::CHECKPOINT_OFFER_KEPT` the giver goes on offering that checkpoint, though it has newer ones by then.
+
+use super::network::{Link, Trouble};
+use super::{Heavy, HeldCheckpoint, Receiving, StateMachine};
+use crate::environment::Instant;
+use crate::limits;
+use crate::peer::Connection;
+use crate::peer::messages::raft::{FromGiver, FromTaker, Intent, Vote};
+use crate::storage::records;
+use crate::storage::{LogPosition, Meta};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::sync::Arc;
+
+/// What this member offers to those that need a checkpoint.
+pub struct Offers {
+    heavy: Heavy,
+    offered: Mutex<Option<Offer>>,
+}
+
+struct Offer {
+    checkpoint: Arc<dyn HeldCheckpoint>,
+    /// Transfers under way.
+    takers: usize,
+    /// With none under way, until when an interrupted one may be taken up.
+    kept_until: Instant,
+}
+
+impl Offers {
+    pub fn new(heavy: Heavy) -> Offers {
+        Offers { heavy, offered: Mutex::new(None) }
+    }
+
+    /// What to offer: the one that is being taken, or was until just now; else the latest.
+    pub fn choose(&self, latest: Option<Arc<dyn HeldCheckpoint>>) -> Option<Arc<dyn HeldCheckpoint>> {
+        let mut offered = self.offered.lock();
+        if offered.as_ref().is_some_and(|offer| offer.takers == 0 && offer.kept_until <= Instant::now()) {
+            *offered = None;
+        }
+        offered.as_ref().map(|offer| offer.checkpoint.clone()).or(latest)
+    }
+
+    /// Entries behind this one have to stay in the log: a member will need them next.
+    pub fn oldest(&self) -> Option<LogPosition> {
+        self.choose(None).map(|checkpoint| checkpoint.position())
+    }
+
+    /// Gives the checkpoint to the member at the other end. Returns its vote once it goes on from it, or does not want it
+    /// from us.
+    pub async fn give(
+        &self,
+        link: &mut Link,
+        vote: Vote,
+        checkpoint: Arc<dyn HeldCheckpoint>,
+    ) -> Result<Vote, Trouble> {
+        let (mut connection, _) = link.take().await?;
+        let taken = Taken::begin(self, &checkpoint);
+        let intent = Intent::Give { vote, description: checkpoint.description() };
+        connection.writer.send(&intent).await?;
+        let vote = give(&mut connection, &checkpoint, self.heavy).await?;
+        taken.end();
+        Ok(vote)
+    }
+
+    /// For a member that asks for one by itself.
+    pub async fn give_to(&self, mut connection: Connection, machine: &dyn StateMachine) -> io::Result<()> {
+        let checkpoint = self.choose(machine.checkpoint()?);
+        let description = checkpoint.as_ref().map(|checkpoint| checkpoint.description());
+        connection.writer.send(&FromGiver::Description(description)).await?;
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        let taken = Taken::begin(self, &checkpoint);
+        match give(&mut connection, &checkpoint, self.heavy).await {
+            Ok(_) => {
+                taken.end();
+                Ok(())
+            }
+            Err(trouble) => Err(io::Error::other(format!("{trouble:?}"))),
+        }
+    }
+}
+
+/// One transfer under way. If it is dropped before its end, it may be taken up later.
+struct Taken<'a> {
+    offers: &'a Offers,
+    kept: std::time::Duration,
+}
+
+impl<'a> Taken<'a> {
+    fn begin(offers: &'a Offers, checkpoint: &Arc<dyn HeldCheckpoint>) -> Taken<'a> {
+        let mut offered = offers.offered.lock();
+        match &mut *offered {
+            Some(offer) if offer.checkpoint.position() == checkpoint.position() => offer.takers += 1,
+            _ => *offered = Some(Offer { checkpoint: checkpoint.clone(), takers: 1, kept_until: Instant::now() }),
+        }
+        drop(offered);
+        Taken { offers, kept: limits::CHECKPOINT_OFFER_KEPT }
+    }
+
+    fn end(mut self) {
+        self.kept = std::time::Duration::ZERO;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(offer) = &mut *self.offers.offered.lock() {
+            offer.takers = offer.takers.saturating_sub(1);
+            offer.kept_until = offer.kept_until.max(Instant::now() + self.kept);
+        }
+    }
+}
+
+/// The giver's side, once the taker knows what it gets.
+async fn give(
+    connection: &mut Connection,
+    checkpoint: &Arc<dyn HeldCheckpoint>,
+    heavy: Heavy,
+) -> Result<Vote, Trouble> {
+    let mut after = match next(connection).await? {
+        FromTaker::GoOn { after, records } => {
+            tracing::info!(position = %checkpoint.position(), behind = records, "gives a checkpoint");
+            after
+        }
+        FromTaker::Done { vote } => return Ok(vote),
+        FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+        other => return Err(out_of_place(&other).into()),
+    };
+    let mut written_owed = 0;
+    let mut more = true;
+    while more || written_owed > 0 {
+        if more && written_owed < limits::CHECKPOINT_PIECES_IN_FLIGHT_MAX {
+            let (source, behind) = (checkpoint.clone(), after.take());
+            let (records, goes_on) = heavy
+                .run(move || {
+                    let mut records = Vec::new();
+                    let more = source.piece(behind.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
+                    io::Result::Ok((records, more))
+                })
+                .await??;
+            more = goes_on;
+            after = records.last().map(|(key, _): &(Bytes, Bytes)| key.to_vec());
+            let piece = FromGiver::Piece { records, last: !more };
+            in_time(connection.writer.send(&piece)).await?;
+            written_owed += 1;
+        } else {
+            match next(connection).await? {
+                FromTaker::Written { .. } => written_owed -= 1,
+                FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+                other => return Err(out_of_place(&other).into()),
+            }
+        }
+    }
+    loop {
+        match next(connection).await? {
+            FromTaker::Busy => {}
+            FromTaker::Done { vote } => return Ok(vote),
+            FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+            other => return Err(out_of_place(&other).into()),
+        }
+    }
+}
+
+/// What this member takes: one checkpoint at a time, kept from one connection to the next.
+#[derive(Default)]
+pub struct Taking(tokio::sync::Mutex<Option<Partial>>);
+
+struct Partial {
+    description: Vec<u8>,
+    receiving: Box<dyn Receiving>,
+}
+
+impl Taking {
+    /// Receives all of it. `begin` makes the place for one of that description; what comes back is found to be whole.
+    pub async fn take(
+        &self,
+        connection: &mut Connection,
+        description: Vec<u8>,
+        heavy: Heavy,
+        begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn Receiving>>,
+    ) -> Result<Box<dyn Receiving>, Trouble> {
+        // Another connection may still wait for its next piece; it gives up in time.
+        let mut partial = self.0.lock().await;
+        if partial.as_ref().is_none_or(|partial| partial.description != description) {
+            *partial = None;
+            *partial = Some(Partial { receiving: begin(&description)?, description });
+        }
+        let Some(Partial { receiving, .. }) = &*partial else { return Err(gone().into()) };
+        let (after, records) = receiving.reached();
+        in_time(connection.writer.send(&FromTaker::GoOn { after, records })).await?;
+        loop {
+            let piece = next::<FromGiver>(connection).await?;
+            let FromGiver::Piece { records, last } = piece else { return Err(out_of_place(&piece).into()) };
+            // Not there any more if it could not be written.
+            let Some(Partial { mut receiving, description }) = partial.take() else { return Err(gone().into()) };
+            let (receiving, written) = heavy
+                .run(move || {
+                    let written = receiving.write(&records);
+                    (receiving, written)
+                })
+                .await?;
+            written?;
+            let (_, records) = receiving.reached();
+            if !last {
+                *partial = Some(Partial { receiving, description });
+                in_time(connection.writer.send(&FromTaker::Written { records })).await?;
+                continue;
+            }
+            in_time(connection.writer.send(&FromTaker::Written { records })).await?;
+            let mut receiving = receiving;
+            let verified = heavy.run(move || receiving.finish().map(|()| receiving));
+            return Ok(busy_until(connection, verified).await??);
+        }
+    }
+}
+
+/// Tells the giver that its checkpoint is being worked on until `done` is.
+pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut done = std::pin::pin!(done);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut done => return result,
+            () = tokio::time::sleep(limits::CHECKPOINT_BUSY_INTERVAL) => connection.writer.send(&FromTaker::Busy).await?,
+        }
+    }
+}
+
+/// What a description says, if it is whole.
+pub fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
+    let (meta, _) = records::decode(description)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a peer's checkpoint: {error}")))?;
+    let position = meta.position;
+    let position = position.ok_or_else(|| super::convert::nonsense("a checkpoint of no log position"))?;
+    Ok((meta, position))
+}
+
+fn gone() -> io::Error {
+    io::Error::other("what was received is not there any more")
+}
+
+fn out_of_place(message: &impl std::fmt::Debug) -> io::Error {
+    super::convert::nonsense(&format!("out of place while a checkpoint is given: {message:?}"))
+}
+
+async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, Trouble> {
+    let message = in_time(connection.reader.next::<T>()).await?;
+    let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the peer has ended the connection");
+    Ok(message.ok_or_else(ended)?)
+}
+
+async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, Trouble> {
+    let patience = limits::CHECKPOINT_ANSWER_MAX;
+    Ok(tokio::time::timeout(patience, future).await.map_err(|_| Trouble::NoAnswer(patience))??)
+}
+
+/// Why there is no checkpoint of a peer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct FetchError(String);
+
+pub async fn fetch() -> Result<(), FetchError> {
+    Err(FetchError(String::new()))
+}

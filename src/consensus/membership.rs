@@ -1,0 +1,195 @@
+//! Who takes part: what consensus knows of it, and how it is changed.
+//!
+//! A change goes through a joint membership, of which a majority of the old and of the new voters has to agree, and is
+//! over once it has left it again. A leader that finds its predecessor's change halfway finishes it (`finish`).
+
+use super::Consensus;
+use super::machine::Machine;
+use super::types::{StoredMembership, TypeConfig, log_id, position};
+use crate::model::ensemble::Member;
+use crate::storage::LogPosition;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::{ChangeMembers, Precondition, Raft};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::watch;
+
+/// As of the last membership entry in this member's log, committed or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Where it stands in the log; None while this member has heard of none.
+    pub at: Option<LogPosition>,
+    /// While it changes: those that will be.
+    pub voters: BTreeSet<u64>,
+    /// The change to it is not over: it may yet turn out otherwise.
+    pub changing: bool,
+    /// Voters and learners.
+    pub members: BTreeMap<u64, Member>,
+}
+
+impl Membership {
+    pub(super) fn new(effective: &StoredMembership, committed: &StoredMembership) -> Membership {
+        let joint = effective.get_joint_config();
+        Membership {
+            at: effective.log_id().as_ref().map(position),
+            voters: joint.last().cloned().unwrap_or_default(),
+            changing: joint.len() > 1 || effective.log_id() != committed.log_id(),
+            members: effective.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+        }
+    }
+}
+
+/// Why a membership, or who leads, could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    #[error("this member does not lead{}", .leader.map(|leader| format!(": ask member {leader}")).unwrap_or_default())]
+    NotLeader { leader: Option<u64> },
+    /// Look again, and decide again.
+    #[error("the membership has changed meanwhile")]
+    Changed,
+    /// Try again when it is over.
+    #[error("another change of the membership is under way")]
+    InProgress,
+    /// It would not be a membership. A sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// The leadership was lost meanwhile: the change may come to be, also half of it.
+    #[error("the leadership was lost meanwhile: whether it happened is not known")]
+    Unknown,
+    /// Nobody else leads so far, although it was asked for.
+    #[error("no other member has taken the leadership in time")]
+    NoSuccessor,
+    #[error("consensus has ended")]
+    Stopped,
+}
+
+impl From<RaftError<TypeConfig, ClientWriteError<TypeConfig>>> for MembershipError {
+    fn from(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> MembershipError {
+        use openraft::errors::ChangeMembershipError as Change;
+        match error {
+            RaftError::Fatal(fatal) => fatal.into(),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+                MembershipError::NotLeader { leader: to.leader_id }
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembershipError::Unknown,
+            RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => MembershipError::Changed,
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => match error {
+                Change::InProgress(_) | Change::UncommittedLeaderLog(_) => MembershipError::InProgress,
+                error => MembershipError::Refused(error.to_string()),
+            },
+        }
+    }
+}
+
+impl From<Fatal<TypeConfig>> for MembershipError {
+    fn from(_: Fatal<TypeConfig>) -> MembershipError {
+        MembershipError::Stopped
+    }
+}
+
+impl Consensus {
+    pub fn membership(&self) -> Membership {
+        self.membership.borrow().clone()
+    }
+
+    /// Hears of each membership that enters the log or leaves it again, and of each commit of one.
+    pub fn membership_watch(&self) -> watch::Receiver<Membership> {
+        self.membership.clone()
+    }
+
+    /// Makes it a member without a vote, or gives one that is there already these addresses. Returns when that is
+    /// committed; `lag` says how far it has come.
+    pub async fn add_learner(&self, member: Member) -> Result<(), MembershipError> {
+        let id = u64::from(member.server.id);
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), Retain::Yes, None).await?;
+        Ok(())
+    }
+
+    /// Entries that it is behind, as this leader knows; None if it does not lead, or nothing was ever heard of it.
+    pub fn lag(&self, member: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matching = metrics.replication.as_ref()?.get(&member)?.as_ref()?;
+        Some(metrics.last_log_index.unwrap_or_default().saturating_sub(matching.index))
+    }
+
+    /// Changes to exactly these members, of which `voters` vote; what becomes of a leader that is not among them is its
+    /// caller's to arrange before. `expected` is the membership on which this was decided; None: whatever it is.
+    /// New voters had better be caught up: nothing is committed without a majority of them.
+    pub async fn change_membership(
+        &self,
+        expected: Option<LogPosition>,
+        voters: BTreeSet<u64>,
+        members: BTreeMap<u64, Member>,
+    ) -> Result<(), MembershipError> {
+        if voters.is_empty() {
+            return Err(MembershipError::Refused("an ensemble needs a member that votes".to_owned()));
+        }
+        if let Some(stranger) = voters.iter().find(|voter| !members.contains_key(voter)) {
+            return Err(MembershipError::Refused(format!("member {stranger} shall vote and is not among the members")));
+        }
+        let now = self.membership();
+        // openraft drops an old voter unless told to retain all; a learner that goes is dropped at once.
+        let demotes = now.voters.iter().any(|voter| members.contains_key(voter) && !voters.contains(voter));
+        let gone = |id: &u64| !members.contains_key(id);
+        let learners_gone = now.members.keys().filter(|id| gone(id) && !now.voters.contains(id)).copied().collect();
+        let change = ChangeMembers::Batch(vec![
+            ChangeMembers::RemoveNodes(learners_gone),
+            ChangeMembers::SetNodes(members.clone()),
+            ChangeMembers::ReplaceAllVoters(voters),
+        ]);
+        let changed = self.change(change, if demotes { Retain::Yes } else { Retain::No }, expected).await?;
+        let voters_gone: BTreeSet<u64> = now.voters.iter().filter(|id| gone(id)).copied().collect();
+        if demotes && !voters_gone.is_empty() {
+            self.change(ChangeMembers::RemoveNodes(voters_gone), Retain::Yes, Some(changed)).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns where the membership stands that it came to.
+    async fn change(
+        &self,
+        change: ChangeMembers<u64, Member>,
+        retain: Retain,
+        expected: Option<LogPosition>,
+    ) -> Result<LogPosition, MembershipError> {
+        let raft = self.raft.clone();
+        // A task of its own: half a change had better be finished, whoever asked for it.
+        let changed = self.runtime.spawn(async move { apply(&raft, change, retain, expected).await });
+        changed.await.unwrap_or(Err(MembershipError::Stopped))
+    }
+}
+
+/// What becomes of voters that lose their vote: they learn on, or are members no more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retain {
+    Yes,
+    No,
+}
+
+async fn apply(
+    raft: &Raft<TypeConfig, Machine>,
+    change: ChangeMembers<u64, Member>,
+    retain: Retain,
+    expected: Option<LogPosition>,
+) -> Result<LogPosition, MembershipError> {
+    let unchanged = expected.map(|at| Precondition::LastMembershipLogId { last_membership_log_id: Some(log_id(at)) });
+    let response = raft.change_membership_if(change, retain == Retain::Yes, unchanged).await?;
+    Ok(position(&response.log_id))
+}
+
+/// Brings a change to its end that an earlier leader has left halfway, as far as one can tell: to where it was going.
+pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>) -> Result<(), MembershipError> {
+    let (at, voters) = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let joint = metrics.membership_config.get_joint_config();
+        if joint.len() < 2 {
+            return Ok(());
+        }
+        let at = metrics.membership_config.log_id().as_ref().map(position);
+        (at, joint.last().cloned().unwrap_or_default())
+    };
+    tracing::info!(?voters, "finishes a change of the membership that an earlier leader began");
+    apply(raft, ChangeMembers::ReplaceAllVoters(voters), Retain::Yes, at).await.map(drop)
+}

@@ -1,0 +1,173 @@
+//! Answering the other members.
+
+use super::checkpoints::{busy_until, describe};
+use super::convert::{self, nonsense};
+use super::network::Trouble;
+use super::{Consensus, SnapshotData, types};
+use crate::limits;
+use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromTaker, Intent, Vote};
+use crate::peer::{Connection, Purpose};
+use crate::storage::LogPosition;
+use futures::FutureExt;
+use futures::stream::{FuturesOrdered, StreamExt};
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::AppendEntriesRequest;
+use std::io;
+
+impl Consensus {
+    /// Serves a connection of another member - entries, votes, or a checkpoint - until it ends.
+    pub async fn serve(&self, connection: Connection) {
+        let (from, purpose) = (u64::from(connection.hello.from), connection.hello.purpose);
+        // It lives: no reason to wait with what is for it.
+        let _ = self.raft.trigger().reset_backoff([from]).await;
+        let served = match purpose {
+            Purpose::Appends => self.take_entries(connection).await,
+            Purpose::Votes => self.answer_calls(connection).await,
+            Purpose::Checkpoint => self.exchange_checkpoint(connection).await,
+            Purpose::Greeting | Purpose::Requests => Err(nonsense("it is not for consensus")),
+        };
+        if let Err(error) = served {
+            tracing::debug!(from, ?purpose, %error, "a connection of a member ends");
+        }
+    }
+
+    /// Hands entries in as they come, several at a time, and answers in their order once they are durable.
+    async fn take_entries(&self, mut connection: Connection) -> io::Result<()> {
+        let mut answers = FuturesOrdered::new();
+        loop {
+            let room = answers.len() < limits::APPENDS_IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                Some(answer) = answers.next(), if !answers.is_empty() => {
+                    let answer: Appended = Option::ok_or_else(answer, ended)?;
+                    connection.writer.queue(&answer).await?;
+                    while let Some(Some(answer)) = answers.next().now_or_never() {
+                        connection.writer.queue(&Option::ok_or_else(answer, ended)?).await?;
+                    }
+                    connection.writer.flush().await?;
+                }
+                request = connection.reader.next::<Append>(), if room => {
+                    let Some(request) = request? else { return Ok(()) };
+                    self.hear_of(&request.vote);
+                    answers.push_back(self.clone().append(convert::to_append(request)?));
+                }
+            }
+        }
+    }
+
+    /// None if consensus has ended.
+    async fn append(self, request: AppendEntriesRequest<types::TypeConfig>) -> Option<Appended> {
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let response = self.raft.append_entries(request).await.ok()?;
+        // Without anything before it nothing conflicts.
+        let conflicts = matches!(response, openraft::raft::AppendEntriesResponse::Conflict) && prev.is_none();
+        (!conflicts).then(|| convert::appended(response.into_stream_result(prev, last)))
+    }
+
+    async fn answer_calls(&self, mut connection: Connection) -> io::Result<()> {
+        while let Some(call) = connection.reader.next::<Call>().await? {
+            let answer = match call {
+                Call::Heartbeat(append) => {
+                    self.hear_of(&append.vote);
+                    let request = convert::to_append(append)?;
+                    Answer::Heartbeat(self.clone().append(request).await.ok_or_else(ended)?)
+                }
+                Call::Vote(candidacy) => {
+                    let request = convert::to_candidacy(&candidacy)?;
+                    let (standing, granted) = convert::voted(&self.raft.vote(request).await.map_err(io::Error::other)?);
+                    Answer::Vote(standing, granted)
+                }
+                Call::PreVote(candidacy) => {
+                    let request = convert::to_candidacy(&candidacy)?;
+                    let response = self.raft.pre_vote(request).await.map_err(io::Error::other)?;
+                    let (standing, granted) = convert::voted(&response);
+                    Answer::PreVote(standing, granted)
+                }
+                Call::HandOver(hand_over) => {
+                    let request = convert::to_hand_over(&hand_over);
+                    let taken = self.raft.handle_transfer_leader(request).await.map_err(io::Error::other)?;
+                    Answer::HandOver(taken.err().map(|error| error.to_string()))
+                }
+                Call::Standing => Answer::Standing(self.standing_here()),
+            };
+            connection.writer.send(&answer).await?;
+        }
+        Ok(())
+    }
+
+    async fn exchange_checkpoint(&self, mut connection: Connection) -> io::Result<()> {
+        let Some(intent) = connection.reader.next::<Intent>().await? else { return Ok(()) };
+        match intent {
+            Intent::Take => self.offers.give_to(connection, &*self.machine).await,
+            Intent::Give { vote, description } => {
+                let answer = match self.take_checkpoint(&mut connection, vote, description).await {
+                    Ok(vote) => FromTaker::Done { vote },
+                    Err(Trouble::Io(error)) => {
+                        tracing::warn!("a checkpoint from another member is not taken: {error}");
+                        FromTaker::Failed(error.to_string())
+                    }
+                    Err(trouble) => return Err(io::Error::other(format!("{trouble:?}"))),
+                };
+                connection.writer.send(&answer).await
+            }
+        }
+    }
+
+    /// Returns this member's vote, which is another than the giver's if it does not take it from that one.
+    async fn take_checkpoint(
+        &self,
+        connection: &mut Connection,
+        vote: Vote,
+        description: Vec<u8>,
+    ) -> Result<Vote, Trouble> {
+        let (meta, at) = describe(&description)?;
+        let last_membership = meta.membership.as_deref().map(types::decode_stored).transpose();
+        let last_membership = last_membership.map_err(|error| nonsense(&error))?.unwrap_or_default();
+        if !vote.committed || at.term > vote.term {
+            return Err(nonsense("a checkpoint of somebody who does not lead").into());
+        }
+        if !self.wants(&vote, at)? {
+            return Ok(self.standing_here().vote);
+        }
+        let machine = self.machine.clone();
+        let received =
+            self.taking.take(connection, description, self.heavy, |description| machine.receive(description)).await?;
+        if !self.wants(&vote, at)? {
+            return Ok(self.standing_here().vote);
+        }
+        let meta = openraft::SnapshotMeta { last_log_id: Some(types::log_id(at)), last_membership };
+        let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(received) };
+        let installed = async {
+            let installed = self.raft.install_full_snapshot(convert::to_vote(&vote), snapshot).await;
+            installed.map_err(io::Error::other)
+        };
+        let installed = busy_until(connection, installed).await?;
+        Ok(convert::vote(&installed.vote))
+    }
+
+    /// Whether openraft would take a checkpoint of that position from the leader of `vote`. It panics over one that
+    /// contradicts what is committed here.
+    fn wants(&self, vote: &Vote, at: LogPosition) -> io::Result<bool> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.current_term > vote.term {
+            return Ok(false);
+        }
+        let Some(committed) = metrics.local_committed.as_ref().map(types::position) else { return Ok(true) };
+        if at > committed && at.index <= committed.index {
+            return Err(nonsense("a checkpoint that contradicts what is committed"));
+        }
+        Ok(at > committed)
+    }
+
+    fn hear_of(&self, vote: &Vote) {
+        if vote.committed {
+            self.hear(vote);
+        }
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("consensus has ended")
+}

@@ -1,0 +1,396 @@
+//! The servers of an ensemble, as `server.N=` lines, `/zookeeper/config` and `reconfig` name them (QuorumPeer.QuorumServer).
+//!
+//! The text is ZooKeeper's: `host:peerPort:electionPort[|...][:role][;[host:]clientPort[;[host:]securePort]]`, IPv6 hosts
+//! in brackets. What parses prints as text that parses to the same server again. Names are not resolved here: whoever
+//! connects does so, each time anew. Groups and weights (hierarchical quorums) are refused.
+
+use super::Zxid;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Numbers a server can have: the top byte of the session ids it gives out. 0 would not tell its sessions from invented
+/// ones, and ids under 255 would look like TTL nodes.
+pub const SERVER_IDS: RangeInclusive<u32> = 1..=254;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Within [`SERVER_IDS`].
+    pub id: u32,
+    /// Where its peers reach it, in the order in which they try: one, or several networks of the same machine.
+    pub addresses: Vec<PeerAddress>,
+    pub role: ServerRole,
+    /// Where clients reach it; None: its own file says so, and nobody else knows.
+    pub client: Option<ClientAddress>,
+    /// Where clients reach it with TLS.
+    pub secure_client: Option<ClientAddress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// A name, or an address; IPv6 without its brackets.
+    pub host: String,
+    /// All traffic between members.
+    pub peer_port: u16,
+    /// Kept and shown because ZooKeeper's text has it; nothing listens there.
+    pub election_port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClientAddress {
+    /// None: all addresses of the machine, `0.0.0.0` in the text.
+    pub host: Option<String>,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ServerRole {
+    /// Votes and may lead.
+    #[default]
+    Participant,
+    /// Follows and serves clients, without a vote.
+    Observer,
+}
+
+/// What a data directory is told apart by: random, drawn when it is created. A wiped disk has another one.
+pub type Incarnation = [u8; 16];
+
+/// A member as consensus keeps it. The default (id 0, no address) exists only because openraft asks for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub server: Server,
+    pub incarnation: Incarnation,
+}
+
+impl Server {
+    /// Reads what stands behind `server.N=`. The error is the end of "`server.N=value` ...".
+    pub fn parse(id: u32, value: &str) -> Result<Server, String> {
+        let refused = |what: String| {
+            format!("must have the form server.N=host:port:port[:participant|observer][;[host:]clientPort]: {what}")
+        };
+        if !SERVER_IDS.contains(&id) {
+            return Err(format!("has the number {id}; a server's number must be from 1 to 254"));
+        }
+        let mut parts = value.split(';').map(str::trim);
+        let (addresses, role) = peers(parts.next().unwrap_or_default()).map_err(refused)?;
+        let client = parts.next().map_or(Ok(None), client).map_err(refused)?;
+        let secure_client = parts.next().map_or(Ok(None), client_with_tls).map_err(refused)?;
+        if let Some(more) = parts.next() {
+            return Err(refused(format!("`;{more}` is too much")));
+        }
+        Ok(Server { id, addresses, role, client, secure_client })
+    }
+
+    pub fn is_observer(&self) -> bool {
+        self.role == ServerRole::Observer
+    }
+}
+
+impl fmt::Display for Server {
+    /// The value text; the role is always written, as ZooKeeper does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.addresses.iter().enumerate() {
+            write!(f, "{}{address}", if index == 0 { "" } else { "|" })?;
+        }
+        write!(f, ":{}", self.role)?;
+        match (&self.client, &self.secure_client) {
+            (None, None) => Ok(()),
+            (Some(client), None) => write!(f, ";{client}"),
+            (Some(client), Some(secure)) => write!(f, ";{client};{secure}"),
+            (None, Some(secure)) => write!(f, ";;{secure}"),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", Host(&self.host), self.peer_port, self.election_port)
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", Host(self.host.as_deref().unwrap_or(ANYWHERE)), self.port)
+    }
+}
+
+impl fmt::Display for ServerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ServerRole::Participant => "participant",
+            ServerRole::Observer => "observer",
+        })
+    }
+}
+
+/// The data of `/zookeeper/config`: a line for each server, by number, and the version, which is the zxid of the change.
+pub fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
+    let sorted: BTreeMap<u32, &Server> = servers.map(|server| (server.id, server)).collect();
+    let mut text: String = sorted.values().map(|server| format!("server.{}={server}\n", server.id)).collect();
+    text.push_str(&format!("version={:x}", version.0));
+    text
+}
+
+/// Reads what [`config_text`] writes, and what `reconfig` gives as members: lines, or the same with commas. The servers
+/// come in the order of their numbers; none at all is for the caller to judge.
+pub fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
+    let mut servers: BTreeMap<u32, Server> = BTreeMap::new();
+    for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
+        let Some((key, value)) = line.split_once('=') else {
+            return Err(format!("`{line}` must have the form server.N=host:port:port"));
+        };
+        let key = key.trim();
+        if key == "version" {
+            continue;
+        }
+        if key.starts_with("group.") || key.starts_with("weight.") {
+            return Err(format!("`{key}`: hierarchical quorums are not supported; every participant has one vote"));
+        }
+        let id = key.strip_prefix("server.").and_then(|number| number.parse().ok());
+        let id: u32 = id.ok_or_else(|| format!("`{key}` must have the form server.N, with N from 1 to 254"))?;
+        let server = Server::parse(id, value.trim()).map_err(|why| format!("`{line}` {why}"))?;
+        if servers.insert(id, server).is_some() {
+            return Err(format!("server {id} stands there twice; give every server a number of its own"));
+        }
+    }
+    Ok(servers.into_values().collect())
+}
+
+/// Two servers that cannot both be meant: the sentence names both. A client address on all addresses of its machine says
+/// nothing about which machine that is, so it never conflicts.
+pub fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
+    let mut taken: BTreeMap<(&str, u16), u32> = BTreeMap::new();
+    for server in servers {
+        let peers = server.addresses.iter().map(|address| (address.host.as_str(), address.peer_port));
+        let clients = [&server.client, &server.secure_client].into_iter().flatten();
+        let clients = clients.filter_map(|address| Some((address.host.as_deref()?, address.port)));
+        for (host, port) in peers.chain(clients) {
+            if let Some(other) = taken.insert((host, port), server.id) {
+                let address = format!("{}:{port}", Host(host));
+                return Some(match other == server.id {
+                    true => format!("server {other} has the address {address} twice; give it one port for each use"),
+                    false => format!("the servers {other} and {} both have the address {address}", server.id),
+                });
+            }
+        }
+    }
+    None
+}
+
+/// How the text says "all addresses of the machine".
+const ANYWHERE: &str = "0.0.0.0";
+
+/// Brackets around an IPv6 address.
+struct Host<'a>(&'a str);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+    }
+}
+
+/// `host:port:port[:role]`, several with `|`; the role stands behind any of them, and no two of them disagree.
+fn peers(text: &str) -> Result<(Vec<PeerAddress>, ServerRole), String> {
+    let mut addresses = Vec::new();
+    let mut role = None;
+    for one in text.split('|').map(str::trim) {
+        let (host, rest) = host_and_rest(one)?;
+        let mut parts = rest.split(':');
+        let peer_port = port(parts.next().unwrap_or_default(), "the peer port")?;
+        let election_port = port(parts.next().unwrap_or_default(), "the election port")?;
+        if let Some(name) = parts.next() {
+            let named = match name.trim().to_ascii_lowercase().as_str() {
+                "participant" => ServerRole::Participant,
+                "observer" => ServerRole::Observer,
+                _ => return Err(format!("the role `{name}` is neither participant nor observer")),
+            };
+            if role.is_some_and(|role| role != named) {
+                return Err("its addresses name two roles".to_owned());
+            }
+            role = Some(named);
+        }
+        if let Some(more) = parts.next() {
+            return Err(format!("`:{more}` is too much"));
+        }
+        addresses.push(PeerAddress { host: host.to_owned(), peer_port, election_port });
+    }
+    Ok((addresses, role.unwrap_or_default()))
+}
+
+fn client(text: &str) -> Result<Option<ClientAddress>, String> {
+    client_address(text, "the client port")
+}
+
+fn client_with_tls(text: &str) -> Result<Option<ClientAddress>, String> {
+    client_address(text, "the secure client port")
+}
+
+/// `[host:]port`, or nothing.
+fn client_address(text: &str, what: &str) -> Result<Option<ClientAddress>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.contains(':') {
+        return Ok(Some(ClientAddress { host: None, port: port(text, what)? }));
+    }
+    let (host, rest) = host_and_rest(text)?;
+    let host = if host == ANYWHERE { None } else { Some(host.to_owned()) };
+    Ok(Some(ClientAddress { host, port: port(rest, what)? }))
+}
+
+/// `[::1]:2888` or `host:2888:3888` to the host and what follows its colon.
+fn host_and_rest(text: &str) -> Result<(&str, &str), String> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once("]:"),
+        None => text.split_once(':'),
+    }
+    .ok_or_else(|| format!("`{text}` has no port"))?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']' | '|' | ';' | ',' | '=');
+    if host.is_empty() {
+        return Err(format!("`{text}` has no host"));
+    }
+    if host.contains(odd) {
+        return Err(format!("`{host}` is no host"));
+    }
+    Ok((host, rest))
+}
+
+fn port(text: &str, what: &str) -> Result<u16, String> {
+    match text.trim().parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err(format!("{what} must be a number from 1 to 65535; it is `{text}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(value: &str) -> Server {
+        Server::parse(1, value).unwrap()
+    }
+
+    /// The text, and how the server is printed.
+    #[test]
+    fn zookeepers_lines() {
+        for (value, printed) in [
+            ("zk1:2888:3888", "zk1:2888:3888:participant"),
+            ("zk1:2888:3888;2181", "zk1:2888:3888:participant;0.0.0.0:2181"),
+            ("zk1:2888:3888:observer;10.0.0.1:2181", "zk1:2888:3888:observer;10.0.0.1:2181"),
+            ("zk1:2888:3888:OBSERVER", "zk1:2888:3888:observer"),
+            ("[::1]:2888:3888;[::1]:2181", "[::1]:2888:3888:participant;[::1]:2181"),
+            (" a:1:2 | b:3:4 ; 5 ", "a:1:2|b:3:4:participant;0.0.0.0:5"),
+            ("a:1:2:observer|b:3:4:observer", "a:1:2|b:3:4:observer"),
+            ("a:1:2;3;4", "a:1:2:participant;0.0.0.0:3;0.0.0.0:4"),
+            ("a:1:2;;b:4", "a:1:2:participant;;b:4"),
+            ("a:1:2;", "a:1:2:participant"),
+        ] {
+            assert_eq!(parsed(value).to_string(), printed, "{value}");
+        }
+        assert_eq!(parsed("a:1:2;0.0.0.0:3"), parsed("a:1:2;3"));
+        assert_eq!(parsed("[fe80::1]:1:2").addresses.first().map(|it| it.host.as_str()), Some("fe80::1"));
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused_with_the_reason() {
+        for (value, why) in [
+            ("", "no port"),
+            ("zk1", "no port"),
+            ("zk1:2888", "the election port"),
+            ("zk1:0:3888", "the peer port"),
+            ("zk1:2888:x", "the election port"),
+            ("zk1:1:2:king", "neither participant nor observer"),
+            ("zk1:1:2:observer:3", "too much"),
+            (":1:2", "no host"),
+            ("z k:1:2", "no host"),
+            ("a:1:2|", "no port"),
+            ("a:1:2:observer|b:1:2:participant", "two roles"),
+            ("zk1:1:2;70000", "the client port"),
+            ("zk1:1:2;a:3:4", "the client port"),
+            ("zk1:1:2;3;x", "the secure client port"),
+            ("zk1:1:2;3;4;5", "too much"),
+        ] {
+            let error = Server::parse(1, value).unwrap_err();
+            assert!(error.contains(why), "{value}: {error}");
+        }
+        for id in [0, 255, u32::MAX] {
+            assert!(Server::parse(id, "a:1:2").unwrap_err().contains("1 to 254"), "{id}");
+        }
+    }
+
+    #[test]
+    fn config_texts() {
+        let (two, one) = (Server::parse(2, "b:1:2:observer").unwrap(), parsed("a:1:2;3"));
+        let text = config_text([&two, &one].into_iter(), Zxid(0x1_0000_000a));
+        assert_eq!(text, "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:observer\nversion=10000000a");
+        assert_eq!(parse_config_text(&text).unwrap(), [one.clone(), two.clone()]);
+        assert_eq!(parse_config_text("server.2=b:1:2:observer, server.1 = a:1:2;3").unwrap(), [one, two]);
+        assert_eq!(parse_config_text("\n").unwrap(), []);
+        for (text, why) in [
+            ("server.1=a:1:2\nserver.1=b:1:2", "twice"),
+            ("server.1=a:1:2\ngroup.1=1:2", "hierarchical quorums are not supported"),
+            ("weight.1=3", "hierarchical quorums are not supported"),
+            ("server.x=a:1:2", "server.N"),
+            ("server.1", "server.N"),
+            ("tickTime=3", "server.N"),
+            ("server.300=a:1:2", "1 to 254"),
+        ] {
+            let error = parse_config_text(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_servers_cannot_share_an_address() {
+        let conflict = |text: &str| conflict(parse_config_text(text).unwrap().iter());
+        assert_eq!(conflict("server.1=a:1:2;9,server.2=b:1:2;9"), None);
+        assert_eq!(conflict("server.1=a:1:1"), None);
+        for (text, names) in [
+            ("server.1=a:1:2,server.2=a:1:3", ["servers 1 and 2", "a:1"]),
+            ("server.1=a:1:2;[::1]:7,server.3=b:1:2;[::1]:7", ["servers 1 and 3", "[::1]:7"]),
+            ("server.1=a:1:2,server.2=b:1:2;a:1", ["servers 1 and 2", "a:1"]),
+            ("server.4=a:1:2;a:1", ["server 4", "twice"]),
+        ] {
+            let error = conflict(text).unwrap();
+            assert!(names.iter().all(|name| error.contains(name)), "{text}: {error}");
+        }
+    }
+
+    fn any_host() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z][a-z0-9.-]{0,12}", Just("10.1.2.3".to_owned()), Just("fe80::1".to_owned())]
+    }
+
+    fn any_client() -> impl Strategy<Value = Option<ClientAddress>> {
+        proptest::option::of(
+            (proptest::option::of(any_host()), 1..=u16::MAX).prop_map(|(host, port)| ClientAddress { host, port }),
+        )
+    }
+
+    fn any_server() -> impl Strategy<Value = Server> {
+        let address = (any_host(), 1..=u16::MAX, 1..=u16::MAX)
+            .prop_map(|(host, peer_port, election_port)| PeerAddress { host, peer_port, election_port });
+        let role = prop_oneof![Just(ServerRole::Participant), Just(ServerRole::Observer)];
+        (SERVER_IDS, proptest::collection::vec(address, 1..4), role, any_client(), any_client()).prop_map(
+            |(id, addresses, role, client, secure_client)| Server { id, addresses, role, client, secure_client },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_parses_to_the_same(servers in proptest::collection::vec(any_server(), 0..6), version: u64) {
+            let servers: BTreeMap<u32, Server> = servers.into_iter().map(|server| (server.id, server)).collect();
+            let text = config_text(servers.values(), Zxid(version));
+            prop_assert_eq!(parse_config_text(&text), Ok(servers.into_values().collect()));
+        }
+
+        #[test]
+        fn no_text_panics(text in "(server\\.[0-9]{1,3}=)?[a-z0-9:;|\\[\\],= .\n-]{0,40}") {
+            if let Ok(servers) = parse_config_text(&text) {
+                let printed = config_text(servers.iter(), Zxid::ZERO);
+                prop_assert_eq!(parse_config_text(&printed), Ok(servers));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Connections from members, within limits.
+//!
+//! Each connection has a task of its own from its first byte, so one that is slow with its hello, or its TLS handshake,
+//! delays no other. The tasks end with the future that accepts. What is not protected against: a stranger who can reach the port and keeps
+//! opening connections takes them away from members for as long as it does; keep the port to the members.
+
+use super::Connection;
+use super::frame::{self, FrameReader, FrameWriter};
+use super::hello::{self, Hello, HelloRefusal, Me, Welcome};
+use super::net::{Listen, Net, Socket};
+use crate::limits;
+use crate::model::ensemble::Server;
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Who takes connections.
+pub trait Incoming: Send + Sync + 'static {
+    /// Whether the membership allows that connection. That it is meant for this member and its cluster has been seen to.
+    fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
+
+    /// Serves one until it ends.
+    fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()>;
+}
+
+/// Opens the sockets for the peer ports of this member's own line; `everywhere`: these ports at all addresses of the
+/// machine (`quorumListenOnAllIPs`). The error is a sentence for the operator.
+pub async fn listen(net: &dyn Net, me: &Server, everywhere: bool) -> io::Result<Vec<Box<dyn Listen>>> {
+    let mut listeners = Vec::new();
+    if everywhere {
+        let ports: BTreeSet<u16> = me.addresses.iter().map(|address| address.peer_port).collect();
+        for port in ports {
+            // IPv6 takes IPv4's connections, too; where there is none, IPv4.
+            let both = net.listen((Ipv6Addr::UNSPECIFIED, port).into()).await;
+            listeners.push(match both {
+                Ok(listener) => listener,
+                Err(_) => net.listen((Ipv4Addr::UNSPECIFIED, port).into()).await.map_err(|error| {
+                    io::Error::new(error.kind(), format!("cannot listen for other members at port {port}: {error}"))
+                })?,
+            });
+        }
+        return Ok(listeners);
+    }
+    for address in &me.addresses {
+        let refused = |error: io::Error| {
+            let what = format!(
+                "cannot listen for other members at `{}` port {}, as the line `server.{}` says: {error}; if that is no \
+                 address of this machine, set quorumListenOnAllIPs=true",
+                address.host, address.peer_port, me.id
+            );
+            io::Error::new(error.kind(), what)
+        };
+        for ip in net.resolve(&address.host).await.map_err(refused)? {
+            listeners.push(net.listen((ip, address.peer_port).into()).await.map_err(refused)?);
+        }
+    }
+    Ok(listeners)
+}
+
+/// Accepts until it is dropped.
+pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Incoming>) {
+    let mut connections: JoinSet<()> = JoinSet::new();
+    loop {
+        tokio::select! { biased;
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "serving a connection of another member");
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((socket, from)) => take_in(&mut connections, socket, from, &me, &incoming),
+                Err(error) => {
+                    // Most likely no file descriptors: the peer waits in the backlog until some are given back.
+                    tracing::warn!(%error, "accepting a member");
+                    tokio::time::sleep(std::time::Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
+                }
+            },
+        }
+    }
+}
+
+fn take_in(connections: &mut JoinSet<()>, socket: Socket, from: SocketAddr, me: &Me, incoming: &Arc<dyn Incoming>) {
+    let full = connections.len() >= limits::PEER_CONNECTIONS_MAX;
+    if connections.len() >= limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
+        return;
+    }
+    let (me, incoming) = (me.clone(), Arc::clone(incoming));
+    connections.spawn(async move {
+        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, greet(socket, &me, &*incoming, full));
+        match greeted.await {
+            Ok(Ok(Some(connection))) => incoming.serve(connection).await,
+            Ok(Ok(None)) => (),
+            Ok(Err(error)) => tracing::debug!(%from, %error, "no hello of a member"),
+            Err(_) => tracing::debug!(%from, "no hello in time"),
+        }
+    });
+}
+
+/// Hello and welcome; None: it was refused.
+async fn greet(socket: Socket, me: &Me, incoming: &dyn Incoming, full: bool) -> io::Result<Option<Connection>> {
+    let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+    let Some(payload) = reader.next_payload().await? else { return Ok(None) };
+    let judged = hello::decode_hello(&payload)?.and_then(|hello| {
+        me.is_meant(&hello)?;
+        if full {
+            return Err(HelloRefusal::Full { id: me.id });
+        }
+        incoming.admit(&hello)?;
+        Ok(hello)
+    });
+    let hello = match judged {
+        Ok(hello) => hello,
+        Err(refusal) => return refuse(refusal, reader, writer).await.map(|()| None),
+    };
+    let welcome = me.accepted();
+    writer.send(&Welcome::Accepted(welcome)).await?;
+    reader.allow(limits::PEER_FRAME_BYTES_MAX);
+    writer.allow(limits::PEER_FRAME_BYTES_MAX);
+    Ok(Some(Connection { hello, welcome, reader, writer }))
+}
+
+/// Tells the dialer why not, and waits until it has gone: closing first could take the answer away from it.
+async fn refuse(refusal: HelloRefusal, mut reader: FrameReader, mut writer: FrameWriter) -> io::Result<()> {
+    tracing::debug!(%refusal, "turning a member away");
+    writer.send(&Welcome::Refused(refusal)).await?;
+    writer.close().await?;
+    while reader.next_payload().await?.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! How long to wait before dialing again.
+
+use crate::environment;
+use crate::limits::{PEER_BACKOFF_MAX, PEER_BACKOFF_MIN};
+use std::time::Duration;
+
+/// Waits that double from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`, each shortened by up to a half by chance, so that
+/// members that lost each other at once do not dial in step.
+pub struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { next: PEER_BACKOFF_MIN }
+    }
+}
+
+impl Backoff {
+    /// Waits; longer each time.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.delay()).await;
+    }
+
+    /// How long to wait; longer each time.
+    pub fn delay(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = (whole * 2).min(PEER_BACKOFF_MAX);
+        let half = whole / 2;
+        // Without chance it is still a backoff.
+        let chance = environment::random_u64().unwrap_or(0);
+        let range = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+        whole - Duration::from_micros(chance % range)
+    }
+
+    /// To be called once a connection has proven good.
+    pub fn reset(&mut self) {
+        *self = Backoff::default();
+    }
+}

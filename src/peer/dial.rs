@@ -1,0 +1,120 @@
+//! A connection to a member: over any of its addresses, with hello and welcome, within a time limit.
+
+use super::Connection;
+use super::frame::{self, FrameReader, FrameWriter};
+use super::hello::{self, Accepted, Hello, HelloRefusal, Me, Purpose, Welcome};
+use super::net::Net;
+use crate::limits;
+use crate::model::ensemble::{Incarnation, Server};
+use std::io;
+use std::sync::Arc;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its machine has answered, at every address, that nobody listens there: the process is gone.
+    #[error("nobody listens there")]
+    Refused,
+    /// Everything else: whether the member lives is not known.
+    #[error("{0}")]
+    Unreachable(io::Error),
+    #[error("{0}")]
+    Rejected(HelloRefusal),
+}
+
+/// What a member needs to speak to others.
+pub struct Peers {
+    net: Arc<dyn Net>,
+    me: Me,
+}
+
+impl Peers {
+    pub fn new(net: Arc<dyn Net>, me: Me) -> Peers {
+        Peers { net, me }
+    }
+
+    pub fn me(&self) -> &Me {
+        &self.me
+    }
+
+    /// Connects to a member at the first of its addresses where it is found, each tried for `limits::PEER_CONNECT_TIMEOUT`
+    /// at most. `expects`: its data directory, if it is known. May be dropped at any time.
+    pub async fn connect(
+        &self,
+        to: &Server,
+        expects: Option<Incarnation>,
+        purpose: Purpose,
+    ) -> Result<Connection, ConnectError> {
+        let mut failure: Option<ConnectError> = None;
+        for address in &to.addresses {
+            let attempt = self.attempt(&address.host, address.peer_port, to.id, expects, purpose);
+            let attempt = tokio::time::timeout(limits::PEER_CONNECT_TIMEOUT, attempt).await;
+            let error = match attempt.unwrap_or_else(|_| Err(ConnectError::Unreachable(late()))) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            failure = Some(match failure {
+                Some(before) if weight(&before) >= weight(&error) => before,
+                _ => error,
+            });
+        }
+        let without = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the member has no address");
+        Err(failure.unwrap_or_else(|| ConnectError::Unreachable(without())))
+    }
+
+    async fn attempt(
+        &self,
+        host: &str,
+        port: u16,
+        to: u32,
+        expects: Option<Incarnation>,
+        purpose: Purpose,
+    ) -> Result<Connection, ConnectError> {
+        let socket = self.net.dial(host, port).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+            _ => ConnectError::Unreachable(error),
+        })?;
+        let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+        let hello = self.me.hello(to, purpose);
+        let welcome = introduce(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
+        let welcome = match welcome {
+            Welcome::Accepted(accepted) => accepted,
+            Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
+        };
+        self.judge(to, expects, &welcome).map_err(ConnectError::Rejected)?;
+        reader.allow(limits::PEER_FRAME_BYTES_MAX);
+        writer.allow(limits::PEER_FRAME_BYTES_MAX);
+        Ok(Connection { hello, welcome, reader, writer })
+    }
+
+    /// The acceptor has judged us; now we judge it.
+    fn judge(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
+        hello::same_cluster((self.me.id, self.me.cluster()), (to, welcome.cluster))?;
+        match expects {
+            Some(known) if known != welcome.incarnation => {
+                Err(HelloRefusal::OtherIncarnation { id: to, known, shown: welcome.incarnation })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which of several failures to tell: the one that knows most. Refused means that none of them was anything else.
+fn weight(error: &ConnectError) -> u8 {
+    match error {
+        ConnectError::Refused => 0,
+        ConnectError::Unreachable(_) => 1,
+        ConnectError::Rejected(_) => 2,
+    }
+}
+
+async fn introduce(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
+    writer.send(hello).await?;
+    let ended =
+        || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer to our hello");
+    reader.next().await?.ok_or_else(ended)
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
+}

@@ -1,0 +1,204 @@
+//! Messages between members as bytes, and back.
+//!
+//! ```text
+//! 0         4         8            8 + length
+//! | length  | crc32   | message    |
+//! ```
+//!
+//! Both numbers are little endian. `length` counts the message's bytes alone; the checksum covers the four bytes of the
+//! length and the message, so that a damaged length is not believed. The message is postcard, of a type that both ends
+//! know by the connection's purpose and the protocol of its hello. A message must fill its frame.
+//!
+//! Promises: a reader takes no more memory than about twice what it has received, whatever a length claims; waiting for a
+//! frame, and sending one, may be given up at any point without losing or tearing one.
+
+use super::net::Socket;
+use crate::limits;
+use bytes::BytesMut;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+
+/// Bytes before the message.
+pub const HEADER_BYTES: usize = 8;
+
+/// Why bytes are no frame of ours. Nothing that follows on the connection can be believed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {length} bytes is announced, and at most {bytes_max} are allowed here")]
+    TooLong { length: usize, bytes_max: usize },
+    #[error("a frame's checksum is wrong: something between the members changes bytes, or the other end is no member")]
+    Checksum,
+    #[error("a frame holds no message of the kind that belongs here: {0}")]
+    Malformed(postcard::Error),
+    #[error("a frame holds {0} bytes more than its message")]
+    Excess(usize),
+}
+
+impl From<FrameError> for io::Error {
+    fn from(error: FrameError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The two ends of a socket, for messages of at most `bytes_max` bytes.
+pub fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
+    let (reader, writer) = tokio::io::split(socket);
+    let reader = FrameReader { socket: reader, received: BytesMut::new(), bytes_max };
+    (reader, FrameWriter { socket: writer, pending: Vec::new(), written: 0, bytes_max })
+}
+
+pub struct FrameReader {
+    socket: ReadHalf<Socket>,
+    /// What has arrived and is not yet taken.
+    received: BytesMut,
+    bytes_max: usize,
+}
+
+impl FrameReader {
+    /// The next message; None: the other end has closed the connection between two frames. May be dropped while it waits.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        match self.next_payload().await? {
+            Some(payload) => Ok(Some(decode(&payload)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`FrameReader::next`], before the message is understood.
+    pub(super) async fn next_payload(&mut self) -> io::Result<Option<BytesMut>> {
+        loop {
+            if let Some(payload) = take(&mut self.received, self.bytes_max)? {
+                return Ok(Some(payload));
+            }
+            if self.received.is_empty() && self.received.capacity() > limits::PEER_BUFFER_BYTES_KEPT {
+                self.received = BytesMut::new();
+            }
+            self.received.reserve(limits::PEER_READ_BYTES);
+            if self.socket.read_buf(&mut self.received).await? == 0 {
+                if self.received.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within a frame"));
+            }
+        }
+    }
+
+    /// From now on messages may have so many bytes.
+    pub(super) fn allow(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+}
+
+pub struct FrameWriter {
+    socket: WriteHalf<Socket>,
+    /// Frames that are not yet written as a whole; at most `PEER_WRITE_BYTES` and one frame.
+    pending: Vec<u8>,
+    /// Bytes of `pending` that the socket has taken.
+    written: usize,
+    bytes_max: usize,
+}
+
+impl FrameWriter {
+    /// Sends a message. If it is dropped while it waits, the message goes out before the next one, or not at all.
+    pub async fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+        self.queue(message).await?;
+        self.flush().await
+    }
+
+    /// Puts a message behind those that wait for [`FrameWriter::flush`]. Waits only while too much of them is there.
+    pub async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+        if self.pending.len() - self.written >= limits::PEER_WRITE_BYTES {
+            self.write_pending().await?;
+        }
+        Ok(put(message, &mut self.pending, self.bytes_max)?)
+    }
+
+    /// Sends what waits.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.write_pending().await?;
+        self.socket.flush().await
+    }
+
+    /// Sends what waits, and tells the other end that nothing follows.
+    pub async fn close(mut self) -> io::Result<()> {
+        self.write_pending().await?;
+        self.socket.shutdown().await
+    }
+
+    pub(super) fn allow(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    async fn write_pending(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let written = self.socket.write(rest).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.written += written;
+        }
+        self.pending.clear();
+        self.pending.shrink_to(limits::PEER_BUFFER_BYTES_KEPT);
+        self.written = 0;
+        Ok(())
+    }
+}
+
+/// Appends a message's frame. On error `out` is as before.
+pub fn put<T: Serialize>(message: &T, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend([0; HEADER_BYTES]);
+    let serialized = postcard::to_io(message, &mut *out).map(|_| ()).map_err(FrameError::Malformed);
+    let framed = serialized.and_then(|()| seal(out.get_mut(start..).unwrap_or_default(), bytes_max));
+    if framed.is_err() {
+        out.truncate(start);
+    }
+    framed
+}
+
+/// Fills in the header of a frame whose message is in its place.
+fn seal(frame: &mut [u8], bytes_max: usize) -> Result<(), FrameError> {
+    let Some((header, payload)) = frame.split_first_chunk_mut::<HEADER_BYTES>() else { return Ok(()) };
+    let length = match u32::try_from(payload.len()) {
+        Ok(length) if payload.len() <= bytes_max => length.to_le_bytes(),
+        _ => return Err(FrameError::TooLong { length: payload.len(), bytes_max }),
+    };
+    let [l0, l1, l2, l3] = length;
+    let [c0, c1, c2, c3] = checksum(length, payload).to_le_bytes();
+    *header = [l0, l1, l2, l3, c0, c1, c2, c3];
+    Ok(())
+}
+
+/// Takes the first frame's message out of `received`; None: it is not there as a whole.
+pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, FrameError> {
+    let Some((&[l0, l1, l2, l3], rest)) = received.split_first_chunk::<4>() else { return Ok(None) };
+    let length = [l0, l1, l2, l3];
+    let bytes = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if bytes > bytes_max {
+        return Err(FrameError::TooLong { length: bytes, bytes_max });
+    }
+    let Some((expected, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+    let Some(payload) = rest.get(..bytes) else { return Ok(None) };
+    if checksum(length, payload) != u32::from_le_bytes(*expected) {
+        return Err(FrameError::Checksum);
+    }
+    let mut frame = received.split_to(HEADER_BYTES + bytes);
+    Ok(Some(frame.split_off(HEADER_BYTES)))
+}
+
+/// The message of a frame.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(payload) {
+        Ok((message, [])) => Ok(message),
+        Ok((_, rest)) => Err(FrameError::Excess(rest.len())),
+        Err(error) => Err(FrameError::Malformed(error)),
+    }
+}
+
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length);
+    hasher.update(payload);
+    hasher.finalize()
+}

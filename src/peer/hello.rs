@@ -1,0 +1,251 @@
+//! Who is there: the first frame of each side of a connection.
+//!
+//! The dialer says who it is, whom it wants, and what for; the acceptor says who it is, or why it will not talk. Both
+//! frames are small and bounded by `limits::PEER_HELLO_BYTES_MAX`, since nobody is known yet.
+//!
+//! The versions of the protocol meet here. A hello of every version, past and to come, starts with its version as postcard
+//! writes a `u16`; what follows is read only if it is ours. `Welcome::Refused(HelloRefusal::OtherProtocol)` keeps its bytes
+//! (1, 0, and the two versions), so that each version understands why it is turned away.
+
+use super::frame::{self, FrameError};
+use crate::model::ensemble::Incarnation;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The version of everything that members say to each other. Raised with any change to a message.
+pub const PROTOCOL: u16 = 1;
+
+/// What a connection is for: one kind of traffic each, so that none waits behind another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Who are you, are you empty, whom do you know: before there is a membership.
+    Greeting,
+    /// Log entries and heartbeats.
+    Appends,
+    /// Elections.
+    Votes,
+    /// Forwarded requests with their answers, and reports of sessions.
+    Requests,
+    /// A checkpoint, in pieces.
+    Checkpoint,
+}
+
+/// The dialer's first frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`]; the first field for ever.
+    pub protocol: u16,
+    /// The dialer's cluster; 0: it does not know one yet.
+    pub cluster: u64,
+    pub from: u32,
+    /// The dialer's data directory.
+    pub incarnation: Incarnation,
+    /// Whom it believes to speak to.
+    pub to: u32,
+    pub purpose: Purpose,
+    /// The highest level that the dialer's program understands.
+    pub format_level: u32,
+}
+
+/// The acceptor's first frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    Accepted(Accepted),
+    Refused(HelloRefusal),
+}
+
+/// Who the acceptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// 0: it does not know one yet.
+    pub cluster: u64,
+    pub incarnation: Incarnation,
+    pub format_level: u32,
+}
+
+/// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, with the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HelloRefusal {
+    /// The first variant for ever, see the head of this file.
+    OtherProtocol {
+        dialer: u16,
+        acceptor: u16,
+    },
+    OtherCluster {
+        from: u32,
+        to: u32,
+        dialer: u64,
+        acceptor: u64,
+    },
+    /// The address leads to another member.
+    NotMe {
+        wanted: u32,
+        is: u32,
+    },
+    /// Nobody of that number is a member.
+    UnknownMember {
+        id: u32,
+    },
+    /// The member is known, and this is not its data directory.
+    OtherIncarnation {
+        id: u32,
+        known: Incarnation,
+        shown: Incarnation,
+    },
+    /// Not yet: the acceptor is starting, or does not know its ensemble. Worth another try.
+    NotReady {
+        id: u32,
+    },
+    /// The program is older than what the ensemble's state needs.
+    TooOld {
+        id: u32,
+        format_level: u32,
+        needed: u32,
+    },
+    /// The acceptor has as many connections as it may. Worth another try.
+    Full {
+        id: u32,
+    },
+}
+
+impl HelloRefusal {
+    /// Whether it may be over without anybody doing anything.
+    pub fn passes(&self) -> bool {
+        matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
+    }
+}
+
+impl std::error::Error for HelloRefusal {}
+
+impl fmt::Display for HelloRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HelloRefusal::OtherProtocol { dialer, acceptor } => write!(
+                f,
+                "the members speak different versions of the protocol between members ({dialer} and {acceptor}): bring \
+                 both to the same release"
+            ),
+            HelloRefusal::OtherCluster { from, to, dialer, acceptor } => write!(
+                f,
+                "member {from} belongs to the cluster {dialer:016x} and member {to} to the cluster {acceptor:016x}: an \
+                 address in the `server.N` lines leads into another ensemble, or a data directory comes from one; correct \
+                 the address, or give the member an empty data directory"
+            ),
+            HelloRefusal::NotMe { wanted, is } => write!(
+                f,
+                "the address of member {wanted} leads to member {is}: correct the `server.N` lines or the file myid, \
+                 which must agree on all members"
+            ),
+            HelloRefusal::UnknownMember { id } => write!(
+                f,
+                "member {id} is no member of this ensemble: add it with `wasmkeeper cluster add {id}=host:port:port`, \
+                 or stop it if it was removed"
+            ),
+            HelloRefusal::OtherIncarnation { id, known, shown } => write!(
+                f,
+                "member {id} is known with another data directory (incarnation {}, and now {}): it was wiped or \
+                 swapped; remove it and add it again: `wasmkeeper cluster remove {id}`, then `wasmkeeper cluster add \
+                 {id}=host:port:port`",
+                Short(known),
+                Short(shown)
+            ),
+            HelloRefusal::NotReady { id } => {
+                write!(f, "member {id} is not ready to be spoken to yet: nothing need be done, it is tried again")
+            }
+            HelloRefusal::TooOld { id, format_level, needed } => write!(
+                f,
+                "member {id} runs a release that understands format level {format_level}, and the ensemble's state needs \
+                 {needed}: bring it to the release of the others"
+            ),
+            HelloRefusal::Full { id } => write!(
+                f,
+                "member {id} has as many connections as it may have: if it stays so, something other than members \
+                 connects to its peer port; keep that port to the members"
+            ),
+        }
+    }
+}
+
+/// Enough of an incarnation to tell two apart.
+struct Short<'a>(&'a Incarnation);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Who this member is, as it says to others. Clones are the same member.
+#[derive(Clone, Debug)]
+pub struct Me {
+    pub id: u32,
+    pub incarnation: Incarnation,
+    /// The highest level that this program understands.
+    pub format_level: u32,
+    /// 0 until it is known; then it never changes.
+    cluster: Arc<AtomicU64>,
+}
+
+impl Me {
+    /// `cluster`: 0 if it is not known yet.
+    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> Me {
+        Me { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
+    }
+
+    /// 0: not known yet.
+    pub fn cluster(&self) -> u64 {
+        self.cluster.load(Ordering::Acquire)
+    }
+
+    /// Notes which cluster this is. The error is the other one that it is already known to be.
+    pub fn belong_to(&self, cluster: u64) -> Result<(), u64> {
+        match self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(known) if known == cluster => Ok(()),
+            Err(known) => Err(known),
+        }
+    }
+
+    pub(super) fn hello(&self, to: u32, purpose: Purpose) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            cluster: self.cluster(),
+            from: self.id,
+            incarnation: self.incarnation,
+            to,
+            purpose,
+            format_level: self.format_level,
+        }
+    }
+
+    pub(super) fn accepted(&self) -> Accepted {
+        Accepted { cluster: self.cluster(), incarnation: self.incarnation, format_level: self.format_level }
+    }
+
+    /// What holds whatever the membership is: it is me who is meant, and in the same cluster.
+    pub(super) fn is_meant(&self, hello: &Hello) -> Result<(), HelloRefusal> {
+        if hello.to != self.id {
+            return Err(HelloRefusal::NotMe { wanted: hello.to, is: self.id });
+        }
+        same_cluster((hello.from, hello.cluster), (self.id, self.cluster()))
+    }
+}
+
+/// Whether dialer and acceptor, each with its id and cluster, can belong together.
+pub(super) fn same_cluster(dialer: (u32, u64), acceptor: (u32, u64)) -> Result<(), HelloRefusal> {
+    if dialer.1 == acceptor.1 || dialer.1 == 0 || acceptor.1 == 0 {
+        return Ok(());
+    }
+    Err(HelloRefusal::OtherCluster { from: dialer.0, to: acceptor.0, dialer: dialer.1, acceptor: acceptor.1 })
+}
+
+/// Reads a hello of any version.
+pub fn decode_hello(payload: &[u8]) -> Result<Result<Hello, HelloRefusal>, FrameError> {
+    let (protocol, _): (u16, _) = postcard::take_from_bytes(payload).map_err(FrameError::Malformed)?;
+    if protocol != PROTOCOL {
+        return Ok(Err(HelloRefusal::OtherProtocol { dialer: protocol, acceptor: PROTOCOL }));
+    }
+    frame::decode(payload).map(Ok)
+}

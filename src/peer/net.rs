@@ -1,0 +1,129 @@
+//! The network between members: a trait, so that tests and the simulation can put their own in its place, and the operating
+//! system's.
+
+use super::resolve::Resolver;
+use crate::limits;
+use futures::future::BoxFuture;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// A stream of bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub type Socket = Box<dyn Duplex>;
+
+/// Where connections come from. The error of a dial tells whether the other machine has answered:
+/// `io::ErrorKind::ConnectionRefused` means that it runs and nobody listens there, and nothing else means that.
+pub trait Net: Send + Sync + 'static {
+    /// Connects. The name is resolved each time anew; the caller bounds how long it may take, by dropping it.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>>;
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>>;
+
+    /// The addresses of a name, at least one.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// A socket that others can connect to; dropped, nobody listens there any more.
+pub trait Listen: Send {
+    /// The next connection, with nothing read from it. May be dropped while it waits.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
+
+    fn local_address(&self) -> io::Result<SocketAddr>;
+}
+
+/// TCP.
+pub struct TcpNet {
+    resolver: Resolver,
+}
+
+impl TcpNet {
+    /// Without TLS: whoever reaches the ports can read, and speak as any member.
+    pub fn plain() -> TcpNet {
+        TcpNet { resolver: Resolver::default() }
+    }
+}
+
+impl Net for TcpNet {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>> {
+        Box::pin(async move {
+            let stream = connect(&self.resolver.resolve(host).await?, port).await?;
+            Ok(Box::new(stream) as Socket)
+        })
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>> {
+        Box::pin(async move { Ok(Box::new(TcpListen { listener: bind(address)? }) as Box<dyn Listen>) })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(self.resolver.resolve(host))
+    }
+}
+
+struct TcpListen {
+    listener: TcpListener,
+}
+
+impl Listen for TcpListen {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, from) = self.listener.accept().await?;
+            prepare(&stream);
+            Ok((Box::new(stream) as Socket, from))
+        })
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A member that restarts gets its port back while old connections linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(limits::LISTEN_BACKLOG)
+}
+
+/// Connects to the first of the addresses that answers. Each has an equal share of the time, so that the last one is tried
+/// before the caller gives up.
+async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+    let share = limits::PEER_CONNECT_TIMEOUT / (u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1));
+    let mut failure: Option<io::Error> = None;
+    for address in addresses {
+        let error = match tokio::time::timeout(share, TcpStream::connect((*address, port))).await {
+            Ok(Ok(stream)) => {
+                prepare(&stream);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
+        };
+        failure = Some(match failure {
+            Some(before) if weight(&before) >= weight(&error) => before,
+            _ => error,
+        });
+    }
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// Which of several failures to tell. Refused counts only if no address may lead to a process that lives; one for which
+/// this machine has no route says nothing.
+fn weight(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
+        io::ErrorKind::ConnectionRefused => 1,
+        _ => 2,
+    }
+}
+
+/// Messages are small and waited for, and a machine that has lost power must not hold its connections for ever.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+}

@@ -1,0 +1,249 @@
+//! A network in memory whose cables can be cut. It has no delays: tests that need them, and loss, run in the simulation.
+//!
+//! Hosts have names and, from 10.0.0.1 on, addresses. While a cable is cut nothing arrives and nothing is known: dials
+//! wait, bytes that were sent stay where they are, and arrive once it is healed. A host without a listener at a port
+//! refuses; so does one whose listener was dropped.
+
+use super::net::{Listen, Net, Socket};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::mpsc;
+
+/// Bytes under way in one direction of a connection before its writer waits.
+const PIPE_BYTES: usize = 256 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: usize = 128;
+
+/// The cables, and who listens. Clones are the same network.
+#[derive(Clone, Default)]
+pub struct MemoryNet {
+    cables: Arc<Mutex<Cables>>,
+}
+
+/// Held for moments only.
+#[derive(Default)]
+struct Cables {
+    /// By position: host n has the address 10.0.0.(n + 1).
+    hosts: Vec<String>,
+    listeners: BTreeMap<SocketAddr, mpsc::Sender<(Socket, SocketAddr)>>,
+    cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// Whom to wake when something changes: what waits for a cut cable.
+    waiting: Vec<Waker>,
+    /// Raised with each [`MemoryNet::reset`], with those it is about.
+    resets: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// The last port given to a dialer.
+    port: u16,
+}
+
+impl MemoryNet {
+    pub fn new() -> MemoryNet {
+        MemoryNet::default()
+    }
+
+    /// The network as that host sees it; it is plugged in when it is first named.
+    pub fn host(&self, name: &str) -> Arc<dyn Net> {
+        let address = self.address(name);
+        Arc::new(Host { net: self.clone(), address })
+    }
+
+    /// That host's address.
+    pub fn address(&self, name: &str) -> IpAddr {
+        let mut cables = self.cables.lock();
+        let position = cables.hosts.iter().position(|host| host == name).unwrap_or_else(|| {
+            cables.hosts.push(name.to_owned());
+            cables.hosts.len() - 1
+        });
+        nth(position)
+    }
+
+    /// From now on nothing passes between the two, in either direction.
+    pub fn cut(&self, a: &str, b: &str) {
+        let pair = pair(self.address(a), self.address(b));
+        self.cables.lock().cut.insert(pair);
+    }
+
+    pub fn heal(&self, a: &str, b: &str) {
+        let pair = pair(self.address(a), self.address(b));
+        self.change(|cables| {
+            cables.cut.remove(&pair);
+        });
+    }
+
+    /// Breaks every connection between the two.
+    pub fn reset(&self, a: &str, b: &str) {
+        let pair = pair(self.address(a), self.address(b));
+        self.change(|cables| *cables.resets.entry(pair).or_default() += 1);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Cables)) {
+        let mut cables = self.cables.lock();
+        change(&mut cables);
+        let waiting = std::mem::take(&mut cables.waiting);
+        drop(cables);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready once the cable is whole.
+    fn poll_whole(&self, pair: (IpAddr, IpAddr), context: &Context<'_>) -> Poll<()> {
+        let mut cables = self.cables.lock();
+        if !cables.cut.contains(&pair) {
+            return Poll::Ready(());
+        }
+        cables.wait(context);
+        Poll::Pending
+    }
+}
+
+impl Cables {
+    fn wait(&mut self, context: &Context<'_>) {
+        if !self.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            self.waiting.push(context.waker().clone());
+        }
+    }
+
+    fn resets(&self, pair: (IpAddr, IpAddr)) -> u64 {
+        self.resets.get(&pair).copied().unwrap_or_default()
+    }
+}
+
+/// Host 0 has 10.0.0.1.
+fn nth(position: usize) -> IpAddr {
+    let [.., high, low] = (position + 1).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+}
+
+fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
+    (a.min(b), a.max(b))
+}
+
+struct Host {
+    net: MemoryNet,
+    address: IpAddr,
+}
+
+impl Net for Host {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>> {
+        Box::pin(async move {
+            let addresses = self.resolve(host).await?;
+            let to = addresses.first().copied().ok_or(io::ErrorKind::NotFound)?;
+            let pair = pair(self.address, to);
+            std::future::poll_fn(|context| self.net.poll_whole(pair, context)).await;
+            let (near, far) = tokio::io::duplex(PIPE_BYTES);
+            let (from, listener, resets) = {
+                let mut cables = self.net.cables.lock();
+                cables.port = cables.port.checked_add(1).unwrap_or(1);
+                let listener = cables.listeners.get(&SocketAddr::new(to, port)).cloned();
+                (SocketAddr::new(self.address, cables.port), listener, cables.resets(pair))
+            };
+            let end = |pipe| Box::new(End { net: self.net.clone(), pair, resets, pipe }) as Socket;
+            let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+            listener.ok_or(()).map_err(refused)?.send((end(far), from)).await.map_err(|_| refused(()))?;
+            Ok(end(near))
+        })
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>> {
+        Box::pin(async move {
+            let ip = if address.ip().is_unspecified() { self.address } else { address.ip() };
+            if ip != self.address {
+                return Err(io::ErrorKind::AddrNotAvailable.into());
+            }
+            let address = SocketAddr::new(ip, address.port());
+            let (sender, accepted) = mpsc::channel(BACKLOG);
+            let mut cables = self.net.cables.lock();
+            if cables.listeners.contains_key(&address) {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            cables.listeners.insert(address, sender);
+            drop(cables);
+            Ok(Box::new(Listener { net: self.net.clone(), address, accepted }) as Box<dyn Listen>)
+        })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            if let Ok(address) = host.parse() {
+                return Ok(vec![address]);
+            }
+            let position = self.net.cables.lock().hosts.iter().position(|name| name == host);
+            position.map(|position| vec![nth(position)]).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+}
+
+struct Listener {
+    net: MemoryNet,
+    address: SocketAddr,
+    accepted: mpsc::Receiver<(Socket, SocketAddr)>,
+}
+
+impl Listen for Listener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
+        Box::pin(async { self.accepted.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) })
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.net.cables.lock().listeners.remove(&self.address);
+    }
+}
+
+/// One end of a connection.
+struct End {
+    net: MemoryNet,
+    pair: (IpAddr, IpAddr),
+    /// How many resets there had been when it was made.
+    resets: u64,
+    pipe: DuplexStream,
+}
+
+impl End {
+    /// Ready if bytes may pass. Registers for resets, too, so that one wakes an end that waits for bytes.
+    fn poll_cable(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut cables = self.net.cables.lock();
+        if cables.resets(self.pair) != self.resets {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        cables.wait(context);
+        if cables.cut.contains(&self.pair) { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncRead for End {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let end = self.get_mut();
+        std::task::ready!(end.poll_cable(context))?;
+        Pin::new(&mut end.pipe).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for End {
+    /// Into a cut cable, too, as the kernel's buffer takes bytes: they do not arrive.
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let end = self.get_mut();
+        if let Poll::Ready(Err(error)) = end.poll_cable(context) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut end.pipe).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().pipe).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().pipe).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,127 @@
+//! This member's checkpoints for others, and another member's state in the place of its own.
+
+use super::Replica;
+use super::start::OrDie;
+use crate::consensus::{HeldCheckpoint, Receiving};
+use crate::simulation::{self, Seen};
+use crate::state::{Loader, State};
+use crate::storage::LogPosition;
+use crate::storage::checkpoint::CheckpointView;
+use crate::storage::receive::Incoming;
+use crate::storage::records::{self, FileError};
+use crate::watch::Watches;
+use bytes::Bytes;
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+struct Held {
+    view: CheckpointView,
+    position: LogPosition,
+}
+
+impl HeldCheckpoint for Held {
+    fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    fn membership(&self) -> Option<Vec<u8>> {
+        self.view.meta().membership.clone()
+    }
+
+    fn description(&self) -> Vec<u8> {
+        records::encode(self.view.meta(), self.view.tally())
+    }
+
+    fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
+        self.view.piece(after, bytes_max, out).map_err(of_this_member)
+    }
+}
+
+struct Received(Incoming<Loader>);
+
+impl Receiving for Received {
+    fn reached(&self) -> (Option<Vec<u8>>, u64) {
+        let (key, records) = self.0.reached();
+        (key.map(<[u8]>::to_vec), records)
+    }
+
+    fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()> {
+        records.iter().try_for_each(|(key, value)| self.0.record(key, value).map_err(of_a_peer))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish().map_err(of_a_peer)
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+fn of_this_member(error: FileError) -> io::Error {
+    io::Error::other(format!("read the checkpoint: {error}"))
+}
+
+fn of_a_peer(error: FileError) -> io::Error {
+    match error {
+        FileError::Io(error) => error,
+        FileError::Damaged(what) => io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint: {what}")),
+        FileError::Newer(what) => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the checkpoint was written by a later version of this server: {what}; start that version here"),
+        ),
+    }
+}
+
+impl Replica {
+    pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        let view = self.files.reader.lock().view().map_err(of_this_member)?;
+        let held = view.and_then(|view| Some(Held { position: view.meta().position?, view }));
+        Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
+    }
+
+    pub(super) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        let files = &self.files;
+        let incoming = Incoming::begin(files.disk.clone(), description, State::load(files.seed)).map_err(of_a_peer)?;
+        Ok(Box::new(Received(incoming)))
+    }
+
+    /// Swaps the state. Every client is sent away: what it has read and watches belongs to the state before.
+    pub(super) fn install_checkpoint(
+        &self,
+        at: LogPosition,
+        membership: Vec<u8>,
+        received: Box<dyn Receiving>,
+    ) -> io::Result<()> {
+        let _whole = OrDie("installing a state from another member");
+        let received =
+            received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
+        let complete = received.0.into_complete().filter(|complete| complete.meta.position == Some(at));
+        let complete = complete.ok_or_else(|| io::Error::other("what was received is not what is installed"))?;
+        let progress = self.progress();
+        let mut checkpointer = self.files.checkpointer.lock();
+        let mut boundary = self.boundary.lock();
+        let (state, meta) = checkpointer.replace(complete, &progress)?;
+        *self.files.reader.lock() = checkpointer.last().reader();
+        drop(checkpointer);
+        let old = {
+            let mut shared = self.state.write();
+            *self.watches.lock() = Watches::new(self.files.seed);
+            self.connections.close_all();
+            simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
+            std::mem::replace(&mut *shared, state)
+        };
+        boundary.position = Some(at);
+        boundary.membership = Some(membership);
+        drop(boundary);
+        self.last_applied.store(meta.zxid.0, Ordering::Release);
+        self.remember_sessions();
+        self.plugins.refresh(&*self.state.read());
+        tracing::info!(zxid = %meta.zxid, position = %at, "goes on from the state of another member");
+        // It takes as long as it is large; nobody waits for it here.
+        drop(old);
+        Ok(())
+    }
+}

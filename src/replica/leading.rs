@@ -1,0 +1,133 @@
+//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear when they
+//! are read up to, and that there still is a leader.
+
+use super::Replica;
+use super::sequencer::{Event, ServedLink};
+use crate::limits;
+use crate::model::ConnectionId;
+use crate::peer::messages::requests::{FromLeader, ToLeader};
+use crate::peer::{Connection, FrameReader, FrameWriter};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, watch};
+
+/// The members that take this one for the leader.
+#[derive(Default)]
+pub struct Served {
+    /// The term this member leads in, and takes requests for.
+    pub leadership: watch::Sender<Option<u64>>,
+    number: AtomicU64,
+    links: Mutex<HashMap<u64, mpsc::Sender<FromLeader>>>,
+}
+
+impl Served {
+    /// Has a client's connection at the other end of that link closed.
+    pub fn close_connection(&self, link: ServedLink, connection: ConnectionId) {
+        self.send(link, FromLeader::Close(connection));
+    }
+
+    fn send(&self, link: ServedLink, message: FromLeader) {
+        let mut links = self.links.lock();
+        let Some(member) = links.get(&link.number) else { return };
+        if member.try_send(message).is_err() {
+            // It does not read. Without its link it closes whatever had something under way.
+            links.remove(&link.number);
+        }
+    }
+
+    fn open(&self, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (member, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
+        self.links.lock().insert(number, member);
+        (ServedLink { number, term }, messages)
+    }
+
+    fn close(&self, link: ServedLink) {
+        self.links.lock().remove(&link.number);
+    }
+}
+
+async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver<FromLeader>) -> io::Result<()> {
+    writer.send(&FromLeader::Begun { term }).await?;
+    while let Some(message) = messages.recv().await {
+        writer.queue(&message).await?;
+        while let Ok(message) = messages.try_recv() {
+            writer.queue(&message).await?;
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+impl Replica {
+    /// Serves a `Requests` connection until it ends, or the leadership does.
+    pub(super) async fn serve_requests(self: &Arc<Replica>, connection: Connection) {
+        let Connection { hello, mut reader, mut writer, .. } = connection;
+        let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
+        let mut leadership = self.served.leadership.subscribe();
+        // The member may have heard of this leadership before its own sequencer has.
+        let begins = leadership.wait_for(|term| term.is_some());
+        let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
+            Ok(Ok(term)) => *term,
+            _ => None,
+        };
+        let Some(term) = term else {
+            // It dials again, whether it hears this or not.
+            let _ = writer.send(&FromLeader::NotLeading).await;
+            return;
+        };
+        let (link, messages) = self.served.open(term);
+        let ended = tokio::select! {
+            biased;
+            // The sender lives as long as the self.
+            _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
+            ended = speak(&mut writer, term, messages) => ended,
+            ended = self.listen_to(hello.from, link, &mut reader) => ended,
+        };
+        self.served.close(link);
+        match ended {
+            Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
+            Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
+        }
+    }
+
+    async fn listen_to(self: &Arc<Replica>, member: u32, link: ServedLink, reader: &mut FrameReader) -> io::Result<()> {
+        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        while let Some(message) = reader.next().await? {
+            match message {
+                ToLeader::Begin => return wrong("it begins twice"),
+                ToLeader::Submit(submission) => {
+                    if submission.caller.as_ref().is_none_or(|caller| caller.connection.member != member) {
+                        return wrong("it speaks for connections that are not its own");
+                    }
+                    self.inbox.put(Event::Forwarded { submission, link });
+                }
+                ToLeader::ReadIndex { id } => {
+                    let replica = self.clone();
+                    tokio::spawn(async move { replica.answer_read_index(link, id).await });
+                }
+                ToLeader::Heard { number, sessions } => {
+                    let now_ms = self.connections.now_us() / 1000;
+                    sessions.into_iter().for_each(|session| self.connections.expiry().hear(session, now_ms));
+                    if let Some(number) = number
+                        && self.leads_a_quorum()
+                    {
+                        self.served.send(link, FromLeader::HeardBy { number });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer_read_index(&self, link: ServedLink, id: u64) {
+        match self.consensus().read_index().await {
+            Ok(index) => self.served.send(link, FromLeader::ReadIndexAt { id, index }),
+            // Who does not lead has no answer; the member asks the next.
+            Err(_) => self.served.close(link),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Sessions that only this member knows (`localSessionsEnabled`, and those of read-only mode): opened without a
+//! transaction, expired by this member, gone with it. They write like others but own no ephemeral nodes; the first one
+//! they ask for makes them everybody's (ZooKeeper's LocalSessionTracker and UpgradeableSessionTracker).
+
+use super::expiry::{Expiry, Heard};
+use crate::model::{Password, SessionId};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+pub struct LocalSessions {
+    expiry: Expiry,
+    passwords: Mutex<HashMap<SessionId, Password>>,
+}
+
+impl LocalSessions {
+    pub fn new(tick_ms: u32) -> LocalSessions {
+        LocalSessions { expiry: Expiry::new(tick_ms), passwords: Mutex::default() }
+    }
+
+    pub fn open(&self, session: SessionId, password: Password, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
+        self.passwords.lock().insert(session, password);
+        self.expiry.open(session, timeout_ms, now_ms)
+    }
+
+    /// Its password; none if it is not one of these.
+    pub fn password(&self, session: SessionId) -> Option<Password> {
+        self.passwords.lock().get(&session).copied()
+    }
+
+    /// It has been closed, or is everybody's now.
+    pub fn forget(&self, session: SessionId) {
+        self.passwords.lock().remove(&session);
+        self.expiry.forget(session);
+    }
+
+    /// Those that were silent too long, in order. To be asked every tick; they are forgotten.
+    pub fn expire(&self, now_ms: u64) -> Vec<SessionId> {
+        let due = self.expiry.due(now_ms);
+        due.iter().for_each(|&session| self.forget(session));
+        due
+    }
+
+    pub fn count(&self) -> usize {
+        self.passwords.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_expire_here_and_are_gone() {
+        let sessions = LocalSessions::new(1000);
+        let (a, b) = (SessionId(1), SessionId(2));
+        sessions.open(a, Password([1; 16]), 4000, 0);
+        sessions.open(b, Password([2; 16]), 4000, 0).touch(3000);
+        assert!(sessions.expire(4900).is_empty());
+        assert_eq!(sessions.expire(5000), [a]);
+        assert_eq!((sessions.password(a), sessions.password(b), sessions.count()), (None, Some(Password([2; 16])), 1));
+        sessions.forget(b);
+        assert!(sessions.expire(60_000).is_empty());
+    }
+}
