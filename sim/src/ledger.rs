@@ -256,7 +256,8 @@ impl Ledger {
                 self.put(path, zxid, Some(node));
             }
             Change::SetData { path, data, version } => match self.node(path, zxid).cloned() {
-                Some(node) if node.version.wrapping_add(1) == *version => {
+                // ZooKeeper's configuration node does not count its versions.
+                Some(node) if node.version + 1 == *version || (&**path == "/zookeeper/config" && *version == -1) => {
                     self.put(path, zxid, Some(Node { data: data.clone(), version: *version, mzxid: zxid, ..node }));
                 }
                 node => breach(format!("{path} is {node:?} and gets version {version}: {}", Shown(txn))),
@@ -293,7 +294,7 @@ impl Ledger {
                 _ => breach(format!("session {session} comes back and is none")),
             },
             Change::CloseSession { session, expired } => self.ended(at, zxid, session.0, *expired),
-            Change::SetAcl { .. } => {}
+            Change::SetAcl { .. } | Change::RaiseFormatLevel { .. } => {}
         }
     }
 
@@ -455,6 +456,7 @@ impl std::fmt::Display for Shown<'_> {
                     let value = data.as_deref().and_then(value);
                     write!(f, " set {path}={} v{version}", value.map_or("?".into(), |value| value.to_string()))?
                 }
+                Change::RaiseFormatLevel { .. } => f.write_str(" raise the format level")?,
                 Change::SetAcl { path, .. } => write!(f, " acl {path}")?,
                 Change::OpenSession { session, timeout_ms, .. } => write!(f, " open {session} {timeout_ms} ms")?,
                 Change::AttachSession { session, owner, .. } => write!(f, " attach {session} to m{}", owner.member)?,

@@ -161,16 +161,19 @@ impl Machine {
             Duration::from_micros(least + dice.lock().below(least.max(1)))
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
-        let surroundings = move || Surroundings {
+        let plug = net::Plug { net: self.net.clone(), machine: self.number };
+        let net: Arc<dyn wasmkeeper::peer::Net> = Arc::new(plug);
+        let surroundings = Surroundings {
             log_disk: disk.clone(),
             disk,
+            net,
             raft,
             clients: Workers::on(clients),
             drive: Drive::Tasks { disk_delay: Arc::new(disk_delay) },
         };
+        let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
         runtime.spawn(async move {
-            if let Err(error) = serve(number, net, config, surroundings(), &shown).await {
+            if let Err(error) = serve(number, net, config, surroundings, &shown).await {
                 *shown.lock() = Phase::Refused(format!("{error:#}"));
             }
         });

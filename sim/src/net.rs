@@ -10,14 +10,16 @@
 
 use crate::trace;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmkeeper::peer::{self, Listen, Socket};
 use wasmkeeper::storage::testing::Dice;
 
 /// A machine: members by their number, 1 to 99; clients from 100 on.
@@ -606,8 +608,51 @@ impl Listening {
         .await
     }
 
-    pub fn local_address(&self) -> SocketAddr {
-        address(self.machine, self.port)
+}
+
+/// The network as one member sees it.
+pub struct Plug {
+    pub net: Net,
+    pub machine: Machine,
+}
+
+/// The name of a member's machine.
+pub fn host(machine: Machine) -> String {
+    format!("m{machine}")
+}
+
+fn machine_named(host: &str) -> io::Result<Machine> {
+    let number = host.strip_prefix('m').and_then(|number| number.parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no host {host}")))
+}
+
+impl peer::Net for Plug {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>> {
+        Box::pin(async move {
+            let to = machine_named(host)?;
+            Ok(Box::new(self.net.dial(self.machine, to, port).await?) as Socket)
+        })
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>> {
+        Box::pin(async move { Ok(Box::new(self.net.listen(self.machine, address.port())?) as Box<dyn Listen>) })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move { Ok(vec![address(machine_named(host)?, 0).ip()]) })
+    }
+}
+
+impl Listen for Listening {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, from) = Listening::accept(self).await?;
+            Ok((Box::new(stream) as Socket, from))
+        })
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        Ok(address(self.machine, self.port))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
+use wasmkeeper::model::ensemble::{ClientAddress, PeerAddress, Server, ServerRole};
 use wasmkeeper::simulation::{Mutation, Pace, observe};
 use wasmkeeper::storage::testing::Dice;
 
@@ -48,6 +49,9 @@ const SECOND: u64 = 1_000_000;
 const SET_UP_US: u64 = 30 * SECOND;
 const HEAL_US: u64 = 60 * SECOND;
 
+/// Where members take each other's connections.
+const PEER_PORT: u16 = 2888;
+
 const CLIENTS: u32 = 8;
 
 /// tickTime of the members.
@@ -69,7 +73,7 @@ struct Clients {
 
 pub fn run(options: &Options) -> Report {
     let mut dice = Dice::new(options.seed);
-    let members = options.members.unwrap_or(1);
+    let members = options.members.unwrap_or([1, 3, 3, 3, 5][(options.seed % 5) as usize]);
     let pace = Pace {
         checkpoint_log_bytes: 4_000 << dice.below(9),
         checkpoint_interval_ms: 1_000 << dice.below(5),
@@ -122,8 +126,23 @@ fn config(number: net::Machine, members: u32) -> Config {
     config.network.connections_per_address_max = 0;
     config.storage.data_dir = std::env::temp_dir().join(format!("wasmkeeper-sim-{}", std::process::id()));
     config.storage.log_dir = config.storage.data_dir.clone();
-    config.rules.standalone = members == 1;
+    if members > 1 {
+        config.ensemble.servers = (1..=members).map(server).collect();
+        config.ensemble.listen = vec![net::address(number, PEER_PORT)];
+    }
     config
+}
+
+/// A member as the configuration lists it.
+fn server(number: net::Machine) -> Server {
+    let host = net::host(number);
+    Server {
+        id: number,
+        addresses: vec![PeerAddress { host, peer_port: PEER_PORT, election_port: PEER_PORT + 1000 }],
+        role: ServerRole::Participant,
+        client: Some(ClientAddress { host: None, port: client::CLIENT_PORT }),
+        secure_client: None,
+    }
 }
 
 impl Clients {
