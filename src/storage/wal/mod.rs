@@ -270,6 +270,10 @@ impl<P: Payload> Wal<P> {
             if !out.is_empty() {
                 return Ok(out);
             }
+            // What the disk has from there on may have been truncated since, and that need not be on disk yet.
+            if let Some(cached) = index.cache.front() {
+                range.end = range.end.min(cached.entry.at.index);
+            }
             index.find(range.start)
         };
         let stretch = stretch.ok_or_else(|| not_there(range.start))?;
