@@ -620,7 +620,9 @@ impl Client {
         self.counts.refused += u64::from(error.is_some());
         let zxid = header.zxid as u64;
         let answer = if ask.writes() {
-            self.acknowledged.insert(header.xid, zxid);
+            if !error.is_some_and(|code| ledger::VOID.contains(&code)) {
+                self.acknowledged.insert(header.xid, zxid);
+            }
             self.check_write(ask, header, error);
             match (ask, error) {
                 (_, Some(code)) => Answer::Refused(code),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use wasmkeeper::model::{ConnectionId, Zxid};
+use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
 use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
 use wasmkeeper::storage::LogPosition;
 
@@ -45,7 +45,10 @@ pub struct Ledger {
     pub expiry_slack_us: u64,
 }
 
-/// A transaction, and when it was first seen.
+/// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
+pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
+
+/// A transaction, and what it led to.
 pub struct Recorded {
     pub txn: Txn,
     before: u64,
@@ -183,6 +186,7 @@ impl Ledger {
         }
         match self.transactions.get(&zxid) {
             Some(known) => {
+                say(format!("m{machine}"), || format!("applies {} too", txn.zxid));
                 if known.before != before.0 {
                     let known = known.before;
                     breach(format!("member {machine} applies {:?} on {before:?}, others on {:?}", txn.zxid, Zxid(known)));
@@ -226,7 +230,8 @@ impl Ledger {
                 breach(format!("a request of {} takes effect that is not its session's any more: {}", txn.zxid, Shown(txn)));
             }
             // The handshake has no number of its own.
-            if let Some(session) = session.filter(|_| origin.xid > 0) {
+            let is_void = matches!(&txn.outcome, Outcome::Refused(refusal) if VOID.contains(&refusal.code));
+            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_void) {
                 if session.requests.last().is_some_and(|last| last.xid >= origin.xid) {
                     breach(format!("requests of session {} take effect out of order: {}", origin.session, Shown(txn)));
                 }

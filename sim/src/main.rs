@@ -31,7 +31,7 @@ mod workload;
 use std::process::ExitCode;
 use wasmkeeper::simulation::{Died, Mutation};
 
-const USAGE: &str = "wasmkeeper-sim --seed N [--members N] [--seconds N] [--mutation NAME] [--trace]";
+const USAGE: &str = "wasmkeeper-sim --seed N [--members N] [--seconds N] [--mutation NAME] [--trace] [--log LEVEL]";
 
 fn main() -> ExitCode {
     let options = match options() {
@@ -41,13 +41,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Ok(filter) = std::env::var("RUST_LOG") {
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-            .with_writer(std::io::stdout)
-            .without_time()
-            .init();
-    }
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !info.payload().is::<Died>() {
@@ -94,6 +87,11 @@ fn options() -> Result<run::Options, String> {
                 options.mutation = Some(known.ok_or(format!("there is no mutation `{name}`"))?.1);
             }
             "--trace" => trace::show(),
+            // A filter by module would make tables at random, and so another run.
+            "--log" => {
+                let level = value()?.parse::<tracing::Level>().map_err(|error| error.to_string())?;
+                tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stdout).without_time().init();
+            }
             _ => return Err(format!("what is `{word}`?")),
         }
     }
