@@ -34,5 +34,6 @@ pub mod session;
 pub mod simulation;
 pub mod state;
 pub mod storage;
+pub mod tls;
 pub mod watch;
 pub mod wire;

@@ -394,6 +394,9 @@ pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs
 pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// How long an empty member waits for others before it says so: they are started one after the other.
+pub const STARTING_TOGETHER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How often a leader greets every member, to learn how it is and to tell what it has learned.
 pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -408,3 +411,16 @@ pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_sec
 /// often a reconfig looks.
 pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Epochs that a forced recovery leaves out: more leaderships than the lost members can have had without the one that is
+/// left.
+pub const RECOVERY_EPOCHS: u32 = 1 << 16;
+/// Silence after which the kernel asks whether a member's machine is still there; it gives up two and a half times that
+/// later, if its questions are not answered.
+pub const PEER_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Digests of the state kept by a replica, one at the end of each batch: the leader's is of a batch or two before.
+pub const DIGESTS_KEPT: usize = 1_024;
+
+/// How often a member whose state is not the leader's looks whether it can be mended.
+pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

@@ -4,12 +4,16 @@
 //! |---|---|
 //! | `serve` | `wasmkeeper serve`: run a server |
 //! | `plugin` | `wasmkeeper plugin`: deploys validators and looks after them |
+//! | `cluster` | `wasmkeeper cluster`: who belongs to the ensemble |
+//! | `recover` | `wasmkeeper cluster recover`: going on without a lost majority |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
 //! | `client` | a small ZooKeeper client for our own commands |
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod plugin;
+pub mod recover;
 pub mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -47,6 +51,9 @@ enum Command {
     /// Deploy validators and look after them
     Plugin(plugin::Arguments),
 
+    /// See and change who belongs to the ensemble
+    Cluster(cluster::Arguments),
+
     /// Put load on any ZooKeeper server and print what it answers
     Bench(bench::Args),
 
@@ -61,6 +68,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Plugin(arguments) => plugin::run(arguments),
+        Command::Cluster(arguments) => cluster::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::CompilePlugin { input, output } => {
             crate::plugin::compile::child_main(&input, &output).map_err(anyhow::Error::msg)

@@ -24,6 +24,11 @@ pub struct Arguments {
     /// Whether plugins run; `off` is for repair
     #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
     plugins: Option<String>,
+
+    /// At the first start of all: listed servers that will not come. If one of them holds data after all, there are two
+    /// ensembles, and the data of one is lost when they are made one again
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    found_without: Vec<u32>,
 }
 
 /// Reads the configuration and runs the server until it is told to stop.
@@ -47,6 +52,7 @@ impl Arguments {
             listen: self.listen,
             properties: self.properties,
             plugins: self.plugins.map(|word| word == "on"),
+            found_without: self.found_without,
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, StoreFormat, TlsVersions};
 use crate::limits;
 use crate::model::ensemble::{Server, ServerRole};
-use crate::session::tls::known_cipher_suite;
+use crate::tls::known_cipher_suite;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -66,11 +66,25 @@ pub struct Draft {
     pub handshake_timeout_ms: Option<u64>,
     pub handshakes_max: Option<usize>,
     pub unify_ports: bool,
+    pub peer_tls: DraftPeerTls,
     pub dynamic_file: Option<PathBuf>,
     pub listen_on_all: bool,
     pub peer_type: Option<ServerRole>,
     /// Values that are accepted and do nothing: cipher suites, auth providers that are Java classes of somebody's.
     pub unused: Vec<String>,
+}
+
+#[derive(Default)]
+pub struct DraftPeerTls {
+    /// `sslQuorum`; without it the rest counts for nothing.
+    pub wanted: bool,
+    pub key_store: DraftStore,
+    pub trust_store: DraftStore,
+    pub client_auth: Option<ClientAuth>,
+    pub verify_names: Option<bool>,
+    pub protocol: Option<TlsVersions>,
+    pub enabled_protocols: Option<TlsVersions>,
+    pub cipher_suites: Vec<String>,
 }
 
 #[derive(Default)]
@@ -103,7 +117,6 @@ const QUORUM_AUTH: &str = "Members do not prove who they are by SASL; use TLS be
 const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and the checkpoints here tend themselves.";
 const ADMIN: &str = "The HTTP administration server is not part of this version; use the four letter words.";
 const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
-const QUORUM_TLS: &str = "TLS between members; this version runs single servers.";
 const THROTTLE: &str = "Not implemented; `maxClientCnxns`, `maxCnxns` and 1000 unanswered requests a connection bound what clients can cause.";
 
 /// Headings of the page, each with its keys, in the order of the page.
@@ -115,6 +128,7 @@ pub const KEYS: &[(&str, &[Key])] = &[
     ("Who may do what", AUTH),
     ("TLS for clients", TLS),
     ("Ensemble", MEMBERS),
+    ("TLS between members", PEER_TLS),
     ("Accepted without effect", WITHOUT_EFFECT),
 ];
 
@@ -602,12 +616,7 @@ const TLS: &[Key] = &[
         "need",
         "`need`: no connection without a certificate of a trusted CA. `want`: one that is shown must be good. `none`.",
         |draft, _, value| {
-            draft.client_auth = Some(match value.to_ascii_lowercase().as_str() {
-                "need" => ClientAuth::Need,
-                "want" => ClientAuth::Want,
-                "none" => ClientAuth::None,
-                _ => return Err("must be need, want or none".into()),
-            });
+            draft.client_auth = Some(client_auth(value)?);
             Ok(())
         },
     ),
@@ -638,13 +647,9 @@ const TLS: &[Key] = &[
         "Cipher suites by IANA name, divided by commas. Those with CBC or without forward secrecy do not exist here: they \
          are named in the warning, and refused if nothing is left.",
         |draft, name, value| {
-            let names = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-            let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| known_cipher_suite(suite));
-            if known.is_empty() {
-                return Err("must name a suite that exists here, such as TLS_AES_256_GCM_SHA384".into());
-            }
-            draft.cipher_suites = known.into_iter().map(str::to_owned).collect();
-            draft.unused.extend(unknown.into_iter().map(|suite| format!("{name}={suite}")));
+            let (known, unknown) = cipher_suites(name, value)?;
+            draft.cipher_suites = known;
+            draft.unused.extend(unknown);
             Ok(())
         },
     ),
@@ -815,10 +820,158 @@ const MEMBERS: &[Key] = &[
     nothing("ensembleAuthName", QUORUM_AUTH),
     nothing("tcpKeepAlive", "Members hear of each other ten times a second; a silent connection is given up."),
     nothing("closeSessionTxn.enabled", "The end of a session is always one transaction with all its ephemeral nodes."),
-    nothing("sslQuorum", QUORUM_TLS),
-    nothing("portUnification", QUORUM_TLS),
-    nothing("sslQuorumReloadCertFiles", QUORUM_TLS),
-    nothing("ssl.quorum.*", QUORUM_TLS),
+];
+
+const PEER_TLS: &[Key] = &[
+    key(
+        "sslQuorum",
+        "peer_tls.enabled",
+        "false",
+        "TLS between members, with certificates on both sides; the same on all of them. Needs `ssl.quorum.keyStore.location` \
+         and `ssl.quorum.trustStore.location`. Off, whoever reaches the peer port can read everything and speak as any member.",
+        |draft, _, value| boolean(value, &mut draft.peer_tls.wanted),
+    ),
+    key(
+        "ssl.quorum.keyStore.location",
+        "peer_tls.key_store",
+        "",
+        "This member's key and certificate chain, shown to members it connects to and to those that connect to it. Formats \
+         as `ssl.keyStore.location`.",
+        |draft, _, value| {
+            draft.peer_tls.key_store.path = Some(PathBuf::from(value));
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.keyStore.password",
+        "peer_tls.key_store_password",
+        "",
+        "Password of the key store.",
+        |draft, _, value| {
+            draft.peer_tls.key_store.password = Some(value.to_owned());
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.keyStore.passwordPath",
+        "peer_tls.key_store_password_file",
+        "",
+        "File with the password of the key store.",
+        |draft, _, value| {
+            draft.peer_tls.key_store.password_path = Some(PathBuf::from(value));
+            Ok(())
+        },
+    ),
+    key("ssl.quorum.keyStore.type", "peer_tls.key_store_type", "by extension", "PEM or PKCS12.", |draft, _, value| {
+        draft.peer_tls.key_store.format = Some(store_format(value)?);
+        Ok(())
+    }),
+    key(
+        "ssl.quorum.trustStore.location",
+        "peer_tls.trust_store",
+        "",
+        "Certificates of the CAs that members' certificates must come from: PEM or PKCS#12. Use a CA that signs for this \
+         ensemble only: everyone with a certificate of it can speak as any member.",
+        |draft, _, value| {
+            draft.peer_tls.trust_store.path = Some(PathBuf::from(value));
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.trustStore.password",
+        "peer_tls.trust_store_password",
+        "",
+        "Password of the trust store.",
+        |draft, _, value| {
+            draft.peer_tls.trust_store.password = Some(value.to_owned());
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.trustStore.passwordPath",
+        "peer_tls.trust_store_password_file",
+        "",
+        "File with the password of the trust store.",
+        |draft, _, value| {
+            draft.peer_tls.trust_store.password_path = Some(PathBuf::from(value));
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.trustStore.type",
+        "peer_tls.trust_store_type",
+        "by extension",
+        "PEM or PKCS12.",
+        |draft, _, value| {
+            draft.peer_tls.trust_store.format = Some(store_format(value)?);
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.clientAuth",
+        "peer_tls.client_auth",
+        "need",
+        "`need`: no member connects to this one without a certificate of a trusted CA. `want`, `none`: one without can, and \
+         then anyone who reaches the port.",
+        |draft, _, value| {
+            draft.peer_tls.client_auth = Some(client_auth(value)?);
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.hostnameVerification",
+        "peer_tls.verify_names",
+        "true",
+        "Whether the certificate of a member that this one connects to must name the host in its `server.N` line, as a \
+         subject alternative name; the common name alone does not count. Who connects to this one is never checked by name.",
+        |draft, _, value| {
+            let mut verify = true;
+            boolean(value, &mut verify)?;
+            draft.peer_tls.verify_names = Some(verify);
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.protocol",
+        "",
+        "TLSv1.3",
+        "TLSv1.3 or TLSv1.2; `ssl.quorum.enabledProtocols` goes before it.",
+        |draft, _, value| {
+            draft.peer_tls.protocol = Some(tls_versions(value)?);
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.enabledProtocols",
+        "peer_tls.protocols",
+        "TLSv1.3,TLSv1.2",
+        "TLSv1.3, TLSv1.2 or both with a comma.",
+        |draft, _, value| {
+            draft.peer_tls.enabled_protocols = Some(tls_versions(value)?);
+            Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.ciphersuites",
+        "peer_tls.cipher_suites",
+        "all that are known",
+        "As `ssl.ciphersuites`, between members.",
+        |draft, name, value| {
+            let (known, unknown) = cipher_suites(name, value)?;
+            draft.peer_tls.cipher_suites = known;
+            draft.unused.extend(unknown);
+            Ok(())
+        },
+    ),
+    nothing("portUnification", "Members speak TLS or they do not; change an ensemble over with all members stopped."),
+    nothing(
+        "sslQuorumReloadCertFiles",
+        "The files are read at the start; restart one member after the other for new ones.",
+    ),
+    nothing(
+        "ssl.quorum.*",
+        "Not implemented; revocation lists are not fetched, and members that connect are not checked by name.",
+    ),
 ];
 
 const WITHOUT_EFFECT: &[Key] = &[
@@ -992,6 +1145,26 @@ fn store_format(value: &str) -> Result<StoreFormat, String> {
     }
 }
 
+fn client_auth(value: &str) -> Result<ClientAuth, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "need" => Ok(ClientAuth::Need),
+        "want" => Ok(ClientAuth::Want),
+        "none" => Ok(ClientAuth::None),
+        _ => Err("must be need, want or none".into()),
+    }
+}
+
+/// The suites that exist here, and for the warning those that do not.
+fn cipher_suites(key: &str, value: &str) -> Result<(Vec<String>, Vec<String>), String> {
+    let names = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| known_cipher_suite(suite));
+    if known.is_empty() {
+        return Err("must name a suite that exists here, such as TLS_AES_256_GCM_SHA384".into());
+    }
+    let known = known.into_iter().map(str::to_owned).collect();
+    Ok((known, unknown.into_iter().map(|suite| format!("{key}={suite}")).collect()))
+}
+
 fn tls_versions(value: &str) -> Result<TlsVersions, String> {
     let mut versions = TlsVersions { v1_2: false, v1_3: false };
     for word in value.split(',').map(str::trim) {
@@ -1029,7 +1202,8 @@ mod tests {
         assert_eq!(name("zookeeper.jute.maxbuffer"), Some("jute.maxbuffer"));
         assert_eq!(name("nio.sessionlessCnxnTimeout"), Some("nio.sessionlessCnxnTimeout"));
         assert_eq!(name("nio.numSelectorThreads"), Some("nio.*"));
-        assert_eq!(name("ssl.quorum.keyStore.location"), Some("ssl.quorum.*"));
+        assert_eq!(name("ssl.quorum.keyStore.location"), Some("ssl.quorum.keyStore.location"));
+        assert_eq!(name("zookeeper.ssl.quorum.crl"), Some("ssl.quorum.*"));
         assert_eq!(name("server.3"), Some("server.*"));
         assert_eq!(name("superUser.2"), Some("superUser.*"));
         assert_eq!(name("noSuchKey"), None);

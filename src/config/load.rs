@@ -1,8 +1,8 @@
 //! From command line, properties and file to one [`Config`], and every check that looks at more than one key.
 
-use super::keys::{self, Draft, DraftStore, Effect, Key};
+use super::keys::{self, Draft, DraftPeerTls, DraftStore, Effect, Key};
 use super::{
-    ClientAuth, Config, DATA_DIR, FourLetterWords, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas,
+    ClientAuth, Config, DATA_DIR, FourLetterWords, PeerTls, Sasl, Secret, Store, StoreFormat, Tls, TlsVersions, jaas,
     properties, toml_file,
 };
 use crate::limits;
@@ -25,6 +25,8 @@ pub struct Sources {
     pub properties: Vec<String>,
     /// `--plugins`
     pub plugins: Option<bool>,
+    /// `--found-without`
+    pub found_without: Vec<u32>,
 }
 
 /// Why the configuration is refused: a full sentence with the way out.
@@ -235,6 +237,7 @@ impl Finish<'_> {
         self.network(&mut config, &draft)?;
         self.sessions(&mut config, &draft)?;
         self.tls(&mut config, &mut draft)?;
+        config.peer_tls = self.peer_tls(std::mem::take(&mut draft.peer_tls))?;
         self.auth(&mut config, &draft)?;
         if let Some(plugins) = self.sources.plugins {
             config.plugins = plugins;
@@ -343,6 +346,16 @@ impl Finish<'_> {
 
     /// This server among those listed, and where it listens for the others.
     fn own_server(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
+        for id in &self.sources.found_without {
+            let listed = config.ensemble.servers.iter().any(|server| server.id == *id);
+            if !listed || *id == config.server_id {
+                return Err(ConfigError {
+                    place: Place::CommandLine("--found-without".into()),
+                    what: format!("{id} is not the number of another server that is listed as `server.{id}`"),
+                });
+            }
+            config.ensemble.found_without.insert(*id);
+        }
         if config.ensemble.servers.is_empty() {
             return Ok(());
         }
@@ -530,6 +543,27 @@ impl Finish<'_> {
         Ok(())
     }
 
+    fn peer_tls(&self, draft: DraftPeerTls) -> Result<Option<PeerTls>, ConfigError> {
+        if !draft.wanted {
+            return Ok(None);
+        }
+        let store = |draft: DraftStore, name: &str, holds: &str| {
+            let location = format!("{name}.location");
+            match store(draft, name).or_else(|what| self.refuse(&location, what))? {
+                Some(store) => Ok(store),
+                None => self.refuse("sslQuorum", format!("`sslQuorum` needs {holds}; set `{location}`")),
+            }
+        };
+        Ok(Some(PeerTls {
+            key_store: store(draft.key_store, "ssl.quorum.keyStore", "this member's key and certificate")?,
+            trust_store: store(draft.trust_store, "ssl.quorum.trustStore", "the CAs of the members' certificates")?,
+            client_auth: draft.client_auth.unwrap_or(ClientAuth::Need),
+            verify_names: draft.verify_names.unwrap_or(true),
+            versions: draft.enabled_protocols.or(draft.protocol).unwrap_or(TlsVersions { v1_2: true, v1_3: true }),
+            cipher_suites: draft.cipher_suites,
+        }))
+    }
+
     fn auth(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
         config.rules.sasl_scheme_enabled = draft.sasl_provider;
         if let Some(path) = &draft.login_config {
@@ -635,6 +669,7 @@ mod tests {
     use super::*;
     use crate::config::DigestAlgorithm;
     use crate::model::ensemble::Server;
+    use std::collections::BTreeSet;
 
     struct Folder(tempfile::TempDir);
 
@@ -763,6 +798,24 @@ mod tests {
     }
 
     #[test]
+    fn found_without_names_other_listed_servers() {
+        let folder = Folder::new();
+        let load = |found_without: Vec<u32>| {
+            let data = folder.0.path().join("d");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("myid"), "1").unwrap();
+            let servers = "server.1=127.0.0.1:2:3\nserver.2=b:2:3\nserver.3=c:2:3";
+            let file = Some(folder.file("zoo.cfg", &format!("dataDir={}\nclientPort=1\n{servers}\n", data.display())));
+            load(&Sources { file, found_without, ..Sources::default() })
+        };
+        assert_eq!(load(vec![3]).unwrap().ensemble.found_without, BTreeSet::from([3]));
+        for id in [1, 4] {
+            let error = load(vec![id]).unwrap_err().to_string();
+            assert!(error.contains("--found-without") && error.contains(&id.to_string()), "{error}");
+        }
+    }
+
+    #[test]
     fn command_line_file_and_properties() {
         let folder = Folder::new();
         let same = folder.load("zoo.cfg", "dataDir=d\nclientPort=1\nskipACL=yes", &["zookeeper.skipACL=yes"]).unwrap();
@@ -808,6 +861,23 @@ mod tests {
         let example = include_str!("../../examples/wasmkeeper.toml");
         let line = example.lines().find_map(|line| line.strip_prefix("super_digest = ")).unwrap();
         line.trim_matches('"').to_owned()
+    }
+
+    #[test]
+    fn tls_between_members() {
+        let base = "dataDir=d\nclientPort=2181\n";
+        let stores = "ssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/t.p12\n";
+        assert_eq!(zoo_cfg(&format!("{base}{stores}")).unwrap().peer_tls, None);
+        let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}")).unwrap().peer_tls.unwrap();
+        assert!(tls.verify_names && tls.client_auth == ClientAuth::Need && tls.versions.v1_2 && tls.versions.v1_3);
+        assert_eq!((tls.key_store.format, tls.trust_store.format), (StoreFormat::Pem, StoreFormat::Pkcs12));
+        let changed = "ssl.quorum.hostnameVerification=false\nssl.quorum.enabledProtocols=TLSv1.3\n";
+        let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}{changed}")).unwrap().peer_tls.unwrap();
+        assert!(!tls.verify_names && !tls.versions.v1_2);
+        let no_trust = "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\n";
+        refused(zoo_cfg(&format!("{base}{no_trust}")), &["zoo.cfg:3", "ssl.quorum.trustStore.location"]);
+        let java = "sslQuorum=true\nssl.quorum.keyStore.location=/k.jks\n";
+        refused(zoo_cfg(&format!("{base}{java}")), &["zoo.cfg:4", "keytool", "/k.p12"]);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Config {
     pub auth: Auth,
     /// Present exactly if `network.secure` is, or `network.tls_on_client_port`.
     pub tls: Option<Tls>,
+    /// TLS between members; None: plain.
+    pub peer_tls: Option<PeerTls>,
     pub four_letter_words: FourLetterWords,
     /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
     pub plugins: bool,
@@ -73,6 +75,8 @@ pub struct Ensemble {
     /// Where this server listens for its peers: the peer ports of its own line, on the line's own addresses or, with
     /// `quorumListenOnAllIPs`, on all. Empty without `servers`.
     pub listen: Vec<SocketAddr>,
+    /// `--found-without`: listed servers that are gone for good, so that an empty server need not wait for them.
+    pub found_without: BTreeSet<u32>,
     /// `standaloneEnabled`: a server that is listed alone is standalone in clients' eyes, as without any list.
     pub standalone: bool,
     /// `initLimit`, in ticks
@@ -241,6 +245,23 @@ pub struct Tls {
     pub handshakes_max: usize,
 }
 
+/// Owner: `peer::tls`; `sslQuorum`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerTls {
+    /// `ssl.quorum.keyStore.*`: what this member shows, dialing and accepting.
+    pub key_store: Store,
+    /// `ssl.quorum.trustStore.*`: the CAs that members' certificates come from.
+    pub trust_store: Store,
+    /// `ssl.quorum.clientAuth`: of members that connect to this one.
+    pub client_auth: ClientAuth,
+    /// `ssl.quorum.hostnameVerification`: the certificate of a member must name the host that was dialed.
+    pub verify_names: bool,
+    /// `ssl.quorum.enabledProtocols`, or else `ssl.quorum.protocol`
+    pub versions: TlsVersions,
+    /// `ssl.quorum.ciphersuites`: as in [`Tls`].
+    pub cipher_suites: Vec<String>,
+}
+
 /// A file with keys or certificates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
@@ -349,6 +370,7 @@ impl Default for Config {
             ensemble: Ensemble {
                 servers: Vec::new(),
                 listen: Vec::new(),
+                found_without: BTreeSet::new(),
                 standalone: true,
                 init_ticks: limits::INIT_TICKS,
                 sync_ticks: limits::SYNC_TICKS,
@@ -394,6 +416,7 @@ impl Default for Config {
                 allow_sasl_failed: false,
             },
             tls: None,
+            peer_tls: None,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
             plugins: true,
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },

@@ -10,8 +10,9 @@ use super::network::{Link, Trouble};
 use super::{Heavy, HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::Instant;
 use crate::limits;
-use crate::peer::Connection;
+use crate::model::ensemble::Server;
 use crate::peer::messages::raft::{FromGiver, FromTaker, Intent, Vote};
+use crate::peer::{Connection, Peers, Purpose};
 use crate::storage::records;
 use crate::storage::{LogPosition, Meta};
 use bytes::Bytes;
@@ -65,9 +66,12 @@ impl Offers {
         let taken = Taken::begin(self, &checkpoint);
         let intent = Intent::Give { vote, description: checkpoint.description() };
         connection.writer.send(&intent).await?;
-        let vote = give(&mut connection, &checkpoint, self.heavy).await?;
-        taken.end();
-        Ok(vote)
+        let given = give(&mut connection, &checkpoint, self.heavy).await;
+        if let Ok(_) | Err(Trouble::Refused(_)) = given {
+            // One that a taker finds wrong is not offered again if there is another.
+            taken.end();
+        }
+        given
     }
 
     /// For a member that asks for one by itself.
@@ -113,7 +117,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if let Some(offer) = &mut *self.offers.offered.lock() {
             offer.takers = offer.takers.saturating_sub(1);
-            offer.kept_until = offer.kept_until.max(Instant::now() + self.kept);
+            offer.kept_until = Instant::now() + self.kept;
         }
     }
 }
@@ -261,11 +265,52 @@ async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, Tr
     Ok(tokio::time::timeout(patience, future).await.map_err(|_| Trouble::NoAnswer(patience))??)
 }
 
-/// Why there is no checkpoint of a peer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FetchError(String);
+/// For a member that has lost its state and still has its votes and its log: takes a checkpoint of any of `from`, from
+/// which a log goes on whose first entries are gone up to `purged`. Goes on asking until one of them has such a one; what
+/// comes back is found to be whole, and has not taken its place. To be called before `start`. `begin` as
+/// `StateMachine::receive`.
+pub async fn fetch(
+    peers: &Peers,
+    from: &[Server],
+    purged: LogPosition,
+    heavy: Heavy,
+    begin: impl Fn(&[u8]) -> io::Result<Box<dyn Receiving>>,
+) -> Box<dyn Receiving> {
+    let taking = Taking::default();
+    loop {
+        for server in from {
+            match fetch_from(peers, server, purged, heavy, &taking, &begin).await {
+                Ok(received) => return received,
+                Err(trouble) => {
+                    tracing::warn!(member = server.id, ?trouble, "no checkpoint of this member to go on from");
+                }
+            }
+        }
+        tokio::time::sleep(limits::CHECKPOINT_FETCH_PAUSE).await;
+    }
+}
 
-pub async fn fetch() -> Result<(), FetchError> {
-    Err(FetchError(String::new()))
+async fn fetch_from(
+    peers: &Peers,
+    from: &Server,
+    purged: LogPosition,
+    heavy: Heavy,
+    taking: &Taking,
+    begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn Receiving>>,
+) -> Result<Box<dyn Receiving>, Trouble> {
+    let mut connection = peers.connect(from, None, Purpose::Checkpoint).await?;
+    in_time(connection.writer.send(&Intent::Take)).await?;
+    let first = next::<FromGiver>(&mut connection).await?;
+    let FromGiver::Description(description) = first else { return Err(out_of_place(&first).into()) };
+    let description = description.ok_or_else(|| Trouble::Refused("it has no checkpoint yet".to_owned()))?;
+    let (meta, at) = describe(&description)?;
+    if at.index < purged.index {
+        return Err(Trouble::Refused(format!("its checkpoint ends at entry {}, the log begins behind {}", at, purged)));
+    }
+    let received = taking.take(&mut connection, description, heavy, begin).await?;
+    tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "has taken the state of another member");
+    // The giver need not know what becomes of it; without this it would offer it for a while.
+    let vote = Vote { term: 0, voted_for: 0, committed: false };
+    let _ = connection.writer.send(&FromTaker::Done { vote }).await;
+    Ok(received)
 }

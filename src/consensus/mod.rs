@@ -25,10 +25,12 @@
 
 mod checkpoints;
 mod convert;
+mod forced;
 mod leadership;
 mod log;
 mod machine;
 mod membership;
+mod mend;
 mod network;
 mod replay;
 mod runtime;
@@ -37,7 +39,7 @@ mod start;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use checkpoints::{FetchError, fetch};
+pub use checkpoints::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
@@ -49,6 +51,7 @@ use crate::pipeline::txn::Batch;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
@@ -76,6 +79,15 @@ pub trait StateMachine: Send + Sync + 'static {
     fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
     /// A run of entries is through: time to wake those who write to clients.
     fn batch_done(&self);
+    /// Whether the last `apply` took place at all. If not, the state is not to be trusted, and the batch is applied again when
+    /// it is.
+    fn is_sound(&self) -> bool {
+        true
+    }
+    /// Waits until the state may be trusted, which may be that of a later entry then.
+    fn sound_again(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
     /// start.
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;
@@ -109,6 +121,8 @@ pub trait Receiving: Any + Send {
 
 /// What openraft calls a snapshot.
 pub enum SnapshotData {
+    /// There is no checkpoint yet: it covers no entry, and nobody is given it.
+    Nothing,
     Held(Arc<dyn HeldCheckpoint>),
     Received(Box<dyn Receiving>),
 }
@@ -372,7 +386,8 @@ impl Consensus {
         let alone = self.membership.borrow().members.len() <= 1;
         let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
         let kept = if alone || !room { 0 } else { limits::LOG_ENTRIES_KEPT_FOR_PEERS };
-        let mut index = purge.index.min(last.saturating_sub(kept));
+        let Some(unkept) = last.checked_sub(kept) else { return };
+        let mut index = purge.index.min(unkept);
         if let Some(offered) = self.offers.oldest() {
             index = index.min(offered.index);
         }
@@ -406,6 +421,8 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("shut down consensus: {error}");
         }
+        // Whoever shows the role hears of it a moment later. An error says that it has, and is gone.
+        let _ = self.role.clone().wait_for(|role| *role == Role::Stopped).await;
     }
 }
 

@@ -1,41 +1,147 @@
 //! openraft's own suite on our storage, and a single voter from its first start on.
 
+use super::checkpoints::Offers;
 use super::log::LogStore;
-use super::machine::{Checkpoints, Machine};
+use super::machine::Machine;
 use super::types::TypeConfig;
 use super::*;
 use crate::model::Zxid;
+use crate::model::ensemble::Server;
+use crate::peer::Me;
+use crate::peer::testing::MemoryNet;
 use crate::pipeline::txn::{Change, Outcome as TxnOutcome, Txn};
+use crate::storage::Meta;
+use crate::storage::records::{self, Tally};
 use crate::storage::testing::{Failure, SimDisk};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
-use std::sync::OnceLock;
+use serde::{Deserialize, Serialize};
 
-/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, unless
-/// handed on as a snapshot.
+mod ensemble;
+
+/// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, but for its
+/// checkpoint, if it is told to make some.
 #[derive(Default)]
 struct Counter {
     state: Mutex<CounterState>,
-    /// If set, each entry is a checkpoint at once.
-    checkpoints: OnceLock<Arc<Mutex<Checkpoints>>>,
+    checkpoint: Mutex<Option<CounterState>>,
+    /// What is given to others.
+    served_instead: Mutex<Option<Arc<dyn HeldCheckpoint>>>,
+    /// Each entry outside the chain is a checkpoint at once.
+    always: bool,
 }
 
-#[derive(Clone, Default, Debug, PartialEq)]
+#[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 struct CounterState {
     applied: Option<LogPosition>,
     membership: Option<Vec<u8>>,
-    zxid: Zxid,
+    zxid: u64,
+    /// Indexes of the batches that were applied.
     batches: Vec<u64>,
-    done: usize,
+    /// As a checkpoint it says of itself what it is not.
+    #[serde(skip)]
+    lies: bool,
+}
+
+impl CounterState {
+    /// As a checkpoint: a record for each batch.
+    fn describe(&self) -> (Meta, Tally) {
+        let mut tally = Tally::default();
+        for batch in &self.batches {
+            tally.add(&batch.to_be_bytes(), b"applied");
+        }
+        let digest = self.batches.iter().fold(7, |digest: u64, batch| digest.wrapping_mul(31).wrapping_add(*batch));
+        let (position, membership) = (self.applied, self.membership.clone());
+        (
+            Meta {
+                position,
+                membership,
+                zxid: Zxid(self.zxid),
+                digest: digest + u64::from(self.lies),
+                format_level: 1,
+            },
+            tally,
+        )
+    }
+}
+
+impl Counter {
+    fn zxid(&self) -> Zxid {
+        Zxid(self.state.lock().zxid)
+    }
+
+    fn make_checkpoint(&self) -> LogPosition {
+        let state = self.state.lock().clone();
+        let at = state.applied.unwrap();
+        *self.checkpoint.lock() = Some(state);
+        at
+    }
+}
+
+impl HeldCheckpoint for CounterState {
+    fn position(&self) -> LogPosition {
+        self.applied.unwrap()
+    }
+
+    fn membership(&self) -> Option<Vec<u8>> {
+        self.membership.clone()
+    }
+
+    fn description(&self) -> Vec<u8> {
+        let (meta, tally) = self.describe();
+        records::encode(&meta, &tally)
+    }
+
+    /// Few to a piece, so that there are several.
+    fn piece(&self, after: Option<&[u8]>, _: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
+        let keys: Vec<[u8; 8]> = self.batches.iter().map(|batch| batch.to_be_bytes()).collect();
+        let behind = keys.iter().position(|key| after.is_none_or(|after| key.as_slice() > after)).unwrap_or(keys.len());
+        let piece = &keys[behind..(behind + 20).min(keys.len())];
+        out.extend(piece.iter().map(|key| (Bytes::copy_from_slice(key), Bytes::from_static(b"applied"))));
+        Ok(behind + piece.len() < keys.len())
+    }
+}
+
+struct CounterReceiving {
+    announced: (Meta, Tally),
+    state: CounterState,
+    tally: Tally,
+}
+
+impl Receiving for CounterReceiving {
+    fn reached(&self) -> (Option<Vec<u8>>, u64) {
+        (self.state.batches.last().map(|batch| batch.to_be_bytes().to_vec()), self.tally.count)
+    }
+
+    fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()> {
+        for (key, value) in records {
+            self.tally.add(key, value);
+            self.state.batches.push(u64::from_be_bytes(key[..].try_into().unwrap()));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let meta = &self.announced.0;
+        self.state.applied = meta.position;
+        self.state.membership = meta.membership.clone();
+        self.state.zxid = meta.zxid.0;
+        let same = self.state.describe() == self.announced && self.tally == self.announced.1;
+        if same { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "the digest is another")) }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
 }
 
 impl StateMachine for Counter {
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
         let mut state = self.state.lock();
         state.applied = Some(at);
-        let accepted = batch.term == at.term && batch.prev == state.zxid;
+        let accepted = batch.term == at.term && batch.prev.0 == state.zxid;
         if accepted {
-            state.zxid = batch.txns.last().map_or(state.zxid, |txn| txn.zxid);
+            state.zxid = batch.txns.last().map_or(state.zxid, |txn| txn.zxid.0);
             state.batches.push(at.index);
         }
         accepted
@@ -47,8 +153,8 @@ impl StateMachine for Counter {
         if membership.is_some() {
             state.membership = membership;
         }
-        if let Some(checkpoints) = self.checkpoints.get() {
-            checkpoints.lock().checkpointed(at);
+        if self.always {
+            *self.checkpoint.lock() = Some(state.clone());
         }
     }
 
@@ -57,20 +163,23 @@ impl StateMachine for Counter {
         (state.applied, state.membership.clone())
     }
 
-    fn batch_done(&self) {
-        self.state.lock().done += 1;
+    fn batch_done(&self) {}
+
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        let instead = self.served_instead.lock().clone();
+        Ok(instead.or_else(|| Some(Arc::new(self.checkpoint.lock().clone()?) as Arc<dyn HeldCheckpoint>)))
     }
 
-    fn snapshot(&self) -> SnapshotData {
-        Arc::new(self.state.lock().clone())
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        let announced = records::decode(description).map_err(io::Error::other)?;
+        Ok(Box::new(CounterReceiving { announced, state: CounterState::default(), tally: Tally::default() }))
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, snapshot: SnapshotData) -> io::Result<()> {
-        let snapshot = snapshot.downcast::<CounterState>().map_err(|_| io::Error::other("not a counter's state"))?;
-        let mut state = CounterState::clone(&snapshot);
-        assert_eq!((state.applied, &state.membership), (Some(at), &Some(membership.clone())));
-        state.membership = Some(membership);
-        *self.state.lock() = state;
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+        let received = received.into_any().downcast::<CounterReceiving>().map_err(|_| io::Error::other("not mine"))?;
+        assert_eq!((received.state.applied, &received.state.membership), (Some(at), &Some(membership)));
+        *self.checkpoint.lock() = Some(received.state.clone());
+        *self.state.lock() = received.state;
         Ok(())
     }
 }
@@ -89,10 +198,8 @@ struct Stores;
 impl StoreBuilder<TypeConfig, LogStore, Machine, ()> for Stores {
     async fn build(&self) -> Result<((), LogStore, Machine), StorageError<TypeConfig>> {
         let log = Log::open(Arc::new(SimDisk::new()), log_options()).unwrap();
-        let checkpoints = Arc::new(Mutex::new(Checkpoints::default()));
-        let counter = Counter::default();
-        counter.checkpoints.set(checkpoints.clone()).unwrap();
-        let machine = Machine::new(Arc::new(counter), checkpoints, None).unwrap();
+        let counter = Arc::new(Counter { always: true, ..Counter::default() });
+        let machine = Machine::new(counter, Arc::new(Offers::new(Heavy::Here)), Heavy::Here);
         Ok(((), LogStore::new(log.0), machine))
     }
 }
@@ -118,20 +225,39 @@ fn batch(term: u64, prev: Zxid, count: usize) -> Batch {
     Batch { term, prev, digest: None, txns: Arc::new(txns.collect()) }
 }
 
+/// A member that knows only itself.
+fn alone(log: Log, machine: Arc<dyn StateMachine>) -> Options {
+    let net = MemoryNet::new().host("alone");
+    let server = Server { id: 77, ..Server::default() };
+    Options {
+        member: 77,
+        log,
+        machine,
+        runtime: tokio::runtime::Handle::current(),
+        timing: Timing::default(),
+        heavy: Heavy::Aside,
+        peers: Arc::new(Peers::new(net, Me::new(77, [3; 16], limits::FORMAT_LEVEL, 1))),
+        found: Some(BTreeMap::from([(77, Member { server, incarnation: [3; 16] })])),
+    }
+}
+
 /// Starts a member on the disk with a state that has to be rebuilt from the log, unless one is given.
 async fn start_on(disk: &SimDisk, counter: Arc<Counter>) -> Consensus {
     let log = Log::open(Arc::new(disk.clone()), log_options()).unwrap();
-    let runtime = tokio::runtime::Handle::current();
-    let options = Options { member: 77, log, machine: counter, runtime, timing: Timing::default() };
-    let consensus = start(options).await.unwrap();
+    let consensus = start(alone(log, counter)).await.unwrap();
     assert!(consensus.recovered().await);
     consensus
 }
 
 fn term(consensus: &Consensus) -> u64 {
+    led_term(consensus).unwrap()
+}
+
+/// Whoever holds on to the borrowed role holds up everybody who would change it.
+fn led_term(consensus: &Consensus) -> Option<u64> {
     match *consensus.role().borrow() {
-        Role::Leader { term } => term,
-        role => panic!("{role:?}"),
+        Role::Leader { term } => Some(term),
+        _ => None,
     }
 }
 
@@ -155,8 +281,7 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
         assert!(at.index > last);
         last = at.index;
     }
-    assert_eq!(counter.state.lock().zxid, Zxid(1500));
-    assert!(counter.state.lock().done > 0);
+    assert_eq!(counter.zxid(), Zxid(1500));
     consensus.read_barrier().await.unwrap();
 
     // The fence is the state machine's; a wrong term does not even reach the log.
@@ -202,42 +327,34 @@ async fn a_checkpoint_lets_the_log_go() {
         at = applied;
         zxid = Zxid(zxid.0 + 100);
     }
-    // The checkpoint is older than what is applied: no more than it covers may go.
-    let image =
-        CounterState { applied: Some(LogPosition { index: at.index - 10, ..at }), ..counter.state.lock().clone() };
-    let covered = image.applied.unwrap();
-    consensus.checkpointed(covered);
+    // No more goes than the image covers, though the checkpoint reaches further, and never more than that reaches.
+    counter.make_checkpoint();
+    let image = LogPosition { index: at.index - 10, ..at };
+    consensus.checkpointed(at, Some(image));
     while consensus.metrics().purged.is_none() {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(consensus.metrics().purged, Some(covered));
+    assert_eq!(consensus.metrics().purged, Some(image));
     // One more write, and the purge before it is durable.
     consensus.propose(batch(first_term, zxid, 1)).await;
     assert!(consensus.metrics().log.segments <= 2);
     consensus.shutdown().await;
     drop(consensus);
 
-    let restored = Counter::default();
-    *restored.state.lock() = CounterState { zxid: Zxid(zxid.0 - 1000), batches: Vec::new(), ..image };
+    // From the checkpoint: the rest comes out of the log.
+    let checkpoint = counter.checkpoint.lock().clone().unwrap();
+    let restored = Counter { state: Mutex::new(checkpoint.clone()), ..Counter::default() };
+    *restored.checkpoint.lock() = Some(checkpoint);
     let restored = Arc::new(restored);
     let consensus = start_on(&disk, restored.clone()).await;
-    assert_eq!(restored.state.lock().zxid, Zxid(zxid.0 + 1));
-    assert_eq!(restored.state.lock().batches.len(), 11);
-    assert_eq!(consensus.metrics().purged, Some(covered));
-    consensus.shutdown().await;
-    drop(consensus);
-
-    // A state newer than what the log must keep back to, as a checkpoint is newer than the image: the log goes only as
-    // far as is said.
-    let newer = CounterState::clone(&restored.state.lock());
-    let restored = Arc::new(Counter { state: Mutex::new(newer), ..Counter::default() });
-    let consensus = start_on(&disk, restored).await;
-    let image = LogPosition { index: covered.index + 3, ..covered };
-    consensus.checkpointed(image);
-    while consensus.metrics().purged == Some(covered) {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(restored.zxid(), Zxid(zxid.0 + 1));
+    assert_eq!(restored.state.lock().batches.len(), 101);
     assert_eq!(consensus.metrics().purged, Some(image));
+    let image = LogPosition { index: image.index + 3, ..image };
+    consensus.checkpointed(at, Some(image));
+    while consensus.metrics().purged != Some(image) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     consensus.shutdown().await;
 }
 
@@ -248,27 +365,23 @@ async fn a_failing_disk_leaves_every_outcome_true() {
         disk.fail_at(nth, Failure::Medium);
         let mut accepted = 0;
         let options = wal::Options { on_fatal: Arc::new(|_| {}), ..log_options() };
-        if let Ok(log) = Log::open(Arc::new(disk.clone()), options) {
-            let runtime = tokio::runtime::Handle::current();
-            let options =
-                Options { member: 77, log, machine: Arc::new(Counter::default()), runtime, timing: Timing::default() };
-            if let Ok(consensus) = start(options).await
-                && consensus.recovered().await
-                && let Role::Leader { term } = *consensus.role().borrow()
-            {
-                for n in 0..10 {
-                    if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
-                        accepted = n + 1;
-                    }
+        if let Ok(log) = Log::open(Arc::new(disk.clone()), options)
+            && let Ok(consensus) = start(alone(log, Arc::new(Counter::default()))).await
+            && consensus.recovered().await
+            && let Some(term) = led_term(&consensus)
+        {
+            for n in 0..10 {
+                if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
+                    accepted = n + 1;
                 }
-                consensus.shutdown().await;
             }
+            consensus.shutdown().await;
         }
         let done = disk.calls() < nth;
         disk.crash(nth);
         let counter = Arc::new(Counter::default());
         let consensus = start_on(&disk, counter.clone()).await;
-        assert!(counter.state.lock().zxid >= Zxid(accepted), "call {nth}");
+        assert!(counter.zxid() >= Zxid(accepted), "call {nth}");
         consensus.shutdown().await;
         if done {
             break;
@@ -291,9 +404,7 @@ async fn what_a_commit_costs() {
         let started = Instant::now();
         let log = Log::open(disk.clone(), wal::Options::new("log", [3; 16])).unwrap();
         let opened = started.elapsed();
-        let runtime = tokio::runtime::Handle::current();
-        let machine = Arc::new(Counter::default());
-        let consensus = start(Options { member: 1, log, machine, runtime, timing: Timing::default() }).await.unwrap();
+        let consensus = start(alone(log, Arc::new(Counter::default()))).await.unwrap();
         assert!(consensus.recovered().await);
         println!("log open after {opened:?}, recovered after {:?}", started.elapsed());
         consensus

@@ -160,6 +160,11 @@ fn membership(members: Members) -> Result<Membership<u64, Member>, String> {
     Membership::new(members.voters, members.members).map_err(|error| format!("membership: {error}"))
 }
 
+/// One voter and nobody else.
+pub fn alone(id: u64, member: Member) -> Result<Membership<u64, Member>, String> {
+    membership(Members { voters: vec![BTreeSet::from([id])], members: BTreeMap::from([(id, member)]) })
+}
+
 fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.push(FORMAT);
     put_postcard(value, out);

@@ -1,19 +1,19 @@
 //! Connections from members, within limits.
 //!
 //! Each connection has a task of its own from its first byte, so one that is slow with its hello, or its TLS handshake,
-//! delays no other. The tasks end with the future that accepts. What is not protected against: a stranger who can reach the port and keeps
-//! opening connections takes them away from members for as long as it does; keep the port to the members.
+//! delays no other. The tasks end with the future that accepts.
+//!
+//! What is not protected against: a stranger who can reach the port and keeps opening connections takes them away from
+//! members for as long as it does; keep the port to the members.
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
 use super::hello::{self, Hello, HelloRefusal, Me, Welcome};
-use super::net::{Listen, Net, Socket};
+use super::net::{Listen, Socket};
 use crate::limits;
-use crate::model::ensemble::Server;
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -24,40 +24,6 @@ pub trait Incoming: Send + Sync + 'static {
 
     /// Serves one until it ends.
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()>;
-}
-
-/// Opens the sockets for the peer ports of this member's own line; `everywhere`: these ports at all addresses of the
-/// machine (`quorumListenOnAllIPs`). The error is a sentence for the operator.
-pub async fn listen(net: &dyn Net, me: &Server, everywhere: bool) -> io::Result<Vec<Box<dyn Listen>>> {
-    let mut listeners = Vec::new();
-    if everywhere {
-        let ports: BTreeSet<u16> = me.addresses.iter().map(|address| address.peer_port).collect();
-        for port in ports {
-            // IPv6 takes IPv4's connections, too; where there is none, IPv4.
-            let both = net.listen((Ipv6Addr::UNSPECIFIED, port).into()).await;
-            listeners.push(match both {
-                Ok(listener) => listener,
-                Err(_) => net.listen((Ipv4Addr::UNSPECIFIED, port).into()).await.map_err(|error| {
-                    io::Error::new(error.kind(), format!("cannot listen for other members at port {port}: {error}"))
-                })?,
-            });
-        }
-        return Ok(listeners);
-    }
-    for address in &me.addresses {
-        let refused = |error: io::Error| {
-            let what = format!(
-                "cannot listen for other members at `{}` port {}, as the line `server.{}` says: {error}; if that is no \
-                 address of this machine, set quorumListenOnAllIPs=true",
-                address.host, address.peer_port, me.id
-            );
-            io::Error::new(error.kind(), what)
-        };
-        for ip in net.resolve(&address.host).await.map_err(refused)? {
-            listeners.push(net.listen((ip, address.peer_port).into()).await.map_err(refused)?);
-        }
-    }
-    Ok(listeners)
 }
 
 /// Accepts until it is dropped.

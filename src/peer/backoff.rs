@@ -38,3 +38,22 @@ impl Backoff {
         *self = Backoff::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound_and_start_over() {
+        let mut backoff = Backoff::default();
+        let mut bound = PEER_BACKOFF_MIN;
+        for _ in 0..20 {
+            let delay = backoff.delay();
+            assert!(delay <= bound && delay >= bound / 2, "{delay:?} of {bound:?}");
+            bound = (bound * 2).min(PEER_BACKOFF_MAX);
+        }
+        assert_eq!(bound, PEER_BACKOFF_MAX);
+        backoff.reset();
+        assert!(backoff.delay() <= PEER_BACKOFF_MIN);
+    }
+}

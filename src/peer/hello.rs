@@ -249,3 +249,70 @@ pub fn decode_hello(payload: &[u8]) -> Result<Result<Hello, HelloRefusal>, Frame
     }
     frame::decode(payload).map(Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(message: &impl Serialize) -> Vec<u8> {
+        postcard::to_stdvec(message).unwrap()
+    }
+
+    fn me() -> Me {
+        Me::new(2, [7; 16], 1, 0)
+    }
+
+    /// What every version must keep, byte by byte.
+    #[test]
+    fn other_versions_are_told_so() {
+        let mut hello = bytes(&me().hello(3, Purpose::Votes));
+        assert_eq!(hello.first(), Some(&1), "the protocol comes first");
+        assert_eq!(decode_hello(&hello), Ok(Ok(me().hello(3, Purpose::Votes))));
+        hello.splice(..1, [0x80, 0x02]);
+        hello.extend(b"whatever a later version says");
+        let refusal = HelloRefusal::OtherProtocol { dialer: 256, acceptor: PROTOCOL };
+        assert_eq!(decode_hello(&hello), Ok(Err(refusal.clone())));
+        assert_eq!(bytes(&Welcome::Refused(refusal)), [1, 0, 0x80, 0x02, 1]);
+        assert!(decode_hello(b"").is_err());
+        assert!(decode_hello(&[1, 0]).is_err());
+    }
+
+    #[test]
+    fn a_cluster_is_learned_once() {
+        let (me, clone) = (me(), me());
+        let shared = me.clone();
+        assert_eq!((me.belong_to(5), me.belong_to(5), me.belong_to(6)), (Ok(()), Ok(()), Err(5)));
+        assert_eq!((shared.cluster(), clone.cluster()), (5, 0));
+        let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends) };
+        assert_eq!(me.is_meant(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
+        assert_eq!(me.is_meant(&hello(5, 2)), Ok(()));
+        assert!(matches!(me.is_meant(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
+        assert_eq!(me.is_meant(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
+    }
+
+    /// Each refusal tells the operator what to do.
+    #[test]
+    fn refusals_name_the_way_out() {
+        let (known, shown) = ([0xab; 16], [0xcd; 16]);
+        for (refusal, way_out) in [
+            (HelloRefusal::OtherProtocol { dialer: 1, acceptor: 2 }, "same release"),
+            (HelloRefusal::OtherCluster { from: 1, to: 2, dialer: 3, acceptor: 4 }, "correct the address"),
+            (HelloRefusal::NotMe { wanted: 1, is: 2 }, "`server.N` lines"),
+            (HelloRefusal::UnknownMember { id: 4 }, "`wasmkeeper cluster add 4="),
+            (
+                HelloRefusal::OtherIncarnation { id: 2, known, shown },
+                "member 2 is known with another data directory (incarnation abababab, and now cdcdcdcd): it was wiped or \
+                 swapped; remove it and add it again: `wasmkeeper cluster remove 2`, then `wasmkeeper cluster add 2=",
+            ),
+            (HelloRefusal::NotReady { id: 1 }, "tried again"),
+            (HelloRefusal::TooOld { id: 1, format_level: 1, needed: 2 }, "bring it to the release"),
+            (HelloRefusal::Full { id: 1 }, "keep that port to the members"),
+        ] {
+            let text = refusal.to_string();
+            assert!(text.contains(way_out), "{text}");
+            let bytes = bytes(&Welcome::Refused(refusal.clone()));
+            assert!(bytes.len() <= crate::limits::PEER_HELLO_BYTES_MAX);
+            assert_eq!(frame::decode(&bytes), Ok(Welcome::Refused(refusal)));
+        }
+    }
+}

@@ -32,8 +32,11 @@ pub mod net;
 pub mod resolve;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tls;
 
-pub use accept::{Incoming, accept, listen};
+pub use accept::{Incoming, accept};
 pub use backoff::Backoff;
 pub use dial::{ConnectError, Peers};
 pub use frame::{FrameReader, FrameWriter};

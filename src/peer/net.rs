@@ -2,10 +2,14 @@
 //! system's.
 
 use super::resolve::Resolver;
+use super::tls::Tls;
+use crate::config::PeerTls;
 use crate::limits;
+use crate::tls::TlsError;
 use futures::future::BoxFuture;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -23,9 +27,6 @@ pub trait Net: Send + Sync + 'static {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>>;
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>>;
-
-    /// The addresses of a name, at least one.
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
 /// A socket that others can connect to; dropped, nobody listens there any more.
@@ -36,15 +37,17 @@ pub trait Listen: Send {
     fn local_address(&self) -> io::Result<SocketAddr>;
 }
 
-/// TCP.
+/// TCP, with TLS if it is configured.
 pub struct TcpNet {
     resolver: Resolver,
+    tls: Option<Arc<Tls>>,
 }
 
 impl TcpNet {
-    /// Without TLS: whoever reaches the ports can read, and speak as any member.
-    pub fn plain() -> TcpNet {
-        TcpNet { resolver: Resolver::default() }
+    /// Without TLS, whoever reaches the ports can read along, and speak as any member. Blocks on the files of keys.
+    pub fn new(tls: Option<&PeerTls>) -> Result<TcpNet, TlsError> {
+        let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
+        Ok(TcpNet { resolver: Resolver::default(), tls })
     }
 }
 
@@ -52,21 +55,22 @@ impl Net for TcpNet {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>> {
         Box::pin(async move {
             let stream = connect(&self.resolver.resolve(host).await?, port).await?;
-            Ok(Box::new(stream) as Socket)
+            Ok(match &self.tls {
+                Some(tls) => Box::new(tls.connect(host, stream).await?) as Socket,
+                None => Box::new(stream),
+            })
         })
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>> {
-        Box::pin(async move { Ok(Box::new(TcpListen { listener: bind(address)? }) as Box<dyn Listen>) })
-    }
-
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(self.resolver.resolve(host))
+        let tls = self.tls.clone();
+        Box::pin(async move { Ok(Box::new(TcpListen { listener: bind(address)?, tls }) as Box<dyn Listen>) })
     }
 }
 
 struct TcpListen {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Listen for TcpListen {
@@ -74,7 +78,11 @@ impl Listen for TcpListen {
         Box::pin(async move {
             let (stream, from) = self.listener.accept().await?;
             prepare(&stream);
-            Ok((Box::new(stream) as Socket, from))
+            let socket = match &self.tls {
+                Some(tls) => Box::new(tls.accept(stream)) as Socket,
+                None => Box::new(stream),
+            };
+            Ok((socket, from))
         })
     }
 
@@ -123,7 +131,13 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// Messages are small and waited for, and a machine that has lost power must not hold its connections for ever.
+/// Messages are small and waited for; and a machine that lost its power must not hold its connections for ever.
 fn prepare(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    // On failure the connection is slower to be served or to be missed, and still good.
     let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, limits::PEER_KEEP_ALIVE);
+    let _ = sockopt::set_tcp_keepintvl(stream, limits::PEER_KEEP_ALIVE / 2);
+    let _ = sockopt::set_tcp_keepcnt(stream, 3);
 }

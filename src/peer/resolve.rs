@@ -103,3 +103,67 @@ impl Resolver {
 fn system(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    const ONE: &str = "10.0.0.1";
+
+    fn addresses() -> Vec<IpAddr> {
+        vec![ONE.parse().unwrap()]
+    }
+
+    /// A name whose server does not answer has one thread, and the others are found meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_hangs_delays_no_other() {
+        let (release, hang) = mpsc::channel::<()>();
+        let hang = Mutex::new(hang);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let resolver = Resolver::new(move |host| {
+            if host == "hangs" {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = hang.lock().recv();
+            }
+            Ok(addresses())
+        });
+        for _ in 0..3 {
+            assert!(resolver.resolve("hangs").await.unwrap_err().to_string().contains("no answer in time"));
+        }
+        assert_eq!(resolver.names.lock().under_way.len(), 1);
+        // With real time: a paused clock would run out before the thread has answered.
+        tokio::time::resume();
+        assert_eq!(resolver.resolve("answers").await.unwrap(), addresses());
+        drop(release);
+        assert_eq!(resolver.resolve("hangs").await.unwrap(), addresses());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_addresses_serve_while_the_name_server_does_not() {
+        let works = Arc::new(Mutex::new(true));
+        let working = Arc::clone(&works);
+        let resolver =
+            Resolver::new(
+                move |_| {
+                    if *working.lock() { Ok(addresses()) } else { Err(io::Error::other("no name server")) }
+                },
+            );
+        assert_eq!(resolver.resolve("zk1").await.unwrap(), addresses());
+        *works.lock() = false;
+        assert_eq!(resolver.resolve("zk1").await.unwrap(), addresses());
+        let error = resolver.resolve("zk2").await.unwrap_err().to_string();
+        assert!(error.contains("`zk2`") && error.contains("no name server"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn addresses_are_not_looked_up() {
+        let resolver = Resolver::new(|_| Err(io::Error::other("asked")));
+        assert_eq!(resolver.resolve(ONE).await.unwrap(), addresses());
+        assert_eq!(resolver.resolve("::1").await.unwrap(), [IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
+        assert!(resolver.resolve("zk1").await.is_err());
+    }
+}

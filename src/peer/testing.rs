@@ -63,6 +63,11 @@ impl MemoryNet {
         nth(position)
     }
 
+    fn resolve(&self, host: &str) -> Option<IpAddr> {
+        let position = || self.cables.lock().hosts.iter().position(|name| name == host);
+        host.parse().ok().or_else(|| position().map(nth))
+    }
+
     /// From now on nothing passes between the two, in either direction.
     pub fn cut(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
@@ -131,8 +136,7 @@ struct Host {
 impl Net for Host {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>> {
         Box::pin(async move {
-            let addresses = self.resolve(host).await?;
-            let to = addresses.first().copied().ok_or(io::ErrorKind::NotFound)?;
+            let to = self.net.resolve(host).ok_or(io::ErrorKind::NotFound)?;
             let pair = pair(self.address, to);
             std::future::poll_fn(|context| self.net.poll_whole(pair, context)).await;
             let (near, far) = tokio::io::duplex(PIPE_BYTES);
@@ -164,16 +168,6 @@ impl Net for Host {
             cables.listeners.insert(address, sender);
             drop(cables);
             Ok(Box::new(Listener { net: self.net.clone(), address, accepted }) as Box<dyn Listen>)
-        })
-    }
-
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move {
-            if let Ok(address) = host.parse() {
-                return Ok(vec![address]);
-            }
-            let position = self.net.cables.lock().hosts.iter().position(|name| name == host);
-            position.map(|position| vec![nth(position)]).ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }
 }

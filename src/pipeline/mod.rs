@@ -47,6 +47,8 @@ pub struct Caller {
     pub identities: Arc<[Identity]>,
     pub address: IpAddr,
     pub port: u16,
+    /// Only its own member knows the session (`localSessionsEnabled`).
+    pub local: bool,
 }
 
 /// What enters the pipeline.

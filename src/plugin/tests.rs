@@ -107,6 +107,7 @@ impl Server {
             identities: Arc::from([Identity::new(scheme, "alice:hash")]),
             address: [127, 0, 0, 1].into(),
             port: 4,
+            local: false,
         };
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
         self.judge.validate(&Judged { view, caller: Some(&caller), xid: 5, zxid: Zxid(6), moment, changes })

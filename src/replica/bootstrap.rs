@@ -12,6 +12,7 @@
 
 use super::peers::Door;
 use crate::config::Config;
+use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Greeting, Initialised, Roster};
@@ -187,11 +188,12 @@ impl Own {
         if servers.is_empty() {
             servers.push(Server { id, ..Server::default() });
         }
-        Own { id, incarnation, servers, missing: BTreeSet::new() }
+        Own { id, incarnation, servers, missing: config.ensemble.found_without.clone() }
     }
 
     /// Asks until it is decided. Says why it waits, each time that changes.
     pub async fn settle(&self, door: &Door) -> Beginning {
+        let began = Instant::now();
         let mut said = None;
         loop {
             let reason = match decide(self, &self.ask(door).await) {
@@ -202,7 +204,9 @@ impl Own {
                 Decision::Wait(reason) => reason,
             };
             let sentence = reason.to_string();
-            if said.as_ref() != Some(&sentence) {
+            // Servers are rarely started at the same moment: that is no reason to speak.
+            let patient = !reason.needs_help() && began.elapsed() < limits::STARTING_TOGETHER;
+            if !patient && said.as_ref() != Some(&sentence) {
                 match reason.needs_help() {
                     true => tracing::error!("this server does not take part yet: {sentence}"),
                     false => tracing::warn!("this server waits: {sentence}"),

@@ -105,7 +105,7 @@ impl Facts for Words {
             ephemerals: state.ephemerals_count() as u64,
             data_bytes: state.approximate_data_size(),
             global_sessions: state.session_count() as u64,
-            local_sessions: 0,
+            local_sessions: replica.connections.local_sessions().count() as u64,
             uptime_ms: replica.now_ms(),
             tls_handshakes: tls_handshakes as u64,
         }

@@ -2,11 +2,15 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::{HeldCheckpoint, Receiving};
+use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
+use crate::environment;
+use crate::model::ensemble::Server;
+use crate::peer::Peers;
 use crate::simulation::{self, Seen};
 use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
+use crate::storage::disk::Disk;
 use crate::storage::receive::Incoming;
 use crate::storage::records::{self, FileError};
 use crate::watch::Watches;
@@ -75,6 +79,27 @@ fn of_a_peer(error: FileError) -> io::Error {
     }
 }
 
+/// The way back of a member whose checkpoint and image are both damaged, but not its log, which was purged up to
+/// `purged`: puts the state of another of the ensemble's members on the disk, from where the next start takes it. Waits
+/// until one of them can be asked.
+pub async fn fetch_state(
+    peers: &Peers,
+    from: &[Server],
+    purged: LogPosition,
+    disk: Arc<dyn Disk>,
+    heavy: Heavy,
+) -> io::Result<()> {
+    let seed = environment::random_u64()?;
+    let begin = |description: &[u8]| {
+        let incoming = Incoming::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
+        Ok(Box::new(Received(incoming)) as Box<dyn Receiving>)
+    };
+    let received = consensus::fetch(peers, from, purged, heavy, begin).await;
+    let received = received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
+    let complete = received.0.into_complete().ok_or_else(|| io::Error::other("what was received is not whole"))?;
+    complete.take_place(&*disk)
+}
+
 impl Replica {
     pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
         let view = self.files.reader.lock().view().map_err(of_this_member)?;
@@ -109,12 +134,13 @@ impl Replica {
         let old = {
             let mut shared = self.state.write();
             *self.watches.lock() = Watches::new(self.files.seed);
-            self.connections.close_all();
+            self.connections.abandon_all();
             simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);
         boundary.membership = Some(membership);
+        self.soundness.replaced();
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();

@@ -14,6 +14,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
+use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
@@ -71,7 +72,7 @@ pub enum Drive {
 
 /// A running member.
 pub struct Member {
-    replica: Arc<Replica>,
+    pub(super) replica: Arc<Replica>,
     front: Arc<dyn Server>,
     raft: Handle,
     /// From here to a serving member, which may take as long as there is no leader.
@@ -177,6 +178,7 @@ impl Member {
             inbox: Inbox::default(),
             served: Served::default(),
             way: Way::default(),
+            soundness: Soundness::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
             door,
@@ -353,6 +355,9 @@ impl ComingUp {
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        self.raft.spawn(word::watch_lease(replica.clone()));
+        self.raft.spawn(word::keep_gate(replica.clone()));
+        self.raft.spawn(replica.clone().keep_sound());
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
         }
@@ -378,7 +383,6 @@ impl ComingUp {
         if alone {
             replica.serve_at_once();
         }
-        self.raft.spawn(word::keep_gate(replica.clone()));
         self.stage.send_replace(Stage::Serves);
         Ok(())
     }
@@ -400,7 +404,8 @@ impl ComingUp {
         let checkpointing = Checkpointing::new(self.replica.clone(), self.ending.clone());
         match &self.drive {
             Drive::Threads => {
-                let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
+                let thread =
+                    std::thread::Builder::new().name("checkpoint".into()).spawn(move || checkpointing.run())?;
                 self.threads.lock().checkpointing = Some(thread);
             }
             Drive::Tasks { .. } => drop(self.raft.spawn(checkpointing.run_as_task())),

@@ -226,7 +226,8 @@ impl<C: Proposes> Sequencer<C> {
         if idle { Sleep::ForWork } else { Sleep::ForRoom }
     }
 
-    fn step(&mut self, events: &mut Vec<Event>) {
+    /// Hears what happened, and does what may be done now.
+    pub(super) fn step(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             self.hear(event);
         }
@@ -301,9 +302,9 @@ impl<C: Proposes> Sequencer<C> {
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
         // The next leader writes the configuration itself; whether it is what was asked for, its caller had better look.
         let waiting = std::mem::take(&mut self.waiting);
-        let (configures, others) = waiting.into_iter().partition::<VecDeque<_>, _>(|request| {
-            matches!(request.submission.ask, Ask::Configure { .. })
-        });
+        let (configures, others) = waiting
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|request| matches!(request.submission.ask, Ask::Configure { .. }));
         self.waiting = others;
         for request in configures {
             self.replica.close_caller(&request);
@@ -522,7 +523,7 @@ impl<C: Proposes> Sequencer<C> {
         metrics.proposal_count.add(txns.len() as u64);
         let entry = self.entry_next;
         simulation::see(|| Seen::Proposed { entry, txns: &txns });
-        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
+        let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();

@@ -45,7 +45,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let surroundings = Surroundings {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
-        net: Arc::new(TcpNet::plain()),
+        net: Arc::new(TcpNet::new(config.peer_tls.as_ref())?),
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         drive: Drive::Threads,

@@ -46,7 +46,8 @@ impl Replica {
     fn members(&self) -> Value {
         let membership = self.consensus().membership();
         let leader = self.leader();
-        let members: Vec<Value> = membership.members.values().map(|member| self.shown(member, &membership, leader)).collect();
+        let members: Vec<Value> =
+            membership.members.values().map(|member| self.shown(member, &membership, leader)).collect();
         json!({
             "asked": self.config.server_id,
             "leader": leader,

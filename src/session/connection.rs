@@ -22,7 +22,7 @@ use crate::wire::request::RequestHeader;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Whether a request became a transaction, refused ones included.
@@ -40,6 +40,10 @@ pub struct Connection {
     session: AtomicI64,
     timeout_ms: AtomicI32,
     heard: OnceLock<Arc<Heard>>,
+    /// Only this member knows its session.
+    local: AtomicBool,
+    /// It came while this member was cut off, and gets nothing but reads.
+    read_only: AtomicBool,
     /// What it has proven; changed by its task, read by whoever applies.
     identities: Mutex<Arc<[Identity]>>,
     pub(super) order: Mutex<Order>,
@@ -61,6 +65,8 @@ impl Connection {
             session: AtomicI64::new(0),
             timeout_ms: AtomicI32::new(0),
             heard: OnceLock::new(),
+            local: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             identities: Mutex::new(identities.into()),
             order: Mutex::new(Order::new(home.outstanding_counter())),
             outbox: Outbox::new(),
@@ -153,6 +159,7 @@ impl Connection {
         match &entry.awaited {
             Awaited::Handshake(handshake) => self.session_answered(&entry, handshake, state, txn),
             Awaited::Write(form) => self.write_answered(&mut order, &entry, form, txn, applied),
+            Awaited::Upgrade => self.upgraded(txn),
             Awaited::Sync { .. } | Awaited::Local(_) => panic!("{}: the oldest entry is a write", self.id.number),
         }
         self.answer_ready(&mut order, state, watches);
@@ -206,6 +213,51 @@ impl Connection {
         self.answered(entry.header, entry.received_us, Kind::Write, txn.zxid.to_wire());
     }
 
+    /// The session is everybody's now: it goes on with the same sign of life.
+    fn upgraded(&self, txn: &Txn) {
+        match (&txn.outcome, self.heard.get()) {
+            (Outcome::Done(_), Some(heard)) => {
+                self.home.expiry().adopt(self.session(), self.timeout_ms(), heard.clone());
+            }
+            _ => self.outbox.close(),
+        }
+    }
+
+    /// Opens or takes up a session without a transaction. `heard`: none for one that this member cannot keep alive.
+    pub(super) fn begin_here(
+        self: &Arc<Self>,
+        handshake: &Handshake,
+        password: Password,
+        heard: Option<Arc<Heard>>,
+        read_only: bool,
+    ) {
+        self.local.store(heard.is_some(), Relaxed);
+        self.read_only.store(read_only, Relaxed);
+        if let Some(heard) = heard {
+            // A connection asks for one session only: its first frame.
+            let _ = self.heard.set(heard);
+        }
+        self.timeout_ms.store(handshake.timeout_ms, Relaxed);
+        self.session.store(handshake.session.0, Relaxed);
+        self.home.has_session(handshake.session, self);
+        self.queue_session(password, handshake.knows_read_only);
+    }
+
+    /// Whether only this member knows its session.
+    pub fn is_local(&self) -> bool {
+        self.local.load(Relaxed)
+    }
+
+    /// What it asks from now on comes behind the transaction that makes its session everybody's.
+    pub(super) fn becomes_everybodys(&self) {
+        self.local.store(false, Relaxed);
+    }
+
+    /// Whether it gets nothing but reads.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Relaxed)
+    }
+
     /// Session gone or password wrong: zeros, which clients take for SESSIONEXPIRED.
     pub(super) fn refuse_session(&self, knows_read_only: bool) {
         let read_only = knows_read_only.then_some(false);
@@ -219,7 +271,7 @@ impl Connection {
             timeout_ms: self.timeout_ms(),
             session_id: self.session().0,
             password: password.0,
-            read_only: knows_read_only.then_some(false),
+            read_only: knows_read_only.then_some(self.is_read_only()),
         };
         self.queue_reply(|out| encode::connect_response(out, &response));
     }
@@ -243,7 +295,9 @@ impl Connection {
                     self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
                     self.answered(entry.header, entry.received_us, Kind::Read, state.last_zxid().to_wire());
                 }
-                Awaited::Handshake(_) | Awaited::Write(_) => unreachable!("pop_ready leaves these where they are"),
+                Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade => {
+                    unreachable!("pop_ready leaves these where they are")
+                }
             }
         }
     }
@@ -305,7 +359,7 @@ impl Connection {
 
     /// Whether its session is the ensemble's, and has given a sign of life at that time or later.
     pub(super) fn heard_since(&self, ms: u64) -> bool {
-        self.heard.get().is_some_and(|heard| heard.since(ms))
+        !self.is_local() && self.heard.get().is_some_and(|heard| heard.since(ms))
     }
 
     /// Reading stops for back-pressure, or goes on.
@@ -343,6 +397,12 @@ impl Connection {
     pub fn close(&self) {
         self.outbox.close();
         self.outbox.wake();
+    }
+
+    /// Closes it at once, and answers nothing more, whatever is applied.
+    pub(super) fn abandon(&self) {
+        self.order.lock().ended = true;
+        self.close();
     }
 
     /// Has the task woken at the next `Connections::flush`.

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::expiry::Expiry;
+use super::local_sessions::LocalSessions;
 use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
 use crate::admin::metrics::Metrics;
@@ -27,6 +28,7 @@ pub struct Connections {
     options: Options,
     rules: Arc<Rules>,
     expiry: Expiry,
+    local_sessions: LocalSessions,
     virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
     started: Instant,
     number: AtomicU64,
@@ -74,6 +76,7 @@ impl Connections {
             member,
             run,
             expiry: Expiry::new(options.sessions.tick_ms),
+            local_sessions: LocalSessions::new(options.sessions.tick_ms),
             options,
             rules,
             virtual_nodes,
@@ -105,6 +108,7 @@ impl Connections {
             self.count_fired(event.kind, fired);
         }
         self.expiry.follow(txn, self.now_us() / 1000);
+        self.local_sessions.follow(txn);
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
         if let Some(id) = writer.filter(|&id| self.is_ours(id)) {
             let connection = self.by_number.lock().get(&id.number).cloned();
@@ -151,6 +155,12 @@ impl Connections {
     /// Whether this run of this member has, or had, that connection.
     pub fn is_ours(&self, id: ConnectionId) -> bool {
         (id.member, id.run) == (self.member, self.run)
+    }
+
+    /// Tells this start from others of this member (`ConnectionId`).
+    #[cfg(test)]
+    pub(crate) fn run(&self) -> u32 {
+        self.run
     }
 
     /// A write of that connection of ours goes to the leader now.
@@ -221,6 +231,13 @@ impl Connections {
         self.list().iter().for_each(|connection| connection.close_after_flush());
     }
 
+    /// The state is replaced by another: what was applied between them, the answers to clients too, is not known. To be
+    /// called under the exclusive lock of the state.
+    pub fn abandon_all(&self) {
+        self.expiry.forget_all();
+        self.list().iter().for_each(|connection| connection.abandon());
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -235,6 +252,20 @@ impl Connections {
 
     pub fn expiry(&self) -> &Expiry {
         &self.expiry
+    }
+
+    pub fn local_sessions(&self) -> &LocalSessions {
+        &self.local_sessions
+    }
+
+    /// Ends the sessions that only this member knows and that nobody spoke for. To be asked every tick.
+    pub fn expire_local_sessions(&self) {
+        for session in self.local_sessions.expire(self.now_us() / 1000) {
+            tracing::info!(%session, "expires, known to this member alone");
+            if let Some(connection) = self.of_session(session) {
+                connection.close_after_flush();
+            }
+        }
     }
 
     /// The counters of the whole server.

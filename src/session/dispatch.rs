@@ -2,10 +2,10 @@
 
 use super::auth::{self, Verdict};
 use super::connection::Connection;
-use super::local;
 use super::order::{Awaited, Entry, Form, Local, Parked};
 use super::sasl::{DigestMd5, Step};
 use super::{Server, order};
+use super::{local, local_sessions};
 use crate::environment;
 use crate::limits::READS_PER_LOCK;
 use crate::model::{ErrorCode, Identity};
@@ -107,7 +107,16 @@ impl Dispatch {
             Request::Check { .. } | Request::CheckNotExists { .. } => {
                 self.overtake_and_close(&header, NO_ZXID, ErrorCode::Unimplemented)
             }
+            Request::Sync { .. } if self.connection.is_read_only() => {
+                self.not_while_cut_off(header, received_us, reading)
+            }
             Request::Sync { path } => self.sync(header, path, received_us, reading),
+            Request::CloseSession if self.connection.is_local() => {
+                self.local(header, Local::CloseLocalSession, received_us, reading)
+            }
+            Request::CloseSession if self.connection.is_read_only() => {
+                self.not_while_cut_off(header, received_us, reading)
+            }
             Request::CloseSession => {
                 let ask = Ask::CloseSession { session: self.connection.session(), expired: false };
                 self.write(header, Form::CloseSession, ask, received_us, reading)
@@ -119,6 +128,19 @@ impl Dispatch {
             | Request::Multi(_)
             | Request::Reconfig { .. }
             | Request::DeleteContainer { .. } => {
+                if self.connection.is_read_only() {
+                    return self.not_while_cut_off(header, received_us, reading);
+                }
+                if self.connection.is_local() && local_sessions::need_upgrade(&request) {
+                    if !self.connection.home().options().local_sessions_upgrade {
+                        let refused = Local::Refused(ErrorCode::EphemeralOnLocalSession);
+                        return self.local(header, refused, received_us, reading);
+                    }
+                    reading.release();
+                    if !self.upgrade(received_us) {
+                        return Flow::Broken;
+                    }
+                }
                 let form = Form::of(&header, &request);
                 self.write(header, form, Ask::Request(request), received_us, reading)
             }
@@ -129,7 +151,7 @@ impl Dispatch {
     fn undecodable(&mut self, answer: Answer, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         match answer {
             Answer::Close => Flow::Broken,
-            Answer::Reply(header, code) => self.local(header, Local::Malformed(code), received_us, reading),
+            Answer::Reply(header, code) => self.local(header, Local::Refused(code), received_us, reading),
             Answer::ReplyAndClose(header, _) if header.op == op::CREATE_SESSION => {
                 let session = self.connection.session();
                 match reading.state().session(session).map(|session| session.password) {
@@ -172,6 +194,23 @@ impl Dispatch {
         Flow::On
     }
 
+    /// This member is cut off: it shows what it has, and takes nothing.
+    fn not_while_cut_off(&mut self, header: RequestHeader, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+        self.local(header, Local::Refused(ErrorCode::NotReadOnly), received_us, reading)
+    }
+
+    /// Makes the session everybody's, before the request that needs it. False if it has just expired.
+    fn upgrade(&mut self, received_us: u64) -> bool {
+        let session = self.connection.session();
+        let Some(password) = self.connection.home().local_sessions().password(session) else { return false };
+        self.connection.becomes_everybodys();
+        let header = RequestHeader { xid: 0, op: op::CREATE_SESSION };
+        self.connection.order.lock().push(Entry { header, received_us, awaited: Awaited::Upgrade });
+        let ask = Ask::OpenSession { session, password, timeout_ms: self.connection.timeout_ms() };
+        self.server.submit(Submission { caller: Some(self.caller(session)), xid: header.xid, ask });
+        true
+    }
+
     fn sync(
         &mut self,
         header: RequestHeader,
@@ -194,6 +233,7 @@ impl Dispatch {
             identities: self.identities.clone(),
             address: peer.ip().to_canonical(),
             port: peer.port(),
+            local: self.connection.is_local(),
         }
     }
 

@@ -38,32 +38,81 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     let bounds = &home.options().sessions;
     let timeout_ms = request.timeout_ms.max(bounds.timeout_ms_min).min(bounds.timeout_ms_max);
     let knows_read_only = request.read_only.is_some();
-    if request.session_id == 0 {
+    let handshake = Handshake { session: SessionId(request.session_id), timeout_ms, knows_read_only };
+    if dispatch.server().serving() == Serving::ReadOnly {
+        begin_here(dispatch, &home, &request, handshake, ReadOnly::Yes)
+    } else if request.session_id == 0 && home.options().local_sessions
+        || home.local_sessions().password(handshake.session).is_some()
+    {
+        begin_here(dispatch, &home, &request, handshake, ReadOnly::No)
+    } else if request.session_id == 0 {
         open(dispatch, &home, timeout_ms, knows_read_only, received_us)
     } else {
-        attach(
-            dispatch,
-            &home,
-            &request,
-            Handshake { session: SessionId(request.session_id), timeout_ms, knows_read_only },
-            received_us,
-        )
+        attach(dispatch, &home, &request, handshake, received_us)
     }
 }
 
-fn open(dispatch: &mut Dispatch, home: &Connections, timeout_ms: i32, knows_read_only: bool, received_us: u64) -> Flow {
+/// Whether a session gets nothing but reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReadOnly {
+    Yes,
+    No,
+}
+
+/// A session without a transaction: one that only this member knows, or, while it is cut off, one that it knows of.
+fn begin_here(
+    dispatch: &mut Dispatch,
+    home: &Connections,
+    request: &ConnectRequest,
+    handshake: Handshake,
+    read_only: ReadOnly,
+) -> Flow {
+    let now_ms = home.now_us() / 1000;
+    let Handshake { session, timeout_ms, knows_read_only } = handshake;
+    if request.session_id == 0 {
+        let Some((session, password)) = new_session(dispatch, home) else { return Flow::Broken };
+        let heard = home.local_sessions().open(session, password, timeout_ms, now_ms);
+        let handshake = Handshake { session, ..handshake };
+        dispatch.connection().begin_here(&handshake, password, Some(heard), read_only == ReadOnly::Yes);
+        return Flow::On;
+    }
+    if let Some(before) = home.of_session(session) {
+        before.close_after_flush();
+    }
+    let local = home.local_sessions().password(session);
+    let known = local.or_else(|| dispatch.server().state().session(session).map(|known| known.password));
+    let shown = shown(request);
+    match known.filter(|known| shown.is_some_and(|shown| known.is(&shown))) {
+        None => dispatch.connection().refuse_session(knows_read_only),
+        Some(password) => {
+            let heard = local.map(|password| home.local_sessions().open(session, password, timeout_ms, now_ms));
+            dispatch.connection().begin_here(&handshake, password, heard, read_only == ReadOnly::Yes);
+        }
+    }
+    Flow::On
+}
+
+fn shown(request: &ConnectRequest) -> Option<Password> {
+    request.password.as_deref().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(Password)
+}
+
+/// The number and the password of a session that is to be; none without chance.
+fn new_session(dispatch: &Dispatch, home: &Connections) -> Option<(SessionId, Password)> {
     let mut password = [0; 16];
     if let Err(error) = environment::fill_random(&mut password) {
         tracing::error!(%error, "no random bytes for a session's password: the connection is closed");
-        return Flow::Broken;
+        return None;
     }
     let wall_ms = environment::wall_ms();
-    let session = {
-        let state = dispatch.server().state();
-        home.new_session_id(wall_ms, |id| state.session(id).is_some())
-    };
+    let state = dispatch.server().state();
+    let taken = |id| state.session(id).is_some() || home.local_sessions().password(id).is_some();
+    Some((home.new_session_id(wall_ms, taken), Password(password)))
+}
+
+fn open(dispatch: &mut Dispatch, home: &Connections, timeout_ms: i32, knows_read_only: bool, received_us: u64) -> Flow {
+    let Some((session, password)) = new_session(dispatch, home) else { return Flow::Broken };
     let handshake = Handshake { session, timeout_ms, knows_read_only };
-    let ask = Ask::OpenSession { session, password: Password(password), timeout_ms };
+    let ask = Ask::OpenSession { session, password, timeout_ms };
     dispatch.submit_session(handshake, ask, received_us);
     Flow::On
 }
@@ -80,7 +129,7 @@ fn attach(
         before.close_after_flush();
     }
     home.metrics().connection_revalidate_count.increment();
-    let password = request.password.as_deref().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(Password);
+    let password = shown(request);
     let Handshake { session, timeout_ms, .. } = handshake;
     dispatch.submit_session(handshake, Ask::AttachSession { session, password, timeout_ms }, received_us);
     Flow::On

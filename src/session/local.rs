@@ -39,7 +39,7 @@ pub(super) fn needs_watches(request: &Local) -> bool {
             | Request::SetWatches(_) => true,
             _ => false,
         },
-        Local::Malformed(_) | Local::SessionAgain(_) => false,
+        Local::Refused(_) | Local::SessionAgain(_) | Local::CloseLocalSession => false,
     }
 }
 
@@ -54,7 +54,12 @@ pub(super) fn answer(
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
     match question.request {
-        Local::Malformed(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        Local::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        Local::CloseLocalSession => {
+            connection.reply(header.xid, zxid, 0, &Body::Empty);
+            connection.home().local_sessions().forget(connection.session());
+            connection.close_after_flush();
+        }
         Local::SessionAgain(password) => connection.queue_session(*password, true),
         Local::Request(request) => {
             let nodes = Nodes { refusals: &order.refusals, of_server: connection.home().virtual_nodes() };

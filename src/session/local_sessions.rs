@@ -4,6 +4,8 @@
 
 use super::expiry::{Expiry, Heard};
 use crate::model::{Password, SessionId};
+use crate::pipeline::txn::{Change, Txn};
+use crate::wire::request::{CreateForm, Request, create_mode};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -34,6 +36,23 @@ impl LocalSessions {
         self.expiry.forget(session);
     }
 
+    /// What an applied transaction does: one that it opens is everybody's.
+    pub fn follow(&self, txn: &Txn) {
+        for change in &txn.changes {
+            if let Change::OpenSession { session, .. } = change
+                && self.passwords.lock().remove(session).is_some()
+            {
+                self.expiry.forget(*session);
+            }
+        }
+    }
+
+    /// This member is no longer cut off, and sessions are everybody's again.
+    pub fn forget_all(&self) {
+        let sessions = std::mem::take(&mut *self.passwords.lock());
+        sessions.into_keys().for_each(|session| self.expiry.forget(session));
+    }
+
     /// Those that were silent too long, in order. To be asked every tick; they are forgotten.
     pub fn expire(&self, now_ms: u64) -> Vec<SessionId> {
         let due = self.expiry.due(now_ms);
@@ -43,6 +62,18 @@ impl LocalSessions {
 
     pub fn count(&self) -> usize {
         self.passwords.lock().len()
+    }
+}
+
+/// Whether a session must be everybody's for that: an ephemeral node has to go with it.
+pub(super) fn need_upgrade(request: &Request) -> bool {
+    match request {
+        Request::Create(create) => {
+            let by_flags = matches!(create.form, CreateForm::Create | CreateForm::Create2 | CreateForm::IfNotExists);
+            by_flags && matches!(create.flags, create_mode::EPHEMERAL | create_mode::EPHEMERAL_SEQUENTIAL)
+        }
+        Request::Multi(operations) => operations.iter().any(|operation| need_upgrade(&operation.request)),
+        _ => false,
     }
 }
 

@@ -52,7 +52,7 @@ pub mod tls;
 pub mod workers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use connection::Connection;
 pub use connections::Connections;

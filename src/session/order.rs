@@ -46,8 +46,13 @@ pub(super) struct Entry {
 pub(super) enum Awaited {
     Handshake(Handshake),
     Write(Form),
-    Sync { path: Option<String>, done: bool },
+    Sync {
+        path: Option<String>,
+        done: bool,
+    },
     Local(Box<Parked>),
+    /// The transaction that makes a session of this member everybody's. It has no reply.
+    Upgrade,
 }
 
 /// A session is being opened or attached.
@@ -68,8 +73,10 @@ pub(super) struct Parked {
 
 pub(super) enum Local {
     Request(Request),
-    /// It could not be read.
-    Malformed(ErrorCode),
+    /// It could not be read, or is not for this connection.
+    Refused(ErrorCode),
+    /// closeSession of one that only this member knows.
+    CloseLocalSession,
     /// createSession as a request: ZooKeeper answers with the ConnectResponse once more.
     SessionAgain(Password),
 }
@@ -186,7 +193,11 @@ impl Order {
 
 impl Awaited {
     fn holds_back(&self) -> bool {
-        matches!(self, Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession))
+        match self {
+            Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
+            Awaited::Local(parked) => matches!(parked.request, Local::CloseLocalSession),
+            Awaited::Write(_) | Awaited::Upgrade => false,
+        }
     }
 }
 

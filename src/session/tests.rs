@@ -126,6 +126,7 @@ impl Replica {
                     }
                 }
                 Evaluation::Nothing => {}
+                Evaluation::Transfer(_) | Evaluation::Reconfigure(_) => panic!("no script changes an ensemble"),
             }
         }
         drop(sequencer);
@@ -143,7 +144,7 @@ impl Replica {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
         let home = self.connections.clone();
         tokio::spawn(async move { listener::serve(&home, theirs, peer, server).await });
-        Client { stream: ours, arrived: BytesMut::new(), session: SessionId::NONE, password: [0; 16] }
+        Client::on(ours)
     }
 
     async fn client(&self) -> Client {
@@ -203,32 +204,37 @@ impl FourLetter for Words {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: DuplexStream,
     arrived: BytesMut,
-    session: SessionId,
+    pub session: SessionId,
     password: [u8; 16],
 }
 
 impl Client {
-    async fn send(&mut self, bytes: &[u8]) {
+    /// The far end of `stream` is a connection that has not said anything.
+    pub(crate) fn on(stream: DuplexStream) -> Client {
+        Client { stream, arrived: BytesMut::new(), session: SessionId::NONE, password: [0; 16] }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the server reads");
     }
 
-    async fn ask(&mut self, xid: i32, request: Request) {
+    pub(crate) async fn ask(&mut self, xid: i32, request: Request) {
         let mut out = BytesMut::new();
         client::request(&mut out, xid, &request);
         self.send(&out).await;
     }
 
-    async fn raw(&mut self, xid: i32, op: i32, body: &[u8]) {
+    pub(crate) async fn raw(&mut self, xid: i32, op: i32, body: &[u8]) {
         let mut out = BytesMut::new();
         client::raw(&mut out, xid, op, |out| out.extend_from_slice(body));
         self.send(&out).await;
     }
 
     /// The next frame; none at the end of the stream.
-    async fn frame(&mut self) -> Option<Bytes> {
+    pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let mut frames = Frames::new(1 << 24);
         loop {
             if let Some(frame) = frames.next(&mut self.arrived).expect("the server frames well") {
@@ -242,53 +248,53 @@ impl Client {
         }
     }
 
-    async fn reply(&mut self) -> (ReplyHeader, Record) {
+    pub(crate) async fn reply(&mut self) -> (ReplyHeader, Record) {
         client::reply(self.frame().await.expect("a reply")).expect("a header")
     }
 
     /// xid and error of the next message.
-    async fn next(&mut self) -> (i32, i32) {
+    pub(crate) async fn next(&mut self) -> (i32, i32) {
         let (header, _) = self.reply().await;
         (header.xid, header.error)
     }
 
-    async fn event(&mut self) -> (i32, String) {
+    pub(crate) async fn event(&mut self) -> (i32, String) {
         let (header, mut record) = self.reply().await;
         assert_eq!(header.xid, -1, "an event");
         let event = record.event().expect("an event");
         (event.kind, event.path)
     }
 
-    async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         assert_eq!(self.frame().await, None);
     }
 
-    async fn connect(&mut self, request: ConnectRequest) -> Option<ConnectResponse> {
+    pub(crate) async fn connect(&mut self, request: ConnectRequest) -> Option<ConnectResponse> {
         let mut out = BytesMut::new();
         client::connect_request(&mut out, &request);
         self.send(&out).await;
         Some(client::connect_response(self.frame().await?).expect("a response"))
     }
 
-    async fn open(&mut self, last_zxid_seen: i64) {
+    pub(crate) async fn open(&mut self, last_zxid_seen: i64) {
         let request = ConnectRequest { last_zxid_seen, ..hello() };
         let response = self.connect(request).await.expect("a session");
         self.session = SessionId(response.session_id);
         self.password = response.password;
     }
 
-    fn back(&self) -> ConnectRequest {
+    pub(crate) fn back(&self) -> ConnectRequest {
         let password = Some(Bytes::copy_from_slice(&self.password));
         ConnectRequest { session_id: self.session.0, password, ..hello() }
     }
 
-    async fn create(&mut self, path: &str) {
+    pub(crate) async fn create(&mut self, path: &str) {
         self.ask(1, create(path)).await;
         assert_eq!(self.next().await, (1, 0), "{path}");
     }
 }
 
-fn hello() -> ConnectRequest {
+pub(crate) fn hello() -> ConnectRequest {
     ConnectRequest {
         protocol_version: 0,
         last_zxid_seen: 0,
@@ -299,7 +305,7 @@ fn hello() -> ConnectRequest {
     }
 }
 
-fn create(path: &str) -> Request {
+pub(crate) fn create(path: &str) -> Request {
     Request::Create(Create {
         form: CreateForm::Create,
         path: Some(path.into()),

@@ -3,41 +3,20 @@
 //! Promises: a handshake ends within its time, and no more of them are under way than configured, since each costs a
 //! signature; files that have changed are taken up for new connections without a restart (`client.certReload`), and a broken
 //! new file leaves the old certificates in use. What can go wrong at start is one sentence with the file in it.
-//!
-//! Client certificates are judged by webpki. Beyond it we accept what Java accepts and webpki does not: a certificate that
-//! stands in the trust store itself, and one of X.509 version 1, as `openssl x509 -req` makes them without extensions, if
-//! a trusted CA has signed it directly. Neither can sign others, so nothing more than that one client is let in.
 
-use crate::config::{ClientAuth, Secret, Store, StoreFormat, Tls};
+use crate::config::{ClientAuth, Store, Tls};
 use crate::limits;
+use crate::tls::{self, ClientCertificates, Look, TlsError};
 use parking_lot::RwLock;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedCipherSuite,
-};
+use rustls::ServerConfig;
+use rustls::sign::SingleCertAndKey;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
-use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
-
-/// Why TLS cannot be offered as configured: the file, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct TlsError {
-    pub path: PathBuf,
-    pub what: String,
-}
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Why a client got no connection.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +39,7 @@ pub struct Acceptor {
 
 struct Loaded {
     config: Arc<ServerConfig>,
-    files: Vec<Option<(SystemTime, u64)>>,
+    files: Look,
 }
 
 impl Acceptor {
@@ -70,7 +49,7 @@ impl Acceptor {
             0 => Semaphore::MAX_PERMITS,
             some => some,
         };
-        let files = look(settings);
+        let files = tls::look(stores(settings));
         let loaded = RwLock::new(Loaded { config: Arc::new(server_config(settings)?), files });
         Ok(Acceptor { settings: settings.clone(), loaded, handshakes: Semaphore::new(handshakes) })
     }
@@ -99,7 +78,7 @@ impl Acceptor {
     /// Takes up new certificates if the files have changed since the last look; whether they had. An error leaves the old
     /// ones in use, and is told once for each change. Blocks on files.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let files = look(&self.settings);
+        let files = tls::look(stores(&self.settings));
         if self.loaded.read().files == files {
             return Ok(false);
         }
@@ -127,6 +106,27 @@ impl Acceptor {
     }
 }
 
+/// The stores whose changes are looked for.
+fn stores(settings: &Tls) -> impl Iterator<Item = &Store> {
+    std::iter::once(&settings.key_store).chain(&settings.trust_store)
+}
+
+fn server_config(settings: &Tls) -> Result<ServerConfig, TlsError> {
+    let provider = tls::provider(&settings.cipher_suites);
+    let refused = |what: String| TlsError { path: settings.key_store.path.clone(), what };
+    let key = tls::certified_key(&settings.key_store, &provider)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&tls::versions(settings.versions))
+        .map_err(|error| refused(format!("`ssl.ciphersuites` has none for the protocols that are enabled: {error}")))?;
+    let builder = match (&settings.trust_store, settings.client_auth) {
+        (Some(store), ClientAuth::Want | ClientAuth::Need) => builder
+            .with_client_cert_verifier(Arc::new(ClientCertificates::new(store, settings.client_auth, &provider)?)),
+        (_, ClientAuth::None) => builder.with_no_client_auth(),
+        (None, _) => return Err(refused("client certificates are asked for, but there is no trust store".into())),
+    };
+    Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key))))
+}
+
 /// The subject of the certificate that the client has shown, as ACLs of the scheme x509 name it; None: it showed none.
 pub fn peer_subject<S>(stream: &TlsStream<S>) -> Option<String> {
     let (_, connection) = stream.get_ref();
@@ -140,315 +140,6 @@ pub fn subject(certificate: &[u8]) -> Option<String> {
     let mut names: Vec<String> = names.collect();
     names.reverse();
     Some(names.join(","))
-}
-
-/// Whether `ssl.ciphersuites` may name it.
-pub fn known_cipher_suite(name: &str) -> bool {
-    rustls::crypto::ring::ALL_CIPHER_SUITES.iter().any(|suite| suite_name(suite) == name)
-}
-
-/// The IANA name; rustls writes TLS 1.3's with a prefix of its own.
-fn suite_name(suite: &SupportedCipherSuite) -> String {
-    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
-}
-
-/// How the files look from outside; a file that is missing just now (being replaced) is None.
-fn look(settings: &Tls) -> Vec<Option<(SystemTime, u64)>> {
-    let stores = std::iter::once(&settings.key_store).chain(&settings.trust_store);
-    stores
-        .map(|store| {
-            let metadata = std::fs::metadata(&store.path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
-        .collect()
-}
-
-fn server_config(settings: &Tls) -> Result<ServerConfig, TlsError> {
-    let mut provider = rustls::crypto::ring::default_provider();
-    if !settings.cipher_suites.is_empty() {
-        provider.cipher_suites.retain(|suite| settings.cipher_suites.contains(&suite_name(suite)));
-    }
-    let provider = Arc::new(provider);
-    let key_path = &settings.key_store.path;
-    let refused = |what: String| TlsError { path: key_path.clone(), what };
-    let (chain, key) = key_and_chain(&settings.key_store)?;
-    let key = provider.key_provider.load_private_key(key).map_err(|error| {
-        refused(format!(
-            "the private key cannot be used ({error}); use RSA of 2048 bits or more, ECDSA P-256 or P-384, Ed25519"
-        ))
-    })?;
-    if let (Some(public), Some(certificate)) = (key.public_key(), chain.first())
-        && spki(certificate).is_some_and(|spki| spki != public.as_ref())
-    {
-        return Err(refused(
-            "the private key is not the one of the first certificate; put the server's own first".into(),
-        ));
-    }
-    let mut versions = Vec::new();
-    versions.extend(settings.versions.v1_3.then_some(&rustls::version::TLS13));
-    versions.extend(settings.versions.v1_2.then_some(&rustls::version::TLS12));
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
-        .map_err(|error| refused(format!("`ssl.ciphersuites` has none for the protocols that are enabled: {error}")))?;
-    let builder = match (&settings.trust_store, settings.client_auth) {
-        (Some(store), ClientAuth::Want | ClientAuth::Need) => builder
-            .with_client_cert_verifier(Arc::new(ClientCertificates::new(store, settings.client_auth, &provider)?)),
-        (_, ClientAuth::None) => builder.with_no_client_auth(),
-        (None, _) => return Err(refused("client certificates are asked for, but there is no trust store".into())),
-    };
-    // Not `with_single_cert`: that parses the certificate with webpki, which knows no version 1.
-    Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let refused = |error: io::Error| TlsError { path: path.to_owned(), what: format!("cannot be read: {error}") };
-    let size = std::fs::metadata(path).map_err(refused)?.len();
-    if size > limits::CONFIG_FILE_BYTES_MAX {
-        return Err(TlsError {
-            path: path.to_owned(),
-            what: format!("has {size} bytes; that is no store of certificates"),
-        });
-    }
-    std::fs::read(path).map_err(refused)
-}
-
-type KeyAndChain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// The server's certificate, then those that lead to its CA; and its key.
-fn key_and_chain(store: &Store) -> Result<KeyAndChain, TlsError> {
-    let refused = |what: &str| TlsError { path: store.path.clone(), what: what.to_owned() };
-    let bytes = read(&store.path)?;
-    let (chain, key) = match store.format {
-        StoreFormat::Pem => {
-            if bytes.windows(ENCRYPTED_KEY.len()).any(|window| window == ENCRYPTED_KEY) {
-                return Err(refused(
-                    "the private key is encrypted; `openssl pkcs8 -in A -out B` decrypts it, or use PKCS#12",
-                ));
-            }
-            let key = PrivateKeyDer::from_pem_slice(&bytes)
-                .map_err(|_| refused("holds no private key in PEM; put key and certificates into one file"))?;
-            (certificates(store, &bytes)?, key)
-        }
-        StoreFormat::Pkcs12 => {
-            let opened = open_pkcs12(store, &bytes)?;
-            let (_, pair) = opened.private_key_chain().ok_or_else(|| refused("holds no private key"))?;
-            let chain = pair.chain().iter().map(|one| CertificateDer::from(one.as_der().to_vec())).collect();
-            (chain, PrivatePkcs8KeyDer::from(pair.key().to_vec()).into())
-        }
-    };
-    if chain.is_empty() {
-        return Err(refused("holds no certificate; put key and certificates into one file"));
-    }
-    Ok((chain, key))
-}
-
-const ENCRYPTED_KEY: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-
-/// Every certificate in the store.
-fn trusted(store: &Store) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    use p12_keystore::KeyStoreEntry;
-    let bytes = read(&store.path)?;
-    let found = match store.format {
-        StoreFormat::Pem => certificates(store, &bytes)?,
-        StoreFormat::Pkcs12 => {
-            let opened = open_pkcs12(store, &bytes)?;
-            let mut found = Vec::new();
-            for (_, entry) in opened.entries() {
-                match entry {
-                    KeyStoreEntry::Certificate(one) => found.push(CertificateDer::from(one.as_der().to_vec())),
-                    KeyStoreEntry::PrivateKeyChain(pair) => {
-                        found.extend(pair.chain().iter().map(|one| CertificateDer::from(one.as_der().to_vec())));
-                    }
-                    KeyStoreEntry::Secret(_) => (),
-                }
-            }
-            found
-        }
-    };
-    if found.is_empty() {
-        return Err(TlsError { path: store.path.clone(), what: "holds no certificate to trust".into() });
-    }
-    Ok(found)
-}
-
-fn certificates(store: &Store, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError { path: store.path.clone(), what: format!("is not PEM as it should be: {error}") })
-}
-
-fn open_pkcs12(store: &Store, bytes: &[u8]) -> Result<p12_keystore::KeyStore, TlsError> {
-    let Secret(password) = &store.password;
-    p12_keystore::KeyStore::from_pkcs12(bytes, password).map_err(|error| TlsError {
-        path: store.path.clone(),
-        what: format!("cannot be opened as PKCS#12; is the password right? ({error})"),
-    })
-}
-
-/// Judges client certificates.
-#[derive(Debug)]
-struct ClientCertificates {
-    webpki: Arc<dyn ClientCertVerifier>,
-    anchors: Vec<CertificateDer<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientCertificates {
-    fn new(store: &Store, asked: ClientAuth, provider: &Arc<CryptoProvider>) -> Result<ClientCertificates, TlsError> {
-        let refused = |what: String| TlsError { path: store.path.clone(), what };
-        let anchors = trusted(store)?;
-        let mut roots = RootCertStore::empty();
-        for anchor in &anchors {
-            // A certificate that webpki cannot read may still be the client's own, see `trusted_directly`.
-            let _ = roots.add(anchor.clone());
-        }
-        if roots.is_empty() {
-            return Err(refused("holds no certificate that could be a CA's".into()));
-        }
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        let builder = if asked == ClientAuth::Want { builder.allow_unauthenticated() } else { builder };
-        let webpki = builder.build().map_err(|error| refused(format!("cannot be used to judge clients: {error}")))?;
-        Ok(ClientCertificates { webpki, anchors, algorithms: provider.signature_verification_algorithms })
-    }
-
-    /// What Java trusts beyond webpki, see the head of this file.
-    fn trusted_directly(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
-        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let validity = parsed.validity();
-        if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
-            return false;
-        }
-        if self.anchors.iter().any(|anchor| anchor == certificate) {
-            return true;
-        }
-        parsed.version() == X509Version::V1
-            && self.anchors.iter().any(|anchor| self.signed_by(anchor, &parsed, certificate))
-    }
-
-    fn signed_by(&self, anchor: &[u8], parsed: &X509Certificate<'_>, certificate: &[u8]) -> bool {
-        let Ok((_, issuer)) = X509Certificate::from_der(anchor) else { return false };
-        let may_sign = issuer.version() == X509Version::V1 || issuer.is_ca();
-        if !may_sign || issuer.subject().as_raw() != parsed.issuer().as_raw() {
-            return false;
-        }
-        let Some((signed, rest)) = outer(certificate) else { return false };
-        let Some((_, algorithm, _, _)) = der(rest) else { return false };
-        self.algorithms
-            .all
-            .iter()
-            .filter(|known| known.signature_alg_id().as_ref() == algorithm)
-            .any(|known| verifies(*known, issuer.public_key().raw, signed, &parsed.signature_value.data))
-    }
-}
-
-impl ClientCertVerifier for ClientCertificates {
-    fn client_auth_mandatory(&self) -> bool {
-        self.webpki.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.webpki.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.webpki.verify_client_cert(certificate, intermediates, now).or_else(|error| {
-            if self.trusted_directly(certificate, now) { Ok(ClientCertVerified::assertion()) } else { Err(error) }
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms).or_else(|error| {
-            // webpki refuses to read version 1; then the key is taken out of the certificate here.
-            let key = spki(certificate).ok_or(CertificateError::BadEncoding)?;
-            let possible = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
-            let right = possible
-                .flat_map(|(_, known)| known.iter())
-                .any(|known| verifies(*known, key, message, signed.signature()));
-            if right { Ok(HandshakeSignatureValid::assertion()) } else { Err(error) }
-        })
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let key = SubjectPublicKeyInfoDer::from(spki(certificate).ok_or(CertificateError::BadEncoding)?);
-        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
-}
-
-/// Whether `signature` over `message` was made with the key of this SubjectPublicKeyInfo.
-fn verifies(
-    algorithm: &dyn rustls::pki_types::SignatureVerificationAlgorithm,
-    spki: &[u8],
-    message: &[u8],
-    signature: &[u8],
-) -> bool {
-    let Some((_, inside, _, _)) = der(spki) else { return false };
-    let Some((_, key_algorithm, _, rest)) = der(inside) else { return false };
-    let Some((_, bits, _, _)) = der(rest) else { return false };
-    // A BIT STRING opens with the number of bits that are not used; a key has whole bytes.
-    let Some(key) = bits.strip_prefix(&[0]) else { return false };
-    algorithm.public_key_alg_id().as_ref() == key_algorithm
-        && algorithm.verify_signature(key, message, signature).is_ok()
-}
-
-/// The SubjectPublicKeyInfo of a certificate: the element behind version (which may be left out), serial number,
-/// algorithm, issuer, validity and subject.
-fn spki(certificate: &[u8]) -> Option<&[u8]> {
-    let (_, inside, _, _) = der(certificate)?;
-    let (_, mut fields, _, _) = der(inside)?;
-    const VERSION: u8 = 0xa0;
-    let (first, ..) = der(fields)?;
-    for _ in 0..if first == VERSION { 6 } else { 5 } {
-        (_, _, _, fields) = der(fields)?;
-    }
-    der(fields).map(|(_, _, whole, _)| whole)
-}
-
-/// A certificate's signed part, and what follows it: algorithm and signature.
-fn outer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (_, inside, _, _) = der(certificate)?;
-    let (_, _, signed, rest) = der(inside)?;
-    Some((signed, rest))
-}
-
-/// One DER element: tag, contents, the whole element, and what follows it.
-type Der<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
-
-/// The first of them.
-fn der(bytes: &[u8]) -> Option<Der<'_>> {
-    let (tag, rest) = bytes.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        short @ 0..0x80 => (usize::from(*short), rest),
-        long => {
-            let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            if digits.len() > 4 {
-                return None;
-            }
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
-        }
-    };
-    let (contents, after) = rest.split_at_checked(length)?;
-    Some((*tag, contents, bytes.get(..bytes.len() - after.len())?, after))
 }
 
 /// `CN=name`, or `1.2.3=#0c...` where RFC 2253 has no word for it (sun.security.x509.AVA).
@@ -524,10 +215,13 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TlsVersions;
+    use crate::config::{Secret, StoreFormat, TlsVersions};
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, ProtocolVersion};
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::sign::CertifiedKey;
+    use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+    use std::path::Path;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const OLD_CA: &str = include_str!("../../tests/data/tls/ca.pem");
@@ -764,12 +458,5 @@ mod tests {
         assert!(matches!(first, Err(AcceptError::Late)));
         assert!(matches!(second, Err(AcceptError::Busy)));
         assert_eq!(acceptor.handshakes(), 0);
-    }
-
-    #[test]
-    fn cipher_suites_by_name() {
-        assert!(known_cipher_suite("TLS_AES_256_GCM_SHA384"));
-        assert!(known_cipher_suite("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"));
-        assert!(!known_cipher_suite("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"));
     }
 }

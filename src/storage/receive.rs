@@ -4,12 +4,13 @@
 //! checkpoint are built from it, which verifies count, sum and digest; nothing of what the member has is touched by then. Only
 //! `Checkpointer::replace` does that. A crash before leaves a file that the next start removes.
 
-use super::IMAGE_FILE_RECEIVED;
 use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::image;
 use super::records::{self, FileError, Meta, Tally};
 use super::start::{Load, build_from_image};
+use super::{IMAGE_FILE, IMAGE_FILE_RECEIVED};
+use std::io;
 use std::sync::Arc;
 
 /// What has come so far.
@@ -30,6 +31,15 @@ pub struct Complete<S> {
     pub meta: Meta,
     /// Has not taken its place yet.
     pub(super) checkpoint: Checkpoint,
+}
+
+impl<S> Complete<S> {
+    /// Puts it in the place of whatever is there, before anything is opened: a start then finds it.
+    pub fn take_place(self, disk: &dyn Disk) -> io::Result<()> {
+        disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
+        disk.sync_folder("")?;
+        self.checkpoint.take_place(disk)
+    }
 }
 
 impl<L: Load> Incoming<L> {

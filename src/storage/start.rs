@@ -389,7 +389,7 @@ mod tests {
 
     fn refusal<T>(result: Result<T, StartError>) -> String {
         match result {
-            Err(StartError::Refused(sentence)) => sentence,
+            Err(StartError::Refused(sentence) | StartError::NoState { sentence, .. }) => sentence,
             Err(StartError::Io(error)) => panic!("{error}"),
             Ok(_) => panic!("not refused"),
         }

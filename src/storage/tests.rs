@@ -321,7 +321,7 @@ fn without_checkpoint_and_image_a_purged_log_is_refused_and_nothing_is_changed()
     disk.flip(IMAGE_FILE, 400, 1);
     disk.set_bytes(CHECKPOINT_FILE, b"not a database at all");
     for _ in 0..2 {
-        let Err(StartError::Refused(sentence)) = open(&disk, &ledger) else { panic!("it started") };
+        let Err(StartError::NoState { sentence, .. }) = open(&disk, &ledger) else { panic!("it started") };
         for part in ["`checkpoint.redb`: ", "`image`: block 0 does not match", "begins only after entry 60", "backup"] {
             assert!(sentence.contains(part), "{part} in: {sentence}");
         }
@@ -329,7 +329,9 @@ fn without_checkpoint_and_image_a_purged_log_is_refused_and_nothing_is_changed()
     }
     disk.remove(CHECKPOINT_FILE).unwrap();
     disk.remove(IMAGE_FILE).unwrap();
-    let Err(StartError::Refused(sentence)) = open(&disk, &ledger) else { panic!("an empty tree beside a purged log") };
+    let Err(StartError::NoState { sentence, .. }) = open(&disk, &ledger) else {
+        panic!("an empty tree beside a purged log")
+    };
     assert!(sentence.contains("`image`: it is missing"), "{sentence}");
 }
 
@@ -337,7 +339,7 @@ fn without_checkpoint_and_image_a_purged_log_is_refused_and_nothing_is_changed()
 fn a_checkpoint_older_than_the_log_is_not_believed() {
     let (disk, mut ledger, _) = lived_in(6);
     ledger.purged = 81;
-    let Err(StartError::Refused(sentence)) = open(&disk, &ledger) else { panic!("entries 81 were skipped") };
+    let Err(StartError::NoState { sentence, .. }) = open(&disk, &ledger) else { panic!("entries 81 were skipped") };
     assert!(sentence.contains("it ends at entry 80, and the log begins only after entry 81"), "{sentence}");
 }
 
@@ -393,7 +395,7 @@ fn whichever_call_fails_everything_is_found_again() {
                 checkpointer.image(&Progress::default())?;
                 Ok(())
             })();
-            if let Err(StartError::Refused(sentence)) = &life {
+            if let Err(StartError::Refused(sentence) | StartError::NoState { sentence, .. }) = &life {
                 panic!("{failure:?} in call {nth}: {sentence}");
             }
             let reached = disk.calls() - calls >= nth;

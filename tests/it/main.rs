@@ -2,6 +2,7 @@
 
 mod basics;
 mod disk_full;
+mod ensemble;
 mod kill;
 mod plugins;
 mod process;

@@ -8,45 +8,57 @@ use std::time::{Duration, Instant};
 use zookeeper_client::Client;
 
 /// How long a server may take to start or to end by itself; only a server that hangs needs it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const LOOPBACK: &str = "127.0.0.1";
 
 pub struct Server {
     child: Child,
+    /// Where it listens.
+    pub host: String,
     pub port: u16,
     pub data_dir: PathBuf,
     extra: Vec<String>,
+    /// A program and its arguments that run the server in its place: see `DEAF_TO_FILE_SIZES`.
+    through: Vec<String>,
     /// Its standard error, of all its lives.
     stderr: tempfile::NamedTempFile,
 }
+
+/// Runs a server with the signal ignored that would end it when a file gets larger than it may (`Server::limit`): the
+/// write fails instead.
+pub const DEAF_TO_FILE_SIZES: [&str; 3] = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
 
 impl Server {
     /// Starts the binary on `data_dir` and waits until it serves. `extra`: more arguments of `serve`.
     pub fn start(data_dir: &Path, extra: &[&str]) -> Server {
         let extra = extra.iter().map(|argument| argument.to_string()).collect();
-        Server::start_by(data_dir, extra, |command| command)
+        Server::start_by(data_dir, extra)
     }
 
-    /// The same, with the signal ignored that would end it when a file gets larger than it may (`Server::limit`): the
-    /// write fails instead.
+    /// The same, by way of `DEAF_TO_FILE_SIZES`.
     pub fn start_deaf_to_file_sizes(data_dir: &Path) -> Server {
-        Server::start_by(data_dir, Vec::new(), |command| {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-            shell
-        })
-    }
-
-    fn start_by(data_dir: &Path, extra: Vec<String>, wrap: impl FnOnce(Command) -> Command) -> Server {
-        let port = free_port();
-        let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
-        let child = spawn(wrap(command(data_dir, port, &extra)), &stderr);
-        let mut server = Server { child, port, data_dir: data_dir.to_owned(), extra, stderr };
+        let mut server = Server::launch(data_dir, (LOOPBACK, free_port()), Vec::new(), &DEAF_TO_FILE_SIZES);
         server.wait_until_serving();
         server
     }
 
+    fn start_by(data_dir: &Path, extra: Vec<String>) -> Server {
+        let mut server = Server::launch(data_dir, (LOOPBACK, free_port()), extra, &[]);
+        server.wait_until_serving();
+        server
+    }
+
+    /// Starts it on this address, through a program if `through` names one, and does not wait.
+    pub fn launch(data_dir: &Path, (host, port): (&str, u16), extra: Vec<String>, through: &[&str]) -> Server {
+        let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
+        let through: Vec<String> = through.iter().map(|word| word.to_string()).collect();
+        let child = spawn(wrapped(&through, command_on(host, data_dir, port, &extra)), &stderr);
+        Server { child, host: host.to_owned(), port, data_dir: data_dir.to_owned(), extra, through, stderr }
+    }
+
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     pub async fn connect(&self) -> Client {
@@ -61,8 +73,12 @@ impl Server {
 
     /// SIGTERM, without waiting for what it does.
     pub fn ask_to_end(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the server can be asked to end");
+        rustix::process::kill_process(pid, signal).expect("the server can be sent a signal");
     }
 
     /// SIGTERM; returns whether it ended well.
@@ -85,8 +101,14 @@ impl Server {
 
     /// Starts it again on the same port and data.
     pub fn restart(&mut self) {
-        self.child = spawn(command(&self.data_dir, self.port, &self.extra), &self.stderr);
+        self.relaunch();
         self.wait_until_serving();
+    }
+
+    /// The same, without waiting.
+    pub fn relaunch(&mut self) {
+        let command = command_on(&self.host, &self.data_dir, self.port, &self.extra);
+        self.child = spawn(wrapped(&self.through, command), &self.stderr);
     }
 
     /// The same with other arguments.
@@ -111,12 +133,22 @@ impl Server {
         former.expect("a parent may limit its child");
     }
 
+    /// Sends a four letter word and returns the answer; none if nobody answers.
+    pub fn ask(&self, word: &str) -> Option<String> {
+        four_letters_of(&self.host, self.port, word)
+    }
+
+    /// Panics if the process has ended.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
+            panic!("the server ended: {status}\n{}", self.said());
+        }
+    }
+
     fn wait_until_serving(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while four_letters(self.port, "ruok").as_deref() != Some("imok") {
-            if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
-                panic!("the server ended before it served: {status}\n{}", self.said());
-            }
+        while self.ask("ruok").as_deref() != Some("imok") {
+            self.assert_running();
             assert!(Instant::now() < deadline, "the server does not serve after a minute:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -136,7 +168,11 @@ impl Drop for Server {
 /// `serve`, not started yet: for servers that are expected to refuse. All four letter words are answered, unless `extra`
 /// sets the whitelist.
 pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
-    let mut command = wasmkeeper(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    command_on(LOOPBACK, data_dir, port, extra)
+}
+
+fn command_on(host: &str, data_dir: &Path, port: u16, extra: &[String]) -> Command {
+    let mut command = wasmkeeper(&["serve", "--listen", &format!("{host}:{port}")]);
     command.arg("--data-dir").arg(data_dir);
     if !extra.iter().any(|argument| argument.starts_with("zookeeper.4lw.commands.whitelist=")) {
         command.args(["-D", "zookeeper.4lw.commands.whitelist=*"]);
@@ -160,6 +196,20 @@ pub fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// The command by way of another program.
+fn wrapped(through: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = through.split_first() else { return command };
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (variable, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(variable, value),
+            None => outer.env_remove(variable),
+        };
+    }
+    outer
+}
+
 fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
     let appended = std::fs::OpenOptions::new().append(true).open(stderr.path()).expect("the file is still there");
     command.stderr(appended).spawn().expect("the binary was built")
@@ -167,8 +217,13 @@ fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
 
 /// Sends a four letter word and returns the answer; none if nobody answers.
 pub fn four_letters(port: u16, word: &str) -> Option<String> {
+    four_letters_of(LOOPBACK, port, word)
+}
+
+fn four_letters_of(host: &str, port: u16, word: &str) -> Option<String> {
     use std::io::Write as _;
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let address = format!("{host}:{port}").parse().ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream.write_all(word.as_bytes()).ok()?;
     let mut answer = String::new();

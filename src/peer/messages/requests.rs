@@ -64,6 +64,7 @@ mod tests {
             identities: vec![Identity::new("ip", "::1")].into(),
             address: "::1".parse().unwrap(),
             port: 4000,
+            local: false,
         };
         let ask = Ask::Request(Request::Multi(vec![Operation { op: op::CREATE2, request: create }]));
         let sent = ToLeader::Submit(Submission { caller: Some(caller), xid: -7, ask });

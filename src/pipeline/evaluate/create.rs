@@ -84,6 +84,9 @@ fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: Mode) -> Re
         CreateForm::Ttl => Owner::ttl(ttl_ms),
         CreateForm::Create | CreateForm::Create2 | CreateForm::IfNotExists if mode.ephemeral => {
             let caller = draft.caller.ok_or(ErrorCode::SessionExpired)?;
+            if caller.local {
+                return Err(ErrorCode::EphemeralOnLocalSession);
+            }
             let owner = Owner::session(caller.session);
             // Ids that look like another kind of owner are never given out.
             debug_assert_eq!(owner.kind(), NodeKind::Ephemeral(caller.session));

@@ -345,9 +345,9 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> V
     }
 }
 
-/// Only the connection that owns a session writes in its name.
+/// Only the connection that owns a session writes in its name. What only one member knows, that one vouches for.
 fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
-    let Some(caller) = draft.caller else { return Ok(()) };
+    let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),
         Some(session) if session.owner != caller.connection => Err(Verdict::Close),

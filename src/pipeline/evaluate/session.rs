@@ -31,7 +31,7 @@ pub fn attach(
     owner: ConnectionId,
 ) -> Result<Slot, Refusal> {
     let known = draft.view().session(session).copied().ok_or(ErrorCode::SessionExpired)?;
-    if !shown.is_some_and(|shown| same(&shown, &known.password)) {
+    if !shown.is_some_and(|shown| known.password.is(&shown)) {
         return Err(ErrorCode::SessionExpired.into());
     }
     draft.lay_session(session, Some(Session { timeout_ms, owner, ..known }));
@@ -46,9 +46,4 @@ pub fn close(draft: &mut Draft<'_>, session: SessionId, expired: bool) {
     }
     draft.lay_session(session, None);
     draft.push(Change::CloseSession { session, expired });
-}
-
-/// Takes the same time wherever two passwords differ, so that guessing learns nothing.
-fn same(a: &Password, b: &Password) -> bool {
-    a.0.iter().zip(&b.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

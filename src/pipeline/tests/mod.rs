@@ -195,6 +195,7 @@ impl World {
                 identities: client.identities.clone().into(),
                 address: Ipv4Addr::LOCALHOST.into(),
                 port: 1,
+                local: false,
             }
         });
         let moment = Moment { wall_ms: self.wall_ms, ensemble_ms: 0, seed: 0 };

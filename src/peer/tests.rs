@@ -1,0 +1,358 @@
+//! Two members at the ends of a connection: who is let in, what a dialer learns, limits, TLS.
+
+use super::testing::MemoryNet;
+use super::*;
+use crate::config::{ClientAuth, PeerTls, Secret, Store, StoreFormat, TlsVersions};
+use crate::limits;
+use crate::model::ensemble::Server;
+use futures::future::BoxFuture;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+
+const CLUSTER: u64 = 77;
+const PORT: u16 = 2888;
+
+/// Sends back what it gets; member 9 is nobody.
+struct Echo;
+
+impl Incoming for Echo {
+    fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
+        if hello.from == 9 { Err(HelloRefusal::UnknownMember { id: 9 }) } else { Ok(()) }
+    }
+
+    fn serve(self: Arc<Self>, mut connection: Connection) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Ok(Some(text)) = connection.reader.next::<String>().await {
+                if connection.writer.send(&text).await.is_err() {
+                    break;
+                }
+            }
+        })
+    }
+}
+
+fn me(id: u32) -> Me {
+    Me::new(id, [id as u8; 16], limits::FORMAT_LEVEL, CLUSTER)
+}
+
+fn server(id: u32, addresses: &str) -> Server {
+    Server::parse(id, addresses).unwrap()
+}
+
+/// Member `id` listens on host `host`.
+async fn serve(net: &MemoryNet, host: &str, id: u32) -> JoinHandle<()> {
+    let listener = net.host(host).listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
+    tokio::spawn(accept(listener, me(id), Arc::new(Echo)))
+}
+
+fn peers(net: &MemoryNet, host: &str, id: u32) -> Peers {
+    Peers::new(net.host(host), me(id))
+}
+
+async fn echoes(connection: &mut Connection, text: &str) -> io::Result<()> {
+    connection.writer.send(&text.to_owned()).await?;
+    let back: Option<String> = connection.reader.next().await?;
+    assert_eq!(back.as_deref(), Some(text));
+    Ok(())
+}
+
+fn rejection(result: Result<Connection, ConnectError>) -> HelloRefusal {
+    match result {
+        Err(ConnectError::Rejected(refusal)) => refusal,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("connected"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_members_know_each_other_before_they_talk() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let to = server(2, "b:2888:3888");
+    let mut connection = peers(&net, "a", 1).connect(&to, Some([2; 16]), Purpose::Requests).await.unwrap();
+    let welcome = Accepted { cluster: CLUSTER, incarnation: [2; 16], format_level: limits::FORMAT_LEVEL };
+    assert_eq!((connection.welcome, connection.hello.purpose), (welcome, Purpose::Requests));
+    // Larger than a hello may be.
+    echoes(&mut connection, &"x".repeat(1 << 20)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_meant_or_not_let_in_learns_why() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let to = |id| server(id, "b:2888:3888");
+    let votes = Purpose::Votes;
+    let refused = rejection(peers(&net, "a", 9).connect(&to(2), None, votes).await);
+    assert_eq!(refused, HelloRefusal::UnknownMember { id: 9 });
+    let refused = rejection(peers(&net, "a", 1).connect(&to(3), None, votes).await);
+    assert_eq!(refused, HelloRefusal::NotMe { wanted: 3, is: 2 });
+    let stranger = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 5));
+    let refused = rejection(stranger.connect(&to(2), None, votes).await);
+    assert_eq!(refused, HelloRefusal::OtherCluster { from: 1, to: 2, dialer: 5, acceptor: CLUSTER });
+    let empty = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 0));
+    assert_eq!(empty.connect(&to(2), None, Purpose::Greeting).await.unwrap().welcome.cluster, CLUSTER);
+    // The dialer judges, too: this is not the disk that it knows.
+    let refused = rejection(peers(&net, "a", 1).connect(&to(2), Some([8; 16]), votes).await);
+    assert_eq!(refused, HelloRefusal::OtherIncarnation { id: 2, known: [8; 16], shown: [2; 16] });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_of_another_version_is_answered() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let socket = net.host("a").dial("b", PORT).await.unwrap();
+    let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+    writer.send(&(2u16, "a later version's hello")).await.unwrap();
+    let welcome = reader.next::<Welcome>().await.unwrap();
+    assert_eq!(welcome, Some(Welcome::Refused(HelloRefusal::OtherProtocol { dialer: 2, acceptor: PROTOCOL })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_address_is_tried_in_its_order() {
+    let net = MemoryNet::new();
+    let _right = serve(&net, "right", 2).await;
+    let _other = serve(&net, "other", 2).await;
+    net.host("dark");
+    net.cut("a", "dark");
+    let from = peers(&net, "a", 1);
+    let connect = |addresses: &'static str| {
+        let to = server(2, addresses);
+        let from = &from;
+        async move { from.connect(&to, None, Purpose::Appends).await }
+    };
+    // Past one that nobody listens at, one without an address, and one that swallows everything.
+    connect("empty:1:1|no-such-name:1:1|dark:2888:1|right:2888:1").await.unwrap();
+    let before = tokio::time::Instant::now();
+    connect("right:2888:1|dark:2888:1").await.unwrap();
+    assert_eq!(before.elapsed(), std::time::Duration::ZERO, "the first one that works is taken");
+    net.host("empty");
+    assert!(matches!(connect("empty:1:1|right:1:1").await, Err(ConnectError::Refused)));
+    // As long as one address may lead to a living process, it does not count as gone.
+    for unclear in ["empty:1:1|dark:2888:1", "dark:2888:1|empty:1:1", "no-such-name:1:1|empty:1:1"] {
+        assert!(matches!(connect(unclear).await, Err(ConnectError::Unreachable(_))), "{unclear}");
+    }
+    assert!(matches!(from.connect(&Server::default(), None, Purpose::Votes).await, Err(ConnectError::Unreachable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn gone_and_silent_are_told_apart() {
+    let net = MemoryNet::new();
+    let serving = serve(&net, "b", 2).await;
+    let (from, to) = (peers(&net, "a", 1), server(2, "b:2888:3888"));
+    let mut connection = from.connect(&to, None, Purpose::Appends).await.unwrap();
+    net.cut("a", "b");
+    let before = tokio::time::Instant::now();
+    assert!(matches!(from.connect(&to, None, Purpose::Appends).await, Err(ConnectError::Unreachable(_))));
+    assert_eq!(before.elapsed(), limits::PEER_CONNECT_TIMEOUT);
+    // What was sent into the cut cable arrives once it is whole.
+    {
+        let mut echoed = std::pin::pin!(echoes(&mut connection, "late"));
+        assert!(futures::poll!(&mut echoed).is_pending());
+        net.heal("a", "b");
+        echoed.await.unwrap();
+    }
+    net.reset("a", "b");
+    assert_eq!(echoes(&mut connection, "lost").await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let mut connection = from.connect(&to, None, Purpose::Appends).await.unwrap();
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    assert!(connection.reader.next::<String>().await.unwrap().is_none(), "its connections end with the acceptor");
+    assert!(matches!(from.connect(&to, None, Purpose::Appends).await, Err(ConnectError::Refused)));
+}
+
+/// A peer whose process is stopped accepts, in its kernel, and says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_welcome_that_does_not_come_is_not_waited_for() {
+    let net = MemoryNet::new();
+    let _silent = net.host("b").listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
+    let result = peers(&net, "a", 1).connect(&server(2, "b:2888:3888"), None, Purpose::Votes).await;
+    assert!(matches!(result, Err(ConnectError::Unreachable(error)) if error.kind() == io::ErrorKind::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_no_hello_is_dropped() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let mut silent = net.host("a").dial("b", PORT).await.unwrap();
+    let before = tokio::time::Instant::now();
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+    assert_eq!(before.elapsed(), limits::PEER_HELLO_TIMEOUT);
+    // Bytes that are no hello, and one that is too long, are not waited for.
+    for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0, 1, 0, 0, 0, 0, 0, 0], &[0; 8]] {
+        let mut stranger = net.host("a").dial("b", PORT).await.unwrap();
+        stranger.write_all(bytes).await.unwrap();
+        let before = tokio::time::Instant::now();
+        assert_eq!(stranger.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(before.elapsed() < limits::PEER_HELLO_TIMEOUT, "{bytes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_bounded() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let (from, to) = (peers(&net, "a", 1), server(2, "b:2888:3888"));
+    let mut held = Vec::new();
+    for _ in 0..limits::PEER_CONNECTIONS_MAX {
+        held.push(from.connect(&to, None, Purpose::Requests).await.unwrap());
+    }
+    let refused = rejection(from.connect(&to, None, Purpose::Requests).await);
+    assert_eq!(refused, HelloRefusal::Full { id: 2 });
+    // Beyond the few that are told, the rest is closed at once.
+    let mut strangers = Vec::new();
+    for _ in 0..limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
+        strangers.push(net.host("a").dial("b", PORT).await.unwrap());
+    }
+    let mut turned_away = net.host("a").dial("b", PORT).await.unwrap();
+    let before = tokio::time::Instant::now();
+    assert_eq!(turned_away.read(&mut [0; 1]).await.unwrap(), 0);
+    assert!(before.elapsed() < limits::PEER_HELLO_TIMEOUT);
+    drop((held.pop(), strangers));
+    tokio::time::sleep(limits::PEER_HELLO_TIMEOUT).await;
+    from.connect(&to, None, Purpose::Requests).await.unwrap();
+}
+
+/// Real sockets on this machine.
+#[tokio::test]
+async fn over_tcp() {
+    let net: Arc<dyn Net> = Arc::new(TcpNet::new(None).unwrap());
+    let (serving, port) = serve_tcp(&net).await;
+    let to = server(2, &format!("127.0.0.1:{port}:1"));
+    let from = Peers::new(net, me(1));
+    let mut connection = from.connect(&to, None, Purpose::Appends).await.unwrap();
+    echoes(&mut connection, "hello").await.unwrap();
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    assert!(matches!(from.connect(&to, None, Purpose::Appends).await, Err(ConnectError::Refused)));
+}
+
+async fn serve_tcp(net: &Arc<dyn Net>) -> (JoinHandle<()>, u16) {
+    let listener = net.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let port = listener.local_address().unwrap().port();
+    (tokio::spawn(accept(listener, me(2), Arc::new(Echo))), port)
+}
+
+/// A CA, and the stores of its members.
+struct Ca {
+    pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Ca {
+    fn new() -> Ca {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Ca { pem, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    /// What a member of that host has in its configuration.
+    fn member(&self, folder: &Path, host: &str) -> PeerTls {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let serial = std::fs::read_dir(folder).unwrap().count();
+        let store = |name: &str, text: &str| {
+            let path = folder.join(format!("{serial}-{name}.pem"));
+            std::fs::write(&path, text).unwrap();
+            Store { path, format: StoreFormat::Pem, password: Secret::default() }
+        };
+        PeerTls {
+            key_store: store("key", &(key.serialize_pem() + &certificate.pem())),
+            trust_store: store("trust", &self.pem),
+            client_auth: ClientAuth::Need,
+            verify_names: true,
+            versions: TlsVersions { v1_2: true, v1_3: true },
+            cipher_suites: Vec::new(),
+        }
+    }
+}
+
+/// Whether a member with these settings gets an echo from one with those.
+async fn secure(acceptor: &PeerTls, dialer: Option<&PeerTls>) -> Result<(), String> {
+    let net: Arc<dyn Net> = Arc::new(TcpNet::new(Some(acceptor)).unwrap());
+    let (serving, port) = serve_tcp(&net).await;
+    let from = Peers::new(Arc::new(TcpNet::new(dialer).unwrap()), me(1));
+    let to = server(2, &format!("127.0.0.1:{port}:1"));
+    let connected = from.connect(&to, None, Purpose::Appends).await;
+    let result = match connected {
+        Ok(mut connection) => echoes(&mut connection, "secret").await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    serving.abort();
+    result
+}
+
+#[tokio::test]
+async fn members_show_each_other_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, other) = (Ca::new(), Ca::new());
+    let acceptor = ca.member(folder.path(), "127.0.0.1");
+    let dialer = ca.member(folder.path(), "anything");
+    for versions in [TlsVersions { v1_2: true, v1_3: false }, TlsVersions { v1_2: false, v1_3: true }] {
+        let dialer = PeerTls { versions, ..dialer.clone() };
+        assert_eq!(secure(&acceptor, Some(&dialer)).await, Ok(()));
+        // Its certificate is another CA's, in the acceptor's eyes and then in its own.
+        let stranger = PeerTls { key_store: other.member(folder.path(), "anything").key_store, ..dialer.clone() };
+        assert!(secure(&acceptor, Some(&stranger)).await.is_err());
+        let distrusts = PeerTls { trust_store: other.member(folder.path(), "anything").trust_store, ..dialer };
+        let error = secure(&acceptor, Some(&distrusts)).await.unwrap_err();
+        assert!(error.contains("127.0.0.1") && error.contains("certificate"), "{error}");
+    }
+    assert!(secure(&acceptor, None).await.is_err(), "without TLS");
+}
+
+#[tokio::test]
+async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    let acceptor = ca.member(folder.path(), "zk2.example");
+    let dialer = ca.member(folder.path(), "zk1.example");
+    assert!(secure(&acceptor, Some(&dialer)).await.is_err());
+    let lenient = PeerTls { verify_names: false, ..dialer };
+    assert_eq!(secure(&acceptor, Some(&lenient)).await, Ok(()));
+    // But not another CA's.
+    let stranger = Ca::new().member(folder.path(), "127.0.0.1");
+    assert!(secure(&stranger, Some(&lenient)).await.is_err());
+}
+
+/// A client that speaks TLS and has nothing to show.
+#[tokio::test]
+async fn without_a_certificate_nobody_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    let settings = ca.member(folder.path(), "127.0.0.1");
+    for (client_auth, heard) in [(ClientAuth::Need, false), (ClientAuth::None, true)] {
+        let acceptor = tls::Tls::new(&PeerTls { client_auth, ..settings.clone() }).unwrap();
+        let provider = crate::tls::provider(&[]);
+        let trusted = crate::tls::ServerCertificates::new(&settings.trust_store, false, &provider).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(trusted))
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let dial = async {
+            let mut stream = connector.connect(name, near).await?;
+            stream.write_u8(7).await?;
+            stream.flush().await?;
+            stream.read_u8().await
+        };
+        let answer = async {
+            let mut stream = acceptor.accept(far);
+            let byte = stream.read_u8().await?;
+            stream.write_u8(byte).await?;
+            stream.flush().await
+        };
+        let (dialed, answered) = tokio::join!(dial, answer);
+        assert_eq!((dialed.is_ok(), answered.is_ok()), (heard, heard), "{client_auth:?}");
+    }
+}

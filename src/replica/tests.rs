@@ -1,0 +1,432 @@
+//! Three members in one runtime, on disks and cables in memory, under a clock that moves only when nobody has anything to
+//! do: clients through any of them, cuts, moves, hand-overs. And the sequencer alone, step by step.
+
+use super::clocks::Clocks;
+use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
+use super::*;
+use crate::consensus::{Outcome, Role};
+use crate::model::ensemble::Server;
+use crate::model::{Password, SessionId};
+use crate::peer::testing::MemoryNet;
+use crate::pipeline::txn::Batch;
+use crate::pipeline::{Ask, Caller, Submission};
+use crate::session::tests::{Client, create, hello};
+use crate::session::{Serving, Workers};
+use crate::storage::LogPosition;
+use crate::storage::testing::SimDisk;
+use crate::wire::request::{ConnectRequest, Request, create_mode};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+struct Ensemble {
+    net: MemoryNet,
+    members: Vec<Arc<Member>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Ensemble {
+    async fn start(change: impl Fn(&mut Config)) -> Ensemble {
+        let net = MemoryNet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let mut members = Vec::new();
+        for (index, name) in NAMES.iter().enumerate() {
+            let id = index as u32 + 1;
+            let mut config = Config { server_id: id, plugins: false, ..Config::default() };
+            config.storage.data_dir = folder.path().to_path_buf();
+            config.ensemble.servers =
+                (1..).zip(NAMES).map(|(id, name)| Server::parse(id, &format!("{name}:2888:3888")).unwrap()).collect();
+            config.ensemble.listen = vec![SocketAddr::new(net.address(name), 2888)];
+            change(&mut config);
+            members.push(Arc::new(start(config, net.host(name)).await));
+        }
+        let ensemble = Ensemble { net, members, _folder: folder };
+        for member in &ensemble.members {
+            until(|| member.serving() == Serving::Everybody).await;
+        }
+        ensemble
+    }
+
+    fn leader(&self) -> usize {
+        let leads = |member: &Arc<Member>| member.replica.leading.load(Ordering::Acquire);
+        self.members.iter().position(leads).expect("somebody leads")
+    }
+
+    /// Two that do not lead.
+    fn followers(&self) -> (usize, usize) {
+        let leader = self.leader();
+        ((leader + 1) % 3, (leader + 2) % 3)
+    }
+
+    fn dial(&self, member: usize) -> Client {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let member = self.members[member].clone();
+        tokio::spawn(async move { member.serve(theirs, SocketAddr::from(([127, 0, 0, 1], 4000))).await });
+        Client::on(ours)
+    }
+
+    async fn client(&self, member: usize) -> Client {
+        let mut client = self.dial(member);
+        client.open(0).await;
+        client
+    }
+
+    fn cut_off(&self, member: usize) {
+        NAMES.iter().filter(|name| **name != NAMES[member]).for_each(|name| self.net.cut(NAMES[member], name));
+    }
+
+    fn heal(&self, member: usize) {
+        NAMES.iter().filter(|name| **name != NAMES[member]).for_each(|name| self.net.heal(NAMES[member], name));
+    }
+}
+
+async fn start(config: Config, net: Arc<dyn crate::peer::Net>) -> Member {
+    let disk: Arc<SimDisk> = Arc::new(SimDisk::new());
+    let surroundings = Surroundings {
+        disk: disk.clone(),
+        log_disk: disk,
+        net,
+        raft: Handle::current(),
+        clients: Workers::on(Handle::current()),
+        drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_millis(1)) },
+    };
+    let listening = Listening { client_port: None, secure_client_port: None, tls: None };
+    Member::start(config, surroundings, |replica| Words::new(replica, listening)).await.unwrap()
+}
+
+impl Member {
+    fn serving(&self) -> Serving {
+        self.replica.word.serving()
+    }
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it comes to that");
+}
+
+fn ephemeral(path: &str) -> Request {
+    let Request::Create(mut asked) = create(path) else { unreachable!("it is a create") };
+    asked.flags = create_mode::EPHEMERAL;
+    Request::Create(asked)
+}
+
+fn exists(path: &str) -> Request {
+    Request::Exists { path: Some(path.into()), watch: false }
+}
+
+fn sync() -> Request {
+    Request::Sync { path: Some("/".into()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_member_takes_writes_and_whoever_syncs_sees_them() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (here, there) = ensemble.followers();
+    let mut writer = ensemble.client(here).await;
+    let mut reader = ensemble.client(there).await;
+    for xid in 1..=50 {
+        writer.ask(xid, create(&format!("/n{xid}"))).await;
+    }
+    writer.ask(51, exists("/n50")).await;
+    for xid in 1..=51 {
+        assert_eq!(writer.next().await, (xid, 0), "in order, and a read behind its own writes sees them");
+    }
+    reader.ask(1, sync()).await;
+    reader.ask(2, exists("/n50")).await;
+    assert_eq!((reader.next().await, reader.next().await), ((1, 0), (2, 0)));
+    writer.ask(52, create("/n1")).await;
+    assert_eq!(writer.next().await, (52, -110), "a refusal comes back, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_moves_and_its_old_connection_is_closed() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (here, there) = ensemble.followers();
+    let mut before = ensemble.client(here).await;
+    before.ask(1, ephemeral("/mine")).await;
+    assert_eq!(before.next().await, (1, 0));
+    let mut after = ensemble.dial(there);
+    let response = after.connect(before.back()).await.expect("the session lives");
+    assert_eq!(response.session_id, before.session.0);
+    before.closed().await;
+    after.ask(1, exists("/mine")).await;
+    assert_eq!(after.next().await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_link_closes_those_with_something_under_way_and_nobody_else() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (here, _) = ensemble.followers();
+    let (leader, name) = (NAMES[ensemble.leader()], NAMES[here]);
+    let mut busy = ensemble.client(here).await;
+    let mut idle = ensemble.client(here).await;
+    ensemble.net.cut(leader, name);
+    busy.ask(1, create("/unknown")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    ensemble.net.reset(leader, name);
+    ensemble.net.heal(leader, name);
+    busy.closed().await;
+    idle.ask(1, create("/known")).await;
+    assert_eq!(idle.next().await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_cut_off_sends_its_clients_away_until_it_has_caught_up() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (here, there) = ensemble.followers();
+    let mut lost = ensemble.client(here).await;
+    let mut other = ensemble.client(there).await;
+    ensemble.cut_off(here);
+    lost.closed().await;
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "nobody is let in");
+    other.create("/meanwhile").await;
+    ensemble.heal(here);
+    until(|| ensemble.members[here].serving() == Serving::Everybody).await;
+    let mut back = ensemble.client(here).await;
+    back.ask(1, exists("/meanwhile")).await;
+    assert_eq!(back.next().await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_of_a_client_that_only_reads_on_a_follower_lives_on() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (here, there) = ensemble.followers();
+    let mut quiet = ensemble.client(here).await;
+    let mut gone = ensemble.client(there).await;
+    gone.ask(1, ephemeral("/gone")).await;
+    assert_eq!(gone.next().await, (1, 0));
+    drop(gone);
+    for xid in 1..=20 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        quiet.ask(xid, exists("/zookeeper")).await;
+        assert_eq!(quiet.next().await, (xid, 0));
+    }
+    quiet.ask(21, ephemeral("/quiet")).await;
+    quiet.ask(22, exists("/gone")).await;
+    assert_eq!(quiet.next().await, (21, 0), "the leader has heard of it all the time");
+    assert_eq!(quiet.next().await, (22, -101), "and of the other one it has not");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let first = ensemble.leader();
+    let (here, _) = ensemble.followers();
+    let mut client = ensemble.client(here).await;
+    client.create("/before").await;
+    ensemble.members[first].part_with_clients().await;
+    until(|| ensemble.members.iter().any(|member| member.replica.leading.load(Ordering::Acquire))).await;
+    assert_ne!(ensemble.leader(), first);
+    client.ask(2, create("/after")).await;
+    assert_eq!(client.next().await, (2, 0), "a connection with nothing under way does not notice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_only_mode() {
+    let ensemble = Ensemble::start(|config| config.read_only_mode = true).await;
+    let (here, there) = ensemble.followers();
+    let mut owner = ensemble.client(here).await;
+    owner.create("/known").await;
+    ensemble.cut_off(here);
+    owner.closed().await;
+    until(|| ensemble.members[here].serving() == Serving::ReadOnly).await;
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "only those that are content with reading");
+
+    let mut again = ensemble.dial(here);
+    let response = again.connect(ConnectRequest { read_only: Some(true), ..owner.back() }).await.unwrap();
+    assert_eq!((response.session_id, response.read_only), (owner.session.0, Some(true)));
+    again.ask(1, exists("/known")).await;
+    again.ask(2, create("/new")).await;
+    again.ask(3, sync()).await;
+    assert_eq!([again.next().await, again.next().await, again.next().await], [(1, 0), (2, -119), (3, -119)]);
+    let mut new = ensemble.dial(here);
+    let response = new.connect(ConnectRequest { read_only: Some(true), ..hello() }).await.unwrap();
+    assert!(response.session_id != 0 && response.read_only == Some(true));
+
+    ensemble.heal(here);
+    again.closed().await;
+    new.closed().await;
+    let mut whole = ensemble.dial(there);
+    let response = whole.connect(ConnectRequest { read_only: Some(true), ..hello() }).await.unwrap();
+    assert_eq!(response.read_only, Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_sessions_become_everybodys_with_their_first_ephemeral_node() {
+    let ensemble = Ensemble::start(|config| {
+        config.sessions.local = true;
+        config.sessions.local_upgrade = true;
+    })
+    .await;
+    let (here, there) = ensemble.followers();
+    let sessions = |member: usize| ensemble.members[member].replica.state.read().session_count();
+    let mut client = ensemble.client(here).await;
+    client.create("/kept").await;
+    assert_eq!((sessions(here), ensemble.members[here].replica.connections.local_sessions().count()), (0, 1));
+    let stranger = ensemble.dial(there).connect(client.back()).await.unwrap();
+    assert_eq!(stranger.session_id, 0, "nobody else knows it");
+    client.ask(2, ephemeral("/mine")).await;
+    client.ask(3, exists("/mine")).await;
+    assert_eq!([client.next().await, client.next().await], [(2, 0), (3, 0)]);
+    assert_eq!((sessions(here), ensemble.members[here].replica.connections.local_sessions().count()), (1, 0));
+    let mut moved = ensemble.dial(there);
+    assert_eq!(moved.connect(client.back()).await.unwrap().session_id, client.session.0);
+    client.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_sessions_own_no_ephemeral_nodes() {
+    let ensemble = Ensemble::start(|config| config.sessions.local = true).await;
+    let mut client = ensemble.client(0).await;
+    client.ask(1, create("/a")).await;
+    client.ask(2, ephemeral("/b")).await;
+    client.ask(3, Request::CloseSession).await;
+    assert_eq!([client.next().await, client.next().await, client.next().await], [(1, 0), (2, -120), (3, 0)]);
+    client.closed().await;
+    assert_eq!(ensemble.members[0].replica.connections.local_sessions().count(), 0);
+    let mut silent = ensemble.client(0).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    silent.closed().await;
+}
+
+/// Keeps batches and how to answer them.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Proposed>>>);
+
+type Proposed = (Batch, Box<dyn FnOnce(Outcome) + Send>);
+
+impl Proposes for Log {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
+        self.0.lock().push((batch, Box::new(done)));
+    }
+}
+
+impl Log {
+    fn xids(&self) -> Vec<i32> {
+        let batches = self.0.lock();
+        let txns = batches.iter().flat_map(|(batch, _)| batch.txns.iter());
+        txns.map(|txn| txn.origin.as_ref().expect("a client's").xid).collect()
+    }
+}
+
+struct Alone {
+    member: Member,
+    log: Log,
+    sequencer: Sequencer<Log>,
+    _folder: tempfile::TempDir,
+}
+
+impl Alone {
+    /// A sequencer of the test's own beside that of a member which serves nobody.
+    async fn new() -> Alone {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { plugins: false, ..Config::default() };
+        config.storage.data_dir = folder.path().to_path_buf();
+        let member = start(config, MemoryNet::new().host("a")).await;
+        let log = Log::default();
+        let replica = member.replica.clone();
+        let judge = replica.plugins.judge();
+        let sequencer = Sequencer::new(replica, log.clone(), judge, Clocks::new().unwrap());
+        Alone { member, log, sequencer, _folder: folder }
+    }
+
+    fn hear(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.sequencer.step(&mut events.into_iter().collect());
+    }
+
+    fn link(&mut self, number: u64) -> tokio::sync::mpsc::UnboundedReceiver<Submission> {
+        let (submissions, passed_on) = tokio::sync::mpsc::unbounded_channel();
+        self.hear([Event::LinkUp(Link { number, submissions })]);
+        passed_on
+    }
+
+    /// Resolves the oldest batch.
+    fn resolve(&mut self, outcome: Outcome) {
+        let (_, done) = self.log.0.lock().remove(0);
+        done(outcome);
+        let mut events = Vec::new();
+        self.member.replica.inbox.take(&mut events);
+        self.hear(events);
+    }
+
+    /// A write of a connection of this member (or, `theirs`, of another).
+    fn write(&self, connection: u64, xid: i32, theirs: bool) -> Submission {
+        let ours = self.member.replica.connections.run();
+        let (member, run) = if theirs { (9, 9) } else { (1, ours) };
+        let connection = ConnectionId { member, run, number: 1000 + connection };
+        let session = SessionId(xid.into());
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let caller = Caller { session, connection, identities: [].into(), address, port: 1, local: false };
+        let ask = Ask::OpenSession { session, password: Password([0; 16]), timeout_ms: 4000 };
+        Submission { caller: Some(caller), xid, ask }
+    }
+}
+
+fn xids(passed_on: &mut tokio::sync::mpsc::UnboundedReceiver<Submission>) -> Vec<i32> {
+    std::iter::from_fn(|| passed_on.try_recv().ok()).map(|submission| submission.xid).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_wait_for_a_leader_and_go_to_it_once_and_in_order() {
+    let mut alone = Alone::new().await;
+    let [first, second] = [alone.write(1, 1, false), alone.write(2, 2, false)];
+    alone.hear([Event::Submitted(first), Event::Submitted(second)]);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [1, 2]);
+    let third = alone.write(3, 3, false);
+    alone.hear([Event::LinkEnded { number: 1 }, Event::Submitted(third)]);
+    let behind_the_first = alone.write(1, 4, false);
+    alone.hear([Event::Submitted(behind_the_first)]);
+    let mut to_next = alone.link(2);
+    assert_eq!(xids(&mut to_next), [3], "what was passed on is not repeated, and nothing goes on behind it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the_next() {
+    let mut alone = Alone::new().await;
+    let link = ServedLink { number: 1, term: 5 };
+    let stale = alone.write(7, 1, true);
+    alone.hear([Event::Forwarded { submission: stale, link }, Event::Role(Role::Leader { term: 5 })]);
+    assert!(alone.log.xids().is_empty(), "it came before this leadership");
+    let [theirs, own] = [alone.write(8, 2, true), alone.write(1, 3, false)];
+    alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
+    assert_eq!(alone.log.xids(), [2, 3]);
+    alone.hear([Event::Role(Role::Follower { leader: None })]);
+    alone.resolve(Outcome::Refused);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_stops_its_connection_alone() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let unknown = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(unknown)]);
+    alone.hear([Event::Role(Role::Follower { leader: None })]);
+    alone.resolve(Outcome::Unknown);
+    let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
+    alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_lease_evaluates_nothing() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 }), Event::Lease { held: false }]);
+    let write = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(write)]);
+    assert!(alone.log.xids().is_empty());
+    alone.hear([Event::Lease { held: true }]);
+    assert_eq!(alone.log.xids(), [1]);
+    alone.resolve(Outcome::Applied { at: LogPosition::default(), accepted: false });
+    assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
+}

@@ -1,0 +1,193 @@
+//! Ensembles of real processes, as an operator starts them: a `zoo.cfg` and a `myid` each.
+//!
+//! | file | what |
+//! |---|---|
+//! | `load` | clients that write, and what they know to be acknowledged |
+//! | `network` | a network namespace for each member, which can be cut |
+//! | `together` | elections, reads and writes on any member |
+//! | `failover` | members killed, stopped, restarted, with a full disk |
+//! | `catching_up` | a member that was away |
+//! | `partitions` | cut networks |
+//! | `membership` | members that come and go |
+
+mod catching_up;
+mod failover;
+mod load;
+mod membership;
+mod network;
+mod partitions;
+mod together;
+
+use crate::process::{PATIENCE, Server};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Members by index; the server's number is one more. Ended when dropped.
+pub struct Ensemble {
+    pub members: Vec<Server>,
+    folder: tempfile::TempDir,
+}
+
+/// Where a member lives.
+struct Site {
+    host: String,
+    /// For clients, for peers, and the one of elections, which nobody opens.
+    ports: [u16; 3],
+    /// Programs to start it through, see `Server::launch`.
+    through: Vec<String>,
+}
+
+/// What `srvr` says of a member.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    pub mode: String,
+    pub zxid: u64,
+}
+
+impl Ensemble {
+    /// Members on loopback, and waits until they serve.
+    pub fn start(count: usize) -> Ensemble {
+        Ensemble::start_through(count, &[])
+    }
+
+    /// The same, each by way of another program.
+    pub fn start_through(count: usize, through: &[&str]) -> Ensemble {
+        let ports = free_ports(count * 3);
+        let sites = ports.chunks_exact(3).map(|ports| Site {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            ports: [ports[0], ports[1], ports[2]],
+            through: through.iter().map(|word| word.to_string()).collect(),
+        });
+        Ensemble::start_at(&sites.collect::<Vec<Site>>())
+    }
+
+    fn start_at(sites: &[Site]) -> Ensemble {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let lines: Vec<String> = (1..).zip(sites).map(|(id, site)| site.line(id)).collect();
+        let members = (1..).zip(sites).map(|(id, site)| launch(folder.path(), id, site, &lines.join("\n")));
+        let mut ensemble = Ensemble { members: members.collect(), folder };
+        ensemble.wait_until_all_serve();
+        ensemble
+    }
+
+    /// What clients connect to: all members.
+    pub fn addresses(&self) -> String {
+        let addresses: Vec<String> = self.members.iter().map(Server::address).collect();
+        addresses.join(",")
+    }
+
+    /// The `zoo.cfg` of a member.
+    pub fn configuration(&self, member: usize) -> std::path::PathBuf {
+        configuration_file(self.folder.path(), member as u32 + 1)
+    }
+
+    /// The members that call themselves leader. Two can for a moment: one of them has been deposed and does not know.
+    pub fn leaders(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|&at| said(&self.members[at]).is_some_and(|it| it.mode == "leader")).collect()
+    }
+
+    /// The leader, once there is exactly one.
+    pub fn leader(&mut self) -> usize {
+        self.leader_among(&(0..self.members.len()).collect::<Vec<usize>>())
+    }
+
+    /// The leader of those members that can be asked.
+    pub fn leader_among(&mut self, asked: &[usize]) -> usize {
+        let mut leaders = Vec::new();
+        wait_until(&format!("one leader among {asked:?}"), || {
+            leaders = self.leaders().into_iter().filter(|leader| asked.contains(leader)).collect();
+            leaders.len() == 1
+        });
+        leaders[0]
+    }
+
+    /// A member that does not lead.
+    pub fn a_follower(&mut self) -> usize {
+        let leader = self.leader();
+        (leader + 1) % self.members.len()
+    }
+
+    /// Waits until every member serves and knows one leader.
+    pub fn wait_until_all_serve(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        for member in &mut self.members {
+            while said(member).is_none() {
+                member.assert_running();
+                assert!(Instant::now() < deadline, "a member does not serve after a minute:\n{}", member.said());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.leader();
+    }
+
+    /// Waits until all members have applied the same.
+    pub fn wait_until_level(&self) {
+        wait_until("all members have the same zxid", || {
+            let zxids: Option<Vec<u64>> = self.members.iter().map(|member| Some(said(member)?.zxid)).collect();
+            zxids.is_some_and(|zxids| zxids.windows(2).all(|pair| pair[0] == pair[1]))
+        });
+    }
+
+    /// Starts a member that has ended, and waits until it serves.
+    pub fn restart(&mut self, member: usize) {
+        self.members[member].relaunch();
+        self.wait_until_all_serve();
+    }
+}
+
+impl Site {
+    fn line(&self, id: u32) -> String {
+        let [client, peer, election] = self.ports;
+        format!("server.{id}={host}:{peer}:{election}:participant;{host}:{client}", host = self.host)
+    }
+}
+
+/// What a member says of itself; None if it does not serve.
+pub fn said(member: &Server) -> Option<Said> {
+    let text = member.ask("srvr")?;
+    let value = |label: &str| text.lines().find_map(|line| line.strip_prefix(label));
+    let zxid = u64::from_str_radix(value("Zxid: 0x")?, 16).ok()?;
+    Some(Said { mode: value("Mode: ")?.to_owned(), zxid })
+}
+
+/// A figure of a member's `mntr`.
+pub fn figure(member: &Server, key: &str) -> Option<u64> {
+    let text = member.ask("mntr")?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t')?.parse().ok())
+}
+
+/// Asks again and again; a minute without success is a failure.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited a minute for this: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn launch(folder: &Path, id: u32, site: &Site, servers: &str) -> Server {
+    let data_dir = folder.join(format!("{id}/data"));
+    std::fs::create_dir_all(&data_dir).expect("a folder for the member");
+    std::fs::write(data_dir.join("myid"), format!("{id}\n")).expect("myid is written");
+    let file = configuration_file(folder, id);
+    let text = format!(
+        "tickTime=1000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nreconfigEnabled=true\ndataDir={}\n{servers}\n",
+        data_dir.display()
+    );
+    std::fs::write(&file, text).expect("zoo.cfg is written");
+    let extra = vec!["--config".to_owned(), file.display().to_string()];
+    let through: Vec<&str> = site.through.iter().map(String::as_str).collect();
+    Server::launch(&data_dir, (&site.host, site.ports[0]), extra, &through)
+}
+
+fn configuration_file(folder: &Path, id: u32) -> std::path::PathBuf {
+    folder.join(format!("{id}/zoo.cfg"))
+}
+
+/// Ports of loopback that nobody uses, all at once, so that none is given twice.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it listens").port()).collect()
+}

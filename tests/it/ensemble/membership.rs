@@ -1,0 +1,218 @@
+//! Members that come and go: founding, `wasmkeeper cluster`, wiped disks, and the last resort.
+
+use super::{configuration_file, free_ports, wait_until};
+use crate::process::{Server, wasmkeeper, words};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::process::Output;
+
+/// super:test
+const SUPERUSER: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+
+/// Servers that can be started one by one, by number.
+struct Fleet {
+    folder: tempfile::TempDir,
+    /// For clients, peers, and elections.
+    ports: Vec<[u16; 3]>,
+}
+
+impl Fleet {
+    fn of(count: usize) -> Fleet {
+        let ports = free_ports(count * 3);
+        let ports = ports.chunks_exact(3).map(|ports| [ports[0], ports[1], ports[2]]).collect();
+        Fleet { folder: tempfile::tempdir().unwrap(), ports }
+    }
+
+    /// `server.N=...`
+    fn line(&self, id: usize) -> String {
+        let [client, peer, election] = self.ports[id - 1];
+        let host = Ipv4Addr::LOCALHOST;
+        format!("server.{id}={host}:{peer}:{election}:participant;{host}:{client}")
+    }
+
+    fn data_dir(&self, id: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("{id}/data"))
+    }
+
+    /// Starts it with a file that lists these servers, and does not wait.
+    fn start(&self, id: usize, listed: &[usize], extra: &[&str]) -> Server {
+        let data_dir = self.data_dir(id);
+        std::fs::create_dir_all(&data_dir).unwrap();
+        std::fs::write(data_dir.join("myid"), format!("{id}\n")).unwrap();
+        let lines: Vec<String> = listed.iter().map(|id| self.line(*id)).collect();
+        let file = configuration_file(self.folder.path(), id as u32);
+        let text =
+            format!("tickTime=1000\nreconfigEnabled=true\ndataDir={}\n{}\n", data_dir.display(), lines.join("\n"));
+        std::fs::write(&file, text).unwrap();
+        let mut arguments =
+            vec!["--config".to_owned(), file.display().to_string(), "-D".to_owned(), SUPERUSER.to_owned()];
+        arguments.extend(extra.iter().map(|argument| argument.to_string()));
+        Server::launch(&data_dir, (&Ipv4Addr::LOCALHOST.to_string(), self.ports[id - 1][0]), arguments, &[])
+    }
+
+    fn wipe(&self, id: usize) {
+        std::fs::remove_dir_all(self.data_dir(id)).unwrap();
+    }
+}
+
+fn cluster(server: &Server, arguments: &[&str]) -> Output {
+    let mut command = wasmkeeper(&["cluster", "--server", &server.address(), "--auth", "digest:super:test"]);
+    command.args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn done(output: Output) -> String {
+    assert!(output.status.success(), "{}", words(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What `cluster status` says; None if the server cannot be asked.
+fn status(server: &Server) -> Option<Value> {
+    let output = cluster(server, &["--json", "status"]);
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Members as `1 leader, 2 follower`, once there is a leader and everybody was heard of.
+fn members(server: &Server) -> String {
+    let mut shown = String::new();
+    wait_until("all members are heard of", || {
+        let Some(status) = status(server) else { return false };
+        let members = status["members"].as_array().unwrap();
+        let state = |member: &Value| format!("{} {}", member["id"], member["state"].as_str().unwrap());
+        shown = members.iter().map(state).collect::<Vec<_>>().join(", ");
+        !status["leader"].is_null() && members.iter().all(|member| !member["zxid"].is_null())
+    });
+    shown
+}
+
+fn write(server: &Server, path: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = server.connect().await;
+        client.create(path, b"", &super::load::persistent()).await.unwrap();
+    });
+}
+
+fn has(server: &Server, path: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = server.connect().await;
+        client.sync("/").await.unwrap();
+        client.check_stat(path).await.unwrap().is_some()
+    })
+}
+
+/// A server that stood alone keeps its data while two others join it, one after the other; then one is removed, the leader
+/// at that, and comes back as a new one.
+#[test]
+fn one_server_becomes_three() {
+    let fleet = Fleet::of(3);
+    let mut one = fleet.start(1, &[], &[]);
+    wait_until("it serves", || status(&one).is_some());
+    write(&one, "/from-alone");
+    let refused = cluster(&one, &["add", &fleet.line(2)]);
+    assert!(words(&refused).contains("give its file a `server.N` line"), "{}", words(&refused));
+    assert!(one.terminate());
+    let one = fleet.start(1, &[1], &[]);
+    let two = fleet.start(2, &[1, 2], &[]);
+    wait_until("it serves", || status(&one).is_some());
+    done(cluster(&one, &["add", &fleet.line(2)]));
+    let mut three = fleet.start(3, &[1, 2, 3], &[]);
+    done(cluster(&two, &["add", &fleet.line(3)]));
+    assert_eq!(members(&three), "1 leader, 2 follower, 3 follower");
+    assert!(has(&three, "/from-alone"));
+    let listed = done(cluster(&three, &["members"]));
+    assert!(
+        listed.starts_with(&format!("{}\n{}\n{}\nversion=", fleet.line(1), fleet.line(2), fleet.line(3))),
+        "{listed}"
+    );
+
+    done(cluster(&one, &["transfer", "3"]));
+    assert!(done(cluster(&one, &["status"])).contains("server 3 leads"));
+    done(cluster(&one, &["remove", "3"]));
+    write(&one, "/without-three");
+    three.kill();
+    fleet.wipe(3);
+    let three = fleet.start(3, &[1, 2, 3], &[]);
+    done(cluster(&two, &["add", &fleet.line(3)]));
+    wait_until("it serves", || status(&three).is_some());
+    assert!(has(&three, "/without-three"));
+}
+
+/// Nobody votes before each listed server has spoken, except for those that the operator gives up.
+#[test]
+fn an_ensemble_is_founded_by_all_of_its_servers() {
+    let fleet = Fleet::of(3);
+    let all = [1, 2, 3];
+    let (mut one, mut two) = (fleet.start(1, &all, &[]), fleet.start(2, &all, &[]));
+    wait_until("it says whom it waits for", || one.said().contains("no answer of server 3"));
+    wait_until("it says whom it waits for", || two.said().contains("no answer of server 3"));
+    assert!(status(&one).is_none() && status(&two).is_none());
+    one.kill();
+    two.kill();
+    let given_up = ["--found-without", "3"];
+    let (one, two) = (fleet.start(1, &all, &given_up), fleet.start(2, &all, &given_up));
+    wait_until("it serves", || status(&two).is_some());
+    assert_eq!(members(&one), "1 leader, 2 follower");
+    // Who was given up is no member when it comes.
+    let three = fleet.start(3, &all, &[]);
+    wait_until("it says why it waits", || three.said().contains("in which there is no server 3"));
+}
+
+/// A wiped disk never votes; the way out stands in what its server says.
+#[test]
+fn a_wiped_member_is_refused_until_it_is_removed_and_added() {
+    let fleet = Fleet::of(3);
+    let all = [1, 2, 3];
+    let mut servers: Vec<Server> = all.iter().map(|id| fleet.start(*id, &all, &[])).collect();
+    wait_until("it serves", || status(&servers[0]).is_some());
+    write(&servers[0], "/before");
+    servers[2].kill();
+    fleet.wipe(3);
+    servers[2] = fleet.start(3, &all, &[]);
+    wait_until("it says why it takes no part", || {
+        let said = servers[2].said();
+        said.contains("knows server 3 with another data directory") && said.contains("wasmkeeper cluster remove 3")
+    });
+    assert!(status(&servers[2]).is_none());
+    done(cluster(&servers[0], &["remove", "3"]));
+    done(cluster(&servers[0], &["add", &fleet.line(3)]));
+    wait_until("it serves", || status(&servers[2]).is_some());
+    assert!(has(&servers[2], "/before"));
+}
+
+/// The majority is gone for good: one server goes on alone, the rest of what was is refused.
+#[test]
+fn a_lost_majority_is_left_behind_on_the_operators_word() {
+    let fleet = Fleet::of(3);
+    let all = [1, 2, 3];
+    let mut servers: Vec<Server> = all.iter().map(|id| fleet.start(*id, &all, &[])).collect();
+    wait_until("it serves", || status(&servers[0]).is_some());
+    write(&servers[0], "/kept");
+    assert!(has(&servers[2], "/kept"));
+    servers.iter_mut().for_each(Server::kill);
+    let data_dir = fleet.data_dir(3).display().to_string();
+    let recover = |extra: &[&str]| {
+        wasmkeeper(&["cluster", "recover", "--data-dir", &data_dir, "--keep", "3"]).args(extra).output().unwrap()
+    };
+    let asked = recover(&[]);
+    assert!(!asked.status.success());
+    for what in ["Lost: every write", "members 1, 2 are members no more", "nothing was changed"] {
+        assert!(words(&asked).contains(what), "{}", words(&asked));
+    }
+    done(recover(&["--yes-i-know-what-may-be-lost"]));
+    servers[2] = fleet.start(3, &all, &[]);
+    wait_until("it serves", || status(&servers[2]).is_some());
+    assert!(has(&servers[2], "/kept"));
+    write(&servers[2], "/alone");
+    // What comes back of the old ensemble stays outside, until its disk is new.
+    servers[0] = fleet.start(1, &all, &[]);
+    let refused = cluster(&servers[2], &["add", &fleet.line(1), "--wait", "0"]);
+    assert!(words(&refused).contains("belongs to the cluster"), "{}", words(&refused));
+    servers[0].kill();
+    fleet.wipe(1);
+    servers[0] = fleet.start(1, &all, &[]);
+    done(cluster(&servers[2], &["add", &fleet.line(1)]));
+    wait_until("it serves", || status(&servers[0]).is_some());
+    assert!(has(&servers[0], "/kept") && has(&servers[0], "/alone"));
+}

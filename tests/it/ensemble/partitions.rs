@@ -1,0 +1,87 @@
+//! Networks that are cut while clients write. The clients reach every member all the time: what differs is whom the members
+//! reach.
+
+use super::load::Load;
+use super::network::Network;
+use super::wait_until;
+use zookeeper_client::{Client, Error};
+
+const CLIENTS: usize = 6;
+const SOME: u64 = 50;
+
+/// The others elect; the old leader knows that it must not answer, and follows once it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_cut_off() {
+    let Some(network) = Network::new(3) else { return };
+    let mut ensemble = network.start();
+    let load = Load::start(&ensemble, CLIENTS).await;
+    load.goes_on(SOME).await;
+    let old = ensemble.leader();
+    network.isolate(old);
+    let others: Vec<usize> = (0..3).filter(|&at| at != old).collect();
+    let new = ensemble.leader_among(&others);
+    assert_ne!(new, old);
+    load.goes_on(SOME).await;
+    // Nobody can write there; what it would be asked by `sync` it cannot know.
+    let stranded = Client::connector().with_fail_eagerly().connect(&ensemble.members[old].address()).await;
+    if let Ok(client) = stranded {
+        let written = client.set_data("/load", b"x", None).await;
+        assert!(
+            matches!(written, Err(error) if !matches!(error, Error::NoNode)),
+            "a member cut off acknowledged a write"
+        );
+    }
+    network.heal();
+    ensemble.wait_until_all_serve();
+    load.goes_on(SOME).await;
+    load.end().await.is_there(&ensemble).await;
+}
+
+/// Two that do not reach each other, and a third that reaches both: one of them leads, and nobody unseats it again and
+/// again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_and_one_follower_do_not_reach_each_other() {
+    let Some(network) = Network::new(3) else { return };
+    let mut ensemble = network.start();
+    let load = Load::start(&ensemble, CLIENTS).await;
+    load.goes_on(SOME).await;
+    let (leader, follower) = (ensemble.leader(), ensemble.a_follower());
+    network.cut(leader, follower);
+    load.goes_on(4 * SOME).await;
+    network.heal();
+    ensemble.wait_until_all_serve();
+    load.goes_on(SOME).await;
+    load.end().await.is_there(&ensemble).await;
+}
+
+/// What the leader sends arrives nowhere, but it hears everyone: it must give up, or writes would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_heard_by_nobody() {
+    let Some(network) = Network::new(3) else { return };
+    let mut ensemble = network.start();
+    let load = Load::start(&ensemble, CLIENTS).await;
+    load.goes_on(SOME).await;
+    let leader = ensemble.leader();
+    let others: Vec<usize> = (0..3).filter(|&at| at != leader).collect();
+    others.iter().for_each(|&other| network.cut_one_way(leader, other));
+    ensemble.leader_among(&others);
+    load.goes_on(SOME).await;
+    network.heal();
+    ensemble.wait_until_all_serve();
+    load.end().await.is_there(&ensemble).await;
+}
+
+/// Nobody reaches anybody: no write is acknowledged. Once the network is whole, all goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_is_cut_off() {
+    let Some(network) = Network::new(3) else { return };
+    let mut ensemble = network.start();
+    let load = Load::start(&ensemble, CLIENTS).await;
+    load.goes_on(SOME).await;
+    (0..3).for_each(|member| network.isolate(member));
+    wait_until("nobody serves as a leader", || ensemble.leaders().is_empty());
+    network.heal();
+    ensemble.wait_until_all_serve();
+    load.goes_on(SOME).await;
+    load.end().await.is_there(&ensemble).await;
+}

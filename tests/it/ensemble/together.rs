@@ -1,0 +1,67 @@
+//! Members that all run: one leads, any serves.
+
+use super::load::{connect, persistent};
+use super::{Ensemble, figure, said};
+use zookeeper_client::Client;
+
+#[tokio::test]
+async fn three_servers_elect_one_leader() {
+    let mut ensemble = Ensemble::start(3);
+    let leader = ensemble.leader();
+    for (at, member) in ensemble.members.iter().enumerate() {
+        let mode = said(member).map(|said| said.mode);
+        assert_eq!(mode.as_deref(), Some(if at == leader { "leader" } else { "follower" }));
+        let conf = member.ask("conf").expect("answers");
+        let file = std::fs::read_to_string(ensemble.configuration(at)).unwrap();
+        for line in file.lines().filter(|line| line.starts_with("server.")) {
+            assert!(conf.contains(&format!("\n{line}\n")), "{line} in {conf}");
+        }
+        assert_eq!(figure(member, "zk_quorum_size"), Some(3));
+    }
+    let leader = &ensemble.members[leader];
+    super::wait_until("both followers are in step", || figure(leader, "zk_synced_followers") == Some(2));
+    assert_eq!(figure(leader, "zk_learners"), Some(2));
+}
+
+/// Writes go through any member; a reader on another sees them after `sync`, the writer itself at once.
+#[tokio::test]
+async fn a_write_on_one_member_is_read_on_the_others() {
+    let ensemble = Ensemble::start(3);
+    let mut clients = Vec::new();
+    for member in &ensemble.members {
+        clients.push(connect(&member.address()).await);
+    }
+    for (at, writer) in clients.iter().enumerate() {
+        let path = format!("/of-{at}");
+        writer.create(&path, b"0", &persistent()).await.unwrap();
+        for round in 1..20 {
+            let data = round.to_string().into_bytes();
+            writer.set_data(&path, &data, Some(round - 1)).await.unwrap();
+            assert_eq!(writer.get_data(&path).await.unwrap().0, data, "a writer reads what it wrote");
+            for reader in &clients {
+                reader.sync(&path).await.unwrap();
+                assert_eq!(reader.get_data(&path).await.unwrap().0, data);
+            }
+        }
+    }
+}
+
+/// A watch on one member fires for a write on another, and an ephemeral node goes with its session everywhere.
+#[tokio::test]
+async fn watches_and_ephemerals_cross_members() {
+    let ensemble = Ensemble::start(3);
+    let watcher = connect(&ensemble.members[0].address()).await;
+    let owner: Client = connect(&ensemble.members[1].address()).await;
+    let (none, created) = watcher.check_and_watch_stat("/mine").await.unwrap();
+    assert!(none.is_none());
+    let ephemeral = zookeeper_client::CreateMode::Ephemeral.with_acls(zookeeper_client::Acls::anyone_all());
+    owner.create("/mine", b"", &ephemeral).await.unwrap();
+    assert_eq!(created.changed().await.path, "/mine");
+    let (stat, deleted) = watcher.check_and_watch_stat("/mine").await.unwrap();
+    assert_eq!(stat.map(|stat| stat.ephemeral_owner), Some(owner.session_id().0));
+    drop(owner);
+    assert_eq!(deleted.changed().await.path, "/mine");
+    let other = connect(&ensemble.members[2].address()).await;
+    other.sync("/").await.unwrap();
+    assert!(other.check_stat("/mine").await.unwrap().is_none());
+}
