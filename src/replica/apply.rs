@@ -9,6 +9,7 @@ use crate::environment::wall_ms;
 use crate::limits;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
+use crate::simulation::{self, Mutation, Seen};
 use crate::state::Applied;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
@@ -46,14 +47,18 @@ impl StateMachine for Replica {
         }
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
-        if batch.term != at.term || batch.prev != self.state.read().last_zxid() {
+        let fits = batch.term == at.term && batch.prev == self.state.read().last_zxid();
+        if !fits && !simulation::makes(Mutation::NoFence) {
+            simulation::see(|| Seen::Fenced { at, batch });
             return false;
         }
         let mut plugins_changed = false;
         for txn in batch.txns.iter() {
             boundary.applied.clear();
             let mut state = self.state.write();
+            let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
+            simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
             self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             plugins_changed |= admission::touches(txn);
             let level = state.format_level();

@@ -28,6 +28,7 @@ use crate::model::ensemble::Incarnation;
 use crate::peer::{self, Me, Net, Peers};
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
+use crate::simulation::{self, Seen};
 use crate::state::State;
 use crate::storage::disk::Disk;
 use crate::storage::identity::Identity;
@@ -132,6 +133,11 @@ impl Member {
         let level = state.format_level();
         anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
         let load_took = load_began.elapsed();
+        simulation::see(|| Seen::Loaded {
+            zxid: state.last_zxid(),
+            digest: state.digest(),
+            from: simulation::Source::Disk,
+        });
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
         let is_empty = log.is_new() && opened.meta.position.is_none();
