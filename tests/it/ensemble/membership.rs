@@ -118,6 +118,7 @@ fn one_server_becomes_three() {
     wait_until("it serves", || status(&one).is_some());
     done(cluster(&one, &["add", &fleet.line(2)]));
     let mut three = fleet.start(3, &[1, 2, 3], &[]);
+    wait_until("it serves", || status(&two).is_some());
     done(cluster(&two, &["add", &fleet.line(3)]));
     assert_eq!(members(&three), "1 leader, 2 follower, 3 follower");
     assert!(has(&three, "/from-alone"));
