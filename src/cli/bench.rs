@@ -9,8 +9,10 @@
 //! | `link` | one connection, with pipelining |
 //! | `throughput` | set, get, mixed, create, load |
 //! | `sessions` | connect, watch, idle |
+//! | `failover` | sets while a server is lost |
 //! | `floor` | what the machine allows: one fdatasync, one round trip |
 
+mod failover;
 mod floor;
 mod link;
 mod sessions;
@@ -33,7 +35,7 @@ pub enum Operation {
     Get,
     /// create of persistent nodes, each client under a parent of its own
     Create,
-    /// 90 % get, 10 % set
+    /// get and set in the proportion of --mix
     Mixed,
     /// open a session and close it
     Connect,
@@ -43,12 +45,14 @@ pub enum Operation {
     Idle,
     /// create --count nodes under one parent, and leave them
     Load,
+    /// set, and clients that move to another server when theirs is gone: how long nobody got an answer, what was lost
+    Failover,
 }
 
 /// Puts load on a ZooKeeper server and measures how it answers
 #[derive(Parser, Clone, Debug)]
 pub struct Args {
-    /// host:port of the server
+    /// host:port of the server; of several, divided by commas, the clients are spread over all
     pub server: String,
     /// What to do
     #[arg(long, value_enum, default_value = "set")]
@@ -68,6 +72,9 @@ pub struct Args {
     /// Seconds of load before the measuring begins
     #[arg(long, default_value_t = 1)]
     pub warmup: u64,
+    /// mixed: how many of a hundred requests read
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub mix: u64,
     /// load: how many nodes
     #[arg(long, default_value_t = 1_000_000)]
     pub count: u64,
@@ -115,6 +122,7 @@ async fn measure(args: Rc<Args>) -> Result<Report> {
         Operation::Connect => sessions::connect(args).await,
         Operation::Watch => sessions::watch(args).await,
         Operation::Idle => sessions::idle(args).await,
+        Operation::Failover => failover::measure(args).await,
     }
 }
 
@@ -131,6 +139,17 @@ impl Args {
     fn folder(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         crate::model::path::join(&self.base, &format!("{now:x}"))
+    }
+
+    /// The server of the client with this number.
+    fn server_of(&self, number: u32) -> &str {
+        let servers: Vec<&str> = self.server.split(',').map(str::trim).collect();
+        servers.get(number as usize % servers.len()).copied().unwrap_or_default()
+    }
+
+    /// Whether the clients are spread over several.
+    fn is_ensemble(&self) -> bool {
+        self.server.contains(',')
     }
 
     fn timeout(&self) -> Duration {
@@ -292,9 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn clients_spread_over_the_servers() {
+        let three = Args::try_parse_from(["bench", "a:1, b:2,c:3"]).unwrap();
+        let servers: Vec<&str> = (0..4).map(|number| three.server_of(number)).collect();
+        assert_eq!(servers, ["a:1", "b:2", "c:3", "a:1"]);
+        assert!(three.is_ensemble() && !args(&[]).is_ensemble());
+        assert_eq!(args(&[]).server_of(7), "127.0.0.1:1");
+    }
+
+    #[test]
     fn bad_arguments_are_refused() {
         assert!(Args::try_parse_from(["bench", "x", "--clients", "0"]).is_err());
         assert!(Args::try_parse_from(["bench", "x", "--op", "nonsense"]).is_err());
+        assert!(Args::try_parse_from(["bench", "x", "--mix", "101"]).is_err());
         let mut bad = args(&[]);
         bad.base = "bench".to_owned();
         assert!(run(bad).unwrap_err().to_string().contains("--base"));

@@ -70,7 +70,7 @@ pub enum Event {
     Lease {
         held: bool,
     },
-    /// Resolve what is in flight, then end.
+    /// Resolve what is in flight, if there is a quorum, then end.
     Stop,
 }
 
@@ -208,8 +208,10 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.stopping && self.in_flight.is_empty()
+    /// Whether it has been asked to end, and what is in flight is resolved. A leader without a quorum does not wait for that:
+    /// it may never be.
+    pub(super) fn is_done(&self) -> bool {
+        self.stopping && (self.in_flight.is_empty() || !self.lease_held)
     }
 
     /// What it waits for before the next step.

@@ -4,7 +4,7 @@ use super::Args;
 use crate::wire::client as wire;
 use crate::wire::frame::{Frames, READ_BYTES};
 use crate::wire::reply::{ReplyHeader, xid};
-use crate::wire::request::ConnectRequest;
+use crate::wire::request::{ConnectRequest, Request};
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -21,8 +21,26 @@ pub struct Link {
     /// When each unanswered request was put, oldest first, with its xid.
     under_way: VecDeque<(i32, Instant)>,
     last_xid: i32,
+    /// The newest state an answer told of.
+    last_zxid: i64,
+    session: Session,
     /// What the server granted.
     pub session_timeout: Duration,
+}
+
+/// By what a connection is attached to a session again, on whatever member.
+#[derive(Clone)]
+pub struct Session {
+    id: i64,
+    password: Bytes,
+    last_zxid: i64,
+}
+
+impl Session {
+    /// None yet: the server makes one.
+    pub fn none() -> Session {
+        Session { id: 0, password: Bytes::from_static(&[0; 16]), last_zxid: 0 }
+    }
 }
 
 /// What came in.
@@ -33,17 +51,29 @@ pub enum Arrival {
 }
 
 impl Link {
-    /// Connects and opens a session.
-    pub async fn open(args: &Args) -> Result<Link> {
-        let opening = Link::open_patiently(args);
-        match tokio::time::timeout(args.timeout(), opening).await {
-            Ok(opened) => opened.with_context(|| format!("open a session with {}", args.server)),
-            Err(_) => bail!("open a session with {}: no answer within {:?}", args.server, args.timeout()),
+    /// Connects and opens a session: with the server whose turn it is, so that connections spread over all.
+    pub async fn open(args: &Args, number: u32) -> Result<Link> {
+        let server = args.server_of(number);
+        let none = Session::none();
+        let opening = Link::greet(args, server, &none);
+        let link = match tokio::time::timeout(args.timeout(), opening).await {
+            Ok(opened) => opened.with_context(|| format!("open a session with {server}"))?,
+            Err(_) => bail!("open a session with {server}: no answer within {:?}", args.timeout()),
+        };
+        if link.session.id == 0 {
+            bail!("open a session with {server}: it gives none");
         }
+        Ok(link)
     }
 
-    async fn open_patiently(args: &Args) -> Result<Link> {
-        let stream = TcpStream::connect(&args.server).await.context("connect")?;
+    /// Connects once. None: the server knows no such session any more. Waits as long as the server does.
+    pub async fn attach(args: &Args, number: u32, session: &Session) -> Result<Option<Link>> {
+        let link = Link::greet(args, args.server_of(number), session).await?;
+        Ok(Some(link).filter(|link| link.session.id != 0))
+    }
+
+    async fn greet(args: &Args, server: &str, session: &Session) -> Result<Link> {
+        let stream = TcpStream::connect(server).await.context("connect")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
         let mut link = Link {
             stream,
@@ -51,14 +81,16 @@ impl Link {
             out: BytesMut::new(),
             under_way: VecDeque::new(),
             last_xid: 0,
+            last_zxid: session.last_zxid,
+            session: session.clone(),
             session_timeout: Duration::ZERO,
         };
         let hello = ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: 0,
+            last_zxid_seen: session.last_zxid,
             timeout_ms: args.session_timeout_ms,
-            session_id: 0,
-            password: Some(Bytes::from_static(&[0; 16])),
+            session_id: session.id,
+            password: Some(session.password.clone()),
             read_only: Some(false),
         };
         wire::connect_request(&mut link.out, &hello);
@@ -70,11 +102,24 @@ impl Link {
             }
             link.read().await?;
         };
-        if answer.session_id == 0 {
-            bail!("the server gives no session");
-        }
+        link.session.id = answer.session_id;
+        link.session.password = Bytes::copy_from_slice(&answer.password);
         link.session_timeout = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or(0));
         Ok(link)
+    }
+
+    /// What is needed to go on with the session elsewhere.
+    pub fn session(&self) -> Session {
+        Session { last_zxid: self.last_zxid, ..self.session.clone() }
+    }
+
+    /// What the other members have acknowledged is here from now on.
+    pub async fn sync(&mut self, path: &str) -> Result<()> {
+        let request = Request::Sync { path: Some(path.to_owned()) };
+        match self.ask(|out, xid| wire::request(out, xid, &request)).await? {
+            0 => Ok(()),
+            code => bail!("sync: the server answered {code}"),
+        }
     }
 
     /// Puts a request, written by `encode` with the xid it is given; `flush` sends it.
@@ -115,6 +160,7 @@ impl Link {
         let now = Instant::now();
         while let Some((length, header)) = wire::peek(&self.received) {
             self.received.advance(length);
+            self.last_zxid = self.last_zxid.max(header.zxid);
             each(match header.xid {
                 xid::NOTIFICATION => Arrival::Event,
                 xid::PING => Arrival::Pong,

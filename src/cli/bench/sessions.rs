@@ -21,7 +21,7 @@ pub async fn connect(args: Rc<Args>) -> Result<Report> {
     let start = Instant::now() + Duration::from_secs(args.warmup);
     let end = start + Duration::from_secs(args.seconds);
     let clients: Vec<_> =
-        (0..args.clients).map(|_| spawn_local(open_and_close(args.clone(), latency.clone(), start, end))).collect();
+        (0..args.clients).map(|n| spawn_local(open_and_close(args.clone(), n, latency.clone(), start, end))).collect();
     let progress = spawn_local({
         let latency = latency.clone();
         each_second(args.clone(), move || latency.borrow().len(), "cycles")
@@ -38,13 +38,14 @@ pub async fn connect(args: Rc<Args>) -> Result<Report> {
 /// Counts the cycles that end within the measured time.
 async fn open_and_close(
     args: Rc<Args>,
+    number: u32,
     latency: Rc<RefCell<Histogram<u64>>>,
     start: Instant,
     end: Instant,
 ) -> Result<()> {
     while Instant::now() < end {
         let since = Instant::now();
-        Link::open(&args).await?.close().await?;
+        Link::open(&args, number).await?.close().await?;
         let now = Instant::now();
         if (start..end).contains(&now) {
             record(&mut latency.borrow_mut(), now - since);
@@ -57,11 +58,11 @@ async fn open_and_close(
 async fn open_all(args: &Rc<Args>) -> Result<Vec<Link>> {
     let places = Rc::new(Semaphore::new(OPENING_AT_ONCE));
     let opening: Vec<_> = (0..args.clients)
-        .map(|_| {
+        .map(|number| {
             let (args, places) = (args.clone(), places.clone());
             spawn_local(async move {
                 let _place = places.acquire().await;
-                Link::open(&args).await
+                Link::open(&args, number).await
             })
         })
         .collect();
@@ -139,7 +140,7 @@ impl Audience {
 
 /// watch: all sessions watch one node; measured is the time from sending a change until the last of them has heard.
 pub async fn watch(args: Rc<Args>) -> Result<Report> {
-    let mut control = Link::open(&args).await?;
+    let mut control = Link::open(&args, 0).await?;
     let path = args.folder();
     create_parents(&mut control, &path).await?;
     let audience = Rc::new(Audience {
@@ -213,6 +214,7 @@ async fn listen(
     mut round: channel::Receiver<u32>,
     rounds: u32,
 ) -> Result<Link> {
+    link.sync(&audience.path).await?;
     for number in 1..=rounds {
         round.wait_for(|&current| current >= number).await.context("wait for the round")?;
         link.put(|out, xid| wire::get_data(out, xid, &audience.path, true));

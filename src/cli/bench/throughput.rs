@@ -80,7 +80,7 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         resume: Notify::new(),
         args: args.clone(),
     });
-    let mut control = Link::open(&args).await?;
+    let mut control = Link::open(&args, 0).await?;
     prepare(&mut control, &shared).await.context("create the nodes to work on")?;
 
     let mut floor = match (args.clients, args.op) {
@@ -91,8 +91,13 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         _ => None,
     };
     let mut links = Vec::new();
-    for _ in 0..args.clients {
-        links.push(Link::open(&args).await?);
+    for number in 0..args.clients {
+        let mut link = Link::open(&args, number).await?;
+        if args.is_ensemble() {
+            // A member that lags behind does not know the client's node yet.
+            link.sync(&shared.folder).await?;
+        }
+        links.push(link);
     }
     let clients: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(client(shared.clone(), n, link))).collect();
     let elapsed = keep_time(&shared, &mut control, floor.as_mut()).await?;
@@ -133,7 +138,7 @@ async fn prepare(control: &mut Link, shared: &Shared) -> Result<()> {
 }
 
 /// Creates a path with all its parents.
-async fn ensure(control: &mut Link, path: &str) -> Result<()> {
+pub(super) async fn ensure(control: &mut Link, path: &str) -> Result<()> {
     let ends: Vec<usize> = path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]).collect();
     control
         .run(ends.len() as u64, 1, &[NODE_EXISTS], |out, xid, n| {
@@ -197,10 +202,15 @@ fn encode(out: &mut BytesMut, xid: i32, shared: &Shared, path: &str, number: u64
     match shared.args.op {
         Operation::Create => wire::create(out, xid, &format!("{path}/n{number}"), &shared.payload, 0),
         Operation::Get => wire::get_data(out, xid, path, false),
-        // Every tenth is a write.
-        Operation::Mixed if number % 10 != 9 => wire::get_data(out, xid, path, false),
+        Operation::Mixed if reads(number, shared.args.mix) => wire::get_data(out, xid, path, false),
         _ => wire::set_data(out, xid, path, &shared.payload, -1),
     }
+}
+
+/// Whether the request with this number is a read, if `mix` of a hundred are: the writes are spread evenly.
+fn reads(number: u64, mix: u64) -> bool {
+    let writes = 100 - mix;
+    (number + 1) * writes / 100 == number * writes / 100
 }
 
 /// Warm-up, then the measurement, with a line of progress each second. Keeps the control session alive. Returns how long
@@ -241,13 +251,13 @@ async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut F
 /// Creates `--count` nodes under `<base>/load` and leaves them there.
 pub async fn load(args: Rc<Args>) -> Result<Report> {
     let folder = crate::model::path::join(&args.base, "load");
-    ensure(&mut Link::open(&args).await?, &folder).await?;
+    ensure(&mut Link::open(&args, 0).await?, &folder).await?;
     let next = Rc::new(Cell::new(0u64));
     let answered = Rc::new(Cell::new(0u64));
     let start = Instant::now();
     let mut clients = Vec::new();
-    for _ in 0..args.clients {
-        let link = Link::open(&args).await?;
+    for number in 0..args.clients {
+        let link = Link::open(&args, number).await?;
         clients.push(spawn_local(fill(args.clone(), folder.clone(), next.clone(), answered.clone(), link)));
     }
     let progress = spawn_local({
@@ -384,6 +394,15 @@ mod tests {
                 assert!(nodes.borrow().is_empty(), "{op}: {:?}", nodes.borrow());
             }
         });
+    }
+
+    #[test]
+    fn a_mix_has_as_many_reads_as_asked() {
+        for mix in [0, 1, 33, 50, 90, 99, 100] {
+            assert_eq!((0..1000).filter(|&number| reads(number, mix)).count() as u64, mix * 10);
+        }
+        let writes: Vec<u64> = (0..30).filter(|&number| !reads(number, 90)).collect();
+        assert_eq!(writes, [9, 19, 29]);
     }
 
     #[test]
