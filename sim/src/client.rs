@@ -24,6 +24,9 @@ use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};
 use wasmkeeper::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches};
 
+/// Where the ensemble's members stand.
+const CONFIG: &str = "/zookeeper/config";
+
 /// The port members take clients on.
 pub const CLIENT_PORT: u16 = 2181;
 
@@ -42,6 +45,10 @@ pub enum Ask {
     SyncGet { path: String },
     /// Sets, all or none.
     SetAll(Vec<(String, u64)>),
+    /// `/zookeeper/config`.
+    Members,
+    /// ZooKeeper's reconfig, incremental.
+    Reconfig { joining: Option<String>, leaving: Option<String> },
     /// Sets behind a check of a version.
     CheckedSets { path: String, expected: i32, sets: Vec<(String, u64)> },
 }
@@ -53,6 +60,7 @@ pub enum Answer {
     Created(String),
     Node { value: Option<u64>, version: i32 },
     Names(BTreeSet<String>),
+    Text(String),
     Refused(ErrorCode),
     /// The connection was lost first: nobody knows.
     Lost,
@@ -200,6 +208,17 @@ impl Client {
             answers[at] = answer;
         }
         answers
+    }
+
+    /// Sends them all and does not wait: it hangs up once they have left.
+    pub async fn fire(&mut self, asks: Vec<Ask>) {
+        self.connect().await;
+        let mut out = BytesMut::new();
+        for (at, ask) in asks.into_iter().enumerate() {
+            self.put(&mut out, at, ask);
+        }
+        let _ = self.write(&out).await;
+        self.lose(Lost::Connection);
     }
 
     /// Does nothing for a while but keep its session.
@@ -688,9 +707,10 @@ impl Client {
         error: Option<ErrorCode>,
         record: &mut Record,
     ) -> Result<Answer, Fault> {
-        let (Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. }) = ask
-        else {
-            return Ok(Answer::Done);
+        let path = match ask {
+            Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => path,
+            Ask::Members => CONFIG,
+            _ => return Ok(Answer::Done),
         };
         let who = self.name();
         let node = ledger(|ledger| ledger.node(path, zxid).cloned());
@@ -721,6 +741,9 @@ impl Client {
                 });
                 if !same {
                     breach(format!("{who}: {path} at {zxid:#x} is {node:?} and not {data:?} {stat:?}"));
+                }
+                if let (Ask::Members, Some(Some(data))) = (ask, &data) {
+                    return Ok(Answer::Text(String::from_utf8_lossy(data).into_owned()));
                 }
                 let value = data.flatten().as_deref().and_then(ledger::value);
                 Answer::Node { value, version: stat.version }
@@ -771,7 +794,10 @@ fn data(value: u64) -> Bytes {
 
 impl Ask {
     pub fn writes(&self) -> bool {
-        !matches!(self, Ask::Get { .. } | Ask::Exists { .. } | Ask::Children { .. } | Ask::SyncGet { .. })
+        !matches!(
+            self,
+            Ask::Get { .. } | Ask::Exists { .. } | Ask::Children { .. } | Ask::SyncGet { .. } | Ask::Members
+        )
     }
 
     fn request(&self) -> Request {
@@ -803,6 +829,10 @@ impl Ask {
             Ask::SyncGet { path } => Request::GetData { path: Some(path), watch: false },
             Ask::Exists { path, watch } => Request::Exists { path: Some(path), watch },
             Ask::Children { path, watch } => Request::GetChildren { path: Some(path), watch },
+            Ask::Members => Request::GetData { path: Some(CONFIG.to_owned()), watch: false },
+            Ask::Reconfig { joining, leaving } => {
+                Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
+            }
             Ask::SetAll(all) => multi(sets(&all)),
             Ask::CheckedSets { path, expected, sets: all } => {
                 let mut requests = vec![Request::Check { path: Some(path), version: expected }];

@@ -7,6 +7,7 @@
 //!
 //! It believes the members' order and nothing else about them. `linear` does not even believe that.
 
+use crate::coverage::{Met, met};
 use crate::net::Machine;
 use crate::trace::{breach, note, now_us, say};
 use bytes::Bytes;
@@ -94,7 +95,6 @@ struct Session {
 pub struct Request {
     pub xid: i32,
     pub zxid: u64,
-    pub connection: ConnectionId,
 }
 
 /// What a change of the tree means to whoever watches.
@@ -135,6 +135,9 @@ impl Ledger {
 
     /// A member begins to evaluate.
     pub fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
+        if self.leader().is_some_and(|before| before != machine) {
+            met(Met::LeaderChange);
+        }
         let (leader, _) = *self.leaders.entry(term).or_insert((machine, now_us));
         if leader != machine {
             breach(format!("members {leader} and {machine} both lead in term {term}"));
@@ -156,10 +159,6 @@ impl Ledger {
 
     pub fn transaction(&self, zxid: u64) -> Option<&Txn> {
         self.transactions.get(&zxid).map(|recorded| &recorded.txn)
-    }
-
-    pub fn count(&self) -> usize {
-        self.transactions.len()
     }
 
     /// A member has applied a transaction of that batch on the state of `before`.
@@ -235,7 +234,7 @@ impl Ledger {
                 if session.requests.last().is_some_and(|last| last.xid >= origin.xid) {
                     breach(format!("requests of session {} take effect out of order: {}", origin.session, Shown(txn)));
                 }
-                session.requests.push(Request { xid: origin.xid, zxid, connection: origin.connection });
+                session.requests.push(Request { xid: origin.xid, zxid });
             }
         }
         if !is_done && !txn.changes.is_empty() {
