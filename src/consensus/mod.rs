@@ -21,6 +21,7 @@
 //! | `leadership` | who leads, how sure that is, and how it passes on |
 //! | `membership` | who takes part, and how that is changed |
 //! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
+//! | `reach` | which members answer, for the operator |
 //! | `checkpoints` | a checkpoint on its way from one member to another |
 
 mod checkpoints;
@@ -31,6 +32,7 @@ mod log;
 mod machine;
 mod membership;
 mod network;
+mod reach;
 mod replay;
 mod runtime;
 mod serve;
@@ -384,6 +386,8 @@ impl Consensus {
     }
 
     pub fn metrics(&self) -> Metrics {
+        // Before the metrics are borrowed: whoever holds on to those holds up openraft.
+        let log = self.log.stats();
         let raft = self.raft.metrics();
         let raft = raft.borrow_watched();
         let membership = raft.membership_config.membership();
@@ -395,7 +399,7 @@ impl Consensus {
             last_log_index: raft.last_log_index,
             applied: raft.last_applied.as_ref().map(types::position),
             purged: raft.purged.as_ref().map(types::position),
-            log: self.log.stats(),
+            log,
         }
     }
 
