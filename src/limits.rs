@@ -102,6 +102,9 @@ pub const CHECKPOINT_FETCH_PAUSE: std::time::Duration = std::time::Duration::fro
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
+/// How long a call into openraft has to find out by itself that openraft has ended, which takes it a second at most.
+pub const CONSENSUS_END_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
 /// connection. `OUTSTANDING_REQUESTS_MAX` bounds all of them together.
 pub const UNANSWERED_MAX: usize = 1000;
