@@ -419,6 +419,14 @@ impl Consensus {
     }
 }
 
+#[cfg(test)]
+impl Consensus {
+    /// As if it had grown so long that what others may ask for does not count any more.
+    pub async fn purge(&self, index: u64) {
+        self.raft.trigger().purge_log(index).await.expect("it runs");
+    }
+}
+
 /// Why a read barrier could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("read barrier: {0}")]
