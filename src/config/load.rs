@@ -856,6 +856,30 @@ mod tests {
         assert_eq!(DigestAlgorithm::Sha1.identity("super:secret"), super_digest_of_the_example());
     }
 
+    /// Three servers, twice: they name the same members, each another of them as itself.
+    #[test]
+    fn the_examples_of_an_ensemble_are_accepted() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ensemble");
+        let mut lists = Vec::new();
+        for id in 1..=3 {
+            let folder = Folder::new();
+            folder.file("myid", &id.to_string());
+            let toml = Sources { file: Some(examples.join(format!("{id}.toml"))), ..Sources::default() };
+            let zoo_cfg = Sources {
+                file: Some(examples.join(format!("zoo{id}.cfg"))),
+                data_dir: Some(folder.0.path().to_owned()),
+                ..Sources::default()
+            };
+            for sources in [toml, zoo_cfg] {
+                let config = load(&sources).unwrap();
+                assert_eq!((config.server_id, config.warnings.len()), (id, 0), "{:?}", config.warnings);
+                assert_eq!(config.network.client.map(|address| address.port()), Some(2180 + id as u16));
+                lists.push(config.ensemble.servers);
+            }
+        }
+        assert!(lists.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
     /// What the example's comment promises.
     fn super_digest_of_the_example() -> String {
         let example = include_str!("../../examples/wasmkeeper.toml");

@@ -11,6 +11,7 @@ use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use futures::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,9 @@ impl StateMachine for Replica {
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
         let _whole = OrDie("applying a transaction");
         let mut boundary = self.boundary.lock();
+        if self.recovered.load(Ordering::Relaxed) && !self.soundness.agrees(batch) {
+            return false;
+        }
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
         if batch.term != at.term || batch.prev != self.state.read().last_zxid() {
@@ -59,6 +63,7 @@ impl StateMachine for Replica {
         }
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
+            self.soundness.note(last.zxid, self.state.read().digest());
         }
         if self.recovered.load(Ordering::Relaxed) {
             self.count_applied(batch);
@@ -86,6 +91,14 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+
+    fn is_sound(&self) -> bool {
+        self.soundness.is_sound()
+    }
+
+    fn sound_again(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.soundness.sound_again())
     }
 
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {

@@ -133,11 +133,12 @@ impl Replica {
         let old = {
             let mut shared = self.state.write();
             *self.watches.lock() = Watches::new(self.files.seed);
-            self.connections.close_all();
+            self.connections.abandon_all();
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);
         boundary.membership = Some(membership);
+        self.soundness.replaced();
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();

@@ -14,6 +14,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
+use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
@@ -171,6 +172,7 @@ impl Member {
             inbox: Inbox::default(),
             served: Served::default(),
             way: Way::default(),
+            soundness: Soundness::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
             door,
@@ -347,7 +349,9 @@ impl ComingUp {
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        self.raft.spawn(word::watch_lease(replica.clone()));
         self.raft.spawn(word::keep_gate(replica.clone()));
+        self.raft.spawn(replica.clone().keep_sound());
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
         }

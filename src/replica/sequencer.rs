@@ -517,7 +517,7 @@ impl<C: Proposes> Sequencer<C> {
         metrics.requests_in_session_queue.add(waiting);
         metrics.prep_process_time.add((proposed - began).as_millis() as u64);
         metrics.proposal_count.add(txns.len() as u64);
-        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
+        let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         let entry = self.entry_next;
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });

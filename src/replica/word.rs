@@ -83,21 +83,16 @@ impl Word {
 
 /// Opens and closes the gate, until the process ends. Everybody is let in once the member has recovered.
 pub async fn keep_gate(replica: Arc<Replica>) {
-    let mut tick = tokio::time::interval(replica.word.report_interval().min(limits::GATE_INTERVAL_MAX));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tick = ticks(&replica);
     let mut word_since = Instant::now();
     loop {
         tick.tick().await;
-        replica.look_at_lease();
         if replica.connections.local_sessions().count() > 0 {
             replica.connections.expire_local_sessions();
         }
         if replica.has_word() {
             word_since = Instant::now();
-            if replica.word.serving() != Serving::Everybody
-                && replica.recovered.load(Ordering::Acquire)
-                && replica.may_serve()
-            {
+            if replica.word.serving() != Serving::Everybody && replica.may_serve() {
                 replica.open_gate().await;
             }
         } else {
@@ -111,9 +106,25 @@ pub async fn keep_gate(replica: Arc<Replica>) {
     }
 }
 
+/// Keeps an eye on what a quorum says to this member while it leads, until the process ends. Beside the gate, which may
+/// wait for a while to be opened.
+pub async fn watch_lease(replica: Arc<Replica>) {
+    let mut tick = ticks(&replica);
+    loop {
+        tick.tick().await;
+        replica.look_at_lease();
+    }
+}
+
+fn ticks(replica: &Replica) -> tokio::time::Interval {
+    let mut tick = tokio::time::interval(replica.word.report_interval().min(limits::GATE_INTERVAL_MAX));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick
+}
+
 impl Replica {
     pub(super) fn has_word(&self) -> bool {
-        self.connections.now_us() < self.word.until_us()
+        self.connections.now_us() < self.word.until_us() && self.soundness.is_sound()
     }
 
     /// Whether nobody else votes: then it can always lead.
@@ -156,9 +167,9 @@ impl Replica {
             && self.consensus().quorum_heard().is_some_and(|at| at.elapsed() < limits::LEASE)
     }
 
-    /// The member is not on its way down.
+    /// The member has come up, and is not on its way down.
     fn may_serve(&self) -> bool {
-        !self.leaving.load(Ordering::Acquire)
+        self.recovered.load(Ordering::Acquire) && !self.leaving.load(Ordering::Acquire)
     }
 
     /// Clients may come once what was committed after the cut is applied here.
@@ -187,7 +198,7 @@ impl Replica {
         if self.config.read_only_mode
             && self.word.serving() == Serving::Nobody
             && word_since.elapsed() >= limits::READ_ONLY_AFTER
-            && self.may_serve()
+            && !self.leaving.load(Ordering::Acquire)
         {
             tracing::info!("serves clients that only read, without an ensemble");
             self.word.set_serving(Serving::ReadOnly);

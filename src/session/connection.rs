@@ -399,6 +399,12 @@ impl Connection {
         self.outbox.wake();
     }
 
+    /// Closes it at once, and answers nothing more, whatever is applied.
+    pub(super) fn abandon(&self) {
+        self.order.lock().ended = true;
+        self.close();
+    }
+
     /// Has the task woken at the next `Connections::flush`.
     fn mark(self: &Arc<Self>) {
         if self.outbox.mark() {

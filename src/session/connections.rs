@@ -231,6 +231,13 @@ impl Connections {
         self.list().iter().for_each(|connection| connection.close_after_flush());
     }
 
+    /// The state is replaced by another: what was applied between them, the answers to clients too, is not known. To be
+    /// called under the exclusive lock of the state.
+    pub fn abandon_all(&self) {
+        self.expiry.forget_all();
+        self.list().iter().for_each(|connection| connection.abandon());
+    }
+
     pub fn options(&self) -> &Options {
         &self.options
     }

@@ -84,6 +84,11 @@ impl Expiry {
         self.table.lock().sessions.remove(&session);
     }
 
+    /// All sessions are to be entered anew.
+    pub fn forget_all(&self) {
+        self.table.lock().sessions.clear();
+    }
+
     /// What an applied transaction does to the table.
     pub fn follow(&self, txn: &Txn, now_ms: u64) {
         for change in &txn.changes {
