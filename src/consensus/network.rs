@@ -204,7 +204,7 @@ impl Client {
         // openraft drops this future when its own patience ends.
         let attempt = self.reach.attempt(self.to);
         let answer = self.link.call(&Call::Heartbeat(convert::append(request))).await;
-        attempt.is_over(answer.as_ref().err());
+        attempt.ends(answer.as_ref().err());
         match answer.map_err(|trouble| self.error(trouble, RPCTypes::AppendEntries))? {
             Answer::Heartbeat(appended) => Ok(convert::to_appended(appended)),
             answer => Err(self.misplaced(&answer)),

@@ -26,7 +26,7 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    pub fn is_over(mut self, trouble: Option<&Trouble>) {
+    pub fn ends(mut self, trouble: Option<&Trouble>) {
         self.is_over = true;
         self.note(trouble.map(|trouble| trouble as &dyn std::fmt::Display));
     }
