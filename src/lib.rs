@@ -31,6 +31,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod replica;
 pub mod session;
+pub mod simulation;
 pub mod state;
 pub mod storage;
 pub mod tls;

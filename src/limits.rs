@@ -418,3 +418,9 @@ pub const RECOVERY_EPOCHS: u32 = 1 << 16;
 /// Silence after which the kernel asks whether a member's machine is still there; it gives up two and a half times that
 /// later, if its questions are not answered.
 pub const PEER_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Digests of the state kept by a replica, one at the end of each batch: the leader's is of a batch or two before.
+pub const DIGESTS_KEPT: usize = 1_024;
+
+/// How often a member whose state is not the leader's looks whether it can be mended.
+pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

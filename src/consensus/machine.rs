@@ -21,11 +21,13 @@ pub struct Machine {
     machine: Arc<dyn StateMachine>,
     offers: Arc<Offers>,
     heavy: Heavy,
+    /// The state was replaced by one that has applied everything up to here.
+    replaced_at: Option<u64>,
 }
 
 impl Machine {
     pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<Offers>, heavy: Heavy) -> Machine {
-        Machine { machine, offers, heavy }
+        Machine { machine, offers, heavy, replaced_at: None }
     }
 
     /// The index of the entry to apply next.
@@ -35,6 +37,21 @@ impl Machine {
 
     pub fn batch_done(&self) {
         self.machine.batch_done();
+    }
+
+    /// None if the state has it applied already, having been replaced.
+    async fn apply_soundly(&mut self, entry: &Entry) -> Option<Applied> {
+        loop {
+            if self.replaced_at.is_some_and(|replaced_at| entry.log_id.index <= replaced_at) {
+                return None;
+            }
+            let applied = self.apply_one(entry);
+            if self.machine.is_sound() {
+                return Some(applied);
+            }
+            self.machine.sound_again().await;
+            self.replaced_at = self.machine.applied().0.map(|at| at.index);
+        }
     }
 
     pub fn apply_one(&self, entry: &Entry) -> Applied {
@@ -73,8 +90,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let applied = self.apply_one(&entry);
-            if let Some(responder) = responder {
+            let applied = self.apply_soundly(&entry).await;
+            // One that another state has applied is never answered: what became of it here is not known.
+            if let Some((responder, applied)) = responder.zip(applied) {
                 responder.send(applied);
             }
         }

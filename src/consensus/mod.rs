@@ -30,6 +30,7 @@ mod leadership;
 mod log;
 mod machine;
 mod membership;
+mod mend;
 mod network;
 mod replay;
 mod runtime;
@@ -50,6 +51,7 @@ use crate::pipeline::txn::Batch;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
@@ -77,6 +79,15 @@ pub trait StateMachine: Send + Sync + 'static {
     fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
     /// A run of entries is through: time to wake those who write to clients.
     fn batch_done(&self);
+    /// Whether the last `apply` took place at all. If not, the state is not to be trusted, and the batch is applied again when
+    /// it is.
+    fn is_sound(&self) -> bool {
+        true
+    }
+    /// Waits until the state may be trusted, which may be that of a later entry then.
+    fn sound_again(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
     /// start.
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;

@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn as_drawn() {
         let frame = framed(&(1u8, 2u8));
-        assert_eq!(frame, [2, 0, 0, 0, 0x65, 0x67, 0x28, 0xe0, 1, 2]);
+        assert_eq!(frame, [2, 0, 0, 0, 0xc5, 0x50, 0x1f, 0x0b, 1, 2]);
     }
 
     #[test]

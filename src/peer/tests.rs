@@ -182,7 +182,7 @@ async fn who_says_no_hello_is_dropped() {
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(before.elapsed(), limits::PEER_HELLO_TIMEOUT);
     // Bytes that are no hello, and one that is too long, are not waited for.
-    for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0, 1, 0, 0, 0, 0, 0, 0], &[0; 8]] {
+    for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[1, 4, 0, 0, 0, 0, 0, 0], &[0; 8]] {
         let mut stranger = net.host("a").dial("b", PORT).await.unwrap();
         stranger.write_all(bytes).await.unwrap();
         let before = tokio::time::Instant::now();

@@ -9,8 +9,10 @@ use crate::environment::wall_ms;
 use crate::limits;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
+use crate::simulation::{self, Mutation, Seen};
 use crate::state::Applied;
 use crate::storage::LogPosition;
+use futures::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,16 +42,23 @@ impl StateMachine for Replica {
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
         let _whole = OrDie("applying a transaction");
         let mut boundary = self.boundary.lock();
+        if self.recovered.load(Ordering::Relaxed) && !self.soundness.agrees(batch) {
+            return false;
+        }
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
-        if batch.term != at.term || batch.prev != self.state.read().last_zxid() {
+        let fits = batch.term == at.term && batch.prev == self.state.read().last_zxid();
+        if !fits && !simulation::makes(Mutation::NoFence) {
+            simulation::see(|| Seen::Fenced { at, batch });
             return false;
         }
         let mut plugins_changed = false;
         for txn in batch.txns.iter() {
             boundary.applied.clear();
             let mut state = self.state.write();
+            let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
+            simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
             self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             plugins_changed |= admission::touches(txn);
             let level = state.format_level();
@@ -59,6 +68,7 @@ impl StateMachine for Replica {
         }
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);
+            self.soundness.note(last.zxid, self.state.read().digest());
         }
         if self.recovered.load(Ordering::Relaxed) {
             self.count_applied(batch);
@@ -86,6 +96,14 @@ impl StateMachine for Replica {
 
     fn batch_done(&self) {
         self.connections.flush();
+    }
+
+    fn is_sound(&self) -> bool {
+        self.soundness.is_sound()
+    }
+
+    fn sound_again(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.soundness.sound_again())
     }
 
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {

@@ -7,6 +7,7 @@ use super::Replica;
 use super::start::OrDie;
 use crate::environment::Instant;
 use crate::limits;
+use crate::simulation::{self, Seen};
 use crate::state::{Cut, State};
 use crate::storage::checkpoint::{Change, CheckpointReader, CheckpointSource};
 use crate::storage::checkpointer::{Checkpointer, Progress};
@@ -110,6 +111,7 @@ impl Checkpointing {
             Ok(Some(done)) => {
                 replica.connections.metrics().snapshottime.add(began.elapsed().as_millis() as u64);
                 tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
+                simulation::see(|| Seen::Checkpoint { zxid: done.meta.zxid });
                 self.done_at = done.meta.position;
                 if let Some(position) = done.meta.position {
                     replica.consensus().checkpointed(position, done.purge_up_to);

@@ -6,6 +6,7 @@ use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
 use crate::environment;
 use crate::model::ensemble::Server;
 use crate::peer::Peers;
+use crate::simulation::{self, Seen};
 use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
@@ -134,10 +135,12 @@ impl Replica {
             let mut shared = self.state.write();
             *self.watches.lock() = Watches::new(self.files.seed);
             self.connections.abandon_all();
+            simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);
         boundary.membership = Some(membership);
+        self.soundness.replaced();
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();

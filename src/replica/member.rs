@@ -14,6 +14,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
+use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
@@ -27,6 +28,7 @@ use crate::model::ensemble::Incarnation;
 use crate::peer::{self, Me, Net, Peers};
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
+use crate::simulation::{self, Seen};
 use crate::state::State;
 use crate::storage::disk::Disk;
 use crate::storage::identity::Identity;
@@ -131,6 +133,11 @@ impl Member {
         let level = state.format_level();
         anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
         let load_took = load_began.elapsed();
+        simulation::see(|| Seen::Loaded {
+            zxid: state.last_zxid(),
+            digest: state.digest(),
+            from: simulation::Source::Disk,
+        });
         tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
 
         let is_empty = log.is_new() && opened.meta.position.is_none();
@@ -171,6 +178,7 @@ impl Member {
             inbox: Inbox::default(),
             served: Served::default(),
             way: Way::default(),
+            soundness: Soundness::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
             door,
@@ -349,6 +357,7 @@ impl ComingUp {
         let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
         self.raft.spawn(word::watch_lease(replica.clone()));
         self.raft.spawn(word::keep_gate(replica.clone()));
+        self.raft.spawn(replica.clone().keep_sound());
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
         }

@@ -19,6 +19,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server};
 use crate::model::{ErrorCode, Refusal};
+use crate::peer::ConnectError;
 use crate::peer::messages::greeting::Greeting;
 use crate::pipeline::evaluate::{CONFIG, servers_of};
 use crate::pipeline::{Ask, Submission};
@@ -201,6 +202,7 @@ impl Replica {
                         "it belongs to another ensemble; give it an empty data directory if it shall leave that".into(),
                     ));
                 }
+                Err(ConnectError::Rejected(refusal)) if !refusal.passes() => return Err(refused(refusal.to_string())),
                 Err(error) => error,
             };
             // As in ZooKeeper, an observer need not be there; its data directory is noted when it comes.

@@ -17,6 +17,7 @@
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `serve` | what connections ask of a replica |
+//! | `soundness` | whether this member's state is the leader's, and what to do if not |
 //! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
 //!
@@ -40,6 +41,9 @@ mod membership;
 mod peers;
 mod sequencer;
 mod serve;
+mod soundness;
+#[cfg(test)]
+mod soundness_tests;
 mod start;
 mod status;
 mod word;
@@ -69,6 +73,7 @@ use link::Way;
 use parking_lot::{Mutex, RwLock};
 use peers::Door;
 use sequencer::Waiting;
+use soundness::Soundness;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
@@ -92,6 +97,7 @@ pub struct Replica {
     /// To the leader, if that is another member.
     way: Way,
     word: Word,
+    soundness: Soundness,
     plugins: Arc<Plugins>,
     /// Where other members come in.
     door: Arc<Door>,

@@ -215,6 +215,7 @@ impl Door {
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
             if let Some(replica) = replica.upgrade() {
                 replica.raise_format_level();
+                replica.count_doubts();
             }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
@@ -296,7 +297,7 @@ impl Replica {
             zxid: Zxid(self.last_applied.load(Ordering::Acquire)),
             applied: consensus.metrics().applied.map_or(0, |at| at.index),
             format_level: me.format_level,
-            diverged: false,
+            diverged: !self.soundness.is_sound(),
         }
     }
 

@@ -34,6 +34,7 @@ use crate::plugin::{Judge, admission};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use crate::simulation::{self, Seen};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
@@ -69,7 +70,7 @@ pub enum Event {
     Lease {
         held: bool,
     },
-    /// Resolve what is in flight, then end.
+    /// Resolve what is in flight, if there is a quorum, then end.
     Stop,
 }
 
@@ -207,8 +208,10 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.stopping && self.in_flight.is_empty()
+    /// Whether it has been asked to end, and what is in flight is resolved. A leader without a quorum does not wait for that:
+    /// it may never be.
+    pub(super) fn is_done(&self) -> bool {
+        self.stopping && (self.in_flight.is_empty() || !self.lease_held)
     }
 
     /// What it waits for before the next step.
@@ -258,6 +261,7 @@ impl<C: Proposes> Sequencer<C> {
                 self.phase = Phase::Draining { term };
             }
             Event::Role(_) => {
+                simulation::see(|| Seen::Follows);
                 self.end_leadership();
                 if self.term().is_some() {
                     self.phase = Phase::Following { link: None };
@@ -420,6 +424,7 @@ impl<C: Proposes> Sequencer<C> {
     }
 
     fn resolved(&mut self, entry: u64, outcome: Resolution) {
+        simulation::see(|| Seen::Resolved { entry, outcome });
         // A refusal may overtake the outcome of an entry before it.
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
         let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
@@ -468,6 +473,7 @@ impl<C: Proposes> Sequencer<C> {
             self.evaluator.start_chain(&state, new_leadership);
             drop(state);
             self.phase = Phase::Leading { term };
+            simulation::see(|| Seen::Leads { term });
             if new_leadership {
                 // Deployments among them have not been looked at.
                 for request in std::mem::take(&mut self.waiting) {
@@ -517,8 +523,9 @@ impl<C: Proposes> Sequencer<C> {
         metrics.requests_in_session_queue.add(waiting);
         metrics.prep_process_time.add((proposed - began).as_millis() as u64);
         metrics.proposal_count.add(txns.len() as u64);
-        let batch = Batch { term, prev, digest: None, txns: Arc::new(txns) };
         let entry = self.entry_next;
+        simulation::see(|| Seen::Proposed { entry, txns: &txns });
+        let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         self.entry_next += 1;
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();

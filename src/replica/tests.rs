@@ -430,3 +430,15 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     alone.resolve(Outcome::Applied { at: LogPosition::default(), accepted: false });
     assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_quorum_can_end() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let write = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(write)]);
+    alone.hear([Event::Stop]);
+    assert!(!alone.sequencer.is_done(), "it may still be resolved");
+    alone.hear([Event::Lease { held: false }]);
+    assert!(alone.sequencer.is_done());
+}

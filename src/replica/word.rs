@@ -124,7 +124,7 @@ fn ticks(replica: &Replica) -> tokio::time::Interval {
 
 impl Replica {
     pub(super) fn has_word(&self) -> bool {
-        self.connections.now_us() < self.word.until_us()
+        self.connections.now_us() < self.word.until_us() && self.soundness.is_sound()
     }
 
     /// Whether nobody else votes: then it can always lead.

@@ -10,7 +10,7 @@ use super::image;
 use super::receive::Complete;
 use super::records::{FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, IMAGE_FILE, IMAGE_FILE_RECEIVED};
-use crate::limits;
+use crate::simulation;
 use std::io;
 use std::sync::Arc;
 
@@ -45,17 +45,18 @@ impl Policy {
     }
 
     pub fn checkpoint_due(&self, progress: &Progress) -> bool {
+        let pace = simulation::pace();
         progress.changed
             && (progress.stopping
-                || progress.log_bytes.saturating_sub(self.checkpoint_log_bytes) >= limits::CHECKPOINT_LOG_BYTES
-                || progress.now_ms.saturating_sub(self.checkpoint_ms) >= limits::CHECKPOINT_INTERVAL_MS)
+                || progress.log_bytes.saturating_sub(self.checkpoint_log_bytes) >= pace.checkpoint_log_bytes
+                || progress.now_ms.saturating_sub(self.checkpoint_ms) >= pace.checkpoint_interval_ms)
     }
 
     /// `tree_bytes`: what an image would take. Writing one only when as much log has come together costs at most as
     /// many bytes again as the log itself.
     pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
-        self.image_log_bytes
-            .is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(limits::IMAGE_LOG_BYTES_MIN))
+        let least = simulation::pace().image_log_bytes;
+        self.image_log_bytes.is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(least))
     }
 
     /// Whether the log was purged up to an image that cannot be used any more: the checkpoint alone knows what was in it.
@@ -188,6 +189,7 @@ impl Checkpointer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
 
     fn progress(log_bytes: u64, now_ms: u64) -> Progress {
         Progress { log_bytes, now_ms, changed: true, stopping: false }

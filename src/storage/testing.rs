@@ -70,6 +70,11 @@ impl SimDisk {
         self.world.lock().down
     }
 
+    /// From now on every call fails, until `crash` or `restart`.
+    pub fn cut_off(&self) {
+        self.world.lock().down = true;
+    }
+
     /// Loses power, if it is not lost yet, and starts again: decides by `seed` what of the unsynced survived.
     pub fn crash(&self, seed: u64) {
         self.world.lock().crash(&mut Dice::new(seed));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with Rust of ours.
-const FOLDERS: &[&str] = &["src", "tests", "xtask/src", "plugins", "fuzz", "examples", "stand-ins"];
+const FOLDERS: &[&str] = &["src", "tests", "xtask/src", "plugins", "fuzz", "sim", "examples", "stand-ins"];
 
 /// What must not be left behind, in pieces so that this file may stand under its own rule.
 const LEFT_BEHIND: &[(&str, &str)] = &[("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("FIX", "ME")];

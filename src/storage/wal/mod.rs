@@ -38,6 +38,7 @@ pub use lock::DirectoryLock;
 pub use recover::OpenError;
 
 use crate::limits;
+use crate::simulation;
 use crate::storage::disk::Disk;
 use index::Index;
 use parking_lot::{Condvar, Mutex};
@@ -108,9 +109,10 @@ impl Options {
         Options {
             folder: folder.to_owned(),
             identity,
-            segment_bytes: limits::LOG_SEGMENT_BYTES,
+            segment_bytes: simulation::pace().log_segment_bytes,
             cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
             on_fatal: Arc::new(|sentence| {
+                simulation::die(sentence);
                 tracing::error!("{sentence}");
                 eprintln!("wasmkeeper: {sentence}");
                 std::process::exit(1);
@@ -267,6 +269,10 @@ impl<P: Payload> Wal<P> {
             index.cached(&range, bytes_max, &mut out);
             if !out.is_empty() {
                 return Ok(out);
+            }
+            // What the disk has from there on may have been truncated since, and that need not be on disk yet.
+            if let Some(cached) = index.cache.front() {
+                range.end = range.end.min(cached.entry.at.index);
             }
             index.find(range.start)
         };

@@ -590,3 +590,17 @@ fn all_that_waits_takes_one_sync_and_only_the_last_completion() {
     assert_eq!((after.syncs - before.syncs, after.batches - before.batches, after.entries - before.entries), (2, 2, 9));
     *shut.lock() = None;
 }
+
+#[test]
+fn a_truncation_counts_at_once_for_a_read_that_begins_before_it() {
+    let disk = SimDisk::new();
+    append(&open(&disk).unwrap(), (1..=6).map(|index| entry(1, index, 50)).collect()).unwrap();
+    // A log whose writer never comes round, and that has nothing in memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let drive = Drive::Task { runtime: runtime.handle().clone(), delay: Arc::new(|| Duration::ZERO) };
+    let wal: TestWal = Wal::open(Arc::new(disk.clone()), Options { drive, ..options().0 }).unwrap();
+    wal.truncate_after(Some(position(1, 3)));
+    wal.append(vec![entry(2, 4, 60), entry(2, 5, 60)], Box::new(|_| {}));
+    let expected = [entry(1, 1, 50), entry(1, 2, 50), entry(1, 3, 50), entry(2, 4, 60), entry(2, 5, 60)];
+    assert_eq!(all(&wal), expected);
+}

@@ -118,6 +118,7 @@ fn one_server_becomes_three() {
     wait_until("it serves", || status(&one).is_some());
     done(cluster(&one, &["add", &fleet.line(2)]));
     let mut three = fleet.start(3, &[1, 2, 3], &[]);
+    wait_until("it serves", || status(&two).is_some());
     done(cluster(&two, &["add", &fleet.line(3)]));
     assert_eq!(members(&three), "1 leader, 2 follower, 3 follower");
     assert!(has(&three, "/from-alone"));
@@ -208,7 +209,7 @@ fn a_lost_majority_is_left_behind_on_the_operators_word() {
     // What comes back of the old ensemble stays outside, until its disk is new.
     servers[0] = fleet.start(1, &all, &[]);
     let refused = cluster(&servers[2], &["add", &fleet.line(1), "--wait", "0"]);
-    assert!(words(&refused).contains("belongs to another ensemble"), "{}", words(&refused));
+    assert!(words(&refused).contains("belongs to the cluster"), "{}", words(&refused));
     servers[0].kill();
     fleet.wipe(1);
     servers[0] = fleet.start(1, &all, &[]);

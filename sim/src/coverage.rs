@@ -1,0 +1,60 @@
+//! What a run has met: a simulation that never gets into a situation proves nothing about it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Met {
+    /// A chain broke: an entry was refused, fenced, or has an unknown outcome.
+    ChainReset,
+    LeaderChangeWithWrites,
+    /// A leader lost its place, or an entry its chain, with a refusal in it that was not answered.
+    RefusalAcrossLeaderChange,
+    CheckpointInstall,
+    SessionMove,
+    /// A process stood still for longer than a session's timeout or an election's.
+    PauseBeyondTimeout,
+    Expiry,
+    WipedMember,
+    MembershipChange,
+    Fenced,
+    Checkpoint,
+    LeaderChange,
+    PowerLoss,
+    Partition,
+    SlowDisk,
+    ClockJump,
+}
+
+impl Met {
+    /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
+    pub const DEMANDED: [(Met, &'static str); 9] = [
+        (Met::ChainReset, "chain reset"),
+        (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
+        (Met::RefusalAcrossLeaderChange, "refusal across a leader change"),
+        (Met::CheckpointInstall, "checkpoint install"),
+        (Met::SessionMove, "session move"),
+        (Met::PauseBeyondTimeout, "pause beyond a timeout"),
+        (Met::Expiry, "expiry"),
+        (Met::WipedMember, "wiped member"),
+        (Met::MembershipChange, "membership change"),
+    ];
+}
+
+thread_local! {
+    static COUNTS: RefCell<BTreeMap<Met, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+pub fn met(what: Met) {
+    add(what, 1);
+}
+
+pub fn add(what: Met, count: u64) {
+    if count > 0 {
+        COUNTS.with_borrow_mut(|counts| *counts.entry(what).or_insert(0) += count);
+    }
+}
+
+pub fn counts() -> BTreeMap<Met, u64> {
+    COUNTS.with_borrow(|counts| counts.clone())
+}

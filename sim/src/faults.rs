@@ -1,0 +1,286 @@
+//! What goes wrong in a run: chosen by the seed, one after the other and several at once, and healed again.
+
+use crate::client;
+use crate::coverage::{Met, met};
+use crate::machine::{End, Machine};
+use crate::net::{self, Net, Quality};
+use crate::observer::Eye;
+use crate::trace::{now_us, say};
+use std::rc::Rc;
+use wasmkeeper::storage::testing::Dice;
+
+/// How the network is when nothing is wrong with it.
+pub const GOOD: Quality = Quality { delay_us: 500, jitter_us: 2_000, lost: 2 };
+
+/// Microseconds that a batch of the log takes when nothing is wrong with the disk.
+pub const DISK_US: u64 = 300;
+
+pub struct Faults {
+    dice: Dice,
+    net: Net,
+    eye: Rc<Eye>,
+    clients: u32,
+    next_us: u64,
+    /// When what is mended.
+    mending: Vec<(u64, Mend)>,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Mend {
+    Start(net::Machine),
+    GoOn(net::Machine),
+    Heal(Vec<(net::Machine, net::Machine)>),
+    Quality,
+    Disk(net::Machine),
+    Clock(net::Machine),
+}
+
+const SECOND: u64 = 1_000_000;
+
+impl Faults {
+    pub fn new(seed: u64, net: Net, eye: Rc<Eye>, clients: u32) -> Faults {
+        Faults { dice: Dice::new(seed), net, eye, clients, next_us: 0, mending: Vec::new(), count: 0 }
+    }
+
+    /// Faults begin a little after `from_us`.
+    pub fn begin(&mut self, from_us: u64) {
+        self.next_us = from_us + SECOND + self.dice.below(2 * SECOND);
+    }
+
+    /// Mends what is due, and breaks something if it is time.
+    pub fn tick(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
+        self.mend_due(machines);
+        if now_us() < self.next_us {
+            return;
+        }
+        self.next_us = now_us() + 200_000 + self.dice.below(4 * SECOND);
+        if self.dice.one_in(6) {
+            // Two at nearly the same time.
+            self.next_us = now_us() + self.dice.below(50_000);
+        }
+        self.count += 1;
+        self.break_something(machines, leader);
+    }
+
+    /// All is well again from now on.
+    pub fn mend_all(&mut self, machines: &mut [Machine]) {
+        for (_, mend) in std::mem::take(&mut self.mending) {
+            self.mend(machines, mend);
+        }
+        self.net.heal_all();
+        self.net.set_quality(GOOD);
+        for machine in machines {
+            machine.set_disk_delay(DISK_US);
+            machine.go_on();
+            machine.power_on();
+            if !machine.is_up() {
+                machine.start();
+            }
+        }
+    }
+
+    fn mend_due(&mut self, machines: &mut [Machine]) {
+        let (due, later) = std::mem::take(&mut self.mending).into_iter().partition(|&(at, _)| at <= now_us());
+        self.mending = later;
+        let due: Vec<(u64, Mend)> = due;
+        for (_, mend) in due {
+            self.mend(machines, mend);
+        }
+    }
+
+    fn mend(&mut self, machines: &mut [Machine], mend: Mend) {
+        match mend {
+            Mend::Start(number) => {
+                if let Some(machine) = find(machines, number).filter(|machine| !machine.is_up()) {
+                    machine.power_on();
+                    machine.start();
+                }
+            }
+            Mend::GoOn(number) => {
+                if let Some(machine) = find(machines, number) {
+                    machine.go_on();
+                }
+            }
+            Mend::Heal(cuts) => {
+                say("net", || format!("heals {cuts:?}"));
+                for (from, to) in cuts {
+                    self.net.heal(from, to);
+                }
+            }
+            Mend::Quality => {
+                say("net", || "is good again");
+                self.net.set_quality(GOOD);
+            }
+            Mend::Disk(number) => {
+                if let Some(machine) = find(machines, number) {
+                    machine.set_disk_delay(DISK_US);
+                }
+            }
+            Mend::Clock(number) => {
+                if let Some(machine) = find(machines, number) {
+                    machine.set_wall_offset(0);
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, least_us: u64, most_us: u64, mend: Mend) {
+        let at = now_us() + least_us + self.dice.below(most_us - least_us);
+        self.mending.push((at, mend));
+    }
+
+    /// One of the members: the leader as often as all others together.
+    fn victim(&mut self, machines: &[Machine], leader: Option<net::Machine>) -> usize {
+        let any = self.dice.below(machines.len() as u64) as usize;
+        let leader = leader.and_then(|leader| machines.iter().position(|machine| machine.number == leader));
+        if self.dice.one_in(2) { leader.unwrap_or(any) } else { any }
+    }
+
+    fn break_something(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
+        let victim = self.victim(machines, leader);
+        let number = machines[victim].number;
+        match self.dice.below(20) {
+            0..3 => self.end(&mut machines[victim], End::Killed),
+            3..5 => self.end(&mut machines[victim], End::PowerLost),
+            5 => {
+                for machine in machines {
+                    self.end(machine, End::PowerLost);
+                }
+            }
+            6..9 => self.stop(&mut machines[victim]),
+            9..13 if machines.len() > 1 => self.partition(machines, number),
+            9..13 => self.cut_client(machines),
+            13 => self.cut_client(machines),
+            14 => {
+                let quality = Quality {
+                    delay_us: 1_000 << self.dice.below(8),
+                    jitter_us: 1_000 << self.dice.below(9),
+                    lost: self.dice.below(2_000),
+                };
+                say("net", || format!("is bad: {quality:?}"));
+                self.net.set_quality(quality);
+                self.later(SECOND, 6 * SECOND, Mend::Quality);
+            }
+            15 => self.break_connections(machines, number),
+            16 | 17 => self.slow_disks(machines, victim),
+            18 => {
+                let ahead = self.dice.below(7_200_000) as i64 - 3_600_000;
+                let ms = if self.dice.one_in(2) { ahead } else { ahead / 3600 };
+                machines[victim].set_wall_offset(ms);
+                met(Met::ClockJump);
+                self.later(SECOND, 10 * SECOND, Mend::Clock(number));
+            }
+            _ => self.end(&mut machines[victim], End::Killed),
+        }
+    }
+
+    fn end(&mut self, machine: &mut Machine, how: End) {
+        if !machine.is_up() {
+            return;
+        }
+        if how == End::PowerLost {
+            met(Met::PowerLoss);
+        }
+        machine.end(how, self.dice.roll());
+        self.eye.forget(machine.number);
+        let most = if self.dice.one_in(3) { 6 * SECOND } else { SECOND };
+        self.later(50_000, most, Mend::Start(machine.number));
+    }
+
+    fn stop(&mut self, machine: &mut Machine) {
+        if machine.is_up() && !machine.is_stopped() {
+            machine.stop();
+            let most = [300_000, SECOND, 3 * SECOND, 8 * SECOND][self.dice.below(4) as usize];
+            self.later(30_000, most, Mend::GoOn(machine.number));
+        }
+    }
+
+    fn cut(&mut self, cuts: Vec<(net::Machine, net::Machine)>) {
+        say("net", || format!("is cut: {cuts:?}"));
+        let cuts: Vec<_> = cuts.into_iter().filter(|&(from, to)| !self.net.is_cut(from, to)).collect();
+        for &(from, to) in &cuts {
+            self.net.cut(from, to);
+        }
+        let most = if self.dice.one_in(3) { 10 * SECOND } else { 2 * SECOND };
+        self.later(100_000, most, Mend::Heal(cuts));
+    }
+
+    fn partition(&mut self, machines: &[Machine], victim: net::Machine) {
+        met(Met::Partition);
+        let all: Vec<net::Machine> = machines.iter().map(|machine| machine.number).collect();
+        let others: Vec<net::Machine> = all.iter().copied().filter(|&other| other != victim).collect();
+        let both = |one: net::Machine, other: net::Machine| [(one, other), (other, one)];
+        let mut cuts: Vec<(net::Machine, net::Machine)> = Vec::new();
+        match self.dice.below(6) {
+            // One alone.
+            0 | 1 => cuts.extend(others.iter().flat_map(|&other| both(victim, other))),
+            // It can speak and not hear, or hear and not speak.
+            2 => cuts.extend(others.iter().map(|&other| (victim, other))),
+            3 => cuts.extend(others.iter().map(|&other| (other, victim))),
+            // Two halves with one in both.
+            4 => {
+                let half = others.len() / 2;
+                for &one in &others[..half] {
+                    cuts.extend(others[half..].iter().flat_map(|&other| both(one, other)));
+                }
+            }
+            // Some pairs, in some directions.
+            _ => {
+                for &one in &all {
+                    let some = all.iter().filter(|&&other| other != one && self.dice.one_in(3));
+                    cuts.extend(some.map(|&other| (one, other)));
+                }
+            }
+        }
+        if self.dice.one_in(3) {
+            // Some clients are on its side.
+            for number in 0..self.clients {
+                if self.dice.one_in(2) {
+                    cuts.extend(both(client::machine(number), victim));
+                }
+            }
+        }
+        self.cut(cuts);
+    }
+
+    fn cut_client(&mut self, machines: &[Machine]) {
+        let client = client::machine(self.dice.below(self.clients.into()) as u32);
+        let cuts = machines.iter().filter(|_| self.dice.one_in(2)).flat_map(|machine| {
+            let number = machine.number;
+            [(client, number), (number, client)]
+        });
+        let cuts = cuts.collect();
+        self.cut(cuts);
+    }
+
+    fn break_connections(&mut self, machines: &[Machine], victim: net::Machine) {
+        let clients = (0..self.clients).map(client::machine);
+        let others: Vec<net::Machine> = machines.iter().map(|machine| machine.number).chain(clients).collect();
+        let half_open = self.dice.one_in(3);
+        for other in others.into_iter().filter(|&other| other != victim) {
+            let count = match half_open {
+                true => self.net.half_open_some(victim, other),
+                false => self.net.reset_some(victim, other),
+            };
+            say("net", || format!("breaks {count} connections of m{victim} and {other}; half open: {half_open}"));
+        }
+    }
+
+    fn slow_disks(&mut self, machines: &mut [Machine], victim: usize) {
+        met(Met::SlowDisk);
+        let us = 2_000 << self.dice.below(9);
+        let all = self.dice.one_in(2);
+        for at in 0..machines.len() {
+            if all || at == victim {
+                say(format!("m{}", machines[at].number), || format!("its disk takes {} ms", us / 1000));
+                machines[at].set_disk_delay(us);
+                self.later(SECOND, 8 * SECOND, Mend::Disk(machines[at].number));
+            }
+        }
+    }
+}
+
+fn find(machines: &mut [Machine], number: net::Machine) -> Option<&mut Machine> {
+    machines.iter_mut().find(|machine| machine.number == number)
+}

@@ -1,0 +1,479 @@
+//! What the ensemble has done, as its members applied it: the one order of transactions, and the tree at each zxid.
+//!
+//! The first member to apply a transaction writes it down; every other must do the same on the same state, with the same
+//! digest. So a fork, a zxid used twice and a state that differs are found the moment they happen. Clients ask it what they
+//! ought to have been told: a read is checked against the tree at the zxid of its reply, a write against the transaction
+//! of that zxid.
+//!
+//! It believes the members' order and nothing else about them. `linear` does not even believe that.
+
+use crate::net::Machine;
+use crate::trace::{breach, note, now_us, say};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
+use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
+use wasmkeeper::storage::LogPosition;
+
+thread_local! {
+    static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new());
+}
+
+/// The run's ledger. Not to be asked for while it is asked already.
+pub fn ledger<T>(ask: impl FnOnce(&mut Ledger) -> T) -> T {
+    LEDGER.with_borrow_mut(ask)
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    /// Every transaction, by its zxid.
+    transactions: BTreeMap<u64, Recorded>,
+    last: u64,
+    /// Each path with all it ever was.
+    nodes: BTreeMap<String, Vec<NodeVersion>>,
+    sessions: BTreeMap<i64, Session>,
+    /// Where each member stands; none while it is down.
+    members: BTreeMap<Machine, u64>,
+    wall_ms: i64,
+    ensemble_ms: u64,
+    pub pauses: Vec<Pause>,
+    /// Who led in which term, and since when it evaluated.
+    pub leaders: BTreeMap<u64, (Machine, u64)>,
+    /// What an expiry may be early by: how far a leader may be behind what its followers have heard.
+    pub expiry_slack_us: u64,
+}
+
+/// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
+pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
+
+/// A transaction, and what it led to.
+pub struct Recorded {
+    pub txn: Txn,
+    before: u64,
+    digest: u64,
+}
+
+/// A member did not run for a while.
+pub struct Pause {
+    pub machine: Machine,
+    pub from_us: u64,
+    pub to_us: u64,
+}
+
+/// A node from one zxid on.
+struct NodeVersion {
+    zxid: u64,
+    node: Option<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub data: Option<Bytes>,
+    pub version: i32,
+    pub czxid: u64,
+    pub mzxid: u64,
+    /// The session it belongs to, or 0.
+    pub owner: i64,
+}
+
+/// A session as the ensemble knows it.
+struct Session {
+    opened_us: u64,
+    timeout_us: u64,
+    owner: ConnectionId,
+    /// When its client last sent something that was answered.
+    heard_us: u64,
+    ended: Option<u64>,
+    /// Requests in the order in which they took effect.
+    requests: Vec<Request>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub xid: i32,
+    pub zxid: u64,
+    pub connection: ConnectionId,
+}
+
+/// What a change of the tree means to whoever watches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watched {
+    /// getData, or exists on a node that is there.
+    Data,
+    /// exists on a node that is not there.
+    Absence,
+    Children,
+}
+
+impl Ledger {
+    pub fn new() -> Ledger {
+        let mut ledger = Ledger::default();
+        // What every tree begins with.
+        for path in ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+            let node = Node { data: None, version: 0, czxid: 0, mzxid: 0, owner: 0 };
+            ledger.nodes.insert(path.to_owned(), vec![NodeVersion { zxid: 0, node: Some(node) }]);
+        }
+        ledger
+    }
+
+    /// A member's state was loaded from its disk or from a peer.
+    pub fn loaded(&mut self, machine: Machine, zxid: Zxid, digest: u64) {
+        note(&[10, machine.into(), zxid.0, digest]);
+        if zxid.0 != 0 {
+            match self.transactions.get(&zxid.0) {
+                None => breach(format!("member {machine} loads a state of {zxid:?}, which nobody has applied")),
+                Some(known) if known.digest != digest => {
+                    breach(format!("member {machine} loads a state of {zxid:?} that is not the others'"));
+                }
+                Some(_) => {}
+            }
+        }
+        self.members.insert(machine, zxid.0);
+    }
+
+    /// A member begins to evaluate.
+    pub fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
+        let (leader, _) = *self.leaders.entry(term).or_insert((machine, now_us));
+        if leader != machine {
+            breach(format!("members {leader} and {machine} both lead in term {term}"));
+        }
+    }
+
+    pub fn stopped(&mut self, machine: Machine) {
+        self.members.remove(&machine);
+    }
+
+    /// Where that member stands.
+    pub fn applied_by(&self, machine: Machine) -> Option<u64> {
+        self.members.get(&machine).copied()
+    }
+
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub fn transaction(&self, zxid: u64) -> Option<&Txn> {
+        self.transactions.get(&zxid).map(|recorded| &recorded.txn)
+    }
+
+    pub fn count(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// A member has applied a transaction of that batch on the state of `before`.
+    pub fn applied(
+        &mut self,
+        machine: Machine,
+        at: LogPosition,
+        batch: &Batch,
+        txn: &Txn,
+        before: Zxid,
+        digest: u64,
+    ) {
+        let zxid = txn.zxid.0;
+        note(&[11, machine.into(), at.index, zxid, digest]);
+        if batch.term != at.term {
+            breach(format!("member {machine} applies an entry of term {} that was made in {}", at.term, batch.term));
+        }
+        let first = batch.txns.first().is_some_and(|first| first.zxid == txn.zxid);
+        if first && batch.prev != before {
+            breach(format!("member {machine} applies {:?} on {before:?}; made for {:?}", txn.zxid, batch.prev));
+        }
+        if self.members.insert(machine, zxid) != Some(before.0) {
+            breach(format!("member {machine} applies {:?} on {before:?}, where it does not stand", txn.zxid));
+        }
+        match self.transactions.get(&zxid) {
+            Some(known) => {
+                say(format!("m{machine}"), || format!("applies {} too", txn.zxid));
+                if known.before != before.0 {
+                    let known = known.before;
+                    breach(format!("member {machine} applies {:?} on {before:?}, others on {:?}", txn.zxid, Zxid(known)));
+                } else if known.txn != *txn {
+                    breach(format!("{:?} is used twice: {:?} and {txn:?}", txn.zxid, known.txn));
+                } else if known.digest != digest {
+                    breach(format!("member {machine} has another state than others at {:?}", txn.zxid));
+                }
+            }
+            None if before.0 != self.last => {
+                breach(format!(
+                    "member {machine} applies {:?} on {before:?}, behind which {:?} has been applied: what was committed is lost",
+                    txn.zxid,
+                    Zxid(self.last)
+                ));
+            }
+            None => {
+                say(format!("m{machine}"), || format!("applies {} {}", txn.zxid, Shown(txn)));
+                self.record(at, txn, before, digest);
+            }
+        }
+    }
+
+    fn record(&mut self, at: LogPosition, txn: &Txn, before: Zxid, digest: u64) {
+        let zxid = txn.zxid.0;
+        if zxid <= before.0 || txn.wall_ms < self.wall_ms || txn.ensemble_ms < self.ensemble_ms {
+            breach(format!("{:?} goes back in time", txn.zxid));
+        }
+        (self.wall_ms, self.ensemble_ms) = (txn.wall_ms, txn.ensemble_ms);
+        self.last = zxid;
+        let is_done = matches!(txn.outcome, Outcome::Done(_));
+        if let Some(origin) = txn.origin {
+            let moves = |change: &Change| {
+                matches!(change, Change::OpenSession { .. } | Change::AttachSession { .. })
+            };
+            let session = self.sessions.get_mut(&origin.session.0);
+            if !txn.changes.iter().any(moves)
+                && is_done
+                && session.as_ref().is_none_or(|session| session.owner != origin.connection || session.ended.is_some())
+            {
+                breach(format!("a request of {} takes effect that is not its session's any more: {}", txn.zxid, Shown(txn)));
+            }
+            // The handshake has no number of its own.
+            let is_void = matches!(&txn.outcome, Outcome::Refused(refusal) if VOID.contains(&refusal.code));
+            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_void) {
+                if session.requests.last().is_some_and(|last| last.xid >= origin.xid) {
+                    breach(format!("requests of session {} take effect out of order: {}", origin.session, Shown(txn)));
+                }
+                session.requests.push(Request { xid: origin.xid, zxid, connection: origin.connection });
+            }
+        }
+        if !is_done && !txn.changes.is_empty() {
+            breach(format!("a refused request changes something: {}", Shown(txn)));
+        }
+        for change in &txn.changes {
+            self.change(at, zxid, txn, change);
+        }
+        self.transactions.insert(zxid, Recorded { txn: txn.clone(), before: before.0, digest });
+    }
+
+    fn change(&mut self, at: LogPosition, zxid: u64, txn: &Txn, change: &Change) {
+        match change {
+            Change::Create { path, data, owner, .. } => {
+                let owner = owner.visible();
+                if self.node(path, zxid).is_some() {
+                    breach(format!("{path} is created twice: {}", Shown(txn)));
+                }
+                if owner != 0 && self.sessions.get(&owner).is_none_or(|session| session.ended.is_some()) {
+                    breach(format!("{path} belongs to a session that is none: {}", Shown(txn)));
+                }
+                let node = Node { data: data.clone(), version: 0, czxid: zxid, mzxid: zxid, owner };
+                self.put(path, zxid, Some(node));
+            }
+            Change::SetData { path, data, version } => match self.node(path, zxid).cloned() {
+                // ZooKeeper's configuration node does not count its versions.
+                Some(node) if node.version + 1 == *version || (&**path == "/zookeeper/config" && *version == -1) => {
+                    self.put(path, zxid, Some(Node { data: data.clone(), version: *version, mzxid: zxid, ..node }));
+                }
+                node => breach(format!("{path} is {node:?} and gets version {version}: {}", Shown(txn))),
+            },
+            Change::Delete { path } => {
+                let ends = |change: &Change| matches!(change, Change::CloseSession { .. });
+                match self.node(path, zxid) {
+                    None => breach(format!("{path} is deleted and is not there: {}", Shown(txn))),
+                    Some(node) if node.owner != 0 && txn.origin.is_none() && !txn.changes.iter().any(ends) => {
+                        breach(format!("an ephemeral goes before its session: {}", Shown(txn)));
+                    }
+                    Some(_) => {}
+                }
+                self.put(path, zxid, None);
+            }
+            Change::OpenSession { session, timeout_ms, owner, .. } => {
+                let opened = Session {
+                    opened_us: now_us(),
+                    timeout_us: *timeout_ms as u64 * 1000,
+                    owner: *owner,
+                    heard_us: 0,
+                    ended: None,
+                    requests: Vec::new(),
+                };
+                if self.sessions.insert(session.0, opened).is_some() {
+                    breach(format!("session {session} is opened twice"));
+                }
+            }
+            Change::AttachSession { session, timeout_ms, owner } => match self.sessions.get_mut(&session.0) {
+                Some(known) if known.ended.is_none() => {
+                    known.owner = *owner;
+                    known.timeout_us = *timeout_ms as u64 * 1000;
+                }
+                _ => breach(format!("session {session} comes back and is none")),
+            },
+            Change::CloseSession { session, expired } => self.ended(at, zxid, session.0, *expired),
+            Change::SetAcl { .. } | Change::RaiseFormatLevel { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, at: LogPosition, zxid: u64, id: i64, expired: bool) {
+        let left: Vec<&String> = self.living(zxid).filter(|(_, node)| node.owner == id).map(|(path, _)| path).collect();
+        if !left.is_empty() {
+            breach(format!("session {id:#x} ends and leaves {left:?}"));
+        }
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
+            return breach(format!("session {id:#x} ends and is none"));
+        };
+        session.ended = Some(zxid);
+        if !expired {
+            return;
+        }
+        // What a leader grants counts from when it began.
+        let (leader, leads_since) = self.leaders.get(&at.term).copied().unwrap_or((0, 0));
+        let since = session.heard_us.max(session.opened_us).max(leads_since);
+        let paused: u64 = self
+            .pauses
+            .iter()
+            .filter(|pause| pause.machine == leader)
+            .map(|pause| pause.to_us.saturating_sub(pause.from_us.max(since)))
+            .sum();
+        let ran = (now_us() - since).saturating_sub(paused);
+        let slack = self.expiry_slack_us;
+        if ran + slack < session.timeout_us {
+            breach(format!(
+                "session {id:#x} expires after {} ms in which it could be heard; its timeout is {} ms",
+                ran / 1000,
+                session.timeout_us / 1000
+            ));
+        }
+    }
+
+    /// Who began to evaluate last.
+    pub fn leader(&self) -> Option<Machine> {
+        self.leaders.values().next_back().map(|&(machine, _)| machine)
+    }
+
+    pub fn sessions_open(&self) -> usize {
+        self.sessions.values().filter(|session| session.ended.is_none()).count()
+    }
+
+    /// A client of that session got an answer to something it sent at `sent_us`.
+    pub fn heard(&mut self, session: i64, sent_us: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.heard_us = session.heard_us.max(sent_us);
+        }
+    }
+
+    /// The zxid at which the session ended.
+    pub fn session_ended(&self, session: i64) -> Option<u64> {
+        self.sessions.get(&session).and_then(|session| session.ended)
+    }
+
+    /// What of a session's requests took effect, refusals included, in that order.
+    pub fn requests(&self, session: i64) -> &[Request] {
+        self.sessions.get(&session).map_or(&[], |session| &session.requests)
+    }
+
+    fn put(&mut self, path: &str, zxid: u64, node: Option<Node>) {
+        let versions = self.nodes.entry(path.to_owned()).or_default();
+        match versions.last_mut() {
+            // Twice in one transaction: only what it leaves is ever seen.
+            Some(last) if last.zxid == zxid => last.node = node,
+            _ => versions.push(NodeVersion { zxid, node }),
+        }
+    }
+
+    /// The node as it was after that zxid.
+    pub fn node(&self, path: &str, zxid: u64) -> Option<&Node> {
+        let versions = self.nodes.get(path)?;
+        let after = versions.partition_point(|version| version.zxid <= zxid);
+        versions.get(after.checked_sub(1)?)?.node.as_ref()
+    }
+
+    /// Names of the children as they were after that zxid.
+    pub fn children(&self, path: &str, zxid: u64) -> BTreeSet<&str> {
+        let start = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+        let below = self.nodes.range::<str, _>((Bound::Excluded(start.as_str()), Bound::Unbounded));
+        below
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(&start))
+            .filter(|path| self.node(path, zxid).is_some())
+            .filter_map(|path| path.strip_prefix(&start))
+            .filter(|name| !name.contains('/'))
+            .collect()
+    }
+
+    /// Everything there was after that zxid.
+    pub fn living(&self, zxid: u64) -> impl Iterator<Item = (&String, &Node)> {
+        self.nodes.keys().filter_map(move |path| Some((path, self.node(path, zxid)?)))
+    }
+
+    /// The first zxid above `after`, up to `upto`, at which such a watch fires, and the kind of its event as on the wire.
+    pub fn fires(&self, path: &str, watched: Watched, after: u64, upto: u64) -> Option<(u64, i32)> {
+        const CREATED: i32 = 1;
+        const DELETED: i32 = 2;
+        const CHANGED: i32 = 3;
+        const CHILDREN: i32 = 4;
+        let versions = self.nodes.get(path).map_or(&[][..], |versions| versions);
+        let from = versions.partition_point(|version| version.zxid <= after);
+        let own = versions[from..].iter().take_while(|version| version.zxid <= upto);
+        let mut own = own.filter_map(|version| {
+            let kind = match (&version.node, watched) {
+                (None, Watched::Data | Watched::Children) => DELETED,
+                (Some(node), Watched::Absence) if node.czxid == version.zxid => CREATED,
+                // Deleted and created in one transaction: the first event is that of the deletion.
+                (Some(node), Watched::Data | Watched::Children) if node.czxid == version.zxid => DELETED,
+                (Some(_), Watched::Data) => CHANGED,
+                _ => return None,
+            };
+            Some((version.zxid, kind))
+        });
+        let own = own.next();
+        if watched != Watched::Children {
+            return own;
+        }
+        let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
+        let below = self.nodes.range::<str, _>((Bound::Excluded(prefix.as_str()), Bound::Unbounded));
+        let children = below
+            .take_while(|(path, _)| path.starts_with(&prefix))
+            .filter(|(path, _)| !path[prefix.len()..].contains('/'))
+            .filter_map(|(_, versions)| {
+                let from = versions.partition_point(|version| version.zxid <= after);
+                let mut later = versions[from..].iter().take_while(|version| version.zxid <= upto);
+                // A child came or went; a change of its data is nothing to its parent.
+                let born = |version: &&NodeVersion| {
+                    version.node.as_ref().is_none_or(|node| node.czxid == version.zxid)
+                };
+                later.find(born).map(|version| (version.zxid, CHILDREN))
+            });
+        // A node is deleted after its children: theirs is the earlier event, in one transaction too.
+        children.chain(own).min_by_key(|&(zxid, kind)| (zxid, kind != CHILDREN))
+    }
+}
+
+/// A transaction in few words.
+pub struct Shown<'a>(pub &'a Txn);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let txn = self.0;
+        match txn.origin {
+            Some(origin) => write!(f, "[{} by {} #{}:", txn.zxid, origin.session, origin.xid)?,
+            None => write!(f, "[{} by the server:", txn.zxid)?,
+        }
+        match &txn.outcome {
+            Outcome::Done(_) => {}
+            Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } => write!(f, " {}", refusal.code.name())?,
+        }
+        for change in &txn.changes {
+            match change {
+                Change::Create { path, owner, .. } if owner.is_ephemeral() => write!(f, " create ephemeral {path}")?,
+                Change::Create { path, .. } => write!(f, " create {path}")?,
+                Change::Delete { path } => write!(f, " delete {path}")?,
+                Change::SetData { path, data, version } => {
+                    let value = data.as_deref().and_then(value);
+                    write!(f, " set {path}={} v{version}", value.map_or("?".into(), |value| value.to_string()))?
+                }
+                Change::RaiseFormatLevel { .. } => f.write_str(" raise the format level")?,
+                Change::SetAcl { path, .. } => write!(f, " acl {path}")?,
+                Change::OpenSession { session, timeout_ms, .. } => write!(f, " open {session} {timeout_ms} ms")?,
+                Change::AttachSession { session, owner, .. } => write!(f, " attach {session} to m{}", owner.member)?,
+                Change::CloseSession { session, expired: true } => write!(f, " expire {session}")?,
+                Change::CloseSession { session, .. } => write!(f, " close {session}")?,
+            }
+        }
+        f.write_str("]")
+    }
+}
+
+/// The number at the begin of a node's data: what clients write.
+pub fn value(data: &[u8]) -> Option<u64> {
+    data.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}

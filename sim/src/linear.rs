@@ -1,0 +1,386 @@
+//! Whether a history of one register is linearizable: whether every operation can have happened at one moment between its
+//! begin and its end, so that all together make sense.
+//!
+//! Wing and Gong's search with Lowe's memory of configurations: take the operations that may come first one after the
+//! other, go back where none fits. It knows nothing of zxids or of anything else the server says about its own order;
+//! `ledger` checks that. Registers are independent of each other, so each history is that of one register.
+//!
+//! An operation without an answer may have happened at any time after its begin, or never.
+
+use std::collections::HashSet;
+
+/// What a register holds. Versions count the writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Register {
+    pub value: u64,
+    pub version: i32,
+}
+
+/// What was asked, and what was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A write whatever the version; the version it made, if it was answered.
+    Set { value: u64, made: Option<i32> },
+    /// A write if the version is `expected`; whether it was, if that was answered.
+    CompareAndSet { expected: i32, value: u64, done: Option<bool> },
+    Get(Register),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    pub begin: u64,
+    /// None: no answer came.
+    pub end: Option<u64>,
+    pub action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Linearizable,
+    /// The index of an operation whose answer fits nowhere: the one the search got least far beyond.
+    Not { stuck_at: usize },
+    /// Given up after `STEPS_MAX`.
+    Undecided,
+}
+
+/// Steps of the search after which it gives up: some seconds. Histories of a run take a hundredth.
+const STEPS_MAX: u64 = 20_000_000;
+
+/// A value that nobody has seen: which one it is makes no difference.
+const UNSEEN: u64 = u64::MAX;
+
+/// `operations`: in any order. `initial`: what the register holds before all of them.
+pub fn check(initial: Register, operations: &[Operation]) -> Verdict {
+    Search::new(initial, operations).run()
+}
+
+#[derive(Clone, Copy)]
+enum Moment {
+    Begin(usize),
+    End(usize),
+}
+
+/// One end of the list of moments.
+const HEAD: usize = 0;
+
+struct Search<'a> {
+    operations: &'a [Operation],
+    /// Of each: nobody has seen what it wrote, and nobody knows whether it did. Such writes stand for each other.
+    anonymous: Vec<bool>,
+    /// In order of time; entry 0 is the list's head.
+    moments: Vec<Moment>,
+    next: Vec<usize>,
+    previous: Vec<usize>,
+    /// Where each operation's end stands; 0 if it has none.
+    end_of: Vec<usize>,
+    ends_left: usize,
+    register: Register,
+    taken: Vec<u64>,
+    known: HashSet<(Vec<u64>, Register)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(initial: Register, operations: &'a [Operation]) -> Search<'a> {
+        let seen: HashSet<u64> = operations
+            .iter()
+            .filter_map(|operation| match operation.action {
+                Action::Get(register) => Some(register.value),
+                _ => None,
+            })
+            .collect();
+        let unseen = |value: u64| !seen.contains(&value);
+        let anonymous =
+            |operation: &Operation| matches!(operation.action, Action::Set { value, made: None } if unseen(value));
+        // At the same moment begins come before ends: such operations count as concurrent.
+        let mut moments: Vec<(u64, bool, Moment)> = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            moments.push((operation.begin, false, Moment::Begin(index)));
+            if let Some(end) = operation.end {
+                moments.push((end, true, Moment::End(index)));
+            }
+        }
+        moments.sort_by_key(|&(at, is_end, _)| (at, is_end));
+        let mut end_of = vec![HEAD; operations.len()];
+        let mut list = vec![Moment::End(usize::MAX)];
+        for (at, (_, _, moment)) in moments.into_iter().enumerate() {
+            if let Moment::End(index) = moment {
+                end_of[index] = at + 1;
+            }
+            list.push(moment);
+        }
+        let count = list.len();
+        Search {
+            operations,
+            anonymous: operations.iter().map(anonymous).collect(),
+            next: (0..count).map(|at| (at + 1) % count).collect(),
+            previous: (0..count).map(|at| (at + count - 1) % count).collect(),
+            moments: list,
+            ends_left: end_of.iter().filter(|&&end| end != HEAD).count(),
+            end_of,
+            register: initial,
+            taken: vec![0; operations.len().div_ceil(64)],
+            known: HashSet::new(),
+        }
+    }
+
+    fn run(mut self) -> Verdict {
+        // Where the begin of what was taken stood, and what was so before it.
+        let mut trail: Vec<(usize, Register, bool)> = Vec::new();
+        let mut at = self.next[HEAD];
+        // Whether an anonymous write was tried from here: another would be no other try.
+        let mut passed_anonymous = false;
+        let mut furthest = (0, 0);
+        for _ in 0..STEPS_MAX {
+            if self.ends_left == 0 {
+                return Verdict::Linearizable;
+            }
+            match self.moments[at] {
+                Moment::Begin(index) => {
+                    let may = !(self.anonymous[index] && std::mem::replace(&mut passed_anonymous, true));
+                    if may && let Some(register) = self.after(index) && self.is_new(index, register) {
+                        trail.push((at, self.register, passed_anonymous));
+                        self.take(at, index, register);
+                        at = self.next[HEAD];
+                        passed_anonymous = false;
+                    } else {
+                        at = self.next[at];
+                    }
+                }
+                // What ends here had to be taken before.
+                Moment::End(index) => {
+                    if at > furthest.0 {
+                        furthest = (at, index);
+                    }
+                    let Some((begin, register, passed)) = trail.pop() else {
+                        return Verdict::Not { stuck_at: furthest.1 };
+                    };
+                    self.give_back(begin, register);
+                    // The next is tried in its place.
+                    passed_anonymous = passed;
+                    at = self.next[begin];
+                }
+            }
+        }
+        Verdict::Undecided
+    }
+
+    /// The register after that operation; none if it cannot come now.
+    fn after(&self, index: usize) -> Option<Register> {
+        let Register { version, .. } = self.register;
+        let written = |value| {
+            let value = if self.anonymous[index] { UNSEEN } else { value };
+            Some(Register { value, version: version + 1 })
+        };
+        match self.operations[index].action {
+            Action::Set { value, made } if made.is_none_or(|made| made == version + 1) => written(value),
+            Action::CompareAndSet { expected, value, done } => match (expected == version, done) {
+                (true, Some(true) | None) => written(value),
+                (false, Some(false)) => Some(self.register),
+                _ => None,
+            },
+            Action::Get(register) if register == self.register => Some(register),
+            Action::Set { .. } | Action::Get(_) => None,
+        }
+    }
+
+    /// Whether the search was never there.
+    fn is_new(&mut self, index: usize, register: Register) -> bool {
+        let mut taken = self.taken.clone();
+        taken[index / 64] |= 1 << (index % 64);
+        self.known.insert((taken, register))
+    }
+
+    fn take(&mut self, begin: usize, index: usize, register: Register) {
+        self.register = register;
+        self.taken[index / 64] |= 1 << (index % 64);
+        self.unlink(begin);
+        if self.end_of[index] != HEAD {
+            self.unlink(self.end_of[index]);
+            self.ends_left -= 1;
+        }
+    }
+
+    fn give_back(&mut self, begin: usize, register: Register) {
+        let Moment::Begin(index) = self.moments[begin] else { unreachable!("only begins are taken") };
+        self.register = register;
+        self.taken[index / 64] &= !(1 << (index % 64));
+        if self.end_of[index] != HEAD {
+            self.link(self.end_of[index]);
+            self.ends_left += 1;
+        }
+        self.link(begin);
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let (previous, next) = (self.previous[at], self.next[at]);
+        self.next[previous] = next;
+        self.previous[next] = previous;
+    }
+
+    /// Undoes the last `unlink` that was not undone.
+    fn link(&mut self, at: usize) {
+        let (previous, next) = (self.previous[at], self.next[at]);
+        self.next[previous] = at;
+        self.previous[next] = at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmkeeper::storage::testing::Dice;
+
+    const START: Register = Register { value: 0, version: 0 };
+
+    fn set(begin: u64, end: u64, value: u64, made: i32) -> Operation {
+        Operation { begin, end: Some(end), action: Action::Set { value, made: Some(made) } }
+    }
+
+    fn lost_set(begin: u64, value: u64) -> Operation {
+        Operation { begin, end: None, action: Action::Set { value, made: None } }
+    }
+
+    fn get(begin: u64, end: u64, value: u64, version: i32) -> Operation {
+        Operation { begin, end: Some(end), action: Action::Get(Register { value, version }) }
+    }
+
+    fn cas(begin: u64, end: u64, expected: i32, value: u64, done: bool) -> Operation {
+        Operation { begin, end: Some(end), action: Action::CompareAndSet { expected, value, done: Some(done) } }
+    }
+
+    fn is_fine(operations: &[Operation]) -> bool {
+        match check(START, operations) {
+            Verdict::Linearizable => true,
+            Verdict::Not { .. } => false,
+            Verdict::Undecided => panic!("undecided: {operations:?}"),
+        }
+    }
+
+    #[test]
+    fn good_histories() {
+        assert!(is_fine(&[]));
+        assert!(is_fine(&[get(1, 2, 0, 0)]));
+        // Two at once, in either order.
+        assert!(is_fine(&[set(1, 5, 7, 2), set(2, 6, 8, 1), get(7, 8, 7, 2)]));
+        // Read while it is written: the old value, or the new.
+        assert!(is_fine(&[set(1, 5, 7, 1), get(2, 3, 0, 0)]));
+        assert!(is_fine(&[set(1, 5, 7, 1), get(2, 3, 7, 1)]));
+        // Never answered, and it happened; long after, too; or never.
+        assert!(is_fine(&[lost_set(1, 7), get(2, 3, 7, 1)]));
+        assert!(is_fine(&[lost_set(1, 7), get(2, 3, 0, 0), get(4, 5, 7, 1)]));
+        assert!(is_fine(&[lost_set(1, 7), get(2, 3, 0, 0)]));
+        // Never answered, never seen, and a version tells of it.
+        assert!(is_fine(&[lost_set(1, 7), set(2, 3, 8, 2)]));
+        assert!(is_fine(&[set(1, 2, 7, 1), cas(3, 4, 1, 8, true), cas(5, 6, 1, 9, false), get(7, 8, 8, 2)]));
+    }
+
+    #[test]
+    fn bad_histories() {
+        // A stale read, and a value from nowhere.
+        assert!(!is_fine(&[set(1, 2, 7, 1), get(3, 4, 0, 0)]));
+        assert!(!is_fine(&[get(3, 4, 5, 1)]));
+        // A read that another read contradicts.
+        assert!(!is_fine(&[set(1, 9, 7, 1), get(2, 3, 7, 1), get(4, 5, 0, 0)]));
+        // An acknowledged write that is lost.
+        assert!(!is_fine(&[set(1, 2, 7, 1), set(3, 4, 8, 1)]));
+        // A refusal that rests on a write which never was.
+        assert!(!is_fine(&[cas(1, 2, 0, 7, false)]));
+        assert!(!is_fine(&[cas(1, 2, 0, 7, true), cas(3, 4, 0, 8, true)]));
+        // A write before its begin.
+        assert!(!is_fine(&[get(1, 2, 7, 1), lost_set(3, 7)]));
+        // A gap in the versions that no lost write explains.
+        assert!(!is_fine(&[set(1, 2, 7, 1), set(3, 4, 8, 3)]));
+        assert!(!is_fine(&[lost_set(1, 5), set(1, 2, 7, 1), set(3, 4, 8, 4)]));
+    }
+
+    #[test]
+    fn the_stuck_operation_is_named() {
+        let history = [set(1, 2, 7, 1), get(3, 4, 7, 1), get(5, 6, 0, 0), get(7, 8, 7, 1)];
+        assert_eq!(check(START, &history), Verdict::Not { stuck_at: 2 });
+    }
+
+    /// Tries every order of every choice of unanswered operations.
+    fn brute_force(register: Register, operations: &[Operation], taken: u32) -> bool {
+        let left = |index: &usize| taken & (1 << index) == 0;
+        let all = 0..operations.len();
+        if all.clone().filter(left).all(|index| operations[index].end.is_none()) {
+            return true;
+        }
+        let earliest_end = all.clone().filter(left).filter_map(|index| operations[index].end).min().unwrap_or(u64::MAX);
+        all.filter(left).filter(|&index| operations[index].begin <= earliest_end).any(|index| {
+            let Register { version, .. } = register;
+            let next = match operations[index].action {
+                Action::Set { made: Some(made), .. } if made != version + 1 => return false,
+                Action::Set { value, .. } => Register { value, version: version + 1 },
+                Action::CompareAndSet { expected, value, done } if expected == version && done != Some(false) => {
+                    Register { value, version: version + 1 }
+                }
+                Action::CompareAndSet { expected, done: Some(false), .. } if expected != version => register,
+                Action::CompareAndSet { .. } => return false,
+                Action::Get(seen) if seen == register => register,
+                Action::Get(_) => return false,
+            };
+            brute_force(next, operations, taken | 1 << index)
+        })
+    }
+
+    /// A history as a correct register makes it, some answers lost, and then perhaps one answer falsified.
+    fn random_history(dice: &mut Dice) -> Vec<Operation> {
+        let mut register = START;
+        let mut operations: Vec<Operation> = (0..1 + dice.below(7))
+            .map(|index| {
+                let at = 10 + 4 * index;
+                let begin = at - dice.below(10);
+                let end = (!dice.one_in(4)).then(|| at + dice.below(10));
+                let happens = end.is_some() || dice.one_in(2);
+                let value = 100 + index;
+                let before = register;
+                let mut write = || {
+                    if happens {
+                        register = Register { value, version: register.version + 1 };
+                    }
+                };
+                let action = match dice.below(3) {
+                    0 => {
+                        write();
+                        Action::Set { value, made: end.map(|_| before.version + 1) }
+                    }
+                    1 => {
+                        let expected = before.version - dice.below(2) as i32;
+                        let done = expected == before.version;
+                        if done {
+                            write();
+                        }
+                        Action::CompareAndSet { expected, value, done: end.map(|_| done) }
+                    }
+                    _ => Action::Get(before),
+                };
+                let end = if matches!(action, Action::Get(_)) { end.or(Some(at)) } else { end };
+                Operation { begin, end, action }
+            })
+            .collect();
+        if dice.one_in(2) {
+            let index = dice.below(operations.len() as u64) as usize;
+            match &mut operations[index].action {
+                Action::Set { made: Some(made), .. } => *made += 1,
+                Action::CompareAndSet { done: Some(done), .. } => *done = !*done,
+                Action::Get(seen) => *seen = Register { value: 100 + dice.below(7), version: dice.below(4) as i32 },
+                Action::Set { .. } | Action::CompareAndSet { .. } => {}
+            }
+        }
+        operations
+    }
+
+    #[test]
+    fn it_agrees_with_trying_everything() {
+        let mut dice = Dice::new(1);
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..20_000 {
+            let history = random_history(&mut dice);
+            let expected = brute_force(START, &history, 0);
+            assert_eq!(is_fine(&history), expected, "{history:?}");
+            if expected { good += 1 } else { bad += 1 }
+        }
+        assert!(good > 5_000 && bad > 5_000, "{good} good, {bad} bad");
+    }
+}

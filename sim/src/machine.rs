@@ -1,0 +1,281 @@
+//! A machine with one member on it: a disk, a clock, and a process that can be stopped, killed, or lose its power.
+//!
+//! The process is a runtime with a clock of its own that stands still unless the machine is stepped. It ends by being
+//! dropped with everything in it; only the disk stays.
+
+use crate::client::CLIENT_PORT;
+use crate::ledger::{Pause, ledger};
+use crate::net::{self, Net};
+use crate::trace::{now_us, say};
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep_until};
+use wasmkeeper::config::Config;
+use wasmkeeper::environment::simulated;
+use wasmkeeper::replica::{Drive, Listening, Member, Surroundings, Words};
+use wasmkeeper::session::Workers;
+use wasmkeeper::storage::disk::Disk;
+use wasmkeeper::storage::testing::{Dice, SimDisk};
+
+thread_local! {
+    /// The member whose code runs.
+    static CURRENT: Cell<net::Machine> = const { Cell::new(0) };
+    /// Sentences of members that ended themselves.
+    static DIED: RefCell<Vec<(net::Machine, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The member whose code runs; 0: none.
+pub fn current() -> net::Machine {
+    CURRENT.get()
+}
+
+/// The member whose code runs ends itself.
+pub fn dies(sentence: &str) {
+    say(format!("m{}", current()), || format!("ends itself: {sentence}"));
+    DIED.with_borrow_mut(|died| died.push((current(), sentence.to_owned())));
+}
+
+pub struct Machine {
+    pub number: net::Machine,
+    net: Net,
+    disk: SimDisk,
+    config: Config,
+    outside: Rc<Outside>,
+    process: Option<Process>,
+    /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
+    disk_delay_us: Arc<AtomicU64>,
+    /// Why the last start failed.
+    pub refusal: Option<String>,
+}
+
+/// Wall clock and chance of one member.
+struct Outside {
+    dice: RefCell<Dice>,
+    wall_offset_ms: Cell<i64>,
+}
+
+/// The simulated run begins in 2023.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+impl simulated::Source for Outside {
+    fn wall_ms(&self) -> i64 {
+        EPOCH_MS + (now_us() / 1000) as i64 + self.wall_offset_ms.get()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        let mut dice = self.dice.borrow_mut();
+        for chunk in bytes.chunks_mut(8) {
+            let word = dice.roll().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+struct Process {
+    runtime: Runtime,
+    /// Its clock when it began, and the simulation's.
+    born: Instant,
+    born_us: u64,
+    stopped_since: Option<u64>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+enum Phase {
+    Starting,
+    Serving,
+    /// The start was refused with that sentence.
+    Refused(String),
+}
+
+/// What ends a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// kill -9: the kernel goes on, closes its sockets, and writes what it was given.
+    Killed,
+    /// The machine loses power: what was not synced is lost, and nobody is told.
+    PowerLost,
+}
+
+impl Machine {
+    pub fn new(number: net::Machine, net: Net, config: Config, seed: u64) -> Machine {
+        let dice = RefCell::new(Dice::new(seed ^ u64::from(number) << 32));
+        Machine {
+            number,
+            net,
+            disk: SimDisk::new(),
+            config,
+            outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
+            process: None,
+            disk_delay_us: Arc::default(),
+            refusal: None,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("m{}", self.number)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stopped_since.is_some())
+    }
+
+    /// Whether its start is through.
+    pub fn serves(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| matches!(*process.phase.lock(), Phase::Serving))
+    }
+
+    pub fn set_disk_delay(&self, us: u64) {
+        self.disk_delay_us.store(us, Ordering::Relaxed);
+    }
+
+    pub fn set_wall_offset(&self, ms: i64) {
+        say(self.name(), || format!("its wall clock is {ms} ms off"));
+        self.outside.wall_offset_ms.set(ms);
+    }
+
+    /// Starts the process.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "the machine runs one process");
+        self.refusal = None;
+        say(self.name(), || "starts");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without sockets needs nothing that could be missing");
+        let born = runtime.block_on(async { Instant::now() });
+        let phase = Arc::new(Mutex::new(Phase::Starting));
+        let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
+        let (delay_us, dice) = (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
+        let disk_delay = move || {
+            let least = delay_us.load(Ordering::Relaxed);
+            Duration::from_micros(least + dice.lock().below(least.max(1)))
+        };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let plug = net::Plug { net: self.net.clone(), machine: self.number };
+        let net: Arc<dyn wasmkeeper::peer::Net> = Arc::new(plug);
+        let surroundings = Surroundings {
+            log_disk: disk.clone(),
+            disk,
+            net,
+            raft,
+            clients: Workers::on(clients),
+            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay) },
+        };
+        let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
+        runtime.spawn(async move {
+            if let Err(error) = serve(number, net, config, surroundings, &shown).await {
+                *shown.lock() = Phase::Refused(format!("{error:#}"));
+            }
+        });
+        self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase });
+    }
+
+    /// Lets the process run up to that moment.
+    pub fn step(&mut self, to_us: u64) {
+        let Some(process) = self.process.as_mut().filter(|process| process.stopped_since.is_none()) else { return };
+        CURRENT.set(self.number);
+        simulated::replace(Some(self.outside.clone()));
+        let to = process.born + Duration::from_micros(to_us - process.born_us);
+        process.runtime.block_on(async { sleep_until(to).await });
+        simulated::replace(None);
+        CURRENT.set(0);
+        let died = DIED.with_borrow_mut(|died| died.pop()).map(|(_, sentence)| sentence);
+        let refused = match &*process.phase.lock() {
+            Phase::Refused(sentence) => Some(sentence.clone()),
+            Phase::Starting | Phase::Serving => None,
+        };
+        if let Some(sentence) = died.or(refused) {
+            say(self.name(), || format!("has ended: {sentence}"));
+            self.refusal = Some(sentence);
+            self.end(End::Killed, 0);
+        }
+    }
+
+    /// SIGSTOP.
+    pub fn stop(&mut self) {
+        say(self.name(), || "is stopped");
+        if let Some(process) = &mut self.process {
+            process.stopped_since.get_or_insert(now_us());
+        }
+    }
+
+    /// SIGCONT: the clock has moved on meanwhile, all at once.
+    pub fn go_on(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if let Some(since) = process.stopped_since.take() {
+            let pause = Pause { machine: self.number, from_us: since, to_us: now_us() };
+            say(format!("m{}", self.number), || format!("goes on after {} ms", (now_us() - since) / 1000));
+            CURRENT.set(self.number);
+            simulated::replace(Some(self.outside.clone()));
+            process.runtime.block_on(async { tokio::time::advance(Duration::from_micros(now_us() - since)).await });
+            simulated::replace(None);
+            CURRENT.set(0);
+            ledger(|ledger| ledger.pauses.push(pause));
+        }
+    }
+
+    /// Ends the process. `seed` decides what of the unsynced survives a loss of power.
+    pub fn end(&mut self, how: End, seed: u64) {
+        let Some(process) = self.process.take() else { return };
+        say(self.name(), || format!("{how:?}"));
+        match how {
+            End::Killed => self.net.process_ended(self.number),
+            End::PowerLost => self.net.power_lost(self.number),
+        }
+        ledger(|ledger| ledger.stopped(self.number));
+        // What is dropped with the process must not reach the disk any more.
+        self.disk.cut_off();
+        CURRENT.set(self.number);
+        simulated::replace(Some(self.outside.clone()));
+        drop(process);
+        simulated::replace(None);
+        CURRENT.set(0);
+        DIED.with_borrow_mut(Vec::clear);
+        match how {
+            End::Killed => self.disk.restart(),
+            End::PowerLost => self.disk.crash(seed),
+        }
+    }
+
+    /// Power is back; the process is not.
+    pub fn power_on(&mut self) {
+        self.net.power_is_back(self.number);
+    }
+
+    /// An empty disk takes the place of the old one. The machine is down.
+    pub fn wipe(&mut self) {
+        say(self.name(), || "its disk is replaced by an empty one");
+        self.disk = SimDisk::new();
+    }
+}
+
+/// Runs one member, for good.
+async fn serve(
+    number: net::Machine,
+    net: Net,
+    config: Config,
+    surroundings: Surroundings,
+    phase: &Mutex<Phase>,
+) -> anyhow::Result<()> {
+    let listening = || Listening { client_port: Some(CLIENT_PORT), secure_client_port: None, tls: None };
+    let member = Member::start(config, surroundings, |replica| Words::new(replica, listening())).await?;
+    let member = Arc::new(member);
+    say(format!("m{number}"), || "serves");
+    *phase.lock() = Phase::Serving;
+    let mut clients = net.listen(number, CLIENT_PORT)?;
+    loop {
+        let (stream, from) = clients.accept().await?;
+        let member = member.clone();
+        tokio::spawn(async move { member.serve(stream, from).await });
+    }
+}

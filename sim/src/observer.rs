@@ -1,0 +1,103 @@
+//! The simulation's eye in its members: what they show goes into the ledger and into the count of what a run has met.
+
+use crate::coverage::{Met, met};
+use crate::ledger::{Shown, ledger};
+use crate::machine;
+use crate::net::Machine;
+use crate::trace::{note, now_us, say};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use wasmkeeper::consensus;
+use wasmkeeper::pipeline::txn::Outcome;
+use wasmkeeper::simulation::{Mutation, Observer, Pace, Seen, Source};
+
+pub struct Eye {
+    mutation: Option<Mutation>,
+    pace: Cell<Pace>,
+    /// Entries proposed and not resolved, by member, with how many refusals they hold.
+    in_flight: RefCell<BTreeMap<(Machine, u64), usize>>,
+}
+
+impl Eye {
+    pub fn new(mutation: Option<Mutation>, pace: Pace) -> Eye {
+        Eye { mutation, pace: Cell::new(pace), in_flight: RefCell::default() }
+    }
+
+    /// That member's process is gone.
+    pub fn forget(&self, machine: Machine) {
+        self.in_flight.borrow_mut().retain(|&(of, _), _| of != machine);
+    }
+}
+
+impl Observer for Eye {
+    fn see(&self, seen: &Seen<'_>) {
+        let machine = machine::current();
+        let who = format!("m{machine}");
+        match *seen {
+            Seen::Loaded { zxid, digest, from } => {
+                say(who, || format!("has the state of {zxid} from {from:?}"));
+                if from == Source::Peer {
+                    met(Met::CheckpointInstall);
+                }
+                ledger(|ledger| ledger.loaded(machine, zxid, digest));
+            }
+            Seen::Applied { at, batch, txn, before, digest } => {
+                ledger(|ledger| ledger.applied(machine, at, batch, txn, before, digest));
+            }
+            Seen::Fenced { at, batch } => {
+                note(&[12, machine.into(), at.index]);
+                say(who, || format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev));
+                met(Met::Fenced);
+            }
+            Seen::Leads { term } => {
+                note(&[13, machine.into(), term]);
+                say(who, || format!("leads in term {term}"));
+                ledger(|ledger| ledger.leads(machine, term, now_us()));
+            }
+            Seen::Follows => {
+                let in_flight = self.in_flight.borrow();
+                let mut own = in_flight.range((machine, 0)..=(machine, u64::MAX)).peekable();
+                if own.peek().is_some() {
+                    met(Met::LeaderChangeWithWrites);
+                }
+                if own.any(|(_, &refusals)| refusals > 0) {
+                    met(Met::RefusalAcrossLeaderChange);
+                }
+            }
+            Seen::Proposed { entry, txns } => {
+                for txn in txns {
+                    say(&who, || format!("proposes {}", Shown(txn)));
+                }
+                let refusals = txns.iter().filter(|txn| !matches!(txn.outcome, Outcome::Done(_))).count();
+                self.in_flight.borrow_mut().insert((machine, entry), refusals);
+            }
+            Seen::Resolved { entry, outcome } => {
+                let refusals = self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or(0);
+                if !matches!(outcome, consensus::Outcome::Applied { accepted: true, .. }) {
+                    note(&[14, machine.into(), entry]);
+                    say(who, || format!("its entry {entry} came to {outcome:?}"));
+                    met(Met::ChainReset);
+                    if refusals > 0 {
+                        met(Met::RefusalAcrossLeaderChange);
+                    }
+                }
+            }
+            Seen::Checkpoint { zxid } => {
+                say(who, || format!("has written a checkpoint of {zxid}"));
+                met(Met::Checkpoint);
+            }
+        }
+    }
+
+    fn makes(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    fn dies(&self, sentence: &str) {
+        machine::dies(sentence);
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace.get()
+    }
+}

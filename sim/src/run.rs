@@ -1,0 +1,262 @@
+//! One run: some machines and clients, a while with faults, then one in which all must heal, and the last checks.
+
+use crate::client::{self, Client};
+use crate::coverage::{Met, add, counts};
+use crate::faults::{DISK_US, Faults, GOOD};
+use crate::history;
+use crate::ledger::ledger;
+use crate::linear::Register;
+use crate::machine::Machine;
+use crate::net::{self, Net};
+use crate::observer::Eye;
+use crate::trace::{breach, is_clean, now_us, say, set_now_us};
+use crate::workload::{self, Plan};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+use wasmkeeper::config::Config;
+use wasmkeeper::model::ensemble::{ClientAddress, PeerAddress, Server, ServerRole};
+use wasmkeeper::simulation::{Mutation, Pace, observe};
+use wasmkeeper::storage::testing::Dice;
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    /// None: the seed decides.
+    pub members: Option<u32>,
+    pub mutation: Option<Mutation>,
+    /// Seconds with faults.
+    pub seconds: u64,
+}
+
+/// What came of it.
+pub struct Report {
+    pub members: u32,
+    pub operations: u64,
+    pub faults: u64,
+    pub simulated_us: u64,
+    pub checked: usize,
+}
+
+/// Microseconds of a slice: the grain of the network.
+const SLICE_US: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+
+/// Within which the tree must be set up, and all must be well after the last fault.
+const SET_UP_US: u64 = 30 * SECOND;
+const HEAL_US: u64 = 60 * SECOND;
+
+/// Where members take each other's connections.
+const PEER_PORT: u16 = 2888;
+
+const CLIENTS: u32 = 8;
+
+/// tickTime of the members.
+const TICK_MS: u32 = 200;
+
+struct World {
+    net: Net,
+    machines: Vec<Machine>,
+    clients: Clients,
+    plan: Rc<Plan>,
+    dice: Dice,
+}
+
+struct Clients {
+    runtime: Runtime,
+    tasks: LocalSet,
+    born: Instant,
+}
+
+pub fn run(options: &Options) -> Report {
+    let mut dice = Dice::new(options.seed);
+    let members = options.members.unwrap_or([1, 3, 3, 3, 5][(options.seed % 5) as usize]);
+    let pace = Pace {
+        checkpoint_log_bytes: 4_000 << dice.below(9),
+        checkpoint_interval_ms: 1_000 << dice.below(5),
+        image_log_bytes: 4_000 << dice.below(9),
+        log_segment_bytes: 1 << (16 + dice.below(6)),
+    };
+    let eye = Rc::new(Eye::new(options.mutation, pace));
+    observe(eye.clone());
+    // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next.
+    ledger(|ledger| ledger.expiry_slack_us = u64::from(TICK_MS) * 1000);
+    let net = Net::new(dice.roll(), GOOD);
+    let machines = (1..=members).map(|number| {
+        let machine = Machine::new(number, net.clone(), config(number, members), dice.roll());
+        machine.set_disk_delay(DISK_US);
+        machine
+    });
+    let machines: Vec<Machine> = machines.collect();
+    let numbers: Vec<net::Machine> = machines.iter().map(|machine| machine.number).collect();
+    let clients = Clients::new();
+    let plan = Rc::new(Plan::default());
+    let first = Client::new(CLIENTS, net.clone(), numbers.clone(), 6_000, dice.roll());
+    clients.tasks.spawn_local(workload::set_up(first, plan.clone()));
+    for number in 0..CLIENTS {
+        let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
+        let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());
+        clients.tasks.spawn_local(workload::live(client, plan.clone()));
+    }
+    let mut faults = Faults::new(dice.roll(), net.clone(), eye, CLIENTS);
+    let mut world = World { net, machines, clients, plan, dice };
+    world.go(options.seconds, &mut faults);
+    let checked = if is_clean() { world.check() } else { 0 };
+    let totals = *world.plan.totals.borrow();
+    add(Met::SessionMove, totals.moves);
+    add(Met::Expiry, totals.expired);
+    Report {
+        members,
+        operations: totals.answered + totals.lost,
+        faults: faults.count,
+        simulated_us: now_us(),
+        checked,
+    }
+}
+
+fn config(number: net::Machine, members: u32) -> Config {
+    let mut config = Config { server_id: number, plugins: false, ..Config::default() };
+    config.sessions.tick_ms = TICK_MS;
+    config.sessions.timeout_ms_min = 500;
+    config.sessions.timeout_ms_max = 20_000;
+    config.network.client = Some(net::address(number, client::CLIENT_PORT));
+    config.network.connections_per_address_max = 0;
+    config.storage.data_dir = std::env::temp_dir().join(format!("wasmkeeper-sim-{}", std::process::id()));
+    config.storage.log_dir = config.storage.data_dir.clone();
+    if members > 1 {
+        config.ensemble.servers = (1..=members).map(server).collect();
+        config.ensemble.listen = vec![net::address(number, PEER_PORT)];
+    }
+    config
+}
+
+/// A member as the configuration lists it.
+fn server(number: net::Machine) -> Server {
+    let host = net::host(number);
+    Server {
+        id: number,
+        addresses: vec![PeerAddress { host, peer_port: PEER_PORT, election_port: PEER_PORT + 1000 }],
+        role: ServerRole::Participant,
+        client: Some(ClientAddress { host: None, port: client::CLIENT_PORT }),
+        secure_client: None,
+    }
+}
+
+impl Clients {
+    fn new() -> Clients {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without sockets needs nothing that could be missing");
+        let born = runtime.block_on(async { Instant::now() });
+        Clients { runtime, tasks: LocalSet::new(), born }
+    }
+
+    fn step(&self, to_us: u64) {
+        let to = self.born + Duration::from_micros(to_us);
+        self.runtime.block_on(self.tasks.run_until(async { sleep_until(to).await }));
+    }
+}
+
+impl World {
+    /// Lets everybody live for one slice.
+    fn slice(&mut self) {
+        self.net.deliver();
+        let to = now_us() + SLICE_US;
+        // Whoever comes first does not always come first.
+        let first = self.dice.below(self.machines.len() as u64 + 1) as usize;
+        let count = self.machines.len() + 1;
+        for at in (0..count).map(|at| (first + at) % count) {
+            match self.machines.get_mut(at) {
+                Some(machine) => machine.step(to),
+                None => self.clients.step(to),
+            }
+        }
+        set_now_us(to);
+    }
+
+    fn go(&mut self, seconds: u64, faults: &mut Faults) {
+        for machine in &mut self.machines {
+            machine.start();
+        }
+        if !self.slices_until(SET_UP_US, |world| world.plan.is_set_up.get()) {
+            return breach("the ensemble does not come up");
+        }
+        faults.begin(now_us());
+        let end = now_us() + seconds * SECOND;
+        while now_us() < end && is_clean() {
+            let leader = ledger(|ledger| ledger.leader());
+            faults.tick(&mut self.machines, leader);
+            self.slice();
+            self.look_at_refusals();
+        }
+        if !is_clean() {
+            return;
+        }
+        say("run", || "from now on all is well");
+        faults.mend_all(&mut self.machines);
+        self.plan.is_ending.set(true);
+        let all_ended = |world: &World| world.plan.ended.get() == CLIENTS as usize;
+        if !self.slices_until(HEAL_US, all_ended) && is_clean() {
+            let (up, ended): (Vec<bool>, usize) =
+                (self.machines.iter().map(Machine::serves).collect(), self.plan.ended.get());
+            return breach(format!("{ended} of {CLIENTS} clients get through; members that serve: {up:?}"));
+        }
+        // Sessions that nobody came back for expire, and everybody hears of it.
+        let calm = |world: &World| {
+            ledger(|ledger| {
+                let last = ledger.last();
+                ledger.sessions_open() == 0
+                    && world.machines.iter().all(|machine| ledger.applied_by(machine.number) == Some(last))
+            })
+        };
+        if !self.slices_until(HEAL_US, calm) && is_clean() {
+            ledger(|ledger| {
+                let stand: Vec<_> =
+                    self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
+                let (open, last) = (ledger.sessions_open(), ledger.last());
+                breach(format!("{open} sessions do not expire, or members stand at {stand:x?} and not at {last:#x}"));
+            });
+        }
+    }
+
+    /// Goes on until `done`; false if that takes longer than `at_most_us`, or something is wrong.
+    fn slices_until(&mut self, at_most_us: u64, done: impl Fn(&World) -> bool) -> bool {
+        let end = now_us() + at_most_us;
+        while !done(self) {
+            if now_us() >= end || !is_clean() {
+                return false;
+            }
+            self.slice();
+            self.look_at_refusals();
+        }
+        true
+    }
+
+    /// No member may refuse to start, or end itself: nothing of what happens to it is a reason.
+    fn look_at_refusals(&mut self) {
+        for machine in &mut self.machines {
+            if let Some(sentence) = machine.refusal.take() {
+                breach(format!("member {} ended itself: {sentence}", machine.number));
+            }
+        }
+    }
+
+    fn check(&self) -> usize {
+        ledger(|ledger| {
+            let left: Vec<String> =
+                ledger.living(ledger.last()).filter(|(_, node)| node.owner != 0).map(|(path, _)| path.clone()).collect();
+            if !left.is_empty() {
+                breach(format!("ephemerals are left over: {left:?}"));
+            }
+        });
+        for (met, count) in counts() {
+            say("run", || format!("met {met:?} {count} times"));
+        }
+        history::check(Register { value: 0, version: 0 })
+    }
+}

@@ -1,0 +1,84 @@
+//! What happened in a run, as one number and, if asked for, as lines: time, who, what.
+//!
+//! Every message that arrives, every reply and every applied transaction goes into the number. Two runs of one seed must
+//! end with the same.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+
+thread_local! {
+    static HASH: Cell<u64> = const { Cell::new(0xcbf2_9ce4_8422_2325) };
+    static NOW_US: Cell<u64> = const { Cell::new(0) };
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
+    static BREACHES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Simulated microseconds since the run began.
+pub fn now_us() -> u64 {
+    NOW_US.get()
+}
+
+pub fn set_now_us(us: u64) {
+    NOW_US.set(us);
+}
+
+/// From now on lines are printed.
+pub fn show() {
+    SHOWN.set(true);
+}
+
+pub fn is_shown() -> bool {
+    SHOWN.get()
+}
+
+/// Adds to the number.
+pub fn note(values: &[u64]) {
+    let mut hash = HASH.get() ^ NOW_US.get();
+    for &value in values {
+        hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
+    }
+    HASH.set(hash);
+}
+
+/// The number so far.
+pub fn hash() -> u64 {
+    HASH.get()
+}
+
+/// A number for some bytes.
+pub fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hash = bytes.len() as u64 ^ 0x51_7cc1_b727;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash.rotate_left(29) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    hash ^ (hash >> 29)
+}
+
+/// A line for whoever reads along; `what` is only made if somebody does.
+pub fn say<T: Display>(who: impl Display, what: impl FnOnce() -> T) {
+    if SHOWN.get() {
+        println!("{:10.3} {who:<8} {}", NOW_US.get() as f64 / 1e6, what());
+    }
+}
+
+/// Something that must not be. The run ends with the first; more of the same moment are kept beside it.
+pub fn breach(what: impl Into<String>) {
+    let line = format!("{:.3} s: {}", NOW_US.get() as f64 / 1e6, what.into());
+    say("BREACH", || line.clone());
+    BREACHES.with_borrow_mut(|breaches| {
+        if breaches.len() < 20 {
+            breaches.push(line);
+        }
+    });
+}
+
+pub fn breaches() -> Vec<String> {
+    BREACHES.with_borrow(|breaches| breaches.clone())
+}
+
+pub fn is_clean() -> bool {
+    BREACHES.with_borrow(|breaches| breaches.is_empty())
+}
