@@ -202,7 +202,7 @@ one_round() { # ensemble
     local n most=0 mib
     for n in "${members[@]}"; do
       mib=$(awk '$1 == "VmRSS:" { printf "%.1f", $2 / 1024 }' "/proc/${pid[$n]}/status")
-      most=$(awk -v a="$most" -v b="$mib" 'BEGIN { print a + 0 > b + 0 ? a : b }')
+      most=$(awk -v a="$most" -v b="$mib" 'BEGIN { print (a + 0 > b + 0) ? a : b }')
     done
     note server.rss_mib "$1" "$most"
   fi
