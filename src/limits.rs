@@ -424,3 +424,7 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a leader may have heard nothing of a member before `mntr` no longer counts it among its learners:
+/// twenty heartbeats.
+pub const MEMBER_SILENT: std::time::Duration = std::time::Duration::from_millis(20 * HEARTBEAT_MS);
