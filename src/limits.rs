@@ -73,7 +73,8 @@ pub const APPEND_ANSWER_MS_MAX: u64 = 2_000;
 pub const RAFT_BACKOFF_MS_MIN: u64 = 20;
 pub const RAFT_BACKOFF_MS_MAX: u64 = 500;
 
-/// How long a member leaves a leader's heartbeats unanswered until the operator reads of it. Longer than a slow disk takes, and
+/// How long a member leaves a leader's heartbeats unanswered until the operator reads of it, and `mntr` no longer counts it
+/// among the learners. Longer than a slow disk takes, and
 /// than a server that is started again.
 pub const MEMBER_SILENT: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -7,8 +7,10 @@ use super::Consensus;
 use super::machine::Machine;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
 use super::under_way::answered;
+use crate::environment::Instant;
 use crate::model::ensemble::Member;
 use crate::storage::LogPosition;
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{ChangeMembers, Precondition, Raft};
@@ -112,6 +114,14 @@ impl Consensus {
         let metrics = metrics.borrow_watched();
         let matching = metrics.replication.as_ref()?.get(&member)?.as_ref()?;
         Some(metrics.last_log_index.unwrap_or_default().saturating_sub(matching.index))
+    }
+
+    /// On a leader: when that member last answered it. None if it does not lead, or has never heard of the member.
+    pub fn member_heard(&self, member: u64) -> Option<Instant> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref()?.get(&member)?.as_ref()?;
+        Some(Instant::now() - heard.elapsed())
     }
 
     /// Changes to exactly these members, of which `voters` vote; what becomes of a leader that is not among them is its

@@ -6,13 +6,14 @@
 
 use super::Replica;
 use crate::admin::fourletter::{
-    self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, Facts, Figures, GlobalSessions, Mode,
-    QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
+    self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
+    LeaderFigures, Mode, QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
 };
 use crate::admin::metrics::Metrics;
 use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
+use crate::limits;
 use crate::model::{ConnectionId, SessionId};
 use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
@@ -75,12 +76,15 @@ impl Facts for Words {
         }
         // An empty member that waits for the others is nothing yet.
         let Some(consensus) = self.replica.consensus.get() else { return Mode::Follower };
-        let metrics = consensus.metrics();
+        let membership = consensus.membership();
+        let id = u64::from(self.replica.config.server_id);
+        let alone = membership.members.len() <= 1 && membership.voters.contains(&id);
+        let observes = membership.members.get(&id).is_some_and(|member| member.server.is_observer());
         let role = *consensus.role().borrow();
-        match (metrics.voters, role) {
-            (..=1, _) if metrics.votes && self.replica.config.stands_alone() => Mode::Standalone,
-            (_, Role::Leader { .. }) => Mode::Leader,
-            _ if !metrics.votes => Mode::Observer,
+        match role {
+            _ if alone && self.replica.config.stands_alone() => Mode::Standalone,
+            Role::Leader { .. } => Mode::Leader,
+            _ if observes => Mode::Observer,
             _ => Mode::Follower,
         }
     }
@@ -139,7 +143,7 @@ impl Facts for Words {
         Some(EnsembleFigures {
             quorum_size: metrics.voters as u64,
             observer_master_id: master.filter(|_| mode == Mode::Observer),
-            leader: None,
+            leader: (mode == Mode::Leader).then(|| self.leader_figures()),
         })
     }
 
@@ -157,21 +161,23 @@ impl Facts for Words {
     }
 
     fn sessions(&self) -> TrackedSessions {
-        let global = match self.mode() {
-            Mode::Standalone | Mode::Leader => {
-                let wall_minus_server_ms = self.wall_minus_server_ms();
-                let deadlines = self.replica.connections.expiry().deadlines().into_iter();
-                let wire_ids = |sessions: Vec<SessionId>| sessions.into_iter().map(|session| session.0).collect();
-                let sets = deadlines.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions)));
-                GlobalSessions::Expiring(sets.collect())
-            }
+        let wall_minus_server_ms = self.wall_minus_server_ms();
+        let sets = |deadlines: BTreeMap<u64, Vec<SessionId>>| -> ExpirySets {
+            let wire_ids = |sessions: Vec<SessionId>| sessions.into_iter().map(|session| session.0).collect();
+            let sets = deadlines.into_iter();
+            sets.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions))).collect()
+        };
+        let (mode, connections) = (self.mode(), &self.replica.connections);
+        let global = match mode {
+            Mode::Standalone | Mode::Leader => GlobalSessions::Expiring(sets(connections.expiry().deadlines())),
             Mode::Follower | Mode::Observer | Mode::ReadOnly => {
                 let state = self.replica.state.read();
                 let known: BTreeMap<i64, i32> = state.sessions().map(|(id, known)| (id.0, known.timeout_ms)).collect();
                 GlobalSessions::Known(known.into_iter().collect())
             }
         };
-        TrackedSessions { local: None, global }
+        let has_local = self.replica.config.sessions.local && mode != Mode::Standalone || mode == Mode::ReadOnly;
+        TrackedSessions { local: has_local.then(|| sets(connections.local_sessions().deadlines())), global }
     }
 
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
@@ -247,11 +253,41 @@ impl Facts for Words {
 }
 
 impl Words {
+    fn leader_figures(&self) -> LeaderFigures {
+        let (replica, consensus) = (&self.replica, self.replica.consensus());
+        let mut figures = LeaderFigures {
+            pending_syncs: replica.syncs_waiting.load(Ordering::Relaxed),
+            uptime_ms: replica.now_ms().saturating_sub(replica.leading_since_ms.load(Ordering::Relaxed)),
+            ..LeaderFigures::default()
+        };
+        let membership = consensus.membership();
+        let own = u64::from(replica.config.server_id);
+        for (&id, member) in membership.members.iter().filter(|(id, _)| **id != own) {
+            if consensus.member_heard(id).is_none_or(|at| at.elapsed() > limits::MEMBER_SILENT) {
+                continue;
+            }
+            figures.learners += 1;
+            if consensus.lag(id).is_none_or(|lag| lag > limits::CLOSE_BEHIND_ENTRIES) {
+                continue;
+            }
+            match (member.server.is_observer(), membership.voters.contains(&id)) {
+                (true, _) => figures.synced_observers += 1,
+                (false, true) => figures.synced_followers += 1,
+                (false, false) => figures.synced_non_voting_followers += 1,
+            }
+        }
+        figures
+    }
+
     /// None: a server without an ensemble.
     fn quorum(&self) -> Option<QuorumConfiguration> {
         let mode = self.mode();
         let config = &self.replica.config;
-        let own = config.own_server().filter(|_| mode != Mode::Standalone)?;
+        // As the membership has it: its address may have changed since the file was written.
+        let member = self.replica.consensus.get().and_then(|consensus| {
+            consensus.membership().members.remove(&config.server_id.into()).map(|member| member.server)
+        });
+        let own = member.or_else(|| config.own_server().cloned()).filter(|_| mode != Mode::Standalone)?;
         let address = own.addresses.first()?;
         let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let membership = || {

@@ -2,6 +2,7 @@
 
 use super::Replica;
 use super::start::OrDie;
+use crate::admin::metrics::Metrics;
 use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
 use crate::environment;
 use crate::model::ensemble::Server;
@@ -23,6 +24,7 @@ use std::sync::atomic::Ordering;
 struct Held {
     view: CheckpointView,
     position: LogPosition,
+    metrics: Arc<Metrics>,
 }
 
 impl HeldCheckpoint for Held {
@@ -39,6 +41,10 @@ impl HeldCheckpoint for Held {
     }
 
     fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
+        if after.is_none() {
+            // A transfer that is taken up again is the same one.
+            self.metrics.snap_count.increment();
+        }
         self.view.piece(after, bytes_max, out).map_err(of_this_member)
     }
 }
@@ -103,7 +109,8 @@ pub async fn fetch_state(
 impl Replica {
     pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
         let view = self.files.reader.lock().view().map_err(of_this_member)?;
-        let held = view.and_then(|view| Some(Held { position: view.meta().position?, view }));
+        let metrics = self.connections.metrics().clone();
+        let held = view.and_then(|view| Some(Held { position: view.meta().position?, view, metrics }));
         Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
     }
 

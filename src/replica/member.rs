@@ -185,6 +185,8 @@ impl Member {
             consensus: OnceLock::new(),
             last_applied: AtomicU64::new(opened.meta.zxid.0),
             leading: AtomicBool::new(false),
+            leading_since_ms: AtomicU64::new(0),
+            syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             started,

@@ -105,8 +105,11 @@ pub struct Replica {
     consensus: OnceLock<Consensus>,
     /// The last applied zxid, readable without a lock.
     last_applied: AtomicU64,
-    /// Whether this member evaluates.
+    /// Whether this member evaluates, and since when in `now_ms`, for people.
     leading: AtomicBool,
+    leading_since_ms: AtomicU64,
+    /// `sync` requests of clients of this member that wait.
+    syncs_waiting: AtomicU64,
     /// Whether it has caught up with what was committed when it started.
     recovered: AtomicBool,
     /// It is on its way down: no client is let in any more.
@@ -142,6 +145,7 @@ impl Replica {
     fn begins_to_lead(&self, term: u64, new_leadership: bool) {
         if new_leadership {
             self.connections.expiry().grant_all(self.connections.now_us() / 1000);
+            self.leading_since_ms.store(self.now_ms(), Ordering::Relaxed);
         }
         self.leading.store(true, Ordering::Release);
         self.served.leadership.send_replace(Some(term));

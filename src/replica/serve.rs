@@ -35,6 +35,7 @@ impl Server for Front {
     fn barrier(&self, connection: Arc<Connection>) {
         let replica = self.replica.clone();
         self.replica.runtime.spawn(async move {
+            let _counted = SyncWaiting::new(&replica);
             let reached = tokio::select! {
                 biased;
                 reached = replica.barrier() => reached,
@@ -68,6 +69,22 @@ impl Server for Front {
 
     fn four_letter_words(&self) -> &dyn FourLetter {
         &self.words
+    }
+}
+
+/// Counts one `sync` while it lives.
+struct SyncWaiting<'a>(&'a Replica);
+
+impl SyncWaiting<'_> {
+    fn new(replica: &Replica) -> SyncWaiting<'_> {
+        replica.syncs_waiting.fetch_add(1, Ordering::Relaxed);
+        SyncWaiting(replica)
+    }
+}
+
+impl Drop for SyncWaiting<'_> {
+    fn drop(&mut self) {
+        self.0.syncs_waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::pipeline::txn::{Change, Txn};
 use crate::wire::request::{CreateForm, Request, create_mode};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub struct LocalSessions {
@@ -58,6 +59,11 @@ impl LocalSessions {
         let due = self.expiry.due(now_ms);
         due.iter().for_each(|&session| self.forget(session));
         due
+    }
+
+    /// As `Expiry::deadlines`.
+    pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
+        self.expiry.deadlines()
     }
 
     pub fn count(&self) -> usize {
