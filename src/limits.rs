@@ -73,6 +73,10 @@ pub const APPEND_ANSWER_MS_MAX: u64 = 2_000;
 pub const RAFT_BACKOFF_MS_MIN: u64 = 20;
 pub const RAFT_BACKOFF_MS_MAX: u64 = 500;
 
+/// How long a member leaves a leader's heartbeats unanswered until the operator reads of it. Longer than a slow disk takes, and
+/// than a server that is started again.
+pub const MEMBER_SILENT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Entries kept in the log behind this member's last for members that were away, though its own start needs them no more;
 /// and the bytes of log beyond which it keeps none. Catching up by log is cheaper than by checkpoint unless most of it
 /// changed meanwhile.
@@ -97,6 +101,9 @@ pub const CHECKPOINT_FETCH_PAUSE: std::time::Duration = std::time::Duration::fro
 
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+
+/// How long a call into openraft has to find out by itself that openraft has ended, which takes it a second at most.
+pub const CONSENSUS_END_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
 /// connection. `OUTSTANDING_REQUESTS_MAX` bounds all of them together.
@@ -424,7 +431,3 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How long a leader may have heard nothing of a member before `mntr` no longer counts it among its learners:
-/// twenty heartbeats.
-pub const MEMBER_SILENT: std::time::Duration = std::time::Duration::from_millis(20 * HEARTBEAT_MS);

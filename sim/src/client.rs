@@ -24,55 +24,33 @@ use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};
 use wasmkeeper::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches};
 
+/// Where the ensemble's members stand.
+const CONFIG: &str = "/zookeeper/config";
+
 /// The port members take clients on.
 pub const CLIENT_PORT: u16 = 2181;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    Create {
-        path: String,
-        value: u64,
-        mode: i32,
-    },
-    Delete {
-        path: String,
-        version: i32,
-    },
+    Create { path: String, value: u64, mode: i32 },
+    Delete { path: String, version: i32 },
     /// Whatever the version is.
-    Set {
-        path: String,
-        value: u64,
-    },
-    CompareAndSet {
-        path: String,
-        value: u64,
-        expected: i32,
-    },
-    Get {
-        path: String,
-        watch: bool,
-    },
-    Exists {
-        path: String,
-        watch: bool,
-    },
-    Children {
-        path: String,
-        watch: bool,
-    },
+    Set { path: String, value: u64 },
+    CompareAndSet { path: String, value: u64, expected: i32 },
+    Get { path: String, watch: bool },
+    Exists { path: String, watch: bool },
+    Children { path: String, watch: bool },
     /// A sync and a get behind it: together a read that is linearizable.
-    SyncGet {
-        path: String,
-    },
+    SyncGet { path: String },
     /// Sets, all or none.
     SetAll(Vec<(String, u64)>),
+    /// `/zookeeper/config`.
+    Members,
+    /// ZooKeeper's reconfig, incremental.
+    Reconfig { joining: Option<String>, leaving: Option<String> },
     /// Sets behind a check of a version.
-    CheckedSets {
-        path: String,
-        expected: i32,
-        sets: Vec<(String, u64)>,
-    },
+    CheckedSets { path: String, expected: i32, sets: Vec<(String, u64)> },
 }
 
 /// What it is told.
@@ -80,11 +58,9 @@ pub enum Ask {
 pub enum Answer {
     Done,
     Created(String),
-    Node {
-        value: Option<u64>,
-        version: i32,
-    },
+    Node { value: Option<u64>, version: i32 },
     Names(BTreeSet<String>),
+    Text(String),
     Refused(ErrorCode),
     /// The connection was lost first: nobody knows.
     Lost,
@@ -153,11 +129,7 @@ enum What {
     Sync,
     Close,
     /// The number is the place of the ask among those that were given together.
-    Ask {
-        at: usize,
-        ask: Ask,
-        begin_us: u64,
-    },
+    Ask { at: usize, ask: Ask, begin_us: u64 },
 }
 
 enum Lost {
@@ -236,6 +208,17 @@ impl Client {
             answers[at] = answer;
         }
         answers
+    }
+
+    /// Sends them all and does not wait: it hangs up once they have left.
+    pub async fn fire(&mut self, asks: Vec<Ask>) {
+        self.connect().await;
+        let mut out = BytesMut::new();
+        for (at, ask) in asks.into_iter().enumerate() {
+            self.put(&mut out, at, ask);
+        }
+        let _ = self.write(&out).await;
+        self.lose(Lost::Connection);
     }
 
     /// Does nothing for a while but keep its session.
@@ -461,9 +444,7 @@ impl Client {
         self.xid += 1;
         let request = ask.request();
         wire::request(out, self.xid, &request);
-        if ask.writes()
-            && let Some(sent) = self.sent.last_mut()
-        {
+        if ask.writes() && let Some(sent) = self.sent.last_mut() {
             sent.push(self.xid);
         }
         say(self.name(), || format!("asks #{} {ask:?}", self.xid));
@@ -726,10 +707,10 @@ impl Client {
         error: Option<ErrorCode>,
         record: &mut Record,
     ) -> Result<Answer, Fault> {
-        let (Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. }) =
-            ask
-        else {
-            return Ok(Answer::Done);
+        let path = match ask {
+            Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => path,
+            Ask::Members => CONFIG,
+            _ => return Ok(Answer::Done),
         };
         let who = self.name();
         let node = ledger(|ledger| ledger.node(path, zxid).cloned());
@@ -742,8 +723,9 @@ impl Client {
             }
             (Ask::Children { .. }, None) => {
                 let names: BTreeSet<String> = record.strings()?.into_iter().collect();
-                let same =
-                    ledger(|ledger| ledger.children(path, zxid).into_iter().eq(names.iter().map(String::as_str)));
+                let same = ledger(|ledger| {
+                    ledger.children(path, zxid).into_iter().eq(names.iter().map(String::as_str))
+                });
                 if !same || node.is_none() {
                     breach(format!("{who}: {path} has not the children {names:?} at {zxid:#x}"));
                 }
@@ -759,6 +741,9 @@ impl Client {
                 });
                 if !same {
                     breach(format!("{who}: {path} at {zxid:#x} is {node:?} and not {data:?} {stat:?}"));
+                }
+                if let (Ask::Members, Some(Some(data))) = (ask, &data) {
+                    return Ok(Answer::Text(String::from_utf8_lossy(data).into_owned()));
                 }
                 let value = data.flatten().as_deref().and_then(ledger::value);
                 Answer::Node { value, version: stat.version }
@@ -809,7 +794,10 @@ fn data(value: u64) -> Bytes {
 
 impl Ask {
     pub fn writes(&self) -> bool {
-        !matches!(self, Ask::Get { .. } | Ask::Exists { .. } | Ask::Children { .. } | Ask::SyncGet { .. })
+        !matches!(
+            self,
+            Ask::Get { .. } | Ask::Exists { .. } | Ask::Children { .. } | Ask::SyncGet { .. } | Ask::Members
+        )
     }
 
     fn request(&self) -> Request {
@@ -841,6 +829,10 @@ impl Ask {
             Ask::SyncGet { path } => Request::GetData { path: Some(path), watch: false },
             Ask::Exists { path, watch } => Request::Exists { path: Some(path), watch },
             Ask::Children { path, watch } => Request::GetChildren { path: Some(path), watch },
+            Ask::Members => Request::GetData { path: Some(CONFIG.to_owned()), watch: false },
+            Ask::Reconfig { joining, leaving } => {
+                Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
+            }
             Ask::SetAll(all) => multi(sets(&all)),
             Ask::CheckedSets { path, expected, sets: all } => {
                 let mut requests = vec![Request::Check { path: Some(path), version: expected }];

@@ -6,6 +6,7 @@ use crate::machine::{End, Machine};
 use crate::net::{self, Net, Quality};
 use crate::observer::Eye;
 use crate::trace::{now_us, say};
+use crate::workload::{Chore, Plan};
 use std::rc::Rc;
 use wasmkeeper::storage::testing::Dice;
 
@@ -19,6 +20,7 @@ pub struct Faults {
     dice: Dice,
     net: Net,
     eye: Rc<Eye>,
+    plan: Rc<Plan>,
     clients: u32,
     next_us: u64,
     /// When what is mended.
@@ -39,8 +41,8 @@ enum Mend {
 const SECOND: u64 = 1_000_000;
 
 impl Faults {
-    pub fn new(seed: u64, net: Net, eye: Rc<Eye>, clients: u32) -> Faults {
-        Faults { dice: Dice::new(seed), net, eye, clients, next_us: 0, mending: Vec::new(), count: 0 }
+    pub fn new(seed: u64, net: Net, eye: Rc<Eye>, plan: Rc<Plan>, clients: u32) -> Faults {
+        Faults { dice: Dice::new(seed), net, eye, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
     }
 
     /// Faults begin a little after `from_us`.
@@ -140,7 +142,7 @@ impl Faults {
     fn break_something(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
         let victim = self.victim(machines, leader);
         let number = machines[victim].number;
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0..3 => self.end(&mut machines[victim], End::Killed),
             3..5 => self.end(&mut machines[victim], End::PowerLost),
             5 => {
@@ -171,8 +173,25 @@ impl Faults {
                 met(Met::ClockJump);
                 self.later(SECOND, 10 * SECOND, Mend::Clock(number));
             }
+            19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
+    }
+
+    /// A member leaves and joins again, perhaps with an empty disk. One at a time: more would be more than is promised.
+    fn change_members(&mut self, machine: &mut Machine) {
+        if !self.plan.is_in_order() {
+            return;
+        }
+        let is_wiped = self.dice.one_in(2);
+        if is_wiped && machine.is_up() {
+            machine.end(End::Killed, 0);
+            self.eye.forget(machine.number);
+            machine.wipe();
+            self.later(50_000, 2 * SECOND, Mend::Start(machine.number));
+        }
+        let chore = Chore { number: machine.number, line: machine.line(), is_wiped };
+        self.plan.chores.borrow_mut().push_back(chore);
     }
 
     fn end(&mut self, machine: &mut Machine, how: End) {

@@ -4,6 +4,7 @@
 //! dropped with everything in it; only the disk stays.
 
 use crate::client::CLIENT_PORT;
+use crate::coverage::{Met, met};
 use crate::ledger::{Pause, ledger};
 use crate::net::{self, Net};
 use crate::trace::{now_us, say};
@@ -58,6 +59,9 @@ struct Outside {
     dice: RefCell<Dice>,
     wall_offset_ms: Cell<i64>,
 }
+
+/// The shortest timeout of a session, and longer than a follower waits for its leader.
+const TIMEOUT_US: u64 = 1_200_000;
 
 /// The simulated run begins in 2023.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -133,6 +137,11 @@ impl Machine {
         self.process.as_ref().is_some_and(|process| matches!(*process.phase.lock(), Phase::Serving))
     }
 
+    /// How it is listed: ZooKeeper's line.
+    pub fn line(&self) -> String {
+        self.config.own_server().map_or(String::new(), |server| format!("server.{}={server}", server.id))
+    }
+
     pub fn set_disk_delay(&self, us: u64) {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
@@ -155,8 +164,7 @@ impl Machine {
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let (delay_us, dice) =
-            (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
+        let (delay_us, dice) = (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
             Duration::from_micros(least + dice.lock().below(least.max(1)))
@@ -221,6 +229,9 @@ impl Machine {
             process.runtime.block_on(async { tokio::time::advance(Duration::from_micros(now_us() - since)).await });
             simulated::replace(None);
             CURRENT.set(0);
+            if now_us() - since > TIMEOUT_US {
+                met(Met::PauseBeyondTimeout);
+            }
             ledger(|ledger| ledger.pauses.push(pause));
         }
     }

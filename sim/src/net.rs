@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -367,8 +367,9 @@ impl Inner {
             return;
         }
         let (from, here) = (connection.ends[1 - to].machine, connection.ends[to].machine);
-        let is_held =
-            connection.ends[to].held > 0 || self.cuts.contains_key(&(from, here)) || self.without_power.contains(&here);
+        let is_held = connection.ends[to].held > 0
+            || self.cuts.contains_key(&(from, here))
+            || self.without_power.contains(&here);
         if is_held {
             connection.ends[to].held += 1;
             self.held.push(message);
@@ -606,6 +607,7 @@ impl Listening {
         })
         .await
     }
+
 }
 
 /// The network as one member sees it.
@@ -634,10 +636,6 @@ impl peer::Net for Plug {
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>> {
         Box::pin(async move { Ok(Box::new(self.net.listen(self.machine, address.port())?) as Box<dyn Listen>) })
-    }
-
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move { Ok(vec![address(machine_named(host)?, 0).ip()]) })
     }
 }
 

@@ -23,8 +23,21 @@ impl Eye {
         Eye { mutation, pace: Cell::new(pace), in_flight: RefCell::default() }
     }
 
+    /// That member leads no more, whatever it had under way.
+    fn loses_lead(&self, machine: Machine) {
+        let in_flight = self.in_flight.borrow();
+        let mut own = in_flight.range((machine, 0)..=(machine, u64::MAX)).peekable();
+        if own.peek().is_some() {
+            met(Met::LeaderChangeWithWrites);
+        }
+        if own.any(|(_, &refusals)| refusals > 0) {
+            met(Met::RefusalAcrossLeaderChange);
+        }
+    }
+
     /// That member's process is gone.
     pub fn forget(&self, machine: Machine) {
+        self.loses_lead(machine);
         self.in_flight.borrow_mut().retain(|&(of, _), _| of != machine);
     }
 }
@@ -46,9 +59,7 @@ impl Observer for Eye {
             }
             Seen::Fenced { at, batch } => {
                 note(&[12, machine.into(), at.index]);
-                say(who, || {
-                    format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev)
-                });
+                say(who, || format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev));
                 met(Met::Fenced);
             }
             Seen::Leads { term } => {
@@ -56,16 +67,7 @@ impl Observer for Eye {
                 say(who, || format!("leads in term {term}"));
                 ledger(|ledger| ledger.leads(machine, term, now_us()));
             }
-            Seen::Follows => {
-                let in_flight = self.in_flight.borrow();
-                let mut own = in_flight.range((machine, 0)..=(machine, u64::MAX)).peekable();
-                if own.peek().is_some() {
-                    met(Met::LeaderChangeWithWrites);
-                }
-                if own.any(|(_, &refusals)| refusals > 0) {
-                    met(Met::RefusalAcrossLeaderChange);
-                }
-            }
+            Seen::Follows => self.loses_lead(machine),
             Seen::Proposed { entry, txns } => {
                 for txn in txns {
                     say(&who, || format!("proposes {}", Shown(txn)));

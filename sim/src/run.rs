@@ -96,19 +96,27 @@ pub fn run(options: &Options) -> Report {
     let plan = Rc::new(Plan::default());
     let first = Client::new(CLIENTS, net.clone(), numbers.clone(), 6_000, dice.roll());
     clients.tasks.spawn_local(workload::set_up(first, plan.clone()));
+    let operator = Client::new(CLIENTS + 1, net.clone(), numbers.clone(), 20_000, dice.roll());
+    clients.tasks.spawn_local(workload::operate(operator, plan.clone()));
     for number in 0..CLIENTS {
         let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
         let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());
         clients.tasks.spawn_local(workload::live(client, plan.clone()));
     }
-    let mut faults = Faults::new(dice.roll(), net.clone(), eye, CLIENTS);
+    let mut faults = Faults::new(dice.roll(), net.clone(), eye, plan.clone(), CLIENTS);
     let mut world = World { net, machines, clients, plan, dice };
     world.go(options.seconds, &mut faults);
     let checked = if is_clean() { world.check() } else { 0 };
     let totals = *world.plan.totals.borrow();
     add(Met::SessionMove, totals.moves);
     add(Met::Expiry, totals.expired);
-    Report { members, operations: totals.answered + totals.lost, faults: faults.count, simulated_us: now_us(), checked }
+    Report {
+        members,
+        operations: totals.answered + totals.lost,
+        faults: faults.count,
+        simulated_us: now_us(),
+        checked,
+    }
 }
 
 fn config(number: net::Machine, members: u32) -> Config {
@@ -118,6 +126,8 @@ fn config(number: net::Machine, members: u32) -> Config {
     config.sessions.timeout_ms_max = 20_000;
     config.network.client = Some(net::address(number, client::CLIENT_PORT));
     config.network.connections_per_address_max = 0;
+    config.rules.reconfig = true;
+    config.rules.skip_acl = true;
     config.storage.data_dir = std::env::temp_dir().join(format!("wasmkeeper-sim-{}", std::process::id()));
     config.storage.log_dir = config.storage.data_dir.clone();
     if members > 1 {
@@ -193,6 +203,9 @@ impl World {
         }
         say("run", || "from now on all is well");
         faults.mend_all(&mut self.machines);
+        if !self.slices_until(HEAL_US, |world| world.plan.is_in_order()) {
+            return breach("the operator does not get through");
+        }
         self.plan.is_ending.set(true);
         let all_ended = |world: &World| world.plan.ended.get() == CLIENTS as usize;
         if !self.slices_until(HEAL_US, all_ended) && is_clean() {
@@ -210,7 +223,8 @@ impl World {
         };
         if !self.slices_until(HEAL_US, calm) && is_clean() {
             ledger(|ledger| {
-                let stand: Vec<_> = self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
+                let stand: Vec<_> =
+                    self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
                 let (open, last) = (ledger.sessions_open(), ledger.last());
                 breach(format!("{open} sessions do not expire, or members stand at {stand:x?} and not at {last:#x}"));
             });
@@ -241,11 +255,8 @@ impl World {
 
     fn check(&self) -> usize {
         ledger(|ledger| {
-            let left: Vec<String> = ledger
-                .living(ledger.last())
-                .filter(|(_, node)| node.owner != 0)
-                .map(|(path, _)| path.clone())
-                .collect();
+            let left: Vec<String> =
+                ledger.living(ledger.last()).filter(|(_, node)| node.owner != 0).map(|(path, _)| path.clone()).collect();
             if !left.is_empty() {
                 breach(format!("ephemerals are left over: {left:?}"));
             }

@@ -27,10 +27,6 @@ pub fn show() {
     SHOWN.set(true);
 }
 
-pub fn is_shown() -> bool {
-    SHOWN.get()
-}
-
 /// Adds to the number.
 pub fn note(values: &[u64]) {
     let mut hash = HASH.get() ^ NOW_US.get();

@@ -1,10 +1,12 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
 use crate::client::{Answer, Ask, Client};
+use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
+use crate::net::Machine;
 use crate::trace::{breach, say};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -27,9 +29,68 @@ pub struct Plan {
     pub is_ending: Cell<bool>,
     /// Clients that have come to their end.
     pub ended: Cell<usize>,
+    /// What the operator has to do, and whether that includes something under way.
+    pub chores: RefCell<VecDeque<Chore>>,
+    pub is_operating: Cell<bool>,
     /// Names of sequential nodes that were given out.
     names: RefCell<BTreeSet<String>>,
     pub totals: RefCell<crate::client::Counts>,
+}
+
+/// A member that leaves the ensemble and joins it again.
+#[derive(Clone, Debug)]
+pub struct Chore {
+    pub number: Machine,
+    /// As it joins: ZooKeeper's line.
+    pub line: String,
+    /// Its disk was replaced meanwhile.
+    pub is_wiped: bool,
+}
+
+impl Plan {
+    /// Nothing is left for the operator.
+    pub fn is_in_order(&self) -> bool {
+        self.chores.borrow().is_empty() && !self.is_operating.get()
+    }
+}
+
+/// Does the operator's chores, for as long as the run lasts.
+pub async fn operate(mut client: Client, plan: Rc<Plan>) {
+    loop {
+        let chore = plan.chores.borrow_mut().pop_front();
+        let Some(chore) = chore else {
+            if plan.is_ending.get() {
+                return client.close().await;
+            }
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        plan.is_operating.set(true);
+        say("operator", || format!("{chore:?}"));
+        let leaving = Ask::Reconfig { joining: None, leaving: Some(chore.number.to_string()) };
+        reconfigure(&mut client, &chore, leaving, false).await;
+        let joining = Ask::Reconfig { joining: Some(chore.line.clone()), leaving: None };
+        reconfigure(&mut client, &chore, joining, true).await;
+        met(Met::MembershipChange);
+        if chore.is_wiped {
+            met(Met::WipedMember);
+        }
+        plan.is_operating.set(false);
+    }
+}
+
+/// Asks until the member is one, or is none.
+async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: bool) {
+    loop {
+        let answers = client.perform(vec![Ask::Members]).await;
+        if let [Answer::Text(text)] = &answers[..]
+            && text.contains(&format!("server.{}=", chore.number)) == shall_be
+        {
+            return;
+        }
+        client.perform(vec![ask.clone()]).await;
+        client.rest(Duration::from_millis(200)).await;
+    }
 }
 
 /// What one client remembers.
@@ -112,7 +173,8 @@ impl Memory {
             66..76 => self.ephemeral().await,
             76..86 => self.watch().await,
             86..90 => self.client.hang_up(),
-            90..94 => self.go_elsewhere().await,
+            90..93 => self.go_elsewhere().await,
+            93 => self.fire_and_go().await,
             94..96 => self.client.close().await,
             96 => self.client.vanish(),
             97 => {
@@ -130,10 +192,7 @@ impl Memory {
     async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {
         let answers = self.client.perform(asks.clone()).await;
         for (ask, answer) in asks.iter().zip(&answers) {
-            let (Ask::Get { path, .. }
-            | Ask::SyncGet { path }
-            | Ask::Set { path, .. }
-            | Ask::CompareAndSet { path, .. }) = ask
+            let (Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Set { path, .. } | Ask::CompareAndSet { path, .. }) = ask
             else {
                 continue;
             };
@@ -252,6 +311,15 @@ impl Memory {
         }
     }
 
+    /// Writes under way when it moves must not overtake what it does then.
+    async fn fire_and_go(&mut self) {
+        let path = self.register();
+        let count = 1 + self.client.dice.below(6);
+        let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
+        self.client.fire(asks).await;
+        self.go_elsewhere().await;
+    }
+
     /// Every member lets it in, hears of what it wrote elsewhere, and writes.
     async fn come_to_an_end(&mut self) {
         for member in self.client.members().to_vec() {
@@ -259,8 +327,7 @@ impl Memory {
                 if self.client.connect_to(member).await.is_ok() {
                     let path = self.register();
                     let set = Ask::Set { path: path.clone(), value: self.value() };
-                    let answers =
-                        self.perform(vec![Ask::SyncGet { path: path.clone() }, set, Ask::SyncGet { path }]).await;
+                    let answers = self.perform(vec![Ask::SyncGet { path: path.clone() }, set, Ask::SyncGet { path }]).await;
                     if !answers.contains(&Answer::Lost) {
                         break;
                     }

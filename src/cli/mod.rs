@@ -24,7 +24,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser, Debug)]
 #[command(name = "wasmkeeper", version, about)]
 pub struct Arguments {
-    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`.
+    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`. Of the
+    /// library openraft only errors, unless a filter names it.
     /// RUST_LOG is read when neither this nor WASMKEEPER_LOG is given
     #[arg(long, global = true, env = "WASMKEEPER_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -76,20 +77,40 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// What is logged unless somebody wants more. openraft warns of what is in order, at a first start for one; what ends
-/// it is an error.
-const QUIET: &str = "warn,openraft=error";
+/// What is logged unless somebody wants more.
+const QUIET: &str = "warn";
+
+/// openraft warns of what is in order: of each lost heartbeat, twenty a second while a member is away, and at a first start.
+/// What ends it is an error; all else that an operator has to know, `consensus` says itself.
+const OPENRAFT: &str = "openraft=error";
 
 /// Log lines go to standard error, so that standard output is the subcommand's alone. Quiet by default: WARN and ERROR.
 fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
     let from_environment = std::env::var("RUST_LOG").ok();
-    let filter = filter.or(from_environment.as_deref()).unwrap_or(QUIET);
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| anyhow::anyhow!("--log: `{filter}` is no filter ({error}); write a level such as `info`"))?;
+    let asked = filter.or(from_environment.as_deref()).unwrap_or(QUIET);
+    let filter = EnvFilter::try_new(filter_of(asked))
+        .map_err(|error| anyhow::anyhow!("--log: `{asked}` is no filter ({error}); write a level such as `info`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => lines.json().init(),
     }
     Ok(())
+}
+
+/// What was asked for, and little of openraft unless it was asked for by name.
+fn filter_of(asked: &str) -> String {
+    if asked.contains("openraft") { asked.to_owned() } else { format!("{asked},{OPENRAFT}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openraft_is_heard_only_by_who_asks_for_it() {
+        assert_eq!(filter_of("debug"), "debug,openraft=error");
+        assert_eq!(filter_of("warn,openraft=debug"), "warn,openraft=debug");
+        assert!(EnvFilter::try_new(filter_of(QUIET)).is_ok());
+    }
 }

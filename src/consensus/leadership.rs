@@ -4,6 +4,7 @@ use super::convert;
 use super::membership::MembershipError;
 use super::network::{Link, Trouble};
 use super::types::{TypeConfig, position};
+use super::under_way::answered;
 use super::{BarrierError, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;
@@ -21,10 +22,11 @@ impl Consensus {
     pub async fn read_index(&self) -> Result<u64, BarrierError> {
         let raft = self.raft.clone();
         // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let read = self.runtime.spawn(async move { raft.get_read_linearizer(ReadPolicy::ReadIndex).await });
-        match read.await {
-            Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
-            Ok(Err(error)) => Err(BarrierError(error.to_string())),
+        let call = async move { answered(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
+        match self.runtime.spawn(call).await {
+            Ok(Some(Ok(linearizer))) => Ok(linearizer.read_log_id().index()),
+            Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
+            Ok(None) => Err(BarrierError::ended()),
             Err(error) => Err(BarrierError(error.to_string())),
         }
     }
@@ -33,7 +35,7 @@ impl Consensus {
     pub async fn applied_at_least(&self, index: u64) -> Result<(), BarrierError> {
         let mut applied = self.raft.watch_apply_progress();
         let reached = applied.wait_until(move |applied| applied.as_ref().is_some_and(|at| at.index >= index)).await;
-        reached.map(drop).map_err(|_| BarrierError("consensus has ended".to_owned()))
+        reached.map(drop).map_err(|_| BarrierError::ended())
     }
 
     /// On a leader: a moment at which a quorum took it for the leader. What nobody else can have done before that moment,

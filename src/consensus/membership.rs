@@ -6,6 +6,7 @@
 use super::Consensus;
 use super::machine::Machine;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
+use super::under_way::answered;
 use crate::environment::Instant;
 use crate::model::ensemble::Member;
 use crate::storage::LogPosition;
@@ -184,7 +185,8 @@ async fn apply(
     expected: Option<LogPosition>,
 ) -> Result<LogPosition, MembershipError> {
     let unchanged = expected.map(|at| Precondition::LastMembershipLogId { last_membership_log_id: Some(log_id(at)) });
-    let response = raft.change_membership_if(change, retain == Retain::Yes, unchanged).await?;
+    let changed = answered(raft, raft.change_membership_if(change, retain == Retain::Yes, unchanged)).await;
+    let response = changed.unwrap_or(Err(RaftError::Fatal(Fatal::Stopped)))?;
     Ok(position(&response.log_id))
 }
 

@@ -18,9 +18,11 @@
 //! | `log` | openraft's log, over `storage::wal` |
 //! | `machine` | openraft's state machine, over `StateMachine` |
 //! | `start`, `replay` | from a log and a state to a member that takes part |
+//! | `under_way` | proposals without an outcome |
 //! | `leadership` | who leads, how sure that is, and how it passes on |
 //! | `membership` | who takes part, and how that is changed |
 //! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
+//! | `reach` | which members answer, for the operator |
 //! | `checkpoints` | a checkpoint on its way from one member to another |
 
 mod checkpoints;
@@ -32,11 +34,13 @@ mod machine;
 mod membership;
 mod mend;
 mod network;
+mod reach;
 mod replay;
 mod runtime;
 mod serve;
 mod start;
 mod types;
+mod under_way;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
 pub use checkpoints::fetch;
@@ -67,6 +71,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use types::{Answer, TypeConfig};
+use under_way::{UnderWay, answered};
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
 pub trait StateMachine: Send + Sync + 'static {
@@ -290,7 +295,7 @@ pub struct Consensus {
     /// The highest term of a leader that was heard, and when it last was.
     heard: Arc<Mutex<Option<(u64, Instant)>>>,
     /// Proposals without an outcome.
-    under_way: Arc<watch::Sender<usize>>,
+    under_way: Arc<UnderWay>,
 }
 
 impl Consensus {
@@ -305,14 +310,11 @@ impl Consensus {
     }
 
     /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this
-    /// call. It must not block.
+    /// call, or once consensus has ended. It must not block.
     pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
-        self.under_way.send_modify(|count| *count += 1);
+        let Some(number) = self.under_way.begin(Box::new(done)) else { return };
         let under_way = self.under_way.clone();
-        let answer = Answer::new(move |result: Option<ClientWriteResult>| {
-            done(outcome(result));
-            under_way.send_modify(|count| *count -= 1);
-        });
+        let answer = Answer::new(move |result: Option<ClientWriteResult>| under_way.tell(number, outcome(result)));
         let raft = self.raft.clone();
         let mut write = Box::pin(async move {
             let leader = CommittedLeaderId::new(batch.term);
@@ -336,10 +338,11 @@ impl Consensus {
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
         let raft = self.raft.clone();
         // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let barrier = self.runtime.spawn(async move { raft.ensure_linearizable(ReadPolicy::ReadIndex).await });
-        match barrier.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(BarrierError(error.to_string())),
+        let call = async move { answered(&raft, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await };
+        match self.runtime.spawn(call).await {
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
+            Ok(None) => Err(BarrierError::ended()),
             Err(error) => Err(BarrierError(error.to_string())),
         }
     }
@@ -395,6 +398,8 @@ impl Consensus {
     }
 
     pub fn metrics(&self) -> Metrics {
+        // Before the metrics are borrowed: whoever holds on to those holds up openraft.
+        let log = self.log.stats();
         let raft = self.raft.metrics();
         let raft = raft.borrow_watched();
         let membership = raft.membership_config.membership();
@@ -406,16 +411,15 @@ impl Consensus {
             last_log_index: raft.last_log_index,
             applied: raft.last_applied.as_ref().map(types::position),
             purged: raft.purged.as_ref().map(types::position),
-            log: self.log.stats(),
+            log,
         }
     }
 
     /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`), then ends. Propose nothing more before
     /// calling it. The log is closed when the last clone is gone.
     pub async fn shutdown(&self) {
-        let mut under_way = self.under_way.subscribe();
-        let drained = under_way.wait_for(|count| *count == 0);
-        if tokio::time::timeout(Duration::from_millis(limits::SHUTDOWN_DRAIN_MS), drained).await.is_err() {
+        let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
+        if tokio::time::timeout(patience, self.under_way.until_none()).await.is_err() {
             tracing::warn!("shutting down with proposals still under way");
         }
         if let Err(error) = self.raft.shutdown().await {
@@ -426,10 +430,24 @@ impl Consensus {
     }
 }
 
+#[cfg(test)]
+impl Consensus {
+    /// As if it had grown so long that what others may ask for does not count any more.
+    pub async fn purge(&self, index: u64) {
+        self.raft.trigger().purge_log(index).await.expect("it runs");
+    }
+}
+
 /// Why a read barrier could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("read barrier: {0}")]
 pub struct BarrierError(String);
+
+impl BarrierError {
+    fn ended() -> BarrierError {
+        BarrierError("consensus has ended".to_owned())
+    }
+}
 
 fn outcome(result: Option<ClientWriteResult>) -> Outcome {
     match result {

@@ -13,6 +13,7 @@ use super::SnapshotData;
 use super::checkpoints::Offers;
 use super::convert;
 use super::membership::Membership;
+use super::reach::Reach;
 use super::types::{TypeConfig, Vote};
 use crate::environment::Instant;
 use crate::limits;
@@ -43,13 +44,14 @@ pub struct Roads {
     /// Where members are now: openraft's clients outlive a change of an address.
     pub(super) members: watch::Receiver<Membership>,
     pub(super) offers: Arc<Offers>,
+    reach: Arc<Reach>,
     /// openraft makes a client for each election; the connection stays.
     votes: BTreeMap<u64, Arc<Mutex<Link>>>,
 }
 
 impl Roads {
     pub fn new(me: u64, peers: Arc<Peers>, members: watch::Receiver<Membership>, offers: Arc<Offers>) -> Roads {
-        Roads { me, peers, members, offers, votes: BTreeMap::new() }
+        Roads { me, peers, members, offers, reach: Arc::default(), votes: BTreeMap::new() }
     }
 
     fn link(&self, to: u64, member: &Member, purpose: Purpose) -> Link {
@@ -72,7 +74,7 @@ impl Roads {
             }
         };
         let link = self.link(to, member, purpose);
-        Client { me: self.me, to, task, link, votes, offers: self.offers.clone() }
+        Client { me: self.me, to, task, link, votes, offers: self.offers.clone(), reach: self.reach.clone() }
     }
 }
 
@@ -157,26 +159,17 @@ fn ended() -> io::Error {
 }
 
 /// What can go wrong with a peer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    Connect(ConnectError),
-    Io(io::Error),
-    /// After so long.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("no answer within {0:?}")]
     NoAnswer(Duration),
     /// The peer says why it does not do what it was asked for.
+    #[error("{0}")]
     Refused(String),
-}
-
-impl From<ConnectError> for Trouble {
-    fn from(error: ConnectError) -> Trouble {
-        Trouble::Connect(error)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::Io(error)
-    }
 }
 
 /// openraft's way to one member, for one of its tasks.
@@ -187,6 +180,7 @@ pub struct Client {
     link: Link,
     votes: Arc<Mutex<Link>>,
     offers: Arc<Offers>,
+    reach: Arc<Reach>,
 }
 
 impl Client {
@@ -207,7 +201,10 @@ impl Client {
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
+        // openraft drops this future when its own patience ends.
+        let attempt = self.reach.attempt(self.to);
         let answer = self.link.call(&Call::Heartbeat(convert::append(request))).await;
+        attempt.ends(answer.as_ref().err());
         match answer.map_err(|trouble| self.error(trouble, RPCTypes::AppendEntries))? {
             Answer::Heartbeat(appended) => Ok(convert::to_appended(appended)),
             answer => Err(self.misplaced(&answer)),

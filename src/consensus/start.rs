@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::membership::{self, Membership};
 use super::network::Roads;
 use super::types::{self, TypeConfig};
+use super::under_way::{UnderWay, answered};
 use super::{Consensus, Log, Options, Role, StartError, Timing, replay};
 use crate::model::ensemble::{Member, ServerRole};
 use crate::storage::LogPosition;
@@ -51,6 +52,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         // No one else can be leader: no reason to wait for the election time-out.
         raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
     }
+    let under_way = Arc::new(UnderWay::new());
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let follower = Follower {
         raft: raft.clone(),
@@ -58,6 +60,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         patience: Duration::from_millis(options.timing.heartbeat_ms),
         role: role_sender,
         membership: membership_sender,
+        under_way: under_way.clone(),
     };
     follower.show_membership();
     tokio::spawn(follower.run());
@@ -73,7 +76,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         offers,
         taking: Arc::new(Taking::default()),
         heard: Arc::new(Mutex::new(None)),
-        under_way: Arc::new(watch::Sender::new(0)),
+        under_way,
     })
 }
 
@@ -149,6 +152,7 @@ struct Follower {
     patience: Duration,
     role: watch::Sender<Role>,
     membership: watch::Sender<Membership>,
+    under_way: Arc<UnderWay>,
 }
 
 impl Follower {
@@ -182,6 +186,7 @@ impl Follower {
                 break;
             }
         }
+        self.under_way.end();
         self.show(Role::Stopped);
     }
 
@@ -204,7 +209,8 @@ impl Follower {
 
     /// Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
     async fn get_ready(&self, term: u64) {
-        if self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+        let applied = answered(&self.raft, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        if !matches!(applied, Some(Ok(_))) {
             return;
         }
         let still = {

@@ -389,6 +389,49 @@ async fn a_failing_disk_leaves_every_outcome_true() {
     }
 }
 
+/// The state came from another member, and this one lost power before openraft had brought its log in line with that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_from_another_member_outweighs_what_was_never_committed() {
+    let (committed, applied) = (LogPosition { term: 1, index: 10 }, LogPosition { term: 2, index: 15 });
+    for last in [7, 15, 20] {
+        let disk = SimDisk::new();
+        let log = Log::open(Arc::new(disk.clone()), log_options()).unwrap();
+        let blank =
+            |index| wal::Entry { at: LogPosition { term: 1, index }, payload: log::Payload(types::Payload::Blank) };
+        log.0.append((0..=last).map(blank).collect(), Box::new(|_| {}));
+        log.0.save_committed(committed.min(LogPosition { index: last, ..committed }));
+        let (done, durable) = oneshot::channel();
+        let vote = wal::Vote { term: 3, voted_for: 77, committed: false };
+        log.0.save_vote(vote, Box::new(move |result| done.send(result).unwrap()));
+        durable.await.unwrap().unwrap();
+        drop(log);
+        disk.crash(last);
+
+        let membership = types::alone(77, Member::default()).unwrap();
+        let membership = types::StoredMembership::new(Some(types::log_id(LogPosition::default())), membership);
+        let membership = Some(types::encode_stored(&membership));
+        let state = CounterState { applied: Some(applied), membership, ..CounterState::default() };
+        let restored = || {
+            let (state, checkpoint) = (Mutex::new(state.clone()), Mutex::new(Some(state.clone())));
+            Arc::new(Counter { state, checkpoint, ..Counter::default() })
+        };
+        let consensus = start_on(&disk, restored()).await;
+        assert_eq!(consensus.log.purged(), Some(applied), "log up to {last}");
+        let written = consensus.propose(batch(term(&consensus), Zxid::ZERO, 1)).await;
+        assert!(matches!(written, Outcome::Applied { accepted: true, .. }), "{written:?}");
+        consensus.shutdown().await;
+        drop(consensus);
+
+        // Durable before that write was: the log goes on behind the state.
+        disk.crash(last + 1);
+        let counter = restored();
+        let consensus = start_on(&disk, counter.clone()).await;
+        assert_eq!(consensus.log.purged(), Some(applied));
+        assert_eq!(counter.zxid(), Zxid(1));
+        consensus.shutdown().await;
+    }
+}
+
 /// Figures, not a test: `cargo test --release -- --ignored --nocapture what_a_commit_costs`. Prints microseconds of one
 /// commit with nothing else under way, of one fdatasync beside it, and milliseconds of a restart behind a million
 /// transactions.

@@ -53,18 +53,26 @@ impl StateMachine for Replica {
             return false;
         }
         let mut plugins_changed = false;
+        let mut answered_late = Vec::new();
         for txn in batch.txns.iter() {
             boundary.applied.clear();
             let mut state = self.state.write();
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
+            if simulation::makes(Mutation::ReadBetween) {
+                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
+            } else {
+                self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
+            }
             plugins_changed |= admission::touches(txn);
             let level = state.format_level();
             if level > limits::FORMAT_LEVEL {
                 die(&too_old(level));
             }
+        }
+        for (txn, applied) in answered_late {
+            self.connections.applied(&self.state.read(), &mut self.watches.lock(), txn, &applied);
         }
         if let Some(last) = batch.txns.last() {
             self.last_applied.store(last.zxid.0, Ordering::Release);

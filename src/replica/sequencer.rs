@@ -31,10 +31,10 @@ use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
-use crate::simulation::{self, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use crate::simulation::{self, Mutation, Seen};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
@@ -556,6 +556,11 @@ impl<C: Proposes> Sequencer<C> {
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
+                    let txn = if simulation::makes(Mutation::RefusalEarly) {
+                        replica.connections.answer_refusal_early(&state, &mut replica.watches.lock(), txn)
+                    } else {
+                        txn
+                    };
                     let size = weight(&txn);
                     replica.connections.metrics().proposal_size.add(size as u64);
                     *bytes += size;

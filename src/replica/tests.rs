@@ -18,6 +18,8 @@ use crate::wire::request::{ConnectRequest, Request, create_mode};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod far_behind;
+
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 struct Ensemble {

@@ -16,6 +16,7 @@ use crate::consensus::Role;
 use crate::environment::Instant;
 use crate::limits;
 use crate::session::Serving;
+use crate::simulation::{self, Mutation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -56,6 +57,9 @@ impl Word {
     }
 
     pub fn until_us(&self) -> u64 {
+        if simulation::makes(Mutation::PingWhileCutOff) {
+            return u64::MAX;
+        }
         self.until_us.load(Ordering::Acquire)
     }
 

@@ -168,6 +168,11 @@ impl Connection {
         true
     }
 
+    /// Whether the request with that number is the next to be answered.
+    pub(super) fn waits_for(&self, xid: i32) -> bool {
+        self.order.lock().oldest().is_some_and(|oldest| oldest.header.xid == xid)
+    }
+
     /// The barrier of the oldest `sync` is reached (`Server::barrier`).
     pub fn synced(self: &Arc<Self>, state: &State, watches: &mut Watches) {
         let mut order = self.order.lock();

@@ -10,7 +10,8 @@ use crate::config;
 use crate::environment::Instant;
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
-use crate::pipeline::txn::Txn;
+use crate::pipeline::txn::{Outcome, Txn};
+use crate::simulation::{self, Mutation};
 use crate::state::{Applied, State};
 use crate::watch::Watches;
 use crate::wire::reply::EventKind;
@@ -97,15 +98,9 @@ impl Connections {
     /// behind it, and the end of connections whose session it closed or moved. To be called for every transaction,
     /// under the exclusive lock of the state, before the next one is applied.
     pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
-        for event in &applied.events {
-            let mut fired = 0;
-            watches.trigger(event, &mut |id, _, path| {
-                fired += 1;
-                if let Some(connection) = self.get(id) {
-                    connection.event(event, path);
-                }
-            });
-            self.count_fired(event.kind, fired);
+        let events_last = simulation::makes(Mutation::EventAfterReply);
+        if !events_last {
+            self.tell_events(watches, applied);
         }
         self.expiry.follow(txn, self.now_us() / 1000);
         self.local_sessions.follow(txn);
@@ -116,12 +111,40 @@ impl Connections {
                 self.applied_for_departed(id);
             }
         }
+        if events_last {
+            self.tell_events(watches, applied);
+        }
         for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
             if Some(owner) != writer
                 && let Some(connection) = self.get(owner)
             {
                 connection.close_after_flush();
             }
+        }
+    }
+
+    /// `Mutation::RefusalEarly`: a refusal that its connection waits for next is answered now, and by nobody later.
+    pub fn answer_refusal_early(&self, state: &State, watches: &mut Watches, txn: Txn) -> Txn {
+        let Some((origin, Outcome::Refused(_))) = txn.origin.zip(Some(&txn.outcome)) else { return txn };
+        let connection = self.get(origin.connection).filter(|connection| connection.waits_for(origin.xid));
+        match connection {
+            Some(connection) if connection.applied(state, watches, &txn, &Applied::default()) => {
+                Txn { origin: None, ..txn }
+            }
+            _ => txn,
+        }
+    }
+
+    fn tell_events(&self, watches: &mut Watches, applied: &Applied) {
+        for event in &applied.events {
+            let mut fired = 0;
+            watches.trigger(event, &mut |id, _, path| {
+                fired += 1;
+                if let Some(connection) = self.get(id) {
+                    connection.event(event, path);
+                }
+            });
+            self.count_fired(event.kind, fired);
         }
     }
 

@@ -9,6 +9,7 @@
 
 use crate::model::SessionId;
 use crate::pipeline::txn::{Change, Txn};
+use crate::simulation::{self, Mutation};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -132,6 +133,7 @@ impl Expiry {
             Some(asked_ms) => now_ms.saturating_sub(asked_ms).saturating_sub(self.tick_ms),
             None => 0,
         };
+        let late_ms = if simulation::makes(Mutation::LateExpiry) { 0 } else { late_ms };
         let mut due = Vec::new();
         for (&session, entry) in &table.sessions {
             let heard = &entry.heard;

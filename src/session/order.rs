@@ -143,6 +143,10 @@ impl Order {
         Some(entry)
     }
 
+    pub fn oldest(&self) -> Option<&Entry> {
+        self.queue.front()
+    }
+
     /// As `pop`, for the oldest write: its transaction is applied.
     pub fn pop_applied(&mut self) -> Option<Entry> {
         self.passed_on = self.passed_on.saturating_sub(1);

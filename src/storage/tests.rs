@@ -6,6 +6,7 @@
 //! `CRASH_POINTS=10000 cargo test --lib crash_points -- --nocapture` tries more crashes than the 300 of an
 //! ordinary run; `CRASH_SEED` begins elsewhere.
 
+mod from_a_peer;
 mod with_log;
 
 use super::checkpoint::{self, Change, CheckpointSource};

@@ -104,6 +104,15 @@ pub fn kill(root: &Path, rounds: u64) -> Result<(), String> {
     named_tests(root, "kill", "KILL_ROUNDS", rounds)
 }
 
+/// Simulated ensembles; the simulation itself knows what its options mean.
+pub fn simulate(root: &Path, options: &[&str]) -> Result<(), String> {
+    let run = cargo_in(root)
+        .args(["run", "--release", "--locked", "--quiet", "--package", "wasmkeeper-sim", "--"])
+        .args(options)
+        .status();
+    succeed(run, "simulate")
+}
+
 fn named_tests(root: &Path, name: &str, variable: &str, count: u64) -> Result<(), String> {
     let tests = cargo_in(root)
         .args(["test", "--release", "--locked", "--package", "wasmkeeper", name, "--"])

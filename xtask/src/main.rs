@@ -5,7 +5,7 @@
 //! | `verify` | the steps of `verify` and `fix` |
 //! | `tidy` | rules for source files that no tool of Rust's knows |
 //! | `audit` | dependencies: licences, and crates that must be there once |
-//! | `long` | fuzzing, crash points, kill -9 |
+//! | `long` | fuzzing, crash points, kill -9, simulation |
 
 mod audit;
 mod long;
@@ -20,7 +20,9 @@ cargo xtask verify                       everything CI checks; writes nothing bu
 cargo xtask fix                          format, and apply what clippy can
 cargo xtask fuzz TARGET [--minutes N]    fuzz one target (default 10 minutes); `cargo xtask fuzz` lists them
 cargo xtask crash [--points N]           N crash points on the simulated disk (default 10000)
-cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default 200)";
+cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default 200)
+cargo xtask sim --minutes N | --seeds A..B | --seed N [--trace] | --kept | --mutations
+                                         simulated ensembles (sim/README.md)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         }
         ["crash", options @ ..] => number(options, "--points", 10_000).and_then(|points| long::crash(&root(), points)),
         ["kill", options @ ..] => number(options, "--rounds", 200).and_then(|rounds| long::kill(&root(), rounds)),
+        ["sim", options @ ..] if !options.is_empty() => long::simulate(&root(), options),
         _ => Err(USAGE.to_owned()),
     };
     match done {

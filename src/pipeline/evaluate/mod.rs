@@ -38,6 +38,7 @@ use super::{Ask, Judged, Moment, Plugins, Rules, Submission, authorize};
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::state::State;
+use crate::simulation::{self, Mutation};
 use crate::wire::request::Request;
 use draft::Draft;
 use std::borrow::Cow;
@@ -350,7 +351,9 @@ fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
     let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),
-        Some(session) if session.owner != caller.connection => Err(Verdict::Close),
+        Some(session) if session.owner != caller.connection && !simulation::makes(Mutation::OwnersLost) => {
+            Err(Verdict::Close)
+        }
         Some(_) => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 
 #[derive(Clone)]
-struct Changes(Vec<Change>);
+pub(super) struct Changes(pub(super) Vec<Change>);
 
 impl Payload for Changes {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -45,22 +45,26 @@ struct Process {
     checkpointer: Checkpointer,
 }
 
-fn position(index: u64) -> LogPosition {
+pub(super) fn position(index: u64) -> LogPosition {
     meta_at(index).position.expect("entries are counted from 1")
+}
+
+/// Small segments, so that there are several.
+pub(super) fn log_options(identity: &Identity) -> Options {
+    Options {
+        segment_bytes: 96 << 10,
+        cache_bytes_max: 8 << 10,
+        on_fatal: Arc::new(|_| {}),
+        ..Options::new(LOG_FOLDER, identity.incarnation)
+    }
 }
 
 /// Starts as a server does. The error is a sentence, whatever failed.
 fn recover(disk: &SimDisk, oracle: &mut Oracle) -> Result<Process, String> {
     let new = Identity { cluster: 1, member: 1, incarnation: [7; 16], log_in_use: false };
     let identity = start::identify(disk, new).map_err(|error| error.to_string())?;
-    let options = Options {
-        segment_bytes: 96 << 10,
-        cache_bytes_max: 8 << 10,
-        on_fatal: Arc::new(|_| {}),
-        ..Options::new(LOG_FOLDER, identity.incarnation)
-    };
     let disk = Arc::new(disk.clone());
-    let wal = Wal::<Changes>::open(disk.clone(), options).map_err(|error| error.to_string())?;
+    let wal = Wal::<Changes>::open(disk.clone(), log_options(&identity)).map_err(|error| error.to_string())?;
     let log = LogExtent { purged: wal.purged(), is_new: wal.last().is_none() && wal.vote().is_none() };
     let started = start::open(disk, log, 0, Map::new).map_err(|error| error.to_string())?;
     let mut model = started.state.unwrap_or_default();
@@ -87,7 +91,7 @@ fn recover(disk: &SimDisk, oracle: &mut Oracle) -> Result<Process, String> {
 }
 
 /// Hands something to the log and waits until it says that it is durable.
-fn durable(hand_in: impl FnOnce(Box<dyn FnOnce(io::Result<()>) + Send>)) -> io::Result<()> {
+pub(super) fn durable(hand_in: impl FnOnce(Box<dyn FnOnce(io::Result<()>) + Send>)) -> io::Result<()> {
     let (done, wait) = mpsc::channel();
     hand_in(Box::new(move |result| {
         let _ = done.send(result);

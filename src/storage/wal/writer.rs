@@ -7,6 +7,7 @@ use super::recover::{OpenError, Tail};
 use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote};
 use crate::environment::Instant;
 use crate::limits;
+use crate::simulation::{self, Mutation};
 use crate::storage::disk::{Disk, DiskFile};
 use std::io;
 use std::sync::Arc;
@@ -314,9 +315,15 @@ impl<P: Payload> Writer<P> {
         let failed = |verb: &str, error: io::Error| {
             sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
+        let late = simulation::makes(Mutation::AckBeforeFsync);
+        if late {
+            current.file.sync_data().map_err(|error| failed("sync", error))?;
+        }
         current.file.write_at(&self.out, write_at).map_err(|error| failed("write", error))?;
         let began = Instant::now();
-        current.file.sync_data().map_err(|error| failed("sync", error))?;
+        if !late {
+            current.file.sync_data().map_err(|error| failed("sync", error))?;
+        }
         (self.options.on_sync)(began.elapsed());
         current.end += extent;
         self.next_sequence += 1;

@@ -1,0 +1,50 @@
+//! A member that was away for so long that nobody's log reaches back to where it stands.
+
+use super::*;
+
+fn node(number: i32) -> Request {
+    let Request::Create(mut asked) = create(&format!("/n{number}")) else { unreachable!("it is a create") };
+    // So that all of them take several pieces.
+    asked.data = Some(vec![number as u8; 4000].into());
+    Request::Create(asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_from_the_state_of_another_which_goes_on_changing() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (away, _) = ensemble.followers();
+    let leader = &ensemble.members[ensemble.leader()].replica;
+    let behind = &ensemble.members[away].replica;
+    ensemble.cut_off(away);
+    let mut writer = ensemble.client(ensemble.leader()).await;
+    for xid in 1..=200 {
+        writer.ask(xid, node(xid)).await;
+        assert_eq!(writer.next().await, (xid, 0));
+    }
+    let written = leader.boundary.lock().position.unwrap();
+    let is_held = || leader.held_checkpoint().unwrap().is_some_and(|held| held.position() >= written);
+    until(is_held).await;
+    until(|| leader.consensus().metrics().applied.is_some()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    leader.consensus().purge(written.index).await;
+    until(|| leader.consensus().metrics().purged == Some(written)).await;
+    assert_eq!(behind.files.checkpointer.lock().purge_up_to(), None);
+
+    ensemble.heal(away);
+    let mut writer = ensemble.client(ensemble.leader()).await;
+    for xid in 201..=300 {
+        writer.ask(xid, node(xid)).await;
+        assert_eq!(writer.next().await, (xid, 0));
+    }
+    until(|| behind.state.read().digest() == leader.state.read().digest()).await;
+    // What it took is its image, and its checkpoint from there on.
+    let installed = behind.files.checkpointer.lock().purge_up_to();
+    assert!(installed >= Some(written), "{installed:?}");
+    assert!(behind.consensus().metrics().purged >= Some(written));
+    until(|| ensemble.members[away].serving() == Serving::Everybody).await;
+    let mut reader = ensemble.client(away).await;
+    for xid in [1, 200, 300] {
+        reader.ask(xid, exists(&format!("/n{xid}"))).await;
+        assert_eq!(reader.next().await, (xid, 0));
+    }
+}
