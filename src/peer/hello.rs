@@ -140,14 +140,14 @@ impl fmt::Display for HelloRefusal {
             ),
             HelloRefusal::UnknownMember { id } => write!(
                 f,
-                "member {id} is no member of this ensemble: add it with `wasmkeeper cluster add {id}=host:port:port`, \
+                "member {id} is no member of this ensemble: add it with `wasmkeeper cluster add 'server.{id}=host:port:port;port'`, \
                  or stop it if it was removed"
             ),
             HelloRefusal::OtherIncarnation { id, known, shown } => write!(
                 f,
                 "member {id} is known with another data directory (incarnation {}, and now {}): it was wiped or \
                  swapped; remove it and add it again: `wasmkeeper cluster remove {id}`, then `wasmkeeper cluster add \
-                 {id}=host:port:port`",
+                 'server.{id}=host:port:port;port'`",
                 Short(known),
                 Short(shown)
             ),
@@ -298,11 +298,11 @@ mod tests {
             (HelloRefusal::OtherProtocol { dialer: 1, acceptor: 2 }, "same release"),
             (HelloRefusal::OtherCluster { from: 1, to: 2, dialer: 3, acceptor: 4 }, "correct the address"),
             (HelloRefusal::NotMe { wanted: 1, is: 2 }, "`server.N` lines"),
-            (HelloRefusal::UnknownMember { id: 4 }, "`wasmkeeper cluster add 4="),
+            (HelloRefusal::UnknownMember { id: 4 }, "`wasmkeeper cluster add 'server.4="),
             (
                 HelloRefusal::OtherIncarnation { id: 2, known, shown },
                 "member 2 is known with another data directory (incarnation abababab, and now cdcdcdcd): it was wiped or \
-                 swapped; remove it and add it again: `wasmkeeper cluster remove 2`, then `wasmkeeper cluster add 2=",
+                 swapped; remove it and add it again: `wasmkeeper cluster remove 2`, then `wasmkeeper cluster add 'server.2=",
             ),
             (HelloRefusal::NotReady { id: 1 }, "tried again"),
             (HelloRefusal::TooOld { id: 1, format_level: 1, needed: 2 }, "bring it to the release"),
