@@ -12,19 +12,42 @@ use crate::storage::LogPosition;
 #[derive(Clone, Copy, Debug)]
 pub enum Seen<'a> {
     /// The state was loaded, or replaced by a peer's: it stands there now.
-    Loaded { zxid: Zxid, digest: u64, from: Source },
+    Loaded {
+        zxid: Zxid,
+        digest: u64,
+        from: Source,
+    },
     /// A transaction was applied on the state of `before`.
-    Applied { at: LogPosition, batch: &'a Batch, txn: &'a Txn, before: Zxid, digest: u64 },
+    Applied {
+        at: LogPosition,
+        batch: &'a Batch,
+        txn: &'a Txn,
+        before: Zxid,
+        digest: u64,
+    },
     /// An entry that its fence made a no-op.
-    Fenced { at: LogPosition, batch: &'a Batch },
+    Fenced {
+        at: LogPosition,
+        batch: &'a Batch,
+    },
     /// A chain begins: this member evaluates, under that term.
-    Leads { term: u64 },
+    Leads {
+        term: u64,
+    },
     /// It does so no more.
     Follows,
-    Proposed { entry: u64, txns: &'a [Txn] },
-    Resolved { entry: u64, outcome: Outcome },
+    Proposed {
+        entry: u64,
+        txns: &'a [Txn],
+    },
+    Resolved {
+        entry: u64,
+        outcome: Outcome,
+    },
     /// A checkpoint was written at that zxid.
-    Checkpoint { zxid: Zxid },
+    Checkpoint {
+        zxid: Zxid,
+    },
 }
 
 /// Where a state came from.

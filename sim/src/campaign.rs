@@ -23,12 +23,20 @@ const KEPT: &str = include_str!("../seeds.txt");
 
 /// What to run.
 pub enum Campaign {
-    Seeds { from: u64, to: u64 },
-    Minutes { minutes: u64, from: u64 },
+    Seeds {
+        from: u64,
+        to: u64,
+    },
+    Minutes {
+        minutes: u64,
+        from: u64,
+    },
     Kept,
     Mutations,
     /// One seed, which must do the same both times.
-    Twice { seed: u64 },
+    Twice {
+        seed: u64,
+    },
 }
 
 /// What one run came to.
@@ -169,8 +177,7 @@ fn each(seeds: impl Iterator<Item = u64> + Send, options: &[String], took: &mut 
 /// One run in a process of its own.
 fn one(seed: u64, options: &[String]) -> Run {
     let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let output =
-        Command::new(program).arg("--seed").arg(seed.to_string()).args(options).stdin(Stdio::null()).output();
+    let output = Command::new(program).arg("--seed").arg(seed.to_string()).args(options).stdin(Stdio::null()).output();
     let (is_clean, printed) = match output {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();

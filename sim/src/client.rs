@@ -33,24 +33,56 @@ pub const CLIENT_PORT: u16 = 2181;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    Create { path: String, value: u64, mode: i32 },
-    Delete { path: String, version: i32 },
+    Create {
+        path: String,
+        value: u64,
+        mode: i32,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
     /// Whatever the version is.
-    Set { path: String, value: u64 },
-    CompareAndSet { path: String, value: u64, expected: i32 },
-    Get { path: String, watch: bool },
-    Exists { path: String, watch: bool },
-    Children { path: String, watch: bool },
+    Set {
+        path: String,
+        value: u64,
+    },
+    CompareAndSet {
+        path: String,
+        value: u64,
+        expected: i32,
+    },
+    Get {
+        path: String,
+        watch: bool,
+    },
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    Children {
+        path: String,
+        watch: bool,
+    },
     /// A sync and a get behind it: together a read that is linearizable.
-    SyncGet { path: String },
+    SyncGet {
+        path: String,
+    },
     /// Sets, all or none.
     SetAll(Vec<(String, u64)>),
     /// `/zookeeper/config`.
     Members,
     /// ZooKeeper's reconfig, incremental.
-    Reconfig { joining: Option<String>, leaving: Option<String> },
+    Reconfig {
+        joining: Option<String>,
+        leaving: Option<String>,
+    },
     /// Sets behind a check of a version.
-    CheckedSets { path: String, expected: i32, sets: Vec<(String, u64)> },
+    CheckedSets {
+        path: String,
+        expected: i32,
+        sets: Vec<(String, u64)>,
+    },
 }
 
 /// What it is told.
@@ -58,7 +90,10 @@ pub enum Ask {
 pub enum Answer {
     Done,
     Created(String),
-    Node { value: Option<u64>, version: i32 },
+    Node {
+        value: Option<u64>,
+        version: i32,
+    },
     Names(BTreeSet<String>),
     Text(String),
     Refused(ErrorCode),
@@ -129,7 +164,11 @@ enum What {
     Sync,
     Close,
     /// The number is the place of the ask among those that were given together.
-    Ask { at: usize, ask: Ask, begin_us: u64 },
+    Ask {
+        at: usize,
+        ask: Ask,
+        begin_us: u64,
+    },
 }
 
 enum Lost {
@@ -444,7 +483,9 @@ impl Client {
         self.xid += 1;
         let request = ask.request();
         wire::request(out, self.xid, &request);
-        if ask.writes() && let Some(sent) = self.sent.last_mut() {
+        if ask.writes()
+            && let Some(sent) = self.sent.last_mut()
+        {
             sent.push(self.xid);
         }
         say(self.name(), || format!("asks #{} {ask:?}", self.xid));
@@ -708,7 +749,9 @@ impl Client {
         record: &mut Record,
     ) -> Result<Answer, Fault> {
         let path = match ask {
-            Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => path,
+            Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => {
+                path
+            }
             Ask::Members => CONFIG,
             _ => return Ok(Answer::Done),
         };
@@ -723,9 +766,8 @@ impl Client {
             }
             (Ask::Children { .. }, None) => {
                 let names: BTreeSet<String> = record.strings()?.into_iter().collect();
-                let same = ledger(|ledger| {
-                    ledger.children(path, zxid).into_iter().eq(names.iter().map(String::as_str))
-                });
+                let same =
+                    ledger(|ledger| ledger.children(path, zxid).into_iter().eq(names.iter().map(String::as_str)));
                 if !same || node.is_none() {
                     breach(format!("{who}: {path} has not the children {names:?} at {zxid:#x}"));
                 }

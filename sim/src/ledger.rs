@@ -162,15 +162,7 @@ impl Ledger {
     }
 
     /// A member has applied a transaction of that batch on the state of `before`.
-    pub fn applied(
-        &mut self,
-        machine: Machine,
-        at: LogPosition,
-        batch: &Batch,
-        txn: &Txn,
-        before: Zxid,
-        digest: u64,
-    ) {
+    pub fn applied(&mut self, machine: Machine, at: LogPosition, batch: &Batch, txn: &Txn, before: Zxid, digest: u64) {
         let zxid = txn.zxid.0;
         note(&[11, machine.into(), at.index, zxid, digest]);
         if batch.term != at.term {
@@ -188,7 +180,11 @@ impl Ledger {
                 say(format!("m{machine}"), || format!("applies {} too", txn.zxid));
                 if known.before != before.0 {
                     let known = known.before;
-                    breach(format!("member {machine} applies {:?} on {before:?}, others on {:?}", txn.zxid, Zxid(known)));
+                    breach(format!(
+                        "member {machine} applies {:?} on {before:?}, others on {:?}",
+                        txn.zxid,
+                        Zxid(known)
+                    ));
                 } else if known.txn != *txn {
                     breach(format!("{:?} is used twice: {:?} and {txn:?}", txn.zxid, known.txn));
                 } else if known.digest != digest {
@@ -218,15 +214,17 @@ impl Ledger {
         self.last = zxid;
         let is_done = matches!(txn.outcome, Outcome::Done(_));
         if let Some(origin) = txn.origin {
-            let moves = |change: &Change| {
-                matches!(change, Change::OpenSession { .. } | Change::AttachSession { .. })
-            };
+            let moves = |change: &Change| matches!(change, Change::OpenSession { .. } | Change::AttachSession { .. });
             let session = self.sessions.get_mut(&origin.session.0);
             if !txn.changes.iter().any(moves)
                 && is_done
                 && session.as_ref().is_none_or(|session| session.owner != origin.connection || session.ended.is_some())
             {
-                breach(format!("a request of {} takes effect that is not its session's any more: {}", txn.zxid, Shown(txn)));
+                breach(format!(
+                    "a request of {} takes effect that is not its session's any more: {}",
+                    txn.zxid,
+                    Shown(txn)
+                ));
             }
             // The handshake has no number of its own.
             let is_void = matches!(&txn.outcome, Outcome::Refused(refusal) if VOID.contains(&refusal.code));
@@ -427,9 +425,7 @@ impl Ledger {
                 let from = versions.partition_point(|version| version.zxid <= after);
                 let mut later = versions[from..].iter().take_while(|version| version.zxid <= upto);
                 // A child came or went; a change of its data is nothing to its parent.
-                let born = |version: &&NodeVersion| {
-                    version.node.as_ref().is_none_or(|node| node.czxid == version.zxid)
-                };
+                let born = |version: &&NodeVersion| version.node.as_ref().is_none_or(|node| node.czxid == version.zxid);
                 later.find(born).map(|version| (version.zxid, CHILDREN))
             });
         // A node is deleted after its children: theirs is the earlier event, in one transaction too.

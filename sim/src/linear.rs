@@ -20,9 +20,16 @@ pub struct Register {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A write whatever the version; the version it made, if it was answered.
-    Set { value: u64, made: Option<i32> },
+    Set {
+        value: u64,
+        made: Option<i32>,
+    },
     /// A write if the version is `expected`; whether it was, if that was answered.
-    CompareAndSet { expected: i32, value: u64, done: Option<bool> },
+    CompareAndSet {
+        expected: i32,
+        value: u64,
+        done: Option<bool>,
+    },
     Get(Register),
 }
 
@@ -38,7 +45,9 @@ pub struct Operation {
 pub enum Verdict {
     Linearizable,
     /// The index of an operation whose answer fits nowhere: the one the search got least far beyond.
-    Not { stuck_at: usize },
+    Not {
+        stuck_at: usize,
+    },
     /// Given up after `STEPS_MAX`.
     Undecided,
 }
@@ -137,7 +146,10 @@ impl<'a> Search<'a> {
             match self.moments[at] {
                 Moment::Begin(index) => {
                     let may = !(self.anonymous[index] && std::mem::replace(&mut passed_anonymous, true));
-                    if may && let Some(register) = self.after(index) && self.is_new(index, register) {
+                    if may
+                        && let Some(register) = self.after(index)
+                        && self.is_new(index, register)
+                    {
                         trail.push((at, self.register, passed_anonymous));
                         self.take(at, index, register);
                         at = self.next[HEAD];

@@ -164,7 +164,8 @@ impl Machine {
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let (delay_us, dice) = (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
+        let (delay_us, dice) =
+            (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
             Duration::from_micros(least + dice.lock().below(least.max(1)))

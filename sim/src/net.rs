@@ -367,9 +367,8 @@ impl Inner {
             return;
         }
         let (from, here) = (connection.ends[1 - to].machine, connection.ends[to].machine);
-        let is_held = connection.ends[to].held > 0
-            || self.cuts.contains_key(&(from, here))
-            || self.without_power.contains(&here);
+        let is_held =
+            connection.ends[to].held > 0 || self.cuts.contains_key(&(from, here)) || self.without_power.contains(&here);
         if is_held {
             connection.ends[to].held += 1;
             self.held.push(message);
@@ -607,7 +606,6 @@ impl Listening {
         })
         .await
     }
-
 }
 
 /// The network as one member sees it.

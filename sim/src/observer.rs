@@ -78,7 +78,9 @@ impl Observer for Eye {
             }
             Seen::Fenced { at, batch } => {
                 note(&[12, machine.into(), at.index]);
-                say(who, || format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev));
+                say(who, || {
+                    format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev)
+                });
                 met(Met::Fenced);
             }
             Seen::Leads { term } => {

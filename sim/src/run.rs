@@ -110,13 +110,7 @@ pub fn run(options: &Options) -> Report {
     let totals = *world.plan.totals.borrow();
     add(Met::SessionMove, totals.moves);
     add(Met::Expiry, totals.expired);
-    Report {
-        members,
-        operations: totals.answered + totals.lost,
-        faults: faults.count,
-        simulated_us: now_us(),
-        checked,
-    }
+    Report { members, operations: totals.answered + totals.lost, faults: faults.count, simulated_us: now_us(), checked }
 }
 
 fn config(number: net::Machine, members: u32) -> Config {
@@ -223,8 +217,7 @@ impl World {
         };
         if !self.slices_until(HEAL_US, calm) && is_clean() {
             ledger(|ledger| {
-                let stand: Vec<_> =
-                    self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
+                let stand: Vec<_> = self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
                 let (open, last) = (ledger.sessions_open(), ledger.last());
                 breach(format!("{open} sessions do not expire, or members stand at {stand:x?} and not at {last:#x}"));
             });
@@ -255,8 +248,11 @@ impl World {
 
     fn check(&self) -> usize {
         ledger(|ledger| {
-            let left: Vec<String> =
-                ledger.living(ledger.last()).filter(|(_, node)| node.owner != 0).map(|(path, _)| path.clone()).collect();
+            let left: Vec<String> = ledger
+                .living(ledger.last())
+                .filter(|(_, node)| node.owner != 0)
+                .map(|(path, _)| path.clone())
+                .collect();
             if !left.is_empty() {
                 breach(format!("ephemerals are left over: {left:?}"));
             }

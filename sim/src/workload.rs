@@ -192,7 +192,10 @@ impl Memory {
     async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {
         let answers = self.client.perform(asks.clone()).await;
         for (ask, answer) in asks.iter().zip(&answers) {
-            let (Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Set { path, .. } | Ask::CompareAndSet { path, .. }) = ask
+            let (Ask::Get { path, .. }
+            | Ask::SyncGet { path }
+            | Ask::Set { path, .. }
+            | Ask::CompareAndSet { path, .. }) = ask
             else {
                 continue;
             };
@@ -327,7 +330,8 @@ impl Memory {
                 if self.client.connect_to(member).await.is_ok() {
                     let path = self.register();
                     let set = Ask::Set { path: path.clone(), value: self.value() };
-                    let answers = self.perform(vec![Ask::SyncGet { path: path.clone() }, set, Ask::SyncGet { path }]).await;
+                    let answers =
+                        self.perform(vec![Ask::SyncGet { path: path.clone() }, set, Ask::SyncGet { path }]).await;
                     if !answers.contains(&Answer::Lost) {
                         break;
                     }

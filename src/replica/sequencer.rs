@@ -31,10 +31,10 @@ use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::txn::{Batch, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
+use crate::simulation::{self, Mutation, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use crate::simulation::{self, Mutation, Seen};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
