@@ -4,23 +4,28 @@ use crate::coverage::{Met, met};
 use crate::ledger::{Shown, ledger};
 use crate::machine;
 use crate::net::Machine;
-use crate::trace::{note, now_us, say};
+use crate::trace::{breach, note, now_us, say};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use wasmkeeper::consensus;
 use wasmkeeper::pipeline::txn::Outcome;
-use wasmkeeper::simulation::{Mutation, Observer, Pace, Seen, Source};
+use wasmkeeper::simulation::{Died, Mutation, Observer, Pace, Seen, Source};
+
+/// What all members may show in one slice: thousands of transactions replayed at a start, and much room.
+const SEEN_MAX: u64 = 100_000;
 
 pub struct Eye {
     mutation: Option<Mutation>,
     pace: Cell<Pace>,
+    /// In the slice that began then, so much was seen.
+    seen: Cell<(u64, u64)>,
     /// Entries proposed and not resolved, by member, with how many refusals they hold.
     in_flight: RefCell<BTreeMap<(Machine, u64), usize>>,
 }
 
 impl Eye {
     pub fn new(mutation: Option<Mutation>, pace: Pace) -> Eye {
-        Eye { mutation, pace: Cell::new(pace), in_flight: RefCell::default() }
+        Eye { mutation, pace: Cell::new(pace), seen: Cell::new((0, 0)), in_flight: RefCell::default() }
     }
 
     /// That member leads no more, whatever it had under way.
@@ -42,9 +47,23 @@ impl Eye {
     }
 }
 
+impl Eye {
+    /// Simulated time stands still while a member is busy: one that goes in circles would never end.
+    fn count_slice(&self) {
+        let (slice, count) = self.seen.get();
+        let count = if slice == now_us() { count + 1 } else { 1 };
+        self.seen.set((now_us(), count));
+        if count > SEEN_MAX {
+            breach(format!("member {} goes in circles", machine::current()));
+            std::panic::panic_any(Died);
+        }
+    }
+}
+
 impl Observer for Eye {
     fn see(&self, seen: &Seen<'_>) {
         let machine = machine::current();
+        self.count_slice();
         let who = format!("m{machine}");
         match *seen {
             Seen::Loaded { zxid, digest, from } => {

@@ -112,6 +112,8 @@ pub struct Sequencer<C> {
     plugins_change: bool,
     /// See `Event::Lease`.
     lease_held: bool,
+    /// Entries without effect since the last that had one.
+    refused_in_a_row: u64,
     entry_next: u64,
     stopping: bool,
 }
@@ -175,6 +177,7 @@ impl<C: Proposes> Sequencer<C> {
             broken: HashSet::new(),
             plugins_change: false,
             lease_held: true,
+            refused_in_a_row: 0,
             entry_next: 0,
             stopping: false,
         }
@@ -429,9 +432,15 @@ impl<C: Proposes> Sequencer<C> {
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
         let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
         match outcome {
-            Resolution::Applied { accepted: true, .. } => {}
+            Resolution::Applied { accepted: true, .. } => self.refused_in_a_row = 0,
             Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
+                self.refused_in_a_row += 1;
+                if self.refused_in_a_row > 1 {
+                    // Consensus takes nothing at the moment: to ask at once again and again would only burn the processor.
+                    self.lease_held = false;
+                    self.replica.word.doubt_lease();
+                }
                 self.again.push(resolved);
                 self.break_chain();
             }

@@ -80,6 +80,11 @@ impl Word {
         self.serving.store(serving as u8, Ordering::Release);
     }
 
+    /// Consensus has refused a proposal: whether the lease is held is found out by the next look, which tells.
+    pub fn doubt_lease(&self) {
+        self.lease_held.store(false, Ordering::Release);
+    }
+
     pub fn lease_held(&self) -> bool {
         self.lease_held.load(Ordering::Acquire)
     }
@@ -146,6 +151,9 @@ impl Replica {
     fn look_at_lease(&self) {
         if self.stands_alone() {
             self.word.until_us.store(u64::MAX, Ordering::Release);
+            if !self.word.lease_held.swap(true, Ordering::AcqRel) {
+                self.inbox.put(Event::Lease { held: true });
+            }
             return;
         }
         self.word.comes_to_depend(self.connections.now_us());
