@@ -191,6 +191,10 @@ impl Evaluator {
             member: self.member,
             changes: Vec::with_capacity(1),
         };
+        // Whoever asked for other members may have gone or moved meanwhile, but the members have changed all the same.
+        let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && check_session(&draft).is_err();
+        let caller = submission.caller.as_ref().filter(|_| !is_orphan);
+        draft.caller = caller;
         let outcome = match judge(&mut draft, moment) {
             Verdict::Outcome(outcome) => outcome,
             Verdict::Close => return Evaluation::Close,
@@ -204,7 +208,7 @@ impl Evaluator {
             self.overlay.rollback(start);
         }
         self.overlay.keep();
-        let origin = submission.caller.as_ref().map(|caller| Origin {
+        let origin = caller.map(|caller| Origin {
             session: caller.session,
             connection: caller.connection,
             xid: submission.xid,
@@ -276,7 +280,6 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             true => single(Ok(Slot::Nothing)),
             false => Verdict::Nothing,
         },
-        // Whoever asked may have gone meanwhile: the members have changed all the same.
         Ask::RaiseFormatLevel { level } => match *level > draft.state.format_level() {
             true => {
                 draft.push(Change::RaiseFormatLevel { level: *level });
