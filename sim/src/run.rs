@@ -79,6 +79,7 @@ pub fn run(options: &Options) -> Report {
         checkpoint_interval_ms: 1_000 << dice.below(5),
         image_log_bytes: 4_000 << dice.below(9),
         log_segment_bytes: 1 << (16 + dice.below(6)),
+        log_entries_kept_for_peers: 20 << dice.below(9),
     };
     let eye = Rc::new(Eye::new(options.mutation, pace));
     observe(eye.clone());
