@@ -91,13 +91,14 @@ impl Mutation {
     ];
 }
 
-/// How often a member writes checkpoints and images: seldom in earnest, often in the simulation.
+/// How often a member writes checkpoints and images, and what log it keeps: in the simulation often, and little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     pub checkpoint_log_bytes: u64,
     pub checkpoint_interval_ms: u64,
     pub image_log_bytes: u64,
     pub log_segment_bytes: u64,
+    pub log_entries_kept_for_peers: u64,
 }
 
 #[cfg(feature = "simulation")]
@@ -181,5 +182,6 @@ pub fn pace() -> Pace {
         checkpoint_interval_ms: limits::CHECKPOINT_INTERVAL_MS,
         image_log_bytes: limits::IMAGE_LOG_BYTES_MIN,
         log_segment_bytes: limits::LOG_SEGMENT_BYTES,
+        log_entries_kept_for_peers: limits::LOG_ENTRIES_KEPT_FOR_PEERS,
     }
 }

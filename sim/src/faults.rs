@@ -290,12 +290,11 @@ impl Faults {
         met(Met::SlowDisk);
         let us = 2_000 << self.dice.below(9);
         let all = self.dice.one_in(2);
-        for at in 0..machines.len() {
-            if all || at == victim {
-                say(format!("m{}", machines[at].number), || format!("its disk takes {} ms", us / 1000));
-                machines[at].set_disk_delay(us);
-                self.later(SECOND, 8 * SECOND, Mend::Disk(machines[at].number));
-            }
+        let chosen = if all { machines } else { &mut machines[victim..=victim] };
+        for machine in chosen {
+            say(format!("m{}", machine.number), || format!("its disk takes {} ms", us / 1000));
+            machine.set_disk_delay(us);
+            self.later(SECOND, 8 * SECOND, Mend::Disk(machine.number));
         }
     }
 }

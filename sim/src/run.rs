@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
+use wasmkeeper::limits;
 use wasmkeeper::model::ensemble::{ClientAddress, PeerAddress, Server, ServerRole};
 use wasmkeeper::simulation::{Mutation, Pace, observe};
 use wasmkeeper::storage::testing::Dice;
@@ -79,11 +80,14 @@ pub fn run(options: &Options) -> Report {
         checkpoint_interval_ms: 1_000 << dice.below(5),
         image_log_bytes: 4_000 << dice.below(9),
         log_segment_bytes: 1 << (16 + dice.below(6)),
+        log_entries_kept_for_peers: 20 << dice.below(9),
     };
     let eye = Rc::new(Eye::new(options.mutation, pace));
     observe(eye.clone());
-    // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next.
-    ledger(|ledger| ledger.expiry_slack_us = u64::from(TICK_MS) * 1000);
+    // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next. And a leader
+    // knows of those who speak to others only what has been reported: a member goes on answering that long without.
+    let behind = if members == 1 { Duration::ZERO } else { limits::WORD_LASTS_MIN };
+    ledger(|ledger| ledger.expiry_slack_us = u64::from(TICK_MS) * 1000 + behind.as_micros() as u64);
     let net = Net::new(dice.roll(), GOOD);
     let machines = (1..=members).map(|number| {
         let machine = Machine::new(number, net.clone(), config(number, members), dice.roll());

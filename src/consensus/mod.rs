@@ -52,6 +52,7 @@ use crate::limits;
 use crate::model::ensemble::Member;
 use crate::peer::Peers;
 use crate::pipeline::txn::Batch;
+use crate::simulation;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
@@ -388,7 +389,7 @@ impl Consensus {
         let last = self.log.last().map_or(0, |last| last.index);
         let alone = self.membership.borrow().members.len() <= 1;
         let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
-        let kept = if alone || !room { 0 } else { limits::LOG_ENTRIES_KEPT_FOR_PEERS };
+        let kept = if alone || !room { 0 } else { simulation::pace().log_entries_kept_for_peers };
         let Some(unkept) = last.checked_sub(kept) else { return };
         let mut index = purge.index.min(unkept);
         if let Some(offered) = self.offers.oldest() {

@@ -309,7 +309,12 @@ impl Connections {
     /// Sessions with a connection here that was heard of at that time or later, or is held back by us, in no order.
     pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
         let by_number = self.by_number.lock();
-        by_number.values().filter(|connection| connection.heard_since(ms)).map(|heard| heard.session()).collect()
+        let heard = by_number.values().filter(|connection| connection.heard_since(ms));
+        let mut sessions: Vec<SessionId> = heard.map(|connection| connection.session()).collect();
+        drop(by_number);
+        // What goes to other members is the same in every run of a simulation.
+        sessions.sort_unstable();
+        sessions
     }
 
     /// Lets a client in, or says why not.

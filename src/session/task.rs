@@ -242,6 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 impl<S> Drop for Task<S> {
     fn drop(&mut self) {
         let connection = self.dispatch.connection();
+        // What held it back does so no more, and must not keep its session alive.
+        connection.hold(false);
         connection.home().forget(&**self.dispatch.server(), connection);
     }
 }
