@@ -208,11 +208,8 @@ impl Evaluator {
             self.overlay.rollback(start);
         }
         self.overlay.keep();
-        let origin = caller.map(|caller| Origin {
-            session: caller.session,
-            connection: caller.connection,
-            xid: submission.xid,
-        });
+        let origin =
+            caller.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
         Evaluation::Txn(Txn {
             zxid: self.reserve(moment),
             wall_ms: moment.wall_ms,
