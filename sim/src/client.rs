@@ -24,9 +24,6 @@ use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};
 use wasmkeeper::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches};
 
-/// Where the ensemble's members stand.
-const CONFIG: &str = "/zookeeper/config";
-
 /// The port members take clients on.
 pub const CLIENT_PORT: u16 = 2181;
 
@@ -483,7 +480,7 @@ impl Client {
         self.xid += 1;
         let request = ask.request();
         wire::request(out, self.xid, &request);
-        if ask.writes()
+        if ask.is_ordered()
             && let Some(sent) = self.sent.last_mut()
         {
             sent.push(self.xid);
@@ -680,7 +677,7 @@ impl Client {
         self.counts.refused += u64::from(error.is_some());
         let zxid = header.zxid as u64;
         let answer = if ask.writes() {
-            if !error.is_some_and(|code| ledger::VOID.contains(&code)) {
+            if ask.is_ordered() && !error.is_some_and(|code| ledger::VOID.contains(&code)) {
                 self.acknowledged.insert(header.xid, zxid);
             }
             self.check_write(ask, header, error);
@@ -752,7 +749,7 @@ impl Client {
             Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => {
                 path
             }
-            Ask::Members => CONFIG,
+            Ask::Members => ledger::CONFIG,
             _ => return Ok(Answer::Done),
         };
         let who = self.name();
@@ -842,6 +839,11 @@ impl Ask {
         )
     }
 
+    /// A write that takes its place among its session's. A reconfig is done whatever becomes of who asked for it.
+    fn is_ordered(&self) -> bool {
+        self.writes() && !matches!(self, Ask::Reconfig { .. })
+    }
+
     fn request(&self) -> Request {
         let set = |path: &str, value: u64, version: i32| Request::SetData {
             path: Some(path.to_owned()),
@@ -871,7 +873,7 @@ impl Ask {
             Ask::SyncGet { path } => Request::GetData { path: Some(path), watch: false },
             Ask::Exists { path, watch } => Request::Exists { path: Some(path), watch },
             Ask::Children { path, watch } => Request::GetChildren { path: Some(path), watch },
-            Ask::Members => Request::GetData { path: Some(CONFIG.to_owned()), watch: false },
+            Ask::Members => Request::GetData { path: Some(ledger::CONFIG.to_owned()), watch: false },
             Ask::Reconfig { joining, leaving } => {
                 Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
             }

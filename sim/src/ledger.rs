@@ -49,6 +49,9 @@ pub struct Ledger {
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
 pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
 
+/// Where the ensemble's members stand.
+pub const CONFIG: &str = "/zookeeper/config";
+
 /// A transaction, and what it led to.
 pub struct Recorded {
     pub txn: Txn,
@@ -111,7 +114,7 @@ impl Ledger {
     pub fn new() -> Ledger {
         let mut ledger = Ledger::default();
         // What every tree begins with.
-        for path in ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+        for path in ["/", "/zookeeper", "/zookeeper/quota", CONFIG] {
             let node = Node { data: None, version: 0, czxid: 0, mzxid: 0, owner: 0 };
             ledger.nodes.insert(path.to_owned(), vec![NodeVersion { zxid: 0, node: Some(node) }]);
         }
@@ -213,7 +216,9 @@ impl Ledger {
         (self.wall_ms, self.ensemble_ms) = (txn.wall_ms, txn.ensemble_ms);
         self.last = zxid;
         let is_done = matches!(txn.outcome, Outcome::Done(_));
-        if let Some(origin) = txn.origin {
+        // The servers have changed before their configuration is written: that is done whoever has lost interest meanwhile.
+        let configures = |change: &Change| matches!(change, Change::SetData { path, .. } if &**path == CONFIG);
+        if let Some(origin) = txn.origin.filter(|_| !txn.changes.iter().any(configures)) {
             let moves = |change: &Change| matches!(change, Change::OpenSession { .. } | Change::AttachSession { .. });
             let session = self.sessions.get_mut(&origin.session.0);
             if !txn.changes.iter().any(moves)
@@ -259,7 +264,7 @@ impl Ledger {
             }
             Change::SetData { path, data, version } => match self.node(path, zxid).cloned() {
                 // ZooKeeper's configuration node does not count its versions.
-                Some(node) if node.version + 1 == *version || (&**path == "/zookeeper/config" && *version == -1) => {
+                Some(node) if node.version + 1 == *version || (&**path == CONFIG && *version == -1) => {
                     self.put(path, zxid, Some(Node { data: data.clone(), version: *version, mzxid: zxid, ..node }));
                 }
                 node => breach(format!("{path} is {node:?} and gets version {version}: {}", Shown(txn))),
