@@ -558,6 +558,12 @@ impl<C: Proposes> Sequencer<C> {
                 replica.connections.metrics().stale_requests.increment();
                 continue;
             }
+            if let Ask::CloseSession { session, expired: true } = request.submission.ask
+                && !replica.connections.expiry().is_due(session, replica.connections.now_us() / 1000)
+            {
+                // It was heard, or a leadership granted it more time, while the request waited.
+                continue;
+            }
             let moment = self.clocks.now();
             let evaluation = match &request.verdict {
                 None | Some(Ok(())) => self.evaluator.evaluate(&state, &request.submission, moment, &mut self.judge),

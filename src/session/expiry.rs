@@ -155,6 +155,15 @@ impl Expiry {
         due
     }
 
+    /// Whether the session still is one of those that `due` names: it may have been heard, or granted more time, since.
+    pub fn is_due(&self, session: SessionId, now_ms: u64) -> bool {
+        let table = self.table.lock();
+        table.sessions.get(&session).is_some_and(|entry| {
+            let heard = &entry.heard;
+            !heard.held.load(Relaxed) && self.deadline(heard.last_ms.load(Relaxed), entry.timeout_ms) <= now_ms
+        })
+    }
+
     /// Sessions by the moment at which they would expire: what `dump` prints.
     pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut deadlines = BTreeMap::<u64, Vec<SessionId>>::new();
@@ -236,6 +245,18 @@ mod tests {
         expiry.open(A, 4000, 0);
         expiry.grant_all(100_000);
         assert_eq!(first_due(&expiry, 100_000, 110_000), Some((105_000, vec![A])));
+    }
+
+    #[test]
+    fn what_was_due_may_not_be_any_more() {
+        let expiry = Expiry::new(1000);
+        expiry.open(A, 4000, 0);
+        assert!(expiry.is_due(A, 5000) && !expiry.is_due(A, 4999) && !expiry.is_due(B, 5000));
+        expiry.hear(A, 4999);
+        assert!(!expiry.is_due(A, 5000));
+        assert!(expiry.is_due(A, 9999));
+        expiry.grant_all(9998);
+        assert!(!expiry.is_due(A, 9999));
     }
 
     #[test]
