@@ -61,7 +61,7 @@ enum Command {
     Members,
     /// Add a server, or change the addresses or the role of one; waits until it takes part
     Add {
-        /// As in zoo.cfg, with the client port: server.4=host:2888:3888[:observer];2181
+        /// As in zoo.cfg, with the client port: `server.4=host:2888:3888;2181`, or with `:observer` before the `;`
         #[arg(value_name = "SERVER.N=...")]
         member: String,
 

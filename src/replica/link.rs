@@ -21,6 +21,8 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -121,11 +123,17 @@ async fn run(replica: &Arc<Replica>, peers: &Peers, leader: u64, number: u64) ->
     let (asks, asked) = mpsc::unbounded_channel();
     replica.way.set(Some(asks));
     replica.inbox.put(Event::LinkUp(Link { number, submissions }));
-    let talk = Talk { replica, waiting: Mutex::new(HashMap::new()), reports: Mutex::new(VecDeque::new()) };
+    let talk = Talk {
+        replica,
+        waiting: Mutex::new(HashMap::new()),
+        reports: Mutex::new(VecDeque::new()),
+        answered_us: AtomicU64::new(replica.connections.now_us()),
+    };
     let ended = tokio::select! {
         biased;
         ended = talk.listen(&mut reader) => ended,
         ended = talk.speak(&mut writer, submitted, asked) => ended,
+        error = talk.silence() => Err(error),
     };
     if let Err(error) = ended {
         tracing::debug!(leader, %error, "the link to the leader");
@@ -150,6 +158,8 @@ struct Talk<'a> {
     waiting: Mutex<HashMap<u64, Asked>>,
     /// Reports without an answer, and when they were sent: microseconds of the connections' clock.
     reports: Mutex<VecDeque<(u64, u64)>>,
+    /// When the last report was answered, or the link came up: microseconds of the connections' clock.
+    answered_us: AtomicU64,
 }
 
 impl Talk<'_> {
@@ -164,6 +174,7 @@ impl Talk<'_> {
                     }
                 }
                 FromLeader::HeardBy { number } => {
+                    self.answered_us.store(self.replica.connections.now_us(), Ordering::Relaxed);
                     let mut reports = self.reports.lock();
                     while let Some(&(sent, at_us)) = reports.front()
                         && sent <= number
@@ -180,6 +191,20 @@ impl Talk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends when no report has been answered for twice the time that word lasts: this member serves nobody then, and the
+    /// connection may have lost one of its directions, which nothing else would tell.
+    async fn silence(&self) -> io::Error {
+        let lasts = self.replica.word.lasts;
+        loop {
+            tokio::time::sleep(lasts / 2).await;
+            let answered_us = self.answered_us.load(Ordering::Relaxed);
+            let silent = Duration::from_micros(self.replica.connections.now_us().saturating_sub(answered_us));
+            if silent > 2 * lasts {
+                return io::Error::new(io::ErrorKind::TimedOut, "the leader answers no report");
+            }
+        }
     }
 
     async fn speak(
