@@ -339,6 +339,10 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> V
         (None, None) => Verdict::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
         (Some(known), Some(caller)) if known.owner != caller.connection => Verdict::Close,
+        // Its client is just coming back: that is not applied yet, so whoever found the session silent could not know.
+        (Some(known), None) if expired && draft.state.session(session).is_some_and(|old| old.owner != known.owner) => {
+            Verdict::Nothing
+        }
         (Some(_), _) => {
             session::close(draft, session, expired);
             single(Ok(Slot::Nothing))
