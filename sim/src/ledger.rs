@@ -44,6 +44,8 @@ pub struct Ledger {
     pub leaders: BTreeMap<u64, (Machine, u64)>,
     /// What an expiry may be early by: how far a leader may be behind what its followers have heard.
     pub expiry_slack_us: u64,
+    /// Whether sessions live on followers, too.
+    pub followers_report: bool,
 }
 
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
@@ -327,7 +329,10 @@ impl Ledger {
             .map(|pause| pause.to_us.saturating_sub(pause.from_us.max(since)))
             .sum();
         let ran = (now_us() - since).saturating_sub(paused);
-        let slack = self.expiry_slack_us;
+        // A sign of life that never got from a follower to the leader is lost, as in ZooKeeper: what counts is the one
+        // before, at most a third of the timeout earlier, since clients speak that often.
+        let unreported = if self.followers_report { session.timeout_us / 3 } else { 0 };
+        let slack = self.expiry_slack_us + unreported;
         if ran + slack < session.timeout_us {
             breach(format!(
                 "session {id:#x} expires after {} ms in which it could be heard; its timeout is {} ms",

@@ -87,7 +87,10 @@ pub fn run(options: &Options) -> Report {
     // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next. And a leader
     // knows of those who speak to others only what has been reported: a member goes on answering that long without.
     let behind = if members == 1 { Duration::ZERO } else { limits::WORD_LASTS_MIN };
-    ledger(|ledger| ledger.expiry_slack_us = u64::from(TICK_MS) * 1000 + behind.as_micros() as u64);
+    ledger(|ledger| {
+        ledger.expiry_slack_us = u64::from(TICK_MS) * 1000 + behind.as_micros() as u64;
+        ledger.followers_report = members > 1;
+    });
     let net = Net::new(dice.roll(), GOOD);
     let machines = (1..=members).map(|number| {
         let machine = Machine::new(number, net.clone(), config(number, members), dice.roll());
