@@ -559,9 +559,10 @@ impl<C: Proposes> Sequencer<C> {
                 continue;
             }
             if let Ask::CloseSession { session, expired: true } = request.submission.ask
-                && !replica.connections.expiry().is_due(session, replica.connections.now_us() / 1000)
+                && (!replica.connections.expiry().is_due(session, replica.connections.now_us() / 1000)
+                    || self.evaluator.is_coming_back(&state, session))
             {
-                // It was heard, or a leadership granted it more time, while the request waited.
+                // It was heard, or a leadership granted it more time, while the request waited; or it is just coming back.
                 continue;
             }
             let moment = self.clocks.now();

@@ -38,7 +38,7 @@ use super::{Ask, Judged, Moment, Plugins, Rules, Submission, authorize};
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
-use crate::state::State;
+use crate::state::{Session, State};
 use crate::wire::request::Request;
 use draft::Draft;
 use std::borrow::Cow;
@@ -140,6 +140,14 @@ impl Evaluator {
     /// The outstanding changes, to be looked at through a `View`.
     pub fn overlay(&self) -> &Overlay {
         &self.overlay
+    }
+
+    /// Whether an outstanding transaction gives the session another owner: its client is just coming back, which nobody
+    /// who looks at the applied state can know.
+    pub fn is_coming_back(&self, state: &State, session: SessionId) -> bool {
+        let view = View { state, overlay: &self.overlay };
+        let owner = |known: &Session| known.owner;
+        state.session(session).map(owner) != view.session(session).map(owner)
     }
 
     pub fn evaluate(
@@ -339,10 +347,6 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> V
         (None, None) => Verdict::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
         (Some(known), Some(caller)) if known.owner != caller.connection => Verdict::Close,
-        // Its client is just coming back: that is not applied yet, so whoever found the session silent could not know.
-        (Some(known), None) if expired && draft.state.session(session).is_some_and(|old| old.owner != known.owner) => {
-            Verdict::Nothing
-        }
         (Some(_), _) => {
             session::close(draft, session, expired);
             single(Ok(Slot::Nothing))

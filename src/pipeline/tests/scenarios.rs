@@ -336,21 +336,6 @@ fn only_the_owner_of_a_session_writes() {
     );
 }
 
-/// Whoever looks for silent sessions sees the applied state only.
-#[test]
-fn a_session_that_is_just_coming_back_does_not_expire() {
-    play(
-        "open 1
-         apply
-         attach 1
-         expire 1                           => nothing
-         apply
-         expire 1
-         apply
-         attach 1                           => SESSIONEXPIRED",
-    );
-}
-
 #[test]
 fn a_broken_chain_leaves_nothing() {
     play(
