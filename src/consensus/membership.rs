@@ -8,13 +8,15 @@ use super::machine::Machine;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
 use super::under_way::answered;
 use crate::environment::Instant;
+use crate::limits;
 use crate::model::ensemble::Member;
 use crate::storage::LogPosition;
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::{ChangeMembers, Precondition, Raft};
+use openraft::{ChangeMembers, Precondition, Raft, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// As of the last membership entry in this member's log, committed or not.
@@ -166,14 +168,24 @@ impl Consensus {
     ) -> Result<LogPosition, MembershipError> {
         let raft = self.raft.clone();
         // A task of its own: half a change had better be finished, whoever asked for it.
-        let changed = self.runtime.spawn(async move { apply(&raft, change, retain, expected).await });
+        let changed = self.runtime.spawn(async move {
+            let mut changed = apply(&raft, change, retain, expected).await;
+            // A lease that runs out between the halves has the second one refused, in a leadership that goes on.
+            if matches!(changed, Err(MembershipError::NotLeader { .. } | MembershipError::Unknown)) {
+                while changed.is_err() && stuck(&raft) {
+                    tokio::time::sleep(Duration::from_millis(limits::HEARTBEAT_MS)).await;
+                    changed = finish(&raft, retain).await;
+                }
+            }
+            changed
+        });
         changed.await.unwrap_or(Err(MembershipError::Stopped))
     }
 }
 
 /// What becomes of voters that lose their vote: they learn on, or are members no more.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Retain {
+pub(super) enum Retain {
     Yes,
     No,
 }
@@ -190,18 +202,26 @@ async fn apply(
     Ok(position(&response.log_id))
 }
 
-/// Brings a change to its end that an earlier leader has left halfway, as far as one can tell: to where it was going.
-pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>) -> Result<(), MembershipError> {
+/// Whether this member leads, by what it knows, and the membership is halfway.
+fn stuck(raft: &Raft<TypeConfig, Machine>) -> bool {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.state == ServerState::Leader && metrics.membership_config.get_joint_config().len() > 1
+}
+
+/// Brings a change to its end that was left halfway, as far as one can tell: to where it was going. Returns where the
+/// membership stands then.
+pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>, retain: Retain) -> Result<LogPosition, MembershipError> {
     let (at, voters) = {
         let metrics = raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let joint = metrics.membership_config.get_joint_config();
-        if joint.len() < 2 {
-            return Ok(());
-        }
         let at = metrics.membership_config.log_id().as_ref().map(position);
-        (at, joint.last().cloned().unwrap_or_default())
+        let joint = metrics.membership_config.get_joint_config();
+        match (at, joint.len()) {
+            (Some(at), ..2) => return Ok(at),
+            _ => (at, joint.last().cloned().unwrap_or_default()),
+        }
     };
-    tracing::info!(?voters, "finishes a change of the membership that an earlier leader began");
-    apply(raft, ChangeMembers::ReplaceAllVoters(voters), Retain::Yes, at).await.map(drop)
+    tracing::info!(?voters, "finishes a change of the membership that was left halfway");
+    apply(raft, ChangeMembers::ReplaceAllVoters(voters), retain, at).await
 }

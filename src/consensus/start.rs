@@ -222,7 +222,7 @@ impl Follower {
             self.show(Role::Leader { term });
             let raft = self.raft.clone();
             tokio::spawn(async move {
-                if let Err(error) = membership::finish(&raft).await {
+                if let Err(error) = membership::finish(&raft, membership::Retain::Yes).await {
                     tracing::warn!("finish an earlier leader's change of the membership: {error}");
                 }
             });
