@@ -344,15 +344,27 @@ impl Inner {
         self.under_way.insert((at, self.sent), Message { connection, to, what });
     }
 
-    /// What was held back is sent once more; whatever is still cut is held back again when it arrives.
+    /// What was held back is sent once more, and arrives before what was sent behind it and is under way; whatever is still
+    /// cut is held back again when it arrives.
     fn send_again(&mut self, after_us: u64) {
+        let held = std::mem::take(&mut self.held);
         let mut delays = BTreeMap::new();
-        for message in std::mem::take(&mut self.held) {
-            let key = (message.connection, message.to);
+        for message in &held {
             let dice = &mut self.dice;
-            let delay = *delays.entry(key).or_insert_with(|| dice.below(after_us.min(RETRANSMIT_US_MAX)) + 1_000);
+            let key = (message.connection, message.to);
+            delays.entry(key).or_insert_with(|| dice.below(after_us.min(RETRANSMIT_US_MAX)) + 1_000);
+            if let Some(end) = self.end(message.connection, message.to) {
+                end.held -= 1;
+            }
+        }
+        let under_way = std::mem::take(&mut self.under_way);
+        let (behind, others) =
+            under_way.into_iter().partition(|(_, message)| delays.contains_key(&(message.connection, message.to)));
+        self.under_way = others;
+        let behind: BTreeMap<(u64, u64), Message> = behind;
+        for message in held.into_iter().chain(behind.into_values()) {
+            let delay = delays[&(message.connection, message.to)];
             let Some(end) = self.end(message.connection, message.to) else { continue };
-            end.held -= 1;
             end.last_arrival = end.last_arrival.max(trace::now_us() + delay);
             let at = end.last_arrival;
             self.sent += 1;
