@@ -227,6 +227,14 @@ pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 pub const PLUGIN_READS_MAX: u64 = 10_000;
 pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 
+/// Operations on the transaction in one call of a recipe or controller, and their bytes (paths, data, lists). A node's data
+/// is at most a frame, and a queue hands an item on in two nodes.
+pub const PLUGIN_WRITES_MAX: u64 = 1_000;
+pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of a timer's name: a path and a little more.
+pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
+
 /// Names or paths in one answer to a guest.
 pub const PLUGIN_PAGE_MAX: usize = 1_000;
 

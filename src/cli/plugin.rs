@@ -1,4 +1,4 @@
-//! `wasmkeeper plugin`: deploys validators and looks after them, through the ordinary client protocol.
+//! `wasmkeeper plugin`: deploys plugins and looks after them, through the ordinary client protocol.
 //!
 //! A deployment is a few creates for the component's pieces and one multi for the manifest (docs/plugins.md). The server
 //! judges it; what it refuses is read at `/zookeeper/rejection` and printed.
@@ -7,7 +7,7 @@ use super::client::{Client, ClientError, create_request};
 use crate::limits;
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
 use crate::plugin::grant::{self, Grant, Verb};
-use crate::plugin::manifest::{self, Component, Limits, Manifest, Mode, OnFailure, Operation};
+use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
 use crate::plugin::pattern::Pattern;
 use crate::plugin::{MODULES, PLUGINS, bundled, compile, component, tree};
 use crate::wire::request::Request;
@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// A deployment: the server compiles before it answers.
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(limits::COMPILE_WALL_SECONDS + 30);
 
-/// Deploy validators and look after them
+/// Deploy plugins and look after them
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Where the server listens; several addresses separated by commas
@@ -68,11 +68,27 @@ struct Deploy {
     #[arg(long)]
     name: String,
 
-    /// Paths it is asked about; * is any text in a name, ** any depth below. Default: /**
+    /// What of the component is put to work, where it is several kinds: validator, policy, authenticator, recipe, controller
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+
+    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default: /**
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
 
-    /// Operations it is asked about: create, set, delete, acl. Default: all
+    /// The node that a recipe owns, with all below: /locks for example
+    #[arg(long, value_name = "PATH")]
+    mount: Option<String>,
+
+    /// The scheme of an authenticator: jwt for example
+    #[arg(long)]
+    scheme: Option<String>,
+
+    /// Of a policy: allow, if somebody has to allow what is asked
+    #[arg(long, value_parser = require, value_name = "allow|none", default_value = "none")]
+    require: Require,
+
+    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: all
     #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
     on: Vec<Operation>,
 
@@ -159,13 +175,16 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
     let sentence = |sentence: String| anyhow!(sentence);
     manifest::check_name(&deploy.name).map_err(sentence)?;
     let component = read_source(&deploy.source)?;
-    let section = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?.section;
-    let paths = if deploy.paths.is_empty() { vec!["/**".to_string()] } else { deploy.paths.clone() };
+    let inspected = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?;
+    let kind = wanted_kind(deploy, &inspected.kinds)?;
+    let by_paths = matches!(kind, Kind::Validator | Kind::Policy | Kind::Controller);
+    let paths = if deploy.paths.is_empty() && by_paths { vec!["/**".to_string()] } else { deploy.paths.clone() };
     let patterns = paths
         .iter()
         .map(|path| Pattern::parse(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
+    let section = inspected.section;
     let settings = match deploy.settings.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
         None => deploy.settings.clone(),
@@ -173,7 +192,10 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
     let settings: Value =
         serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
     let grants = if deploy.grants.is_empty() {
-        let places: Vec<&str> = patterns.iter().map(Pattern::base).collect();
+        let places: Vec<&str> = match &deploy.mount {
+            Some(mount) => vec![mount],
+            None => patterns.iter().map(Pattern::base).collect(),
+        };
         grant::expand(&section.grants, &places)
     } else {
         deploy.grants.clone()
@@ -187,8 +209,12 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
             chunks: u32::try_from(component.len().div_ceil(limits::CHUNK_BYTES_MAX))?,
             source: deploy.source.clone(),
         },
+        kind,
         paths,
-        on: if deploy.on.is_empty() { Operation::ALL.to_vec() } else { deploy.on.clone() },
+        mount: deploy.mount.clone(),
+        scheme: deploy.scheme.clone(),
+        on: deploy.on.clone(),
+        require: deploy.require,
         mode: deploy.mode,
         on_failure: deploy.on_failure,
         settings,
@@ -199,6 +225,33 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
     let described = format!("{} {}", section.name, section.version).trim().to_string();
     Ok(Prepared { name: deploy.name.clone(), component, manifest, described })
+}
+
+/// The kind that the options name or imply, or the only one that the component is.
+fn wanted_kind(deploy: &Deploy, kinds: &[Kind]) -> anyhow::Result<Kind> {
+    let implied = match (&deploy.mount, &deploy.scheme) {
+        (Some(_), _) => Some(Kind::Recipe),
+        (None, Some(_)) => Some(Kind::Authenticator),
+        (None, None) => None,
+    };
+    let names = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+    match (deploy.kind.or(implied), kinds) {
+        (Some(kind), _) if !kinds.contains(&kind) => {
+            bail!("{} is no {}; it is: {}", deploy.source, kind.name(), names())
+        }
+        (Some(kind), _) => Ok(kind),
+        (None, [kind]) => Ok(*kind),
+        (None, _) => bail!("{} is several kinds, choose one with --kind: {}", deploy.source, names()),
+    }
+}
+
+/// Where a plugin applies, in one line.
+fn place_text(manifest: &Manifest) -> String {
+    match (&manifest.mount, &manifest.scheme) {
+        (Some(mount), _) => mount.clone(),
+        (None, Some(scheme)) => format!("scheme {scheme}"),
+        (None, None) => manifest.paths.join(" "),
+    }
 }
 
 /// The bytes of a component. A core module that carries the contract's types becomes one.
@@ -240,7 +293,8 @@ async fn publish_component(client: &mut Client, authenticated: bool, prepared: P
 
     let what = if described.is_empty() { String::new() } else { format!(" ({described})") };
     println!("{name} version {} is deployed{what}", manifest.version);
-    println!("  paths   {}", manifest.paths.join(" "));
+    println!("  kind    {}", manifest.kind.name());
+    println!("  at      {}", place_text(&manifest));
     println!("  mode    {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
     println!("  grants  {}", grants_text(&manifest.grants));
     Ok(())
@@ -292,8 +346,8 @@ async fn list(client: &mut Client) -> anyhow::Result<()> {
     }
     names.sort_unstable();
     println!(
-        "{:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  PATHS",
-        "NAME", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS"
+        "{:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  AT",
+        "NAME", "KIND", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS"
     );
     for name in names {
         let Some((manifest, _)) = read_manifest(client, &name).await? else { continue };
@@ -302,13 +356,14 @@ async fn list(client: &mut Client) -> anyhow::Result<()> {
         let faults: u64 =
             counters["faults"].as_object().map_or(0, |faults| faults.values().filter_map(Value::as_u64).sum());
         println!(
-            "{name:<20} {:>7} {:<8} {:<8} {:>10} {:>10} {faults:>8}  {}",
+            "{name:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {faults:>8}  {}",
+            manifest.kind.name(),
             manifest.version,
             manifest.mode.name(),
             status["state"].as_str().unwrap_or("?"),
             counters["calls"].as_u64().unwrap_or(0),
             counters["refusals"].as_u64().unwrap_or(0),
-            manifest.paths.join(" ")
+            place_text(&manifest)
         );
     }
     Ok(())
@@ -317,14 +372,18 @@ async fn list(client: &mut Client) -> anyhow::Result<()> {
 async fn show(client: &mut Client, name: &str) -> anyhow::Result<()> {
     let (manifest, _) = expect_manifest(client, name).await?;
     let (status, counters) = (virtual_json(client, name, "status").await, virtual_json(client, name, "counters").await);
-    let operations: Vec<&str> = manifest.on.iter().map(|operation| operation.name()).collect();
+    let asked = if manifest.on.is_empty() { manifest.kind.operations() } else { &manifest.on };
+    let operations: Vec<&str> = asked.iter().map(|operation| operation.name()).collect();
     println!("name        {name}, version {}", manifest.version);
     println!(
         "component   {} ({} bytes, sha256 {})",
         manifest.component.source, manifest.component.bytes, manifest.component.sha256
     );
-    println!("paths       {}", manifest.paths.join(" "));
-    println!("on          {}", operations.join(" "));
+    println!("kind        {}", manifest.kind.name());
+    println!("at          {}", place_text(&manifest));
+    if !operations.is_empty() {
+        println!("on          {}", operations.join(" "));
+    }
     println!("mode        {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
     println!("settings    {}", manifest.settings);
     println!("grants      {}", grants_text(&manifest.grants));
@@ -491,7 +550,20 @@ fn on_failure(text: &str) -> Result<OnFailure, String> {
 
 fn operation(text: &str) -> Result<Operation, String> {
     let known = Operation::ALL.into_iter().find(|operation| operation.name() == text);
-    known.ok_or_else(|| "create, set, delete or acl is required".into())
+    known.ok_or_else(|| "create, set, delete, acl, read, children or call is required".into())
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    known.ok_or_else(|| "validator, policy, authenticator, recipe or controller is required".into())
+}
+
+fn require(text: &str) -> Result<Require, String> {
+    match text {
+        "allow" => Ok(Require::Allow),
+        "none" => Ok(Require::None),
+        _ => Err("allow or none is required".into()),
+    }
 }
 
 fn parse_grant(text: &str) -> Result<Grant, String> {
@@ -561,7 +633,7 @@ mod tests {
         let prepared = prepare(&deploy(&line)).unwrap();
         assert_eq!(prepared.described, "guard 1.0.0");
         assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);
-        assert_eq!((prepared.manifest.mode, prepared.manifest.on.len()), (Mode::Enforce, 4));
+        assert_eq!((prepared.manifest.mode, prepared.manifest.kind), (Mode::Enforce, Kind::Validator));
     }
 
     #[test]
