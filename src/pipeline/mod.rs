@@ -25,7 +25,7 @@ pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
-pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ReadView, Workbench};
+pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ReadView, Verb, Workbench};
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::wire::request::Request;

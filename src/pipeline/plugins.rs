@@ -9,6 +9,27 @@ pub trait Plugins {
     /// May this transaction of a client be? Asked once for a transaction, with all its changes; the call's view shows the
     /// tree as they leave it. Must be cheap where nothing matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Result<(), Refusal>;
+
+    /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
+    /// multi on the view that the one before leaves. `path` is the node's own, as the client wrote it: a sequential create
+    /// is judged without its digits. The superuser and what lies under `/zookeeper` pass unasked. A refusal is NOAUTH with
+    /// the policy's text, or what its failure makes of it. Must be cheap where nothing matches.
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal>;
+}
+
+/// What is done to a node, as policies are asked about it (`types.verb` of the contract).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verb {
+    /// Its data, Stat or access list, and events about it; a check within a multi.
+    Read,
+    /// The names of its children, and events about them.
+    Children,
+    Create,
+    Set,
+    Delete,
+    Acl,
+    /// Calling the recipe that is mounted on it.
+    Call,
 }
 
 /// What a plugin is lent for one call: eyes, perhaps hands, and the circumstances.
@@ -82,6 +103,10 @@ pub struct NoPlugins;
 
 impl Plugins for NoPlugins {
     fn validate(&mut self, _: &Call<'_>, _: &[txn::Change]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
         Ok(())
     }
 }

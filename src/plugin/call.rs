@@ -147,6 +147,20 @@ fn cut(error: &wasmtime::Error) -> String {
     host::cut(&error.root_cause().to_string(), 200).to_string()
 }
 
+impl From<crate::pipeline::Verb> for Verb {
+    fn from(verb: crate::pipeline::Verb) -> Verb {
+        match verb {
+            crate::pipeline::Verb::Read => Verb::Read,
+            crate::pipeline::Verb::Children => Verb::Children,
+            crate::pipeline::Verb::Create => Verb::Create,
+            crate::pipeline::Verb::Set => Verb::Set,
+            crate::pipeline::Verb::Delete => Verb::Delete,
+            crate::pipeline::Verb::Acl => Verb::Acl,
+            crate::pipeline::Verb::Call => Verb::Call,
+        }
+    }
+}
+
 /// A component ready to be instantiated, with what its author says of it.
 pub struct Program {
     engine: wasmtime::Engine,

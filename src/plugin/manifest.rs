@@ -6,6 +6,7 @@
 use super::grant::{self, Grant};
 use super::pattern::Pattern;
 use crate::limits;
+use crate::pipeline::Verb;
 use serde::{Deserialize, Serialize};
 
 /// The data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
@@ -398,6 +399,20 @@ impl Kind {
 impl Require {
     fn is_none(&self) -> bool {
         *self == Require::None
+    }
+}
+
+impl From<Verb> for Operation {
+    fn from(verb: Verb) -> Operation {
+        match verb {
+            Verb::Read => Operation::Read,
+            Verb::Children => Operation::Children,
+            Verb::Create => Operation::Create,
+            Verb::Set => Operation::Set,
+            Verb::Delete => Operation::Delete,
+            Verb::Acl => Operation::Acl,
+            Verb::Call => Operation::Call,
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `policies` | what policies are asked, and what their answers come to |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
@@ -35,6 +36,7 @@ pub mod judge;
 mod lend;
 pub mod manifest;
 pub mod pattern;
+pub mod policies;
 pub mod registry;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Ask, Call, Moment, Plugins, Rules};
+use crate::pipeline::{Ask, Call, Moment, Plugins, Rules, Verb};
 use crate::state::Applied;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
@@ -64,6 +64,10 @@ impl Plugins for Names {
                 return Err(Refusal::new(ErrorCode::BadArguments, format!("names: {path}: no such names here")));
             }
         }
+        Ok(())
+    }
+
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
         Ok(())
     }
 }
