@@ -23,6 +23,7 @@ pub enum Met {
     PowerLoss,
     Partition,
     SlowDisk,
+    SlowProcessor,
     ClockJump,
 }
 

@@ -50,6 +50,8 @@ pub struct Machine {
     process: Option<Process>,
     /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
     disk_delay_us: Arc<AtomicU64>,
+    /// Microseconds that a batch is on its way from the sequencer to consensus at most.
+    hand_over_us: Arc<AtomicU64>,
     /// Why the last start failed.
     pub refusal: Option<String>,
 }
@@ -116,6 +118,7 @@ impl Machine {
             outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
+            hand_over_us: Arc::default(),
             refusal: None,
         }
     }
@@ -146,6 +149,11 @@ impl Machine {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
 
+    /// As if its threads had to wait for a processor.
+    pub fn set_hand_over_delay(&self, us: u64) {
+        self.hand_over_us.store(us, Ordering::Relaxed);
+    }
+
     pub fn set_wall_offset(&self, ms: i64) {
         say(self.name(), || format!("its wall clock is {ms} ms off"));
         self.outside.wall_offset_ms.set(ms);
@@ -164,11 +172,16 @@ impl Machine {
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let (delay_us, dice) =
-            (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
+        let dice = || Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll()));
+        let (delay_us, disk_dice) = (self.disk_delay_us.clone(), dice());
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
-            Duration::from_micros(least + dice.lock().below(least.max(1)))
+            Duration::from_micros(least + disk_dice.lock().below(least.max(1)))
+        };
+        let (most_us, hand_over_dice) = (self.hand_over_us.clone(), dice());
+        let hand_over_delay = move || match most_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            most => Duration::from_micros(hand_over_dice.lock().below(most)),
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let plug = net::Plug { net: self.net.clone(), machine: self.number };
@@ -179,7 +192,7 @@ impl Machine {
             net,
             raft,
             clients: Workers::on(clients),
-            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay) },
+            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), hand_over_delay: Arc::new(hand_over_delay) },
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
         runtime.spawn(async move {

@@ -14,6 +14,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
+use super::slow::Slow;
 use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
@@ -66,9 +67,13 @@ pub struct Surroundings {
 pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
-    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`.
-    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync> },
+    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and is
+    /// `hand_over_delay` on its way from the sequencer to consensus.
+    Tasks { disk_delay: Delay, hand_over_delay: Delay },
 }
+
+/// What something lasts, asked each time.
+pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A running member.
 pub struct Member {
@@ -117,7 +122,9 @@ impl Member {
             on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
             drive: match &drive {
                 Drive::Threads => wal::Drive::Threads,
-                Drive::Tasks { disk_delay } => wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() },
+                Drive::Tasks { disk_delay, .. } => {
+                    wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() }
+                }
             },
             ..wal::Options::new(LOG_FOLDER, identity.incarnation)
         };
@@ -390,14 +397,17 @@ impl ComingUp {
     }
 
     fn start_sequencer(&self, consensus: &Consensus) -> anyhow::Result<()> {
-        let judge = self.replica.plugins.judge();
-        let sequencer = Sequencer::new(self.replica.clone(), consensus.clone(), judge, Clocks::new()?);
+        let (replica, judge, clocks) = (self.replica.clone(), self.replica.plugins.judge(), Clocks::new()?);
         match &self.drive {
             Drive::Threads => {
+                let sequencer = Sequencer::new(replica, consensus.clone(), judge, clocks);
                 let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
                 self.threads.lock().sequencer = Some(thread);
             }
-            Drive::Tasks { .. } => drop(self.raft.spawn(sequencer.run_as_task())),
+            Drive::Tasks { hand_over_delay, .. } => {
+                let slow = Slow::new(consensus.clone(), hand_over_delay.clone(), &self.raft);
+                self.raft.spawn(Sequencer::new(replica, slow, judge, clocks).run_as_task());
+            }
         }
         Ok(())
     }

@@ -91,7 +91,10 @@ async fn start(config: Config, net: Arc<dyn crate::peer::Net>) -> Member {
         net,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
-        drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_millis(1)) },
+        drive: Drive::Tasks {
+            disk_delay: Arc::new(|| Duration::from_millis(1)),
+            hand_over_delay: Arc::new(|| Duration::ZERO),
+        },
     };
     let listening = Listening { client_port: None, secure_client_port: None, tls: None };
     Member::start(config, surroundings, |replica| Words::new(replica, listening)).await.unwrap()
