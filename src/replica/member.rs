@@ -276,14 +276,14 @@ impl Member {
         listener::serve(&self.replica.connections, stream, peer, self.front.clone()).await;
     }
 
-    /// Takes no more clients, and gives those that are there a moment for what is under way. A leader hands over before,
-    /// so that nobody has to wait for an election.
+    /// Takes no more clients and no more requests, and parts with each client when all it has asked is answered. A leader
+    /// hands over before, so that nobody has to wait for an election.
     pub async fn part_with_clients(&self) {
         self.replica.leaving.store(true, Ordering::Release);
-        self.replica.hand_over().await;
         self.replica.word.set_serving(Serving::Nobody);
-        self.replica.connections.close_all();
-        self.replica.until_clients_are_gone().await;
+        self.replica.connections.take_no_more();
+        self.replica.hand_over().await;
+        self.replica.let_clients_go().await;
     }
 
     /// Ends, with a last checkpoint. Nobody may submit anything any more.
@@ -478,11 +478,17 @@ impl Replica {
         }
     }
 
-    /// Gives the leadership to another voter, if there is one.
+    /// Gives the leadership to another voter, if there is one, once no client of any member waits for this leader, or
+    /// `limits::DRAIN_MAX` later: what is under way then may be left without an answer.
     async fn hand_over(&self) {
         let Some(consensus) = self.consensus.get() else { return };
         if !matches!(*consensus.role().borrow(), Role::Leader { .. }) || consensus.membership().voters.len() < 2 {
             return;
+        }
+        self.served.have_others_hold_back();
+        let until = Instant::now() + limits::DRAIN_MAX;
+        while (self.served.others_submit() || self.connections.outstanding() > 0) && Instant::now() < until {
+            tokio::time::sleep(limits::DRAIN_LOOK_INTERVAL).await;
         }
         match consensus.transfer(None).await {
             Ok(leader) => tracing::info!(leader, "has handed over"),
@@ -490,10 +496,16 @@ impl Replica {
         }
     }
 
-    async fn until_clients_are_gone(&self) {
-        let end = Instant::now() + limits::FLUSH_AT_END_MAX;
-        while self.connections.count() > 0 && Instant::now() < end {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    async fn let_clients_go(&self) {
+        let answered = Instant::now() + limits::DRAIN_MAX;
+        let flushed = answered + limits::FLUSH_AT_END_MAX;
+        while self.connections.count() > 0 && Instant::now() < flushed {
+            if Instant::now() < answered {
+                self.connections.close_idle();
+            } else {
+                self.connections.close_all();
+            }
+            tokio::time::sleep(limits::DRAIN_LOOK_INTERVAL).await;
         }
     }
 

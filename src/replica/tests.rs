@@ -233,6 +233,41 @@ async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
     assert_eq!(client.next().await, (2, 0), "a connection with nothing under way does not notice");
 }
 
+/// Each of these writes all the time; the clients of the leader part from it, with all answered that they have asked.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let first = ensemble.leader();
+    let mut writers = Vec::new();
+    for member in 0..3 {
+        for number in 0..3 {
+            let mut client = ensemble.client(member).await;
+            writers.push(tokio::spawn(async move {
+                for xid in 1..=500 {
+                    match client.attempt(xid, create(&format!("/{member}-{number}-{xid}"))).await {
+                        Some(answer) => assert_eq!(answer, (xid, 0)),
+                        // One that was not taken any more, and none but the leader's clients may see that.
+                        None if member == first => return xid,
+                        None => panic!("a client of member {member} is closed with its request {xid} under way"),
+                    }
+                }
+                501
+            }));
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    ensemble.members[first].part_with_clients().await;
+    assert_eq!(ensemble.members[first].replica.connections.count(), 0);
+    let replica = &ensemble.members[(first + 1) % 3].replica;
+    for (at, writer) in writers.into_iter().enumerate() {
+        let (member, number, upto) = (at / 3, at % 3, writer.await.unwrap());
+        assert!(upto > 1 && (upto > 500) == (member != first), "a client of member {member} came to request {upto}");
+        let is_there = |xid: i32| replica.state.read().node(&format!("/{member}-{number}-{xid}")).is_some();
+        until(|| is_there(upto - 1)).await;
+        assert!(!is_there(upto), "what was not answered was not taken");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn read_only_mode() {
     let ensemble = Ensemble::start(|config| config.read_only_mode = true).await;
@@ -348,7 +383,7 @@ impl Alone {
 
     fn link(&mut self, number: u64) -> tokio::sync::mpsc::UnboundedReceiver<Submission> {
         let (submissions, passed_on) = tokio::sync::mpsc::unbounded_channel();
-        self.hear([Event::LinkUp(Link { number, submissions })]);
+        self.hear([Event::LinkUp(Link { number, submissions, holds_back: Arc::default() })]);
         passed_on
     }
 
