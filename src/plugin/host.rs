@@ -122,6 +122,7 @@ pub struct HostState {
     pub fuse: Fuse,
     pub spent: Spent,
     pub lines: Lines,
+    pub stand_ins: super::stand_ins::StandIns,
 }
 
 /// A store for one instance. Its fuel and fuse are set by each call.
@@ -134,6 +135,7 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
         lines: Lines::default(),
+        stand_ins: Default::default(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
