@@ -73,12 +73,11 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
-        // wit-component makes up to three core instances of one module: it, a shim, a fix-up.
-        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * 4)
+        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
         .total_memories(limits::PLUGIN_INSTANCES_MAX)
         .total_tables(limits::PLUGIN_INSTANCES_MAX * 4)
         .max_memories_per_component(1)
-        .max_core_instances_per_component(8)
+        .max_core_instances_per_component(limits::PLUGIN_CORE_INSTANCES_MAX)
         .max_tables_per_component(4)
         .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)

@@ -332,7 +332,6 @@ mod tests {
     use crate::plugin::grant::Grants;
     use crate::plugin::host::{self, Change, ChangeKind};
     use crate::plugin::{component, manifest::Kind};
-    use std::io::Write as _;
     use std::sync::{Arc, Mutex};
 
     struct Empty;
