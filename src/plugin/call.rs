@@ -6,7 +6,7 @@
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::lend;
+use super::{lend, stand_ins};
 use super::manifest::{Kind, Section};
 use crate::limits;
 use crate::pipeline::Call;
@@ -290,7 +290,9 @@ impl Instance {
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
+        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
             Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
             Err(error) => Err(Fault::of(&error)),
@@ -392,6 +394,7 @@ impl Instance {
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        stand_ins::finish_lines(self.store.data_mut());
         Answer {
             said: said.map_err(|error| Fault::of(&error)),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),

@@ -7,6 +7,7 @@
 //! | `component` | what a component imports and exports, read without running it |
 //! | `host` | the engine, the contract as Rust types, budgets |
 //! | `functions`, `lend` | what guests may call, and what they are lent for it |
+//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
@@ -38,6 +39,7 @@ pub mod manifest;
 pub mod pattern;
 pub mod policies;
 pub mod registry;
+pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tree;
