@@ -227,6 +227,14 @@ pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 pub const PLUGIN_READS_MAX: u64 = 10_000;
 pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 
+/// Operations on the transaction in one call of a recipe or controller, and their bytes (paths, data, lists). A node's data
+/// is at most a frame, and a queue hands an item on in two nodes.
+pub const PLUGIN_WRITES_MAX: u64 = 1_000;
+pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of a timer's name: a path and a little more.
+pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
+
 /// Names or paths in one answer to a guest.
 pub const PLUGIN_PAGE_MAX: usize = 1_000;
 
@@ -307,6 +315,13 @@ pub const CLIENT_THREADS: usize = 2;
 /// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
 /// policy until it is.
 pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long a member that goes waits for requests that are under way: a leader for those that others have passed on to it,
+/// before it hands over; then any member for those of its own clients.
+pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// How often it looks whether they are through.
+pub const DRAIN_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// How long a clean end waits for clients to take their last bytes.
 pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);

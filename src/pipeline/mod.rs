@@ -11,11 +11,13 @@
 //! | `authorize` | access control lists |
 //! | `evaluate` | one file an operation; the `Evaluator` |
 //! | `txn` | what comes out |
+//! | `plugins` | what plugins are asked and lent |
 //! | `read` | reads, on the applied tree |
 
 pub mod authorize;
 pub mod evaluate;
 pub mod overlay;
+pub mod plugins;
 pub mod read;
 #[cfg(test)]
 pub mod tests;
@@ -23,8 +25,9 @@ pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
+pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ReadView, Workbench};
 
-use crate::model::{ConnectionId, Identity, Password, Refusal, SessionId};
+use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::wire::request::Request;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -115,47 +118,4 @@ pub struct Rules {
     /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
     pub sasl_scheme_enabled: bool,
     pub x509_scheme_enabled: bool,
-}
-
-/// A validator's judgement on the changes of one transaction; `plugin` implements it, tests use `NoPlugins`.
-pub trait Plugins {
-    /// Called once for a transaction of a client, with all its changes and the view as they leave it. Must be cheap where
-    /// nothing matches.
-    fn validate(&mut self, call: &Judged<'_>) -> Result<(), Refusal>;
-}
-
-/// What a validator is asked about.
-pub struct Judged<'a> {
-    pub view: &'a dyn ReadView,
-    pub caller: Option<&'a Caller>,
-    pub xid: i32,
-    pub zxid: crate::model::Zxid,
-    pub moment: Moment,
-    pub changes: &'a [txn::Change],
-}
-
-/// Looking at the tree as the transaction will leave it, and as it was before.
-pub trait ReadView {
-    fn node(&self, path: &str) -> Option<NodeCopy>;
-    fn original(&self, path: &str) -> Option<NodeCopy>;
-    /// Names in byte order behind `after`, at most `limit`.
-    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String>;
-    /// Paths of the session's ephemeral nodes that begin with `prefix`, in order.
-    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String>;
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeCopy {
-    pub data: Option<bytes::Bytes>,
-    pub stat: crate::model::Stat,
-    pub acl: crate::model::Acl,
-}
-
-/// No plugin: everything is fine.
-pub struct NoPlugins;
-
-impl Plugins for NoPlugins {
-    fn validate(&mut self, _: &Judged<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
 }

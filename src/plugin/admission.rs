@@ -5,9 +5,10 @@
 //! names the thing and the fix, and nothing of the deployment stays behind but pieces of the component, which go by
 //! themselves after an hour.
 
+use super::binding;
 use super::call::{Fault, Instance};
 use super::manifest;
-use super::registry::{self, Plugins};
+use super::registry::Plugins;
 use super::{PLUGINS, tree};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::wire::request::Request;
@@ -80,8 +81,13 @@ fn check(
         };
     }
     let program = plugins.load(&manifest.component, &|| tree::read_component(&manifest.component, read))?;
+    if !program.is(manifest.kind) {
+        let kinds: Vec<_> =
+            manifest::Kind::ALL.into_iter().filter(|kind| program.is(*kind)).map(manifest::Kind::name).collect();
+        return Err(format!("kind: the component is no {}, it is: {}", manifest.kind.name(), kinds.join(", ")));
+    }
     let patterns = manifest.patterns()?;
-    let setup = registry::setup(&Arc::from(name), &manifest, &patterns, &program.section);
+    let setup = binding::setup(&Arc::from(name), &manifest, &patterns, &program.section);
     match Instance::new(&program, &setup) {
         Ok(_) => Ok(()),
         Err(Fault::Settings(text)) => Err(format!("settings: {text}")),

@@ -4,15 +4,20 @@
 //! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
 
 use super::grant::Grants;
-use super::host::{
-    self, Blown, Change, Fuse, HostState, MemoryExceeded, ReadsExceeded, Rejection, ViewHandle, contract,
-};
+use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
+use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
 use super::lend;
+use super::manifest::{Kind, Section};
 use crate::limits;
-use crate::pipeline::Judged;
+use crate::pipeline::Call;
+use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
-use wasmtime::component::Resource;
+use wasmtime::component::{InstancePre, Resource};
 use wasmtime::{Store, Trap};
+
+pub use authentication::Login;
+pub use authorization::Decision;
+pub use behavior::{Answer as Handled, Cause, Request};
 
 /// How a call can fail. The names are stable: counters and texts carry them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +30,7 @@ pub enum Fault {
     Memory,
     /// The stack is used up.
     Stack,
-    /// It looked at too much of the tree, or handed over too many bytes.
+    /// It looked at or changed too much of the tree, or handed over too many bytes.
     Host,
     /// `unreachable`: in Rust a panic, whose text is in the plugin's log.
     Panic,
@@ -119,7 +124,7 @@ impl Fault {
         if error.is::<MemoryExceeded>() {
             return Fault::Memory;
         }
-        if error.is::<ReadsExceeded>() {
+        if error.is::<HostExceeded>() {
             return Fault::Host;
         }
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
@@ -144,15 +149,61 @@ fn cut(error: &wasmtime::Error) -> String {
 
 /// A component ready to be instantiated, with what its author says of it.
 pub struct Program {
-    pub engine: wasmtime::Engine,
-    pub prepared: contract::ValidatorPre<HostState>,
-    pub section: super::manifest::Section,
+    engine: wasmtime::Engine,
+    prepared: InstancePre<HostState>,
+    exports: Exports,
+    pub section: Section,
+}
+
+/// Where the component's exports are: `setup`, and those of each kind that it is.
+struct Exports {
+    setup: setup::GuestIndices,
+    validation: Option<validation::GuestIndices>,
+    authorization: Option<authorization::GuestIndices>,
+    authentication: Option<authentication::GuestIndices>,
+    behavior: Option<behavior::GuestIndices>,
+    reconciliation: Option<reconciliation::GuestIndices>,
+}
+
+impl Program {
+    /// `kinds`: those that the component exports (`component::inspect`).
+    pub fn new(
+        engine: &wasmtime::Engine,
+        prepared: InstancePre<HostState>,
+        kinds: &[Kind],
+        section: Section,
+    ) -> wasmtime::Result<Program> {
+        let is = |kind| kinds.contains(&kind);
+        let exports = Exports {
+            setup: setup::GuestIndices::new(&prepared)?,
+            validation: is(Kind::Validator).then(|| validation::GuestIndices::new(&prepared)).transpose()?,
+            authorization: is(Kind::Policy).then(|| authorization::GuestIndices::new(&prepared)).transpose()?,
+            authentication: is(Kind::Authenticator)
+                .then(|| authentication::GuestIndices::new(&prepared))
+                .transpose()?,
+            behavior: is(Kind::Recipe).then(|| behavior::GuestIndices::new(&prepared)).transpose()?,
+            reconciliation: is(Kind::Controller).then(|| reconciliation::GuestIndices::new(&prepared)).transpose()?,
+        };
+        Ok(Program { engine: engine.clone(), prepared, exports, section })
+    }
+
+    pub fn is(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Validator => self.exports.validation.is_some(),
+            Kind::Policy => self.exports.authorization.is_some(),
+            Kind::Authenticator => self.exports.authentication.is_some(),
+            Kind::Recipe => self.exports.behavior.is_some(),
+            Kind::Controller => self.exports.reconciliation.is_some(),
+        }
+    }
 }
 
 /// What an instance is made with.
 #[derive(Clone)]
 pub struct Setup {
     pub name: Arc<str>,
+    /// The one of the component's kinds that the binding puts to work.
+    pub kind: Kind,
     pub mount: Arc<str>,
     /// JSON text.
     pub settings: Arc<str>,
@@ -168,19 +219,30 @@ pub struct Budget {
     pub memory_bytes: usize,
 }
 
-/// A configured instance.
+/// A configured instance of one kind.
 pub struct Instance {
     store: Store<HostState>,
-    guest: contract::Validator,
+    guest: Guest,
     budget: Budget,
     /// Calls answered.
     pub calls: u32,
 }
 
-/// What a call came to, and the fuel it took.
-pub struct Answer {
-    pub verdict: Result<Result<(), Rejection>, Fault>,
+/// The functions of the kind it is.
+enum Guest {
+    Validator(validation::Guest),
+    Policy(authorization::Guest),
+    Authenticator(authentication::Guest),
+    Recipe(behavior::Guest),
+    Controller(reconciliation::Guest),
+}
+
+/// What a call came to, and what it took.
+pub struct Answer<T> {
+    pub said: Result<T, Fault>,
     pub fuel: u64,
+    /// It asked for time, session or other circumstances: asked again it may say something else.
+    pub circumstances: bool,
 }
 
 impl Instance {
@@ -189,41 +251,157 @@ impl Instance {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
-        let guest = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
+        let instance = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
             // Nothing of the guest's has run but its start function, which Rust guests do not have.
             Fault::Trap(what) => Fault::Code(what),
             fault => fault,
         })?;
-        let configured = guest.wasmkeeper_plugin_setup().call_configure(&mut store, &setup.mount, &setup.settings);
-        match configured {
+        let not_that_kind = || Fault::Code(format!("the component is no {}", setup.kind.name()));
+        let exports = &program.exports;
+        macro_rules! load {
+            ($exported:ident) => {
+                exports
+                    .$exported
+                    .as_ref()
+                    .ok_or_else(not_that_kind)?
+                    .load(&mut store, &instance)
+                    .map_err(|error| Fault::Code(cut(&error)))?
+            };
+        }
+        let guest = match setup.kind {
+            Kind::Validator => Guest::Validator(load!(validation)),
+            Kind::Policy => Guest::Policy(load!(authorization)),
+            Kind::Authenticator => Guest::Authenticator(load!(authentication)),
+            Kind::Recipe => Guest::Recipe(load!(behavior)),
+            Kind::Controller => Guest::Controller(load!(reconciliation)),
+        };
+        let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
+        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
             Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
             Err(error) => Err(Fault::of(&error)),
         }
     }
 
-    /// Asks. After a fault the instance must not be used again.
-    pub fn validate(&mut self, judged: &Judged<'_>, changes: &[Change]) -> Answer {
-        let fuel = host::grown(self.budget.fuel, changes.len() as u64);
-        if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes.len() as u64) {
-            return Answer { verdict: Err(fault), fuel: 0 };
+    pub fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
+        self.ask(call, changes.len(), |store, guest| match guest {
+            Guest::Validator(guest) => guest.call_validate(store, view(), changes),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Authenticator(guest) => guest.call_authenticate(store, view(), credential),
+            _ => Err(another_kind()),
+        })
+    }
+
+    /// `call`: its circumstances are not shown.
+    pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Authenticator(guest) => guest.call_check_id(store, id),
+            _ => Err(another_kind()),
+        })
+    }
+
+    /// `call`: its circumstances are not shown.
+    pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Authenticator(guest) => guest.call_matches(store, held, wanted),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Recipe(guest) => guest.call_handle(store, view(), transaction(), request),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn on_change(&mut self, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answer<Result<(), Rejection>> {
+        self.ask(call, changes.len(), |store, guest| match guest {
+            Guest::Recipe(guest) => guest.call_on_change(store, view(), transaction(), cause, changes),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Recipe(guest) => guest.call_on_timer(store, view(), transaction(), name),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn on_call(&mut self, call: &Call<'_>, method: &str, payload: &[u8]) -> Answer<Result<Vec<u8>, Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Recipe(guest) => guest.call_on_call(store, view(), transaction(), method, payload),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn recover(&mut self, call: &Call<'_>, after: Option<&str>) -> Answer<Result<Option<String>, Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Recipe(guest) => guest.call_recover(store, view(), transaction(), after),
+            _ => Err(another_kind()),
+        })
+    }
+
+    pub fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
+        self.ask(call, 1, |store, guest| match guest {
+            Guest::Controller(guest) => guest.call_reconcile(store, view(), transaction(), path),
+            _ => Err(another_kind()),
+        })
+    }
+
+    /// Asks, with what the budget allows a call that is told of so many changes. After a fault the instance must not be
+    /// used again.
+    fn ask<T>(
+        &mut self,
+        call: &Call<'_>,
+        changes: usize,
+        run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
+    ) -> Answer<T> {
+        let changes = changes as u64;
+        let fuel = host::grown(self.budget.fuel, changes);
+        if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
+            return Answer { said: Err(fault), fuel: 0, circumstances: false };
         }
         self.calls += 1;
-        let guest = self.guest.wasmkeeper_plugin_validation();
-        let answered = lend::lend(
-            &mut self.store,
-            |store| &mut store.data_mut().lent,
-            judged,
-            |store| guest.call_validate(store, Resource::<ViewHandle>::new_borrow(0), changes),
-        );
-        let fuel = fuel.saturating_sub(self.store.get_fuel().unwrap_or(0));
-        Answer { verdict: answered.map_err(|error| Fault::of(&error)), fuel }
+        let guest = &self.guest;
+        let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        Answer {
+            said: said.map_err(|error| Fault::of(&error)),
+            fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
+            circumstances: self.store.data().spent.circumstances,
+        }
     }
 
     /// Log lines dropped since the last time this was asked.
     pub fn take_dropped_lines(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().lines.dropped)
     }
+}
+
+fn view() -> Resource<ViewHandle> {
+    Resource::new_borrow(0)
+}
+
+fn transaction() -> Resource<TransactionHandle> {
+    Resource::new_borrow(1)
+}
+
+/// Bindings ask instances that were made for their own kind.
+fn another_kind() -> wasmtime::Error {
+    wasmtime::format_err!("the instance is of another kind")
 }
 
 /// Sets the budgets of a call.

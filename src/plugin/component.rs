@@ -1,29 +1,22 @@
 //! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
 
-use super::manifest::{self, Section};
+use super::manifest::{self, Kind, Section};
 use wasmparser::{Encoding, Parser, Payload};
 
 /// The package all of a plugin's imports and exports are of.
 const PACKAGE: &str = "wasmkeeper:plugin/";
 
-/// What this server's plugins may import, and what they have to export.
-const IMPORTS: [&str; 3] = ["types", "logging", "reading"];
-const EXPORTS: [&str; 2] = ["setup", "validation"];
-
-/// Interfaces of the contract that this server does not serve, by the kind that has them.
-const LATER: [(&str, &str); 4] = [
-    ("authorization", "policies"),
-    ("authentication", "authenticators"),
-    ("behavior", "recipes"),
-    ("reconciliation", "controllers"),
-];
+/// What plugins may import.
+const IMPORTS: [&str; 4] = ["types", "logging", "reading", "writing"];
 
 pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 
-/// A component that can be a validator here.
+/// A component that can be a plugin here.
 #[derive(Debug)]
 pub struct Inspected {
     pub section: Section,
+    /// What it can be bound as: at least one.
+    pub kinds: Vec<Kind>,
 }
 
 /// The error is a sentence that names the import, export or form and the fix.
@@ -70,8 +63,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
             _ => {}
         }
     }
-    seen.check_exports()?;
-    Ok(Inspected { section: seen.manifest.unwrap_or_default() })
+    let kinds = seen.kinds()?;
+    Ok(Inspected { section: seen.manifest.unwrap_or_default(), kinds })
 }
 
 /// Whether it begins as a module of the core language does: the version is 1 and the layer 0.
@@ -96,9 +89,6 @@ fn check_import(name: &str) -> Result<(), String> {
         Some((interface, version)) if IMPORTS.contains(&interface) => Err(format!(
             "the component imports {name}, version {version} of the contract, and this server has 1.0: build it against the server's wit/plugin.wit"
         )),
-        Some(("writing", _)) => {
-            Err(format!("the component imports {name}, which recipes and controllers have and validators do not"))
-        }
         Some(_) => Err(format!(
             "the component imports {name}, which this server does not have: build it against the server's wit/plugin.wit"
         )),
@@ -113,25 +103,24 @@ fn check_import(name: &str) -> Result<(), String> {
 }
 
 impl Seen {
-    fn check_exports(&self) -> Result<(), String> {
+    fn kinds(&self) -> Result<Vec<Kind>, String> {
         let exported = |wanted: &str| {
             self.exports.iter().any(|name| {
                 interface(name).is_some_and(|(interface, version)| interface == wanted && version.starts_with("1."))
             })
         };
-        for (interface, kind) in LATER {
-            if exported(interface) {
-                return Err(format!(
-                    "the component exports {PACKAGE}{interface}, and this server does not run {kind} yet: it runs validators"
-                ));
-            }
+        let missing = |what: &str| {
+            format!("the component does not export {what}: build it for a world of the server's wit/plugin.wit")
+        };
+        if !exported("setup") {
+            return Err(missing(&format!("{PACKAGE}setup@1.0.0")));
         }
-        match EXPORTS.into_iter().find(|wanted| !exported(wanted)) {
-            None => Ok(()),
-            Some(missing) => Err(format!(
-                "the component does not export {PACKAGE}{missing}@1.0.0: build it for the world `validator` of wit/plugin.wit"
-            )),
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| exported(kind.interface())).collect();
+        if kinds.is_empty() {
+            let interfaces = Kind::ALL.map(Kind::interface).join(", ");
+            return Err(missing(&format!("any kind's interface of {PACKAGE}{{{interfaces}}}@1.0.0")));
         }
+        Ok(kinds)
     }
 }
 
@@ -144,6 +133,7 @@ mod tests {
     fn a_bundled_component_and_its_manifest() {
         let guard = inspect(bundled::find("guard").unwrap().component).unwrap();
         assert!(guard.section.pure);
+        assert_eq!(guard.kinds, [Kind::Validator]);
         assert_eq!(guard.section.name, "guard");
         assert_eq!(guard.section.grants[0].path, "$mount");
     }
@@ -161,7 +151,7 @@ mod tests {
         assert!(wasi.contains("wasi:cli/environment@0.2.3") && wasi.contains("wasm32-unknown-unknown"), "{wasi}");
         let newer = check_import("wasmkeeper:plugin/reading@2.0.0").unwrap_err();
         assert!(newer.contains("2.0.0"), "{newer}");
-        assert!(check_import("wasmkeeper:plugin/writing@1.0.0").is_err());
+        assert!(check_import("wasmkeeper:plugin/writing@1.0.0").is_ok());
         assert!(check_import("env:thing/x").is_err());
     }
 

@@ -1,33 +1,51 @@
-//! The engine that runs guests, and the functions it offers them: exactly those of `wit/plugin.wit`.
+//! The engine that runs guests, the contract as Rust types, and what an instance's store holds.
 //!
-//! Nothing else is linked, so a guest has no authority but what its binding grants. Every function here is bounded: fuel
-//! and fuse cannot interrupt the host.
+//! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
 
-use super::grant::{Grants, Verb};
+use super::grant::Grants;
 use super::lend::Lent;
 use crate::limits;
-use crate::model::{ErrorCode, NodeKind, SessionId, acl};
-use crate::pipeline::NodeCopy;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, UpdateDeadline};
 
-/// The contract as Rust types.
+/// The contract as Rust types: what any kind of plugin imports and exports, of which each has its part.
 pub mod contract {
     wasmtime::component::bindgen!({
         path: "wit",
-        world: "validator",
+        inline: "
+            package wasmkeeper:host;
+            world every-kind {
+                import wasmkeeper:plugin/logging@1.0.0;
+                import wasmkeeper:plugin/reading@1.0.0;
+                import wasmkeeper:plugin/writing@1.0.0;
+                export wasmkeeper:plugin/setup@1.0.0;
+                export wasmkeeper:plugin/validation@1.0.0;
+                export wasmkeeper:plugin/authorization@1.0.0;
+                export wasmkeeper:plugin/authentication@1.0.0;
+                export wasmkeeper:plugin/behavior@1.0.0;
+                export wasmkeeper:plugin/reconciliation@1.0.0;
+            }
+        ",
+        world: "wasmkeeper:host/every-kind",
         imports: { default: trappable },
-        with: { "wasmkeeper:plugin/reading.view": super::ViewHandle },
+        with: {
+            "wasmkeeper:plugin/reading.view": super::ViewHandle,
+            "wasmkeeper:plugin/writing.transaction": super::TransactionHandle,
+        },
+        additional_derives: [PartialEq],
     });
 }
 
+pub use contract::exports::wasmkeeper::plugin as exports;
 pub use contract::wasmkeeper::plugin::types::{Change, ChangeKind, Rejection};
-use contract::wasmkeeper::plugin::{logging, reading, types};
 
 /// What the guest's `view` handle stands for. It holds nothing: what it shows is `HostState::lent`.
 pub struct ViewHandle;
+
+/// What the guest's `transaction` handle stands for; likewise.
+pub struct TransactionHandle;
 
 /// Settings that machine code depends on are the same in the server and in the compiling child; the pool is the
 /// server's alone.
@@ -90,7 +108,7 @@ pub fn running_engine() -> wasmtime::Result<Engine> {
 
 pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
-    contract::Validator::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    contract::EveryKind::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }
 
@@ -191,21 +209,38 @@ impl ResourceLimiter for Memory {
 pub struct Spent {
     pub reads: u64,
     pub read_bytes: u64,
+    /// Operations on the transaction, refused ones included.
+    pub writes: u64,
+    pub written_bytes: u64,
+    /// It asked for something that no node shows (`context`, `fact`): the same question may have another answer.
+    pub circumstances: bool,
     /// How many changes the call was told of: each beyond the first adds a hundredth to the bounds.
     pub changes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the call looked at more of the tree than it may")]
-pub struct ReadsExceeded;
+#[error("the call looked at more of the tree, or changed more of it, than it may")]
+pub struct HostExceeded;
 
 impl Spent {
-    fn read(&mut self, bytes: usize) -> wasmtime::Result<()> {
+    pub(super) fn read(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.reads += 1;
         self.read_bytes += bytes as u64;
         let grown = |bound: u64| grown(bound, self.changes);
         if self.reads > grown(limits::PLUGIN_READS_MAX) || self.read_bytes > grown(limits::PLUGIN_READ_BYTES_MAX) {
-            return Err(ReadsExceeded.into());
+            return Err(HostExceeded.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.writes += 1;
+        self.written_bytes += bytes as u64;
+        let grown = |bound: u64| grown(bound, self.changes);
+        if self.writes > grown(limits::PLUGIN_WRITES_MAX)
+            || self.written_bytes > grown(limits::PLUGIN_WRITTEN_BYTES_MAX)
+        {
+            return Err(HostExceeded.into());
         }
         Ok(())
     }
@@ -225,7 +260,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn admit(&mut self, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
         if self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
             self.second = Some(now);
             self.written = 0;
@@ -237,192 +272,7 @@ impl Lines {
     }
 }
 
-impl logging::Host for HostState {
-    fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
-        if !self.lines.admit(Instant::now()) {
-            return Ok(());
-        }
-        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX).escape_debug();
-        let plugin = &*self.name;
-        match level {
-            logging::Level::Trace => tracing::trace!(target: "wasmkeeper::guest", plugin, "{message}"),
-            logging::Level::Debug => tracing::debug!(target: "wasmkeeper::guest", plugin, "{message}"),
-            logging::Level::Info => tracing::info!(target: "wasmkeeper::guest", plugin, "{message}"),
-            logging::Level::Warn => tracing::warn!(target: "wasmkeeper::guest", plugin, "{message}"),
-            // An error of a guest's is its author's to look at, not the operator's of the server.
-            logging::Level::Error => tracing::warn!(target: "wasmkeeper::guest", plugin, "error: {message}"),
-        }
-        Ok(())
-    }
-}
-
 /// The longest prefix of so many bytes that is text.
 pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
-}
-
-impl types::Host for HostState {}
-impl reading::Host for HostState {}
-
-impl HostState {
-    /// The refusal of a path outside the grant.
-    fn granted(&self, verb: Verb, path: &str) -> Result<(), Rejection> {
-        if self.grants.allow(verb, path) {
-            return Ok(());
-        }
-        Err(Rejection {
-            code: ErrorCode::NoAuth.code(),
-            text: format!("the plugin has no grant to {} {path}", verb.name()),
-        })
-    }
-
-    /// One look at a node through `find`; none outside a call.
-    fn look(
-        &mut self,
-        verb: Verb,
-        path: &str,
-        find: impl FnOnce(&crate::pipeline::Judged<'_>) -> Option<NodeCopy>,
-    ) -> Looked {
-        if let Err(rejection) = self.granted(verb, path) {
-            return Ok(Err(rejection));
-        }
-        let found = self.lent.get().and_then(find);
-        self.spent.read(found.as_ref().map_or(0, |node| node.data.as_ref().map_or(0, |data| data.len())))?;
-        Ok(Ok(found))
-    }
-}
-
-type Looked = wasmtime::Result<Result<Option<NodeCopy>, Rejection>>;
-
-type Answer<T> = wasmtime::Result<Result<T, Rejection>>;
-
-impl reading::HostView for HostState {
-    fn get(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
-        let found = self.look(Verb::Read, &path, |judged| judged.view.node(&path))?;
-        Ok(found.map(|found| found.map(node)))
-    }
-
-    fn stat(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Stat>> {
-        if let Err(rejection) = self.granted(Verb::Read, &path) {
-            return Ok(Err(rejection));
-        }
-        self.spent.read(0)?;
-        Ok(Ok(self.lent.get().and_then(|judged| judged.view.node(&path)).map(|found| stat(&found))))
-    }
-
-    fn acl(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Vec<types::AclEntry>> {
-        let found = self.look(Verb::Read, &path, |judged| judged.view.node(&path))?;
-        Ok(found.map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(acl_entry).collect())))
-    }
-
-    fn children(
-        &mut self,
-        _: Resource<ViewHandle>,
-        path: String,
-        after: Option<String>,
-        limit: u32,
-    ) -> Answer<Vec<String>> {
-        if let Err(rejection) = self.granted(Verb::Children, &path) {
-            return Ok(Err(rejection));
-        }
-        let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
-        let names =
-            self.lent.get().map_or_else(Vec::new, |judged| judged.view.children(&path, after.as_deref(), limit));
-        self.spent.read(names.iter().map(String::len).sum())?;
-        Ok(Ok(names))
-    }
-
-    fn ephemerals(&mut self, _: Resource<ViewHandle>, session: u64, prefix: String, limit: u32) -> Answer<Vec<String>> {
-        if let Err(rejection) = self.granted(Verb::Read, &prefix) {
-            return Ok(Err(rejection));
-        }
-        let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
-        let session = SessionId(session.cast_signed());
-        // `prefix` is text, so "/a" also finds "/ab", which the grant may not cover.
-        let mut paths = self.lent.get().map_or_else(Vec::new, |judged| judged.view.ephemerals(session, &prefix, limit));
-        paths.retain(|path| self.grants.allow(Verb::Read, path));
-        self.spent.read(paths.iter().map(String::len).sum())?;
-        Ok(Ok(paths))
-    }
-
-    fn original(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
-        let found = self.look(Verb::Read, &path, |judged| judged.view.original(&path))?;
-        Ok(found.map(|found| found.map(node)))
-    }
-
-    fn context(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<types::Context> {
-        let judged = self.lent.get();
-        Ok(types::Context {
-            zxid: judged.map_or(0, |judged| judged.zxid.0),
-            wall_ms: judged.map_or(0, |judged| judged.moment.wall_ms.max(0).cast_unsigned()),
-            ensemble_ms: judged.map_or(0, |judged| judged.moment.ensemble_ms),
-            seed: judged.map_or(0, |judged| judged.moment.seed),
-            session: judged.and_then(|judged| judged.caller).map_or(0, |caller| caller.session.0.cast_unsigned()),
-        })
-    }
-
-    fn identities(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<Vec<types::Identity>> {
-        let caller = self.lent.get().and_then(|judged| judged.caller);
-        Ok(caller.map_or_else(Vec::new, |caller| caller.identities.iter().map(identity).collect()))
-    }
-
-    fn fact(&mut self, _: Resource<ViewHandle>, name: String) -> wasmtime::Result<Option<String>> {
-        let Some(judged) = self.lent.get() else { return Ok(None) };
-        Ok(match name.as_str() {
-            "address" => judged.caller.map(|caller| std::net::SocketAddr::new(caller.address, caller.port).to_string()),
-            "xid" => Some(judged.xid.to_string()),
-            // Only recipes and controllers write.
-            "plugins" => Some(String::new()),
-            _ => None,
-        })
-    }
-
-    fn drop(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<()> {
-        Ok(())
-    }
-}
-
-fn node(copy: NodeCopy) -> types::Node {
-    let stat = stat(&copy);
-    types::Node { data: copy.data.map_or_else(Vec::new, |data| data.to_vec()), stat }
-}
-
-fn stat(copy: &NodeCopy) -> types::Stat {
-    let stat = &copy.stat;
-    types::Stat {
-        czxid: stat.czxid.cast_unsigned(),
-        mzxid: stat.mzxid.cast_unsigned(),
-        pzxid: stat.pzxid.cast_unsigned(),
-        ctime: stat.ctime.cast_unsigned(),
-        mtime: stat.mtime.cast_unsigned(),
-        version: stat.version,
-        cversion: stat.cversion,
-        aversion: stat.aversion,
-        ephemeral_owner: match crate::model::Owner(stat.ephemeral_owner).kind() {
-            NodeKind::Ephemeral(session) => session.0.cast_unsigned(),
-            _ => 0,
-        },
-        data_length: stat.data_length.cast_unsigned(),
-        num_children: stat.num_children.cast_unsigned(),
-    }
-}
-
-fn identity(identity: &crate::model::Identity) -> types::Identity {
-    types::Identity { scheme: identity.scheme.clone(), id: identity.id.clone() }
-}
-
-fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
-    let mut permissions = types::Permissions::empty();
-    for (bit, flag) in [
-        (acl::READ, types::Permissions::READ),
-        (acl::WRITE, types::Permissions::WRITE),
-        (acl::CREATE, types::Permissions::CREATE),
-        (acl::DELETE, types::Permissions::DELETE),
-        (acl::ADMIN, types::Permissions::ADMIN),
-    ] {
-        if entry.permissions & bit != 0 {
-            permissions |= flag;
-        }
-    }
-    types::AclEntry { permissions, who: identity(&entry.who) }
 }

@@ -5,12 +5,12 @@
 //! that makes it sound: the pointer is there only while `lend` runs, inside the borrow it was made from, and goes even
 //! if the call unwinds.
 
-use crate::pipeline::Judged;
+use crate::pipeline::Call;
 use std::ptr::NonNull;
 
 /// A place in a store for something lent.
 #[derive(Default)]
-pub struct Lent(Option<NonNull<Judged<'static>>>);
+pub struct Lent(Option<NonNull<Call<'static>>>);
 
 // SAFETY: the pointer is `Some` only while `lend` runs, on the thread that runs it: it holds the only way to the store
 // (`&mut S`) throughout. At all other times there is nothing to send or share.
@@ -19,25 +19,20 @@ unsafe impl Sync for Lent {}
 
 impl Lent {
     /// What is lent; none outside a call, in `configure` say. The answer cannot outlive the borrow of the store.
-    pub fn get(&self) -> Option<&Judged<'_>> {
+    pub fn get(&self) -> Option<&Call<'_>> {
         // SAFETY: `lend` set the pointer from a reference that lives until it has cleared it again, and nobody has
         // reached `self` but through the store that `lend` borrows. Shortening the lifetime inside is sound since
-        // `Judged` only holds shared references.
-        self.0.map(|judged| unsafe { shorten(judged.as_ref()) })
+        // `Call` only holds shared references.
+        self.0.map(|call| unsafe { shorten(call.as_ref()) })
     }
 }
 
-fn shorten<'short>(judged: &'short Judged<'static>) -> &'short Judged<'short> {
-    judged
+fn shorten<'short>(call: &'short Call<'static>) -> &'short Call<'short> {
+    call
 }
 
-/// Calls `call` with `judged` lent to the place that `place` finds in `store`.
-pub fn lend<S, R>(
-    store: &mut S,
-    place: fn(&mut S) -> &mut Lent,
-    judged: &Judged<'_>,
-    call: impl FnOnce(&mut S) -> R,
-) -> R {
+/// Runs `run` with `call` lent to the place that `place` finds in `store`.
+pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>, run: impl FnOnce(&mut S) -> R) -> R {
     struct Return<'s, S> {
         store: &'s mut S,
         place: fn(&mut S) -> &mut Lent,
@@ -48,11 +43,11 @@ pub fn lend<S, R>(
         }
     }
     // The lifetime is forgotten here and restored by `Lent::get`; a cast between pointers, so no unsafe code yet.
-    let pointer: NonNull<Judged<'_>> = NonNull::from(judged);
-    let forever: NonNull<Judged<'static>> = pointer.cast();
+    let pointer: NonNull<Call<'_>> = NonNull::from(call);
+    let forever: NonNull<Call<'static>> = pointer.cast();
     let lending = Return { store, place };
     place(lending.store).0 = Some(forever);
-    call(lending.store)
+    run(lending.store)
 }
 
 #[cfg(test)]
@@ -82,12 +77,12 @@ mod tests {
     fn nothing_is_left_behind_even_by_a_panic() {
         let view = Empty;
         let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
-        let judged = Judged { view: &view, caller: None, xid: 7, zxid: Zxid::ZERO, moment, changes: &[] };
+        let call = Call::looking(&view, None, 7, Zxid::ZERO, moment);
         let mut place = Lent::default();
-        assert_eq!(lend(&mut place, |lent| lent, &judged, |lent| lent.get().map(|judged| judged.xid)), Some(7));
+        assert_eq!(lend(&mut place, |lent| lent, &call, |lent| lent.get().map(|call| call.xid)), Some(7));
         assert!(place.get().is_none());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            lend(&mut place, |lent| lent, &judged, |_| panic!("within the call"));
+            lend(&mut place, |lent| lent, &call, |_| panic!("within the call"));
         }));
         assert!(panicked.is_err() && place.get().is_none());
     }

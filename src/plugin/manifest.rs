@@ -17,9 +17,23 @@ pub struct Manifest {
     /// Counts the deployments of this name, from 1.
     pub version: u32,
     pub component: Component,
+    #[serde(default)]
+    pub kind: Kind,
+    /// Patterns of what it is asked about: of validators, policies and controllers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    #[serde(default = "all_operations")]
+    /// The node of a recipe: it owns that one and all below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<String>,
+    /// Of an authenticator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// What validators and policies are asked about; left out, all that their kind can be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Operation>,
+    /// Of a policy: whether one that allows is needed.
+    #[serde(default, skip_serializing_if = "Require::is_none")]
+    pub require: Require,
     #[serde(default)]
     pub mode: Mode,
     #[serde(default)]
@@ -45,13 +59,41 @@ pub struct Component {
     pub source: String,
 }
 
+/// What a plugin is: which of the contract's exported interfaces its binding uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    #[default]
+    Validator,
+    Policy,
+    Authenticator,
+    Recipe,
+    Controller,
+}
+
+/// What is done to a node, as `types.verb` of the contract names it. A validator is asked about the middle four, a policy
+/// about all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
+    Read,
+    Children,
     Create,
     Set,
     Delete,
     Acl,
+    Call,
+}
+
+/// What a policy's silence means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Require {
+    /// Nothing: only a deny decides.
+    #[default]
+    None,
+    /// Of all policies that are asked one must allow.
+    Allow,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -102,10 +144,6 @@ pub struct Section {
     pub grants: Vec<Grant>,
     #[serde(default)]
     pub limits: Limits,
-}
-
-fn all_operations() -> Vec<Operation> {
-    vec![Operation::Create, Operation::Set, Operation::Delete, Operation::Acl]
 }
 
 fn no_settings() -> serde_json::Value {
@@ -161,18 +199,26 @@ impl Manifest {
             return Err("version: deployments count from 1".into());
         }
         self.component.check()?;
-        if self.paths.is_empty() {
-            return Err("paths: at least one pattern is required, such as \"/services/**\"".into());
-        }
+        self.check_place()?;
         if self.paths.len() > limits::PLUGIN_PATHS_MAX {
             return Err(format!("paths: at most {} patterns", limits::PLUGIN_PATHS_MAX));
         }
         for path in &self.paths {
             Pattern::parse(path).map_err(|error| format!("paths: {error}"))?;
         }
-        if self.on.is_empty() {
-            return Err("on: at least one operation is required: create, set, delete or acl".into());
+        if let Some(other) = self.on.iter().find(|operation| !self.kind.operations().contains(operation)) {
+            let known: Vec<_> = self.kind.operations().iter().map(|operation| operation.name()).collect();
+            return Err(match known.as_slice() {
+                [] => format!("on: a {} is not asked about operations, leave it out", self.kind.name()),
+                known => format!(
+                    "on: a {} is not asked about `{}`, there are {}",
+                    self.kind.name(),
+                    other.name(),
+                    known.join(", ")
+                ),
+            });
         }
+        self.check_ways()?;
         if !self.settings.is_object() {
             return Err("settings: a JSON object is required, such as {}".into());
         }
@@ -185,13 +231,91 @@ impl Manifest {
         self.limits.check()
     }
 
+    /// Where it applies: each kind has one way to say it.
+    fn check_place(&self) -> Result<(), String> {
+        let kind = self.kind.name();
+        let (by_paths, by_mount, by_scheme) = match self.kind {
+            Kind::Validator | Kind::Policy | Kind::Controller => (true, false, false),
+            Kind::Recipe => (false, true, false),
+            Kind::Authenticator => (false, false, true),
+        };
+        if by_paths && self.paths.is_empty() {
+            return Err("paths: at least one pattern is required, such as \"/services/**\"".into());
+        }
+        if !by_paths && !self.paths.is_empty() {
+            return Err(format!("paths: a {kind} has none"));
+        }
+        match &self.mount {
+            None if by_mount => return Err("mount: a recipe needs one, such as \"/locks\"".into()),
+            Some(_) if !by_mount => return Err(format!("mount: a {kind} has none")),
+            Some(mount) => {
+                crate::model::path::validate(mount).map_err(|error| format!("mount {mount:?}: {error}"))?;
+                if mount == "/" || crate::model::path::is_within(mount, "/zookeeper") || mount.contains('*') {
+                    return Err(format!(
+                        "mount {mount:?}: a recipe owns a subtree, such as \"/locks\": not the root, nothing in /zookeeper, no pattern"
+                    ));
+                }
+            }
+            None => {}
+        }
+        match &self.scheme {
+            None if by_scheme => Err("scheme: an authenticator needs one, such as \"jwt\"".into()),
+            Some(_) if !by_scheme => Err(format!("scheme: a {kind} has none")),
+            Some(scheme) => check_scheme(scheme),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether its kind can be bound that way.
+    fn check_ways(&self) -> Result<(), String> {
+        let kind = self.kind.name();
+        let judges = matches!(self.kind, Kind::Validator | Kind::Policy);
+        if self.mode == Mode::Audit && !judges {
+            return Err(format!("mode: a {kind} judges nothing that audit could count: enforce or off"));
+        }
+        if self.on_failure == OnFailure::Ignore && !judges {
+            return Err(format!("on_failure: what a {kind} fails to do cannot be ignored, leave it out"));
+        }
+        if self.require == Require::Allow && self.kind != Kind::Policy {
+            return Err(format!("require: only a policy allows, this is a {kind}"));
+        }
+        Ok(())
+    }
+
     pub fn patterns(&self) -> Result<Vec<Pattern>, String> {
         self.paths.iter().map(|path| Pattern::parse(path)).collect()
     }
+
+    /// Bits by `Operation`: what it is asked about.
+    pub fn operations(&self) -> u8 {
+        let asked = if self.on.is_empty() { self.kind.operations() } else { &self.on };
+        asked.iter().fold(0, |bits, operation| bits | 1 << *operation as u8)
+    }
+
+    /// What `configure` is told as the mount.
+    pub fn place(&self, patterns: &[Pattern]) -> String {
+        match (&self.mount, &self.scheme) {
+            (Some(place), _) | (None, Some(place)) => place.clone(),
+            (None, None) => mount(patterns),
+        }
+    }
 }
 
-/// The deepest path that all patterns are at or below: what `configure` is told as the mount.
-pub fn mount(patterns: &[Pattern]) -> String {
+/// Schemes that the server proves itself, or gives a meaning to.
+const SCHEMES_TAKEN: [&str; 9] = ["world", "auth", "digest", "ip", "x509", "sasl", "super", "host", "plugin"];
+
+fn check_scheme(scheme: &str) -> Result<(), String> {
+    check_name(scheme).map_err(|_| {
+        format!("scheme {scheme:?}: it begins with a small letter and has small letters, digits, - _ . only")
+    })?;
+    if SCHEMES_TAKEN.contains(&scheme) {
+        return Err(format!("scheme {scheme:?}: the server's own, choose another one"));
+    }
+    Ok(())
+}
+
+/// The deepest path that all patterns are at or below.
+fn mount(patterns: &[Pattern]) -> String {
     let Some((first, others)) = patterns.split_first() else { return "/".into() };
     let mut mount = first.base();
     for other in others {
@@ -237,11 +361,62 @@ impl Limits {
     }
 }
 
-impl Operation {
-    pub const ALL: [Operation; 4] = [Operation::Create, Operation::Set, Operation::Delete, Operation::Acl];
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Validator, Kind::Policy, Kind::Authenticator, Kind::Recipe, Kind::Controller];
 
     pub fn name(self) -> &'static str {
         match self {
+            Kind::Validator => "validator",
+            Kind::Policy => "policy",
+            Kind::Authenticator => "authenticator",
+            Kind::Recipe => "recipe",
+            Kind::Controller => "controller",
+        }
+    }
+
+    /// The interface of the contract that makes a component one.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Kind::Validator => "validation",
+            Kind::Policy => "authorization",
+            Kind::Authenticator => "authentication",
+            Kind::Recipe => "behavior",
+            Kind::Controller => "reconciliation",
+        }
+    }
+
+    /// What it can be asked about; empty where it is not asked about operations.
+    pub fn operations(self) -> &'static [Operation] {
+        match self {
+            Kind::Validator => &Operation::ALL[2..6],
+            Kind::Policy => &Operation::ALL,
+            Kind::Authenticator | Kind::Recipe | Kind::Controller => &[],
+        }
+    }
+}
+
+impl Require {
+    fn is_none(&self) -> bool {
+        *self == Require::None
+    }
+}
+
+impl Operation {
+    pub const ALL: [Operation; 7] = [
+        Operation::Read,
+        Operation::Children,
+        Operation::Create,
+        Operation::Set,
+        Operation::Delete,
+        Operation::Acl,
+        Operation::Call,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Read => "read",
+            Operation::Children => "children",
+            Operation::Call => "call",
             Operation::Create => "create",
             Operation::Set => "set",
             Operation::Delete => "delete",
@@ -292,7 +467,7 @@ mod tests {
     fn what_is_left_out_has_its_default() {
         let manifest = parse(good().to_string().as_bytes()).unwrap();
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Enforce, OnFailure::Reject));
-        assert_eq!(manifest.on.len(), 4);
+        assert_eq!((manifest.kind, manifest.operations()), (Kind::Validator, 0b011_1100));
         assert_eq!(manifest.settings, json!({}));
         let again = parse(&serde_json::to_vec(&manifest).unwrap()).unwrap();
         assert_eq!(again, manifest);
@@ -306,7 +481,11 @@ mod tests {
             ("/paths", json!([]), "paths: at least one"),
             ("/paths", json!(["services"]), "start with /"),
             ("/paths", json!(["/zookeeper/x"]), "/zookeeper"),
-            ("/on", json!(["read"]), "read"),
+            ("/on", json!(["read"]), "on: a validator is not asked about `read`"),
+            ("/kind", json!("recipe"), "paths: a recipe has none"),
+            ("/mount", json!("/locks"), "mount: a validator has none"),
+            ("/scheme", json!("jwt"), "scheme: a validator has none"),
+            ("/require", json!("allow"), "require: only a policy"),
             ("/mode", json!("on"), "on"),
             ("/settings", json!(3), "settings"),
             ("/grants", json!([{ "path": "/a", "verbs": [] }]), "a verb is required"),
@@ -320,6 +499,38 @@ mod tests {
         ] {
             let error = parse(&with(pointer, value)).unwrap_err();
             assert!(error.contains(words), "{pointer}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_kind_says_where_it_applies() {
+        let with = |more: Value| {
+            let mut manifest = good();
+            manifest.as_object_mut().unwrap().remove("paths");
+            for (key, value) in more.as_object().unwrap() {
+                manifest[key] = value.clone();
+            }
+            parse(manifest.to_string().as_bytes())
+        };
+        let lock = with(json!({ "kind": "recipe", "mount": "/locks" })).unwrap();
+        assert_eq!(lock.place(&[]), "/locks");
+        let jwt = with(json!({ "kind": "authenticator", "scheme": "jwt" })).unwrap();
+        assert_eq!(jwt.place(&[]), "jwt");
+        for (more, words) in [
+            (json!({ "kind": "recipe" }), "mount: a recipe needs one"),
+            (json!({ "kind": "recipe", "mount": "/zookeeper/x" }), "nothing in /zookeeper"),
+            (json!({ "kind": "recipe", "mount": "/" }), "not the root"),
+            (json!({ "kind": "recipe", "mount": "/locks/*" }), "no pattern"),
+            (json!({ "kind": "recipe", "mount": "/locks", "mode": "audit" }), "mode: a recipe"),
+            (json!({ "kind": "recipe", "mount": "/locks", "on_failure": "ignore" }), "on_failure: what a recipe"),
+            (json!({ "kind": "recipe", "mount": "/locks", "on": ["create"] }), "on: a recipe"),
+            (json!({ "kind": "authenticator" }), "scheme: an authenticator needs one"),
+            (json!({ "kind": "authenticator", "scheme": "digest" }), "the server's own"),
+            (json!({ "kind": "authenticator", "scheme": "J" }), "small letter"),
+            (json!({ "kind": "policy" }), "paths: at least one"),
+        ] {
+            let error = with(more).unwrap_err();
+            assert!(error.contains(words), "{error}");
         }
     }
 

@@ -5,10 +5,13 @@
 //! | `manifest` | what binds a component to paths (in the tree), what its author says of it (inside it) |
 //! | `pattern`, `grant` | which paths it is asked about, and which it may look at |
 //! | `component` | what a component imports and exports, read without running it |
-//! | `host`, `lend` | the engine, and the functions guests may call |
+//! | `host` | the engine, the contract as Rust types, budgets |
+//! | `functions`, `lend` | what guests may call, and what they are lent for it |
 //! | `call` | one instance, one bounded call, and how it can fail |
+//! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
-//! | `registry` | the plugins of this server, from the tree; the judge that the pipeline asks |
+//! | `registry` | the plugins of this server, from the tree |
+//! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
@@ -19,13 +22,16 @@
 //! about.
 
 pub mod admission;
+pub mod binding;
 pub mod bundled;
 pub mod call;
 pub mod compile;
 pub mod component;
 pub mod counters;
+mod functions;
 pub mod grant;
 pub mod host;
+pub mod judge;
 mod lend;
 pub mod manifest;
 pub mod pattern;
@@ -35,7 +41,8 @@ mod tests;
 pub mod tree;
 
 pub use compile::Compiler;
-pub use registry::{Judge, Plugins};
+pub use judge::Judge;
+pub use registry::Plugins;
 
 /// The nodes whose data bind plugins, and the one that holds their components.
 pub const PLUGINS: &str = "/zookeeper/plugins";

@@ -9,7 +9,7 @@ use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Caller, Judged, Moment, NodeCopy, Plugins as _, ReadView};
+use crate::pipeline::{Call, Caller, Moment, NodeCopy, Plugins as _, ReadView};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ impl Server {
             local: false,
         };
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        self.judge.validate(&Judged { view, caller: Some(&caller), xid: 5, zxid: Zxid(6), moment, changes })
+        self.judge.validate(&Call::looking(view, Some(&caller), 5, Zxid(6), moment), changes)
     }
 }
 

@@ -34,7 +34,7 @@ pub use transfer::LEADER;
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
-use super::{Ask, Judged, Moment, Plugins, Rules, Submission, authorize};
+use super::{Ask, Call, Moment, Plugins, Rules, Submission, authorize};
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
@@ -378,7 +378,7 @@ fn validate(draft: &Draft<'_>, xid: i32, moment: Moment, plugins: &mut dyn Plugi
         return Ok(());
     }
     let view: View<'_> = draft.view();
-    plugins.validate(&Judged { view: &view, caller: Some(caller), xid, zxid: draft.zxid, moment, changes: &changes })
+    plugins.validate(&Call::looking(&view, Some(caller), xid, draft.zxid, moment), &changes)
 }
 
 fn is_judged(change: &Change) -> bool {

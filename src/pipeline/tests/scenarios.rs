@@ -2,6 +2,7 @@
 //! applied.
 
 use super::*;
+use crate::model::Refusal;
 
 #[track_caller]
 fn play(script: &str) {
@@ -554,9 +555,9 @@ struct Censor {
 }
 
 impl Plugins for Censor {
-    fn validate(&mut self, call: &Judged<'_>) -> Result<(), Refusal> {
+    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
         let mut seen = self.seen.lock();
-        for change in call.changes {
+        for change in changes {
             let path = overlay::path_of(change).expect("sessions are not judged");
             let before = call.view.original(path).map(|node| node.data.unwrap_or_default());
             let after = call.view.node(path).map(|node| node.data.unwrap_or_default());

@@ -1,0 +1,331 @@
+//! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
+
+use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
+use super::counters::Counters;
+use super::grant::{self, Grants};
+use super::host::{Change, Rejection};
+use super::manifest::{Manifest, Mode, OnFailure, Operation, Section};
+use super::pattern::Pattern;
+use super::registry::Slot;
+use crate::limits;
+use crate::model::{ErrorCode, Refusal, path};
+use crate::pipeline::Call;
+use parking_lot::Mutex;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Codes a plugin may choose for a client (`types.rejection` of the contract): others would make client libraries drop
+/// sessions or connections.
+const CODES: [ErrorCode; 12] = [
+    ErrorCode::SystemError,
+    ErrorCode::Unimplemented,
+    ErrorCode::BadArguments,
+    ErrorCode::NoNode,
+    ErrorCode::NoAuth,
+    ErrorCode::BadVersion,
+    ErrorCode::NoChildrenForEphemerals,
+    ErrorCode::NodeExists,
+    ErrorCode::NotEmpty,
+    ErrorCode::InvalidAcl,
+    ErrorCode::QuotaExceeded,
+    ErrorCode::ThrottledOp,
+];
+
+/// A plugin at work.
+pub struct Binding {
+    pub name: Arc<str>,
+    pub manifest: Manifest,
+    /// Of the manifest's node: whether it has changed.
+    pub mzxid: i64,
+    patterns: Vec<Pattern>,
+    /// Bits by `Operation`.
+    on: u8,
+    program: Arc<Slot>,
+    /// Found once the program is there.
+    setup: OnceLock<Setup>,
+    /// Idle instances of a pure plugin.
+    idle: Mutex<Vec<Instance>>,
+    /// A plugin that says it is pure was seen to be not.
+    impure: AtomicBool,
+    pub counters: Arc<Counters>,
+    last_warning: Mutex<Option<Instant>>,
+}
+
+/// What an instance of this plugin under this binding is made with.
+pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
+    let places: Vec<&str> = match &manifest.mount {
+        Some(mount) => vec![mount],
+        None => patterns.iter().map(Pattern::base).collect(),
+    };
+    let asked = Grants::new(&grant::expand(&section.grants, &places));
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms =
+        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory = manifest
+        .limits
+        .memory_bytes
+        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Setup {
+        name: name.clone(),
+        kind: manifest.kind,
+        mount: manifest.place(patterns).into(),
+        settings: manifest.settings.to_string().into(),
+        grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
+        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+    }
+}
+
+impl Binding {
+    pub fn new(
+        name: &str,
+        manifest: Manifest,
+        mzxid: i64,
+        program: Arc<Slot>,
+        counters: Arc<Counters>,
+    ) -> Result<Binding, String> {
+        Ok(Binding {
+            name: name.into(),
+            on: manifest.operations(),
+            patterns: manifest.patterns()?,
+            mzxid,
+            program,
+            setup: OnceLock::new(),
+            idle: Mutex::default(),
+            impure: AtomicBool::new(false),
+            counters,
+            last_warning: Mutex::new(None),
+            manifest,
+        })
+    }
+
+    /// Whether it is to be asked about that operation there.
+    pub fn matches(&self, operation: Operation, path: &str) -> bool {
+        self.on & 1 << operation as u8 != 0 && self.patterns.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// Whether it is the recipe of that node: how long its mount is.
+    pub fn owns(&self, path: &str) -> Option<usize> {
+        let mount = self.manifest.mount.as_deref()?;
+        path::is_within(path, mount).then_some(mount.len())
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.manifest.mode != Mode::Off
+    }
+
+    /// Whether its code is there, or it is known why not.
+    pub fn settled(&self) -> bool {
+        self.program.get().is_some()
+    }
+
+    /// Asks an instance, idle or new, and counts. `ask` may be called a second time, on a fresh instance, to see
+    /// whether that says the same; with `once` it is not (a call that changes something).
+    pub fn ask<T: PartialEq>(
+        &self,
+        enabled: bool,
+        once: Once,
+        ask: impl Fn(&mut Instance) -> Answer<T>,
+    ) -> Result<Said<T>, Fault> {
+        let begun = Instant::now();
+        let answered = self.answer(enabled, once, ask);
+        let (said, fuel, circumstances) = match answered {
+            Ok(Answer { said, fuel, circumstances }) => (said, fuel, circumstances),
+            Err(fault) => (Err(fault), 0, false),
+        };
+        self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        if let Err(fault) = &said {
+            self.counters.failed(fault);
+        }
+        said.map(|said| Said { said, fuel, circumstances })
+    }
+
+    fn answer<T: PartialEq>(
+        &self,
+        enabled: bool,
+        once: Once,
+        ask: impl Fn(&mut Instance) -> Answer<T>,
+    ) -> Result<Answer<T>, Fault> {
+        if !enabled {
+            return Err(Fault::Code("this server runs with --plugins off".into()));
+        }
+        let program = match self.program.get() {
+            Some(Ok(program)) => program,
+            Some(Err(why)) => return Err(Fault::Code(why.clone())),
+            None => return Err(Fault::NotReady),
+        };
+        let setup = self.setup.get_or_init(|| setup(&self.name, &self.manifest, &self.patterns, &program.section));
+        let reused = self.reused(program);
+        let idle = if reused { self.idle.lock().pop() } else { None };
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => Instance::new(program, setup)?,
+        };
+        let answer = ask(&mut instance);
+        let dropped = instance.take_dropped_lines();
+        if dropped > 0 {
+            self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+        if reused {
+            if once == Once::OrTwice
+                && instance.calls > 1
+                && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY)
+            {
+                self.compare(program, setup, &answer, ask);
+            }
+            if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
+                self.idle.lock().push(instance);
+            }
+        }
+        Ok(answer)
+    }
+
+    fn reused(&self, program: &Program) -> bool {
+        program.section.pure && !self.impure.load(Ordering::Relaxed)
+    }
+
+    /// Asks a fresh instance the same; if it answers otherwise, the plugin is not what it says and loses its reuse.
+    fn compare<T: PartialEq>(
+        &self,
+        program: &Program,
+        setup: &Setup,
+        answered: &Answer<T>,
+        ask: impl Fn(&mut Instance) -> Answer<T>,
+    ) {
+        let (Ok(mut fresh), Ok(answered)) = (Instance::new(program, setup), &answered.said) else { return };
+        let Ok(other) = ask(&mut fresh).said else { return };
+        if other != *answered {
+            self.impure.store(true, Ordering::Relaxed);
+            self.idle.lock().clear();
+            tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
+        }
+    }
+
+    /// What becomes of a write that a validator is asked about.
+    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+        let first = changes.first().map_or("/", |change| change.path.as_str());
+        if changes.len() > limits::PLUGIN_CHANGES_MAX {
+            let text = format!(
+                "{}: {} changes in one transaction, a plugin judges at most {}",
+                self.name,
+                changes.len(),
+                limits::PLUGIN_CHANGES_MAX
+            );
+            return self.refuse(Refusal::new(ErrorCode::BadArguments, text));
+        }
+        let asked = self.ask(enabled, Once::OrTwice, |instance| instance.validate(call, changes));
+        match asked.and_then(|said| self.sensible(said.said)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
+            Err(fault) => self.failed(&fault, first),
+        }
+    }
+
+    /// A rejection whose code clients must not get is a fault.
+    pub fn sensible<T>(&self, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
+        match said {
+            Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
+                let fault = Fault::Output(format!("plugins may not choose code {}", rejection.code));
+                self.counters.failed(&fault);
+                Err(fault)
+            }
+            said => Ok(said),
+        }
+    }
+
+    /// A refusal by the guest's own judgement, as far as it is enforced.
+    pub fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
+        if self.manifest.mode == Mode::Enforce {
+            self.counters.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        self.enforce(refusal)
+    }
+
+    /// What the failure policy makes of a fault; `about` is the path that was asked about.
+    pub fn failed(&self, fault: &Fault, about: &str) -> Result<(), Refusal> {
+        let refusal = self.fault_refusal(fault, about);
+        self.warn(&refusal.text);
+        if self.manifest.on_failure == OnFailure::Ignore {
+            self.counters.let_pass.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.enforce(refusal)
+    }
+
+    /// A fault in the words and the code that clients get under `reject`.
+    pub fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
+        let text = format!("{}: {about}: the plugin failed ({}): {}", self.name, fault.name(), fault.text());
+        let code = if fault.by_server() { ErrorCode::OperationTimeout } else { ErrorCode::SystemError };
+        Refusal::new(code, text)
+    }
+
+    fn enforce(&self, refusal: Refusal) -> Result<(), Refusal> {
+        if self.manifest.mode == Mode::Enforce {
+            return Err(refusal);
+        }
+        self.counters.would_refuse.fetch_add(1, Ordering::Relaxed);
+        self.warn(&format!("would have refused: {}", refusal.text));
+        Ok(())
+    }
+
+    /// The guest's refusal for the client: "plugin: path: text".
+    fn refusal(&self, rejection: Rejection, changes: &[Change]) -> Refusal {
+        let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
+        let names_its_change = changes
+            .iter()
+            .any(|change| rejection.text.strip_prefix(change.path.as_str()).is_some_and(|rest| rest.starts_with(':')));
+        let text = match changes {
+            [change] if !names_its_change => format!("{}: {}: {}", self.name, change.path, rejection.text),
+            _ => format!("{}: {}", self.name, rejection.text),
+        };
+        Refusal::new(code, text)
+    }
+
+    /// At most one line a second and binding: the counters have the rest.
+    pub fn warn(&self, text: &str) {
+        let mut last = self.last_warning.lock();
+        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+            *last = Some(Instant::now());
+            tracing::warn!(target: "wasmkeeper::plugin", "{}", text.escape_debug());
+        }
+    }
+
+    pub fn status(&self, enabled: bool) -> serde_json::Value {
+        let (state, reason) = match self.program.get() {
+            _ if self.manifest.mode == Mode::Off => ("off", None),
+            _ if !enabled => ("failed", Some("this server runs with --plugins off")),
+            Some(Ok(_)) => ("active", None),
+            Some(Err(why)) => ("failed", Some(why.as_str())),
+            None => ("loading", None),
+        };
+        let instances = match self.program.get() {
+            Some(Ok(program)) if self.reused(program) => "reused",
+            Some(Ok(program)) if program.section.pure => "fresh (it says it is pure and was seen to be not)",
+            _ => "fresh",
+        };
+        let mut status = json!({
+            "state": state, "kind": self.manifest.kind.name(), "version": self.manifest.version, "mode": self.manifest.mode.name(), "instances": instances,
+        });
+        if let Some(reason) = reason {
+            status["reason"] = reason.into();
+        }
+        status
+    }
+}
+
+/// Whether a question may be asked a second time, to look whether the answer is the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Once {
+    Only,
+    OrTwice,
+}
+
+/// What a guest said, and what it took.
+pub struct Said<T> {
+    pub said: T,
+    pub fuel: u64,
+    /// It asked for circumstances that no node shows.
+    pub circumstances: bool,
+}

@@ -1,0 +1,335 @@
+//! What guests may call: the imported interfaces of `wit/plugin.wit`, and nothing else.
+//!
+//! Every function is bounded, since fuel and fuse cannot interrupt the host; every one that names a path asks the
+//! binding's grants first.
+
+use super::grant::Verb;
+use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use crate::limits;
+use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, acl};
+use crate::pipeline::{NodeCopy, ReadView, Workbench};
+use contract::wasmkeeper::plugin::{logging, reading, types, writing};
+use std::time::Instant;
+use wasmtime::component::Resource;
+
+impl logging::Host for HostState {
+    fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
+        if !self.lines.admit(Instant::now()) {
+            return Ok(());
+        }
+        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX).escape_debug();
+        let plugin = &*self.name;
+        match level {
+            logging::Level::Trace => tracing::trace!(target: "wasmkeeper::guest", plugin, "{message}"),
+            logging::Level::Debug => tracing::debug!(target: "wasmkeeper::guest", plugin, "{message}"),
+            logging::Level::Info => tracing::info!(target: "wasmkeeper::guest", plugin, "{message}"),
+            logging::Level::Warn => tracing::warn!(target: "wasmkeeper::guest", plugin, "{message}"),
+            // An error of a guest's is its author's to look at, not the operator's of the server.
+            logging::Level::Error => tracing::warn!(target: "wasmkeeper::guest", plugin, "error: {message}"),
+        }
+        Ok(())
+    }
+}
+
+impl types::Host for HostState {}
+impl reading::Host for HostState {}
+impl writing::Host for HostState {}
+
+impl HostState {
+    /// The refusal of a path outside the grant.
+    fn granted(&self, verb: Verb, path: &str) -> Result<(), Rejection> {
+        if self.grants.allow(verb, path) {
+            return Ok(());
+        }
+        Err(Rejection {
+            code: ErrorCode::NoAuth.code(),
+            text: format!("the plugin has no grant to {} {path}", verb.name()),
+        })
+    }
+
+    /// One look at a node through `find`; none outside a call.
+    fn look(&mut self, verb: Verb, path: &str, find: impl FnOnce(&dyn ReadView) -> Option<NodeCopy>) -> Looked {
+        if let Err(rejection) = self.granted(verb, path) {
+            return Ok(Err(rejection));
+        }
+        let found = self.lent.get().and_then(|call| find(call.view));
+        self.spent.read(found.as_ref().map_or(0, |node| node.data.as_ref().map_or(0, |data| data.len())))?;
+        Ok(Ok(found))
+    }
+}
+
+type Looked = wasmtime::Result<Result<Option<NodeCopy>, Rejection>>;
+
+type Answer<T> = wasmtime::Result<Result<T, Rejection>>;
+
+impl reading::HostView for HostState {
+    fn get(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
+        let found = self.look(Verb::Read, &path, |view| view.node(&path))?;
+        Ok(found.map(|found| found.map(node)))
+    }
+
+    fn stat(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Stat>> {
+        if let Err(rejection) = self.granted(Verb::Read, &path) {
+            return Ok(Err(rejection));
+        }
+        self.spent.read(0)?;
+        Ok(Ok(self.lent.get().and_then(|call| call.view.node(&path)).map(|found| stat(&found))))
+    }
+
+    fn acl(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Vec<types::AclEntry>> {
+        let found = self.look(Verb::Read, &path, |view| view.node(&path))?;
+        Ok(found.map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(acl_entry).collect())))
+    }
+
+    fn children(
+        &mut self,
+        _: Resource<ViewHandle>,
+        path: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Answer<Vec<String>> {
+        if let Err(rejection) = self.granted(Verb::Children, &path) {
+            return Ok(Err(rejection));
+        }
+        let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
+        let names = self.lent.get().map_or_else(Vec::new, |call| call.view.children(&path, after.as_deref(), limit));
+        self.spent.read(names.iter().map(String::len).sum())?;
+        Ok(Ok(names))
+    }
+
+    fn ephemerals(&mut self, _: Resource<ViewHandle>, session: u64, prefix: String, limit: u32) -> Answer<Vec<String>> {
+        if let Err(rejection) = self.granted(Verb::Read, &prefix) {
+            return Ok(Err(rejection));
+        }
+        let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
+        let session = SessionId(session.cast_signed());
+        // `prefix` is text, so "/a" also finds "/ab", which the grant may not cover.
+        let mut paths = self.lent.get().map_or_else(Vec::new, |call| call.view.ephemerals(session, &prefix, limit));
+        paths.retain(|path| self.grants.allow(Verb::Read, path));
+        self.spent.read(paths.iter().map(String::len).sum())?;
+        Ok(Ok(paths))
+    }
+
+    fn original(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
+        let found = self.look(Verb::Read, &path, |view| view.original(&path))?;
+        Ok(found.map(|found| found.map(node)))
+    }
+
+    fn context(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<types::Context> {
+        self.spent.circumstances = true;
+        let call = self.lent.get();
+        Ok(types::Context {
+            zxid: call.map_or(0, |call| call.zxid.0),
+            wall_ms: call.map_or(0, |call| call.moment.wall_ms.max(0).cast_unsigned()),
+            ensemble_ms: call.map_or(0, |call| call.moment.ensemble_ms),
+            seed: call.map_or(0, |call| call.moment.seed),
+            session: call.map_or(0, |call| call.session.0.cast_unsigned()),
+        })
+    }
+
+    fn identities(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<Vec<types::Identity>> {
+        let caller = self.lent.get().and_then(|call| call.caller);
+        Ok(caller.map_or_else(Vec::new, |caller| caller.identities.iter().map(identity).collect()))
+    }
+
+    fn fact(&mut self, _: Resource<ViewHandle>, name: String) -> wasmtime::Result<Option<String>> {
+        self.spent.circumstances = true;
+        let Some(call) = self.lent.get() else { return Ok(None) };
+        Ok(match name.as_str() {
+            "address" => call.caller.map(|caller| std::net::SocketAddr::new(caller.address, caller.port).to_string()),
+            "xid" => call.caller.map(|_| call.xid.to_string()),
+            "plugins" => Some(call.writers.join(",")),
+            _ => None,
+        })
+    }
+
+    fn drop(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl HostState {
+    /// One operation on the transaction at `path`, which carries so many bytes.
+    fn change<T>(
+        &mut self,
+        verb: Verb,
+        path: &str,
+        bytes: usize,
+        change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>,
+    ) -> Answer<T> {
+        self.spent.write(path.len() + bytes)?;
+        if let Err(rejection) = self.granted(verb, path) {
+            return Ok(Err(rejection));
+        }
+        self.at_bench(change)
+    }
+
+    fn at_bench<T>(&mut self, change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>) -> Answer<T> {
+        // A guest gets the handle only in calls that lend a bench.
+        let bench = self.lent.get().and_then(|call| call.bench);
+        let bench = bench.ok_or_else(|| wasmtime::format_err!("there is no transaction to change"))?;
+        Ok(change(bench).map_err(rejection))
+    }
+
+    fn create_node(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        kind: types::NodeKind,
+        acl: &[types::AclEntry],
+        sequential: bool,
+    ) -> Answer<String> {
+        let Some(kind) = node_kind(kind) else {
+            self.spent.write(path.len() + data.len())?;
+            let text = format!("a node lives for 1 to {} ms", crate::model::owner::TTL_MS_MAX);
+            return Ok(Err(rejection(Refusal::new(ErrorCode::BadArguments, text))));
+        };
+        let acl: Acl = acl.iter().map(model_acl_entry).collect();
+        let bytes = data.len() + acl_bytes(&acl);
+        self.change(Verb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
+    }
+}
+
+impl writing::HostTransaction for HostState {
+    fn create(
+        &mut self,
+        _: Resource<TransactionHandle>,
+        path: String,
+        data: Vec<u8>,
+        kind: types::NodeKind,
+        acl: Vec<types::AclEntry>,
+    ) -> Answer<()> {
+        Ok(self.create_node(&path, &data, kind, &acl, false)?.map(drop))
+    }
+
+    fn create_sequential(
+        &mut self,
+        _: Resource<TransactionHandle>,
+        path: String,
+        data: Vec<u8>,
+        kind: types::NodeKind,
+        acl: Vec<types::AclEntry>,
+    ) -> Answer<String> {
+        self.create_node(&path, &data, kind, &acl, true)
+    }
+
+    fn set_data(
+        &mut self,
+        _: Resource<TransactionHandle>,
+        path: String,
+        data: Vec<u8>,
+        version: Option<i32>,
+    ) -> Answer<()> {
+        self.change(Verb::Set, &path, data.len(), |bench| bench.set_data(&path, &data, version))
+    }
+
+    fn set_acl(
+        &mut self,
+        _: Resource<TransactionHandle>,
+        path: String,
+        acl: Vec<types::AclEntry>,
+        version: Option<i32>,
+    ) -> Answer<()> {
+        let acl: Acl = acl.iter().map(model_acl_entry).collect();
+        self.change(Verb::Acl, &path, acl_bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
+    }
+
+    fn delete(&mut self, _: Resource<TransactionHandle>, path: String, version: Option<i32>) -> Answer<()> {
+        self.change(Verb::Delete, &path, 0, |bench| bench.delete(&path, version))
+    }
+
+    fn set_timer(&mut self, _: Resource<TransactionHandle>, name: String, after_ms: u64) -> Answer<()> {
+        self.spent.write(name.len())?;
+        if name.len() > limits::PLUGIN_TIMER_NAME_BYTES_MAX {
+            let text = format!("a timer's name has at most {} bytes", limits::PLUGIN_TIMER_NAME_BYTES_MAX);
+            return Ok(Err(rejection(Refusal::new(ErrorCode::BadArguments, text))));
+        }
+        self.at_bench(|bench| bench.set_timer(&name, after_ms))
+    }
+
+    fn cancel_timer(&mut self, _: Resource<TransactionHandle>, name: String) -> wasmtime::Result<()> {
+        self.spent.write(name.len())?;
+        self.at_bench(|bench| {
+            bench.cancel_timer(&name);
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn drop(&mut self, _: Resource<TransactionHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+/// The server's refusal in the contract's words.
+fn rejection(refusal: Refusal) -> Rejection {
+    let code = refusal.code.code();
+    let text = if refusal.text.is_empty() { refusal.code.name().to_owned() } else { refusal.text };
+    Rejection { code, text }
+}
+
+/// None: a time to live out of bounds.
+fn node_kind(kind: types::NodeKind) -> Option<NodeKind> {
+    Some(match kind {
+        types::NodeKind::Persistent => NodeKind::Persistent,
+        types::NodeKind::Ephemeral(session) => NodeKind::Ephemeral(SessionId(session.cast_signed())),
+        types::NodeKind::Container => NodeKind::Container,
+        types::NodeKind::Ttl(ms) => {
+            NodeKind::Ttl(i64::try_from(ms).ok().filter(|ms| (1..=crate::model::owner::TTL_MS_MAX).contains(ms))?)
+        }
+    })
+}
+
+fn node(copy: NodeCopy) -> types::Node {
+    let stat = stat(&copy);
+    types::Node { data: copy.data.map_or_else(Vec::new, |data| data.to_vec()), stat }
+}
+
+fn stat(copy: &NodeCopy) -> types::Stat {
+    let stat = &copy.stat;
+    types::Stat {
+        czxid: stat.czxid.cast_unsigned(),
+        mzxid: stat.mzxid.cast_unsigned(),
+        pzxid: stat.pzxid.cast_unsigned(),
+        ctime: stat.ctime.cast_unsigned(),
+        mtime: stat.mtime.cast_unsigned(),
+        version: stat.version,
+        cversion: stat.cversion,
+        aversion: stat.aversion,
+        ephemeral_owner: match crate::model::Owner(stat.ephemeral_owner).kind() {
+            NodeKind::Ephemeral(session) => session.0.cast_unsigned(),
+            _ => 0,
+        },
+        data_length: stat.data_length.cast_unsigned(),
+        num_children: stat.num_children.cast_unsigned(),
+    }
+}
+
+fn identity(identity: &crate::model::Identity) -> types::Identity {
+    types::Identity { scheme: identity.scheme.clone(), id: identity.id.clone() }
+}
+
+const PERMISSIONS: [(i32, types::Permissions); 5] = [
+    (acl::READ, types::Permissions::READ),
+    (acl::WRITE, types::Permissions::WRITE),
+    (acl::CREATE, types::Permissions::CREATE),
+    (acl::DELETE, types::Permissions::DELETE),
+    (acl::ADMIN, types::Permissions::ADMIN),
+];
+
+/// An entry of an access list in the contract's words.
+fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
+    let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
+    let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
+    types::AclEntry { permissions, who: identity(&entry.who) }
+}
+
+fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
+    let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
+    let permissions = set.fold(0, |all, (bit, _)| all | bit);
+    acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }
+}
+
+fn acl_bytes(acl: &Acl) -> usize {
+    acl.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
+}
