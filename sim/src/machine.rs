@@ -193,6 +193,7 @@ impl Machine {
             raft,
             clients: Workers::on(clients),
             drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), hand_over_delay: Arc::new(hand_over_delay) },
+            format_level: wasmkeeper::limits::FORMAT_LEVEL,
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
         runtime.spawn(async move {

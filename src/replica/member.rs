@@ -61,6 +61,8 @@ pub struct Surroundings {
     /// Where everything for clients runs.
     pub clients: Workers,
     pub drive: Drive,
+    /// What this release understands: `limits::FORMAT_LEVEL`, but for tests of upgrades.
+    pub format_level: u32,
 }
 
 /// Who does what takes time.
@@ -112,7 +114,7 @@ impl Member {
         surroundings: Surroundings,
         words: impl FnOnce(Arc<Replica>) -> Words,
     ) -> anyhow::Result<Member> {
-        let Surroundings { disk, log_disk, net, raft, clients, drive } = surroundings;
+        let Surroundings { disk, log_disk, net, raft, clients, drive, format_level } = surroundings;
         let started = Instant::now();
         let data_dir = config.storage.data_dir.clone();
         let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
@@ -138,7 +140,7 @@ impl Member {
         let mut state = opened.state.unwrap_or_else(|| State::new(seed));
         state.begin_at_level(opened.meta.format_level);
         let level = state.format_level();
-        anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
+        anyhow::ensure!(level <= format_level, super::apply::too_old(level, format_level));
         let load_took = load_began.elapsed();
         simulation::see(|| Seen::Loaded {
             zxid: state.last_zxid(),
@@ -149,7 +151,7 @@ impl Member {
 
         let is_empty = log.is_new() && opened.meta.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
-        let me = Me::new(config.server_id, identity.incarnation, limits::FORMAT_LEVEL, cluster);
+        let me = Me::new(config.server_id, identity.incarnation, format_level, cluster);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let door = Arc::new(Door::new(peers, &config.ensemble.servers));
         let mut tasks = JoinSet::new();

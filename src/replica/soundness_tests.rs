@@ -51,6 +51,7 @@ impl Ensemble {
                     disk_delay: Arc::new(|| Duration::from_micros(200)),
                     hand_over_delay: Arc::new(|| Duration::ZERO),
                 },
+                format_level: crate::limits::FORMAT_LEVEL,
             };
             let nobody = || Listening { client_port: None, secure_client_port: None, tls: None };
             let member = Member::start(config, surroundings, |replica| Words::new(replica, nobody())).await;

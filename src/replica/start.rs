@@ -51,6 +51,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         drive: Drive::Threads,
+        format_level: limits::FORMAT_LEVEL,
     };
     let raft_runtime = surroundings.raft.clone();
     let listening = listeners.described()?;
