@@ -20,6 +20,7 @@ pub enum Met {
     Fenced,
     Checkpoint,
     LeaderChange,
+    CleanEnd,
     PowerLoss,
     Partition,
     SlowDisk,

@@ -149,7 +149,7 @@ impl Faults {
     fn break_something(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
         let victim = self.victim(machines, leader);
         let number = machines[victim].number;
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0..3 => self.end(&mut machines[victim], End::Killed),
             3..5 => self.end(&mut machines[victim], End::PowerLost),
             5 => {
@@ -182,6 +182,7 @@ impl Faults {
             }
             19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
             21 | 22 => self.come_and_go_of_the_lease(machines, victim),
+            23 => self.ask_to_end(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
     }
@@ -213,6 +214,16 @@ impl Faults {
         self.eye.forget(machine.number);
         let most = if self.dice.one_in(3) { 6 * SECOND } else { SECOND };
         self.later(50_000, most, Mend::Start(machine.number));
+    }
+
+    /// As an operator ends it.
+    fn ask_to_end(&mut self, machine: &mut Machine) {
+        if machine.is_up() && !machine.is_stopped() {
+            met(Met::CleanEnd);
+            machine.ask_to_end();
+            // It has ended by then, if nothing else befalls it.
+            self.later(4 * SECOND, 6 * SECOND, Mend::Start(machine.number));
+        }
     }
 
     fn stop(&mut self, machine: &mut Machine) {

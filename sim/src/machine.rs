@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
@@ -89,11 +90,14 @@ struct Process {
     born_us: u64,
     stopped_since: Option<u64>,
     phase: Arc<Mutex<Phase>>,
+    asked_to_end: Arc<Notify>,
 }
 
 enum Phase {
     Starting,
     Serving,
+    /// It was asked to end, and has.
+    Ended,
     /// The start was refused with that sentence.
     Refused(String),
 }
@@ -196,12 +200,16 @@ impl Machine {
             format_level: wasmkeeper::limits::FORMAT_LEVEL,
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
+        let asked_to_end = Arc::new(Notify::new());
+        let ends = asked_to_end.clone();
         runtime.spawn(async move {
-            if let Err(error) = serve(number, net, config, surroundings, &shown).await {
-                *shown.lock() = Phase::Refused(format!("{error:#}"));
-            }
+            let served = serve(number, net, config, surroundings, &shown, &ends).await;
+            *shown.lock() = match served {
+                Ok(()) => Phase::Ended,
+                Err(error) => Phase::Refused(format!("{error:#}")),
+            };
         });
-        self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase });
+        self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase, asked_to_end });
     }
 
     /// Lets the process run up to that moment.
@@ -214,14 +222,26 @@ impl Machine {
         simulated::replace(None);
         CURRENT.set(0);
         let died = DIED.with_borrow_mut(|died| died.pop()).map(|(_, sentence)| sentence);
-        let refused = match &*process.phase.lock() {
-            Phase::Refused(sentence) => Some(sentence.clone()),
-            Phase::Starting | Phase::Serving => None,
+        let (refused, ended) = match &*process.phase.lock() {
+            Phase::Refused(sentence) => (Some(sentence.clone()), false),
+            Phase::Ended => (None, true),
+            Phase::Starting | Phase::Serving => (None, false),
         };
         if let Some(sentence) = died.or(refused) {
             say(self.name(), || format!("has ended: {sentence}"));
             self.refusal = Some(sentence);
             self.end(End::Killed, 0);
+        } else if ended {
+            say(self.name(), || "has ended as it was asked to");
+            self.end(End::Killed, 0);
+        }
+    }
+
+    /// SIGTERM: it hands over and parts with its clients before it ends. What it leaves on its disk is as after a kill.
+    pub fn ask_to_end(&self) {
+        say(self.name(), || "is asked to end");
+        if let Some(process) = &self.process {
+            process.asked_to_end.notify_one();
         }
     }
 
@@ -286,13 +306,14 @@ impl Machine {
     }
 }
 
-/// Runs one member, for good.
+/// Runs one member until it is asked to end.
 async fn serve(
     number: net::Machine,
     net: Net,
     config: Config,
     surroundings: Surroundings,
     phase: &Mutex<Phase>,
+    asked_to_end: &Notify,
 ) -> anyhow::Result<()> {
     let listening = || Listening { client_port: Some(CLIENT_PORT), secure_client_port: None, tls: None };
     let member = Member::start(config, surroundings, |replica| Words::new(replica, listening())).await?;
@@ -300,9 +321,21 @@ async fn serve(
     say(format!("m{number}"), || "serves");
     *phase.lock() = Phase::Serving;
     let mut clients = net.listen(number, CLIENT_PORT)?;
-    loop {
-        let (stream, from) = clients.accept().await?;
-        let member = member.clone();
-        tokio::spawn(async move { member.serve(stream, from).await });
+    let ending = member.clone();
+    let ended = async {
+        asked_to_end.notified().await;
+        ending.part_with_clients().await;
+    };
+    let accepts = async {
+        loop {
+            let (stream, from) = clients.accept().await?;
+            let member = member.clone();
+            tokio::spawn(async move { member.serve(stream, from).await });
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ended => Ok(()),
+        failed = accepts => failed,
     }
 }
