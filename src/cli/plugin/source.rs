@@ -1,0 +1,27 @@
+//! A component from a file or from those that come with the server.
+
+use crate::plugin::{bundled, component};
+use anyhow::{Context, anyhow, bail};
+
+/// The bytes of a component. A core module that carries the contract's types becomes one.
+pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
+    if let Some(name) = source.strip_prefix("bundled:") {
+        let Some(bundled) = bundled::find(name) else {
+            let names: Vec<&str> = bundled::BUNDLED.iter().map(|bundled| bundled.name).collect();
+            bail!("there is no bundled plugin {name}; there is {}", names.join(", "));
+        };
+        return Ok(bundled.component.to_vec());
+    }
+    let bytes = std::fs::read(source).with_context(|| format!("read {source}"))?;
+    if !component::is_core_module(&bytes) {
+        return Ok(bytes);
+    }
+    let encoded =
+        wit_component::ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode());
+    encoded.map_err(|error| {
+        anyhow!(
+            "{source} is a core WebAssembly module and cannot be made a component: {error:#}; build it with wasmkeeper-plugin or wit-bindgen \
+             for wasm32-unknown-unknown"
+        )
+    })
+}
