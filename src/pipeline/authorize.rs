@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 /// What the server keeps of its plugins: manifests, settings, counters; and the modules' bytes.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";
 
 /// Nearly all nodes of most trees have this list: it is made once.
@@ -59,6 +59,18 @@ pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>
         }
     }
     Ok(Arc::from(fixed))
+}
+
+/// Whether a plugin may give a node that list: as it will be stored, so without `auth`. An id of a scheme that this server
+/// does not know matches nobody, and is no mistake: another server's clients may have proven it.
+pub fn check_list(rules: &Rules, list: &[AclEntry]) -> Result<(), ErrorCode> {
+    let good = |entry: &AclEntry| match entry.who.scheme.as_str() {
+        "world" => entry.who.id == "anyone",
+        "" | "auth" | "super" | "plugin" => false,
+        "digest" | "ip" | "x509" | "sasl" => well_formed(rules, &entry.who),
+        _ => true,
+    };
+    if !list.is_empty() && list.iter().all(good) { Ok(()) } else { Err(ErrorCode::InvalidAcl) }
 }
 
 /// The list as those see it who may not change it: without the hashes of passwords.

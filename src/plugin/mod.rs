@@ -11,6 +11,7 @@
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `recipes` | what recipes are asked, and what their answers come to |
 //! | `policies` | what policies are asked, and what their answers come to |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
@@ -37,6 +38,7 @@ mod lend;
 pub mod manifest;
 pub mod pattern;
 pub mod policies;
+mod recipes;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -47,5 +49,5 @@ pub use judge::Judge;
 pub use registry::Plugins;
 
 /// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";
