@@ -27,7 +27,9 @@ pub fn back_off_ms(attempts: u32) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place<'a> {
     /// `/zookeeper/plugins/<name>`: it binds the plugin.
-    Manifest { plugin: &'a str },
+    Manifest {
+        plugin: &'a str,
+    },
     Owed {
         plugin: &'a str,
     },
@@ -195,7 +197,9 @@ mod tests {
         assert_eq!(place("/zookeeper/plugins/a"), Some(Place::Manifest { plugin: "a" }));
         assert_eq!(place("/zookeeper/plugins/a/owed"), Some(Place::Owed { plugin: "a" }));
         assert_eq!(place("/zookeeper/plugins/a/timers/t"), Some(Place::Timer { plugin: "a", name: "t" }));
-        for other in ["/zookeeper/plugins/a/timers", "/zookeeper/plugins/a/versions/1", "/zookeeper/plugins/a/timers/t/u"] {
+        for other in
+            ["/zookeeper/plugins/a/timers", "/zookeeper/plugins/a/versions/1", "/zookeeper/plugins/a/timers/t/u"]
+        {
             assert_eq!(place(other), Some(Place::Other), "{other}");
         }
         for none in ["/zookeeper/plugins", "/zookeeper/pluginsx/a", "/a"] {

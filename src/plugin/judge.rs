@@ -1,10 +1,10 @@
 //! The plugins as the pipeline asks them about a write: which are hit, one after the other.
 
+use super::binding::Binding;
 use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
-use super::binding::Binding;
-use super::{manifest, policies, recipes};
 use super::registry::{Plugins, Registry};
+use super::{manifest, policies, recipes};
 use crate::model::{Refusal, path};
 use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, txn};
 use bytes::Bytes;

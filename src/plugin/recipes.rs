@@ -171,7 +171,8 @@ mod tests {
         for (asked, good) in [("/m/a-", "/m/a-1"), ("/m/", "/m/1"), ("/m", "/m"), ("/m/a", "/m/a")] {
             assert!(may_speak_of(&create(asked), good), "{asked} {good}");
         }
-        for (asked, bad) in [("/m/a-", "/m/b-1"), ("/m/a-", "/m/x/a-1"), ("/m/", "/m"), ("/m/a", "/m/"), ("/m/", "/m/")] {
+        for (asked, bad) in [("/m/a-", "/m/b-1"), ("/m/a-", "/m/x/a-1"), ("/m/", "/m"), ("/m/a", "/m/"), ("/m/", "/m/")]
+        {
             assert!(!may_speak_of(&create(asked), bad), "{asked} {bad}");
         }
         let delete = Write::Delete { path: "/m/a", version: None };

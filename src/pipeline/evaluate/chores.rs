@@ -73,9 +73,9 @@ pub fn native(
     method: &str,
     payload: &[u8],
 ) -> Result<Bytes, Refusal> {
-    let recipe = plugins.recipe_named(plugin).ok_or_else(|| {
-        Refusal::new(ErrorCode::NoNode, format!("{plugin}: there is no recipe of that name at work"))
-    })?;
+    let recipe = plugins
+        .recipe_named(plugin)
+        .ok_or_else(|| Refusal::new(ErrorCode::NoNode, format!("{plugin}: there is no recipe of that name at work")))?;
     draft.permit(plugins, Verb::Call, &recipe.mount)?;
     recipe::require_order(draft, &recipe, &recipe.mount)?;
     let asker = Asker { caller: draft.caller, ..Asker::NOBODY };

@@ -46,8 +46,8 @@ use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
 use crate::state::{Session, State};
 use crate::wire::request::{CreateForm, Operation, Request};
-use draft::Draft;
 use bytes::Bytes;
+use draft::Draft;
 use draft::Parts;
 use recipe::Asker;
 use std::borrow::Cow;
@@ -401,12 +401,7 @@ fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<
 }
 
 /// What follows from a transaction's changes (`recipe::tell`).
-fn complete(
-    draft: &mut Draft<'_>,
-    plugins: &mut dyn Plugins,
-    by: Cause,
-    session: SessionId,
-) -> Result<(), Refusal> {
+fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session: SessionId) -> Result<(), Refusal> {
     recipe::tell(draft, plugins, by, session)?;
     recipe::note_deployments(draft, plugins);
     match by {
@@ -417,12 +412,7 @@ fn complete(
 
 /// Closing needs no ownership in ZooKeeper, since expiry asks for it, too. Here the two are told apart: a connection whose
 /// session moved away cannot end it.
-fn evaluate_close(
-    draft: &mut Draft<'_>,
-    session: SessionId,
-    expired: bool,
-    plugins: &mut dyn Plugins,
-) -> Verdict {
+fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plugins: &mut dyn Plugins) -> Verdict {
     match (draft.view().session(session), draft.caller) {
         (None, None) => Verdict::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
@@ -449,12 +439,7 @@ fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
 
 /// Asks the validators about what the transaction changes from that change on. Everything under /zookeeper is not theirs
 /// to judge; nor is what the superuser or the server does, and that is for the caller of this to know.
-fn validate(
-    draft: &Draft<'_>,
-    plugins: &mut dyn Plugins,
-    from: usize,
-    asker: Asker<'_>,
-) -> Result<(), Refusal> {
+fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: Asker<'_>) -> Result<(), Refusal> {
     let changes = &draft.changes[from..];
     let changes: Cow<'_, [Change]> = match changes.iter().all(is_judged) {
         true => Cow::Borrowed(changes),
