@@ -26,7 +26,8 @@ pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
 pub use plugins::{
-    Answered, Call, Cause, Handled, NoPlugins, NodeCopy, Plugins, ReadView, Recipe, Verb, Workbench, Write,
+    Answered, Call, Cause, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
+    Verb, Versions, Workbench, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
@@ -136,4 +137,6 @@ pub struct Rules {
     /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
     pub sasl_scheme_enabled: bool,
     pub x509_scheme_enabled: bool,
+    /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
+    pub schemes: ProvenSchemes,
 }

@@ -4,6 +4,7 @@
 use super::{Caller, Moment, txn};
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid};
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 
 /// The plugins that have a say in a write.
@@ -208,6 +209,53 @@ pub trait ReadView {
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String>;
     /// Paths of the session's ephemeral nodes that begin with `prefix`, in order.
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String>;
+
+    /// As `node`, without the data.
+    fn stat(&self, path: &str) -> Option<Stat> {
+        self.node(path).map(|node| node.stat)
+    }
+
+    /// By what it can be told later whether the node is still the same.
+    fn versions(&self, path: &str) -> Option<Versions> {
+        self.stat(path).map(|stat| Versions::of(&stat))
+    }
+
+    /// Whether what is shown of the node may yet be undone, so that its versions may come to stand for something else.
+    fn is_outstanding(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+/// Shows nothing.
+pub struct NoView;
+
+impl ReadView for NoView {
+    fn node(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn original(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+    fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A node whose versions are the same has the same data, list and children. `NodeCopy` of it is the same, then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Versions {
+    pub mzxid: i64,
+    pub pzxid: i64,
+    pub aversion: i32,
+}
+
+impl Versions {
+    pub fn of(stat: &Stat) -> Versions {
+        Versions { mzxid: stat.mzxid, pzxid: stat.pzxid, aversion: stat.aversion }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -233,6 +281,47 @@ pub trait Workbench {
     fn cancel_timer(&self, name: &str);
 }
 
+/// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
+/// for reads and events.
+pub trait Schemes: Send + Sync {
+    /// Whether a plugin proves identities of that scheme.
+    fn proves(&self, scheme: &str) -> bool;
+    /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
+    fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    /// Whether an entry may have that id; None if nobody proves the scheme.
+    fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
+}
+
+/// `Schemes` as a part of `Rules`; by default there are none.
+#[derive(Clone, Default)]
+pub struct ProvenSchemes(Option<Arc<dyn Schemes>>);
+
+impl ProvenSchemes {
+    pub fn new(schemes: Arc<dyn Schemes>) -> ProvenSchemes {
+        ProvenSchemes(Some(schemes))
+    }
+
+    pub fn get(&self) -> &dyn Schemes {
+        match &self.0 {
+            Some(schemes) => &**schemes,
+            None => &NoPlugins,
+        }
+    }
+}
+
+impl fmt::Debug for ProvenSchemes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "ProvenSchemes" } else { "none" })
+    }
+}
+
+/// Settings are compared, and this is none.
+impl PartialEq for ProvenSchemes {
+    fn eq(&self, _: &ProvenSchemes) -> bool {
+        true
+    }
+}
+
 /// No plugin: everything is fine.
 pub struct NoPlugins;
 
@@ -243,5 +332,19 @@ impl Plugins for NoPlugins {
 
     fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
         Ok(())
+    }
+}
+
+impl Schemes for NoPlugins {
+    fn proves(&self, _: &str) -> bool {
+        false
+    }
+
+    fn matches(&self, _: &str, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn check_id(&self, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+        None
     }
 }

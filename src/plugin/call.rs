@@ -6,8 +6,9 @@
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::lend;
 use super::manifest::{Kind, Section};
+use super::verdicts::Looks;
+use super::{lend, stand_ins};
 use crate::limits;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
@@ -264,6 +265,8 @@ pub struct Answer<T> {
     pub fuel: u64,
     /// It asked for time, session or other circumstances: asked again it may say something else.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
 }
 
 impl Instance {
@@ -297,7 +300,9 @@ impl Instance {
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
+        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
             Ok(Ok(())) => {
                 let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
                 Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
@@ -398,11 +403,13 @@ impl Instance {
         let own = host::grown(self.budget.fuel, changes);
         let fuel = own.min(call.fuel_max);
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
-            return Answer { said: Err(fault), fuel: 0, circumstances: false };
+            return Answer { said: Err(fault), fuel: 0, circumstances: false, looks: Looks::default() };
         }
+        self.store.data_mut().looks = matches!(self.guest, Guest::Policy(_)).then(Looks::default);
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        stand_ins::finish_lines(self.store.data_mut());
         Answer {
             said: said.map_err(|error| match Fault::of(&error) {
                 Fault::Fuel if fuel < own => Fault::Shared,
@@ -410,6 +417,7 @@ impl Instance {
             }),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
+            looks: self.store.data_mut().looks.take().unwrap_or_default(),
         }
     }
 

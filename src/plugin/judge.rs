@@ -4,7 +4,7 @@ use super::binding::Binding;
 use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
 use super::registry::{Plugins, Registry};
-use super::{manifest, policies, recipes};
+use super::{manifest, recipes};
 use crate::model::{Refusal, path};
 use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, txn};
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl pipeline::Plugins for Judge {
 
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
         self.refresh();
-        policies::authorize(&self.registry, self.plugins.enabled(), call, verb, path)
+        self.registry.authorize(self.plugins.enabled(), call, verb, path)
     }
 
     fn recipe(&mut self, path: &str) -> Option<Arc<Recipe>> {

@@ -175,7 +175,7 @@ impl Draft<'_> {
         plugins.authorize(&Call::looking(&view, self.caller, self.xid, self.zxid, self.moment), verb, path)
     }
 
-    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, ErrorCode> {
+    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
         authorize::fix_acl(self.rules, self.identities(), list)
     }
 
