@@ -1,12 +1,14 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
+use super::authenticators::Matches;
 use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
-use super::manifest::{Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
+use super::verdicts::{Looks, Verdicts};
 use crate::limits;
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::Call;
@@ -50,7 +52,21 @@ pub struct Binding {
     /// A plugin that says it is pure was seen to be not.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
+    /// Of a policy.
+    pub verdicts: Verdicts,
+    /// Of an authenticator.
+    pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
+}
+
+/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+pub fn budget(given: &Limits, section: &Section) -> Budget {
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory =
+        given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
 }
 
 /// What an instance of this plugin under this binding is made with.
@@ -60,21 +76,13 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
         None => patterns.iter().map(Pattern::base).collect(),
     };
     let asked = Grants::new(&grant::expand(&section.grants, &places));
-    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
-    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms =
-        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest
-        .limits
-        .memory_bytes
-        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
         mount: manifest.place(patterns).into(),
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
-        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+        budget: budget(&manifest.limits, section),
     }
 }
 
@@ -96,6 +104,8 @@ impl Binding {
             idle: Mutex::default(),
             impure: AtomicBool::new(false),
             counters,
+            verdicts: Verdicts::default(),
+            matches_kept: Matches::default(),
             last_warning: Mutex::new(None),
             manifest,
         })
@@ -131,15 +141,17 @@ impl Binding {
     ) -> Result<Said<T>, Fault> {
         let begun = Instant::now();
         let answered = self.answer(enabled, once, ask);
-        let (said, fuel, circumstances) = match answered {
-            Ok(Answer { said, fuel, circumstances }) => (said, fuel, circumstances),
-            Err(fault) => (Err(fault), 0, false),
-        };
+        let Answer { said, fuel, circumstances, looks } = answered.unwrap_or_else(|fault| Answer {
+            said: Err(fault),
+            fuel: 0,
+            circumstances: false,
+            looks: Looks::default(),
+        });
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
             self.counters.failed(fault);
         }
-        said.map(|said| Said { said, fuel, circumstances })
+        said.map(|said| Said { said, fuel, circumstances, looks })
     }
 
     fn answer<T: PartialEq>(
@@ -182,6 +194,11 @@ impl Binding {
         Ok(answer)
     }
 
+    /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
+    pub fn is_pure(&self) -> bool {
+        matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
+    }
+
     fn reused(&self, program: &Program) -> bool {
         program.section.pure && !self.impure.load(Ordering::Relaxed)
     }
@@ -199,6 +216,7 @@ impl Binding {
         if other != *answered {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.lock().clear();
+            self.verdicts.clear();
             tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
         }
     }
@@ -328,4 +346,6 @@ pub struct Said<T> {
     pub fuel: u64,
     /// It asked for circumstances that no node shows.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
 }

@@ -133,10 +133,14 @@ fn cargo(folder: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
         message["reason"] == "compiler-artifact"
             && message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == crate_file)
     });
-    let files: Vec<Value> = artifacts.filter_map(|message| message["filenames"].as_array().cloned()).flatten().collect();
+    let files: Vec<Value> =
+        artifacts.filter_map(|message| message["filenames"].as_array().cloned()).flatten().collect();
     let module = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm"));
     let module = module.with_context(|| {
-        format!("cargo has built no .wasm file: {} needs `[lib]` with `crate-type = [\"cdylib\"]`", crate_file.display())
+        format!(
+            "cargo has built no .wasm file: {} needs `[lib]` with `crate-type = [\"cdylib\"]`",
+            crate_file.display()
+        )
     })?;
     fs::read(module).with_context(|| format!("read {module}"))
 }
@@ -154,7 +158,8 @@ fn check_target(target: &str) -> anyhow::Result<()> {
 /// Lets the language's tool make a component of a project in JavaScript or Python.
 fn componentize(language: Language, folder: &Path, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
     let world = manifest.world.as_deref();
-    let world = world.with_context(|| format!("{MANIFEST}: world: a world of wit/ is required, such as \"validator\""))?;
+    let world =
+        world.with_context(|| format!("{MANIFEST}: world: a world of wit/ is required, such as \"validator\""))?;
     let folder = fs::canonicalize(folder)?;
     // Beside the project, not in the system's folder for such files, which may be small.
     let out = folder.join(format!(".building-{}.wasm", std::process::id()));
@@ -173,7 +178,9 @@ fn componentize(language: Language, folder: &Path, manifest: &Manifest) -> anyho
         }
         _ => {
             let mut command = tool("componentize-py", ".venv/bin");
-            command.args(["--quiet", "--wit-path", "wit", "--world", world, "componentize", "plugin", "--output"]).arg(&out);
+            command
+                .args(["--quiet", "--wit-path", "wit", "--world", world, "componentize", "plugin", "--output"])
+                .arg(&out);
             let packages = folder.join(".venv");
             if packages.is_dir() {
                 command.env("VIRTUAL_ENV", packages);

@@ -24,8 +24,7 @@ pub(super) struct Inspect {
 
 pub(super) fn run(inspect: &Inspect) -> anyhow::Result<()> {
     let component = read_source(&inspect.source)?;
-    let inspected =
-        component::inspect(&component).map_err(|sentence| anyhow!("{}: {sentence}", inspect.source))?;
+    let inspected = component::inspect(&component).map_err(|sentence| anyhow!("{}: {sentence}", inspect.source))?;
     let report = Report::new(&inspect.source, &component, inspected);
     if inspect.json {
         println!("{:#}", report.json());
@@ -64,7 +63,10 @@ impl Report {
             let _ = write!(text, "\n  {name:<8} {value}");
         };
         let named = format!("{} {}", section.name, section.version);
-        line("name", if self.inspected.described { named.trim() } else { "none: it has no section wasmkeeper:manifest" });
+        line(
+            "name",
+            if self.inspected.described { named.trim() } else { "none: it has no section wasmkeeper:manifest" },
+        );
         line("kinds", &self.kinds().join(", "));
         line("pure", if section.pure { "yes: instances are reused" } else { "no: each call has a fresh instance" });
         line("grants", &grants_text(&section.grants));

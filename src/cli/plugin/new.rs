@@ -136,7 +136,9 @@ impl Language {
     /// Rows of README.md.
     fn more_files(self) -> &'static str {
         match self {
-            Language::Rust => "| `vendor/wasmkeeper-plugin` | Wasmkeeper's crate for plugin authors; no need to change it |\n",
+            Language::Rust => {
+                "| `vendor/wasmkeeper-plugin` | Wasmkeeper's crate for plugin authors; no need to change it |\n"
+            }
             Language::Js => {
                 "| `wasmkeeper.js` | what plugins in JavaScript share |\n| `package.json` | the toolchain, componentize-js |\n"
             }

@@ -27,7 +27,9 @@ pub(super) fn component_of(bytes: Vec<u8>, source: &str) -> anyhow::Result<Vec<u
     }
     let encoded = wit_component::ComponentEncoder::default()
         .module(&bytes)
-        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER))
+        .and_then(|encoder| {
+            encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+        })
         .and_then(|encoder| encoder.validate(true).encode());
     encoded.map_err(|error| {
         anyhow!(
