@@ -5,7 +5,7 @@ use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
-use super::manifest::{Kind, Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
 use super::verdicts::{Looks, Verdicts};
@@ -61,6 +61,16 @@ pub struct Binding {
     last_warning: Mutex<Option<Instant>>,
 }
 
+/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+pub fn budget(given: &Limits, section: &Section) -> Budget {
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory =
+        given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
+}
+
 /// What an instance of this plugin under this binding is made with.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let places: Vec<&str> = match &manifest.mount {
@@ -68,21 +78,13 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
         None => patterns.iter().map(Pattern::base).collect(),
     };
     let asked = Grants::new(&grant::expand(&section.grants, &places));
-    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
-    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms =
-        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest
-        .limits
-        .memory_bytes
-        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
         mount: manifest.place(patterns).into(),
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
-        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+        budget: budget(&manifest.limits, section),
     }
 }
 
