@@ -8,6 +8,7 @@
 //! | `deploy` | `plugin deploy` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
+//! | `scenario` | `plugin test` |
 //! | `access` | connecting, manifests in the tree, the server's own words |
 //! | `source` | components from files, and those that come with the server |
 //! | `options` | values of options |
@@ -17,6 +18,7 @@ mod change;
 mod deploy;
 mod look;
 mod options;
+mod scenario;
 mod source;
 
 use crate::plugin::manifest::Mode;
@@ -54,9 +56,14 @@ enum Command {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
+    /// Run scenario files against a component, in memory
+    Test(scenario::Test),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Command::Test(test) = &arguments.command {
+        return scenario::run(test);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let Arguments { server, auth, command } = arguments;
@@ -71,6 +78,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Mode { name, mode } => {
                 change::set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
             }
+            Command::Test(_) => unreachable!("it asks no server"),
             Command::Remove { name } => change::remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
         }
     })
