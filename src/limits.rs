@@ -316,6 +316,13 @@ pub const CLIENT_THREADS: usize = 2;
 /// policy until it is.
 pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long a member that goes waits for requests that are under way: a leader for those that others have passed on to it,
+/// before it hands over; then any member for those of its own clients.
+pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// How often it looks whether they are through.
+pub const DRAIN_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// How long a clean end waits for clients to take their last bytes.
 pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);
 

@@ -260,6 +260,8 @@ pub struct PeerTls {
     pub versions: TlsVersions,
     /// `ssl.quorum.ciphersuites`: as in [`Tls`].
     pub cipher_suites: Vec<String>,
+    /// `sslQuorumReloadCertFiles`: new files are used for new connections.
+    pub reload: bool,
 }
 
 /// A file with keys or certificates.

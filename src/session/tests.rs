@@ -233,6 +233,15 @@ impl Client {
         self.send(&out).await;
     }
 
+    /// xid and error of the answer to a request; none if the connection ends before.
+    pub(crate) async fn attempt(&mut self, xid: i32, request: Request) -> Option<(i32, i32)> {
+        let mut out = BytesMut::new();
+        client::request(&mut out, xid, &request);
+        self.stream.write_all(&out).await.ok()?;
+        let (header, _) = client::reply(self.frame().await?).expect("a header");
+        Some((header.xid, header.error))
+    }
+
     /// The next frame; none at the end of the stream.
     pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let mut frames = Frames::new(1 << 24);
