@@ -61,9 +61,6 @@ enum Command {
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Command::Test(test) = &arguments.command {
-        return scenario::run(test);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let Arguments { server, auth, command } = arguments;
@@ -78,7 +75,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Mode { name, mode } => {
                 change::set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
             }
-            Command::Test(_) => unreachable!("it asks no server"),
+            Command::Test(test) => scenario::run(&test),
             Command::Remove { name } => change::remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
         }
     })
