@@ -1,8 +1,8 @@
 //! Builds the bundled guests in `plugins/` and puts them into the binary.
 //!
 //! Each guest is compiled for `wasm32-unknown-unknown`, which has no imports but the contract's, and made a component.
-//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/bundled.rs` includes, and `WASMKEEPER_NAUGHTY`, the path of
-//! the misbehaving guest, for tests. Runs only when a guest, the contract or this file changes.
+//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/bundled.rs` includes, and `WASMKEEPER_NAUGHTY` and
+//! `WASMKEEPER_HOMESICK`, the paths of guests for tests. Runs only when a guest, the contract or this file changes.
 
 use std::env;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUNDLED: &[&str] = &["guard"];
 
 /// Guests for tests: built, but not part of the binary.
-const FOR_TESTS: &[&str] = &["naughty"];
+const FOR_TESTS: &[&str] = &["naughty", "homesick"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -211,6 +211,10 @@ pub const PLUGIN_TICK_MS: u64 = 10;
 pub const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
 pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
 
+/// Core instances in an instance of a component. wit-component makes three of one module (it, a shim, a fix-up), a Python
+/// is linked from 14, and packages with native parts add to them. They are counted, nothing is set aside for them.
+pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 32;
+
 /// Elements of an instance's tables: functions it calls indirectly.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
 

@@ -32,7 +32,7 @@ pub use reference::reference;
 
 use crate::limits;
 use crate::model::ensemble::Server;
-use crate::pipeline::Rules;
+use crate::pipeline::{ProvenSchemes, Rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -405,6 +405,7 @@ impl Default for Config {
                 deploy_by_anyone: true,
                 sasl_scheme_enabled: false,
                 x509_scheme_enabled: false,
+                schemes: ProvenSchemes::default(),
             },
             auth: Auth {
                 super_digest: None,

@@ -25,7 +25,7 @@ pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
-pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ReadView, Workbench};
+pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ProvenSchemes, ReadView, Schemes, Verb, Versions, Workbench};
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::wire::request::Request;
@@ -118,4 +118,6 @@ pub struct Rules {
     /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
     pub sasl_scheme_enabled: bool,
     pub x509_scheme_enabled: bool,
+    /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
+    pub schemes: ProvenSchemes,
 }

@@ -6,7 +6,7 @@
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::lend;
+use super::{lend, stand_ins};
 use super::manifest::{Kind, Section};
 use crate::limits;
 use crate::pipeline::Call;
@@ -147,6 +147,20 @@ fn cut(error: &wasmtime::Error) -> String {
     host::cut(&error.root_cause().to_string(), 200).to_string()
 }
 
+impl From<crate::pipeline::Verb> for Verb {
+    fn from(verb: crate::pipeline::Verb) -> Verb {
+        match verb {
+            crate::pipeline::Verb::Read => Verb::Read,
+            crate::pipeline::Verb::Children => Verb::Children,
+            crate::pipeline::Verb::Create => Verb::Create,
+            crate::pipeline::Verb::Set => Verb::Set,
+            crate::pipeline::Verb::Delete => Verb::Delete,
+            crate::pipeline::Verb::Acl => Verb::Acl,
+            crate::pipeline::Verb::Call => Verb::Call,
+        }
+    }
+}
+
 /// A component ready to be instantiated, with what its author says of it.
 pub struct Program {
     engine: wasmtime::Engine,
@@ -276,7 +290,9 @@ impl Instance {
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
+        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
             Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
             Err(error) => Err(Fault::of(&error)),
@@ -378,6 +394,7 @@ impl Instance {
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        stand_ins::finish_lines(self.store.data_mut());
         Answer {
             said: said.map_err(|error| Fault::of(&error)),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),

@@ -73,12 +73,11 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
-        // wit-component makes up to three core instances of one module: it, a shim, a fix-up.
-        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * 4)
+        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
         .total_memories(limits::PLUGIN_INSTANCES_MAX)
         .total_tables(limits::PLUGIN_INSTANCES_MAX * 4)
         .max_memories_per_component(1)
-        .max_core_instances_per_component(8)
+        .max_core_instances_per_component(limits::PLUGIN_CORE_INSTANCES_MAX)
         .max_tables_per_component(4)
         .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
@@ -122,6 +121,7 @@ pub struct HostState {
     pub fuse: Fuse,
     pub spent: Spent,
     pub lines: Lines,
+    pub stand_ins: super::stand_ins::StandIns,
 }
 
 /// A store for one instance. Its fuel and fuse are set by each call.
@@ -134,6 +134,7 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
         lines: Lines::default(),
+        stand_ins: Default::default(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);

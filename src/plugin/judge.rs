@@ -2,9 +2,10 @@
 
 use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
+use super::policies;
 use super::registry::{Plugins, Registry};
 use crate::model::{Refusal, path};
-use crate::pipeline::{self, Call, txn};
+use crate::pipeline::{self, Call, Verb, txn};
 use std::sync::Arc;
 
 /// Asks the plugins about transactions; belongs to one thread.
@@ -56,6 +57,11 @@ impl pipeline::Plugins for Judge {
             }
         }
         Ok(())
+    }
+
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+        self.refresh();
+        policies::authorize(&self.registry, self.plugins.enabled(), call, verb, path)
     }
 }
 

@@ -7,10 +7,12 @@
 //! | `component` | what a component imports and exports, read without running it |
 //! | `host` | the engine, the contract as Rust types, budgets |
 //! | `functions`, `lend` | what guests may call, and what they are lent for it |
+//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `policies` | what policies are asked, and what their answers come to |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
@@ -35,7 +37,9 @@ pub mod judge;
 mod lend;
 pub mod manifest;
 pub mod pattern;
+pub mod policies;
 pub mod registry;
+pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tree;

@@ -13,7 +13,7 @@ use super::host::{self, HostState};
 use super::judge::Judge;
 use super::manifest::{self, Kind};
 use super::tree::{self, Tree};
-use super::{PLUGINS, component};
+use super::{PLUGINS, component, stand_ins};
 use crate::model::path;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -223,9 +223,7 @@ impl Plugins {
         let component_bytes = bytes()?;
         let inspected = component::inspect(&component_bytes)?;
         let compiled = self.compiler.component(&running.engine, &wanted.sha256, &|| Ok(component_bytes.clone()))?;
-        let program = running
-            .linker
-            .instantiate_pre(&compiled)
+        let program = stand_ins::instantiate_pre(&running.linker, &compiled)
             .and_then(|prepared| Program::new(&running.engine, prepared, &inspected.kinds, inspected.section))
             .map_err(|error| format!("the component does not fit wit/plugin.wit of this server: {error:#}"))?;
         Ok(Arc::new(program))

@@ -6,7 +6,7 @@ use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Ask, Call, Moment, Plugins, Rules};
+use crate::pipeline::{Ask, Call, Moment, Plugins, ProvenSchemes, Rules, Verb};
 use crate::state::Applied;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
@@ -28,6 +28,7 @@ pub(super) fn rules() -> Rules {
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
         x509_scheme_enabled: false,
+        schemes: ProvenSchemes::default(),
     }
 }
 
@@ -64,6 +65,10 @@ impl Plugins for Names {
                 return Err(Refusal::new(ErrorCode::BadArguments, format!("names: {path}: no such names here")));
             }
         }
+        Ok(())
+    }
+
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
         Ok(())
     }
 }

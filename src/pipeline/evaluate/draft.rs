@@ -59,7 +59,7 @@ impl Draft<'_> {
         }
     }
 
-    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, ErrorCode> {
+    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
         authorize::fix_acl(self.rules, self.identities(), list)
     }
 

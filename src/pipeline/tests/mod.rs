@@ -45,6 +45,7 @@ pub fn rules() -> Rules {
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
         x509_scheme_enabled: false,
+        schemes: ProvenSchemes::default(),
     }
 }
 
