@@ -580,7 +580,8 @@ fn hash(facts: &dyn Facts) -> String {
     out
 }
 
-fn mntr(facts: &dyn Facts) -> String {
+/// The text of `mntr`, whether or not requests are served.
+pub fn mntr(facts: &dyn Facts) -> String {
     let (figures, metrics) = (facts.figures(), facts.metrics());
     let mut out = String::new();
     line!(out, "zk_version\t{VERSION}");

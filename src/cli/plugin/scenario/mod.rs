@@ -6,10 +6,13 @@
 //! | `script` | a scenario file as text |
 //! | `stage` | a server in memory, and the commands that drive it |
 //! | `requests` | what clients ask, from words |
+//! | `random`, `invariant` | the block of random steps, and what must hold after each |
 //! | `show` | replies, events and nodes as text |
 //!
 //! plugins/README.md, "Testing your plugin", is the reference of the commands.
 
+mod invariant;
+mod random;
 mod requests;
 mod script;
 mod show;
@@ -18,6 +21,7 @@ mod stage;
 use crate::plugin::{Compiler, Plugins};
 use anyhow::{Context, bail};
 use clap::Args;
+use random::{Before, Random};
 use script::{Part, Script};
 use stage::Stage;
 use std::fmt::Write as _;
@@ -38,6 +42,10 @@ pub(super) struct Test {
     /// The component that scenarios call `$component`
     #[arg(long, value_name = "FILE|bundled:NAME")]
     component: Option<String>,
+
+    /// Of `random` blocks only this seed, step by step
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
 }
 
 pub(super) fn run(test: &Test) -> anyhow::Result<()> {
@@ -52,7 +60,12 @@ pub(super) fn run(test: &Test) -> anyhow::Result<()> {
     let mut failures = 0;
     for file in &files {
         let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-        let ran = play(&plugins, &text, test.component.as_deref());
+        let mut tell = |line: &str| {
+            if test.seed.is_some() {
+                println!("{line}");
+            }
+        };
+        let ran = play(&plugins, &text, test.component.as_deref(), test.seed, &mut tell);
         if test.rewrite && ran.errors.is_empty() {
             if ran.text != text {
                 std::fs::write(file, &ran.text).with_context(|| format!("write {}", file.display()))?;
@@ -108,17 +121,38 @@ struct Ran {
     text: String,
 }
 
-/// Runs one scenario. `plugins`: may have run others before, whose compiled components are used again.
-fn play(plugins: &Arc<Plugins>, text: &str, component: Option<&str>) -> Ran {
+/// Runs one scenario. `plugins`: may have run others before, whose compiled components are used again. `seed`: the only one
+/// of its random blocks, whose every line is told.
+fn play(
+    plugins: &Arc<Plugins>,
+    text: &str,
+    component: Option<&str>,
+    seed: Option<u64>,
+    tell: &mut dyn FnMut(&str),
+) -> Ran {
     let script = Script::parse(text);
     let mut stage = Stage::new(plugins.clone(), component.map(String::from));
+    let mut run_before = Vec::new();
     let mut printed = Vec::new();
     let mut differences = Vec::new();
     for part in &script.parts {
         let Part::Group(group) = part else { continue };
         let mut lines = Vec::new();
         for command in &group.commands {
-            match stage.run(&command.text) {
+            let before = Before { plugins, component, commands: &run_before };
+            let said = match Random::is(&command.text) {
+                true => {
+                    let lines = Random::parse(&command.text).and_then(|random| random.run(&before, seed, tell));
+                    // The server that has run up to here binds its plugins again.
+                    stage.bind_again();
+                    lines
+                }
+                false => {
+                    run_before.push(command.text.clone());
+                    stage.run(&command.text)
+                }
+            };
+            match said {
                 Ok(more) => lines.extend(more),
                 Err(error) => {
                     let errors = vec![format!("{}: {error}", command.line)];
@@ -169,7 +203,7 @@ mod tests {
         let mut failed = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
-            let ran = play(&plugins, &text, None);
+            let ran = play(&plugins, &text, None, None, &mut |_| {});
             let name = file.display();
             failed.extend(ran.errors.iter().map(|error| format!("{name}:{error}")));
             if std::env::var_os("REWRITE").is_some() && ran.errors.is_empty() {

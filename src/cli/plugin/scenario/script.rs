@@ -157,7 +157,8 @@ const REPEATED_BYTES_MAX: usize = 4 << 20;
 
 fn is_json(text: &str) -> bool {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
-    matches!(values.next(), Some(Ok(_)))
+    let whole = matches!(values.next(), Some(Ok(_)));
+    whole && text[values.byte_offset()..].chars().next().is_none_or(|next| next.is_whitespace() || next == '*')
 }
 
 /// What stands behind an opening `"`.

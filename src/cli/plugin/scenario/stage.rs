@@ -13,7 +13,7 @@ use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
-use crate::pipeline::{Ask, Caller, Evaluation, Evaluator, Moment, Rules, Submission};
+use crate::pipeline::{Ask, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Submission};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission};
 use crate::session::auth;
@@ -94,6 +94,7 @@ impl Stage {
             deploy_by_anyone: false,
             sasl_scheme_enabled: false,
             x509_scheme_enabled: true,
+            schemes: ProvenSchemes::default(),
         };
         let rules = Arc::new(rules);
         let state = State::new(7);
@@ -256,12 +257,7 @@ impl Stage {
         let client = self.known(name);
         client.open = true;
         let (session, password) = (client.session, Password([0; 16]));
-        let held = std::mem::replace(&mut self.holding, false);
-        // Nothing a scenario is about: its reply is not printed.
-        let said = std::mem::take(&mut self.said);
         self.submit(Some(name), Ask::OpenSession { session, password, timeout_ms: 10_000 });
-        self.said = said;
-        self.holding = held;
     }
 
     /// Its session is over, its watches with it.
@@ -313,10 +309,49 @@ impl Stage {
                     self.apply_outstanding();
                 }
             }
-            Evaluation::Close => self.say(who.as_deref().unwrap_or("server"), "the connection is closed"),
+            Evaluation::Close => self.say(who.as_deref().unwrap_or("server"), "connection closed"),
             Evaluation::Nothing => {}
             Evaluation::Transfer(_) | Evaluation::Reconfigure(_) => {
                 self.say(who.as_deref().unwrap_or("server"), "a scenario has no other members");
+            }
+        }
+    }
+
+    /// Another stage has used the plugins meanwhile: they are bound as this one's tree says.
+    pub fn bind_again(&self) {
+        self.plugins.refresh(&State::new(7));
+        self.plugins.refresh(&self.state);
+    }
+
+    /// How many transactions are evaluated and not applied.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Applies the oldest outstanding transaction; the lines that it prints. None: there is none.
+    pub fn apply_one(&mut self) -> Option<Vec<String>> {
+        let next = self.outstanding.pop_front()?;
+        self.apply(next);
+        Some(std::mem::take(&mut self.said))
+    }
+
+    pub fn is_open(&self, client: &str) -> bool {
+        self.clients.get(client).is_some_and(|client| client.open)
+    }
+
+    pub fn has_written(&self, client: &str) -> bool {
+        self.clients.get(client).is_some_and(|client| client.last.is_some())
+    }
+
+    /// Paths of all nodes but the server's own, or of those that the client's session owns, in order.
+    pub fn paths(&self, owner: Option<&str>) -> Vec<String> {
+        match owner.map(|name| self.clients.get(name)) {
+            Some(Some(client)) => self.state.ephemerals(client.session).map(|path| path.to_string()).collect(),
+            Some(None) => Vec::new(),
+            None => {
+                let mut paths = Vec::new();
+                self.each_below("/", &mut |path, _| paths.push(path.to_owned()));
+                paths
             }
         }
     }
@@ -342,8 +377,16 @@ impl Stage {
             {
                 client.refusals.note(submission.xid, refusal);
             }
-            let text = show::written(request, &txn, &applied.slots);
-            self.say(who, &text);
+            // That a session opens is nothing a scenario is about.
+            if !matches!(submission.ask, Ask::OpenSession { .. }) {
+                let text = show::written(request, &txn, &applied.slots);
+                self.say(who, &text);
+            }
+            let session = submission.caller.map(|caller| caller.session);
+            let expired = matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
+            if expired && self.clients.get(who).map(|client| client.session) == session {
+                self.client_gone(who);
+            }
         }
         self.applied = applied;
         if admission::touches(&txn) {
@@ -424,8 +467,14 @@ impl Stage {
     fn leader_lost(&mut self) {
         let lost = std::mem::take(&mut self.outstanding);
         self.evaluator.start_chain(&self.state, true);
-        for who in lost.into_iter().filter_map(|lost| lost.who) {
-            self.say(&who, "the connection is lost");
+        for Outstanding { who, submission, .. } in lost {
+            match (submission.ask, who) {
+                // Nobody speaks for it any more, and so it expires.
+                (Ask::CloseSession { session, .. }, _) => self.submit(None, Ask::CloseSession { session, expired: true }),
+                (Ask::OpenSession { .. }, Some(who)) => self.client_gone(&who),
+                (_, Some(who)) => self.say(&who, "connection lost"),
+                (_, None) => {}
+            }
         }
     }
 
