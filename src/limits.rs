@@ -227,7 +227,7 @@ pub const PLUGIN_HANDLES_MAX: usize = 64;
 /// Bytes a guest may hand over in one call of the host: paths, log lines, a refusal.
 pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 
-/// Looks at the tree in one call, and the bytes they return: neither costs a guest much fuel.
+/// Looks at the tree in one call, and their bytes, paths and what is returned: neither costs a guest much fuel.
 pub const PLUGIN_READS_MAX: u64 = 10_000;
 pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 
@@ -260,6 +260,17 @@ pub const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
 
 /// Fuel of `configure`, which may build tables: some 50 ms.
 pub const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
+
+/// Answers of one pure policy that are kept, some 250 bytes each; and what one of them may have looked at: each look is a
+/// lookup whenever the tree has changed.
+pub const VERDICTS_KEPT_MAX: usize = 100_000;
+pub const VERDICT_LOOKS_MAX: usize = 64;
+
+/// Answers of one authenticator about two ids that are kept, some 150 bytes each.
+pub const MATCHES_KEPT_MAX: usize = 10_000;
+
+/// Bytes of an identity that an authenticator proves. It stands in access lists and goes with each write.
+pub const IDENTITY_BYTES_MAX: usize = 1 << 10;
 
 /// The compiling child's address space in bytes, its CPU seconds, and the seconds it is waited for.
 pub const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;

@@ -25,7 +25,9 @@ pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
-pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ProvenSchemes, ReadView, Schemes, Verb, Versions, Workbench};
+pub use plugins::{
+    Call, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Schemes, Verb, Versions, Workbench,
+};
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::wire::request::Request;

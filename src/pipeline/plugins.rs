@@ -92,6 +92,24 @@ pub trait ReadView {
     }
 }
 
+/// Shows nothing.
+pub struct NoView;
+
+impl ReadView for NoView {
+    fn node(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn original(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+    fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// A node whose versions are the same has the same data, list and children. `NodeCopy` of it is the same, then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Versions {

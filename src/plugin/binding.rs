@@ -1,5 +1,6 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
+use super::authenticators::Matches;
 use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
@@ -7,6 +8,7 @@ use super::host::{Change, Rejection};
 use super::manifest::{Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
+use super::verdicts::{Looks, Verdicts};
 use crate::limits;
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::Call;
@@ -50,6 +52,10 @@ pub struct Binding {
     /// A plugin that says it is pure was seen to be not.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
+    /// Of a policy.
+    pub verdicts: Verdicts,
+    /// Of an authenticator.
+    pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
 }
 
@@ -96,6 +102,8 @@ impl Binding {
             idle: Mutex::default(),
             impure: AtomicBool::new(false),
             counters,
+            verdicts: Verdicts::default(),
+            matches_kept: Matches::default(),
             last_warning: Mutex::new(None),
             manifest,
         })
@@ -131,15 +139,17 @@ impl Binding {
     ) -> Result<Said<T>, Fault> {
         let begun = Instant::now();
         let answered = self.answer(enabled, once, ask);
-        let (said, fuel, circumstances) = match answered {
-            Ok(Answer { said, fuel, circumstances }) => (said, fuel, circumstances),
-            Err(fault) => (Err(fault), 0, false),
-        };
+        let Answer { said, fuel, circumstances, looks } = answered.unwrap_or_else(|fault| Answer {
+            said: Err(fault),
+            fuel: 0,
+            circumstances: false,
+            looks: Looks::default(),
+        });
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
             self.counters.failed(fault);
         }
-        said.map(|said| Said { said, fuel, circumstances })
+        said.map(|said| Said { said, fuel, circumstances, looks })
     }
 
     fn answer<T: PartialEq>(
@@ -184,6 +194,11 @@ impl Binding {
         Ok(answer)
     }
 
+    /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
+    pub fn is_pure(&self) -> bool {
+        matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
+    }
+
     fn reused(&self, program: &Program) -> bool {
         program.section.pure && !self.impure.load(Ordering::Relaxed)
     }
@@ -201,6 +216,7 @@ impl Binding {
         if other != *answered {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.lock().clear();
+            self.verdicts.clear();
             tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
         }
     }
@@ -330,4 +346,6 @@ pub struct Said<T> {
     pub fuel: u64,
     /// It asked for circumstances that no node shows.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
 }

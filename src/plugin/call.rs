@@ -8,6 +8,7 @@ use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExce
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
 use super::{lend, stand_ins};
 use super::manifest::{Kind, Section};
+use super::verdicts::Looks;
 use crate::limits;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
@@ -257,6 +258,8 @@ pub struct Answer<T> {
     pub fuel: u64,
     /// It asked for time, session or other circumstances: asked again it may say something else.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
 }
 
 impl Instance {
@@ -389,8 +392,9 @@ impl Instance {
         let changes = changes as u64;
         let fuel = host::grown(self.budget.fuel, changes);
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
-            return Answer { said: Err(fault), fuel: 0, circumstances: false };
+            return Answer { said: Err(fault), fuel: 0, circumstances: false, looks: Looks::default() };
         }
+        self.store.data_mut().looks = matches!(self.guest, Guest::Policy(_)).then(Looks::default);
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
@@ -399,6 +403,7 @@ impl Instance {
             said: said.map_err(|error| Fault::of(&error)),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
+            looks: self.store.data_mut().looks.take().unwrap_or_default(),
         }
     }
 

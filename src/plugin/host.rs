@@ -4,6 +4,7 @@
 
 use super::grant::Grants;
 use super::lend::Lent;
+use super::verdicts::Looks;
 use crate::limits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +121,8 @@ pub struct HostState {
     pub memory: Memory,
     pub fuse: Fuse,
     pub spent: Spent,
+    /// Of a policy's call.
+    pub looks: Option<Looks>,
     pub lines: Lines,
     pub stand_ins: super::stand_ins::StandIns,
 }
@@ -133,6 +136,7 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
+        looks: None,
         lines: Lines::default(),
         stand_ins: Default::default(),
     };

@@ -2,7 +2,6 @@
 
 use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
-use super::policies;
 use super::registry::{Plugins, Registry};
 use crate::model::{Refusal, path};
 use crate::pipeline::{self, Call, Verb, txn};
@@ -61,7 +60,7 @@ impl pipeline::Plugins for Judge {
 
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
         self.refresh();
-        policies::authorize(&self.registry, self.plugins.enabled(), call, verb, path)
+        self.registry.authorize(self.plugins.enabled(), call, verb, path)
     }
 }
 

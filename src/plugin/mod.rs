@@ -13,6 +13,8 @@
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
 //! | `policies` | what policies are asked, and what their answers come to |
+//! | `verdicts` | answers of pure policies, kept while they hold |
+//! | `authenticators` | identities that plugins prove, and whom access lists mean |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
@@ -24,6 +26,7 @@
 //! about.
 
 pub mod admission;
+pub mod authenticators;
 pub mod binding;
 pub mod bundled;
 pub mod call;
@@ -43,6 +46,7 @@ pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod verdicts;
 
 pub use compile::Compiler;
 pub use judge::Judge;

@@ -17,7 +17,7 @@ use super::{PLUGINS, component, stand_ins};
 use crate::model::path;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
@@ -44,6 +44,9 @@ pub struct Plugins {
     counters: Mutex<HashMap<String, Arc<Counters>>>,
     read: OnceLock<ReadNode>,
     registry: RwLock<Arc<Registry>>,
+    /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
+    policed: AtomicBool,
+    authenticated: AtomicBool,
     /// Counts the registries, so that the judge sees without a lock whether there is a new one.
     generation: AtomicU64,
 }
@@ -68,9 +71,22 @@ impl Slot {
 #[derive(Default)]
 pub struct Registry {
     bindings: Vec<Arc<Binding>>,
+    /// Those among them that are asked about operations, since reads look at them all.
+    policies: Vec<Arc<Binding>>,
 }
 
 impl Registry {
+    fn new(bindings: Vec<Arc<Binding>>) -> Registry {
+        let mut registry = Registry { bindings, policies: Vec::new() };
+        registry.policies = registry.of(Kind::Policy).cloned().collect();
+        registry
+    }
+
+    /// All policies that are not off.
+    pub fn policies(&self) -> &[Arc<Binding>] {
+        &self.policies
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bindings.is_empty()
     }
@@ -113,6 +129,8 @@ impl Plugins {
             counters: Mutex::default(),
             read: OnceLock::new(),
             registry: RwLock::default(),
+            policed: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         })
     }
@@ -151,7 +169,11 @@ impl Plugins {
                 || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
         });
         self.counters.lock().retain(|name, _| bindings.iter().any(|binding| *binding.name == **name));
-        *self.registry.write() = Arc::new(Registry { bindings });
+        let registry = Registry::new(bindings);
+        // Whoever reads does so under the tree's lock, as this is done.
+        self.policed.store(!registry.policies.is_empty(), Ordering::Release);
+        self.authenticated.store(registry.of(Kind::Authenticator).next().is_some(), Ordering::Release);
+        *self.registry.write() = Arc::new(registry);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -265,6 +287,15 @@ impl Plugins {
     /// What the tree binds now.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read().clone()
+    }
+
+    /// Whether any policy is asked about anything.
+    pub fn has_policies(&self) -> bool {
+        self.policed.load(Ordering::Acquire)
+    }
+
+    pub fn has_authenticators(&self) -> bool {
+        self.authenticated.load(Ordering::Acquire)
     }
 
     /// The registry behind that generation, if there is one, and its own; without a lock if there is none.

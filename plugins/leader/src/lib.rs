@@ -142,7 +142,7 @@ impl Election<'_> {
 
     /// To the end of the line, with this data from now on.
     fn resign(&self, asked: &SetDataRequest) -> Result<Answer, Rejection> {
-        if !self.is_own(&asked.path)? {
+        if self.view.own(&asked.path)?.is_none() {
             return Ok(Answer::Pass);
         }
         within_bounds(&asked.data)?;
@@ -152,21 +152,12 @@ impl Election<'_> {
     }
 
     fn leave(&self, asked: &DeleteRequest) -> Result<Answer, Rejection> {
-        if !self.is_own(&asked.path)? {
+        if self.view.own(&asked.path)?.is_none() {
             return Ok(Answer::Pass);
         }
         self.txn.delete(&asked.path, asked.version)?;
         self.elect()?;
         Ok(Answer::Done(asked.path.clone()))
-    }
-
-    /// Whether the member is there; another's is refused.
-    fn is_own(&self, path: &str) -> Result<bool, Rejection> {
-        match self.view.stat(path)? {
-            None => Ok(false),
-            Some(stat) if stat.ephemeral_owner == self.view.context().session => Ok(true),
-            Some(_) => refuse(code::NO_AUTH, "it is not this session's"),
-        }
     }
 
     /// Makes the first in line the leader, if they are not: the leader has gone, or has written its node since it was

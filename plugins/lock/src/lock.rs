@@ -49,15 +49,12 @@ impl Lock<'_> {
     }
 
     pub fn leave(&self, asked: &DeleteRequest, member: &str) -> Result<Answer, Rejection> {
-        let Some(stat) = self.view.stat(&asked.path)? else { return Ok(Answer::Pass) };
-        if stat.ephemeral_owner != self.context.session {
-            return refuse(code::NO_AUTH, "it is not this session's");
-        }
+        let Some(node) = self.view.own(&asked.path)? else { return Ok(Answer::Pass) };
         self.txn.delete(&asked.path, asked.version)?;
         if self.is_holder(member)? {
             self.hand_over()?
         } else {
-            self.dequeue(member, stat.czxid)?
+            self.dequeue(member, node.stat.czxid)?
         }
         Ok(Answer::Done(asked.path.clone()))
     }
@@ -197,7 +194,7 @@ impl Lock<'_> {
     }
 
     fn wake_at(&self, child: &str, until: u64) -> Result<(), Rejection> {
-        self.txn.set_timer(&self.child(child), until.saturating_sub(self.context.ensemble_ms))
+        self.txn.set_timer(&self.child(child), self.context.ms_until(until))
     }
 
     fn child(&self, name: &str) -> String {

@@ -1,8 +1,8 @@
 //! What recipes and others do with [`View`] and [`Transaction`] again and again.
 
 use crate::path::{DIGITS, digits};
-use crate::rejection::tolerate;
-use crate::{NodeKind, Rejection, Request, Stat, Transaction, View, code};
+use crate::rejection::{refuse, tolerate};
+use crate::{Context, Node, NodeKind, Rejection, Request, Stat, Transaction, Verb, View, code};
 
 /// How many names [`View::children`] and [`View::ephemerals`] give at most.
 pub const PAGE: u32 = 1000;
@@ -23,6 +23,16 @@ impl View {
     pub fn earlier(&self, session: u64, path: &str) -> Result<Option<String>, Rejection> {
         let begin_alike = self.ephemerals(session, path, PAGE)?;
         Ok(begin_alike.into_iter().find(|found| found.len() == path.len() + DIGITS && digits(found).is_some()))
+    }
+
+    /// The ephemeral node of the session that asks; none if there is no node. NOAUTH if it is another's. Needs `read`.
+    pub fn own(&self, path: &str) -> Result<Option<Node>, Rejection> {
+        match self.get(path)? {
+            Some(node) if node.stat.ephemeral_owner == 0 || node.stat.ephemeral_owner != self.context().session => {
+                refuse(code::NO_AUTH, "it is not this session's")
+            }
+            found => Ok(found),
+        }
     }
 
     /// Which ephemeral node has gone from this path in this transaction, and which has come. Both are there if one took
@@ -75,6 +85,37 @@ impl Transaction {
     /// Deletes the node, if it is there. Needs `delete`. Says whether it was.
     pub fn remove(&self, path: &str) -> Result<bool, Rejection> {
         tolerate(code::NO_NODE, self.delete(path, None))
+    }
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 7] =
+        [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
+
+    /// As it is written in grants: `read`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Children => "children",
+            Verb::Create => "create",
+            Verb::Set => "set",
+            Verb::Delete => "delete",
+            Verb::Acl => "acl",
+            Verb::Call => "call",
+        }
+    }
+
+    /// The verb of that name.
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+}
+
+impl Context {
+    /// How long it is until then, in ensemble time, for a timer.
+    pub fn ms_until(&self, ensemble_ms: u64) -> u64 {
+        ensemble_ms.saturating_sub(self.ensemble_ms)
     }
 }
 
