@@ -484,3 +484,14 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Port of the HTTP server where it is switched on without one: ZooKeeper's.
+pub const ADMIN_PORT: u16 = 8080;
+
+/// HTTP connections at once: some tools that look every few seconds. What comes beyond waits to be accepted.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Time for a request's header, and for a whole answer.
+pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());

@@ -195,6 +195,8 @@ impl Binding {
             }
         };
         let answer = ask(&mut instance);
+        let (memory_bytes, operations) = instance.took();
+        self.counters.took(memory_bytes, operations);
         let dropped = instance.take_dropped_lines();
         if dropped > 0 {
             self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
