@@ -14,7 +14,7 @@ use wit_component::ComponentEncoder;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Guests that `bundled:NAME` finds.
-const BUNDLED: &[&str] = &["guard"];
+const BUNDLED: &[&str] = &["guard", "json-schema", "jwt", "leader", "lock", "queue", "rbac", "time-window"];
 
 /// Guests for tests: built, but not part of the binary.
 const FOR_TESTS: &[&str] = &["naughty", "homesick", "warden"];
@@ -105,7 +105,8 @@ fn compile(workspace: &Path, target: &Path) -> Result<(), String> {
 }
 
 fn componentize(target: &Path, out: &Path, name: &str) -> Result<PathBuf, String> {
-    let module = target.join(TARGET).join("release").join(format!("{name}.wasm"));
+    // Cargo names files as Rust names crates.
+    let module = target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
     let bytes = fs::read(&module).map_err(|e| format!("read {}: {e}", module.display()))?;
     let component = ComponentEncoder::default()
         .module(&bytes)

@@ -28,6 +28,12 @@ pub fn below<'a>(mount: &str, path: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
+/// Whether `path` is `root` or lies below it: what a grant or a rule on `root` covers.
+pub fn is_within(path: &str, root: &str) -> bool {
+    let rest = path.strip_prefix(root.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The ten digits at the end of a sequential node's name; none if it has not got them.
 pub fn digits(name: &str) -> Option<&str> {
     let digits = name.len().checked_sub(DIGITS).and_then(|at| name.get(at..))?;

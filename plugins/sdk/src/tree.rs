@@ -2,7 +2,7 @@
 
 use crate::path::{DIGITS, digits};
 use crate::rejection::{refuse, tolerate};
-use crate::{Context, Node, NodeKind, Rejection, Request, Stat, Transaction, View, code};
+use crate::{Context, Node, NodeKind, Rejection, Request, Stat, Transaction, Verb, View, code};
 
 /// How many names [`View::children`] and [`View::ephemerals`] give at most.
 pub const PAGE: u32 = 1000;
@@ -85,6 +85,30 @@ impl Transaction {
     /// Deletes the node, if it is there. Needs `delete`. Says whether it was.
     pub fn remove(&self, path: &str) -> Result<bool, Rejection> {
         tolerate(code::NO_NODE, self.delete(path, None))
+    }
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 7] =
+        [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
+
+    /// As it is written in grants: `read`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Children => "children",
+            Verb::Create => "create",
+            Verb::Set => "set",
+            Verb::Delete => "delete",
+            Verb::Acl => "acl",
+            Verb::Call => "call",
+        }
+    }
+
+    /// The verb of that name.
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == name)
     }
 }
 

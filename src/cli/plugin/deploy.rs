@@ -80,9 +80,9 @@ pub(super) struct Deploy {
 
 /// A component and its manifest, whose version is yet to be found.
 pub(super) struct Prepared {
-    name: String,
-    component: Vec<u8>,
-    manifest: Manifest,
+    pub name: String,
+    pub component: Vec<u8>,
+    pub manifest: Manifest,
     /// The author's own words on it.
     described: String,
 }

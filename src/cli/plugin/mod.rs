@@ -11,6 +11,7 @@
 //! | `inspect` | `plugin inspect` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
+//! | `scenario` | `plugin test` |
 //! | `access` | connecting, manifests in the tree, the server's own words |
 //! | `source` | components from files, and those that come with the server |
 //! | `options` | values of options |
@@ -23,6 +24,7 @@ mod inspect;
 mod look;
 mod new;
 mod options;
+mod scenario;
 mod source;
 
 use crate::plugin::manifest::Mode;
@@ -61,6 +63,8 @@ enum Author {
     Build(build::Build),
     /// Say what a component is and asks for, without running it
     Inspect(inspect::Inspect),
+    /// Run scenario files against a component, in memory
+    Test(scenario::Test),
 }
 
 /// What a server is asked to do.
@@ -88,6 +92,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::New(new)) => new::run(&new),
         Command::Author(Author::Build(build)) => build::run(&build),
         Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
+        Command::Author(Author::Test(test)) => scenario::run(&test),
         Command::Operator(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(operate(&server, auth.as_deref(), command))

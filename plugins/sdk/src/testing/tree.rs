@@ -287,18 +287,10 @@ impl Default for State {
 
 impl State {
     fn check(&self, path: &str, verb: Verb) -> Done<()> {
-        let name = match verb {
-            Verb::Read => "read",
-            Verb::Children => "children",
-            Verb::Create => "create",
-            Verb::Set => "set",
-            Verb::Delete => "delete",
-            Verb::Acl => "acl",
-            Verb::Call => "call",
-        };
+        let name = verb.name();
         let Some(grants) = &self.grants else { return Ok(()) };
         let covers = |(root, verbs): &(String, Vec<String>)| {
-            path::below(root, path).is_some() && verbs.iter().any(|verb| verb == name)
+            path::is_within(path, root) && verbs.iter().any(|verb| verb == name)
         };
         if grants.iter().any(covers) { Ok(()) } else { refuse(code::NO_AUTH, format!("no grant to {name} {path}")) }
     }
