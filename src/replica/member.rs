@@ -14,7 +14,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
-use super::slow::Slow;
+use super::slow::{Passages, Slow};
 use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
@@ -70,13 +70,10 @@ pub struct Surroundings {
 pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
-    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and is
-    /// `hand_over_delay` on its way from the sequencer to consensus.
-    Tasks { disk_delay: Delay, hand_over_delay: Delay },
+    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and meets
+    /// one of the `passages` on its way from the sequencer to consensus.
+    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, passages: Passages },
 }
-
-/// What something lasts, asked each time.
-pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A running member.
 pub struct Member {
@@ -416,8 +413,8 @@ impl ComingUp {
                 let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
                 self.threads.lock().sequencer = Some(thread);
             }
-            Drive::Tasks { hand_over_delay, .. } => {
-                let slow = Slow::new(consensus.clone(), hand_over_delay.clone(), &self.raft);
+            Drive::Tasks { passages, .. } => {
+                let slow = Slow::new(consensus.clone(), passages.clone(), &self.raft);
                 self.raft.spawn(Sequencer::new(replica, slow, judge, clocks).run_as_task());
             }
         }

@@ -58,6 +58,7 @@ mod tests;
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
+pub use slow::Passage;
 pub use start::{Running, start};
 
 use crate::config::Config;
