@@ -76,6 +76,10 @@ pub(super) struct Deploy {
     /// Memory of one instance, for example 16MiB
     #[arg(long, value_parser = byte_count, value_name = "BYTES")]
     memory: Option<u64>,
+
+    /// Time after which a call is noted in the plugin's log as slow, for example 10ms
+    #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
+    slow: Option<u64>,
 }
 
 /// A component and its manifest, whose version is yet to be found.
@@ -135,7 +139,7 @@ pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         on_failure: deploy.on_failure,
         settings,
         grants,
-        limits: Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory },
+        limits: Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory, slow_ms: deploy.slow },
     };
     // The server reads it as we would.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
         assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
-        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(1 << 20) });
+        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(1 << 20), slow_ms: None });
     }
 
     #[test]

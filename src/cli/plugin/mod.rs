@@ -8,16 +8,22 @@
 //! | `deploy` | `plugin deploy` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
+//! | `audit` | `plugin audit` |
+//! | `logs` | `plugin logs` |
+//! | `record` | `plugin record`, `plugin replay` |
 //! | `scenario` | `plugin test` |
 //! | `access` | connecting, manifests in the tree, the server's own words |
 //! | `source` | components from files, and those that come with the server |
 //! | `options` | values of options |
 
 mod access;
+mod audit;
 mod change;
 mod deploy;
+mod logs;
 mod look;
 mod options;
+mod record;
 mod scenario;
 mod source;
 
@@ -56,6 +62,14 @@ enum Command {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
+    /// Show what a plugin has said on the server that is asked
+    Logs(logs::Logs),
+    /// Ask a validator about the nodes that are there already
+    Audit(audit::Audit),
+    /// Record a plugin's calls on the server that is asked into a file
+    Record(record::Record),
+    /// Make recorded calls again, here, and tell what is answered otherwise
+    Replay(record::Replay),
     /// Run scenario files against a component, in memory
     Test(scenario::Test),
 }
@@ -75,6 +89,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Mode { name, mode } => {
                 change::set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
             }
+            Command::Logs(logs) => logs::show(&mut connect(&server, auth.as_deref()).await?, &logs).await,
+            Command::Audit(wanted) => audit::audit(&mut connect(&server, auth.as_deref()).await?, &wanted).await,
+            Command::Record(wanted) => record::record(&mut connect(&server, auth.as_deref()).await?, &wanted).await,
+            Command::Replay(replay) => record::replay(&replay),
             Command::Test(test) => scenario::run(&test),
             Command::Remove { name } => change::remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
         }

@@ -105,7 +105,7 @@ fn collect(named: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 
 /// With machine code kept in the user's cache, since components in some languages take ten seconds to compile; without
 /// a place for that, in this process.
-fn compiler() -> Compiler {
+pub(super) fn compiler() -> Compiler {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     cache.and_then(|cache| Compiler::child(&cache.join("wasmkeeper")).ok()).unwrap_or_else(Compiler::here)
