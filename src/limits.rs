@@ -236,6 +236,28 @@ pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 pub const PLUGIN_WRITES_MAX: u64 = 1_000;
 pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
 
+/// What all plugins together may do in one transaction: fuel (some 6 ms, in which the sequencer does nothing else; a call
+/// counts as so much more, and one of an instance that has to be made as so much and what its `configure` takes), operations, and their bytes (an entry of the log
+/// must hold them). A session's end with a few hundred locks fits; beyond it the rest is owed.
+pub const PLUGIN_TXN_FUEL: u64 = 12_000_000;
+pub const PLUGIN_CALL_FUEL: u64 = 2_000;
+pub const PLUGIN_INSTANCE_FUEL: u64 = 40_000;
+pub const PLUGIN_TXN_OPERATIONS_MAX: usize = 10_000;
+pub const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
+
+/// How deep recipes may answer each other's changes within one transaction; more is refused.
+pub const PLUGIN_DEPTH_MAX: usize = 2;
+
+/// Bytes of data that a plugin may give a node: a client's frame holds it, with its path and list.
+pub const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
+const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
+
+/// Bytes of a native call's payload, and of what it returns.
+pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
+
+/// Timers of one binding.
+pub const PLUGIN_TIMERS_MAX: usize = 100_000;
+
 /// Bytes of a timer's name: a path and a little more.
 pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
 

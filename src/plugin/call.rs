@@ -7,10 +7,10 @@ use super::counters::Counters;
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::{lend, stand_ins};
 use super::manifest::{Kind, Operation, Section};
 use super::tape::{self, Ear, Question};
 use super::verdicts::Looks;
+use super::{lend, stand_ins};
 use crate::limits;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
@@ -52,10 +52,12 @@ pub enum Fault {
     Pool(String),
     /// The server's doing: the component is still being compiled.
     NotReady,
+    /// Others' doing: the plugins of the transaction have together used up what they may.
+    Shared,
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 13] = [
+    pub const CLASSES: [&str; 14] = [
         "fuel",
         "cpu",
         "memory",
@@ -69,6 +71,7 @@ impl Fault {
         "wall",
         "pool",
         "not-ready",
+        "shared",
     ];
 
     /// Index into `CLASSES`.
@@ -87,6 +90,7 @@ impl Fault {
             Fault::Wall => 10,
             Fault::Pool(_) => 11,
             Fault::NotReady => 12,
+            Fault::Shared => 13,
         }
     }
 
@@ -96,7 +100,7 @@ impl Fault {
 
     /// Whether a client that tries again may have more luck.
     pub fn by_server(&self) -> bool {
-        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady)
+        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
     }
 
     /// What happened, for people.
@@ -115,6 +119,7 @@ impl Fault {
             Fault::Wall => "the server was too busy to let it finish".into(),
             Fault::Pool(what) => format!("no instance is free: {what}"),
             Fault::NotReady => "its code is still being compiled".into(),
+            Fault::Shared => "the plugins of this transaction have used up their common fuel".into(),
         }
     }
 
@@ -246,6 +251,8 @@ pub struct Instance {
     store: Store<HostState>,
     guest: Guest,
     budget: Budget,
+    /// Fuel that `configure` used.
+    pub configured_for: u64,
     /// Calls answered.
     pub calls: u32,
 }
@@ -304,7 +311,10 @@ impl Instance {
         let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
         stand_ins::finish_lines(store.data_mut());
         match configured {
-            Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
+            Ok(Ok(())) => {
+                let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
+                Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
+            }
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
             Err(error) => Err(Fault::of(&error)),
         }
@@ -451,7 +461,8 @@ impl Instance {
         run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
     ) -> Answer<T> {
         let changes = changes as u64;
-        let fuel = host::grown(self.budget.fuel, changes);
+        let own = host::grown(self.budget.fuel, changes);
+        let fuel = own.min(call.fuel_max);
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
             return Answer { said: Err(fault), fuel: 0, circumstances: false, looks: Looks::default() };
         }
@@ -461,7 +472,10 @@ impl Instance {
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
         stand_ins::finish_lines(self.store.data_mut());
         Answer {
-            said: said.map_err(|error| Fault::of(&error)),
+            said: said.map_err(|error| match Fault::of(&error) {
+                Fault::Fuel if fuel < own => Fault::Shared,
+                fault => fault,
+            }),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
             looks: self.store.data_mut().looks.take().unwrap_or_default(),

@@ -12,6 +12,7 @@
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `recipes` | what recipes are asked, and what their answers come to |
 //! | `policies` | what policies are asked, and what their answers come to |
 //! | `verdicts` | answers of pure policies, kept while they hold |
 //! | `authenticators` | identities that plugins prove, and whom access lists mean |
@@ -46,6 +47,7 @@ pub mod log;
 pub mod manifest;
 pub mod pattern;
 pub mod policies;
+mod recipes;
 pub mod registry;
 pub mod stand_ins;
 #[cfg(test)]
@@ -59,5 +61,5 @@ pub use judge::Judge;
 pub use registry::Plugins;
 
 /// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";

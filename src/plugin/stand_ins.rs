@@ -70,10 +70,7 @@ pub struct StandIns {
 }
 
 /// The component with all its imports met: the contract's by `linker`, WASI's by stand-ins.
-pub fn instantiate_pre(
-    linker: &Linker<HostState>,
-    component: &Component,
-) -> wasmtime::Result<InstancePre<HostState>> {
+pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> wasmtime::Result<InstancePre<HostState>> {
     let engine = linker.engine();
     let component_type = component.component_type();
     let wasi = component_type.imports(engine).filter(|(import, _)| interface(import).is_some());
@@ -149,12 +146,7 @@ struct Powerless {
 type Caller<'a> = StoreContextMut<'a, HostState>;
 
 /// Defines the function `item` of the interface `name`, which the component imports as `import`.
-fn define(
-    instance: &mut LinkerInstance<'_, HostState>,
-    import: &str,
-    name: &str,
-    item: &str,
-) -> wasmtime::Result<()> {
+fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str, item: &str) -> wasmtime::Result<()> {
     match (name, item) {
         ("cli/stdout", "get-stdout") => handle(instance, item, OUTPUT),
         ("cli/stderr", "get-stderr") => handle(instance, item, ERROR),
@@ -185,14 +177,11 @@ fn define(
         ("random/random", "get-random-u64") | ("random/insecure", "get-insecure-random-u64") => {
             instance.func_wrap(item, |mut caller: Caller<'_>, ()| Ok((random(&mut caller)?,)))
         }
-        ("random/insecure-seed", _) => instance.func_wrap(item, |mut caller: Caller<'_>, ()| {
-            Ok(((random(&mut caller)?, random(&mut caller)?),))
-        }),
-        ("random/random", "get-random-bytes") | ("random/insecure", "get-insecure-random-bytes") => {
-            instance.func_wrap(item, |mut caller: Caller<'_>, (count,): (u64,)| {
-                Ok((random_bytes(&mut caller, count)?,))
-            })
+        ("random/insecure-seed", _) => {
+            instance.func_wrap(item, |mut caller: Caller<'_>, ()| Ok(((random(&mut caller)?, random(&mut caller)?),)))
         }
+        ("random/random", "get-random-bytes") | ("random/insecure", "get-insecure-random-bytes") => instance
+            .func_wrap(item, |mut caller: Caller<'_>, (count,): (u64,)| Ok((random_bytes(&mut caller, count)?,))),
         ("io/streams", _) => define_streams(instance, import, item),
         ("io/poll", "[method]pollable.ready") => {
             instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((true,)))
@@ -225,11 +214,10 @@ fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, it
         "[method]output-stream.flush" | "[method]output-stream.blocking-flush" => {
             instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Done::Ok(()),)))
         }
-        "[method]input-stream.read" | "[method]input-stream.blocking-read" => {
-            instance.func_wrap(item, |_: Caller<'_>, (_, _): (Resource<Handle>, u64)| {
+        "[method]input-stream.read" | "[method]input-stream.blocking-read" => instance
+            .func_wrap(item, |_: Caller<'_>, (_, _): (Resource<Handle>, u64)| {
                 Ok((Err::<Vec<u8>, _>(StreamError::Closed),))
-            })
-        }
+            }),
         "[method]output-stream.subscribe" | "[method]input-stream.subscribe" => instance
             .func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Resource::<Handle>::new_own(READY),))),
         _ => trap(instance, import, item),
@@ -244,9 +232,8 @@ fn handle(instance: &mut LinkerInstance<'_, HostState>, item: &str, number: u32)
 /// A function that ends the call.
 fn trap(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
     let (import, function) = (import.to_owned(), item.to_owned());
-    instance.func_new(item, move |_, _, _, _| {
-        Err(Powerless { import: import.clone(), function: function.clone() }.into())
-    })
+    instance
+        .func_new(item, move |_, _, _, _| Err(Powerless { import: import.clone(), function: function.clone() }.into()))
 }
 
 const NANOSECONDS_PER_MS: u64 = 1_000_000;

@@ -82,6 +82,13 @@ pub(super) struct Deploy {
     slow: Option<u64>,
 }
 
+impl Deploy {
+    /// What the plugin is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// A component and its manifest, whose version is yet to be found.
 pub(super) struct Prepared {
     pub name: String,
@@ -195,7 +202,7 @@ pub(super) async fn publish_component(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::plugin::{Arguments, Command};
+    use crate::cli::plugin::{Arguments, Command, Operator};
     use crate::plugin::grant::Verb;
     use clap::Parser;
 
@@ -208,7 +215,7 @@ mod tests {
     fn deploy(line: &[&str]) -> Deploy {
         let arguments = CommandLine::parse_from(["plugin", "deploy"].iter().chain(line)).plugin;
         match arguments.command {
-            Command::Deploy(deploy) => *deploy,
+            Command::Operator(Operator::Deploy(deploy)) => *deploy,
             other => panic!("{other:?}"),
         }
     }
@@ -256,7 +263,7 @@ mod tests {
             let parsed = CommandLine::try_parse_from(["plugin", "deploy"].into_iter().chain(line.split_whitespace()));
             let error = match parsed {
                 Err(error) => error.to_string(),
-                Ok(CommandLine { plugin: Arguments { command: Command::Deploy(deploy), .. } }) => {
+                Ok(CommandLine { plugin: Arguments { command: Command::Operator(Operator::Deploy(deploy)), .. } }) => {
                     format!("{:#}", prepare(&deploy).err().expect(line))
                 }
                 Ok(_) => unreachable!("the lines deploy"),

@@ -6,9 +6,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `deploy` | `plugin deploy` |
+//! | `new` | `plugin new`: a project from `templates` |
+//! | `build` | `plugin build`: a component of a project |
+//! | `inspect` | `plugin inspect` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
 //! | `audit` | `plugin audit` |
+//! | `bench` | `plugin bench` |
 //! | `logs` | `plugin logs` |
 //! | `record` | `plugin record`, `plugin replay` |
 //! | `scenario` | `plugin test` |
@@ -18,10 +22,14 @@
 
 mod access;
 mod audit;
+mod bench;
+mod build;
 mod change;
 mod deploy;
+mod inspect;
 mod logs;
 mod look;
+mod new;
 mod options;
 mod record;
 mod scenario;
@@ -48,6 +56,32 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    #[command(flatten)]
+    Author(Author),
+    #[command(flatten)]
+    Operator(Operator),
+}
+
+/// What authors do on their own machine.
+#[derive(Subcommand, Debug)]
+enum Author {
+    /// Make a project for a new plugin, with something small that works
+    New(new::New),
+    /// Build a project, or make a component of what another toolchain has built
+    Build(build::Build),
+    /// Say what a component is and asks for, without running it
+    Inspect(inspect::Inspect),
+    /// Run scenario files against a component, in memory
+    Test(scenario::Test),
+    /// Measure what a plugin costs per call, in memory
+    Bench(Box<bench::Bench>),
+    /// Make recorded calls again, here, and tell what is answered otherwise
+    Replay(record::Replay),
+}
+
+/// What a server is asked to do.
+#[derive(Subcommand, Debug)]
+enum Operator {
     /// Deploy a component, or a new version or other settings of one
     Deploy(Box<deploy::Deploy>),
     /// List the plugins and how they do
@@ -68,33 +102,39 @@ enum Command {
     Audit(audit::Audit),
     /// Record a plugin's calls on the server that is asked into a file
     Record(record::Record),
-    /// Make recorded calls again, here, and tell what is answered otherwise
-    Replay(record::Replay),
-    /// Run scenario files against a component, in memory
-    Test(scenario::Test),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let Arguments { server, auth, command } = arguments;
-        match command {
-            Command::Deploy(deploy) => {
-                // Whatever can be seen to be wrong is, before the server is troubled.
-                let prepared = deploy::prepare(&deploy)?;
-                deploy::publish_component(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), prepared).await
-            }
-            Command::List => look::list(&mut connect(&server, auth.as_deref()).await?).await,
-            Command::Show { name } => look::show(&mut connect(&server, auth.as_deref()).await?, &name).await,
-            Command::Mode { name, mode } => {
-                change::set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
-            }
-            Command::Logs(logs) => logs::show(&mut connect(&server, auth.as_deref()).await?, &logs).await,
-            Command::Audit(wanted) => audit::audit(&mut connect(&server, auth.as_deref()).await?, &wanted).await,
-            Command::Record(wanted) => record::record(&mut connect(&server, auth.as_deref()).await?, &wanted).await,
-            Command::Replay(replay) => record::replay(&replay),
-            Command::Test(test) => scenario::run(&test),
-            Command::Remove { name } => change::remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
+    let Arguments { server, auth, command } = arguments;
+    match command {
+        Command::Author(Author::New(new)) => new::run(&new),
+        Command::Author(Author::Build(build)) => build::run(&build),
+        Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
+        Command::Author(Author::Test(test)) => scenario::run(&test),
+        Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
+        Command::Author(Author::Replay(replay)) => record::replay(&replay),
+        Command::Operator(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(operate(&server, auth.as_deref(), command))
         }
-    })
+    }
+}
+
+async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow::Result<()> {
+    match command {
+        Operator::Deploy(deploy) => {
+            // Whatever can be seen to be wrong is, before the server is troubled.
+            let prepared = deploy::prepare(&deploy)?;
+            deploy::publish_component(&mut connect(server, auth).await?, auth.is_some(), prepared).await
+        }
+        Operator::List => look::list(&mut connect(server, auth).await?).await,
+        Operator::Show { name } => look::show(&mut connect(server, auth).await?, &name).await,
+        Operator::Mode { name, mode } => {
+            change::set_mode(&mut connect(server, auth).await?, auth.is_some(), &name, mode).await
+        }
+        Operator::Logs(logs) => logs::show(&mut connect(server, auth).await?, &logs).await,
+        Operator::Audit(wanted) => audit::audit(&mut connect(server, auth).await?, &wanted).await,
+        Operator::Record(wanted) => record::record(&mut connect(server, auth).await?, &wanted).await,
+        Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, &name).await,
+    }
 }

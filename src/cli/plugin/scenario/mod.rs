@@ -23,7 +23,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use random::{Before, Random};
 use script::{Part, Script};
-use stage::Stage;
+pub(super) use stage::Stage;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -134,7 +134,7 @@ impl Stage {
                 let name = name.trim_end_matches(':').to_owned();
                 self.client(&name, &words[2..])?;
             }
-            ["deploy", ..] => self.deploy(&words[1..])?,
+            ["deploy", ..] => self.deploy_line(&words[1..])?,
             ["mode", name, mode] => self.set_mode(name, mode)?,
             ["remove", name] => self.remove(name)?,
             ["expire", name] => {
@@ -483,7 +483,7 @@ impl Stage {
         }
     }
 
-    fn deploy(&mut self, words: &[Word]) -> Result<(), String> {
+    fn deploy_line(&mut self, words: &[Word]) -> Result<(), String> {
         let mut line = Vec::new();
         for word in words {
             line.push(match (word.text.as_str(), &self.component) {
@@ -493,7 +493,14 @@ impl Stage {
             });
         }
         let DeployLine { deploy } = DeployLine::try_parse_from(line).map_err(|error| error.to_string())?;
-        let mut prepared = deploy::prepare(&deploy).map_err(|error| format!("{error:#}"))?;
+        let refused = self.deploy(&deploy)?;
+        self.said.extend(refused);
+        Ok(())
+    }
+
+    /// Deploys as the command does; what was printed. The error says what is wrong with the command.
+    pub fn deploy(&mut self, deploy: &deploy::Deploy) -> Result<Vec<String>, String> {
+        let mut prepared = deploy::prepare(deploy).map_err(|error| format!("{error:#}"))?;
         let component = &prepared.manifest.component;
         let folder = path::join(MODULES, &component.sha256);
         let mut pieces = vec![(PLUGINS.to_owned(), &[][..]), (MODULES.to_owned(), &[]), (folder, &[])];
@@ -507,7 +514,8 @@ impl Stage {
         }
         let former = self.manifest(&prepared.name);
         prepared.manifest.version = former.as_ref().map_or(1, |former| former.version + 1);
-        self.bind(&prepared.name, &prepared.manifest, former.is_some())
+        self.bind(&prepared.name, &prepared.manifest, former.is_some())?;
+        Ok(std::mem::take(&mut self.said))
     }
 
     fn set_mode(&mut self, name: &str, mode: &str) -> Result<(), String> {
