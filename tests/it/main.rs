@@ -8,4 +8,5 @@ mod plugins;
 mod process;
 mod refusals;
 mod security;
+mod tools;
 mod words;

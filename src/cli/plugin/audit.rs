@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) struct Audit {
     name: String,
 
-    /// Ends after so many refused nodes
+    /// Refused nodes to show at most
     #[arg(long, default_value_t = 1000)]
     refused_max: usize,
 
@@ -36,17 +36,15 @@ pub(super) async fn audit(client: &mut Client, audit: &Audit) -> anyhow::Result<
         }
         asked += slice.asked;
         for one in &slice.refused {
-            println!("{}: {}", one.path, one.text);
-        }
-        refused += slice.refused.len();
-        match slice.next {
-            Some(next) if refused < audit.refused_max => node = format!("{base}{next}"),
-            Some(next) => {
-                println!("{refused} of {asked} nodes are refused, looked at up to {next}; --refused-max shows more");
+            if refused == audit.refused_max {
+                println!("there are more than {refused} that are refused; --refused-max shows more");
                 return Ok(());
             }
-            None => break,
+            println!("{}: {}", one.path, one.text);
+            refused += 1;
         }
+        let Some(next) = slice.next else { break };
+        node = format!("{base}{next}");
         tokio::time::sleep(Duration::from_millis(audit.pause_ms)).await;
     }
     println!("{refused} of {asked} nodes are refused by {}", audit.name);
