@@ -9,7 +9,7 @@
 //! | `random`, `invariant` | the block of random steps, and what must hold after each |
 //! | `show` | replies, events and nodes as text |
 //!
-//! plugins/README.md, "Testing your plugin", is the reference of the commands.
+//! plugins/TESTING.md is the reference of the commands.
 
 mod invariant;
 mod random;

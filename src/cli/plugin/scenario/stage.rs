@@ -166,7 +166,7 @@ impl Stage {
             ["counters", name] => self.counters(name)?,
             ["log", name] => self.log(name)?,
             ["audit", name] => self.audit(name)?,
-            [other, ..] => return Err(format!("{other}: not a command; see plugins/README.md, \"Testing your plugin\"")),
+            [other, ..] => return Err(format!("{other}: not a command; see plugins/TESTING.md")),
             [] => {}
         }
         Ok(std::mem::take(&mut self.said))
