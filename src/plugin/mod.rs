@@ -19,6 +19,9 @@
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
+//! | `audit` | what a validator says of nodes that are there |
+//! | `log` | what a plugin has said of late |
+//! | `tape` | recordings of its calls, and playing them |
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
 //! | `bundled` | the plugins that come with the server |
 //!
@@ -28,6 +31,7 @@
 
 pub mod admission;
 pub mod authenticators;
+pub mod audit;
 pub mod binding;
 pub mod bundled;
 pub mod call;
@@ -39,6 +43,7 @@ pub mod grant;
 pub mod host;
 pub mod judge;
 mod lend;
+pub mod log;
 pub mod manifest;
 pub mod pattern;
 pub mod policies;
@@ -47,6 +52,7 @@ pub mod registry;
 pub mod stand_ins;
 #[cfg(test)]
 mod tests;
+pub mod tape;
 pub mod tree;
 pub mod verdicts;
 

@@ -13,8 +13,9 @@ use super::host::{self, HostState};
 use super::judge::Judge;
 use super::manifest::{self, Kind};
 use super::tree::{self, Tree};
-use super::{PLUGINS, component, stand_ins};
+use super::{PLUGINS, audit, component, stand_ins};
 use crate::model::path;
+use crate::state::State;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -334,8 +335,37 @@ impl Plugins {
         match what {
             "counters" => self.counters_json(name),
             "status" => self.status_json(name),
+            "log" => Some(self.counters.lock().get(name)?.log.json_behind(0).into_bytes()),
+            "recording" => {
+                let header = self.registry.read().named(name)?.recording_header()?;
+                Some(serde_json::to_vec(&header).expect("it is JSON"))
+            }
+            _ => self.behind(name, what),
+        }
+    }
+
+    /// `log/N` and `recording/N`: what came behind that number.
+    fn behind(&self, name: &str, what: &str) -> Option<Vec<u8>> {
+        let (what, number) = what.split_once('/')?;
+        let number = number.parse().ok()?;
+        let counters = self.counters.lock().get(name)?.clone();
+        match what {
+            "log" => Some(counters.log.json_behind(number).into_bytes()),
+            "recording" => Some(counters.tape.listen(number).into_bytes()),
             _ => None,
         }
+    }
+
+    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`, which are no nodes either: see `audit`.
+    pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
+        let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+        let behind = what.strip_prefix("audit")?;
+        if !behind.is_empty() && !behind.starts_with('/') {
+            return None;
+        }
+        let registry = self.registry.read().clone();
+        let slice = audit::slice(registry.named(name)?, self.enabled, state, Some(behind));
+        Some(serde_json::to_vec(&slice).expect("it is JSON"))
     }
 
     pub fn counters_json(&self, name: &str) -> Option<Vec<u8>> {

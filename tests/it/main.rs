@@ -9,4 +9,5 @@ mod plugins;
 mod process;
 mod refusals;
 mod security;
+mod tools;
 mod words;

@@ -15,13 +15,13 @@ fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), words(&output))
 }
 
-fn succeeds(server: &Server, arguments: &[&str]) -> String {
+pub fn succeeds(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(well, "wasmkeeper plugin {arguments:?}: {words}");
     words
 }
 
-fn fails(server: &Server, arguments: &[&str]) -> String {
+pub fn fails(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(!well, "wasmkeeper plugin {arguments:?}: {words}");
     assert!(words.starts_with("wasmkeeper: ") && words.trim_end().lines().count() == 1, "one sentence: {words}");

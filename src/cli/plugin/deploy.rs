@@ -76,6 +76,17 @@ pub(super) struct Deploy {
     /// Memory of one instance, for example 16MiB
     #[arg(long, value_parser = byte_count, value_name = "BYTES")]
     memory: Option<u64>,
+
+    /// Time after which a call is noted in the plugin's log as slow, for example 10ms
+    #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
+    slow: Option<u64>,
+}
+
+impl Deploy {
+    /// What the plugin is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// A component and its manifest, whose version is yet to be found.
@@ -101,7 +112,8 @@ pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
     let section = inspected.section;
-    let given = Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory };
+    let given =
+        Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory, slow_ms: deploy.slow };
     let budget = binding::budget(&given, &section);
     if let Some(refusal) = component::memory_refusal(inspected.memory_bytes, budget.memory_bytes) {
         bail!("{}: {refusal}", deploy.source);
@@ -240,7 +252,10 @@ mod tests {
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
         assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
-        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(2 << 20) });
+        assert_eq!(
+            manifest.limits,
+            Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(2 << 20), slow_ms: None }
+        );
     }
 
     #[test]
