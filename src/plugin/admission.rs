@@ -29,9 +29,7 @@ pub fn concerns(request: &Request) -> bool {
 pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
     use crate::pipeline::txn::Change;
     txn.changes.iter().any(|change| match change {
-        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => {
-            binds(path)
-        }
+        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => binds(path),
         _ => false,
     })
 }

@@ -71,7 +71,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Mode { name, mode } => {
                 change::set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
             }
-            Command::Remove { name } => change::remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
+            Command::Remove { name } => {
+                change::remove(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name).await
+            }
         }
     })
 }
