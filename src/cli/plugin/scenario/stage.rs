@@ -427,6 +427,7 @@ impl Stage {
             identities: &client.identities,
             session: client.session,
             virtual_nodes: &nodes,
+            denied: &[],
         };
         let mut scratch = Scratch::default();
         let result = read::read(reader, &asked.request, &mut scratch);
