@@ -2,28 +2,38 @@
 //!
 //! A deployment is a few creates for the component's pieces and one multi for the manifest (docs/plugins.md). The server
 //! judges it; what it refuses is read at `/zookeeper/rejection` and printed.
+//!
+//! | file | |
+//! |---|---|
+//! | `life` | versions: into force, on trial, back |
+//! | `members` | what each member says of a plugin |
+//! | `signing` | keys and signatures |
 
-use super::client::{Client, ClientError, create_request};
+mod life;
+mod members;
+mod signing;
+
+use super::client::{Client, ClientError};
 use crate::limits;
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
 use crate::plugin::grant::{self, Grant, Verb};
 use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
 use crate::plugin::pattern::Pattern;
 use crate::plugin::{MODULES, PLUGINS, bundled, compile, component, tree};
-use crate::wire::request::Request;
 use anyhow::{Context, anyhow, bail};
-use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connecting, and ordinary requests.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A deployment: the server compiles before it answers.
-const DEPLOY_TIMEOUT: Duration = Duration::from_secs(limits::COMPILE_WALL_SECONDS + 30);
+/// A deployment: the leader compiles before it answers, and then a quorum does.
+const DEPLOY_TIMEOUT: Duration =
+    Duration::from_secs(limits::COMPILE_WALL_SECONDS + limits::PREPARE_PATIENCE.as_secs() + 30);
 
 /// Deploy plugins and look after them
 #[derive(Args, Debug)]
@@ -56,6 +66,50 @@ enum Command {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
+    /// List the versions there were
+    Versions { name: String },
+    /// Make the version on trial the one in force, for all paths
+    Promote { name: String },
+    /// Drop the version on trial
+    Abort { name: String },
+    /// Bring a former version back into force, with the settings and the mode it had
+    Rollback {
+        name: String,
+        /// Which; the one before by default
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+    },
+    /// Give a plugin other settings
+    Settings {
+        name: String,
+        #[arg(value_name = "JSON|@FILE")]
+        settings: String,
+    },
+    /// Show on which members it runs, and why not on the others
+    Status { name: String },
+    /// Show its last faults on each member: backtraces, and what it logged
+    Faults { name: String },
+    /// Let a plugin be called again that is under quarantine
+    Release { name: String },
+    /// Make a key that signs plugins, and print what servers are told of it
+    Keygen {
+        /// The file to be written: PEM, for you alone
+        file: PathBuf,
+    },
+    /// Sign a component
+    Sign {
+        /// A .wasm file, or bundled:NAME
+        #[arg(value_name = "FILE|bundled:NAME")]
+        source: String,
+
+        /// The key: a PEM file of `keygen` or of openssl
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+
+        /// Where the signature goes: FILE.sig by default
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -72,7 +126,8 @@ struct Deploy {
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
 
-    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default: /**
+    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default:
+    /// as before, /** if there was no version before
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
 
@@ -84,29 +139,42 @@ struct Deploy {
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Of a policy: allow, if somebody has to allow what is asked
-    #[arg(long, value_parser = require, value_name = "allow|none", default_value = "none")]
-    require: Require,
+    /// Of a policy: allow, if somebody has to allow what is asked. Default: as before, none
+    #[arg(long, value_parser = require, value_name = "allow|none")]
+    require: Option<Require>,
 
-    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: all
+    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: as before, all
     #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
     on: Vec<Operation>,
 
-    /// enforce, audit (count and log what would be refused) or off
-    #[arg(long, default_value = "enforce", value_parser = mode)]
-    mode: Mode,
+    /// enforce, audit (count and log what would be refused) or off. Default: as before, enforce
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
 
-    /// What a write gets if the plugin fails: reject or ignore
-    #[arg(long, default_value = "reject", value_parser = on_failure, value_name = "reject|ignore")]
-    on_failure: OnFailure,
+    /// What a write gets if the plugin fails: reject or ignore. Default: as before, reject
+    #[arg(long, value_parser = on_failure, value_name = "reject|ignore")]
+    on_failure: Option<OnFailure>,
 
-    /// The plugin's settings
-    #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
-    settings: String,
+    /// Try it beside the version in force: it is asked about this node and all below in that one's place, or, with --mode
+    /// audit, as well. Then `promote` or `abort`
+    #[arg(long, value_name = "PATH")]
+    canary: Vec<String>,
 
-    /// What it may look at, for example read:/services; verbs with commas. Default: what it asks for
+    /// The plugin's settings. Default: as before, {}
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+
+    /// What it may touch, for example read:/services; verbs with commas. Default: what it asks for
     #[arg(long = "grant", value_name = "VERB:PATH", value_parser = parse_grant)]
     grants: Vec<Grant>,
+
+    /// Grant what it asks for beyond the place it is deployed at, without being asked
+    #[arg(long)]
+    yes: bool,
+
+    /// The component's signature, as `sign` writes it. Default: FILE.sig, if it is there
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
 
     /// Fuel of one call; two million are about a millisecond
     #[arg(long)]
@@ -133,21 +201,37 @@ pub fn compile(arguments: &CompileArguments) -> anyhow::Result<()> {
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { server, auth, command } = arguments;
+    let command = match command {
+        // These need no server.
+        Command::Keygen { file } => return signing::keygen(&file),
+        Command::Sign { source, key, out } => return signing::sign(&source, &key, out),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Arguments { server, auth, command } = arguments;
+        if let Command::Deploy(deploy) = &command {
+            // Whatever can be seen to be wrong is, before the server is troubled.
+            prepare(deploy, None)?;
+        }
+        let mut client = connect(&server, auth.as_deref()).await?;
+        let client = &mut client;
+        let authenticated = auth.is_some();
         match command {
-            Command::Deploy(deploy) => {
-                // Whatever can be seen to be wrong is, before the server is troubled.
-                let prepared = prepare(&deploy)?;
-                publish_component(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), prepared).await
-            }
-            Command::List => list(&mut connect(&server, auth.as_deref()).await?).await,
-            Command::Show { name } => show(&mut connect(&server, auth.as_deref()).await?, &name).await,
-            Command::Mode { name, mode } => {
-                set_mode(&mut connect(&server, auth.as_deref()).await?, auth.is_some(), &name, mode).await
-            }
-            Command::Remove { name } => remove(&mut connect(&server, auth.as_deref()).await?, &name).await,
+            Command::Deploy(deploy) => self::deploy(client, authenticated, &deploy).await,
+            Command::List => list(client).await,
+            Command::Show { name } => show(client, &name).await,
+            Command::Mode { name, mode } => set_mode(client, authenticated, &name, mode).await,
+            Command::Remove { name } => remove(client, &name).await,
+            Command::Versions { name } => life::versions(client, &name).await,
+            Command::Promote { name } => life::promote(client, authenticated, &name).await,
+            Command::Abort { name } => life::abort(client, &name).await,
+            Command::Rollback { name, to } => life::roll_back(client, &name, to).await,
+            Command::Settings { name, settings } => life::set_settings(client, authenticated, &name, &settings).await,
+            Command::Status { name } => members::status(client, &server, &name).await,
+            Command::Faults { name } => members::faults(client, &server, auth.as_deref(), &name).await,
+            Command::Release { name } => life::release(client, &name).await,
+            Command::Keygen { .. } | Command::Sign { .. } => unreachable!("done above"),
         }
     })
 }
@@ -167,39 +251,44 @@ struct Prepared {
     name: String,
     component: Vec<u8>,
     manifest: Manifest,
+    /// What its author asks for, at this place.
+    asked: Vec<Grant>,
     /// The author's own words on it.
     described: String,
 }
 
-fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
+/// `former`: the version in force, whose ways are kept where the options say nothing.
+fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Result<Prepared> {
     let sentence = |sentence: String| anyhow!(sentence);
     manifest::check_name(&deploy.name).map_err(sentence)?;
     let component = read_source(&deploy.source)?;
     let inspected = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?;
-    let kind = wanted_kind(deploy, &inspected.kinds)?;
+    let kind = wanted_kind(deploy, &inspected.kinds, former)?;
+    // Another kind has other ways.
+    let former = former.filter(|former| former.kind == kind);
     let by_paths = matches!(kind, Kind::Validator | Kind::Policy | Kind::Controller);
-    let paths = if deploy.paths.is_empty() && by_paths { vec!["/**".to_string()] } else { deploy.paths.clone() };
+    let paths = match (former, deploy.paths.as_slice()) {
+        (Some(former), []) => former.paths.clone(),
+        (None, []) if by_paths => vec!["/**".to_string()],
+        (_, paths) => paths.to_vec(),
+    };
     let patterns = paths
         .iter()
         .map(|path| Pattern::parse(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
     let section = inspected.section;
-    let settings = match deploy.settings.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
-        None => deploy.settings.clone(),
+    let settings = match &deploy.settings {
+        Some(settings) => read_settings("--settings", settings)?,
+        None => former.map_or_else(|| Value::Object(serde_json::Map::new()), |former| former.settings.clone()),
     };
-    let settings: Value =
-        serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
-    let grants = if deploy.grants.is_empty() {
-        let places: Vec<&str> = match &deploy.mount {
-            Some(mount) => vec![mount],
-            None => patterns.iter().map(Pattern::base).collect(),
-        };
-        grant::expand(&section.grants, &places)
-    } else {
-        deploy.grants.clone()
+    let mount = deploy.mount.clone().or_else(|| former?.mount.clone());
+    let places: Vec<&str> = match &mount {
+        Some(mount) => vec![mount],
+        None => patterns.iter().map(Pattern::base).collect(),
     };
+    let asked = grant::expand(&section.grants, &places);
+    let kept = former.map_or(Limits::default(), |former| former.limits);
     let manifest = Manifest {
         format: 1,
         version: 1,
@@ -211,31 +300,89 @@ fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         },
         kind,
         paths,
-        mount: deploy.mount.clone(),
-        scheme: deploy.scheme.clone(),
-        on: deploy.on.clone(),
-        require: deploy.require,
-        mode: deploy.mode,
-        on_failure: deploy.on_failure,
+        mount,
+        scheme: deploy.scheme.clone().or_else(|| former?.scheme.clone()),
+        on: if deploy.on.is_empty() { former.map_or_else(Vec::new, |f| f.on.clone()) } else { deploy.on.clone() },
+        require: deploy.require.or_else(|| Some(former?.require)).unwrap_or_default(),
+        mode: deploy.mode.or_else(|| Some(former?.mode)).unwrap_or_default(),
+        on_failure: deploy.on_failure.or_else(|| Some(former?.on_failure)).unwrap_or_default(),
+        canary: deploy.canary.clone(),
+        signature: signing::beside(&deploy.source, deploy.signature.as_deref(), &component)?,
         settings,
-        grants,
-        limits: Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory },
+        grants: if deploy.grants.is_empty() { asked.clone() } else { deploy.grants.clone() },
+        limits: Limits {
+            fuel: deploy.fuel.or(kept.fuel),
+            deadline_ms: deploy.deadline.or(kept.deadline_ms),
+            memory_bytes: deploy.memory.or(kept.memory_bytes),
+        },
     };
     // The server reads it as we would.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
     let described = format!("{} {}", section.name, section.version).trim().to_string();
-    Ok(Prepared { name: deploy.name.clone(), component, manifest, described })
+    Ok(Prepared { name: deploy.name.clone(), component, manifest, asked, described })
+}
+
+/// `JSON` or `@FILE`.
+fn read_settings(option: &str, text: &str) -> anyhow::Result<Value> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("{option}: read {file}"))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text)
+        .with_context(|| format!("{option}: JSON is required, for example '{{\"max_bytes\":4096}}'"))
+}
+
+/// What a component wants to touch elsewhere than where it is deployed is granted by a word of the operator: by `--grant`,
+/// `--yes`, or an answer at the terminal. What comes with the server is trusted as the server is, and what the version
+/// before has been granted needs no second word.
+fn confirm(deploy: &Deploy, prepared: &Prepared, former: Option<&Manifest>) -> anyhow::Result<()> {
+    let elsewhere = elsewhere(prepared, former);
+    if elsewhere.is_empty() || deploy.yes || !deploy.grants.is_empty() || deploy.source.starts_with("bundled:") {
+        return Ok(());
+    }
+    let text = grants_text(&elsewhere);
+    let say = "grant it with --yes, or say with --grant what it may touch";
+    if !std::io::stdin().is_terminal() {
+        bail!("{} wants to touch more than the place it is deployed at: {text}: {say}", deploy.source);
+    }
+    eprint!("{} wants to touch more than the place it is deployed at: {text}\nGrant it? [y/N] ", deploy.source);
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => bail!("nothing is deployed: {say}"),
+    }
+}
+
+/// What is asked for beyond its place and what it had before.
+fn elsewhere(prepared: &Prepared, former: Option<&Manifest>) -> Vec<Grant> {
+    let manifest = &prepared.manifest;
+    let patterns: Vec<Pattern> = manifest.patterns().unwrap_or_default();
+    let at_its_place = |grant: &&Grant| match &manifest.mount {
+        Some(mount) => path::is_within(&grant.path, mount),
+        None => patterns.iter().any(|pattern| path::is_within(&grant.path, pattern.base())),
+    };
+    let had = former.map_or_else(Vec::new, |former| former.grants.clone());
+    let had_before = |grant: &&Grant| {
+        grant
+            .verbs
+            .iter()
+            .all(|verb| had.iter().any(|had| had.verbs.contains(verb) && path::is_within(&grant.path, &had.path)))
+    };
+    prepared.asked.iter().filter(|grant| !at_its_place(grant) && !had_before(grant)).cloned().collect()
 }
 
 /// The kind that the options name or imply, or the only one that the component is.
-fn wanted_kind(deploy: &Deploy, kinds: &[Kind]) -> anyhow::Result<Kind> {
+fn wanted_kind(deploy: &Deploy, kinds: &[Kind], former: Option<&Manifest>) -> anyhow::Result<Kind> {
     let implied = match (&deploy.mount, &deploy.scheme) {
         (Some(_), _) => Some(Kind::Recipe),
         (None, Some(_)) => Some(Kind::Authenticator),
         (None, None) => None,
     };
     let names = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-    match (deploy.kind.or(implied), kinds) {
+    // One that is several kinds goes on as what it was.
+    let before = former.map(|former| former.kind).filter(|kind| kinds.len() > 1 && kinds.contains(kind));
+    match (deploy.kind.or(implied).or(before), kinds) {
         (Some(kind), _) if !kinds.contains(&kind) => {
             bail!("{} is no {}; it is: {}", deploy.source, kind.name(), names())
         }
@@ -277,8 +424,12 @@ fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-async fn publish_component(client: &mut Client, authenticated: bool, prepared: Prepared) -> anyhow::Result<()> {
-    let Prepared { name, component, mut manifest, described } = prepared;
+async fn deploy(client: &mut Client, authenticated: bool, deploy: &Deploy) -> anyhow::Result<()> {
+    let former = read_manifest(client, &deploy.name).await?;
+    let on_trial = !deploy.canary.is_empty();
+    let prepared = prepare(deploy, former.as_ref().map(|(former, _)| former))?;
+    confirm(deploy, &prepared, former.as_ref().map(|(former, _)| former))?;
+    let Prepared { name, component, mut manifest, asked, described } = prepared;
     let acl = node_acl(authenticated);
     let folder = path::join(MODULES, &manifest.component.sha256);
     for node in [PLUGINS, MODULES, &folder] {
@@ -287,49 +438,27 @@ async fn publish_component(client: &mut Client, authenticated: bool, prepared: P
     for (chunk, bytes) in (0u32..).zip(component.chunks(limits::CHUNK_BYTES_MAX)) {
         create_if_absent(client, &manifest.component.chunk_path(chunk), bytes, &acl).await?;
     }
-    let former = read_manifest(client, &name).await?;
-    manifest.version = former.as_ref().map_or(1, |(former, _)| former.version.saturating_add(1));
-    publish(client, &name, &manifest, former.map(|(_, node_version)| node_version), &acl).await?;
+    manifest.version = life::next_version(client, &name).await?;
+    if on_trial {
+        life::put_on_trial(client, &name, &manifest, &acl).await?;
+    } else {
+        life::bring_into_force(client, &name, &manifest, former.map(|(_, node_version)| node_version), &acl).await?;
+    }
 
     let what = if described.is_empty() { String::new() } else { format!(" ({described})") };
-    println!("{name} version {} is deployed{what}", manifest.version);
+    match on_trial {
+        false => println!("{name} version {} is deployed{what}", manifest.version),
+        true => println!("{name} version {} is on trial at {}{what}", manifest.version, manifest.canary.join(" ")),
+    }
     println!("  kind    {}", manifest.kind.name());
     println!("  at      {}", place_text(&manifest));
     println!("  mode    {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
+    println!("  asks    {}", grants_text(&asked));
     println!("  grants  {}", grants_text(&manifest.grants));
+    if on_trial {
+        println!("`wasmkeeper plugin promote {name}` brings it into force, `wasmkeeper plugin abort {name}` drops it");
+    }
     Ok(())
-}
-
-/// One multi: the manifest, and a copy of it among the versions.
-async fn publish(
-    client: &mut Client,
-    name: &str,
-    manifest: &Manifest,
-    former: Option<i32>,
-    acl: &[AclEntry],
-) -> anyhow::Result<()> {
-    let node = path::join(PLUGINS, name);
-    let versions = path::join(&node, "versions");
-    let data = serde_json::to_vec_pretty(manifest)?;
-    let mut requests = Vec::new();
-    match former {
-        // Somebody else's deployment in between makes this one fail instead of being lost.
-        Some(version) => {
-            requests.push(Request::SetData { path: Some(node.clone()), data: Some(Bytes::from(data.clone())), version })
-        }
-        None => requests.push(create_request(&node, &data, 0, acl)),
-    }
-    if client.exists(&versions).await?.is_none() {
-        requests.push(create_request(&versions, b"", 0, acl));
-    }
-    requests.push(create_request(&path::join(&versions, &manifest.version.to_string()), &data, 0, acl));
-    client.set_timeout(DEPLOY_TIMEOUT);
-    let answered = client.multi(requests).await;
-    client.set_timeout(TIMEOUT);
-    match answered {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explain(client, error).await),
-    }
 }
 
 async fn list(client: &mut Client) -> anyhow::Result<()> {
@@ -420,27 +549,17 @@ async fn set_mode(client: &mut Client, authenticated: bool, name: &str, mode: Mo
         println!("{name} is in mode {} already", mode.name());
         return Ok(());
     }
-    manifest.version = manifest.version.saturating_add(1);
-    publish(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
+    manifest.version = life::next_version(client, name).await?;
+    life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
     println!("{name}: mode {}, was {}", mode.name(), former.name());
     Ok(())
 }
 
 async fn remove(client: &mut Client, name: &str) -> anyhow::Result<()> {
     expect_manifest(client, name).await?;
-    let node = path::join(PLUGINS, name);
-    let versions = path::join(&node, "versions");
-    let mut nodes = Vec::new();
-    match client.children(&versions).await {
-        Ok(names) => {
-            nodes.extend(names.iter().map(|version| path::join(&versions, version)));
-            nodes.push(versions);
-        }
-        Err(error) if error.code() == Some(ErrorCode::NoNode) => {}
-        Err(error) => return Err(explain(client, error).await),
-    }
-    nodes.push(node);
-    let requests = nodes.into_iter().map(|path| Request::Delete { path: Some(path), version: -1 }).collect();
+    let mut nodes = life::below(client, &path::join(PLUGINS, name)).await?;
+    nodes.push(path::join(PLUGINS, name));
+    let requests = nodes.into_iter().map(life::delete).collect();
     match client.multi(requests).await {
         Ok(_) => {
             println!(
@@ -630,7 +749,7 @@ mod tests {
             "--settings",
             r#"{"require_json":["owner"]}"#,
         ];
-        let prepared = prepare(&deploy(&line)).unwrap();
+        let prepared = prepare(&deploy(&line), None).unwrap();
         assert_eq!(prepared.described, "guard 1.0.0");
         assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);
         assert_eq!((prepared.manifest.mode, prepared.manifest.kind), (Mode::Enforce, Kind::Validator));
@@ -640,7 +759,7 @@ mod tests {
     fn all_options() {
         let line = "bundled:guard --name g --path /a/** --path /b --on create,set --mode audit --on-failure ignore \
                     --grant read,children:/a --fuel 5 --deadline 20ms --memory 1MiB";
-        let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>())).unwrap().manifest;
+        let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>()), None).unwrap().manifest;
         assert_eq!(manifest.paths, ["/a/**", "/b"]);
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
@@ -663,7 +782,7 @@ mod tests {
             let error = match parsed {
                 Err(error) => error.to_string(),
                 Ok(CommandLine { plugin: Arguments { command: Command::Deploy(deploy), .. } }) => {
-                    format!("{:#}", prepare(&deploy).err().expect(line))
+                    format!("{:#}", prepare(&deploy, None).err().expect(line))
                 }
                 Ok(_) => unreachable!("the lines deploy"),
             };

@@ -9,6 +9,7 @@ use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
 use super::lend;
 use super::manifest::{Kind, Section};
 use crate::limits;
+use crate::model::SessionId;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
@@ -48,10 +49,12 @@ pub enum Fault {
     Pool(String),
     /// The server's doing: the component is still being compiled.
     NotReady,
+    /// It was not called: it is under quarantine, for that reason.
+    Quarantine(String),
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 13] = [
+    pub const CLASSES: [&str; 14] = [
         "fuel",
         "cpu",
         "memory",
@@ -65,6 +68,7 @@ impl Fault {
         "wall",
         "pool",
         "not-ready",
+        "quarantine",
     ];
 
     /// Index into `CLASSES`.
@@ -83,6 +87,7 @@ impl Fault {
             Fault::Wall => 10,
             Fault::Pool(_) => 11,
             Fault::NotReady => 12,
+            Fault::Quarantine(_) => 13,
         }
     }
 
@@ -93,6 +98,11 @@ impl Fault {
     /// Whether a client that tries again may have more luck.
     pub fn by_server(&self) -> bool {
         matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady)
+    }
+
+    /// Whether it is the guest's doing, by what it did when it was called.
+    pub fn by_guest(&self) -> bool {
+        !self.by_server() && !matches!(self, Fault::Code(_) | Fault::Quarantine(_))
     }
 
     /// What happened, for people.
@@ -110,7 +120,8 @@ impl Fault {
             Fault::Code(what) => format!("its code cannot be run here: {what}"),
             Fault::Wall => "the server was too busy to let it finish".into(),
             Fault::Pool(what) => format!("no instance is free: {what}"),
-            Fault::NotReady => "its code is still being compiled".into(),
+            Fault::NotReady => "its code is not ready here yet".into(),
+            Fault::Quarantine(why) => format!("it is under quarantine: {why}"),
         }
     }
 
@@ -145,6 +156,39 @@ impl Fault {
 
 fn cut(error: &wasmtime::Error) -> String {
     host::cut(&error.root_cause().to_string(), 200).to_string()
+}
+
+/// A fault, and what is known of it: for the plugin's author.
+#[derive(Debug)]
+pub struct Failed {
+    pub fault: Fault,
+    pub evidence: Evidence,
+}
+
+/// What a failed call has left behind.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Evidence {
+    /// The guest's stack, innermost frame first, with the names that its component has.
+    pub backtrace: Vec<String>,
+    /// The last lines of its log in that call, a panic's text among them.
+    pub log: Vec<String>,
+}
+
+impl Failed {
+    fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
+        let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        // The first line says that these are frames.
+        let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
+        let backtrace = frames.map(|frame| host::cut(frame.trim(), limits::PLUGIN_LOG_LINE_BYTES_MAX).into()).collect();
+        let log = store.data_mut().lines.take_last();
+        Failed { fault: Fault::of(error), evidence: Evidence { backtrace, log } }
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Failed {
+        Failed { fault, evidence: Evidence::default() }
+    }
 }
 
 /// A component ready to be instantiated, with what its author says of it.
@@ -243,19 +287,29 @@ pub struct Answer<T> {
     pub fuel: u64,
     /// It asked for time, session or other circumstances: asked again it may say something else.
     pub circumstances: bool,
+    /// Whose request it was; 0 for nobody's.
+    pub session: SessionId,
+    /// Of a fault.
+    pub evidence: Evidence,
 }
 
 impl Instance {
-    /// Instantiates and configures. `Fault::Settings` has the guest's own words.
+    /// As `start`, for who does not want to know more.
     pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
+        Instance::start(program, setup).map_err(|failed| failed.fault)
+    }
+
+    /// Instantiates and configures. `Fault::Settings` has the guest's own words.
+    pub fn start(program: &Program, setup: &Setup) -> Result<Instance, Failed> {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
-        let instance = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
-            // Nothing of the guest's has run but its start function, which Rust guests do not have.
-            Fault::Trap(what) => Fault::Code(what),
-            fault => fault,
-        })?;
+        let instance =
+            program.prepared.instantiate(&mut store).map_err(|error| match Failed::of(&error, &mut store) {
+                // Nothing of the guest's has run but its start function, which Rust guests do not have.
+                Failed { fault: Fault::Trap(what), evidence } => Failed { fault: Fault::Code(what), evidence },
+                failed => failed,
+            })?;
         let not_that_kind = || Fault::Code(format!("the component is no {}", setup.kind.name()));
         let exports = &program.exports;
         macro_rules! load {
@@ -278,8 +332,8 @@ impl Instance {
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
         match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
             Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
-            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
-            Err(error) => Err(Fault::of(&error)),
+            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
+            Err(error) => Err(Failed::of(&error, &mut store)),
         }
     }
 
@@ -372,16 +426,26 @@ impl Instance {
     ) -> Answer<T> {
         let changes = changes as u64;
         let fuel = host::grown(self.budget.fuel, changes);
+        let session = call.session;
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
-            return Answer { said: Err(fault), fuel: 0, circumstances: false };
+            return Answer { said: Err(fault), fuel: 0, circumstances: false, session, evidence: Evidence::default() };
         }
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        let (said, evidence) = match said {
+            Ok(said) => (Ok(said), Evidence::default()),
+            Err(error) => {
+                let Failed { fault, evidence } = Failed::of(&error, &mut self.store);
+                (Err(fault), evidence)
+            }
+        };
         Answer {
-            said: said.map_err(|error| Fault::of(&error)),
+            said,
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
+            session,
+            evidence,
         }
     }
 
@@ -411,5 +475,6 @@ fn begin(store: &mut Store<HostState>, fuel: u64, cpu_ms: u64, changes: u64) -> 
     let state = store.data_mut();
     state.fuse = Fuse::new(cpu_ms);
     state.spent = host::Spent { changes, ..Default::default() };
+    state.lines.begin();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
 
 use super::call::Fault;
+use super::faults::Faults;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -19,6 +20,7 @@ pub struct Counters {
     pub ns_total: AtomicU64,
     pub ns_max: AtomicU64,
     pub log_lines_dropped: AtomicU64,
+    pub last_faults: Faults,
     /// By `Fault::class`.
     faults: [AtomicU64; Fault::CLASSES.len()],
 }

@@ -9,11 +9,13 @@
 //! | `functions`, `lend` | what guests may call, and what they are lent for it |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
+//! | `signature` | who vouches for a component |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
-//! | `counters` | what a plugin has done |
+//! | `counters`, `faults` | what a plugin has done, and its last faults |
+//! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
 //! | `bundled` | the plugins that come with the server |
 //!
@@ -28,14 +30,18 @@ pub mod call;
 pub mod compile;
 pub mod component;
 pub mod counters;
+pub mod faults;
 mod functions;
 pub mod grant;
 pub mod host;
 pub mod judge;
 mod lend;
 pub mod manifest;
+pub mod marks;
 pub mod pattern;
+pub mod quarantine;
 pub mod registry;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 pub mod tree;

@@ -7,6 +7,7 @@ use crate::limits;
 use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
+use crate::pipeline::{Ask, Submission};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::io;
@@ -20,7 +21,18 @@ pub struct Served {
     /// The term this member leads in, and takes requests for.
     pub leadership: watch::Sender<Option<u64>>,
     number: AtomicU64,
-    links: Mutex<HashMap<u64, mpsc::Sender<FromLeader>>>,
+    links: Mutex<HashMap<u64, Link>>,
+}
+
+struct Link {
+    member: u32,
+    messages: mpsc::Sender<FromLeader>,
+}
+
+/// A member that takes this one for the leader, and its link.
+pub struct Linked {
+    pub member: u32,
+    pub link: u64,
 }
 
 impl Served {
@@ -29,20 +41,30 @@ impl Served {
         self.send(link, FromLeader::Close(connection));
     }
 
+    /// All that there are now.
+    pub fn linked(&self) -> Vec<Linked> {
+        self.links.lock().iter().map(|(number, link)| Linked { member: link.member, link: *number }).collect()
+    }
+
     fn send(&self, link: ServedLink, message: FromLeader) {
+        self.tell(link.number, message);
+    }
+
+    /// Nobody hears it if that link is gone.
+    pub fn tell(&self, link: u64, message: FromLeader) {
         let mut links = self.links.lock();
-        let Some(member) = links.get(&link.number) else { return };
-        if member.try_send(message).is_err() {
+        let Some(member) = links.get(&link) else { return };
+        if member.messages.try_send(message).is_err() {
             // It does not read. Without its link it closes whatever had something under way.
-            links.remove(&link.number);
+            links.remove(&link);
         }
     }
 
-    fn open(&self, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
+    fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let (member, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, member);
-        (ServedLink { number, term }, messages)
+        let (messages, outgoing) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
+        self.links.lock().insert(number, Link { member, messages });
+        (ServedLink { number, term }, outgoing)
     }
 
     fn close(&self, link: ServedLink) {
@@ -79,7 +101,7 @@ impl Replica {
             let _ = writer.send(&FromLeader::NotLeading).await;
             return;
         };
-        let (link, messages) = self.served.open(term);
+        let (link, messages) = self.served.open(hello.from, term);
         let ended = tokio::select! {
             biased;
             // The sender lives as long as the self.
@@ -105,6 +127,11 @@ impl Replica {
                     }
                     self.inbox.put(Event::Forwarded { submission, link });
                 }
+                ToLeader::Blame(blame) => {
+                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
+                    self.inbox.put(Event::Submitted(submission));
+                }
+                ToLeader::Compiled { id, result } => self.preparations.answered(id, member, result),
                 ToLeader::ReadIndex { id } => {
                     let replica = self.clone();
                     tokio::spawn(async move { replica.answer_read_index(link, id).await });

@@ -29,6 +29,16 @@ impl Validator for Naughty {
             "fine" => Ok(()),
             "spin" => spin(),
             "panic" => panic!("told to"),
+            // Whoever can choose a name chooses whether it fails.
+            "trap-on-evil" => match changes.iter().any(|change| change.path.contains("evil")) {
+                true => panic!("evil"),
+                false => Ok(()),
+            },
+            // A server of a test build ends itself by this line: a stand-in for whatever could make a call do that.
+            "abort" => {
+                log(Level::Error, "wasmkeeper-test: end this process");
+                Ok(())
+            }
             "overflow" => {
                 std::hint::black_box(descend(1));
                 Ok(())

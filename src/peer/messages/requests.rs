@@ -4,7 +4,7 @@
 //! not come this way: each member answers its own clients when it applies their transactions.
 
 use crate::model::{ConnectionId, SessionId};
-use crate::pipeline::Submission;
+use crate::pipeline::{Blame, Submission};
 use serde::{Deserialize, Serialize};
 
 /// From the member that dialed.
@@ -18,6 +18,10 @@ pub enum ToLeader {
     ReadIndex { id: u64 },
     /// Sessions heard since the last report. `number`: of the last message of a report; it is to be answered.
     Heard { number: Option<u64>, sessions: Vec<SessionId> },
+    /// Something is to be said against a plugin.
+    Blame(Blame),
+    /// The answer to `Compile`; an error is a sentence.
+    Compiled { id: u64, result: Result<(), String> },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,11 @@ pub enum FromLeader {
     },
     /// The other answer to `Begin`, and the last message.
     NotLeading,
+    /// Make machine code of the component that this manifest (JSON) names; its pieces are in the tree.
+    Compile {
+        id: u64,
+        manifest: Vec<u8>,
+    },
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@
 //! | `delete_container` | opcode 20 and the server's own collection |
 //! | `reconfig` | reconfig |
 //! | `transfer` | a write to `/zookeeper/leader` |
+//! | `blame` | what a member says against a plugin |
 //! | `draft` | the transaction in the making, which all of them write to |
 
+pub mod blame;
 mod check;
 mod create;
 mod delete;
@@ -293,6 +295,10 @@ fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins
             false => Verdict::Nothing,
         },
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
+        Ask::Blame(blame) => match blame::evaluate(draft, blame) {
+            true => single(Ok(Slot::Nothing)),
+            false => Verdict::Nothing,
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! getData: a node's data and Stat. Needs READ; settings and modules of plugins are for those who may deploy.
+//! getData: a node's data and Stat. Needs READ; settings, modules and faults of plugins are for those who may deploy.
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};
@@ -19,13 +19,14 @@ pub fn data<'a>(
     path: &str,
     overriding: Option<&'a [u8]>,
 ) -> Result<(Option<&'a [u8]>, Stat), ErrorCode> {
-    if let Some(data) = overriding {
-        return Ok((Some(data), virtual_nodes::stat(data)));
+    let is_kept_from = || authorize::is_secret(path) && !authorize::may_deploy(reader.rules, reader.identities);
+    match overriding {
+        Some(_) if is_kept_from() => return Err(ErrorCode::NoAuth),
+        Some(data) => return Ok((Some(data), virtual_nodes::stat(data))),
+        None => {}
     }
     match reader.readable(path) {
-        Ok(_) if authorize::is_secret(path) && !authorize::may_deploy(reader.rules, reader.identities) => {
-            Err(ErrorCode::NoAuth)
-        }
+        Ok(_) if is_kept_from() => Err(ErrorCode::NoAuth),
         Ok(node) => Ok((node.data(), node.stat())),
         Err(ErrorCode::NoNode) => {
             let data = virtual_nodes::fallback(path).ok_or(ErrorCode::NoNode)?;
