@@ -1,5 +1,5 @@
 //! The life of a plugin through the real binary: versions, trials, quarantine, calls that end the server, signatures; and
-//! with three servers, who has compiled what.
+//! with three servers, who has compiled what. Two threads each: a client has to answer while the command line is waited for.
 
 use crate::ensemble::{Ensemble, wait_until};
 use crate::process::{Server, wasmkeeper, words};
@@ -64,7 +64,7 @@ async fn status(client: &Client, plugin: &str) -> Value {
     serde_json::from_str(&text(client, &format!("/zookeeper/plugins/{plugin}/status")).await).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_come_into_force_on_trial_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
@@ -112,7 +112,7 @@ async fn versions_come_into_force_on_trial_and_back() {
     create(&client, "/services/a", "{}").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_fails_everybody_is_called_no_more_until_it_is_released() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
@@ -154,7 +154,7 @@ async fn end_by_a_call(server: &mut Server) {
     assert!(!server.wait_for_its_end());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg(debug_assertions)]
 async fn a_call_that_ends_the_server_is_remembered_and_made_no_third_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ async fn a_call_that_ends_the_server_is_remembered_and_made_no_third_time() {
     assert_eq!(client.get_data("/zookeeper/plugins/n/crashes").await.unwrap_err(), Error::NoNode);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_module_that_is_gone_or_bad_keeps_no_server_from_starting() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
@@ -215,7 +215,7 @@ async fn a_module_that_is_gone_or_bad_keeps_no_server_from_starting() {
     assert!(said.contains("failed") && said.contains("component.bytes says"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_signers_runs_what_they_have_signed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -248,6 +248,14 @@ async fn a_server_with_signers_runs_what_they_have_signed() {
     assert!(status["state"] == "failed" && status["reason"].to_string().contains("none of the signers"), "{status}");
 }
 
+/// Waits until each of the three members can call the plugin: a deployment waits for two.
+fn all_run(address: &str, name: &str) {
+    wait_until("all members run it", || {
+        let (_, said) = plugin(address, &["status", name]);
+        said.lines().filter(|line| line.contains(" active ")).count() == 3
+    });
+}
+
 /// Starts a member of an ensemble anew, with or without plugins.
 fn restart_with_plugins(ensemble: &mut Ensemble, member: usize, plugins: &str) {
     let file = ensemble.configuration(member).display().to_string();
@@ -256,7 +264,7 @@ fn restart_with_plugins(ensemble: &mut Ensemble, member: usize, plugins: &str) {
     ensemble.wait_until_all_serve();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     let mut ensemble = Ensemble::start(3);
     let at = ensemble.addresses();
@@ -266,10 +274,7 @@ async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     create(&client, "/services", "").await.unwrap();
 
     deploy_guard(&at, "owner", &[]);
-    wait_until("all members run it", || {
-        let said = succeeds(&at, &["status", "names"]);
-        said.lines().filter(|line| line.contains(" active ")).count() == 3
-    });
+    all_run(&at, "names");
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"));
     succeeds(&at, &["remove", "names"]);
     drop(client);
@@ -293,7 +298,7 @@ async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     succeeds(&at, &["mode", "names", "off"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_without_plugins_gives_way_to_a_member_that_runs_them() {
     let mut ensemble = Ensemble::start(3);
     let at = ensemble.addresses();
@@ -314,7 +319,7 @@ async fn a_leader_without_plugins_gives_way_to_a_member_that_runs_them() {
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"), "the leader judges, whoever is asked");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg(debug_assertions)]
 async fn two_members_that_a_call_has_ended_put_it_under_quarantine() {
     let mut ensemble = Ensemble::start(3);
@@ -323,6 +328,7 @@ async fn two_members_that_a_call_has_ended_put_it_under_quarantine() {
     deploy_naughty(&at, "abort");
     let mut ended = Vec::new();
     for _ in 0..2 {
+        all_run(&at, "n");
         let leader = ensemble.leader();
         let client = ensemble.members[leader].connect().await;
         create(&client, "/n/x", "").await.expect_err("nobody is there to answer");

@@ -8,7 +8,7 @@
 //! ```
 
 use super::draft::Draft;
-use crate::model::{Owner, acl, path};
+use crate::model::{Owner, path};
 use crate::pipeline::authorize::PLUGINS;
 use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
@@ -64,7 +64,9 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     true
 }
 
-/// Anybody may read it; changing it is for those who may deploy.
+/// With the list of its parent: those who have deployed the plugin may take away what stands against it.
 fn create(draft: &mut Draft<'_>, path: &str, data: Bytes) {
-    draft.create(Arc::from(path), Some(data), acl::read_unsafe(), Owner::PERSISTENT);
+    let parent = path::parent(path).and_then(|parent| draft.node(parent)).expect("it is looked up or created before");
+    let acl = parent.acl().clone();
+    draft.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
 }

@@ -51,8 +51,7 @@ fn faults_are_reason_enough() {
     assert!(quarantined(&world));
     // Once more, by another member that has not heard yet: it is written anew, which harms nobody.
     assert_eq!(blame(&mut world, zxid, None), "ok");
-    // Anybody may read why.
-    world.play("open 2\n data /zookeeper/plugins/p/quarantine => why");
+    world.play("data /zookeeper/plugins/p/quarantine => why");
 }
 
 #[test]
