@@ -211,6 +211,10 @@ pub const PLUGIN_TICK_MS: u64 = 10;
 pub const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
 pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
 
+/// Core instances in an instance of a component. wit-component makes three of one module (it, a shim, a fix-up), a Python
+/// is linked from 14, and packages with native parts add to them. They are counted, nothing is set aside for them.
+pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 32;
+
 /// Elements of an instance's tables: functions it calls indirectly.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -223,7 +227,7 @@ pub const PLUGIN_HANDLES_MAX: usize = 64;
 /// Bytes a guest may hand over in one call of the host: paths, log lines, a refusal.
 pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 
-/// Looks at the tree in one call, and the bytes they return: neither costs a guest much fuel.
+/// Looks at the tree in one call, and their bytes, paths and what is returned: neither costs a guest much fuel.
 pub const PLUGIN_READS_MAX: u64 = 10_000;
 pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 
@@ -231,6 +235,28 @@ pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 /// is at most a frame, and a queue hands an item on in two nodes.
 pub const PLUGIN_WRITES_MAX: u64 = 1_000;
 pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
+
+/// What all plugins together may do in one transaction: fuel (some 6 ms, in which the sequencer does nothing else; a call
+/// counts as so much more, and one of an instance that has to be made as so much and what its `configure` takes), operations, and their bytes (an entry of the log
+/// must hold them). A session's end with a few hundred locks fits; beyond it the rest is owed.
+pub const PLUGIN_TXN_FUEL: u64 = 12_000_000;
+pub const PLUGIN_CALL_FUEL: u64 = 2_000;
+pub const PLUGIN_INSTANCE_FUEL: u64 = 40_000;
+pub const PLUGIN_TXN_OPERATIONS_MAX: usize = 10_000;
+pub const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
+
+/// How deep recipes may answer each other's changes within one transaction; more is refused.
+pub const PLUGIN_DEPTH_MAX: usize = 2;
+
+/// Bytes of data that a plugin may give a node: a client's frame holds it, with its path and list.
+pub const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
+const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
+
+/// Bytes of a native call's payload, and of what it returns.
+pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
+
+/// Timers of one binding.
+pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 
 /// Bytes of a timer's name: a path and a little more.
 pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
@@ -285,6 +311,17 @@ pub const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
 
 /// Fuel of `configure`, which may build tables: some 50 ms.
 pub const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
+
+/// Answers of one pure policy that are kept, some 250 bytes each; and what one of them may have looked at: each look is a
+/// lookup whenever the tree has changed.
+pub const VERDICTS_KEPT_MAX: usize = 100_000;
+pub const VERDICT_LOOKS_MAX: usize = 64;
+
+/// Answers of one authenticator about two ids that are kept, some 150 bytes each.
+pub const MATCHES_KEPT_MAX: usize = 10_000;
+
+/// Bytes of an identity that an authenticator proves. It stands in access lists and goes with each write.
+pub const IDENTITY_BYTES_MAX: usize = 1 << 10;
 
 /// The compiling child's address space in bytes, its CPU seconds, and the seconds it is waited for.
 pub const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
@@ -344,6 +381,13 @@ pub const CLIENT_THREADS: usize = 2;
 /// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
 /// policy until it is.
 pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long a member that goes waits for requests that are under way: a leader for those that others have passed on to it,
+/// before it hands over; then any member for those of its own clients.
+pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// How often it looks whether they are through.
+pub const DRAIN_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// How long a clean end waits for clients to take their last bytes.
 pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);

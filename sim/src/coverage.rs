@@ -20,9 +20,11 @@ pub enum Met {
     Fenced,
     Checkpoint,
     LeaderChange,
+    CleanEnd,
     PowerLoss,
     Partition,
     SlowDisk,
+    SlowProcessor,
     ClockJump,
 }
 

@@ -35,6 +35,7 @@ enum Mend {
     Heal(Vec<(net::Machine, net::Machine)>),
     Quality,
     Disk(net::Machine),
+    Processor(net::Machine),
     Clock(net::Machine),
 }
 
@@ -74,6 +75,7 @@ impl Faults {
         self.net.set_quality(GOOD);
         for machine in machines {
             machine.set_disk_delay(DISK_US);
+            machine.set_hand_over_delay(0);
             machine.go_on();
             machine.power_on();
             if !machine.is_up() {
@@ -119,6 +121,11 @@ impl Faults {
                     machine.set_disk_delay(DISK_US);
                 }
             }
+            Mend::Processor(number) => {
+                if let Some(machine) = find(machines, number) {
+                    machine.set_hand_over_delay(0);
+                }
+            }
             Mend::Clock(number) => {
                 if let Some(machine) = find(machines, number) {
                     machine.set_wall_offset(0);
@@ -142,7 +149,7 @@ impl Faults {
     fn break_something(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
         let victim = self.victim(machines, leader);
         let number = machines[victim].number;
-        match self.dice.below(22) {
+        match self.dice.below(25) {
             0..3 => self.end(&mut machines[victim], End::Killed),
             3..5 => self.end(&mut machines[victim], End::PowerLost),
             5 => {
@@ -174,6 +181,8 @@ impl Faults {
                 self.later(SECOND, 10 * SECOND, Mend::Clock(number));
             }
             19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
+            21 | 22 => self.come_and_go_of_the_lease(machines, victim),
+            23 => self.ask_to_end(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
     }
@@ -205,6 +214,16 @@ impl Faults {
         self.eye.forget(machine.number);
         let most = if self.dice.one_in(3) { 6 * SECOND } else { SECOND };
         self.later(50_000, most, Mend::Start(machine.number));
+    }
+
+    /// As an operator ends it.
+    fn ask_to_end(&mut self, machine: &mut Machine) {
+        if machine.is_up() && !machine.is_stopped() {
+            met(Met::CleanEnd);
+            machine.ask_to_end();
+            // It has ended by then, if nothing else befalls it.
+            self.later(4 * SECOND, 6 * SECOND, Mend::Start(machine.number));
+        }
     }
 
     fn stop(&mut self, machine: &mut Machine) {
@@ -294,6 +313,23 @@ impl Faults {
         for machine in chosen {
             say(format!("m{}", machine.number), || format!("its disk takes {} ms", us / 1000));
             machine.set_disk_delay(us);
+            self.later(SECOND, 8 * SECOND, Mend::Disk(machine.number));
+        }
+    }
+
+    /// The disks of all but one are so slow that its lease, if it leads, comes and goes, and its own threads wait for a
+    /// processor: what it proposes may be refused, and what it proposes before it hears of that may be taken.
+    fn come_and_go_of_the_lease(&mut self, machines: &mut [Machine], leader: usize) {
+        met(Met::SlowProcessor);
+        let wait_us = 5_000 << self.dice.below(6);
+        let least_us = 50_000 + self.dice.below(200_000);
+        let number = machines[leader].number;
+        say(format!("m{number}"), || format!("its threads wait for up to {} ms", wait_us / 1000));
+        machines[leader].set_hand_over_delay(wait_us);
+        self.later(SECOND, 8 * SECOND, Mend::Processor(number));
+        for machine in machines.iter().filter(|machine| machine.number != number) {
+            say(format!("m{}", machine.number), || format!("its disk takes {} ms", least_us / 1000));
+            machine.set_disk_delay(least_us);
             self.later(SECOND, 8 * SECOND, Mend::Disk(machine.number));
         }
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
@@ -50,6 +51,8 @@ pub struct Machine {
     process: Option<Process>,
     /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
     disk_delay_us: Arc<AtomicU64>,
+    /// Microseconds that a batch is on its way from the sequencer to consensus at most.
+    hand_over_us: Arc<AtomicU64>,
     /// Why the last start failed.
     pub refusal: Option<String>,
 }
@@ -87,11 +90,14 @@ struct Process {
     born_us: u64,
     stopped_since: Option<u64>,
     phase: Arc<Mutex<Phase>>,
+    asked_to_end: Arc<Notify>,
 }
 
 enum Phase {
     Starting,
     Serving,
+    /// It was asked to end, and has.
+    Ended,
     /// The start was refused with that sentence.
     Refused(String),
 }
@@ -116,6 +122,7 @@ impl Machine {
             outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
+            hand_over_us: Arc::default(),
             refusal: None,
         }
     }
@@ -146,6 +153,11 @@ impl Machine {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
 
+    /// As if its threads had to wait for a processor.
+    pub fn set_hand_over_delay(&self, us: u64) {
+        self.hand_over_us.store(us, Ordering::Relaxed);
+    }
+
     pub fn set_wall_offset(&self, ms: i64) {
         say(self.name(), || format!("its wall clock is {ms} ms off"));
         self.outside.wall_offset_ms.set(ms);
@@ -164,11 +176,16 @@ impl Machine {
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let (delay_us, dice) =
-            (self.disk_delay_us.clone(), Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll())));
+        let dice = || Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll()));
+        let (delay_us, disk_dice) = (self.disk_delay_us.clone(), dice());
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
-            Duration::from_micros(least + dice.lock().below(least.max(1)))
+            Duration::from_micros(least + disk_dice.lock().below(least.max(1)))
+        };
+        let (most_us, hand_over_dice) = (self.hand_over_us.clone(), dice());
+        let hand_over_delay = move || match most_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            most => Duration::from_micros(hand_over_dice.lock().below(most)),
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let plug = net::Plug { net: self.net.clone(), machine: self.number };
@@ -179,15 +196,20 @@ impl Machine {
             net,
             raft,
             clients: Workers::on(clients),
-            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay) },
+            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), hand_over_delay: Arc::new(hand_over_delay) },
+            format_level: wasmkeeper::limits::FORMAT_LEVEL,
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
+        let asked_to_end = Arc::new(Notify::new());
+        let ends = asked_to_end.clone();
         runtime.spawn(async move {
-            if let Err(error) = serve(number, net, config, surroundings, &shown).await {
-                *shown.lock() = Phase::Refused(format!("{error:#}"));
-            }
+            let served = serve(number, net, config, surroundings, &shown, &ends).await;
+            *shown.lock() = match served {
+                Ok(()) => Phase::Ended,
+                Err(error) => Phase::Refused(format!("{error:#}")),
+            };
         });
-        self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase });
+        self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase, asked_to_end });
     }
 
     /// Lets the process run up to that moment.
@@ -200,14 +222,26 @@ impl Machine {
         simulated::replace(None);
         CURRENT.set(0);
         let died = DIED.with_borrow_mut(|died| died.pop()).map(|(_, sentence)| sentence);
-        let refused = match &*process.phase.lock() {
-            Phase::Refused(sentence) => Some(sentence.clone()),
-            Phase::Starting | Phase::Serving => None,
+        let (refused, ended) = match &*process.phase.lock() {
+            Phase::Refused(sentence) => (Some(sentence.clone()), false),
+            Phase::Ended => (None, true),
+            Phase::Starting | Phase::Serving => (None, false),
         };
         if let Some(sentence) = died.or(refused) {
             say(self.name(), || format!("has ended: {sentence}"));
             self.refusal = Some(sentence);
             self.end(End::Killed, 0);
+        } else if ended {
+            say(self.name(), || "has ended as it was asked to");
+            self.end(End::Killed, 0);
+        }
+    }
+
+    /// SIGTERM: it hands over and parts with its clients before it ends. What it leaves on its disk is as after a kill.
+    pub fn ask_to_end(&self) {
+        say(self.name(), || "is asked to end");
+        if let Some(process) = &self.process {
+            process.asked_to_end.notify_one();
         }
     }
 
@@ -272,13 +306,14 @@ impl Machine {
     }
 }
 
-/// Runs one member, for good.
+/// Runs one member until it is asked to end.
 async fn serve(
     number: net::Machine,
     net: Net,
     config: Config,
     surroundings: Surroundings,
     phase: &Mutex<Phase>,
+    asked_to_end: &Notify,
 ) -> anyhow::Result<()> {
     let listening = || Listening { client_port: Some(CLIENT_PORT), secure_client_port: None, tls: None };
     let member = Member::start(config, surroundings, |replica| Words::new(replica, listening())).await?;
@@ -286,9 +321,21 @@ async fn serve(
     say(format!("m{number}"), || "serves");
     *phase.lock() = Phase::Serving;
     let mut clients = net.listen(number, CLIENT_PORT)?;
-    loop {
-        let (stream, from) = clients.accept().await?;
-        let member = member.clone();
-        tokio::spawn(async move { member.serve(stream, from).await });
+    let ending = member.clone();
+    let ended = async {
+        asked_to_end.notified().await;
+        ending.part_with_clients().await;
+    };
+    let accepts = async {
+        loop {
+            let (stream, from) = clients.accept().await?;
+            let member = member.clone();
+            tokio::spawn(async move { member.serve(stream, from).await });
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ended => Ok(()),
+        failed = accepts => failed,
     }
 }

@@ -86,6 +86,7 @@ pub struct DraftPeerTls {
     pub protocol: Option<TlsVersions>,
     pub enabled_protocols: Option<TlsVersions>,
     pub cipher_suites: Vec<String>,
+    pub reload: bool,
 }
 
 #[derive(Default)]
@@ -979,9 +980,13 @@ const PEER_TLS: &[Key] = &[
         },
     ),
     nothing("portUnification", "Members speak TLS or they do not; change an ensemble over with all members stopped."),
-    nothing(
+    key(
         "sslQuorumReloadCertFiles",
-        "The files are read at the start; restart one member after the other for new ones.",
+        "peer_tls.reload",
+        "false",
+        "Every 10 seconds look whether key or trust store have changed, and use the new ones for new connections between \
+         members; those that are there go on. A broken new file is logged and the old one stays.",
+        |draft, _, value| boolean(value, &mut draft.peer_tls.reload),
     ),
     nothing(
         "ssl.quorum.*",

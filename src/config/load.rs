@@ -561,6 +561,7 @@ impl Finish<'_> {
             verify_names: draft.verify_names.unwrap_or(true),
             versions: draft.enabled_protocols.or(draft.protocol).unwrap_or(TlsVersions { v1_2: true, v1_3: true }),
             cipher_suites: draft.cipher_suites,
+            reload: draft.reload,
         }))
     }
 
@@ -894,10 +895,12 @@ mod tests {
         assert_eq!(zoo_cfg(&format!("{base}{stores}")).unwrap().peer_tls, None);
         let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}")).unwrap().peer_tls.unwrap();
         assert!(tls.verify_names && tls.client_auth == ClientAuth::Need && tls.versions.v1_2 && tls.versions.v1_3);
+        assert!(!tls.reload);
         assert_eq!((tls.key_store.format, tls.trust_store.format), (StoreFormat::Pem, StoreFormat::Pkcs12));
-        let changed = "ssl.quorum.hostnameVerification=false\nssl.quorum.enabledProtocols=TLSv1.3\n";
+        let changed = "ssl.quorum.hostnameVerification=false\nssl.quorum.enabledProtocols=TLSv1.3\n\
+                       sslQuorumReloadCertFiles=true\n";
         let tls = zoo_cfg(&format!("{base}sslQuorum=true\n{stores}{changed}")).unwrap().peer_tls.unwrap();
-        assert!(!tls.verify_names && !tls.versions.v1_2);
+        assert!(!tls.verify_names && !tls.versions.v1_2 && tls.reload);
         let no_trust = "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\n";
         refused(zoo_cfg(&format!("{base}{no_trust}")), &["zoo.cfg:3", "ssl.quorum.trustStore.location"]);
         let java = "sslQuorum=true\nssl.quorum.keyStore.location=/k.jks\n";

@@ -32,7 +32,7 @@ pub use reference::reference;
 
 use crate::limits;
 use crate::model::ensemble::Server;
-use crate::pipeline::Rules;
+use crate::pipeline::{ProvenSchemes, Rules};
 use crate::plugin::signature::Signers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -263,6 +263,8 @@ pub struct PeerTls {
     pub versions: TlsVersions,
     /// `ssl.quorum.ciphersuites`: as in [`Tls`].
     pub cipher_suites: Vec<String>,
+    /// `sslQuorumReloadCertFiles`: new files are used for new connections.
+    pub reload: bool,
 }
 
 /// A file with keys or certificates.
@@ -406,6 +408,7 @@ impl Default for Config {
                 deploy_by_anyone: true,
                 sasl_scheme_enabled: false,
                 x509_scheme_enabled: false,
+                schemes: ProvenSchemes::default(),
             },
             auth: Auth {
                 super_digest: None,

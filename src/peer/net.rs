@@ -49,6 +49,16 @@ impl TcpNet {
         let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
         Ok(TcpNet { resolver: Resolver::default(), tls })
     }
+
+    /// Takes up new files of keys and certificates, where that is configured. To be spawned.
+    pub fn watch_files(&self) -> impl Future<Output = ()> + Send + use<> {
+        let tls = self.tls.clone();
+        async move {
+            if let Some(tls) = tls {
+                tls.watch_files().await;
+            }
+        }
+    }
 }
 
 impl Net for TcpNet {

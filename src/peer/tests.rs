@@ -269,6 +269,7 @@ impl Ca {
             verify_names: true,
             versions: TlsVersions { v1_2: true, v1_3: true },
             cipher_suites: Vec::new(),
+            reload: true,
         }
     }
 }
@@ -319,6 +320,41 @@ async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
     // But not another CA's.
     let stranger = Ca::new().member(folder.path(), "127.0.0.1");
     assert!(secure(&stranger, Some(&lenient)).await.is_err());
+}
+
+/// Whether those two come to speak.
+async fn shake_hands(dialer: &tls::Tls, acceptor: &tls::Tls) -> bool {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let dial = async {
+        let mut stream = dialer.connect("127.0.0.1", near).await?;
+        stream.read_u8().await
+    };
+    let answer = async {
+        let mut stream = acceptor.accept(far);
+        stream.write_u8(7).await?;
+        stream.flush().await
+    };
+    let (dialed, answered) = tokio::join!(dial, answer);
+    dialed.is_ok() && answered.is_ok()
+}
+
+#[tokio::test]
+async fn changed_certificates_are_taken_up_and_broken_ones_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, other) = (Ca::new(), Ca::new());
+    let settings = ca.member(folder.path(), "127.0.0.1");
+    let (member, restarted_later) = (tls::Tls::new(&settings).unwrap(), tls::Tls::new(&settings).unwrap());
+    assert!(!member.reload().unwrap());
+    std::fs::write(&settings.key_store.path, "nothing").unwrap();
+    assert!(member.reload().is_err());
+    assert!(!member.reload().unwrap(), "told once");
+    assert!(shake_hands(&member, &restarted_later).await, "the old ones stay in use");
+    let new = other.member(folder.path(), "127.0.0.1");
+    std::fs::rename(&new.key_store.path, &settings.key_store.path).unwrap();
+    std::fs::rename(&new.trust_store.path, &settings.trust_store.path).unwrap();
+    assert!(member.reload().unwrap());
+    assert!(shake_hands(&member, &member).await);
+    assert!(!shake_hands(&member, &restarted_later).await && !shake_hands(&restarted_later, &member).await);
 }
 
 /// A client that speaks TLS and has nothing to show.

@@ -2,11 +2,14 @@
 //! who accepts checks the certificate.
 //!
 //! Promises: a member's handshake delays no other's, since an accepted connection shakes hands when it is first read. What
-//! goes wrong at start is one sentence with the file in it; later, an `io::Error` of the connection. The files are read once.
-//! A certificate says that a member may be spoken to, not which one it is: that is the hello's business.
+//! goes wrong at start is one sentence with the file in it; later, an `io::Error` of the connection. Files that have changed
+//! are taken up for new connections without a restart (`sslQuorumReloadCertFiles`), and a broken new file leaves the old
+//! certificates in use. A certificate says that a member may be spoken to, not which one it is: that is the hello's business.
 
-use crate::config::{ClientAuth, PeerTls};
-use crate::tls::{self, ClientCertificates, ServerCertificates, TlsError};
+use crate::config::{ClientAuth, PeerTls, Store};
+use crate::limits;
+use crate::tls::{self, ClientCertificates, Look, ServerCertificates, TlsError};
+use parking_lot::RwLock;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
@@ -14,11 +17,25 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client, server};
 
 /// Makes secure connections out of plain ones, in both directions.
 pub struct Tls {
+    settings: PeerTls,
+    /// Guards: what new connections are made with, and the look of the files that came from. Held for moments only.
+    loaded: RwLock<Loaded>,
+}
+
+struct Loaded {
+    ends: Ends,
+    files: Look,
+}
+
+/// Both sides of a connection between members.
+#[derive(Clone)]
+struct Ends {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
 }
@@ -26,6 +43,67 @@ pub struct Tls {
 impl Tls {
     /// Reads the stores. Blocks on files.
     pub fn new(settings: &PeerTls) -> Result<Tls, TlsError> {
+        let files = tls::look(stores(settings));
+        let loaded = RwLock::new(Loaded { ends: Ends::new(settings)?, files });
+        Ok(Tls { settings: settings.clone(), loaded })
+    }
+
+    /// Takes up new certificates if the files have changed since the last look; whether they had. An error leaves the old
+    /// ones in use, and is told once for each change. Blocks on files.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let files = tls::look(stores(&self.settings));
+        if self.loaded.read().files == files {
+            return Ok(false);
+        }
+        let ends = Ends::new(&self.settings);
+        let mut loaded = self.loaded.write();
+        loaded.files = files;
+        loaded.ends = ends?;
+        Ok(true)
+    }
+
+    /// Looks at the files for as long as it is polled; returns at once if that is not wanted. To be spawned.
+    pub async fn watch_files(self: Arc<Self>) {
+        if !self.settings.reload {
+            return;
+        }
+        loop {
+            tokio::time::sleep(Duration::from_secs(limits::TLS_RELOAD_INTERVAL_S)).await;
+            let tls = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(Ok(true)) => tracing::info!("new TLS certificates are in use between members"),
+                Ok(Err(error)) => {
+                    tracing::error!("the old TLS certificates stay in use between members: {error}");
+                }
+                Ok(Ok(false)) | Err(_) => (),
+            }
+        }
+    }
+
+    /// The dialer's side, with its handshake. `host`: as it was dialed.
+    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connector = self.loaded.read().ends.connector.clone();
+        connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("TLS with the member at `{host}`: {error}")))
+    }
+
+    /// The acceptor's side; it shakes hands when it is first read or written.
+    pub fn accept<S>(&self, stream: S) -> Accepting<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        Accepting::Handshake(Box::new(self.loaded.read().ends.acceptor.accept(stream)))
+    }
+}
+
+impl Ends {
+    fn new(settings: &PeerTls) -> Result<Ends, TlsError> {
         let provider = tls::provider(&settings.cipher_suites);
         let versions = tls::versions(settings.versions);
         let refused = |error: rustls::Error| TlsError {
@@ -52,28 +130,13 @@ impl Tls {
             )?)),
         };
         let server = server.with_cert_resolver(key);
-        Ok(Tls { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+        Ok(Ends { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
     }
+}
 
-    /// The dialer's side, with its handshake. `host`: as it was dialed.
-    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        self.connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("TLS with the member at `{host}`: {error}")))
-    }
-
-    /// The acceptor's side; it shakes hands when it is first read or written.
-    pub fn accept<S>(&self, stream: S) -> Accepting<S>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        Accepting::Handshake(Box::new(self.acceptor.accept(stream)))
-    }
+/// The stores whose changes are looked for.
+fn stores(settings: &PeerTls) -> impl Iterator<Item = &Store> {
+    [&settings.key_store, &settings.trust_store].into_iter()
 }
 
 /// A connection that may not have shaken hands yet.

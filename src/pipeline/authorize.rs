@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 /// What the server keeps of its plugins: manifests, settings, counters; and the modules' bytes.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";
 
 /// Nearly all nodes of most trees have this list: it is made once.
@@ -36,7 +36,7 @@ pub fn is_super(identities: &[Identity]) -> bool {
 
 /// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
 /// empty list, an unknown scheme or a malformed id.
-pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>) -> Result<Acl, ErrorCode> {
+pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
@@ -51,11 +51,13 @@ pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>
                 let proven = identities.iter().filter(|identity| authenticates(rules, &identity.scheme));
                 fixed.extend(proven.map(|who| AclEntry { permissions: entry.permissions, who: who.clone() }));
                 if fixed.len() == before {
-                    return Err(ErrorCode::InvalidAcl);
+                    return Err(ErrorCode::InvalidAcl.into());
                 }
             }
-            _ if well_formed(rules, &entry.who) => fixed.push(entry.clone()),
-            _ => return Err(ErrorCode::InvalidAcl),
+            _ => {
+                check_form(rules, &entry.who)?;
+                fixed.push(entry.clone());
+            }
         }
     }
     Ok(Arc::from(fixed))
@@ -121,7 +123,7 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
         "digest" => true,
         "x509" => rules.x509_scheme_enabled,
         "sasl" => rules.sasl_scheme_enabled,
-        _ => false,
+        _ => rules.schemes.get().proves(scheme),
     }
 }
 
@@ -133,18 +135,22 @@ fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity]) -> bool {
         "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
         "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
         "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
-        _ => false,
+        scheme => held.any(|identity| rules.schemes.get().matches(scheme, &identity.id, &wanted.id)),
     }
 }
 
-fn well_formed(rules: &Rules, who: &Identity) -> bool {
-    match who.scheme.as_str() {
+fn check_form(rules: &Rules, who: &Identity) -> Result<(), Refusal> {
+    let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
         "ip" => ip::Network::parse(&who.id).is_some(),
         "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
         "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
-        _ => false,
-    }
+        scheme => match rules.schemes.get().check_id(scheme, &who.id) {
+            Some(checked) => return checked,
+            None => false,
+        },
+    };
+    if well_formed { Ok(()) } else { Err(ErrorCode::InvalidAcl.into()) }
 }
 
 /// Two parts around colons as Java splits: empty parts at the end do not count.
@@ -323,9 +329,9 @@ mod tests {
             fix(&[entry(3, "auth", ""), entry(3, "auth", "")]),
             Ok(vec![entry(3, "digest", "a:h"), entry(3, "digest", "b:h")])
         );
-        assert_eq!(fix_acl(&rules, &held[..1], Some(&[entry(3, "auth", "")])), Err(ErrorCode::InvalidAcl));
-        assert_eq!(fix_acl(&rules, &held, None), Err(ErrorCode::InvalidAcl));
-        assert_eq!(fix_acl(&rules, &held, Some(&[])), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_acl(&rules, &held[..1], Some(&[entry(3, "auth", "")])), Err(ErrorCode::InvalidAcl.into()));
+        assert_eq!(fix_acl(&rules, &held, None), Err(ErrorCode::InvalidAcl.into()));
+        assert_eq!(fix_acl(&rules, &held, Some(&[])), Err(ErrorCode::InvalidAcl.into()));
         for (scheme, id) in
             [("digest", "a:b"), ("digest", ":b"), ("digest", "a:b:"), ("ip", "10.0.0.0/8"), ("ip", "::/0")]
         {
@@ -347,7 +353,7 @@ mod tests {
             ("super", ""),
             ("nobody", "knows"),
         ] {
-            assert_eq!(fix(&[entry(1, scheme, id)]), Err(ErrorCode::InvalidAcl), "{scheme} {id}");
+            assert_eq!(fix(&[entry(1, scheme, id)]), Err(ErrorCode::InvalidAcl.into()), "{scheme} {id}");
         }
     }
 

@@ -25,7 +25,10 @@ pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
-pub use plugins::{Call, NoPlugins, NodeCopy, Plugins, ReadView, Workbench};
+pub use plugins::{
+    Answered, Call, Cause, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
+    Verb, Versions, Workbench, Write,
+};
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::wire::request::Request;
@@ -87,6 +90,22 @@ pub enum Ask {
     RaiseFormatLevel {
         level: u32,
     },
+    /// The plugin's timer of that name is due; nothing happens if it is not, or is gone, or cannot fire now.
+    Timer {
+        plugin: String,
+        name: String,
+    },
+    /// The next step of putting a recipe's mount in order; nothing happens if there is nothing to be done.
+    Recover {
+        plugin: String,
+    },
+    /// A native call of a recipe. Its caller has no session, and a connection number that no connection has; what the recipe
+    /// returned is at `Evaluator::take_reply`.
+    Call {
+        plugin: String,
+        method: String,
+        payload: bytes::Bytes,
+    },
     /// A plugin misbehaves; nothing happens if that is known already.
     Blame(Blame),
 }
@@ -133,4 +152,6 @@ pub struct Rules {
     /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
     pub sasl_scheme_enabled: bool,
     pub x509_scheme_enabled: bool,
+    /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
+    pub schemes: ProvenSchemes,
 }

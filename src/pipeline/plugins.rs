@@ -2,13 +2,168 @@
 //! tests with a few lines of Rust.
 
 use super::{Caller, Moment, txn};
-use crate::model::{Acl, NodeKind, Refusal, SessionId, Stat, Zxid};
+use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
 
 /// The plugins that have a say in a write.
+///
+/// Those that recipes are asked by have answers of who has none: a fake without recipes needs nothing of them.
 pub trait Plugins {
-    /// May this transaction of a client be? Asked once for a transaction, with all its changes; the call's view shows the
-    /// tree as they leave it. Must be cheap where nothing matches.
+    /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
+    /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
+    /// nothing matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Result<(), Refusal>;
+
+    /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
+    /// multi on the view that the one before leaves. `path` is the node's own, as the client wrote it: a sequential create
+    /// is judged without its digits. The superuser and what lies under `/zookeeper` pass unasked. A refusal is NOAUTH with
+    /// the policy's text, or what its failure makes of it. Must be cheap where nothing matches.
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal>;
+
+    /// The recipe that the node at `path` belongs to: the one with the longest mount. Must be cheap where there is none.
+    fn recipe(&mut self, _path: &str) -> Option<Arc<Recipe>> {
+        None
+    }
+
+    /// The recipe of that name, if it is put to work.
+    fn recipe_named(&mut self, _plugin: &str) -> Option<Arc<Recipe>> {
+        None
+    }
+
+    /// The mount at which a manifest of that text puts a recipe to work, if it does.
+    fn starts_recipe(&mut self, _manifest: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// A client's write at the mount. What `Handled::Done` names is a path that the reply may speak of.
+    fn handle(&mut self, recipe: &Recipe, _call: &Call<'_>, _write: &Write<'_>) -> Answered<Handled> {
+        no_recipe(recipe)
+    }
+
+    /// What others changed at the mount.
+    fn on_change(
+        &mut self,
+        recipe: &Recipe,
+        _call: &Call<'_>,
+        _cause: Cause,
+        _changes: &[txn::Change],
+    ) -> Answered<()> {
+        no_recipe(recipe)
+    }
+
+    fn on_timer(&mut self, recipe: &Recipe, _call: &Call<'_>, _name: &str) -> Answered<()> {
+        no_recipe(recipe)
+    }
+
+    fn on_call(&mut self, recipe: &Recipe, _call: &Call<'_>, _method: &str, _payload: &[u8]) -> Answered<Bytes> {
+        no_recipe(recipe)
+    }
+
+    /// One step of putting the mount in order; what the next one is to be told, none behind the last.
+    fn recover(&mut self, recipe: &Recipe, _call: &Call<'_>, _after: Option<&str>) -> Answered<Option<String>> {
+        no_recipe(recipe)
+    }
+}
+
+/// The answer of nobody.
+pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
+    let text = format!("{}: there is no such recipe", recipe.name);
+    Answered { said: Err(Refusal::new(ErrorCode::SystemError, text)), fuel: 0 }
+}
+
+/// A recipe at work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipe {
+    pub name: Arc<str>,
+    pub mount: Arc<str>,
+    /// The deployment, as its manifest counts them.
+    pub version: u32,
+}
+
+/// What a plugin answered; a fault is a refusal, too.
+pub struct Answered<T> {
+    pub said: Result<T, Refusal>,
+    /// What the call cost, instances that were made for it included, in fuel.
+    pub fuel: u64,
+}
+
+/// A client's write, as a recipe is told of it. `version`: none is any.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Write<'a> {
+    Create {
+        path: &'a str,
+        data: &'a [u8],
+        kind: NodeKind,
+        /// The client expects digits behind `path`.
+        sequential: bool,
+        /// As it will be stored.
+        acl: &'a Acl,
+    },
+    SetData {
+        path: &'a str,
+        data: &'a [u8],
+        version: Option<i32>,
+    },
+    SetAcl {
+        path: &'a str,
+        acl: &'a Acl,
+        version: Option<i32>,
+    },
+    Delete {
+        path: &'a str,
+        version: Option<i32>,
+    },
+}
+
+impl<'a> Write<'a> {
+    /// As the client wrote it.
+    pub fn path(&self) -> &'a str {
+        match self {
+            Write::Create { path, .. }
+            | Write::SetData { path, .. }
+            | Write::SetAcl { path, .. }
+            | Write::Delete { path, .. } => path,
+        }
+    }
+}
+
+/// What becomes of a write that a recipe was asked about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Handled {
+    /// It is carried out as if there were no recipe.
+    Pass,
+    /// The recipe has done what there is to do; the reply speaks of the node at that path.
+    Done(String),
+}
+
+/// Whose changes a recipe is told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// The superuser's, whose requests no recipe handles.
+    Request,
+    SessionClosed,
+    SessionExpired,
+    /// Another plugin's.
+    Plugin,
+    /// The server's own.
+    Server,
+}
+
+/// What is done to a node, as policies are asked about it (`types.verb` of the contract).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verb {
+    /// Its data, Stat or access list, and events about it; a check within a multi.
+    Read,
+    /// The names of its children, and events about them.
+    Children,
+    Create,
+    Set,
+    Delete,
+    Acl,
+    /// Calling the recipe that is mounted on it.
+    Call,
 }
 
 /// What a plugin is lent for one call: eyes, perhaps hands, and the circumstances.
@@ -27,7 +182,9 @@ pub struct Call<'a> {
     pub zxid: Zxid,
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
-    pub writers: &'a [std::sync::Arc<str>],
+    pub writers: &'a [Arc<str>],
+    /// What is left of the fuel that plugins may use in this transaction; a call has no more.
+    pub fuel_max: u64,
 }
 
 impl<'a> Call<'a> {
@@ -40,7 +197,7 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[] }
+        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX }
     }
 }
 
@@ -52,6 +209,53 @@ pub trait ReadView {
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String>;
     /// Paths of the session's ephemeral nodes that begin with `prefix`, in order.
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String>;
+
+    /// As `node`, without the data.
+    fn stat(&self, path: &str) -> Option<Stat> {
+        self.node(path).map(|node| node.stat)
+    }
+
+    /// By what it can be told later whether the node is still the same.
+    fn versions(&self, path: &str) -> Option<Versions> {
+        self.stat(path).map(|stat| Versions::of(&stat))
+    }
+
+    /// Whether what is shown of the node may yet be undone, so that its versions may come to stand for something else.
+    fn is_outstanding(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+/// Shows nothing.
+pub struct NoView;
+
+impl ReadView for NoView {
+    fn node(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn original(&self, _: &str) -> Option<NodeCopy> {
+        None
+    }
+    fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+    fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A node whose versions are the same has the same data, list and children. `NodeCopy` of it is the same, then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Versions {
+    pub mzxid: i64,
+    pub pzxid: i64,
+    pub aversion: i32,
+}
+
+impl Versions {
+    pub fn of(stat: &Stat) -> Versions {
+        Versions { mzxid: stat.mzxid, pzxid: stat.pzxid, aversion: stat.aversion }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,11 +281,70 @@ pub trait Workbench {
     fn cancel_timer(&self, name: &str);
 }
 
+/// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
+/// for reads and events.
+pub trait Schemes: Send + Sync {
+    /// Whether a plugin proves identities of that scheme.
+    fn proves(&self, scheme: &str) -> bool;
+    /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
+    fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    /// Whether an entry may have that id; None if nobody proves the scheme.
+    fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
+}
+
+/// `Schemes` as a part of `Rules`; by default there are none.
+#[derive(Clone, Default)]
+pub struct ProvenSchemes(Option<Arc<dyn Schemes>>);
+
+impl ProvenSchemes {
+    pub fn new(schemes: Arc<dyn Schemes>) -> ProvenSchemes {
+        ProvenSchemes(Some(schemes))
+    }
+
+    pub fn get(&self) -> &dyn Schemes {
+        match &self.0 {
+            Some(schemes) => &**schemes,
+            None => &NoPlugins,
+        }
+    }
+}
+
+impl fmt::Debug for ProvenSchemes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "ProvenSchemes" } else { "none" })
+    }
+}
+
+/// Settings are compared, and this is none.
+impl PartialEq for ProvenSchemes {
+    fn eq(&self, _: &ProvenSchemes) -> bool {
+        true
+    }
+}
+
 /// No plugin: everything is fine.
 pub struct NoPlugins;
 
 impl Plugins for NoPlugins {
     fn validate(&mut self, _: &Call<'_>, _: &[txn::Change]) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl Schemes for NoPlugins {
+    fn proves(&self, _: &str) -> bool {
+        false
+    }
+
+    fn matches(&self, _: &str, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn check_id(&self, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+        None
     }
 }

@@ -105,6 +105,14 @@ impl ReadView for View<'_> {
         let paths = self.ephemerals_of(session);
         paths.iter().filter(|path| path.starts_with(prefix)).take(limit).map(|path| path.to_string()).collect()
     }
+
+    fn stat(&self, path: &str) -> Option<Stat> {
+        View::node(*self, path).map(|seen| seen.stat())
+    }
+
+    fn is_outstanding(&self, path: &str) -> bool {
+        self.overlay.node(path).is_some()
+    }
 }
 
 impl Seen<'_> {

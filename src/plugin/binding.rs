@@ -1,16 +1,18 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
+use super::authenticators::Matches;
 use super::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grant, Grants};
 use super::host::{Change, Rejection};
-use super::manifest::{Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::marks::{self, Marks};
 use super::pattern::Pattern;
 use super::quarantine::{Court, Quarantine, Record};
 use super::registry::Slot;
+use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, SessionId, path};
-use crate::pipeline::{Blame, Call};
+use crate::pipeline::{Blame, Call, Recipe};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -41,6 +43,8 @@ pub struct Binding {
     /// Where it is bound: its node below `/zookeeper/plugins`, `<name>` or, for a version on trial, `<name>/canary`.
     pub key: Arc<str>,
     pub manifest: Manifest,
+    /// As the pipeline knows it, if it is one.
+    pub recipe: Option<Arc<Recipe>>,
     pub stands: Stands,
     patterns: Vec<Pattern>,
     /// Bits by `Operation`.
@@ -53,6 +57,10 @@ pub struct Binding {
     /// A plugin that says it is pure was seen to be not.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
+    /// Of a policy.
+    pub verdicts: Verdicts,
+    /// Of an authenticator.
+    pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
     watched: Watched,
     /// What `watched.marks` knows this version by.
@@ -77,24 +85,26 @@ pub struct Watched {
     pub court: Arc<Court>,
 }
 
+/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+pub fn budget(given: &Limits, section: &Section) -> Budget {
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory =
+        given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
+}
+
 /// What an instance of this plugin under this binding is made with.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let asked = Grants::new(&asked(manifest, patterns, section));
-    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
-    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms =
-        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest
-        .limits
-        .memory_bytes
-        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
         mount: manifest.place(patterns).into(),
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
-        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+        budget: budget(&manifest.limits, section),
     }
 }
 
@@ -116,10 +126,14 @@ impl Binding {
         counters: Arc<Counters>,
         watched: Watched,
     ) -> Result<Binding, String> {
-        let name = key.split('/').next().unwrap_or(key);
+        let name: Arc<str> = key.split('/').next().unwrap_or(key).into();
+        let mount = manifest.mount.as_deref().filter(|_| manifest.kind == Kind::Recipe);
+        let recipe =
+            mount.map(|mount| Arc::new(Recipe { name: name.clone(), mount: mount.into(), version: manifest.version }));
         Ok(Binding {
-            name: name.into(),
+            name,
             key: key.into(),
+            recipe,
             on: manifest.operations(),
             patterns: manifest.patterns()?,
             stands,
@@ -131,6 +145,8 @@ impl Binding {
             idle: Mutex::default(),
             impure: AtomicBool::new(false),
             counters,
+            verdicts: Verdicts::default(),
+            matches_kept: Matches::default(),
             last_warning: Mutex::new(None),
             manifest,
         })
@@ -142,12 +158,6 @@ impl Binding {
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
             && !covers(&self.stands.set_apart, path)
-    }
-
-    /// Whether it is the recipe of that node: how long its mount is.
-    pub fn owns(&self, path: &str) -> Option<usize> {
-        let mount = self.manifest.mount.as_deref()?;
-        path::is_within(path, mount).then_some(mount.len())
     }
 
     pub fn is_on(&self) -> bool {
@@ -186,19 +196,34 @@ impl Binding {
         once: Once,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Said<T>, Fault> {
+        self.ask_at_cost(enabled, once, ask).said
+    }
+
+    /// As `ask`; tells what it cost, also where it failed.
+    pub fn ask_at_cost<T: PartialEq>(
+        &self,
+        enabled: bool,
+        once: Once,
+        ask: impl Fn(&mut Instance) -> Answer<T>,
+    ) -> Asked<T> {
         let begun = Instant::now();
-        let answered = self.answer(enabled, once, ask);
-        let (said, fuel, circumstances, session, evidence) = match answered {
-            Ok(Answer { said, fuel, circumstances, session, evidence }) => {
-                (said, fuel, circumstances, session, evidence)
-            }
-            Err(Failed { fault, evidence }) => (Err(fault), 0, false, SessionId(0), evidence),
-        };
+        let mut cost = limits::PLUGIN_CALL_FUEL;
+        let answered = self.answer(enabled, once, &mut cost, ask);
+        let Answer { said, fuel, circumstances, looks, session, evidence } =
+            answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
+                said: Err(fault),
+                fuel: 0,
+                circumstances: false,
+                looks: Looks::default(),
+                session: SessionId(0),
+                evidence,
+            });
+        cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
             self.note(fault, session, evidence);
         }
-        said.map(|said| Said { said, fuel, circumstances })
+        Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
@@ -220,6 +245,7 @@ impl Binding {
         &self,
         enabled: bool,
         once: Once,
+        cost: &mut u64,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Answer<T>, Failed> {
         if let Some(quarantine) = &self.stands.quarantine {
@@ -242,7 +268,12 @@ impl Binding {
         let idle = if reused { self.idle.lock().pop() } else { None };
         let mut instance = match idle {
             Some(instance) => instance,
-            None => Instance::start(program, setup)?,
+            None => {
+                *cost += limits::PLUGIN_INSTANCE_FUEL;
+                let instance = Instance::start(program, setup)?;
+                *cost += instance.configured_for;
+                instance
+            }
         };
         let answer = ask(&mut instance);
         let dropped = instance.take_dropped_lines();
@@ -263,6 +294,11 @@ impl Binding {
         Ok(answer)
     }
 
+    /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
+    pub fn is_pure(&self) -> bool {
+        matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
+    }
+
     fn reused(&self, program: &Program) -> bool {
         program.section.pure && !self.impure.load(Ordering::Relaxed)
     }
@@ -280,6 +316,7 @@ impl Binding {
         if other != *answered {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.lock().clear();
+            self.verdicts.clear();
             tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
         }
     }
@@ -354,7 +391,17 @@ impl Binding {
         Ok(())
     }
 
-    /// The guest's refusal for the client: "plugin: path: text".
+    /// The guest's refusal for the client: "plugin: path: text"; `about` is the path that was asked about.
+    pub fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
+        let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
+        let text = match rejection.text.strip_prefix(about) {
+            Some(rest) if rest.starts_with(':') => format!("{}: {}", self.name, rejection.text),
+            _ => format!("{}: {about}: {}", self.name, rejection.text),
+        };
+        Refusal::new(code, text)
+    }
+
+    /// The same of a validator, which was asked about several changes.
     fn refusal(&self, rejection: Rejection, changes: &[Change]) -> Refusal {
         let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
         let names_its_change = changes
@@ -420,10 +467,19 @@ pub enum Once {
     OrTwice,
 }
 
+/// What a question came to.
+pub struct Asked<T> {
+    pub said: Result<Said<T>, Fault>,
+    /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
+    pub cost: u64,
+}
+
 /// What a guest said, and what it took.
 pub struct Said<T> {
     pub said: T,
     pub fuel: u64,
     /// It asked for circumstances that no node shows.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
 }

@@ -6,8 +6,9 @@
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::lend;
 use super::manifest::{Kind, Section};
+use super::verdicts::Looks;
+use super::{lend, stand_ins};
 use crate::limits;
 use crate::model::SessionId;
 use crate::pipeline::Call;
@@ -49,12 +50,14 @@ pub enum Fault {
     Pool(String),
     /// The server's doing: the component is still being compiled.
     NotReady,
+    /// Others' doing: the plugins of the transaction have together used up what they may.
+    Shared,
     /// It was not called: it is under quarantine, for that reason.
     Quarantine(String),
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 14] = [
+    pub const CLASSES: [&str; 15] = [
         "fuel",
         "cpu",
         "memory",
@@ -68,6 +71,7 @@ impl Fault {
         "wall",
         "pool",
         "not-ready",
+        "shared",
         "quarantine",
     ];
 
@@ -87,7 +91,8 @@ impl Fault {
             Fault::Wall => 10,
             Fault::Pool(_) => 11,
             Fault::NotReady => 12,
-            Fault::Quarantine(_) => 13,
+            Fault::Shared => 13,
+            Fault::Quarantine(_) => 14,
         }
     }
 
@@ -97,7 +102,7 @@ impl Fault {
 
     /// Whether a client that tries again may have more luck.
     pub fn by_server(&self) -> bool {
-        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady)
+        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
     }
 
     /// Whether it is the guest's doing, by what it did when it was called.
@@ -121,6 +126,7 @@ impl Fault {
             Fault::Wall => "the server was too busy to let it finish".into(),
             Fault::Pool(what) => format!("no instance is free: {what}"),
             Fault::NotReady => "its code is not ready here yet".into(),
+            Fault::Shared => "the plugins of this transaction have used up their common fuel".into(),
             Fault::Quarantine(why) => format!("it is under quarantine: {why}"),
         }
     }
@@ -188,6 +194,20 @@ impl Failed {
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Failed {
         Failed { fault, evidence: Evidence::default() }
+    }
+}
+
+impl From<crate::pipeline::Verb> for Verb {
+    fn from(verb: crate::pipeline::Verb) -> Verb {
+        match verb {
+            crate::pipeline::Verb::Read => Verb::Read,
+            crate::pipeline::Verb::Children => Verb::Children,
+            crate::pipeline::Verb::Create => Verb::Create,
+            crate::pipeline::Verb::Set => Verb::Set,
+            crate::pipeline::Verb::Delete => Verb::Delete,
+            crate::pipeline::Verb::Acl => Verb::Acl,
+            crate::pipeline::Verb::Call => Verb::Call,
+        }
     }
 }
 
@@ -268,6 +288,8 @@ pub struct Instance {
     store: Store<HostState>,
     guest: Guest,
     budget: Budget,
+    /// Fuel that `configure` used.
+    pub configured_for: u64,
     /// Calls answered.
     pub calls: u32,
 }
@@ -287,6 +309,8 @@ pub struct Answer<T> {
     pub fuel: u64,
     /// It asked for time, session or other circumstances: asked again it may say something else.
     pub circumstances: bool,
+    /// Of a policy: what it looked at.
+    pub looks: Looks,
     /// Whose request it was; 0 for nobody's.
     pub session: SessionId,
     /// Of a fault.
@@ -330,8 +354,13 @@ impl Instance {
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
-            Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
+        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
+            Ok(Ok(())) => {
+                let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
+                Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
+            }
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
             Err(error) => Err(Failed::of(&error, &mut store)),
         }
@@ -425,25 +454,36 @@ impl Instance {
         run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
     ) -> Answer<T> {
         let changes = changes as u64;
-        let fuel = host::grown(self.budget.fuel, changes);
+        let own = host::grown(self.budget.fuel, changes);
+        let fuel = own.min(call.fuel_max);
         let session = call.session;
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
-            return Answer { said: Err(fault), fuel: 0, circumstances: false, session, evidence: Evidence::default() };
+            return Answer {
+                said: Err(fault),
+                fuel: 0,
+                circumstances: false,
+                looks: Looks::default(),
+                session,
+                evidence: Evidence::default(),
+            };
         }
+        self.store.data_mut().looks = matches!(self.guest, Guest::Policy(_)).then(Looks::default);
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        stand_ins::finish_lines(self.store.data_mut());
         let (said, evidence) = match said {
             Ok(said) => (Ok(said), Evidence::default()),
-            Err(error) => {
-                let Failed { fault, evidence } = Failed::of(&error, &mut self.store);
-                (Err(fault), evidence)
-            }
+            Err(error) => match Failed::of(&error, &mut self.store) {
+                Failed { fault: Fault::Fuel, evidence } if fuel < own => (Err(Fault::Shared), evidence),
+                Failed { fault, evidence } => (Err(fault), evidence),
+            },
         };
         Answer {
             said,
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
+            looks: self.store.data_mut().looks.take().unwrap_or_default(),
             session,
             evidence,
         }

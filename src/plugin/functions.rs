@@ -5,9 +5,10 @@
 
 use super::grant::Verb;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use super::verdicts::Look;
 use crate::limits;
-use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, acl};
-use crate::pipeline::{NodeCopy, ReadView, Workbench};
+use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
+use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
 use contract::wasmkeeper::plugin::{logging, reading, types, writing};
 use std::time::Instant;
 use wasmtime::component::Resource;
@@ -70,8 +71,27 @@ impl HostState {
             return Ok(Err(rejection));
         }
         let found = self.lent.get().and_then(|call| find(call.view));
-        self.spent.read(found.as_ref().map_or(0, |node| node.data.as_ref().map_or(0, |data| data.len())))?;
+        self.note_node(path, found.as_ref().map(|node| Versions::of(&node.stat)));
+        let bytes = found.as_ref().map_or(0, |node| node.data.as_ref().map_or(0, |data| data.len()));
+        self.spent.read(path.len() + bytes)?;
         Ok(Ok(found))
+    }
+}
+
+impl HostState {
+    fn note_node(&mut self, path: &str, was: Option<Versions>) {
+        self.note(path, |_| Look::Node { path: path.into(), was });
+    }
+
+    /// Remembers a look at that node, if somebody wants to know.
+    fn note(&mut self, path: &str, look: impl FnOnce(&dyn ReadView) -> Look) {
+        let (Some(looks), Some(call)) = (&mut self.looks, self.lent.get()) else { return };
+        looks.passing |= call.view.is_outstanding(path);
+        let look = look(call.view);
+        // Not for more than a few, which the guest's fuel would not pay for.
+        if looks.list.len() > limits::VERDICT_LOOKS_MAX || !looks.list.contains(&look) {
+            looks.list.push(look);
+        }
     }
 }
 
@@ -89,8 +109,10 @@ impl reading::HostView for HostState {
         if let Err(rejection) = self.granted(Verb::Read, &path) {
             return Ok(Err(rejection));
         }
-        self.spent.read(0)?;
-        Ok(Ok(self.lent.get().and_then(|call| call.view.node(&path)).map(|found| stat(&found))))
+        self.spent.read(path.len())?;
+        let found = self.lent.get().and_then(|call| call.view.stat(&path));
+        self.note_node(&path, found.as_ref().map(Versions::of));
+        Ok(Ok(found.as_ref().map(stat)))
     }
 
     fn acl(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Vec<types::AclEntry>> {
@@ -109,8 +131,13 @@ impl reading::HostView for HostState {
             return Ok(Err(rejection));
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
+        // Before the names: if the tree changes in between, what is noted is too old, never too new.
+        self.note(&path, |view| Look::Names {
+            path: path.as_str().into(),
+            was: view.versions(&path).map(|now| now.pzxid),
+        });
         let names = self.lent.get().map_or_else(Vec::new, |call| call.view.children(&path, after.as_deref(), limit));
-        self.spent.read(names.iter().map(String::len).sum())?;
+        self.spent.read(path.len() + names.iter().map(String::len).sum::<usize>())?;
         Ok(Ok(names))
     }
 
@@ -122,13 +149,19 @@ impl reading::HostView for HostState {
         let session = SessionId(session.cast_signed());
         // `prefix` is text, so "/a" also finds "/ab", which the grant may not cover.
         let mut paths = self.lent.get().map_or_else(Vec::new, |call| call.view.ephemerals(session, &prefix, limit));
+        if let Some(looks) = &mut self.looks {
+            looks.passing = true;
+            looks.list.push(Look::Ephemerals { session, prefix: prefix.as_str().into(), limit, found: paths.clone() });
+        }
         paths.retain(|path| self.grants.allow(Verb::Read, path));
-        self.spent.read(paths.iter().map(String::len).sum())?;
+        self.spent.read(prefix.len() + paths.iter().map(String::len).sum::<usize>())?;
         Ok(Ok(paths))
     }
 
     fn original(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
         let found = self.look(Verb::Read, &path, |view| view.original(&path))?;
+        // Where the transaction has touched the node, what it is now is outstanding, and so the answer is not kept.
+        self.note(&path, |view| Look::Node { path: path.as_str().into(), was: view.versions(&path) });
         Ok(found.map(|found| found.map(node)))
     }
 
@@ -298,12 +331,11 @@ fn node_kind(kind: types::NodeKind) -> Option<NodeKind> {
 }
 
 fn node(copy: NodeCopy) -> types::Node {
-    let stat = stat(&copy);
+    let stat = stat(&copy.stat);
     types::Node { data: copy.data.map_or_else(Vec::new, |data| data.to_vec()), stat }
 }
 
-fn stat(copy: &NodeCopy) -> types::Stat {
-    let stat = &copy.stat;
+fn stat(stat: &Stat) -> types::Stat {
     types::Stat {
         czxid: stat.czxid.cast_unsigned(),
         mzxid: stat.mzxid.cast_unsigned(),
@@ -335,7 +367,7 @@ const PERMISSIONS: [(i32, types::Permissions); 5] = [
 ];
 
 /// An entry of an access list in the contract's words.
-fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
+pub(super) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
     let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
     types::AclEntry { permissions, who: identity(&entry.who) }

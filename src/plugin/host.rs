@@ -4,6 +4,7 @@
 
 use super::grant::Grants;
 use super::lend::Lent;
+use super::verdicts::Looks;
 use crate::limits;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -96,12 +97,11 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
-        // wit-component makes up to three core instances of one module: it, a shim, a fix-up.
-        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * 4)
+        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
         .total_memories(limits::PLUGIN_INSTANCES_MAX)
         .total_tables(limits::PLUGIN_INSTANCES_MAX * 4)
         .max_memories_per_component(1)
-        .max_core_instances_per_component(8)
+        .max_core_instances_per_component(limits::PLUGIN_CORE_INSTANCES_MAX)
         .max_tables_per_component(4)
         .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
@@ -144,7 +144,10 @@ pub struct HostState {
     pub memory: Memory,
     pub fuse: Fuse,
     pub spent: Spent,
+    /// Of a policy's call.
+    pub looks: Option<Looks>,
     pub lines: Lines,
+    pub stand_ins: super::stand_ins::StandIns,
 }
 
 /// A store for one instance. Its fuel and fuse are set by each call.
@@ -156,7 +159,9 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         memory: Memory { bytes_max: memory_bytes_max },
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
+        looks: None,
         lines: Lines::default(),
+        stand_ins: Default::default(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);

@@ -54,28 +54,11 @@ pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>
 mod tests {
     use super::*;
     use crate::model::Zxid;
-    use crate::pipeline::{Moment, NodeCopy, ReadView};
-
-    struct Empty;
-
-    impl ReadView for Empty {
-        fn node(&self, _: &str) -> Option<NodeCopy> {
-            None
-        }
-        fn original(&self, _: &str) -> Option<NodeCopy> {
-            None
-        }
-        fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
-            Vec::new()
-        }
-        fn ephemerals(&self, _: crate::model::SessionId, _: &str, _: usize) -> Vec<String> {
-            Vec::new()
-        }
-    }
+    use crate::pipeline::{Moment, NoView};
 
     #[test]
     fn nothing_is_left_behind_even_by_a_panic() {
-        let view = Empty;
+        let view = NoView;
         let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
         let call = Call::looking(&view, None, 7, Zxid::ZERO, moment);
         let mut place = Lent::default();

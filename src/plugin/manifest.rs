@@ -7,6 +7,7 @@ use super::grant::{self, Grant};
 use super::pattern::Pattern;
 use super::signature::Signature;
 use crate::limits;
+use crate::pipeline::Verb;
 use serde::{Deserialize, Serialize};
 
 /// The data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
@@ -397,8 +398,11 @@ impl Component {
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err("component.sha256: 64 hexadecimal digits in small letters are required".into());
         }
-        if self.bytes == 0 || self.bytes > limits::COMPONENT_BYTES_MAX as u64 {
-            return Err(format!("component.bytes: {} is not within 1 to {}", self.bytes, limits::COMPONENT_BYTES_MAX));
+        if self.bytes > limits::COMPONENT_BYTES_MAX as u64 {
+            return Err(super::component::too_large(self.bytes));
+        }
+        if self.bytes == 0 {
+            return Err("component.bytes: 0 is no component".into());
         }
         // A chunk may be shorter than it could be, but not so short that counting them costs more than reading.
         if self.chunks == 0 || u64::from(self.chunks) > self.bytes.div_ceil(1024) {
@@ -464,6 +468,20 @@ impl Kind {
 impl Require {
     fn is_none(&self) -> bool {
         *self == Require::None
+    }
+}
+
+impl From<Verb> for Operation {
+    fn from(verb: Verb) -> Operation {
+        match verb {
+            Verb::Read => Operation::Read,
+            Verb::Children => Operation::Children,
+            Verb::Create => Operation::Create,
+            Verb::Set => Operation::Set,
+            Verb::Delete => Operation::Delete,
+            Verb::Acl => Operation::Acl,
+            Verb::Call => Operation::Call,
+        }
     }
 }
 
@@ -562,7 +580,7 @@ mod tests {
             ("/canary", json!(["/other"]), "it is not within /services"),
             ("/canary", json!(["/services/*"]), "no pattern"),
             ("/component/sha256", json!("00"), "component.sha256"),
-            ("/component/bytes", json!(1u64 << 40), "component.bytes"),
+            ("/component/bytes", json!(1u64 << 40), "at most 25165824"),
             ("/component/chunks", json!(5), "component.chunks"),
         ] {
             let error = parse(&with(pointer, value)).unwrap_err();

@@ -7,11 +7,16 @@
 //! | `component` | what a component imports and exports, read without running it |
 //! | `host` | the engine, the contract as Rust types, budgets |
 //! | `functions`, `lend` | what guests may call, and what they are lent for it |
+//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `signature` | who vouches for a component |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `recipes` | what recipes are asked, and what their answers come to |
+//! | `policies` | what policies are asked, and what their answers come to |
+//! | `verdicts` | answers of pure policies, kept while they hold |
+//! | `authenticators` | identities that plugins prove, and whom access lists mean |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters`, `faults` | what a plugin has done, and its last faults |
@@ -24,6 +29,7 @@
 //! about.
 
 pub mod admission;
+pub mod authenticators;
 pub mod binding;
 pub mod bundled;
 pub mod call;
@@ -39,17 +45,21 @@ mod lend;
 pub mod manifest;
 pub mod marks;
 pub mod pattern;
+pub mod policies;
 pub mod quarantine;
+mod recipes;
 pub mod registry;
 pub mod signature;
+pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod verdicts;
 
 pub use compile::Compiler;
 pub use judge::Judge;
 pub use registry::Plugins;
 
 /// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";

@@ -15,13 +15,13 @@ use super::manifest::{self, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
 use super::signature::Signers;
 use super::tree::{self, CANARY, Tree};
-use super::{PLUGINS, compile, component, quarantine};
+use super::{PLUGINS, compile, component, quarantine, stand_ins};
 use crate::model::path;
 use crate::pipeline::Blame;
 use crate::pipeline::evaluate::blame::CRASHES;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
@@ -50,6 +50,9 @@ pub struct Plugins {
     watched: Watched,
     read: OnceLock<ReadNode>,
     registry: RwLock<Arc<Registry>>,
+    /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
+    policed: AtomicBool,
+    authenticated: AtomicBool,
     /// Counts the registries, so that the judge sees without a lock whether there is a new one.
     generation: AtomicU64,
 }
@@ -74,9 +77,34 @@ impl Slot {
 #[derive(Default)]
 pub struct Registry {
     bindings: Vec<Arc<Binding>>,
+    /// Those among them that are asked about operations, since reads look at them all.
+    policies: Vec<Arc<Binding>>,
+    /// Of recipes that are not off, with their places in `bindings`.
+    mounts: HashMap<Box<str>, usize>,
+    /// Bytes of the longest.
+    mount_bytes_max: usize,
 }
 
 impl Registry {
+    /// `bindings`: in order of keys. Of two recipes at the same mount the first has it.
+    fn new(bindings: Vec<Arc<Binding>>) -> Registry {
+        let mut mounts = HashMap::new();
+        for (at, binding) in bindings.iter().enumerate() {
+            if let Some(recipe) = binding.recipe.as_ref().filter(|_| binding.is_on()) {
+                mounts.entry((*recipe.mount).into()).or_insert(at);
+            }
+        }
+        let mount_bytes_max = mounts.keys().map(|mount: &Box<str>| mount.len()).max().unwrap_or(0);
+        let mut registry = Registry { bindings, policies: Vec::new(), mounts, mount_bytes_max };
+        registry.policies = registry.of(Kind::Policy).cloned().collect();
+        registry
+    }
+
+    /// All policies that are not off.
+    pub fn policies(&self) -> &[Arc<Binding>] {
+        &self.policies
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bindings.is_empty()
     }
@@ -88,18 +116,29 @@ impl Registry {
 
     /// `name`: of the plugin, or `<name>/canary` for its version on trial.
     pub fn named(&self, name: &str) -> Option<&Arc<Binding>> {
-        self.bindings.iter().find(|binding| *binding.key == *name)
+        let at = self.bindings.binary_search_by(|binding| (*binding.key).cmp(name)).ok()?;
+        self.bindings.get(at)
     }
 
-    /// All there are, a version on trial behind the one in force.
-    pub fn all(&self) -> &[Arc<Binding>] {
-        &self.bindings
+    /// All there are, those that are off and those on trial too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
     }
 
     /// The recipe that a request at `path` goes to: the one with the longest mount.
     pub fn recipe(&self, path: &str) -> Option<&Arc<Binding>> {
-        let owners = self.of(Kind::Recipe).filter_map(|binding| Some((binding.owns(path)?, binding)));
-        owners.max_by_key(|(length, _)| *length).map(|(_, binding)| binding)
+        if self.mounts.is_empty() {
+            return None;
+        }
+        // A path may be as long as a frame: only what is no longer than a mount is looked up.
+        let cut = path.floor_char_boundary(self.mount_bytes_max.saturating_add(1));
+        let mut ancestor = if cut < path.len() { &path[..path[..cut].rfind('/')?] } else { path };
+        loop {
+            match self.mounts.get(ancestor) {
+                Some(&at) => return self.bindings.get(at),
+                None => ancestor = path::parent(ancestor)?,
+            }
+        }
     }
 
     /// The authenticator of a scheme.
@@ -127,6 +166,8 @@ impl Plugins {
             watched: Watched { marks: Arc::new(marks), court: Arc::default() },
             read: OnceLock::new(),
             registry: RwLock::default(),
+            policed: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         })
     }
@@ -150,7 +191,7 @@ impl Plugins {
     pub fn crashes(&self, member: u32) -> Vec<Blame> {
         let registry = self.registry();
         let of = |left: Left| {
-            let binding = registry.all().iter().find(|binding| binding.fingerprint() == left.fingerprint)?;
+            let binding = registry.all().find(|binding| binding.fingerprint() == left.fingerprint)?;
             let reason = "two server processes were ended by calls of it".to_owned();
             Some(binding.blame(Some(run_name(member, &left)), reason))
         };
@@ -162,9 +203,7 @@ impl Plugins {
     pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
         let former = self.registry.read().clone();
         let mut bindings: Vec<Arc<Binding>> = Vec::new();
-        let mut names = tree.children(PLUGINS);
-        names.sort_unstable();
-        for name in names {
+        for name in tree.children(PLUGINS) {
             let on_trial = self.binding(&former, tree, &path::join(&name, CANARY), Vec::new());
             // While it is audited, the version in force goes on beside it.
             let in_its_place = on_trial.iter().filter(|on_trial| on_trial.manifest.mode == Mode::Enforce);
@@ -174,12 +213,17 @@ impl Plugins {
                 bindings.extend(on_trial);
             }
         }
+        bindings.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         self.forget_reported(tree, &bindings);
         self.programs.lock().retain(|key, (_, asked)| {
             asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.code_key() == *key)
         });
         self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
-        *self.registry.write() = Arc::new(Registry { bindings });
+        let registry = Registry::new(bindings);
+        // Whoever reads does so under the tree's lock, as this is done.
+        self.policed.store(!registry.policies.is_empty(), Ordering::Release);
+        self.authenticated.store(registry.of(Kind::Authenticator).next().is_some(), Ordering::Release);
+        *self.registry.write() = Arc::new(registry);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -280,9 +324,7 @@ impl Plugins {
         let inspected = component::inspect(&component_bytes)?;
         let sha256 = &wanted.component.sha256;
         let compiled = self.compiler.component(&running.engine, sha256, &|| Ok(component_bytes.clone()))?;
-        let program = running
-            .linker
-            .instantiate_pre(&compiled)
+        let program = stand_ins::instantiate_pre(&running.linker, &compiled)
             .and_then(|prepared| Program::new(&running.engine, prepared, &inspected.kinds, inspected.section))
             .map_err(|error| format!("the component does not fit wit/plugin.wit of this server: {error:#}"))?;
         Ok(Arc::new(program))
@@ -333,6 +375,15 @@ impl Plugins {
     /// What the tree binds now.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read().clone()
+    }
+
+    /// Whether any policy is asked about anything.
+    pub fn has_policies(&self) -> bool {
+        self.policed.load(Ordering::Acquire)
+    }
+
+    pub fn has_authenticators(&self) -> bool {
+        self.authenticated.load(Ordering::Acquire)
     }
 
     /// The registry behind that generation, if there is one, and its own; without a lock if there is none.

@@ -1,5 +1,7 @@
 //! Real guests, end to end within this folder: deployed into a tree, admitted, bound, asked, contained.
 
+mod policies;
+
 use super::admission;
 use super::manifest::Component;
 use super::marks::Marks;
@@ -68,6 +70,9 @@ impl Server {
         });
         for (key, value) in more.as_object().unwrap() {
             manifest[key] = value.clone();
+            if value.is_null() {
+                manifest.as_object_mut().unwrap().remove(key);
+            }
         }
         let data = Bytes::from(manifest.to_string());
         let path = format!("{PLUGINS}/{name}");

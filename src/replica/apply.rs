@@ -6,11 +6,10 @@ use super::Replica;
 use super::start::{OrDie, die};
 use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
-use crate::limits;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::simulation::{self, Mutation, Seen};
-use crate::state::Applied;
+use crate::state::{Applied, State};
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
 use std::io;
@@ -30,11 +29,10 @@ pub struct Boundary {
 }
 
 /// Why a member does not go on with a state of that format level.
-pub fn too_old(level: u32) -> String {
+pub fn too_old(level: u32, known: u32) -> String {
     format!(
-        "the ensemble's state has format level {level} and this release knows {} only: start the release that the other \
-         members run",
-        limits::FORMAT_LEVEL
+        "the ensemble's state has format level {level} and this release knows {known} only: start the release that the \
+         other members run"
     )
 }
 
@@ -66,10 +64,7 @@ impl StateMachine for Replica {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             }
             plugins_changed |= admission::touches(txn);
-            let level = state.format_level();
-            if level > limits::FORMAT_LEVEL {
-                die(&too_old(level));
-            }
+            self.understands(&state);
         }
         for (txn, applied) in answered_late {
             self.connections.applied(&self.state.read(), &mut self.watches.lock(), txn, &applied);
@@ -128,6 +123,14 @@ impl StateMachine for Replica {
 }
 
 impl Replica {
+    /// Ends the process if the state has effects that this release does not know.
+    pub(super) fn understands(&self, state: &State) {
+        let (level, known) = (state.format_level(), self.door.peers().me().format_level);
+        if level > known {
+            die(&too_old(level, known));
+        }
+    }
+
     fn count_applied(&self, batch: &Batch) {
         let metrics = self.connections.metrics();
         metrics.commit_count.add(batch.txns.len() as u64);

@@ -119,7 +119,7 @@ impl Replica {
             for Linked { member, link } in self.served.linked() {
                 // A link that is new has not been asked; one that is gone will not answer.
                 if links.insert(member, link) != Some(link) && !done.contains(&member) {
-                    self.served.tell(link, FromLeader::Compile { id, manifest: text.clone() });
+                    self.served.send(link, FromLeader::Compile { id, manifest: text.clone() });
                 }
             }
             let answer = tokio::time::timeout(limits::PREPARE_LOOK_INTERVAL, answers.recv()).await;

@@ -135,7 +135,9 @@ impl Replica {
         let progress = self.progress();
         let mut checkpointer = self.files.checkpointer.lock();
         let mut boundary = self.boundary.lock();
-        let (state, meta) = checkpointer.replace(complete, &progress)?;
+        let (mut state, meta) = checkpointer.replace(complete, &progress)?;
+        state.begin_at_level(meta.format_level);
+        self.understands(&state);
         *self.files.reader.lock() = checkpointer.last().reader();
         drop(checkpointer);
         let old = {

@@ -21,12 +21,15 @@ pub struct Served {
     /// The term this member leads in, and takes requests for.
     pub leadership: watch::Sender<Option<u64>>,
     number: AtomicU64,
-    links: Mutex<HashMap<u64, Link>>,
+    links: Mutex<HashMap<u64, Taken>>,
 }
 
-struct Link {
+/// The leader's end of a link.
+struct Taken {
     member: u32,
     messages: mpsc::Sender<FromLeader>,
+    /// The member at the other end submits nothing more.
+    holds_back: bool,
 }
 
 /// A member that takes this one for the leader, and its link.
@@ -36,9 +39,26 @@ pub struct Linked {
 }
 
 impl Served {
+    /// Asks every member to submit nothing more.
+    pub fn have_others_hold_back(&self) {
+        let numbers: Vec<u64> = self.links.lock().keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.send(number, FromLeader::HoldBack));
+    }
+
+    /// Whether there is a member that may submit something.
+    pub fn others_submit(&self) -> bool {
+        self.links.lock().values().any(|link| !link.holds_back)
+    }
+
+    fn holds_back(&self, link: ServedLink) {
+        if let Some(link) = self.links.lock().get_mut(&link.number) {
+            link.holds_back = true;
+        }
+    }
+
     /// Has a client's connection at the other end of that link closed.
     pub fn close_connection(&self, link: ServedLink, connection: ConnectionId) {
-        self.send(link, FromLeader::Close(connection));
+        self.send(link.number, FromLeader::Close(connection));
     }
 
     /// All that there are now.
@@ -46,25 +66,21 @@ impl Served {
         self.links.lock().iter().map(|(number, link)| Linked { member: link.member, link: *number }).collect()
     }
 
-    fn send(&self, link: ServedLink, message: FromLeader) {
-        self.tell(link.number, message);
-    }
-
     /// Nobody hears it if that link is gone.
-    pub fn tell(&self, link: u64, message: FromLeader) {
+    pub fn send(&self, number: u64, message: FromLeader) {
         let mut links = self.links.lock();
-        let Some(member) = links.get(&link) else { return };
-        if member.messages.try_send(message).is_err() {
+        let Some(link) = links.get(&number) else { return };
+        if link.messages.try_send(message).is_err() {
             // It does not read. Without its link it closes whatever had something under way.
-            links.remove(&link);
+            links.remove(&number);
         }
     }
 
     fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let (messages, outgoing) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, Link { member, messages });
-        (ServedLink { number, term }, outgoing)
+        let (sender, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
+        self.links.lock().insert(number, Taken { member, messages: sender, holds_back: false });
+        (ServedLink { number, term }, messages)
     }
 
     fn close(&self, link: ServedLink) {
@@ -93,7 +109,8 @@ impl Replica {
         // The member may have heard of this leadership before its own sequencer has.
         let begins = leadership.wait_for(|term| term.is_some());
         let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
-            Ok(Ok(term)) => *term,
+            // Who is about to hand over takes nothing more.
+            Ok(Ok(term)) => term.filter(|_| !self.leaving.load(Ordering::Acquire)),
             _ => None,
         };
         let Some(term) = term else {
@@ -136,13 +153,14 @@ impl Replica {
                     let replica = self.clone();
                     tokio::spawn(async move { replica.answer_read_index(link, id).await });
                 }
+                ToLeader::HeldBack => self.served.holds_back(link),
                 ToLeader::Heard { number, sessions } => {
                     let now_ms = self.connections.now_us() / 1000;
                     sessions.into_iter().for_each(|session| self.connections.expiry().hear(session, now_ms));
                     if let Some(number) = number
                         && self.leads_a_quorum()
                     {
-                        self.served.send(link, FromLeader::HeardBy { number });
+                        self.served.send(link.number, FromLeader::HeardBy { number });
                     }
                 }
             }
@@ -152,7 +170,7 @@ impl Replica {
 
     async fn answer_read_index(&self, link: ServedLink, id: u64) {
         match self.consensus().read_index().await {
-            Ok(index) => self.served.send(link, FromLeader::ReadIndexAt { id, index }),
+            Ok(index) => self.served.send(link.number, FromLeader::ReadIndexAt { id, index }),
             // Who does not lead has no answer; the member asks the next.
             Err(_) => self.served.close(link),
         }

@@ -21,10 +21,10 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Where the rest of the replica asks or tells the leader something: gone with the link.
 #[derive(Default)]
@@ -136,9 +136,12 @@ async fn run(replica: &Arc<Replica>, peers: &Peers, leader: u64, number: u64) ->
     let (submissions, submitted) = mpsc::unbounded_channel();
     let (asks, asked) = mpsc::unbounded_channel();
     replica.way.set(Some(asks));
-    replica.inbox.put(Event::LinkUp(Link { number, submissions }));
+    let holds_back = Arc::new(AtomicBool::new(false));
+    replica.inbox.put(Event::LinkUp(Link { number, submissions, holds_back: holds_back.clone() }));
     let talk = Talk {
         replica,
+        holds_back,
+        asked_to_hold_back: Notify::new(),
         waiting: Mutex::new(HashMap::new()),
         reports: Mutex::new(VecDeque::new()),
         answered_us: AtomicU64::new(replica.connections.now_us()),
@@ -168,6 +171,9 @@ async fn begin(reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result
 /// Both directions of a link.
 struct Talk<'a> {
     replica: &'a Arc<Replica>,
+    /// Shared with the sequencer: nothing more is to be passed on.
+    holds_back: Arc<AtomicBool>,
+    asked_to_hold_back: Notify,
     /// Who waits for the answer to which ReadIndex.
     waiting: Mutex<HashMap<u64, Asked>>,
     /// Reports without an answer, and when they were sent: microseconds of the connections' clock.
@@ -181,6 +187,10 @@ impl Talk<'_> {
         while let Some(message) = reader.next().await? {
             match message {
                 FromLeader::Close(connection) => self.replica.close_connection(connection),
+                FromLeader::HoldBack => {
+                    self.holds_back.store(true, Ordering::Release);
+                    self.asked_to_hold_back.notify_one();
+                }
                 FromLeader::ReadIndexAt { id, index } => {
                     if let Some(asked) = self.waiting.lock().remove(&id) {
                         // Whoever asked may have gone.
@@ -222,6 +232,14 @@ impl Talk<'_> {
         }
     }
 
+    /// Returns when the leader has asked for it, and all that was passed on is applied here.
+    async fn held_back(&self) {
+        self.asked_to_hold_back.notified().await;
+        while self.replica.connections.passed_on() > 0 {
+            tokio::time::sleep(limits::DRAIN_LOOK_INTERVAL).await;
+        }
+    }
+
     async fn speak(
         &self,
         writer: &mut FrameWriter,
@@ -233,9 +251,15 @@ impl Talk<'_> {
         let mut blamed = None;
         let mut tick = tokio::time::interval(self.replica.word.report_interval());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut held_back = std::pin::pin!(self.held_back());
+        let mut is_held_back = false;
         loop {
             tokio::select! {
                 biased;
+                () = &mut held_back, if !is_held_back => {
+                    is_held_back = true;
+                    writer.queue(&ToLeader::HeldBack).await?;
+                }
                 _ = tick.tick() => {
                     self.report(writer, &mut report).await?;
                     for blame in self.replica.crashes_to_report(&mut blamed) {

@@ -15,6 +15,7 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
+use super::slow::Slow;
 use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
@@ -62,15 +63,21 @@ pub struct Surroundings {
     /// Where everything for clients runs.
     pub clients: Workers,
     pub drive: Drive,
+    /// What this release understands: `limits::FORMAT_LEVEL`, but for tests of upgrades.
+    pub format_level: u32,
 }
 
 /// Who does what takes time.
 pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
-    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`.
-    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync> },
+    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and is
+    /// `hand_over_delay` on its way from the sequencer to consensus.
+    Tasks { disk_delay: Delay, hand_over_delay: Delay },
 }
+
+/// What something lasts, asked each time.
+pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A running member.
 pub struct Member {
@@ -109,7 +116,7 @@ impl Member {
         surroundings: Surroundings,
         words: impl FnOnce(Arc<Replica>) -> Words,
     ) -> anyhow::Result<Member> {
-        let Surroundings { disk, log_disk, net, raft, clients, drive } = surroundings;
+        let Surroundings { disk, log_disk, net, raft, clients, drive, format_level } = surroundings;
         let started = Instant::now();
         let data_dir = config.storage.data_dir.clone();
         let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
@@ -119,7 +126,9 @@ impl Member {
             on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
             drive: match &drive {
                 Drive::Threads => wal::Drive::Threads,
-                Drive::Tasks { disk_delay } => wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() },
+                Drive::Tasks { disk_delay, .. } => {
+                    wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() }
+                }
             },
             ..wal::Options::new(LOG_FOLDER, identity.incarnation)
         };
@@ -133,7 +142,7 @@ impl Member {
         let mut state = opened.state.unwrap_or_else(|| State::new(seed));
         state.begin_at_level(opened.meta.format_level);
         let level = state.format_level();
-        anyhow::ensure!(level <= limits::FORMAT_LEVEL, super::apply::too_old(level));
+        anyhow::ensure!(level <= format_level, super::apply::too_old(level, format_level));
         let load_took = load_began.elapsed();
         simulation::see(|| Seen::Loaded {
             zxid: state.last_zxid(),
@@ -144,7 +153,7 @@ impl Member {
 
         let is_empty = log.is_new() && opened.meta.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
-        let me = Me::new(config.server_id, identity.incarnation, limits::FORMAT_LEVEL, cluster);
+        let me = Me::new(config.server_id, identity.incarnation, format_level, cluster);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let door = Arc::new(Door::new(peers, &config.ensemble.servers));
         let mut tasks = JoinSet::new();
@@ -282,14 +291,14 @@ impl Member {
         listener::serve(&self.replica.connections, stream, peer, self.front.clone()).await;
     }
 
-    /// Takes no more clients, and gives those that are there a moment for what is under way. A leader hands over before,
-    /// so that nobody has to wait for an election.
+    /// Takes no more clients and no more requests, and parts with each client when all it has asked is answered. A leader
+    /// hands over before, so that nobody has to wait for an election.
     pub async fn part_with_clients(&self) {
         self.replica.leaving.store(true, Ordering::Release);
-        self.replica.hand_over().await;
         self.replica.word.set_serving(Serving::Nobody);
-        self.replica.connections.close_all();
-        self.replica.until_clients_are_gone().await;
+        self.replica.connections.take_no_more();
+        self.replica.hand_over().await;
+        self.replica.let_clients_go().await;
     }
 
     /// Ends, with a last checkpoint. Nobody may submit anything any more.
@@ -403,14 +412,17 @@ impl ComingUp {
     }
 
     fn start_sequencer(&self, consensus: &Consensus) -> anyhow::Result<()> {
-        let judge = self.replica.plugins.judge();
-        let sequencer = Sequencer::new(self.replica.clone(), consensus.clone(), judge, Clocks::new()?);
+        let (replica, judge, clocks) = (self.replica.clone(), self.replica.plugins.judge(), Clocks::new()?);
         match &self.drive {
             Drive::Threads => {
+                let sequencer = Sequencer::new(replica, consensus.clone(), judge, clocks);
                 let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
                 self.threads.lock().sequencer = Some(thread);
             }
-            Drive::Tasks { .. } => drop(self.raft.spawn(sequencer.run_as_task())),
+            Drive::Tasks { hand_over_delay, .. } => {
+                let slow = Slow::new(consensus.clone(), hand_over_delay.clone(), &self.raft);
+                self.raft.spawn(Sequencer::new(replica, slow, judge, clocks).run_as_task());
+            }
         }
         Ok(())
     }
@@ -481,11 +493,17 @@ impl Replica {
         }
     }
 
-    /// Gives the leadership to another voter, if there is one.
+    /// Gives the leadership to another voter, if there is one, once no client of any member waits for this leader, or
+    /// `limits::DRAIN_MAX` later: what is under way then may be left without an answer.
     async fn hand_over(&self) {
         let Some(consensus) = self.consensus.get() else { return };
         if !matches!(*consensus.role().borrow(), Role::Leader { .. }) || consensus.membership().voters.len() < 2 {
             return;
+        }
+        self.served.have_others_hold_back();
+        let until = Instant::now() + limits::DRAIN_MAX;
+        while (self.served.others_submit() || self.connections.outstanding() > 0) && Instant::now() < until {
+            tokio::time::sleep(limits::DRAIN_LOOK_INTERVAL).await;
         }
         match consensus.transfer(None).await {
             Ok(leader) => tracing::info!(leader, "has handed over"),
@@ -493,10 +511,16 @@ impl Replica {
         }
     }
 
-    async fn until_clients_are_gone(&self) {
-        let end = Instant::now() + limits::FLUSH_AT_END_MAX;
-        while self.connections.count() > 0 && Instant::now() < end {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    async fn let_clients_go(&self) {
+        let answered = Instant::now() + limits::DRAIN_MAX;
+        let flushed = answered + limits::FLUSH_AT_END_MAX;
+        while self.connections.count() > 0 && Instant::now() < flushed {
+            if Instant::now() < answered {
+                self.connections.close_idle();
+            } else {
+                self.connections.close_all();
+            }
+            tokio::time::sleep(limits::DRAIN_LOOK_INTERVAL).await;
         }
     }
 

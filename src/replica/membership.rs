@@ -270,7 +270,7 @@ impl Replica {
         };
         for member in members.filter(to_vote) {
             loop {
-                if self.plugins.registry().all().iter().all(|binding| !binding.is_on()) {
+                if self.plugins.registry().all().all(|binding| !binding.is_on()) {
                     return Ok(());
                 }
                 let lacks = match self.door.ask(&member.server).await {
@@ -364,7 +364,7 @@ impl Replica {
     pub(super) fn raise_format_level(&self) {
         let membership = self.consensus().membership();
         let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
-            Ok(id) if id == self.config.server_id => Some(limits::FORMAT_LEVEL),
+            Ok(id) if id == self.config.server_id => Some(self.door.peers().me().format_level),
             Ok(id) => self.door.report_of(id).map(|(_, report)| report.format_level),
             Err(_) => None,
         });

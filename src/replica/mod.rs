@@ -5,6 +5,7 @@
 //! | `start` | a process: ports and threads around a member |
 //! | `member` | from a data directory to a serving tree, and back |
 //! | `inbox`, `sequencer` | writes into one order, batches into consensus |
+//! | `slow` | the same, with a simulated thread between sequencer and consensus |
 //! | `bootstrap` | whether an empty member may found or join an ensemble |
 //! | `peers` | who of the other members is let in, and what is known of them |
 //! | `membership` | changing who belongs to the ensemble |
@@ -43,6 +44,7 @@ mod membership;
 mod peers;
 mod sequencer;
 mod serve;
+mod slow;
 mod soundness;
 #[cfg(test)]
 mod soundness_tests;

@@ -35,6 +35,7 @@ use crate::simulation::{self, Mutation, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
@@ -80,6 +81,14 @@ pub struct Link {
     pub number: u64,
     /// Holds at most what the connections of this member may have unanswered (`limits::UNANSWERED_MAX` each).
     pub submissions: UnboundedSender<Submission>,
+    /// The leader is about to hand over: requests wait for the next.
+    pub holds_back: Arc<AtomicBool>,
+}
+
+impl Link {
+    fn takes_requests(&self) -> bool {
+        !self.holds_back.load(Ordering::Acquire)
+    }
 }
 
 /// A link that another member has to this one, while it leads in that term (`replica::leading`).
@@ -330,7 +339,7 @@ impl<C: Proposes> Sequencer<C> {
     }
 
     fn may_pass_on(&self) -> bool {
-        matches!(self.phase, Phase::Following { link: Some(_) })
+        matches!(&self.phase, Phase::Following { link: Some(link) } if link.takes_requests())
             && self.in_flight.is_empty()
             && !self.waiting.is_empty()
     }
@@ -342,7 +351,7 @@ impl<C: Proposes> Sequencer<C> {
             let Some(connection) = request.connection() else { continue };
             if self.broken.contains(&connection) {
                 self.replica.connections.metrics().stale_requests.increment();
-            } else if link.submissions.is_closed() {
+            } else if link.submissions.is_closed() || !link.takes_requests() {
                 // Word of its end is under way.
                 return self.waiting.push_front(request);
             } else {

@@ -47,7 +47,11 @@ impl Ensemble {
                 net: net.host(host),
                 raft: Handle::current(),
                 clients: Workers::on(Handle::current()),
-                drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_micros(200)) },
+                drive: Drive::Tasks {
+                    disk_delay: Arc::new(|| Duration::from_micros(200)),
+                    hand_over_delay: Arc::new(|| Duration::ZERO),
+                },
+                format_level: crate::limits::FORMAT_LEVEL,
             };
             let nobody = || Listening { client_port: None, secure_client_port: None, tls: None };
             let member = Member::start(config, surroundings, |replica| Words::new(replica, nobody())).await;

@@ -42,13 +42,16 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let raft = WorkerThreads::start("raft", 1, others).context("start Raft's thread")?;
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
+    let net = TcpNet::new(config.peer_tls.as_ref())?;
+    clients.workers().first().spawn(net.watch_files());
     let surroundings = Surroundings {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
-        net: Arc::new(TcpNet::new(config.peer_tls.as_ref())?),
+        net: Arc::new(net),
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         drive: Drive::Threads,
+        format_level: limits::FORMAT_LEVEL,
     };
     let raft_runtime = surroundings.raft.clone();
     let listening = listeners.described()?;

@@ -5,9 +5,11 @@ use super::clocks::Clocks;
 use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use super::*;
 use crate::consensus::{Outcome, Role};
+use crate::limits;
 use crate::model::ensemble::Server;
 use crate::model::{Password, SessionId};
 use crate::peer::testing::MemoryNet;
+use crate::peer::{ConnectError, HelloRefusal, Me, Peers, Purpose};
 use crate::pipeline::txn::Batch;
 use crate::pipeline::{Ask, Caller, Submission};
 use crate::session::tests::{Client, create, hello};
@@ -30,18 +32,17 @@ struct Ensemble {
 
 impl Ensemble {
     async fn start(change: impl Fn(&mut Config)) -> Ensemble {
+        Ensemble::start_at_level(limits::FORMAT_LEVEL, change).await
+    }
+
+    async fn start_at_level(format_level: u32, change: impl Fn(&mut Config)) -> Ensemble {
         let net = MemoryNet::new();
         let folder = tempfile::tempdir().unwrap();
         let mut members = Vec::new();
         for (index, name) in NAMES.iter().enumerate() {
-            let id = index as u32 + 1;
-            let mut config = Config { server_id: id, plugins: false, ..Config::default() };
-            config.storage.data_dir = folder.path().to_path_buf();
-            config.ensemble.servers =
-                (1..).zip(NAMES).map(|(id, name)| Server::parse(id, &format!("{name}:2888:3888")).unwrap()).collect();
-            config.ensemble.listen = vec![SocketAddr::new(net.address(name), 2888)];
+            let mut config = config(&net, folder.path(), index);
             change(&mut config);
-            members.push(Arc::new(start(config, net.host(name)).await));
+            members.push(Arc::new(start(config, net.host(name), &SimDisk::new(), format_level).await.unwrap()));
         }
         let ensemble = Ensemble { net, members, _folder: folder };
         for member in &ensemble.members {
@@ -83,18 +84,37 @@ impl Ensemble {
     }
 }
 
-async fn start(config: Config, net: Arc<dyn crate::peer::Net>) -> Member {
-    let disk: Arc<SimDisk> = Arc::new(SimDisk::new());
+/// One of three.
+fn config(net: &MemoryNet, folder: &std::path::Path, index: usize) -> Config {
+    let mut config = Config { server_id: index as u32 + 1, plugins: false, ..Config::default() };
+    config.storage.data_dir = folder.to_path_buf();
+    config.ensemble.servers =
+        (1..).zip(NAMES).map(|(id, name)| Server::parse(id, &format!("{name}:2888:3888")).unwrap()).collect();
+    config.ensemble.listen = vec![SocketAddr::new(net.address(NAMES[index]), 2888)];
+    config
+}
+
+async fn start(
+    config: Config,
+    net: Arc<dyn crate::peer::Net>,
+    disk: &SimDisk,
+    format_level: u32,
+) -> anyhow::Result<Member> {
+    let disk: Arc<SimDisk> = Arc::new(disk.clone());
     let surroundings = Surroundings {
         disk: disk.clone(),
         log_disk: disk,
         net,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
-        drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_millis(1)) },
+        drive: Drive::Tasks {
+            disk_delay: Arc::new(|| Duration::from_millis(1)),
+            hand_over_delay: Arc::new(|| Duration::ZERO),
+        },
+        format_level,
     };
     let listening = Listening { client_port: None, secure_client_port: None, tls: None };
-    Member::start(config, surroundings, |replica| Words::new(replica, listening)).await.unwrap()
+    Member::start(config, surroundings, |replica| Words::new(replica, listening)).await
 }
 
 impl Member {
@@ -230,6 +250,87 @@ async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
     assert_eq!(client.next().await, (2, 0), "a connection with nothing under way does not notice");
 }
 
+/// Each of these writes all the time; the clients of the leader part from it, with all answered that they have asked.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let first = ensemble.leader();
+    let mut writers = Vec::new();
+    for member in 0..3 {
+        for number in 0..3 {
+            let mut client = ensemble.client(member).await;
+            writers.push(tokio::spawn(async move {
+                for xid in 1..=500 {
+                    match client.attempt(xid, create(&format!("/{member}-{number}-{xid}"))).await {
+                        Some(answer) => assert_eq!(answer, (xid, 0)),
+                        // One that was not taken any more, and none but the leader's clients may see that.
+                        None if member == first => return xid,
+                        None => panic!("a client of member {member} is closed with its request {xid} under way"),
+                    }
+                }
+                501
+            }));
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    ensemble.members[first].part_with_clients().await;
+    assert_eq!(ensemble.members[first].replica.connections.count(), 0);
+    let replica = &ensemble.members[(first + 1) % 3].replica;
+    for (at, writer) in writers.into_iter().enumerate() {
+        let (member, number, upto) = (at / 3, at % 3, writer.await.unwrap());
+        assert!(upto > 1 && (upto > 500) == (member != first), "a client of member {member} came to request {upto}");
+        let is_there = |xid: i32| replica.state.read().node(&format!("/{member}-{number}-{xid}")).is_some();
+        until(|| is_there(upto - 1)).await;
+        assert!(!is_there(upto), "what was not answered was not taken");
+    }
+}
+
+/// An upgrade, one member after the other: what only the new release writes is written once all voters know it, and from
+/// then on the old one is not let in and does not start.
+#[tokio::test(start_paused = true)]
+async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_out() {
+    const OLD: u32 = limits::FORMAT_LEVEL;
+    const NEW: u32 = OLD + 1;
+    let (net, folder) = (MemoryNet::new(), tempfile::tempdir().unwrap());
+    let disks: Vec<SimDisk> = NAMES.iter().map(|_| SimDisk::new()).collect();
+    let run =
+        async |at: usize, level| start(config(&net, folder.path(), at), net.host(NAMES[at]), &disks[at], level).await;
+    let mut members: Vec<Member> = Vec::new();
+    for at in 0..NAMES.len() {
+        members.push(run(at, OLD).await.unwrap());
+    }
+    let all_serve = |members: &[Member]| members.iter().all(|member| member.serving() == Serving::Everybody);
+    let at_level = |members: &[Member], level| members.iter().all(|member| member.replica.format_level() == level);
+    until(|| all_serve(&members)).await;
+    for at in 0..NAMES.len() {
+        assert!(at_level(&members, OLD), "member {} knows no other", at + 1);
+        let old = members.remove(at);
+        old.part_with_clients().await;
+        old.stop().await.unwrap();
+        members.insert(at, run(at, NEW).await.unwrap());
+        until(|| all_serve(&members)).await;
+        // Everybody has reported.
+        tokio::time::sleep(3 * limits::GATHER_INTERVAL).await;
+    }
+    until(|| at_level(&members, NEW)).await;
+
+    let to = members.iter().position(|member| member.replica.leading.load(Ordering::Acquire)).unwrap();
+    let away = (to + 1) % NAMES.len();
+    let me = members[away].replica.door.peers().me().clone();
+    let old = Me::new(me.id, me.incarnation, OLD, me.cluster());
+    let server = config(&net, folder.path(), to).own_server().unwrap().clone();
+    let refused = Peers::new(net.host(NAMES[away]), old).connect(&server, None, Purpose::Appends).await;
+    let Err(ConnectError::Rejected(refusal)) = refused else { panic!("it is let in") };
+    assert_eq!(refusal, HelloRefusal::TooOld { id: me.id, format_level: OLD, needed: NEW });
+
+    let stopped = members.remove(away);
+    stopped.part_with_clients().await;
+    stopped.stop().await.unwrap();
+    let error = run(away, OLD).await.err().expect("an old release does not start on a new state").to_string();
+    assert!(error.contains(&format!("format level {NEW} and this release knows {OLD} only")), "{error}");
+    run(away, NEW).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn read_only_mode() {
     let ensemble = Ensemble::start(|config| config.read_only_mode = true).await;
@@ -331,7 +432,7 @@ impl Alone {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { plugins: false, ..Config::default() };
         config.storage.data_dir = folder.path().to_path_buf();
-        let member = start(config, MemoryNet::new().host("a")).await;
+        let member = start(config, MemoryNet::new().host("a"), &SimDisk::new(), limits::FORMAT_LEVEL).await.unwrap();
         let log = Log::default();
         let replica = member.replica.clone();
         let judge = replica.plugins.judge();
@@ -345,7 +446,7 @@ impl Alone {
 
     fn link(&mut self, number: u64) -> tokio::sync::mpsc::UnboundedReceiver<Submission> {
         let (submissions, passed_on) = tokio::sync::mpsc::unbounded_channel();
-        self.hear([Event::LinkUp(Link { number, submissions })]);
+        self.hear([Event::LinkUp(Link { number, submissions, holds_back: Arc::default() })]);
         passed_on
     }
 

@@ -379,7 +379,7 @@ impl Connection {
         let order = self.order.lock();
         let crowded = order.holds_back() || order.ended || order.is_crowded(self.home.options().outstanding_max);
         drop(order);
-        !crowded && self.outbox.has_room()
+        !crowded && self.outbox.has_room() && self.home.takes_requests()
     }
 
     /// Whether something waits to be written.

@@ -20,7 +20,7 @@ use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub struct Connections {
     /// This member, and this run of it (`ConnectionId`).
@@ -43,6 +43,8 @@ pub struct Connections {
     to_wake: Mutex<Vec<Arc<Connection>>>,
     /// Requests without an answer, of all connections.
     outstanding: Arc<AtomicUsize>,
+    /// No request is taken from any socket any more.
+    takes_no_more: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -90,6 +92,7 @@ impl Connections {
             counts: Mutex::new(Counts::default()),
             to_wake: Mutex::new(Vec::new()),
             outstanding: Arc::default(),
+            takes_no_more: AtomicBool::new(false),
             metrics,
         })
     }
@@ -223,6 +226,12 @@ impl Connections {
         broken
     }
 
+    /// Writes passed on to the leader and not applied here, of connections that live and of those that have ended.
+    pub fn passed_on(&self) -> usize {
+        let living: usize = self.list().iter().map(|connection| connection.order.lock().passed_on()).sum();
+        living + self.departed.lock().values().sum::<usize>()
+    }
+
     /// The connection a session has here.
     pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
         let id = self.by_session.lock().get(&session).copied()?;
@@ -247,6 +256,23 @@ impl Connections {
 
     pub(super) fn outstanding_counter(&self) -> Arc<AtomicUsize> {
         self.outstanding.clone()
+    }
+
+    /// From now on no request is taken from a socket; those that were taken are answered. The server shuts down.
+    pub fn take_no_more(&self) {
+        self.takes_no_more.store(true, Relaxed);
+    }
+
+    pub(super) fn takes_requests(&self) -> bool {
+        !self.takes_no_more.load(Relaxed)
+    }
+
+    /// Closes those of which nothing is under way.
+    pub fn close_idle(&self) {
+        let all = self.list();
+        all.iter()
+            .filter(|connection| connection.unanswered() == 0)
+            .for_each(|connection| connection.close_after_flush());
     }
 
     /// Closes every connection: the server no longer serves, or shuts down.

@@ -6,7 +6,7 @@ use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Ask, Call, Moment, Plugins, Rules};
+use crate::pipeline::{Ask, Call, Moment, Plugins, ProvenSchemes, Rules, Verb};
 use crate::state::Applied;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
@@ -28,6 +28,7 @@ pub(super) fn rules() -> Rules {
         deploy_by_anyone: false,
         sasl_scheme_enabled: false,
         x509_scheme_enabled: false,
+        schemes: ProvenSchemes::default(),
     }
 }
 
@@ -64,6 +65,10 @@ impl Plugins for Names {
                 return Err(Refusal::new(ErrorCode::BadArguments, format!("names: {path}: no such names here")));
             }
         }
+        Ok(())
+    }
+
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
         Ok(())
     }
 }
@@ -231,6 +236,15 @@ impl Client {
         let mut out = BytesMut::new();
         client::raw(&mut out, xid, op, |out| out.extend_from_slice(body));
         self.send(&out).await;
+    }
+
+    /// xid and error of the answer to a request; none if the connection ends before.
+    pub(crate) async fn attempt(&mut self, xid: i32, request: Request) -> Option<(i32, i32)> {
+        let mut out = BytesMut::new();
+        client::request(&mut out, xid, &request);
+        self.stream.write_all(&out).await.ok()?;
+        let (header, _) = client::reply(self.frame().await?).expect("a header");
+        Some((header.xid, header.error))
     }
 
     /// The next frame; none at the end of the stream.

@@ -24,6 +24,7 @@ pub fn may_go(owner: Owner, child_count: usize, cversion: i32, mtime_ms: i64, no
 pub(super) mod tests {
     use super::*;
     use crate::model::SessionId;
+    use crate::pipeline::ProvenSchemes;
 
     pub(crate) fn rules(container_never_used_ms: i64) -> Rules {
         Rules {
@@ -35,6 +36,7 @@ pub(super) mod tests {
             deploy_by_anyone: false,
             sasl_scheme_enabled: false,
             x509_scheme_enabled: false,
+            schemes: ProvenSchemes::default(),
         }
     }
 

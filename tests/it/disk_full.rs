@@ -1,6 +1,6 @@
 //! A disk that takes no more: the process ends with a sentence, and what it had acknowledged is there afterwards.
 
-use crate::process::Server;
+use crate::process::{Server, connector};
 use rustix::process::Resource;
 use std::path::Path;
 use std::process::Command;
@@ -51,7 +51,7 @@ async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     const KIB: u64 = 1024;
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_deaf_to_file_sizes(folder.path());
-    let client = Client::connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
+    let client = connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
     let acknowledged = write_until_it_fails(&client, 4000, |n| {
         // By then the log has more than the limit; standard error, a file too, has less.
         if n == 100 {
@@ -70,7 +70,7 @@ async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
 async fn a_checkpoint_that_cannot_be_written_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_deaf_to_file_sizes(folder.path());
-    let client = Client::connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
+    let client = connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     for n in 0..200 {
         client.create(&format!("/n{n}"), format!("{n}").as_bytes(), &options).await.unwrap();

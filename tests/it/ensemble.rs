@@ -18,8 +18,8 @@ mod network;
 mod partitions;
 mod together;
 
-use crate::process::{PATIENCE, Server};
-use std::net::{Ipv4Addr, TcpListener};
+use crate::process::{PATIENCE, Server, free_port};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -185,9 +185,6 @@ fn configuration_file(folder: &Path, id: u32) -> std::path::PathBuf {
     folder.join(format!("{id}/zoo.cfg"))
 }
 
-/// Ports of loopback that nobody uses, all at once, so that none is given twice.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("it listens").port()).collect()
+    (0..count).map(|_| free_port()).collect()
 }

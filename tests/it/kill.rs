@@ -2,12 +2,12 @@
 //!
 //! `KILL_ROUNDS` sets the number of rounds (`cargo xtask kill --rounds 200`); a plain test run does a few.
 
-use crate::process::Server;
+use crate::process::{Server, connector};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use zookeeper_client::{Acls, Client, CreateMode};
+use zookeeper_client::{Acls, CreateMode};
 
 const WORKERS: usize = 8;
 
@@ -47,7 +47,7 @@ fn options() -> zookeeper_client::CreateOptions<'static> {
 }
 
 async fn prepare(address: &str) {
-    let client = Client::connect(address).await.expect("connects");
+    let client = connector().connect(address).await.expect("connects");
     client.create("/kill", b"", &options()).await.expect("creates");
     client.create("/kill/seq", b"", &options()).await.expect("creates");
     for worker in 0..WORKERS {
@@ -65,7 +65,8 @@ async fn load_and_kill(server: &mut Server, load: Duration, ending: Option<Durat
             let mut paths = Vec::new();
             // An error is the server's end: what it was about is unknown and not counted.
             let _: Result<(), zookeeper_client::Error> = async {
-                let client = Client::connector().with_session_timeout(Duration::from_secs(4)).connect(&address).await?;
+                // Short, or a request that is made when the server is gone would be kept back for a server to come.
+                let client = connector().with_session_timeout(Duration::from_secs(4)).connect(&address).await?;
                 let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
                 while !stop.load(Ordering::Relaxed) {
                     let next = register.load(Ordering::Relaxed) + 1;
@@ -102,7 +103,7 @@ async fn load_and_kill(server: &mut Server, load: Duration, ending: Option<Durat
 }
 
 async fn check(address: &str, round: u64, acknowledged: &Acknowledged) {
-    let client = Client::connect(address).await.expect("connects");
+    let client = connector().connect(address).await.expect("connects");
     for (worker, &least) in acknowledged.registers.iter().enumerate() {
         let (data, _) = client.get_data(&format!("/kill/r{worker}")).await.expect("reads");
         let value: u64 = String::from_utf8(data).unwrap().parse().unwrap();

@@ -4,11 +4,16 @@ use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use zookeeper_client::Client;
+use zookeeper_client::{Client, Connector};
 
 /// How long a server may take to start or to end by itself; only a server that hangs needs it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The timeout of clients' sessions. The client takes a server for dead that has not answered for two fifths of it, which a
+/// busy machine can make of one that compiles a plugin or waits for its disk.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -62,7 +67,7 @@ impl Server {
     }
 
     pub async fn connect(&self) -> Client {
-        Client::connect(&self.address()).await.expect("connects")
+        connector().connect(&self.address()).await.expect("connects")
     }
 
     /// SIGKILL, at once.
@@ -231,6 +236,25 @@ fn four_letters_of(host: &str, port: u16, word: &str) -> Option<String> {
     Some(answer)
 }
 
+/// A client with patience.
+pub fn connector() -> Connector {
+    Client::connector().with_session_timeout(SESSION_TIMEOUT)
+}
+
+/// A port of loopback that nobody listens on, another one with each call. It is none of those that the kernel gives to
+/// connections (from 32768 on): one of them could take it before the server does.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("loopback has a free port").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    // Another process's tests may run on this machine.
+    let first = std::process::id().wrapping_mul(997);
+    loop {
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        assert!(call < COUNT, "loopback has a free port");
+        let port = (FIRST + first.wrapping_add(call) % COUNT) as u16;
+        if TcpListener::bind((LOOPBACK, port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Who a client is and what it may do then, through the real binary: TLS, certificates, SASL, digests, ACLs.
 
-use crate::process::{Server, four_letters, free_port, wasmkeeper, words};
+use crate::process::{Server, connector, four_letters, free_port, wasmkeeper, words};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -95,7 +95,7 @@ impl Authority {
                 }
             }
         });
-        Client::connector().with_fail_eagerly().connect(&address).await
+        connector().with_fail_eagerly().connect(&address).await
     }
 }
 
@@ -147,7 +147,7 @@ async fn certificates_are_required_and_are_identities() {
     assert!(authority.connect(secure, None).await.is_err());
     let stranger = Authority::new();
     assert!(authority.connect(secure, Some(stranger.issue("bob", "bob"))).await.is_err());
-    assert!(Client::connector().with_fail_eagerly().connect(&format!("127.0.0.1:{secure}")).await.is_err());
+    assert!(connector().with_fail_eagerly().connect(&format!("127.0.0.1:{secure}")).await.is_err());
     assert_eq!(bob.get_data("/bobs").await.unwrap().0, b"secret");
 }
 
@@ -226,7 +226,7 @@ fn jaas(folder: &Path) -> String {
 }
 
 async fn sasl(server: &Server, user: &'static str, password: &'static str) -> Result<Client, Error> {
-    let connector = Client::connector().with_fail_eagerly().with_sasl(SaslOptions::digest_md5(user, password));
+    let connector = connector().with_fail_eagerly().with_sasl(SaslOptions::digest_md5(user, password));
     connector.connect(&server.address()).await
 }
 

@@ -19,8 +19,8 @@ struct Populated {
 /// A server with `/app`, `/app/node` and an ephemeral `/app/mine` of the first client, whose second client watches.
 async fn populated(folder: &std::path::Path) -> Populated {
     let server = Server::start(folder, &[]);
-    let one = Client::connect(&server.address()).await.expect("connects");
-    let two = Client::connect(&server.address()).await.expect("connects");
+    let one = server.connect().await;
+    let two = server.connect().await;
     let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
     one.create("/app", b"", &persistent).await.unwrap();
     one.create("/app/node", b"first", &persistent).await.unwrap();

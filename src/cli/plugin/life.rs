@@ -1,7 +1,7 @@
 //! The life of a plugin: versions into force, on trial beside the one in force, and back. Each step is one multi, so
 //! that it happens at one zxid or not at all; the server judges each manifest as it judges a deployment.
 
-use super::{DEPLOY_TIMEOUT, TIMEOUT, expect_manifest, explain, node_acl, read_settings};
+use super::access::{expect_manifest, explain, node_acl, submit};
 use crate::cli::client::{Client, create_request};
 use crate::limits;
 use crate::model::{AclEntry, ErrorCode, path};
@@ -11,7 +11,7 @@ use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::quarantine::Quarantine;
 use crate::plugin::tree::{CANARY, VERSIONS};
 use crate::wire::request::Request;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -155,18 +155,6 @@ pub async fn roll_back(client: &mut Client, name: &str, to: Option<u32>) -> anyh
     Ok(())
 }
 
-pub async fn set_settings(client: &mut Client, authenticated: bool, name: &str, text: &str) -> anyhow::Result<()> {
-    let settings = read_settings("SETTINGS", text)?;
-    let (mut manifest, node_version) = expect_manifest(client, name).await?;
-    manifest.settings = settings;
-    // As the server will see it.
-    manifest::parse(&serde_json::to_vec(&manifest)?).map_err(|error| anyhow!(error))?;
-    manifest.version = next_version(client, name).await?;
-    bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
-    println!("{name} version {}: {}", manifest.version, manifest.settings);
-    Ok(())
-}
-
 pub async fn versions(client: &mut Client, name: &str) -> anyhow::Result<()> {
     let (in_force, _) = expect_manifest(client, name).await?;
     let on_trial = read(client, &path::join(&node_of(name), CANARY)).await?;
@@ -283,14 +271,4 @@ fn set(node: &str, data: &[u8], version: i32) -> Request {
 
 pub fn delete(path: String) -> Request {
     Request::Delete { path: Some(path), version: -1 }
-}
-
-async fn submit(client: &mut Client, requests: Vec<Request>) -> anyhow::Result<()> {
-    client.set_timeout(DEPLOY_TIMEOUT);
-    let answered = client.multi(requests).await;
-    client.set_timeout(TIMEOUT);
-    match answered {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explain(client, error).await),
-    }
 }

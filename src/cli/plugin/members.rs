@@ -1,6 +1,7 @@
 //! What each member says of a plugin: asked one after the other, at the addresses that clients have.
 
-use super::{connect, expect_manifest, life, virtual_json};
+use super::access::{connect, expect_manifest, virtual_json};
+use super::life;
 use crate::cli::client::Client;
 use crate::model::path;
 use crate::plugin::PLUGINS;

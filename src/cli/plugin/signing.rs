@@ -1,6 +1,6 @@
 //! Keys and signatures, without a server.
 
-use super::read_source;
+use super::source::read_source;
 use crate::plugin::signature::{Key, Signature};
 use anyhow::{Context, anyhow};
 use std::io::Write as _;

@@ -18,6 +18,8 @@ pub enum ToLeader {
     ReadIndex { id: u64 },
     /// Sessions heard since the last report. `number`: of the last message of a report; it is to be answered.
     Heard { number: Option<u64>, sessions: Vec<SessionId> },
+    /// The answer to `HoldBack`: all that was submitted is applied here, and nothing more will be.
+    HeldBack,
     /// Something is to be said against a plugin.
     Blame(Blame),
     /// The answer to `Compile`; an error is a sentence.
@@ -42,6 +44,8 @@ pub enum FromLeader {
     },
     /// The other answer to `Begin`, and the last message.
     NotLeading,
+    /// I am about to hand over: submit nothing more, so that nothing is under way then.
+    HoldBack,
     /// Make machine code of the component that this manifest (JSON) names; its pieces are in the tree.
     Compile {
         id: u64,

@@ -11,7 +11,9 @@ fn node(number: i32) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn it_goes_on_from_the_state_of_another_which_goes_on_changing() {
-    let ensemble = Ensemble::start(|_| {}).await;
+    let level = limits::FORMAT_LEVEL + 1;
+    let ensemble = Ensemble::start_at_level(level, |_| {}).await;
+    until(|| ensemble.members.iter().all(|member| member.replica.format_level() == level)).await;
     let (away, _) = ensemble.followers();
     let leader = &ensemble.members[ensemble.leader()].replica;
     let behind = &ensemble.members[away].replica;
@@ -38,6 +40,7 @@ async fn it_goes_on_from_the_state_of_another_which_goes_on_changing() {
     }
     until(|| behind.state.read().digest() == leader.state.read().digest()).await;
     // What it took is its image, and its checkpoint from there on.
+    assert_eq!(behind.format_level(), level, "the state that came is of that level");
     let installed = behind.files.checkpointer.lock().purge_up_to();
     assert!(installed >= Some(written), "{installed:?}");
     assert!(behind.consensus().metrics().purged >= Some(written));

@@ -476,6 +476,21 @@ fn a_failed_sync_is_told_once_and_never_tried_again() {
     assert!(told[0].starts_with("sync segment 1 of the log at offset 1024"), "{}", told[0]);
 }
 
+/// One append that makes several batches, of which the first fails.
+#[test]
+fn an_append_that_fails_halfway_is_told_so() {
+    let disk = SimDisk::new();
+    let wal = open(&disk).unwrap();
+    append(&wal, vec![entry(1, 0, 10)]).unwrap();
+    while wal.stats().segment_syncs < 2 {
+        std::thread::yield_now();
+    }
+    disk.fail_at(1, Failure::Medium);
+    let large = |index| entry(1, index, limits::LOG_BATCH_BYTES_MAX / 2 + 1);
+    let error = append(&wal, (1..=4).map(large).collect()).unwrap_err();
+    assert!(error.to_string().contains("the server ends here"), "{error}");
+}
+
 /// Linux after a failed fdatasync: the page cache still has the batch, as clean, and the disk has not.
 #[test]
 fn a_batch_whose_sync_failed_is_made_durable_by_the_next_start() {

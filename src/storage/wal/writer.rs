@@ -253,7 +253,13 @@ impl<P: Payload> Writer<P> {
                 Command::Append { entries, first_ticket, done } => {
                     for (entry, ticket) in entries.iter().zip(first_ticket..) {
                         if batch.is_full() {
-                            batch = self.write(batch)?;
+                            batch = match self.write(batch) {
+                                Ok(next) => next,
+                                Err(mut failed) => {
+                                    failed.batch.watermark = Some(done);
+                                    return Err(failed);
+                                }
+                            };
                         }
                         batch.add_entry(entry, ticket);
                     }

@@ -89,13 +89,14 @@ async fn a_follower_stands_still_for_a_while() {
     let load = Load::start(&ensemble, CLIENTS).await;
     for _ in 0..rounds(1) {
         load.goes_on(SOME).await;
-        let (leader, follower) = (ensemble.leader(), ensemble.a_follower());
+        let follower = ensemble.a_follower();
         ensemble.members[follower].signal(Signal::STOP);
         load.goes_on(SOME).await;
         tokio::time::sleep(PAUSE).await;
         ensemble.members[follower].signal(Signal::CONT);
         ensemble.wait_until_all_serve();
-        assert_eq!(ensemble.leader(), leader, "a follower that comes back unseats nobody");
+        // That it unseats nobody is a test of `consensus`: here a busy machine can do so at any time.
+        load.goes_on(SOME).await;
     }
     load.end().await.is_there(&ensemble).await;
 }

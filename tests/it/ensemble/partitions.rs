@@ -4,7 +4,8 @@
 use super::load::Load;
 use super::network::Network;
 use super::wait_until;
-use zookeeper_client::{Client, Error};
+use crate::process::connector;
+use zookeeper_client::Error;
 
 const CLIENTS: usize = 6;
 const SOME: u64 = 50;
@@ -23,7 +24,7 @@ async fn the_leader_is_cut_off() {
     assert_ne!(new, old);
     load.goes_on(SOME).await;
     // Nobody can write there; what it would be asked by `sync` it cannot know.
-    let stranded = Client::connector().with_fail_eagerly().connect(&ensemble.members[old].address()).await;
+    let stranded = connector().with_fail_eagerly().connect(&ensemble.members[old].address()).await;
     if let Ok(client) = stranded {
         let written = client.set_data("/load", b"x", None).await;
         assert!(

@@ -1,0 +1,173 @@
+//! `wasmkeeper plugin`: deploys plugins and looks after them, through the ordinary client protocol.
+//!
+//! A deployment is a few creates for the component's pieces and one multi for the manifest (docs/plugins.md). The server
+//! judges it; what it refuses is read at `/zookeeper/rejection` and printed.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `deploy` | `plugin deploy` |
+//! | `new` | `plugin new`: a project from `templates` |
+//! | `build` | `plugin build`: a component of a project |
+//! | `inspect` | `plugin inspect` |
+//! | `look` | `plugin list`, `plugin show` |
+//! | `change` | `plugin mode`, `plugin remove`, `plugin settings` |
+//! | `life` | versions: into force, on trial, back |
+//! | `members` | what each member says of a plugin |
+//! | `signing` | keys and signatures |
+//! | `access` | connecting, manifests in the tree, the server's own words |
+//! | `source` | components from files, and those that come with the server |
+//! | `options` | values of options |
+
+mod access;
+mod build;
+mod change;
+mod deploy;
+mod inspect;
+mod life;
+mod look;
+mod members;
+mod new;
+mod options;
+mod signing;
+mod source;
+
+use crate::plugin::manifest::Mode;
+use access::connect;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Deploy plugins and look after them
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Where the server listens; several addresses separated by commas
+    #[arg(long, global = true, env = "WASMKEEPER_SERVER", default_value = "127.0.0.1:2181", value_name = "HOST:PORT")]
+    server: String,
+
+    /// Who you are, for example digest:super:password
+    #[arg(long, global = true, env = "WASMKEEPER_AUTH", hide_env_values = true, value_name = "SCHEME:CREDENTIAL")]
+    auth: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    #[command(flatten)]
+    Author(Author),
+    #[command(flatten)]
+    Operator(Operator),
+}
+
+/// What authors do on their own machine.
+#[derive(Subcommand, Debug)]
+enum Author {
+    /// Make a project for a new plugin, with something small that works
+    New(new::New),
+    /// Build a project, or make a component of what another toolchain has built
+    Build(build::Build),
+    /// Say what a component is and asks for, without running it
+    Inspect(inspect::Inspect),
+    /// Make a key that signs plugins, and print what servers are told of it
+    Keygen {
+        /// The file to be written: PEM, for you alone
+        file: PathBuf,
+    },
+    /// Sign a component
+    Sign {
+        /// A .wasm file, or bundled:NAME
+        #[arg(value_name = "FILE|bundled:NAME")]
+        source: String,
+
+        /// The key: a PEM file of `keygen` or of openssl
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+
+        /// Where the signature goes: FILE.sig by default
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What a server is asked to do.
+#[derive(Subcommand, Debug)]
+enum Operator {
+    /// Deploy a component, or a new version or other settings of one
+    Deploy(Box<deploy::Deploy>),
+    /// List the plugins and how they do
+    List,
+    /// Show one plugin: what it is bound to, its settings, grants, state and counters
+    Show { name: String },
+    /// Set what refusals do: enforce them, only count and log them (audit), or do not ask the plugin (off)
+    Mode {
+        name: String,
+        #[arg(value_parser = options::mode)]
+        mode: Mode,
+    },
+    /// Remove a plugin with all its versions
+    Remove { name: String },
+    /// List the versions there were
+    Versions { name: String },
+    /// Make the version on trial the one in force, for all paths
+    Promote { name: String },
+    /// Drop the version on trial
+    Abort { name: String },
+    /// Bring a former version back into force, with the settings and the mode it had
+    Rollback {
+        name: String,
+        /// Which; the one before by default
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+    },
+    /// Give a plugin other settings
+    Settings {
+        name: String,
+        #[arg(value_name = "JSON|@FILE")]
+        settings: String,
+    },
+    /// Show on which members it runs, and why not on the others
+    Status { name: String },
+    /// Show its last faults on each member: backtraces, and what it logged
+    Faults { name: String },
+    /// Let a plugin be called again that is under quarantine
+    Release { name: String },
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { server, auth, command } = arguments;
+    match command {
+        Command::Author(Author::New(new)) => new::run(&new),
+        Command::Author(Author::Build(build)) => build::run(&build),
+        Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
+        Command::Author(Author::Keygen { file }) => signing::keygen(&file),
+        Command::Author(Author::Sign { source, key, out }) => signing::sign(&source, &key, out),
+        Command::Operator(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(operate(&server, auth.as_deref(), command))
+        }
+    }
+}
+
+async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow::Result<()> {
+    if let Operator::Deploy(deploy) = &command {
+        // Whatever can be seen to be wrong is, before the server is troubled.
+        deploy::prepare(deploy, None)?;
+    }
+    let client = &mut connect(server, auth).await?;
+    let authenticated = auth.is_some();
+    match command {
+        Operator::Deploy(deploy) => deploy::run(client, authenticated, &deploy).await,
+        Operator::List => look::list(client).await,
+        Operator::Show { name } => look::show(client, &name).await,
+        Operator::Mode { name, mode } => change::set_mode(client, authenticated, &name, mode).await,
+        Operator::Remove { name } => change::remove(client, &name).await,
+        Operator::Versions { name } => life::versions(client, &name).await,
+        Operator::Promote { name } => life::promote(client, authenticated, &name).await,
+        Operator::Abort { name } => life::abort(client, &name).await,
+        Operator::Rollback { name, to } => life::roll_back(client, &name, to).await,
+        Operator::Settings { name, settings } => change::set_settings(client, authenticated, &name, &settings).await,
+        Operator::Status { name } => members::status(client, server, &name).await,
+        Operator::Faults { name } => members::faults(client, server, auth, &name).await,
+        Operator::Release { name } => life::release(client, &name).await,
+    }
+}

@@ -1,0 +1,200 @@
+//! Policies: who may do what. Which are asked about an operation, and what their answers come to together.
+//!
+//! Deny wins: of all policies that are hit, the first `deny` in the order of their names decides. Where a binding requires
+//! an `allow`, one policy that enforces must give it. A fault denies, unless the binding ignores faults. Nothing under
+//! `/zookeeper` and nothing of the superuser's is asked about.
+//!
+//! Writes are judged in one go (`Registry::authorize`). A read is judged in two steps, since no guest may run under the
+//! lock of the tree: `Registry::known` looks whether kept and given answers suffice, `Registry::ask` gets those that
+//! are missing. Whoever reads looks again afterwards: an answer counts only if what it rests on is the same when the read
+//! reads.
+
+use super::binding::{Binding, Once};
+use super::call::{Decision, Fault};
+use super::manifest::{Mode, OnFailure, Operation, Require};
+use super::registry::Registry;
+use super::verdicts::Verdict;
+use crate::limits;
+use crate::model::{ErrorCode, Identity, Refusal, Zxid, path};
+use crate::pipeline::{Call, ReadView, Verb};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// May they do that there?
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub who: &'a Arc<[Identity]>,
+    pub verb: Verb,
+    pub path: &'a str,
+}
+
+impl Question<'_> {
+    /// Whether no policy is asked about it.
+    pub fn exempt(&self) -> bool {
+        path::is_within(self.path, "/zookeeper") || self.who.iter().any(|identity| identity.scheme == "super")
+    }
+}
+
+/// What guests answered to one question, for one operation: it need not be of the kind that is kept.
+#[derive(Default)]
+pub struct Answers(SmallVec<[(Arc<Binding>, Answer); 1]>);
+
+#[derive(Clone)]
+enum Answer {
+    Verdict(Arc<Verdict>),
+    Fault(Fault),
+}
+
+/// The answers of all policies that a question hits.
+pub struct Known<'a>(SmallVec<[(&'a Arc<Binding>, Answer); 2]>);
+
+impl Registry {
+    /// Whether a policy is asked about that.
+    pub fn hits(&self, question: Question<'_>) -> bool {
+        self.hit(question).next().is_some() && !question.exempt()
+    }
+
+    /// Whether a guest has been asked as often as need be: None if not. `applied`: the last zxid of the applied tree, if
+    /// that is what `view` shows. Counts nothing: see `Known::decide`.
+    pub fn known(
+        &self,
+        question: Question<'_>,
+        view: &dyn ReadView,
+        applied: Option<Zxid>,
+        answers: &Answers,
+    ) -> Option<Known<'_>> {
+        let mut known = Known(SmallVec::new());
+        for binding in self.hit(question) {
+            if known.0.is_empty() && question.exempt() {
+                break;
+            }
+            known.0.push((binding, answers.of(binding, question, view, applied)?));
+        }
+        Some(known)
+    }
+
+    /// Asks guests what `known` lacks. `call.view` is the tree that they may look at, changing or not.
+    pub fn ask(&self, enabled: bool, question: Question<'_>, call: &Call<'_>, answers: &mut Answers) {
+        for binding in self.hit(question) {
+            if answers.of(binding, question, call.view, None).is_none() {
+                answers.0.retain(|(asked, _)| !Arc::ptr_eq(asked, binding));
+                answers.0.push((binding.clone(), ask(binding, enabled, question, call)));
+            }
+        }
+    }
+
+    /// Judges at once, asking guests where need be. The server's own operations are nobody's.
+    pub fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+        let Some(caller) = call.caller.filter(|_| !self.is_empty()) else { return Ok(()) };
+        let question = Question { who: &caller.identities, verb, path };
+        let mut sum = Sum::new(path);
+        for binding in self.hit(question) {
+            if question.exempt() {
+                return Ok(());
+            }
+            let kept = Answers::default().of(binding, question, call.view, None);
+            sum.add(binding, &kept.unwrap_or_else(|| ask(binding, enabled, question, call)))?;
+        }
+        sum.end()
+    }
+
+    fn hit(&self, question: Question<'_>) -> impl Iterator<Item = &Arc<Binding>> {
+        let operation = Operation::from(question.verb);
+        self.policies().iter().filter(move |binding| binding.matches(operation, question.path))
+    }
+}
+
+impl Answers {
+    fn of(
+        &self,
+        binding: &Arc<Binding>,
+        question: Question<'_>,
+        view: &dyn ReadView,
+        applied: Option<Zxid>,
+    ) -> Option<Answer> {
+        let holds = |verdict: &Arc<Verdict>| verdict.holds(view, applied);
+        if let Some((_, given)) = self.0.iter().find(|(asked, _)| Arc::ptr_eq(asked, binding)) {
+            return match given {
+                Answer::Verdict(verdict) if !holds(verdict) => None,
+                given => Some(given.clone()),
+            };
+        }
+        let kept = binding.verdicts.find(question.who, question.verb, question.path);
+        kept.filter(holds).map(Answer::Verdict)
+    }
+}
+
+/// Asks one guest, and keeps what can be kept.
+fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> Answer {
+    let Question { who, verb, path } = question;
+    let asked = binding.ask(enabled, Once::OrTwice, |instance| instance.authorize(call, verb.into(), path));
+    let said = match asked {
+        Ok(said) => said,
+        Err(fault) => return Answer::Fault(fault),
+    };
+    let again = said.circumstances || said.looks.passing || said.looks.list.len() > limits::VERDICT_LOOKS_MAX;
+    let verdict = Arc::new(Verdict::new(said.said, said.looks.list));
+    if binding.is_pure() && !again {
+        binding.verdicts.keep(who, verb, path, verdict.clone());
+    }
+    Answer::Verdict(verdict)
+}
+
+impl Known<'_> {
+    /// What they come to. Counts, so once an operation.
+    pub fn decide(&self, path: &str) -> Result<(), Refusal> {
+        let mut sum = Sum::new(path);
+        for (binding, answer) in &self.0 {
+            sum.add(binding, answer)?;
+        }
+        sum.end()
+    }
+}
+
+struct Sum<'a> {
+    path: &'a str,
+    /// By one that enforces: a policy on trial has no say yet.
+    allowed: bool,
+    /// Those that require an `allow` and have not given it.
+    requires: SmallVec<[&'a Arc<Binding>; 2]>,
+}
+
+impl<'a> Sum<'a> {
+    fn new(path: &'a str) -> Sum<'a> {
+        Sum { path, allowed: false, requires: SmallVec::new() }
+    }
+
+    /// One more answer; an error is the end.
+    fn add(&mut self, binding: &'a Arc<Binding>, answer: &Answer) -> Result<(), Refusal> {
+        match answer {
+            Answer::Fault(fault) => {
+                binding.failed(fault, self.path)?;
+                if binding.manifest.on_failure == OnFailure::Ignore {
+                    return Ok(());
+                }
+            }
+            Answer::Verdict(verdict) => match &verdict.decision {
+                Decision::Allow => {
+                    self.allowed |= binding.manifest.mode == Mode::Enforce;
+                    return Ok(());
+                }
+                Decision::Abstain => {}
+                Decision::Deny(text) => binding.refuse(self.refusal(binding, text))?,
+            },
+        }
+        if binding.manifest.require == Require::Allow {
+            self.requires.push(binding);
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Refusal> {
+        let unmet = self.requires.iter().filter(|_| !self.allowed);
+        unmet.map(|binding| binding.refuse(self.refusal(binding, "no policy allows it, and one must"))).collect()
+    }
+
+    /// "plugin: path: text".
+    fn refusal(&self, binding: &Binding, text: &str) -> Refusal {
+        Refusal::new(ErrorCode::NoAuth, format!("{}: {}: {text}", binding.name, self.path))
+    }
+}

@@ -1,0 +1,272 @@
+//! What a pure policy has answered, kept for as long as it would answer the same.
+//!
+//! An answer depends on who asks, the verb, the path, the settings, and what the policy looked at. The first three are the
+//! key, the settings are the binding's, and each look is remembered by versions of the node (`pipeline::Versions`), or by
+//! its absence: while all of them are the same the verdict holds. So a change of a role takes effect with the zxid that
+//! makes it. What shows outstanding changes is not kept: their zxids may come to stand for something else.
+//!
+//! Bounded: a full shard is emptied, which costs the questions in it one call each.
+
+use super::call::Decision;
+use super::host::cut;
+use crate::limits;
+use crate::model::{Identity, SessionId, Zxid};
+use crate::pipeline::{ReadView, Verb, Versions};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::Mutex;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Shards have a lock each, so that readers rarely meet.
+const SHARDS: usize = 16;
+
+/// What a call has looked at.
+#[derive(Default, Debug)]
+pub struct Looks {
+    pub list: Vec<Look>,
+    /// It saw something by which its answer cannot be known again: outstanding changes, a session's nodes.
+    pub passing: bool,
+}
+
+#[derive(PartialEq, Debug)]
+pub enum Look {
+    /// None: there was no such node.
+    Node {
+        path: Box<str>,
+        was: Option<Versions>,
+    },
+    /// The names of its children, by its pzxid.
+    Names {
+        path: Box<str>,
+        was: Option<i64>,
+    },
+    Ephemerals {
+        session: SessionId,
+        prefix: Box<str>,
+        limit: usize,
+        found: Vec<String>,
+    },
+}
+
+impl Look {
+    fn holds(&self, view: &dyn ReadView) -> bool {
+        match self {
+            Look::Node { path, was } => view.versions(path) == *was,
+            Look::Names { path, was } => view.versions(path).map(|now| now.pzxid) == *was,
+            Look::Ephemerals { session, prefix, limit, found } => view.ephemerals(*session, prefix, *limit) == *found,
+        }
+    }
+}
+
+/// One answer.
+pub struct Verdict {
+    pub decision: Decision,
+    looks: Box<[Look]>,
+    /// The zxid of the applied tree on which it was last found to hold; `NEVER` at first.
+    held_at: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Verdict {
+    pub fn new(decision: Decision, looks: Vec<Look>) -> Verdict {
+        let decision = match decision {
+            Decision::Deny(text) => Decision::Deny(cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned()),
+            decision => decision,
+        };
+        Verdict { decision, looks: looks.into(), held_at: AtomicU64::new(NEVER) }
+    }
+
+    /// Whether the policy would say the same. `applied`: the last zxid of the applied tree, if that is what `view` shows.
+    pub fn holds(&self, view: &dyn ReadView, applied: Option<Zxid>) -> bool {
+        match applied {
+            Some(zxid) if self.held_at.load(Relaxed) == zxid.0 => true,
+            applied => {
+                let holds = self.looks.iter().all(|look| look.holds(view));
+                if let (true, Some(zxid)) = (holds, applied) {
+                    self.held_at.store(zxid.0, Relaxed);
+                }
+                holds
+            }
+        }
+    }
+}
+
+/// The verdicts of one binding.
+pub struct Verdicts {
+    hashing: DefaultHashBuilder,
+    shards: [Mutex<HashTable<Kept>>; SHARDS],
+}
+
+struct Kept {
+    who: Arc<[Identity]>,
+    verb: Verb,
+    path: Box<str>,
+    verdict: Arc<Verdict>,
+}
+
+impl Default for Verdicts {
+    fn default() -> Verdicts {
+        Verdicts { hashing: DefaultHashBuilder::default(), shards: Default::default() }
+    }
+}
+
+impl Verdicts {
+    /// What was kept for that question; whether it still holds is the caller's to look.
+    pub fn find(&self, who: &Arc<[Identity]>, verb: Verb, path: &str) -> Option<Arc<Verdict>> {
+        let hash = self.hash(who, verb, path);
+        let shard = self.shard(hash).lock();
+        shard.find(hash, |kept| kept.is(who, verb, path)).map(|kept| kept.verdict.clone())
+    }
+
+    pub fn keep(&self, who: &Arc<[Identity]>, verb: Verb, path: &str, verdict: Arc<Verdict>) {
+        let hash = self.hash(who, verb, path);
+        let mut shard = self.shard(hash).lock();
+        if let Some(kept) = shard.find_mut(hash, |kept| kept.is(who, verb, path)) {
+            kept.verdict = verdict;
+            return;
+        }
+        if shard.len() >= limits::VERDICTS_KEPT_MAX / SHARDS {
+            shard.clear();
+        }
+        let kept = Kept { who: who.clone(), verb, path: path.into(), verdict };
+        shard.insert_unique(hash, kept, |kept| self.hash(&kept.who, kept.verb, &kept.path));
+    }
+
+    pub fn clear(&self) {
+        self.shards.iter().for_each(|shard| shard.lock().clear());
+    }
+
+    fn hash(&self, who: &[Identity], verb: Verb, path: &str) -> u64 {
+        self.hashing.hash_one((who, verb, path))
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<HashTable<Kept>> {
+        // The table itself takes the lowest bits and the highest seven.
+        &self.shards[(hash >> 48) as usize % SHARDS]
+    }
+}
+
+impl Kept {
+    fn is(&self, who: &Arc<[Identity]>, verb: Verb, path: &str) -> bool {
+        self.verb == verb && *self.path == *path && (Arc::ptr_eq(&self.who, who) || self.who == *who)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stat, acl};
+    use crate::pipeline::NodeCopy;
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    /// Nodes by path, with (mzxid, pzxid, aversion); counts the looks.
+    #[derive(Default)]
+    struct Tree {
+        nodes: BTreeMap<&'static str, (i64, i64, i32)>,
+        looks: Cell<u32>,
+    }
+
+    impl ReadView for Tree {
+        fn node(&self, path: &str) -> Option<NodeCopy> {
+            self.looks.set(self.looks.get() + 1);
+            let &(mzxid, pzxid, aversion) = self.nodes.get(path)?;
+            Some(NodeCopy {
+                data: None,
+                stat: Stat { mzxid, pzxid, aversion, ..Stat::default() },
+                acl: acl::open_unsafe(),
+            })
+        }
+        fn original(&self, path: &str) -> Option<NodeCopy> {
+            self.node(path)
+        }
+        fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+        fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+            vec!["/e".into()]
+        }
+    }
+
+    fn node(path: &str, was: Option<(i64, i64, i32)>) -> Look {
+        let was = was.map(|(mzxid, pzxid, aversion)| Versions { mzxid, pzxid, aversion });
+        Look::Node { path: path.into(), was }
+    }
+
+    #[test]
+    fn a_verdict_holds_while_what_it_rests_on_is_the_same() {
+        let mut tree = Tree::default();
+        tree.nodes.insert("/roles", (5, 6, 0));
+        let verdict = |look| Verdict::new(Decision::Allow, vec![look]);
+        let roles = verdict(node("/roles", Some((5, 6, 0))));
+        let absent = verdict(node("/none", None));
+        let names = verdict(Look::Names { path: "/roles".into(), was: Some(6) });
+        let of_session =
+            |found| verdict(Look::Ephemerals { session: SessionId(1), prefix: "/".into(), limit: 9, found });
+        assert!(roles.holds(&tree, None) && absent.holds(&tree, None) && names.holds(&tree, None));
+        assert!(of_session(vec!["/e".into()]).holds(&tree, None) && !of_session(Vec::new()).holds(&tree, None));
+        for (changed, names_hold) in [((7, 6, 0), true), ((5, 7, 0), false), ((5, 6, 1), true)] {
+            tree.nodes.insert("/roles", changed);
+            assert!(!roles.holds(&tree, None), "{changed:?}");
+            assert_eq!(names.holds(&tree, None), names_hold, "{changed:?}");
+        }
+        tree.nodes.insert("/none", (8, 8, 0));
+        tree.nodes.remove("/roles");
+        assert!(!absent.holds(&tree, None) && !roles.holds(&tree, None) && !names.holds(&tree, None));
+    }
+
+    #[test]
+    fn on_the_same_applied_tree_nothing_is_looked_at_twice() {
+        let mut tree = Tree::default();
+        let verdict = Verdict::new(Decision::Allow, vec![node("/a", None)]);
+        for (zxid, looks) in [(1, 1), (1, 1), (2, 2), (2, 2)] {
+            assert!(verdict.holds(&tree, Some(Zxid(zxid))));
+            assert_eq!(tree.looks.get(), looks);
+        }
+        tree.nodes.insert("/a", (3, 3, 0));
+        assert!(!verdict.holds(&tree, Some(Zxid(3))) && !verdict.holds(&tree, Some(Zxid(3))));
+        // A view with outstanding changes has no zxid of its own.
+        assert!(!verdict.holds(&tree, None));
+    }
+
+    fn who(ids: &[&str]) -> Arc<[Identity]> {
+        ids.iter().map(|id| Identity::new("digest", *id)).collect()
+    }
+
+    #[test]
+    fn kept_by_who_verb_and_path() {
+        let verdicts = Verdicts::default();
+        let allow = || Arc::new(Verdict::new(Decision::Allow, Vec::new()));
+        verdicts.keep(&who(&["alice", "group"]), Verb::Read, "/a", allow());
+        assert!(verdicts.find(&who(&["alice", "group"]), Verb::Read, "/a").is_some());
+        for (ids, verb, path) in [
+            (&["alice"][..], Verb::Read, "/a"),
+            (&["alice", "groups"], Verb::Read, "/a"),
+            (&["alice", "group"], Verb::Children, "/a"),
+            (&["alice", "group"], Verb::Read, "/a/b"),
+        ] {
+            assert!(verdicts.find(&who(ids), verb, path).is_none(), "{ids:?} {verb:?} {path}");
+        }
+        let denied = Arc::new(Verdict::new(Decision::Deny("ä".repeat(1_000)), Vec::new()));
+        verdicts.keep(&who(&["alice", "group"]), Verb::Read, "/a", denied);
+        let Decision::Deny(text) = &verdicts.find(&who(&["alice", "group"]), Verb::Read, "/a").unwrap().decision else {
+            panic!("the later verdict replaces the earlier one");
+        };
+        assert_eq!(text.len(), limits::REFUSAL_TEXT_BYTES_MAX);
+        verdicts.clear();
+        assert!(verdicts.find(&who(&["alice", "group"]), Verb::Read, "/a").is_none());
+    }
+
+    #[test]
+    fn as_many_as_allowed_and_no_more() {
+        let verdicts = Verdicts::default();
+        let verdict = Arc::new(Verdict::new(Decision::Allow, Vec::new()));
+        for number in 0..limits::VERDICTS_KEPT_MAX * 2 {
+            verdicts.keep(&who(&[]), Verb::Read, &format!("/{number}"), verdict.clone());
+        }
+        let kept: usize = verdicts.shards.iter().map(|shard| shard.lock().len()).sum();
+        assert!(kept <= limits::VERDICTS_KEPT_MAX && kept > 0, "{kept}");
+    }
+}
