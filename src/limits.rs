@@ -255,6 +255,13 @@ const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
 /// Bytes of a native call's payload, and of what it returns.
 pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
 
+/// How often a leader looks for timers and owed work where nothing has changed: a plugin may be ready to run by then. How
+/// many it has evaluated at a time, so that clients' requests come in between. And milliseconds after which one that has come
+/// to nothing is asked for again.
+pub const CHORES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+pub const CHORES_IN_FLIGHT_MAX: usize = 32;
+pub const CHORE_LOST_MS: u64 = 2_000;
+
 /// Timers of one binding.
 pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 
@@ -513,3 +520,38 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Port of the HTTP server where it is switched on without one: ZooKeeper's.
+pub const ADMIN_PORT: u16 = 8080;
+
+/// HTTP connections at once: some tools that look every few seconds. What comes beyond waits to be accepted.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Time for a request's header, and for a whole answer.
+pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());
+
+/// Lines and bytes kept of what a plugin says: some screens, for whoever looks after something went wrong. The bytes fit
+/// into one reply.
+pub const PLUGIN_LOG_RING_LINES: usize = 1_000;
+pub const PLUGIN_LOG_RING_BYTES: usize = 256 << 10;
+const _: () = assert!(PLUGIN_LOG_RING_BYTES >= PLUGIN_LOG_LINE_BYTES_MAX);
+
+/// Milliseconds after which a call is noted as slow, unless its binding says otherwise: ten times what its fuel takes.
+pub const PLUGIN_SLOW_MS: u64 = 10;
+
+/// How long a recording goes on after somebody has last asked for its calls. `plugin record` asks far more often.
+pub const RECORDING_LEASE_MS: i64 = 10_000;
+
+/// Bytes of recorded calls that wait for whoever records, per plugin; and those in one answer, unless a single call is
+/// larger.
+pub const RECORDING_BYTES_MAX: usize = 8 << 20;
+pub const RECORDING_ANSWER_BYTES_MAX: usize = 512 << 10;
+const _: () = assert!(RECORDING_ANSWER_BYTES_MAX < RECORDING_BYTES_MAX);
+
+/// Bounds of one slice of an audit: nodes passed, refusals told, and time, in which the tree is not changed. A slice ends
+/// behind the call that exceeds it.
+pub const AUDIT_SLICE_NODES: usize = 4_096;
+pub const AUDIT_SLICE_REFUSED: usize = 256;
+pub const AUDIT_SLICE_TIME: std::time::Duration = std::time::Duration::from_millis(5);

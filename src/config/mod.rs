@@ -57,6 +57,8 @@ pub struct Config {
     /// TLS between members; None: plain.
     pub peer_tls: Option<PeerTls>,
     pub four_letter_words: FourLetterWords,
+    /// Where HTTP is served (`admin::http`); None: nowhere.
+    pub admin: Option<SocketAddr>,
     /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
     pub plugins: bool,
     /// Who must have signed a plugin's component for it to run; nobody: it need not be signed.
@@ -424,6 +426,7 @@ impl Default for Config {
             tls: None,
             peer_tls: None,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
+            admin: None,
             plugins: true,
             plugin_signers: Signers::default(),
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },

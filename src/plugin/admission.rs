@@ -12,6 +12,7 @@ use super::manifest::{self, Manifest, Mode};
 use super::registry::Plugins;
 use super::tree::{self, CANARY, Tree};
 use crate::limits;
+use crate::model::chores::{self, Place};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
 use crate::wire::request::Request;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 /// Whether `prepare` has to see this request before it is evaluated.
 pub fn concerns(request: &Request) -> bool {
     let mut concerns = false;
-    each(request, &mut |write| concerns |= path::is_within(write.path, PLUGINS) && write.path != PLUGINS);
+    each(request, &mut |write| concerns |= binds(write.path));
     concerns
 }
 
@@ -36,12 +37,16 @@ pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
     })
 }
 
-/// Whether a plugin's binding depends on that node. Most of what lies below a plugin's does not say how it is bound.
-fn binds(path: &str) -> bool {
-    let Some(below) = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/')) else { return false };
-    match below.split_once('/') {
-        None => true,
-        Some((_, what)) => [CANARY, QUARANTINE, CRASHES].contains(&what.split('/').next().unwrap_or(what)),
+/// Whether the node's data says how a plugin is bound. What else lies below `PLUGINS` - former manifests, timers, owed work -
+/// does not.
+fn binds(node: &str) -> bool {
+    match chores::place(node) {
+        Some(Place::Manifest { .. }) => true,
+        Some(Place::Other) => {
+            let what = node.strip_prefix(PLUGINS).and_then(|rest| rest.split('/').nth(2));
+            what.is_some_and(|what| [CANARY, QUARANTINE, CRASHES].contains(&what))
+        }
+        _ => false,
     }
 }
 
@@ -117,7 +122,8 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         };
     }
     check_room(&manifest, after.tree)?;
-    let program = plugins.load(&manifest, &|| tree::read_component(&manifest.component, &|path| after.data(path)))?;
+    let program =
+        plugins.load(manifest.code(), &|| tree::read_component(&manifest.component, &|path| after.data(path)))?;
     if !program.is(manifest.kind) {
         let kinds: Vec<_> =
             manifest::Kind::ALL.into_iter().filter(|kind| program.is(*kind)).map(manifest::Kind::name).collect();

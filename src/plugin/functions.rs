@@ -5,6 +5,7 @@
 
 use super::grant::Verb;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use super::log::Level;
 use super::verdicts::Look;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
@@ -21,9 +22,12 @@ impl logging::Host for HostState {
         if message == "wasmkeeper-test: end this process" {
             std::process::abort();
         }
-        self.lines.keep(format!("{}: {message}", level_name(level)));
+        self.lines.keep(format!("{}: {message}", Level::from(level).name()));
         if !self.lines.admit(Instant::now()) {
             return Ok(());
+        }
+        if let Some(counters) = &self.counters {
+            counters.log.push(level.into(), message);
         }
         let message = message.escape_debug();
         let plugin = &*self.name;
@@ -39,13 +43,15 @@ impl logging::Host for HostState {
     }
 }
 
-fn level_name(level: logging::Level) -> &'static str {
-    match level {
-        logging::Level::Trace => "trace",
-        logging::Level::Debug => "debug",
-        logging::Level::Info => "info",
-        logging::Level::Warn => "warn",
-        logging::Level::Error => "error",
+impl From<logging::Level> for Level {
+    fn from(level: logging::Level) -> Level {
+        match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error => Level::Error,
+        }
     }
 }
 
@@ -373,7 +379,7 @@ pub(super) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     types::AclEntry { permissions, who: identity(&entry.who) }
 }
 
-fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
+pub(super) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
     let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
     let permissions = set.fold(0, |all, (bit, _)| all | bit);
     acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }

@@ -2,6 +2,7 @@
 //!
 //! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
 
+use super::counters::Counters;
 use super::grant::Grants;
 use super::lend::Lent;
 use super::verdicts::Looks;
@@ -139,6 +140,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
 pub struct HostState {
     /// For log lines.
     pub name: Arc<str>,
+    /// Where what it says is kept.
+    pub counters: Option<Arc<Counters>>,
     pub lent: Lent,
     pub grants: Arc<Grants>,
     pub memory: Memory,
@@ -154,9 +157,10 @@ pub struct HostState {
 pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_max: usize) -> Store<HostState> {
     let state = HostState {
         name,
+        counters: None,
         lent: Lent::default(),
         grants,
-        memory: Memory { bytes_max: memory_bytes_max },
+        memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
         looks: None,
@@ -216,6 +220,8 @@ fn thread_cpu_time() -> Duration {
 /// Bounds an instance's linear memory and tables.
 pub struct Memory {
     bytes_max: usize,
+    /// What it has grown to.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -224,7 +230,11 @@ pub struct MemoryExceeded;
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.bytes_max { Err(MemoryExceeded.into()) } else { Ok(true) }
+        if desired > self.bytes_max {
+            return Err(MemoryExceeded.into());
+        }
+        self.bytes = self.bytes.max(desired);
+        Ok(true)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

@@ -68,6 +68,23 @@ pub struct Component {
     pub source: String,
 }
 
+/// A component and who vouches for it: what it takes to run it.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a> {
+    pub component: &'a Component,
+    pub signature: Option<&'a Signature>,
+}
+
+impl Code<'_> {
+    /// What it is known by in this process: the same component signed otherwise has to be looked at again.
+    pub fn key(&self) -> String {
+        match self.signature {
+            None => self.component.sha256.clone(),
+            Some(signature) => format!("{} {} {}", self.component.sha256, signature.signer, signature.ed25519),
+        }
+    }
+}
+
 /// What a plugin is: which of the contract's exported interfaces its binding uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +154,9 @@ pub struct Limits {
     pub deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Calls that take longer are noted in the plugin's log; they are not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
 }
 
 /// The custom section `wasmkeeper:manifest`. Unknown keys are a later version's.
@@ -341,12 +361,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// What its code is known by in this process: the same component signed otherwise has to be looked at again.
-    pub fn code_key(&self) -> String {
-        match &self.signature {
-            None => self.component.sha256.clone(),
-            Some(signature) => format!("{} {} {}", self.component.sha256, signature.signer, signature.ed25519),
-        }
+    pub fn code(&self) -> Code<'_> {
+        Code { component: &self.component, signature: self.signature.as_ref() }
     }
 
     pub fn patterns(&self) -> Result<Vec<Pattern>, String> {

@@ -21,6 +21,9 @@
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters`, `faults` | what a plugin has done, and its last faults |
 //! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
+//! | `audit` | what a validator says of nodes that are there |
+//! | `log` | what a plugin has said of late |
+//! | `tape` | recordings of its calls, and playing them |
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
 //! | `bundled` | the plugins that come with the server |
 //!
@@ -29,6 +32,7 @@
 //! about.
 
 pub mod admission;
+pub mod audit;
 pub mod authenticators;
 pub mod binding;
 pub mod bundled;
@@ -42,6 +46,7 @@ pub mod grant;
 pub mod host;
 pub mod judge;
 mod lend;
+pub mod log;
 pub mod manifest;
 pub mod marks;
 pub mod pattern;
@@ -51,6 +56,7 @@ mod recipes;
 pub mod registry;
 pub mod signature;
 pub mod stand_ins;
+pub mod tape;
 #[cfg(test)]
 mod tests;
 pub mod tree;

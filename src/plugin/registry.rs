@@ -11,14 +11,15 @@ use super::compile::Compiler;
 use super::counters::Counters;
 use super::host::{self, HostState};
 use super::judge::Judge;
-use super::manifest::{self, Kind, Manifest, Mode};
+use super::manifest::{self, Code, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
 use super::signature::Signers;
 use super::tree::{self, CANARY, Tree};
-use super::{PLUGINS, compile, component, quarantine, stand_ins};
+use super::{PLUGINS, audit, compile, component, quarantine, stand_ins};
 use crate::model::path;
 use crate::pipeline::Blame;
 use crate::pipeline::evaluate::blame::CRASHES;
+use crate::state::State;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +44,7 @@ pub struct Plugins {
     engine: OnceLock<Result<Running, String>>,
     /// One component at a time is compiled.
     compiling: Mutex<()>,
-    /// By `Manifest::code_key`, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
+    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
     programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
     /// By `Binding::key`.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
@@ -216,7 +217,7 @@ impl Plugins {
         bindings.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         self.forget_reported(tree, &bindings);
         self.programs.lock().retain(|key, (_, asked)| {
-            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.code_key() == *key)
+            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
         });
         self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
         let registry = Registry::new(bindings);
@@ -249,7 +250,7 @@ impl Plugins {
 
     fn bind(self: &Arc<Plugins>, key: &str, manifest: Manifest, stands: Stands) -> Result<Binding, String> {
         manifest.check_node(key)?;
-        let program = self.slot(&manifest.code_key());
+        let program = self.slot(&manifest.code().key());
         if self.enabled && program.get().is_none() {
             self.load_behind(key, &manifest);
         }
@@ -283,7 +284,7 @@ impl Plugins {
         let (plugins, name, wanted) = (self.clone(), name.to_string(), wanted.clone());
         let spawned = std::thread::Builder::new().name("plugin-loader".into()).spawn(move || {
             let read = |path: &str| plugins.read.get().and_then(|read| read(path));
-            match plugins.load(&wanted, &|| tree::read_component(&wanted.component, &read)) {
+            match plugins.load(wanted.code(), &|| tree::read_component(&wanted.component, &read)) {
                 Ok(_) => tracing::info!("plugin {name} is ready"),
                 Err(error) => {
                     tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}")
@@ -297,8 +298,8 @@ impl Plugins {
 
     /// The program of a component; made if it is not there. Takes as long as compiling does. The error is a sentence, that
     /// nobody trusted has signed the component, say.
-    pub fn load(&self, wanted: &Manifest, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
-        let slot = self.slot(&wanted.code_key());
+    pub fn load(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+        let slot = self.slot(&wanted.key());
         if let Some(Ok(program)) = slot.0.get() {
             return Ok(program.clone());
         }
@@ -312,15 +313,15 @@ impl Plugins {
             // the deployment that is being prepared makes a new one.
             let fresh = Arc::new(Slot::default());
             let _ = fresh.0.set(made.clone());
-            self.programs.lock().insert(wanted.code_key(), (fresh, Instant::now()));
+            self.programs.lock().insert(wanted.key(), (fresh, Instant::now()));
         }
         made
     }
 
-    fn make(&self, wanted: &Manifest, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+    fn make(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
         let running = self.running()?;
         let component_bytes = bytes()?;
-        self.signers.judge(wanted.signature.as_ref(), &component_bytes)?;
+        self.signers.judge(wanted.signature, &component_bytes)?;
         let inspected = component::inspect(&component_bytes)?;
         let sha256 = &wanted.component.sha256;
         let compiled = self.compiler.component(&running.engine, sha256, &|| Ok(component_bytes.clone()))?;
@@ -401,8 +402,36 @@ impl Plugins {
             "counters" => self.counters_json(key),
             "status" => self.status_json(key),
             "faults" => Some(self.counters.lock().get(key)?.last_faults.json().to_string().into_bytes()),
+            "log" => Some(self.counters.lock().get(key)?.log.json_behind(0).into_bytes()),
+            "recording" => {
+                let header = self.registry.read().named(key)?.recording_header()?;
+                Some(serde_json::to_vec(&header).expect("it is JSON"))
+            }
+            number => self.behind(key, number.parse().ok()?),
+        }
+    }
+
+    /// `log/N` and `recording/N`: what came behind that number.
+    fn behind(&self, key: &str, number: u64) -> Option<Vec<u8>> {
+        let (key, what) = key.rsplit_once('/')?;
+        let counters = self.counters.lock().get(key)?.clone();
+        match what {
+            "log" => Some(counters.log.json_behind(number).into_bytes()),
+            "recording" => Some(counters.tape.listen(number).into_bytes()),
             _ => None,
         }
+    }
+
+    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`, which are no nodes either: see `audit`.
+    pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
+        let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+        let behind = what.strip_prefix("audit")?;
+        if !behind.is_empty() && !behind.starts_with('/') {
+            return None;
+        }
+        let registry = self.registry.read().clone();
+        let slice = audit::slice(registry.named(name)?, self.enabled, state, Some(behind));
+        Some(serde_json::to_vec(&slice).expect("it is JSON"))
     }
 
     pub fn counters_json(&self, name: &str) -> Option<Vec<u8>> {

@@ -158,7 +158,7 @@ impl Replica {
         while (0..component.chunks).any(is_missing) && Instant::now() < until {
             std::thread::sleep(limits::PREPARE_LOOK_INTERVAL);
         }
-        self.plugins.load(manifest, &|| tree::read_component(component, &|path| self.data(path))).map(drop)
+        self.plugins.load(manifest.code(), &|| tree::read_component(component, &|path| self.data(path))).map(drop)
     }
 
     fn data(&self, path: &str) -> Option<Vec<u8>> {

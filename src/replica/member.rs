@@ -15,12 +15,13 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
-use super::slow::Slow;
+use super::slow::{Passages, Slow};
 use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
-use super::{Replica, housekeeping};
+use super::{Replica, chores, housekeeping};
+use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
@@ -42,13 +43,13 @@ use crate::watch::Watches;
 use anyhow::Context;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinHandle as Task, JoinSet};
 
 /// What a member stands on.
@@ -71,18 +72,17 @@ pub struct Surroundings {
 pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
-    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and is
-    /// `hand_over_delay` on its way from the sequencer to consensus.
-    Tasks { disk_delay: Delay, hand_over_delay: Delay },
+    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and meets
+    /// one of the `passages` on its way from the sequencer to consensus.
+    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, passages: Passages },
 }
-
-/// What something lasts, asked each time.
-pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A running member.
 pub struct Member {
     pub(super) replica: Arc<Replica>,
     front: Arc<dyn Server>,
+    /// The same, as HTTP sees it.
+    admin: Arc<dyn Admin>,
     raft: Handle,
     /// From here to a serving member, which may take as long as there is no leader.
     coming_up: Task<()>,
@@ -202,6 +202,8 @@ impl Member {
             last_applied: AtomicU64::new(opened.meta.zxid.0),
             leading: AtomicBool::new(false),
             leading_since_ms: AtomicU64::new(0),
+            ensemble_ahead_ms: AtomicI64::new(0),
+            chores: Notify::new(),
             syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -224,7 +226,9 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
-        let front: Arc<dyn Server> = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let admin: Arc<dyn Admin> = front.clone();
+        let front: Arc<dyn Server> = front;
         let (stage, stages) = watch::channel(Stage::Begins);
         let threads = Arc::new(Mutex::new(Threads::default()));
         let ending = Arc::new(Ending::default());
@@ -250,7 +254,7 @@ impl Member {
                 die(&format!("{error:#}"));
             }
         });
-        let member = Member { replica, front, raft, coming_up, threads, tasks, ending };
+        let member = Member { replica, front, admin, raft, coming_up, threads, tasks, ending };
         if stands_alone {
             member.until_it_serves(stages, failure).await?;
         }
@@ -281,6 +285,11 @@ impl Member {
     /// What connections speak to.
     pub fn server(&self) -> &Arc<dyn Server> {
         &self.front
+    }
+
+    /// What HTTP speaks to.
+    pub fn admin(&self) -> &Arc<dyn Admin> {
+        &self.admin
     }
 
     /// Serves a client that came otherwise than through a listener, until its end.
@@ -403,6 +412,7 @@ impl ComingUp {
         let keeper = &self.keeper;
         keeper.spawn(housekeeping::expire_sessions(replica.clone()));
         keeper.spawn(housekeeping::collect(replica.clone()));
+        keeper.spawn(chores::do_chores(replica.clone()));
         keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         if alone {
             replica.serve_at_once();
@@ -419,8 +429,8 @@ impl ComingUp {
                 let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
                 self.threads.lock().sequencer = Some(thread);
             }
-            Drive::Tasks { hand_over_delay, .. } => {
-                let slow = Slow::new(consensus.clone(), hand_over_delay.clone(), &self.raft);
+            Drive::Tasks { passages, .. } => {
+                let slow = Slow::new(consensus.clone(), passages.clone(), &self.raft);
                 self.raft.spawn(Sequencer::new(replica, slow, judge, clocks).run_as_task());
             }
         }

@@ -18,10 +18,13 @@
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
+//! | `chores` | timers of plugins, and mounts that must be put in order |
+//! | `calls` | native calls of recipes |
 //! | `serve` | what connections ask of a replica |
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
 //! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
+//! | `http` | what HTTP tells |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
@@ -30,11 +33,14 @@
 mod apply;
 mod blame;
 mod bootstrap;
+mod calls;
 mod checkpointing;
+mod chores;
 mod clocks;
 mod deploy;
 mod facts;
 mod housekeeping;
+mod http;
 mod inbox;
 mod installing;
 mod leading;
@@ -55,9 +61,11 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+pub use calls::CallError;
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
+pub use slow::Passage;
 pub use start::{Running, start};
 
 use crate::config::Config;
@@ -79,9 +87,10 @@ use parking_lot::{Mutex, RwLock};
 use peers::Door;
 use sequencer::Waiting;
 use soundness::Soundness;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use word::Word;
 
 /// What all threads and tasks of a member share.
@@ -114,6 +123,10 @@ pub struct Replica {
     /// Whether this member evaluates, and since when in `now_ms`, for people.
     leading: AtomicBool,
     leading_since_ms: AtomicU64,
+    /// By how much ensemble time is ahead of `now_ms`, while this member leads.
+    ensemble_ahead_ms: AtomicI64,
+    /// Plugins have something to do, or something less.
+    chores: Notify,
     /// `sync` requests of clients of this member that wait.
     syncs_waiting: AtomicU64,
     /// Whether it has caught up with what was committed when it started.
@@ -155,6 +168,7 @@ impl Replica {
         }
         self.leading.store(true, Ordering::Release);
         self.served.leadership.send_replace(Some(term));
+        self.chores.notify_one();
     }
 
     fn ends_to_lead(&self) {

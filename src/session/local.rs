@@ -217,10 +217,10 @@ struct Nodes<'a> {
 }
 
 impl VirtualNodes for Nodes<'_> {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
+    fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         if path == rejection::PATH {
             return self.refusals.text().map(String::into_bytes);
         }
-        self.of_server.data(path)
+        self.of_server.data(state, path)
     }
 }

@@ -4,10 +4,13 @@ use super::access::{expect_manifest, explain, node_acl};
 use super::life;
 use super::options::read_settings;
 use crate::cli::client::Client;
-use crate::model::path;
+use crate::model::{chores, path};
 use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Mode};
 use anyhow::anyhow;
+
+/// Timers that go in one request.
+const DELETED_AT_ONCE: usize = 500;
 
 pub(super) async fn set_mode(client: &mut Client, authenticated: bool, name: &str, mode: Mode) -> anyhow::Result<()> {
     let (mut manifest, node_version) = expect_manifest(client, name).await?;
@@ -39,12 +42,26 @@ pub(super) async fn set_settings(
     Ok(())
 }
 
-pub(super) async fn remove(client: &mut Client, name: &str) -> anyhow::Result<()> {
-    expect_manifest(client, name).await?;
-    let mut nodes = life::below(client, &path::join(PLUGINS, name)).await?;
-    nodes.push(path::join(PLUGINS, name));
-    let requests = nodes.into_iter().map(life::delete).collect();
-    match client.multi(requests).await {
+/// With all its versions, and what the server keeps for it.
+pub(super) async fn remove(client: &mut Client, authenticated: bool, name: &str) -> anyhow::Result<()> {
+    let (mut manifest, node_version) = expect_manifest(client, name).await?;
+    let node = path::join(PLUGINS, name);
+    let timers = chores::timers_path(name);
+    if client.exists(&timers).await?.is_some() && manifest.mode != Mode::Off {
+        // So that no more come while they go, which takes several requests if they are many.
+        manifest.mode = Mode::Off;
+        manifest.version = life::next_version(client, name).await?;
+        life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
+    }
+    for some in life::below(client, &timers).await?.chunks(DELETED_AT_ONCE) {
+        let deletes = some.iter().cloned().map(life::delete).collect();
+        if let Err(error) = client.multi(deletes).await {
+            return Err(explain(client, error).await);
+        }
+    }
+    let mut nodes = life::below(client, &node).await?;
+    nodes.push(node);
+    match client.multi(nodes.into_iter().map(life::delete).collect()).await {
         Ok(_) => {
             println!(
                 "{name} is removed; its component goes from the tree within the hour unless another plugin uses it"

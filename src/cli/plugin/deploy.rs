@@ -13,7 +13,7 @@ use crate::model::path;
 use crate::plugin::grant::{self, Grant};
 use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
 use crate::plugin::pattern::Pattern;
-use crate::plugin::{MODULES, PLUGINS, component, tree};
+use crate::plugin::{MODULES, PLUGINS, binding, component, tree};
 use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::Value;
@@ -95,13 +95,24 @@ pub(super) struct Deploy {
     /// Memory of one instance, for example 16MiB
     #[arg(long, value_parser = byte_count, value_name = "BYTES")]
     memory: Option<u64>,
+
+    /// Time after which a call is noted in the plugin's log as slow, for example 10ms
+    #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
+    slow: Option<u64>,
+}
+
+impl Deploy {
+    /// What the plugin is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// A component and its manifest, whose version is yet to be found.
 pub(super) struct Prepared {
-    name: String,
-    component: Vec<u8>,
-    manifest: Manifest,
+    pub name: String,
+    pub component: Vec<u8>,
+    pub manifest: Manifest,
     /// What its author asks for, at this place.
     asked: Vec<Grant>,
     /// The author's own words on it.
@@ -129,6 +140,17 @@ pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Res
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
     let section = inspected.section;
+    let kept = former.map_or(Limits::default(), |former| former.limits);
+    let given = Limits {
+        fuel: deploy.fuel.or(kept.fuel),
+        deadline_ms: deploy.deadline.or(kept.deadline_ms),
+        memory_bytes: deploy.memory.or(kept.memory_bytes),
+        slow_ms: deploy.slow.or(kept.slow_ms),
+    };
+    let budget = binding::budget(&given, &section);
+    if let Some(refusal) = component::memory_refusal(inspected.memory_bytes, budget.memory_bytes) {
+        bail!("{}: {refusal}", deploy.source);
+    }
     let settings = match &deploy.settings {
         Some(settings) => read_settings("--settings", settings)?,
         None => former.map_or_else(|| Value::Object(serde_json::Map::new()), |former| former.settings.clone()),
@@ -139,7 +161,6 @@ pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Res
         None => patterns.iter().map(Pattern::base).collect(),
     };
     let asked = grant::expand(&section.grants, &places);
-    let kept = former.map_or(Limits::default(), |former| former.limits);
     let manifest = Manifest {
         format: 1,
         version: 1,
@@ -161,11 +182,7 @@ pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Res
         signature: signing::beside(&deploy.source, deploy.signature.as_deref(), &component)?,
         settings,
         grants: if deploy.grants.is_empty() { asked.clone() } else { deploy.grants.clone() },
-        limits: Limits {
-            fuel: deploy.fuel.or(kept.fuel),
-            deadline_ms: deploy.deadline.or(kept.deadline_ms),
-            memory_bytes: deploy.memory.or(kept.memory_bytes),
-        },
+        limits: given,
     };
     // The server reads it as we would.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
@@ -311,13 +328,16 @@ mod tests {
     #[test]
     fn all_options() {
         let line = "bundled:guard --name g --path /a/** --path /b --on create,set --mode audit --on-failure ignore \
-                    --grant read,children:/a --fuel 5 --deadline 20ms --memory 1MiB";
+                    --grant read,children:/a --fuel 5 --deadline 20ms --memory 2MiB";
         let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>()), None).unwrap().manifest;
         assert_eq!(manifest.paths, ["/a/**", "/b"]);
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
         assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
-        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(1 << 20) });
+        assert_eq!(
+            manifest.limits,
+            Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(2 << 20), slow_ms: None }
+        );
     }
 
     #[test]

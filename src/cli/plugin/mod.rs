@@ -14,20 +14,30 @@
 //! | `life` | versions: into force, on trial, back |
 //! | `members` | what each member says of a plugin |
 //! | `signing` | keys and signatures |
+//! | `audit` | `plugin audit` |
+//! | `bench` | `plugin bench` |
+//! | `logs` | `plugin logs` |
+//! | `record` | `plugin record`, `plugin replay` |
+//! | `scenario` | `plugin test` |
 //! | `access` | connecting, manifests in the tree, the server's own words |
 //! | `source` | components from files, and those that come with the server |
 //! | `options` | values of options |
 
 mod access;
+mod audit;
+mod bench;
 mod build;
 mod change;
 mod deploy;
 mod inspect;
 mod life;
+mod logs;
 mod look;
 mod members;
 mod new;
 mod options;
+mod record;
+mod scenario;
 mod signing;
 mod source;
 
@@ -87,6 +97,12 @@ enum Author {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Run scenario files against a component, in memory
+    Test(scenario::Test),
+    /// Measure what a plugin costs per call, in memory
+    Bench(Box<bench::Bench>),
+    /// Make recorded calls again, here, and tell what is answered otherwise
+    Replay(record::Replay),
 }
 
 /// What a server is asked to do.
@@ -131,6 +147,12 @@ enum Operator {
     Faults { name: String },
     /// Let a plugin be called again that is under quarantine
     Release { name: String },
+    /// Show what a plugin has said on the server that is asked
+    Logs(logs::Logs),
+    /// Ask a validator about the nodes that are there already
+    Audit(audit::Audit),
+    /// Record a plugin's calls on the server that is asked into a file
+    Record(record::Record),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -141,6 +163,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
         Command::Author(Author::Keygen { file }) => signing::keygen(&file),
         Command::Author(Author::Sign { source, key, out }) => signing::sign(&source, &key, out),
+        Command::Author(Author::Test(test)) => scenario::run(&test),
+        Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
+        Command::Author(Author::Replay(replay)) => record::replay(&replay),
         Command::Operator(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(operate(&server, auth.as_deref(), command))
@@ -160,7 +185,10 @@ async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow:
         Operator::List => look::list(client).await,
         Operator::Show { name } => look::show(client, &name).await,
         Operator::Mode { name, mode } => change::set_mode(client, authenticated, &name, mode).await,
-        Operator::Remove { name } => change::remove(client, &name).await,
+        Operator::Logs(logs) => logs::show(client, &logs).await,
+        Operator::Audit(wanted) => audit::audit(client, &wanted).await,
+        Operator::Record(wanted) => record::record(client, &wanted).await,
+        Operator::Remove { name } => change::remove(client, authenticated, &name).await,
         Operator::Versions { name } => life::versions(client, &name).await,
         Operator::Promote { name } => life::promote(client, authenticated, &name).await,
         Operator::Abort { name } => life::abort(client, &name).await,

@@ -1,8 +1,7 @@
-//! getData: a node's data and Stat. Needs READ; settings, modules and faults of plugins are for those who may deploy.
+//! getData: a node's data and Stat. Needs READ; settings and modules of plugins are for those who may deploy.
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};
-use crate::pipeline::authorize;
 use crate::wire::reply::Body;
 
 pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
@@ -19,14 +18,11 @@ pub fn data<'a>(
     path: &str,
     overriding: Option<&'a [u8]>,
 ) -> Result<(Option<&'a [u8]>, Stat), ErrorCode> {
-    let is_kept_from = || authorize::is_secret(path) && !authorize::may_deploy(reader.rules, reader.identities);
-    match overriding {
-        Some(_) if is_kept_from() => return Err(ErrorCode::NoAuth),
-        Some(data) => return Ok((Some(data), virtual_nodes::stat(data))),
-        None => {}
+    if let Some(data) = overriding {
+        return Ok((Some(data), virtual_nodes::stat(data)));
     }
     match reader.readable(path) {
-        Ok(_) if is_kept_from() => Err(ErrorCode::NoAuth),
+        Ok(_) | Err(ErrorCode::NoNode) if !virtual_nodes::may_see(reader, path) => Err(ErrorCode::NoAuth),
         Ok(node) => Ok((node.data(), node.stat())),
         Err(ErrorCode::NoNode) => {
             let data = virtual_nodes::fallback(path).ok_or(ErrorCode::NoNode)?;

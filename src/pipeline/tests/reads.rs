@@ -162,7 +162,7 @@ fn multi_reads_fail_slot_by_slot() {
 fn virtual_nodes_are_neither_listed_nor_counted() {
     struct Rejection;
     impl VirtualNodes for Rejection {
-        fn data(&self, path: &str) -> Option<Vec<u8>> {
+        fn data(&self, _: &State, path: &str) -> Option<Vec<u8>> {
             (path == "/zookeeper/rejection").then(|| b"no".to_vec())
         }
     }
