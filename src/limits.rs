@@ -255,6 +255,13 @@ const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
 /// Bytes of a native call's payload, and of what it returns.
 pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
 
+/// How often a leader looks for timers and owed work where nothing has changed: a plugin may be ready to run by then. How
+/// many it has evaluated at a time, so that clients' requests come in between. And milliseconds after which one that has come
+/// to nothing is asked for again.
+pub const CHORES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+pub const CHORES_IN_FLIGHT_MAX: usize = 32;
+pub const CHORE_LOST_MS: u64 = 2_000;
+
 /// Timers of one binding.
 pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 

@@ -10,6 +10,7 @@ use super::call::{Fault, Instance};
 use super::manifest;
 use super::registry::Plugins;
 use super::{PLUGINS, tree};
+use crate::model::chores::{self, Place};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::wire::request::Request;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Whether `prepare` has to see this request before it is evaluated.
 pub fn concerns(request: &Request) -> bool {
     let mut concerns = false;
-    each(request, &mut |write| concerns |= path::is_within(write.path, PLUGINS) && write.path != PLUGINS);
+    each(request, &mut |write| concerns |= binds(write.path));
     concerns
 }
 
@@ -28,11 +29,14 @@ pub fn concerns(request: &Request) -> bool {
 pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
     use crate::pipeline::txn::Change;
     txn.changes.iter().any(|change| match change {
-        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => {
-            path::is_within(path, PLUGINS)
-        }
+        Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => binds(path),
         _ => false,
     })
+}
+
+/// Whether the node's data binds a plugin. What else lies below `PLUGINS` - former manifests, timers, owed work - does not.
+fn binds(node: &str) -> bool {
+    matches!(chores::place(node), Some(Place::Manifest { .. }))
 }
 
 /// Checks every manifest that the request writes, and compiles what it binds. `read` gives the data of a node of the

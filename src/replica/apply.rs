@@ -51,6 +51,7 @@ impl StateMachine for Replica {
             return false;
         }
         let mut plugins_changed = false;
+        let chores = self.state.read().chores().changes();
         let mut answered_late = Vec::new();
         for txn in batch.txns.iter() {
             boundary.applied.clear();
@@ -80,6 +81,9 @@ impl StateMachine for Replica {
         }
         if plugins_changed {
             self.plugins.refresh(&*self.state.read());
+        }
+        if plugins_changed || chores != self.state.read().chores().changes() {
+            self.chores.notify_one();
         }
         true
     }

@@ -36,8 +36,13 @@ impl Clocks {
 
     pub fn now(&mut self) -> Moment {
         self.wall_ms = self.wall_ms.max(environment::wall_ms());
+        Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms(), seed: self.next_seed() }
+    }
+
+    /// While this member leads.
+    pub fn ensemble_ms(&self) -> u64 {
         let led = u64::try_from(self.lead_since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms_then.saturating_add(led), seed: self.next_seed() }
+        self.ensemble_ms_then.saturating_add(led)
     }
 
     /// splitmix64: a counter, well mixed.

@@ -68,7 +68,7 @@ pub async fn remove_unused_modules(replica: Arc<Replica>) {
 
 impl Replica {
     /// A request of the server's own.
-    fn ask(&self, ask: Ask) {
+    pub(super) fn ask(&self, ask: Ask) {
         self.inbox.put(Event::Submitted(Submission { caller: None, xid: 0, ask }));
     }
 }

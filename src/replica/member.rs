@@ -19,7 +19,7 @@ use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
-use super::{Replica, housekeeping};
+use super::{Replica, chores, housekeeping};
 use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
@@ -41,13 +41,13 @@ use crate::watch::Watches;
 use anyhow::Context;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinHandle as Task, JoinSet};
 
 /// What a member stands on.
@@ -198,6 +198,8 @@ impl Member {
             last_applied: AtomicU64::new(opened.meta.zxid.0),
             leading: AtomicBool::new(false),
             leading_since_ms: AtomicU64::new(0),
+            ensemble_ahead_ms: AtomicI64::new(0),
+            chores: Notify::new(),
             syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -400,6 +402,7 @@ impl ComingUp {
         let keeper = &self.keeper;
         keeper.spawn(housekeeping::expire_sessions(replica.clone()));
         keeper.spawn(housekeeping::collect(replica.clone()));
+        keeper.spawn(chores::do_chores(replica.clone()));
         keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         if alone {
             replica.serve_at_once();

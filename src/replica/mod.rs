@@ -17,6 +17,8 @@
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
+//! | `chores` | timers of plugins, and mounts that must be put in order |
+//! | `calls` | native calls of recipes |
 //! | `serve` | what connections ask of a replica |
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
 //! | `status` | what operators read of the ensemble |
@@ -29,7 +31,9 @@
 
 mod apply;
 mod bootstrap;
+mod calls;
 mod checkpointing;
+mod chores;
 mod clocks;
 mod deploy;
 mod facts;
@@ -55,6 +59,7 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+pub use calls::CallError;
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
@@ -78,9 +83,10 @@ use parking_lot::{Mutex, RwLock};
 use peers::Door;
 use sequencer::Waiting;
 use soundness::Soundness;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use word::Word;
 
 /// What all threads and tasks of a member share.
@@ -112,6 +118,10 @@ pub struct Replica {
     /// Whether this member evaluates, and since when in `now_ms`, for people.
     leading: AtomicBool,
     leading_since_ms: AtomicU64,
+    /// By how much ensemble time is ahead of `now_ms`, while this member leads.
+    ensemble_ahead_ms: AtomicI64,
+    /// Plugins have something to do, or something less.
+    chores: Notify,
     /// `sync` requests of clients of this member that wait.
     syncs_waiting: AtomicU64,
     /// Whether it has caught up with what was committed when it started.
@@ -153,6 +163,7 @@ impl Replica {
         }
         self.leading.store(true, Ordering::Release);
         self.served.leadership.send_replace(Some(term));
+        self.chores.notify_one();
     }
 
     fn ends_to_lead(&self) {

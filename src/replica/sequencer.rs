@@ -19,6 +19,7 @@
 //!   is alone in flight when it is proposed: what comes behind it is judged by the plugins it leaves.
 
 use super::Replica;
+use super::calls::NativeCall;
 use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::membership::End;
@@ -28,7 +29,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, Refusal};
-use crate::pipeline::txn::{Batch, Txn};
+use crate::pipeline::txn::{Batch, Outcome, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
 use crate::simulation::{self, Mutation, Seen};
@@ -43,6 +44,11 @@ use tracing::debug;
 pub enum Event {
     /// By a client of this member, or by the server itself.
     Submitted(Submission),
+    /// By somebody without a session, who waits for what a recipe returns.
+    Called {
+        submission: Submission,
+        call: Box<NativeCall>,
+    },
     /// By a client of another member, which passed it on to the leader of that term.
     Forwarded {
         submission: Submission,
@@ -156,9 +162,15 @@ pub struct Waiting {
     pub link: Option<ServedLink>,
     /// What preparation said of a deployment; None for one that is not prepared, and for everything else.
     pub verdict: Option<Result<(), Refusal>>,
+    /// Who waits for what a native call returns.
+    pub call: Option<Box<NativeCall>>,
 }
 
 impl Waiting {
+    fn new(submission: Submission, link: Option<ServedLink>) -> Waiting {
+        Waiting { submission, link, verdict: None, call: None }
+    }
+
     fn connection(&self) -> Option<ConnectionId> {
         self.submission.caller.as_ref().map(|caller| caller.connection)
     }
@@ -256,10 +268,15 @@ impl<C: Proposes> Sequencer<C> {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Submitted(submission) => self.admit(Waiting { submission, link: None, verdict: None }),
+            Event::Submitted(submission) => self.admit(Waiting::new(submission, None)),
+            Event::Called { submission, call } => {
+                self.admit(Waiting { call: Some(call), ..Waiting::new(submission, None) });
+            }
             Event::Forwarded { submission, link } => {
-                let request = Waiting { submission, link: Some(link), verdict: None };
-                if !self.is_void(&request) {
+                let request = Waiting::new(submission, Some(link));
+                // What a recipe returns would not find its way back.
+                let is_call = matches!(request.submission.ask, Ask::Call { .. });
+                if !is_call && !self.is_void(&request) {
                     self.admit(request);
                 }
             }
@@ -349,7 +366,9 @@ impl<C: Proposes> Sequencer<C> {
         while let Some(request) = self.waiting.pop_front() {
             // The server's own are for a leader to ask.
             let Some(connection) = request.connection() else { continue };
-            if self.broken.contains(&connection) {
+            if let Some(call) = request.call {
+                call.not_leading(self.replica.other_leader());
+            } else if self.broken.contains(&connection) {
                 self.replica.connections.metrics().stale_requests.increment();
             } else if link.submissions.is_closed() || !link.takes_requests() {
                 // Word of its end is under way.
@@ -441,7 +460,10 @@ impl<C: Proposes> Sequencer<C> {
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
         let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
         match outcome {
-            Resolution::Applied { accepted: true, .. } => self.refused_in_a_row = 0,
+            Resolution::Applied { accepted: true, .. } => {
+                self.refused_in_a_row = 0;
+                resolved.requests.into_iter().filter_map(|request| request.call).for_each(|call| call.applied());
+            }
             Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
                 self.refused_in_a_row += 1;
@@ -488,6 +510,8 @@ impl<C: Proposes> Sequencer<C> {
             let replica = self.replica.clone();
             let state = replica.state.read();
             let new_leadership = self.clocks.lead(term, &state);
+            let ahead = self.clocks.ensemble_ms().wrapping_sub(replica.now_ms()).cast_signed();
+            replica.ensemble_ahead_ms.store(ahead, Ordering::Release);
             self.evaluator.start_chain(&state, new_leadership);
             drop(state);
             self.phase = Phase::Leading { term };
@@ -500,7 +524,7 @@ impl<C: Proposes> Sequencer<C> {
                 self.evaluator.reconfigures(false);
                 if let Some(servers) = replica.configuration_to_write() {
                     let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
-                    self.waiting.push_front(Waiting { submission, link: None, verdict: None });
+                    self.waiting.push_front(Waiting::new(submission, None));
                 }
             }
             replica.begins_to_lead(term, new_leadership);
@@ -561,7 +585,7 @@ impl<C: Proposes> Sequencer<C> {
         let replica = self.replica.clone();
         let state = replica.state.read();
         for _ in 0..limits::EVALUATED_PER_LOCK {
-            let Some(request) = self.waiting.pop_front() else { return };
+            let Some(mut request) = self.waiting.pop_front() else { return };
             let connection = request.connection();
             if connection.is_some_and(|connection| self.broken.contains(&connection)) {
                 replica.connections.metrics().stale_requests.increment();
@@ -589,6 +613,13 @@ impl<C: Proposes> Sequencer<C> {
                     let size = weight(&txn);
                     replica.connections.metrics().proposal_size.add(size as u64);
                     *bytes += size;
+                    if let Some(call) = &mut request.call {
+                        let returned = self.evaluator.take_reply().unwrap_or_default();
+                        call.outcome = Some(match &txn.outcome {
+                            Outcome::Refused(refusal) => Err(refusal.clone()),
+                            Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
+                        });
+                    }
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);

@@ -365,11 +365,15 @@ impl Connections {
         Ok(Admission { home: self.clone(), address, subject: None, bell: None })
     }
 
+    /// A number that no connection has or will have: of somebody who asks without one.
+    pub fn new_connection_id(&self) -> ConnectionId {
+        ConnectionId { member: self.member, run: self.run, number: self.number.fetch_add(1, Relaxed) + 1 }
+    }
+
     pub(super) fn register(self: &Arc<Self>, admission: Admission, peer: SocketAddr) -> Arc<Connection> {
-        let number = self.number.fetch_add(1, Relaxed) + 1;
-        let id = ConnectionId { member: self.member, run: self.run, number };
+        let id = self.new_connection_id();
         let connection = Arc::new(Connection::new(self.clone(), admission, id, peer));
-        self.by_number.lock().insert(number, connection.clone());
+        self.by_number.lock().insert(id.number, connection.clone());
         connection
     }
 

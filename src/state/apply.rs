@@ -6,7 +6,7 @@
 
 use super::quota::{self, Special, Used};
 use super::tree::{Id, NewNode};
-use super::{Session, State, TrackedSession, record};
+use super::{Session, State, TrackedSession, chores, record};
 use crate::limits::RECORD_BUFFER_BYTES_KEPT;
 use crate::model::{Acl, ConnectionId, NodeKind, Owner, SessionId, Stat, Zxid, path};
 use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
@@ -199,6 +199,9 @@ impl State {
         let acl = self.acl_of(id);
         let slot = self.tree.slot(id);
         let (parent, owner, data_length) = (slot.parent, slot.owner, slot.data().map_or(0, <[u8]>::len));
+        if chores::concern(path) {
+            self.chores.note(path, Some(slot.data().unwrap_or_default()), None);
+        }
         let parent_path = path::parent(path).unwrap_or_else(|| panic!("{}: delete {path:?}: no path", at.zxid));
 
         self.before(id, path);
@@ -231,6 +234,10 @@ impl State {
         let length = data.map_or(0, <[u8]>::len);
         let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);
         self.before(id, path);
+        if chores::concern(path) {
+            let before = self.tree.slot(id).data().unwrap_or_default();
+            self.chores.note(path, Some(before), Some(data.unwrap_or_default()));
+        }
         let slot = self.tree.slot_mut(id);
         slot.set_data(data);
         slot.version = version;

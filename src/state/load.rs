@@ -151,7 +151,7 @@ impl Loader {
         self.state.digests.add_hashed_node(hash, record, key.len(), node.digested);
         self.state.data_size += (key.len() + node.data.map_or(0, <[u8]>::len)) as u64;
         self.state.tracking.loaded(id);
-        if node.owner != Owner::PERSISTENT || super::quota::special(path).is_some() {
+        if node.owner != Owner::PERSISTENT || super::quota::special(path).is_some() || super::chores::concern(path) {
             self.state.index(id, &Arc::from(path));
         }
         Ok(())

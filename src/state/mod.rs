@@ -12,6 +12,7 @@
 //! | `acls` | access control lists, each kept once |
 //! | `quota` | quotas and what is used of them |
 //! | `collect` | which containers and TTL nodes may go |
+//! | `chores` | timers and owed work of plugins |
 //! | `digest` | ZooKeeper's digest and ours |
 //! | `record` | the bytes of a checkpoint |
 //! | `checkpoint` | what has changed since the last checkpoint, and writing it in pieces |
@@ -21,6 +22,7 @@
 mod acls;
 mod apply;
 mod checkpoint;
+pub mod chores;
 pub mod collect;
 mod digest;
 mod load;
@@ -58,6 +60,7 @@ pub struct State {
     /// Containers and TTL nodes.
     collectables: BTreeSet<Id>,
     quotas: quota::Roots,
+    chores: chores::Chores,
     /// Bytes of all paths and data.
     data_size: u64,
     digests: Digests,
@@ -128,6 +131,7 @@ impl State {
             ephemerals_count: 0,
             collectables: BTreeSet::new(),
             quotas: quota::Roots::default(),
+            chores: chores::Chores::default(),
             data_size: 0,
             digests: Digests::default(),
             tracking: Tracking::default(),
@@ -243,6 +247,11 @@ impl State {
         self.ephemerals.iter().map(|(&session, paths)| (session, paths))
     }
 
+    /// Timers and owed work of plugins.
+    pub fn chores(&self) -> &chores::Chores {
+        &self.chores
+    }
+
     /// How many nodes lie below that one; none if it is not there.
     pub fn subtree_count(&self, path: &str) -> Option<usize> {
         let id = self.tree.find(path)?;
@@ -295,6 +304,9 @@ impl State {
         }
         if let Some(quota::Special::Limits(root)) = quota::special(path) {
             self.quotas.insert(root);
+        }
+        if chores::concern(path) {
+            self.chores.note(path, None, Some(self.tree.slot(id).data().unwrap_or_default()));
         }
     }
 }

@@ -6,6 +6,7 @@ mod ensemble;
 mod kill;
 mod plugins;
 mod process;
+mod recipes;
 mod refusals;
 mod security;
 mod tools;

@@ -135,6 +135,6 @@ async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow:
         Operator::Logs(logs) => logs::show(&mut connect(server, auth).await?, &logs).await,
         Operator::Audit(wanted) => audit::audit(&mut connect(server, auth).await?, &wanted).await,
         Operator::Record(wanted) => record::record(&mut connect(server, auth).await?, &wanted).await,
-        Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, &name).await,
+        Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, auth.is_some(), &name).await,
     }
 }

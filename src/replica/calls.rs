@@ -1,0 +1,90 @@
+//! Native calls of recipes (`on-call`), as the HTTP interface and the command line make them.
+//!
+//! A call is a transaction of the leader's, without a session. Only the leader answers it: what the recipe returns is not
+//! replicated. The caller hears of it once it is applied.
+
+use super::Replica;
+use super::sequencer::Event;
+use crate::consensus::Role;
+use crate::limits;
+use crate::model::{ErrorCode, Identity, Refusal, SessionId};
+use crate::pipeline::{Ask, Caller, Submission};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// Why a call has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CallError {
+    /// Nothing has happened.
+    #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
+    Refused(Refusal),
+    /// Nothing has happened; that member leads, as far as is known here.
+    #[error("this server does not lead, {}", match .leader { Some(leader) => format!("server {leader} does: call it there"), None => "and nobody does at the moment: try again".into() })]
+    NotLeading { leader: Option<u64> },
+    /// The leadership was lost over it: it may have happened or not.
+    #[error("the leadership was lost during the call: it may have taken effect or not")]
+    Unknown,
+}
+
+/// A call on its way through the sequencer. Whoever waits for it hears `CallError::Unknown` if it is dropped.
+pub struct NativeCall {
+    answer: oneshot::Sender<Result<Bytes, CallError>>,
+    /// What it has come to, if its transaction is applied.
+    pub outcome: Option<Result<Bytes, Refusal>>,
+}
+
+impl NativeCall {
+    /// Its transaction is applied.
+    pub fn applied(self) {
+        if let Some(outcome) = self.outcome {
+            // Who asked may have given up.
+            let _ = self.answer.send(outcome.map_err(CallError::Refused));
+        }
+    }
+
+    /// It has not been evaluated, and will not be.
+    pub fn not_leading(self, leader: Option<u64>) {
+        let _ = self.answer.send(Err(CallError::NotLeading { leader }));
+    }
+}
+
+impl Replica {
+    /// Calls the recipe; `identities`: what the caller has proven, for policies and the recipe.
+    pub async fn call_recipe(
+        &self,
+        plugin: &str,
+        method: &str,
+        payload: Bytes,
+        identities: Arc<[Identity]>,
+        from: SocketAddr,
+    ) -> Result<Bytes, CallError> {
+        if payload.len() > limits::PLUGIN_CALL_BYTES_MAX {
+            let text = format!("{plugin}: a payload of at most {} bytes", limits::PLUGIN_CALL_BYTES_MAX);
+            return Err(CallError::Refused(Refusal::new(ErrorCode::BadArguments, text)));
+        }
+        let caller = Caller {
+            session: SessionId::NONE,
+            connection: self.connections.new_connection_id(),
+            identities,
+            address: from.ip(),
+            port: from.port(),
+            local: true,
+        };
+        let ask = Ask::Call { plugin: plugin.to_owned(), method: method.to_owned(), payload };
+        let (answer, answered) = oneshot::channel();
+        let call = Box::new(NativeCall { answer, outcome: None });
+        self.inbox.put(Event::Called { submission: Submission { caller: Some(caller), xid: 0, ask }, call });
+        answered.await.unwrap_or(Err(CallError::Unknown))
+    }
+
+    /// Who leads, if it is known and is another member.
+    pub(super) fn other_leader(&self) -> Option<u64> {
+        match *self.consensus().role().borrow() {
+            Role::Follower { leader } => leader,
+            _ => None,
+        }
+    }
+}

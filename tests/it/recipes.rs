@@ -1,0 +1,326 @@
+//! Recipes through the real binary: a lock and a queue as a stock client uses them, and what becomes of them when sessions,
+//! servers and leaders end.
+
+use crate::ensemble::Ensemble;
+use crate::process::{PATIENCE, Server, connector, wasmkeeper, words};
+use bytes::BytesMut;
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use wasmkeeper::wire::client as wire;
+use wasmkeeper::wire::request::{ConnectRequest, create_mode};
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
+    let output = wasmkeeper(&["plugin", "--server", &server.address()]).args(arguments).output().expect("it runs");
+    (output.status.success(), words(&output))
+}
+
+fn deploy(server: &Server, recipe: &str, mount: &str, settings: &str) {
+    let source = format!("bundled:{recipe}");
+    let bound = ["deploy", &source, "--name", recipe, "--mount", mount, "--settings", settings];
+    let (well, said) = plugin(server, &bound);
+    assert!(well, "{said}");
+}
+
+fn member() -> zookeeper_client::CreateOptions<'static> {
+    CreateMode::EphemeralSequential.with_acls(Acls::anyone_all())
+}
+
+fn item() -> zookeeper_client::CreateOptions<'static> {
+    CreateMode::PersistentSequential.with_acls(Acls::anyone_all())
+}
+
+/// Creates a sequential node, again and again where the connection is lost; its path.
+async fn create(client: &Client, path: &str, data: &[u8], options: &zookeeper_client::CreateOptions<'_>) -> String {
+    persist(|| async { client.create(path, data, options).await.map(|(_, digits)| format!("{path}{digits}")) }).await
+}
+
+/// Asks again while there is no leader, or no connection to it.
+async fn persist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(Error::ConnectionLoss | Error::Timeout | Error::NoHosts) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(Error::UnexpectedErrorCode(-7)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A node's data as JSON, and its mzxid.
+async fn look(client: &Client, path: &str) -> (Value, i64) {
+    let (data, stat) = persist(|| client.get_data(path)).await;
+    (serde_json::from_slice(&data).unwrap_or(Value::Null), stat.mzxid)
+}
+
+async fn state(client: &Client, path: &str) -> String {
+    look(client, path).await.0["state"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits at one's own node, as the recipe's README says; the fencing token.
+async fn until_held(client: &Client, path: &str) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{path} is not held after a minute");
+        let (data, _, changed) = persist(|| client.get_and_watch_data(path)).await;
+        let data: Value = serde_json::from_slice(&data).unwrap();
+        if data["state"] == "held" {
+            return data["token"].as_u64().unwrap();
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(5), changed.changed()).await;
+    }
+}
+
+/// Deletes a node of one's own, whose first deletion may have happened though its answer was lost.
+async fn leave(client: &Client, path: &str) {
+    let deleted = || async {
+        match client.delete(path, None).await {
+            Err(Error::NoNode) => Ok(()),
+            other => other,
+        }
+    };
+    persist(deleted).await;
+}
+
+/// A session that is opened, joins a lock, and is never heard of again.
+fn lost_member(server: &Server, lock: &str, timeout_ms: i32) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let mut out = BytesMut::new();
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: 0,
+        timeout_ms,
+        session_id: 0,
+        password: Some(vec![0; 16].into()),
+        read_only: Some(false),
+    };
+    wire::connect_request(&mut out, &request);
+    wire::create(&mut out, 1, &format!("{lock}/lock-"), b"", create_mode::EPHEMERAL_SEQUENTIAL);
+    stream.write_all(&out).unwrap();
+    let mut frame = || {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut frame).unwrap();
+        bytes::Bytes::from(frame)
+    };
+    wire::connect_response(frame()).unwrap();
+    let (header, mut record) = wire::reply(frame()).unwrap();
+    assert_eq!(header.error, 0);
+    record.string().unwrap()
+}
+
+#[tokio::test]
+async fn a_lock_goes_from_hand_to_hand_in_the_zxid_of_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
+    deploy(&server, "lock", "/locks", "{}");
+    let (one, two, three) = (server.connect().await, server.connect().await, server.connect().await);
+    // Nothing of it need exist.
+    let first = create(&one, "/locks/db/lock-", b"", &member()).await;
+    assert_eq!(create(&one, "/locks/db/lock-", b"", &member()).await, first, "a repetition finds what there is");
+    let lost = lost_member(&server, "/locks/db", 600);
+    let second = create(&two, "/locks/db/lock-", b"", &member()).await;
+    let third = create(&three, "/locks/db/lock-", b"", &member()).await;
+    assert_eq!((state(&one, &first).await, state(&two, &second).await), ("held".into(), "waiting".into()));
+
+    // Deleted: the lost session's member holds it, until that expires; then the next.
+    leave(&one, &first).await;
+    let token = until_held(&two, &second).await;
+    let (_, mzxid) = look(&two, &second).await;
+    assert_eq!(mzxid.cast_unsigned(), token);
+    assert_eq!(two.check_stat(&lost).await.unwrap(), None);
+    let lock = two.check_stat("/locks/db").await.unwrap().unwrap();
+    assert_eq!(lock.mzxid, mzxid, "in the zxid in which its owner vanished");
+    assert_eq!(look(&two, "/locks/db").await.0["holder"], second.rsplit('/').next().unwrap());
+
+    // Closed.
+    drop(two);
+    let token_then = until_held(&three, &third).await;
+    assert!(token_then > token);
+    let error = one.set_data(&third, b"mine", None).await.unwrap_err();
+    assert_eq!(error, Error::NoAuth);
+    assert_eq!(one.delete(&third, None).await.unwrap_err(), Error::NoAuth);
+
+    // All or none.
+    let mut multi = three.new_multi_writer();
+    multi.add_delete(&third, None).unwrap();
+    multi.add_delete("/nothing", None).unwrap();
+    multi.commit().await.unwrap_err();
+    assert_eq!(state(&three, &third).await, "held");
+    leave(&three, &third).await;
+    assert_eq!(look(&three, "/locks/db").await.0, serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    deploy(&server, "lock", "/locks", "{}");
+    let (one, two) = (server.connect().await, server.connect().await);
+    let held = create(&one, "/locks/db/lock-", b"", &member()).await;
+    let waits = create(&two, "/locks/db/lock-", br#"{"wait-ms":3000}"#, &member()).await;
+    assert_eq!(one.list_children("/zookeeper/plugins/lock/timers").await.unwrap().len(), 1);
+    server.kill();
+    server.restart();
+    assert_eq!(state(&one, &held).await, "held");
+    let deadline = Instant::now() + PATIENCE;
+    while persist(|| two.check_stat(&waits)).await.is_some() {
+        assert!(Instant::now() < deadline, "the timer has not fired");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(one.list_children("/zookeeper/plugins/lock/timers").await.unwrap().is_empty());
+    assert_eq!(state(&one, &held).await, "held");
+
+    // What the plugin keeps goes with it.
+    create(&two, "/locks/db/lock-", br#"{"wait-ms":60000}"#, &member()).await;
+    let (well, said) = plugin(&server, &["remove", "lock"]);
+    assert!(well, "{said}");
+    assert!(one.list_children("/zookeeper/plugins").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_others_did_meanwhile_is_put_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
+    deploy(&server, "lock", "/locks", "{}");
+    let (one, two) = (server.connect().await, server.connect().await);
+    let held = create(&one, "/locks/db/lock-", b"", &member()).await;
+    let waits = create(&two, "/locks/db/lock-", b"", &member()).await;
+    // Without plugins a session's end goes on, and is owed; requests at the mount are refused.
+    server.terminate();
+    server.restart_with(&["-D", "zookeeper.tickTime=200", "--plugins", "off"]);
+    persist(|| one.check_stat("/")).await;
+    drop(one);
+    let deadline = Instant::now() + PATIENCE;
+    while persist(|| two.check_stat(&held)).await.is_some() {
+        assert!(Instant::now() < deadline, "the session has not ended");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(state(&two, &waits).await, "waiting");
+    assert!(two.check_stat("/zookeeper/plugins/lock/owed").await.unwrap().is_some());
+    two.create("/locks/db/lock-", b"", &member()).await.unwrap_err();
+    server.terminate();
+    server.restart_with(&["-D", "zookeeper.tickTime=200"]);
+    until_held(&two, &waits).await;
+    let deadline = Instant::now() + PATIENCE;
+    while persist(|| two.check_stat("/zookeeper/plugins/lock/owed")).await.is_some() {
+        assert!(Instant::now() < deadline, "the mount is not in order");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let next = create(&two, "/locks/other/lock-", b"", &member()).await;
+    assert_eq!(state(&two, &next).await, "held");
+}
+
+#[tokio::test]
+async fn a_queue_hands_each_item_to_one_worker_and_a_lost_workers_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    deploy(&server, "queue", "/queue", "{}");
+    let client = server.connect().await;
+    create(&client, "/queue/jobs/items/job-", b"one", &item()).await;
+    create(&client, "/queue/jobs/items/job-", b"two", &item()).await;
+    let (lost, worker) = (server.connect().await, server.connect().await);
+    let claim = create(&lost, "/queue/jobs/claims/w-", b"", &member()).await;
+    let taken = String::from_utf8(lost.get_data(&claim).await.unwrap().0).unwrap();
+    assert!(taken.ends_with("\none"), "{taken}");
+    let second = create(&worker, "/queue/jobs/claims/w-", b"", &member()).await;
+    assert!(worker.get_data(&second).await.unwrap().0.ends_with(b"\ntwo"));
+    leave(&worker, &second).await;
+    // Nothing is there for the next one, until the first worker is gone.
+    let third = create(&worker, "/queue/jobs/claims/w-", b"", &member()).await;
+    let (data, _, changed) = worker.get_and_watch_data(&third).await.unwrap();
+    assert!(data.is_empty());
+    drop(lost);
+    tokio::time::timeout(PATIENCE, changed.changed()).await.expect("the item comes");
+    let again = String::from_utf8(worker.get_data(&third).await.unwrap().0).unwrap();
+    assert!(again.ends_with("\none") && again.contains("\"attempt\":2"), "{again}");
+    leave(&worker, &third).await;
+    assert!(client.list_children("/queue/jobs/items").await.unwrap().is_empty());
+}
+
+/// Two sessions with many locks each over many mounts, and others that wait for them: what one transaction cannot do is owed,
+/// and done soon.
+#[tokio::test]
+async fn a_session_that_held_many_locks_at_many_mounts_leaves_none_of_them_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    const MOUNTS: usize = 12;
+    for mount in 0..MOUNTS {
+        let (name, mount) = (format!("lock{mount}"), format!("/m{mount}"));
+        let (well, said) = plugin(&server, &["deploy", "bundled:lock", "--name", &name, "--mount", &mount]);
+        assert!(well, "{said}");
+    }
+    let (owner, next) = (server.connect().await, server.connect().await);
+    let mut waiting = Vec::new();
+    for mount in 0..MOUNTS {
+        for lock in 0..4 {
+            let prefix = format!("/m{mount}/l{lock}/lock-");
+            create(&owner, &prefix, b"", &member()).await;
+            waiting.push(create(&next, &prefix, b"", &member()).await);
+        }
+    }
+    drop(owner);
+    for path in &waiting {
+        until_held(&next, path).await;
+    }
+}
+
+/// Many clients, one lock, and its leader killed again and again: never two holders, and tokens only grow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_has_one_holder_though_leaders_are_killed() {
+    let mut ensemble = Ensemble::start(3);
+    let leader = ensemble.leader();
+    deploy(&ensemble.members[leader], "lock", "/locks", "{}");
+    let holders = Arc::new(AtomicU64::new(0));
+    let handed = Arc::new(AtomicU64::new(0));
+    let last_token = Arc::new(AtomicU64::new(0));
+    let addresses = ensemble.addresses();
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let (addresses, holders, handed, last_token) =
+                (addresses.clone(), holders.clone(), handed.clone(), last_token.clone());
+            tokio::spawn(async move {
+                let client = connector().connect(&addresses).await.unwrap();
+                loop {
+                    let path = create(&client, "/locks/db/lock-", b"", &member()).await;
+                    let token = until_held(&client, &path).await;
+                    assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                    let before = last_token.swap(token, Ordering::SeqCst);
+                    assert!(token > before, "{token} behind {before}");
+                    handed.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                    leave(&client, &path).await;
+                }
+            })
+        })
+        .collect();
+    let goes_on = async |handed: &AtomicU64| {
+        let (from, deadline) = (handed.load(Ordering::SeqCst), Instant::now() + PATIENCE);
+        while handed.load(Ordering::SeqCst) < from + 50 {
+            assert!(Instant::now() < deadline, "the lock is stuck");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    for _ in 0..2 {
+        goes_on(&handed).await;
+        let leader = ensemble.leader();
+        ensemble.members[leader].kill();
+        goes_on(&handed).await;
+        ensemble.restart(leader);
+    }
+    for client in &clients {
+        assert!(!client.is_finished(), "a client gave up");
+        client.abort();
+    }
+}
