@@ -65,6 +65,7 @@ impl StateMachine for Replica {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             }
             plugins_changed |= admission::touches(txn);
+            self.provenance.note(txn);
             self.understands(&state);
         }
         for (txn, applied) in answered_late {

@@ -15,6 +15,7 @@ use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::slow::Slow;
+use super::provenance::Provenance;
 use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
@@ -191,6 +192,7 @@ impl Member {
             served: Served::default(),
             way: Way::default(),
             soundness: Soundness::default(),
+            provenance: Provenance::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
             door,

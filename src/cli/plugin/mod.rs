@@ -12,6 +12,8 @@
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
 //! | `audit` | `plugin audit` |
+//! | `call` | `plugin call` |
+//! | `trace` | `plugin trace` |
 //! | `bench` | `plugin bench` |
 //! | `logs` | `plugin logs` |
 //! | `record` | `plugin record`, `plugin replay` |
@@ -24,6 +26,7 @@ mod access;
 mod audit;
 mod bench;
 mod build;
+mod call;
 mod change;
 mod deploy;
 mod inspect;
@@ -34,6 +37,7 @@ mod options;
 mod record;
 mod scenario;
 mod source;
+mod trace;
 
 use crate::plugin::manifest::Mode;
 use access::connect;
@@ -100,6 +104,10 @@ enum Operator {
     Logs(logs::Logs),
     /// Ask a validator about the nodes that are there already
     Audit(audit::Audit),
+    /// Show which plugins had a part in a transaction, on the server that is asked
+    Trace(trace::Trace),
+    /// Call a recipe's method, by the HTTP interface of the server that leads
+    Call(call::Call),
     /// Record a plugin's calls on the server that is asked into a file
     Record(record::Record),
 }
@@ -134,6 +142,8 @@ async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow:
         }
         Operator::Logs(logs) => logs::show(&mut connect(server, auth).await?, &logs).await,
         Operator::Audit(wanted) => audit::audit(&mut connect(server, auth).await?, &wanted).await,
+        Operator::Trace(wanted) => trace::trace(&mut connect(server, auth).await?, &wanted).await,
+        Operator::Call(wanted) => call::call(&wanted, auth),
         Operator::Record(wanted) => record::record(&mut connect(server, auth).await?, &wanted).await,
         Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, auth.is_some(), &name).await,
     }
