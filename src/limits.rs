@@ -124,6 +124,15 @@ pub const SOCKET_READ_BYTES: usize = 64 << 10;
 /// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
 pub const READS_PER_LOCK: u32 = 64;
 
+/// Events of one connection that wait for a policy's verdict; with more it is closed, as with a full outbox.
+pub const EVENTS_HELD_MAX: usize = 1_000;
+
+/// Questions that guests are asked in a row for one connection, before others have their turn.
+pub const QUESTIONS_IN_A_ROW: usize = 64;
+
+/// How often a guest is asked the same if the tree changes under its answer.
+pub const QUESTION_TRIES: u32 = 3;
+
 /// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
 pub const IDENTITIES_MAX: usize = 64;
 

@@ -119,17 +119,24 @@ async fn answer(admin: &dyn Admin, request: Request<Incoming>, peer: SocketAddr)
             }
             let (plugin, method) = ((*plugin).to_owned(), (*method).to_owned());
             match Limited::new(request.into_body(), limits::PLUGIN_CALL_BYTES_MAX).collect().await {
-                Ok(payload) => called(admin.call(RecipeCall { plugin, method, payload: payload.to_bytes(), peer }).await),
+                Ok(payload) => {
+                    called(admin.call(RecipeCall { plugin, method, payload: payload.to_bytes(), peer }).await)
+                }
                 Err(_) => {
-                    let sentence = format!("the payload is cut short or has more than {} bytes\n", limits::PLUGIN_CALL_BYTES_MAX);
+                    let sentence =
+                        format!("the payload is cut short or has more than {} bytes\n", limits::PLUGIN_CALL_BYTES_MAX);
                     plain(StatusCode::PAYLOAD_TOO_LARGE, sentence)
                 }
             }
         }
-        (_, ["metrics" | "healthz" | "readyz" | "plugins"] | ["plugins", _, "call", _]) => {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "GET /metrics, /healthz, /readyz, /plugins; POST /plugins/NAME/call/METHOD\n")
-        }
-        _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz, /plugins and /plugins/NAME/call/METHOD\n"),
+        (_, ["metrics" | "healthz" | "readyz" | "plugins"] | ["plugins", _, "call", _]) => plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "GET /metrics, /healthz, /readyz, /plugins; POST /plugins/NAME/call/METHOD\n",
+        ),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz, /readyz, /plugins and /plugins/NAME/call/METHOD\n",
+        ),
     }
 }
 

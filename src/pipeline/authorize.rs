@@ -103,7 +103,8 @@ pub fn is_secret(path: &str) -> bool {
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
     let what = of_plugin.and_then(|rest| rest.split('/').nth(1));
-    matches!(what, Some("settings" | "log" | "recording" | "audit")) || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
+    matches!(what, Some("settings" | "log" | "recording" | "audit"))
+        || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Why a write to `path` of somebody who may not deploy is refused, and what to do about it.

@@ -37,13 +37,18 @@ pub struct Refused {
 /// Looks at the nodes behind that path; none: from the beginning.
 pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&str>) -> Slice {
     if binding.manifest.kind != Kind::Validator {
-        let error = format!("{} is a {}, and only validators can be asked about nodes", binding.name, binding.manifest.kind.name());
+        let error = format!(
+            "{} is a {}, and only validators can be asked about nodes",
+            binding.name,
+            binding.manifest.kind.name()
+        );
         return Slice { error: Some(error), ..Slice::default() };
     }
     let overlay = Overlay::default();
     let view = View { state, overlay: &overlay };
     let mut walk = Walk { binding, enabled, view, begun: Instant::now(), looked: 0, slice: Slice::default() };
-    let names: Vec<&str> = behind.map_or_else(Vec::new, |behind| behind.split('/').filter(|name| !name.is_empty()).collect());
+    let names: Vec<&str> =
+        behind.map_or_else(Vec::new, |behind| behind.split('/').filter(|name| !name.is_empty()).collect());
     if walk.below("/", &names) {
         walk.slice.next = None;
     }

@@ -321,47 +321,77 @@ impl Instance {
     }
 
     pub fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
-        self.heard(call, || Question::Validate(tape::changes(changes)), changes.len(), |store, guest| match guest {
-            Guest::Validator(guest) => guest.call_validate(store, view(), changes),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Validate(tape::changes(changes)),
+            changes.len(),
+            |store, guest| match guest {
+                Guest::Validator(guest) => guest.call_validate(store, view(), changes),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
-        self.heard(call, || Question::Authorize(operation(verb), path.into()), 1, |store, guest| match guest {
-            Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Authorize(operation(verb), path.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
-        self.heard(call, || Question::Authenticate, 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_authenticate(store, view(), credential),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Authenticate,
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_authenticate(store, view(), credential),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     /// `call`: its circumstances are not shown.
     pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
-        self.heard(call, || Question::CheckId(id.into()), 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_check_id(store, id),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::CheckId(id.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_check_id(store, id),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     /// `call`: its circumstances are not shown.
     pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
-        self.heard(call, || Question::Matches(held.into(), wanted.into()), 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_matches(store, held, wanted),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Matches(held.into(), wanted.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_matches(store, held, wanted),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
-        self.heard(call, || Question::Handle(request.into()), 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_handle(store, view(), transaction(), request),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Handle(request.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_handle(store, view(), transaction(), request),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn on_change(&mut self, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answer<Result<(), Rejection>> {
@@ -373,31 +403,51 @@ impl Instance {
     }
 
     pub fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
-        self.heard(call, || Question::OnTimer(name.into()), 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_on_timer(store, view(), transaction(), name),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::OnTimer(name.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_on_timer(store, view(), transaction(), name),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn on_call(&mut self, call: &Call<'_>, method: &str, payload: &[u8]) -> Answer<Result<Vec<u8>, Rejection>> {
-        self.heard(call, || Question::OnCall(method.into(), payload.into()), 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_on_call(store, view(), transaction(), method, payload),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::OnCall(method.into(), payload.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_on_call(store, view(), transaction(), method, payload),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn recover(&mut self, call: &Call<'_>, after: Option<&str>) -> Answer<Result<Option<String>, Rejection>> {
-        self.heard(call, || Question::Recover(after.map(String::from)), 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_recover(store, view(), transaction(), after),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Recover(after.map(String::from)),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_recover(store, view(), transaction(), after),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
-        self.heard(call, || Question::Reconcile(path.into()), 1, |store, guest| match guest {
-            Guest::Controller(guest) => guest.call_reconcile(store, view(), transaction(), path),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Reconcile(path.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Controller(guest) => guest.call_reconcile(store, view(), transaction(), path),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     /// Makes a recorded call again; what it says, as recordings have it, and the fuel. None: a call that cannot be made from

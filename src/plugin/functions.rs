@@ -4,8 +4,8 @@
 //! binding's grants first.
 
 use super::grant::Verb;
-use super::log::Level;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use super::log::Level;
 use super::verdicts::Look;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};

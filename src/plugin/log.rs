@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(log.behind(last - 1).len(), 1);
         assert_eq!(log.behind(last), []);
         let json: serde_json::Value = serde_json::from_str(&log.json_behind(last - 1)).unwrap();
-        assert_eq!((json["lines"][0]["level"].as_str(), json["lines"][0]["number"].as_u64()), (Some("info"), Some(last)));
+        assert_eq!(
+            (json["lines"][0]["level"].as_str(), json["lines"][0]["number"].as_u64()),
+            (Some("info"), Some(last))
+        );
         let long = "é".repeat(limits::PLUGIN_LOG_LINE_BYTES_MAX);
         for _ in 0..limits::PLUGIN_LOG_RING_LINES {
             log.push(Level::Error, &long);

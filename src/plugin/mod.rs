@@ -30,8 +30,8 @@
 //! about.
 
 pub mod admission;
-pub mod authenticators;
 pub mod audit;
+pub mod authenticators;
 pub mod binding;
 pub mod bundled;
 pub mod call;
@@ -50,9 +50,9 @@ pub mod policies;
 mod recipes;
 pub mod registry;
 pub mod stand_ins;
+pub mod tape;
 #[cfg(test)]
 mod tests;
-pub mod tape;
 pub mod tree;
 pub mod verdicts;
 

@@ -16,7 +16,7 @@ use super::tree::{self, Tree};
 use super::{PLUGINS, audit, component, stand_ins};
 use crate::model::path;
 use crate::state::State;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -201,6 +201,12 @@ impl Plugins {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// As `refresh`, from a tree that has taken another's place: nothing that was kept of that one holds.
+    pub fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
+        *self.registry.write() = Arc::default();
+        self.refresh(tree);
+    }
+
     fn bind(self: &Arc<Plugins>, name: &str, mzxid: i64, data: &[u8]) -> Result<Binding, String> {
         let manifest = manifest::parse(data)?;
         let program = self.slot(&manifest.component.sha256);
@@ -310,7 +316,12 @@ impl Plugins {
 
     /// What the tree binds now.
     pub fn registry(&self) -> Arc<Registry> {
-        self.registry.read().clone()
+        self.registry.read_recursive().clone()
+    }
+
+    /// As `registry`, for a short look. To be called under the tree's lock, under which new ones come.
+    pub fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
+        self.registry.read_recursive()
     }
 
     /// Whether any policy is asked about anything.

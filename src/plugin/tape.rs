@@ -9,8 +9,8 @@
 //! in the form of Rust's `{:?}`, which both sides of a comparison are made with.
 
 use super::call::{Cause, Request};
-use super::host::exports::behavior;
 use super::grant::Grant;
+use super::host::exports::behavior;
 use super::host::{Change, ChangeKind, contract::wasmkeeper::plugin::types};
 use super::manifest::{Kind, Operation};
 use crate::environment::wall_ms;
@@ -155,7 +155,11 @@ impl HostQuestion {
 pub enum HostAnswer {
     /// There is no such node.
     Nothing,
-    Node { data: Option<Base64>, stat: Stat, acl: Vec<Entry> },
+    Node {
+        data: Option<Base64>,
+        stat: Stat,
+        acl: Vec<Entry>,
+    },
     Stat(Stat),
     Names(Vec<String>),
     /// Of an operation: the path of a create, else empty.
@@ -289,7 +293,10 @@ impl ReadView for Ear<'_> {
 
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
         let names = self.view.children(path, after, limit);
-        self.hear(HostQuestion::Children(path.into(), after.map(String::from), limit), HostAnswer::Names(names.clone()));
+        self.hear(
+            HostQuestion::Children(path.into(), after.map(String::from), limit),
+            HostAnswer::Names(names.clone()),
+        );
         names
     }
 
@@ -611,7 +618,9 @@ impl Write {
 }
 
 fn guest_entries(acl: &[types::AclEntry]) -> Vec<Entry> {
-    let entry = |entry: &types::AclEntry| (super::functions::model_acl_entry(entry).permissions, entry.who.scheme.clone(), entry.who.id.clone());
+    let entry = |entry: &types::AclEntry| {
+        (super::functions::model_acl_entry(entry).permissions, entry.who.scheme.clone(), entry.who.id.clone())
+    };
     acl.iter().map(entry).collect()
 }
 

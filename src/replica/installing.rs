@@ -146,6 +146,7 @@ impl Replica {
             self.connections.abandon_all();
             self.provenance.forget();
             simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
+            self.plugins.start_over(&state);
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);
@@ -154,7 +155,6 @@ impl Replica {
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();
-        self.plugins.refresh(&*self.state.read());
         tracing::info!(zxid = %meta.zxid, position = %at, "goes on from the state of another member");
         // It takes as long as it is large; nobody waits for it here.
         drop(old);

@@ -130,7 +130,9 @@ mod tests {
             ensemble_ms: 2,
             origin: None,
             outcome: Outcome::Done(vec![]),
-            changes: (0..limits::TRACED_OPERATIONS + 1).map(|n| Change::Delete { path: format!("/n{n}").into() }).collect(),
+            changes: (0..limits::TRACED_OPERATIONS + 1)
+                .map(|n| Change::Delete { path: format!("/n{n}").into() })
+                .collect(),
             made_by: plugin.map(made).into_iter().collect(),
         }
     }

@@ -36,7 +36,18 @@ fn deploy_guard(server: &Server) -> String {
 /// Deploys the guest that misbehaves as `what` says; `more` arguments.
 fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
     let (path, settings) = (format!("/{name}/**"), format!(r#"{{"do":"{what}"}}"#));
-    let bound = ["deploy", env!("WASMKEEPER_NAUGHTY"), "--name", name, "--path", &path, "--settings", &settings];
+    let bound = [
+        "deploy",
+        env!("WASMKEEPER_NAUGHTY"),
+        "--kind",
+        "validator",
+        "--name",
+        name,
+        "--path",
+        &path,
+        "--settings",
+        &settings,
+    ];
     succeeds(server, &[&bound[..], more].concat());
 }
 

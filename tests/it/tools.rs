@@ -55,7 +55,10 @@ async fn metrics_and_readiness_by_http() {
     }
     let (_, plugins) = http(port, "GET /plugins");
     let plugins: serde_json::Value = serde_json::from_str(&plugins).unwrap();
-    assert_eq!((plugins["plugins"][0]["name"].as_str(), &plugins["plugins"][0]["counters"]["calls"]), (Some("names"), &1.into()));
+    assert_eq!(
+        (plugins["plugins"][0]["name"].as_str(), &plugins["plugins"][0]["counters"]["calls"]),
+        (Some("names"), &1.into())
+    );
     assert_eq!(http(port, "GET /nothing").0, 404);
     assert_eq!(http(port, "DELETE /plugins").0, 405);
     let told = server.ask("mntr").unwrap();

@@ -50,9 +50,17 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
         requests(&mut stage, bench, 0..bench.times.min(200))?;
         let measured = Measured::of(&mut stage, bench, &binding.counters)?;
         if measured.calls == 0 {
-            bail!("no --request reaches the plugin: look at --path and --on, and at what they answer with `plugin test`");
+            bail!(
+                "no --request reaches the plugin: look at --path and --on, and at what they answer with `plugin test`"
+            );
         }
-        let kind = if fresh { "fresh" } else if reuses { "reused" } else { "fresh (not pure)" };
+        let kind = if fresh {
+            "fresh"
+        } else if reuses {
+            "reused"
+        } else {
+            "fresh (not pure)"
+        };
         measured.print(kind);
         if !reuses {
             break;
@@ -119,7 +127,9 @@ impl Measured {
     }
 
     fn print(&self, kind: &str) {
-        for (what, timing) in [("ns per call", &self.ns), ("fuel per call", &self.fuel), ("ns per request", &self.requests)] {
+        for (what, timing) in
+            [("ns per call", &self.ns), ("fuel per call", &self.fuel), ("ns per request", &self.requests)]
+        {
             let totals = timing.totals();
             println!(
                 "{:<22} {:>10} {:>10} {:>10} {:>10} {:>10.0}",

@@ -70,7 +70,9 @@ async fn behind(client: &mut Client, name: &str, number: u64) -> anyhow::Result<
     match client.get(&node).await {
         Ok((data, _)) => serde_json::from_slice(&data).with_context(|| format!("{node}: the answer is not understood")),
         // Removed while it was followed, or not yet bound here.
-        Err(error) if error.code() == Some(ErrorCode::NoNode) => anyhow::bail!("{name}: the server asked does not run it"),
+        Err(error) if error.code() == Some(ErrorCode::NoNode) => {
+            anyhow::bail!("{name}: the server asked does not run it")
+        }
         Err(error) => Err(explain(client, error).await),
     }
 }

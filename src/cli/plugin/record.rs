@@ -84,7 +84,9 @@ pub(super) async fn record(client: &mut Client, record: &Record) -> anyhow::Resu
         println!("{lost} are lost: there were more at once than the server keeps");
     }
     if calls == 0 {
-        println!("only the server that is asked is recorded; writes are judged where the leader is: `wasmkeeper cluster status`");
+        println!(
+            "only the server that is asked is recorded; writes are judged where the leader is: `wasmkeeper cluster status`"
+        );
     }
     Ok(())
 }
@@ -92,13 +94,16 @@ pub(super) async fn record(client: &mut Client, record: &Record) -> anyhow::Resu
 async fn get(client: &mut Client, node: &str) -> anyhow::Result<String> {
     match client.get(node).await {
         Ok((data, _)) => String::from_utf8(data.to_vec()).with_context(|| format!("{node}: the answer is no text")),
-        Err(error) if error.code() == Some(ErrorCode::NoNode) => bail!("{node}: the server asked does not run the plugin"),
+        Err(error) if error.code() == Some(ErrorCode::NoNode) => {
+            bail!("{node}: the server asked does not run the plugin")
+        }
         Err(error) => Err(explain(client, error).await),
     }
 }
 
 pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(&replay.recording).with_context(|| format!("read {}", replay.recording.display()))?;
+    let text =
+        std::fs::read_to_string(&replay.recording).with_context(|| format!("read {}", replay.recording.display()))?;
     let mut lines = text.lines().zip(1..);
     let (first, _) = lines.next().context("the recording is empty")?;
     let header: Header = serde_json::from_str(first).context("line 1: this is no recording")?;
@@ -172,7 +177,8 @@ fn play(program: &Program, setup: &Setup, recorded: &Recorded) -> anyhow::Result
     let mut instance = Instance::new(program, setup).map_err(failed)?;
     let player = Player::new(recorded);
     let (caller, writers) = (recorded.around.caller(), recorded.around.writers());
-    let mut call = Call::looking(&player, caller.as_ref(), recorded.around.xid, recorded.around.zxid(), recorded.around.moment());
+    let mut call =
+        Call::looking(&player, caller.as_ref(), recorded.around.xid, recorded.around.zxid(), recorded.around.moment());
     call.session = crate::model::SessionId(recorded.around.session);
     call.bench = Some(&player);
     call.writers = &writers;

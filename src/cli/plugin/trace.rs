@@ -41,10 +41,15 @@ pub(super) async fn trace(client: &mut Client, trace: &Trace) -> anyhow::Result<
     let one = match client.get(&format!("{TRACE}/0x{number:x}")).await {
         Ok((data, _)) => serde_json::from_slice::<Value>(&data).context("the server's answer is not understood")?,
         Err(error) if error.code() == Some(ErrorCode::NoNode) => {
-            let (first, last, forgotten) = (text(&all["first"]), text(&all["last"]), all["forgotten"].as_u64().unwrap_or(0));
-            println!("no plugin had a part in 0x{number:x}, as far as this server knows: it has seen {first} to {last}");
+            let (first, last, forgotten) =
+                (text(&all["first"]), text(&all["last"]), all["forgotten"].as_u64().unwrap_or(0));
+            println!(
+                "no plugin had a part in 0x{number:x}, as far as this server knows: it has seen {first} to {last}"
+            );
             if forgotten > 0 {
-                println!("and keeps the newest of those that plugins had a part in; {forgotten} older ones are forgotten");
+                println!(
+                    "and keeps the newest of those that plugins had a part in; {forgotten} older ones are forgotten"
+                );
             }
             return Ok(());
         }

@@ -5,8 +5,8 @@
 //! plugins' counters) comes from `VirtualNodes` and goes before the tree.
 
 use super::Reader;
-use crate::pipeline::authorize;
 use crate::model::Stat;
+use crate::pipeline::authorize;
 use crate::state::State;
 
 /// Answers for nodes under `/zookeeper/` that only the serving member knows.

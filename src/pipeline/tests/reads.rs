@@ -33,6 +33,7 @@ fn ask(world: &World, proven: bool, request: Request) -> String {
         identities: &identities,
         session: SessionId(1),
         virtual_nodes: &NoVirtualNodes,
+        denied: &[],
     };
     show(read(reader, &request, &mut Scratch::default()))
 }
@@ -177,6 +178,7 @@ fn virtual_nodes_are_neither_listed_nor_counted() {
         identities: &[],
         session: SessionId(1),
         virtual_nodes: &Rejection,
+        denied: &[],
     };
     let answer = |request| show(read(reader, &request, &mut Scratch::default()));
     assert_eq!(answer(get("/zookeeper/rejection")), "no len=2");

@@ -435,7 +435,8 @@ impl Stage {
                 self.say(who, &text);
             }
             let session = submission.caller.map(|caller| caller.session);
-            let expired = matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
+            let expired =
+                matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
             if expired && self.clients.get(who).map(|client| client.session) == session {
                 self.client_gone(who);
             }
@@ -473,6 +474,7 @@ impl Stage {
             identities: &client.identities,
             session: client.session,
             virtual_nodes: &nodes,
+            denied: &[],
         };
         let mut scratch = Scratch::default();
         let result = read::read(reader, &asked.request, &mut scratch);
@@ -522,7 +524,9 @@ impl Stage {
         for Outstanding { who, submission, .. } in lost {
             match (submission.ask, who) {
                 // Nobody speaks for it any more, and so it expires.
-                (Ask::CloseSession { session, .. }, _) => self.submit(None, Ask::CloseSession { session, expired: true }),
+                (Ask::CloseSession { session, .. }, _) => {
+                    self.submit(None, Ask::CloseSession { session, expired: true })
+                }
                 (Ask::OpenSession { .. }, Some(who)) => self.client_gone(&who),
                 (_, Some(who)) => self.say(&who, "connection lost"),
                 (_, None) => {}
@@ -681,7 +685,9 @@ impl Stage {
                 return Err(error);
             }
             asked += slice.asked;
-            self.said.extend(slice.refused.iter().map(|one| format!("{name} <- {} {}", one.path, show::one_line(&one.text))));
+            self.said.extend(
+                slice.refused.iter().map(|one| format!("{name} <- {} {}", one.path, show::one_line(&one.text))),
+            );
             behind = slice.next;
             if behind.is_none() {
                 break;
@@ -737,7 +743,8 @@ fn session_name(clients: &BTreeMap<String, Client>, session: SessionId) -> Strin
 /// `2026-01-31T09:30:00Z` in Unix milliseconds.
 fn unix_ms(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, separator| -> Option<Vec<i64>> { text.split(separator).map(|part| part.parse().ok()).collect() };
+    let numbers =
+        |text: &str, separator| -> Option<Vec<i64>> { text.split(separator).map(|part| part.parse().ok()).collect() };
     let (&[year, month, day], &[hour, minute, second]) = (&numbers(date, '-')?[..], &numbers(time, ':')?[..]) else {
         return None;
     };
