@@ -564,3 +564,8 @@ const _: () = assert!(RECORDING_ANSWER_BYTES_MAX < RECORDING_BYTES_MAX);
 pub const AUDIT_SLICE_NODES: usize = 4_096;
 pub const AUDIT_SLICE_REFUSED: usize = 256;
 pub const AUDIT_SLICE_TIME: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Transactions of late that plugins had a part in, kept for `plugin trace`, and operations told of each. Some hundred
+/// bytes each, more where paths are long.
+pub const TRACES_KEPT: usize = 4_096;
+pub const TRACED_OPERATIONS: usize = 64;

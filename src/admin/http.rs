@@ -1,4 +1,4 @@
-//! HTTP for operators and their tools: metrics, readiness, plugins. Off unless it is configured.
+//! HTTP for operators and their tools: metrics, readiness, plugins, and calls of recipes. Off unless it is configured.
 //!
 //! | request | answers |
 //! |---|---|
@@ -6,15 +6,20 @@
 //! | `GET /healthz` | 200 while the process answers |
 //! | `GET /readyz` | 200 if clients are served and every plugin that shall run does; else 503, and why |
 //! | `GET /plugins` | every plugin's state and counters, as JSON |
+//! | `POST /plugins/NAME/call/METHOD` | what the recipe returns; the superuser's, by HTTP basic authentication |
 //!
-//! Promises: an answer is bounded in time, so nobody can hold a place for long, and there are at most
-//! `limits::ADMIN_CONNECTIONS_MAX`; nothing is changed.
+//! Promises: an answer is bounded in time and a body in bytes, so nobody can hold a place for long, and there are at most
+//! `limits::ADMIN_CONNECTIONS_MAX`. A request that a browser sends on behalf of a page (it has an `Origin`) changes nothing.
 
 use crate::limits;
+use crate::replica::CallError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::Full;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +38,19 @@ pub trait Admin: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// JSON.
     fn plugins(&self) -> String;
+    /// Whether those are the superuser's name and password; `None`: nothing was shown.
+    fn is_superuser(&self, credential: Option<&str>) -> bool;
+    /// Calls a recipe, in the superuser's name.
+    fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>>;
+}
+
+/// A call of a recipe's method.
+#[derive(Debug)]
+pub struct RecipeCall {
+    pub plugin: String,
+    pub method: String,
+    pub payload: Bytes,
+    pub peer: SocketAddr,
 }
 
 /// Listens there. The error is a sentence.
@@ -49,7 +67,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let (socket, _) = match listener.accept().await {
+        let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: they come back.
@@ -62,7 +80,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
                 let admin = admin.clone();
-                async move { Ok::<_, Infallible>(answer(&*admin, &request)) }
+                async move { Ok::<_, Infallible>(answer(&*admin, request, peer).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -78,7 +96,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
 
 type Answer = Response<Full<Bytes>>;
 
-fn answer(admin: &dyn Admin, request: &Request<Incoming>) -> Answer {
+async fn answer(admin: &dyn Admin, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method(), parts.as_slice()) {
@@ -89,11 +107,73 @@ fn answer(admin: &dyn Admin, request: &Request<Incoming>) -> Answer {
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
         (&Method::GET, ["plugins"]) => text(StatusCode::OK, "application/json", admin.plugins()),
-        (_, ["metrics" | "healthz" | "readyz" | "plugins"]) => {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible\n")
+        (&Method::POST, ["plugins", plugin, "call", method]) => {
+            if request.headers().contains_key(ORIGIN) {
+                return plain(StatusCode::FORBIDDEN, "a page in a browser may not call recipes\n");
+            }
+            if !admin.is_superuser(credential(&request).as_deref()) {
+                let mut refused = plain(StatusCode::UNAUTHORIZED, "the superuser's name and password are required\n");
+                let basic = hyper::header::HeaderValue::from_static("Basic realm=\"wasmkeeper\"");
+                refused.headers_mut().insert(WWW_AUTHENTICATE, basic);
+                return refused;
+            }
+            let (plugin, method) = ((*plugin).to_owned(), (*method).to_owned());
+            match Limited::new(request.into_body(), limits::PLUGIN_CALL_BYTES_MAX).collect().await {
+                Ok(payload) => {
+                    called(admin.call(RecipeCall { plugin, method, payload: payload.to_bytes(), peer }).await)
+                }
+                Err(_) => {
+                    let sentence =
+                        format!("the payload is cut short or has more than {} bytes\n", limits::PLUGIN_CALL_BYTES_MAX);
+                    plain(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+                }
+            }
         }
-        _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /plugins\n"),
+        (_, ["metrics" | "healthz" | "readyz" | "plugins"] | ["plugins", _, "call", _]) => plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "GET /metrics, /healthz, /readyz, /plugins; POST /plugins/NAME/call/METHOD\n",
+        ),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz, /readyz, /plugins and /plugins/NAME/call/METHOD\n",
+        ),
     }
+}
+
+/// Of a refusal ZooKeeper's code and the text are in the body: `NONODE there is no such lock`.
+fn called(result: Result<Bytes, CallError>) -> Answer {
+    use crate::model::ErrorCode;
+    match result {
+        Ok(bytes) => {
+            let mut answer = Response::new(Full::new(bytes));
+            let octets = hyper::header::HeaderValue::from_static("application/octet-stream");
+            answer.headers_mut().insert(CONTENT_TYPE, octets);
+            answer
+        }
+        Err(CallError::Refused(refusal)) => {
+            let status = match refusal.code {
+                ErrorCode::NoNode => StatusCode::NOT_FOUND,
+                ErrorCode::NoAuth => StatusCode::FORBIDDEN,
+                ErrorCode::BadArguments => StatusCode::BAD_REQUEST,
+                ErrorCode::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+                ErrorCode::OperationTimeout => StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::ThrottledOp => StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::SystemError => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::CONFLICT,
+            };
+            plain(status, format!("{} {}\n", refusal.code.name(), refusal.text))
+        }
+        Err(error @ CallError::NotLeading { .. }) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        // It may have happened: a proxy must not try again by itself.
+        Err(error @ CallError::Unknown) => plain(StatusCode::BAD_GATEWAY, format!("{error}\n")),
+    }
+}
+
+/// `NAME:PASSWORD` as basic authentication has it.
+fn credential(request: &Request<Incoming>) -> Option<String> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let encoded = header.strip_prefix("Basic ").or_else(|| header.strip_prefix("basic "))?;
+    String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
 }
 
 fn plain(status: StatusCode, body: impl Into<String>) -> Answer {

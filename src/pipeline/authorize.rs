@@ -99,6 +99,9 @@ pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
     }
+    if path::is_within(path, "/zookeeper/trace") {
+        return true;
+    }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
     let what = of_plugin.and_then(|rest| rest.split('/').nth(1));
     let faults = of_plugin.is_some_and(|rest| rest.ends_with("/faults"));

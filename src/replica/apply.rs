@@ -69,6 +69,7 @@ impl StateMachine for Replica {
             } else {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             }
+            self.provenance.note(txn);
             self.understands(&state);
         }
         for (txn, applied) in answered_late {

@@ -1,11 +1,15 @@
 //! What HTTP tells of this member (`admin::http`).
 
+use super::calls::CallError;
 use super::serve::Front;
 use crate::admin::fourletter;
-use crate::admin::http::Admin;
+use crate::admin::http::{Admin, RecipeCall};
 use crate::admin::prometheus;
-use crate::session::Serving;
+use crate::session::{Serving, auth};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 impl Admin for Front {
     fn metrics(&self) -> String {
@@ -29,6 +33,24 @@ impl Admin for Front {
             }
         }
         Ok(())
+    }
+
+    fn is_superuser(&self, credential: Option<&str>) -> bool {
+        if self.replica.rules.deploy_by_anyone {
+            return true;
+        }
+        let nobody = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let config = &self.replica.config.auth;
+        let verdict = credential.map(|pair| auth::add(config, Some("digest"), Some(pair.as_bytes()), &[], nobody));
+        matches!(verdict, Some(auth::Verdict::Proven(proven)) if proven.contains(&auth::superuser()))
+    }
+
+    fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let replica = self.replica.clone();
+        Box::pin(async move {
+            let RecipeCall { plugin, method, payload, peer } = call;
+            replica.call_recipe(&plugin, &method, payload, Arc::from([auth::superuser()]), peer).await
+        })
     }
 
     fn plugins(&self) -> String {

@@ -144,6 +144,7 @@ impl Replica {
             let mut shared = self.state.write();
             *self.watches.lock() = Watches::new(self.files.seed);
             self.connections.abandon_all();
+            self.provenance.forget();
             simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
             self.plugins.start_over(&state);
             std::mem::replace(&mut *shared, state)

@@ -13,6 +13,7 @@ use super::inbox::Inbox;
 use super::leading::Served;
 use super::link::{self, Way};
 use super::peers::Door;
+use super::provenance::Provenance;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
 use super::slow::{Passages, Slow};
@@ -202,6 +203,7 @@ impl Member {
             served: Served::default(),
             way: Way::default(),
             soundness: Soundness::default(),
+            provenance: Provenance::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
             preparations: Preparations::default(),

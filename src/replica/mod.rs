@@ -22,6 +22,7 @@
 //! | `calls` | native calls of recipes |
 //! | `serve` | what connections ask of a replica |
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
+//! | `provenance` | which plugins had a part in which transactions |
 //! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
 //! | `http` | what HTTP tells |
@@ -48,6 +49,7 @@ mod link;
 mod member;
 mod membership;
 mod peers;
+mod provenance;
 mod sequencer;
 mod serve;
 mod slow;
@@ -85,6 +87,7 @@ use leading::Served;
 use link::Way;
 use parking_lot::{Mutex, RwLock};
 use peers::Door;
+use provenance::Provenance;
 use sequencer::Waiting;
 use soundness::Soundness;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -112,6 +115,7 @@ pub struct Replica {
     way: Way,
     word: Word,
     soundness: Soundness,
+    provenance: Provenance,
     plugins: Arc<Plugins>,
     preparations: Preparations,
     /// Where other members come in.

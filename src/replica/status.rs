@@ -5,6 +5,7 @@
 
 use super::Replica;
 use super::peers::Door;
+use super::provenance::TRACE;
 use crate::consensus::{Membership, Role};
 use crate::model::ensemble::{Incarnation, Member};
 use crate::peer::messages::greeting::{Report, Standing};
@@ -28,6 +29,7 @@ impl VirtualNodes for Shown {
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         match path {
             LEADER => Some(self.door.replica()?.leader()?.to_string().into_bytes()),
+            trace if trace.starts_with(TRACE) => self.door.replica()?.provenance.virtual_node(trace),
             MEMBERS => Some(self.door.replica()?.members().to_string().into_bytes()),
             _ => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }

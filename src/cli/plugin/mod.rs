@@ -15,6 +15,8 @@
 //! | `members` | what each member says of a plugin |
 //! | `signing` | keys and signatures |
 //! | `audit` | `plugin audit` |
+//! | `call` | `plugin call` |
+//! | `trace` | `plugin trace` |
 //! | `bench` | `plugin bench` |
 //! | `logs` | `plugin logs` |
 //! | `record` | `plugin record`, `plugin replay` |
@@ -27,6 +29,7 @@ mod access;
 mod audit;
 mod bench;
 mod build;
+mod call;
 mod change;
 mod deploy;
 mod inspect;
@@ -40,6 +43,7 @@ mod record;
 mod scenario;
 mod signing;
 mod source;
+mod trace;
 
 use crate::plugin::manifest::Mode;
 use access::connect;
@@ -67,6 +71,8 @@ enum Command {
     Author(Author),
     #[command(flatten)]
     Operator(Operator),
+    /// Call a recipe's method, by the HTTP interface of the server that leads
+    Call(call::Call),
 }
 
 /// What authors do on their own machine.
@@ -151,6 +157,8 @@ enum Operator {
     Logs(logs::Logs),
     /// Ask a validator about the nodes that are there already
     Audit(audit::Audit),
+    /// Show which plugins had a part in a transaction, on the server that is asked
+    Trace(trace::Trace),
     /// Record a plugin's calls on the server that is asked into a file
     Record(record::Record),
 }
@@ -166,6 +174,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::Test(test)) => scenario::run(&test),
         Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
         Command::Author(Author::Replay(replay)) => record::replay(&replay),
+        Command::Call(wanted) => call::call(&wanted, auth.as_deref()),
         Command::Operator(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(operate(&server, auth.as_deref(), command))
@@ -187,6 +196,7 @@ async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow:
         Operator::Mode { name, mode } => change::set_mode(client, authenticated, &name, mode).await,
         Operator::Logs(logs) => logs::show(client, &logs).await,
         Operator::Audit(wanted) => audit::audit(client, &wanted).await,
+        Operator::Trace(wanted) => trace::trace(client, &wanted).await,
         Operator::Record(wanted) => record::record(client, &wanted).await,
         Operator::Remove { name } => change::remove(client, authenticated, &name).await,
         Operator::Versions { name } => life::versions(client, &name).await,

@@ -68,7 +68,9 @@ impl Invariant {
                 count.broken(tree, name).map(|broken| format!("{path}: {broken}"))
             }),
             Claim::NeverFalls { field, of, seen } => of.select(tree, "").find_map(|(path, data)| {
-                let json: serde_json::Value = serde_json::from_slice(data).ok()?;
+                // The first value, since some put a payload behind it.
+                let mut values = serde_json::Deserializer::from_slice(data).into_iter::<serde_json::Value>();
+                let json = values.next()?.ok()?;
                 let now = json.get(field.as_str())?.as_f64()?;
                 let before = seen.replace(now)?;
                 (now < before).then(|| format!("{path}: {before} became {now}"))

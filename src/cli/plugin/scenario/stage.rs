@@ -10,6 +10,7 @@ use super::script::{Word, words};
 use super::show;
 use crate::cli::plugin::deploy;
 use crate::limits;
+use crate::model::chores;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
@@ -53,6 +54,8 @@ pub struct Stage {
     component: Option<String>,
     /// Kept for its buffers.
     applied: Applied,
+    /// What the native call at hand has returned.
+    reply: Option<Bytes>,
     /// The last line of each plugin's log that was printed.
     log_shown: BTreeMap<String, u64>,
     said: Vec<String>,
@@ -116,6 +119,7 @@ impl Stage {
             xid: 0,
             component,
             applied: Applied::default(),
+            reply: None,
             log_shown: BTreeMap::new(),
             said: Vec::new(),
             state,
@@ -150,6 +154,8 @@ impl Stage {
             ["time", time] => {
                 self.wall_ms = unix_ms(time).ok_or("time: a time such as 2026-01-31T09:30:00Z is required")?;
             }
+            ["call", plugin, method] => self.call(plugin, method, ""),
+            ["call", plugin, method, payload] => self.call(plugin, method, payload),
             ["collect"] => {
                 for path in self.state.collectable(self.wall_ms, &self.rules, usize::MAX) {
                     self.submit(None, Ask::Collect { path });
@@ -169,7 +175,43 @@ impl Stage {
             [other, ..] => return Err(format!("{other}: not a command; see plugins/TESTING.md")),
             [] => {}
         }
+        self.do_chores();
         Ok(std::mem::take(&mut self.said))
+    }
+
+    /// What recipes have to do without being asked: timers that are due, mounts to be put in order. While transactions are
+    /// held back, each is asked for once.
+    fn do_chores(&mut self) {
+        /// Chores that make more chores at once are a recipe's mistake, and must not go on for ever.
+        const ROUNDS_MAX: usize = 1000;
+        for _ in 0..ROUNDS_MAX {
+            let due = self.due_chores();
+            let (before, outstanding) = (self.state.last_zxid(), self.outstanding.len());
+            for ask in due {
+                self.submit(None, ask);
+            }
+            let nothing_came_of_it = self.state.last_zxid() == before && self.outstanding.len() == outstanding;
+            if nothing_came_of_it || self.holding {
+                break;
+            }
+        }
+    }
+
+    fn due_chores(&self) -> Vec<Ask> {
+        let mut due = Vec::new();
+        for (plugin, work) in self.state.chores().iter() {
+            match work.owed() {
+                Some(due_ms) if due_ms <= self.ensemble_ms => due.push(Ask::Recover { plugin: plugin.to_owned() }),
+                // Timers wait until the mount is in order.
+                Some(_) => {}
+                None => {
+                    let timers = work.timers().take_while(|(due_ms, _)| *due_ms <= self.ensemble_ms);
+                    let names = timers.filter_map(|(_, name)| chores::unescape(name));
+                    due.extend(names.map(|name| Ask::Timer { plugin: plugin.to_owned(), name }));
+                }
+            }
+        }
+        due
     }
 
     fn say(&mut self, who: &str, what: &str) {
@@ -337,6 +379,7 @@ impl Stage {
     pub fn apply_one(&mut self) -> Option<Vec<String>> {
         let next = self.outstanding.pop_front()?;
         self.apply(next);
+        self.do_chores();
         Some(std::mem::take(&mut self.said))
     }
 
@@ -384,7 +427,11 @@ impl Stage {
             }
             // That a session opens is nothing a scenario is about.
             if !matches!(submission.ask, Ask::OpenSession { .. }) {
-                let text = show::written(request, &txn, &applied.slots);
+                let mut text = show::written(request, &txn, &applied.slots);
+                if let (Ask::Call { .. }, Outcome::Done(_)) = (&submission.ask, &txn.outcome) {
+                    let reply = self.reply.take().unwrap_or_default();
+                    text = format!("ok {}", show::data(Some(&reply)));
+                }
                 self.say(who, &text);
             }
             let session = submission.caller.map(|caller| caller.session);
@@ -552,18 +599,10 @@ impl Stage {
 
     /// A write of the operator's. `about`: the plugin whose deployment it is; a refusal is printed as its answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
-        let caller = Caller {
-            session: SessionId::NONE,
-            connection: ConnectionId { member: 1, run: 0, number: 0 },
-            identities: Arc::from([auth::superuser()]),
-            address: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-            local: true,
-        };
         let refusal =
             admission::concerns(&request).then(|| admission::prepare(&self.plugins, &request, &self.state).err());
         self.xid += 1;
-        let submission = Submission { caller: Some(caller), xid: self.xid, ask: Ask::Request(request) };
+        let submission = Submission { caller: Some(operator()), xid: self.xid, ask: Ask::Request(request) };
         let refused = refusal.flatten();
         if let (Some(name), Some(refusal)) = (about, &refused) {
             self.say(name, &show::one_line(&refusal.text));
@@ -573,6 +612,24 @@ impl Stage {
         self.evaluate(None, submission, refused);
         self.holding = held;
         Ok(())
+    }
+
+    /// A native call, by the superuser.
+    fn call(&mut self, plugin: &str, method: &str, payload: &str) {
+        let held = std::mem::replace(&mut self.holding, true);
+        let ask = Ask::Call {
+            plugin: plugin.to_owned(),
+            method: method.to_owned(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+        };
+        self.xid += 1;
+        let submission = Submission { caller: Some(operator()), xid: self.xid, ask };
+        self.evaluate(Some(plugin.to_owned()), submission, None);
+        self.reply = self.evaluator.take_reply();
+        self.holding = held;
+        if !held {
+            self.apply_outstanding();
+        }
     }
 
     fn tree(&mut self, root: &str) -> Result<(), String> {
@@ -655,6 +712,18 @@ impl Stage {
         let text = if texts.is_empty() { "nothing".into() } else { texts.join(", ") };
         self.say(name, &text);
         Ok(())
+    }
+}
+
+/// Who deploys, and calls recipes.
+fn operator() -> Caller {
+    Caller {
+        session: SessionId::NONE,
+        connection: ConnectionId { member: 1, run: 0, number: 0 },
+        identities: Arc::from([auth::superuser()]),
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        local: true,
     }
 }
 

@@ -1,0 +1,86 @@
+//! `plugin call`: a native call of a recipe, by the HTTP interface of the server that leads.
+
+use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A call waits for its transaction, which takes as long as the log and a quorum do.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Args, Debug)]
+pub(super) struct Call {
+    name: String,
+    method: String,
+
+    /// The payload, as it is, or @FILE
+    #[arg(default_value = "")]
+    payload: String,
+
+    /// Where HTTP is served (admin.serverPort)
+    #[arg(long, env = "WASMKEEPER_HTTP", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    http: String,
+}
+
+/// `auth`: `digest:NAME:PASSWORD`.
+pub(super) fn call(call: &Call, auth: Option<&str>) -> anyhow::Result<()> {
+    let payload = match call.payload.strip_prefix('@') {
+        Some(file) => std::fs::read(file).with_context(|| format!("read {file}"))?,
+        None => call.payload.as_bytes().to_vec(),
+    };
+    for part in [&call.name, &call.method] {
+        if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) || part.is_empty() {
+            bail!("{part}: a name of letters, digits, -, _ and . is required");
+        }
+    }
+    let credential = match auth {
+        None => String::new(),
+        Some(auth) => {
+            let pair = auth.strip_prefix("digest:").context("--auth: digest:NAME:PASSWORD is required")?;
+            format!("Authorization: Basic {}\r\n", STANDARD.encode(pair))
+        }
+    };
+    let mut socket = TcpStream::connect(&call.http)
+        .with_context(|| format!("connect to {}: does the server run with admin.enableServer=true?", call.http))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    let head = format!(
+        "POST /plugins/{}/call/{} HTTP/1.1\r\nHost: {}\r\n{credential}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        call.name,
+        call.method,
+        call.http,
+        payload.len()
+    );
+    socket.write_all(head.as_bytes())?;
+    socket.write_all(&payload)?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).context("read the answer")?;
+    let (status, body) = parse(&answer).context("the answer is no HTTP")?;
+    if status == 200 {
+        std::io::stdout().write_all(body)?;
+        return Ok(());
+    }
+    bail!("{}", String::from_utf8_lossy(body).trim());
+}
+
+/// Status and body of an answer that has ended with its connection.
+fn parse(answer: &[u8]) -> Option<(u16, &[u8])> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let (head, body) = answer.split_at_checked(end + 4)?;
+    let status = std::str::from_utf8(head).ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"), Some((200, &b"body"[..])));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), None);
+        assert_eq!(parse(b"HTTP/1.1\r\n\r\n"), None);
+    }
+}
