@@ -262,6 +262,19 @@ pub const CHORES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_
 pub const CHORES_IN_FLIGHT_MAX: usize = 32;
 pub const CHORE_LOST_MS: u64 = 2_000;
 
+/// Paths that wait to be looked at by one controller; beyond it, all are looked for again when there is room. Nodes that are
+/// looked through at once, under the tree's lock, while looking for them.
+pub const CONTROLLER_PATHS_MAX: usize = 100_000;
+pub const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
+
+/// Calls of controllers at a time.
+pub const CONTROLLER_CALLS_MAX: usize = 2;
+
+/// Milliseconds until a controller is called again that was overtaken by other writes, doubled a few times; and the longest
+/// pause after failures (the shortest is that of timers).
+pub const CONTROLLER_OVERTAKEN_MS: u64 = 10;
+pub const CONTROLLER_BACK_OFF_MS_MAX: u64 = 300_000;
+
 /// Timers of one binding.
 pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 
@@ -491,3 +504,14 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Port of the HTTP server where it is switched on without one: ZooKeeper's.
+pub const ADMIN_PORT: u16 = 8080;
+
+/// HTTP connections at once: some tools that look every few seconds. What comes beyond waits to be accepted.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Time for a request's header, and for a whole answer.
+pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());

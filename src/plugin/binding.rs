@@ -5,12 +5,12 @@ use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
-use super::manifest::{Kind, Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
 use super::verdicts::{Looks, Verdicts};
 use crate::limits;
-use crate::model::{ErrorCode, Refusal};
+use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::{Call, Recipe};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -61,6 +61,16 @@ pub struct Binding {
     last_warning: Mutex<Option<Instant>>,
 }
 
+/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+pub fn budget(given: &Limits, section: &Section) -> Budget {
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory =
+        given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
+}
+
 /// What an instance of this plugin under this binding is made with.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let places: Vec<&str> = match &manifest.mount {
@@ -68,21 +78,13 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
         None => patterns.iter().map(Pattern::base).collect(),
     };
     let asked = Grants::new(&grant::expand(&section.grants, &places));
-    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
-    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms =
-        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest
-        .limits
-        .memory_bytes
-        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
         mount: manifest.place(patterns).into(),
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
-        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+        budget: budget(&manifest.limits, section),
     }
 }
 
@@ -119,6 +121,26 @@ impl Binding {
     /// Whether it is to be asked about that operation there.
     pub fn matches(&self, operation: Operation, path: &str) -> bool {
         self.on & 1 << operation as u8 != 0 && self.patterns.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// Whether the controller is to be called for that path.
+    pub fn watches(&self, path: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_within(path, "/zookeeper")
+    }
+
+    /// Whether there can be paths below that one for which it is to be called.
+    pub fn watches_below(&self, path: &str) -> bool {
+        let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
+        self.patterns.iter().any(below) && !path::is_within(path, "/zookeeper")
+    }
+
+    /// Nodes at or below which all paths are for which it is to be called; none lies below another.
+    pub fn watched_from(&self) -> Vec<String> {
+        let mut bases: Vec<&str> = self.patterns.iter().map(Pattern::base).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        let outermost = |base: &&&str| !bases.iter().any(|other| other != *base && path::is_within(base, other));
+        bases.iter().filter(outermost).map(|base| (*base).to_owned()).collect()
     }
 
     pub fn is_on(&self) -> bool {
@@ -193,6 +215,8 @@ impl Binding {
             }
         };
         let answer = ask(&mut instance);
+        let (memory_bytes, operations) = instance.took();
+        self.counters.took(memory_bytes, operations);
         let dropped = instance.take_dropped_lines();
         if dropped > 0 {
             self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);

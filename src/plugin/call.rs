@@ -421,6 +421,12 @@ impl Instance {
         }
     }
 
+    /// Bytes of memory it has grown to, and operations on the transaction that the last call asked for.
+    pub fn took(&self) -> (u64, u64) {
+        let state = self.store.data();
+        (state.memory.bytes as u64, state.spent.writes)
+    }
+
     /// Log lines dropped since the last time this was asked.
     pub fn take_dropped_lines(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().lines.dropped)

@@ -80,6 +80,32 @@ pub fn too_large(bytes: u64) -> String {
     )
 }
 
+/// The component with its author's manifest at its end.
+pub fn with_manifest(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
+    let mut section = Vec::new();
+    leb128(&mut section, MANIFEST_SECTION.len());
+    section.extend_from_slice(MANIFEST_SECTION.as_bytes());
+    section.extend_from_slice(manifest);
+    // The number of custom sections.
+    component.push(0);
+    leb128(&mut component, section.len());
+    component.extend_from_slice(&section);
+    component
+}
+
+/// A number as WebAssembly writes it: seven bits a byte, the low ones first, the last byte without the high bit.
+fn leb128(into: &mut Vec<u8>, mut number: usize) {
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            into.push(low);
+            return;
+        }
+        into.push(low | 0x80);
+    }
+}
+
 /// Whether it begins as a module of the core language does: the version is 1 and the layer 0.
 pub fn is_core_module(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm\x01\0\0\0")

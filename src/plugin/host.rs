@@ -133,7 +133,7 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         name,
         lent: Lent::default(),
         grants,
-        memory: Memory { bytes_max: memory_bytes_max },
+        memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
         looks: None,
@@ -193,6 +193,8 @@ fn thread_cpu_time() -> Duration {
 /// Bounds an instance's linear memory and tables.
 pub struct Memory {
     bytes_max: usize,
+    /// What it has grown to.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -201,7 +203,11 @@ pub struct MemoryExceeded;
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.bytes_max { Err(MemoryExceeded.into()) } else { Ok(true) }
+        if desired > self.bytes_max {
+            return Err(MemoryExceeded.into());
+        }
+        self.bytes = self.bytes.max(desired);
+        Ok(true)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

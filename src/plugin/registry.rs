@@ -103,6 +103,11 @@ impl Registry {
         self.bindings.is_empty()
     }
 
+    /// All, those that are off too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
+    }
+
     /// All of that kind that are not off.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter().filter(move |binding| binding.manifest.kind == kind && binding.is_on())

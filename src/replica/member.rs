@@ -19,7 +19,8 @@ use super::soundness::Soundness;
 use super::start::die;
 use super::status::Shown;
 use super::word::{self, Word};
-use super::{Replica, chores, housekeeping};
+use super::{Replica, chores, controllers, housekeeping};
+use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
@@ -81,6 +82,8 @@ pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub struct Member {
     pub(super) replica: Arc<Replica>,
     front: Arc<dyn Server>,
+    /// The same, as HTTP sees it.
+    admin: Arc<dyn Admin>,
     raft: Handle,
     /// From here to a serving member, which may take as long as there is no leader.
     coming_up: Task<()>,
@@ -197,6 +200,8 @@ impl Member {
             leading_since_ms: AtomicU64::new(0),
             ensemble_ahead_ms: AtomicI64::new(0),
             chores: Notify::new(),
+            changed: Default::default(),
+            controllers_wake: Notify::new(),
             syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -213,7 +218,9 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
-        let front: Arc<dyn Server> = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let admin: Arc<dyn Admin> = front.clone();
+        let front: Arc<dyn Server> = front;
         let (stage, stages) = watch::channel(Stage::Begins);
         let threads = Arc::new(Mutex::new(Threads::default()));
         let ending = Arc::new(Ending::default());
@@ -239,7 +246,7 @@ impl Member {
                 die(&format!("{error:#}"));
             }
         });
-        let member = Member { replica, front, raft, coming_up, threads, tasks, ending };
+        let member = Member { replica, front, admin, raft, coming_up, threads, tasks, ending };
         if stands_alone {
             member.until_it_serves(stages, failure).await?;
         }
@@ -270,6 +277,11 @@ impl Member {
     /// What connections speak to.
     pub fn server(&self) -> &Arc<dyn Server> {
         &self.front
+    }
+
+    /// What HTTP speaks to.
+    pub fn admin(&self) -> &Arc<dyn Admin> {
+        &self.admin
     }
 
     /// Serves a client that came otherwise than through a listener, until its end.
@@ -393,6 +405,7 @@ impl ComingUp {
         keeper.spawn(housekeeping::expire_sessions(replica.clone()));
         keeper.spawn(housekeeping::collect(replica.clone()));
         keeper.spawn(chores::do_chores(replica.clone()));
+        keeper.spawn(controllers::run_controllers(replica.clone()));
         keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         if alone {
             replica.serve_at_once();

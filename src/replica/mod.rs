@@ -18,11 +18,13 @@
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `chores` | timers of plugins, and mounts that must be put in order |
+//! | `controllers` | controllers, beside the requests |
 //! | `calls` | native calls of recipes |
 //! | `serve` | what connections ask of a replica |
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
 //! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
+//! | `http` | what HTTP tells |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
@@ -34,9 +36,11 @@ mod calls;
 mod checkpointing;
 mod chores;
 mod clocks;
+mod controllers;
 mod deploy;
 mod facts;
 mod housekeeping;
+mod http;
 mod inbox;
 mod installing;
 mod leading;
@@ -120,6 +124,9 @@ pub struct Replica {
     ensemble_ahead_ms: AtomicI64,
     /// Plugins have something to do, or something less.
     chores: Notify,
+    /// What controllers may have to look at.
+    changed: controllers::Changed,
+    controllers_wake: Notify,
     /// `sync` requests of clients of this member that wait.
     syncs_waiting: AtomicU64,
     /// Whether it has caught up with what was committed when it started.
@@ -162,6 +169,7 @@ impl Replica {
         self.leading.store(true, Ordering::Release);
         self.served.leadership.send_replace(Some(term));
         self.chores.notify_one();
+        self.controllers_wake.notify_one();
     }
 
     fn ends_to_lead(&self) {

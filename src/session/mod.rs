@@ -44,7 +44,7 @@ mod local;
 mod local_sessions;
 mod order;
 pub mod outbox;
-mod rejection;
+pub mod rejection;
 pub mod sasl;
 pub mod statistics;
 mod task;

@@ -32,10 +32,7 @@ impl setup::Guest for Homesick {
 }
 
 impl validation::Guest for Homesick {
-    fn validate(
-        _view: &validation::View,
-        _changes: Vec<validation::Change>,
-    ) -> Result<(), validation::Rejection> {
+    fn validate(_view: &validation::View, _changes: Vec<validation::Change>) -> Result<(), validation::Rejection> {
         let settings = SETTINGS.take();
         let found = ["print", "fail", "time", "random", "surroundings", "wait", "exit", "much"]
             .into_iter()
