@@ -17,7 +17,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUNDLED: &[&str] = &["guard", "json-schema", "jwt", "leader", "lock", "queue", "rbac", "time-window"];
 
 /// Guests for tests: built, but not part of the binary.
-const FOR_TESTS: &[&str] = &["naughty", "homesick", "warden", "counts"];
+const FOR_TESTS: &[&str] = &["naughty", "liar", "homesick", "warden", "counts"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

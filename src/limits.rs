@@ -124,6 +124,15 @@ pub const SOCKET_READ_BYTES: usize = 64 << 10;
 /// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
 pub const READS_PER_LOCK: u32 = 64;
 
+/// Events of one connection that wait for a policy's verdict; with more it is closed, as with a full outbox.
+pub const EVENTS_HELD_MAX: usize = 1_000;
+
+/// Questions that guests are asked in a row for one connection, before others have their turn.
+pub const QUESTIONS_IN_A_ROW: usize = 64;
+
+/// How often a guest is asked the same if the tree changes under its answer.
+pub const QUESTION_TRIES: u32 = 3;
+
 /// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
 pub const IDENTITIES_MAX: usize = 64;
 
@@ -515,3 +524,27 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());
+
+/// Lines and bytes kept of what a plugin says: some screens, for whoever looks after something went wrong. The bytes fit
+/// into one reply.
+pub const PLUGIN_LOG_RING_LINES: usize = 1_000;
+pub const PLUGIN_LOG_RING_BYTES: usize = 256 << 10;
+const _: () = assert!(PLUGIN_LOG_RING_BYTES >= PLUGIN_LOG_LINE_BYTES_MAX);
+
+/// Milliseconds after which a call is noted as slow, unless its binding says otherwise: ten times what its fuel takes.
+pub const PLUGIN_SLOW_MS: u64 = 10;
+
+/// How long a recording goes on after somebody has last asked for its calls. `plugin record` asks far more often.
+pub const RECORDING_LEASE_MS: i64 = 10_000;
+
+/// Bytes of recorded calls that wait for whoever records, per plugin; and those in one answer, unless a single call is
+/// larger.
+pub const RECORDING_BYTES_MAX: usize = 8 << 20;
+pub const RECORDING_ANSWER_BYTES_MAX: usize = 512 << 10;
+const _: () = assert!(RECORDING_ANSWER_BYTES_MAX < RECORDING_BYTES_MAX);
+
+/// Bounds of one slice of an audit: nodes passed, refusals told, and time, in which the tree is not changed. A slice ends
+/// behind the call that exceeds it.
+pub const AUDIT_SLICE_NODES: usize = 4_096;
+pub const AUDIT_SLICE_REFUSED: usize = 256;
+pub const AUDIT_SLICE_TIME: std::time::Duration = std::time::Duration::from_millis(5);

@@ -17,6 +17,7 @@ pub enum Met {
     Expiry,
     WipedMember,
     MembershipChange,
+    /// An entry that was taken although one before it was refused: its fence made it a no-op.
     Fenced,
     Checkpoint,
     LeaderChange,
@@ -24,14 +25,16 @@ pub enum Met {
     PowerLoss,
     Partition,
     SlowDisk,
-    SlowProcessor,
+    /// The lease of a member came and went, had it one.
+    LeaseGap,
     ClockJump,
 }
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 9] = [
+    pub const DEMANDED: [(Met, &'static str); 10] = [
         (Met::ChainReset, "chain reset"),
+        (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
         (Met::RefusalAcrossLeaderChange, "refusal across a leader change"),
         (Met::CheckpointInstall, "checkpoint install"),

@@ -2,7 +2,7 @@
 
 use crate::client;
 use crate::coverage::{Met, met};
-use crate::machine::{End, Machine};
+use crate::machine::{End, Machine, Passages};
 use crate::net::{self, Net, Quality};
 use crate::observer::Eye;
 use crate::trace::{now_us, say};
@@ -75,7 +75,7 @@ impl Faults {
         self.net.set_quality(GOOD);
         for machine in machines {
             machine.set_disk_delay(DISK_US);
-            machine.set_hand_over_delay(0);
+            machine.set_passages(Passages::default());
             machine.go_on();
             machine.power_on();
             if !machine.is_up() {
@@ -123,7 +123,7 @@ impl Faults {
             }
             Mend::Processor(number) => {
                 if let Some(machine) = find(machines, number) {
-                    machine.set_hand_over_delay(0);
+                    machine.set_passages(Passages::default());
                 }
             }
             Mend::Clock(number) => {
@@ -181,7 +181,7 @@ impl Faults {
                 self.later(SECOND, 10 * SECOND, Mend::Clock(number));
             }
             19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
-            21 | 22 => self.come_and_go_of_the_lease(machines, victim),
+            21 | 22 => self.come_and_go_of_the_lease(&machines[victim]),
             23 => self.ask_to_end(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
@@ -221,8 +221,6 @@ impl Faults {
         if machine.is_up() && !machine.is_stopped() {
             met(Met::CleanEnd);
             machine.ask_to_end();
-            // It has ended by then, if nothing else befalls it.
-            self.later(4 * SECOND, 6 * SECOND, Mend::Start(machine.number));
         }
     }
 
@@ -317,21 +315,14 @@ impl Faults {
         }
     }
 
-    /// The disks of all but one are so slow that its lease, if it leads, comes and goes, and its own threads wait for a
-    /// processor: what it proposes may be refused, and what it proposes before it hears of that may be taken.
-    fn come_and_go_of_the_lease(&mut self, machines: &mut [Machine], leader: usize) {
-        met(Met::SlowProcessor);
-        let wait_us = 5_000 << self.dice.below(6);
-        let least_us = 50_000 + self.dice.below(200_000);
-        let number = machines[leader].number;
-        say(format!("m{number}"), || format!("its threads wait for up to {} ms", wait_us / 1000));
-        machines[leader].set_hand_over_delay(wait_us);
-        self.later(SECOND, 8 * SECOND, Mend::Processor(number));
-        for machine in machines.iter().filter(|machine| machine.number != number) {
-            say(format!("m{}", machine.number), || format!("its disk takes {} ms", least_us / 1000));
-            machine.set_disk_delay(least_us);
-            self.later(SECOND, 8 * SECOND, Mend::Disk(machine.number));
-        }
+    /// Its threads wait for a processor, and its lease comes and goes: what it proposes is on its way for a while, and some of
+    /// it is refused with more behind it that is not.
+    fn come_and_go_of_the_lease(&mut self, machine: &Machine) {
+        met(Met::LeaseGap);
+        let wait_us = 5_000 << self.dice.below(5);
+        say(format!("m{}", machine.number), || format!("its lease comes and goes; it waits for up to {wait_us} us"));
+        machine.set_passages(Passages { wait_us, refused: true });
+        self.later(SECOND, 4 * SECOND, Mend::Processor(machine.number));
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
-use wasmkeeper::replica::{Drive, Listening, Member, Surroundings, Words};
+use wasmkeeper::replica::{Drive, Listening, Member, Passage, Surroundings, Words};
 use wasmkeeper::session::Workers;
 use wasmkeeper::storage::disk::Disk;
 use wasmkeeper::storage::testing::{Dice, SimDisk};
@@ -51,11 +51,27 @@ pub struct Machine {
     process: Option<Process>,
     /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
     disk_delay_us: Arc<AtomicU64>,
-    /// Microseconds that a batch is on its way from the sequencer to consensus at most.
-    hand_over_us: Arc<AtomicU64>,
+    passages: Arc<Mutex<Passages>>,
     /// Why the last start failed.
     pub refusal: Option<String>,
+    /// When it starts again that has ended as it was asked to.
+    starts_us: Option<u64>,
 }
+
+/// What batches meet between the sequencer and consensus.
+#[derive(Clone, Copy, Default)]
+pub struct Passages {
+    /// Microseconds on the way, at most.
+    pub wait_us: u64,
+    /// Some are refused.
+    pub refused: bool,
+}
+
+/// Of those that may be refused.
+const REFUSED_ONE_IN: u64 = 6;
+
+/// Between the end of a process that was asked to, and the next.
+const START_AGAIN_US: u64 = 300_000;
 
 /// Wall clock and chance of one member.
 struct Outside {
@@ -122,7 +138,8 @@ impl Machine {
             outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
-            hand_over_us: Arc::default(),
+            passages: Arc::default(),
+            starts_us: None,
             refusal: None,
         }
     }
@@ -153,9 +170,9 @@ impl Machine {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
 
-    /// As if its threads had to wait for a processor.
-    pub fn set_hand_over_delay(&self, us: u64) {
-        self.hand_over_us.store(us, Ordering::Relaxed);
+    /// As if its threads had to wait for a processor, and its lease came and went.
+    pub fn set_passages(&self, passages: Passages) {
+        *self.passages.lock() = passages;
     }
 
     pub fn set_wall_offset(&self, ms: i64) {
@@ -167,6 +184,7 @@ impl Machine {
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "the machine runs one process");
         self.refusal = None;
+        self.starts_us = None;
         say(self.name(), || "starts");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -182,10 +200,11 @@ impl Machine {
             let least = delay_us.load(Ordering::Relaxed);
             Duration::from_micros(least + disk_dice.lock().below(least.max(1)))
         };
-        let (most_us, hand_over_dice) = (self.hand_over_us.clone(), dice());
-        let hand_over_delay = move || match most_us.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            most => Duration::from_micros(hand_over_dice.lock().below(most)),
+        let (met, passage_dice) = (self.passages.clone(), dice());
+        let passages = move || {
+            let (Passages { wait_us, refused }, mut dice) = (*met.lock(), passage_dice.lock());
+            let delay = Duration::from_micros(if wait_us == 0 { 0 } else { dice.below(wait_us) });
+            Passage { delay, refused: refused && dice.one_in(REFUSED_ONE_IN) }
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let plug = net::Plug { net: self.net.clone(), machine: self.number };
@@ -196,7 +215,7 @@ impl Machine {
             net,
             raft,
             clients: Workers::on(clients),
-            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), hand_over_delay: Arc::new(hand_over_delay) },
+            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), passages: Arc::new(passages) },
             format_level: wasmkeeper::limits::FORMAT_LEVEL,
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());
@@ -214,6 +233,9 @@ impl Machine {
 
     /// Lets the process run up to that moment.
     pub fn step(&mut self, to_us: u64) {
+        if self.starts_us.is_some_and(|at| at <= now_us()) {
+            self.start();
+        }
         let Some(process) = self.process.as_mut().filter(|process| process.stopped_since.is_none()) else { return };
         CURRENT.set(self.number);
         simulated::replace(Some(self.outside.clone()));
@@ -234,10 +256,12 @@ impl Machine {
         } else if ended {
             say(self.name(), || "has ended as it was asked to");
             self.end(End::Killed, 0);
+            self.starts_us = Some(now_us() + START_AGAIN_US);
         }
     }
 
-    /// SIGTERM: it hands over and parts with its clients before it ends. What it leaves on its disk is as after a kill.
+    /// SIGTERM: it hands over and parts with its clients before it ends, and is started again. What it leaves on its disk is
+    /// as after a kill.
     pub fn ask_to_end(&self) {
         say(self.name(), || "is asked to end");
         if let Some(process) = &self.process {

@@ -1,7 +1,9 @@
 //! A node's Stat as clients see it.
 
+use serde::{Deserialize, Serialize};
+
 /// The 68 bytes that ZooKeeper calls Stat, in wire order (zookeeper.jute).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stat {
     pub czxid: i64,
     pub mzxid: i64,

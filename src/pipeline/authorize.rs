@@ -93,14 +93,15 @@ pub fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
 
-/// Settings and modules hold keys, so only those who may deploy read them.
+/// Settings and modules hold keys, logs and recordings what clients wrote: only those who may deploy read them.
 pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
-    let settings = of_plugin.and_then(|rest| rest.split('/').nth(1)) == Some("settings");
-    settings || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
+    let what = of_plugin.and_then(|rest| rest.split('/').nth(1));
+    matches!(what, Some("settings" | "log" | "recording" | "audit"))
+        || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Why a write to `path` of somebody who may not deploy is refused, and what to do about it.

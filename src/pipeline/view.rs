@@ -2,7 +2,7 @@
 //! over it. What the next request is judged on.
 
 use super::overlay::{Data, NodeRecord, Overlay};
-use super::{NodeCopy, ReadView};
+use super::{NodeCopy, ReadView, Versions};
 use crate::model::{Acl, Owner, SessionId, Stat};
 use crate::state::{Node, Session, State};
 use bytes::Bytes;
@@ -14,6 +14,10 @@ pub struct View<'a> {
     pub state: &'a State,
     pub overlay: &'a Overlay,
 }
+
+/// The applied tree alone: what reads see.
+#[derive(Clone, Copy)]
+pub struct Applied<'a>(pub &'a State);
 
 /// A node in the view.
 #[derive(Clone, Copy)]
@@ -88,17 +92,7 @@ impl ReadView for View<'_> {
         let node = self.state.node(path);
         let applied = node.iter().flat_map(|node| node.children());
         let created = outstanding.iter().filter(|(_, created)| **created).map(|(name, _)| *name);
-        let mut page: BTreeSet<&str> = BTreeSet::new();
-        for name in applied.filter(|name| !outstanding.contains_key(name)).chain(created) {
-            if after.is_some_and(|after| name <= after) {
-                continue;
-            }
-            page.insert(name);
-            if page.len() > limit {
-                page.pop_last();
-            }
-        }
-        page.into_iter().map(str::to_owned).collect()
+        page(applied.filter(|name| !outstanding.contains_key(name)).chain(created), after, limit)
     }
 
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
@@ -110,9 +104,60 @@ impl ReadView for View<'_> {
         View::node(*self, path).map(|seen| seen.stat())
     }
 
+    fn versions(&self, path: &str) -> Option<Versions> {
+        View::node(*self, path).map(|seen| match seen {
+            Seen::Applied(node) => versions(node),
+            Seen::Outstanding(record) => Versions::of(&record.stat),
+        })
+    }
+
     fn is_outstanding(&self, path: &str) -> bool {
         self.overlay.node(path).is_some()
     }
+}
+
+impl ReadView for Applied<'_> {
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        let node = self.0.node(path)?;
+        Some(NodeCopy { data: node.data().map(Bytes::copy_from_slice), stat: node.stat(), acl: node.acl().clone() })
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        ReadView::node(self, path)
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        self.0.node(path).map_or_else(Vec::new, |node| page(node.children(), after, limit))
+    }
+
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        let paths = self.0.ephemerals(session).filter(|path| path.starts_with(prefix));
+        paths.take(limit).map(|path| path.to_string()).collect()
+    }
+
+    fn stat(&self, path: &str) -> Option<Stat> {
+        self.0.node(path).map(|node| node.stat())
+    }
+
+    fn versions(&self, path: &str) -> Option<Versions> {
+        self.0.node(path).map(versions)
+    }
+}
+
+fn versions(node: Node<'_>) -> Versions {
+    Versions { mzxid: node.mzxid(), pzxid: node.pzxid(), aversion: node.aversion() }
+}
+
+/// The first names behind `after`, in byte order.
+fn page<'a>(names: impl Iterator<Item = &'a str>, after: Option<&str>, limit: usize) -> Vec<String> {
+    let mut page: BTreeSet<&str> = BTreeSet::new();
+    for name in names.filter(|name| after.is_none_or(|after| *name > after)) {
+        page.insert(name);
+        if page.len() > limit {
+            page.pop_last();
+        }
+    }
+    page.into_iter().map(str::to_owned).collect()
 }
 
 impl Seen<'_> {

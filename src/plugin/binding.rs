@@ -5,9 +5,11 @@ use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
+use super::log::Level;
 use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
+use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::limits;
 use crate::model::{ErrorCode, Refusal, path};
@@ -68,7 +70,12 @@ pub fn budget(given: &Limits, section: &Section) -> Budget {
     let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
     let memory =
         given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
-    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
+    Budget {
+        fuel,
+        cpu_ms,
+        memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES),
+        slow: Duration::from_millis(given.slow_ms.unwrap_or(limits::PLUGIN_SLOW_MS)),
+    }
 }
 
 /// What an instance of this plugin under this binding is made with.
@@ -85,6 +92,7 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
         budget: budget(&manifest.limits, section),
+        counters: Arc::default(),
     }
 }
 
@@ -202,7 +210,7 @@ impl Binding {
             Some(Err(why)) => return Err(Fault::Code(why.clone())),
             None => return Err(Fault::NotReady),
         };
-        let setup = self.setup.get_or_init(|| setup(&self.name, &self.manifest, &self.patterns, &program.section));
+        let setup = self.setup_of(program);
         let reused = self.reused(program);
         let idle = if reused { self.idle.lock().pop() } else { None };
         let mut instance = match idle {
@@ -238,6 +246,38 @@ impl Binding {
     /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
     pub fn is_pure(&self) -> bool {
         matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
+    }
+
+    fn setup_of(&self, program: &Program) -> &Setup {
+        self.setup.get_or_init(|| Setup {
+            counters: self.counters.clone(),
+            ..setup(&self.name, &self.manifest, &self.patterns, &program.section)
+        })
+    }
+
+    /// What recordings of its calls begin with; none while its code is not there.
+    pub fn recording_header(&self) -> Option<tape::Header> {
+        let program = self.program.get()?.as_ref().ok()?;
+        let Setup { mount, settings, grants, budget, .. } = self.setup_of(program);
+        Some(tape::Header {
+            format: tape::FORMAT,
+            plugin: self.name.to_string(),
+            version: self.manifest.version,
+            kind: self.manifest.kind,
+            sha256: self.manifest.component.sha256.clone(),
+            source: self.manifest.component.source.clone(),
+            mount: mount.to_string(),
+            settings: settings.to_string(),
+            grants: grants.list(),
+            fuel: budget.fuel,
+            cpu_ms: budget.cpu_ms,
+            memory_bytes: budget.memory_bytes as u64,
+        })
+    }
+
+    /// From now on every call gets a fresh instance: what that costs is to be seen (`plugin bench`).
+    pub fn never_reuse(&self) {
+        self.impure.store(true, Ordering::Relaxed);
     }
 
     fn reused(&self, program: &Program) -> bool {
@@ -354,6 +394,7 @@ impl Binding {
 
     /// At most one line a second and binding: the counters have the rest.
     pub fn warn(&self, text: &str) {
+        self.counters.log.push(Level::Warn, text);
         let mut last = self.last_warning.lock();
         if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
             *last = Some(Instant::now());

@@ -3,16 +3,19 @@
 //! A `Fault` says whose doing it was: a guest's is SYSTEMERROR under `on_failure: reject`, the server's is
 //! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
 
+use super::counters::Counters;
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::manifest::{Kind, Section};
+use super::manifest::{Kind, Operation, Section};
+use super::tape::{self, Ear, Question};
 use super::verdicts::Looks;
 use super::{lend, stand_ins};
 use crate::limits;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use wasmtime::component::{InstancePre, Resource};
 use wasmtime::{Store, Trap};
 
@@ -229,6 +232,8 @@ pub struct Setup {
     pub settings: Arc<str>,
     pub grants: Arc<Grants>,
     pub budget: Budget,
+    /// Where its calls are counted, and what it says is kept.
+    pub counters: Arc<Counters>,
 }
 
 /// Bounds of one call.
@@ -237,6 +242,8 @@ pub struct Budget {
     pub fuel: u64,
     pub cpu_ms: u64,
     pub memory_bytes: usize,
+    /// Time after which a call is noted as slow. It is no limit.
+    pub slow: Duration,
 }
 
 /// A configured instance of one kind.
@@ -274,6 +281,7 @@ impl Instance {
     pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
+        store.data_mut().counters = Some(setup.counters.clone());
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
         let instance = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
             // Nothing of the guest's has run but its start function, which Rust guests do not have.
@@ -313,82 +321,185 @@ impl Instance {
     }
 
     pub fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
-        self.ask(call, changes.len(), |store, guest| match guest {
-            Guest::Validator(guest) => guest.call_validate(store, view(), changes),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Validate(tape::changes(changes)),
+            changes.len(),
+            |store, guest| match guest {
+                Guest::Validator(guest) => guest.call_validate(store, view(), changes),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Authorize(operation(verb), path.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_authenticate(store, view(), credential),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Authenticate,
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_authenticate(store, view(), credential),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     /// `call`: its circumstances are not shown.
     pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_check_id(store, id),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::CheckId(id.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_check_id(store, id),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     /// `call`: its circumstances are not shown.
     pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Authenticator(guest) => guest.call_matches(store, held, wanted),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Matches(held.into(), wanted.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Authenticator(guest) => guest.call_matches(store, held, wanted),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_handle(store, view(), transaction(), request),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Handle(request.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_handle(store, view(), transaction(), request),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn on_change(&mut self, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answer<Result<(), Rejection>> {
-        self.ask(call, changes.len(), |store, guest| match guest {
+        let question = || Question::OnChange(tape::cause_name(cause).into(), tape::changes(changes));
+        self.heard(call, question, changes.len(), |store, guest| match guest {
             Guest::Recipe(guest) => guest.call_on_change(store, view(), transaction(), cause, changes),
             _ => Err(another_kind()),
         })
     }
 
     pub fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_on_timer(store, view(), transaction(), name),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::OnTimer(name.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_on_timer(store, view(), transaction(), name),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn on_call(&mut self, call: &Call<'_>, method: &str, payload: &[u8]) -> Answer<Result<Vec<u8>, Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_on_call(store, view(), transaction(), method, payload),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::OnCall(method.into(), payload.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_on_call(store, view(), transaction(), method, payload),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn recover(&mut self, call: &Call<'_>, after: Option<&str>) -> Answer<Result<Option<String>, Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Recipe(guest) => guest.call_recover(store, view(), transaction(), after),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Recover(after.map(String::from)),
+            1,
+            |store, guest| match guest {
+                Guest::Recipe(guest) => guest.call_recover(store, view(), transaction(), after),
+                _ => Err(another_kind()),
+            },
+        )
     }
 
     pub fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
-        self.ask(call, 1, |store, guest| match guest {
-            Guest::Controller(guest) => guest.call_reconcile(store, view(), transaction(), path),
-            _ => Err(another_kind()),
-        })
+        self.heard(
+            call,
+            || Question::Reconcile(path.into()),
+            1,
+            |store, guest| match guest {
+                Guest::Controller(guest) => guest.call_reconcile(store, view(), transaction(), path),
+                _ => Err(another_kind()),
+            },
+        )
+    }
+
+    /// Makes a recorded call again; what it says, as recordings have it, and the fuel. None: a call that cannot be made from
+    /// its recording.
+    pub fn play(&mut self, call: &Call<'_>, question: &Question) -> Option<(String, u64)> {
+        fn of<T: std::fmt::Debug>(answer: Answer<T>) -> Option<(String, u64)> {
+            Some((said(&answer.said), answer.fuel))
+        }
+        match question {
+            Question::Validate(kept) => of(self.validate(call, &tape::changes_of(kept))),
+            Question::Authorize(operation, path) => of(self.authorize(call, verb(*operation), path)),
+            Question::Authenticate => None,
+            Question::CheckId(id) => of(self.check_id(call, id)),
+            Question::Matches(held, wanted) => of(self.matches(call, held, wanted)),
+            Question::Handle(write) => of(self.handle(call, &write.request()?)),
+            Question::OnChange(cause, kept) => {
+                of(self.on_change(call, tape::cause_named(cause)?, &tape::changes_of(kept)))
+            }
+            Question::OnTimer(name) => of(self.on_timer(call, name)),
+            Question::OnCall(method, payload) => of(self.on_call(call, method, &payload.bytes()?)),
+            Question::Recover(after) => of(self.recover(call, after.as_deref())),
+            Question::Reconcile(path) => of(self.reconcile(call, path)),
+        }
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        self.store.data().counters.as_deref()
+    }
+
+    /// As `ask`; records the call if somebody wants that, and notes a slow one.
+    fn heard<T: std::fmt::Debug>(
+        &mut self,
+        call: &Call<'_>,
+        question: impl Fn() -> Question,
+        changes: usize,
+        run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
+    ) -> Answer<T> {
+        let begun = Instant::now();
+        let ear = self.counters().filter(|counters| counters.tape.is_on()).map(|_| Ear::new(call));
+        let answer = match &ear {
+            Some(ear) => self.ask(&ear.through(call), changes, run),
+            None => self.ask(call, changes, run),
+        };
+        let took = begun.elapsed();
+        let Some(counters) = self.counters() else { return answer };
+        if let Some(ear) = ear {
+            counters.tape.keep(ear.recorded(question(), call, said(&answer.said), answer.fuel));
+        }
+        if took >= self.budget.slow {
+            counters.slow(took, answer.fuel, &question());
+        }
+        answer
     }
 
     /// Asks, with what the budget allows a call that is told of so many changes. After a fault the instance must not be
@@ -430,6 +541,38 @@ impl Instance {
     /// Log lines dropped since the last time this was asked.
     pub fn take_dropped_lines(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().lines.dropped)
+    }
+}
+
+/// What a guest said, as recordings have it.
+fn said<T: std::fmt::Debug>(said: &Result<T, Fault>) -> String {
+    match said {
+        Ok(said) => format!("{said:?}"),
+        Err(fault) => format!("fault {}", fault.name()),
+    }
+}
+
+fn operation(verb: Verb) -> Operation {
+    match verb {
+        Verb::Read => Operation::Read,
+        Verb::Children => Operation::Children,
+        Verb::Create => Operation::Create,
+        Verb::Set => Operation::Set,
+        Verb::Delete => Operation::Delete,
+        Verb::Acl => Operation::Acl,
+        Verb::Call => Operation::Call,
+    }
+}
+
+fn verb(operation: Operation) -> Verb {
+    match operation {
+        Operation::Read => Verb::Read,
+        Operation::Children => Verb::Children,
+        Operation::Create => Verb::Create,
+        Operation::Set => Verb::Set,
+        Operation::Delete => Verb::Delete,
+        Operation::Acl => Verb::Acl,
+        Operation::Call => Verb::Call,
     }
 }
 

@@ -10,6 +10,9 @@ const PACKAGE: &str = "wasmkeeper:plugin/";
 /// What plugins may import.
 const IMPORTS: [&str; 4] = ["types", "logging", "reading", "writing"];
 
+/// The unit of linear memory.
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
 pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 
 /// A component that can be a plugin here.
@@ -22,6 +25,8 @@ pub struct Inspected {
     pub kinds: Vec<Kind>,
     /// Interfaces of the contract, and of WASI those that have stand-ins, in the component's order.
     pub imports: Vec<String>,
+    /// Bytes of linear memory that an instance has before it does anything.
+    pub memory_bytes: u64,
 }
 
 /// The error is a sentence that names the import, export or form and the fix.
@@ -49,6 +54,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
             Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
                 seen.manifest = Some(manifest::parse_section(section.data())?);
             }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    let memory = memory.map_err(|error| format!("the component's memories cannot be read: {error}"))?;
+                    seen.memory_bytes =
+                        seen.memory_bytes.saturating_add(memory.initial.saturating_mul(WASM_PAGE_BYTES));
+                }
+            }
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
                     let import = import.map_err(|error| format!("the component's imports cannot be read: {error}"))?;
@@ -67,7 +79,24 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
     }
     let kinds = seen.kinds()?;
     let described = seen.manifest.is_some();
-    Ok(Inspected { section: seen.manifest.unwrap_or_default(), described, kinds, imports: seen.imports })
+    Ok(Inspected {
+        section: seen.manifest.unwrap_or_default(),
+        described,
+        kinds,
+        imports: seen.imports,
+        memory_bytes: seen.memory_bytes,
+    })
+}
+
+/// Why a component that begins with so much memory cannot start within these bounds, and what helps.
+pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<String> {
+    (memory_bytes > memory_bytes_max as u64).then(|| {
+        format!(
+            "an instance of the component begins with {memory_bytes} bytes of memory and may have {memory_bytes_max}: give it more with --memory \
+             (at most {} MiB), or build it with less (C and C++: `-Wl,-z,stack-size=65536`, Zig's stack is 16 MiB)",
+            crate::limits::PLUGIN_MEMORY_BYTES_MAX >> 20
+        )
+    })
 }
 
 /// The refusal of a component of so many bytes, and what helps.
@@ -113,6 +142,7 @@ pub fn is_core_module(bytes: &[u8]) -> bool {
 
 #[derive(Default)]
 struct Seen {
+    memory_bytes: u64,
     imports: Vec<String>,
     exports: Vec<String>,
     manifest: Option<Section>,
@@ -174,6 +204,12 @@ mod tests {
         assert_eq!(guard.kinds, [Kind::Validator]);
         assert_eq!(guard.section.name, "guard");
         assert_eq!(guard.section.grants[0].path, "$mount");
+        // 17 pages: Rust's stack has a megabyte.
+        assert!((1 << 20..2 << 20).contains(&guard.memory_bytes), "{}", guard.memory_bytes);
+        assert_eq!(memory_refusal(guard.memory_bytes, 2 << 20), None);
+        assert!(
+            memory_refusal(guard.memory_bytes, 65_536).unwrap().contains("may have 65536: give it more with --memory")
+        );
     }
 
     #[test]

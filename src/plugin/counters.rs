@@ -1,9 +1,12 @@
 //! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
 
 use super::call::Fault;
+use super::log::{Level, Log};
+use super::tape::{Question, Tape};
 use crate::admin::metrics::Timing;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// They outlive a version: an update of the plugin goes on counting.
 #[derive(Default)]
@@ -24,6 +27,12 @@ pub struct Counters {
     /// Operations on transactions that the guest asked for, refused ones and those of failed calls included.
     pub operations: AtomicU64,
     pub log_lines_dropped: AtomicU64,
+    /// Calls that took longer than the binding's limit for that (`limits.slow_ms`).
+    pub slow_calls: AtomicU64,
+    /// What it said, and what is said of it.
+    pub log: Log,
+    /// Its calls, while somebody listens.
+    pub tape: Tape,
     /// By `Fault::class`.
     faults: [AtomicU64; Fault::CLASSES.len()],
 }
@@ -46,6 +55,13 @@ impl Counters {
         }
     }
 
+    /// Counts a slow call, and says in the log what it was about.
+    pub fn slow(&self, took: Duration, fuel: u64, question: &Question) {
+        self.slow_calls.fetch_add(1, Relaxed);
+        let us = took.as_micros();
+        self.log.push(Level::Warn, &format!("slow call: {us} us, fuel {fuel}: {question:?}"));
+    }
+
     pub fn failed(&self, fault: &Fault) {
         if let Some(counter) = self.faults.get(fault.class()) {
             counter.fetch_add(1, Relaxed);
@@ -63,12 +79,13 @@ impl Counters {
     }
 
     /// The plain counts by their names.
-    pub fn counts(&self) -> [(&'static str, u64); 6] {
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("calls", self.calls.load(Relaxed)),
             ("refusals", self.refusals.load(Relaxed)),
             ("would_refuse", self.would_refuse.load(Relaxed)),
             ("let_pass", self.let_pass.load(Relaxed)),
+            ("slow_calls", self.slow_calls.load(Relaxed)),
             ("operations", self.operations.load(Relaxed)),
             ("log_lines_dropped", self.log_lines_dropped.load(Relaxed)),
         ]

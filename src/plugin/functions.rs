@@ -5,6 +5,7 @@
 
 use super::grant::Verb;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use super::log::Level;
 use super::verdicts::Look;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
@@ -18,7 +19,11 @@ impl logging::Host for HostState {
         if !self.lines.admit(Instant::now()) {
             return Ok(());
         }
-        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX).escape_debug();
+        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
+        if let Some(counters) = &self.counters {
+            counters.log.push(level.into(), message);
+        }
+        let message = message.escape_debug();
         let plugin = &*self.name;
         match level {
             logging::Level::Trace => tracing::trace!(target: "wasmkeeper::guest", plugin, "{message}"),
@@ -29,6 +34,18 @@ impl logging::Host for HostState {
             logging::Level::Error => tracing::warn!(target: "wasmkeeper::guest", plugin, "error: {message}"),
         }
         Ok(())
+    }
+}
+
+impl From<logging::Level> for Level {
+    fn from(level: logging::Level) -> Level {
+        match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error => Level::Error,
+        }
     }
 }
 
@@ -356,7 +373,7 @@ pub(super) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     types::AclEntry { permissions, who: identity(&entry.who) }
 }
 
-fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
+pub(super) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
     let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
     let permissions = set.fold(0, |all, (bit, _)| all | bit);
     acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }

@@ -68,6 +68,12 @@ impl Grants {
             && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
     }
 
+    /// As they are written.
+    pub fn list(&self) -> Vec<Grant> {
+        let verbs = |bits: u8| Verb::ALL.into_iter().filter(|verb| bits & bit(*verb) != 0).collect();
+        self.0.iter().map(|(path, bits)| Grant { path: path.clone(), verbs: verbs(*bits) }).collect()
+    }
+
     /// What both allow.
     pub fn intersection(&self, other: &Grants) -> Grants {
         let mut both = Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
 
+use super::counters::Counters;
 use super::grant::Grants;
 use super::lend::Lent;
 use super::verdicts::Looks;
@@ -116,6 +117,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
 pub struct HostState {
     /// For log lines.
     pub name: Arc<str>,
+    /// Where what it says is kept.
+    pub counters: Option<Arc<Counters>>,
     pub lent: Lent,
     pub grants: Arc<Grants>,
     pub memory: Memory,
@@ -131,6 +134,7 @@ pub struct HostState {
 pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_max: usize) -> Store<HostState> {
     let state = HostState {
         name,
+        counters: None,
         lent: Lent::default(),
         grants,
         memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },

@@ -129,6 +129,9 @@ pub struct Limits {
     pub deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Calls that take longer are noted in the plugin's log; they are not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
 }
 
 /// The custom section `wasmkeeper:manifest`. Unknown keys are a later version's.

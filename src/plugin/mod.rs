@@ -19,6 +19,9 @@
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
 //! | `counters` | what a plugin has done |
+//! | `audit` | what a validator says of nodes that are there |
+//! | `log` | what a plugin has said of late |
+//! | `tape` | recordings of its calls, and playing them |
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
 //! | `bundled` | the plugins that come with the server |
 //!
@@ -27,6 +30,7 @@
 //! about.
 
 pub mod admission;
+pub mod audit;
 pub mod authenticators;
 pub mod binding;
 pub mod bundled;
@@ -39,12 +43,14 @@ pub mod grant;
 pub mod host;
 pub mod judge;
 mod lend;
+pub mod log;
 pub mod manifest;
 pub mod pattern;
 pub mod policies;
 mod recipes;
 pub mod registry;
 pub mod stand_ins;
+pub mod tape;
 #[cfg(test)]
 mod tests;
 pub mod tree;

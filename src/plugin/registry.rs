@@ -13,9 +13,10 @@ use super::host::{self, HostState};
 use super::judge::Judge;
 use super::manifest::{self, Kind};
 use super::tree::{self, Tree};
-use super::{PLUGINS, component, stand_ins};
+use super::{PLUGINS, audit, component, stand_ins};
 use crate::model::path;
-use parking_lot::{Mutex, RwLock};
+use crate::state::State;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -200,6 +201,12 @@ impl Plugins {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// As `refresh`, from a tree that has taken another's place: nothing that was kept of that one holds.
+    pub fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
+        *self.registry.write() = Arc::default();
+        self.refresh(tree);
+    }
+
     fn bind(self: &Arc<Plugins>, name: &str, mzxid: i64, data: &[u8]) -> Result<Binding, String> {
         let manifest = manifest::parse(data)?;
         let program = self.slot(&manifest.component.sha256);
@@ -309,7 +316,12 @@ impl Plugins {
 
     /// What the tree binds now.
     pub fn registry(&self) -> Arc<Registry> {
-        self.registry.read().clone()
+        self.registry.read_recursive().clone()
+    }
+
+    /// As `registry`, for a short look. To be called under the tree's lock, under which new ones come.
+    pub fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
+        self.registry.read_recursive()
     }
 
     /// Whether any policy is asked about anything.
@@ -334,8 +346,37 @@ impl Plugins {
         match what {
             "counters" => self.counters_json(name),
             "status" => self.status_json(name),
+            "log" => Some(self.counters.lock().get(name)?.log.json_behind(0).into_bytes()),
+            "recording" => {
+                let header = self.registry.read().named(name)?.recording_header()?;
+                Some(serde_json::to_vec(&header).expect("it is JSON"))
+            }
+            _ => self.behind(name, what),
+        }
+    }
+
+    /// `log/N` and `recording/N`: what came behind that number.
+    fn behind(&self, name: &str, what: &str) -> Option<Vec<u8>> {
+        let (what, number) = what.split_once('/')?;
+        let number = number.parse().ok()?;
+        let counters = self.counters.lock().get(name)?.clone();
+        match what {
+            "log" => Some(counters.log.json_behind(number).into_bytes()),
+            "recording" => Some(counters.tape.listen(number).into_bytes()),
             _ => None,
         }
+    }
+
+    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`, which are no nodes either: see `audit`.
+    pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
+        let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+        let behind = what.strip_prefix("audit")?;
+        if !behind.is_empty() && !behind.starts_with('/') {
+            return None;
+        }
+        let registry = self.registry.read().clone();
+        let slice = audit::slice(registry.named(name)?, self.enabled, state, Some(behind));
+        Some(serde_json::to_vec(&slice).expect("it is JSON"))
     }
 
     pub fn counters_json(&self, name: &str) -> Option<Vec<u8>> {

@@ -357,7 +357,9 @@ mod tests {
                 fuel: crate::limits::PLUGIN_FUEL,
                 cpu_ms: crate::limits::PLUGIN_CPU_MS,
                 memory_bytes: crate::limits::PLUGIN_MEMORY_BYTES,
+                slow: std::time::Duration::MAX,
             },
+            counters: Arc::default(),
         };
         Instance::new(&program, &setup)
     }

@@ -59,12 +59,16 @@ impl StateMachine for Replica {
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
+            if admission::touches(txn) {
+                // Before anybody can see the tree it belongs to.
+                self.plugins.refresh(&*state);
+                plugins_changed = true;
+            }
             if simulation::makes(Mutation::ReadBetween) {
                 answered_late.push((txn, std::mem::take(&mut boundary.applied)));
             } else {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             }
-            plugins_changed |= admission::touches(txn);
             self.changed.note(txn);
             self.understands(&state);
         }
@@ -79,9 +83,6 @@ impl StateMachine for Replica {
             self.count_applied(batch);
         } else {
             boundary.replayed += batch.txns.len() as u64;
-        }
-        if plugins_changed {
-            self.plugins.refresh(&*self.state.read());
         }
         if plugins_changed || chores != self.state.read().chores().changes() {
             self.chores.notify_one();

@@ -145,6 +145,7 @@ impl Replica {
             *self.watches.lock() = Watches::new(self.files.seed);
             self.connections.abandon_all();
             simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
+            self.plugins.start_over(&state);
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);
@@ -153,7 +154,6 @@ impl Replica {
         drop(boundary);
         self.last_applied.store(meta.zxid.0, Ordering::Release);
         self.remember_sessions();
-        self.plugins.refresh(&*self.state.read());
         tracing::info!(zxid = %meta.zxid, position = %at, "goes on from the state of another member");
         // It takes as long as it is large; nobody waits for it here.
         drop(old);

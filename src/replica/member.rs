@@ -14,9 +14,9 @@ use super::link::{self, Way};
 use super::peers::Door;
 use super::sequencer::{Event, Sequencer};
 use super::serve::Front;
-use super::slow::Slow;
+use super::slow::{Passages, Slow};
 use super::soundness::Soundness;
-use super::start::die;
+use super::start::{OrDie, die};
 use super::status::Shown;
 use super::word::{self, Word};
 use super::{Replica, chores, controllers, housekeeping};
@@ -28,6 +28,7 @@ use crate::environment::{self, Instant};
 use crate::limits;
 use crate::model::ensemble::Incarnation;
 use crate::peer::{self, Me, Net, Peers};
+use crate::pipeline::{ProvenSchemes, Rules};
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::simulation::{self, Seen};
@@ -70,13 +71,10 @@ pub struct Surroundings {
 pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
-    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and is
-    /// `hand_over_delay` on its way from the sequencer to consensus.
-    Tasks { disk_delay: Delay, hand_over_delay: Delay },
+    /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and meets
+    /// one of the `passages` on its way from the sequencer to consensus.
+    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, passages: Passages },
 }
-
-/// What something lasts, asked each time.
-pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// A running member.
 pub struct Member {
@@ -166,14 +164,21 @@ impl Member {
             tasks.spawn_on(peer::accept(listener, me.clone(), door.clone()), &raft);
         }
 
-        let rules = Arc::new(config.rules.clone());
         let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
         let plugins = Plugins::new(config.plugins, compiler);
+        let rules = Arc::new(Rules { schemes: ProvenSchemes::new(plugins.clone()), ..config.rules.clone() });
         let shown = Shown { plugins: plugins.clone(), door: door.clone() };
         let options = session::Options::from(&config);
         let run = environment::random_u64()? as u32;
-        let connections =
-            Connections::new(options, rules.clone(), Box::new(shown), config.server_id, run, metrics.clone());
+        let connections = Connections::new(
+            options,
+            rules.clone(),
+            Box::new(shown),
+            plugins.clone(),
+            config.server_id,
+            run,
+            metrics.clone(),
+        );
         let replica = Arc::new(Replica {
             rules,
             state: RwLock::new(state),
@@ -221,6 +226,7 @@ impl Member {
         let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
         let admin: Arc<dyn Admin> = front.clone();
         let front: Arc<dyn Server> = front;
+        start_asking(&front, &drive, &clients)?;
         let (stage, stages) = watch::channel(Stage::Begins);
         let threads = Arc::new(Mutex::new(Threads::default()));
         let ending = Arc::new(Ending::default());
@@ -422,8 +428,8 @@ impl ComingUp {
                 let thread = std::thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run())?;
                 self.threads.lock().sequencer = Some(thread);
             }
-            Drive::Tasks { hand_over_delay, .. } => {
-                let slow = Slow::new(consensus.clone(), hand_over_delay.clone(), &self.raft);
+            Drive::Tasks { passages, .. } => {
+                let slow = Slow::new(consensus.clone(), passages.clone(), &self.raft);
                 self.raft.spawn(Sequencer::new(replica, slow, judge, clocks).run_as_task());
             }
         }
@@ -454,6 +460,22 @@ impl ComingUp {
         }
         Ok(())
     }
+}
+
+/// Who asks plugins on behalf of reads. It ends with the member's connections.
+fn start_asking(front: &Arc<dyn Server>, drive: &Drive, clients: &Workers) -> anyhow::Result<()> {
+    let asked = session::Asked::of(front);
+    match drive {
+        Drive::Threads => {
+            let answer = move || {
+                let _whole = OrDie("asking plugins about reads");
+                asked.run();
+            };
+            std::thread::Builder::new().name("plugin-reads".into()).spawn(answer).context("start a thread")?;
+        }
+        Drive::Tasks { .. } => drop(clients.first().spawn(asked.run_as_task())),
+    }
+    Ok(())
 }
 
 fn new_identity(config: &Config) -> anyhow::Result<Identity> {

@@ -65,6 +65,7 @@ pub use calls::CallError;
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
+pub use slow::Passage;
 pub use start::{Running, start};
 
 use crate::config::Config;

@@ -1,15 +1,27 @@
-//! The way from the sequencer to consensus where both are tasks of one thread (`Drive::Tasks`), with the time that it takes
-//! between two threads of a busy machine.
+//! The way from the sequencer to consensus where both are tasks of one thread (`Drive::Tasks`), with what happens between two
+//! threads of a busy machine: time passes, and the lease runs out for a moment.
 //!
-//! Batches stay in their order. While one is on its way the sequencer may propose another, and what consensus thinks of the
-//! first may have changed when the second gets there: that is how a batch is refused and a later one accepted within a term.
+//! Batches stay in their order. While one is on its way the sequencer may propose another: so one is refused and a later one
+//! accepted within a term, as openraft does it when its leader's lease runs out and is renewed between the two.
 
-use super::member::Delay;
 use super::sequencer::Proposes;
 use crate::consensus::{Consensus, Outcome};
 use crate::pipeline::txn::Batch;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+/// What a batch meets on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Passage {
+    pub delay: Duration,
+    /// When it gets there the lease has just run out: it is refused, and never in the log.
+    pub refused: bool,
+}
+
+/// Asked for each batch.
+pub type Passages = Arc<dyn Fn() -> Passage + Send + Sync>;
 
 /// Consensus, some time away.
 pub struct Slow {
@@ -20,10 +32,9 @@ pub struct Slow {
 type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 impl Slow {
-    /// `delay` is asked for each batch.
-    pub fn new(consensus: Consensus, delay: Delay, runtime: &Handle) -> Slow {
+    pub fn new(consensus: Consensus, passages: Passages, runtime: &Handle) -> Slow {
         let (under_way, batches) = mpsc::unbounded_channel();
-        runtime.spawn(hand_over(consensus, delay, batches));
+        runtime.spawn(hand_over(consensus, passages, batches));
         Slow { under_way }
     }
 }
@@ -35,12 +46,15 @@ impl Proposes for Slow {
     }
 }
 
-async fn hand_over(consensus: Consensus, delay: Delay, mut batches: UnboundedReceiver<(Batch, Done)>) {
+async fn hand_over(consensus: Consensus, passages: Passages, mut batches: UnboundedReceiver<(Batch, Done)>) {
     while let Some((batch, done)) = batches.recv().await {
-        let delay = delay();
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        let passage = passages();
+        if !passage.delay.is_zero() {
+            tokio::time::sleep(passage.delay).await;
         }
-        consensus.propose_then(batch, done);
+        match passage.refused {
+            true => done(Outcome::Refused),
+            false => consensus.propose_then(batch, done),
+        }
     }
 }

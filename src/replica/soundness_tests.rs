@@ -4,6 +4,7 @@
 use super::facts::{Listening, Words};
 use super::member::{Drive, Member, Surroundings};
 use super::sequencer::Event;
+use super::slow::Passage;
 use crate::config::Config;
 use crate::consensus::Role;
 use crate::model::Zxid;
@@ -49,7 +50,7 @@ impl Ensemble {
                 clients: Workers::on(Handle::current()),
                 drive: Drive::Tasks {
                     disk_delay: Arc::new(|| Duration::from_micros(200)),
-                    hand_over_delay: Arc::new(|| Duration::ZERO),
+                    passages: Arc::new(Passage::default),
                 },
                 format_level: crate::limits::FORMAT_LEVEL,
             };

@@ -11,6 +11,7 @@ use crate::peer::messages::greeting::{Report, Standing};
 use crate::pipeline::evaluate::LEADER;
 use crate::pipeline::read::VirtualNodes;
 use crate::plugin::Plugins;
+use crate::state::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -24,11 +25,11 @@ pub struct Shown {
 }
 
 impl VirtualNodes for Shown {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
+    fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         match path {
             LEADER => Some(self.door.replica()?.leader()?.to_string().into_bytes()),
             MEMBERS => Some(self.door.replica()?.members().to_string().into_bytes()),
-            _ => self.plugins.virtual_node(path),
+            _ => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }
     }
 }

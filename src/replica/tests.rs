@@ -107,10 +107,7 @@ async fn start(
         net,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
-        drive: Drive::Tasks {
-            disk_delay: Arc::new(|| Duration::from_millis(1)),
-            hand_over_delay: Arc::new(|| Duration::ZERO),
-        },
+        drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_millis(1)), passages: Arc::new(Passage::default) },
         format_level,
     };
     let listening = Listening { client_port: None, secure_client_port: None, tls: None };

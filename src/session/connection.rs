@@ -3,17 +3,22 @@
 //! What only the connection's own task needs is in `task`. Methods that take the state are called under its lock, as
 //! the lock order in `session` says.
 
+use super::asking::Job;
 use super::connections::{Admission, Connections};
 use super::expiry::Heard;
-use super::local;
+use super::judgement::{Due, Inquiry, Open, Told};
 use super::order::{Awaited, Entry, Form, Handshake, Order, encode_write};
-use super::outbox::{End, Outbox};
+use super::outbox::{End, HeldEvent, Holding, Outbox};
+use super::proven::{self, Proven};
 use super::statistics::{Last, Statistics};
 use super::workers::Bell;
-use super::{auth, order};
-use crate::limits::IDENTITIES_MAX;
-use crate::model::{ConnectionId, Identity, Password, SessionId};
+use super::{Server, auth, local};
+use crate::environment::wall_ms;
+use crate::model::{ConnectionId, ErrorCode, Identity, Password, SessionId};
+use crate::pipeline::Caller;
 use crate::pipeline::txn::{Outcome, Txn};
+use crate::plugin::authenticators::Proof;
+use crate::plugin::policies::Answers;
 use crate::state::{Applied, Event, State};
 use crate::watch::Watches;
 use crate::wire::encode;
@@ -22,7 +27,7 @@ use crate::wire::request::RequestHeader;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Whether a request became a transaction, refused ones included.
@@ -30,6 +35,17 @@ use std::sync::{Arc, OnceLock};
 pub(super) enum Kind {
     Read,
     Write,
+}
+
+/// What becomes of a read about which guests are being asked.
+pub(super) enum Turn {
+    /// It is answered, or nobody waits for it any more.
+    Done,
+    Ask {
+        open: Vec<Open>,
+        identities: Arc<[Identity]>,
+        xid: i32,
+    },
 }
 
 pub struct Connection {
@@ -44,8 +60,10 @@ pub struct Connection {
     local: AtomicBool,
     /// It came while this member was cut off, and gets nothing but reads.
     read_only: AtomicBool,
-    /// What it has proven; changed by its task, read by whoever applies.
-    identities: Mutex<Arc<[Identity]>>,
+    /// What it has proven; changed by its task and by logins, read by whoever applies.
+    proven: Mutex<Proven>,
+    /// When the next of that ends; `proven::NEVER` if nothing does.
+    next_end_ms: AtomicU64,
     pub(super) order: Mutex<Order>,
     pub(super) outbox: Outbox,
     pub statistics: Statistics,
@@ -67,7 +85,8 @@ impl Connection {
             heard: OnceLock::new(),
             local: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
-            identities: Mutex::new(identities.into()),
+            proven: Mutex::new(Proven::new(identities)),
+            next_end_ms: AtomicU64::new(proven::NEVER),
             order: Mutex::new(Order::new(home.outstanding_counter())),
             outbox: Outbox::new(),
             statistics: Statistics::new(),
@@ -96,8 +115,34 @@ impl Connection {
         self.timeout_ms.load(Relaxed)
     }
 
+    /// What it has proven and what has not ended since.
     pub fn identities(&self) -> Arc<[Identity]> {
-        self.identities.lock().clone()
+        let mut proven = self.proven.lock();
+        if self.identities_end() {
+            let now_ms = wall_ms().max(0).cast_unsigned();
+            if now_ms >= self.next_end_ms.load(Relaxed) {
+                proven.end(now_ms);
+                self.next_end_ms.store(proven.next_end_ms(), Relaxed);
+            }
+        }
+        proven.all().clone()
+    }
+
+    /// Whether something of what it has proven ends by itself: `identities` is to be asked each time, then.
+    pub(super) fn identities_end(&self) -> bool {
+        self.next_end_ms.load(Relaxed) != proven::NEVER
+    }
+
+    /// It as a caller who has proven that.
+    pub(super) fn caller_of(&self, session: SessionId, identities: Arc<[Identity]>) -> Caller {
+        Caller {
+            session,
+            connection: self.id,
+            identities,
+            address: self.peer.ip().to_canonical(),
+            port: self.peer.port(),
+            local: self.is_local(),
+        }
     }
 
     /// When it was accepted: milliseconds of the server's clock (`Connections::now_us`).
@@ -120,31 +165,99 @@ impl Connection {
         &self.home
     }
 
-    /// Adds what was proven; false if it is too much.
-    pub(super) fn prove(&self, proven: Vec<Identity>) -> bool {
-        let mut identities = self.identities.lock();
-        let new: Vec<Identity> = proven.into_iter().filter(|identity| !identities.contains(identity)).collect();
-        if identities.len() + new.len() > IDENTITIES_MAX {
-            return false;
-        }
-        if !new.is_empty() {
-            *identities = identities.iter().cloned().chain(new).collect();
-        }
-        true
+    /// Adds what was proven, for good or until a time (Unix milliseconds); false if it is too much.
+    pub(super) fn prove(&self, identities: Vec<Identity>, until_ms: Option<u64>) -> bool {
+        let mut proven = self.proven.lock();
+        let fits = proven.add(identities, until_ms);
+        self.next_end_ms.store(proven.next_end_ms(), Relaxed);
+        fits
     }
 
-    /// Queues a watch event, unless the client may not read what it is about.
-    pub fn event(self: &Arc<Self>, event: &Event, path: &str) {
-        if !auth::may_hear(self.home.rules(), &event.acl, &self.identities.lock()) {
+    /// Queues a watch event, unless the client may not read what it is about. Where a policy has to be asked first, the
+    /// event keeps its place and waits, with all that comes behind it.
+    pub fn event(self: &Arc<Self>, state: &State, event: &Event, path: &str) {
+        let identities = self.identities();
+        if !auth::may_hear(self.home.rules(), &event.acl, &identities) {
             return;
         }
-        self.queue_event(event.zxid.to_wire(), event.kind, path);
+        let told = Told { kind: event.kind, path, who: &identities };
+        match told.judge(self.home.plugins(), state, &Answers::default()) {
+            Due::Withhold => return,
+            Due::Tell => self.queue_event(event.zxid.to_wire(), event.kind, path),
+            Due::Ask => {
+                let held = HeldEvent { zxid: event.zxid.to_wire(), kind: event.kind, path: path.into(), identities };
+                if self.outbox.hold(held) == Holding::First {
+                    self.home.asking().put(Job::Events { connection: self.clone() });
+                }
+            }
+        }
         self.mark();
+    }
+
+    /// The oldest held event leaves, or is withheld; what waited behind it goes on.
+    pub(super) fn settle_event(&self, held: &HeldEvent, tell: bool) {
+        let bytes = self.outbox.settle(|out| {
+            if tell {
+                encode::event(out, held.zxid, held.kind, &held.path);
+            }
+        });
+        if bytes > 0 {
+            self.statistics.sent.fetch_add(1, Relaxed);
+            self.home.metrics().packets_sent.increment();
+            self.home.metrics().watch_bytes.add(bytes as u64);
+        }
+        self.outbox.wake();
     }
 
     pub(super) fn queue_event(&self, zxid: i64, kind: crate::wire::reply::EventKind, path: &str) {
         let bytes = self.queue(|out| encode::event(out, zxid, kind, path));
         self.home.metrics().watch_bytes.add(bytes);
+    }
+
+    /// An authenticator has judged: the connection has what was proven, or ends. What it sent behind goes on.
+    pub(super) fn logged_in(&self, header: RequestHeader, proof: Option<Proof>) {
+        let mut order = self.order.lock();
+        if order.ended {
+            return;
+        }
+        let proven = proof.is_some_and(|proof| self.prove(proof.identities, proof.until_ms));
+        let error = if proven { ErrorCode::Ok } else { ErrorCode::AuthFailed };
+        self.reply(header.xid, 0, error.code(), &Body::Empty);
+        if !proven {
+            self.home.metrics().auth_failed.increment();
+            self.outbox.close_after_flush();
+        }
+        order.authenticating = false;
+        drop(order);
+        self.outbox.wake();
+    }
+
+    /// Whether its task has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.order.lock().ended
+    }
+
+    /// Answers the oldest request, about which guests are being asked, if all is known by now.
+    pub(super) fn judge_asked(self: &Arc<Self>, server: &dyn Server, inquiry: &Inquiry) -> Turn {
+        let state = server.state();
+        let mut watches = server.watches();
+        let mut order = self.order.lock();
+        if order.ended {
+            return Turn::Done;
+        }
+        let Some(entry) = order.pop_asked() else { return Turn::Done };
+        if let Err((entry, open)) = self.answer_parked(&mut order, &state, &mut watches, entry, inquiry) {
+            let (identities, xid) = match &entry.awaited {
+                Awaited::Local(parked) => (parked.identities.clone(), entry.header.xid),
+                _ => unreachable!("it was asked about"),
+            };
+            order.put_back(entry);
+            return Turn::Ask { open, identities, xid };
+        }
+        self.answer_ready(&mut order, &state, &mut watches);
+        drop(order);
+        self.outbox.wake();
+        Turn::Done
     }
 
     /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it. False if it has ended.
@@ -281,30 +394,52 @@ impl Connection {
         self.queue_reply(|out| encode::connect_response(out, &response));
     }
 
-    /// Answers what has become the oldest and needs no transaction.
-    fn answer_ready(&self, order: &mut Order, state: &State, watches: &mut Watches) {
+    /// Answers what has become the oldest and needs no transaction, up to a read about which guests must be asked.
+    fn answer_ready(self: &Arc<Self>, order: &mut Order, state: &State, watches: &mut Watches) {
         while let Some(entry) = order.pop_ready() {
-            match entry.awaited {
+            let (header, received_us) = (entry.header, entry.received_us);
+            match &entry.awaited {
                 Awaited::Local(parked) => {
-                    let order::Parked { request, identities } = *parked;
-                    let question = local::Question {
-                        header: entry.header,
-                        received_us: entry.received_us,
-                        request: &request,
-                        identities: &identities,
-                    };
-                    local::answer(self, order, state, Some(watches), &question);
+                    let inquiry = if parked.policed { Inquiry::default() } else { Inquiry::closed() };
+                    let open = self.answer_parked(order, state, watches, entry, &inquiry);
+                    if let Err((mut entry, _)) = open {
+                        if let Awaited::Local(parked) = &mut entry.awaited {
+                            parked.asked = true;
+                        }
+                        order.put_back(entry);
+                        self.home.asking().put(Job::Read { connection: self.clone(), inquiry });
+                        return;
+                    }
                 }
                 Awaited::Sync { path, .. } => {
                     let body = Body::OptionalPath(path.as_deref());
-                    self.reply(entry.header.xid, state.last_zxid().to_wire(), 0, &body);
-                    self.answered(entry.header, entry.received_us, Kind::Read, state.last_zxid().to_wire());
+                    self.reply(header.xid, state.last_zxid().to_wire(), 0, &body);
+                    self.answered(header, received_us, Kind::Read, state.last_zxid().to_wire());
                 }
                 Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade => {
                     unreachable!("pop_ready leaves these where they are")
                 }
             }
         }
+    }
+
+    /// Answers a request that was parked; gives it back if guests must be asked first, with what about.
+    fn answer_parked(
+        &self,
+        order: &mut Order,
+        state: &State,
+        watches: &mut Watches,
+        entry: Entry,
+        inquiry: &Inquiry,
+    ) -> Result<(), (Entry, Vec<Open>)> {
+        let Awaited::Local(parked) = &entry.awaited else { unreachable!("only such requests are parked") };
+        let question = local::Question {
+            header: entry.header,
+            received_us: entry.received_us,
+            request: &parked.request,
+            identities: &parked.identities,
+        };
+        local::answer(self, &mut order.refusals, state, Some(watches), &question, inquiry).map_err(|open| (entry, open))
     }
 
     pub(super) fn reply(&self, xid: i32, zxid: i64, error: i32, body: &Body<'_>) {

@@ -1,5 +1,6 @@
 //! All connections of this server, and what an applied transaction means for them.
 
+use super::asking::Asking;
 use super::connection::Connection;
 use super::expiry::Expiry;
 use super::local_sessions::LocalSessions;
@@ -11,6 +12,7 @@ use crate::environment::Instant;
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
 use crate::pipeline::txn::{Outcome, Txn};
+use crate::plugin::Plugins;
 use crate::simulation::{self, Mutation};
 use crate::state::{Applied, State};
 use crate::watch::Watches;
@@ -31,6 +33,8 @@ pub struct Connections {
     expiry: Expiry,
     local_sessions: LocalSessions,
     virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
+    plugins: Arc<Plugins>,
+    asking: Asking,
     started: Instant,
     number: AtomicU64,
     /// The session id given out last.
@@ -71,6 +75,7 @@ impl Connections {
         options: Options,
         rules: Arc<Rules>,
         virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
+        plugins: Arc<Plugins>,
         member: u32,
         run: u32,
         metrics: Arc<Metrics>,
@@ -83,6 +88,8 @@ impl Connections {
             options,
             rules,
             virtual_nodes,
+            plugins,
+            asking: Asking::default(),
             started: Instant::now(),
             number: AtomicU64::new(0),
             session: AtomicI64::new(0),
@@ -103,7 +110,7 @@ impl Connections {
     pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
         let events_last = simulation::makes(Mutation::EventAfterReply);
         if !events_last {
-            self.tell_events(watches, applied);
+            self.tell_events(state, watches, applied);
         }
         self.expiry.follow(txn, self.now_us() / 1000);
         self.local_sessions.follow(txn);
@@ -115,7 +122,7 @@ impl Connections {
             }
         }
         if events_last {
-            self.tell_events(watches, applied);
+            self.tell_events(state, watches, applied);
         }
         for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
             if Some(owner) != writer
@@ -138,13 +145,13 @@ impl Connections {
         }
     }
 
-    fn tell_events(&self, watches: &mut Watches, applied: &Applied) {
+    fn tell_events(&self, state: &State, watches: &mut Watches, applied: &Applied) {
         for event in &applied.events {
             let mut fired = 0;
             watches.trigger(event, &mut |id, _, path| {
                 fired += 1;
                 if let Some(connection) = self.get(id) {
-                    connection.event(event, path);
+                    connection.event(state, event, path);
                 }
             });
             self.count_fired(event.kind, fired);
@@ -299,6 +306,15 @@ impl Connections {
         &*self.virtual_nodes
     }
 
+    pub fn plugins(&self) -> &Arc<Plugins> {
+        &self.plugins
+    }
+
+    /// Where guests are asked, off the connections' tasks.
+    pub(super) fn asking(&self) -> &Asking {
+        &self.asking
+    }
+
     pub fn expiry(&self) -> &Expiry {
         &self.expiry
     }
@@ -451,6 +467,7 @@ mod tests {
             options,
             Arc::new(super::super::tests::rules()),
             Box::new(NoVirtualNodes),
+            Plugins::new(false, crate::plugin::Compiler::here()),
             1,
             9,
             Arc::default(),

@@ -1,7 +1,9 @@
 //! What becomes of each request frame: answered here, handed to the sequencer, or the end of the connection.
 
+use super::asking::Job;
 use super::auth::{self, Verdict};
 use super::connection::Connection;
+use super::judgement::{self, Inquiry};
 use super::order::{Awaited, Entry, Form, Local, Parked};
 use super::sasl::{DigestMd5, Step};
 use super::{Server, order};
@@ -28,6 +30,8 @@ pub(super) struct Dispatch {
     connection: Arc<Connection>,
     /// What `Connection::identities` holds, without its lock.
     identities: Arc<[Identity]>,
+    /// An authenticator may have added to that.
+    identities_stale: bool,
     sasl: Option<Box<DigestMd5>>,
 }
 
@@ -72,7 +76,7 @@ impl<'a> Reading<'a> {
 impl Dispatch {
     pub fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
         let identities = connection.identities();
-        Dispatch { server, connection, identities, sasl: None }
+        Dispatch { server, connection, identities, identities_stale: false, sasl: None }
     }
 
     pub fn connection(&self) -> &Arc<Connection> {
@@ -86,13 +90,17 @@ impl Dispatch {
     /// Deals with one frame. `received_us`: when it was read.
     pub fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         self.connection.count_received();
+        if self.identities_stale || self.connection.identities_end() {
+            self.identities = self.connection.identities();
+            self.identities_stale = false;
+        }
         let (header, request) = match decode::request(frame) {
             Ok(decoded) => decoded,
             Err(error) => return self.undecodable(error.answer(), received_us, reading),
         };
         match request {
             Request::Auth { scheme, credential, .. } => {
-                return self.auth(&header, scheme.as_deref(), credential.as_deref());
+                return self.auth(header, scheme.as_deref(), credential);
             }
             Request::Sasl { token } => return self.sasl(&header, token),
             _ => {}
@@ -163,7 +171,7 @@ impl Dispatch {
         }
     }
 
-    /// A request for this server: at once if nothing is before it, else when its turn comes.
+    /// A request for this server: at once if nothing is before it and no guest need be asked, else when its turn comes.
     fn local(&mut self, header: RequestHeader, request: Local, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         let server = reading.server;
         let state = reading.state();
@@ -171,9 +179,16 @@ impl Dispatch {
         let mut order = self.connection.order.lock();
         if order.is_empty() {
             let question = local::Question { header, received_us, request: &request, identities: &self.identities };
-            local::answer(&self.connection, &order, state, watches.as_deref_mut(), &question);
+            let refusals = &mut order.refusals;
+            let inquiry = Inquiry::default();
+            if local::answer(&self.connection, refusals, state, watches.as_deref_mut(), &question, &inquiry).is_err() {
+                let parked = Parked { asked: true, ..Parked::new(request, self.identities.clone(), true) };
+                order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
+                self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
+            }
         } else {
-            let parked = Parked { request, identities: self.identities.clone() };
+            let policed = judgement::concerns(self.connection.home().plugins(), &self.identities, &request);
+            let parked = Parked::new(request, self.identities.clone(), policed);
             order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
         }
         Flow::On
@@ -226,15 +241,7 @@ impl Dispatch {
     }
 
     pub fn caller(&self, session: crate::model::SessionId) -> Caller {
-        let peer = self.connection.peer();
-        Caller {
-            session,
-            connection: self.connection.id(),
-            identities: self.identities.clone(),
-            address: peer.ip().to_canonical(),
-            port: peer.port(),
-            local: self.connection.is_local(),
-        }
+        self.connection.caller_of(session, self.identities.clone())
     }
 
     /// The session of the first frame; see `handshake`.
@@ -245,19 +252,28 @@ impl Dispatch {
         self.server.submit(Submission { caller: Some(self.caller(handshake.session)), xid: header.xid, ask });
     }
 
-    fn auth(&mut self, header: &RequestHeader, scheme: Option<&str>, credential: Option<&[u8]>) -> Flow {
-        let auth = &self.connection.home().options().auth;
+    fn auth(&mut self, header: RequestHeader, scheme: Option<&str>, credential: Option<Bytes>) -> Flow {
+        let home = self.connection.home();
         let address = self.connection.peer().ip().to_canonical();
-        if let Verdict::Proven(identities) = auth::add(auth, scheme, credential, &self.identities, address)
-            && self.connection.prove(identities)
+        // Plugins cannot have a scheme that the server has.
+        if let Some(scheme) = scheme.filter(|scheme| home.rules().schemes.get().proves(scheme)) {
+            let (scheme, credential) = (scheme.to_owned(), credential.unwrap_or_default());
+            self.connection.order.lock().authenticating = true;
+            self.identities_stale = true;
+            home.asking().put(Job::Login { connection: self.connection.clone(), header, scheme, credential });
+            return Flow::On;
+        }
+        let verdict = auth::add(&home.options().auth, scheme, credential.as_deref(), &self.identities, address);
+        if let Verdict::Proven(identities) = verdict
+            && self.connection.prove(identities, None)
         {
             self.identities = self.connection.identities();
-            self.overtake(header, 0, ErrorCode::Ok, &Body::Empty);
+            self.overtake(&header, 0, ErrorCode::Ok, &Body::Empty);
             return Flow::On;
         }
         tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
         self.connection.home().metrics().auth_failed.increment();
-        self.overtake_and_close(header, 0, ErrorCode::AuthFailed)
+        self.overtake_and_close(&header, 0, ErrorCode::AuthFailed)
     }
 
     fn sasl(&mut self, header: &RequestHeader, token: Option<Bytes>) -> Flow {
@@ -281,7 +297,7 @@ impl Dispatch {
             }
             Ok(Step::Proven { token, user }) => {
                 self.sasl = None;
-                if !connection.prove(auth::sasl_identities(auth, user)) {
+                if !connection.prove(auth::sasl_identities(auth, user), None) {
                     return self.overtake_and_close(header, 0, ErrorCode::AuthFailed);
                 }
                 self.identities = connection.identities();

@@ -3,7 +3,8 @@
 //! The reply and the watch it sets are queued under the state's lock, so that no event of that watch can come before.
 
 use super::connection::{Connection, Kind};
-use super::order::{Local, Order};
+use super::judgement::{self, Inquiry, Open, Rulings};
+use super::order::Local;
 use super::rejection::{self, Refusals};
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
@@ -43,14 +44,15 @@ pub(super) fn needs_watches(request: &Local) -> bool {
     }
 }
 
-/// Queues the answer. `watches`: given wherever `needs_watches` says so.
+/// Queues the answer, unless guests must be asked about it first. `watches`: given wherever `needs_watches` says so.
 pub(super) fn answer(
     connection: &Connection,
-    order: &Order,
+    refusals: &mut Refusals,
     state: &State,
-    mut watches: Option<&mut Watches>,
+    watches: Option<&mut Watches>,
     question: &Question<'_>,
-) {
+    inquiry: &Inquiry,
+) -> Result<(), Vec<Open>> {
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
     match question.request {
@@ -62,35 +64,66 @@ pub(super) fn answer(
         }
         Local::SessionAgain(password) => connection.queue_session(*password, true),
         Local::Request(request) => {
-            let nodes = Nodes { refusals: &order.refusals, of_server: connection.home().virtual_nodes() };
-            let reader = Reader {
-                state,
-                rules: connection.home().rules(),
-                identities: question.identities,
-                session: connection.session(),
-                virtual_nodes: &nodes,
-            };
-            let mut scratch = Scratch::default();
-            let result = match watching(connection, state, &mut watches, request) {
-                Some(result) => result.map(|()| watch_body(request)),
-                None => read::read(reader, request, &mut scratch),
-            };
-            let ended = match &result {
-                Ok(Body::BrokenMulti(_)) => Err(ErrorCode::MarshallingError),
-                other => other.as_ref().map(|_| ()).map_err(|&code| code),
-            };
-            let error = ended.err().map_or(0, ErrorCode::code);
-            // Whatever number a ping came with.
-            let xid = if *request == Request::Ping { xid::PING } else { header.xid };
-            let body = result.unwrap_or(Body::Empty);
-            connection.reply(xid, zxid, error, &body);
-            count_read(connection, request, &body);
-            if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
-                arm(watches, kind, path, connection);
-            }
+            let home = connection.home();
+            let rulings = judgement::rule(home.plugins(), home.rules(), state, question.identities, request, inquiry)?;
+            answer_request(connection, refusals, state, watches, question, request, &rulings);
         }
     }
     connection.answered(header, question.received_us, Kind::Read, zxid);
+    Ok(())
+}
+
+fn answer_request(
+    connection: &Connection,
+    refusals: &mut Refusals,
+    state: &State,
+    mut watches: Option<&mut Watches>,
+    question: &Question<'_>,
+    request: &Request,
+    rulings: &Rulings,
+) {
+    let zxid = state.last_zxid().to_wire();
+    let header = question.header;
+    let is_of_many = matches!(request, Request::MultiRead(_) | Request::SetWatches(_));
+    let refused = rulings.iter().flatten().next().filter(|_| !is_of_many);
+    let denied: Vec<Option<ErrorCode>> = match request {
+        Request::MultiRead(_) => rulings.iter().map(|ruling| ruling.as_ref().map(|refusal| refusal.code)).collect(),
+        _ => Vec::new(),
+    };
+    let nodes = Nodes { refusals, of_server: connection.home().virtual_nodes() };
+    let reader = Reader {
+        state,
+        rules: connection.home().rules(),
+        identities: question.identities,
+        session: connection.session(),
+        virtual_nodes: &nodes,
+        denied: &denied,
+    };
+    let mut scratch = Scratch::default();
+    let result = match refused {
+        Some(refusal) => Err(refusal.code),
+        None => match watching(connection, state, &mut watches, request, rulings) {
+            Some(result) => result.map(|()| watch_body(request)),
+            None => read::read(reader, request, &mut scratch),
+        },
+    };
+    let ended = match &result {
+        Ok(Body::BrokenMulti(_)) => Err(ErrorCode::MarshallingError),
+        other => other.as_ref().map(|_| ()).map_err(|&code| code),
+    };
+    let error = ended.err().map_or(0, ErrorCode::code);
+    // Whatever number a ping came with.
+    let xid = if *request == Request::Ping { xid::PING } else { header.xid };
+    let body = result.unwrap_or(Body::Empty);
+    connection.reply(xid, zxid, error, &body);
+    count_read(connection, request, &body);
+    if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
+        arm(watches, kind, path, connection);
+    }
+    // Nobody asks for words about what a library sends by itself.
+    if !matches!(request, Request::SetWatches(_)) {
+        rulings.iter().flatten().for_each(|refusal| refusals.note(header.xid, refusal));
+    }
 }
 
 /// What was read where, for `mntr`.
@@ -118,6 +151,7 @@ fn watching(
     state: &State,
     watches: &mut Option<&mut Watches>,
     request: &Request,
+    rulings: &Rulings,
 ) -> Option<Result<(), ErrorCode>> {
     let watches = match request {
         Request::Ping => return Some(Ok(())),
@@ -149,7 +183,7 @@ fn watching(
             _ => Err(ErrorCode::MarshallingError),
         },
         Request::SetWatches(asked) => {
-            set_watches(connection, state, watches, asked);
+            set_watches(connection, state, watches, asked, rulings);
             Ok(())
         }
         _ => return None,
@@ -169,9 +203,12 @@ fn watch_body(request: &Request) -> Body<'static> {
 }
 
 /// A client that came back: what changed meanwhile is told at once, the rest is watched again (DataTree.setWatches).
-/// As in ZooKeeper, no ACL is asked: only changes are told, no content.
-fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, asked: &SetWatches) {
-    for path in &asked.data {
+/// As in ZooKeeper, no ACL is asked: only changes are told, no content. What policies refuse is neither told nor watched.
+fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, asked: &SetWatches, rulings: &Rulings) {
+    // In the order of the request, as `judgement` has it.
+    let mut rulings = rulings.iter();
+    let mut allowed = move |_: &&String| rulings.next().is_none_or(Option::is_none);
+    for path in asked.data.iter().filter(&mut allowed) {
         match state.node(path) {
             None => connection.queue_event(NO_ZXID, EventKind::Deleted, path),
             Some(node) if node.mzxid() > asked.relative_zxid => {
@@ -180,13 +217,13 @@ fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, as
             Some(_) => arm(watches, WatchKind::Data, path, connection),
         }
     }
-    for path in &asked.exist {
+    for path in asked.exist.iter().filter(&mut allowed) {
         match state.node(path) {
             Some(_) => connection.queue_event(NO_ZXID, EventKind::Created, path),
             None => arm(watches, WatchKind::Exist, path, connection),
         }
     }
-    for path in &asked.child {
+    for path in asked.child.iter().filter(&mut allowed) {
         match state.node(path) {
             None => connection.queue_event(NO_ZXID, EventKind::Deleted, path),
             Some(node) if node.pzxid() > asked.relative_zxid => {
@@ -195,10 +232,10 @@ fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, as
             Some(_) => arm(watches, WatchKind::Child, path, connection),
         }
     }
-    for path in &asked.persistent {
+    for path in asked.persistent.iter().filter(&mut allowed) {
         watches.add(path, PersistentMode::Persistent, connection.id());
     }
-    for path in &asked.recursive {
+    for path in asked.recursive.iter().filter(&mut allowed) {
         watches.add(path, PersistentMode::Recursive, connection.id());
     }
 }
@@ -217,10 +254,10 @@ struct Nodes<'a> {
 }
 
 impl VirtualNodes for Nodes<'_> {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
+    fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         if path == rejection::PATH {
             return self.refusals.text().map(String::into_bytes);
         }
-        self.of_server.data(path)
+        self.of_server.data(state, path)
     }
 }

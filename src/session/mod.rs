@@ -21,29 +21,35 @@
 //! | `handshake` | the first message: a four letter word or a ConnectRequest |
 //! | `dispatch` | what becomes of each request |
 //! | `local` | requests that this server answers from its own state |
+//! | `judgement` | what policies say of such a request, or of an event |
+//! | `asking` | the thread on which guests are asked for it |
 //! | `order` | what a connection has not answered yet, and how replies to writes look |
 //! | `connection` | what others may do with a connection: events, replies, closing |
 //! | `outbox` | bytes on their way out, and the wake-up of the task |
 //! | `connections` | all connections of this server; what a transaction means for them |
 //! | `rejection` | the refusals a client finds at `/zookeeper/rejection` |
 //! | `auth` | who a connection is: its address, certificate, `addauth`, SASL |
+//! | `proven` | what it has proven, and until when |
 //! | `sasl` | SASL DIGEST-MD5 |
 //! | `tls` | TLS towards clients |
 //! | `local_sessions` | sessions that only this member knows |
 //! | `expiry` | when each session was last heard of, and which are due |
 //! | `statistics` | what `stat` and `cons` print of one connection |
 
+mod asking;
 pub mod auth;
 pub mod connection;
 pub mod connections;
 mod dispatch;
 pub mod expiry;
 mod handshake;
+mod judgement;
 pub mod listener;
 mod local;
 mod local_sessions;
 mod order;
 pub mod outbox;
+mod proven;
 pub mod rejection;
 pub mod sasl;
 pub mod statistics;
@@ -54,6 +60,7 @@ pub mod workers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use asking::Asked;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;

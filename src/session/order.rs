@@ -1,9 +1,10 @@
 //! What a connection has not answered yet, oldest first, and how replies to writes look.
 //!
 //! The queue is empty for a connection that only reads: its requests are then answered at once. A write waits here for its
-//! transaction; everything behind it waits with it. The oldest entry is always a write, a handshake or an unfinished
-//! `sync`: whatever can be answered is answered as soon as it is the oldest. Behind an unfinished `sync` nothing is taken
-//! from the socket, so the oldest is a write whenever a transaction of this connection is applied.
+//! transaction; everything behind it waits with it. The oldest entry is always a write, a handshake, an unfinished `sync`
+//! or a read about which guests are being asked: whatever can be answered is answered as soon as it is the oldest. Behind
+//! an unfinished `sync` and a read that policies are asked about nothing is taken from the socket, so the oldest is a write
+//! whenever a transaction of this connection is applied.
 
 use super::rejection::Refusals;
 use crate::limits::UNANSWERED_MAX;
@@ -24,8 +25,10 @@ const ENTRIES_KEPT: usize = 32;
 #[derive(Default)]
 pub(super) struct Order {
     queue: VecDeque<Entry>,
-    /// Entries that let nothing pass: a handshake, a `sync`, the session's end.
+    /// Entries that let nothing pass: a handshake, a `sync`, a read that policies are asked about, the session's end.
     barriers: usize,
+    /// An `addauth` waits for its authenticator: nothing is taken before it is known who asks.
+    pub authenticating: bool,
     /// The task is gone: nothing more is answered, no watch armed.
     pub ended: bool,
     pub refusals: Refusals,
@@ -69,6 +72,17 @@ pub(super) struct Parked {
     pub request: Local,
     /// What the connection had proven when the request was read.
     pub identities: Arc<[Identity]>,
+    /// Policies are asked about it: nothing behind it is taken from the socket, since a verdict may be late, and what
+    /// it reads must not be later than what came before the next write.
+    pub policed: bool,
+    /// It is the oldest, and guests are being asked.
+    pub asked: bool,
+}
+
+impl Parked {
+    pub fn new(request: Local, identities: Arc<[Identity]>, policed: bool) -> Parked {
+        Parked { request, identities, policed, asked: false }
+    }
 }
 
 pub(super) enum Local {
@@ -165,7 +179,23 @@ impl Order {
     /// The oldest entry, if it can be answered now: no write or unfinished sync.
     pub fn pop_ready(&mut self) -> Option<Entry> {
         match self.queue.front()?.awaited {
+            Awaited::Local(ref parked) if parked.asked => None,
             Awaited::Local(_) | Awaited::Sync { done: true, .. } => self.pop(),
+            _ => None,
+        }
+    }
+
+    /// The oldest entry again, which `pop` has given out.
+    pub fn put_back(&mut self, entry: Entry) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        self.barriers += usize::from(entry.awaited.holds_back());
+        self.queue.push_front(entry);
+    }
+
+    /// The oldest entry, if guests are being asked about it.
+    pub fn pop_asked(&mut self) -> Option<Entry> {
+        match &self.queue.front()?.awaited {
+            Awaited::Local(parked) if parked.asked => self.pop(),
             _ => None,
         }
     }
@@ -191,7 +221,7 @@ impl Order {
 
     /// Whether no further request may be taken.
     pub fn holds_back(&self) -> bool {
-        self.barriers > 0
+        self.barriers > 0 || self.authenticating
     }
 }
 
@@ -199,7 +229,7 @@ impl Awaited {
     fn holds_back(&self) -> bool {
         match self {
             Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
-            Awaited::Local(parked) => matches!(parked.request, Local::CloseLocalSession),
+            Awaited::Local(parked) => parked.policed || matches!(parked.request, Local::CloseLocalSession),
             Awaited::Write(_) | Awaited::Upgrade => false,
         }
     }
@@ -342,8 +372,7 @@ mod tests {
     fn reads_wait_behind_a_write_and_a_sync_lets_nothing_pass() {
         let header = RequestHeader { xid: 1, op: 0 };
         let entry = |awaited| Entry { header, received_us: 0, awaited };
-        let parked =
-            || Awaited::Local(Box::new(Parked { request: Local::Request(Request::Ping), identities: Arc::from([]) }));
+        let parked = || Awaited::Local(Box::new(Parked::new(Local::Request(Request::Ping), Arc::from([]), false)));
         let mut order = Order::default();
         order.push(entry(Awaited::Write(Form::Empty)));
         order.push(entry(parked()));

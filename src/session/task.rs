@@ -227,7 +227,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Writes the rest. What the client has sent meanwhile is read and dropped: closing a socket with unread bytes resets
     /// it, and the last reply could be lost on the way.
     async fn end_politely(&mut self) -> io::Result<()> {
-        poll_fn(|context| self.poll_write(context)).await?;
+        poll_fn(|context| {
+            self.dispatch.connection().outbox.register(context.waker());
+            ready!(self.poll_write(context))?;
+            // What waits for a verdict was queued, too.
+            if self.dispatch.connection().outbox.holds() { Poll::Pending } else { Poll::Ready(io::Result::Ok(())) }
+        })
+        .await?;
         self.stream.shutdown().await?;
         poll_fn(|context| {
             let _ = self.poll_read(context);

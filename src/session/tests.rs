@@ -1,12 +1,15 @@
 //! Sessions against a replica that applies at once, or when it is told to, over in-memory streams.
 
+mod policies;
+
 use super::*;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
 use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Ask, Call, Moment, Plugins, ProvenSchemes, Rules, Verb};
+use crate::pipeline::{Ask, Call, Moment, ProvenSchemes, Rules, Verb};
+use crate::plugin::{Compiler, Plugins};
 use crate::state::Applied;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
@@ -56,7 +59,7 @@ struct Sequencer {
 /// Refuses every path with "refused" in it.
 struct Names;
 
-impl Plugins for Names {
+impl crate::pipeline::Plugins for Names {
     fn validate(&mut self, _: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
         for change in changes {
             if let Change::Create { path, .. } = change
@@ -75,14 +78,16 @@ impl Plugins for Names {
 
 impl Replica {
     fn new(options: Options) -> Arc<Replica> {
-        let rules = Arc::new(rules());
+        let plugins = Plugins::new(true, Compiler::here());
+        let rules = Rules { schemes: ProvenSchemes::new(plugins.clone()), ..rules() };
+        let rules = Arc::new(rules);
         let mut evaluator = Evaluator::new(rules.clone());
         let state = State::new(1);
         evaluator.start_chain(&state, true);
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), 1, 7, Arc::default()),
+            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), plugins, 1, 7, Arc::default()),
             sequencer: Mutex::new(Sequencer {
                 evaluator,
                 paused: false,

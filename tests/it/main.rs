@@ -1,5 +1,6 @@
 //! The integration tests, linked once (wasmtime makes linking slow). All of them run the real binary.
 
+mod authors;
 mod basics;
 mod disk_full;
 mod ensemble;
@@ -9,4 +10,5 @@ mod process;
 mod recipes;
 mod refusals;
 mod security;
+mod tools;
 mod words;

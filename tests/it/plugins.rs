@@ -15,13 +15,13 @@ fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), words(&output))
 }
 
-fn succeeds(server: &Server, arguments: &[&str]) -> String {
+pub fn succeeds(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(well, "wasmkeeper plugin {arguments:?}: {words}");
     words
 }
 
-fn fails(server: &Server, arguments: &[&str]) -> String {
+pub fn fails(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(!well, "wasmkeeper plugin {arguments:?}: {words}");
     assert!(words.starts_with("wasmkeeper: ") && words.trim_end().lines().count() == 1, "one sentence: {words}");
@@ -36,7 +36,18 @@ fn deploy_guard(server: &Server) -> String {
 /// Deploys the guest that misbehaves as `what` says; `more` arguments.
 fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
     let (path, settings) = (format!("/{name}/**"), format!(r#"{{"do":"{what}"}}"#));
-    let bound = ["deploy", env!("WASMKEEPER_NAUGHTY"), "--name", name, "--path", &path, "--settings", &settings];
+    let bound = [
+        "deploy",
+        env!("WASMKEEPER_NAUGHTY"),
+        "--kind",
+        "validator",
+        "--name",
+        name,
+        "--path",
+        &path,
+        "--settings",
+        &settings,
+    ];
     succeeds(server, &[&bound[..], more].concat());
 }
 

@@ -1,7 +1,7 @@
 //! Tokens that are taken and tokens that are not. Those of the RFCs are theirs; others are signed here.
 
 use super::Jwt;
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const NOW_S: u64 = 1_800_000_000;
 const SECRET: [u8; 32] = [7; 32];
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
-    Base64UrlUnpadded::encode_string(bytes.as_ref())
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn signing_key() -> SigningKey {
@@ -148,8 +148,8 @@ fn bad_tokens() {
     let token = hs256(good.clone());
     let (message, signature) = token.rsplit_once('.').unwrap();
     let forged = format!("{}.{signature}", message.replace("eyJhbG", "eyJhbH"));
-    let long = "x".repeat(9000);
-    for broken in ["", ".", "..", "a.b", &forged, message, &long, &format!("{token}."), &format!("{token}=")] {
+    assert_eq!(why_not(&open, &"x".repeat(2049)), "it is longer than token-bytes-max");
+    for broken in ["", ".", "..", "a.b", &forged, message, &format!("{token}."), &format!("{token}=")] {
         assert!(ask(&open, broken).is_err(), "{broken}");
     }
     // Each bit of the signature counts.

@@ -33,9 +33,11 @@
 //!
 //! Build it for `wasm32-unknown-unknown` as a `cdylib`; `wasmkeeper plugin deploy` takes the `.wasm` file. A panic's text
 //! goes to the plugin's log before the call ends. Built for the machine you work on, [`View`] and [`Transaction`] look at
-//! a tree in memory, so that plugins have ordinary unit tests: see `testing`.
+//! a tree in memory, so that plugins have ordinary unit tests: see [`testing`].
 //!
 //! Types and their documentation are those of the contract, `wit/plugin.wit`.
+
+#![warn(missing_docs)]
 
 pub mod bindings;
 #[cfg(target_family = "wasm")]

@@ -6,7 +6,8 @@
 use super::inspect::Report;
 use super::new::Language;
 use super::source::component_of;
-use crate::plugin::{component, manifest};
+use crate::plugin::manifest::{self, Limits};
+use crate::plugin::{binding, component};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
@@ -70,12 +71,17 @@ pub(super) fn run(build: &Build) -> anyhow::Result<()> {
     let out = match &build.out {
         Some(out) => out.clone(),
         None if inspected.section.name.is_empty() => bail!("the plugin has no name: say what to write with --out FILE"),
+        None if folder == Path::new(".") => PathBuf::from(format!("{}.wasm", inspected.section.name)),
         None => folder.join(format!("{}.wasm", inspected.section.name)),
     };
     if !is_folder && fs::canonicalize(&out).ok() == fs::canonicalize(&build.from).ok() {
         bail!("{} would be overwritten: say what to write with --out FILE", out.display());
     }
     fs::write(&out, &made).with_context(|| format!("write {}", out.display()))?;
+    let budget = binding::budget(&Limits::default(), &inspected.section);
+    if let Some(refusal) = component::memory_refusal(inspected.memory_bytes, budget.memory_bytes) {
+        eprintln!("it will not start by default: {refusal}");
+    }
     println!("{}", Report::new(&out.display().to_string(), &made, inspected).text());
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::model::path;
 use crate::plugin::grant::{self, Grant};
 use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
 use crate::plugin::pattern::Pattern;
-use crate::plugin::{MODULES, PLUGINS, component, tree};
+use crate::plugin::{MODULES, PLUGINS, binding, component, tree};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
@@ -76,6 +76,17 @@ pub(super) struct Deploy {
     /// Memory of one instance, for example 16MiB
     #[arg(long, value_parser = byte_count, value_name = "BYTES")]
     memory: Option<u64>,
+
+    /// Time after which a call is noted in the plugin's log as slow, for example 10ms
+    #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
+    slow: Option<u64>,
+}
+
+impl Deploy {
+    /// What the plugin is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// A component and its manifest, whose version is yet to be found.
@@ -101,6 +112,12 @@ pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
     let section = inspected.section;
+    let given =
+        Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory, slow_ms: deploy.slow };
+    let budget = binding::budget(&given, &section);
+    if let Some(refusal) = component::memory_refusal(inspected.memory_bytes, budget.memory_bytes) {
+        bail!("{}: {refusal}", deploy.source);
+    }
     let settings = match deploy.settings.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
         None => deploy.settings.clone(),
@@ -135,7 +152,7 @@ pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         on_failure: deploy.on_failure,
         settings,
         grants,
-        limits: Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory },
+        limits: given,
     };
     // The server reads it as we would.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
@@ -229,13 +246,16 @@ mod tests {
     #[test]
     fn all_options() {
         let line = "bundled:guard --name g --path /a/** --path /b --on create,set --mode audit --on-failure ignore \
-                    --grant read,children:/a --fuel 5 --deadline 20ms --memory 1MiB";
+                    --grant read,children:/a --fuel 5 --deadline 20ms --memory 2MiB";
         let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>())).unwrap().manifest;
         assert_eq!(manifest.paths, ["/a/**", "/b"]);
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
         assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
-        assert_eq!(manifest.limits, Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(1 << 20) });
+        assert_eq!(
+            manifest.limits,
+            Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(2 << 20), slow_ms: None }
+        );
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Report {
                 asked(section.limits.memory_bytes)
             ),
         );
+        line("memory", &format!("{} bytes to begin with", self.inspected.memory_bytes));
         line("size", &format!("{} bytes of at most {}", self.bytes, limits::COMPONENT_BYTES_MAX));
         line("sha256", &self.sha256);
         line("signer", self.signer.as_deref().unwrap_or("none"));
@@ -113,6 +114,7 @@ impl Report {
                 "deadline_ms": { "asked": section.limits.deadline_ms, "effective": budget.cpu_ms },
                 "memory_bytes": { "asked": section.limits.memory_bytes, "effective": budget.memory_bytes },
             },
+            "memory_bytes_at_first": self.inspected.memory_bytes,
             "bytes": self.bytes,
             "bytes_max": limits::COMPONENT_BYTES_MAX,
             "sha256": self.sha256,

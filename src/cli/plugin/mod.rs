@@ -11,19 +11,27 @@
 //! | `inspect` | `plugin inspect` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove` |
+//! | `audit` | `plugin audit` |
+//! | `bench` | `plugin bench` |
+//! | `logs` | `plugin logs` |
+//! | `record` | `plugin record`, `plugin replay` |
 //! | `scenario` | `plugin test` |
 //! | `access` | connecting, manifests in the tree, the server's own words |
 //! | `source` | components from files, and those that come with the server |
 //! | `options` | values of options |
 
 mod access;
+mod audit;
+mod bench;
 mod build;
 mod change;
 mod deploy;
 mod inspect;
+mod logs;
 mod look;
 mod new;
 mod options;
+mod record;
 mod scenario;
 mod source;
 
@@ -65,6 +73,10 @@ enum Author {
     Inspect(inspect::Inspect),
     /// Run scenario files against a component, in memory
     Test(scenario::Test),
+    /// Measure what a plugin costs per call, in memory
+    Bench(Box<bench::Bench>),
+    /// Make recorded calls again, here, and tell what is answered otherwise
+    Replay(record::Replay),
 }
 
 /// What a server is asked to do.
@@ -84,6 +96,12 @@ enum Operator {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
+    /// Show what a plugin has said on the server that is asked
+    Logs(logs::Logs),
+    /// Ask a validator about the nodes that are there already
+    Audit(audit::Audit),
+    /// Record a plugin's calls on the server that is asked into a file
+    Record(record::Record),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -93,6 +111,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::Build(build)) => build::run(&build),
         Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
         Command::Author(Author::Test(test)) => scenario::run(&test),
+        Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
+        Command::Author(Author::Replay(replay)) => record::replay(&replay),
         Command::Operator(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(operate(&server, auth.as_deref(), command))
@@ -112,6 +132,9 @@ async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow:
         Operator::Mode { name, mode } => {
             change::set_mode(&mut connect(server, auth).await?, auth.is_some(), &name, mode).await
         }
+        Operator::Logs(logs) => logs::show(&mut connect(server, auth).await?, &logs).await,
+        Operator::Audit(wanted) => audit::audit(&mut connect(server, auth).await?, &wanted).await,
+        Operator::Record(wanted) => record::record(&mut connect(server, auth).await?, &wanted).await,
         Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, auth.is_some(), &name).await,
     }
 }

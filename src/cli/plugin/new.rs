@@ -36,6 +36,8 @@ pub(super) enum Language {
 /// A kind's beginning in each language.
 struct Starter {
     manifest: &'static str,
+    /// For `plugin test`, in whatever language.
+    scenario: &'static str,
     rust: &'static str,
     js: &'static str,
     python: &'static str,
@@ -45,6 +47,7 @@ macro_rules! starter {
     ($kind:literal) => {
         Starter {
             manifest: include_str!(concat!("templates/", $kind, "/manifest.json")),
+            scenario: include_str!(concat!("templates/", $kind, "/scenario.txt")),
             rust: include_str!(concat!("templates/", $kind, "/src/lib.rs")),
             js: include_str!(concat!("templates/", $kind, "/plugin.js")),
             python: include_str!(concat!("templates/", $kind, "/plugin.py")),
@@ -220,6 +223,7 @@ fn files(name: &str, kind: Kind, language: Language) -> Vec<(String, String)> {
     let mut files = vec![
         ("README.md".to_owned(), filled(include_str!("templates/README.md"))),
         ("manifest.json".to_owned(), filled(starter.manifest)),
+        ("scenarios/first.txt".to_owned(), filled(starter.scenario)),
         ("wit/plugin.wit".to_owned(), include_str!("../../../wit/plugin.wit").to_owned()),
     ];
     let mut add = |path: &str, text: &str| files.push((path.to_owned(), text.to_owned()));

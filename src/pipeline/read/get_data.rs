@@ -2,7 +2,6 @@
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};
-use crate::pipeline::authorize;
 use crate::wire::reply::Body;
 
 pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
@@ -23,9 +22,7 @@ pub fn data<'a>(
         return Ok((Some(data), virtual_nodes::stat(data)));
     }
     match reader.readable(path) {
-        Ok(_) if authorize::is_secret(path) && !authorize::may_deploy(reader.rules, reader.identities) => {
-            Err(ErrorCode::NoAuth)
-        }
+        Ok(_) | Err(ErrorCode::NoNode) if !virtual_nodes::may_see(reader, path) => Err(ErrorCode::NoAuth),
         Ok(node) => Ok((node.data(), node.stat())),
         Err(ErrorCode::NoNode) => {
             let data = virtual_nodes::fallback(path).ok_or(ErrorCode::NoNode)?;

@@ -38,6 +38,8 @@ pub struct Reader<'a> {
     pub identities: &'a [Identity],
     pub session: SessionId,
     pub virtual_nodes: &'a dyn VirtualNodes,
+    /// What policies refuse of a multiRead, by operation; those behind the end are allowed.
+    pub denied: &'a [Option<ErrorCode>],
 }
 
 /// Keeps what a body shows and the state does not have. One a connection, used again and again.

@@ -21,8 +21,12 @@ pub fn read<'a>(
         scratch.virtual_data.push(data);
     }
     let mut slots = Vec::new();
-    for (operation, overriding) in operations.iter().zip(&scratch.virtual_data) {
-        match slot(reader, &operation.request, overriding.as_deref()) {
+    for (at, (operation, overriding)) in operations.iter().zip(&scratch.virtual_data).enumerate() {
+        let read = match reader.denied.get(at) {
+            Some(Some(code)) => Ok(MultiSlot::Error(code.code())),
+            _ => slot(reader, &operation.request, overriding.as_deref()),
+        };
+        match read {
             Ok(slot) => slots.push(slot),
             Err(_) => return Ok(Body::BrokenMulti(slots)),
         }

@@ -6,18 +6,20 @@
 
 use super::Reader;
 use crate::model::Stat;
+use crate::pipeline::authorize;
+use crate::state::State;
 
 /// Answers for nodes under `/zookeeper/` that only the serving member knows.
 pub trait VirtualNodes {
-    /// The data of the virtual node at that path, as the reading session sees it.
-    fn data(&self, path: &str) -> Option<Vec<u8>>;
+    /// The data of the virtual node at that path, as the reading session sees it. `state`: what is applied; its lock is held.
+    fn data(&self, state: &State, path: &str) -> Option<Vec<u8>>;
 }
 
 /// None at all.
 pub struct NoVirtualNodes;
 
 impl VirtualNodes for NoVirtualNodes {
-    fn data(&self, _: &str) -> Option<Vec<u8>> {
+    fn data(&self, _: &State, _: &str) -> Option<Vec<u8>> {
         None
     }
 }
@@ -32,10 +34,15 @@ const API_VERSION: &[u8] = b"1";
 
 /// Data that goes before the tree's.
 pub fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {
-    if !path.starts_with("/zookeeper/") {
+    if !path.starts_with("/zookeeper/") || !may_see(reader, path) {
         return None;
     }
-    reader.virtual_nodes.data(path)
+    reader.virtual_nodes.data(reader.state, path)
+}
+
+/// Whether the reader may see what is secret there, if it is.
+pub fn may_see(reader: Reader<'_>, path: &str) -> bool {
+    !authorize::is_secret(path) || authorize::may_deploy(reader.rules, reader.identities)
 }
 
 /// Data where the tree has no node.

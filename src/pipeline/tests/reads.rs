@@ -33,6 +33,7 @@ fn ask(world: &World, proven: bool, request: Request) -> String {
         identities: &identities,
         session: SessionId(1),
         virtual_nodes: &NoVirtualNodes,
+        denied: &[],
     };
     show(read(reader, &request, &mut Scratch::default()))
 }
@@ -162,7 +163,7 @@ fn multi_reads_fail_slot_by_slot() {
 fn virtual_nodes_are_neither_listed_nor_counted() {
     struct Rejection;
     impl VirtualNodes for Rejection {
-        fn data(&self, path: &str) -> Option<Vec<u8>> {
+        fn data(&self, _: &State, path: &str) -> Option<Vec<u8>> {
             (path == "/zookeeper/rejection").then(|| b"no".to_vec())
         }
     }
@@ -177,6 +178,7 @@ fn virtual_nodes_are_neither_listed_nor_counted() {
         identities: &[],
         session: SessionId(1),
         virtual_nodes: &Rejection,
+        denied: &[],
     };
     let answer = |request| show(read(reader, &request, &mut Scratch::default()));
     assert_eq!(answer(get("/zookeeper/rejection")), "no len=2");

@@ -184,7 +184,7 @@ impl<P: Payload> Writer<P> {
     fn run(mut self) {
         let mut batch = Some(Batch::new(self.facts, Vec::new()));
         let mut commands = Vec::new();
-        while let Some(next) = batch {
+        while let Some(mut next) = batch {
             {
                 let mut queue = self.shared.queue.lock();
                 while queue.commands.is_empty() && !queue.closed {
@@ -194,6 +194,7 @@ impl<P: Payload> Writer<P> {
                     break;
                 }
             }
+            self.take(&mut commands, &mut next);
             batch = self.work(&mut commands, next);
         }
         self.jobs.end();
@@ -203,7 +204,7 @@ impl<P: Payload> Writer<P> {
         let mut batch = Some(Batch::new(self.facts, Vec::new()));
         let mut commands = Vec::new();
         let shared = self.shared.clone();
-        while let Some(next) = batch {
+        while let Some(mut next) = batch {
             let (empty, closed) = {
                 let queue = shared.queue.lock();
                 (queue.commands.is_empty(), queue.closed)
@@ -214,14 +215,15 @@ impl<P: Payload> Writer<P> {
                 shared.filled_for_task.notified().await;
                 batch = Some(next);
             } else {
+                self.take(&mut commands, &mut next);
                 tokio::time::sleep(delay()).await;
                 batch = self.work(&mut commands, next);
             }
         }
     }
 
-    /// Writes all that is queued. Returns an empty batch to go on with; None once the log is dead.
-    fn work(&mut self, commands: &mut Vec<Command<P>>, mut batch: Batch) -> Option<Batch> {
+    /// Takes all that is queued.
+    fn take(&self, commands: &mut Vec<Command<P>>, batch: &mut Batch) {
         let committed = {
             let mut queue = self.shared.queue.lock();
             std::mem::swap(&mut queue.commands, commands);
@@ -231,6 +233,10 @@ impl<P: Payload> Writer<P> {
             format::put_committed_record(at, &mut batch.payload);
             batch.facts.committed = Some(at);
         }
+    }
+
+    /// Writes all that was taken. Returns an empty batch to go on with; None once the log is dead.
+    fn work(&mut self, commands: &mut Vec<Command<P>>, batch: Batch) -> Option<Batch> {
         let mut waiting = commands.drain(..);
         match self.write_all(&mut waiting, batch) {
             Ok(next) => Some(next),

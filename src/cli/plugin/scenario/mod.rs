@@ -9,7 +9,7 @@
 //! | `random`, `invariant` | the block of random steps, and what must hold after each |
 //! | `show` | replies, events and nodes as text |
 //!
-//! plugins/README.md, "Testing your plugin", is the reference of the commands.
+//! plugins/TESTING.md is the reference of the commands.
 
 mod invariant;
 mod random;
@@ -23,7 +23,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use random::{Before, Random};
 use script::{Part, Script};
-use stage::Stage;
+pub(super) use stage::Stage;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,7 +105,7 @@ fn collect(named: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 
 /// With machine code kept in the user's cache, since components in some languages take ten seconds to compile; without
 /// a place for that, in this process.
-fn compiler() -> Compiler {
+pub(super) fn compiler() -> Compiler {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     cache.and_then(|cache| Compiler::child(&cache.join("wasmkeeper")).ok()).unwrap_or_else(Compiler::here)

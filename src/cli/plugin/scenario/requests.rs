@@ -40,7 +40,7 @@ pub fn parse(words: &[Word]) -> Result<Asked, String> {
         "ephemerals" => Request::GetEphemerals { prefix: Some(rest.path()?.unwrap_or_default()) },
         "whoami" => Request::WhoAmI,
         "watch" => Request::AddWatch { path: rest.path()?, mode: i32::from(rest.keyword("recursive")) },
-        other => return Err(format!("{other}: not a request; see plugins/README.md")),
+        other => return Err(format!("{other}: not a request; see plugins/TESTING.md")),
     };
     rest.end()?;
     Ok(Asked { request, with_stat })

@@ -15,7 +15,7 @@ use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{Ask, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Submission};
 use crate::plugin::manifest::{self, Manifest, Mode};
-use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission};
+use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
 use crate::session::auth;
 use crate::session::rejection::{self, Refusals};
 use crate::state::{Applied, State};
@@ -53,6 +53,8 @@ pub struct Stage {
     component: Option<String>,
     /// Kept for its buffers.
     applied: Applied,
+    /// The last line of each plugin's log that was printed.
+    log_shown: BTreeMap<String, u64>,
     said: Vec<String>,
 }
 
@@ -114,6 +116,7 @@ impl Stage {
             xid: 0,
             component,
             applied: Applied::default(),
+            log_shown: BTreeMap::new(),
             said: Vec::new(),
             state,
             evaluator,
@@ -131,7 +134,7 @@ impl Stage {
                 let name = name.trim_end_matches(':').to_owned();
                 self.client(&name, &words[2..])?;
             }
-            ["deploy", ..] => self.deploy(&words[1..])?,
+            ["deploy", ..] => self.deploy_line(&words[1..])?,
             ["mode", name, mode] => self.set_mode(name, mode)?,
             ["remove", name] => self.remove(name)?,
             ["expire", name] => {
@@ -161,9 +164,9 @@ impl Stage {
             ["leader", "lost"] => self.leader_lost(),
             ["tree", path] => self.tree(path)?,
             ["counters", name] => self.counters(name)?,
-            [other, ..] => {
-                return Err(format!("{other}: not a command; see plugins/README.md, \"Testing your plugin\""));
-            }
+            ["log", name] => self.log(name)?,
+            ["audit", name] => self.audit(name)?,
+            [other, ..] => return Err(format!("{other}: not a command; see plugins/TESTING.md")),
             [] => {}
         }
         Ok(std::mem::take(&mut self.said))
@@ -424,6 +427,7 @@ impl Stage {
             identities: &client.identities,
             session: client.session,
             virtual_nodes: &nodes,
+            denied: &[],
         };
         let mut scratch = Scratch::default();
         let result = read::read(reader, &asked.request, &mut scratch);
@@ -483,7 +487,7 @@ impl Stage {
         }
     }
 
-    fn deploy(&mut self, words: &[Word]) -> Result<(), String> {
+    fn deploy_line(&mut self, words: &[Word]) -> Result<(), String> {
         let mut line = Vec::new();
         for word in words {
             line.push(match (word.text.as_str(), &self.component) {
@@ -493,7 +497,14 @@ impl Stage {
             });
         }
         let DeployLine { deploy } = DeployLine::try_parse_from(line).map_err(|error| error.to_string())?;
-        let mut prepared = deploy::prepare(&deploy).map_err(|error| format!("{error:#}"))?;
+        let refused = self.deploy(&deploy)?;
+        self.said.extend(refused);
+        Ok(())
+    }
+
+    /// Deploys as the command does; what was printed. The error says what is wrong with the command.
+    pub fn deploy(&mut self, deploy: &deploy::Deploy) -> Result<Vec<String>, String> {
+        let mut prepared = deploy::prepare(deploy).map_err(|error| format!("{error:#}"))?;
         let component = &prepared.manifest.component;
         let folder = path::join(MODULES, &component.sha256);
         let mut pieces = vec![(PLUGINS.to_owned(), &[][..]), (MODULES.to_owned(), &[]), (folder, &[])];
@@ -507,7 +518,8 @@ impl Stage {
         }
         let former = self.manifest(&prepared.name);
         prepared.manifest.version = former.as_ref().map_or(1, |former| former.version + 1);
-        self.bind(&prepared.name, &prepared.manifest, former.is_some())
+        self.bind(&prepared.name, &prepared.manifest, former.is_some())?;
+        Ok(std::mem::take(&mut self.said))
     }
 
     fn set_mode(&mut self, name: &str, mode: &str) -> Result<(), String> {
@@ -593,6 +605,41 @@ impl Stage {
         }
     }
 
+    /// What the plugin has said since this was last asked.
+    fn log(&mut self, name: &str) -> Result<(), String> {
+        let last = self.log_shown.get(name).copied().unwrap_or(0);
+        let registry = self.plugins.registry();
+        let binding = registry.named(name).ok_or_else(|| format!("there is no plugin {name}"))?;
+        for line in binding.counters.log.behind(last) {
+            self.said.push(format!("{name} <- {} {}", line.level.name(), show::one_line(&line.text)));
+            self.log_shown.insert(name.to_owned(), line.number);
+        }
+        Ok(())
+    }
+
+    /// What a validator says of the nodes that are there.
+    fn audit(&mut self, name: &str) -> Result<(), String> {
+        let registry = self.plugins.registry();
+        let binding = registry.named(name).ok_or_else(|| format!("there is no plugin {name}"))?;
+        let (mut behind, mut asked) = (None, 0);
+        loop {
+            let slice = audit::slice(binding, true, &self.state, behind.as_deref());
+            if let Some(error) = slice.error {
+                return Err(error);
+            }
+            asked += slice.asked;
+            self.said.extend(
+                slice.refused.iter().map(|one| format!("{name} <- {} {}", one.path, show::one_line(&one.text))),
+            );
+            behind = slice.next;
+            if behind.is_none() {
+                break;
+            }
+        }
+        self.say(name, &format!("asked about {asked} nodes"));
+        Ok(())
+    }
+
     fn counters(&mut self, name: &str) -> Result<(), String> {
         let json = self.plugins.counters_json(name).ok_or_else(|| format!("there is no plugin {name}"))?;
         let counters: serde_json::Value = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
@@ -648,10 +695,10 @@ struct Nodes<'a> {
 }
 
 impl VirtualNodes for Nodes<'_> {
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
+    fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         match path {
             rejection::PATH => self.refusals.text().map(String::into_bytes),
-            path => self.plugins.virtual_node(path),
+            path => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }
     }
 }

@@ -10,7 +10,9 @@ export const setup = plugin({
   // Runs before a deployment is accepted, too: what is refused here is the operator's answer.
   configure(mount, settings) {
     bytesMax = JSON.parse(settings)['max-bytes'] ?? 1024;
-    if (!Number.isInteger(bytesMax) || bytesMax < 1) refuseSettings('max-bytes: a number of bytes is required');
+    if (!Number.isInteger(bytesMax) || bytesMax < 1 || bytesMax > 1048576) {
+      refuseSettings('max-bytes: a number from 1 to 1048576 is required');
+    }
   },
 });
 

@@ -19,8 +19,8 @@ class Setup(exports.Setup):
     def configure(self, mount, settings):
         global bytes_max
         bytes_max = json.loads(settings).get("max-bytes", 1024)
-        if not isinstance(bytes_max, int) or bytes_max < 1:
-            raise Err("max-bytes: a number of bytes is required")
+        if not isinstance(bytes_max, int) or not 1 <= bytes_max <= 1048576:
+            raise Err("max-bytes: a number from 1 to 1048576 is required")
 
 
 class Validation(exports.Validation):

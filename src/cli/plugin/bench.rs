@@ -1,0 +1,155 @@
+//! `plugin bench`: what a plugin costs per call, on a server in memory.
+
+use super::deploy::Deploy;
+use super::scenario::{Stage, compiler};
+use crate::admin::metrics::Timing;
+use crate::plugin::Plugins;
+use crate::plugin::counters::Counters;
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+#[derive(Args, Debug)]
+pub(super) struct Bench {
+    #[command(flatten)]
+    deploy: Deploy,
+
+    /// A command of a scenario that comes before all others, for example 'client a: create /services'; may be repeated
+    #[arg(long, value_name = "COMMAND")]
+    before: Vec<String>,
+
+    /// What is measured: a command of a scenario, `{n}` in it another number each time; several take turns
+    #[arg(long, required = true, value_name = "COMMAND")]
+    request: Vec<String>,
+
+    /// How often each request is made
+    #[arg(long, default_value_t = 5000)]
+    times: u64,
+}
+
+pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
+    let plugins = Plugins::new(true, compiler());
+    println!("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "min", "p50", "p99", "max", "average");
+    for fresh in [false, true] {
+        let mut stage = Stage::new(plugins.clone(), None);
+        let refused = stage.deploy(&bench.deploy).map_err(|sentence| anyhow!(sentence))?;
+        if let Some(line) = refused.first() {
+            bail!("{line}");
+        }
+        for command in &bench.before {
+            stage.run(command).map_err(|error| anyhow!("{command}: {error}"))?;
+        }
+        let registry = plugins.registry();
+        let binding = registry.named(bench.deploy.name()).context("the plugin is not bound")?;
+        let reuses = binding.is_pure();
+        if fresh {
+            binding.never_reuse();
+        }
+        // Caches, and an instance that is already there, as in a server that has run for a while.
+        requests(&mut stage, bench, 0..bench.times.min(200))?;
+        let measured = Measured::of(&mut stage, bench, &binding.counters)?;
+        if measured.calls == 0 {
+            bail!(
+                "no --request reaches the plugin: look at --path and --on, and at what they answer with `plugin test`"
+            );
+        }
+        let kind = if fresh {
+            "fresh"
+        } else if reuses {
+            "reused"
+        } else {
+            "fresh (not pure)"
+        };
+        measured.print(kind);
+        if !reuses {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Makes each request once for each number.
+fn requests(stage: &mut Stage, bench: &Bench, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+    for number in numbers {
+        for request in &bench.request {
+            let command = request.replace("{n}", &number.to_string());
+            stage.run(&command).map_err(|error| anyhow!("{command}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn counted(counters: &Counters) -> u64 {
+    counters.calls.load(Relaxed)
+}
+
+struct Measured {
+    calls: u64,
+    ns: Timing,
+    fuel: Timing,
+    /// Of whole requests.
+    requests: Timing,
+    memory_bytes: u64,
+    operations: u64,
+}
+
+impl Measured {
+    fn of(stage: &mut Stage, bench: &Bench, counters: &Counters) -> anyhow::Result<Measured> {
+        let (calls, operations) = (counted(counters), counters.operations.load(Relaxed));
+        let (ns, fuel, requests) = (Timing::new(), Timing::new(), Timing::new());
+        let warm = bench.times.min(200);
+        for number in warm..warm + bench.times {
+            for request in &bench.request {
+                let command = request.replace("{n}", &number.to_string());
+                let before = (counted(counters), counters.ns.totals().sum, counters.fuel.totals().sum);
+                let begun = Instant::now();
+                stage.run(&command).map_err(|error| anyhow!("{command}: {error}"))?;
+                requests.add(nanoseconds(begun.elapsed()));
+                let made = counted(counters) - before.0;
+                if made > 0 {
+                    // A request may make several calls: each counts as their average.
+                    for _ in 0..made {
+                        ns.add((counters.ns.totals().sum - before.1) / made);
+                        fuel.add((counters.fuel.totals().sum - before.2) / made);
+                    }
+                }
+            }
+        }
+        Ok(Measured {
+            calls: counted(counters) - calls,
+            ns,
+            fuel,
+            requests,
+            memory_bytes: counters.memory_bytes_max.load(Relaxed),
+            operations: counters.operations.load(Relaxed) - operations,
+        })
+    }
+
+    fn print(&self, kind: &str) {
+        for (what, timing) in
+            [("ns per call", &self.ns), ("fuel per call", &self.fuel), ("ns per request", &self.requests)]
+        {
+            let totals = timing.totals();
+            println!(
+                "{:<22} {:>10} {:>10} {:>10} {:>10} {:>10.0}",
+                format!("{kind}: {what}"),
+                totals.min,
+                timing.percentile(0.5),
+                timing.percentile(0.99),
+                totals.max,
+                totals.average()
+            );
+        }
+        println!(
+            "{kind}: {} calls, memory up to {} KiB, {} operations written",
+            self.calls,
+            self.memory_bytes >> 10,
+            self.operations
+        );
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

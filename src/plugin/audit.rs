@@ -1,0 +1,156 @@
+//! What a validator says of nodes that were there before it: each is shown to it as if it were just created.
+//!
+//! `/zookeeper/plugins/<name>/audit` (the superuser's) looks at a slice of the tree and answers with what is refused and where
+//! to go on: `.../audit/PATH` is the slice behind PATH. Whoever reads it, slice by slice, paces the audit; the server
+//! keeps nothing. A slice is bounded in nodes and time, since the tree is locked against changes while it is looked at.
+
+use super::binding::{Binding, Once};
+use super::host::{Change, ChangeKind};
+use super::manifest::{Kind, Operation};
+use crate::environment::{Instant, wall_ms};
+use crate::limits;
+use crate::model::path;
+use crate::pipeline::overlay::Overlay;
+use crate::pipeline::view::View;
+use crate::pipeline::{Call, Moment, NodeCopy, ReadView};
+use crate::state::State;
+use serde::{Deserialize, Serialize};
+
+/// What a slice came to.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Slice {
+    /// Nodes the validator was asked about.
+    pub asked: u64,
+    pub refused: Vec<Refused>,
+    /// The last node that was looked at; none: the tree ends here.
+    pub next: Option<String>,
+    /// Why nothing was looked at.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    pub path: String,
+    pub text: String,
+}
+
+/// Looks at the nodes behind that path; none: from the beginning.
+pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&str>) -> Slice {
+    if binding.manifest.kind != Kind::Validator {
+        let error = format!(
+            "{} is a {}, and only validators can be asked about nodes",
+            binding.name,
+            binding.manifest.kind.name()
+        );
+        return Slice { error: Some(error), ..Slice::default() };
+    }
+    let overlay = Overlay::default();
+    let view = View { state, overlay: &overlay };
+    let mut walk = Walk { binding, enabled, view, begun: Instant::now(), looked: 0, slice: Slice::default() };
+    let names: Vec<&str> =
+        behind.map_or_else(Vec::new, |behind| behind.split('/').filter(|name| !name.is_empty()).collect());
+    if walk.below("/", &names) {
+        walk.slice.next = None;
+    }
+    walk.slice
+}
+
+struct Walk<'a> {
+    binding: &'a Binding,
+    enabled: bool,
+    view: View<'a>,
+    begun: Instant,
+    looked: usize,
+    slice: Slice,
+}
+
+impl Walk<'_> {
+    /// Visits what lies below a node, in the order of names, behind the path of those names. False: the slice is full.
+    fn below(&mut self, parent: &str, behind: &[&str]) -> bool {
+        let mut after = None;
+        if let Some((first, rest)) = behind.split_first() {
+            if !self.below(&path::join(parent, first), rest) {
+                return false;
+            }
+            after = Some((*first).to_owned());
+        }
+        loop {
+            let names = ReadView::children(&self.view, parent, after.as_deref(), limits::PLUGIN_PAGE_MAX);
+            for name in &names {
+                let node = path::join(parent, name);
+                if node == "/zookeeper" {
+                    continue;
+                }
+                if self.is_full() || self.slice.error.is_some() {
+                    return false;
+                }
+                self.look(&node);
+                if !self.below(&node, &[]) {
+                    return false;
+                }
+            }
+            if names.len() < limits::PLUGIN_PAGE_MAX {
+                return true;
+            }
+            after = names.into_iter().next_back();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.looked >= limits::AUDIT_SLICE_NODES
+            || self.slice.refused.len() >= limits::AUDIT_SLICE_REFUSED
+            || self.begun.elapsed() >= limits::AUDIT_SLICE_TIME
+    }
+
+    fn look(&mut self, node: &str) {
+        self.looked += 1;
+        self.slice.next = Some(node.to_owned());
+        if !self.binding.matches(Operation::Create, node) {
+            return;
+        }
+        self.slice.asked += 1;
+        let state = self.view.state;
+        let moment = Moment { wall_ms: wall_ms(), ensemble_ms: state.ensemble_ms(), seed: 0 };
+        let created = Created { view: self.view, path: node };
+        let call = Call::looking(&created, None, 0, state.last_zxid(), moment);
+        let changes = [Change { kind: ChangeKind::Created, path: node.to_owned() }];
+        let asked = self.binding.ask(self.enabled, Once::OrTwice, |instance| instance.validate(&call, &changes));
+        match asked {
+            Ok(said) => {
+                if let Err(rejection) = said.said {
+                    let text = super::host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
+                    self.slice.refused.push(Refused { path: node.to_owned(), text });
+                }
+            }
+            Err(fault) if fault.by_server() => self.slice.error = Some(fault.text()),
+            Err(fault) => {
+                let text = format!("the plugin failed ({}): {}", fault.name(), fault.text());
+                self.slice.refused.push(Refused { path: node.to_owned(), text });
+            }
+        }
+    }
+}
+
+/// The tree as if that node had just been created.
+struct Created<'a> {
+    view: View<'a>,
+    path: &'a str,
+}
+
+impl ReadView for Created<'_> {
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        ReadView::node(&self.view, path)
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        if path == self.path { None } else { ReadView::node(&self.view, path) }
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        ReadView::children(&self.view, path, after, limit)
+    }
+
+    fn ephemerals(&self, session: crate::model::SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        ReadView::ephemerals(&self.view, session, prefix, limit)
+    }
+}

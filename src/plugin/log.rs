@@ -1,0 +1,121 @@
+//! What a plugin has said here of late: a bounded ring of lines, `/zookeeper/plugins/<name>/log`.
+//!
+//! Lines are the guest's own and the server's about it: refusals on trial, faults, slow calls. They are numbered, so that
+//! whoever asks again gets each once: `.../log/N` shows what came behind line N. Neither replicated nor kept over a
+//! restart; `run` tells two starts of the server apart.
+
+use crate::environment::wall_ms;
+use crate::limits;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::VecDeque;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    pub const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// From 1, counted per plugin since the server started.
+    pub number: u64,
+    /// Unix milliseconds.
+    pub ms: i64,
+    pub level: Level,
+    pub text: String,
+}
+
+pub struct Log {
+    /// When the plugin was first bound here; another after a restart.
+    run: i64,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    written: u64,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { run: wall_ms(), ring: Mutex::default() }
+    }
+}
+
+impl Log {
+    /// Keeps a line, and lets the oldest go. Of a longer text the first `limits::PLUGIN_LOG_LINE_BYTES_MAX` bytes are kept.
+    pub fn push(&self, level: Level, text: &str) {
+        let text = super::host::cut(text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned();
+        let mut ring = self.ring.lock();
+        ring.written += 1;
+        ring.bytes += text.len();
+        let line = Line { number: ring.written, ms: wall_ms(), level, text };
+        ring.lines.push_back(line);
+        while ring.lines.len() > limits::PLUGIN_LOG_RING_LINES || ring.bytes > limits::PLUGIN_LOG_RING_BYTES {
+            let Some(gone) = ring.lines.pop_front() else { break };
+            ring.bytes -= gone.text.len();
+        }
+    }
+
+    /// The lines behind that number.
+    pub fn behind(&self, number: u64) -> Vec<Line> {
+        self.ring.lock().lines.iter().filter(|line| line.number > number).cloned().collect()
+    }
+
+    /// The same as JSON: `{"run":...,"lines":[...]}`.
+    pub fn json_behind(&self, number: u64) -> String {
+        json!({ "run": self.run, "lines": self.behind(number) }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_once_and_not_too_many() {
+        let log = Log::default();
+        assert_eq!(log.behind(0), []);
+        for index in 0..limits::PLUGIN_LOG_RING_LINES + 10 {
+            log.push(Level::Info, &format!("line {index}"));
+        }
+        let kept = log.behind(0);
+        assert_eq!((kept.len(), kept[0].number), (limits::PLUGIN_LOG_RING_LINES, 11));
+        let last = kept.last().unwrap().number;
+        assert_eq!(log.behind(last - 1).len(), 1);
+        assert_eq!(log.behind(last), []);
+        let json: serde_json::Value = serde_json::from_str(&log.json_behind(last - 1)).unwrap();
+        assert_eq!(
+            (json["lines"][0]["level"].as_str(), json["lines"][0]["number"].as_u64()),
+            (Some("info"), Some(last))
+        );
+        let long = "é".repeat(limits::PLUGIN_LOG_LINE_BYTES_MAX);
+        for _ in 0..limits::PLUGIN_LOG_RING_LINES {
+            log.push(Level::Error, &long);
+        }
+        let bytes: usize = log.behind(0).iter().map(|line| line.text.len()).sum();
+        assert!(bytes <= limits::PLUGIN_LOG_RING_BYTES && bytes > limits::PLUGIN_LOG_RING_BYTES / 2);
+    }
+}

@@ -1,0 +1,175 @@
+//! Where guests are asked on behalf of clients: one thread, so that reads call fewer guests at once than there are threads
+//! that serve clients. A slow policy delays those that it is asked about, and nobody else.
+//!
+//! A connection has at most three jobs here: its oldest read, its oldest held event, a login. Each is done in turns of
+//! `limits::QUESTIONS_IN_A_ROW` questions. A guest's host calls lock the state one by one (`Live`), so the tree may change
+//! under it; whoever has its answer looks, under the state's lock, whether it still counts.
+
+use super::Server;
+use super::connection::{Connection, Turn};
+use super::judgement::{Due, Inquiry, Told};
+use crate::environment::{self, wall_ms};
+use crate::limits;
+use crate::model::SessionId;
+use crate::pipeline::view::Applied;
+use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Versions};
+use crate::plugin::policies::Answers;
+use crate::wire::request::RequestHeader;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What is to be asked. Bounded by the connections.
+pub(super) enum Job {
+    /// The oldest request of the connection reads what policies are asked about.
+    Read { connection: Arc<Connection>, inquiry: Inquiry },
+    /// Events are held in the connection's outbox.
+    Events { connection: Arc<Connection> },
+    /// An `addauth` for an authenticator. The credential goes nowhere else.
+    Login { connection: Arc<Connection>, header: RequestHeader, scheme: String, credential: Bytes },
+}
+
+/// The way to the thread.
+pub(super) struct Asking {
+    jobs: UnboundedSender<Job>,
+    taken: Mutex<Option<UnboundedReceiver<Job>>>,
+}
+
+impl Default for Asking {
+    fn default() -> Asking {
+        let (jobs, taken) = unbounded_channel();
+        Asking { jobs, taken: Mutex::new(Some(taken)) }
+    }
+}
+
+impl Asking {
+    pub fn put(&self, job: Job) {
+        // An error means that the server has ended, and with it the connection.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// The thread's side: does what is asked for, until the connections are gone.
+pub struct Asked {
+    jobs: UnboundedReceiver<Job>,
+    /// Not kept alive from here.
+    server: Weak<dyn Server>,
+}
+
+impl Asked {
+    /// Of a server, once.
+    pub fn of(server: &Arc<dyn Server>) -> Asked {
+        let jobs = server.connections().asking().taken.lock().take().expect("one thread asks");
+        Asked { jobs, server: Arc::downgrade(server) }
+    }
+
+    pub fn run(mut self) {
+        while let Some(job) = self.jobs.blocking_recv() {
+            self.turn(job);
+        }
+    }
+
+    pub async fn run_as_task(mut self) {
+        while let Some(job) = self.jobs.recv().await {
+            self.turn(job);
+        }
+    }
+
+    /// Does one turn of what has been asked for so far. Whether there was anything.
+    #[cfg(test)]
+    pub(super) fn run_once(&mut self) -> bool {
+        let job = self.jobs.try_recv();
+        let any = job.is_ok();
+        job.into_iter().for_each(|job| self.turn(job));
+        any
+    }
+
+    fn turn(&self, job: Job) {
+        let Some(server) = self.server.upgrade() else { return };
+        if let Some(job) = turn(&*server, job) {
+            server.connections().asking().put(job);
+        }
+    }
+}
+
+/// One turn. Gives back what is not done with it.
+fn turn(server: &dyn Server, job: Job) -> Option<Job> {
+    let plugins = server.connections().plugins();
+    match job {
+        Job::Read { connection, mut inquiry } => {
+            let Turn::Ask { open, identities, xid } = connection.judge_asked(server, &inquiry) else { return None };
+            let caller = connection.caller_of(connection.session(), identities);
+            with_call(server, &caller, xid, |call| inquiry.ask(plugins, &caller.identities, call, &open));
+            match connection.judge_asked(server, &inquiry) {
+                Turn::Done => None,
+                Turn::Ask { .. } => Some(Job::Read { connection, inquiry }),
+            }
+        }
+        Job::Events { connection } => {
+            for _ in 0..limits::QUESTIONS_IN_A_ROW {
+                let held = connection.outbox.first_held().filter(|_| !connection.is_gone())?;
+                let told = Told { kind: held.kind, path: &held.path, who: &held.identities };
+                let mut answers = Answers::default();
+                let mut due = told.judge(plugins, &server.state(), &answers);
+                for _ in 0..limits::QUESTION_TRIES {
+                    if due != Due::Ask {
+                        break;
+                    }
+                    let caller = connection.caller_of(connection.session(), held.identities.clone());
+                    with_call(server, &caller, 0, |call| told.ask(plugins, call, &mut answers));
+                    due = told.judge(plugins, &server.state(), &answers);
+                }
+                connection.settle_event(&held, due == Due::Tell);
+            }
+            Some(Job::Events { connection })
+        }
+        Job::Login { connection, header, scheme, credential } => {
+            let caller = connection.caller_of(connection.session(), connection.identities());
+            let proof = with_call(server, &caller, header.xid, |call| plugins.authenticate(&scheme, call, &credential));
+            connection.logged_in(header, proof);
+            None
+        }
+    }
+}
+
+/// A call that looks at the applied tree as it goes on.
+fn with_call<T>(server: &dyn Server, caller: &Caller, xid: i32, ask: impl FnOnce(&Call<'_>) -> T) -> T {
+    let (zxid, ensemble_ms) = {
+        let state = server.state();
+        (state.last_zxid(), state.ensemble_ms())
+    };
+    // Without chance a guest still has an answer to give, and the seed is no secret.
+    let seed = environment::random_u64().unwrap_or_default();
+    let moment = Moment { wall_ms: wall_ms(), ensemble_ms, seed };
+    ask(&Call::looking(&Live(server), Some(caller), xid, zxid, moment))
+}
+
+/// The applied tree, locked for each look.
+struct Live<'a>(&'a dyn Server);
+
+impl ReadView for Live<'_> {
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        Applied(&self.0.state()).node(path)
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        self.node(path)
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        Applied(&self.0.state()).children(path, after, limit)
+    }
+
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        Applied(&self.0.state()).ephemerals(session, prefix, limit)
+    }
+
+    fn stat(&self, path: &str) -> Option<crate::model::Stat> {
+        Applied(&self.0.state()).stat(path)
+    }
+
+    fn versions(&self, path: &str) -> Option<Versions> {
+        Applied(&self.0.state()).versions(path)
+    }
+}

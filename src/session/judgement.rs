@@ -1,0 +1,297 @@
+//! What policies say of a request that this server answers, and of events.
+//!
+//! Guests never run here. Where a kept verdict is missing the answer is that the question is open: then the connection
+//! waits, guests are asked (`asking`), and it is judged again on the state as it is by then.
+
+use super::order::Local;
+use crate::limits;
+use crate::model::{ErrorCode, Identity, Refusal, acl};
+use crate::pipeline::view::Applied;
+use crate::pipeline::{Call, Rules, Verb, authorize};
+use crate::plugin::Plugins;
+use crate::plugin::policies::{Answers, Question};
+use crate::state::State;
+use crate::wire::reply::EventKind;
+use crate::wire::request::{Operation, Request};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a request asks of one node.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    verb: Verb,
+    path: &'a str,
+    /// Those of which an access list must give one; 0 where none is looked at.
+    permissions: i32,
+}
+
+/// What guests have answered about one request so far, by the request's parts.
+#[derive(Default)]
+pub(super) struct Inquiry {
+    parts: HashMap<usize, Asked>,
+    /// No guest may be asked any more.
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Asked {
+    answers: Answers,
+    tries: u32,
+}
+
+/// A part of a request about which a guest must be asked.
+pub(super) struct Open {
+    part: usize,
+    verb: Verb,
+    path: Box<str>,
+}
+
+/// By part of a request: what policies refuse. Those behind the end are allowed.
+pub(super) type Rulings = SmallVec<[Option<Refusal>; 1]>;
+
+impl Inquiry {
+    /// For a request behind which others have been taken already, since no policy was asked about it when it was read. One
+    /// has come meanwhile, and its verdict would be too late: unless it is kept, the client has to ask again.
+    pub fn closed() -> Inquiry {
+        Inquiry { closed: true, ..Inquiry::default() }
+    }
+
+    /// Asks guests what is open. The tree may change meanwhile.
+    pub fn ask(&mut self, plugins: &Plugins, who: &Arc<[Identity]>, call: &Call<'_>, open: &[Open]) {
+        let registry = plugins.registry();
+        for Open { part, verb, path } in open {
+            let asked = self.parts.entry(*part).or_default();
+            asked.tries += 1;
+            registry.ask(plugins.enabled(), Question { who, verb: *verb, path }, call, &mut asked.answers);
+        }
+    }
+}
+
+/// Whether policies are asked about the request.
+pub(super) fn concerns(plugins: &Plugins, who: &Arc<[Identity]>, request: &Local) -> bool {
+    let Local::Request(request) = request else { return false };
+    if !plugins.has_policies() {
+        return false;
+    }
+    let registry = plugins.registry_now();
+    parts(request).iter().any(|Part { verb, path, .. }| registry.hits(Question { who, verb: *verb, path }))
+}
+
+/// What policies refuse of the request on this state, or what guests must be asked first (some of it).
+pub(super) fn rule(
+    plugins: &Plugins,
+    rules: &Rules,
+    state: &State,
+    who: &Arc<[Identity]>,
+    request: &Request,
+    inquiry: &Inquiry,
+) -> Result<Rulings, Vec<Open>> {
+    if !plugins.has_policies() {
+        return Ok(Rulings::new());
+    }
+    let registry = plugins.registry_now();
+    let none = Answers::default();
+    let parts = parts(request);
+    let mut known = SmallVec::<[_; 1]>::with_capacity(parts.len());
+    let mut open = Vec::new();
+    for (at, Part { verb, path, permissions }) in parts.iter().enumerate() {
+        let asked = inquiry.parts.get(&at);
+        let question = Question { who, verb: *verb, path };
+        let answers = asked.map_or(&none, |asked| &asked.answers);
+        match registry.known(question, &Applied(state), Some(state.last_zxid()), answers) {
+            Some(answered) => known.push(Ok(Some(answered))),
+            // The request fails by itself, and guests are asked only about what an access list allows.
+            None if !may(rules, state, who, path, *permissions) => known.push(Ok(None)),
+            None if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
+                let text = format!("policies: {path}: what decides it is just changing, ask again");
+                known.push(Err(Refusal::new(ErrorCode::OperationTimeout, text)));
+            }
+            None => {
+                open.push(Open { part: at, verb: *verb, path: (*path).into() });
+                if open.len() >= limits::QUESTIONS_IN_A_ROW {
+                    break;
+                }
+            }
+        }
+    }
+    if !open.is_empty() {
+        return Err(open);
+    }
+    let decide = |(part, known): (&Part<'_>, Result<Option<crate::plugin::policies::Known<'_>>, Refusal>)| match known {
+        Ok(Some(known)) => known.decide(part.path).err(),
+        Ok(None) => None,
+        Err(refusal) => Some(refusal),
+    };
+    Ok(parts.iter().zip(known).map(decide).collect())
+}
+
+/// What becomes of an event, by what is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    Tell,
+    Withhold,
+    Ask,
+}
+
+/// An event about the node at `path`.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub kind: EventKind,
+    pub path: &'a str,
+    pub who: &'a Arc<[Identity]>,
+}
+
+impl Told<'_> {
+    /// Whether policies let the event pass. A failure withholds it.
+    pub fn judge(self, plugins: &Plugins, state: &State, answers: &Answers) -> Due {
+        if !plugins.has_policies() {
+            return Due::Tell;
+        }
+        let registry = plugins.registry_now();
+        match registry.known(self.question(), &Applied(state), Some(state.last_zxid()), answers) {
+            None => Due::Ask,
+            Some(known) if known.decide(self.path).is_ok() => Due::Tell,
+            Some(_) => Due::Withhold,
+        }
+    }
+
+    pub fn ask(self, plugins: &Plugins, call: &Call<'_>, answers: &mut Answers) {
+        plugins.registry().ask(plugins.enabled(), self.question(), call, answers);
+    }
+
+    fn question(&self) -> Question<'_> {
+        let verb = match self.kind {
+            EventKind::ChildrenChanged => Verb::Children,
+            EventKind::Created | EventKind::Deleted | EventKind::DataChanged => Verb::Read,
+        };
+        Question { who: self.who, verb, path: self.path }
+    }
+}
+
+/// Whether an access list, if there is one, gives one of the permissions.
+fn may(rules: &Rules, state: &State, who: &[Identity], path: &str, permissions: i32) -> bool {
+    let node = if permissions == 0 { None } else { state.node(path) };
+    node.is_none_or(|node| authorize::allowed(rules, node.acl(), permissions, who))
+}
+
+/// What policies are asked about a request, in the order of its own parts: of a multiRead one part an operation, up to the
+/// first that makes no sense. What concerns only the connection itself is not asked about.
+fn parts(request: &Request) -> SmallVec<[Part<'_>; 1]> {
+    fn part(verb: Verb, permissions: i32, path: &Option<String>) -> SmallVec<[Part<'_>; 1]> {
+        path.as_deref().map(|path| Part { verb, path: node(path), permissions }).into_iter().collect()
+    }
+    match request {
+        Request::Exists { path, .. } | Request::GetData { path, .. } => part(Verb::Read, acl::READ, path),
+        Request::GetAcl { path } => part(Verb::Read, acl::READ | acl::ADMIN, path),
+        Request::GetChildren { path, .. }
+        | Request::GetChildren2 { path, .. }
+        | Request::FilteredList { path, .. }
+        | Request::GetAllChildrenNumber { path } => part(Verb::Children, acl::READ, path),
+        Request::AddWatch { path, .. } => part(Verb::Read, 0, path),
+        Request::GetEphemerals { prefix } => {
+            let path = listed(prefix.as_deref());
+            SmallVec::from_iter([Part { verb: Verb::Children, path, permissions: 0 }])
+        }
+        Request::MultiRead(operations) => operations.iter().map_while(of_operation).collect(),
+        Request::SetWatches(asked) => {
+            let read = [&asked.data, &asked.exist].into_iter().flatten().map(|path| (Verb::Read, path));
+            let children = asked.child.iter().map(|path| (Verb::Children, path));
+            let added = [&asked.persistent, &asked.recursive].into_iter().flatten().map(|path| (Verb::Read, path));
+            let all = read.chain(children).chain(added);
+            all.map(|(verb, path)| Part { verb, path: node(path), permissions: 0 }).collect()
+        }
+        _ => SmallVec::new(),
+    }
+}
+
+fn of_operation(operation: &Operation) -> Option<Part<'_>> {
+    match &operation.request {
+        Request::GetData { path: Some(path), .. } => {
+            Some(Part { verb: Verb::Read, path: node(path), permissions: acl::READ })
+        }
+        Request::GetChildren { path: Some(path), .. } => {
+            Some(Part { verb: Verb::Children, path: node(path), permissions: acl::READ })
+        }
+        _ => None,
+    }
+}
+
+/// ZooKeeper keeps the root under two names.
+fn node(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+/// The deepest node that all paths with that prefix are below: the prefix is text, `/a/b` begins `/a/bc`, too.
+fn listed(prefix: Option<&str>) -> &str {
+    let prefix = prefix.map_or("", str::trim);
+    match prefix.rfind('/') {
+        None | Some(0) => "/",
+        Some(slash) => &prefix[..slash],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::request::{SetWatches, op};
+
+    fn shown(request: &Request) -> Vec<String> {
+        parts(request).iter().map(|part| format!("{:?} {} {}", part.verb, part.path, part.permissions)).collect()
+    }
+
+    #[test]
+    fn every_read_has_its_parts() {
+        let path = || Some("/a".to_owned());
+        for (request, part) in [
+            (Request::Exists { path: path(), watch: false }, "Read /a 1"),
+            (Request::GetData { path: path(), watch: true }, "Read /a 1"),
+            (Request::GetAcl { path: path() }, "Read /a 17"),
+            (Request::GetChildren { path: path(), watch: false }, "Children /a 1"),
+            (Request::GetChildren2 { path: path(), watch: false }, "Children /a 1"),
+            (Request::FilteredList { path: path(), watch: false, filter: 2 }, "Children /a 1"),
+            (Request::GetAllChildrenNumber { path: Some(String::new()) }, "Children / 1"),
+            (Request::AddWatch { path: path(), mode: 1 }, "Read /a 0"),
+            (Request::GetEphemerals { prefix: None }, "Children / 0"),
+            (Request::GetEphemerals { prefix: Some("/a/b".into()) }, "Children /a 0"),
+            (Request::GetEphemerals { prefix: Some("/a/b/".into()) }, "Children /a/b 0"),
+        ] {
+            assert_eq!(shown(&request), [part], "{request:?}");
+        }
+        for request in [
+            Request::Exists { path: None, watch: false },
+            Request::Ping,
+            Request::WhoAmI,
+            Request::CheckWatches { path: path(), kind: 3 },
+            Request::RemoveWatches { path: path(), kind: 3 },
+        ] {
+            assert!(shown(&request).is_empty(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_many_are_in_their_order() {
+        let get = |path: &str| Operation {
+            op: op::GET_DATA,
+            request: Request::GetData { path: Some(path.into()), watch: false },
+        };
+        let list = |path: &str| Operation {
+            op: op::GET_CHILDREN,
+            request: Request::GetChildren { path: Some(path.into()), watch: false },
+        };
+        let broken = Operation { op: op::GET_DATA, request: Request::GetData { path: None, watch: false } };
+        let operations = vec![get("/a"), list("/b"), broken, get("/c")];
+        assert_eq!(shown(&Request::MultiRead(operations)), ["Read /a 1", "Children /b 1"]);
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        let asked = SetWatches {
+            relative_zxid: 0,
+            data: paths(&["/d"]),
+            exist: paths(&["/e"]),
+            child: paths(&["/c"]),
+            persistent: paths(&["/p"]),
+            recursive: paths(&["/r"]),
+        };
+        let parts = ["Read /d 0", "Read /e 0", "Children /c 0", "Read /p 0", "Read /r 0"];
+        assert_eq!(shown(&Request::SetWatches(asked)), parts);
+    }
+}

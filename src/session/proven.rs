@@ -1,0 +1,100 @@
+//! What a connection has proven, and until when.
+
+use crate::limits::IDENTITIES_MAX;
+use crate::model::Identity;
+use std::sync::Arc;
+
+/// Times are Unix milliseconds of this server.
+pub(super) struct Proven {
+    all: Arc<[Identity]>,
+    /// Those among them that end.
+    ends: Vec<(Identity, u64)>,
+}
+
+/// Later than any end.
+pub(super) const NEVER: u64 = u64::MAX;
+
+impl Proven {
+    pub fn new(all: Vec<Identity>) -> Proven {
+        Proven { all: all.into(), ends: Vec::new() }
+    }
+
+    pub fn all(&self) -> &Arc<[Identity]> {
+        &self.all
+    }
+
+    /// Adds what was proven, for good or until a time; false if it is too much. Proven twice, the later end holds.
+    pub fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
+        let mut new: Vec<Identity> = Vec::new();
+        for identity in &proven {
+            if !self.all.contains(identity) && !new.contains(identity) {
+                new.push(identity.clone());
+            }
+        }
+        if self.all.len() + new.len() > IDENTITIES_MAX {
+            return false;
+        }
+        for identity in proven {
+            let end = self.ends.iter().position(|(known, _)| *known == identity);
+            match (end, until_ms) {
+                (Some(at), None) => drop(self.ends.swap_remove(at)),
+                (Some(at), Some(until_ms)) => self.ends[at].1 = self.ends[at].1.max(until_ms),
+                (None, Some(until_ms)) if new.contains(&identity) => self.ends.push((identity, until_ms)),
+                (None, _) => {}
+            }
+        }
+        if !new.is_empty() {
+            self.all = self.all.iter().cloned().chain(new).collect();
+        }
+        true
+    }
+
+    /// When the next of them ends.
+    pub fn next_end_ms(&self) -> u64 {
+        self.ends.iter().map(|(_, until_ms)| *until_ms).min().unwrap_or(NEVER)
+    }
+
+    /// Takes away what has ended by now.
+    pub fn end(&mut self, now_ms: u64) {
+        let (ended, others): (Vec<_>, Vec<_>) = self.ends.drain(..).partition(|(_, until_ms)| *until_ms <= now_ms);
+        self.ends = others;
+        if !ended.is_empty() {
+            let has_ended = |identity: &Identity| ended.iter().any(|(ended, _)| ended == identity);
+            self.all = self.all.iter().filter(|identity| !has_ended(identity)).cloned().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(names: &[&str]) -> Vec<Identity> {
+        names.iter().map(|name| Identity::new("jwt", *name)).collect()
+    }
+
+    #[test]
+    fn each_has_its_end() {
+        let mut proven = Proven::new(ids(&["host"]));
+        assert!(proven.add(ids(&["a", "g", "a"]), Some(10)) && proven.add(ids(&["b", "g"]), Some(20)));
+        assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "a", "g", "b"]), 10));
+        proven.end(9);
+        assert_eq!(proven.all().len(), 4);
+        proven.end(10);
+        assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "g", "b"]), 20));
+        // For good now; and what never ended does not get an end.
+        assert!(proven.add(ids(&["b"]), None) && proven.add(ids(&["host"]), Some(15)));
+        proven.end(30);
+        assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "b"]), NEVER));
+    }
+
+    #[test]
+    fn so_many_and_no_more() {
+        let mut proven = Proven::new(ids(&["host"]));
+        let names: Vec<String> = (0..IDENTITIES_MAX).map(|at| at.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(!proven.add(ids(&names), None) && proven.all().len() == 1);
+        assert!(proven.add(ids(&names[1..]), None));
+        assert!(proven.add(ids(&names[1..5]), None), "known already");
+    }
+}

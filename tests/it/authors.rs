@@ -1,0 +1,97 @@
+//! What plugin authors do with the real binary before there is a server: `plugin new`, `plugin build`, `plugin inspect`. The
+//! languages' own toolchains are not needed here; tests/languages/run.sh has them.
+
+use crate::process::{Server, wasmkeeper, words};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use zookeeper_client::{Acls, CreateMode, Error};
+
+/// The guest that looks for WASI, a component without a manifest.
+const HOMESICK: &str = env!("WASMKEEPER_HOMESICK");
+
+/// `wasmkeeper plugin ...` in a folder, with no programs to be found: whether it went well, and what it wrote.
+fn plugin(folder: &Path, arguments: &[&str]) -> (bool, String) {
+    let mut command = wasmkeeper(&["plugin"]);
+    command.args(arguments).current_dir(folder).env("PATH", folder.join("nowhere"));
+    let output = command.output().expect("it runs");
+    (output.status.success(), words(&output))
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let (well, words) = plugin(folder, arguments);
+    assert!(well, "wasmkeeper plugin {arguments:?}: {words}");
+    words
+}
+
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let (well, words) = plugin(folder, arguments);
+    assert!(!well, "wasmkeeper plugin {arguments:?}: {words}");
+    words
+}
+
+#[test]
+fn a_new_project_says_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for (language, file, missing) in [
+        ("rust", "src/lib.rs", "https://rustup.rs"),
+        ("js", "plugin.js", "componentize-js is not installed: `npm install`"),
+        ("python", "plugin.py", "componentize-py is not installed: `python3 -m venv .venv"),
+    ] {
+        let made = succeeds(here, &["new", "--lang", language, "--kind", "recipe", &format!("my-{language}")]);
+        assert!(made.contains("plugin build"), "{made}");
+        let project = here.join(format!("my-{language}"));
+        assert!(project.join(file).is_file() && project.join("wit/plugin.wit").is_file());
+        let said = fails(&project, &["build"]);
+        assert!(said.contains(missing), "{said}");
+    }
+    let said = fails(here, &["build"]);
+    assert!(said.contains("`wasmkeeper plugin new` makes a project"), "{said}");
+    let said = fails(here, &["new", "--lang", "rust", "my-rust"]);
+    assert!(said.contains("is not empty"), "{said}");
+}
+
+#[test]
+fn what_is_bundled_is_inspected_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = succeeds(folder.path(), &["inspect", "bundled:guard"]);
+    assert!(text.contains("kinds    validator") && text.contains("grants   read:$mount"), "{text}");
+    let json: Value = serde_json::from_str(&succeeds(folder.path(), &["inspect", "--json", "bundled:guard"])).unwrap();
+    assert_eq!((&json["name"], &json["kinds"][0]), (&"guard".into(), &"validator".into()));
+    let said = fails(folder.path(), &["inspect", "bundled:gard"]);
+    assert!(said.contains("there is no bundled plugin gard"), "{said}");
+}
+
+/// What another toolchain has built gets its manifest and is deployed; stand-ins take the place of WASI.
+#[tokio::test]
+async fn a_component_that_imports_wasi_from_build_to_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::copy(HOMESICK, here.join("built.wasm")).unwrap();
+    let said = succeeds(here, &["build", "built.wasm", "--out", "bare.wasm"]);
+    assert!(said.contains("manifest.json is missing") && said.contains("grants   none"), "{said}");
+
+    let manifest = r#"{ "name": "homesick", "pure": true, "grants": [{ "path": "$mount", "verbs": ["read"] }] }"#;
+    fs::write(here.join("manifest.json"), manifest).unwrap();
+    let said = succeeds(here, &["build", "built.wasm"]);
+    assert!(said.contains("wasi:clocks/wall-clock@0.2.77 (a stand-in"), "{said}");
+    assert!(said.contains("grants   read:$mount"), "{said}");
+    let said = fails(here, &["build", "homesick.wasm"]);
+    assert!(said.contains("homesick.wasm would be overwritten"), "{said}");
+    fs::write(here.join("manifest.json"), "{").unwrap();
+    assert!(fails(here, &["build", "built.wasm"]).contains("manifest.json"));
+
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), &[]);
+    let address = server.address();
+    let bound = ["--name", "h", "--path", "/a/**", "--settings", r#"{"do":"surroundings"}"#];
+    succeeds(here, &[&["--server", &address, "deploy", "homesick.wasm"][..], &bound].concat());
+    let client = server.connect().await;
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create("/a", b"", &options).await.unwrap();
+    let refused = client.create("/a/b", b"", &options).await.unwrap_err();
+    assert!(matches!(refused, Error::BadArguments(_)), "{refused}");
+    let (said, _) = client.get_data("/zookeeper/rejection").await.unwrap();
+    assert!(String::from_utf8_lossy(&said).contains("environment 0 arguments 0 folders 0"), "{said:?}");
+}
