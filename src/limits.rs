@@ -303,6 +303,10 @@ pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 20;
 /// Instances that exist at once. Reads, sequencer and verification together need a handful.
 pub const PLUGIN_INSTANCES_MAX: u32 = 64;
 
+/// Instances that wait for their next call, of all bindings together: what is left is for calls under way.
+pub const PLUGIN_INSTANCES_IDLE_MAX: usize = 48;
+const _: () = assert!(PLUGIN_INSTANCES_IDLE_MAX < PLUGIN_INSTANCES_MAX as usize);
+
 /// Calls that one reused instance answers before it is replaced: what a guest leaks is bounded by it.
 pub const PLUGIN_INSTANCE_CALLS_MAX: u32 = 10_000;
 

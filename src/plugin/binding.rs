@@ -5,6 +5,7 @@ use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
+use super::idle::Idle;
 use super::log::Level;
 use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
@@ -52,7 +53,9 @@ pub struct Binding {
     /// Found once the program is there.
     setup: OnceLock<Setup>,
     /// Idle instances of a pure plugin.
-    idle: Mutex<Vec<Instance>>,
+    idle: Arc<Idle>,
+    /// Of this binding in `idle`.
+    number: u64,
     /// A plugin that says it is pure was seen to be not.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
@@ -103,6 +106,7 @@ impl Binding {
         mzxid: i64,
         program: Arc<Slot>,
         counters: Arc<Counters>,
+        idle: Arc<Idle>,
     ) -> Result<Binding, String> {
         let name: Arc<str> = name.into();
         let mount = manifest.mount.as_deref().filter(|_| manifest.kind == Kind::Recipe);
@@ -116,7 +120,8 @@ impl Binding {
             mzxid,
             program,
             setup: OnceLock::new(),
-            idle: Mutex::default(),
+            number: idle.number(),
+            idle,
             impure: AtomicBool::new(false),
             counters,
             verdicts: Verdicts::default(),
@@ -212,7 +217,7 @@ impl Binding {
         };
         let setup = self.setup_of(program);
         let reused = self.reused(program);
-        let idle = if reused { self.idle.lock().pop() } else { None };
+        let idle = if reused { self.idle.take(self.number) } else { None };
         let mut instance = match idle {
             Some(instance) => instance,
             None => {
@@ -237,7 +242,7 @@ impl Binding {
                 self.compare(program, setup, &answer, ask);
             }
             if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
-                self.idle.lock().push(instance);
+                self.idle.put(self.number, instance);
             }
         }
         Ok(answer)
@@ -296,7 +301,7 @@ impl Binding {
         let Ok(other) = ask(&mut fresh).said else { return };
         if other != *answered {
             self.impure.store(true, Ordering::Relaxed);
-            self.idle.lock().clear();
+            self.idle.clear(self.number);
             self.verdicts.clear();
             tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
         }
@@ -422,6 +427,12 @@ impl Binding {
             status["reason"] = reason.into();
         }
         status
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        self.idle.clear(self.number);
     }
 }
 

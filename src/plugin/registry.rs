@@ -10,6 +10,7 @@ use super::call::Program;
 use super::compile::Compiler;
 use super::counters::Counters;
 use super::host::{self, HostState};
+use super::idle::Idle;
 use super::judge::Judge;
 use super::manifest::{self, Kind};
 use super::tree::{self, Tree};
@@ -43,6 +44,7 @@ pub struct Plugins {
     programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
     /// By plugin.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
+    idle: Arc<Idle>,
     read: OnceLock<ReadNode>,
     registry: RwLock<Arc<Registry>>,
     /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
@@ -83,13 +85,13 @@ pub struct Registry {
 impl Registry {
     /// `bindings`: in order of names. Of two recipes at the same mount the first has it.
     fn new(bindings: Vec<Arc<Binding>>) -> Registry {
-        let mut mounts = HashMap::new();
+        let mut mounts: HashMap<Box<str>, usize> = HashMap::new();
         for (at, binding) in bindings.iter().enumerate() {
             if let Some(recipe) = binding.recipe.as_ref().filter(|_| binding.is_on()) {
                 mounts.entry((*recipe.mount).into()).or_insert(at);
             }
         }
-        let mount_bytes_max = mounts.keys().map(|mount: &Box<str>| mount.len()).max().unwrap_or(0);
+        let mount_bytes_max = mounts.keys().map(|mount| mount.len()).max().unwrap_or(0);
         let mut registry = Registry { bindings, policies: Vec::new(), mounts, mount_bytes_max };
         registry.policies = registry.of(Kind::Policy).cloned().collect();
         registry
@@ -151,6 +153,7 @@ impl Plugins {
             compiling: Mutex::new(()),
             programs: Mutex::default(),
             counters: Mutex::default(),
+            idle: Arc::default(),
             read: OnceLock::new(),
             registry: RwLock::default(),
             policed: AtomicBool::new(false),
@@ -214,7 +217,7 @@ impl Plugins {
             self.load_behind(name, &manifest.component);
         }
         let counters = self.counters.lock().entry(name.into()).or_default().clone();
-        Binding::new(name, manifest, mzxid, program, counters)
+        Binding::new(name, manifest, mzxid, program, counters, self.idle.clone())
     }
 
     fn slot(&self, sha256: &str) -> Arc<Slot> {
