@@ -17,7 +17,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUNDLED: &[&str] = &["guard", "json-schema", "jwt", "leader", "lock", "queue", "rbac", "time-window"];
 
 /// Guests for tests: built, but not part of the binary.
-const FOR_TESTS: &[&str] = &["naughty", "liar", "homesick", "warden"];
+const FOR_TESTS: &[&str] = &["naughty", "liar", "homesick", "warden", "counts"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -26,6 +26,7 @@ fn main() {
     for part in ["Cargo.toml", "Cargo.lock", "sdk"].iter().chain(BUNDLED).chain(FOR_TESTS) {
         println!("cargo::rerun-if-changed=plugins/{part}");
     }
+    println!("cargo::rerun-if-changed=src/cli/plugin/templates/controller");
     if let Err(sentence) = build() {
         println!("cargo::error={}", sentence.replace('\n', " "));
         exit(1);

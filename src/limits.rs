@@ -271,6 +271,19 @@ pub const CHORES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_
 pub const CHORES_IN_FLIGHT_MAX: usize = 32;
 pub const CHORE_LOST_MS: u64 = 2_000;
 
+/// Paths that wait to be looked at by one controller; beyond it, all are looked for again when there is room. Nodes that are
+/// looked through at once, under the tree's lock, while looking for them.
+pub const CONTROLLER_PATHS_MAX: usize = 100_000;
+pub const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
+
+/// Calls of controllers at a time.
+pub const CONTROLLER_CALLS_MAX: usize = 2;
+
+/// Milliseconds until a controller is called again that was overtaken by other writes, doubled a few times; and the longest
+/// pause after failures (the shortest is that of timers).
+pub const CONTROLLER_OVERTAKEN_MS: u64 = 10;
+pub const CONTROLLER_BACK_OFF_MS_MAX: u64 = 300_000;
+
 /// Timers of one binding.
 pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 
@@ -318,6 +331,10 @@ pub const PREPARE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from
 
 /// Instances that exist at once. Reads, sequencer and verification together need a handful.
 pub const PLUGIN_INSTANCES_MAX: u32 = 64;
+
+/// Instances that wait for their next call, of all bindings together: what is left is for calls under way.
+pub const PLUGIN_INSTANCES_IDLE_MAX: usize = 48;
+const _: () = assert!(PLUGIN_INSTANCES_IDLE_MAX < PLUGIN_INSTANCES_MAX as usize);
 
 /// Calls that one reused instance answers before it is replaced: what a guest leaks is bounded by it.
 pub const PLUGIN_INSTANCE_CALLS_MAX: u32 = 10_000;

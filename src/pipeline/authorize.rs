@@ -136,7 +136,8 @@ fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity]) -> bool {
     let mut held = identities.iter().filter(|identity| identity.scheme == wanted.scheme);
     match wanted.scheme.as_str() {
         "world" => wanted.id == "anyone",
-        "digest" => held.any(|identity| identity.id == wanted.id),
+        // Controllers prove to be who they are by being called.
+        "digest" | "plugin" => held.any(|identity| identity.id == wanted.id),
         "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
         "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
         "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
@@ -148,6 +149,7 @@ fn check_form(rules: &Rules, who: &Identity) -> Result<(), Refusal> {
     let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
         "ip" => ip::Network::parse(&who.id).is_some(),
+        "plugin" => path::validate(&path::join("/", &who.id)).is_ok() && !who.id.contains('/'),
         "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
         "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
         scheme => match rules.schemes.get().check_id(scheme, &who.id) {

@@ -11,10 +11,12 @@
 //! | `authorize` | access control lists |
 //! | `evaluate` | one file an operation; the `Evaluator` |
 //! | `txn` | what comes out |
+//! | `desk` | what controllers look at, and what they shall have done |
 //! | `plugins` | what plugins are asked and lent |
 //! | `read` | reads, on the applied tree |
 
 pub mod authorize;
+pub mod desk;
 pub mod evaluate;
 pub mod overlay;
 pub mod plugins;
@@ -108,6 +110,8 @@ pub enum Ask {
     },
     /// A plugin misbehaves; nothing happens if that is known already.
     Blame(Blame),
+    /// What a controller has worked out, in its own name; nothing happens if something it looked at has changed.
+    Reconcile(Box<desk::Reconciled>),
 }
 
 /// What a member has to say against a plugin (`evaluate::blame`).

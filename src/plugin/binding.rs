@@ -5,6 +5,7 @@ use super::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Se
 use super::counters::Counters;
 use super::grant::{self, Grant, Grants};
 use super::host::{Change, Rejection};
+use super::idle::Idle;
 use super::log::Level;
 use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::marks::{self, Marks};
@@ -55,7 +56,9 @@ pub struct Binding {
     /// Found once the program is there.
     setup: OnceLock<Setup>,
     /// Idle instances of a pure plugin.
-    idle: Mutex<Vec<Instance>>,
+    idle: Arc<Idle>,
+    /// Of this binding in `idle`.
+    number: u64,
     /// A plugin that says it is pure was seen to be not.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
@@ -133,6 +136,7 @@ impl Binding {
         program: Arc<Slot>,
         counters: Arc<Counters>,
         watched: Watched,
+        idle: Arc<Idle>,
     ) -> Result<Binding, String> {
         let name: Arc<str> = key.split('/').next().unwrap_or(key).into();
         let mount = manifest.mount.as_deref().filter(|_| manifest.kind == Kind::Recipe);
@@ -150,7 +154,8 @@ impl Binding {
             record: Record::default(),
             program,
             setup: OnceLock::new(),
-            idle: Mutex::default(),
+            number: idle.number(),
+            idle,
             impure: AtomicBool::new(false),
             counters,
             verdicts: Verdicts::default(),
@@ -166,6 +171,26 @@ impl Binding {
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
             && !covers(&self.stands.set_apart, path)
+    }
+
+    /// Whether the controller is to be called for that path.
+    pub fn watches(&self, path: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_within(path, "/zookeeper")
+    }
+
+    /// Whether there can be paths below that one for which it is to be called.
+    pub fn watches_below(&self, path: &str) -> bool {
+        let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
+        self.patterns.iter().any(below) && !path::is_within(path, "/zookeeper")
+    }
+
+    /// Nodes at or below which all paths are for which it is to be called; none lies below another.
+    pub fn watched_from(&self) -> Vec<String> {
+        let mut bases: Vec<&str> = self.patterns.iter().map(Pattern::base).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        let outermost = |base: &&&str| !bases.iter().any(|other| other != *base && path::is_within(base, other));
+        bases.iter().filter(outermost).map(|base| (*base).to_owned()).collect()
     }
 
     pub fn is_on(&self) -> bool {
@@ -273,7 +298,7 @@ impl Binding {
         let _marked = self.watched.marks.mark(self.fingerprint);
         let setup = self.setup_of(program);
         let reused = self.reused(program);
-        let idle = if reused { self.idle.lock().pop() } else { None };
+        let idle = if reused { self.idle.take(self.number) } else { None };
         let mut instance = match idle {
             Some(instance) => instance,
             None => {
@@ -298,7 +323,7 @@ impl Binding {
                 self.compare(program, setup, &answer, ask);
             }
             if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
-                self.idle.lock().push(instance);
+                self.idle.put(self.number, instance);
             }
         }
         Ok(answer)
@@ -357,7 +382,7 @@ impl Binding {
         let Ok(other) = ask(&mut fresh).said else { return };
         if other != *answered {
             self.impure.store(true, Ordering::Relaxed);
-            self.idle.lock().clear();
+            self.idle.clear(self.number);
             self.verdicts.clear();
             tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
         }
@@ -501,6 +526,12 @@ impl Binding {
 /// Whether the path is one of those nodes, or below one.
 fn covers(nodes: &[String], path: &str) -> bool {
     nodes.iter().any(|node| path::is_within(path, node))
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        self.idle.clear(self.number);
+    }
 }
 
 /// Whether a question may be asked a second time, to look whether the answer is the same.

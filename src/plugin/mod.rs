@@ -10,6 +10,7 @@
 //! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
+//! | `idle` | instances between two calls |
 //! | `signature` | who vouches for a component |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
@@ -44,6 +45,7 @@ pub mod faults;
 mod functions;
 pub mod grant;
 pub mod host;
+mod idle;
 pub mod judge;
 mod lend;
 pub mod log;

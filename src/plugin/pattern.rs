@@ -61,6 +61,18 @@ impl Pattern {
         }
     }
 
+    /// Whether something below `path`, which is at or below its base, can match.
+    pub fn may_match_below(&self, path: &str) -> bool {
+        match &self.form {
+            Form::Exact => false,
+            Form::Below(_) => true,
+            Form::Names(names) => {
+                let depth = if path == "/" { 0 } else { path.matches('/').count() };
+                names.iter().any(|name| matches!(name, Name::Deep)) || depth < names.len()
+            }
+        }
+    }
+
     /// The deepest path that all it matches is at or below, without `*`.
     pub fn base(&self) -> &str {
         match self.text.find('*') {
@@ -155,6 +167,21 @@ mod tests {
             for path in no {
                 assert!(!parsed.matches(path), "{pattern} {path}");
             }
+        }
+    }
+
+    #[test]
+    fn how_deep_to_look() {
+        for (pattern, yes, no) in [
+            ("/a", vec![], vec!["/a"]),
+            ("/a/**", vec!["/a", "/a/b/c"], vec![]),
+            ("/a/*", vec!["/a"], vec!["/a/b"]),
+            ("/*", vec!["/"], vec!["/a"]),
+            ("/*/x/*", vec!["/", "/a", "/a/x"], vec!["/a/x/y"]),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert!(yes.iter().all(|path| parsed.may_match_below(path)), "{pattern}");
+            assert!(!no.iter().any(|path| parsed.may_match_below(path)), "{pattern}");
         }
     }
 

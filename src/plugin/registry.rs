@@ -10,6 +10,7 @@ use super::call::Program;
 use super::compile::Compiler;
 use super::counters::Counters;
 use super::host::{self, HostState};
+use super::idle::Idle;
 use super::judge::Judge;
 use super::manifest::{self, Code, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
@@ -49,6 +50,7 @@ pub struct Plugins {
     /// By `Binding::key`.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
     watched: Watched,
+    idle: Arc<Idle>,
     read: OnceLock<ReadNode>,
     registry: RwLock<Arc<Registry>>,
     /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
@@ -89,13 +91,13 @@ pub struct Registry {
 impl Registry {
     /// `bindings`: in order of keys. Of two recipes at the same mount the first has it.
     fn new(bindings: Vec<Arc<Binding>>) -> Registry {
-        let mut mounts = HashMap::new();
+        let mut mounts: HashMap<Box<str>, usize> = HashMap::new();
         for (at, binding) in bindings.iter().enumerate() {
             if let Some(recipe) = binding.recipe.as_ref().filter(|_| binding.is_on()) {
                 mounts.entry((*recipe.mount).into()).or_insert(at);
             }
         }
-        let mount_bytes_max = mounts.keys().map(|mount: &Box<str>| mount.len()).max().unwrap_or(0);
+        let mount_bytes_max = mounts.keys().map(|mount| mount.len()).max().unwrap_or(0);
         let mut registry = Registry { bindings, policies: Vec::new(), mounts, mount_bytes_max };
         registry.policies = registry.of(Kind::Policy).cloned().collect();
         registry
@@ -165,6 +167,7 @@ impl Plugins {
             programs: Mutex::default(),
             counters: Mutex::default(),
             watched: Watched { marks: Arc::new(marks), court: Arc::default() },
+            idle: Arc::default(),
             read: OnceLock::new(),
             registry: RwLock::default(),
             policed: AtomicBool::new(false),
@@ -261,7 +264,7 @@ impl Plugins {
             self.load_behind(key, &manifest);
         }
         let counters = self.counters.lock().entry(key.into()).or_default().clone();
-        Binding::new(key, manifest, stands, program, counters, self.watched.clone())
+        Binding::new(key, manifest, stands, program, counters, self.watched.clone(), self.idle.clone())
     }
 
     /// What the tree knows of processes that calls have ended needs no further report. A version that is no longer in force

@@ -70,6 +70,7 @@ impl StateMachine for Replica {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
             }
             self.provenance.note(txn);
+            self.changed.note(txn);
             self.understands(&state);
         }
         for (txn, applied) in answered_late {
@@ -86,6 +87,9 @@ impl StateMachine for Replica {
         }
         if plugins_changed || chores != self.state.read().chores().changes() {
             self.chores.notify_one();
+        }
+        if plugins_changed || self.changed.is_watched() {
+            self.controllers_wake.notify_one();
         }
         true
     }

@@ -65,6 +65,17 @@ impl Replica {
             let text = format!("{plugin}: a payload of at most {} bytes", limits::PLUGIN_CALL_BYTES_MAX);
             return Err(CallError::Refused(Refusal::new(ErrorCode::BadArguments, text)));
         }
+        let ask = Ask::Call { plugin: plugin.to_owned(), method: method.to_owned(), payload };
+        self.submit_call(ask, identities, from).await
+    }
+
+    /// Asks in the name of somebody without a session, and waits until it is applied.
+    pub(super) async fn submit_call(
+        &self,
+        ask: Ask,
+        identities: Arc<[Identity]>,
+        from: SocketAddr,
+    ) -> Result<Bytes, CallError> {
         let caller = Caller {
             session: SessionId::NONE,
             connection: self.connections.new_connection_id(),
@@ -73,7 +84,6 @@ impl Replica {
             port: from.port(),
             local: true,
         };
-        let ask = Ask::Call { plugin: plugin.to_owned(), method: method.to_owned(), payload };
         let (answer, answered) = oneshot::channel();
         let call = Box::new(NativeCall { answer, outcome: None });
         self.inbox.put(Event::Called { submission: Submission { caller: Some(caller), xid: 0, ask }, call });

@@ -31,6 +31,11 @@ pub async fn do_chores(replica: Arc<Replica>) {
 struct Asked(HashMap<String, (i64, u64)>);
 
 impl Replica {
+    /// Ensemble time, while this member leads.
+    pub(super) fn ensemble_ms(&self) -> u64 {
+        self.now_ms().saturating_add_signed(self.ensemble_ahead_ms.load(Ordering::Acquire))
+    }
+
     /// Asks for what is due. How long nothing more will be, if nothing changes.
     fn ask_for_chores(&self, asked: &mut Asked) -> Duration {
         if !self.leading.load(Ordering::Acquire) || !self.word.lease_held() || !self.plugins.enabled() {
@@ -38,7 +43,7 @@ impl Replica {
             return limits::CHORES_LOOK_INTERVAL;
         }
         let now_ms = self.now_ms();
-        let ensemble_ms = now_ms.saturating_add_signed(self.ensemble_ahead_ms.load(Ordering::Acquire));
+        let ensemble_ms = self.ensemble_ms();
         let mut due = Vec::new();
         let mut next_ms = ensemble_ms + limits::CHORES_LOOK_INTERVAL.as_millis() as u64;
         {

@@ -21,7 +21,7 @@ use super::soundness::Soundness;
 use super::start::{OrDie, die};
 use super::status::Shown;
 use super::word::{self, Word};
-use super::{Replica, chores, housekeeping};
+use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
@@ -214,6 +214,8 @@ impl Member {
             leading_since_ms: AtomicU64::new(0),
             ensemble_ahead_ms: AtomicI64::new(0),
             chores: Notify::new(),
+            changed: Default::default(),
+            controllers_wake: Notify::new(),
             syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -424,6 +426,7 @@ impl ComingUp {
         keeper.spawn(housekeeping::expire_sessions(replica.clone()));
         keeper.spawn(housekeeping::collect(replica.clone()));
         keeper.spawn(chores::do_chores(replica.clone()));
+        keeper.spawn(controllers::run_controllers(replica.clone()));
         keeper.spawn(housekeeping::remove_unused_modules(replica.clone()));
         if alone {
             replica.serve_at_once();

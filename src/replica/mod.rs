@@ -19,6 +19,7 @@
 //! | `installing` | checkpoints for other members, and theirs in the place of one's own |
 //! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
 //! | `chores` | timers of plugins, and mounts that must be put in order |
+//! | `controllers` | controllers, beside the requests |
 //! | `calls` | native calls of recipes |
 //! | `serve` | what connections ask of a replica |
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
@@ -38,6 +39,7 @@ mod calls;
 mod checkpointing;
 mod chores;
 mod clocks;
+mod controllers;
 mod deploy;
 mod facts;
 mod housekeeping;
@@ -131,6 +133,9 @@ pub struct Replica {
     ensemble_ahead_ms: AtomicI64,
     /// Plugins have something to do, or something less.
     chores: Notify,
+    /// What controllers may have to look at.
+    changed: controllers::Changed,
+    controllers_wake: Notify,
     /// `sync` requests of clients of this member that wait.
     syncs_waiting: AtomicU64,
     /// Whether it has caught up with what was committed when it started.
@@ -173,6 +178,7 @@ impl Replica {
         self.leading.store(true, Ordering::Release);
         self.served.leadership.send_replace(Some(term));
         self.chores.notify_one();
+        self.controllers_wake.notify_one();
     }
 
     fn ends_to_lead(&self) {

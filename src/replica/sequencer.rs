@@ -275,7 +275,7 @@ impl<C: Proposes> Sequencer<C> {
             Event::Forwarded { submission, link } => {
                 let request = Waiting::new(submission, Some(link));
                 // What a recipe returns would not find its way back.
-                let is_call = matches!(request.submission.ask, Ask::Call { .. });
+                let is_call = matches!(request.submission.ask, Ask::Call { .. } | Ask::Reconcile(_));
                 if !is_call && !self.is_void(&request) {
                     self.admit(request);
                 }

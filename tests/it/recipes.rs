@@ -324,3 +324,47 @@ async fn a_lock_has_one_holder_though_leaders_are_killed() {
         client.abort();
     }
 }
+
+/// A controller that keeps the number of a folder's children in its child `count`.
+#[tokio::test]
+async fn a_controller_brings_the_tree_towards_what_it_should_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    let client = server.connect().await;
+    let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    for node in ["/services", "/services/a", "/services/b"] {
+        client.create(node, b"", &persistent).await.unwrap();
+    }
+    let bound = ["deploy", env!("WASMKEEPER_COUNTS"), "--name", "counts", "--path", "/services/*"];
+    let (well, said) = plugin(&server, &bound);
+    assert!(well, "{said}");
+    // What was there before it came is looked at, too.
+    becomes(&client, "/services/count", "2").await;
+    client.create("/services/c", b"", &persistent).await.unwrap();
+    becomes(&client, "/services/count", "3").await;
+    client.set_data("/services/count", b"many", None).await.unwrap();
+    becomes(&client, "/services/count", "3").await;
+    for at in 0..50 {
+        client.create(&format!("/services/n{at}"), b"", &persistent).await.unwrap();
+    }
+    becomes(&client, "/services/count", "53").await;
+    server.kill();
+    server.restart();
+    persist(|| client.delete("/services/c", None)).await;
+    becomes(&client, "/services/count", "52").await;
+}
+
+async fn becomes(client: &Client, node: &str, wanted: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = match persist(|| client.check_stat(node)).await {
+            Some(_) => String::from_utf8(persist(|| client.get_data(node)).await.0).unwrap(),
+            None => "nothing".into(),
+        };
+        if found == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{node} is {found}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -9,7 +9,7 @@ use super::draft::{Draft, next_version};
 use crate::limits;
 use crate::model::chores::{self, Timer};
 use crate::model::owner::TTL_MS_MAX;
-use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, path};
+use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, Stat, path};
 use crate::pipeline::{NodeCopy, ReadView, Workbench, authorize};
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -42,6 +42,14 @@ impl ReadView for Bench<'_, '_> {
 
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
         self.draft.borrow().view().ephemerals(session, prefix, limit)
+    }
+
+    fn stat(&self, path: &str) -> Option<Stat> {
+        self.draft.borrow().view().stat(path)
+    }
+
+    fn is_outstanding(&self, path: &str) -> bool {
+        self.draft.borrow().view().is_outstanding(path)
     }
 }
 

@@ -58,6 +58,11 @@ impl Parts {
         self.made_by.is_empty()
     }
 
+    /// Whose request it is, if a plugin's; such a request's changes are its own nonetheless.
+    pub fn note_maker(&mut self, plugin: &str, version: u32, fuel: u64) {
+        self.made_by.push(Made { plugin: plugin.into(), version, fuel });
+    }
+
     pub fn into_made_by(self) -> Vec<Made> {
         self.made_by
     }

@@ -16,6 +16,7 @@
 //! | `recipe` | recipes within a transaction |
 //! | `chores` | timers, putting mounts in order, native calls |
 //! | `blame` | what a member says against a plugin |
+//! | `controller` | what a controller has worked out |
 //! | `bench` | what a plugin's operations do |
 //! | `draft` | the transaction in the making, which all of them write to |
 
@@ -23,6 +24,7 @@ mod bench;
 pub mod blame;
 mod check;
 mod chores;
+mod controller;
 mod create;
 mod delete;
 mod delete_container;
@@ -243,8 +245,8 @@ impl Evaluator {
             self.overlay.rollback(start);
         }
         self.overlay.keep();
-        // The caller of a native call has no connection that could be answered.
-        let asks = caller.filter(|_| !matches!(submission.ask, Ask::Call { .. }));
+        // The caller of a native call has no connection that could be answered, nor has a controller.
+        let asks = caller.filter(|_| !matches!(submission.ask, Ask::Call { .. } | Ask::Reconcile(_)));
         let origin =
             asks.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
         Evaluation::Txn(Txn {
@@ -305,6 +307,8 @@ fn judge(
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
         Ask::Timer { plugin, name } => done(chores::timer(draft, plugins, plugin, name)),
         Ask::Recover { plugin } => done(chores::recover(draft, plugins, plugin)),
+        Ask::Reconcile(work) if !controller::is_current(draft, work) => Verdict::Nothing,
+        Ask::Reconcile(work) => single(controller::evaluate(draft, plugins, work).map(|()| Slot::Nothing)),
         Ask::Call { plugin, method, payload } => {
             let returned = chores::native(draft, plugins, plugin, method, payload);
             single(returned.map(|returned| {

@@ -1,0 +1,377 @@
+//! Controllers: called by the leader, beside the requests, for every path under their watch that has changed, until what they
+//! find needs nothing more.
+//!
+//! Level-triggered: what is queued is a path, not a change, and a path once, however often it changes. A new leader, and a
+//! controller that is put to work, begin with every path there is. What a call worked out is one request of the identity
+//! `plugin:<name>`, on condition that nothing it looked at has changed; else it is called again. What fails is tried again
+//! later and later.
+
+use super::Replica;
+use super::calls::CallError;
+use crate::limits;
+use crate::model::{Identity, Refusal, SessionId, Stat, Zxid, chores, path};
+use crate::pipeline::desk::{Desk, Reconciled};
+use crate::pipeline::overlay::{Overlay, path_of};
+use crate::pipeline::txn::Txn;
+use crate::pipeline::view::View;
+use crate::pipeline::{Ask, Call, Moment, NodeCopy, ReadView};
+use crate::plugin::binding::{Binding, Once};
+use crate::plugin::manifest::Kind;
+use crate::plugin::registry::Registry;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// What has been applied since the task last looked.
+#[derive(Default)]
+pub struct Changed {
+    /// Whether anybody looks: this member leads, and there are controllers.
+    watched: AtomicBool,
+    inner: Mutex<Paths>,
+}
+
+#[derive(Default)]
+struct Paths {
+    changed: Vec<Arc<str>>,
+    /// There were too many: everything has to be looked at.
+    all: bool,
+}
+
+impl Changed {
+    /// To be told of each applied transaction.
+    pub fn note(&self, txn: &Txn) {
+        if !self.watched.load(Ordering::Acquire) {
+            return;
+        }
+        let mut paths = self.inner.lock();
+        if paths.changed.len() + txn.changes.len() > limits::CONTROLLER_PATHS_MAX {
+            *paths = Paths { changed: Vec::new(), all: true };
+        }
+        if !paths.all {
+            paths.changed.extend(txn.changes.iter().filter_map(path_of).cloned());
+        }
+    }
+
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    fn take(&self) -> Paths {
+        std::mem::take(&mut *self.inner.lock())
+    }
+}
+
+/// Runs until it is aborted.
+pub async fn run_controllers(replica: Arc<Replica>) {
+    let mut at_work: BTreeMap<Arc<str>, Controller> = BTreeMap::new();
+    let mut calls: JoinSet<(Arc<str>, String, End)> = JoinSet::new();
+    loop {
+        let rest = replica.drive_controllers(&mut at_work, &mut calls);
+        tokio::select! {
+            biased;
+            Some(ended) = calls.join_next() => {
+                // A call that panicked is a defect of ours; the others go on, and its path is looked at with the next change.
+                let Ok((plugin, path, end)) = ended else { continue };
+                if let Some(controller) = at_work.get_mut(&plugin) {
+                    controller.ended(path, end, replica.now_ms());
+                }
+            }
+            () = replica.controllers_wake.notified() => {}
+            () = tokio::time::sleep(rest) => {}
+        }
+    }
+}
+
+/// One controller, and what it has to do.
+struct Controller {
+    binding: Arc<Binding>,
+    queue: VecDeque<String>,
+    /// Those in `queue`.
+    queued: BTreeSet<String>,
+    running: BTreeSet<String>,
+    /// Changed while they ran.
+    again: BTreeSet<String>,
+    /// What failed or was overtaken, with how often in a row; by when it is to be tried again, in `Replica::now_ms`.
+    later: BTreeSet<(u64, String)>,
+    attempts: BTreeMap<String, (u32, u64)>,
+    /// Nodes whose subtrees are still to be looked through for paths under its watch.
+    search: Vec<String>,
+}
+
+/// How a call ended.
+enum End {
+    Done,
+    /// Something it looked at has changed.
+    Overtaken,
+    Failed,
+}
+
+impl Controller {
+    fn new(binding: Arc<Binding>) -> Controller {
+        let mut controller = Controller {
+            binding,
+            queue: VecDeque::new(),
+            queued: BTreeSet::new(),
+            running: BTreeSet::new(),
+            again: BTreeSet::new(),
+            later: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            search: Vec::new(),
+        };
+        controller.search_all();
+        controller
+    }
+
+    fn search_all(&mut self) {
+        self.search = self.binding.watched_from();
+    }
+
+    fn enqueue(&mut self, path: &str) {
+        if self.running.contains(path) {
+            self.again.insert(path.to_owned());
+        } else if self.queue.len() >= limits::CONTROLLER_PATHS_MAX {
+            // It begins anew when there is room.
+            self.search_all();
+        } else if !self.queued.contains(path) && !self.waits(path) {
+            self.queued.insert(path.to_owned());
+            self.queue.push_back(path.to_owned());
+        }
+    }
+
+    /// Whether it has failed and its time has not come yet.
+    fn waits(&self, path: &str) -> bool {
+        self.attempts.get(path).is_some_and(|(_, due_ms)| self.later.contains(&(*due_ms, path.to_owned())))
+    }
+
+    fn begin(&mut self) -> Option<String> {
+        let path = self.queue.pop_front()?;
+        self.queued.remove(&path);
+        self.running.insert(path.clone());
+        Some(path)
+    }
+
+    fn ended(&mut self, path: String, end: End, now_ms: u64) {
+        self.running.remove(&path);
+        let changed = self.again.remove(&path);
+        let pause = |attempts: u32| match end {
+            End::Done => None,
+            End::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
+            End::Failed => Some((chores::BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX)),
+        };
+        let attempts = self.attempts.get(&path).map_or(0, |(attempts, _)| *attempts);
+        match pause(attempts) {
+            Some(ms) => {
+                let due_ms = now_ms + ms;
+                self.attempts.insert(path.clone(), (attempts + 1, due_ms));
+                self.later.insert((due_ms, path));
+            }
+            None => {
+                self.attempts.remove(&path);
+                if changed {
+                    self.enqueue(&path);
+                }
+            }
+        }
+    }
+
+    /// What is to be tried again by now.
+    fn take_up_late(&mut self, now_ms: u64) {
+        while self.later.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms) {
+            let Some((_, path)) = self.later.pop_first() else { break };
+            self.enqueue(&path);
+        }
+    }
+}
+
+impl Replica {
+    /// Finds out what controllers have to do, and begins some of it. How long nothing more will come up by itself.
+    fn drive_controllers(
+        self: &Arc<Replica>,
+        at_work: &mut BTreeMap<Arc<str>, Controller>,
+        calls: &mut JoinSet<(Arc<str>, String, End)>,
+    ) -> Duration {
+        let leads = self.leading.load(Ordering::Acquire) && self.plugins.enabled();
+        let registry = self.plugins.registry();
+        let mut ready = registry.of(Kind::Controller).filter(|binding| binding.settled()).peekable();
+        if !leads || ready.peek().is_none() {
+            self.changed.watched.store(false, Ordering::Release);
+            self.changed.take();
+            at_work.clear();
+            return limits::CHORES_LOOK_INTERVAL;
+        }
+        // From here on changes are noted; what was before is found by looking through the tree.
+        self.changed.watched.store(true, Ordering::Release);
+        drop(ready);
+        let now_ms = self.now_ms();
+        follow(at_work, &registry);
+        let changed = self.changed.take();
+        let mut rest = limits::CHORES_LOOK_INTERVAL;
+        for (name, controller) in at_work.iter_mut() {
+            if changed.all {
+                controller.search_all();
+            }
+            for path in &changed.changed {
+                if controller.binding.watches(path) {
+                    controller.enqueue(path);
+                }
+            }
+            controller.take_up_late(now_ms);
+            self.search_some(controller);
+            rest = rest.min(self.take_up_timers(name, controller));
+            while calls.len() < limits::CONTROLLER_CALLS_MAX {
+                let Some(path) = controller.begin() else { break };
+                let (replica, binding, name) = (self.clone(), controller.binding.clone(), name.clone());
+                calls.spawn(async move {
+                    let end = replica.reconcile(binding, &path).await;
+                    (name, path, end)
+                });
+            }
+            if let Some((due_ms, _)) = controller.later.first() {
+                rest = rest.min(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
+            }
+            if !controller.search.is_empty() && controller.queue.len() < limits::CONTROLLER_PATHS_MAX {
+                rest = Duration::from_millis(1);
+            }
+        }
+        rest
+    }
+
+    /// Looks through a piece of the tree for paths that a controller watches: so little at a time that applying, which needs
+    /// the tree for itself, does not wait long.
+    fn search_some(&self, controller: &mut Controller) {
+        let state = self.state.read();
+        for _ in 0..limits::CONTROLLER_SEARCHED_AT_ONCE {
+            if controller.queue.len() >= limits::CONTROLLER_PATHS_MAX {
+                return;
+            }
+            let Some(found) = controller.search.pop() else { return };
+            let Some(node) = state.node(&found) else { continue };
+            if controller.binding.watches_below(&found) {
+                let mut names: Vec<&str> = node.children().collect();
+                names.sort_unstable();
+                controller.search.extend(names.into_iter().rev().map(|name| path::join(&found, name)));
+            }
+            if controller.binding.watches(&found) {
+                controller.enqueue(&found);
+            }
+        }
+    }
+
+    /// A controller's timers are named by the paths it wants to be called for.
+    fn take_up_timers(&self, name: &str, controller: &mut Controller) -> Duration {
+        let ensemble_ms = self.ensemble_ms();
+        let state = self.state.read();
+        let Some((_, work)) = state.chores().iter().find(|(plugin, _)| *plugin == name) else {
+            return limits::CHORES_LOOK_INTERVAL;
+        };
+        for (due_ms, timer) in work.timers().take(limits::CONTROLLER_SEARCHED_AT_ONCE) {
+            if due_ms > ensemble_ms {
+                return Duration::from_millis(due_ms - ensemble_ms);
+            }
+            // While its call runs the timer is still there; it goes with what that came to.
+            if let Some(path) = chores::unescape(timer).filter(|path| !controller.running.contains(path)) {
+                controller.enqueue(&path);
+            }
+        }
+        limits::CHORES_LOOK_INTERVAL
+    }
+
+    async fn reconcile(self: &Arc<Replica>, binding: Arc<Binding>, path: &str) -> End {
+        let (replica, asked, about) = (self.clone(), binding.clone(), path.to_owned());
+        let worked_out = self.runtime.spawn_blocking(move || replica.work_out(&asked, about)).await;
+        let work = match worked_out {
+            Ok(Ok(Some(work))) => work,
+            Ok(Ok(None)) => return End::Done,
+            Ok(Err(refusal)) => {
+                binding.warn(&refusal.text);
+                return End::Failed;
+            }
+            Err(_) => return End::Failed,
+        };
+        let identities = Arc::from([Identity::new("plugin", &*binding.name)]);
+        match self.submit_call(Ask::Reconcile(Box::new(work)), identities, (Ipv4Addr::LOCALHOST, 0).into()).await {
+            Ok(_) => End::Done,
+            Err(CallError::Refused(refusal)) => {
+                binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
+                let why = if refusal.text.is_empty() { refusal.code.name() } else { &refusal.text };
+                binding.warn(&format!("{}: {path}: what it worked out was refused: {why}", binding.name));
+                End::Failed
+            }
+            Err(CallError::NotLeading { .. } | CallError::Unknown) => End::Overtaken,
+        }
+    }
+
+    /// Calls the guest. None: there is nothing to be done.
+    fn work_out(&self, binding: &Binding, path: String) -> Result<Option<Reconciled>, Refusal> {
+        let moment = {
+            let state = self.state.read();
+            // The state's clocks: those of the last transaction applied.
+            Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
+        };
+        let tree = Committed(self);
+        let desk = Desk::new(&tree);
+        let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
+        let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
+        let asked =
+            binding.ask_at_cost(self.plugins.enabled(), Once::Only, |instance| instance.reconcile(&call, &path));
+        match asked.said.and_then(|said| binding.sensible(said.said)) {
+            Ok(Ok(())) => {}
+            Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
+            Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
+        }
+        let (conditions, steps) = desk.into_notes();
+        let timer = chores::timer_path(&binding.name, &path);
+        if steps.is_empty() && self.state.read().node(&timer).is_none() {
+            return Ok(None);
+        }
+        let (plugin, version) = (binding.name.to_string(), binding.manifest.version);
+        Ok(Some(Reconciled { plugin, version, fuel: asked.cost, path, conditions, steps }))
+    }
+}
+
+/// Puts those to work that the registry has, each version anew.
+fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
+    let bound = |name: &str| registry.named(name).filter(|binding| binding.manifest.kind == Kind::Controller);
+    at_work.retain(|name, controller| {
+        bound(name).is_some_and(|binding| binding.is_on() && binding.mzxid == controller.binding.mzxid)
+    });
+    for binding in registry.of(Kind::Controller).filter(|binding| binding.settled()) {
+        at_work.entry(binding.name.clone()).or_insert_with(|| Controller::new(binding.clone()));
+    }
+}
+
+/// The committed tree, locked look by look.
+struct Committed<'a>(&'a Replica);
+
+impl Committed<'_> {
+    fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let state = self.0.state.read();
+        look(&View { state: &state, overlay: &Overlay::default() })
+    }
+}
+
+impl ReadView for Committed<'_> {
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        self.look(|view| ReadView::node(view, path))
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        self.node(path)
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        self.look(|view| view.children(path, after, limit))
+    }
+
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        self.look(|view| view.ephemerals(session, prefix, limit))
+    }
+
+    fn stat(&self, path: &str) -> Option<Stat> {
+        self.look(|view| view.stat(path))
+    }
+}
