@@ -1,8 +1,8 @@
 //! Builds the bundled guests in `plugins/` and puts them into the binary.
 //!
 //! Each guest is compiled for `wasm32-unknown-unknown`, which has no imports but the contract's, and made a component.
-//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/bundled.rs` includes, and `WASMKEEPER_NAUGHTY`, the path of
-//! the misbehaving guest, for tests. Runs only when a guest, the contract or this file changes.
+//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/bundled.rs` includes, and `WASMKEEPER_NAUGHTY` and
+//! `WASMKEEPER_HOMESICK`, the paths of guests for tests. Runs only when a guest, the contract or this file changes.
 
 use std::env;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use wit_component::ComponentEncoder;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Guests that `bundled:NAME` finds.
-const BUNDLED: &[&str] = &["guard"];
+const BUNDLED: &[&str] = &["guard", "json-schema", "jwt", "leader", "lock", "queue", "rbac", "time-window"];
 
 /// Guests for tests: built, but not part of the binary.
-const FOR_TESTS: &[&str] = &["naughty", "warden"];
+const FOR_TESTS: &[&str] = &["naughty", "homesick", "warden"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -105,7 +105,8 @@ fn compile(workspace: &Path, target: &Path) -> Result<(), String> {
 }
 
 fn componentize(target: &Path, out: &Path, name: &str) -> Result<PathBuf, String> {
-    let module = target.join(TARGET).join("release").join(format!("{name}.wasm"));
+    // Cargo names files as Rust names crates.
+    let module = target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
     let bytes = fs::read(&module).map_err(|e| format!("read {}: {e}", module.display()))?;
     let component = ComponentEncoder::default()
         .module(&bytes)

@@ -220,6 +220,10 @@ pub const PLUGIN_TICK_MS: u64 = 10;
 pub const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
 pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
 
+/// Core instances in an instance of a component. wit-component makes three of one module (it, a shim, a fix-up), a Python
+/// is linked from 14, and packages with native parts add to them. They are counted, nothing is set aside for them.
+pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 32;
+
 /// Elements of an instance's tables: functions it calls indirectly.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -240,6 +244,28 @@ pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 /// is at most a frame, and a queue hands an item on in two nodes.
 pub const PLUGIN_WRITES_MAX: u64 = 1_000;
 pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
+
+/// What all plugins together may do in one transaction: fuel (some 6 ms, in which the sequencer does nothing else; a call
+/// counts as so much more, and one of an instance that has to be made as so much and what its `configure` takes), operations, and their bytes (an entry of the log
+/// must hold them). A session's end with a few hundred locks fits; beyond it the rest is owed.
+pub const PLUGIN_TXN_FUEL: u64 = 12_000_000;
+pub const PLUGIN_CALL_FUEL: u64 = 2_000;
+pub const PLUGIN_INSTANCE_FUEL: u64 = 40_000;
+pub const PLUGIN_TXN_OPERATIONS_MAX: usize = 10_000;
+pub const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
+
+/// How deep recipes may answer each other's changes within one transaction; more is refused.
+pub const PLUGIN_DEPTH_MAX: usize = 2;
+
+/// Bytes of data that a plugin may give a node: a client's frame holds it, with its path and list.
+pub const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
+const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
+
+/// Bytes of a native call's payload, and of what it returns.
+pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
+
+/// Timers of one binding.
+pub const PLUGIN_TIMERS_MAX: usize = 100_000;
 
 /// Bytes of a timer's name: a path and a little more.
 pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
@@ -467,3 +493,14 @@ pub const DIGESTS_KEPT: usize = 1_024;
 
 /// How often a member whose state is not the leader's looks whether it can be mended.
 pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Port of the HTTP server where it is switched on without one: ZooKeeper's.
+pub const ADMIN_PORT: u16 = 8080;
+
+/// HTTP connections at once: some tools that look every few seconds. What comes beyond waits to be accepted.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Time for a request's header, and for a whole answer.
+pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());

@@ -4,6 +4,7 @@
 //! in through `Facts`, so that this file needs no running server.
 
 use super::metrics::{LastMinMax, Metrics, Value};
+use crate::plugin::counters::Counters;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -146,6 +147,17 @@ pub trait Facts {
     fn set_trace_mask(&self, mask: i64);
     /// `crst`: each connection's own counters start over.
     fn reset_connections(&self);
+    /// Every plugin that is deployed, in the order of their names.
+    fn plugins(&self, _each: &mut dyn FnMut(&PluginFacts<'_>)) {}
+}
+
+/// A plugin, and what it has done here since this server started.
+pub struct PluginFacts<'a> {
+    pub name: &'a str,
+    pub kind: &'static str,
+    /// `active`, `loading`, `failed`, `off` and whatever `/zookeeper/plugins/<name>/status` may say.
+    pub state: &'a str,
+    pub counters: &'a Counters,
 }
 
 /// Sessions by the wall clock time, Unix milliseconds, at which they would expire, in order.
@@ -568,7 +580,8 @@ fn hash(facts: &dyn Facts) -> String {
     out
 }
 
-fn mntr(facts: &dyn Facts) -> String {
+/// The text of `mntr`, whether or not requests are served.
+pub fn mntr(facts: &dyn Facts) -> String {
     let (figures, metrics) = (facts.figures(), facts.metrics());
     let mut out = String::new();
     line!(out, "zk_version\t{VERSION}");
@@ -622,7 +635,23 @@ fn mntr(facts: &dyn Facts) -> String {
         Value::Whole(whole) => line!(out, "zk_{name}\t{whole}"),
         Value::Fraction(fraction) => line!(out, "zk_{name}\t{fraction:?}"),
     });
+    facts.plugins(&mut |plugin| of_plugin(&mut out, plugin));
     out
+}
+
+/// Keys that ZooKeeper does not have.
+fn of_plugin(out: &mut String, plugin: &PluginFacts<'_>) {
+    let PluginFacts { name, counters, .. } = plugin;
+    for (key, count) in counters.counts() {
+        line!(out, "zk_plugin_{name}_{key}\t{count}");
+    }
+    line!(out, "zk_plugin_{name}_faults\t{}", counters.all_faults().map(|(_, count)| count).sum::<u64>());
+    for (key, timing) in [("fuel", &counters.fuel), ("ns", &counters.ns)] {
+        let totals = timing.totals();
+        line!(out, "zk_plugin_{name}_{key}_total\t{}", totals.sum);
+        line!(out, "zk_plugin_{name}_{key}_p99\t{}", timing.percentile(0.99));
+        line!(out, "zk_plugin_{name}_{key}_max\t{}", totals.max);
+    }
 }
 
 fn of_leader(out: &mut String, leader: &LeaderFigures, proposals: &LastMinMax) {

@@ -147,7 +147,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    const fn new() -> Timing {
+    pub const fn new() -> Timing {
         Timing { sum: AtomicU64::new(0), range: Range::new(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 
@@ -178,6 +178,24 @@ impl Timing {
             }
         }
         0
+    }
+
+    /// How many values there are up to each power of two, less one: 0, 1, 3, 7 and on, to the largest that was seen.
+    pub fn up_to_doublings(&self) -> Vec<(u64, u64)> {
+        let mut counts = self.buckets.iter().enumerate().map(|(at, count)| (lower_end(at), count.load(Relaxed))).peekable();
+        let mut seen = 0;
+        let mut doublings = Vec::new();
+        for power in 0..=u32::BITS {
+            let end = 1u64 << power;
+            while let Some((_, count)) = counts.next_if(|(lower_end, _)| *lower_end < end) {
+                seen += count;
+            }
+            doublings.push((end - 1, seen));
+            if self.range.get().is_none_or(|(_, max)| max < end) {
+                break;
+            }
+        }
+        doublings
     }
 
     fn reset(&self) {
@@ -389,6 +407,12 @@ instruments! {
         readlatency,
         /// Milliseconds from a write's arrival to its reply.
         updatelatency,
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing::new()
     }
 }
 
@@ -604,5 +628,18 @@ mod tests {
         let all = names.len();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn doublings_hold_what_is_below_them() {
+        let timing = Timing::new();
+        assert_eq!(timing.up_to_doublings(), [(0, 0)]);
+        for value in [0, 1, 3, 15, 16, 31, 32, 100] {
+            timing.add(value);
+        }
+        assert_eq!(
+            timing.up_to_doublings(),
+            [(0, 1), (1, 2), (3, 3), (7, 3), (15, 4), (31, 6), (63, 7), (127, 8)]
+        );
     }
 }

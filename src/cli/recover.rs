@@ -77,6 +77,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         origin: None,
         outcome: Outcome::Done(Vec::new()),
         changes: Vec::new(),
+        made_by: Vec::new(),
     };
     let batch = |term| Batch { term, prev: last, digest: None, txns: Arc::new(vec![marker]) };
     found.log.go_on_alone(&found.member, found.position, batch).context("write the log")?;

@@ -70,8 +70,17 @@ pub struct Draft {
     pub dynamic_file: Option<PathBuf>,
     pub listen_on_all: bool,
     pub peer_type: Option<ServerRole>,
+    pub admin: DraftAdmin,
     /// Values that are accepted and do nothing: cipher suites, auth providers that are Java classes of somebody's.
     pub unused: Vec<String>,
+}
+
+#[derive(Default)]
+pub struct DraftAdmin {
+    /// `admin.enableServer`; without it the rest counts for nothing.
+    pub enabled: bool,
+    pub address: Option<String>,
+    pub port: Option<u16>,
 }
 
 #[derive(Default)]
@@ -116,7 +125,7 @@ const CATCH_UP: &str =
     "Concerns how ZooKeeper's members catch up with their leader; here they do by log or checkpoint.";
 const QUORUM_AUTH: &str = "Members do not prove who they are by SASL; use TLS between members.";
 const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and the checkpoints here tend themselves.";
-const ADMIN: &str = "The HTTP administration server is not part of this version; use the four letter words.";
+const ADMIN: &str = "ZooKeeper's `/commands` are not served by HTTP; see `admin.enableServer`, and the four letter words.";
 const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
 const THROTTLE: &str = "Not implemented; `maxClientCnxns`, `maxCnxns` and 1000 unanswered requests a connection bound what clients can cause.";
 
@@ -198,6 +207,29 @@ const NETWORK: &[Key] = &[
         "Connections altogether; 0: as many as the operating system gives file descriptors.",
         |draft, _, value| number(value, 0..=10_000_000, &mut draft.config.network.connections_max),
     ),
+    key(
+        "admin.enableServer",
+        "admin.enable",
+        "false",
+        "Whether metrics (`/metrics`, in Prometheus' format), `/healthz`, `/readyz` and `/plugins` are served by HTTP. Plain HTTP: \
+         whoever reaches the port reads them. Other than ZooKeeper's it is off unless asked for, and has no `/commands`.",
+        |draft, _, value| boolean(value, &mut draft.admin.enabled),
+    ),
+    key(
+        "admin.serverAddress",
+        "admin.address",
+        "127.0.0.1",
+        "Address of the HTTP server. The default, other than ZooKeeper's, lets nobody in but this machine.",
+        |draft, _, value| {
+            draft.admin.address = Some(value.to_owned());
+            Ok(())
+        },
+    ),
+    key("admin.serverPort", "admin.port", "8080", "Port of the HTTP server, 1 to 65535.", |draft, _, value| {
+        // Harnesses that do not want the server give it port 0.
+        draft.admin.port = if value == "0" { None } else { Some(port(value)?) };
+        Ok(())
+    }),
     key(
         "clientPortListenBacklog",
         "network.backlog",
@@ -1002,7 +1034,7 @@ const WITHOUT_EFFECT: &[Key] = &[
     nothing("maxResponseCacheSize", "Replies are not cached; they are made from memory."),
     nothing("maxGetChildrenResponseCacheSize", "Replies are not cached; they are made from memory."),
     silent("admin.*", ADMIN),
-    nothing("metricsProvider.*", ADMIN),
+    nothing("metricsProvider.*", "Metrics are served by HTTP, see `admin.enableServer`, and told by `mntr`."),
     nothing("audit.enable", "There is no audit log in this version."),
     nothing("audit.*", "There is no audit log in this version."),
     nothing("watchManagerName", JAVA),

@@ -235,6 +235,11 @@ impl Finish<'_> {
         self.server_id(&mut config, &draft)?;
         self.own_server(&mut config, &draft)?;
         self.network(&mut config, &draft)?;
+        if draft.admin.enabled {
+            let host = draft.admin.address.as_deref().unwrap_or("127.0.0.1");
+            let port = draft.admin.port.unwrap_or(limits::ADMIN_PORT);
+            config.admin = Some(self.resolve("admin.serverAddress", host, port)?);
+        }
         self.sessions(&mut config, &draft)?;
         self.tls(&mut config, &mut draft)?;
         config.peer_tls = self.peer_tls(std::mem::take(&mut draft.peer_tls))?;

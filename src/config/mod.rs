@@ -56,6 +56,8 @@ pub struct Config {
     /// TLS between members; None: plain.
     pub peer_tls: Option<PeerTls>,
     pub four_letter_words: FourLetterWords,
+    /// Where HTTP is served (`admin::http`); None: nowhere.
+    pub admin: Option<SocketAddr>,
     /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
     pub plugins: bool,
     pub throttle: Throttle,
@@ -421,6 +423,7 @@ impl Default for Config {
             tls: None,
             peer_tls: None,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
+            admin: None,
             plugins: true,
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },
             containers: Containers {

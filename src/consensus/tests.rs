@@ -220,6 +220,7 @@ fn batch(term: u64, prev: Zxid, count: usize) -> Batch {
             origin: None,
             outcome: TxnOutcome::Done(Vec::new()),
             changes: Vec::new(),
+            made_by: Vec::new(),
         }
     });
     Batch { term, prev, digest: None, txns: Arc::new(txns.collect()) }

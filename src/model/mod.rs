@@ -9,9 +9,11 @@
 //! | `owner` | how long a node lives: persistent, ephemeral, container, TTL |
 //! | `acl` | identities and access control lists |
 //! | `error` | error codes and refusals |
+//! | `chores` | what the tree keeps of a plugin's unfinished business |
 //! | `ensemble` | the servers of an ensemble, and their text |
 
 pub mod acl;
+pub mod chores;
 pub mod ensemble;
 pub mod error;
 pub mod owner;

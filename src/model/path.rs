@@ -47,8 +47,9 @@ pub fn validate(path: &str) -> Result<(), PathError> {
     }
 }
 
-/// Java looks at UTF-16 units, so what lies beyond the first plane (surrogates there) is refused as well.
-fn allowed(c: char) -> bool {
+/// Whether a name may hold it. Java looks at UTF-16 units, so what lies beyond the first plane (surrogates there) is refused
+/// as well.
+pub fn allowed(c: char) -> bool {
     !matches!(c as u32, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff | 0x10000..)
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 /// What the server keeps of its plugins: manifests, settings, counters; and the modules' bytes.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";
 
 /// Nearly all nodes of most trees have this list: it is made once.

@@ -26,7 +26,8 @@ pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
 pub use plugins::{
-    Call, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Schemes, Verb, Versions, Workbench,
+    Answered, Call, Cause, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
+    Verb, Versions, Workbench, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
@@ -88,6 +89,22 @@ pub enum Ask {
     /// Every voter's release knows this format level; nothing happens if it is raised already.
     RaiseFormatLevel {
         level: u32,
+    },
+    /// The plugin's timer of that name is due; nothing happens if it is not, or is gone, or cannot fire now.
+    Timer {
+        plugin: String,
+        name: String,
+    },
+    /// The next step of putting a recipe's mount in order; nothing happens if there is nothing to be done.
+    Recover {
+        plugin: String,
+    },
+    /// A native call of a recipe. Its caller has no session, and a connection number that no connection has; what the recipe
+    /// returned is at `Evaluator::take_reply`.
+    Call {
+        plugin: String,
+        method: String,
+        payload: bytes::Bytes,
     },
 }
 

@@ -8,12 +8,13 @@
 //! Bounded by the transactions in flight (`limits::ENTRIES_IN_FLIGHT_MAX` batches).
 
 use super::txn::Change;
-use crate::model::{Acl, Owner, SessionId, Stat, Zxid};
+use crate::model::{Acl, Owner, SessionId, Stat, Zxid, path};
 use crate::state::quota::Used;
 use crate::state::{Node, Session};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -23,13 +24,27 @@ pub struct Overlay {
     sessions: HashMap<SessionId, Outstanding<Option<Session>>>,
     /// Whether the session owns that ephemeral node.
     ephemerals: BTreeMap<(SessionId, Arc<str>), Outstanding<bool>>,
+    /// Children of that node that outstanding transactions create or delete, oldest first; a name may occur twice.
+    children: HashMap<Arc<str>, VecDeque<Arc<str>>>,
     /// What outstanding changes add to the usage of the quota at that path.
     usage: HashMap<Arc<str>, Used>,
     /// What each transaction touched, oldest first: the order of forgetting.
     queue: VecDeque<(Zxid, Touched)>,
     /// What the transaction in the making replaced, in order.
     journal: Vec<Undo>,
+    /// Where in a long journal each node is first, as far as somebody asked.
+    first_undo: RefCell<FirstUndo>,
 }
+
+/// Of so much of the journal.
+#[derive(Default)]
+struct FirstUndo {
+    read: usize,
+    at: HashMap<Arc<str>, usize>,
+}
+
+/// A journal up to this length is searched from its beginning.
+const JOURNAL_SEARCHED_MAX: usize = 32;
 
 /// A node as outstanding transactions leave it.
 #[derive(Clone, Debug)]
@@ -59,6 +74,8 @@ struct Outstanding<T> {
 
 enum Touched {
     Node(Arc<str>),
+    /// A child of that node came or went.
+    Child(Arc<str>),
     Session(SessionId),
     Ephemeral(SessionId, Arc<str>),
     Usage(Arc<str>, Used),
@@ -86,12 +103,16 @@ impl Overlay {
 
     /// The node before the transaction in the making: none if that did not touch it, else as `node` answered then.
     pub fn node_before(&self, path: &str) -> Option<Option<Option<&NodeRecord>>> {
-        self.journal.iter().find_map(|undo| match undo {
-            Undo::Node(touched, before) if &**touched == path => {
-                Some(before.as_ref().map(|record| record.value.as_ref()))
-            }
+        let touches = |undo: &&Undo| matches!(undo, Undo::Node(touched, _) if &**touched == path);
+        let first = if self.journal.len() <= JOURNAL_SEARCHED_MAX {
+            self.journal.iter().find(touches)
+        } else {
+            self.first_undo.borrow_mut().find(&self.journal, path).and_then(|at| self.journal.get(at))
+        };
+        match first {
+            Some(Undo::Node(_, before)) => Some(before.as_ref().map(|record| record.value.as_ref())),
             _ => None,
-        })
+        }
     }
 
     pub fn session(&self, id: SessionId) -> Option<Option<&Session>> {
@@ -110,22 +131,10 @@ impl Overlay {
             .map(|((_, path), record)| (path, record.value))
     }
 
-    /// Names of children of `parent` that outstanding transactions create (true) or delete (false), in byte order. Looks
-    /// at every outstanding change: only plugins that list children pay for it.
+    /// Names of children of `parent` that outstanding transactions create (true) or delete (false), in byte order.
     pub fn children(&self, parent: &str) -> BTreeMap<&str, bool> {
-        let within = if parent == "/" { "" } else { parent };
-        let mut names = BTreeMap::new();
-        for (_, touched) in &self.queue {
-            let Touched::Node(path) = touched else { continue };
-            let Some(name) = path.strip_prefix(within).and_then(|rest| rest.strip_prefix('/')) else { continue };
-            if name.is_empty() || name.contains('/') {
-                continue;
-            }
-            if let Some(record) = self.nodes.get(path) {
-                names.insert(name, record.value.is_some());
-            }
-        }
-        names
+        let touched = self.children.get(parent).into_iter().flatten();
+        touched.filter_map(|path| Some((path::name(path), self.nodes.get(path)?.value.is_some()))).collect()
     }
 
     /// What outstanding changes add to that quota's usage.
@@ -140,6 +149,12 @@ impl Overlay {
             self.queue.push_back((zxid, Touched::Node(path.clone())));
         }
         self.journal.push(Undo::Node(path, before));
+    }
+
+    /// A child of `parent` comes or goes; `lay_node` says what it is.
+    pub fn lay_child(&mut self, zxid: Zxid, parent: Arc<str>, child: Arc<str>) {
+        self.children.entry(parent.clone()).or_default().push_back(child);
+        self.queue.push_back((zxid, Touched::Child(parent)));
     }
 
     pub fn lay_session(&mut self, zxid: Zxid, id: SessionId, session: Option<Session>) {
@@ -167,6 +182,9 @@ impl Overlay {
 
     /// Undoes everything since `savepoint`.
     pub fn rollback(&mut self, savepoint: Savepoint) {
+        if self.first_undo.get_mut().read > savepoint.journal {
+            self.first_undo.take();
+        }
         while self.journal.len() > savepoint.journal {
             let Some(undo) = self.journal.pop() else { break };
             match undo {
@@ -181,12 +199,19 @@ impl Overlay {
                 Undo::Usage(quota, more) => self.add_usage(&quota, -more.count, -more.bytes),
             }
         }
-        self.queue.truncate(savepoint.queue);
+        for (_, touched) in self.queue.drain(savepoint.queue..).rev() {
+            if let Touched::Child(parent) = touched {
+                take_child(&mut self.children, &parent, VecDeque::pop_back);
+            }
+        }
     }
 
     /// The transaction in the making is complete: no way back.
     pub fn keep(&mut self) {
         self.journal.clear();
+        if self.first_undo.get_mut().read > 0 {
+            self.first_undo.take();
+        }
     }
 
     /// Forgets what the state has caught up with.
@@ -196,6 +221,7 @@ impl Overlay {
             let Some((_, touched)) = self.queue.pop_front() else { break };
             match touched {
                 Touched::Node(path) => forget_entry(&mut self.nodes, &*path, applied),
+                Touched::Child(parent) => take_child(&mut self.children, &parent, VecDeque::pop_front),
                 Touched::Session(id) => forget_entry(&mut self.sessions, &id, applied),
                 Touched::Ephemeral(session, path) => {
                     let key = (session, path);
@@ -223,6 +249,32 @@ impl Overlay {
         used.bytes += bytes;
         if *used == (Used { count: 0, bytes: 0 }) {
             self.usage.remove(quota);
+        }
+    }
+}
+
+impl FirstUndo {
+    fn find(&mut self, journal: &[Undo], path: &str) -> Option<usize> {
+        for (at, undo) in journal.iter().enumerate().skip(self.read) {
+            if let Undo::Node(touched, _) = undo {
+                self.at.entry(touched.clone()).or_insert(at);
+            }
+        }
+        self.read = journal.len();
+        self.at.get(path).copied()
+    }
+}
+
+/// Takes one child off an end of its parent's row.
+fn take_child(
+    children: &mut HashMap<Arc<str>, VecDeque<Arc<str>>>,
+    parent: &str,
+    take: impl FnOnce(&mut VecDeque<Arc<str>>) -> Option<Arc<str>>,
+) {
+    if let EntryRef::Occupied(mut row) = children.entry_ref(parent) {
+        take(row.get_mut());
+        if row.get().is_empty() {
+            row.remove();
         }
     }
 }
@@ -381,13 +433,47 @@ mod tests {
     }
 
     #[test]
+    fn a_long_journal_is_as_good_as_a_short_one() {
+        let mut overlay = Overlay::default();
+        overlay.lay_node(Zxid(1), "/a".into(), record(b"12"));
+        overlay.keep();
+        for at in 0..3 * JOURNAL_SEARCHED_MAX {
+            overlay.lay_node(Zxid(2), format!("/{at}").into(), record(b""));
+            overlay.lay_node(Zxid(2), "/a".into(), record(b"345"));
+            let before = overlay.node_before("/a").flatten().flatten().expect("it was there");
+            assert_eq!(before.stat.data_length, 2);
+        }
+        let savepoint = overlay.savepoint();
+        overlay.lay_node(Zxid(2), "/late".into(), record(b""));
+        assert!(overlay.node_before("/late").is_some_and(|before| before.is_none()));
+        overlay.rollback(savepoint);
+        assert!(overlay.node_before("/late").is_none() && overlay.node_before("/7").is_some());
+        overlay.keep();
+        assert!(overlay.node_before("/a").is_none());
+    }
+
+    #[test]
     fn outstanding_children() {
         let mut overlay = Overlay::default();
-        overlay.lay_node(Zxid(1), "/a/x".into(), record(b""));
-        overlay.lay_node(Zxid(1), "/a/x/deep".into(), record(b""));
-        overlay.lay_node(Zxid(1), "/ab".into(), record(b""));
-        overlay.lay_node(Zxid(1), "/a/gone".into(), None);
+        let mut lay = |zxid, path: &str, data| {
+            overlay.lay_node(Zxid(zxid), path.into(), data);
+            overlay.lay_child(Zxid(zxid), path::parent(path).unwrap().into(), path.into());
+        };
+        lay(1, "/a/x", record(b""));
+        lay(1, "/a/x/deep", record(b""));
+        lay(1, "/ab", record(b""));
+        lay(1, "/a/gone", record(b""));
+        lay(2, "/a/gone", None);
+        overlay.keep();
+        let savepoint = overlay.savepoint();
+        overlay.lay_node(Zxid(3), "/a/y".into(), record(b""));
+        overlay.lay_child(Zxid(3), "/a".into(), "/a/y".into());
+        overlay.rollback(savepoint);
         assert_eq!(overlay.children("/a").into_iter().collect::<Vec<_>>(), [("gone", false), ("x", true)]);
         assert_eq!(overlay.children("/").into_iter().collect::<Vec<_>>(), [("ab", true)]);
+        overlay.forget(Zxid(1));
+        assert_eq!(overlay.children("/a").into_iter().collect::<Vec<_>>(), [("gone", false)]);
+        overlay.forget(Zxid(2));
+        assert!(overlay.is_empty() && overlay.children.is_empty());
     }
 }

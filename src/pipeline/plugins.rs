@@ -2,14 +2,18 @@
 //! tests with a few lines of Rust.
 
 use super::{Caller, Moment, txn};
-use crate::model::{Acl, NodeKind, Refusal, SessionId, Stat, Zxid};
+use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid};
+use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
 /// The plugins that have a say in a write.
+///
+/// Those that recipes are asked by have answers of who has none: a fake without recipes needs nothing of them.
 pub trait Plugins {
-    /// May this transaction of a client be? Asked once for a transaction, with all its changes; the call's view shows the
-    /// tree as they leave it. Must be cheap where nothing matches.
+    /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
+    /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
+    /// nothing matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Result<(), Refusal>;
 
     /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
@@ -17,6 +21,134 @@ pub trait Plugins {
     /// is judged without its digits. The superuser and what lies under `/zookeeper` pass unasked. A refusal is NOAUTH with
     /// the policy's text, or what its failure makes of it. Must be cheap where nothing matches.
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal>;
+
+    /// The recipe that the node at `path` belongs to: the one with the longest mount. Must be cheap where there is none.
+    fn recipe(&mut self, _path: &str) -> Option<Arc<Recipe>> {
+        None
+    }
+
+    /// The recipe of that name, if it is put to work.
+    fn recipe_named(&mut self, _plugin: &str) -> Option<Arc<Recipe>> {
+        None
+    }
+
+    /// The mount at which a manifest of that text puts a recipe to work, if it does.
+    fn starts_recipe(&mut self, _manifest: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// A client's write at the mount. What `Handled::Done` names is a path that the reply may speak of.
+    fn handle(&mut self, recipe: &Recipe, _call: &Call<'_>, _write: &Write<'_>) -> Answered<Handled> {
+        no_recipe(recipe)
+    }
+
+    /// What others changed at the mount.
+    fn on_change(
+        &mut self,
+        recipe: &Recipe,
+        _call: &Call<'_>,
+        _cause: Cause,
+        _changes: &[txn::Change],
+    ) -> Answered<()> {
+        no_recipe(recipe)
+    }
+
+    fn on_timer(&mut self, recipe: &Recipe, _call: &Call<'_>, _name: &str) -> Answered<()> {
+        no_recipe(recipe)
+    }
+
+    fn on_call(&mut self, recipe: &Recipe, _call: &Call<'_>, _method: &str, _payload: &[u8]) -> Answered<Bytes> {
+        no_recipe(recipe)
+    }
+
+    /// One step of putting the mount in order; what the next one is to be told, none behind the last.
+    fn recover(&mut self, recipe: &Recipe, _call: &Call<'_>, _after: Option<&str>) -> Answered<Option<String>> {
+        no_recipe(recipe)
+    }
+}
+
+/// The answer of nobody.
+pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
+    let text = format!("{}: there is no such recipe", recipe.name);
+    Answered { said: Err(Refusal::new(ErrorCode::SystemError, text)), fuel: 0 }
+}
+
+/// A recipe at work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipe {
+    pub name: Arc<str>,
+    pub mount: Arc<str>,
+    /// The deployment, as its manifest counts them.
+    pub version: u32,
+}
+
+/// What a plugin answered; a fault is a refusal, too.
+pub struct Answered<T> {
+    pub said: Result<T, Refusal>,
+    /// What the call cost, instances that were made for it included, in fuel.
+    pub fuel: u64,
+}
+
+/// A client's write, as a recipe is told of it. `version`: none is any.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Write<'a> {
+    Create {
+        path: &'a str,
+        data: &'a [u8],
+        kind: NodeKind,
+        /// The client expects digits behind `path`.
+        sequential: bool,
+        /// As it will be stored.
+        acl: &'a Acl,
+    },
+    SetData {
+        path: &'a str,
+        data: &'a [u8],
+        version: Option<i32>,
+    },
+    SetAcl {
+        path: &'a str,
+        acl: &'a Acl,
+        version: Option<i32>,
+    },
+    Delete {
+        path: &'a str,
+        version: Option<i32>,
+    },
+}
+
+impl<'a> Write<'a> {
+    /// As the client wrote it.
+    pub fn path(&self) -> &'a str {
+        match self {
+            Write::Create { path, .. }
+            | Write::SetData { path, .. }
+            | Write::SetAcl { path, .. }
+            | Write::Delete { path, .. } => path,
+        }
+    }
+}
+
+/// What becomes of a write that a recipe was asked about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Handled {
+    /// It is carried out as if there were no recipe.
+    Pass,
+    /// The recipe has done what there is to do; the reply speaks of the node at that path.
+    Done(String),
+}
+
+/// Whose changes a recipe is told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// The superuser's, whose requests no recipe handles.
+    Request,
+    SessionClosed,
+    SessionExpired,
+    /// Another plugin's.
+    Plugin,
+    /// The server's own.
+    Server,
 }
 
 /// What is done to a node, as policies are asked about it (`types.verb` of the contract).
@@ -51,6 +183,8 @@ pub struct Call<'a> {
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub writers: &'a [Arc<str>],
+    /// What is left of the fuel that plugins may use in this transaction; a call has no more.
+    pub fuel_max: u64,
 }
 
 impl<'a> Call<'a> {
@@ -63,7 +197,7 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[] }
+        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX }
     }
 }
 

@@ -24,6 +24,18 @@ pub struct Txn {
     pub outcome: Outcome,
     /// In order. Empty if refused.
     pub changes: Vec<Change>,
+    /// The plugins that wrote in it or answered for it, in the order in which they came in. Empty if refused.
+    pub made_by: Vec<Made>,
+}
+
+/// One plugin's part in a transaction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Made {
+    pub plugin: Arc<str>,
+    /// The deployment, as its manifest counts them.
+    pub version: u32,
+    /// What its calls used.
+    pub fuel: u64,
 }
 
 /// Where the answer goes: to that connection of that member, if it still lives.

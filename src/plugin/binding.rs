@@ -5,13 +5,13 @@ use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
 use super::counters::Counters;
 use super::grant::{self, Grants};
 use super::host::{Change, Rejection};
-use super::manifest::{Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
 use super::pattern::Pattern;
 use super::registry::Slot;
 use super::verdicts::{Looks, Verdicts};
 use crate::limits;
-use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::Call;
+use crate::model::{ErrorCode, Refusal};
+use crate::pipeline::{Call, Recipe};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,8 @@ const CODES: [ErrorCode; 12] = [
 pub struct Binding {
     pub name: Arc<str>,
     pub manifest: Manifest,
+    /// As the pipeline knows it, if it is one.
+    pub recipe: Option<Arc<Recipe>>,
     /// Of the manifest's node: whether it has changed.
     pub mzxid: i64,
     patterns: Vec<Pattern>,
@@ -59,6 +61,16 @@ pub struct Binding {
     last_warning: Mutex<Option<Instant>>,
 }
 
+/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+pub fn budget(given: &Limits, section: &Section) -> Budget {
+    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
+    let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
+    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let memory =
+        given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
+    Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) }
+}
+
 /// What an instance of this plugin under this binding is made with.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let places: Vec<&str> = match &manifest.mount {
@@ -66,21 +78,13 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
         None => patterns.iter().map(Pattern::base).collect(),
     };
     let asked = Grants::new(&grant::expand(&section.grants, &places));
-    let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
-    let fuel = manifest.limits.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms =
-        manifest.limits.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
-    let memory = manifest
-        .limits
-        .memory_bytes
-        .unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
         mount: manifest.place(patterns).into(),
         settings: manifest.settings.to_string().into(),
         grants: Arc::new(asked.intersection(&Grants::new(&manifest.grants))),
-        budget: Budget { fuel, cpu_ms, memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES) },
+        budget: budget(&manifest.limits, section),
     }
 }
 
@@ -92,8 +96,13 @@ impl Binding {
         program: Arc<Slot>,
         counters: Arc<Counters>,
     ) -> Result<Binding, String> {
+        let name: Arc<str> = name.into();
+        let mount = manifest.mount.as_deref().filter(|_| manifest.kind == Kind::Recipe);
+        let recipe =
+            mount.map(|mount| Arc::new(Recipe { name: name.clone(), mount: mount.into(), version: manifest.version }));
         Ok(Binding {
-            name: name.into(),
+            name,
+            recipe,
             on: manifest.operations(),
             patterns: manifest.patterns()?,
             mzxid,
@@ -114,12 +123,6 @@ impl Binding {
         self.on & 1 << operation as u8 != 0 && self.patterns.iter().any(|pattern| pattern.matches(path))
     }
 
-    /// Whether it is the recipe of that node: how long its mount is.
-    pub fn owns(&self, path: &str) -> Option<usize> {
-        let mount = self.manifest.mount.as_deref()?;
-        path::is_within(path, mount).then_some(mount.len())
-    }
-
     pub fn is_on(&self) -> bool {
         self.manifest.mode != Mode::Off
     }
@@ -137,25 +140,38 @@ impl Binding {
         once: Once,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Said<T>, Fault> {
+        self.ask_at_cost(enabled, once, ask).said
+    }
+
+    /// As `ask`; tells what it cost, also where it failed.
+    pub fn ask_at_cost<T: PartialEq>(
+        &self,
+        enabled: bool,
+        once: Once,
+        ask: impl Fn(&mut Instance) -> Answer<T>,
+    ) -> Asked<T> {
         let begun = Instant::now();
-        let answered = self.answer(enabled, once, ask);
+        let mut cost = limits::PLUGIN_CALL_FUEL;
+        let answered = self.answer(enabled, once, &mut cost, ask);
         let Answer { said, fuel, circumstances, looks } = answered.unwrap_or_else(|fault| Answer {
             said: Err(fault),
             fuel: 0,
             circumstances: false,
             looks: Looks::default(),
         });
+        cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
             self.counters.failed(fault);
         }
-        said.map(|said| Said { said, fuel, circumstances, looks })
+        Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
     }
 
     fn answer<T: PartialEq>(
         &self,
         enabled: bool,
         once: Once,
+        cost: &mut u64,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Answer<T>, Fault> {
         if !enabled {
@@ -171,9 +187,16 @@ impl Binding {
         let idle = if reused { self.idle.lock().pop() } else { None };
         let mut instance = match idle {
             Some(instance) => instance,
-            None => Instance::new(program, setup)?,
+            None => {
+                *cost += limits::PLUGIN_INSTANCE_FUEL;
+                let instance = Instance::new(program, setup)?;
+                *cost += instance.configured_for;
+                instance
+            }
         };
         let answer = ask(&mut instance);
+        let (memory_bytes, operations) = instance.took();
+        self.counters.took(memory_bytes, operations);
         let dropped = instance.take_dropped_lines();
         if dropped > 0 {
             self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -286,7 +309,17 @@ impl Binding {
         Ok(())
     }
 
-    /// The guest's refusal for the client: "plugin: path: text".
+    /// The guest's refusal for the client: "plugin: path: text"; `about` is the path that was asked about.
+    pub fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
+        let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
+        let text = match rejection.text.strip_prefix(about) {
+            Some(rest) if rest.starts_with(':') => format!("{}: {}", self.name, rejection.text),
+            _ => format!("{}: {about}: {}", self.name, rejection.text),
+        };
+        Refusal::new(code, text)
+    }
+
+    /// The same of a validator, which was asked about several changes.
     fn refusal(&self, rejection: Rejection, changes: &[Change]) -> Refusal {
         let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
         let names_its_change = changes
@@ -336,6 +369,13 @@ impl Binding {
 pub enum Once {
     Only,
     OrTwice,
+}
+
+/// What a question came to.
+pub struct Asked<T> {
+    pub said: Result<Said<T>, Fault>,
+    /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
+    pub cost: u64,
 }
 
 /// What a guest said, and what it took.

@@ -6,9 +6,9 @@
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::lend;
 use super::manifest::{Kind, Section};
 use super::verdicts::Looks;
+use super::{lend, stand_ins};
 use crate::limits;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
@@ -49,10 +49,12 @@ pub enum Fault {
     Pool(String),
     /// The server's doing: the component is still being compiled.
     NotReady,
+    /// Others' doing: the plugins of the transaction have together used up what they may.
+    Shared,
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 13] = [
+    pub const CLASSES: [&str; 14] = [
         "fuel",
         "cpu",
         "memory",
@@ -66,6 +68,7 @@ impl Fault {
         "wall",
         "pool",
         "not-ready",
+        "shared",
     ];
 
     /// Index into `CLASSES`.
@@ -84,6 +87,7 @@ impl Fault {
             Fault::Wall => 10,
             Fault::Pool(_) => 11,
             Fault::NotReady => 12,
+            Fault::Shared => 13,
         }
     }
 
@@ -93,7 +97,7 @@ impl Fault {
 
     /// Whether a client that tries again may have more luck.
     pub fn by_server(&self) -> bool {
-        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady)
+        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
     }
 
     /// What happened, for people.
@@ -112,6 +116,7 @@ impl Fault {
             Fault::Wall => "the server was too busy to let it finish".into(),
             Fault::Pool(what) => format!("no instance is free: {what}"),
             Fault::NotReady => "its code is still being compiled".into(),
+            Fault::Shared => "the plugins of this transaction have used up their common fuel".into(),
         }
     }
 
@@ -239,6 +244,8 @@ pub struct Instance {
     store: Store<HostState>,
     guest: Guest,
     budget: Budget,
+    /// Fuel that `configure` used.
+    pub configured_for: u64,
     /// Calls answered.
     pub calls: u32,
 }
@@ -293,8 +300,13 @@ impl Instance {
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
         let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        match configure.call_configure(&mut store, &setup.mount, &setup.settings) {
-            Ok(Ok(())) => Ok(Instance { store, guest, budget: setup.budget, calls: 0 }),
+        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
+            Ok(Ok(())) => {
+                let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
+                Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
+            }
             Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
             Err(error) => Err(Fault::of(&error)),
         }
@@ -388,7 +400,8 @@ impl Instance {
         run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
     ) -> Answer<T> {
         let changes = changes as u64;
-        let fuel = host::grown(self.budget.fuel, changes);
+        let own = host::grown(self.budget.fuel, changes);
+        let fuel = own.min(call.fuel_max);
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
             return Answer { said: Err(fault), fuel: 0, circumstances: false, looks: Looks::default() };
         }
@@ -396,12 +409,22 @@ impl Instance {
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
+        stand_ins::finish_lines(self.store.data_mut());
         Answer {
-            said: said.map_err(|error| Fault::of(&error)),
+            said: said.map_err(|error| match Fault::of(&error) {
+                Fault::Fuel if fuel < own => Fault::Shared,
+                fault => fault,
+            }),
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
             looks: self.store.data_mut().looks.take().unwrap_or_default(),
         }
+    }
+
+    /// Bytes of memory it has grown to, and operations on the transaction that the last call asked for.
+    pub fn took(&self) -> (u64, u64) {
+        let state = self.store.data();
+        (state.memory.bytes as u64, state.spent.writes)
     }
 
     /// Log lines dropped since the last time this was asked.

@@ -1,6 +1,7 @@
 //! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
 
 use super::manifest::{self, Kind, Section};
+use super::stand_ins;
 use wasmparser::{Encoding, Parser, Payload};
 
 /// The package all of a plugin's imports and exports are of.
@@ -15,18 +16,18 @@ pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 #[derive(Debug)]
 pub struct Inspected {
     pub section: Section,
+    /// Whether its author says anything: without that section it asks for no grants, and so can look at nothing.
+    pub described: bool,
     /// What it can be bound as: at least one.
     pub kinds: Vec<Kind>,
+    /// Interfaces of the contract, and of WASI those that have stand-ins, in the component's order.
+    pub imports: Vec<String>,
 }
 
 /// The error is a sentence that names the import, export or form and the fix.
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
     if bytes.len() > crate::limits::COMPONENT_BYTES_MAX {
-        return Err(format!(
-            "the component has {} bytes, at most {} are allowed",
-            bytes.len(),
-            crate::limits::COMPONENT_BYTES_MAX
-        ));
+        return Err(too_large(bytes.len() as u64));
     }
     if is_core_module(bytes) {
         return Err("the file is a core WebAssembly module: make a component of it with `wasm-tools component new`, or deploy it with \
@@ -52,6 +53,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
                 for import in imports {
                     let import = import.map_err(|error| format!("the component's imports cannot be read: {error}"))?;
                     check_import(import.name.name)?;
+                    seen.imports.push(import.name.name.to_string());
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 0 => {
@@ -64,7 +66,44 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
         }
     }
     let kinds = seen.kinds()?;
-    Ok(Inspected { section: seen.manifest.unwrap_or_default(), kinds })
+    let described = seen.manifest.is_some();
+    Ok(Inspected { section: seen.manifest.unwrap_or_default(), described, kinds, imports: seen.imports })
+}
+
+/// The refusal of a component of so many bytes, and what helps.
+pub fn too_large(bytes: u64) -> String {
+    let bytes_max = crate::limits::COMPONENT_BYTES_MAX;
+    format!(
+        "the component has {bytes} bytes, at most {bytes_max} ({} MiB) are allowed: leave out names and debug information (Rust: `strip = true` and \
+         `lto = true`; C: `-s`; JavaScript: no --use-debug-build and no --aot) and libraries that it does not need (Python: packages)",
+        bytes_max >> 20
+    )
+}
+
+/// The component with its author's manifest at its end.
+pub fn with_manifest(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
+    let mut section = Vec::new();
+    leb128(&mut section, MANIFEST_SECTION.len());
+    section.extend_from_slice(MANIFEST_SECTION.as_bytes());
+    section.extend_from_slice(manifest);
+    // The number of custom sections.
+    component.push(0);
+    leb128(&mut component, section.len());
+    component.extend_from_slice(&section);
+    component
+}
+
+/// A number as WebAssembly writes it: seven bits a byte, the low ones first, the last byte without the high bit.
+fn leb128(into: &mut Vec<u8>, mut number: usize) {
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            into.push(low);
+            return;
+        }
+        into.push(low | 0x80);
+    }
 }
 
 /// Whether it begins as a module of the core language does: the version is 1 and the layer 0.
@@ -74,6 +113,7 @@ pub fn is_core_module(bytes: &[u8]) -> bool {
 
 #[derive(Default)]
 struct Seen {
+    imports: Vec<String>,
     exports: Vec<String>,
     manifest: Option<Section>,
 }
@@ -92,10 +132,8 @@ fn check_import(name: &str) -> Result<(), String> {
         Some(_) => Err(format!(
             "the component imports {name}, which this server does not have: build it against the server's wit/plugin.wit"
         )),
-        None if name.starts_with("wasi:") => Err(format!(
-            "the component imports {name}, and plugins have no WASI: build it for wasm32-unknown-unknown (Rust), or with that feature \
-             disabled or stubbed (JavaScript, Python)"
-        )),
+        None if stand_ins::interface(name).is_some() => Ok(()),
+        None if name.starts_with("wasi:") => Err(stand_ins::refusal(name)),
         None => {
             Err(format!("the component imports {name}: a plugin may only import {PACKAGE}{{{}}}", IMPORTS.join(",")))
         }
@@ -147,8 +185,9 @@ mod tests {
         // An empty component: magic, version 13, layer 1.
         let empty = inspect(b"\0asm\x0d\0\x01\0").unwrap_err();
         assert!(empty.contains("does not export wasmkeeper:plugin/setup"), "{empty}");
-        let wasi = check_import("wasi:cli/environment@0.2.3").unwrap_err();
-        assert!(wasi.contains("wasi:cli/environment@0.2.3") && wasi.contains("wasm32-unknown-unknown"), "{wasi}");
+        assert!(check_import("wasi:cli/environment@0.2.3").is_ok());
+        let wasi = check_import("wasi:cli/environment@0.3.0").unwrap_err();
+        assert!(wasi.contains("wasi:cli/environment@0.3.0") && wasi.contains("wasm32-unknown-unknown"), "{wasi}");
         let newer = check_import("wasmkeeper:plugin/reading@2.0.0").unwrap_err();
         assert!(newer.contains("2.0.0"), "{newer}");
         assert!(check_import("wasmkeeper:plugin/writing@1.0.0").is_ok());

@@ -1,7 +1,8 @@
 //! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
 
 use super::call::Fault;
-use serde_json::{Value, json};
+use crate::admin::metrics::Timing;
+use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// They outlive a version: an update of the plugin goes on counting.
@@ -14,10 +15,14 @@ pub struct Counters {
     pub would_refuse: AtomicU64,
     /// Writes that went on though the guest failed.
     pub let_pass: AtomicU64,
-    pub fuel_total: AtomicU64,
-    pub fuel_max: AtomicU64,
-    pub ns_total: AtomicU64,
-    pub ns_max: AtomicU64,
+    /// Of each call.
+    pub fuel: Timing,
+    /// Of each call, nanoseconds, an instance that was made for it included.
+    pub ns: Timing,
+    /// The largest memory of an instance so far, bytes.
+    pub memory_bytes_max: AtomicU64,
+    /// Operations on transactions that the guest asked for, refused ones and those of failed calls included.
+    pub operations: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     /// By `Fault::class`.
     faults: [AtomicU64; Fault::CLASSES.len()],
@@ -26,10 +31,19 @@ pub struct Counters {
 impl Counters {
     pub fn called(&self, fuel: u64, ns: u64) {
         self.calls.fetch_add(1, Relaxed);
-        self.fuel_total.fetch_add(fuel, Relaxed);
-        self.fuel_max.fetch_max(fuel, Relaxed);
-        self.ns_total.fetch_add(ns, Relaxed);
-        self.ns_max.fetch_max(ns, Relaxed);
+        self.fuel.add(fuel);
+        self.ns.add(ns);
+    }
+
+    /// What an instance has after a call, and what the call wrote.
+    pub fn took(&self, memory_bytes: u64, operations: u64) {
+        // Mostly it does not grow, and a load is much cheaper than an exchange.
+        if memory_bytes > self.memory_bytes_max.load(Relaxed) {
+            self.memory_bytes_max.fetch_max(memory_bytes, Relaxed);
+        }
+        if operations > 0 {
+            self.operations.fetch_add(operations, Relaxed);
+        }
     }
 
     pub fn failed(&self, fault: &Fault) {
@@ -43,23 +57,38 @@ impl Counters {
         at.and_then(|at| self.faults.get(at)).map_or(0, |counter| counter.load(Relaxed))
     }
 
+    /// Each class of faults with its count.
+    pub fn all_faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Fault::CLASSES.iter().zip(&self.faults).map(|(name, count)| (*name, count.load(Relaxed)))
+    }
+
+    /// The plain counts by their names.
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("calls", self.calls.load(Relaxed)),
+            ("refusals", self.refusals.load(Relaxed)),
+            ("would_refuse", self.would_refuse.load(Relaxed)),
+            ("let_pass", self.let_pass.load(Relaxed)),
+            ("operations", self.operations.load(Relaxed)),
+            ("log_lines_dropped", self.log_lines_dropped.load(Relaxed)),
+        ]
+    }
+
     pub fn json(&self) -> Value {
-        let faults: serde_json::Map<String, Value> = Fault::CLASSES
-            .iter()
-            .zip(&self.faults)
-            .map(|(name, count)| ((*name).to_string(), count.load(Relaxed).into()))
-            .collect();
-        json!({
-            "calls": self.calls.load(Relaxed),
-            "refusals": self.refusals.load(Relaxed),
-            "would_refuse": self.would_refuse.load(Relaxed),
-            "let_pass": self.let_pass.load(Relaxed),
-            "faults": faults,
-            "fuel_total": self.fuel_total.load(Relaxed),
-            "fuel_max": self.fuel_max.load(Relaxed),
-            "ns_total": self.ns_total.load(Relaxed),
-            "ns_max": self.ns_max.load(Relaxed),
-            "log_lines_dropped": self.log_lines_dropped.load(Relaxed),
-        })
+        let mut json: serde_json::Map<String, Value> =
+            self.counts().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        let faults: serde_json::Map<String, Value> =
+            self.all_faults().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        json.insert("faults".into(), faults.into());
+        for (name, timing) in [("fuel", &self.fuel), ("ns", &self.ns)] {
+            let totals = timing.totals();
+            json.insert(format!("{name}_total"), totals.sum.into());
+            json.insert(format!("{name}_max"), totals.max.into());
+            for (share, of) in [("p50", 0.5), ("p99", 0.99)] {
+                json.insert(format!("{name}_{share}"), timing.percentile(of).into());
+            }
+        }
+        json.insert("memory_bytes_max".into(), self.memory_bytes_max.load(Relaxed).into());
+        Value::Object(json)
     }
 }

@@ -350,7 +350,7 @@ const PERMISSIONS: [(i32, types::Permissions); 5] = [
 ];
 
 /// An entry of an access list in the contract's words.
-fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
+pub(super) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
     let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
     types::AclEntry { permissions, who: identity(&entry.who) }

@@ -74,12 +74,11 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
-        // wit-component makes up to three core instances of one module: it, a shim, a fix-up.
-        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * 4)
+        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
         .total_memories(limits::PLUGIN_INSTANCES_MAX)
         .total_tables(limits::PLUGIN_INSTANCES_MAX * 4)
         .max_memories_per_component(1)
-        .max_core_instances_per_component(8)
+        .max_core_instances_per_component(limits::PLUGIN_CORE_INSTANCES_MAX)
         .max_tables_per_component(4)
         .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
@@ -125,6 +124,7 @@ pub struct HostState {
     /// Of a policy's call.
     pub looks: Option<Looks>,
     pub lines: Lines,
+    pub stand_ins: super::stand_ins::StandIns,
 }
 
 /// A store for one instance. Its fuel and fuse are set by each call.
@@ -133,11 +133,12 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
         name,
         lent: Lent::default(),
         grants,
-        memory: Memory { bytes_max: memory_bytes_max },
+        memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },
         fuse: Fuse::new(limits::PLUGIN_CPU_MS),
         spent: Spent::default(),
         looks: None,
         lines: Lines::default(),
+        stand_ins: Default::default(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
@@ -192,6 +193,8 @@ fn thread_cpu_time() -> Duration {
 /// Bounds an instance's linear memory and tables.
 pub struct Memory {
     bytes_max: usize,
+    /// What it has grown to.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -200,7 +203,11 @@ pub struct MemoryExceeded;
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.bytes_max { Err(MemoryExceeded.into()) } else { Ok(true) }
+        if desired > self.bytes_max {
+            return Err(MemoryExceeded.into());
+        }
+        self.bytes = self.bytes.max(desired);
+        Ok(true)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

@@ -1,10 +1,13 @@
 //! The plugins as the pipeline asks them about a write: which are hit, one after the other.
 
+use super::binding::Binding;
 use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
 use super::registry::{Plugins, Registry};
+use super::{manifest, recipes};
 use crate::model::{Refusal, path};
-use crate::pipeline::{self, Call, Verb, txn};
+use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, txn};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Asks the plugins about transactions; belongs to one thread.
@@ -37,10 +40,10 @@ impl pipeline::Plugins for Judge {
         if self.registry.is_empty() {
             return Ok(());
         }
-        // The pipeline does not ask about the server's own transactions and the superuser's; a lock-out by a plugin would
-        // be so bad that it is checked here again.
-        let Some(caller) = call.caller else { return Ok(()) };
-        if caller.identities.iter().any(|identity| identity.scheme == "super") {
+        // The pipeline does not ask about the superuser's transactions; a lock-out by a plugin would be so bad that it is
+        // checked here again.
+        let is_super = |caller: &Caller| caller.identities.iter().any(|identity| identity.scheme == "super");
+        if call.caller.is_some_and(is_super) {
             return Ok(());
         }
         for binding in self.registry.of(Kind::Validator) {
@@ -62,10 +65,55 @@ impl pipeline::Plugins for Judge {
         self.refresh();
         self.registry.authorize(self.plugins.enabled(), call, verb, path)
     }
+
+    fn recipe(&mut self, path: &str) -> Option<Arc<Recipe>> {
+        self.refresh();
+        self.registry.recipe(path)?.recipe.clone()
+    }
+
+    fn recipe_named(&mut self, plugin: &str) -> Option<Arc<Recipe>> {
+        self.refresh();
+        self.registry.named(plugin).filter(|binding| binding.is_on())?.recipe.clone()
+    }
+
+    fn starts_recipe(&mut self, text: &[u8]) -> Option<String> {
+        let manifest = manifest::parse(text).ok()?;
+        manifest.mount.filter(|_| manifest.kind == Kind::Recipe && manifest.mode != manifest::Mode::Off)
+    }
+
+    fn handle(&mut self, recipe: &Recipe, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
+        self.with(recipe, |binding, enabled| recipes::handle(binding, enabled, call, write))
+    }
+
+    fn on_change(&mut self, recipe: &Recipe, call: &Call<'_>, cause: Cause, changes: &[txn::Change]) -> Answered<()> {
+        self.with(recipe, |binding, enabled| recipes::on_change(binding, enabled, call, cause, changes))
+    }
+
+    fn on_timer(&mut self, recipe: &Recipe, call: &Call<'_>, name: &str) -> Answered<()> {
+        self.with(recipe, |binding, enabled| recipes::on_timer(binding, enabled, call, name))
+    }
+
+    fn on_call(&mut self, recipe: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
+        self.with(recipe, |binding, enabled| recipes::on_call(binding, enabled, call, method, payload))
+    }
+
+    fn recover(&mut self, recipe: &Recipe, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
+        self.with(recipe, |binding, enabled| recipes::recover(binding, enabled, call, after))
+    }
+}
+
+impl Judge {
+    /// Asks the binding that the recipe was found by.
+    fn with<T>(&self, recipe: &Recipe, ask: impl FnOnce(&Binding, bool) -> Answered<T>) -> Answered<T> {
+        match self.registry.named(&recipe.name) {
+            Some(binding) => ask(binding, self.plugins.enabled()),
+            None => pipeline::plugins::no_recipe(recipe),
+        }
+    }
 }
 
 /// Sessions and the format are no plugin's affair.
-fn describe(change: &txn::Change) -> Option<(ChangeKind, Operation, &str)> {
+pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Operation, &str)> {
     match change {
         txn::Change::Create { path, .. } => Some((ChangeKind::Created, Operation::Create, path)),
         txn::Change::Delete { path } => Some((ChangeKind::Deleted, Operation::Delete, path)),

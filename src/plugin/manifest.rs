@@ -332,8 +332,11 @@ impl Component {
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err("component.sha256: 64 hexadecimal digits in small letters are required".into());
         }
-        if self.bytes == 0 || self.bytes > limits::COMPONENT_BYTES_MAX as u64 {
-            return Err(format!("component.bytes: {} is not within 1 to {}", self.bytes, limits::COMPONENT_BYTES_MAX));
+        if self.bytes > limits::COMPONENT_BYTES_MAX as u64 {
+            return Err(super::component::too_large(self.bytes));
+        }
+        if self.bytes == 0 {
+            return Err("component.bytes: 0 is no component".into());
         }
         // A chunk may be shorter than it could be, but not so short that counting them costs more than reading.
         if self.chunks == 0 || u64::from(self.chunks) > self.bytes.div_ceil(1024) {
@@ -509,7 +512,7 @@ mod tests {
             ("/limits", json!({ "memory_bytes": 1u64 << 40 }), "limits.memory_bytes"),
             ("/limits", json!({ "deadline_ms": 5000 }), "limits.deadline_ms"),
             ("/component/sha256", json!("00"), "component.sha256"),
-            ("/component/bytes", json!(1u64 << 40), "component.bytes"),
+            ("/component/bytes", json!(1u64 << 40), "at most 25165824"),
             ("/component/chunks", json!(5), "component.chunks"),
         ] {
             let error = parse(&with(pointer, value)).unwrap_err();

@@ -7,10 +7,12 @@
 //! | `component` | what a component imports and exports, read without running it |
 //! | `host` | the engine, the contract as Rust types, budgets |
 //! | `functions`, `lend` | what guests may call, and what they are lent for it |
+//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
+//! | `recipes` | what recipes are asked, and what their answers come to |
 //! | `policies` | what policies are asked, and what their answers come to |
 //! | `verdicts` | answers of pure policies, kept while they hold |
 //! | `authenticators` | identities that plugins prove, and whom access lists mean |
@@ -40,7 +42,9 @@ mod lend;
 pub mod manifest;
 pub mod pattern;
 pub mod policies;
+mod recipes;
 pub mod registry;
+pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -51,5 +55,5 @@ pub use judge::Judge;
 pub use registry::Plugins;
 
 /// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = "/zookeeper/plugins";
+pub const PLUGINS: &str = crate::model::chores::PLUGINS;
 pub const MODULES: &str = "/zookeeper/modules";

@@ -13,7 +13,7 @@ use super::host::{self, HostState};
 use super::judge::Judge;
 use super::manifest::{self, Kind};
 use super::tree::{self, Tree};
-use super::{PLUGINS, component};
+use super::{PLUGINS, component, stand_ins};
 use crate::model::path;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
@@ -73,11 +73,23 @@ pub struct Registry {
     bindings: Vec<Arc<Binding>>,
     /// Those among them that are asked about operations, since reads look at them all.
     policies: Vec<Arc<Binding>>,
+    /// Of recipes that are not off, with their places in `bindings`.
+    mounts: HashMap<Box<str>, usize>,
+    /// Bytes of the longest.
+    mount_bytes_max: usize,
 }
 
 impl Registry {
+    /// `bindings`: in order of names. Of two recipes at the same mount the first has it.
     fn new(bindings: Vec<Arc<Binding>>) -> Registry {
-        let mut registry = Registry { bindings, policies: Vec::new() };
+        let mut mounts = HashMap::new();
+        for (at, binding) in bindings.iter().enumerate() {
+            if let Some(recipe) = binding.recipe.as_ref().filter(|_| binding.is_on()) {
+                mounts.entry((*recipe.mount).into()).or_insert(at);
+            }
+        }
+        let mount_bytes_max = mounts.keys().map(|mount: &Box<str>| mount.len()).max().unwrap_or(0);
+        let mut registry = Registry { bindings, policies: Vec::new(), mounts, mount_bytes_max };
         registry.policies = registry.of(Kind::Policy).cloned().collect();
         registry
     }
@@ -91,19 +103,35 @@ impl Registry {
         self.bindings.is_empty()
     }
 
+    /// All, those that are off too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
+    }
+
     /// All of that kind that are not off.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter().filter(move |binding| binding.manifest.kind == kind && binding.is_on())
     }
 
     pub fn named(&self, name: &str) -> Option<&Arc<Binding>> {
-        self.bindings.iter().find(|binding| *binding.name == *name)
+        let at = self.bindings.binary_search_by(|binding| (*binding.name).cmp(name)).ok()?;
+        self.bindings.get(at)
     }
 
     /// The recipe that a request at `path` goes to: the one with the longest mount.
     pub fn recipe(&self, path: &str) -> Option<&Arc<Binding>> {
-        let owners = self.of(Kind::Recipe).filter_map(|binding| Some((binding.owns(path)?, binding)));
-        owners.max_by_key(|(length, _)| *length).map(|(_, binding)| binding)
+        if self.mounts.is_empty() {
+            return None;
+        }
+        // A path may be as long as a frame: only what is no longer than a mount is looked up.
+        let cut = path.floor_char_boundary(self.mount_bytes_max.saturating_add(1));
+        let mut ancestor = if cut < path.len() { &path[..path[..cut].rfind('/')?] } else { path };
+        loop {
+            match self.mounts.get(ancestor) {
+                Some(&at) => return self.bindings.get(at),
+                None => ancestor = path::parent(ancestor)?,
+            }
+        }
     }
 
     /// The authenticator of a scheme.
@@ -246,9 +274,7 @@ impl Plugins {
         let component_bytes = bytes()?;
         let inspected = component::inspect(&component_bytes)?;
         let compiled = self.compiler.component(&running.engine, &wanted.sha256, &|| Ok(component_bytes.clone()))?;
-        let program = running
-            .linker
-            .instantiate_pre(&compiled)
+        let program = stand_ins::instantiate_pre(&running.linker, &compiled)
             .and_then(|prepared| Program::new(&running.engine, prepared, &inspected.kinds, inspected.section))
             .map_err(|error| format!("the component does not fit wit/plugin.wit of this server: {error:#}"))?;
         Ok(Arc::new(program))

@@ -7,7 +7,7 @@
 use super::Replica;
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
-    LeaderFigures, Mode, QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
+    LeaderFigures, Mode, PluginFacts, QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
 };
 use crate::admin::metrics::Metrics;
 use crate::config::FourLetterWords;
@@ -249,6 +249,16 @@ impl Facts for Words {
 
     fn reset_connections(&self) {
         self.replica.connections.list().iter().for_each(|connection| connection.reset_statistics());
+    }
+
+    fn plugins(&self, each: &mut dyn FnMut(&PluginFacts<'_>)) {
+        let (plugins, registry) = (&self.replica.plugins, self.replica.plugins.registry());
+        for binding in registry.all() {
+            let status = binding.status(plugins.enabled());
+            let state = status["state"].as_str().unwrap_or_default();
+            let kind = binding.manifest.kind.name();
+            each(&PluginFacts { name: &binding.name, kind, state, counters: &binding.counters });
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::start::{OrDie, die};
 use super::status::Shown;
 use super::word::{self, Word};
 use super::{Replica, housekeeping};
+use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Role};
@@ -82,6 +83,8 @@ pub type Delay = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub struct Member {
     pub(super) replica: Arc<Replica>,
     front: Arc<dyn Server>,
+    /// The same, as HTTP sees it.
+    admin: Arc<dyn Admin>,
     raft: Handle,
     /// From here to a serving member, which may take as long as there is no leader.
     coming_up: Task<()>,
@@ -219,7 +222,9 @@ impl Member {
         }));
         plugins.refresh(&*replica.state.read());
 
-        let front: Arc<dyn Server> = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
+        let admin: Arc<dyn Admin> = front.clone();
+        let front: Arc<dyn Server> = front;
         start_asking(&front, &drive, &clients)?;
         let (stage, stages) = watch::channel(Stage::Begins);
         let threads = Arc::new(Mutex::new(Threads::default()));
@@ -246,7 +251,7 @@ impl Member {
                 die(&format!("{error:#}"));
             }
         });
-        let member = Member { replica, front, raft, coming_up, threads, tasks, ending };
+        let member = Member { replica, front, admin, raft, coming_up, threads, tasks, ending };
         if stands_alone {
             member.until_it_serves(stages, failure).await?;
         }
@@ -277,6 +282,11 @@ impl Member {
     /// What connections speak to.
     pub fn server(&self) -> &Arc<dyn Server> {
         &self.front
+    }
+
+    /// What HTTP speaks to.
+    pub fn admin(&self) -> &Arc<dyn Admin> {
+        &self.admin
     }
 
     /// Serves a client that came otherwise than through a listener, until its end.

@@ -21,6 +21,7 @@
 //! | `soundness` | whether this member's state is the leader's, and what to do if not |
 //! | `status` | what operators read of the ensemble |
 //! | `facts` | what four letter words tell |
+//! | `http` | what HTTP tells |
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
@@ -33,6 +34,7 @@ mod clocks;
 mod deploy;
 mod facts;
 mod housekeeping;
+mod http;
 mod inbox;
 mod installing;
 mod leading;

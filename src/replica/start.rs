@@ -4,6 +4,7 @@
 
 use super::facts::{Listening, Words};
 use super::member::{Drive, Member, Surroundings};
+use crate::admin::http;
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
@@ -38,6 +39,7 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Sockets)
         .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;
+    let http = config.admin.map(http::bind).transpose()?;
     let others = if config.ensemble.servers.is_empty() { WaitsFor::Nothing } else { WaitsFor::Sockets };
     let raft = WorkerThreads::start("raft", 1, others).context("start Raft's thread")?;
     std::fs::create_dir_all(&config.storage.log_dir)
@@ -58,6 +60,11 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     let member =
         raft_runtime.block_on(Member::start(config, surroundings, |replica| Words::new(replica, listening)))?;
     let addresses = listeners.serve(member.config(), clients.workers(), member.server())?;
+    if let Some(http) = http {
+        let _inside = clients.workers().first().enter();
+        let listener = TcpListener::from_std(http)?;
+        clients.workers().first().spawn(http::serve(listener, member.admin().clone()));
+    }
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { member, clients, raft, addresses, _lock: lock })
 }

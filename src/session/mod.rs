@@ -50,7 +50,7 @@ mod local_sessions;
 mod order;
 pub mod outbox;
 mod proven;
-mod rejection;
+pub mod rejection;
 pub mod sasl;
 pub mod statistics;
 mod task;

@@ -330,7 +330,7 @@ mod tests {
     use crate::model::{Owner, Refusal, Zxid, acl};
 
     fn txn(outcome: Outcome, changes: Vec<Change>) -> Txn {
-        Txn { zxid: Zxid(7), wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes }
+        Txn { zxid: Zxid(7), wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by: Vec::new() }
     }
 
     fn create(path: &str) -> Change {

@@ -31,6 +31,7 @@ impl World {
             origin: Some(Origin { session: SessionId(1), connection: connection(1), xid: 1 }),
             outcome: Outcome::Done(slots),
             changes,
+            made_by: Vec::new(),
         };
         self.state.apply(&txn, &mut self.applied);
     }

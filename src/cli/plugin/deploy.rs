@@ -80,9 +80,9 @@ pub(super) struct Deploy {
 
 /// A component and its manifest, whose version is yet to be found.
 pub(super) struct Prepared {
-    name: String,
-    component: Vec<u8>,
-    manifest: Manifest,
+    pub name: String,
+    pub component: Vec<u8>,
+    pub manifest: Manifest,
     /// The author's own words on it.
     described: String,
 }
@@ -191,7 +191,7 @@ pub(super) async fn publish_component(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::plugin::{Arguments, Command};
+    use crate::cli::plugin::{Arguments, Command, Operator};
     use crate::plugin::grant::Verb;
     use clap::Parser;
 
@@ -204,7 +204,7 @@ mod tests {
     fn deploy(line: &[&str]) -> Deploy {
         let arguments = CommandLine::parse_from(["plugin", "deploy"].iter().chain(line)).plugin;
         match arguments.command {
-            Command::Deploy(deploy) => *deploy,
+            Command::Operator(Operator::Deploy(deploy)) => *deploy,
             other => panic!("{other:?}"),
         }
     }
@@ -252,7 +252,7 @@ mod tests {
             let parsed = CommandLine::try_parse_from(["plugin", "deploy"].into_iter().chain(line.split_whitespace()));
             let error = match parsed {
                 Err(error) => error.to_string(),
-                Ok(CommandLine { plugin: Arguments { command: Command::Deploy(deploy), .. } }) => {
+                Ok(CommandLine { plugin: Arguments { command: Command::Operator(Operator::Deploy(deploy)), .. } }) => {
                     format!("{:#}", prepare(&deploy).err().expect(line))
                 }
                 Ok(_) => unreachable!("the lines deploy"),

@@ -2,6 +2,9 @@
 
 use crate::plugin::{bundled, component};
 use anyhow::{Context, anyhow, bail};
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 
 /// The bytes of a component. A core module that carries the contract's types becomes one.
 pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
@@ -13,15 +16,25 @@ pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
         return Ok(bundled.component.to_vec());
     }
     let bytes = std::fs::read(source).with_context(|| format!("read {source}"))?;
+    component_of(bytes, source)
+}
+
+/// A component of what a toolchain has built, which may be one already. C, Zig and TinyGo leave core modules that import
+/// the first version of WASI: an adapter makes the second of it, for which there are stand-ins.
+pub(super) fn component_of(bytes: Vec<u8>, source: &str) -> anyhow::Result<Vec<u8>> {
     if !component::is_core_module(&bytes) {
         return Ok(bytes);
     }
-    let encoded =
-        wit_component::ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode());
+    let encoded = wit_component::ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| {
+            encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+        })
+        .and_then(|encoder| encoder.validate(true).encode());
     encoded.map_err(|error| {
         anyhow!(
-            "{source} is a core WebAssembly module and cannot be made a component: {error:#}; build it with wasmkeeper-plugin or wit-bindgen \
-             for wasm32-unknown-unknown"
+            "{source} is a core WebAssembly module and cannot be made a component: {error:#}; build it with wasmkeeper-plugin or wit-bindgen, \
+             so that it carries the types of wit/plugin.wit"
         )
     })
 }

@@ -3,22 +3,35 @@
 use super::draft::{Draft, next_version, parent_of, valid_path};
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::txn::Slot;
+use crate::pipeline::{Plugins, Verb};
 
 /// The node is there and has that version.
-pub fn evaluate(draft: &Draft<'_>, path: &Option<String>, version: i32) -> Result<Slot, Refusal> {
+pub fn evaluate(
+    draft: &Draft<'_>,
+    plugins: &mut dyn Plugins,
+    path: &Option<String>,
+    version: i32,
+) -> Result<Slot, Refusal> {
     let path = valid_path(path)?;
     let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
     draft.require(node.acl(), acl::READ)?;
+    draft.permit(plugins, Verb::Read, path)?;
     next_version(node.version(), version)?;
     Ok(Slot::Nothing)
 }
 
 /// The node is not there; with a version: not in that version. Needs READ on the parent, as in ClickHouse Keeper.
-pub fn evaluate_absence(draft: &Draft<'_>, path: &Option<String>, version: i32) -> Result<Slot, Refusal> {
+pub fn evaluate_absence(
+    draft: &Draft<'_>,
+    plugins: &mut dyn Plugins,
+    path: &Option<String>,
+    version: i32,
+) -> Result<Slot, Refusal> {
     let path = valid_path(path)?;
     if let Some(parent) = draft.node(parent_of(path)?) {
         draft.require(parent.acl(), acl::READ)?;
     }
+    draft.permit(plugins, Verb::Read, path)?;
     match draft.node(path) {
         Some(node) if next_version(node.version(), version).is_ok() => Err(ErrorCode::NodeExists.into()),
         _ => Ok(Slot::Nothing),

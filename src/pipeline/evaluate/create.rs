@@ -8,6 +8,7 @@ use super::draft::{Draft, parent_of};
 use crate::model::owner::TTL_MS_MAX;
 use crate::model::{ErrorCode, NodeKind, Owner, Refusal, acl, path};
 use crate::pipeline::txn::Slot;
+use crate::pipeline::{Plugins, Verb};
 use crate::wire::request::{Create, CreateForm};
 use std::sync::Arc;
 
@@ -37,7 +38,12 @@ impl Mode {
 }
 
 /// `form`: what the operation counts as, which within a multi may differ from `create.form`.
-pub fn evaluate(draft: &mut Draft<'_>, create: &Create, form: CreateForm) -> Result<Slot, Refusal> {
+pub fn evaluate(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    create: &Create,
+    form: CreateForm,
+) -> Result<Slot, Refusal> {
     let mode = Mode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
     let owner = owner(draft, create, form, mode)?;
     let requested = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
@@ -47,6 +53,7 @@ pub fn evaluate(draft: &mut Draft<'_>, create: &Create, form: CreateForm) -> Res
 
     let parent = draft.node(parent_path).ok_or(ErrorCode::NoNode)?;
     draft.require(parent.acl(), acl::CREATE)?;
+    draft.permit(plugins, Verb::Create, requested)?;
     let path: Arc<str> = match mode.sequential {
         true => Arc::from(format!("{requested}{:010}", parent.cversion())),
         false => Arc::from(requested),
@@ -66,7 +73,8 @@ pub fn evaluate(draft: &mut Draft<'_>, create: &Create, form: CreateForm) -> Res
     Ok(draft.create(path, create.data.clone(), acl, owner))
 }
 
-fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: Mode) -> Result<Owner, ErrorCode> {
+/// Whose the node will be, or why it cannot be.
+pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: Mode) -> Result<Owner, ErrorCode> {
     if mode.ttl && !draft.rules.extended_types {
         return Err(ErrorCode::Unimplemented);
     }

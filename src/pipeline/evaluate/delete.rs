@@ -3,17 +3,24 @@
 use super::draft::{Draft, next_version, parent_of};
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::txn::Slot;
+use crate::pipeline::{Plugins, Verb};
 use std::sync::Arc;
 
 /// Never deleted (DataTree.isSpecialPath).
 const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
-pub fn evaluate(draft: &mut Draft<'_>, path: &Option<String>, version: i32) -> Result<Slot, Refusal> {
+pub fn evaluate(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    path: &Option<String>,
+    version: i32,
+) -> Result<Slot, Refusal> {
     let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
     let parent_path = deletable_parent(path)?;
     draft.require_deployer(path)?;
     let parent = draft.node(parent_path).ok_or(ErrorCode::NoNode)?;
     draft.require(parent.acl(), acl::DELETE)?;
+    draft.permit(plugins, Verb::Delete, path)?;
     let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
     next_version(node.version(), version)?;
     if node.has_children() {

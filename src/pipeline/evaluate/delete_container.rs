@@ -43,7 +43,7 @@ fn is_collectable(draft: &Draft<'_>, node: Seen<'_>) -> bool {
     if node.has_children() {
         return false;
     }
-    let age_ms = draft.wall_ms.saturating_sub(node.stat().mtime);
+    let age_ms = draft.moment.wall_ms.saturating_sub(node.stat().mtime);
     let never_used_ms = draft.rules.container_never_used_ms;
     match node.owner().kind() {
         NodeKind::Container => node.cversion() > 0 || (never_used_ms != 0 && age_ms > never_used_ms),

@@ -1,10 +1,11 @@
 //! The transaction in the making: each change enters the view at once, so that the next operation of a multi sees it.
 
+use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, Owner, Refusal, SessionId, Zxid, acl, path};
-use crate::pipeline::overlay::{NodeRecord, Overlay};
-use crate::pipeline::txn::{Change, Slot};
+use crate::pipeline::overlay::{self, NodeRecord, Overlay};
+use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
-use crate::pipeline::{Caller, Rules, authorize};
+use crate::pipeline::{Call, Caller, Moment, Plugins, Recipe, Rules, Verb, authorize};
 use crate::state::quota::{Excess, Used};
 use crate::state::{Session, State};
 use bytes::Bytes;
@@ -16,16 +17,121 @@ pub struct Draft<'a> {
     pub rules: &'a Rules,
     /// None: the server itself, which no access list stops.
     pub caller: Option<&'a Caller>,
+    /// The request's number; 0 where there is no request.
+    pub xid: i32,
     pub zxid: Zxid,
-    pub wall_ms: i64,
+    pub moment: Moment,
     /// A reconfig is under way.
     pub reconfiguring: bool,
     /// The member that evaluates.
     pub member: u32,
     pub changes: Vec<Change>,
+    pub parts: Parts,
+    /// A recipe has passed the operation being evaluated: policies have allowed it.
+    pub passed: bool,
+}
+
+/// The plugins' parts in a transaction: whose changes are whose, and what all of them together have used.
+#[derive(Default)]
+pub struct Parts {
+    /// Those whose calls stand, in the order in which they came in.
+    made_by: Vec<Made>,
+    /// From that change on, changes are by that one of `made_by`, or else the request's own.
+    runs: Vec<(usize, Option<usize>)>,
+    /// Operations and bytes of all calls, those that were taken back too, and fuel.
+    operations: usize,
+    bytes: usize,
+    fuel: u64,
+}
+
+/// A point to which the transaction can go back.
+#[derive(Clone, Copy)]
+pub struct Savepoint {
+    overlay: overlay::Savepoint,
+    changes: usize,
+    made_by: usize,
+    runs: usize,
+}
+
+impl Parts {
+    pub fn is_empty(&self) -> bool {
+        self.made_by.is_empty()
+    }
+
+    pub fn into_made_by(self) -> Vec<Made> {
+        self.made_by
+    }
+
+    /// Names of the plugins that have a part so far.
+    pub fn writers(&self) -> Vec<Arc<str>> {
+        self.made_by.iter().map(|made| made.plugin.clone()).collect()
+    }
+
+    /// Whose that change is; none: the request's own.
+    pub fn author(&self, change: usize) -> Option<&Arc<str>> {
+        let run = self.runs.partition_point(|(from, _)| *from <= change).checked_sub(1)?;
+        self.made_by.get(self.runs.get(run)?.1?).map(|made| &made.plugin)
+    }
+
+    /// Fuel that plugins may still use.
+    pub fn fuel_left(&self) -> u64 {
+        limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel)
+    }
+
+    /// One more operation of a plugin, of so many bytes.
+    pub fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.operations += 1;
+        self.bytes += bytes;
+        if self.operations > limits::PLUGIN_TXN_OPERATIONS_MAX || self.bytes > limits::PLUGIN_TXN_BYTES_MAX {
+            let text = format!(
+                "plugins change one transaction in at most {} operations and {} bytes",
+                limits::PLUGIN_TXN_OPERATIONS_MAX,
+                limits::PLUGIN_TXN_BYTES_MAX
+            );
+            return Err(Refusal::new(ErrorCode::QuotaExceeded, text));
+        }
+        Ok(())
+    }
 }
 
 impl Draft<'_> {
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            overlay: self.overlay.savepoint(),
+            changes: self.changes.len(),
+            made_by: self.parts.made_by.len(),
+            runs: self.parts.runs.len(),
+        }
+    }
+
+    /// Takes back all changes since then. What they cost stays spent.
+    pub fn rollback(&mut self, savepoint: Savepoint) {
+        self.overlay.rollback(savepoint.overlay);
+        self.changes.truncate(savepoint.changes);
+        self.parts.made_by.truncate(savepoint.made_by);
+        self.parts.runs.truncate(savepoint.runs);
+    }
+
+    /// What is changed from here on is that recipe's.
+    pub fn begin_part(&mut self, recipe: &Recipe) {
+        let made_by = &mut self.parts.made_by;
+        let known = made_by.iter().position(|made| made.plugin == recipe.name);
+        let author = known.unwrap_or_else(|| {
+            made_by.push(Made { plugin: recipe.name.clone(), version: recipe.version, fuel: 0 });
+            made_by.len() - 1
+        });
+        self.parts.runs.push((self.changes.len(), Some(author)));
+    }
+
+    /// The recipe is done, for so much fuel.
+    pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
+        self.parts.fuel = self.parts.fuel.saturating_add(fuel);
+        if let Some(made) = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name) {
+            made.fuel = made.fuel.saturating_add(fuel);
+        }
+        self.parts.runs.push((self.changes.len(), None));
+    }
+
     pub fn view(&self) -> View<'_> {
         View { state: self.state, overlay: self.overlay }
     }
@@ -59,6 +165,16 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the policies that are hit let the caller do that to the node at `path`, as the client wrote it. To be asked
+    /// once the access list has allowed it.
+    pub fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
+        if self.passed || self.caller.is_none() {
+            return Ok(());
+        }
+        let view = self.view();
+        plugins.authorize(&Call::looking(&view, self.caller, self.xid, self.zxid, self.moment), verb, path)
+    }
+
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
         authorize::fix_acl(self.rules, self.identities(), list)
     }
@@ -85,9 +201,11 @@ impl Draft<'_> {
         let mut parent = self.node(parent_path).expect("its parent was looked up").to_record();
         parent.child_created(self.zxid);
         let parent_cversion = parent.cversion;
-        self.overlay.lay_node(self.zxid, Arc::from(parent_path), Some(parent));
+        let parent_path: Arc<str> = Arc::from(parent_path);
+        self.overlay.lay_node(self.zxid, parent_path.clone(), Some(parent));
+        self.overlay.lay_child(self.zxid, parent_path, path.clone());
 
-        let record = NodeRecord::new(self.zxid, self.wall_ms, data.clone(), acl.clone(), owner);
+        let record = NodeRecord::new(self.zxid, self.moment.wall_ms, data.clone(), acl.clone(), owner);
         self.use_quota(&path, 1, i64::from(record.stat.data_length));
         self.overlay.lay_node(self.zxid, path.clone(), Some(record));
         if owner.is_ephemeral() {
@@ -104,7 +222,9 @@ impl Draft<'_> {
         let parent_path = path::parent(&path).expect("the root is never deleted");
         let mut parent = self.node(parent_path).expect("a node has a parent").to_record();
         parent.child_deleted(self.zxid);
-        self.overlay.lay_node(self.zxid, Arc::from(parent_path), Some(parent));
+        let parent_path: Arc<str> = Arc::from(parent_path);
+        self.overlay.lay_node(self.zxid, parent_path.clone(), Some(parent));
+        self.overlay.lay_child(self.zxid, parent_path, path.clone());
         self.overlay.lay_node(self.zxid, path.clone(), None);
         if owner.is_ephemeral() {
             self.overlay.lay_ephemeral(self.zxid, SessionId(owner.0), path.clone(), false);
@@ -116,7 +236,7 @@ impl Draft<'_> {
     /// `record`: the node as it is.
     pub fn set_data(&mut self, path: Arc<str>, mut record: NodeRecord, data: Option<Bytes>, version: i32) -> Slot {
         let bytes = i64::from(record.stat.data_length);
-        record.set_data(self.zxid, self.wall_ms, data.clone(), version);
+        record.set_data(self.zxid, self.moment.wall_ms, data.clone(), version);
         self.use_quota(&path, 0, i64::from(record.stat.data_length) - bytes);
         self.overlay.lay_node(self.zxid, path.clone(), Some(record));
         self.push(Change::SetData { path, data, version })

@@ -13,14 +13,20 @@
 //! | `delete_container` | opcode 20 and the server's own collection |
 //! | `reconfig` | reconfig |
 //! | `transfer` | a write to `/zookeeper/leader` |
+//! | `recipe` | recipes within a transaction |
+//! | `chores` | timers, putting mounts in order, native calls |
+//! | `bench` | what a plugin's operations do |
 //! | `draft` | the transaction in the making, which all of them write to |
 
+mod bench;
 mod check;
+mod chores;
 mod create;
 mod delete;
 mod delete_container;
 mod draft;
 mod multi;
+mod recipe;
 mod reconfig;
 mod session;
 mod set_acl;
@@ -34,13 +40,16 @@ pub use transfer::LEADER;
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
-use super::{Ask, Call, Moment, Plugins, Rules, Submission, authorize};
+use super::{Ask, Call, Cause, Moment, Plugins, Rules, Submission, authorize};
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
 use crate::state::{Session, State};
-use crate::wire::request::Request;
+use crate::wire::request::{CreateForm, Operation, Request};
+use bytes::Bytes;
 use draft::Draft;
+use draft::Parts;
+use recipe::Asker;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -59,6 +68,8 @@ pub struct Evaluator {
     reconfiguring: bool,
     /// This member's number.
     member: u32,
+    /// What the last native call returned.
+    reply: Option<Bytes>,
 }
 
 /// What becomes of a submission.
@@ -98,6 +109,7 @@ impl Evaluator {
             ensemble_ms: 0,
             reconfiguring: false,
             member: 0,
+            reply: None,
         }
     }
 
@@ -132,6 +144,11 @@ impl Evaluator {
         self.overlay.is_empty()
     }
 
+    /// What the native call returned that was evaluated last; to be shown to its caller once its transaction is applied.
+    pub fn take_reply(&mut self) -> Option<Bytes> {
+        self.reply.take()
+    }
+
     /// Whether a reconfig has been taken up and not yet ended.
     pub fn reconfigures(&mut self, under_way: bool) {
         self.reconfiguring = under_way;
@@ -157,13 +174,17 @@ impl Evaluator {
         moment: Moment,
         plugins: &mut dyn Plugins,
     ) -> Evaluation {
-        self.transact(state, submission, moment, |draft, moment| judge(draft, submission, moment, plugins))
+        let mut reply = None;
+        let evaluation =
+            self.transact(state, submission, moment, |draft| judge(draft, submission, plugins, &mut reply));
+        self.reply = reply;
+        evaluation
     }
 
     /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass): answered in
     /// its turn, like any refusal.
     pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
-        self.transact(state, submission, moment, |draft, _| match (check_session(draft), &submission.ask) {
+        self.transact(state, submission, moment, |draft| match (check_session(draft), &submission.ask) {
             (Err(verdict), _) => verdict,
             (Ok(()), Ask::Request(Request::Multi(operations))) => Verdict::Outcome(Outcome::MultiRefused {
                 failed: 0,
@@ -179,7 +200,7 @@ impl Evaluator {
         state: &State,
         submission: &Submission,
         moment: Moment,
-        judge: impl FnOnce(&mut Draft<'_>, Moment) -> Verdict,
+        judge: impl FnOnce(&mut Draft<'_>) -> Verdict,
     ) -> Evaluation {
         self.overlay.forget(state.last_zxid());
         let moment = Moment {
@@ -193,31 +214,37 @@ impl Evaluator {
             overlay: &mut self.overlay,
             rules: &self.rules,
             caller: submission.caller.as_ref(),
+            xid: submission.xid,
             zxid: self.next,
-            wall_ms: moment.wall_ms,
+            moment,
             reconfiguring: self.reconfiguring,
             member: self.member,
             changes: Vec::with_capacity(1),
+            parts: Parts::default(),
+            passed: false,
         };
         // Whoever asked for other members may have gone or moved meanwhile, but the members have changed all the same.
         let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && check_session(&draft).is_err();
         let caller = submission.caller.as_ref().filter(|_| !is_orphan);
         draft.caller = caller;
-        let outcome = match judge(&mut draft, moment) {
+        let outcome = match judge(&mut draft) {
             Verdict::Outcome(outcome) => outcome,
             Verdict::Close => return Evaluation::Close,
             Verdict::Nothing => return Evaluation::Nothing,
             Verdict::Transfer(to) => return Evaluation::Transfer(to),
             Verdict::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
         };
-        let mut changes = draft.changes;
+        let Draft { mut changes, parts, .. } = draft;
+        let mut made_by = parts.into_made_by();
         if !matches!(outcome, Outcome::Done(_)) {
-            changes = Vec::new();
+            (changes, made_by) = (Vec::new(), Vec::new());
             self.overlay.rollback(start);
         }
         self.overlay.keep();
+        // The caller of a native call has no connection that could be answered.
+        let asks = caller.filter(|_| !matches!(submission.ask, Ask::Call { .. }));
         let origin =
-            caller.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
+            asks.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
         Evaluation::Txn(Txn {
             zxid: self.reserve(moment),
             wall_ms: moment.wall_ms,
@@ -225,6 +252,7 @@ impl Evaluator {
             origin,
             outcome,
             changes,
+            made_by,
         })
     }
 
@@ -237,89 +265,108 @@ impl Evaluator {
     }
 }
 
-fn judge(draft: &mut Draft<'_>, submission: &Submission, moment: Moment, plugins: &mut dyn Plugins) -> Verdict {
+fn judge(
+    draft: &mut Draft<'_>,
+    submission: &Submission,
+    plugins: &mut dyn Plugins,
+    reply: &mut Option<Bytes>,
+) -> Verdict {
     let owner = draft.caller.map(|caller| caller.connection);
+    let done = |done| if done { single(Ok(Slot::Nothing)) } else { Verdict::Nothing };
     match &submission.ask {
-        Ask::Request(request) => {
-            if let Err(verdict) = check_session(draft) {
-                return verdict;
-            }
-            match request {
-                Request::Multi(operations) => evaluate_multi(draft, operations, submission.xid, moment, plugins),
-                Request::Reconfig { joining, leaving, new_members, config_id } => {
-                    let wanted = reconfig::Wanted {
-                        joining: joining.as_deref(),
-                        leaving: leaving.as_deref(),
-                        new_members: new_members.as_deref(),
-                        from_version: *config_id,
-                    };
-                    match reconfig::plan(draft, &wanted) {
-                        Ok(servers) => Verdict::Reconfigure(servers),
-                        Err(refusal) => single(Err(refusal)),
-                    }
-                }
-                Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
-                    match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
-                        Ok(Some(to)) => Verdict::Transfer(to),
-                        Ok(None) => single(Ok(Slot::Nothing)),
-                        Err(refusal) => single(Err(refusal)),
-                    }
-                }
-                request => {
-                    let slot = evaluate_one(draft, request);
-                    single(slot.and_then(|slot| {
-                        validate(draft, submission.xid, moment, plugins)?;
-                        Ok(slot)
-                    }))
-                }
-            }
-        }
+        Ask::Request(request) => match check_session(draft) {
+            Ok(()) => judge_request(draft, request, plugins),
+            Err(verdict) => verdict,
+        },
         Ask::OpenSession { session, password, timeout_ms } => {
             with_owner(owner, |owner| session::open(draft, *session, *password, *timeout_ms, owner))
         }
         Ask::AttachSession { session, password, timeout_ms } => {
             with_owner(owner, |owner| session::attach(draft, *session, *password, *timeout_ms, owner))
         }
-        Ask::CloseSession { session, expired } => evaluate_close(draft, *session, *expired),
-        Ask::Collect { path } => match delete_container::collect(draft, path) {
-            true => single(Ok(Slot::Nothing)),
-            false => Verdict::Nothing,
-        },
-        Ask::RaiseFormatLevel { level } => match *level > draft.state.format_level() {
-            true => {
-                draft.push(Change::RaiseFormatLevel { level: *level });
-                single(Ok(Slot::Nothing))
+        Ask::CloseSession { session, expired } => evaluate_close(draft, *session, *expired, plugins),
+        Ask::Collect { path } => {
+            let collected = delete_container::collect(draft, path);
+            if collected {
+                complete(draft, plugins, Cause::Server, SessionId::NONE)
+                    .expect("what the server does by itself is never refused");
             }
-            false => Verdict::Nothing,
-        },
+            done(collected)
+        }
+        Ask::RaiseFormatLevel { level } => {
+            let raises = *level > draft.state.format_level();
+            if raises {
+                draft.push(Change::RaiseFormatLevel { level: *level });
+            }
+            done(raises)
+        }
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
+        Ask::Timer { plugin, name } => done(chores::timer(draft, plugins, plugin, name)),
+        Ask::Recover { plugin } => done(chores::recover(draft, plugins, plugin)),
+        Ask::Call { plugin, method, payload } => {
+            let returned = chores::native(draft, plugins, plugin, method, payload);
+            single(returned.map(|returned| {
+                *reply = Some(returned);
+                Slot::Nothing
+            }))
+        }
     }
 }
 
-fn evaluate_one(draft: &mut Draft<'_>, request: &Request) -> Result<Slot, Refusal> {
+fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plugins) -> Verdict {
     match request {
-        Request::Create(create) => create::evaluate(draft, create, create.form),
-        Request::Delete { path, version } => delete::evaluate(draft, path, *version),
-        Request::SetData { path, data, version } => set_data::evaluate(draft, path, data, *version),
-        Request::SetAcl { path, acl, version } => set_acl::evaluate(draft, path, acl.as_deref(), *version),
-        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, path, *version),
+        Request::Multi(operations) => evaluate_multi(draft, operations, plugins),
+        Request::Reconfig { joining, leaving, new_members, config_id } => {
+            let wanted = reconfig::Wanted {
+                joining: joining.as_deref(),
+                leaving: leaving.as_deref(),
+                new_members: new_members.as_deref(),
+                from_version: *config_id,
+            };
+            match reconfig::plan(draft, &wanted) {
+                Ok(servers) => Verdict::Reconfigure(servers),
+                Err(refusal) => single(Err(refusal)),
+            }
+        }
+        Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
+            match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
+                Ok(Some(to)) => Verdict::Transfer(to),
+                Ok(None) => single(Ok(Slot::Nothing)),
+                Err(refusal) => single(Err(refusal)),
+            }
+        }
+        request => {
+            let slot = evaluate_one(draft, plugins, request);
+            single(slot.and_then(|slot| {
+                complete_request(draft, plugins)?;
+                Ok(slot)
+            }))
+        }
+    }
+}
+
+fn evaluate_one(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Request) -> Result<Slot, Refusal> {
+    let form = match request {
+        Request::Create(create) => create.form,
+        _ => CreateForm::Create,
+    };
+    recipe::first(draft, plugins, request, form, |draft, plugins| match request {
+        Request::Create(create) => create::evaluate(draft, plugins, create, form),
+        Request::Delete { path, version } => delete::evaluate(draft, plugins, path, *version),
+        Request::SetData { path, data, version } => set_data::evaluate(draft, plugins, path, data, *version),
+        Request::SetAcl { path, acl, version } => set_acl::evaluate(draft, plugins, path, acl.as_deref(), *version),
+        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, plugins, path, *version),
         Request::DeleteContainer { path } => delete_container::evaluate(draft, path),
         // A check alone is unimplemented in ZooKeeper; reads and what concerns the connection never come here.
         _ => Err(ErrorCode::Unimplemented.into()),
-    }
+    })
 }
 
-fn evaluate_multi(
-    draft: &mut Draft<'_>,
-    operations: &[crate::wire::request::Operation],
-    xid: i32,
-    moment: Moment,
-    plugins: &mut dyn Plugins,
-) -> Verdict {
+fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut dyn Plugins) -> Verdict {
     let count = operations.len() as u32;
     let refused = |failed, refusal| Outcome::MultiRefused { failed, operations: count, refusal };
-    Verdict::Outcome(match multi::evaluate(draft, operations) {
-        Ok(slots) => match validate(draft, xid, moment, plugins) {
+    Verdict::Outcome(match multi::evaluate(draft, plugins, operations) {
+        Ok(slots) => match complete_request(draft, plugins) {
             Ok(()) => Outcome::Done(slots),
             Err(refusal) => refused(last_judged(draft, &slots, operations), refusal),
         },
@@ -328,28 +375,52 @@ fn evaluate_multi(
     })
 }
 
-/// The operation that a validator's refusal is pinned on: validators judge the whole, so it is the last one that changed
-/// something they may judge. Clients read the code from whichever slot has one.
-fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[crate::wire::request::Operation]) -> u32 {
-    let changes = |slot: &Slot, request: &Request| match slot {
-        Slot::Change(index) => draft.changes.get(*index as usize).is_some_and(is_judged),
-        Slot::Nothing => matches!(request, Request::Delete { path: Some(path), .. } if !is_exempt(path)),
-        Slot::Path(_) => false,
+/// The operation that a refusal of the whole is pinned on: the last one that changed something plugins may judge. Clients
+/// read the code from whichever slot has one.
+fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
+    let changes = |slot: &Slot, request: &Request| match (slot, request) {
+        (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
+        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !is_exempt(path),
+        (Slot::Path(path), Request::Create(create)) => create.form != CreateForm::IfNotExists && !is_exempt(path),
+        (Slot::Path(path), _) => !is_exempt(path),
+        (Slot::Nothing, _) => false,
     };
     let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
     last.unwrap_or(0) as u32
 }
 
+/// What follows from a request's changes. Where it is a client's, recipes and validators may refuse it as a whole; the
+/// superuser's and the server's own stand.
+fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
+    let (by, session) = match draft.caller {
+        None => (Cause::Server, SessionId::NONE),
+        Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
+        Some(caller) => (Cause::Plugin, caller.session),
+    };
+    complete(draft, plugins, by, session)
+}
+
+/// What follows from a transaction's changes (`recipe::tell`).
+fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session: SessionId) -> Result<(), Refusal> {
+    recipe::tell(draft, plugins, by, session)?;
+    recipe::note_deployments(draft, plugins);
+    match by {
+        Cause::Plugin => validate(draft, plugins, 0, Asker { caller: draft.caller, session, xid: draft.xid }),
+        _ => Ok(()),
+    }
+}
+
 /// Closing needs no ownership in ZooKeeper, since expiry asks for it, too. Here the two are told apart: a connection whose
 /// session moved away cannot end it.
-fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> Verdict {
+fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plugins: &mut dyn Plugins) -> Verdict {
     match (draft.view().session(session), draft.caller) {
         (None, None) => Verdict::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
         (Some(known), Some(caller)) if known.owner != caller.connection => Verdict::Close,
         (Some(_), _) => {
             session::close(draft, session, expired);
-            single(Ok(Slot::Nothing))
+            let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
+            single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
         }
     }
 }
@@ -366,19 +437,22 @@ fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
     }
 }
 
-/// Asks the validators about what the transaction changes. The superuser, the server itself and everything under
-/// /zookeeper are not theirs to judge.
-fn validate(draft: &Draft<'_>, xid: i32, moment: Moment, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
-    let Some(caller) = draft.caller.filter(|caller| !authorize::is_super(&caller.identities)) else { return Ok(()) };
-    let changes: Cow<'_, [Change]> = match draft.changes.iter().all(is_judged) {
-        true => Cow::Borrowed(&draft.changes),
-        false => draft.changes.iter().filter(|change| is_judged(change)).cloned().collect(),
+/// Asks the validators about what the transaction changes from that change on. Everything under /zookeeper is not theirs
+/// to judge; nor is what the superuser or the server does, and that is for the caller of this to know.
+fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: Asker<'_>) -> Result<(), Refusal> {
+    let changes = &draft.changes[from..];
+    let changes: Cow<'_, [Change]> = match changes.iter().all(is_judged) {
+        true => Cow::Borrowed(changes),
+        false => changes.iter().filter(|change| is_judged(change)).cloned().collect(),
     };
     if changes.is_empty() {
         return Ok(());
     }
     let view: View<'_> = draft.view();
-    plugins.validate(&Call::looking(&view, Some(caller), xid, draft.zxid, moment), &changes)
+    let writers = draft.parts.writers();
+    let Asker { caller, session, xid } = asker;
+    let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
+    plugins.validate(&Call { session, writers: &writers, ..looking }, &changes)
 }
 
 fn is_judged(change: &Change) -> bool {

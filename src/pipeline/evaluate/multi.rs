@@ -7,8 +7,9 @@
 
 use super::create::{self, Mode};
 use super::draft::Draft;
-use super::{check, delete, set_data};
+use super::{check, delete, recipe, set_data};
 use crate::model::{ErrorCode, Refusal};
+use crate::pipeline::Plugins;
 use crate::pipeline::txn::Slot;
 use crate::wire::request::{CreateForm, Operation, Request, op};
 
@@ -23,14 +24,18 @@ pub enum Failure {
 }
 
 /// One slot an operation.
-pub fn evaluate(draft: &mut Draft<'_>, operations: &[Operation]) -> Result<Vec<Slot>, Failure> {
+pub fn evaluate(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    operations: &[Operation],
+) -> Result<Vec<Slot>, Failure> {
     if !operations.iter().all(is_understood) {
         return Err(Failure::Whole(ErrorCode::MarshallingError.into()));
     }
     let mut slots = Vec::with_capacity(operations.len());
     for (index, operation) in operations.iter().enumerate() {
         // Operations come in a frame, so their number fits.
-        let slot = evaluate_operation(draft, operation)
+        let slot = evaluate_operation(draft, plugins, operation)
             .map_err(|refusal| Failure::Operation { failed: index as u32, refusal })?;
         slots.push(slot);
     }
@@ -53,24 +58,26 @@ pub fn effective_op(operation: &Operation) -> i32 {
     }
 }
 
-fn evaluate_operation(draft: &mut Draft<'_>, operation: &Operation) -> Result<Slot, Refusal> {
-    match &operation.request {
-        Request::Create(create) => {
-            let form = match effective_op(operation) {
-                op::CREATE => CreateForm::Create,
-                op::CREATE_CONTAINER => CreateForm::Container,
-                op::CREATE_TTL => CreateForm::Ttl,
-                op::CREATE_IF_NOT_EXISTS => CreateForm::IfNotExists,
-                _ => CreateForm::Create2,
-            };
-            create::evaluate(draft, create, form)
-        }
-        Request::Delete { path, version } => delete::evaluate(draft, path, *version),
-        Request::SetData { path, data, version } => set_data::evaluate(draft, path, data, *version),
-        Request::Check { path, version } => check::evaluate(draft, path, *version),
-        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, path, *version),
+fn evaluate_operation(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    operation: &Operation,
+) -> Result<Slot, Refusal> {
+    let form = match effective_op(operation) {
+        op::CREATE => CreateForm::Create,
+        op::CREATE_CONTAINER => CreateForm::Container,
+        op::CREATE_TTL => CreateForm::Ttl,
+        op::CREATE_IF_NOT_EXISTS => CreateForm::IfNotExists,
+        _ => CreateForm::Create2,
+    };
+    recipe::first(draft, plugins, &operation.request, form, |draft, plugins| match &operation.request {
+        Request::Create(create) => create::evaluate(draft, plugins, create, form),
+        Request::Delete { path, version } => delete::evaluate(draft, plugins, path, *version),
+        Request::SetData { path, data, version } => set_data::evaluate(draft, plugins, path, data, *version),
+        Request::Check { path, version } => check::evaluate(draft, plugins, path, *version),
+        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, plugins, path, *version),
         _ => Err(ErrorCode::MarshallingError.into()),
-    }
+    })
 }
 
 /// What ZooKeeper takes apart at all: known operations, paths and access lists that are not null, flags that exist, and a

@@ -3,11 +3,13 @@
 use super::draft::{Draft, next_version, valid_path};
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::txn::Slot;
+use crate::pipeline::{Plugins, Verb};
 use bytes::Bytes;
 use std::sync::Arc;
 
 pub fn evaluate(
     draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
     path: &Option<String>,
     data: &Option<Bytes>,
     version: i32,
@@ -16,6 +18,7 @@ pub fn evaluate(
     draft.require_deployer(path)?;
     let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
     draft.require(node.acl(), acl::WRITE)?;
+    draft.permit(plugins, Verb::Set, path)?;
     let bytes = data.as_ref().map_or(0, |data| data.len() as i64);
     draft.check_quota(path, 0, bytes - node.data_length())?;
     let version = next_version(node.version(), version)?;

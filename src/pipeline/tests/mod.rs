@@ -14,12 +14,15 @@
 //! 1 delete PATH [VERSION]          also: set PATH DATA [VERSION], acl PATH LIST [VERSION], check, absent, reap, reconfig
 //! 1 multi OP ; OP ...
 //! collect PATH                     the server's own
+//! timer PLUGIN NAME | recover PLUGIN                  also the server's own
+//! call PLUGIN METHOD PAYLOAD       by client 2; what it returned
 //! stat PATH                        of the view: v, cv (stored), n, len
 //! tick MS | apply [COUNT] | drop   `drop`: the chain breaks, what is outstanding is void
 //! ```
 
 mod equivalence;
 mod reads;
+mod recipes;
 mod scenarios;
 
 use super::txn::{Change, Outcome, Slot, Txn};
@@ -59,6 +62,7 @@ pub struct World {
     clients: BTreeMap<i64, Client>,
     plugins: Box<dyn Plugins>,
     wall_ms: i64,
+    ensemble_ms: u64,
     xid: i32,
     connections: u64,
 }
@@ -87,6 +91,7 @@ impl World {
             clients: BTreeMap::new(),
             plugins,
             wall_ms: 1_000_000,
+            ensemble_ms: 0,
             xid: 0,
             connections: 0,
         }
@@ -134,6 +139,17 @@ impl World {
                 client.identities.push(Identity::new(scheme, name));
                 "ok".into()
             }
+            ("timer", _) => self.submit(None, Ask::Timer { plugin: words[1].into(), name: words[2].into() }),
+            ("recover", _) => self.submit(None, Ask::Recover { plugin: words[1].into() }),
+            ("call", _) => {
+                let payload = Bytes::copy_from_slice(words[3].as_bytes());
+                let ask = Ask::Call { plugin: words[1].into(), method: words[2].into(), payload };
+                let answer = self.submit(Some(2), ask);
+                match self.evaluator.take_reply() {
+                    Some(reply) if answer == "ok" => String::from_utf8_lossy(&reply).into_owned(),
+                    _ => answer,
+                }
+            }
             ("collect", _) => self.submit(None, Ask::Collect { path: words[1].into() }),
             ("configure", _) => {
                 let servers = parse_config_text(words[1]).expect("servers");
@@ -157,7 +173,9 @@ impl World {
                 })
             }
             ("tick", _) => {
-                self.wall_ms += words[1].parse::<i64>().expect("milliseconds");
+                let ms = words[1].parse::<i64>().expect("milliseconds");
+                self.wall_ms += ms;
+                self.ensemble_ms = self.ensemble_ms.saturating_add_signed(ms);
                 "ok".into()
             }
             ("apply", _) => {
@@ -199,7 +217,7 @@ impl World {
                 local: false,
             }
         });
-        let moment = Moment { wall_ms: self.wall_ms, ensemble_ms: 0, seed: 0 };
+        let moment = Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms, seed: 0 };
         let submission = Submission { caller, xid: self.xid, ask };
         match self.evaluator.evaluate(&self.state, &submission, moment, &mut *self.plugins) {
             Evaluation::Close => "close".into(),
@@ -391,6 +409,7 @@ fn a_full_counter_opens_the_next_epoch() {
         origin: None,
         outcome: Outcome::Done(vec![]),
         changes: vec![],
+        made_by: Vec::new(),
     };
     world.state.apply(&filler, &mut Applied::default());
     world.evaluator.start_chain(&world.state, false);

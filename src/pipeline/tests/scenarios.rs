@@ -84,6 +84,7 @@ fn sequence_numbers_wrap_as_in_java() {
             origin: None,
             outcome: Outcome::Done(vec![Slot::Change(0)]),
             changes: vec![change],
+            made_by: Vec::new(),
         };
         world.state.apply(&txn, &mut Applied::default());
         world.evaluator.start_chain(&world.state, false);

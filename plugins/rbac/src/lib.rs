@@ -1,0 +1,119 @@
+//! `rbac`: who may do what follows from roles, and roles from nodes. Settings, all optional:
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `roles` | the node whose children are roles; default `/rbac/roles` |
+//! | `subjects` | the node whose children are subjects; default `/rbac/subjects` |
+//! | `otherwise` | what is answered where no role allows: `deny`, the default, or `abstain` |
+//!
+//! A role's data is `{"allow":[{"path":"/app","verbs":["read","children"]}]}`; a path covers all below, and `"*"` is every
+//! verb. A subject's is a list of roles, `["developer"]`; its name is scheme and id of an identity, `jwt:alice`, in which `%25`
+//! stands for % and `%2F` for /. Everybody is also the subject `world:anyone`.
+//!
+//! Nothing is remembered from question to question. The server keeps an answer until a node changes that it rests on, and the
+//! node of a subject that does not exist is one of those.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use wasmkeeper_plugin::path::is_within;
+use wasmkeeper_plugin::{Decision, Level, Policy, Rejection, Settings, Verb, View, log, policy};
+
+/// Roles that one question looks at; whoever has more has the first of them.
+const ROLES_MAX: usize = 64;
+
+/// Bytes of a role's or subject's data that are read: parsing them costs fuel.
+const DATA_BYTES_MAX: usize = 32 << 10;
+
+struct Rbac {
+    roles: String,
+    subjects: String,
+    otherwise_deny: bool,
+}
+
+policy!(
+    Rbac,
+    // The settings name the nodes, so what is asked for covers any; whoever deploys it grants `read:/rbac`.
+    r#"{ "name": "rbac", "version": "1.0.0", "pure": true, "grants": [ { "path": "/", "verbs": ["read"] } ] }"#
+);
+
+impl Policy for Rbac {
+    fn configure(_mount: &str, settings: &str) -> Result<Rbac, String> {
+        let mut settings = Settings::parse(settings)?;
+        let mut node = |key, default: &str| match settings.text(key)? {
+            Some(path) if !path.starts_with('/') || path.len() > 1 && path.ends_with('/') => {
+                Err(settings.wrong(key, "a path is required, such as \"/rbac/roles\""))
+            }
+            path => Ok(path.unwrap_or_else(|| default.into())),
+        };
+        let (roles, subjects) = (node("roles", "/rbac/roles")?, node("subjects", "/rbac/subjects")?);
+        let otherwise_deny = match settings.text("otherwise")?.as_deref() {
+            None | Some("deny") => true,
+            Some("abstain") => false,
+            Some(_) => return Err("otherwise: deny or abstain is required".into()),
+        };
+        settings.finish()?;
+        Ok(Rbac { roles, subjects, otherwise_deny })
+    }
+
+    fn authorize(&self, view: &View, verb: Verb, path: &str) -> Decision {
+        match self.is_allowed(view, verb, path) {
+            Ok(true) => Decision::Allow,
+            Ok(false) if !self.otherwise_deny => Decision::Abstain,
+            Ok(false) => Decision::Deny(format!("no role allows {} at {path}", verb.name())),
+            Err(refused) => Decision::Deny(format!("roles cannot be read: {}", refused.text)),
+        }
+    }
+}
+
+impl Rbac {
+    fn is_allowed(&self, view: &View, verb: Verb, path: &str) -> Result<bool, Rejection> {
+        let identities = view.identities();
+        let subjects = identities.iter().map(|who| (who.scheme.as_str(), who.id.as_str()));
+        let mut seen = BTreeSet::new();
+        for (scheme, id) in subjects.chain([("world", "anyone")]) {
+            let node = format!("{}/{}", self.subjects.trim_end_matches('/'), subject(scheme, id));
+            for role in list(&read(view, &node)?) {
+                // A name with a slash would lead to some other node.
+                let Some(role) = role.as_str().filter(|role| !role.is_empty() && !role.contains('/')) else { continue };
+                if seen.len() == ROLES_MAX || !seen.insert(role.to_string()) {
+                    continue;
+                }
+                let role = read(view, &format!("{}/{role}", self.roles.trim_end_matches('/')))?;
+                if list(&role["allow"]).iter().any(|rule| allows(rule, verb, path)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The node's data; null if there is none, or nothing that can be used.
+fn read(view: &View, path: &str) -> Result<Value, Rejection> {
+    let Some(node) = view.get(path)? else { return Ok(Value::Null) };
+    if node.data.len() <= DATA_BYTES_MAX
+        && let Ok(value) = serde_json::from_slice(&node.data)
+    {
+        return Ok(value);
+    }
+    log(Level::Warn, &format!("{path} is no JSON of at most {DATA_BYTES_MAX} bytes, and allows nothing"));
+    Ok(Value::Null)
+}
+
+/// Does a rule allow it? One that is not understood in full allows nothing.
+fn allows(rule: &Value, verb: Verb, path: &str) -> bool {
+    let Some(root) = rule["path"].as_str().filter(|root| root.starts_with('/')) else { return false };
+    is_within(path, root) && list(&rule["verbs"]).iter().any(|name| name == "*" || name == verb.name())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The name of a subject's node.
+fn subject(scheme: &str, id: &str) -> String {
+    format!("{scheme}:{id}").replace('%', "%25").replace('/', "%2F")
+}
+
+#[cfg(test)]
+mod tests;

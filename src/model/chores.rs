@@ -1,0 +1,223 @@
+//! What the tree keeps of a plugin's unfinished business, below `/zookeeper/plugins/<name>`:
+//!
+//! ```text
+//! timers/<name, escaped>   a timer: "<due> <attempts>", ensemble milliseconds and failed attempts
+//! owed                     the plugin's mount must be put in order first: JSON, `Owed`
+//! ```
+//!
+//! They are ordinary nodes, so that checkpoints, images, digests and replication know nothing of them.
+
+use super::path;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// The nodes whose data bind plugins: its children.
+pub const PLUGINS: &str = "/zookeeper/plugins";
+
+/// Milliseconds until the first repetition of what failed, doubled each time, and the longest.
+pub const BACK_OFF_MS_MIN: u64 = 1_000;
+pub const BACK_OFF_MS_MAX: u64 = 60_000;
+
+/// How long to wait after so many failed attempts.
+pub fn back_off_ms(attempts: u32) -> u64 {
+    (BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(BACK_OFF_MS_MAX)
+}
+
+/// What one node below `/zookeeper/plugins` is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place<'a> {
+    /// `/zookeeper/plugins/<name>`: it binds the plugin.
+    Manifest {
+        plugin: &'a str,
+    },
+    Owed {
+        plugin: &'a str,
+    },
+    /// `name`: escaped.
+    Timer {
+        plugin: &'a str,
+        name: &'a str,
+    },
+    Other,
+}
+
+/// None: it does not lie below `/zookeeper/plugins`.
+pub fn place(node: &str) -> Option<Place<'_>> {
+    let rest = node.strip_prefix(PLUGINS)?.strip_prefix('/')?;
+    Some(match rest.split_once('/') {
+        None => Place::Manifest { plugin: rest },
+        Some((plugin, "owed")) => Place::Owed { plugin },
+        Some((plugin, rest)) => match rest.strip_prefix("timers/") {
+            Some(name) if !name.contains('/') => Place::Timer { plugin, name },
+            _ => Place::Other,
+        },
+    })
+}
+
+pub fn home(plugin: &str) -> String {
+    path::join(PLUGINS, plugin)
+}
+
+pub fn owed_path(plugin: &str) -> String {
+    format!("{PLUGINS}/{plugin}/owed")
+}
+
+/// The folder of a plugin's timers.
+pub fn timers_path(plugin: &str) -> String {
+    format!("{PLUGINS}/{plugin}/timers")
+}
+
+/// The node of the timer that the plugin calls `name`.
+pub fn timer_path(plugin: &str, name: &str) -> String {
+    format!("{PLUGINS}/{plugin}/timers/{}", escape(name))
+}
+
+/// Any text as one name of a path: what a name may not hold, and `%`, as `%` and two hexadecimal digits a byte. The empty
+/// text is a single `%`.
+pub fn escape(name: &str) -> String {
+    if name.is_empty() {
+        return "%".into();
+    }
+    let mut escaped = String::with_capacity(name.len() + 8);
+    let relative = matches!(name, "." | "..");
+    let mut bytes = [0; 4];
+    for c in name.chars() {
+        if relative || matches!(c, '/' | '%') || !path::allowed(c) {
+            for byte in c.encode_utf8(&mut bytes).as_bytes() {
+                write!(escaped, "%{byte:02X}").expect("writing to a text");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// What `escape` made of it; none if that made no such name.
+pub fn unescape(escaped: &str) -> Option<String> {
+    if escaped == "%" {
+        return Some(String::new());
+    }
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The data of a timer's node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timer {
+    /// Ensemble time.
+    pub due_ms: u64,
+    /// How often it fired in vain.
+    pub attempts: u32,
+}
+
+impl Timer {
+    /// None: somebody else has written there.
+    pub fn parse(data: &[u8]) -> Option<Timer> {
+        let (due_ms, attempts) = std::str::from_utf8(data).ok()?.split_once(' ')?;
+        Some(Timer { due_ms: due_ms.parse().ok()?, attempts: attempts.parse().ok()? })
+    }
+
+    pub fn text(&self) -> String {
+        format!("{} {}", self.due_ms, self.attempts)
+    }
+
+    /// After one more failure at that time.
+    pub fn failed(&self, now_ms: u64) -> Timer {
+        let attempts = self.attempts.saturating_add(1);
+        Timer { due_ms: now_ms.saturating_add(back_off_ms(attempts)), attempts }
+    }
+}
+
+/// The data of `owed`: how far putting the mount in order has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Owed {
+    /// The zxid that made it necessary.
+    pub since: u64,
+    /// Of the leadership in which the last step was made: another one begins again.
+    pub epoch: u32,
+    /// What the last step returned; none: the next step is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// Ensemble time before which it is not tried again.
+    pub due: u64,
+}
+
+impl Owed {
+    /// Of data that nobody can read: what is owed is owed from the beginning.
+    pub fn parse(data: &[u8]) -> Owed {
+        serde_json::from_slice(data).unwrap_or(Owed { since: 0, epoch: 0, after: None, attempts: 0, due: 0 })
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("numbers and a text")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_is_a_name_and_comes_back() {
+        for (name, escaped) in [
+            ("plain", "plain"),
+            ("/locks/db", "%2Flocks%2Fdb"),
+            ("100%", "100%25"),
+            ("", "%"),
+            (".", "%2E"),
+            ("..", "%2E%2E"),
+            ("...", "..."),
+            ("ä\n", "ä%0A"),
+            ("\u{1f600}", "%F0%9F%98%80"),
+        ] {
+            assert_eq!(escape(name), escaped, "{name:?}");
+            assert_eq!(unescape(escaped).as_deref(), Some(name));
+            assert_eq!(path::validate(&timer_path("p", name)), Ok(()));
+        }
+        for wrong in ["%2", "%zz", "a%", "%ff"] {
+            assert_eq!(unescape(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn places() {
+        assert_eq!(place("/zookeeper/plugins/a"), Some(Place::Manifest { plugin: "a" }));
+        assert_eq!(place("/zookeeper/plugins/a/owed"), Some(Place::Owed { plugin: "a" }));
+        assert_eq!(place("/zookeeper/plugins/a/timers/t"), Some(Place::Timer { plugin: "a", name: "t" }));
+        for other in
+            ["/zookeeper/plugins/a/timers", "/zookeeper/plugins/a/versions/1", "/zookeeper/plugins/a/timers/t/u"]
+        {
+            assert_eq!(place(other), Some(Place::Other), "{other}");
+        }
+        for none in ["/zookeeper/plugins", "/zookeeper/pluginsx/a", "/a"] {
+            assert_eq!(place(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute() {
+        let mut timer = Timer { due_ms: 5, attempts: 0 };
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            timer = timer.failed(1_000_000);
+            assert_eq!(timer.due_ms, 1_000_000 + pause * 1_000);
+            assert_eq!(Timer::parse(timer.text().as_bytes()), Some(timer));
+        }
+        assert_eq!(Timer::parse(b"12"), None);
+        let owed = Owed { since: 7, epoch: 1, after: Some("x".into()), attempts: 2, due: 9 };
+        assert_eq!(Owed::parse(owed.text().as_bytes()), owed);
+        assert_eq!(Owed::parse(b"?").after, None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Recipes: the pipeline's questions in the contract's words, and the guests' answers in the pipeline's.
+//!
+//! A recipe cannot be ignored or tried out, so whatever is no sensible answer refuses: the request, or where that cannot be,
+//! the recipe's part in the transaction.
+
+use super::binding::{Asked, Binding, Once};
+use super::call::{self, Fault};
+use super::host::{Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
+use super::judge;
+use crate::limits;
+use crate::model::{NodeKind, Refusal, path};
+use crate::pipeline::{Answered, Call, Cause, Handled, Write, txn};
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+
+pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
+    let request = request(write);
+    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.handle(call, &request));
+    answered(binding, write.path(), asked, |handled| match handled {
+        call::Handled::Pass => Ok(Handled::Pass),
+        call::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
+        call::Handled::Done(path) => {
+            let path = super::host::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
+            Err(Fault::Output(format!("its reply speaks of {path:?}, which is not what was asked for")))
+        }
+    })
+}
+
+pub fn on_change(
+    binding: &Binding,
+    enabled: bool,
+    call: &Call<'_>,
+    cause: Cause,
+    changes: &[txn::Change],
+) -> Answered<()> {
+    let told: Vec<Change> = changes
+        .iter()
+        .filter_map(judge::describe)
+        .map(|(kind, _, path)| Change { kind, path: path.to_owned() })
+        .collect();
+    let cause = match cause {
+        Cause::Request => behavior::Cause::Request,
+        Cause::SessionClosed => behavior::Cause::SessionClosed,
+        Cause::SessionExpired => behavior::Cause::SessionExpired,
+        Cause::Plugin => behavior::Cause::Plugin,
+        Cause::Server => behavior::Cause::Server,
+    };
+    let about = told.first().map_or("/", |change| change.path.as_str());
+    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_change(call, cause, &told));
+    aloud(binding, answered(binding, about, asked, Ok))
+}
+
+pub fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
+    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_timer(call, name));
+    aloud(binding, answered(binding, mount(binding), asked, Ok))
+}
+
+pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
+    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_call(call, method, payload));
+    answered(binding, mount(binding), asked, |returned| {
+        if returned.len() > limits::PLUGIN_CALL_BYTES_MAX {
+            return Err(Fault::Output(format!("it returned {} bytes", returned.len())));
+        }
+        Ok(Bytes::from(returned))
+    })
+}
+
+pub fn recover(binding: &Binding, enabled: bool, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
+    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.recover(call, after));
+    aloud(binding, answered(binding, mount(binding), asked, Ok))
+}
+
+fn mount(binding: &Binding) -> &str {
+    binding.manifest.mount.as_deref().unwrap_or("/")
+}
+
+/// What a guest's answer comes to; `meaning`: what it means, if anything. `about`: the path that was asked about.
+fn answered<T, U>(
+    binding: &Binding,
+    about: &str,
+    asked: Asked<Result<T, Rejection>>,
+    meaning: impl FnOnce(T) -> Result<U, Fault>,
+) -> Answered<U> {
+    let failed = |fault: &Fault| {
+        let refusal = binding.fault_refusal(fault, about);
+        binding.warn(&refusal.text);
+        refusal
+    };
+    let said = match asked.said.and_then(|said| binding.sensible(said.said)) {
+        Ok(Ok(answer)) => meaning(answer).map_err(|fault| {
+            binding.counters.failed(&fault);
+            failed(&fault)
+        }),
+        Ok(Err(rejection)) => {
+            binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
+            Err(binding.refusal_about(rejection, about))
+        }
+        Err(fault) => Err(failed(&fault)),
+    };
+    Answered { said, fuel: asked.cost }
+}
+
+/// A refusal that no client hears of goes to the log.
+fn aloud<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
+    if let Err(Refusal { text, .. }) = &answered.said {
+        binding.warn(text);
+    }
+    answered
+}
+
+/// Clients under a chroot cut it off the path they get, and libraries look for what an interrupted create left by its name:
+/// so it lies under the parent that was asked for, and its name begins with the one asked for.
+fn may_speak_of(write: &Write<'_>, answered: &str) -> bool {
+    match write {
+        Write::Create { path: asked, .. } => {
+            path::validate(answered).is_ok()
+                && parent(answered) == parent(asked)
+                && path::name(answered).starts_with(path::name(asked))
+        }
+        _ => answered == write.path(),
+    }
+}
+
+/// As `path::parent`, also of what ends with a slash.
+fn parent(path: &str) -> Option<&str> {
+    path.rfind('/').map(|at| &path[..at])
+}
+
+fn request(write: &Write<'_>) -> behavior::Request {
+    match *write {
+        Write::Create { path, data, kind, sequential, acl } => behavior::Request::Create(behavior::CreateRequest {
+            path: path.to_owned(),
+            data: data.to_vec(),
+            kind: node_kind(kind),
+            sequential,
+            acl: acl.iter().map(super::functions::acl_entry).collect(),
+        }),
+        Write::SetData { path, data, version } => {
+            behavior::Request::SetData(behavior::SetDataRequest { path: path.to_owned(), data: data.to_vec(), version })
+        }
+        Write::SetAcl { path, acl, version } => behavior::Request::SetAcl(behavior::SetAclRequest {
+            path: path.to_owned(),
+            acl: acl.iter().map(super::functions::acl_entry).collect(),
+            version,
+        }),
+        Write::Delete { path, version } => {
+            behavior::Request::Delete(behavior::DeleteRequest { path: path.to_owned(), version })
+        }
+    }
+}
+
+fn node_kind(kind: NodeKind) -> types::NodeKind {
+    match kind {
+        NodeKind::Persistent => types::NodeKind::Persistent,
+        NodeKind::Ephemeral(session) => types::NodeKind::Ephemeral(session.0.cast_unsigned()),
+        NodeKind::Container => types::NodeKind::Container,
+        NodeKind::Ttl(ms) => types::NodeKind::Ttl(ms.cast_unsigned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::acl;
+
+    #[test]
+    fn what_a_reply_may_speak_of() {
+        let acl = acl::open_unsafe();
+        let kind = NodeKind::Persistent;
+        let create = |path| Write::Create { path, data: &[], kind, sequential: true, acl: &acl };
+        for (asked, good) in [("/m/a-", "/m/a-1"), ("/m/", "/m/1"), ("/m", "/m"), ("/m/a", "/m/a")] {
+            assert!(may_speak_of(&create(asked), good), "{asked} {good}");
+        }
+        for (asked, bad) in [("/m/a-", "/m/b-1"), ("/m/a-", "/m/x/a-1"), ("/m/", "/m"), ("/m/a", "/m/"), ("/m/", "/m/")]
+        {
+            assert!(!may_speak_of(&create(asked), bad), "{asked} {bad}");
+        }
+        let delete = Write::Delete { path: "/m/a", version: None };
+        assert!(may_speak_of(&delete, "/m/a") && !may_speak_of(&delete, "/m/b"));
+    }
+}

@@ -1,0 +1,479 @@
+//! Stand-ins for WASI: what components of stock toolchains import beside the contract, without any of its power.
+//!
+//! Rust for `wasm32-wasip2`, JavaScript, Python and C bring a part of WASI 0.2 along, whether their authors use it or not.
+//! Whatever of it a component imports gets a stand-in, whichever patch version its toolchain has chosen:
+//!
+//! | of WASI | stands for |
+//! |---|---|
+//! | standard output, standard error | lines in the plugin's log, at `info` and `warn` |
+//! | wall clock, monotonic clock | the call's `wall-ms` and `ensemble-ms`; 0 in `configure` |
+//! | random bytes and numbers | made of the call's `seed`, the same in each run of the call |
+//! | environment, arguments, preopened folders, terminals | there are none |
+//! | standard input | is at its end |
+//! | all else: files, sockets, HTTP, waiting, exit | ends the call as a trap that names the function |
+//!
+//! Every function here is bounded, as those of `functions` are: fuel and fuse cannot interrupt the host.
+
+use super::host::{HostState, contract};
+use contract::wasmkeeper::plugin::logging::{self, Host as _};
+use contract::wasmkeeper::plugin::reading::HostView as _;
+use contract::wasmkeeper::plugin::types::Context;
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, ComponentType, InstancePre, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
+
+/// The parts of WASI that have stand-ins. Others are refused at upload: nobody imports them by accident.
+const PACKAGES: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
+
+/// The one version of WASI there are stand-ins for, with any patch version.
+pub const VERSION: &str = "0.2";
+
+/// Bytes of an unfinished line that are kept: what the log takes of a line.
+const LINE_BYTES_MAX: usize = crate::limits::PLUGIN_LOG_LINE_BYTES_MAX;
+
+/// Random bytes in one answer; a hash map's keys are 16.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
+/// `wasi:cli/stdout@0.2.9` as `cli/stdout`, if there is a stand-in for it.
+pub fn interface(import: &str) -> Option<&str> {
+    let (name, version) = import.strip_prefix("wasi:")?.split_once('@')?;
+    let (package, _) = name.split_once('/')?;
+    let patch = version.strip_prefix(VERSION)?.strip_prefix('.')?;
+    (PACKAGES.contains(&package) && patch.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// Why an import that begins with `wasi:` cannot be met, and what to do.
+pub fn refusal(import: &str) -> String {
+    let version = import.split_once('@').map_or("", |(_, version)| version);
+    if version.starts_with("0.2.") {
+        let packages = PACKAGES.join(", ");
+        return format!(
+            "the component imports {import}, which no plugin has: of WASI there are powerless stand-ins for {packages}; build it without"
+        );
+    }
+    format!(
+        "the component imports {import}, and there are stand-ins for WASI {VERSION} only: build it with a toolchain for WASI {VERSION} (Rust: \
+         wasm32-wasip2; componentize-qjs: --sync), or without WASI (Rust: wasm32-unknown-unknown)"
+    )
+}
+
+/// What an instance's stand-ins remember.
+#[derive(Default)]
+pub struct StandIns {
+    /// Bytes behind the last line break, of standard output and of standard error.
+    unfinished: [Vec<u8>; 2],
+    /// Random numbers drawn since the seed was last another one.
+    drawn: u64,
+    seed: u64,
+}
+
+/// The component with all its imports met: the contract's by `linker`, WASI's by stand-ins.
+pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> wasmtime::Result<InstancePre<HostState>> {
+    let engine = linker.engine();
+    let component_type = component.component_type();
+    let wasi = component_type.imports(engine).filter(|(import, _)| interface(import).is_some());
+    let mut linker = linker.clone();
+    for (import, item) in wasi {
+        let (Some(name), ComponentItem::ComponentInstance(item)) = (interface(import), item.ty) else { continue };
+        let mut instance = linker.instance(import)?;
+        for (item, is) in item.exports(engine) {
+            match is.ty {
+                // One type for all of WASI's resources: what a handle stands for is its number.
+                ComponentItem::Resource(_) => {
+                    instance.resource(item, ResourceType::host::<Handle>(), |_, _| Ok(()))?;
+                }
+                ComponentItem::ComponentFunc(_) => define(&mut instance, import, name, item)?,
+                _ => {}
+            }
+        }
+    }
+    linker.instantiate_pre(component)
+}
+
+/// Ends lines that a call has left unfinished. Called behind each call, failed ones included: a last word matters most
+/// there.
+pub fn finish_lines(state: &mut HostState) {
+    for stream in [Stream::Output, Stream::Error] {
+        let unfinished = std::mem::take(&mut state.stand_ins.unfinished[stream as usize]);
+        log(state, stream, &unfinished);
+    }
+}
+
+/// What a handle to any resource of WASI stands for.
+struct Handle;
+
+/// Numbers of the handles that a guest can get. None of them has anything behind it.
+const OUTPUT: u32 = 0;
+const ERROR: u32 = 1;
+const INPUT: u32 = 2;
+/// Something to wait for that has happened.
+const READY: u32 = 3;
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Output = OUTPUT as isize,
+    Error = ERROR as isize,
+}
+
+/// `wasi:io/streams`'s `stream-error`.
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+enum StreamError {
+    #[component(name = "last-operation-failed")]
+    LastOperationFailed(Resource<Handle>),
+    #[component(name = "closed")]
+    Closed,
+}
+
+/// `wasi:clocks/wall-clock`'s `datetime`.
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+struct Datetime {
+    seconds: u64,
+    nanoseconds: u32,
+}
+
+/// A function of WASI that no plugin has the power for.
+#[derive(Debug, thiserror::Error)]
+#[error("{import}#{function} was called: a plugin has no files, network or processes, and cannot wait")]
+struct Powerless {
+    import: String,
+    function: String,
+}
+
+type Caller<'a> = StoreContextMut<'a, HostState>;
+
+/// Defines the function `item` of the interface `name`, which the component imports as `import`.
+fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str, item: &str) -> wasmtime::Result<()> {
+    match (name, item) {
+        ("cli/stdout", "get-stdout") => handle(instance, item, OUTPUT),
+        ("cli/stderr", "get-stderr") => handle(instance, item, ERROR),
+        ("cli/stdin", "get-stdin") => handle(instance, item, INPUT),
+        ("cli/terminal-stdin" | "cli/terminal-stdout" | "cli/terminal-stderr", _) => {
+            instance.func_wrap(item, |_: Caller<'_>, ()| Ok((None::<Resource<Handle>>,)))
+        }
+        ("cli/environment", "get-environment") => {
+            instance.func_wrap(item, |_: Caller<'_>, ()| Ok((Vec::<(String, String)>::new(),)))
+        }
+        ("cli/environment", "get-arguments") => {
+            instance.func_wrap(item, |_: Caller<'_>, ()| Ok((Vec::<String>::new(),)))
+        }
+        ("cli/environment", "initial-cwd") => instance.func_wrap(item, |_: Caller<'_>, ()| Ok((None::<String>,))),
+        ("filesystem/preopens", "get-directories") => {
+            instance.func_wrap(item, |_: Caller<'_>, ()| Ok((Vec::<(Resource<Handle>, String)>::new(),)))
+        }
+        ("clocks/wall-clock", "now") => {
+            instance.func_wrap(item, |mut caller: Caller<'_>, ()| Ok((datetime(context(&mut caller)?.wall_ms),)))
+        }
+        ("clocks/wall-clock", "resolution") => instance.func_wrap(item, |_: Caller<'_>, ()| Ok((datetime(1),))),
+        ("clocks/monotonic-clock", "now") => instance.func_wrap(item, |mut caller: Caller<'_>, ()| {
+            Ok((context(&mut caller)?.ensemble_ms.saturating_mul(NANOSECONDS_PER_MS),))
+        }),
+        ("clocks/monotonic-clock", "resolution") => {
+            instance.func_wrap(item, |_: Caller<'_>, ()| Ok((NANOSECONDS_PER_MS,)))
+        }
+        ("random/random", "get-random-u64") | ("random/insecure", "get-insecure-random-u64") => {
+            instance.func_wrap(item, |mut caller: Caller<'_>, ()| Ok((random(&mut caller)?,)))
+        }
+        ("random/insecure-seed", _) => {
+            instance.func_wrap(item, |mut caller: Caller<'_>, ()| Ok(((random(&mut caller)?, random(&mut caller)?),)))
+        }
+        ("random/random", "get-random-bytes") | ("random/insecure", "get-insecure-random-bytes") => instance
+            .func_wrap(item, |mut caller: Caller<'_>, (count,): (u64,)| Ok((random_bytes(&mut caller, count)?,))),
+        ("io/streams", _) => define_streams(instance, import, item),
+        ("io/poll", "[method]pollable.ready") => {
+            instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((true,)))
+        }
+        ("io/poll", "[method]pollable.block") => {
+            instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok(()))
+        }
+        ("io/poll", "poll") => instance.func_wrap(item, |_: Caller<'_>, (all,): (Vec<Resource<Handle>>,)| {
+            Ok(((0u32..).zip(&all).map(|(index, _)| index).collect::<Vec<_>>(),))
+        }),
+        _ => trap(instance, import, item),
+    }
+}
+
+/// Standard input, output and error.
+fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
+    type Done = Result<(), StreamError>;
+    match item {
+        // As much as the host takes in one call (`PLUGIN_TO_HOST_BYTES_MAX`), with room for what is about it.
+        "[method]output-stream.check-write" => {
+            instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Ok::<u64, StreamError>(64 << 10),)))
+        }
+        "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => {
+            instance.func_wrap(item, |mut caller: Caller<'_>, (handle, bytes): (Resource<Handle>, Vec<u8>)| {
+                let stream = if handle.rep() == ERROR { Stream::Error } else { Stream::Output };
+                write(caller.data_mut(), stream, &bytes);
+                Ok((Done::Ok(()),))
+            })
+        }
+        "[method]output-stream.flush" | "[method]output-stream.blocking-flush" => {
+            instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Done::Ok(()),)))
+        }
+        "[method]input-stream.read" | "[method]input-stream.blocking-read" => instance
+            .func_wrap(item, |_: Caller<'_>, (_, _): (Resource<Handle>, u64)| {
+                Ok((Err::<Vec<u8>, _>(StreamError::Closed),))
+            }),
+        "[method]output-stream.subscribe" | "[method]input-stream.subscribe" => instance
+            .func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Resource::<Handle>::new_own(READY),))),
+        _ => trap(instance, import, item),
+    }
+}
+
+/// A function that gives out one handle.
+fn handle(instance: &mut LinkerInstance<'_, HostState>, item: &str, number: u32) -> wasmtime::Result<()> {
+    instance.func_wrap(item, move |_: Caller<'_>, ()| Ok((Resource::<Handle>::new_own(number),)))
+}
+
+/// A function that ends the call.
+fn trap(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
+    let (import, function) = (import.to_owned(), item.to_owned());
+    instance
+        .func_new(item, move |_, _, _, _| Err(Powerless { import: import.clone(), function: function.clone() }.into()))
+}
+
+const NANOSECONDS_PER_MS: u64 = 1_000_000;
+
+fn datetime(ms: u64) -> Datetime {
+    // Below 10^9, so the cast keeps it.
+    Datetime { seconds: ms / 1000, nanoseconds: (ms % 1000 * NANOSECONDS_PER_MS) as u32 }
+}
+
+/// The circumstances of the call, asked for as a plugin would through `view.context`, with the same consequences: a
+/// policy that looks at the clock is asked again each time.
+fn context(caller: &mut Caller<'_>) -> wasmtime::Result<Context> {
+    caller.data_mut().context(Resource::new_borrow(0))
+}
+
+/// The next random number: splitmix64, begun anew by each call's seed.
+fn random(caller: &mut Caller<'_>) -> wasmtime::Result<u64> {
+    let seed = context(caller)?.seed;
+    let own = &mut caller.data_mut().stand_ins;
+    if own.seed != seed {
+        (own.seed, own.drawn) = (seed, 0);
+    }
+    own.drawn += 1;
+    Ok(mix(seed.wrapping_add(own.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
+}
+
+fn mix(state: u64) -> u64 {
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+fn random_bytes(caller: &mut Caller<'_>, count: u64) -> wasmtime::Result<Vec<u8>> {
+    if count > RANDOM_BYTES_MAX {
+        wasmtime::bail!("{count} random bytes were asked for, at most {RANDOM_BYTES_MAX} are given at once");
+    }
+    // Bounded above.
+    let count = count as usize;
+    let mut bytes = Vec::with_capacity(count + size_of::<u64>());
+    while bytes.len() < count {
+        bytes.extend_from_slice(&random(caller)?.to_le_bytes());
+    }
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+/// Passes whole lines on to the log and keeps the rest.
+fn write(state: &mut HostState, stream: Stream, bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+    while let Some(part) = lines.next() {
+        let unfinished = &mut state.stand_ins.unfinished[stream as usize];
+        // The log cuts lines; so what is kept may be cut as well.
+        let room = LINE_BYTES_MAX.saturating_sub(unfinished.len());
+        unfinished.extend_from_slice(&part[..part.len().min(room)]);
+        if lines.peek().is_some() {
+            let line = std::mem::take(unfinished);
+            log(state, stream, &line);
+        }
+    }
+}
+
+/// One line; empty ones are left out, since lines are counted.
+fn log(state: &mut HostState, stream: Stream, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end();
+    if line.is_empty() {
+        return;
+    }
+    let level = match stream {
+        Stream::Output => logging::Level::Info,
+        Stream::Error => logging::Level::Warn,
+    };
+    // Fails for no line.
+    let _ = state.log(level, line.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{SessionId, Zxid};
+    use crate::pipeline::{Call, Moment, NodeCopy, ReadView};
+    use crate::plugin::call::{Budget, Fault, Instance, Program, Setup};
+    use crate::plugin::grant::Grants;
+    use crate::plugin::host::{self, Change, ChangeKind};
+    use crate::plugin::{component, manifest::Kind};
+    use std::sync::{Arc, Mutex};
+
+    struct Empty;
+
+    impl ReadView for Empty {
+        fn node(&self, _: &str) -> Option<NodeCopy> {
+            None
+        }
+        fn original(&self, _: &str) -> Option<NodeCopy> {
+            None
+        }
+        fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+        fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    /// The guest that looks for WASI, made to try this.
+    fn homesick(what: &str) -> Result<Instance, Fault> {
+        let bytes = include_bytes!(env!("WASMKEEPER_HOMESICK"));
+        let inspected = component::inspect(bytes).unwrap();
+        assert!(inspected.imports.iter().any(|import| import == "wasi:io/streams@0.2.77"), "{:?}", inspected.imports);
+        let engine = host::running_engine().unwrap();
+        let compiled = Component::new(&engine, bytes).unwrap();
+        let prepared = instantiate_pre(&host::linker(&engine).unwrap(), &compiled).unwrap();
+        let program = Program::new(&engine, prepared, &inspected.kinds, inspected.section).unwrap();
+        let setup = Setup {
+            name: "homesick".into(),
+            kind: Kind::Validator,
+            mount: "/".into(),
+            settings: format!(r#"{{"do":"{what}"}}"#).into(),
+            grants: Arc::new(Grants::new(&[])),
+            budget: Budget {
+                fuel: crate::limits::PLUGIN_FUEL,
+                cpu_ms: crate::limits::PLUGIN_CPU_MS,
+                memory_bytes: crate::limits::PLUGIN_MEMORY_BYTES,
+            },
+        };
+        Instance::new(&program, &setup)
+    }
+
+    /// What it finds, in a call at this moment.
+    fn finds(what: &str, moment: Moment) -> Result<String, Fault> {
+        let call = Call::looking(&Empty, None, 7, Zxid::ZERO, moment);
+        let change = Change { kind: ChangeKind::Created, path: "/a".into() };
+        let said = homesick(what)?.validate(&call, &[change]).said?;
+        Ok(said.expect_err("it tells what it finds").text)
+    }
+
+    const MOMENT: Moment = Moment { wall_ms: 1_700_000_000_123, ensemble_ms: 45, seed: 6 };
+
+    /// What is logged while `run` runs.
+    fn logged<T>(run: impl FnOnce() -> T) -> (T, String) {
+        #[derive(Clone, Default)]
+        struct Written(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Written::default();
+        let into = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || into.clone())
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .finish();
+        let done = tracing::subscriber::with_default(subscriber, run);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        (done, text)
+    }
+
+    #[test]
+    fn output_is_logged_line_by_line() {
+        let (found, lines) = logged(|| finds("print", MOMENT).unwrap());
+        assert_eq!(found, "room true");
+        let lines: Vec<_> = lines.lines().map(|line| line.trim().replace(" plugin=\"homesick\"", "")).collect();
+        assert_eq!(lines, ["INFO one line", "WARN of error", "INFO two lines", "INFO unfinished"]);
+    }
+
+    #[test]
+    fn the_last_words_of_a_call_that_fails_are_logged() {
+        let (fault, lines) = logged(|| finds("fail", MOMENT).unwrap_err());
+        assert_eq!(fault, Fault::Panic);
+        assert!(lines.contains("WARN half a word"), "{lines}");
+    }
+
+    #[test]
+    fn clocks_show_the_time_of_the_call() {
+        assert_eq!(finds("time", MOMENT).unwrap(), "1700000000.123000000 45000000");
+        let Err(Fault::Settings(at_setup)) = homesick("configure") else { panic!("it tells the time") };
+        assert_eq!(at_setup, "0.000000000 0");
+    }
+
+    #[test]
+    fn chance_comes_of_the_seed() {
+        let found = finds("random", MOMENT).unwrap();
+        assert!(found.ends_with(" false 13 true"), "{found}");
+        assert_eq!(finds("random", MOMENT).unwrap(), found);
+        assert_ne!(finds("random", Moment { seed: 7, ..MOMENT }).unwrap(), found);
+    }
+
+    #[test]
+    fn there_is_nothing_around() {
+        assert_eq!(
+            finds("surroundings", MOMENT).unwrap(),
+            "environment 0 arguments 0 folders 0 terminal false input closed true ready [0]"
+        );
+    }
+
+    #[test]
+    fn what_needs_power_ends_the_call_and_is_named() {
+        for (what, named) in [
+            ("wait", "wasi:clocks/monotonic-clock@0.2.77#subscribe-duration was called"),
+            ("exit", "wasi:cli/exit@0.2.77#exit was called"),
+            ("much", "1073741824 random bytes"),
+        ] {
+            let fault = finds(what, MOMENT).unwrap_err();
+            assert!(matches!(&fault, Fault::Trap(text) if text.contains(named)), "{what}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn any_patch_version_of_wasi_0_2_has_stand_ins() {
+        assert_eq!(interface("wasi:cli/stdout@0.2.0"), Some("cli/stdout"));
+        assert_eq!(interface("wasi:io/streams@0.2.12"), Some("io/streams"));
+        for without in [
+            "wasi:cli/stdout@0.3.0",
+            "wasi:cli/stdout@0.20.0",
+            "wasi:cli/stdout@0.2.0-rc-2023-11-10",
+            "wasi:cli/stdout",
+            "wasi:keyvalue/store@0.2.0",
+            "wasmkeeper:plugin/types@1.0.0",
+        ] {
+            assert_eq!(interface(without), None, "{without}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_stand_in_is_named_with_the_fix() {
+        let other = refusal("wasi:keyvalue/store@0.2.0");
+        assert!(other.contains("wasi:keyvalue/store@0.2.0") && other.contains("sockets"), "{other}");
+        let later = refusal("wasi:cli/stdout@0.3.0");
+        assert!(later.contains("wasi:cli/stdout@0.3.0") && later.contains("wasm32-wasip2"), "{later}");
+    }
+
+    #[test]
+    fn times_become_seconds_and_nanoseconds() {
+        let time = datetime(1_234_567);
+        assert_eq!((time.seconds, time.nanoseconds), (1234, 567_000_000));
+    }
+}
