@@ -89,7 +89,9 @@ fn answer(admin: &dyn Admin, request: &Request<Incoming>) -> Answer {
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
         (&Method::GET, ["plugins"]) => text(StatusCode::OK, "application/json", admin.plugins()),
-        (_, ["metrics" | "healthz" | "readyz" | "plugins"]) => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible\n"),
+        (_, ["metrics" | "healthz" | "readyz" | "plugins"]) => {
+            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible\n")
+        }
         _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /plugins\n"),
     }
 }

@@ -182,7 +182,8 @@ impl Timing {
 
     /// How many values there are up to each power of two, less one: 0, 1, 3, 7 and on, to the largest that was seen.
     pub fn up_to_doublings(&self) -> Vec<(u64, u64)> {
-        let mut counts = self.buckets.iter().enumerate().map(|(at, count)| (lower_end(at), count.load(Relaxed))).peekable();
+        let mut counts =
+            self.buckets.iter().enumerate().map(|(at, count)| (lower_end(at), count.load(Relaxed))).peekable();
         let mut seen = 0;
         let mut doublings = Vec::new();
         for power in 0..=u32::BITS {
@@ -637,9 +638,6 @@ mod tests {
         for value in [0, 1, 3, 15, 16, 31, 32, 100] {
             timing.add(value);
         }
-        assert_eq!(
-            timing.up_to_doublings(),
-            [(0, 1), (1, 2), (3, 3), (7, 3), (15, 4), (31, 6), (63, 7), (127, 8)]
-        );
+        assert_eq!(timing.up_to_doublings(), [(0, 1), (1, 2), (3, 3), (7, 3), (15, 4), (31, 6), (63, 7), (127, 8)]);
     }
 }

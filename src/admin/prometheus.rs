@@ -61,9 +61,9 @@ impl Series {
         let counts = counters.counts();
         let count = |of: &str| counts.iter().find(|(name, _)| *name == of).map_or(0, |(_, count)| *count);
         let plain = |series: &str, value: u64| format!("{series}{{{label}}} {value}\n");
-        let faults = counters.all_faults().map(|(class, count)| {
-            format!("plugin_faults_total{{{label},class=\"{class}\"}} {count}\n")
-        });
+        let faults = counters
+            .all_faults()
+            .map(|(class, count)| format!("plugin_faults_total{{{label},class=\"{class}\"}} {count}\n"));
         let memory = counters.memory_bytes_max.load(std::sync::atomic::Ordering::Relaxed);
         Series([
             format!("plugin_state{{{label},kind=\"{kind}\",state=\"{}\"}} 1\n", escaped(state)),

@@ -125,7 +125,8 @@ const CATCH_UP: &str =
     "Concerns how ZooKeeper's members catch up with their leader; here they do by log or checkpoint.";
 const QUORUM_AUTH: &str = "Members do not prove who they are by SASL; use TLS between members.";
 const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and the checkpoints here tend themselves.";
-const ADMIN: &str = "ZooKeeper's `/commands` are not served by HTTP; see `admin.enableServer`, and the four letter words.";
+const ADMIN: &str =
+    "ZooKeeper's `/commands` are not served by HTTP; see `admin.enableServer`, and the four letter words.";
 const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
 const THROTTLE: &str = "Not implemented; `maxClientCnxns`, `maxCnxns` and 1000 unanswered requests a connection bound what clients can cause.";
 

@@ -5,6 +5,7 @@ mod disk_full;
 mod ensemble;
 mod kill;
 mod plugins;
+mod policies;
 mod process;
 mod refusals;
 mod security;

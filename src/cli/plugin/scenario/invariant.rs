@@ -83,7 +83,8 @@ impl Count {
         let found: Vec<&str> =
             self.of.iter().flat_map(|selector| selector.select(tree, name)).map(|(path, _)| path).collect();
         let fits = (self.least..=self.most).contains(&found.len());
-        (!fits).then(|| if found.is_empty() { "there is none".into() } else { format!("there are {}", found.join(", ")) })
+        (!fits)
+            .then(|| if found.is_empty() { "there is none".into() } else { format!("there are {}", found.join(", ")) })
     }
 }
 

@@ -68,7 +68,8 @@ impl Random {
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
             match first {
                 "clients" => {
-                    random.clients = rest.parse().ok().filter(|clients| (1..=64).contains(clients)).ok_or("clients: 1 to 64")?
+                    random.clients =
+                        rest.parse().ok().filter(|clients| (1..=64).contains(clients)).ok_or("clients: 1 to 64")?
                 }
                 "always" | "finally" => {
                     Invariant::parse(rest)?;
@@ -138,15 +139,7 @@ impl<'a> Run<'a> {
         }
         stage.run("hold")?;
         let always = random.always.iter().map(|text| Invariant::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Run {
-            random,
-            stage,
-            dice: Dice(seed),
-            always,
-            step: 0,
-            last: VecDeque::new(),
-            answers: BTreeSet::new(),
-        })
+        Ok(Run { random, stage, dice: Dice(seed), always, step: 0, last: VecDeque::new(), answers: BTreeSet::new() })
     }
 
     /// What did not hold, if something did not.
@@ -233,7 +226,8 @@ impl<'a> Run<'a> {
         let mut rest = action;
         while let Some((before, behind)) = rest.split_once('{') {
             text.push_str(before);
-            let inner = behind.split_once('}').filter(|(inner, _)| !inner.contains(['"', '{', ':']) && !inner.is_empty());
+            let inner =
+                behind.split_once('}').filter(|(inner, _)| !inner.contains(['"', '{', ':']) && !inner.is_empty());
             let Some((inner, behind)) = inner else {
                 text.push('{');
                 rest = behind;
@@ -287,7 +281,9 @@ impl Stage {
     /// Every node but the server's own.
     fn snapshot(&self) -> Tree {
         let mut tree = BTreeMap::new();
-        self.each_below("/", &mut |path, node| drop(tree.insert(path.to_owned(), node.data().unwrap_or_default().to_vec())));
+        self.each_below("/", &mut |path, node| {
+            drop(tree.insert(path.to_owned(), node.data().unwrap_or_default().to_vec()))
+        });
         tree
     }
 }
@@ -323,7 +319,9 @@ mod tests {
 
     #[test]
     fn what_is_no_block_is_said() {
-        for block in ["random x steps", "random 5 steps", "random 5 steps\n  what", "random 5 steps\n  1 create /a\n  always x"] {
+        for block in
+            ["random x steps", "random 5 steps", "random 5 steps\n  what", "random 5 steps\n  1 create /a\n  always x"]
+        {
             assert!(run(block, None).is_err(), "{block}");
         }
     }

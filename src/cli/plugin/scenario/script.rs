@@ -137,7 +137,9 @@ pub fn words(text: &str) -> Result<Vec<Word>, String> {
             }
         };
         rest = behind;
-        if word.literal && let Some(times) = rest.strip_prefix('*') {
+        if word.literal
+            && let Some(times) = rest.strip_prefix('*')
+        {
             let end = times.find(|c: char| !c.is_ascii_digit()).unwrap_or(times.len());
             let count: usize = times[..end].parse().map_err(|_| "a number is required behind *")?;
             if word.text.len().saturating_mul(count) > REPEATED_BYTES_MAX {
@@ -186,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_script_and_back() {
-        let text = "# Why.\ndeploy x\n\nclient a: get /a\n----\na <- NONODE\nrandom 5 steps\n  close\n----\nrandom <- ok\n";
+        let text =
+            "# Why.\ndeploy x\n\nclient a: get /a\n----\na <- NONODE\nrandom 5 steps\n  close\n----\nrandom <- ok\n";
         let script = Script::parse(text);
         let groups: Vec<&Group> = script
             .parts
@@ -197,7 +200,10 @@ mod tests {
             })
             .collect();
         assert_eq!(groups.len(), 3);
-        assert_eq!((groups[0].expected.len(), groups[1].expected.as_slice()), (0, ["a <- NONODE".to_owned()].as_slice()));
+        assert_eq!(
+            (groups[0].expected.len(), groups[1].expected.as_slice()),
+            (0, ["a <- NONODE".to_owned()].as_slice())
+        );
         assert_eq!((groups[2].commands[0].line, groups[2].commands[0].text.as_str()), (7, "random 5 steps\n  close"));
         let same: Vec<Vec<String>> = groups.iter().map(|group| group.expected.clone()).collect();
         assert_eq!(script.text_with(&same), text);
@@ -208,7 +214,10 @@ mod tests {
     #[test]
     fn words_of_all_sorts() {
         let texts = |line| words(line).map(|words| words.into_iter().map(|word| word.text).collect::<Vec<_>>());
-        assert_eq!(texts("create /a {\"b\": [1, 2]} ephemeral").unwrap(), ["create", "/a", "{\"b\": [1, 2]}", "ephemeral"]);
+        assert_eq!(
+            texts("create /a {\"b\": [1, 2]} ephemeral").unwrap(),
+            ["create", "/a", "{\"b\": [1, 2]}", "ephemeral"]
+        );
         assert_eq!(texts("set /a 'it is' \"two\\nlines\" \"\"").unwrap(), ["set", "/a", "it is", "two\nlines", ""]);
         assert_eq!(texts("set /a \"ab\"*3").unwrap(), ["set", "/a", "ababab"]);
         assert_eq!(texts("{own /a/*} [b").unwrap(), ["{own", "/a/*}", "[b"]);

@@ -20,7 +20,8 @@ pub fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
             match request {
                 Some(Request::Multi(operations)) => {
                     let each = operations.iter().zip(slots).enumerate();
-                    let texts = each.map(|(at, (Operation { request, .. }, slot))| slot_text(request, slot, stat(at), txn));
+                    let texts =
+                        each.map(|(at, (Operation { request, .. }, slot))| slot_text(request, slot, stat(at), txn));
                     format!("ok {}", texts.collect::<Vec<_>>().join(" ; "))
                 }
                 Some(request) => match slots.first().map(|slot| slot_text(request, slot, stat(0), txn)) {
@@ -144,7 +145,7 @@ pub fn acl_text(list: &[AclEntry]) -> String {
 
 /// The bits of such letters.
 pub fn permissions(letters: &str) -> Option<i32> {
-    letters.chars().try_fold(0, |bits, letter| {
-        PERMISSIONS.iter().find(|(_, known)| *known == letter).map(|(bit, _)| bits | bit)
-    })
+    letters
+        .chars()
+        .try_fold(0, |bits, letter| PERMISSIONS.iter().find(|(_, known)| *known == letter).map(|(bit, _)| bits | bit))
 }

@@ -13,10 +13,13 @@ use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
-use crate::pipeline::{Ask, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Submission};
+use crate::pipeline::{
+    Ask, Call, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Schemes as _, Submission, view,
+};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission};
 use crate::session::auth;
+use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::{self, Refusals};
 use crate::state::{Applied, State};
 use crate::watch::{PersistentMode, Watches};
@@ -94,7 +97,7 @@ impl Stage {
             deploy_by_anyone: false,
             sasl_scheme_enabled: false,
             x509_scheme_enabled: true,
-            schemes: ProvenSchemes::default(),
+            schemes: ProvenSchemes::new(plugins.clone()),
         };
         let rules = Arc::new(rules);
         let state = State::new(7);
@@ -161,7 +164,9 @@ impl Stage {
             ["leader", "lost"] => self.leader_lost(),
             ["tree", path] => self.tree(path)?,
             ["counters", name] => self.counters(name)?,
-            [other, ..] => return Err(format!("{other}: not a command; see plugins/README.md, \"Testing your plugin\"")),
+            [other, ..] => {
+                return Err(format!("{other}: not a command; see plugins/README.md, \"Testing your plugin\""));
+            }
             [] => {}
         }
         Ok(std::mem::take(&mut self.said))
@@ -205,7 +210,7 @@ impl Stage {
             _ => {
                 self.ensure_open(name);
                 let asked = requests::parse(words)?;
-                match asked.request {
+                match &asked.request {
                     Request::Create(_)
                     | Request::Delete { .. }
                     | Request::SetData { .. }
@@ -216,10 +221,16 @@ impl Stage {
                         self.submit(Some(name), Ask::Request(asked.request));
                     }
                     Request::AddWatch { path: Some(path), mode } => {
-                        let mode = PersistentMode::from_wire(mode).unwrap_or(PersistentMode::Persistent);
+                        let mode = PersistentMode::from_wire(*mode).unwrap_or(PersistentMode::Persistent);
                         let connection = self.known(name).connection;
-                        self.watches.add(&path, mode, connection);
-                        self.say(name, "ok");
+                        let denied = self.judge(name, &asked.request).into_iter().flatten().next();
+                        match denied {
+                            Some(refusal) => self.refuse(name, &refusal),
+                            None => {
+                                self.watches.add(path, mode, connection);
+                                self.say(name, "ok");
+                            }
+                        }
                     }
                     _ => self.read(name, &asked),
                 }
@@ -383,7 +394,8 @@ impl Stage {
                 self.say(who, &text);
             }
             let session = submission.caller.map(|caller| caller.session);
-            let expired = matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
+            let expired =
+                matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
             if expired && self.clients.get(who).map(|client| client.session) == session {
                 self.client_gone(who);
             }
@@ -398,21 +410,49 @@ impl Stage {
     /// In the order of the names of those who hear, since whoever watches first means nothing.
     fn tell_events(&mut self, applied: &Applied) {
         for event in &applied.events {
-            let mut heard = Vec::new();
+            let mut due = Vec::new();
             self.watches.trigger(event, &mut |connection, kind, path| {
                 let client = self.clients.iter().find(|(_, client)| client.connection == connection);
                 if let Some((name, client)) = client
                     && auth::may_hear(&self.rules, &event.acl, &client.identities)
                 {
-                    heard.push(format!("{name} <- event {} {path}", show::event(kind)));
+                    due.push((name.clone(), kind, path.to_owned()));
                 }
             });
+            let mut heard = Vec::new();
+            for (name, kind, path) in due {
+                let (caller, moment) = (self.caller(&name), self.moment());
+                let view = view::Applied(&self.state);
+                let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
+                let (registry, enabled) = (self.plugins.registry(), self.plugins.enabled());
+                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).is_ok() {
+                    heard.push(format!("{name} <- event {} {path}", show::event(kind)));
+                }
+            }
             heard.sort_unstable();
             self.said.extend(heard);
         }
     }
 
+    /// What policies say of a read.
+    fn judge(&mut self, name: &str, request: &Request) -> Rulings {
+        let (caller, moment) = (self.caller(name), self.moment());
+        let view = view::Applied(&self.state);
+        let call = Call::looking(&view, Some(&caller), self.xid, self.state.last_zxid(), moment);
+        judgement::at_once(&self.plugins, &self.rules, &self.state, request, &call)
+    }
+
+    fn refuse(&mut self, name: &str, refusal: &Refusal) {
+        let xid = self.xid;
+        self.known(name).refusals.note(xid, refusal);
+        self.say(name, refusal.code.name());
+    }
+
     fn read(&mut self, name: &str, asked: &Asked) {
+        let rulings = self.judge(name, &asked.request);
+        if let Some(refusal) = judgement::of_all(&rulings, &asked.request) {
+            return self.refuse(name, refusal);
+        }
         let client = &self.clients[name];
         let nodes = Nodes { refusals: &client.refusals, plugins: &self.plugins };
         let reader = Reader {
@@ -421,7 +461,7 @@ impl Stage {
             identities: &client.identities,
             session: client.session,
             virtual_nodes: &nodes,
-            denied: &[],
+            denied: &judgement::of_operations(&rulings, &asked.request),
         };
         let mut scratch = Scratch::default();
         let result = read::read(reader, &asked.request, &mut scratch);
@@ -438,9 +478,17 @@ impl Stage {
     }
 
     fn add_auth(&mut self, name: &str, scheme: &str, credential: &str) {
-        let client = &self.clients[name];
-        let config = crate::config::Config::default().auth;
-        let verdict = auth::add(&config, Some(scheme), Some(credential.as_bytes()), &client.identities, client.address);
+        let verdict = if self.plugins.proves(scheme) {
+            let (caller, moment) = (self.caller(name), self.moment());
+            let view = view::Applied(&self.state);
+            let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
+            let proof = self.plugins.authenticate(scheme, &call, credential.as_bytes());
+            proof.map_or(auth::Verdict::Failed, |proof| auth::Verdict::Proven(proof.identities))
+        } else {
+            let client = &self.clients[name];
+            let config = crate::config::Config::default().auth;
+            auth::add(&config, Some(scheme), Some(credential.as_bytes()), &client.identities, client.address)
+        };
         match verdict {
             auth::Verdict::Proven(proven) => {
                 let client = self.known(name);
@@ -471,7 +519,9 @@ impl Stage {
         for Outstanding { who, submission, .. } in lost {
             match (submission.ask, who) {
                 // Nobody speaks for it any more, and so it expires.
-                (Ask::CloseSession { session, .. }, _) => self.submit(None, Ask::CloseSession { session, expired: true }),
+                (Ask::CloseSession { session, .. }, _) => {
+                    self.submit(None, Ask::CloseSession { session, expired: true })
+                }
                 (Ask::OpenSession { .. }, Some(who)) => self.client_gone(&who),
                 (_, Some(who)) => self.say(&who, "connection lost"),
                 (_, None) => {}
@@ -623,7 +673,8 @@ fn session_name(clients: &BTreeMap<String, Client>, session: SessionId) -> Strin
 /// `2026-01-31T09:30:00Z` in Unix milliseconds.
 fn unix_ms(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, separator| -> Option<Vec<i64>> { text.split(separator).map(|part| part.parse().ok()).collect() };
+    let numbers =
+        |text: &str, separator| -> Option<Vec<i64>> { text.split(separator).map(|part| part.parse().ok()).collect() };
     let (&[year, month, day], &[hour, minute, second]) = (&numbers(date, '-')?[..], &numbers(time, ':')?[..]) else {
         return None;
     };
