@@ -30,6 +30,15 @@ pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &
     if allowed(rules, list, permissions, identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
 }
 
+/// Whether a plugin has to be asked whom the list means, before it can be told what it allows them.
+pub fn must_ask(rules: &Rules, list: &[AclEntry], identities: &[Identity]) -> bool {
+    let schemes = rules.schemes.get();
+    let unknown = |wanted: &Identity, held: &Identity| {
+        held.scheme == wanted.scheme && !schemes.knows(&wanted.scheme, &held.id, &wanted.id)
+    };
+    list.iter().any(|entry| identities.iter().any(|held| unknown(&entry.who, held)))
+}
+
 pub fn is_super(identities: &[Identity]) -> bool {
     identities.iter().any(|identity| identity.scheme == "super")
 }

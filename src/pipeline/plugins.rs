@@ -288,6 +288,8 @@ pub trait Schemes: Send + Sync {
     fn proves(&self, scheme: &str) -> bool;
     /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
     fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    /// Whether `matches` answers without asking a plugin.
+    fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool;
     /// Whether an entry may have that id; None if nobody proves the scheme.
     fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
 }
@@ -342,6 +344,10 @@ impl Schemes for NoPlugins {
 
     fn matches(&self, _: &str, _: &str, _: &str) -> bool {
         false
+    }
+
+    fn knows(&self, _: &str, _: &str, _: &str) -> bool {
+        true
     }
 
     fn check_id(&self, _: &str, _: &str) -> Option<Result<(), Refusal>> {

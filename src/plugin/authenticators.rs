@@ -88,6 +88,15 @@ impl Schemes for Plugins {
         held == wanted || matches(binding, self.enabled(), held, wanted)
     }
 
+    fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool {
+        if !self.has_authenticators() || held == wanted {
+            return true;
+        }
+        let registry = self.registry();
+        let Some(binding) = registry.authenticator(scheme) else { return true };
+        binding.matches_kept.0.lock().contains_key(&Pair(held, wanted))
+    }
+
     fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>> {
         if !self.has_authenticators() {
             return None;

@@ -95,7 +95,8 @@ impl Asked {
 
 /// One turn. Gives back what is not done with it.
 fn turn(server: &dyn Server, job: Job) -> Option<Job> {
-    let plugins = server.connections().plugins();
+    let home = server.connections();
+    let plugins = home.plugins();
     match job {
         Job::Read { connection, mut inquiry } => {
             let Turn::Ask { open, identities, xid } = connection.judge_asked(server, &inquiry) else { return None };
@@ -109,16 +110,16 @@ fn turn(server: &dyn Server, job: Job) -> Option<Job> {
         Job::Events { connection } => {
             for _ in 0..limits::QUESTIONS_IN_A_ROW {
                 let held = connection.outbox.first_held().filter(|_| !connection.is_gone())?;
-                let told = Told { kind: held.kind, path: &held.path, who: &held.identities };
+                let told = Told { kind: held.kind, path: &held.path, acl: &held.acl, who: &held.identities };
                 let mut answers = Answers::default();
-                let mut due = told.judge(plugins, &server.state(), &answers);
+                let mut due = told.judge(home, &server.state(), &answers);
                 for _ in 0..limits::QUESTION_TRIES {
                     if due != Due::Ask {
                         break;
                     }
                     let caller = connection.caller_of(connection.session(), held.identities.clone());
-                    with_call(server, &caller, 0, |call| told.ask(plugins, call, &mut answers));
-                    due = told.judge(plugins, &server.state(), &answers);
+                    with_call(server, &caller, 0, |call| told.ask(home, call, &mut answers));
+                    due = told.judge(home, &server.state(), &answers);
                 }
                 connection.settle_event(&held, due == Due::Tell);
             }

@@ -177,15 +177,18 @@ impl Connection {
     /// event keeps its place and waits, with all that comes behind it.
     pub fn event(self: &Arc<Self>, state: &State, event: &Event, path: &str) {
         let identities = self.identities();
-        if !auth::may_hear(self.home.rules(), &event.acl, &identities) {
-            return;
-        }
-        let told = Told { kind: event.kind, path, who: &identities };
-        match told.judge(self.home.plugins(), state, &Answers::default()) {
+        let told = Told { kind: event.kind, path, acl: &event.acl, who: &identities };
+        match told.judge(&self.home, state, &Answers::default()) {
             Due::Withhold => return,
             Due::Tell => self.queue_event(event.zxid.to_wire(), event.kind, path),
             Due::Ask => {
-                let held = HeldEvent { zxid: event.zxid.to_wire(), kind: event.kind, path: path.into(), identities };
+                let held = HeldEvent {
+                    zxid: event.zxid.to_wire(),
+                    kind: event.kind,
+                    path: path.into(),
+                    acl: event.acl.clone(),
+                    identities,
+                };
                 if self.outbox.hold(held) == Holding::First {
                     self.home.asking().put(Job::Events { connection: self.clone() });
                 }

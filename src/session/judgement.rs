@@ -4,8 +4,9 @@
 //! waits, guests are asked (`asking`), and it is judged again on the state as it is by then.
 
 use super::order::Local;
+use super::{Connections, auth};
 use crate::limits;
-use crate::model::{ErrorCode, Identity, Refusal, acl};
+use crate::model::{AclEntry, ErrorCode, Identity, Refusal, acl};
 use crate::pipeline::view::Applied;
 use crate::pipeline::{Call, Rules, Verb, authorize};
 use crate::plugin::Plugins;
@@ -48,7 +49,42 @@ pub(super) struct Open {
 }
 
 /// By part of a request: what policies refuse. Those behind the end are allowed.
-pub(super) type Rulings = SmallVec<[Option<Refusal>; 1]>;
+pub type Rulings = SmallVec<[Option<Refusal>; 1]>;
+
+/// What is refused of the request as a whole: of several reads in one each has its own ruling.
+pub fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal> {
+    match request {
+        Request::MultiRead(_) | Request::SetWatches(_) => None,
+        _ => rulings.iter().flatten().next(),
+    }
+}
+
+/// What is refused of a multiRead, for `read::Reader`.
+pub fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCode>> {
+    match request {
+        Request::MultiRead(_) => rulings.iter().map(|ruling| ruling.as_ref().map(|refusal| refusal.code)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// As a server judges in the end, with guests asked at once: for a tree that nobody waits for.
+pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
+    let registry = plugins.registry();
+    let who = call.caller.map_or(&[][..], |caller| &caller.identities);
+    let judge = |part: &Part<'_>| {
+        let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).err();
+        may(rules, state, who, part.path, part.permissions).then(judged).flatten()
+    };
+    parts(request).iter().map(judge).collect()
+}
+
+/// What policies are asked about an event of that kind.
+pub fn verb_of(kind: EventKind) -> Verb {
+    match kind {
+        EventKind::ChildrenChanged => Verb::Children,
+        EventKind::Created | EventKind::Deleted | EventKind::DataChanged => Verb::Read,
+    }
+}
 
 impl Inquiry {
     /// For a request behind which others have been taken already, since no policy was asked about it when it was read. One
@@ -139,12 +175,20 @@ pub(super) enum Due {
 pub(super) struct Told<'a> {
     pub kind: EventKind,
     pub path: &'a str,
+    pub acl: &'a [AclEntry],
     pub who: &'a Arc<[Identity]>,
 }
 
 impl Told<'_> {
-    /// Whether policies let the event pass. A failure withholds it.
-    pub fn judge(self, plugins: &Plugins, state: &State, answers: &Answers) -> Due {
+    /// Whether the access list and policies let the event pass. A failure withholds it.
+    pub fn judge(self, home: &Connections, state: &State, answers: &Answers) -> Due {
+        let plugins = home.plugins();
+        if plugins.has_authenticators() && authorize::must_ask(home.rules(), self.acl, self.who) {
+            return Due::Ask;
+        }
+        if !auth::may_hear(home.rules(), self.acl, self.who) {
+            return Due::Withhold;
+        }
         if !plugins.has_policies() {
             return Due::Tell;
         }
@@ -156,16 +200,18 @@ impl Told<'_> {
         }
     }
 
-    pub fn ask(self, plugins: &Plugins, call: &Call<'_>, answers: &mut Answers) {
+    /// Asks guests whom the access list means, and what policies say.
+    pub fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
+        // What comes out is kept.
+        if !auth::may_hear(home.rules(), self.acl, self.who) {
+            return;
+        }
+        let plugins = home.plugins();
         plugins.registry().ask(plugins.enabled(), self.question(), call, answers);
     }
 
     fn question(&self) -> Question<'_> {
-        let verb = match self.kind {
-            EventKind::ChildrenChanged => Verb::Children,
-            EventKind::Created | EventKind::Deleted | EventKind::DataChanged => Verb::Read,
-        };
-        Question { who: self.who, verb, path: self.path }
+        Question { who: self.who, verb: verb_of(self.kind), path: self.path }
     }
 }
 

@@ -84,12 +84,7 @@ fn answer_request(
 ) {
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
-    let is_of_many = matches!(request, Request::MultiRead(_) | Request::SetWatches(_));
-    let refused = rulings.iter().flatten().next().filter(|_| !is_of_many);
-    let denied: Vec<Option<ErrorCode>> = match request {
-        Request::MultiRead(_) => rulings.iter().map(|ruling| ruling.as_ref().map(|refusal| refusal.code)).collect(),
-        _ => Vec::new(),
-    };
+    let denied = judgement::of_operations(rulings, request);
     let nodes = Nodes { refusals, of_server: connection.home().virtual_nodes() };
     let reader = Reader {
         state,
@@ -100,7 +95,7 @@ fn answer_request(
         denied: &denied,
     };
     let mut scratch = Scratch::default();
-    let result = match refused {
+    let result = match judgement::of_all(rulings, request) {
         Some(refusal) => Err(refusal.code),
         None => match watching(connection, state, &mut watches, request, rulings) {
             Some(result) => result.map(|()| watch_body(request)),

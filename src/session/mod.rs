@@ -43,7 +43,7 @@ pub mod connections;
 mod dispatch;
 pub mod expiry;
 mod handshake;
-mod judgement;
+pub mod judgement;
 pub mod listener;
 mod local;
 mod local_sessions;

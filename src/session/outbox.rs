@@ -6,7 +6,7 @@
 //! An event that a policy has not yet allowed keeps its place: what comes behind it waits, so that the order stays.
 
 use crate::limits::{EVENTS_HELD_MAX, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SOFT};
-use crate::model::Identity;
+use crate::model::{Acl, Identity};
 use crate::wire::reply::EventKind;
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
@@ -54,6 +54,8 @@ pub struct HeldEvent {
     pub zxid: i64,
     pub kind: EventKind,
     pub path: Box<str>,
+    /// Who may read what it is about.
+    pub acl: Acl,
     /// What the connection had proven when the event came.
     pub identities: Arc<[Identity]>,
 }
@@ -240,7 +242,7 @@ mod tests {
     }
 
     fn event(zxid: i64) -> HeldEvent {
-        HeldEvent { zxid, kind: EventKind::Created, path: "/a".into(), identities: Arc::from([]) }
+        HeldEvent { zxid, kind: EventKind::Created, path: "/a".into(), acl: Arc::from([]), identities: Arc::from([]) }
     }
 
     #[test]

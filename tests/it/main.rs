@@ -7,6 +7,7 @@ mod ensemble;
 mod kill;
 mod plugins;
 mod plugins_life;
+mod policies;
 mod process;
 mod recipes;
 mod refusals;

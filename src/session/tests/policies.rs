@@ -577,3 +577,74 @@ async fn access_lists_may_name_what_was_proven_until_it_ends() {
     let identities = record.identities().unwrap();
     assert!(identities.contains(&Identity::new("jwt", "anna")) && !identities.contains(&Identity::new("jwt", "alice")));
 }
+
+#[tokio::test]
+async fn whom_an_access_list_means_is_not_asked_while_applying() {
+    let mut policed = Policed::new().await;
+    policed.bind_scheme();
+    let mut alice = policed.replica.client().await;
+    alice.ask(-4, auth("jwt", "alice:secret")).await;
+    policed.answer_when_asked().await;
+    alice.ask(3, Request::AddWatch { path: Some("/".into()), mode: 1 }).await;
+    assert_eq!((alice.next().await, alice.next().await), ((-4, 0), (3, 0)));
+    let before = policed.calls("j");
+    let created = |path: &str, id: &str| {
+        let Request::Create(open) = create(path) else { unreachable!() };
+        let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("jwt", id) }];
+        Ask::Request(Request::Create(Create { acl: Some(acl), ..open }))
+    };
+    for (path, id) in [("/hers", "group*"), ("/his", "b*")] {
+        policed.replica.submit(Submission { caller: None, xid: 0, ask: created(path, id) });
+    }
+    assert_eq!(policed.calls("j"), before + 2, "whether the ids are well formed");
+    assert!(policed.replica.connection(&alice).outbox.holds());
+    policed.admin.create("/free").await;
+    policed.answer();
+    assert_eq!(alice.event().await, (1, "/hers".into()));
+    assert_eq!(alice.event().await, (1, "/free".into()));
+}
+
+/// The numbers of docs/performance.md: `cargo test --release --lib -- --ignored --nocapture policies::cost`
+#[tokio::test]
+#[ignore = "measures, and so says nothing about right or wrong"]
+async fn cost() {
+    let mut policed = Policed::new().await;
+    policed.role("alice", "read /services").await;
+    let mut alice = policed.client("alice").await;
+    alice.ask(3, get("/services/a", false)).await;
+    assert_eq!(policed.answering(alice.next()).await, (3, 0));
+    let who = policed.replica.connection(&alice).identities();
+    let measure = |what: &str, policed: &Policed, path: &str, changing: bool| {
+        let connections = &policed.replica.connections;
+        let request = get(path, false);
+        let best = (0..20).map(|_| {
+            let rounds = if changing { 50 } else { 20_000 };
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                if changing {
+                    policed.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set("/free")) });
+                }
+                let state = policed.replica.state();
+                let turns = if changing { 1 } else { 100 };
+                let began = std::time::Instant::now();
+                for _ in 0..turns {
+                    let inquiry = judgement::Inquiry::default();
+                    let ruled =
+                        judgement::rule(connections.plugins(), connections.rules(), &state, &who, &request, &inquiry);
+                    assert!(std::hint::black_box(ruled).is_ok_and(|rulings| rulings.iter().all(Option::is_none)));
+                }
+                spent += began.elapsed() / turns;
+            }
+            spent.as_nanos() / u128::from(rounds as u64)
+        });
+        println!("{what}: {} ns", best.min().unwrap());
+    };
+    policed.admin.create("/free").await;
+    measure("a path that matches nothing, one policy", &policed, "/free/of/policies", false);
+    measure("a kept verdict, the tree as it was", &policed, "/services/a", false);
+    measure("a kept verdict, the tree has changed", &policed, "/services/a", true);
+    for name in ["p1", "p2", "p3", "p4", "p5", "p6", "p7"] {
+        policed.bind(name, "deny", json!({ "kind": "policy", "paths": ["/other/*/x-*"], "on": ["read"] }));
+    }
+    measure("a path that matches nothing, eight policies", &policed, "/free/of/policies", false);
+}

@@ -14,10 +14,13 @@ use crate::model::chores;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
-use crate::pipeline::{Ask, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Submission};
+use crate::pipeline::{
+    Ask, Call, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Schemes as _, Submission, view,
+};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
 use crate::session::auth;
+use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::{self, Refusals};
 use crate::state::{Applied, State};
 use crate::watch::{PersistentMode, Watches};
@@ -99,7 +102,7 @@ impl Stage {
             deploy_by_anyone: false,
             sasl_scheme_enabled: false,
             x509_scheme_enabled: true,
-            schemes: ProvenSchemes::default(),
+            schemes: ProvenSchemes::new(plugins.clone()),
         };
         let rules = Arc::new(rules);
         let state = State::new(7);
@@ -252,7 +255,7 @@ impl Stage {
             _ => {
                 self.ensure_open(name);
                 let asked = requests::parse(words)?;
-                match asked.request {
+                match &asked.request {
                     Request::Create(_)
                     | Request::Delete { .. }
                     | Request::SetData { .. }
@@ -263,10 +266,16 @@ impl Stage {
                         self.submit(Some(name), Ask::Request(asked.request));
                     }
                     Request::AddWatch { path: Some(path), mode } => {
-                        let mode = PersistentMode::from_wire(mode).unwrap_or(PersistentMode::Persistent);
+                        let mode = PersistentMode::from_wire(*mode).unwrap_or(PersistentMode::Persistent);
                         let connection = self.known(name).connection;
-                        self.watches.add(&path, mode, connection);
-                        self.say(name, "ok");
+                        let denied = self.judge(name, &asked.request).into_iter().flatten().next();
+                        match denied {
+                            Some(refusal) => self.refuse(name, &refusal),
+                            None => {
+                                self.watches.add(path, mode, connection);
+                                self.say(name, "ok");
+                            }
+                        }
                     }
                     _ => self.read(name, &asked),
                 }
@@ -451,21 +460,49 @@ impl Stage {
     /// In the order of the names of those who hear, since whoever watches first means nothing.
     fn tell_events(&mut self, applied: &Applied) {
         for event in &applied.events {
-            let mut heard = Vec::new();
+            let mut due = Vec::new();
             self.watches.trigger(event, &mut |connection, kind, path| {
                 let client = self.clients.iter().find(|(_, client)| client.connection == connection);
                 if let Some((name, client)) = client
                     && auth::may_hear(&self.rules, &event.acl, &client.identities)
                 {
-                    heard.push(format!("{name} <- event {} {path}", show::event(kind)));
+                    due.push((name.clone(), kind, path.to_owned()));
                 }
             });
+            let mut heard = Vec::new();
+            for (name, kind, path) in due {
+                let (caller, moment) = (self.caller(&name), self.moment());
+                let view = view::Applied(&self.state);
+                let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
+                let (registry, enabled) = (self.plugins.registry(), self.plugins.enabled());
+                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).is_ok() {
+                    heard.push(format!("{name} <- event {} {path}", show::event(kind)));
+                }
+            }
             heard.sort_unstable();
             self.said.extend(heard);
         }
     }
 
+    /// What policies say of a read.
+    fn judge(&mut self, name: &str, request: &Request) -> Rulings {
+        let (caller, moment) = (self.caller(name), self.moment());
+        let view = view::Applied(&self.state);
+        let call = Call::looking(&view, Some(&caller), self.xid, self.state.last_zxid(), moment);
+        judgement::at_once(&self.plugins, &self.rules, &self.state, request, &call)
+    }
+
+    fn refuse(&mut self, name: &str, refusal: &Refusal) {
+        let xid = self.xid;
+        self.known(name).refusals.note(xid, refusal);
+        self.say(name, refusal.code.name());
+    }
+
     fn read(&mut self, name: &str, asked: &Asked) {
+        let rulings = self.judge(name, &asked.request);
+        if let Some(refusal) = judgement::of_all(&rulings, &asked.request) {
+            return self.refuse(name, refusal);
+        }
         let client = &self.clients[name];
         let nodes = Nodes { refusals: &client.refusals, plugins: &self.plugins };
         let reader = Reader {
@@ -474,7 +511,7 @@ impl Stage {
             identities: &client.identities,
             session: client.session,
             virtual_nodes: &nodes,
-            denied: &[],
+            denied: &judgement::of_operations(&rulings, &asked.request),
         };
         let mut scratch = Scratch::default();
         let result = read::read(reader, &asked.request, &mut scratch);
@@ -491,9 +528,17 @@ impl Stage {
     }
 
     fn add_auth(&mut self, name: &str, scheme: &str, credential: &str) {
-        let client = &self.clients[name];
-        let config = crate::config::Config::default().auth;
-        let verdict = auth::add(&config, Some(scheme), Some(credential.as_bytes()), &client.identities, client.address);
+        let verdict = if self.plugins.proves(scheme) {
+            let (caller, moment) = (self.caller(name), self.moment());
+            let view = view::Applied(&self.state);
+            let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
+            let proof = self.plugins.authenticate(scheme, &call, credential.as_bytes());
+            proof.map_or(auth::Verdict::Failed, |proof| auth::Verdict::Proven(proof.identities))
+        } else {
+            let client = &self.clients[name];
+            let config = crate::config::Config::default().auth;
+            auth::add(&config, Some(scheme), Some(credential.as_bytes()), &client.identities, client.address)
+        };
         match verdict {
             auth::Verdict::Proven(proven) => {
                 let client = self.known(name);
