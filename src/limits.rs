@@ -287,6 +287,35 @@ pub const PLUGIN_CHANGES_MAX: usize = 1_000;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1 << 10;
 pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 20;
 
+/// Faults of one plugin that are kept for its author, with the last lines of its log in that call and the lines of the
+/// guest's backtrace: some 40 KiB a fault at worst.
+pub const PLUGIN_FAULTS_KEPT: usize = 16;
+pub const PLUGIN_LOG_LINES_KEPT: usize = 16;
+pub const PLUGIN_BACKTRACE_LINES_MAX: usize = 40;
+
+/// So many faults of a plugin, which so many sessions met, within so many milliseconds, put it under quarantine, if at most
+/// one call in two went well meanwhile. One client with bad intentions has one session, or opens many and is
+/// outnumbered by the calls of all others; a plugin that is broken fails everybody.
+pub const PLUGIN_QUARANTINE_FAULTS: usize = 20;
+pub const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
+pub const PLUGIN_QUARANTINE_WINDOW_MS: u64 = 60_000;
+const _: () = assert!(PLUGIN_QUARANTINE_SESSIONS < PLUGIN_QUARANTINE_FAULTS);
+
+/// Milliseconds until a member that has blamed a plugin, and sees nothing come of it, does so again.
+pub const PLUGIN_BLAME_AGAIN_MS: u64 = 10_000;
+
+/// Bytes of all components that manifests name, former versions included: the tree keeps them in memory.
+pub const COMPONENTS_BYTES_MAX: u64 = 256 << 20;
+
+/// Versions of a plugin that `wasmkeeper plugin` keeps; an older one goes with the next deployment.
+pub const PLUGIN_VERSIONS_KEPT: usize = 10;
+
+/// How long a leader waits for other members to compile a component before it refuses a deployment, and how long one of those
+/// waits for pieces of it that are on their way; and how often each looks.
+pub const PREPARE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(COMPILE_WALL_SECONDS);
+pub const PREPARE_PIECES_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+pub const PREPARE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Instances that exist at once. Reads, sequencer and verification together need a handful.
 pub const PLUGIN_INSTANCES_MAX: u32 = 64;
 

@@ -7,6 +7,7 @@
 use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, StoreFormat, TlsVersions};
 use crate::limits;
 use crate::model::ensemble::{Server, ServerRole};
+use crate::plugin::signature::Signers;
 use crate::tls::known_cipher_suite;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -384,6 +385,20 @@ const BEHAVIOUR: &[Key] = &[
         meaning: "Whether plugins run; also `--plugins on|off`. Off, a path under an enforcing plugin refuses everyone \
                   but the superuser: it is for repair.",
     },
+    key(
+        "pluginSigners",
+        "plugin_signers",
+        "",
+        "Whose signatures plugins need: `name=KEY`, several separated by commas; KEY is an ed25519 public key in base64, as \
+         `wasmkeeper plugin keygen` prints it. Set, no component is deployed or loaded that none of them has signed, those \
+         that come with the server among them; set it to the same on all members. Unset, a signature is not needed, and \
+         one that is there has to fit. Settings and grants are not signed.",
+        |draft, _, value| {
+            let signers = Signers::parse(value).map_err(|error| format!("must name signers: {error}"))?;
+            draft.config.plugin_signers = signers;
+            Ok(())
+        },
+    ),
     key(
         "extendedTypesEnabled",
         "rules.extended_types",

@@ -33,6 +33,7 @@ pub use reference::reference;
 use crate::limits;
 use crate::model::ensemble::Server;
 use crate::pipeline::{ProvenSchemes, Rules};
+use crate::plugin::signature::Signers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,6 +61,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
     pub plugins: bool,
+    /// Who must have signed a plugin's component for it to run; nobody: it need not be signed.
+    pub plugin_signers: Signers,
     pub throttle: Throttle,
     pub containers: Containers,
     /// `readonlymode.enabled`: a member cut off serves clients that accept it. A single server is never cut off.
@@ -425,6 +428,7 @@ impl Default for Config {
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
             admin: None,
             plugins: true,
+            plugin_signers: Signers::default(),
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },
             containers: Containers {
                 check_interval_ms: limits::CONTAINER_CHECK_INTERVAL_MS,

@@ -93,7 +93,8 @@ pub fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
 
-/// Settings and modules hold keys, logs and recordings what clients wrote: only those who may deploy read them.
+/// Settings and modules hold keys, logs, recordings and what a plugin left behind when it failed what clients wrote: only
+/// those who may deploy read them.
 pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
@@ -103,7 +104,9 @@ pub fn is_secret(path: &str) -> bool {
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
     let what = of_plugin.and_then(|rest| rest.split('/').nth(1));
-    matches!(what, Some("settings" | "log" | "recording" | "audit"))
+    let faults = of_plugin.is_some_and(|rest| rest.ends_with("/faults"));
+    faults
+        || matches!(what, Some("settings" | "log" | "recording" | "audit"))
         || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 

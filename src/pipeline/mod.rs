@@ -106,6 +106,21 @@ pub enum Ask {
         method: String,
         payload: bytes::Bytes,
     },
+    /// A plugin misbehaves; nothing happens if that is known already.
+    Blame(Blame),
+}
+
+/// What a member has to say against a plugin (`evaluate::blame`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Blame {
+    /// Its node below `/zookeeper/plugins`: `<name>`, or `<name>/canary` for a version on trial.
+    pub plugin: String,
+    /// Of that node as the member knew it: it is this version that is meant.
+    pub manifest_mzxid: i64,
+    /// A call has ended a process, and which: `<member>-<run>`. None: its faults are reason enough.
+    pub crashed: Option<String>,
+    /// What the node of the quarantine is to say if it comes to that.
+    pub quarantine: bytes::Bytes,
 }
 
 /// What a transaction knows of the time and chance it is made in.

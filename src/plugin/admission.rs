@@ -5,16 +5,19 @@
 //! names the thing and the fix, and nothing of the deployment stays behind but pieces of the component, which go by
 //! themselves after an hour.
 
+use super::PLUGINS;
 use super::binding;
-use super::call::{Fault, Instance};
-use super::manifest;
+use super::call::{Failed, Fault, Instance};
+use super::manifest::{self, Manifest, Mode};
 use super::registry::Plugins;
-use super::{PLUGINS, tree};
+use super::tree::{self, CANARY, Tree};
+use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::{ErrorCode, Refusal, path};
+use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
 use crate::wire::request::Request;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Whether `prepare` has to see this request before it is evaluated.
@@ -34,57 +37,93 @@ pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
     })
 }
 
-/// Whether the node's data binds a plugin. What else lies below `PLUGINS` - former manifests, timers, owed work - does not.
+/// Whether the node's data says how a plugin is bound. What else lies below `PLUGINS` - former manifests, timers, owed work -
+/// does not.
 fn binds(node: &str) -> bool {
-    matches!(chores::place(node), Some(Place::Manifest { .. }))
+    match chores::place(node) {
+        Some(Place::Manifest { .. }) => true,
+        Some(Place::Other) => {
+            let what = node.strip_prefix(PLUGINS).and_then(|rest| rest.split('/').nth(2));
+            what.is_some_and(|what| [CANARY, QUARANTINE, CRASHES].contains(&what))
+        }
+        _ => false,
+    }
 }
 
-/// Checks every manifest that the request writes, and compiles what it binds. `read` gives the data of a node of the
-/// applied tree.
-pub fn prepare(plugins: &Plugins, request: &Request, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), Refusal> {
-    // Pieces that come in the same multi count as well.
+/// A manifest that has been checked.
+#[derive(Debug, PartialEq)]
+pub struct Admitted {
+    /// Where it is bound (`Binding::key`).
+    pub key: String,
+    pub manifest: Manifest,
+}
+
+/// Checks every manifest that the request writes, compiles what it binds, and says what that is. `tree`: the applied one.
+pub fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<Vec<Admitted>, Refusal> {
     let mut written: HashMap<&str, &Bytes> = HashMap::new();
     let mut manifests = Vec::new();
     each(request, &mut |write| {
         if let Some(data) = write.data {
             written.insert(write.path, data);
-            if path::parent(write.path) == Some(PLUGINS) {
-                manifests.push((path::name(write.path), data));
-            }
+            manifests.extend(bound_at(write.path).map(|key| (key, data)));
         }
     });
-    let pieces = |path: &str| written.get(path).map(|data| data.to_vec()).or_else(|| read(path));
-    for (name, data) in manifests {
-        let former = read(&path::join(PLUGINS, name));
-        check(plugins, name, data, former.as_deref(), &pieces)
-            .map_err(|text| Refusal::new(ErrorCode::BadArguments, format!("{name}: the plugin is refused: {text}")))?;
-    }
-    Ok(())
+    let after = After { tree, written: &written };
+    let admit = |(key, data): (&str, &Bytes)| {
+        let admitted = check(plugins, key, data, &after);
+        admitted.map(|manifest| Admitted { key: key.into(), manifest }).map_err(|text| refusal(key, &text))
+    };
+    manifests.into_iter().map(admit).collect()
 }
 
-/// Checks one manifest; `former` is the one it replaces.
-fn check(
-    plugins: &Plugins,
-    name: &str,
-    data: &[u8],
-    former: Option<&[u8]>,
-    read: &dyn Fn(&str) -> Option<Vec<u8>>,
-) -> Result<(), String> {
+/// Why a deployment does not go on, for whoever asked for it.
+pub fn refusal(key: &str, text: &str) -> Refusal {
+    Refusal::new(ErrorCode::BadArguments, format!("{key}: the plugin is refused: {text}"))
+}
+
+/// What a manifest at that node would bind: `<name>` or `<name>/canary`.
+fn bound_at(path: &str) -> Option<&str> {
+    let key = path.strip_prefix(PLUGINS)?.strip_prefix('/')?;
+    (!key.contains('/') || key.strip_suffix(CANARY).is_some_and(|rest| rest.find('/') == Some(rest.len() - 1)))
+        .then_some(key)
+}
+
+/// The tree with what the request writes: pieces and manifests that come in the same multi count as well.
+struct After<'a> {
+    tree: &'a dyn Tree,
+    written: &'a HashMap<&'a str, &'a Bytes>,
+}
+
+impl After<'_> {
+    fn data(&self, path: &str) -> Option<Vec<u8>> {
+        self.written.get(path).map(|data| data.to_vec()).or_else(|| self.tree.data(path))
+    }
+}
+
+/// Checks one manifest.
+fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result<Manifest, String> {
+    let name = key.split('/').next().unwrap_or(key);
     manifest::check_name(name)?;
     let manifest = manifest::parse(data)?;
-    let former = former.and_then(|former| manifest::parse(former).ok());
-    if manifest.mode == manifest::Mode::Off && former.is_some_and(|former| former.component == manifest.component) {
+    manifest.check_node(key)?;
+    if !manifest.canary.is_empty() {
+        check_trial(&manifest, &path::join(PLUGINS, name), after)?;
+    }
+    let former = after.tree.data(&path::join(PLUGINS, key)).and_then(|former| manifest::parse(&former).ok());
+    if manifest.mode == Mode::Off && former.is_some_and(|former| former.component == manifest.component) {
         // Turning off what is there must also work where it no longer runs.
-        return Ok(());
+        return Ok(manifest);
     }
     if !plugins.enabled() {
         // With plugins off only what stands in the manifest can be judged; that is enough to turn one off or remove it.
         return match manifest.mode {
-            manifest::Mode::Off => Ok(()),
+            Mode::Off => Ok(manifest),
             _ => Err("this server runs with --plugins off and cannot check it: deploy it with --mode off, or start the server with --plugins on".into()),
         };
     }
-    let program = plugins.load(&manifest.component, &|| tree::read_component(&manifest.component, read))?;
+    check_room(&manifest, after.tree)?;
+    let program =
+        plugins.load(manifest.code(), &|| tree::read_component(&manifest.component, &|path| after.data(path)))?;
     if !program.is(manifest.kind) {
         let kinds: Vec<_> =
             manifest::Kind::ALL.into_iter().filter(|kind| program.is(*kind)).map(manifest::Kind::name).collect();
@@ -92,11 +131,52 @@ fn check(
     }
     let patterns = manifest.patterns()?;
     let setup = binding::setup(&Arc::from(name), &manifest, &patterns, &program.section);
-    match Instance::new(&program, &setup) {
-        Ok(_) => Ok(()),
-        Err(Fault::Settings(text)) => Err(format!("settings: {text}")),
-        Err(fault) => Err(format!("it failed to start ({}): {}", fault.name(), fault.text())),
+    match Instance::start(&program, &setup) {
+        Ok(_) => Ok(manifest),
+        Err(Failed { fault: Fault::Settings(text), .. }) => Err(format!("settings: {text}")),
+        Err(Failed { fault, evidence }) => {
+            let last = evidence.log.last().map_or_else(String::new, |line| format!("; its log: {line}"));
+            Err(format!("it failed to start ({}): {}{last}", fault.name(), fault.text()))
+        }
     }
+}
+
+/// Whether a version can be on trial beside the one at `node`.
+fn check_trial(manifest: &Manifest, node: &str, after: &After<'_>) -> Result<(), String> {
+    let in_force = after.data(node).and_then(|data| manifest::parse(&data).ok());
+    let in_force =
+        in_force.ok_or("canary: there is no version in force that it could be tried beside: deploy one first")?;
+    if in_force.kind != manifest.kind {
+        return Err(format!(
+            "canary: it is a {}, and the version in force a {}",
+            manifest.kind.name(),
+            in_force.kind.name()
+        ));
+    }
+    let place = in_force.place(&in_force.patterns()?);
+    match manifest.canary.iter().find(|path| !path::is_within(path, &place)) {
+        Some(path) => {
+            Err(format!("canary: path {path:?}: it is not within {place}, where the version in force applies"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the tree has room for one more component.
+fn check_room(manifest: &Manifest, tree: &dyn Tree) -> Result<(), String> {
+    let mut components: BTreeMap<String, u64> =
+        tree::manifests(tree).into_iter().map(|known| (known.component.sha256, known.component.bytes)).collect();
+    components.insert(manifest.component.sha256.clone(), manifest.component.bytes);
+    let bytes: u64 = components.values().sum();
+    if bytes <= limits::COMPONENTS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "with it all components, former versions included, would have {} MiB, and {} MiB are allowed: remove plugins that are \
+         not needed, or former versions of them (`wasmkeeper plugin versions` lists them)",
+        bytes >> 20,
+        limits::COMPONENTS_BYTES_MAX >> 20
+    ))
 }
 
 struct Write<'a> {

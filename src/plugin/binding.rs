@@ -1,19 +1,21 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
 use super::authenticators::Matches;
-use super::call::{Answer, Budget, Fault, Instance, Program, Setup};
+use super::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Setup};
 use super::counters::Counters;
-use super::grant::{self, Grants};
+use super::grant::{self, Grant, Grants};
 use super::host::{Change, Rejection};
 use super::log::Level;
 use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
+use super::marks::{self, Marks};
 use super::pattern::Pattern;
+use super::quarantine::{Court, Quarantine, Record};
 use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
-use crate::limits;
-use crate::model::{ErrorCode, Refusal};
-use crate::pipeline::{Call, Recipe};
+use crate::model::{ErrorCode, Refusal, SessionId, path};
+use crate::pipeline::{Blame, Call, Recipe};
+use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,11 +42,12 @@ const CODES: [ErrorCode; 12] = [
 /// A plugin at work.
 pub struct Binding {
     pub name: Arc<str>,
+    /// Where it is bound: its node below `/zookeeper/plugins`, `<name>` or, for a version on trial, `<name>/canary`.
+    pub key: Arc<str>,
     pub manifest: Manifest,
     /// As the pipeline knows it, if it is one.
     pub recipe: Option<Arc<Recipe>>,
-    /// Of the manifest's node: whether it has changed.
-    pub mzxid: i64,
+    pub stands: Stands,
     patterns: Vec<Pattern>,
     /// Bits by `Operation`.
     on: u8,
@@ -61,6 +64,27 @@ pub struct Binding {
     /// Of an authenticator.
     pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
+    watched: Watched,
+    /// What `watched.marks` knows this version by.
+    fingerprint: u64,
+    record: Record,
+}
+
+/// What of the tree beside its manifest a binding depends on: whether it has changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stands {
+    /// Of the manifest's node.
+    pub mzxid: i64,
+    /// Nodes for which, with all below, a version on trial is asked in its place.
+    pub set_apart: Vec<String>,
+    pub quarantine: Option<Quarantine>,
+}
+
+/// What all bindings of a server have in common: who looks at what they do.
+#[derive(Clone, Default)]
+pub struct Watched {
+    pub marks: Arc<Marks>,
+    pub court: Arc<Court>,
 }
 
 /// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
@@ -80,11 +104,7 @@ pub fn budget(given: &Limits, section: &Section) -> Budget {
 
 /// What an instance of this plugin under this binding is made with.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
-    let places: Vec<&str> = match &manifest.mount {
-        Some(mount) => vec![mount],
-        None => patterns.iter().map(Pattern::base).collect(),
-    };
-    let asked = Grants::new(&grant::expand(&section.grants, &places));
+    let asked = Grants::new(&asked(manifest, patterns, section));
     Setup {
         name: name.clone(),
         kind: manifest.kind,
@@ -96,24 +116,38 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
     }
 }
 
+/// What the component's author asks for, at the places of the binding.
+fn asked(manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Vec<Grant> {
+    let places: Vec<&str> = match &manifest.mount {
+        Some(mount) => vec![mount],
+        None => patterns.iter().map(Pattern::base).collect(),
+    };
+    grant::expand(&section.grants, &places)
+}
+
 impl Binding {
     pub fn new(
-        name: &str,
+        key: &str,
         manifest: Manifest,
-        mzxid: i64,
+        stands: Stands,
         program: Arc<Slot>,
         counters: Arc<Counters>,
+        watched: Watched,
     ) -> Result<Binding, String> {
-        let name: Arc<str> = name.into();
+        let name: Arc<str> = key.split('/').next().unwrap_or(key).into();
         let mount = manifest.mount.as_deref().filter(|_| manifest.kind == Kind::Recipe);
         let recipe =
             mount.map(|mount| Arc::new(Recipe { name: name.clone(), mount: mount.into(), version: manifest.version }));
         Ok(Binding {
             name,
+            key: key.into(),
             recipe,
             on: manifest.operations(),
             patterns: manifest.patterns()?,
-            mzxid,
+            stands,
+            fingerprint: marks::fingerprint(key, manifest.version, &manifest.component.sha256),
+            watched,
+            record: Record::default(),
             program,
             setup: OnceLock::new(),
             idle: Mutex::default(),
@@ -128,7 +162,10 @@ impl Binding {
 
     /// Whether it is to be asked about that operation there.
     pub fn matches(&self, operation: Operation, path: &str) -> bool {
-        self.on & 1 << operation as u8 != 0 && self.patterns.iter().any(|pattern| pattern.matches(path))
+        self.on & 1 << operation as u8 != 0
+            && self.patterns.iter().any(|pattern| pattern.matches(path))
+            && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
+            && !covers(&self.stands.set_apart, path)
     }
 
     pub fn is_on(&self) -> bool {
@@ -138,6 +175,25 @@ impl Binding {
     /// Whether its code is there, or it is known why not.
     pub fn settled(&self) -> bool {
         self.program.get().is_some()
+    }
+
+    /// Whether it can be called on a server that runs plugins; None: that is not known yet.
+    pub fn runs(&self) -> Option<bool> {
+        self.program.get().map(Result::is_ok)
+    }
+
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// What to say against this version if calls of it are to be blamed: for a process that one has ended, or for its faults.
+    pub fn blame(&self, crashed: Option<String>, reason: String) -> Blame {
+        Blame {
+            plugin: self.key.to_string(),
+            manifest_mzxid: self.stands.mzxid,
+            crashed,
+            quarantine: Quarantine::now(self.manifest.version, reason).data().into(),
+        }
     }
 
     /// Asks an instance, idle or new, and counts. `ask` may be called a second time, on a fresh instance, to see
@@ -161,18 +217,36 @@ impl Binding {
         let begun = Instant::now();
         let mut cost = limits::PLUGIN_CALL_FUEL;
         let answered = self.answer(enabled, once, &mut cost, ask);
-        let Answer { said, fuel, circumstances, looks } = answered.unwrap_or_else(|fault| Answer {
-            said: Err(fault),
-            fuel: 0,
-            circumstances: false,
-            looks: Looks::default(),
-        });
+        let Answer { said, fuel, circumstances, looks, session, evidence } =
+            answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
+                said: Err(fault),
+                fuel: 0,
+                circumstances: false,
+                looks: Looks::default(),
+                session: SessionId(0),
+                evidence,
+            });
         cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
-            self.counters.failed(fault);
+            self.note(fault, session, evidence);
         }
         Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
+    }
+
+    /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
+    fn note(&self, fault: &Fault, session: SessionId, evidence: Evidence) {
+        self.counters.failed(fault);
+        if !fault.by_guest() {
+            return;
+        }
+        self.counters.last_faults.keep(self.manifest.version, fault, session, evidence);
+        let calls = self.counters.calls.load(Ordering::Relaxed);
+        if let Some(reason) = self.record.note(environment::Instant::now(), session, calls) {
+            let reason = format!("{reason}, the last: {} ({})", fault.text(), fault.name());
+            tracing::error!("plugin {}: {reason}: it is to be called no more", self.key);
+            self.watched.court.hear(self.blame(None, reason));
+        }
     }
 
     fn answer<T: PartialEq>(
@@ -181,15 +255,22 @@ impl Binding {
         once: Once,
         cost: &mut u64,
         ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> Result<Answer<T>, Fault> {
+    ) -> Result<Answer<T>, Failed> {
+        if let Some(quarantine) = &self.stands.quarantine {
+            return Err(Fault::Quarantine(quarantine.reason.clone()).into());
+        }
         if !enabled {
-            return Err(Fault::Code("this server runs with --plugins off".into()));
+            return Err(Fault::Code("this server runs with --plugins off".into()).into());
         }
         let program = match self.program.get() {
             Some(Ok(program)) => program,
-            Some(Err(why)) => return Err(Fault::Code(why.clone())),
-            None => return Err(Fault::NotReady),
+            Some(Err(why)) => return Err(Fault::Code(why.clone()).into()),
+            None => return Err(Fault::NotReady.into()),
         };
+        if self.watched.marks.suspects(self.fingerprint) {
+            return Err(Fault::NotReady.into());
+        }
+        let _marked = self.watched.marks.mark(self.fingerprint);
         let setup = self.setup_of(program);
         let reused = self.reused(program);
         let idle = if reused { self.idle.lock().pop() } else { None };
@@ -197,7 +278,7 @@ impl Binding {
             Some(instance) => instance,
             None => {
                 *cost += limits::PLUGIN_INSTANCE_FUEL;
-                let instance = Instance::new(program, setup)?;
+                let instance = Instance::start(program, setup)?;
                 *cost += instance.configured_for;
                 instance
             }
@@ -307,7 +388,7 @@ impl Binding {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
                 let fault = Fault::Output(format!("plugins may not choose code {}", rejection.code));
-                self.counters.failed(&fault);
+                self.note(&fault, SessionId(0), Evidence::default());
                 Err(fault)
             }
             said => Ok(said),
@@ -335,7 +416,10 @@ impl Binding {
 
     /// A fault in the words and the code that clients get under `reject`.
     pub fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
-        let text = format!("{}: {about}: the plugin failed ({}): {}", self.name, fault.name(), fault.text());
+        let text = match fault {
+            Fault::Quarantine(_) => format!("{}: {about}: the plugin is not called: {}", self.name, fault.text()),
+            _ => format!("{}: {about}: the plugin failed ({}): {}", self.name, fault.name(), fault.text()),
+        };
         let code = if fault.by_server() { ErrorCode::OperationTimeout } else { ErrorCode::SystemError };
         Refusal::new(code, text)
     }
@@ -383,12 +467,13 @@ impl Binding {
     }
 
     pub fn status(&self, enabled: bool) -> serde_json::Value {
-        let (state, reason) = match self.program.get() {
+        let (state, reason) = match (&self.stands.quarantine, self.program.get()) {
             _ if self.manifest.mode == Mode::Off => ("off", None),
+            (Some(quarantine), _) => ("quarantine", Some(quarantine.reason.as_str())),
             _ if !enabled => ("failed", Some("this server runs with --plugins off")),
-            Some(Ok(_)) => ("active", None),
-            Some(Err(why)) => ("failed", Some(why.as_str())),
-            None => ("loading", None),
+            (None, Some(Ok(_))) => ("active", None),
+            (None, Some(Err(why))) => ("failed", Some(why.as_str())),
+            (None, None) => ("loading", None),
         };
         let instances = match self.program.get() {
             Some(Ok(program)) if self.reused(program) => "reused",
@@ -401,8 +486,21 @@ impl Binding {
         if let Some(reason) = reason {
             status["reason"] = reason.into();
         }
+        if let Some(Ok(program)) = self.program.get() {
+            let setup = setup(&self.name, &self.manifest, &self.patterns, &program.section);
+            status["asked"] = json!(asked(&self.manifest, &self.patterns, &program.section));
+            status["granted"] = json!(setup.grants.list());
+        }
+        if !self.manifest.canary.is_empty() {
+            status["canary"] = json!(self.manifest.canary);
+        }
         status
     }
+}
+
+/// Whether the path is one of those nodes, or below one.
+fn covers(nodes: &[String], path: &str) -> bool {
+    nodes.iter().any(|node| path::is_within(path, node))
 }
 
 /// Whether a question may be asked a second time, to look whether the answer is the same.

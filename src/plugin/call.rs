@@ -12,6 +12,7 @@ use super::tape::{self, Ear, Question};
 use super::verdicts::Looks;
 use super::{lend, stand_ins};
 use crate::limits;
+use crate::model::SessionId;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
@@ -54,10 +55,12 @@ pub enum Fault {
     NotReady,
     /// Others' doing: the plugins of the transaction have together used up what they may.
     Shared,
+    /// It was not called: it is under quarantine, for that reason.
+    Quarantine(String),
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 14] = [
+    pub const CLASSES: [&str; 15] = [
         "fuel",
         "cpu",
         "memory",
@@ -72,6 +75,7 @@ impl Fault {
         "pool",
         "not-ready",
         "shared",
+        "quarantine",
     ];
 
     /// Index into `CLASSES`.
@@ -91,6 +95,7 @@ impl Fault {
             Fault::Pool(_) => 11,
             Fault::NotReady => 12,
             Fault::Shared => 13,
+            Fault::Quarantine(_) => 14,
         }
     }
 
@@ -101,6 +106,11 @@ impl Fault {
     /// Whether a client that tries again may have more luck.
     pub fn by_server(&self) -> bool {
         matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
+    }
+
+    /// Whether it is the guest's doing, by what it did when it was called.
+    pub fn by_guest(&self) -> bool {
+        !self.by_server() && !matches!(self, Fault::Code(_) | Fault::Quarantine(_))
     }
 
     /// What happened, for people.
@@ -118,8 +128,9 @@ impl Fault {
             Fault::Code(what) => format!("its code cannot be run here: {what}"),
             Fault::Wall => "the server was too busy to let it finish".into(),
             Fault::Pool(what) => format!("no instance is free: {what}"),
-            Fault::NotReady => "its code is still being compiled".into(),
+            Fault::NotReady => "its code is not ready here yet".into(),
             Fault::Shared => "the plugins of this transaction have used up their common fuel".into(),
+            Fault::Quarantine(why) => format!("it is under quarantine: {why}"),
         }
     }
 
@@ -154,6 +165,39 @@ impl Fault {
 
 fn cut(error: &wasmtime::Error) -> String {
     host::cut(&error.root_cause().to_string(), 200).to_string()
+}
+
+/// A fault, and what is known of it: for the plugin's author.
+#[derive(Debug)]
+pub struct Failed {
+    pub fault: Fault,
+    pub evidence: Evidence,
+}
+
+/// What a failed call has left behind.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Evidence {
+    /// The guest's stack, innermost frame first, with the names that its component has.
+    pub backtrace: Vec<String>,
+    /// The last lines of its log in that call, a panic's text among them.
+    pub log: Vec<String>,
+}
+
+impl Failed {
+    fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
+        let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        // The first line says that these are frames.
+        let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
+        let backtrace = frames.map(|frame| host::cut(frame.trim(), limits::PLUGIN_LOG_LINE_BYTES_MAX).into()).collect();
+        let log = store.data_mut().lines.take_last();
+        Failed { fault: Fault::of(error), evidence: Evidence { backtrace, log } }
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Failed {
+        Failed { fault, evidence: Evidence::default() }
+    }
 }
 
 impl From<crate::pipeline::Verb> for Verb {
@@ -274,20 +318,30 @@ pub struct Answer<T> {
     pub circumstances: bool,
     /// Of a policy: what it looked at.
     pub looks: Looks,
+    /// Whose request it was; 0 for nobody's.
+    pub session: SessionId,
+    /// Of a fault.
+    pub evidence: Evidence,
 }
 
 impl Instance {
-    /// Instantiates and configures. `Fault::Settings` has the guest's own words.
+    /// As `start`, for who does not want to know more.
     pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
+        Instance::start(program, setup).map_err(|failed| failed.fault)
+    }
+
+    /// Instantiates and configures. `Fault::Settings` has the guest's own words.
+    pub fn start(program: &Program, setup: &Setup) -> Result<Instance, Failed> {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         store.data_mut().counters = Some(setup.counters.clone());
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
-        let instance = program.prepared.instantiate(&mut store).map_err(|error| match Fault::of(&error) {
-            // Nothing of the guest's has run but its start function, which Rust guests do not have.
-            Fault::Trap(what) => Fault::Code(what),
-            fault => fault,
-        })?;
+        let instance =
+            program.prepared.instantiate(&mut store).map_err(|error| match Failed::of(&error, &mut store) {
+                // Nothing of the guest's has run but its start function, which Rust guests do not have.
+                Failed { fault: Fault::Trap(what), evidence } => Failed { fault: Fault::Code(what), evidence },
+                failed => failed,
+            })?;
         let not_that_kind = || Fault::Code(format!("the component is no {}", setup.kind.name()));
         let exports = &program.exports;
         macro_rules! load {
@@ -315,8 +369,8 @@ impl Instance {
                 let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
                 Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
             }
-            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into())),
-            Err(error) => Err(Fault::of(&error)),
+            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
+            Err(error) => Err(Failed::of(&error, &mut store)),
         }
     }
 
@@ -513,22 +567,36 @@ impl Instance {
         let changes = changes as u64;
         let own = host::grown(self.budget.fuel, changes);
         let fuel = own.min(call.fuel_max);
+        let session = call.session;
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
-            return Answer { said: Err(fault), fuel: 0, circumstances: false, looks: Looks::default() };
+            return Answer {
+                said: Err(fault),
+                fuel: 0,
+                circumstances: false,
+                looks: Looks::default(),
+                session,
+                evidence: Evidence::default(),
+            };
         }
         self.store.data_mut().looks = matches!(self.guest, Guest::Policy(_)).then(Looks::default);
         self.calls += 1;
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
         stand_ins::finish_lines(self.store.data_mut());
+        let (said, evidence) = match said {
+            Ok(said) => (Ok(said), Evidence::default()),
+            Err(error) => match Failed::of(&error, &mut self.store) {
+                Failed { fault: Fault::Fuel, evidence } if fuel < own => (Err(Fault::Shared), evidence),
+                Failed { fault, evidence } => (Err(fault), evidence),
+            },
+        };
         Answer {
-            said: said.map_err(|error| match Fault::of(&error) {
-                Fault::Fuel if fuel < own => Fault::Shared,
-                fault => fault,
-            }),
+            said,
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
             looks: self.store.data_mut().looks.take().unwrap_or_default(),
+            session,
+            evidence,
         }
     }
 
@@ -596,5 +664,6 @@ fn begin(store: &mut Store<HostState>, fuel: u64, cpu_ms: u64, changes: u64) -> 
     let state = store.data_mut();
     state.fuse = Fuse::new(cpu_ms);
     state.spent = host::Spent { changes, ..Default::default() };
+    state.lines.begin();
     Ok(())
 }

@@ -69,6 +69,14 @@ impl Compiler {
         Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
     }
 
+    /// Where machine code is kept; the current folder if none is.
+    pub fn folder(&self) -> &Path {
+        match &self.how {
+            How::Here => Path::new("."),
+            How::Child { folder, .. } => folder,
+        }
+    }
+
     /// Machine code for a component whose digest the caller has checked. The error is a sentence.
     pub fn component(
         &self,
@@ -138,7 +146,7 @@ fn mac(key: &[u8; KEY_BYTES], code: &[u8]) -> [u8; MAC_BYTES] {
 }
 
 /// What machine code depends on besides the component.
-fn compatibility(engine: &Engine) -> u64 {
+pub fn compatibility(engine: &Engine) -> u64 {
     // The standard hasher with its fixed keys: the same in each start of the same binary, and a new binary may as well
     // compile anew.
     let mut hasher = std::hash::DefaultHasher::new();

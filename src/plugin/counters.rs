@@ -1,6 +1,7 @@
 //! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
 
 use super::call::Fault;
+use super::faults::Faults;
 use super::log::{Level, Log};
 use super::tape::{Question, Tape};
 use crate::admin::metrics::Timing;
@@ -27,6 +28,7 @@ pub struct Counters {
     /// Operations on transactions that the guest asked for, refused ones and those of failed calls included.
     pub operations: AtomicU64,
     pub log_lines_dropped: AtomicU64,
+    pub last_faults: Faults,
     /// Calls that took longer than the binding's limit for that (`limits.slow_ms`).
     pub slow_calls: AtomicU64,
     /// What it said, and what is said of it.

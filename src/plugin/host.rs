@@ -7,8 +7,11 @@ use super::grant::Grants;
 use super::lend::Lent;
 use super::verdicts::Looks;
 use crate::limits;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wasmtime::WasmBacktraceDetails;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, UpdateDeadline};
 
@@ -61,14 +64,34 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
+        // Lines of the guest's source where its component has them: they cost nothing where nothing traps.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .max_wasm_stack(limits::PLUGIN_STACK_BYTES)
         .memory_init_cow(true);
     config
 }
 
+/// Whether an engine has been started in this process: with the first one come handlers of signals.
+static STARTED: Mutex<bool> = Mutex::new(false);
+
+/// Does something that must be done before any engine is started; false: it is too late.
+pub fn before_engines(act: impl FnOnce()) -> bool {
+    let started = STARTED.lock();
+    if !*started {
+        act();
+    }
+    !*started
+}
+
+fn start(config: &Config) -> wasmtime::Result<Engine> {
+    let mut started = STARTED.lock();
+    *started = true;
+    Engine::new(config)
+}
+
 /// The engine of the compiling child: it makes machine code and runs none, so it reserves no address space.
 pub fn compiling_engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+    start(&config())
 }
 
 /// The engine that runs guests, its clock ticking.
@@ -90,9 +113,9 @@ pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut config = config();
     config.allocation_strategy(pool);
     // Where the address space is limited (`ulimit -v`) the pool's reservation fails; guests then start slower.
-    let engine = Engine::new(&config).or_else(|error| {
+    let engine = start(&config).or_else(|error| {
         tracing::warn!("no address space for the pool of plugin instances, they start slower without: {error:#}");
-        Engine::new(&self::config())
+        start(&self::config())
     })?;
     let ticking = engine.weak();
     std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
@@ -272,9 +295,27 @@ pub struct Lines {
     second: Option<Instant>,
     written: u32,
     pub dropped: u64,
+    /// The last ones of the call that runs, those that were dropped among them.
+    last: VecDeque<String>,
 }
 
 impl Lines {
+    /// Another call.
+    pub(super) fn begin(&mut self) {
+        self.last.clear();
+    }
+
+    pub(super) fn keep(&mut self, line: String) {
+        if self.last.len() == limits::PLUGIN_LOG_LINES_KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    pub(super) fn take_last(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.last).into()
+    }
+
     pub(super) fn admit(&mut self, now: Instant) -> bool {
         if self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
             self.second = Some(now);

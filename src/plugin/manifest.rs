@@ -5,6 +5,7 @@
 
 use super::grant::{self, Grant};
 use super::pattern::Pattern;
+use super::signature::Signature;
 use crate::limits;
 use crate::pipeline::Verb;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,13 @@ pub struct Manifest {
     pub mode: Mode,
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Only of a version on trial (`/zookeeper/plugins/<name>/canary`): the nodes for which it is asked, each with all
+    /// below. The rest of its manifest is what it will be bound by once it is promoted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<String>,
+    /// Who vouches for the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     #[serde(default = "no_settings")]
     pub settings: serde_json::Value,
     #[serde(default)]
@@ -58,6 +66,23 @@ pub struct Component {
     /// Where it came from, for people: `bundled:guard`, a file's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
+}
+
+/// A component and who vouches for it: what it takes to run it.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a> {
+    pub component: &'a Component,
+    pub signature: Option<&'a Signature>,
+}
+
+impl Code<'_> {
+    /// What it is known by in this process: the same component signed otherwise has to be looked at again.
+    pub fn key(&self) -> String {
+        match self.signature {
+            None => self.component.sha256.clone(),
+            Some(signature) => format!("{} {} {}", self.component.sha256, signature.signer, signature.ed25519),
+        }
+    }
 }
 
 /// What a plugin is: which of the contract's exported interfaces its binding uses.
@@ -203,6 +228,7 @@ impl Manifest {
             return Err("version: deployments count from 1".into());
         }
         self.component.check()?;
+        self.signature.as_ref().map_or(Ok(()), Signature::check)?;
         self.check_place()?;
         if self.paths.len() > limits::PLUGIN_PATHS_MAX {
             return Err(format!("paths: at most {} patterns", limits::PLUGIN_PATHS_MAX));
@@ -223,6 +249,7 @@ impl Manifest {
             });
         }
         self.check_ways()?;
+        self.check_canary()?;
         if !self.settings.is_object() {
             return Err("settings: a JSON object is required, such as {}".into());
         }
@@ -284,6 +311,58 @@ impl Manifest {
             return Err(format!("require: only a policy allows, this is a {kind}"));
         }
         Ok(())
+    }
+
+    /// Whether it may stand at that node below `/zookeeper/plugins`: `<name>`, or `<name>/canary`.
+    pub fn check_node(&self, key: &str) -> Result<(), String> {
+        match (key.contains('/'), self.canary.is_empty()) {
+            (true, true) => Err("canary: a version on trial says for which paths, such as [\"/services/pay\"]".into()),
+            (false, false) => Err(format!("canary: a version on trial stands at {}/{key}/canary", super::PLUGINS)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it can be tried at those paths.
+    fn check_canary(&self) -> Result<(), String> {
+        if self.canary.is_empty() {
+            return Ok(());
+        }
+        match self.kind {
+            Kind::Validator | Kind::Policy => {}
+            Kind::Recipe => {
+                return Err("canary: a mount has one recipe, which owns all that lies there: try the new version at a mount of \
+                            its own"
+                    .into());
+            }
+            Kind::Authenticator => {
+                return Err(
+                    "canary: a scheme has one authenticator, for all paths: try the new version under a scheme of its \
+                            own"
+                    .into(),
+                );
+            }
+            Kind::Controller => return Err("canary: two versions of a controller would undo each other's work".into()),
+        }
+        if self.canary.len() > limits::PLUGIN_PATHS_MAX {
+            return Err(format!("canary: at most {} paths", limits::PLUGIN_PATHS_MAX));
+        }
+        let place = self.place(&self.patterns()?);
+        for path in &self.canary {
+            if let Err(error) = crate::model::path::validate(path) {
+                return Err(format!("canary: path {path:?}: {error}"));
+            }
+            if path.contains('*') {
+                return Err(format!("canary: path {path:?}: a node, with all below, and no pattern"));
+            }
+            if !crate::model::path::is_within(path, &place) {
+                return Err(format!("canary: path {path:?}: it is not within {place}, where the plugin applies"));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn code(&self) -> Code<'_> {
+        Code { component: &self.component, signature: self.signature.as_ref() }
     }
 
     pub fn patterns(&self) -> Result<Vec<Pattern>, String> {
@@ -514,6 +593,8 @@ mod tests {
             ("/limits", json!({ "fuel": 0 }), "limits.fuel: 0"),
             ("/limits", json!({ "memory_bytes": 1u64 << 40 }), "limits.memory_bytes"),
             ("/limits", json!({ "deadline_ms": 5000 }), "limits.deadline_ms"),
+            ("/canary", json!(["/other"]), "it is not within /services"),
+            ("/canary", json!(["/services/*"]), "no pattern"),
             ("/component/sha256", json!("00"), "component.sha256"),
             ("/component/bytes", json!(1u64 << 40), "at most 25165824"),
             ("/component/chunks", json!(5), "component.chunks"),
@@ -545,6 +626,8 @@ mod tests {
             (json!({ "kind": "recipe", "mount": "/locks", "mode": "audit" }), "mode: a recipe"),
             (json!({ "kind": "recipe", "mount": "/locks", "on_failure": "ignore" }), "on_failure: what a recipe"),
             (json!({ "kind": "recipe", "mount": "/locks", "on": ["create"] }), "on: a recipe"),
+            (json!({ "kind": "recipe", "mount": "/locks", "canary": ["/locks/a"] }), "a mount has one recipe"),
+            (json!({ "kind": "authenticator", "scheme": "jwt", "canary": ["/a"] }), "a scheme has one authenticator"),
             (json!({ "kind": "authenticator" }), "scheme: an authenticator needs one"),
             (json!({ "kind": "authenticator", "scheme": "digest" }), "the server's own"),
             (json!({ "kind": "authenticator", "scheme": "J" }), "small letter"),

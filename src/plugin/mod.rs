@@ -10,6 +10,7 @@
 //! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
 //! | `call` | one instance, one bounded call, and how it can fail |
 //! | `binding` | a plugin at work: instances, counters, the failure policy |
+//! | `signature` | who vouches for a component |
 //! | `compile` | machine code: made by a child process, kept on disk |
 //! | `registry` | the plugins of this server, from the tree |
 //! | `recipes` | what recipes are asked, and what their answers come to |
@@ -18,7 +19,8 @@
 //! | `authenticators` | identities that plugins prove, and whom access lists mean |
 //! | `judge` | the plugins as the pipeline asks them |
 //! | `admission` | what a deployment must pass before it enters the pipeline |
-//! | `counters` | what a plugin has done |
+//! | `counters`, `faults` | what a plugin has done, and its last faults |
+//! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
 //! | `audit` | what a validator says of nodes that are there |
 //! | `log` | what a plugin has said of late |
 //! | `tape` | recordings of its calls, and playing them |
@@ -38,6 +40,7 @@ pub mod call;
 pub mod compile;
 pub mod component;
 pub mod counters;
+pub mod faults;
 mod functions;
 pub mod grant;
 pub mod host;
@@ -45,10 +48,13 @@ pub mod judge;
 mod lend;
 pub mod log;
 pub mod manifest;
+pub mod marks;
 pub mod pattern;
 pub mod policies;
+pub mod quarantine;
 mod recipes;
 pub mod registry;
+pub mod signature;
 pub mod stand_ins;
 pub mod tape;
 #[cfg(test)]

@@ -5,16 +5,20 @@
 //! Machine code is made beforehand (`admission`), or after a start in the background; a binding whose code is not there
 //! answers by its failure policy and says why.
 
-use super::binding::Binding;
+use super::binding::{Binding, Stands, Watched};
 use super::call::Program;
 use super::compile::Compiler;
 use super::counters::Counters;
 use super::host::{self, HostState};
 use super::judge::Judge;
-use super::manifest::{self, Kind};
-use super::tree::{self, Tree};
-use super::{PLUGINS, audit, component, stand_ins};
+use super::manifest::{self, Code, Kind, Manifest, Mode};
+use super::marks::{Left, Marks};
+use super::signature::Signers;
+use super::tree::{self, CANARY, Tree};
+use super::{PLUGINS, audit, compile, component, quarantine, stand_ins};
 use crate::model::path;
+use crate::pipeline::Blame;
+use crate::pipeline::evaluate::blame::CRASHES;
 use crate::state::State;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::HashMap;
@@ -35,14 +39,16 @@ pub struct Plugins {
     /// `--plugins on`. Without, nothing is loaded, and what enforces answers by its failure policy.
     enabled: bool,
     compiler: Compiler,
+    signers: Signers,
     /// Made for the first plugin: a server without pays nothing.
     engine: OnceLock<Result<Running, String>>,
     /// One component at a time is compiled.
     compiling: Mutex<()>,
-    /// By digest, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
+    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
     programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
-    /// By plugin.
+    /// By `Binding::key`.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
+    watched: Watched,
     read: OnceLock<ReadNode>,
     registry: RwLock<Arc<Registry>>,
     /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
@@ -81,7 +87,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// `bindings`: in order of names. Of two recipes at the same mount the first has it.
+    /// `bindings`: in order of keys. Of two recipes at the same mount the first has it.
     fn new(bindings: Vec<Arc<Binding>>) -> Registry {
         let mut mounts = HashMap::new();
         for (at, binding) in bindings.iter().enumerate() {
@@ -104,19 +110,20 @@ impl Registry {
         self.bindings.is_empty()
     }
 
-    /// All, those that are off too.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.bindings.iter()
-    }
-
     /// All of that kind that are not off.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter().filter(move |binding| binding.manifest.kind == kind && binding.is_on())
     }
 
+    /// `name`: of the plugin, or `<name>/canary` for its version on trial.
     pub fn named(&self, name: &str) -> Option<&Arc<Binding>> {
-        let at = self.bindings.binary_search_by(|binding| (*binding.name).cmp(name)).ok()?;
+        let at = self.bindings.binary_search_by(|binding| (*binding.key).cmp(name)).ok()?;
         self.bindings.get(at)
+    }
+
+    /// All there are, those that are off and those on trial too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter()
     }
 
     /// The recipe that a request at `path` goes to: the one with the longest mount.
@@ -144,13 +151,20 @@ impl Registry {
 impl Plugins {
     /// `read`, which loading after a start needs, comes later: see `read_nodes_by`.
     pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
+        Plugins::with(enabled, compiler, Marks::default(), Signers::default())
+    }
+
+    /// The same, with a memory of what was called when the process ended, and signers whom components must have.
+    pub fn with(enabled: bool, compiler: Compiler, marks: Marks, signers: Signers) -> Arc<Plugins> {
         Arc::new(Plugins {
             enabled,
             compiler,
+            signers,
             engine: OnceLock::new(),
             compiling: Mutex::new(()),
             programs: Mutex::default(),
             counters: Mutex::default(),
+            watched: Watched { marks: Arc::new(marks), court: Arc::default() },
             read: OnceLock::new(),
             registry: RwLock::default(),
             policed: AtomicBool::new(false),
@@ -165,34 +179,47 @@ impl Plugins {
         let _ = self.read.set(read);
     }
 
+    /// Who hears what is to be said against a plugin; once, before the first call.
+    pub fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
+        self.watched.court.heard_by(hear);
+    }
+
     pub fn enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// What this member has to say against versions in force, a call of which has ended its process. `member`: its number.
+    pub fn crashes(&self, member: u32) -> Vec<Blame> {
+        let registry = self.registry();
+        let of = |left: Left| {
+            let binding = registry.all().find(|binding| binding.fingerprint() == left.fingerprint)?;
+            let reason = "two server processes were ended by calls of it".to_owned();
+            Some(binding.blame(Some(run_name(member, &left)), reason))
+        };
+        self.watched.marks.left().into_iter().filter_map(of).collect()
     }
 
     /// Makes the registry anew from the applied tree. Quick: it neither compiles nor copies components, so it may be
     /// called under the tree's lock. `read_nodes_by`'s function is called from another thread.
     pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
         let former = self.registry.read().clone();
-        let mut bindings = Vec::new();
-        let mut names = tree.children(PLUGINS);
-        names.sort_unstable();
-        for name in names {
-            let node = path::join(PLUGINS, &name);
-            let (Some(mzxid), Some(data)) = (tree.mzxid(&node), tree.data(&node)) else { continue };
-            if let Some(same) = former.bindings.iter().find(|former| *former.name == *name && former.mzxid == mzxid) {
-                bindings.push(same.clone());
-                continue;
-            }
-            match self.bind(&name, mzxid, &data) {
-                Ok(binding) => bindings.push(Arc::new(binding)),
-                Err(error) => tracing::error!("{node} binds nothing: {error}; deploy the plugin again"),
+        let mut bindings: Vec<Arc<Binding>> = Vec::new();
+        for name in tree.children(PLUGINS) {
+            let on_trial = self.binding(&former, tree, &path::join(&name, CANARY), Vec::new());
+            // While it is audited, the version in force goes on beside it.
+            let in_its_place = on_trial.iter().filter(|on_trial| on_trial.manifest.mode == Mode::Enforce);
+            let set_apart = in_its_place.flat_map(|on_trial| on_trial.manifest.canary.iter().cloned()).collect();
+            if let Some(in_force) = self.binding(&former, tree, &name, set_apart) {
+                bindings.push(in_force);
+                bindings.extend(on_trial);
             }
         }
-        self.programs.lock().retain(|sha256, (_, asked)| {
-            asked.elapsed() < PREPARED_FOR
-                || bindings.iter().any(|binding| binding.manifest.component.sha256 == *sha256)
+        bindings.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        self.forget_reported(tree, &bindings);
+        self.programs.lock().retain(|key, (_, asked)| {
+            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
         });
-        self.counters.lock().retain(|name, _| bindings.iter().any(|binding| *binding.name == **name));
+        self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
         let registry = Registry::new(bindings);
         // Whoever reads does so under the tree's lock, as this is done.
         self.policed.store(!registry.policies.is_empty(), Ordering::Release);
@@ -207,29 +234,63 @@ impl Plugins {
         self.refresh(tree);
     }
 
-    fn bind(self: &Arc<Plugins>, name: &str, mzxid: i64, data: &[u8]) -> Result<Binding, String> {
-        let manifest = manifest::parse(data)?;
-        let program = self.slot(&manifest.component.sha256);
-        if self.enabled && program.get().is_none() {
-            self.load_behind(name, &manifest.component);
-        }
-        let counters = self.counters.lock().entry(name.into()).or_default().clone();
-        Binding::new(name, manifest, mzxid, program, counters)
+    /// The binding of that node, which is the former one if nothing of it has changed.
+    fn binding(
+        self: &Arc<Plugins>,
+        former: &Registry,
+        tree: &dyn Tree,
+        key: &str,
+        set_apart: Vec<String>,
+    ) -> Option<Arc<Binding>> {
+        let node = path::join(PLUGINS, key);
+        let (mzxid, data) = (tree.mzxid(&node)?, tree.data(&node)?);
+        let bound = manifest::parse(&data).and_then(|manifest| {
+            let stands = Stands { mzxid, set_apart, quarantine: quarantine::of(tree, &node, manifest.version) };
+            match former.named(key).filter(|former| former.stands == stands) {
+                Some(same) => Ok(same.clone()),
+                None => self.bind(key, manifest, stands).map(Arc::new),
+            }
+        });
+        bound.inspect_err(|error| tracing::error!("{node} binds nothing: {error}; deploy the plugin again")).ok()
     }
 
-    fn slot(&self, sha256: &str) -> Arc<Slot> {
+    fn bind(self: &Arc<Plugins>, key: &str, manifest: Manifest, stands: Stands) -> Result<Binding, String> {
+        manifest.check_node(key)?;
+        let program = self.slot(&manifest.code().key());
+        if self.enabled && program.get().is_none() {
+            self.load_behind(key, &manifest);
+        }
+        let counters = self.counters.lock().entry(key.into()).or_default().clone();
+        Binding::new(key, manifest, stands, program, counters, self.watched.clone())
+    }
+
+    /// What the tree knows of processes that calls have ended needs no further report. A version that is no longer in force
+    /// needs none either, but may come back: it is kept in mind.
+    fn forget_reported(&self, tree: &dyn Tree, bindings: &[Arc<Binding>]) {
+        self.watched.marks.forget(|left| {
+            let binding = bindings.iter().find(|binding| binding.fingerprint() == left.fingerprint);
+            binding.is_some_and(|binding| {
+                let folder = path::join(&path::join(PLUGINS, &binding.key), CRASHES);
+                let version = format!("{:016x}-", binding.stands.mzxid);
+                let run = format!("-{}", left.run);
+                tree.children(&folder).iter().any(|report| report.starts_with(&version) && report.ends_with(&run))
+            })
+        });
+    }
+
+    fn slot(&self, code: &str) -> Arc<Slot> {
         let mut programs = self.programs.lock();
-        let (slot, asked) = programs.entry(sha256.into()).or_insert_with(|| (Arc::default(), Instant::now()));
+        let (slot, asked) = programs.entry(code.into()).or_insert_with(|| (Arc::default(), Instant::now()));
         *asked = Instant::now();
         slot.clone()
     }
 
     /// Compiles or loads on a thread of its own.
-    fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &manifest::Component) {
+    fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &Manifest) {
         let (plugins, name, wanted) = (self.clone(), name.to_string(), wanted.clone());
         let spawned = std::thread::Builder::new().name("plugin-loader".into()).spawn(move || {
             let read = |path: &str| plugins.read.get().and_then(|read| read(path));
-            match plugins.load(&wanted, &|| tree::read_component(&wanted, &read)) {
+            match plugins.load(wanted.code(), &|| tree::read_component(&wanted.component, &read)) {
                 Ok(_) => tracing::info!("plugin {name} is ready"),
                 Err(error) => {
                     tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}")
@@ -241,13 +302,10 @@ impl Plugins {
         }
     }
 
-    /// The program of a component; made if it is not there. Takes as long as compiling does.
-    pub fn load(
-        &self,
-        wanted: &manifest::Component,
-        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
-    ) -> Result<Arc<Program>, String> {
-        let slot = self.slot(&wanted.sha256);
+    /// The program of a component; made if it is not there. Takes as long as compiling does. The error is a sentence, that
+    /// nobody trusted has signed the component, say.
+    pub fn load(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+        let slot = self.slot(&wanted.key());
         if let Some(Ok(program)) = slot.0.get() {
             return Ok(program.clone());
         }
@@ -261,20 +319,18 @@ impl Plugins {
             // the deployment that is being prepared makes a new one.
             let fresh = Arc::new(Slot::default());
             let _ = fresh.0.set(made.clone());
-            self.programs.lock().insert(wanted.sha256.clone(), (fresh, Instant::now()));
+            self.programs.lock().insert(wanted.key(), (fresh, Instant::now()));
         }
         made
     }
 
-    fn make(
-        &self,
-        wanted: &manifest::Component,
-        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
-    ) -> Result<Arc<Program>, String> {
+    fn make(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
         let running = self.running()?;
         let component_bytes = bytes()?;
+        self.signers.judge(wanted.signature, &component_bytes)?;
         let inspected = component::inspect(&component_bytes)?;
-        let compiled = self.compiler.component(&running.engine, &wanted.sha256, &|| Ok(component_bytes.clone()))?;
+        let sha256 = &wanted.component.sha256;
+        let compiled = self.compiler.component(&running.engine, sha256, &|| Ok(component_bytes.clone()))?;
         let program = stand_ins::instantiate_pre(&running.linker, &compiled)
             .and_then(|prepared| Program::new(&running.engine, prepared, &inspected.kinds, inspected.section))
             .map_err(|error| format!("the component does not fit wit/plugin.wit of this server: {error:#}"))?;
@@ -283,6 +339,7 @@ impl Plugins {
 
     fn running(&self) -> Result<&Running, String> {
         let running = self.engine.get_or_init(|| {
+            self.watched.marks.watch_signals();
             let engine =
                 host::running_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
             let linker =
@@ -295,6 +352,14 @@ impl Plugins {
     /// Whether nothing is being loaded: each binding runs, or it is known why not.
     pub fn settled(&self) -> bool {
         !self.enabled || self.registry.read().bindings.iter().all(|binding| binding.settled())
+    }
+
+    /// Plugins that are asked and cannot be called here, or not yet. One under quarantine is called nowhere.
+    pub fn lacking(&self) -> Vec<String> {
+        let registry = self.registry();
+        let asked = registry.bindings.iter().filter(|binding| binding.is_on() && binding.stands.quarantine.is_none());
+        let lacking = asked.filter(|binding| !self.enabled || binding.runs() != Some(true));
+        lacking.map(|binding| binding.key.to_string()).collect()
     }
 
     /// Waits until `settled`, at most so long. Whether it is.
@@ -339,27 +404,28 @@ impl Plugins {
         (newest != generation).then(|| (newest, self.registry()))
     }
 
-    /// The data of `/zookeeper/plugins/<name>/counters` and `.../status`, which are no nodes of the tree: answers about
-    /// this server, never logged, neither listed nor counted. None for any other path.
+    /// The data of `/zookeeper/plugins/<name>/counters`, `.../status` and `.../faults`, and of those of a version on trial below
+    /// `.../canary`. They are no nodes of the tree: answers about this server, never logged, neither listed nor
+    /// counted. None for any other path.
     pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
-        let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+        let (key, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.rsplit_once('/')?;
         match what {
-            "counters" => self.counters_json(name),
-            "status" => self.status_json(name),
-            "log" => Some(self.counters.lock().get(name)?.log.json_behind(0).into_bytes()),
+            "counters" => self.counters_json(key),
+            "status" => self.status_json(key),
+            "faults" => Some(self.counters.lock().get(key)?.last_faults.json().to_string().into_bytes()),
+            "log" => Some(self.counters.lock().get(key)?.log.json_behind(0).into_bytes()),
             "recording" => {
-                let header = self.registry.read().named(name)?.recording_header()?;
+                let header = self.registry.read().named(key)?.recording_header()?;
                 Some(serde_json::to_vec(&header).expect("it is JSON"))
             }
-            _ => self.behind(name, what),
+            number => self.behind(key, number.parse().ok()?),
         }
     }
 
     /// `log/N` and `recording/N`: what came behind that number.
-    fn behind(&self, name: &str, what: &str) -> Option<Vec<u8>> {
-        let (what, number) = what.split_once('/')?;
-        let number = number.parse().ok()?;
-        let counters = self.counters.lock().get(name)?.clone();
+    fn behind(&self, key: &str, number: u64) -> Option<Vec<u8>> {
+        let (key, what) = key.rsplit_once('/')?;
+        let counters = self.counters.lock().get(key)?.clone();
         match what {
             "log" => Some(counters.log.json_behind(number).into_bytes()),
             "recording" => Some(counters.tape.listen(number).into_bytes()),
@@ -387,6 +453,18 @@ impl Plugins {
     pub fn status_json(&self, name: &str) -> Option<Vec<u8>> {
         let registry = self.registry.read().clone();
         let binding = registry.named(name)?;
-        Some(binding.status(self.enabled).to_string().into_bytes())
+        let mut status = binding.status(self.enabled);
+        if let Some(Ok(running)) = self.engine.get() {
+            status["engine"] = format!("{:016x}", compile::compatibility(&running.engine)).into();
+        }
+        if let Some(signature) = &binding.manifest.signature {
+            status["signer"] = self.signers.name(&signature.signer).unwrap_or(&signature.signer).into();
+        }
+        Some(status.to_string().into_bytes())
     }
+}
+
+/// How a report names the process that a call has ended.
+fn run_name(member: u32, left: &Left) -> String {
+    format!("{member}-{}", left.run)
 }

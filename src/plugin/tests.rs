@@ -4,14 +4,16 @@ mod policies;
 
 use super::admission;
 use super::manifest::Component;
+use super::marks::Marks;
 use super::registry::Plugins;
+use super::signature::{Key, Signers};
 use super::tree::testing::MapTree;
 use super::tree::{Tree, sha256};
 use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Call, Caller, Moment, NodeCopy, Plugins as _, ReadView};
+use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -84,7 +86,8 @@ impl Server {
         };
         let request = Request::Multi(vec![Operation { op: op::CREATE, request: Request::Create(create) }]);
         assert!(admission::concerns(&request));
-        admission::prepare(&self.plugins, &request, &|path| self.tree.data(path))?;
+        let admitted = admission::prepare(&self.plugins, &request, &self.tree)?;
+        assert_eq!(admitted.iter().map(|admitted| admitted.key.as_str()).collect::<Vec<_>>(), [name]);
         self.tree.set(&path, &data, self.zxid);
         self.plugins.refresh(&self.tree);
         Ok(())
@@ -105,9 +108,21 @@ impl Server {
         self.ask(&view, &[created(path)], "digest")
     }
 
+    /// What is said against plugins from now on.
+    fn listen(&self) -> Arc<parking_lot::Mutex<Vec<Blame>>> {
+        let heard: Arc<parking_lot::Mutex<Vec<Blame>>> = Arc::default();
+        let hearer = heard.clone();
+        self.plugins.blame_to(Box::new(move |blame| hearer.lock().push(blame)));
+        heard
+    }
+
     fn ask(&mut self, view: &View, changes: &[Change], scheme: &str) -> Result<(), Refusal> {
+        self.ask_as(view, changes, scheme, SessionId(0x10))
+    }
+
+    fn ask_as(&mut self, view: &View, changes: &[Change], scheme: &str, session: SessionId) -> Result<(), Refusal> {
         let caller = Caller {
-            session: SessionId(0x10),
+            session,
             connection: ConnectionId { member: 1, run: 2, number: 3 },
             identities: Arc::from([Identity::new(scheme, "alice:hash")]),
             address: [127, 0, 0, 1].into(),
@@ -490,7 +505,7 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
         off.to_string()
     });
     let turn_off = Request::SetData { path: Some(format!("{PLUGINS}/bad")), data: Some(data), version: -1 };
-    assert_eq!(admission::prepare(&started.plugins, &turn_off, &|path| started.tree.data(path)), Ok(()));
+    assert!(admission::prepare(&started.plugins, &turn_off, &started.tree).is_ok());
 }
 
 #[test]
@@ -509,6 +524,235 @@ fn what_is_not_ready_is_the_servers_doing() {
     drop(go);
     assert!(started.plugins.settle(Duration::from_secs(60)));
     assert_eq!(started.status("g")["state"], "failed");
+}
+
+/// The data of a refused create, `/services/NAME`.
+fn said_of(server: &mut Server, path: &str) -> String {
+    refused(server.create(path, "{}")).1
+}
+
+#[test]
+fn a_version_on_trial_is_asked_in_the_place_of_the_one_in_force_or_beside_it() {
+    let mut server = Server::new();
+    let canary = |mode: &str| json!({ "version": 2, "canary": ["/services/pay"], "mode": mode });
+    let (_, text) = refused(server.deploy("g/canary", guard(), json!({}), canary("enforce")));
+    assert!(text.contains("no version in force"), "{text}");
+    server.deploy("g", guard(), json!({ "require_json": ["owner"] }), json!({})).unwrap();
+    server.deploy("g/canary", guard(), json!({ "require_json": ["team"] }), canary("enforce")).unwrap();
+    assert!(said_of(&mut server, "/services/a").contains("owner"));
+    assert!(said_of(&mut server, "/services/payment").contains("owner"), "a name that begins so is another node");
+    for path in ["/services/pay", "/services/pay/b"] {
+        let said = said_of(&mut server, path);
+        assert!(said.contains("team") && said.starts_with("g: "), "{said}");
+    }
+    assert_eq!((&server.counters("g")["refusals"], &server.counters("g/canary")["refusals"]), (&json!(2), &json!(2)));
+    assert_eq!(server.status("g/canary")["version"], 2);
+
+    // Audited, both are asked, and the one in force decides.
+    server.deploy("g/canary", guard(), json!({ "require_json": ["team"] }), canary("audit")).unwrap();
+    assert!(said_of(&mut server, "/services/pay").contains("owner"));
+    assert_eq!(server.create("/services/pay", r#"{"owner":1}"#), Ok(()));
+    assert_eq!(server.counters("g/canary")["would_refuse"], 1);
+
+    server.tree.0.remove(&format!("{PLUGINS}/g/canary"));
+    server.plugins.refresh(&server.tree);
+    assert!(said_of(&mut server, "/services/pay").contains("owner"));
+    assert_eq!(server.plugins.status_json("g/canary"), None);
+}
+
+#[test]
+fn what_cannot_be_tried_is_refused() {
+    let mut server = Server::new();
+    server.deploy("g", guard(), json!({}), json!({})).unwrap();
+    for (key, more, words) in [
+        ("g", json!({ "canary": ["/services/a"] }), "stands at /zookeeper/plugins/g/canary"),
+        ("g/canary", json!({}), "says for which paths"),
+        ("g/canary", json!({ "canary": ["/other"], "paths": ["/**"] }), "where the version in force applies"),
+        ("g/canary", json!({ "canary": ["/services/a"], "kind": "policy" }), "the version in force a validator"),
+    ] {
+        let (_, text) = refused(server.deploy(key, guard(), json!({}), more));
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+/// As `Server::create`, by that session.
+fn create_by(server: &mut Server, session: i64, path: &str) -> Result<(), Refusal> {
+    let mut view = View::default();
+    view.now.insert(path.into(), String::new());
+    server.ask_as(&view, &[created(path)], "digest", SessionId(session))
+}
+
+#[test]
+fn ten_crafted_inputs_of_one_session_neither_open_a_path_nor_close_it_for_others() {
+    let mut server = Server::new();
+    let blamed = server.listen();
+    server.deploy("n", naughty(), json!({ "do": "trap-on-evil" }), json!({})).unwrap();
+    for at in 0..10 {
+        let refusal = create_by(&mut server, 1, &format!("/services/evil-{at}")).expect_err("it is not let pass");
+        assert_eq!(refusal.code, ErrorCode::SystemError, "{}", refusal.text);
+        assert_eq!(create_by(&mut server, 2, &format!("/services/good-{at}")), Ok(()));
+    }
+    assert_eq!(server.status("n")["state"], "active");
+    assert_eq!(server.counters("n")["faults"]["panic"], 10);
+    // Nor do a hundred, and the session itself may still do what is right.
+    for at in 0..100 {
+        assert!(create_by(&mut server, 1, &format!("/services/evil-{at}")).is_err());
+    }
+    assert_eq!(create_by(&mut server, 1, "/services/good"), Ok(()));
+    assert_eq!(blamed.lock().len(), 0);
+}
+
+#[test]
+fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more() {
+    let mut server = Server::new();
+    let blamed = server.listen();
+    for (on_failure, mode) in [("reject", "enforce"), ("ignore", "enforce"), ("reject", "audit")] {
+        blamed.lock().clear();
+        server.tree.0.remove(&format!("{PLUGINS}/n/quarantine"));
+        let more = json!({ "version": 3, "on_failure": on_failure, "mode": mode });
+        server.deploy("n", naughty(), json!({ "do": "panic" }), more).unwrap();
+        for session in 0..limits::PLUGIN_QUARANTINE_FAULTS as i64 {
+            assert!(blamed.lock().is_empty());
+            let _ = create_by(&mut server, session, "/services/a");
+        }
+        let blame = blamed.lock().pop().expect("it is blamed");
+        assert_eq!((blame.plugin.as_str(), blame.manifest_mzxid, blame.crashed), ("n", server.zxid, None));
+        // What the leader makes of it, on every member.
+        server.zxid += 1;
+        server.tree.set(&format!("{PLUGINS}/n/quarantine"), &blame.quarantine, server.zxid);
+        server.plugins.refresh(&server.tree);
+        let panics = server.counters("n")["faults"]["panic"].clone();
+        let answer = create_by(&mut server, 1, "/services/a");
+        match (on_failure, mode) {
+            ("reject", "enforce") => {
+                let (code, text) = refused(answer);
+                assert_eq!(code, ErrorCode::SystemError);
+                assert!(
+                    text.starts_with("n: /services/a: the plugin is not called: it is under quarantine: 20 faults"),
+                    "{text}"
+                );
+            }
+            _ => assert_eq!(answer, Ok(())),
+        }
+        assert_eq!(server.counters("n")["faults"]["panic"], panics, "it was not called");
+        assert_eq!(server.status("n")["state"], "quarantine");
+    }
+    assert_eq!(server.plugins.lacking(), Vec::<String>::new());
+    // Another version is another matter.
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({ "version": 4 })).unwrap();
+    assert_eq!(create_by(&mut server, 1, "/services/a"), Ok(()));
+}
+
+#[test]
+fn a_fault_leaves_the_panics_text_and_the_guests_stack_for_the_author() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "panic" }), json!({ "version": 7 })).unwrap();
+    let text = said_of(&mut server, "/services/a");
+    assert!(text.len() < 100 && !text.contains("told to"), "clients get a sentence: {text}");
+    let faults = server.plugins.virtual_node(&format!("{PLUGINS}/n/faults")).unwrap();
+    let faults: Value = serde_json::from_slice(&faults).unwrap();
+    let fault = &faults[0];
+    assert_eq!((&fault["class"], &fault["version"], &fault["session"]), (&json!("panic"), &json!(7), &json!("0x10")));
+    assert!(fault["log"].to_string().contains("told to"), "{fault}");
+    assert!(fault["backtrace"].to_string().contains("naughty"), "{fault}");
+    for _ in 0..2 * limits::PLUGIN_FAULTS_KEPT {
+        said_of(&mut server, "/services/a");
+    }
+    let faults = server.plugins.virtual_node(&format!("{PLUGINS}/n/faults")).unwrap();
+    let faults: Vec<Value> = serde_json::from_slice(&faults).unwrap();
+    assert_eq!(faults.len(), limits::PLUGIN_FAULTS_KEPT);
+}
+
+#[test]
+fn what_fails_to_start_says_what_it_logged() {
+    let mut server = Server::new();
+    let (_, text) = refused(server.deploy("n", naughty(), json!({ "do": "configure-panic" }), json!({})));
+    assert!(text.contains("(panic)") && text.contains("its log: error: ") && text.contains("told to"), "{text}");
+}
+
+#[test]
+fn a_member_that_was_ended_by_a_call_makes_no_other_before_that_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first =
+        Server::with(Plugins::with(true, Compiler::here(), Marks::open(folder.path(), 1).unwrap(), Signers::default()));
+    first.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let fingerprint = first.plugins.registry().named("n").unwrap().fingerprint();
+    let (plugins, marks) = (first.plugins.clone(), Marks::open(folder.path(), 2).unwrap());
+    let panicked = std::thread::spawn(move || {
+        let _mark = marks.mark(fingerprint);
+        drop(plugins);
+        panic!("the host's, within the call");
+    });
+    assert!(panicked.join().is_err());
+
+    let marks = Marks::open(folder.path(), 3).unwrap();
+    let mut again = Server::with(Plugins::with(true, Compiler::here(), marks, Signers::default()));
+    again.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    assert_eq!(refused(again.create("/services/a", "")).0, ErrorCode::OperationTimeout);
+    let [blame] = &again.plugins.crashes(9)[..] else { panic!("one call has ended a process") };
+    assert_eq!((blame.plugin.as_str(), blame.crashed.as_deref()), ("n", Some("9-00000002")));
+    // The report is applied; another version is in force meanwhile, or not.
+    let report = format!("{PLUGINS}/n/crashes/{:016x}-9-00000002", again.zxid);
+    again.tree.set(&report, b"", again.zxid + 1);
+    again.plugins.refresh(&again.tree);
+    assert_eq!(again.create("/services/a", ""), Ok(()));
+    assert_eq!(again.plugins.crashes(9), []);
+}
+
+#[test]
+fn without_a_trusted_signature_nothing_is_deployed_or_loaded() {
+    let ((ours, _), (theirs, _)) = (Key::generate().unwrap(), Key::generate().unwrap());
+    let signers = Signers::parse(&format!("ops={}", ours.public())).unwrap();
+    let guarded = || Plugins::with(true, Compiler::here(), Marks::default(), signers.clone());
+    let mut server = Server::with(guarded());
+    for (more, words) in [
+        (json!({}), "only that ops signed"),
+        (json!({ "signature": theirs.sign(guard()) }), "none of the signers"),
+        (json!({ "signature": ours.sign(naughty()) }), "of this component"),
+        (json!({ "signature": { "signer": "x", "ed25519": "y" } }), "signature.signer"),
+    ] {
+        let (_, text) = refused(server.deploy("g", guard(), json!({}), more));
+        assert!(text.contains(words), "{text}");
+    }
+    server.deploy("g", guard(), json!({}), json!({ "signature": ours.sign(guard()) })).unwrap();
+    assert_eq!(server.status("g")["signer"], "ops");
+    assert_eq!(server.create("/services/a", "{}"), Ok(()));
+
+    // A manifest that has come into the tree otherwise binds nothing that runs.
+    let mut open = Server::new();
+    open.deploy("g", guard(), json!({}), json!({})).unwrap();
+    let mut started = Server::with(guarded());
+    let nodes = open.tree.0.clone();
+    started.plugins.read_nodes_by(Box::new(move |path| nodes.get(path).map(|node| node.0.clone())));
+    started.tree = open.tree;
+    started.plugins.refresh(&started.tree);
+    assert!(started.plugins.settle(Duration::from_secs(60)));
+    let (code, text) = refused(started.create("/services/a", "{}"));
+    assert_eq!(code, ErrorCode::SystemError);
+    assert!(text.contains("(code)") && text.contains("only that ops signed"), "{text}");
+}
+
+#[test]
+fn all_components_together_are_bounded() {
+    let mut server = Server::new();
+    for at in 0..11 {
+        let component = Component { sha256: format!("{at:064x}"), bytes: 24 << 20, chunks: 1, source: String::new() };
+        let manifest = json!({ "format": 1, "version": 1, "component": component, "paths": ["/a"] });
+        server.tree.set(&format!("{PLUGINS}/p{at}"), manifest.to_string().as_bytes(), 1);
+    }
+    let (_, text) = refused(server.deploy("g", guard(), json!({}), json!({})));
+    assert!(text.contains("256 MiB are allowed"), "{text}");
+    server.tree.0.remove(&format!("{PLUGINS}/p3"));
+    server.deploy("g", guard(), json!({}), json!({})).unwrap();
+}
+
+#[test]
+fn what_is_asked_and_what_is_granted_is_shown() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let status = server.status("n");
+    assert_eq!(status["asked"], json!([{ "path": "/services", "verbs": ["read", "children"] }]));
+    assert_eq!(status["granted"], json!([{ "path": "/services", "verbs": ["read"] }]));
 }
 
 /// The numbers of docs/plugins.md: `cargo test --release --lib -- --ignored --nocapture plugin::tests::cost`

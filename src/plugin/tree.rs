@@ -1,11 +1,23 @@
 //! What plugins need of the tree: manifests, pieces of components, and their age.
+//!
+//! ```text
+//! /zookeeper/plugins/<name>                  the manifest in force
+//! /zookeeper/plugins/<name>/canary           the manifest of a version on trial
+//! /zookeeper/plugins/<name>/versions/<n>     every manifest there was
+//! /zookeeper/modules/<sha256>/00000 ...      a component in pieces
+//! ```
 
+use super::manifest::Manifest;
 use super::{MODULES, PLUGINS, manifest};
 use crate::limits;
 use crate::model::path;
 use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+
+/// Names of nodes below a plugin's.
+pub const VERSIONS: &str = "versions";
+pub const CANARY: &str = "canary";
 
 /// The applied tree, or for tests a map.
 pub trait Tree {
@@ -103,18 +115,20 @@ pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
 
 /// Components of all manifests, former versions included.
 fn named(tree: &dyn Tree) -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
+    manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()
+}
+
+/// All manifests that can be read: in force, on trial, former ones.
+pub fn manifests(tree: &dyn Tree) -> Vec<Manifest> {
+    let mut nodes = Vec::new();
     for plugin in tree.children(PLUGINS) {
         let plugin = path::join(PLUGINS, &plugin);
-        let versions = path::join(&plugin, "versions");
-        let former = tree.children(&versions).into_iter().map(|version| path::join(&versions, &version));
-        for node in former.chain([plugin]) {
-            if let Some(manifest) = tree.data(&node).and_then(|data| manifest::parse(&data).ok()) {
-                named.insert(manifest.component.sha256);
-            }
-        }
+        let versions = path::join(&plugin, VERSIONS);
+        nodes.extend(tree.children(&versions).iter().map(|version| path::join(&versions, version)));
+        nodes.push(path::join(&plugin, CANARY));
+        nodes.push(plugin);
     }
-    named
+    nodes.iter().filter_map(|node| manifest::parse(&tree.data(node)?).ok()).collect()
 }
 
 #[cfg(test)]
@@ -177,10 +191,9 @@ mod tests {
 
     #[test]
     fn only_old_components_that_nothing_names_are_garbage() {
-        let (kept, former, old, young) =
-            (component(b"1", 1), component(b"2", 1), component(b"3", 1), component(b"4", 1));
+        let [kept, former, tried, old, young] = [b"1", b"2", b"3", b"4", b"5"].map(|bytes| component(bytes, 1));
         let mut tree = MapTree::default();
-        for (component, at) in [(&kept, 0), (&former, 0), (&old, 0), (&young, 10)] {
+        for (component, at) in [(&kept, 0), (&former, 0), (&tried, 0), (&old, 0), (&young, 10)] {
             tree.set(&format!("{MODULES}/{}", component.sha256), b"", 0);
             tree.set(&component.chunk_path(0), b"x", at);
         }
@@ -190,6 +203,7 @@ mod tests {
         tree.set(&format!("{PLUGINS}/p"), &manifest(&kept), 1);
         tree.set(&format!("{PLUGINS}/p/versions"), b"", 1);
         tree.set(&format!("{PLUGINS}/p/versions/1"), &manifest(&former), 1);
+        tree.set(&format!("{PLUGINS}/p/canary"), &manifest(&tried), 1);
         assert_eq!(garbage(&tree, limits::CHUNK_UNUSED_MS), Vec::<String>::new());
         assert_eq!(
             garbage(&tree, limits::CHUNK_UNUSED_MS + 5),

@@ -326,6 +326,7 @@ mod tests {
             applied: 0,
             format_level: 1,
             diverged: false,
+            plugins: crate::peer::messages::greeting::PluginsHere::All,
         };
         let roster = Roster { at: Some((1, at)), members: members.collect() };
         Answer::Greeting(Greeting::Initialised(Box::new(Initialised { cluster, roster, report, gathered: Vec::new() })))

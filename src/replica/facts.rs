@@ -257,7 +257,7 @@ impl Facts for Words {
             let status = binding.status(plugins.enabled());
             let state = status["state"].as_str().unwrap_or_default();
             let kind = binding.manifest.kind.name();
-            each(&PluginFacts { name: &binding.name, kind, state, counters: &binding.counters });
+            each(&PluginFacts { name: &binding.key, kind, state, counters: &binding.counters });
         }
     }
 }

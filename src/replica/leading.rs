@@ -7,6 +7,7 @@ use crate::limits;
 use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
+use crate::pipeline::{Ask, Submission};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::io;
@@ -25,9 +26,16 @@ pub struct Served {
 
 /// The leader's end of a link.
 struct Taken {
+    member: u32,
     messages: mpsc::Sender<FromLeader>,
     /// The member at the other end submits nothing more.
     holds_back: bool,
+}
+
+/// A member that takes this one for the leader, and its link.
+pub struct Linked {
+    pub member: u32,
+    pub link: u64,
 }
 
 impl Served {
@@ -53,7 +61,13 @@ impl Served {
         self.send(link.number, FromLeader::Close(connection));
     }
 
-    fn send(&self, number: u64, message: FromLeader) {
+    /// All that there are now.
+    pub fn linked(&self) -> Vec<Linked> {
+        self.links.lock().iter().map(|(number, link)| Linked { member: link.member, link: *number }).collect()
+    }
+
+    /// Nobody hears it if that link is gone.
+    pub fn send(&self, number: u64, message: FromLeader) {
         let mut links = self.links.lock();
         let Some(link) = links.get(&number) else { return };
         if link.messages.try_send(message).is_err() {
@@ -62,10 +76,10 @@ impl Served {
         }
     }
 
-    fn open(&self, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
+    fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (sender, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, Taken { messages: sender, holds_back: false });
+        self.links.lock().insert(number, Taken { member, messages: sender, holds_back: false });
         (ServedLink { number, term }, messages)
     }
 
@@ -104,7 +118,7 @@ impl Replica {
             let _ = writer.send(&FromLeader::NotLeading).await;
             return;
         };
-        let (link, messages) = self.served.open(term);
+        let (link, messages) = self.served.open(hello.from, term);
         let ended = tokio::select! {
             biased;
             // The sender lives as long as the self.
@@ -130,6 +144,11 @@ impl Replica {
                     }
                     self.inbox.put(Event::Forwarded { submission, link });
                 }
+                ToLeader::Blame(blame) => {
+                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
+                    self.inbox.put(Event::Submitted(submission));
+                }
+                ToLeader::Compiled { id, result } => self.preparations.answered(id, member, result),
                 ToLeader::ReadIndex { id } => {
                     let replica = self.clone();
                     tokio::spawn(async move { replica.answer_read_index(link, id).await });

@@ -26,9 +26,15 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
-/// Where the rest of the replica asks the leader something: gone with the link.
+/// Where the rest of the replica asks or tells the leader something: gone with the link.
 #[derive(Default)]
-pub struct Way(Mutex<Option<UnboundedSender<Asked>>>);
+pub struct Way(Mutex<Option<UnboundedSender<Word>>>);
+
+enum Word {
+    Asked(Asked),
+    /// Few: what a plugin is blamed for, what was compiled.
+    Told(ToLeader),
+}
 
 /// Gets the answer to a ReadIndex. As many wait as connections have a `sync` under way: one each.
 type Asked = oneshot::Sender<u64>;
@@ -38,11 +44,19 @@ impl Way {
     pub async fn read_index(&self) -> Option<u64> {
         let (asked, answer) = oneshot::channel();
         let way = self.0.lock().clone()?;
-        way.send(asked).ok()?;
+        way.send(Word::Asked(asked)).ok()?;
         answer.await.ok()
     }
 
-    fn set(&self, way: Option<UnboundedSender<Asked>>) {
+    /// Nobody hears it if there is no leader.
+    pub fn tell(&self, message: ToLeader) {
+        if let Some(way) = &*self.0.lock() {
+            // A link that has just ended.
+            let _ = way.send(Word::Told(message));
+        }
+    }
+
+    fn set(&self, way: Option<UnboundedSender<Word>>) {
         *self.0.lock() = way;
     }
 }
@@ -183,6 +197,7 @@ impl Talk<'_> {
                         let _ = asked.send(index);
                     }
                 }
+                FromLeader::Compile { id, manifest } => self.replica.compile_for_leader(id, &manifest),
                 FromLeader::HeardBy { number } => {
                     self.answered_us.store(self.replica.connections.now_us(), Ordering::Relaxed);
                     let mut reports = self.reports.lock();
@@ -229,10 +244,11 @@ impl Talk<'_> {
         &self,
         writer: &mut FrameWriter,
         mut submitted: UnboundedReceiver<Submission>,
-        mut asked: UnboundedReceiver<Asked>,
+        mut words: UnboundedReceiver<Word>,
     ) -> io::Result<()> {
         let mut ids = 0;
         let mut report = Report::default();
+        let mut blamed = None;
         let mut tick = tokio::time::interval(self.replica.word.report_interval());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut held_back = std::pin::pin!(self.held_back());
@@ -244,12 +260,20 @@ impl Talk<'_> {
                     is_held_back = true;
                     writer.queue(&ToLeader::HeldBack).await?;
                 }
-                _ = tick.tick() => self.report(writer, &mut report).await?,
-                Some(asked) = asked.recv() => {
-                    ids += 1;
-                    self.waiting.lock().insert(ids, asked);
-                    writer.queue(&ToLeader::ReadIndex { id: ids }).await?;
+                _ = tick.tick() => {
+                    self.report(writer, &mut report).await?;
+                    for blame in self.replica.crashes_to_report(&mut blamed) {
+                        writer.queue(&ToLeader::Blame(blame)).await?;
+                    }
                 }
+                Some(word) = words.recv() => match word {
+                    Word::Asked(asked) => {
+                        ids += 1;
+                        self.waiting.lock().insert(ids, asked);
+                        writer.queue(&ToLeader::ReadIndex { id: ids }).await?;
+                    }
+                    Word::Told(message) => writer.queue(&message).await?,
+                },
                 submission = submitted.recv() => {
                     // The sequencer has let the link go.
                     let Some(submission) = submission else { return Ok(()) };

@@ -7,6 +7,7 @@ use super::apply::Boundary;
 use super::bootstrap::Own;
 use super::checkpointing::{CheckpointFiles, Checkpointing, Ending};
 use super::clocks::Clocks;
+use super::deploy::Preparations;
 use super::facts::Words;
 use super::inbox::Inbox;
 use super::leading::Served;
@@ -30,6 +31,7 @@ use crate::limits;
 use crate::model::ensemble::Incarnation;
 use crate::peer::{self, Me, Net, Peers};
 use crate::pipeline::{ProvenSchemes, Rules};
+use crate::plugin::marks::Marks;
 use crate::plugin::{Compiler, Plugins};
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::simulation::{self, Seen};
@@ -166,11 +168,15 @@ impl Member {
         }
 
         let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
-        let plugins = Plugins::new(config.plugins, compiler);
+        let run = environment::random_u64()? as u32;
+        let marks = match (&drive, config.plugins) {
+            (Drive::Threads, true) => Marks::open(compiler.folder(), run).map_err(anyhow::Error::msg)?,
+            (Drive::Tasks { .. }, _) | (_, false) => Marks::default(),
+        };
+        let plugins = Plugins::with(config.plugins, compiler, marks, config.plugin_signers.clone());
         let rules = Arc::new(Rules { schemes: ProvenSchemes::new(plugins.clone()), ..config.rules.clone() });
         let shown = Shown { plugins: plugins.clone(), door: door.clone() };
         let options = session::Options::from(&config);
-        let run = environment::random_u64()? as u32;
         let connections = Connections::new(
             options,
             rules.clone(),
@@ -200,6 +206,7 @@ impl Member {
             provenance: Provenance::default(),
             word: Word::new(&config.sessions),
             plugins: plugins.clone(),
+            preparations: Preparations::default(),
             door,
             consensus: OnceLock::new(),
             last_applied: AtomicU64::new(opened.meta.zxid.0),
@@ -220,6 +227,12 @@ impl Member {
             let replica = reader.upgrade()?;
             let state = replica.state.read();
             state.node(path).map(|node| node.data().unwrap_or_default().to_vec())
+        }));
+        let hearer = Arc::downgrade(&replica);
+        plugins.blame_to(Box::new(move |blame| {
+            if let Some(replica) = hearer.upgrade() {
+                replica.blame(blame);
+            }
         }));
         plugins.refresh(&*replica.state.read());
 

@@ -20,7 +20,7 @@ use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server};
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::ConnectError;
-use crate::peer::messages::greeting::Greeting;
+use crate::peer::messages::greeting::{Greeting, PluginsHere};
 use crate::pipeline::evaluate::{CONFIG, servers_of};
 use crate::pipeline::{Ask, Submission};
 use crate::state::State;
@@ -146,6 +146,9 @@ impl Replica {
         if let Err(end) = self.until_close_behind(learning.iter().filter(|id| voters.contains(id))).await {
             return end;
         }
+        if let Err(end) = self.until_they_run_plugins(members.values().chain(&welcomed), &learning, &voters).await {
+            return end;
+        }
         // Everything but the learners is as it was when this was decided, or consensus refuses.
         let now = consensus.membership();
         let ours = |id: &u64| !welcomed.iter().any(|member| u64::from(member.server.id) == *id);
@@ -248,6 +251,41 @@ impl Replica {
                     return Err(End::Refused(no_quorum(&why)));
                 }
                 tokio::time::sleep(limits::CLOSE_BEHIND_INTERVAL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member that is to vote may lead, and so must run every plugin in force.
+    async fn until_they_run_plugins(
+        &self,
+        members: impl Iterator<Item = &Member>,
+        learning: &[u64],
+        voters: &BTreeSet<u64>,
+    ) -> Result<(), End> {
+        let until = Instant::now() + limits::RECONFIG_PATIENCE;
+        let to_vote = |member: &&Member| {
+            let id = u64::from(member.server.id);
+            learning.contains(&id) && voters.contains(&id)
+        };
+        for member in members.filter(to_vote) {
+            loop {
+                if self.plugins.registry().all().all(|binding| !binding.is_on()) {
+                    return Ok(());
+                }
+                let lacks = match self.door.ask(&member.server).await {
+                    Ok(Greeting::Initialised(other)) => match other.report.plugins {
+                        PluginsHere::All => break,
+                        PluginsHere::Off => "it runs with --plugins off",
+                        PluginsHere::NotAll => "`wasmkeeper plugin status` says which it lacks, and why",
+                    },
+                    _ => "it does not answer",
+                };
+                if Instant::now() >= until || lacks.contains("off") {
+                    let why = format!("server {} does not run every plugin in force: {lacks}", member.server.id);
+                    return Err(End::Refused(no_quorum(&why)));
+                }
+                tokio::time::sleep(limits::GREETING_INTERVAL).await;
             }
         }
         Ok(())

@@ -12,6 +12,7 @@
 //! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
 //! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `deploy` | looking at a deployment before it is admitted |
+//! | `blame` | what this member has to say against plugins; who can run them |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
@@ -31,6 +32,7 @@
 //! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's.
 
 mod apply;
+mod blame;
 mod bootstrap;
 mod calls;
 mod checkpointing;
@@ -79,6 +81,7 @@ use crate::state::State;
 use crate::watch::Watches;
 use apply::Boundary;
 use checkpointing::CheckpointFiles;
+use deploy::Preparations;
 use inbox::Inbox;
 use leading::Served;
 use link::Way;
@@ -114,6 +117,7 @@ pub struct Replica {
     soundness: Soundness,
     provenance: Provenance,
     plugins: Arc<Plugins>,
+    preparations: Preparations,
     /// Where other members come in.
     door: Arc<Door>,
     /// Set once, right after consensus has started.

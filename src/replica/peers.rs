@@ -216,6 +216,7 @@ impl Door {
             if let Some(replica) = replica.upgrade() {
                 replica.raise_format_level();
                 replica.count_doubts();
+                replica.leave_to_one_who_can();
             }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
@@ -298,6 +299,7 @@ impl Replica {
             applied: consensus.metrics().applied.map_or(0, |at| at.index),
             format_level: me.format_level,
             diverged: !self.soundness.is_sound(),
+            plugins: self.plugins_here(),
         }
     }
 

@@ -526,6 +526,11 @@ impl<C: Proposes> Sequencer<C> {
                     let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
                     self.waiting.push_front(Waiting::new(submission, None));
                 }
+                // The first of all: nothing is evaluated behind these before they are applied.
+                for blame in replica.plugins.crashes(replica.config.server_id) {
+                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
+                    self.waiting.push_front(Waiting::new(submission, None));
+                }
             }
             replica.begins_to_lead(term, new_leadership);
             if new_leadership {

@@ -6,6 +6,7 @@ mod disk_full;
 mod ensemble;
 mod kill;
 mod plugins;
+mod plugins_life;
 mod process;
 mod recipes;
 mod refusals;

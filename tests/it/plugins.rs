@@ -1,4 +1,5 @@
-//! Plugins through the real binary and its command line: deployed, asked, contained, kept.
+//! Plugins through the real binary and its command line: deployed, asked, contained, kept. Two threads each: a client has to answer while
+//! the command line is waited for.
 
 use crate::process::{Server, wasmkeeper, words};
 use serde_json::Value;
@@ -98,7 +99,7 @@ async fn is_enforced(client: &Client) {
     assert!(said.contains(r#"names: /services/b: field "owner" is missing"#), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_from_its_deployment_to_its_removal() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
@@ -143,7 +144,7 @@ async fn a_plugin_from_its_deployment_to_its_removal() {
     assert!(fails(&server, &["show", "names"]).contains("there is no plugin names"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_multi_is_refused_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
@@ -164,7 +165,7 @@ fn compiled(data: &Path) -> Vec<std::path::PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
@@ -196,7 +197,7 @@ async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
     assert!(server.said().contains("compiling the plugin again"), "{}", server.said());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_plugins_off_a_guarded_write_is_refused_and_a_plugin_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
@@ -226,7 +227,7 @@ fn without_a_server_the_command_line_says_where_it_looked() {
 }
 
 /// Two clients' refusals are each their own, and a client that writes elsewhere waits for nobody's compilation.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
@@ -260,7 +261,7 @@ fn component_importing(name: &str) -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
@@ -303,7 +304,7 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
     create(&client, "/services/b", "{}").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_guest_does_costs_one_write() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
@@ -350,7 +351,7 @@ async fn whatever_a_guest_does_costs_one_write() {
     assert_eq!(other.list_children("/other").await.unwrap().len(), 90);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_superuser_nobody_else_deploys() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["-D", SUPER_DIGEST]);

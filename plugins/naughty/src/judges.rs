@@ -30,6 +30,11 @@ impl plugin::Validator for Validator {
             "read-all" => loop {
                 view.get(&changes[0].path)?;
             },
+            // Whoever can choose a name chooses whether it fails.
+            "trap-on-evil" if changes.iter().any(|change| change.path.contains("evil")) => panic!("evil"),
+            "trap-on-evil" => return Ok(()),
+            // A server of a test build ends itself by this line: a stand-in for whatever could make a call do that.
+            "abort" => plugin::log(plugin::Level::Error, "wasmkeeper-test: end this process"),
             "spin" | "panic" | "trap" | "overflow" | "nest" | "grow" | "forge" => {}
             // Impure: the second call of an instance answers otherwise than the first.
             "remember" => match CALLS.fetch_add(1, Ordering::Relaxed) {

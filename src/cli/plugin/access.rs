@@ -1,21 +1,21 @@
 //! What the commands that talk to a server share: connecting, manifests in the tree, and the server's own words.
 
-use crate::cli::client::{Client, ClientError, create_request};
+use crate::cli::client::{Client, ClientError};
 use crate::limits;
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
 use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Manifest};
 use crate::wire::request::Request;
 use anyhow::{Context, anyhow};
-use bytes::Bytes;
 use serde_json::Value;
 use std::time::Duration;
 
 /// Connecting, and ordinary requests.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A deployment: the server compiles before it answers.
-const DEPLOY_TIMEOUT: Duration = Duration::from_secs(limits::COMPILE_WALL_SECONDS + 30);
+/// A deployment: the leader compiles before it answers, and then a quorum does.
+const DEPLOY_TIMEOUT: Duration =
+    Duration::from_secs(limits::COMPILE_WALL_SECONDS + limits::PREPARE_PATIENCE.as_secs() + 30);
 
 pub(super) async fn connect(server: &str, auth: Option<&str>) -> anyhow::Result<Client> {
     let mut client = Client::connect(server, TIMEOUT).await?;
@@ -27,29 +27,8 @@ pub(super) async fn connect(server: &str, auth: Option<&str>) -> anyhow::Result<
     Ok(client)
 }
 
-/// One multi: the manifest, and a copy of it among the versions.
-pub(super) async fn publish(
-    client: &mut Client,
-    name: &str,
-    manifest: &Manifest,
-    former: Option<i32>,
-    acl: &[AclEntry],
-) -> anyhow::Result<()> {
-    let node = path::join(PLUGINS, name);
-    let versions = path::join(&node, "versions");
-    let data = serde_json::to_vec_pretty(manifest)?;
-    let mut requests = Vec::new();
-    match former {
-        // Somebody else's deployment in between makes this one fail instead of being lost.
-        Some(version) => {
-            requests.push(Request::SetData { path: Some(node.clone()), data: Some(Bytes::from(data.clone())), version })
-        }
-        None => requests.push(create_request(&node, &data, 0, acl)),
-    }
-    if client.exists(&versions).await?.is_none() {
-        requests.push(create_request(&versions, b"", 0, acl));
-    }
-    requests.push(create_request(&path::join(&versions, &manifest.version.to_string()), &data, 0, acl));
+/// One multi, which may be a deployment.
+pub(super) async fn submit(client: &mut Client, requests: Vec<Request>) -> anyhow::Result<()> {
     client.set_timeout(DEPLOY_TIMEOUT);
     let answered = client.multi(requests).await;
     client.set_timeout(TIMEOUT);

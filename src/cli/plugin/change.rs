@@ -1,11 +1,13 @@
-//! `plugin mode` and `plugin remove`.
+//! `plugin mode`, `plugin settings` and `plugin remove`.
 
-use super::access::{expect_manifest, explain, node_acl, publish};
+use super::access::{expect_manifest, explain, node_acl};
+use super::life;
+use super::options::read_settings;
 use crate::cli::client::Client;
-use crate::model::{ErrorCode, chores, path};
+use crate::model::{chores, path};
 use crate::plugin::PLUGINS;
-use crate::plugin::manifest::Mode;
-use crate::wire::request::Request;
+use crate::plugin::manifest::{self, Mode};
+use anyhow::anyhow;
 
 /// Timers that go in one request.
 const DELETED_AT_ONCE: usize = 500;
@@ -17,9 +19,26 @@ pub(super) async fn set_mode(client: &mut Client, authenticated: bool, name: &st
         println!("{name} is in mode {} already", mode.name());
         return Ok(());
     }
-    manifest.version = manifest.version.saturating_add(1);
-    publish(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
+    manifest.version = life::next_version(client, name).await?;
+    life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
     println!("{name}: mode {}, was {}", mode.name(), former.name());
+    Ok(())
+}
+
+pub(super) async fn set_settings(
+    client: &mut Client,
+    authenticated: bool,
+    name: &str,
+    text: &str,
+) -> anyhow::Result<()> {
+    let settings = read_settings("SETTINGS", text)?;
+    let (mut manifest, node_version) = expect_manifest(client, name).await?;
+    manifest.settings = settings;
+    // As the server will see it.
+    manifest::parse(&serde_json::to_vec(&manifest)?).map_err(|error| anyhow!(error))?;
+    manifest.version = life::next_version(client, name).await?;
+    life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
+    println!("{name} version {}: {}", manifest.version, manifest.settings);
     Ok(())
 }
 
@@ -28,34 +47,21 @@ pub(super) async fn remove(client: &mut Client, authenticated: bool, name: &str)
     let (mut manifest, node_version) = expect_manifest(client, name).await?;
     let node = path::join(PLUGINS, name);
     let timers = chores::timers_path(name);
-    let mut timers_left = children(client, &timers).await?;
-    if timers_left.is_some() && manifest.mode != Mode::Off {
+    if client.exists(&timers).await?.is_some() && manifest.mode != Mode::Off {
         // So that no more come while they go, which takes several requests if they are many.
         manifest.mode = Mode::Off;
-        manifest.version = manifest.version.saturating_add(1);
-        publish(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
-        timers_left = children(client, &timers).await?;
+        manifest.version = life::next_version(client, name).await?;
+        life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
     }
-    for some in timers_left.iter().flatten().collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
-        let deletes = some.iter().map(|timer| delete(path::join(&timers, timer))).collect();
+    for some in life::below(client, &timers).await?.chunks(DELETED_AT_ONCE) {
+        let deletes = some.iter().cloned().map(life::delete).collect();
         if let Err(error) = client.multi(deletes).await {
             return Err(explain(client, error).await);
         }
     }
-    let versions = path::join(&node, "versions");
-    let mut nodes = Vec::new();
-    if let Some(names) = children(client, &versions).await? {
-        nodes.extend(names.iter().map(|version| path::join(&versions, version)));
-        nodes.push(versions);
-    }
-    if timers_left.is_some() {
-        nodes.push(timers);
-    }
-    if children(client, &chores::owed_path(name)).await?.is_some() {
-        nodes.push(chores::owed_path(name));
-    }
+    let mut nodes = life::below(client, &node).await?;
     nodes.push(node);
-    match client.multi(nodes.into_iter().map(delete).collect()).await {
+    match client.multi(nodes.into_iter().map(life::delete).collect()).await {
         Ok(_) => {
             println!(
                 "{name} is removed; its component goes from the tree within the hour unless another plugin uses it"
@@ -64,17 +70,4 @@ pub(super) async fn remove(client: &mut Client, authenticated: bool, name: &str)
         }
         Err(error) => Err(explain(client, error).await),
     }
-}
-
-/// None: there is no such node.
-async fn children(client: &mut Client, node: &str) -> anyhow::Result<Option<Vec<String>>> {
-    match client.children(node).await {
-        Ok(names) => Ok(Some(names)),
-        Err(error) if error.code() == Some(ErrorCode::NoNode) => Ok(None),
-        Err(error) => Err(explain(client, error).await),
-    }
-}
-
-fn delete(node: String) -> Request {
-    Request::Delete { path: Some(node), version: -1 }
 }

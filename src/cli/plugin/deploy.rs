@@ -1,9 +1,12 @@
 //! `plugin deploy`: pieces of a component, and one multi for the manifest.
 
-use super::access::{create_if_absent, node_acl, publish, read_manifest};
+use super::access::{create_if_absent, node_acl, read_manifest};
 use super::look::{grants_text, place_text};
-use super::options::{byte_count, kind, milliseconds, mode, on_failure, operation, parse_grant, require};
+use super::options::{
+    byte_count, kind, milliseconds, mode, on_failure, operation, parse_grant, read_settings, require,
+};
 use super::source::read_source;
+use super::{life, signing};
 use crate::cli::client::Client;
 use crate::limits;
 use crate::model::path;
@@ -11,9 +14,11 @@ use crate::plugin::grant::{self, Grant};
 use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
 use crate::plugin::pattern::Pattern;
 use crate::plugin::{MODULES, PLUGINS, binding, component, tree};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::Value;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(super) struct Deploy {
@@ -29,7 +34,8 @@ pub(super) struct Deploy {
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
 
-    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default: /**
+    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default:
+    /// as before, /** if there was no version before
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
 
@@ -41,29 +47,42 @@ pub(super) struct Deploy {
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Of a policy: allow, if somebody has to allow what is asked
-    #[arg(long, value_parser = require, value_name = "allow|none", default_value = "none")]
-    require: Require,
+    /// Of a policy: allow, if somebody has to allow what is asked. Default: as before, none
+    #[arg(long, value_parser = require, value_name = "allow|none")]
+    require: Option<Require>,
 
-    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: all
+    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: as before, all
     #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
     on: Vec<Operation>,
 
-    /// enforce, audit (count and log what would be refused) or off
-    #[arg(long, default_value = "enforce", value_parser = mode)]
-    mode: Mode,
+    /// enforce, audit (count and log what would be refused) or off. Default: as before, enforce
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
 
-    /// What a write gets if the plugin fails: reject or ignore
-    #[arg(long, default_value = "reject", value_parser = on_failure, value_name = "reject|ignore")]
-    on_failure: OnFailure,
+    /// What a write gets if the plugin fails: reject or ignore. Default: as before, reject
+    #[arg(long, value_parser = on_failure, value_name = "reject|ignore")]
+    on_failure: Option<OnFailure>,
 
-    /// The plugin's settings
-    #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
-    settings: String,
+    /// Try it beside the version in force: it is asked about this node and all below in that one's place, or, with --mode
+    /// audit, as well. Then `promote` or `abort`
+    #[arg(long, value_name = "PATH")]
+    canary: Vec<String>,
 
-    /// What it may look at, for example read:/services; verbs with commas. Default: what it asks for
+    /// The plugin's settings. Default: as before, {}
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+
+    /// What it may touch, for example read:/services; verbs with commas. Default: what it asks for
     #[arg(long = "grant", value_name = "VERB:PATH", value_parser = parse_grant)]
     grants: Vec<Grant>,
+
+    /// Grant what it asks for beyond the place it is deployed at, without being asked
+    #[arg(long)]
+    yes: bool,
+
+    /// The component's signature, as `sign` writes it. Default: FILE.sig, if it is there
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
 
     /// Fuel of one call; two million are about a millisecond
     #[arg(long)]
@@ -94,45 +113,54 @@ pub(super) struct Prepared {
     pub name: String,
     pub component: Vec<u8>,
     pub manifest: Manifest,
+    /// What its author asks for, at this place.
+    asked: Vec<Grant>,
     /// The author's own words on it.
     described: String,
 }
 
-pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
+/// `former`: the version in force, whose ways are kept where the options say nothing.
+pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Result<Prepared> {
     let sentence = |sentence: String| anyhow!(sentence);
     manifest::check_name(&deploy.name).map_err(sentence)?;
     let component = read_source(&deploy.source)?;
     let inspected = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?;
-    let kind = wanted_kind(deploy, &inspected.kinds)?;
+    let kind = wanted_kind(deploy, &inspected.kinds, former)?;
+    // Another kind has other ways.
+    let former = former.filter(|former| former.kind == kind);
     let by_paths = matches!(kind, Kind::Validator | Kind::Policy | Kind::Controller);
-    let paths = if deploy.paths.is_empty() && by_paths { vec!["/**".to_string()] } else { deploy.paths.clone() };
+    let paths = match (former, deploy.paths.as_slice()) {
+        (Some(former), []) => former.paths.clone(),
+        (None, []) if by_paths => vec!["/**".to_string()],
+        (_, paths) => paths.to_vec(),
+    };
     let patterns = paths
         .iter()
         .map(|path| Pattern::parse(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--path: {error}"))?;
     let section = inspected.section;
-    let given =
-        Limits { fuel: deploy.fuel, deadline_ms: deploy.deadline, memory_bytes: deploy.memory, slow_ms: deploy.slow };
+    let kept = former.map_or(Limits::default(), |former| former.limits);
+    let given = Limits {
+        fuel: deploy.fuel.or(kept.fuel),
+        deadline_ms: deploy.deadline.or(kept.deadline_ms),
+        memory_bytes: deploy.memory.or(kept.memory_bytes),
+        slow_ms: deploy.slow.or(kept.slow_ms),
+    };
     let budget = binding::budget(&given, &section);
     if let Some(refusal) = component::memory_refusal(inspected.memory_bytes, budget.memory_bytes) {
         bail!("{}: {refusal}", deploy.source);
     }
-    let settings = match deploy.settings.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("--settings: read {file}"))?,
-        None => deploy.settings.clone(),
+    let settings = match &deploy.settings {
+        Some(settings) => read_settings("--settings", settings)?,
+        None => former.map_or_else(|| Value::Object(serde_json::Map::new()), |former| former.settings.clone()),
     };
-    let settings: Value =
-        serde_json::from_str(&settings).context("--settings: JSON is required, for example '{\"max_bytes\":4096}'")?;
-    let grants = if deploy.grants.is_empty() {
-        let places: Vec<&str> = match &deploy.mount {
-            Some(mount) => vec![mount],
-            None => patterns.iter().map(Pattern::base).collect(),
-        };
-        grant::expand(&section.grants, &places)
-    } else {
-        deploy.grants.clone()
+    let mount = deploy.mount.clone().or_else(|| former?.mount.clone());
+    let places: Vec<&str> = match &mount {
+        Some(mount) => vec![mount],
+        None => patterns.iter().map(Pattern::base).collect(),
     };
+    let asked = grant::expand(&section.grants, &places);
     let manifest = Manifest {
         format: 1,
         version: 1,
@@ -144,31 +172,75 @@ pub(super) fn prepare(deploy: &Deploy) -> anyhow::Result<Prepared> {
         },
         kind,
         paths,
-        mount: deploy.mount.clone(),
-        scheme: deploy.scheme.clone(),
-        on: deploy.on.clone(),
-        require: deploy.require,
-        mode: deploy.mode,
-        on_failure: deploy.on_failure,
+        mount,
+        scheme: deploy.scheme.clone().or_else(|| former?.scheme.clone()),
+        on: if deploy.on.is_empty() { former.map_or_else(Vec::new, |f| f.on.clone()) } else { deploy.on.clone() },
+        require: deploy.require.or_else(|| Some(former?.require)).unwrap_or_default(),
+        mode: deploy.mode.or_else(|| Some(former?.mode)).unwrap_or_default(),
+        on_failure: deploy.on_failure.or_else(|| Some(former?.on_failure)).unwrap_or_default(),
+        canary: deploy.canary.clone(),
+        signature: signing::beside(&deploy.source, deploy.signature.as_deref(), &component)?,
         settings,
-        grants,
+        grants: if deploy.grants.is_empty() { asked.clone() } else { deploy.grants.clone() },
         limits: given,
     };
     // The server reads it as we would.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
     let described = format!("{} {}", section.name, section.version).trim().to_string();
-    Ok(Prepared { name: deploy.name.clone(), component, manifest, described })
+    Ok(Prepared { name: deploy.name.clone(), component, manifest, asked, described })
+}
+
+/// What a component wants to touch elsewhere than where it is deployed is granted by a word of the operator: by `--grant`,
+/// `--yes`, or an answer at the terminal. What comes with the server is trusted as the server is, and what the version
+/// before has been granted needs no second word.
+fn confirm(deploy: &Deploy, prepared: &Prepared, former: Option<&Manifest>) -> anyhow::Result<()> {
+    let elsewhere = elsewhere(prepared, former);
+    if elsewhere.is_empty() || deploy.yes || !deploy.grants.is_empty() || deploy.source.starts_with("bundled:") {
+        return Ok(());
+    }
+    let text = grants_text(&elsewhere);
+    let say = "grant it with --yes, or say with --grant what it may touch";
+    if !std::io::stdin().is_terminal() {
+        bail!("{} wants to touch more than the place it is deployed at: {text}: {say}", deploy.source);
+    }
+    eprint!("{} wants to touch more than the place it is deployed at: {text}\nGrant it? [y/N] ", deploy.source);
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => bail!("nothing is deployed: {say}"),
+    }
+}
+
+/// What is asked for beyond its place and what it had before.
+fn elsewhere(prepared: &Prepared, former: Option<&Manifest>) -> Vec<Grant> {
+    let manifest = &prepared.manifest;
+    let patterns: Vec<Pattern> = manifest.patterns().unwrap_or_default();
+    let at_its_place = |grant: &&Grant| match &manifest.mount {
+        Some(mount) => path::is_within(&grant.path, mount),
+        None => patterns.iter().any(|pattern| path::is_within(&grant.path, pattern.base())),
+    };
+    let had = former.map_or_else(Vec::new, |former| former.grants.clone());
+    let had_before = |grant: &&Grant| {
+        grant
+            .verbs
+            .iter()
+            .all(|verb| had.iter().any(|had| had.verbs.contains(verb) && path::is_within(&grant.path, &had.path)))
+    };
+    prepared.asked.iter().filter(|grant| !at_its_place(grant) && !had_before(grant)).cloned().collect()
 }
 
 /// The kind that the options name or imply, or the only one that the component is.
-fn wanted_kind(deploy: &Deploy, kinds: &[Kind]) -> anyhow::Result<Kind> {
+fn wanted_kind(deploy: &Deploy, kinds: &[Kind], former: Option<&Manifest>) -> anyhow::Result<Kind> {
     let implied = match (&deploy.mount, &deploy.scheme) {
         (Some(_), _) => Some(Kind::Recipe),
         (None, Some(_)) => Some(Kind::Authenticator),
         (None, None) => None,
     };
     let names = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-    match (deploy.kind.or(implied), kinds) {
+    // One that is several kinds goes on as what it was.
+    let before = former.map(|former| former.kind).filter(|kind| kinds.len() > 1 && kinds.contains(kind));
+    match (deploy.kind.or(implied).or(before), kinds) {
         (Some(kind), _) if !kinds.contains(&kind) => {
             bail!("{} is no {}; it is: {}", deploy.source, kind.name(), names())
         }
@@ -178,12 +250,12 @@ fn wanted_kind(deploy: &Deploy, kinds: &[Kind]) -> anyhow::Result<Kind> {
     }
 }
 
-pub(super) async fn publish_component(
-    client: &mut Client,
-    authenticated: bool,
-    prepared: Prepared,
-) -> anyhow::Result<()> {
-    let Prepared { name, component, mut manifest, described } = prepared;
+pub(super) async fn run(client: &mut Client, authenticated: bool, deploy: &Deploy) -> anyhow::Result<()> {
+    let former = read_manifest(client, &deploy.name).await?;
+    let on_trial = !deploy.canary.is_empty();
+    let prepared = prepare(deploy, former.as_ref().map(|(former, _)| former))?;
+    confirm(deploy, &prepared, former.as_ref().map(|(former, _)| former))?;
+    let Prepared { name, component, mut manifest, asked, described } = prepared;
     let acl = node_acl(authenticated);
     let folder = path::join(MODULES, &manifest.component.sha256);
     for node in [PLUGINS, MODULES, &folder] {
@@ -192,16 +264,26 @@ pub(super) async fn publish_component(
     for (chunk, bytes) in (0u32..).zip(component.chunks(limits::CHUNK_BYTES_MAX)) {
         create_if_absent(client, &manifest.component.chunk_path(chunk), bytes, &acl).await?;
     }
-    let former = read_manifest(client, &name).await?;
-    manifest.version = former.as_ref().map_or(1, |(former, _)| former.version.saturating_add(1));
-    publish(client, &name, &manifest, former.map(|(_, node_version)| node_version), &acl).await?;
+    manifest.version = life::next_version(client, &name).await?;
+    if on_trial {
+        life::put_on_trial(client, &name, &manifest, &acl).await?;
+    } else {
+        life::bring_into_force(client, &name, &manifest, former.map(|(_, node_version)| node_version), &acl).await?;
+    }
 
     let what = if described.is_empty() { String::new() } else { format!(" ({described})") };
-    println!("{name} version {} is deployed{what}", manifest.version);
+    match on_trial {
+        false => println!("{name} version {} is deployed{what}", manifest.version),
+        true => println!("{name} version {} is on trial at {}{what}", manifest.version, manifest.canary.join(" ")),
+    }
     println!("  kind    {}", manifest.kind.name());
     println!("  at      {}", place_text(&manifest));
     println!("  mode    {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
+    println!("  asks    {}", grants_text(&asked));
     println!("  grants  {}", grants_text(&manifest.grants));
+    if on_trial {
+        println!("`wasmkeeper plugin promote {name}` brings it into force, `wasmkeeper plugin abort {name}` drops it");
+    }
     Ok(())
 }
 
@@ -237,7 +319,7 @@ mod tests {
             "--settings",
             r#"{"require_json":["owner"]}"#,
         ];
-        let prepared = prepare(&deploy(&line)).unwrap();
+        let prepared = prepare(&deploy(&line), None).unwrap();
         assert_eq!(prepared.described, "guard 1.0.0");
         assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);
         assert_eq!((prepared.manifest.mode, prepared.manifest.kind), (Mode::Enforce, Kind::Validator));
@@ -247,7 +329,7 @@ mod tests {
     fn all_options() {
         let line = "bundled:guard --name g --path /a/** --path /b --on create,set --mode audit --on-failure ignore \
                     --grant read,children:/a --fuel 5 --deadline 20ms --memory 2MiB";
-        let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>())).unwrap().manifest;
+        let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>()), None).unwrap().manifest;
         assert_eq!(manifest.paths, ["/a/**", "/b"]);
         assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
@@ -273,7 +355,7 @@ mod tests {
             let error = match parsed {
                 Err(error) => error.to_string(),
                 Ok(CommandLine { plugin: Arguments { command: Command::Operator(Operator::Deploy(deploy)), .. } }) => {
-                    format!("{:#}", prepare(&deploy).err().expect(line))
+                    format!("{:#}", prepare(&deploy, None).err().expect(line))
                 }
                 Ok(_) => unreachable!("the lines deploy"),
             };

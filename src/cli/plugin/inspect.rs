@@ -1,6 +1,7 @@
 //! `plugin inspect`: what a component is and asks for, read without running anything of it.
 
 use super::look::grants_text;
+use super::signing;
 use super::source::read_source;
 use crate::limits;
 use crate::plugin::component::{self, Inspected};
@@ -10,12 +11,17 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(super) struct Inspect {
     /// A .wasm file, component or core module, or bundled:NAME
     #[arg(value_name = "FILE|bundled:NAME")]
     source: String,
+
+    /// The component's signature. Default: FILE.sig, if it is there
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long)]
@@ -25,7 +31,9 @@ pub(super) struct Inspect {
 pub(super) fn run(inspect: &Inspect) -> anyhow::Result<()> {
     let component = read_source(&inspect.source)?;
     let inspected = component::inspect(&component).map_err(|sentence| anyhow!("{}: {sentence}", inspect.source))?;
-    let report = Report::new(&inspect.source, &component, inspected);
+    let mut report = Report::new(&inspect.source, &component, inspected);
+    let signature = signing::beside(&inspect.source, inspect.signature.as_deref(), &component)?;
+    report.signer = signature.map(|signature| signature.signer);
     if inspect.json {
         println!("{:#}", report.json());
     } else {
@@ -40,7 +48,7 @@ pub(super) struct Report {
     inspected: Inspected,
     sha256: String,
     bytes: usize,
-    /// Who has signed it, and by which key.
+    /// The key of whoever has signed it.
     signer: Option<String>,
 }
 

@@ -64,8 +64,17 @@ pub(super) async fn show(client: &mut Client, name: &str) -> anyhow::Result<()> 
     }
     println!("mode        {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
     println!("settings    {}", manifest.settings);
-    println!("grants      {}", grants_text(&manifest.grants));
+    let grants = |key: &str| serde_json::from_value::<Vec<Grant>>(status[key].clone()).ok();
+    if let (Some(asked), Some(granted)) = (grants("asked"), grants("granted")) {
+        println!("asks for    {}", grants_text(&asked));
+        println!("granted     {}", grants_text(&granted));
+    } else {
+        println!("grants      {}", grants_text(&manifest.grants));
+    }
     println!("limits      {}", limits_text(&manifest.limits));
+    if let Some(signature) = &manifest.signature {
+        println!("signed by   {}", status["signer"].as_str().unwrap_or(&signature.signer));
+    }
     println!(
         "state       {}{}",
         status["state"].as_str().unwrap_or("unknown"),

@@ -10,7 +10,10 @@
 //! | `build` | `plugin build`: a component of a project |
 //! | `inspect` | `plugin inspect` |
 //! | `look` | `plugin list`, `plugin show` |
-//! | `change` | `plugin mode`, `plugin remove` |
+//! | `change` | `plugin mode`, `plugin remove`, `plugin settings` |
+//! | `life` | versions: into force, on trial, back |
+//! | `members` | what each member says of a plugin |
+//! | `signing` | keys and signatures |
 //! | `audit` | `plugin audit` |
 //! | `call` | `plugin call` |
 //! | `trace` | `plugin trace` |
@@ -30,18 +33,22 @@ mod call;
 mod change;
 mod deploy;
 mod inspect;
+mod life;
 mod logs;
 mod look;
+mod members;
 mod new;
 mod options;
 mod record;
 mod scenario;
+mod signing;
 mod source;
 mod trace;
 
 use crate::plugin::manifest::Mode;
 use access::connect;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// Deploy plugins and look after them
 #[derive(Args, Debug)]
@@ -64,6 +71,8 @@ enum Command {
     Author(Author),
     #[command(flatten)]
     Operator(Operator),
+    /// Call a recipe's method, by the HTTP interface of the server that leads
+    Call(call::Call),
 }
 
 /// What authors do on their own machine.
@@ -75,6 +84,25 @@ enum Author {
     Build(build::Build),
     /// Say what a component is and asks for, without running it
     Inspect(inspect::Inspect),
+    /// Make a key that signs plugins, and print what servers are told of it
+    Keygen {
+        /// The file to be written: PEM, for you alone
+        file: PathBuf,
+    },
+    /// Sign a component
+    Sign {
+        /// A .wasm file, or bundled:NAME
+        #[arg(value_name = "FILE|bundled:NAME")]
+        source: String,
+
+        /// The key: a PEM file of `keygen` or of openssl
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+
+        /// Where the signature goes: FILE.sig by default
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Run scenario files against a component, in memory
     Test(scenario::Test),
     /// Measure what a plugin costs per call, in memory
@@ -100,14 +128,37 @@ enum Operator {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
+    /// List the versions there were
+    Versions { name: String },
+    /// Make the version on trial the one in force, for all paths
+    Promote { name: String },
+    /// Drop the version on trial
+    Abort { name: String },
+    /// Bring a former version back into force, with the settings and the mode it had
+    Rollback {
+        name: String,
+        /// Which; the one before by default
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+    },
+    /// Give a plugin other settings
+    Settings {
+        name: String,
+        #[arg(value_name = "JSON|@FILE")]
+        settings: String,
+    },
+    /// Show on which members it runs, and why not on the others
+    Status { name: String },
+    /// Show its last faults on each member: backtraces, and what it logged
+    Faults { name: String },
+    /// Let a plugin be called again that is under quarantine
+    Release { name: String },
     /// Show what a plugin has said on the server that is asked
     Logs(logs::Logs),
     /// Ask a validator about the nodes that are there already
     Audit(audit::Audit),
     /// Show which plugins had a part in a transaction, on the server that is asked
     Trace(trace::Trace),
-    /// Call a recipe's method, by the HTTP interface of the server that leads
-    Call(call::Call),
     /// Record a plugin's calls on the server that is asked into a file
     Record(record::Record),
 }
@@ -118,9 +169,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::New(new)) => new::run(&new),
         Command::Author(Author::Build(build)) => build::run(&build),
         Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
+        Command::Author(Author::Keygen { file }) => signing::keygen(&file),
+        Command::Author(Author::Sign { source, key, out }) => signing::sign(&source, &key, out),
         Command::Author(Author::Test(test)) => scenario::run(&test),
         Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
         Command::Author(Author::Replay(replay)) => record::replay(&replay),
+        Command::Call(wanted) => call::call(&wanted, auth.as_deref()),
         Command::Operator(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(operate(&server, auth.as_deref(), command))
@@ -129,22 +183,29 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow::Result<()> {
+    if let Operator::Deploy(deploy) = &command {
+        // Whatever can be seen to be wrong is, before the server is troubled.
+        deploy::prepare(deploy, None)?;
+    }
+    let client = &mut connect(server, auth).await?;
+    let authenticated = auth.is_some();
     match command {
-        Operator::Deploy(deploy) => {
-            // Whatever can be seen to be wrong is, before the server is troubled.
-            let prepared = deploy::prepare(&deploy)?;
-            deploy::publish_component(&mut connect(server, auth).await?, auth.is_some(), prepared).await
-        }
-        Operator::List => look::list(&mut connect(server, auth).await?).await,
-        Operator::Show { name } => look::show(&mut connect(server, auth).await?, &name).await,
-        Operator::Mode { name, mode } => {
-            change::set_mode(&mut connect(server, auth).await?, auth.is_some(), &name, mode).await
-        }
-        Operator::Logs(logs) => logs::show(&mut connect(server, auth).await?, &logs).await,
-        Operator::Audit(wanted) => audit::audit(&mut connect(server, auth).await?, &wanted).await,
-        Operator::Trace(wanted) => trace::trace(&mut connect(server, auth).await?, &wanted).await,
-        Operator::Call(wanted) => call::call(&wanted, auth),
-        Operator::Record(wanted) => record::record(&mut connect(server, auth).await?, &wanted).await,
-        Operator::Remove { name } => change::remove(&mut connect(server, auth).await?, auth.is_some(), &name).await,
+        Operator::Deploy(deploy) => deploy::run(client, authenticated, &deploy).await,
+        Operator::List => look::list(client).await,
+        Operator::Show { name } => look::show(client, &name).await,
+        Operator::Mode { name, mode } => change::set_mode(client, authenticated, &name, mode).await,
+        Operator::Logs(logs) => logs::show(client, &logs).await,
+        Operator::Audit(wanted) => audit::audit(client, &wanted).await,
+        Operator::Trace(wanted) => trace::trace(client, &wanted).await,
+        Operator::Record(wanted) => record::record(client, &wanted).await,
+        Operator::Remove { name } => change::remove(client, authenticated, &name).await,
+        Operator::Versions { name } => life::versions(client, &name).await,
+        Operator::Promote { name } => life::promote(client, authenticated, &name).await,
+        Operator::Abort { name } => life::abort(client, &name).await,
+        Operator::Rollback { name, to } => life::roll_back(client, &name, to).await,
+        Operator::Settings { name, settings } => change::set_settings(client, authenticated, &name, &settings).await,
+        Operator::Status { name } => members::status(client, server, &name).await,
+        Operator::Faults { name } => members::faults(client, server, auth, &name).await,
+        Operator::Release { name } => life::release(client, &name).await,
     }
 }

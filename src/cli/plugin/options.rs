@@ -2,6 +2,8 @@
 
 use crate::plugin::grant::{self, Grant, Verb};
 use crate::plugin::manifest::{Kind, Mode, OnFailure, Operation, Require};
+use anyhow::Context as _;
+use serde_json::Value;
 
 pub(super) fn mode(text: &str) -> Result<Mode, String> {
     let known = [Mode::Enforce, Mode::Audit, Mode::Off].into_iter().find(|mode| mode.name() == text);
@@ -59,6 +61,16 @@ pub(super) fn byte_count(text: &str) -> Result<u64, String> {
         (None, None) => (text, 1),
     };
     scaled(digits, factor).ok_or_else(|| "a number of bytes is required, for example 16MiB".into())
+}
+
+/// `JSON` or `@FILE`.
+pub(super) fn read_settings(option: &str, text: &str) -> anyhow::Result<Value> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("{option}: read {file}"))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text)
+        .with_context(|| format!("{option}: JSON is required, for example '{{\"max_bytes\":4096}}'"))
 }
 
 fn scaled(digits: &str, factor: u64) -> Option<u64> {

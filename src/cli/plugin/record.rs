@@ -163,7 +163,8 @@ pub(super) fn program(component: &[u8]) -> anyhow::Result<std::sync::Arc<Program
         chunks: 0,
         source: String::new(),
     };
-    Plugins::new(true, compiler()).load(&named, &|| Ok(component.to_vec())).map_err(|sentence| anyhow!(sentence))
+    let code = manifest::Code { component: &named, signature: None };
+    Plugins::new(true, compiler()).load(code, &|| Ok(component.to_vec())).map_err(|sentence| anyhow!(sentence))
 }
 
 struct Played {

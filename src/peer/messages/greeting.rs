@@ -61,6 +61,17 @@ pub struct Report {
     pub format_level: u32,
     /// Its digest of `zxid` is another than the leader's: it neither applies nor serves.
     pub diverged: bool,
+    /// Which of the plugins in force it runs.
+    pub plugins: PluginsHere,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginsHere {
+    All,
+    /// Some cannot be run, or are not ready yet.
+    NotAll,
+    /// It was started with `--plugins off`.
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

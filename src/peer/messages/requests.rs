@@ -4,7 +4,7 @@
 //! not come this way: each member answers its own clients when it applies their transactions.
 
 use crate::model::{ConnectionId, SessionId};
-use crate::pipeline::Submission;
+use crate::pipeline::{Blame, Submission};
 use serde::{Deserialize, Serialize};
 
 /// From the member that dialed.
@@ -20,6 +20,10 @@ pub enum ToLeader {
     Heard { number: Option<u64>, sessions: Vec<SessionId> },
     /// The answer to `HoldBack`: all that was submitted is applied here, and nothing more will be.
     HeldBack,
+    /// Something is to be said against a plugin.
+    Blame(Blame),
+    /// The answer to `Compile`; an error is a sentence.
+    Compiled { id: u64, result: Result<(), String> },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +46,11 @@ pub enum FromLeader {
     NotLeading,
     /// I am about to hand over: submit nothing more, so that nothing is under way then.
     HoldBack,
+    /// Make machine code of the component that this manifest (JSON) names; its pieces are in the tree.
+    Compile {
+        id: u64,
+        manifest: Vec<u8>,
+    },
 }
 
 #[cfg(test)]

@@ -15,10 +15,12 @@
 //! | `transfer` | a write to `/zookeeper/leader` |
 //! | `recipe` | recipes within a transaction |
 //! | `chores` | timers, putting mounts in order, native calls |
+//! | `blame` | what a member says against a plugin |
 //! | `bench` | what a plugin's operations do |
 //! | `draft` | the transaction in the making, which all of them write to |
 
 mod bench;
+pub mod blame;
 mod check;
 mod chores;
 mod create;
@@ -310,6 +312,7 @@ fn judge(
                 Slot::Nothing
             }))
         }
+        Ask::Blame(blame) => done(blame::evaluate(draft, blame)),
     }
 }
 

@@ -20,6 +20,7 @@
 //! tick MS | apply [COUNT] | drop   `drop`: the chain breaks, what is outstanding is void
 //! ```
 
+mod blame;
 mod equivalence;
 mod reads;
 mod recipes;

@@ -142,6 +142,30 @@ fn one_server_becomes_three() {
     assert!(has(&three, "/without-three"));
 }
 
+/// Whoever votes may lead, and so must be able to run what is in force.
+#[test]
+fn a_server_that_does_not_run_the_plugins_gets_no_vote() {
+    let fleet = Fleet::of(2);
+    let one = fleet.start(1, &[1], &[]);
+    wait_until("it serves", || status(&one).is_some());
+    let plugin = |server: &Server, arguments: &[&str]| {
+        let mut command = wasmkeeper(&["plugin", "--server", &server.address(), "--auth", "digest:super:test"]);
+        done(command.args(arguments).output().unwrap())
+    };
+    plugin(&one, &["deploy", "bundled:guard", "--name", "names", "--path", "/services/**"]);
+    let mut two = fleet.start(2, &[1, 2], &["--plugins", "off"]);
+    let refused = cluster(&one, &["add", &fleet.line(2), "--wait", "0"]);
+    let said = words(&refused);
+    assert!(said.contains("server 2 does not run every plugin in force: it runs with --plugins off"), "{said}");
+    assert_eq!(members(&one), "1 leader");
+    two.kill();
+    let two = fleet.start(2, &[1, 2], &[]);
+    done(cluster(&one, &["add", &fleet.line(2)]));
+    wait_until("it serves", || status(&two).is_some());
+    let said = plugin(&two, &["status", "names"]);
+    assert_eq!(said.lines().filter(|line| line.contains(" active ")).count(), 2, "{said}");
+}
+
 /// Nobody votes before each listed server has spoken, except for those that the operator gives up.
 #[test]
 fn an_ensemble_is_founded_by_all_of_its_servers() {

@@ -674,7 +674,8 @@ impl Stage {
 
     /// Deploys as the command does; what was printed. The error says what is wrong with the command.
     pub fn deploy(&mut self, deploy: &deploy::Deploy) -> Result<Vec<String>, String> {
-        let mut prepared = deploy::prepare(deploy).map_err(|error| format!("{error:#}"))?;
+        let former = self.manifest(deploy.name());
+        let mut prepared = deploy::prepare(deploy, former.as_ref()).map_err(|error| format!("{error:#}"))?;
         let component = &prepared.manifest.component;
         let folder = path::join(MODULES, &component.sha256);
         let mut pieces = vec![(PLUGINS.to_owned(), &[][..]), (MODULES.to_owned(), &[]), (folder, &[])];
@@ -686,7 +687,6 @@ impl Stage {
                 self.operate(None, create(&path, bytes))?;
             }
         }
-        let former = self.manifest(&prepared.name);
         prepared.manifest.version = former.as_ref().map_or(1, |former| former.version + 1);
         self.bind(&prepared.name, &prepared.manifest, former.is_some())?;
         Ok(std::mem::take(&mut self.said))
@@ -722,10 +722,8 @@ impl Stage {
 
     /// A write of the operator's. `about`: the plugin whose deployment it is; a refusal is printed as its answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
-        let refusal = admission::concerns(&request).then(|| {
-            let read = |path: &str| self.state.node(path).map(|node| node.data().unwrap_or_default().to_vec());
-            admission::prepare(&self.plugins, &request, &read).err()
-        });
+        let refusal =
+            admission::concerns(&request).then(|| admission::prepare(&self.plugins, &request, &self.state).err());
         self.xid += 1;
         let submission = Submission { caller: Some(operator()), xid: self.xid, ask: Ask::Request(request) };
         let refused = refusal.flatten();

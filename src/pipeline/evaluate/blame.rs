@@ -1,0 +1,72 @@
+//! What a member has to say against a plugin: faults that clients of several sessions met, or a call that has ended its
+//! process. A report of the latter is kept in the tree; the second one against the same version, or the former at once,
+//! sets the plugin under quarantine.
+//!
+//! ```text
+//! /zookeeper/plugins/<name>/quarantine                      why it is not called (what it holds is the plugin host's)
+//! /zookeeper/plugins/<name>/crashes/<zxid>-<member>-<run>   one for each process that a call of it has ended
+//! ```
+
+use super::draft::Draft;
+use crate::model::{Owner, path};
+use crate::pipeline::authorize::PLUGINS;
+use crate::pipeline::{Blame, ReadView};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The names of both nodes.
+pub const QUARANTINE: &str = "quarantine";
+pub const CRASHES: &str = "crashes";
+
+/// Reports of one plugin that are looked at: more than two are of versions that are no longer in force.
+const REPORTS_MAX: usize = 1_000;
+
+/// Whether anything has been written. Another version that has come into force meanwhile has a chance of its own, and
+/// what was reported before is not reported again.
+pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
+    let plugin = path::join(PLUGINS, &blame.plugin);
+    if draft.node(&plugin).is_none_or(|node| node.stat().mzxid != blame.manifest_mzxid) {
+        return false;
+    }
+    let is_name = |run: &str| !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if blame.crashed.as_deref().is_some_and(|run| !is_name(run)) {
+        return false;
+    }
+    if let Some(run) = &blame.crashed {
+        let folder = path::join(&plugin, CRASHES);
+        let of_this_version = format!("{:016x}-", blame.manifest_mzxid);
+        let reports = draft.view().children(&folder, None, REPORTS_MAX);
+        let report = format!("{of_this_version}{run}");
+        if reports.contains(&report) {
+            return false;
+        }
+        if draft.node(&folder).is_none() {
+            create(draft, &folder, Bytes::new());
+        }
+        create(draft, &path::join(&folder, &report), Bytes::new());
+        let (same, former) = reports.into_iter().partition::<Vec<_>, _>(|report| report.starts_with(&of_this_version));
+        for report in former {
+            draft.delete(Arc::from(path::join(&folder, &report)));
+        }
+        if same.is_empty() {
+            return true;
+        }
+    }
+    let quarantine = path::join(&plugin, QUARANTINE);
+    match draft.node(&quarantine) {
+        None => create(draft, &quarantine, blame.quarantine.clone()),
+        Some(there) => {
+            let record = there.to_record();
+            let version = record.stat.version.wrapping_add(1);
+            draft.set_data(Arc::from(quarantine), record, Some(blame.quarantine.clone()), version);
+        }
+    }
+    true
+}
+
+/// With the list of its parent: those who have deployed the plugin may take away what stands against it.
+fn create(draft: &mut Draft<'_>, path: &str, data: Bytes) {
+    let parent = path::parent(path).and_then(|parent| draft.node(parent)).expect("it is looked up or created before");
+    let acl = parent.acl().clone();
+    draft.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
+}
