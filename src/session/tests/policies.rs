@@ -49,7 +49,8 @@ impl Policed {
         };
         self.bound.set(&named.chunk_path(0), component, 1);
         let plugins = self.replica.connections.plugins();
-        plugins.load(&named, &|| read_component(&named, &|path| self.bound.data(path))).unwrap();
+        let code = manifest::Code { component: &named, signature: None };
+        plugins.load(code, &|| read_component(&named, &|path| self.bound.data(path))).unwrap();
         let version = self.bound.0.len();
         let mut all = json!({
             "format": 1, "version": version, "component": named, "settings": { "do": what },
