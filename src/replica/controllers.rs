@@ -337,7 +337,7 @@ impl Replica {
 fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     let bound = |name: &str| registry.named(name).filter(|binding| binding.manifest.kind == Kind::Controller);
     at_work.retain(|name, controller| {
-        bound(name).is_some_and(|binding| binding.is_on() && binding.mzxid == controller.binding.mzxid)
+        bound(name).is_some_and(|binding| binding.is_on() && binding.stands == controller.binding.stands)
     });
     for binding in registry.of(Kind::Controller).filter(|binding| binding.settled()) {
         at_work.entry(binding.name.clone()).or_insert_with(|| Controller::new(binding.clone()));

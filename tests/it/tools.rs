@@ -149,3 +149,64 @@ async fn what_is_there_is_audited() {
     assert_eq!(lines[2], "2 of 3 nodes are refused by names");
     assert!(succeeds(&server, &["audit", "names", "--refused-max", "1"]).contains("--refused-max shows more"));
 }
+
+#[tokio::test]
+async fn what_a_recipe_had_a_part_in_is_traced_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    succeeds(&server, &["deploy", "bundled:lock", "--name", "lock", "--mount", "/locks"]);
+    assert!(succeeds(&server, &["trace"]).contains("no plugin had a part"));
+    let client = server.connect().await;
+    assert!(create(&client, "/locks", "").await);
+    let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+    let (stat, _) = client.create("/locks/db/lock-", b"", &options).await.unwrap();
+    let zxid = format!("0x{:x}", stat.czxid);
+    let newest = succeeds(&server, &["trace"]);
+    assert_eq!(newest.lines().next(), Some(zxid.as_str()), "{newest}");
+    let check = |server: &Server| {
+        let told = succeeds(server, &["trace", &zxid]);
+        for words in [
+            "asked by    session 0x".into(),
+            "made by     lock version 1, fuel ".into(),
+            "component bundled:lock sha256 ".into(),
+            "create      /locks/db\n".into(),
+            format!("create      /locks/db/lock-{:010}\n", 0),
+        ] {
+            let words: String = words;
+            assert!(told.contains(&words), "{words} is missing: {told}");
+        }
+        told
+    };
+    let told = check(&server);
+    let plain = format!("0x{:x}", stat.czxid - 1);
+    assert!(succeeds(&server, &["trace", &plain]).contains("no plugin had a part in"));
+    // It was not in a checkpoint, and so is replayed.
+    server.kill();
+    server.restart();
+    assert_eq!(check(&server), told);
+}
+
+#[tokio::test]
+async fn recipes_are_called_by_http_and_by_the_superuser_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let on = [format!("zookeeper.admin.serverPort={port}"), "zookeeper.admin.enableServer=true".into()];
+    let server = Server::start(folder.path(), &["-D", &on[0], "-D", &on[1], "-D", SUPER_DIGEST]);
+    let root = ["--auth", "digest:super:test"];
+    let bound = ["deploy", "bundled:lock", "--name", "lock", "--mount", "/locks"];
+    succeeds(&server, &[&root[..], &bound[..]].concat());
+    let address = format!("127.0.0.1:{port}");
+    let call = |more: &[&str]| {
+        let line = [&["plugin", "call", "--http", &address], more].concat();
+        let output = wasmkeeper(&line).output().unwrap();
+        (output.status.success(), words(&output))
+    };
+    let (well, said) = call(&["lock", "no-such-method"]);
+    assert!(!well && said.contains("the superuser's name and password are required"), "{said}");
+    let (well, said) = call(&["--auth", "digest:super:wrong", "lock", "no-such-method"]);
+    assert!(!well && said.contains("the superuser's name and password are required"), "{said}");
+    let (well, said) = call(&["--auth", "digest:super:test", "lock", "no-such-method"]);
+    assert!(!well && said.contains("UNIMPLEMENTED"), "{said}");
+    let (well, said) = call(&["--auth", "digest:super:test", "nobody", "x"]);
+    assert!(!well && said.contains("NONODE nobody: there is no recipe of that name"), "{said}");
+}

@@ -12,6 +12,8 @@
 //!     always at most 1 of /locks/db/* ~ held
 //! ```
 //!
+//! At the end all transactions are evaluated again, each alone: they must be the same (`Stage::one_by_one`).
+//!
 //! Each seed begins where the scenario stands, in a server of its own, so nothing of the block is left for what follows.
 //! Transactions stay outstanding for some steps; a leader change finds them so, and loses them or has them evaluated again.
 
@@ -134,6 +136,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(random: &'a Random, before: &Before<'_>, seed: u64) -> Result<Run<'a>, String> {
         let mut stage = Stage::new(before.plugins.clone(), before.component.map(String::from));
+        stage.keep_history();
         for command in before.commands {
             stage.run(command)?;
         }
@@ -168,7 +171,7 @@ impl<'a> Run<'a> {
         for text in &self.random.finally {
             broken = broken.or_else(|| Invariant::parse(text).and_then(|mut finally| finally.check(&tree)).err());
         }
-        Ok(broken)
+        Ok(broken.or_else(|| self.stage.one_by_one().err()))
     }
 
     /// Applies so many transactions, and looks after each.

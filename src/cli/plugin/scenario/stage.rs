@@ -24,6 +24,7 @@ use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::{self, Refusals};
 use crate::state::{Applied, State};
 use crate::watch::{PersistentMode, Watches};
+use crate::wire::reply::EventKind;
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use clap::Parser;
@@ -48,6 +49,9 @@ pub struct Stage {
     /// Evaluated and not applied, in order.
     outstanding: VecDeque<Outstanding>,
     holding: bool,
+    /// Another leader has begun, and nothing is applied since.
+    new_leader: bool,
+    history: Option<Vec<Happened>>,
     wall_ms: i64,
     ensemble_ms: u64,
     /// Of `Moment::seed`: another for each transaction.
@@ -69,6 +73,8 @@ struct Client {
     connection: ConnectionId,
     open: bool,
     identities: Vec<Identity>,
+    /// Those that an authenticator has proven, and until when, Unix milliseconds.
+    ends: Vec<(Identity, u64)>,
     address: IpAddr,
     /// The last write, for `retry`.
     last: Option<Request>,
@@ -78,7 +84,23 @@ struct Client {
 struct Outstanding {
     /// The client it answers.
     who: Option<String>,
+    given: Given,
+    txn: Txn,
+}
+
+/// What a transaction was made from.
+struct Given {
     submission: Submission,
+    /// Of a deployment that did not pass.
+    refusal: Option<Refusal>,
+    moment: Moment,
+}
+
+/// What was applied, in order, to be evaluated again one by one.
+struct Happened {
+    given: Given,
+    /// Another leader had begun since the one before.
+    new_leader: bool,
     txn: Txn,
 }
 
@@ -107,7 +129,7 @@ impl Stage {
         let rules = Arc::new(rules);
         let state = State::new(7);
         // What another stage bound is forgotten, its compiled components are not.
-        plugins.refresh(&state);
+        plugins.start_over(&state);
         let mut evaluator = Evaluator::new(rules.clone()).of(1);
         evaluator.start_chain(&state, true);
         Stage {
@@ -116,6 +138,8 @@ impl Stage {
             clients: BTreeMap::new(),
             outstanding: VecDeque::new(),
             holding: false,
+            new_leader: false,
+            history: None,
             wall_ms: BEGIN_WALL_MS,
             ensemble_ms: 0,
             seed: 0,
@@ -224,6 +248,7 @@ impl Stage {
     fn client(&mut self, name: &str, words: &[Word]) -> Result<(), String> {
         let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         self.client_known(name);
+        self.end_identities(name);
         match texts.as_slice() {
             ["from", address] => {
                 let address: IpAddr = address.parse().map_err(|_| "from: an IP address is required")?;
@@ -294,6 +319,7 @@ impl Stage {
             connection: ConnectionId { member: 1, run: 1, number },
             open: false,
             identities: vec![Identity::new("ip", "127.0.0.1")],
+            ends: Vec::new(),
             address: Ipv4Addr::LOCALHOST.into(),
             last: None,
             refusals: Refusals::default(),
@@ -360,7 +386,8 @@ impl Stage {
         };
         match evaluation {
             Evaluation::Txn(txn) => {
-                self.outstanding.push_back(Outstanding { who, submission, txn });
+                let given = Given { submission, refusal, moment };
+                self.outstanding.push_back(Outstanding { who, given, txn });
                 if !self.holding {
                     self.apply_outstanding();
                 }
@@ -375,7 +402,7 @@ impl Stage {
 
     /// Another stage has used the plugins meanwhile: they are bound as this one's tree says.
     pub fn bind_again(&self) {
-        self.plugins.refresh(&State::new(7));
+        self.plugins.start_over(&State::new(7));
         self.plugins.refresh(&self.state);
     }
 
@@ -420,7 +447,8 @@ impl Stage {
     }
 
     fn apply(&mut self, next: Outstanding) {
-        let Outstanding { who, submission, txn } = next;
+        let Outstanding { who, given, txn } = next;
+        let submission = &given.submission;
         let mut applied = std::mem::take(&mut self.applied);
         self.state.apply(&txn, &mut applied);
         self.tell_events(&applied);
@@ -443,7 +471,7 @@ impl Stage {
                 }
                 self.say(who, &text);
             }
-            let session = submission.caller.map(|caller| caller.session);
+            let session = submission.caller.as_ref().map(|caller| caller.session);
             let expired =
                 matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
             if expired && self.clients.get(who).map(|client| client.session) == session {
@@ -455,6 +483,49 @@ impl Stage {
             self.plugins.refresh(&self.state);
         }
         self.evaluator.committed(self.state.last_zxid());
+        if let Some(history) = &mut self.history {
+            history.push(Happened { given, new_leader: std::mem::take(&mut self.new_leader), txn });
+        }
+    }
+
+    /// From now on, all that is applied is kept for `one_by_one`: to be called before the first command.
+    pub fn keep_history(&mut self) {
+        self.history = Some(Vec::new());
+    }
+
+    /// Evaluates what has been applied once more, each transaction alone on what the ones before it have left. All must come
+    /// out as they did when others were outstanding and leaders changed: so each took effect at one moment, which lies
+    /// between its request and its reply (they are linearizable), and what was lost has left nothing. The error names the
+    /// first that did not. Takes the plugins over.
+    pub fn one_by_one(&self) -> Result<(), String> {
+        let mut state = State::new(7);
+        self.plugins.start_over(&state);
+        let mut judge = self.plugins.judge();
+        let mut evaluator = Evaluator::new(self.rules.clone()).of(1);
+        evaluator.start_chain(&state, true);
+        let mut applied = Applied::default();
+        for Happened { given, new_leader, txn } in self.history.iter().flatten() {
+            if *new_leader {
+                evaluator.start_chain(&state, true);
+            }
+            let Given { submission, refusal, moment } = given;
+            let again = match refusal {
+                Some(refusal) => evaluator.refuse(&state, submission, *moment, refusal),
+                None => evaluator.evaluate(&state, submission, *moment, &mut judge),
+            };
+            match again {
+                Evaluation::Txn(alone) if (&alone.outcome, &alone.changes) == (&txn.outcome, &txn.changes) => {
+                    state.apply(&alone, &mut applied);
+                    if admission::touches(&alone) {
+                        self.plugins.refresh(&state);
+                    }
+                }
+                alone => {
+                    return Err(format!("0x{:x} is {txn:?}, and evaluated alone {alone:?}", txn.zxid.0));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// In the order of the names of those who hear, since whoever watches first means nothing.
@@ -495,7 +566,8 @@ impl Stage {
     fn refuse(&mut self, name: &str, refusal: &Refusal) {
         let xid = self.xid;
         self.known(name).refusals.note(xid, refusal);
-        self.say(name, refusal.code.name());
+        let text = format!("{} {}", refusal.code.name(), show::one_line(&refusal.text));
+        self.say(name, text.trim_end());
     }
 
     fn read(&mut self, name: &str, asked: &Asked) {
@@ -532,8 +604,15 @@ impl Stage {
             let (caller, moment) = (self.caller(name), self.moment());
             let view = view::Applied(&self.state);
             let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
-            let proof = self.plugins.authenticate(scheme, &call, credential.as_bytes());
-            proof.map_or(auth::Verdict::Failed, |proof| auth::Verdict::Proven(proof.identities))
+            match self.plugins.authenticate(scheme, &call, credential.as_bytes()) {
+                Some(proof) => {
+                    let until_ms = proof.until_ms.unwrap_or(u64::MAX);
+                    let ends = proof.identities.iter().map(|identity| (identity.clone(), until_ms));
+                    self.known(name).ends.extend(ends);
+                    auth::Verdict::Proven(proof.identities)
+                }
+                None => auth::Verdict::Failed,
+            }
         } else {
             let client = &self.clients[name];
             let config = crate::config::Config::default().auth;
@@ -553,12 +632,24 @@ impl Stage {
         }
     }
 
+    /// Takes away the identities whose time is over.
+    fn end_identities(&mut self, name: &str) {
+        let now_ms = self.wall_ms.unsigned_abs();
+        let client = self.known(name);
+        let Client { ends, identities, .. } = client;
+        identities.retain(|identity| {
+            let mut of_it = ends.iter().filter(|(ending, _)| ending == identity).peekable();
+            of_it.peek().is_none() || of_it.any(|(_, until_ms)| *until_ms > now_ms)
+        });
+    }
+
     /// Outstanding writes had no effect under the leader that is gone: the new one evaluates them again, in order.
     fn leader_change(&mut self) {
         let again = std::mem::take(&mut self.outstanding);
         self.evaluator.start_chain(&self.state, true);
-        for Outstanding { who, submission, .. } in again {
-            self.evaluate(who, submission, None);
+        self.new_leader = true;
+        for Outstanding { who, given, .. } in again {
+            self.evaluate(who, given.submission, given.refusal);
         }
     }
 
@@ -566,8 +657,9 @@ impl Stage {
     fn leader_lost(&mut self) {
         let lost = std::mem::take(&mut self.outstanding);
         self.evaluator.start_chain(&self.state, true);
-        for Outstanding { who, submission, .. } in lost {
-            match (submission.ask, who) {
+        self.new_leader = true;
+        for Outstanding { who, given, .. } in lost {
+            match (given.submission.ask, who) {
                 // Nobody speaks for it any more, and so it expires.
                 (Ask::CloseSession { session, .. }, _) => {
                     self.submit(None, Ask::CloseSession { session, expired: true })
