@@ -28,7 +28,7 @@ pub enum Sleep {
     #[default]
     Awake,
     /// It has nothing to do: that an entry is through can wait until there is something. That one is not, cannot: its
-    /// requests are evaluated again.
+    /// requests are evaluated again. Nor can one with native calls, which the sequencer answers.
     ForWork,
     /// It cannot go on before something else happens, an entry's end above all: more requests can wait.
     ForRoom,
@@ -39,7 +39,10 @@ impl Sleep {
         match self {
             Sleep::Awake => false,
             Sleep::ForWork => {
-                !matches!(event, Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, .. })
+                !matches!(
+                    event,
+                    Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, awaited: false, .. }
+                )
             }
             Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
@@ -105,8 +108,10 @@ mod tests {
     #[test]
     fn an_idle_sequencer_sleeps_through_success_alone() {
         let applied = |accepted| Outcome::Applied { at: LogPosition::default(), accepted };
-        let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&Event::Resolved { entry: 0, outcome });
+        let resolved = |outcome, awaited| Event::Resolved { entry: 0, outcome, awaited };
+        let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&resolved(outcome, false));
         assert!(!ends(Sleep::ForWork, applied(true)));
+        assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "somebody waits for a native call");
         for outcome in [applied(false), Outcome::Refused, Outcome::Unknown] {
             assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests wait to be evaluated again");
             assert!(ends(Sleep::ForRoom, outcome));

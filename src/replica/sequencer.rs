@@ -65,6 +65,8 @@ pub enum Event {
     Resolved {
         entry: u64,
         outcome: Resolution,
+        /// There are native calls in it, which are answered when this is heard.
+        awaited: bool,
     },
     Role(Role),
     /// There is a way to the leader.
@@ -282,7 +284,7 @@ impl<C: Proposes> Sequencer<C> {
             }
             Event::Prepared(request) => self.prepared(request),
             Event::Reconfigured { request, term, end } => self.reconfigured(request, term, end),
-            Event::Resolved { entry, outcome } => self.resolved(entry, outcome),
+            Event::Resolved { entry, outcome, .. } => self.resolved(entry, outcome),
             Event::Role(Role::Leader { term }) => {
                 debug!(term, "leads: starts a chain");
                 self.end_leadership();
@@ -574,13 +576,14 @@ impl<C: Proposes> Sequencer<C> {
         simulation::see(|| Seen::Proposed { entry, txns: &txns });
         let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         self.entry_next += 1;
+        let awaited = requests.iter().any(|request| request.call.is_some());
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
         self.consensus.propose_then(batch, move |outcome| {
             if let Resolution::Applied { .. } = outcome {
                 replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
             }
-            replica.inbox.put(Event::Resolved { entry, outcome });
+            replica.inbox.put(Event::Resolved { entry, outcome, awaited });
         });
     }
 

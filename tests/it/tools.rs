@@ -157,6 +157,8 @@ async fn what_a_recipe_had_a_part_in_is_traced_also_after_a_restart() {
     succeeds(&server, &["deploy", "bundled:lock", "--name", "lock", "--mount", "/locks"]);
     assert!(succeeds(&server, &["trace"]).contains("no plugin had a part"));
     let client = server.connect().await;
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let (plain, _) = client.create("/plain", b"", &open).await.unwrap();
     assert!(create(&client, "/locks", "").await);
     let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
     let (stat, _) = client.create("/locks/db/lock-", b"", &options).await.unwrap();
@@ -178,7 +180,7 @@ async fn what_a_recipe_had_a_part_in_is_traced_also_after_a_restart() {
         told
     };
     let told = check(&server);
-    let plain = format!("0x{:x}", stat.czxid - 1);
+    let plain = format!("0x{:x}", plain.czxid);
     assert!(succeeds(&server, &["trace", &plain]).contains("no plugin had a part in"));
     // It was not in a checkpoint, and so is replayed.
     server.kill();
