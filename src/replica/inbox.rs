@@ -38,12 +38,10 @@ impl Sleep {
     fn is_ended_by(self, event: &Event) -> bool {
         match self {
             Sleep::Awake => false,
-            Sleep::ForWork => {
-                !matches!(
-                    event,
-                    Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, awaited: false, .. }
-                )
-            }
+            Sleep::ForWork => !matches!(
+                event,
+                Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, awaited: false, .. }
+            ),
             Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::limits;
-use crate::model::{NodeKind, Refusal};
+use crate::model::{Acl, NodeKind, Refusal};
 use parking_lot::Mutex;
 
 /// What the tests' recipes do.

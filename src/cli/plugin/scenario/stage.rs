@@ -24,7 +24,6 @@ use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::{self, Refusals};
 use crate::state::{Applied, State};
 use crate::watch::{PersistentMode, Watches};
-use crate::wire::reply::EventKind;
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use clap::Parser;
