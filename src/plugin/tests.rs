@@ -751,7 +751,8 @@ fn what_is_asked_and_what_is_granted_is_shown() {
     let mut server = Server::new();
     server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     let status = server.status("n");
-    assert_eq!(status["asked"], json!([{ "path": "/services", "verbs": ["read", "children"] }]));
+    let all = json!(["read", "children", "create", "set", "delete", "acl"]);
+    assert_eq!(status["asked"], json!([{ "path": "/services", "verbs": all }]));
     assert_eq!(status["granted"], json!([{ "path": "/services", "verbs": ["read"] }]));
 }
 

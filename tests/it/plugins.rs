@@ -272,7 +272,7 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
         path.to_str().unwrap().to_owned()
     };
     let empty = file("empty.wasm", b"\0asm\x0d\0\x01\0");
-    let wasi = file("wasi.wasm", &component_importing("wasi:cli/environment@0.2.0"));
+    let wasi = file("wasi.wasm", &component_importing("wasi:keyvalue/store@0.2.0"));
     let stranger = file("stranger.wasm", &component_importing("some:thing/else"));
     let core = file("core.wasm", b"\0asm\x01\0\0\0");
     let prose = file("prose.wasm", b"This is no component.");
@@ -280,7 +280,7 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
         ("bundled:nothing", &[][..], &["no bundled plugin nothing", "guard"][..]),
         ("/no/such/file.wasm", &[], &["/no/such/file.wasm"]),
         (&empty, &[], &["empty.wasm", "does not export wasmkeeper:plugin/setup"]),
-        (&wasi, &[], &["wasi.wasm", "wasi:cli/environment@0.2.0", "wasm32-unknown-unknown"]),
+        (&wasi, &[], &["wasi.wasm", "wasi:keyvalue/store@0.2.0"]),
         (&stranger, &[], &["stranger.wasm", "some:thing/else"]),
         (&core, &[], &["core.wasm", "does not export wasmkeeper:plugin/setup"]),
         (&prose, &[], &["prose.wasm", "not a WebAssembly component"]),
@@ -290,8 +290,16 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
         ("bundled:guard", &["--settings", "[]"], &["settings: a JSON object is required"]),
         ("bundled:guard", &["--path", "services"], &["--path", "services"]),
         ("bundled:guard", &["--path", "/zookeeper/**"], &["/zookeeper"]),
-        (env!("WASMKEEPER_NAUGHTY"), &["--settings", r#"{"do":"configure-spin"}"#], &["failed to start"]),
-        (env!("WASMKEEPER_NAUGHTY"), &["--settings", r#"{"do":"configure-panic"}"#], &["failed to start (panic)"]),
+        (
+            env!("WASMKEEPER_NAUGHTY"),
+            &["--kind", "validator", "--settings", r#"{"do":"configure-spin"}"#],
+            &["failed to start"],
+        ),
+        (
+            env!("WASMKEEPER_NAUGHTY"),
+            &["--kind", "validator", "--settings", r#"{"do":"configure-panic"}"#],
+            &["failed to start (panic)"],
+        ),
     ] {
         let said = fails(&server, &[&["deploy", source, "--name", "p"], more].concat());
         expected.iter().for_each(|words| assert!(said.contains(words), "{source} {more:?}: {said}"));

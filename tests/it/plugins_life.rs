@@ -36,7 +36,18 @@ fn requires(field: &str) -> String {
 
 fn naughty(what: &str) -> Vec<String> {
     let settings = format!(r#"{{"do":"{what}"}}"#);
-    let words = ["deploy", env!("WASMKEEPER_NAUGHTY"), "--name", "n", "--path", "/n/**", "--settings", &settings];
+    let words = [
+        "deploy",
+        env!("WASMKEEPER_NAUGHTY"),
+        "--name",
+        "n",
+        "--kind",
+        "validator",
+        "--path",
+        "/n/**",
+        "--settings",
+        &settings,
+    ];
     words.iter().map(|word| word.to_string()).collect()
 }
 

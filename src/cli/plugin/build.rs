@@ -157,7 +157,9 @@ const CARGO_MISSING: &str = "cargo is not installed: https://rustup.rs says how 
 fn check_target(target: &str) -> anyhow::Result<()> {
     let mut command = Command::new("rustc");
     command.args(["--print", "target-libdir", "--target", target]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let there = run_tool(&mut command, CARGO_MISSING).is_ok_and(|libdir| Path::new(libdir.trim()).is_dir());
+    let output = command.output().map_err(|_| anyhow!(CARGO_MISSING))?;
+    let libdir = String::from_utf8_lossy(&output.stdout);
+    let there = output.status.success() && Path::new(libdir.trim()).is_dir();
     if there { Ok(()) } else { bail!("Rust's target {target} is not installed: `rustup target add {target}` does it") }
 }
 

@@ -16,8 +16,6 @@
 //! It has no fuel, no quotas and no ACLs: what those do, `wasmkeeper plugin test` shows.
 
 mod server;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 pub use server::{Mode, Server, create, delete, set};

@@ -1,7 +1,7 @@
 //! That the tree in memory keeps ZooKeeper's rules, and the server the contract's.
 
-use super::{Mode, Server, Tree, create, delete, set};
-use crate::{
+use wasmkeeper_plugin::testing::{Mode, Server, Tree, create, delete, set};
+use wasmkeeper_plugin::{
     Answer, Cause, Change, ChangeKind, NodeKind, Plugin, Recipe, Rejection, Request, Transaction, View, code, refuse,
 };
 
