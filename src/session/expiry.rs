@@ -24,7 +24,7 @@ pub struct Expiry {
 
 struct Table {
     sessions: HashMap<SessionId, Entry>,
-    /// When `due` was last asked; none: never, or not since the last `grant_all`.
+    /// When `due` was last asked, or a leadership began behind that; none: neither yet.
     asked_ms: Option<u64>,
 }
 
@@ -122,7 +122,8 @@ impl Expiry {
     /// A leadership begins: every session has its full timeout.
     pub fn grant_all(&self, now_ms: u64) {
         let mut table = self.table.lock();
-        table.asked_ms = None;
+        // The time until the expirer first looks counts as little as any other in which it does not run.
+        table.asked_ms = Some(now_ms);
         table.sessions.values().for_each(|entry| entry.heard.touch(now_ms));
     }
 
@@ -191,6 +192,16 @@ mod tests {
 
     const A: SessionId = SessionId(1);
     const B: SessionId = SessionId(2);
+
+    /// The process stands still between the begin of its leadership and the expirer's first look.
+    #[test]
+    fn a_pause_right_behind_the_begin_of_a_leadership_is_forgiven() {
+        let expiry = Expiry::new(200);
+        expiry.open(A, 1000, 0);
+        expiry.grant_all(10_000);
+        assert!(expiry.due(12_000).is_empty());
+        assert_eq!(first_due(&expiry, 12_100, 20_000), Some((13_200, vec![A])));
+    }
 
     /// Asks at every tick from `from` on, like the expirer; the first answer that names somebody.
     fn first_due(expiry: &Expiry, from: u64, to: u64) -> Option<(u64, Vec<SessionId>)> {
