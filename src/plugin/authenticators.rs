@@ -24,13 +24,16 @@ pub struct Proof {
 
 /// Answers to `matches`, by the id that is held and the one that is wanted. Emptied when full.
 #[derive(Default)]
-pub struct Matches(Mutex<HashMap<(Box<str>, Box<str>), bool>>);
+pub struct Matches(Mutex<HashMap<Held, bool>>);
+
+/// The id that is held, and the one that is wanted.
+type Held = (Box<str>, Box<str>);
 
 #[derive(Hash)]
 struct Pair<'a>(&'a str, &'a str);
 
-impl Equivalent<(Box<str>, Box<str>)> for Pair<'_> {
-    fn equivalent(&self, key: &(Box<str>, Box<str>)) -> bool {
+impl Equivalent<Held> for Pair<'_> {
+    fn equivalent(&self, key: &Held) -> bool {
         *self.0 == *key.0 && *self.1 == *key.1
     }
 }

@@ -189,8 +189,8 @@ impl<'a> Sum<'a> {
     }
 
     fn end(self) -> Result<(), Refusal> {
-        let unmet = self.requires.iter().filter(|_| !self.allowed);
-        unmet.map(|binding| binding.refuse(self.refusal(binding, "no policy allows it, and one must"))).collect()
+        let mut unmet = self.requires.iter().filter(|_| !self.allowed);
+        unmet.try_for_each(|binding| binding.refuse(self.refusal(binding, "no policy allows it, and one must")))
     }
 
     /// "plugin: path: text".

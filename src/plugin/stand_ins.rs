@@ -33,6 +33,10 @@ pub const VERSION: &str = "0.2";
 /// Bytes of an unfinished line that are kept: what the log takes of a line.
 const LINE_BYTES_MAX: usize = crate::limits::PLUGIN_LOG_LINE_BYTES_MAX;
 
+/// Bytes that a guest is told it may write at once. One that writes more than the host takes in a call
+/// (`PLUGIN_TO_HOST_BYTES_MAX`) ends.
+const WRITE_BYTES_MAX: u64 = 64 << 10;
+
 /// Random bytes in one answer; a hash map's keys are 16.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
@@ -200,10 +204,8 @@ fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str
 fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
     type Done = Result<(), StreamError>;
     match item {
-        // As much as the host takes in one call (`PLUGIN_TO_HOST_BYTES_MAX`), with room for what is about it.
-        "[method]output-stream.check-write" => {
-            instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Ok::<u64, StreamError>(64 << 10),)))
-        }
+        "[method]output-stream.check-write" => instance
+            .func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Ok::<u64, StreamError>(WRITE_BYTES_MAX),))),
         "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => {
             instance.func_wrap(item, |mut caller: Caller<'_>, (handle, bytes): (Resource<Handle>, Vec<u8>)| {
                 let stream = if handle.rep() == ERROR { Stream::Error } else { Stream::Output };

@@ -94,6 +94,7 @@ impl Verdict {
 }
 
 /// The verdicts of one binding.
+#[derive(Default)]
 pub struct Verdicts {
     hashing: DefaultHashBuilder,
     shards: [Mutex<HashTable<Kept>>; SHARDS],
@@ -104,12 +105,6 @@ struct Kept {
     verb: Verb,
     path: Box<str>,
     verdict: Arc<Verdict>,
-}
-
-impl Default for Verdicts {
-    fn default() -> Verdicts {
-        Verdicts { hashing: DefaultHashBuilder::default(), shards: Default::default() }
-    }
 }
 
 impl Verdicts {

@@ -97,13 +97,11 @@ impl Selector {
         let base = pattern.as_ref().map_or(String::new(), |pattern| pattern.base().to_owned());
         let within = move |path: &&String| base == "/" || path.starts_with(base.as_str());
         let start = pattern.as_ref().map_or(String::new(), |pattern| pattern.base().to_owned());
-        tree.range(start..).map(|(path, data)| (path, data)).take_while(move |(path, _)| within(path)).filter_map(
-            move |(path, data)| {
-                let matches = pattern.as_ref().is_some_and(|pattern| pattern.matches(path))
-                    && contains.as_ref().is_none_or(|text| has(data, text.as_bytes()));
-                matches.then_some((path.as_str(), data))
-            },
-        )
+        tree.range(start..).take_while(move |(path, _)| within(path)).filter_map(move |(path, data)| {
+            let matches = pattern.as_ref().is_some_and(|pattern| pattern.matches(path))
+                && contains.as_ref().is_none_or(|text| has(data, text.as_bytes()));
+            matches.then_some((path.as_str(), data))
+        })
     }
 }
 

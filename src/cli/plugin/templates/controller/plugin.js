@@ -2,7 +2,7 @@
 //
 // What a controller is asked and what it may do stands in wit/plugin.wit. It runs beside the requests, so the number follows
 // the children soon, not at once.
-import { bytesOf, nameOf, parentOf, plugin, textOf } from './wasmkeeper.js';
+import { bytesOf, parentOf, plugin, textOf } from './wasmkeeper.js';
 
 const COUNT = 'count';
 // Children come in pages of at most so many.
@@ -18,7 +18,7 @@ export const reconciliation = plugin({
   // nothing. What is written here goes on only if nothing that was looked at has changed meanwhile.
   reconcile(view, txn, path) {
     const folder = parentOf(path);
-    if (nameOf(path) === COUNT || view.stat(folder) === undefined) return;
+    if (view.stat(folder) === undefined) return;
     const node = folder === '/' ? `/${COUNT}` : `${folder}/${COUNT}`;
     const count = `${countChildren(view, folder)}`;
     const found = view.get(node);

@@ -21,8 +21,8 @@ class Reconciliation(exports.Reconciliation):
     # Something at `path` may have changed; how, is not told. Look, compare, write what is missing; where all is well, write
     # nothing. What is written here goes on only if nothing that was looked at has changed meanwhile.
     def reconcile(self, view, txn, path):
-        folder, _, name = path.rpartition("/")
-        if name == COUNT or view.stat(folder or "/") is None:
+        folder = path.rpartition("/")[0]
+        if view.stat(folder or "/") is None:
             return
         node = f"{folder}/{COUNT}"
         count = str(count_children(view, folder or "/")).encode()

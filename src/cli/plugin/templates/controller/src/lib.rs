@@ -3,7 +3,7 @@
 //! What a controller is asked and what it may do stands in wit/plugin.wit. It runs beside the requests, so the number
 //! follows the children soon, not at once.
 
-use wasmkeeper_plugin::path::{name, parent};
+use wasmkeeper_plugin::path::parent;
 use wasmkeeper_plugin::{Controller, NodeKind, PAGE, Rejection, Settings, Transaction, View, controller};
 
 const COUNT: &str = "count";
@@ -23,7 +23,7 @@ impl Controller for Counts {
     /// write nothing. What is written here goes on only if nothing that was looked at has changed meanwhile.
     fn reconcile(&self, view: &View, txn: &Transaction, path: &str) -> Result<(), Rejection> {
         let folder = parent(path);
-        if name(path) == COUNT || !view.exists(folder)? {
+        if !view.exists(folder)? {
             return Ok(());
         }
         let node = [folder.trim_end_matches('/'), "/", COUNT].concat();
