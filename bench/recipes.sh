@@ -33,8 +33,8 @@ one_round() { # ensemble
   fresh "$1"
   if [[ $1 == ours ]]; then
     by=server
-    "$binary" plugin --server "${servers%%,*}" deploy bundled:lock --name lock --mount /locks --grant-all > /dev/null
-    "$binary" plugin --server "${servers%%,*}" deploy bundled:queue --name queue --mount /queue --grant-all > /dev/null
+    "$binary" plugin --server "${servers%%,*}" deploy bundled:lock --name lock --mount /locks > /dev/null
+    "$binary" plugin --server "${servers%%,*}" deploy bundled:queue --name queue --mount /queue > /dev/null
   fi
   if wanted lock; then
     json=$(client $by-lock 32)
