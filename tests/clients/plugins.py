@@ -97,7 +97,7 @@ def locks():
     refused(NodeExistsError, acquire, b, "/locks/db", wait_ms=0)
     refused(NoAuthError, b.delete, node)
     # kazoo's own recipe beside it: the one waits for the other.
-    theirs, got = b.Lock("/locks/db", "kazoo"), []
+    theirs, got = b.Lock("/locks/db", "kazoo", extra_lock_patterns=["lock-"]), []
     waiter = threading.Thread(target=lambda: got.append(theirs.acquire(timeout=PATIENCE)))
     waiter.start()
     until(lambda: len(a.get_children("/locks/db/queue")) == 1)
