@@ -51,6 +51,10 @@ async fn persist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() 
             Err(Error::UnexpectedErrorCode(-7)) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            // A connection that is reset while the client writes is the system's error to it, not a lost connection.
+            Err(error) if error.to_string().contains("(os error ") && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             Err(error) => panic!("{error}"),
         }
     }
