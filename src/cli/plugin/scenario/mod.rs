@@ -7,11 +7,13 @@
 //! | `stage` | a server in memory, and the commands that drive it |
 //! | `requests` | what clients ask, from words |
 //! | `random`, `invariant` | the block of random steps, and what must hold after each |
+//! | `models` | what a recipe is to its clients, and whether their answers fit |
 //! | `show` | replies, events and nodes as text |
 //!
 //! plugins/TESTING.md is the reference of the commands.
 
 mod invariant;
+mod models;
 mod random;
 mod requests;
 mod script;

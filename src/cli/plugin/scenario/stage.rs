@@ -5,6 +5,7 @@
 //! outstanding until `apply`, and `leader change` finds them so. As on a server, events leave before the reply to the
 //! write that caused them.
 
+use super::models::{self, Record};
 use super::requests::{self, Asked};
 use super::script::{Word, words};
 use super::show;
@@ -53,6 +54,8 @@ pub struct Stage {
     /// Another leader has begun, and nothing is applied since.
     new_leader: bool,
     history: Option<Vec<Happened>>,
+    /// As clients saw it.
+    record: Option<Record>,
     wall_ms: i64,
     ensemble_ms: u64,
     /// Of `Moment::seed`: another for each transaction.
@@ -141,6 +144,7 @@ impl Stage {
             holding: false,
             new_leader: false,
             history: None,
+            record: None,
             wall_ms: BEGIN_WALL_MS,
             ensemble_ms: 0,
             seed: 0,
@@ -388,6 +392,14 @@ impl Stage {
     fn submit(&mut self, who: Option<&str>, ask: Ask) {
         self.xid += 1;
         let caller = who.map(|name| self.caller(name));
+        let (asked, session) = match (&ask, &caller) {
+            (Ask::Request(request), Some(caller)) => (Some(models::Asked::Request(request.clone())), caller.session),
+            (Ask::CloseSession { session, expired }, _) => (Some(models::Asked::End { expired: *expired }), *session),
+            _ => (None, SessionId::NONE),
+        };
+        if let (Some(asked), Some(record)) = (asked, &mut self.record) {
+            record.asks(self.xid, &session_name(&self.clients, session), session, asked, self.ensemble_ms);
+        }
         let submission = Submission { caller, xid: self.xid, ask };
         self.evaluate(who.map(String::from), submission, None);
     }
@@ -466,6 +478,9 @@ impl Stage {
         let mut applied = std::mem::take(&mut self.applied);
         self.state.apply(&txn, &mut applied);
         self.tell_events(&applied);
+        if let (Ask::CloseSession { .. }, Some(record)) = (&submission.ask, &mut self.record) {
+            record.answers(submission.xid, "ok", self.ensemble_ms);
+        }
         if let Some(who) = &who {
             let request = match &submission.ask {
                 Ask::Request(request) => Some(request),
@@ -482,6 +497,9 @@ impl Stage {
                 if let (Ask::Call { .. }, Outcome::Done(_)) = (&submission.ask, &txn.outcome) {
                     let reply = self.reply.take().unwrap_or_default();
                     text = format!("ok {}", show::data(Some(&reply)));
+                }
+                if let Some(record) = &mut self.record {
+                    record.answers(submission.xid, &text, self.ensemble_ms);
                 }
                 self.say(who, &text);
             }
@@ -502,9 +520,15 @@ impl Stage {
         }
     }
 
-    /// From now on, all that is applied is kept for `one_by_one`: to be called before the first command.
+    /// From now on, all that is applied is kept for `one_by_one`, and what clients ask and are answered for `models`: to be
+    /// called before the first command.
     pub fn keep_history(&mut self) {
         self.history = Some(Vec::new());
+        self.record = Some(Record::default());
+    }
+
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Evaluates what has been applied once more, each transaction alone on what the ones before it have left. All must come
@@ -609,6 +633,11 @@ impl Stage {
         let ended = result.map(|_| ());
         if let Some((kind, path)) = read::watch_to_arm(&asked.request, ended) {
             self.watches.arm(kind, path, client.connection);
+        }
+        if let Some(record) = &mut self.record {
+            let request = models::Asked::Request(asked.request.clone());
+            record.asks(0, name, client.session, request, self.ensemble_ms);
+            record.answers(0, &text, self.ensemble_ms);
         }
         self.say(name, &text);
     }
