@@ -195,14 +195,14 @@ async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
 #[tokio::test]
 async fn what_others_did_meanwhile_is_put_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
+    let mut server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
     let (one, two) = (server.connect().await, server.connect().await);
     let held = create(&one, "/locks/db/lock-", b"", &member()).await;
     let waits = create(&two, "/locks/db/lock-", b"", &member()).await;
     // Without plugins a session's end goes on, and is owed; requests at the mount are refused.
     server.terminate();
-    server.restart_with(&["-D", "zookeeper.tickTime=200", "--plugins", "off"]);
+    server.restart_with(&["--plugins", "off"]);
     persist(|| one.check_stat("/")).await;
     drop(one);
     let deadline = Instant::now() + PATIENCE;
@@ -214,7 +214,7 @@ async fn what_others_did_meanwhile_is_put_in_order() {
     assert!(two.check_stat("/zookeeper/plugins/lock/owed").await.unwrap().is_some());
     two.create("/locks/db/lock-", b"", &member()).await.unwrap_err();
     server.terminate();
-    server.restart_with(&["-D", "zookeeper.tickTime=200"]);
+    server.restart();
     until_held(&two, &waits).await;
     let deadline = Instant::now() + PATIENCE;
     while persist(|| two.check_stat("/zookeeper/plugins/lock/owed")).await.is_some() {
@@ -378,7 +378,7 @@ async fn becomes(client: &Client, node: &str, wanted: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_recipe_misses_under_quarantine_is_made_up_for_behind_it() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
+    let server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
     let (one, two, three) = (server.connect().await, server.connect().await, server.connect().await);
     let first = create(&one, "/locks/db/lock-", b"", &member()).await;

@@ -20,6 +20,7 @@ mod script;
 mod show;
 mod stage;
 
+use super::source::{read_source, say_if_slow};
 use crate::plugin::{Compiler, Plugins};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -58,6 +59,9 @@ pub(super) fn run(test: &Test) -> anyhow::Result<()> {
     }
     if files.is_empty() {
         bail!("there is no scenario (*.txt) in what was named");
+    }
+    if let Some(component) = &test.component {
+        say_if_slow(component, read_source(component)?.len());
     }
     let mut failures = 0;
     for file in &files {

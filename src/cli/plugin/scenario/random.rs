@@ -13,8 +13,8 @@
 //!     model lock at /locks/db
 //! ```
 //!
-//! At the end what clients were answered must fit the models (`models`), and all transactions are evaluated again, each alone: they must be
-//! the same (`Stage::one_by_one`).
+//! At the end what clients were answered must fit the models (`models`), and all transactions are evaluated again, each
+//! alone: they must be the same (`Stage::one_by_one`).
 //!
 //! Each seed begins where the scenario stands, in a server of its own, so nothing of the block is left for what follows.
 //! Transactions stay outstanding for some steps; a leader change finds them so, and loses them or has them evaluated again.
