@@ -32,7 +32,7 @@ pub fn nonsense(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a message of a peer makes no sense: {what}"))
 }
 
-pub fn append(request: AppendEntriesRequest<TypeConfig>) -> Append {
+pub fn append(request: AppendEntriesRequest<TypeConfig>, wants_answer: bool) -> Append {
     let entry = |entry: types::Entry| Entry {
         at: position(&entry.log_id),
         payload: match entry.payload {
@@ -50,6 +50,7 @@ pub fn append(request: AppendEntriesRequest<TypeConfig>) -> Append {
         prev: positions(&request.prev_log_id),
         commit: positions(&request.leader_commit),
         entries: request.entries.into_iter().map(entry).collect(),
+        wants_answer,
     }
 }
 

@@ -14,7 +14,7 @@ use super::checkpoints::Offers;
 use super::convert;
 use super::membership::Membership;
 use super::reach::Reach;
-use super::types::{TypeConfig, Vote};
+use super::types::{LogId, TypeConfig, Vote};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -203,7 +203,7 @@ impl Client {
     ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
         // openraft drops this future when its own patience ends.
         let attempt = self.reach.attempt(self.to);
-        let answer = self.link.call(&Call::Heartbeat(convert::append(request))).await;
+        let answer = self.link.call(&Call::Heartbeat(convert::append(request, true))).await;
         attempt.ends(answer.as_ref().err());
         match answer.map_err(|trouble| self.error(trouble, RPCTypes::AppendEntries))? {
             Answer::Heartbeat(appended) => Ok(convert::to_appended(appended)),
@@ -335,8 +335,10 @@ struct Pipeline<'s, S> {
     input: Option<S>,
     /// Answers to an earlier pipeline's requests, which nobody waits for.
     owed: usize,
-    /// Requests of this one without an answer.
+    /// Requests of this one without an answer that want one.
     under_way: usize,
+    /// The last entry that was sent.
+    sent: Option<LogId>,
     /// When the next answer has to be there.
     deadline: Instant,
     ended: bool,
@@ -364,6 +366,7 @@ where
             input: Some(input),
             owed: 0,
             under_way: 0,
+            sent: None,
             deadline: Instant::now(),
             ended: false,
         };
@@ -442,6 +445,9 @@ where
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), Trouble> {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let wants_answer = last.is_some() || self.sent.is_none() || request.prev_log_id != self.sent;
+        self.sent = last.or(self.sent);
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
@@ -454,9 +460,10 @@ where
         if self.owed + self.under_way == 0 {
             self.deadline = Instant::now() + patience;
         }
-        let sent = tokio::time::timeout(patience, connection.writer.send(&convert::append(request))).await;
+        let sent =
+            tokio::time::timeout(patience, connection.writer.send(&convert::append(request, wants_answer))).await;
         sent.map_err(|_| Trouble::NoAnswer(patience))??;
-        self.under_way += 1;
+        self.under_way += usize::from(wants_answer);
         Ok(())
     }
 }

@@ -39,17 +39,25 @@ impl Consensus {
             tokio::select! {
                 biased;
                 Some(answer) = answers.next(), if !answers.is_empty() => {
-                    let answer: Appended = Option::ok_or_else(answer, ended)?;
-                    connection.writer.queue(&answer).await?;
-                    while let Some(Some(answer)) = answers.next().now_or_never() {
-                        connection.writer.queue(&Option::ok_or_else(answer, ended)?).await?;
+                    let mut next = Some(answer);
+                    let mut answered = false;
+                    while let Some((wanted, answer)) = next {
+                        let answer: Appended = Option::ok_or_else(answer, ended)?;
+                        if wanted {
+                            connection.writer.queue(&answer).await?;
+                            answered = true;
+                        }
+                        next = answers.next().now_or_never().flatten();
                     }
-                    connection.writer.flush().await?;
+                    if answered {
+                        connection.writer.flush().await?;
+                    }
                 }
                 request = connection.reader.next::<Append>(), if room => {
                     let Some(request) = request? else { return Ok(()) };
                     self.hear_of(&request.vote);
-                    answers.push_back(self.clone().append(convert::to_append(request)?));
+                    let wanted = request.wants_answer;
+                    answers.push_back(self.clone().append(convert::to_append(request)?).map(move |answer| (wanted, answer)));
                 }
             }
         }

@@ -63,12 +63,14 @@ pub struct CheckpointFiles {
 pub struct Checkpointing {
     replica: Arc<Replica>,
     ending: Arc<Ending>,
+    /// What the last checkpoint is a state of. Not where the state stands at the start: what was applied from the log since
+    /// is not in it.
     done_at: Option<LogPosition>,
 }
 
 impl Checkpointing {
     pub fn new(replica: Arc<Replica>, ending: Arc<Ending>) -> Checkpointing {
-        let done_at = replica.boundary.lock().position;
+        let done_at = replica.files.checkpointer.lock().last().meta().and_then(|meta| meta.position);
         Checkpointing { replica, ending, done_at }
     }
 

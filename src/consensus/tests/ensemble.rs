@@ -1,7 +1,8 @@
 //! Several members in one process, on a network in memory and a clock that only moves when nobody has anything to do.
 
 use super::*;
-use crate::peer::{Connection, Hello, HelloRefusal, Incoming, Net, accept};
+use crate::peer::messages::raft::{Append, Appended, Entry, Payload, Vote};
+use crate::peer::{Connection, Hello, HelloRefusal, Incoming, Net, Purpose, accept};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use tokio::task::JoinHandle;
@@ -282,6 +283,30 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
     ensemble.until_equal().await;
     assert_eq!(ensemble.counter(old).zxid(), Zxid(25));
     assert_eq!(ensemble.leader().await, (new, next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_of_a_commit_is_not_answered() {
+    let mut ensemble = Ensemble::found([]).await;
+    ensemble.start(2, Arc::default(), None).await;
+    // A leader that 2 has never heard of.
+    let (net, server) = (ensemble.net.clone(), member(2, "participant").server);
+    let peers = Peers::new(net.host(&name(3)), me(3));
+    let mut there = peers.connect(&server, None, Purpose::Appends).await.unwrap();
+    let vote = Vote { term: 9, voted_for: 3, committed: true };
+    let at = |index| LogPosition { term: 9, index };
+    let entry = |index| Entry { at: at(index), payload: Payload::Blank };
+    let first = Append { vote, prev: None, commit: None, entries: vec![entry(0)], wants_answer: true };
+    let word = Append { prev: Some(at(0)), commit: Some(at(0)), entries: vec![], wants_answer: false, ..first.clone() };
+    let second = Append { entries: vec![entry(1)], wants_answer: true, ..word.clone() };
+    for append in [&first, &word, &second] {
+        there.writer.send(append).await.unwrap();
+    }
+    for index in 0..2 {
+        let answer = there.reader.next::<Appended>().await.unwrap();
+        assert_eq!(answer, Some(Appended::Matching(Some(at(index)))));
+    }
+    ensemble.until("the word was heard", || (ensemble.of(2).metrics().applied == Some(at(0))).then_some(())).await;
 }
 
 #[tokio::test(start_paused = true)]

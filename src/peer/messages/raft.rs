@@ -18,13 +18,16 @@ pub struct Vote {
 }
 
 /// Entries from the leader behind `prev`, or none: then it is a heartbeat, or tells of a commit. The one message on an
-/// `Appends` stream from the dialer's side; each is answered by an `Appended`, in order.
+/// `Appends` stream from the dialer's side; each that wants it is answered by an `Appended`, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Append {
     pub vote: Vote,
     pub prev: Option<LogPosition>,
     pub commit: Option<LogPosition>,
     pub entries: Vec<Entry>,
+    /// Only the word of a commit behind entries of the same stream can do without: whatever can be said to it is said to
+    /// what comes next, and half of all messages between two members would be such answers.
+    pub wants_answer: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
