@@ -337,8 +337,8 @@ struct Pipeline<'s, S> {
     owed: usize,
     /// Requests of this one without an answer that want one.
     under_way: usize,
-    /// The last entry that was sent.
-    sent: Option<LogId>,
+    /// The last entry that was sent, and when.
+    sent: Option<(LogId, Instant)>,
     /// When the next answer has to be there.
     deadline: Instant,
     ended: bool,
@@ -446,8 +446,13 @@ where
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), Trouble> {
         let last = request.entries.last().map(|entry| entry.log_id);
-        let wants_answer = last.is_some() || self.sent.is_none() || request.prev_log_id != self.sent;
-        self.sent = last.or(self.sent);
+        if let Some(last) = last {
+            self.sent = Some((last, Instant::now()));
+        }
+        // An answer to what was sent long ago does not show that the member is in touch now.
+        let lasts = Duration::from_millis(limits::HEARTBEAT_MS);
+        let told = self.sent.is_some_and(|(sent, at)| request.prev_log_id == Some(sent) && at.elapsed() < lasts);
+        let wants_answer = last.is_some() || !told;
         if !wants_answer {
             // Whoever is applying what was committed goes first: clients here wait for that, and a send takes longer.
             tokio::task::yield_now().await;
