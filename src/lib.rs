@@ -25,6 +25,7 @@ pub mod config;
 pub mod consensus;
 pub mod environment;
 pub mod limits;
+pub mod linear;
 pub mod model;
 pub mod peer;
 pub mod pipeline;

@@ -1,13 +1,9 @@
-//! Whether a history of one register is linearizable: whether every operation can have happened at one moment between its
-//! begin and its end, so that all together make sense.
-//!
-//! Wing and Gong's search with Lowe's memory of configurations: take the operations that may come first one after the
-//! other, go back where none fits. It knows nothing of zxids or of anything else the server says about its own order;
-//! `ledger` checks that. Registers are independent of each other, so each history is that of one register.
-//!
-//! An operation without an answer may have happened at any time after its begin, or never.
+//! Registers, as `wasmkeeper::linear` judges histories of them. It knows nothing of zxids or of anything else the server
+//! says about its own order; `ledger` checks that. Registers are independent of each other, so each history is that of one.
 
 use std::collections::HashSet;
+pub use wasmkeeper::linear::Verdict;
+use wasmkeeper::linear::{self, Model};
 
 /// What a register holds. Versions count the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,207 +29,48 @@ pub enum Action {
     Get(Register),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
-    pub begin: u64,
-    /// None: no answer came.
-    pub end: Option<u64>,
-    pub action: Action,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Linearizable,
-    /// The index of an operation whose answer fits nowhere: the one the search got least far beyond.
-    Not {
-        stuck_at: usize,
-    },
-    /// Given up after `STEPS_MAX`.
-    Undecided,
-}
-
-/// Steps of the search after which it gives up: some seconds. Histories of a run take a hundredth.
-const STEPS_MAX: u64 = 20_000_000;
+pub type Operation = linear::Operation<Action>;
 
 /// A value that nobody has seen: which one it is makes no difference.
 const UNSEEN: u64 = u64::MAX;
 
 /// `operations`: in any order. `initial`: what the register holds before all of them.
 pub fn check(initial: Register, operations: &[Operation]) -> Verdict {
-    Search::new(initial, operations).run()
+    let seen = operations.iter().filter_map(|operation| match operation.action {
+        Action::Get(register) => Some(register.value),
+        _ => None,
+    });
+    linear::check(&Registers { seen: seen.collect() }, initial, operations)
 }
 
-#[derive(Clone, Copy)]
-enum Moment {
-    Begin(usize),
-    End(usize),
+struct Registers {
+    /// Values that somebody has read.
+    seen: HashSet<u64>,
 }
 
-/// One end of the list of moments.
-const HEAD: usize = 0;
+impl Model for Registers {
+    type State = Register;
+    type Action = Action;
 
-struct Search<'a> {
-    operations: &'a [Operation],
-    /// Of each: nobody has seen what it wrote, and nobody knows whether it did. Such writes stand for each other.
-    anonymous: Vec<bool>,
-    /// In order of time; entry 0 is the list's head.
-    moments: Vec<Moment>,
-    next: Vec<usize>,
-    previous: Vec<usize>,
-    /// Where each operation's end stands; 0 if it has none.
-    end_of: Vec<usize>,
-    ends_left: usize,
-    register: Register,
-    taken: Vec<u64>,
-    known: HashSet<(Vec<u64>, Register)>,
-}
-
-impl<'a> Search<'a> {
-    fn new(initial: Register, operations: &'a [Operation]) -> Search<'a> {
-        let seen: HashSet<u64> = operations
-            .iter()
-            .filter_map(|operation| match operation.action {
-                Action::Get(register) => Some(register.value),
-                _ => None,
-            })
-            .collect();
-        let unseen = |value: u64| !seen.contains(&value);
-        let anonymous =
-            |operation: &Operation| matches!(operation.action, Action::Set { value, made: None } if unseen(value));
-        // At the same moment begins come before ends: such operations count as concurrent.
-        let mut moments: Vec<(u64, bool, Moment)> = Vec::new();
-        for (index, operation) in operations.iter().enumerate() {
-            moments.push((operation.begin, false, Moment::Begin(index)));
-            if let Some(end) = operation.end {
-                moments.push((end, true, Moment::End(index)));
-            }
-        }
-        moments.sort_by_key(|&(at, is_end, _)| (at, is_end));
-        let mut end_of = vec![HEAD; operations.len()];
-        let mut list = vec![Moment::End(usize::MAX)];
-        for (at, (_, _, moment)) in moments.into_iter().enumerate() {
-            if let Moment::End(index) = moment {
-                end_of[index] = at + 1;
-            }
-            list.push(moment);
-        }
-        let count = list.len();
-        Search {
-            operations,
-            anonymous: operations.iter().map(anonymous).collect(),
-            next: (0..count).map(|at| (at + 1) % count).collect(),
-            previous: (0..count).map(|at| (at + count - 1) % count).collect(),
-            moments: list,
-            ends_left: end_of.iter().filter(|&&end| end != HEAD).count(),
-            end_of,
-            register: initial,
-            taken: vec![0; operations.len().div_ceil(64)],
-            known: HashSet::new(),
-        }
-    }
-
-    fn run(mut self) -> Verdict {
-        // Where the begin of what was taken stood, and what was so before it.
-        let mut trail: Vec<(usize, Register, bool)> = Vec::new();
-        let mut at = self.next[HEAD];
-        // Whether an anonymous write was tried from here: another would be no other try.
-        let mut passed_anonymous = false;
-        let mut furthest = (0, 0);
-        for _ in 0..STEPS_MAX {
-            if self.ends_left == 0 {
-                return Verdict::Linearizable;
-            }
-            match self.moments[at] {
-                Moment::Begin(index) => {
-                    let may = !(self.anonymous[index] && std::mem::replace(&mut passed_anonymous, true));
-                    if may
-                        && let Some(register) = self.after(index)
-                        && self.is_new(index, register)
-                    {
-                        trail.push((at, self.register, passed_anonymous));
-                        self.take(at, index, register);
-                        at = self.next[HEAD];
-                        passed_anonymous = false;
-                    } else {
-                        at = self.next[at];
-                    }
-                }
-                // What ends here had to be taken before.
-                Moment::End(index) => {
-                    if at > furthest.0 {
-                        furthest = (at, index);
-                    }
-                    let Some((begin, register, passed)) = trail.pop() else {
-                        return Verdict::Not { stuck_at: furthest.1 };
-                    };
-                    self.give_back(begin, register);
-                    // The next is tried in its place.
-                    passed_anonymous = passed;
-                    at = self.next[begin];
-                }
-            }
-        }
-        Verdict::Undecided
-    }
-
-    /// The register after that operation; none if it cannot come now.
-    fn after(&self, index: usize) -> Option<Register> {
-        let Register { version, .. } = self.register;
-        let written = |value| {
-            let value = if self.anonymous[index] { UNSEEN } else { value };
-            Some(Register { value, version: version + 1 })
-        };
-        match self.operations[index].action {
+    fn after(&self, register: &Register, action: &Action) -> Option<Register> {
+        let version = register.version;
+        let written = |value| Some(Register { value, version: version + 1 });
+        match *action {
+            Action::Set { made: None, .. } if self.is_anonymous(action) => written(UNSEEN),
             Action::Set { value, made } if made.is_none_or(|made| made == version + 1) => written(value),
             Action::CompareAndSet { expected, value, done } => match (expected == version, done) {
                 (true, Some(true) | None) => written(value),
-                (false, Some(false)) => Some(self.register),
+                (false, Some(false)) => Some(*register),
                 _ => None,
             },
-            Action::Get(register) if register == self.register => Some(register),
+            Action::Get(seen) if seen == *register => Some(seen),
             Action::Set { .. } | Action::Get(_) => None,
         }
     }
 
-    /// Whether the search was never there.
-    fn is_new(&mut self, index: usize, register: Register) -> bool {
-        let mut taken = self.taken.clone();
-        taken[index / 64] |= 1 << (index % 64);
-        self.known.insert((taken, register))
-    }
-
-    fn take(&mut self, begin: usize, index: usize, register: Register) {
-        self.register = register;
-        self.taken[index / 64] |= 1 << (index % 64);
-        self.unlink(begin);
-        if self.end_of[index] != HEAD {
-            self.unlink(self.end_of[index]);
-            self.ends_left -= 1;
-        }
-    }
-
-    fn give_back(&mut self, begin: usize, register: Register) {
-        let Moment::Begin(index) = self.moments[begin] else { unreachable!("only begins are taken") };
-        self.register = register;
-        self.taken[index / 64] &= !(1 << (index % 64));
-        if self.end_of[index] != HEAD {
-            self.link(self.end_of[index]);
-            self.ends_left += 1;
-        }
-        self.link(begin);
-    }
-
-    fn unlink(&mut self, at: usize) {
-        let (previous, next) = (self.previous[at], self.next[at]);
-        self.next[previous] = next;
-        self.previous[next] = previous;
-    }
-
-    /// Undoes the last `unlink` that was not undone.
-    fn link(&mut self, at: usize) {
-        let (previous, next) = (self.previous[at], self.next[at]);
-        self.next[previous] = at;
-        self.previous[next] = at;
+    /// Nobody has seen what it wrote, and nobody knows whether it did.
+    fn is_anonymous(&self, action: &Action) -> bool {
+        matches!(action, Action::Set { value, made: None } if !self.seen.contains(value))
     }
 }
 

@@ -33,11 +33,11 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// No server took the connection: check the address, or start the server.
-    #[error("cannot connect to {server}: {source}")]
-    Connect { server: String, source: io::Error },
+    #[error("cannot connect to {server}: {cause}; `wasmkeeper serve` starts a server")]
+    Connect { server: String, cause: io::Error },
     /// The connection was lost; a write may or may not have happened.
-    #[error("{server}: {operation}: connection lost: {source}")]
-    Lost { server: String, operation: String, source: io::Error },
+    #[error("{server}: {operation}: connection lost: {cause}")]
+    Lost { server: String, operation: String, cause: io::Error },
     /// No reply in time; a write may or may not happen yet.
     #[error("{server}: {operation}: no reply within {} s", .timeout.as_secs_f32())]
     Timeout { server: String, operation: String, timeout: Duration },
@@ -90,7 +90,7 @@ impl Client {
         }
         Err(last.unwrap_or_else(|| ClientError::Connect {
             server: format!("{servers:?}"),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "no server is named"),
+            cause: io::Error::new(io::ErrorKind::InvalidInput, "no server is named"),
         }))
     }
 
@@ -98,10 +98,10 @@ impl Client {
         let connecting = TcpStream::connect(with_port(server));
         let stream = match timeout_at(Instant::now() + timeout, connecting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(source)) => return Err(ClientError::Connect { server: server.to_owned(), source }),
+            Ok(Err(cause)) => return Err(ClientError::Connect { server: server.to_owned(), cause }),
             Err(_) => {
-                let source = io::Error::from(io::ErrorKind::TimedOut);
-                return Err(ClientError::Connect { server: server.to_owned(), source });
+                let cause = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(ClientError::Connect { server: server.to_owned(), cause });
             }
         };
         // Without it a small request would wait for the acknowledgement of the one before.
@@ -331,7 +331,7 @@ impl Client {
         let written = timeout_at(Instant::now() + self.timeout, self.stream.write_all(bytes)).await;
         match written {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(self.lost(operation, source)),
+            Ok(Err(cause)) => Err(self.lost(operation, cause)),
             Err(_) => Err(self.timed_out(operation)),
         }
     }
@@ -350,7 +350,7 @@ impl Client {
                 read = self.stream.read_buf(&mut self.received) => match read {
                     Ok(0) => return Err(self.lost(operation, io::ErrorKind::UnexpectedEof.into())),
                     Ok(_) => {}
-                    Err(source) => return Err(self.lost(operation, source)),
+                    Err(cause) => return Err(self.lost(operation, cause)),
                 },
                 () = sleep_until(deadline.min(ping_at)) => {
                     if Instant::now() >= deadline {
@@ -367,8 +367,8 @@ impl Client {
         }
     }
 
-    fn lost(&self, operation: &str, source: io::Error) -> ClientError {
-        ClientError::Lost { server: self.server.clone(), operation: operation.to_owned(), source }
+    fn lost(&self, operation: &str, cause: io::Error) -> ClientError {
+        ClientError::Lost { server: self.server.clone(), operation: operation.to_owned(), cause }
     }
 
     fn timed_out(&self, operation: &str) -> ClientError {

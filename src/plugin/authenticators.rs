@@ -58,8 +58,10 @@ impl Plugins {
                 binding.warn(&binding.fault_refusal(&fault, scheme).text);
                 None
             }
-            Ok(Err(_)) => {
+            Ok(Err(rejection)) => {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
+                // The client hears no more than AUTHFAILED; somebody must be able to find out why.
+                binding.warn(&binding.refusal_about(rejection, scheme).text);
                 None
             }
             Err(fault) => {

@@ -197,6 +197,11 @@ impl Binding {
         self.manifest.mode != Mode::Off
     }
 
+    /// Whether anybody is to call it: it is on, and under no quarantine.
+    pub fn is_called(&self) -> bool {
+        self.is_on() && self.stands.quarantine.is_none()
+    }
+
     /// Whether its code is there, or it is known why not.
     pub fn settled(&self) -> bool {
         self.program.get().is_some()

@@ -375,7 +375,7 @@ impl Plugins {
     /// Plugins that are asked and cannot be called here, or not yet. One under quarantine is called nowhere.
     pub fn lacking(&self) -> Vec<String> {
         let registry = self.registry();
-        let asked = registry.bindings.iter().filter(|binding| binding.is_on() && binding.stands.quarantine.is_none());
+        let asked = registry.bindings.iter().filter(|binding| binding.is_called());
         let lacking = asked.filter(|binding| !self.enabled || binding.runs() != Some(true));
         lacking.map(|binding| binding.key.to_string()).collect()
     }

@@ -55,8 +55,9 @@ impl Replica {
             });
             let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(asked.0.len());
             for (plugin, work) in state.chores().iter() {
+                // Under quarantine nothing is tried in vain, so that what is due then is due when that ends.
                 let ready = registry.named(plugin).is_some_and(|binding| {
-                    binding.manifest.kind == Kind::Recipe && binding.is_on() && binding.settled()
+                    binding.manifest.kind == Kind::Recipe && binding.is_called() && binding.settled()
                 });
                 if !ready {
                     continue;

@@ -63,6 +63,55 @@ fn what_is_bundled_is_inspected_without_a_server() {
     assert!(said.contains("there is no bundled plugin gard"), "{said}");
 }
 
+#[test]
+fn what_a_plugin_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (validator, recipe) = (["--path", "/a/**"], ["--mount", "/a"]);
+    for (plugin, bound, request) in [
+        ("guard", &validator[..], "client a: create /a/x{n} data"),
+        ("time-window", &validator[..], "client a: create /a/x{n}"),
+        ("lock", &recipe[..], "client a: create /a/x{n}/lock- ephemeral sequential"),
+        ("queue", &recipe[..], "client a: create /a/x/items/job- payload sequential"),
+    ] {
+        let bundled = format!("bundled:{plugin}");
+        let settings = if plugin == "time-window" { r#"{"windows":["daily 00:00-24:00"]}"# } else { "{}" };
+        let asked = ["--times", "5", "--settings", settings, "--before", "client a: create /a", "--request", request];
+        let said = succeeds(folder.path(), &[&["bench", &bundled, "--name", plugin][..], bound, &asked].concat());
+        for kind in ["reused", "fresh"] {
+            assert!(said.contains(&format!("{kind}: ns per call")), "{said}");
+            assert!(said.contains(&format!("{kind}: fuel per call")), "{said}");
+            assert!(said.contains(&format!("{kind}: 5 calls, memory up to ")), "{said}");
+        }
+        assert!(said.contains("; answers were ok (5)"), "{said}");
+    }
+    // Fuel does not depend on the machine: whoever asks again reads the same.
+    let fuel = || {
+        let asked = ["--name", "g", "--path", "/a", "--times", "5", "--request", "client a: set /a {n}"];
+        let said = succeeds(
+            folder.path(),
+            &[&["bench", "bundled:guard", "--before", "client a: create /a"][..], &asked].concat(),
+        );
+        said.lines().find(|line| line.contains("reused: fuel")).unwrap().to_owned()
+    };
+    assert_eq!(fuel(), fuel());
+    let said = fails(
+        folder.path(),
+        &[
+            "bench",
+            "bundled:guard",
+            "--name",
+            "g",
+            "--path",
+            "/b/**",
+            "--request",
+            "client a: create /a/b",
+            "--times",
+            "5",
+        ],
+    );
+    assert!(said.contains("no --request reaches the plugin") && said.contains("NONODE (5)"), "{said}");
+}
+
 /// What another toolchain has built gets its manifest and is deployed; stand-ins take the place of WASI.
 #[tokio::test]
 async fn a_component_that_imports_wasi_from_build_to_refusal() {

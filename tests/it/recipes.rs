@@ -203,14 +203,14 @@ async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
 #[tokio::test]
 async fn what_others_did_meanwhile_is_put_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
+    let mut server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
     let (one, two) = (server.connect().await, server.connect().await);
     let held = create(&one, "/locks/db/lock-", b"", &member()).await;
     let waits = create(&two, "/locks/db/lock-", b"", &member()).await;
     // Without plugins a session's end goes on, and is owed; requests at the mount are refused.
     server.terminate();
-    server.restart_with(&["-D", "zookeeper.tickTime=200", "--plugins", "off"]);
+    server.restart_with(&["--plugins", "off"]);
     persist(|| one.check_stat("/")).await;
     drop(one);
     let deadline = Instant::now() + PATIENCE;
@@ -222,7 +222,7 @@ async fn what_others_did_meanwhile_is_put_in_order() {
     assert!(two.check_stat("/zookeeper/plugins/lock/owed").await.unwrap().is_some());
     two.create("/locks/db/lock-", b"", &member()).await.unwrap_err();
     server.terminate();
-    server.restart_with(&["-D", "zookeeper.tickTime=200"]);
+    server.restart();
     until_held(&two, &waits).await;
     let deadline = Instant::now() + PATIENCE;
     while persist(|| two.check_stat("/zookeeper/plugins/lock/owed")).await.is_some() {
@@ -460,4 +460,45 @@ async fn becomes(client: &Client, node: &str, wanted: &str) {
         assert!(Instant::now() < deadline, "{node} is {found}, not {wanted}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// While nobody may call it, the mount is closed and sessions end all the same. Nothing is tried in vain meanwhile: what was
+/// missed is made up for as soon as the quarantine ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_recipe_misses_under_quarantine_is_made_up_for_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    deploy(&server, "lock", "/locks", "{}");
+    let (one, two, three) = (server.connect().await, server.connect().await, server.connect().await);
+    let first = create(&one, "/locks/db/lock-", b"", &member()).await;
+    let second = create(&two, "/locks/db/lock-", b"", &member()).await;
+    let third = create(&three, "/locks/db/lock-", b"", &member()).await;
+    let quarantine = "/zookeeper/plugins/lock/quarantine";
+    let reason = br#"{"since_ms":1,"version":1,"reason":"by hand"}"#;
+    let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    three.create(quarantine, &reason[..], &persistent).await.unwrap();
+    // Under another name, since nobody answers that the first join is there.
+    let refused = three.create("/locks/db/other-", b"", &member()).await.unwrap_err();
+    let (said, _) = three.get_data("/zookeeper/rejection").await.unwrap();
+    assert!(String::from_utf8_lossy(&said).contains("under quarantine: by hand"), "{refused}");
+    // Two members go: the holder, and the one behind it.
+    drop((one, two));
+    let deadline = Instant::now() + PATIENCE;
+    for gone in [&first, &second] {
+        while three.check_stat(gone).await.unwrap().is_some() {
+            assert!(Instant::now() < deadline, "{gone} is still there");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let owed = "/zookeeper/plugins/lock/owed";
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let (what, _) = look(&three, owed).await;
+    assert_eq!(what["attempts"], 0, "nothing is tried in vain: {what}");
+    assert_eq!(state(&three, &third).await, "waiting");
+    let begun = Instant::now();
+    let (well, said) = plugin(&server, &["release", "lock"]);
+    assert!(well, "{said}");
+    until_held(&three, &third).await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited {:?}", begun.elapsed());
+    assert!(three.check_stat(owed).await.unwrap().is_none());
 }

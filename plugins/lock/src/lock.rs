@@ -152,8 +152,8 @@ impl Lock<'_> {
                 }
             } else if data["ticket"] != ticket.as_str() || !self.view.exists(&self.ticket(&ticket))? {
                 self.enqueue(member, node.stat.czxid, data["until"].as_u64())?;
-            } else if let Some(until) = data["until"].as_u64() {
-                self.wake_at(member, until)?;
+            } else {
+                self.end_if_over(member)?;
             }
         }
         match holder {

@@ -72,14 +72,19 @@ impl Rbac {
         let mut seen = BTreeSet::new();
         for (scheme, id) in subjects.chain([("world", "anyone")]) {
             let node = format!("{}/{}", self.subjects.trim_end_matches('/'), subject(scheme, id));
-            for role in list(&read(view, &node)?) {
+            for role in list(&read(view, &node)?, || format!("{node} is no list of roles")) {
                 // A name with a slash would lead to some other node.
                 let Some(role) = role.as_str().filter(|role| !role.is_empty() && !role.contains('/')) else { continue };
                 if seen.len() == ROLES_MAX || !seen.insert(role.to_string()) {
                     continue;
                 }
-                let role = read(view, &format!("{}/{role}", self.roles.trim_end_matches('/')))?;
-                if list(&role["allow"]).iter().any(|rule| allows(rule, verb, path)) {
+                let node = format!("{}/{role}", self.roles.trim_end_matches('/'));
+                let role = read(view, &node)?;
+                if !role.is_null() && !role.is_object() {
+                    allows_nothing(&format!("{node} is no object"));
+                }
+                let rules = list(&role["allow"], || format!("allow of {node} is no list"));
+                if rules.iter().any(|rule| allows(rule, verb, path, &node)) {
                     return Ok(true);
                 }
             }
@@ -96,18 +101,30 @@ fn read(view: &View, path: &str) -> Result<Value, Rejection> {
     {
         return Ok(value);
     }
-    log(Level::Warn, &format!("{path} is no JSON of at most {DATA_BYTES_MAX} bytes, and allows nothing"));
+    allows_nothing(&format!("{path} is no JSON of at most {DATA_BYTES_MAX} bytes"));
     Ok(Value::Null)
 }
 
-/// Does a rule allow it? One that is not understood in full allows nothing.
-fn allows(rule: &Value, verb: Verb, path: &str) -> bool {
-    let Some(root) = rule["path"].as_str().filter(|root| root.starts_with('/')) else { return false };
-    is_within(path, root) && list(&rule["verbs"]).iter().any(|name| name == "*" || name == verb.name())
+/// Does a rule of that role allow it? One that is not understood in full allows nothing.
+fn allows(rule: &Value, verb: Verb, path: &str, role: &str) -> bool {
+    let Some(root) = rule["path"].as_str().filter(|root| root.starts_with('/')) else {
+        allows_nothing(&format!("{role}: a rule without a path that begins with /"));
+        return false;
+    };
+    let verbs = || format!("{role}: verbs of {root} is no list");
+    is_within(path, root) && list(&rule["verbs"], verbs).iter().any(|name| name == "*" || name == verb.name())
 }
 
-fn list(value: &Value) -> &[Value] {
+/// `what`: what is to be said of a value that is there and no list.
+fn list(value: &Value, what: impl Fn() -> String) -> &[Value] {
+    if !value.is_null() && !value.is_array() {
+        allows_nothing(&what());
+    }
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn allows_nothing(what: &str) {
+    log(Level::Warn, &format!("{what}, and allows nothing"));
 }
 
 /// The name of a subject's node.

@@ -7,6 +7,7 @@ use crate::plugin::Plugins;
 use crate::plugin::counters::Counters;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,6 @@ pub(super) struct Bench {
 
 pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
     let plugins = Plugins::new(true, compiler());
-    println!("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "min", "p50", "p99", "max", "average");
     for fresh in [false, true] {
         let mut stage = Stage::new(plugins.clone(), None);
         let refused = stage.deploy(&bench.deploy).map_err(|sentence| anyhow!(sentence))?;
@@ -51,8 +51,13 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
         let measured = Measured::of(&mut stage, bench, &binding.counters)?;
         if measured.calls == 0 {
             bail!(
-                "no --request reaches the plugin: look at --path and --on, and at what they answer with `plugin test`"
+                "no --request reaches the plugin: look at --path and --on. They were answered {}. What a policy has said of a \
+                 path is kept: put {{n}} into it",
+                measured.answers()
             );
+        }
+        if !fresh {
+            println!("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "min", "p50", "p99", "max", "average");
         }
         let kind = if fresh {
             "fresh"
@@ -92,20 +97,25 @@ struct Measured {
     requests: Timing,
     memory_bytes: u64,
     operations: u64,
+    /// How often each answer was given, by its first word.
+    answers: BTreeMap<String, u64>,
 }
 
 impl Measured {
     fn of(stage: &mut Stage, bench: &Bench, counters: &Counters) -> anyhow::Result<Measured> {
         let (calls, operations) = (counted(counters), counters.operations.load(Relaxed));
         let (ns, fuel, requests) = (Timing::new(), Timing::new(), Timing::new());
+        let mut answers = BTreeMap::new();
         let warm = bench.times.min(200);
         for number in warm..warm + bench.times {
             for request in &bench.request {
                 let command = request.replace("{n}", &number.to_string());
                 let before = (counted(counters), counters.ns.totals().sum, counters.fuel.totals().sum);
                 let begun = Instant::now();
-                stage.run(&command).map_err(|error| anyhow!("{command}: {error}"))?;
+                let said = stage.run(&command).map_err(|error| anyhow!("{command}: {error}"))?;
                 requests.add(nanoseconds(begun.elapsed()));
+                let answer = said.last().and_then(|line| line.split(' ').nth(2)).unwrap_or("nothing");
+                *answers.entry(answer.to_owned()).or_default() += 1;
                 let made = counted(counters) - before.0;
                 if made > 0 {
                     // A request may make several calls: each counts as their average.
@@ -123,7 +133,12 @@ impl Measured {
             requests,
             memory_bytes: counters.memory_bytes_max.load(Relaxed),
             operations: counters.operations.load(Relaxed) - operations,
+            answers,
         })
+    }
+
+    fn answers(&self) -> String {
+        self.answers.iter().map(|(answer, times)| format!("{answer} ({times})")).collect::<Vec<_>>().join(", ")
     }
 
     fn print(&self, kind: &str) {
@@ -131,21 +146,24 @@ impl Measured {
             [("ns per call", &self.ns), ("fuel per call", &self.fuel), ("ns per request", &self.requests)]
         {
             let totals = timing.totals();
+            // A percentile is where a bucket begins, which may lie below all that is in it.
+            let percentile = |part| timing.percentile(part).clamp(totals.min, totals.max);
             println!(
                 "{:<22} {:>10} {:>10} {:>10} {:>10} {:>10.0}",
                 format!("{kind}: {what}"),
                 totals.min,
-                timing.percentile(0.5),
-                timing.percentile(0.99),
+                percentile(0.5),
+                percentile(0.99),
                 totals.max,
                 totals.average()
             );
         }
         println!(
-            "{kind}: {} calls, memory up to {} KiB, {} operations written",
+            "{kind}: {} calls, memory up to {} KiB, {} operations written; answers were {}",
             self.calls,
             self.memory_bytes >> 10,
-            self.operations
+            self.operations,
+            self.answers()
         );
     }
 }

@@ -5,7 +5,7 @@ use super::look::{grants_text, place_text};
 use super::options::{
     byte_count, kind, milliseconds, mode, on_failure, operation, parse_grant, read_settings, require,
 };
-use super::source::read_source;
+use super::source::{read_source, say_if_slow};
 use super::{life, signing};
 use crate::cli::client::Client;
 use crate::limits;
@@ -265,6 +265,7 @@ pub(super) async fn run(client: &mut Client, authenticated: bool, deploy: &Deplo
         create_if_absent(client, &manifest.component.chunk_path(chunk), bytes, &acl).await?;
     }
     manifest.version = life::next_version(client, &name).await?;
+    say_if_slow(&deploy.source, component.len());
     if on_trial {
         life::put_on_trial(client, &name, &manifest, &acl).await?;
     } else {

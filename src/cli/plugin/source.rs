@@ -15,8 +15,17 @@ pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
         };
         return Ok(bundled.component.to_vec());
     }
-    let bytes = std::fs::read(source).with_context(|| format!("read {source}"))?;
+    let bytes = std::fs::read(source).with_context(|| format!("read {source} (`wasmkeeper plugin build` makes it)"))?;
     component_of(bytes, source)
+}
+
+/// Says why somebody will wait, where a component carries the engine of a language: that takes long to compile.
+pub(super) fn say_if_slow(source: &str, bytes: usize) {
+    /// Plugins in Rust and C have a hundredth.
+    const ENGINE_BYTES: usize = 4 << 20;
+    if bytes > ENGINE_BYTES {
+        eprintln!("{source} has {} MB, which take a while to compile, once", bytes / 1_000_000);
+    }
 }
 
 /// A component of what a toolchain has built, which may be one already. C, Zig and TinyGo leave core modules that import

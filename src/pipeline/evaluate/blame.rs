@@ -64,6 +64,12 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     true
 }
 
+/// The plugin whose quarantine is the node at that path; none if it is no such node.
+pub fn released(node: &str) -> Option<&str> {
+    let (plugin, name) = node.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+    (name == QUARANTINE).then_some(plugin)
+}
+
 /// With the list of its parent: those who have deployed the plugin may take away what stands against it.
 fn create(draft: &mut Draft<'_>, path: &str, data: Bytes) {
     let parent = path::parent(path).and_then(|parent| draft.node(parent)).expect("it is looked up or created before");

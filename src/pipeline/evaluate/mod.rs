@@ -410,7 +410,7 @@ fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<
 /// What follows from a transaction's changes (`recipe::tell`).
 fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session: SessionId) -> Result<(), Refusal> {
     recipe::tell(draft, plugins, by, session)?;
-    recipe::note_deployments(draft, plugins);
+    recipe::note_beginnings(draft, plugins);
     match by {
         Cause::Plugin => validate(draft, plugins, 0, Asker { caller: draft.caller, session, xid: draft.xid }),
         _ => Ok(()),

@@ -9,6 +9,7 @@
 //! there are refused, until `recover` has put it in order (`chores`).
 
 use super::bench::{self, Bench, Existing};
+use super::blame;
 use super::create::{self, Mode};
 use super::delete::deletable_parent;
 use super::draft::{Draft, parent_of, valid_path};
@@ -317,30 +318,44 @@ pub fn owed(draft: &Draft<'_>, plugin: &str) -> Option<Owed> {
 
 /// The recipe's mount must be put in order, from the beginning.
 pub fn owe(draft: &mut Draft<'_>, plugin: &str) {
-    let again = match owed(draft, plugin) {
-        Some(Owed { after: None, .. }) => return,
-        Some(begun) => Owed { after: None, ..begun },
-        None => Owed { since: draft.zxid.0, epoch: draft.zxid.epoch(), after: None, attempts: 0, due: 0 },
-    };
-    note_owed(draft, plugin, &again);
+    match owed(draft, plugin) {
+        Some(Owed { after: None, .. }) => {}
+        Some(begun) => note_owed(draft, plugin, &Owed { after: None, ..begun }),
+        None => owe_at_once(draft, plugin),
+    }
+}
+
+/// As `owe`, whatever has failed before.
+fn owe_at_once(draft: &mut Draft<'_>, plugin: &str) {
+    let since = owed(draft, plugin).map_or(draft.zxid.0, |owed| owed.since);
+    note_owed(draft, plugin, &Owed { since, epoch: draft.zxid.epoch(), after: None, attempts: 0, due: 0 });
 }
 
 pub fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
     bench::put(draft, &chores::owed_path(plugin), owed.text().into(), Existing::Set);
 }
 
-/// A recipe that is put to work, anew or otherwise than before, first puts its mount in order, unless that is empty.
-pub fn note_deployments(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) {
+/// A recipe that is put to work, anew or otherwise than before, first puts its mount in order, unless that is empty. So does
+/// one whose quarantine ends, where something is owed. Both at once: that it failed before says nothing any more.
+pub fn note_beginnings(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) {
     for at in 0..draft.changes.len() {
-        let (Change::Create { path, data, .. } | Change::SetData { path, data, .. }) = &draft.changes[at] else {
-            continue;
-        };
-        let Some(Place::Manifest { plugin }) = chores::place(path) else { continue };
-        let mount = plugins.starts_recipe(data.as_deref().unwrap_or_default());
-        if mount.is_some_and(|mount| draft.node(&mount).is_some_and(|mount| mount.has_children())) {
-            let plugin = plugin.to_owned();
-            // It may have been removed again by the same transaction; then there is nothing to be put under.
-            owe(draft, &plugin);
+        match &draft.changes[at] {
+            Change::Create { path, data, .. } | Change::SetData { path, data, .. } => {
+                let Some(Place::Manifest { plugin }) = chores::place(path) else { continue };
+                let Some(mount) = plugins.starts_recipe(data.as_deref().unwrap_or_default()) else { continue };
+                let plugin = plugin.to_owned();
+                if is_owed(draft, &plugin) || draft.node(&mount).is_some_and(|mount| mount.has_children()) {
+                    // It may have been removed again by the same transaction; then there is nothing to be put under.
+                    owe_at_once(draft, &plugin);
+                }
+            }
+            Change::Delete { path } => {
+                let Some(plugin) = blame::released(path).map(str::to_owned) else { continue };
+                if is_owed(draft, &plugin) {
+                    owe_at_once(draft, &plugin);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -512,6 +512,39 @@ fn a_recipe_put_to_work_where_there_are_nodes_looks_at_them_first() {
 }
 
 #[test]
+fn what_failed_before_says_nothing_once_a_quarantine_ends_or_another_version_is_in_force() {
+    let owed = "data /zookeeper/plugins/line/owed";
+    let waiting = || {
+        let (mut world, log, fails, _) = fakes(&[("line", "/line", Does::Line)]);
+        world.play("2 create /line/a- flags=3 => at /line/a-0000000000");
+        *fails.lock() = true;
+        world.play(
+            "1 create /zookeeper/plugins/line/quarantine => /zookeeper/plugins/line/quarantine
+             close 2 \n recover line \n tick 1000 \n recover line \n recover line => nothing",
+        );
+        *fails.lock() = false;
+        assert!(world.run(owed).contains(r#""attempts":2,"due":"#), "{}", world.run(owed));
+        (world, log)
+    };
+    for end in ["1 delete /zookeeper/plugins/line/quarantine", "1 set /zookeeper/plugins/line /line => v1"] {
+        let (mut world, log) = waiting();
+        let since = world.run(owed).split(',').next().unwrap().to_owned();
+        log.lock().clear();
+        world.play(end);
+        assert!(world.run(owed).starts_with(&since) && world.run(owed).ends_with(r#""attempts":0,"due":0}"#), "{end}");
+        world.play("recover line \n recover line \n recover line \n stat /zookeeper/plugins/line/owed => none");
+        assert_eq!(log.lock()[0], "line recovers behind None");
+    }
+    // Where nothing is owed, nothing is put in order.
+    let (mut world, _) = waiting();
+    world.play(
+        "1 delete /zookeeper/plugins/line/owed
+         1 delete /zookeeper/plugins/line/quarantine
+         stat /zookeeper/plugins/line/owed => none",
+    );
+}
+
+#[test]
 fn more_changes_than_a_call_is_told_of_are_owed() {
     let (mut world, log, _, _) = fakes(&[("line", "/line", Does::Line), ("note", "/note", Does::Note)]);
     world.play("1 create /note => /note");

@@ -7,17 +7,20 @@
 //! | `stage` | a server in memory, and the commands that drive it |
 //! | `requests` | what clients ask, from words |
 //! | `random`, `invariant` | the block of random steps, and what must hold after each |
+//! | `models` | what a recipe is to its clients, and whether their answers fit |
 //! | `show` | replies, events and nodes as text |
 //!
 //! plugins/TESTING.md is the reference of the commands.
 
 mod invariant;
+mod models;
 mod random;
 mod requests;
 mod script;
 mod show;
 mod stage;
 
+use super::source::{read_source, say_if_slow};
 use crate::plugin::{Compiler, Plugins};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -56,6 +59,9 @@ pub(super) fn run(test: &Test) -> anyhow::Result<()> {
     }
     if files.is_empty() {
         bail!("there is no scenario (*.txt) in what was named");
+    }
+    if let Some(component) = &test.component {
+        say_if_slow(component, read_source(component)?.len());
     }
     let mut failures = 0;
     for file in &files {

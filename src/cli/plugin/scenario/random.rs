@@ -10,14 +10,17 @@
 //!     1 expire
 //!     1 leader change
 //!     always at most 1 of /locks/db/* ~ held
+//!     model lock at /locks/db
 //! ```
 //!
-//! At the end all transactions are evaluated again, each alone: they must be the same (`Stage::one_by_one`).
+//! At the end what clients were answered must fit the models (`models`), and all transactions are evaluated again, each
+//! alone: they must be the same (`Stage::one_by_one`).
 //!
 //! Each seed begins where the scenario stands, in a server of its own, so nothing of the block is left for what follows.
 //! Transactions stay outstanding for some steps; a leader change finds them so, and loses them or has them evaluated again.
 
 use super::invariant::{Invariant, Tree};
+use super::models::Model;
 use super::stage::Stage;
 use crate::plugin::Plugins;
 use crate::plugin::pattern::Pattern;
@@ -40,6 +43,7 @@ pub struct Random {
     actions: Vec<(u64, String)>,
     always: Vec<String>,
     finally: Vec<String>,
+    models: Vec<Model>,
 }
 
 /// What a scenario was before the block, for each seed to begin with.
@@ -65,7 +69,8 @@ impl Random {
             ["random", steps, "steps", "seeds", first, "to", last] => (number(steps)?, number(first)?..=number(last)?),
             _ => return Err(sentence.into()),
         };
-        let mut random = Random { steps, seeds, clients: 3, actions: vec![], always: vec![], finally: vec![] };
+        let mut random =
+            Random { steps, seeds, clients: 3, actions: vec![], always: vec![], finally: vec![], models: vec![] };
         for line in lines.map(str::trim) {
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
             match first {
@@ -78,9 +83,10 @@ impl Random {
                     let list = if first == "always" { &mut random.always } else { &mut random.finally };
                     list.push(rest.into());
                 }
+                "model" => random.models.push(Model::parse(rest)?),
                 weight => {
                     let weight = weight.parse().map_err(|_| {
-                        format!("{line}: clients N, always ..., finally ... or a weight and an action is required")
+                        format!("{line}: clients N, always ..., finally ..., model ... or a weight and an action is required")
                     })?;
                     random.actions.push((weight, rest.into()));
                 }
@@ -102,21 +108,26 @@ impl Random {
         let seeds = only.map_or(self.seeds.clone(), |seed| seed..=seed);
         let count = seeds.clone().count();
         let mut answers = BTreeSet::new();
+        let mut fitting = vec![0; self.models.len()];
         for seed in seeds {
             let mut run = Run::new(self, before, seed)?;
-            let broken = run.all(tell)?;
+            let broken = run.all(tell)?.or_else(|| run.check_models(&mut fitting).err());
             answers.append(&mut run.answers);
             if let Some(broken) = broken {
-                let mut lines = vec![format!("random <- seed {seed}, step {}: {broken}", run.step)];
+                let told = format!("seed {seed}, step {}: {broken}", run.step);
+                let mut lines: Vec<String> = told.lines().map(|line| format!("random <- {line}")).collect();
                 lines.extend(run.last.iter().map(|line| format!("random <- {line}")));
                 return Ok(lines);
             }
         }
         let answers: Vec<String> = answers.into_iter().collect();
-        Ok(vec![
+        let mut lines = vec![
             format!("random <- ok, {count} seeds of {} steps", self.steps),
             format!("random <- answers were {}", answers.join(" ")),
-        ])
+        ];
+        let models = self.models.iter().zip(fitting);
+        lines.extend(models.map(|(model, answers)| format!("random <- {answers} answers fit: {}", model.text())));
+        Ok(lines)
     }
 }
 
@@ -172,6 +183,15 @@ impl<'a> Run<'a> {
             broken = broken.or_else(|| Invariant::parse(text).and_then(|mut finally| finally.check(&tree)).err());
         }
         Ok(broken.or_else(|| self.stage.one_by_one().err()))
+    }
+
+    /// Adds up how many answers fit each model; the error says which does not.
+    fn check_models(&self, fitting: &mut [usize]) -> Result<(), String> {
+        let Some(record) = self.stage.record() else { return Ok(()) };
+        for (model, fitting) in self.random.models.iter().zip(fitting) {
+            *fitting += model.check(record)?;
+        }
+        Ok(())
     }
 
     /// Applies so many transactions, and looks after each.

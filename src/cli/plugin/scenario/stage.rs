@@ -5,6 +5,7 @@
 //! outstanding until `apply`, and `leader change` finds them so. As on a server, events leave before the reply to the
 //! write that caused them.
 
+use super::models::{self, Record};
 use super::requests::{self, Asked};
 use super::script::{Word, words};
 use super::show;
@@ -12,12 +13,14 @@ use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
+use crate::pipeline::evaluate::blame::QUARANTINE;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{
     Ask, Call, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Schemes as _, Submission, view,
 };
 use crate::plugin::manifest::{self, Manifest, Mode};
+use crate::plugin::quarantine::Quarantine;
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
 use crate::session::auth;
 use crate::session::judgement::{self, Rulings};
@@ -51,6 +54,8 @@ pub struct Stage {
     /// Another leader has begun, and nothing is applied since.
     new_leader: bool,
     history: Option<Vec<Happened>>,
+    /// As clients saw it.
+    record: Option<Record>,
     wall_ms: i64,
     ensemble_ms: u64,
     /// Of `Moment::seed`: another for each transaction.
@@ -139,6 +144,7 @@ impl Stage {
             holding: false,
             new_leader: false,
             history: None,
+            record: None,
             wall_ms: BEGIN_WALL_MS,
             ensemble_ms: 0,
             seed: 0,
@@ -167,6 +173,11 @@ impl Stage {
             ["deploy", ..] => self.deploy_line(&words[1..])?,
             ["mode", name, mode] => self.set_mode(name, mode)?,
             ["remove", name] => self.remove(name)?,
+            ["quarantine", name] => self.quarantine(name)?,
+            ["release", name] => {
+                let path = Some(quarantine_of(name));
+                self.operate(Some(name), Request::Delete { path, version: -1 })?;
+            }
             ["expire", name] => {
                 let session = self.clients.get(*name).ok_or("there is no such client")?.session;
                 self.submit(None, Ask::CloseSession { session, expired: true });
@@ -225,7 +236,9 @@ impl Stage {
 
     fn due_chores(&self) -> Vec<Ask> {
         let mut due = Vec::new();
-        for (plugin, work) in self.state.chores().iter() {
+        let registry = self.plugins.registry();
+        let called = |plugin: &str| registry.named(plugin).is_some_and(|binding| binding.is_called());
+        for (plugin, work) in self.state.chores().iter().filter(|(plugin, _)| called(plugin)) {
             match work.owed() {
                 Some(due_ms) if due_ms <= self.ensemble_ms => due.push(Ask::Recover { plugin: plugin.to_owned() }),
                 // Timers wait until the mount is in order.
@@ -312,10 +325,10 @@ impl Stage {
         if self.clients.contains_key(name) {
             return;
         }
-        let number = self.clients.len() as u64 + 1;
+        let (session, connection) = self.next_session();
         let client = Client {
-            session: SessionId(FIRST_SESSION - 1 + number.cast_signed()),
-            connection: ConnectionId { member: 1, run: 1, number },
+            session,
+            connection,
             open: false,
             identities: vec![Identity::new("ip", "127.0.0.1")],
             ends: Vec::new(),
@@ -343,13 +356,19 @@ impl Stage {
 
     /// Its session is over, its watches with it.
     fn client_gone(&mut self, name: &str) {
-        let sessions = self.clients.values().map(|client| client.session.0).max().unwrap_or(FIRST_SESSION);
-        let connections = self.clients.values().map(|client| client.connection.number).max().unwrap_or(0);
+        let (session, connection) = self.next_session();
         let client = self.clients.get_mut(name).expect("its session was ended");
         self.watches.drop_connection(client.connection);
         client.open = false;
-        client.session = SessionId(sessions + 1);
-        client.connection.number = connections + 1;
+        (client.session, client.connection) = (session, connection);
+    }
+
+    /// Of a client that opens one, for the first time or again: nobody else has or had it.
+    fn next_session(&self) -> (SessionId, ConnectionId) {
+        let sessions = self.clients.values().map(|client| client.session.0);
+        let connections = self.clients.values().map(|client| client.connection.number);
+        let session = SessionId(sessions.max().map_or(FIRST_SESSION, |last| last + 1));
+        (session, ConnectionId { member: 1, run: 1, number: connections.max().unwrap_or(0) + 1 })
     }
 
     fn caller(&self, name: &str) -> Caller {
@@ -373,6 +392,14 @@ impl Stage {
     fn submit(&mut self, who: Option<&str>, ask: Ask) {
         self.xid += 1;
         let caller = who.map(|name| self.caller(name));
+        let (asked, session) = match (&ask, &caller) {
+            (Ask::Request(request), Some(caller)) => (Some(models::Asked::Request(request.clone())), caller.session),
+            (Ask::CloseSession { session, expired }, _) => (Some(models::Asked::End { expired: *expired }), *session),
+            _ => (None, SessionId::NONE),
+        };
+        if let (Some(asked), Some(record)) = (asked, &mut self.record) {
+            record.asks(self.xid, &session_name(&self.clients, session), session, asked, self.ensemble_ms);
+        }
         let submission = Submission { caller, xid: self.xid, ask };
         self.evaluate(who.map(String::from), submission, None);
     }
@@ -451,6 +478,9 @@ impl Stage {
         let mut applied = std::mem::take(&mut self.applied);
         self.state.apply(&txn, &mut applied);
         self.tell_events(&applied);
+        if let (Ask::CloseSession { .. }, Some(record)) = (&submission.ask, &mut self.record) {
+            record.answers(submission.xid, "ok", self.ensemble_ms);
+        }
         if let Some(who) = &who {
             let request = match &submission.ask {
                 Ask::Request(request) => Some(request),
@@ -467,6 +497,9 @@ impl Stage {
                 if let (Ask::Call { .. }, Outcome::Done(_)) = (&submission.ask, &txn.outcome) {
                     let reply = self.reply.take().unwrap_or_default();
                     text = format!("ok {}", show::data(Some(&reply)));
+                }
+                if let Some(record) = &mut self.record {
+                    record.answers(submission.xid, &text, self.ensemble_ms);
                 }
                 self.say(who, &text);
             }
@@ -487,9 +520,15 @@ impl Stage {
         }
     }
 
-    /// From now on, all that is applied is kept for `one_by_one`: to be called before the first command.
+    /// From now on, all that is applied is kept for `one_by_one`, and what clients ask and are answered for `models`: to be
+    /// called before the first command.
     pub fn keep_history(&mut self) {
         self.history = Some(Vec::new());
+        self.record = Some(Record::default());
+    }
+
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Evaluates what has been applied once more, each transaction alone on what the ones before it have left. All must come
@@ -594,6 +633,11 @@ impl Stage {
         let ended = result.map(|_| ());
         if let Some((kind, path)) = read::watch_to_arm(&asked.request, ended) {
             self.watches.arm(kind, path, client.connection);
+        }
+        if let Some(record) = &mut self.record {
+            let request = models::Asked::Request(asked.request.clone());
+            record.asks(0, name, client.session, request, self.ensemble_ms);
+            record.answers(0, &text, self.ensemble_ms);
         }
         self.say(name, &text);
     }
@@ -716,6 +760,13 @@ impl Stage {
     fn remove(&mut self, name: &str) -> Result<(), String> {
         let path = Some(path::join(PLUGINS, name));
         self.operate(Some(name), Request::Delete { path, version: -1 })
+    }
+
+    /// As members do whose calls of it have failed too often.
+    fn quarantine(&mut self, name: &str) -> Result<(), String> {
+        let version = self.manifest(name).ok_or_else(|| format!("there is no plugin {name}"))?.version;
+        let data = Quarantine::now(version, "the scenario says so".into()).data();
+        self.operate(Some(name), create(&quarantine_of(name), &data))
     }
 
     fn manifest(&self, name: &str) -> Option<Manifest> {
@@ -869,6 +920,10 @@ fn create(path: &str, data: &[u8]) -> Request {
     Request::Create(Create { form: CreateForm::Create, path: Some(path.into()), data, acl: list, flags: 0, ttl_ms: 0 })
 }
 
+fn quarantine_of(plugin: &str) -> String {
+    format!("{PLUGINS}/{plugin}/{QUARANTINE}")
+}
+
 fn session_name(clients: &BTreeMap<String, Client>, session: SessionId) -> String {
     let name = clients.iter().find(|(_, client)| client.session == session).map(|(name, _)| name.clone());
     name.unwrap_or_else(|| session.to_string())
@@ -909,6 +964,17 @@ impl VirtualNodes for Nodes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_clients_share_a_session() {
+        let mut stage = Stage::new(Plugins::new(true, crate::plugin::Compiler::here()), None);
+        for command in ["client a: create /a ephemeral", "client a: close", "client b: create /b ephemeral"] {
+            stage.run(command).unwrap();
+        }
+        assert_eq!(stage.run("client a: create /c ephemeral").unwrap(), ["a <- ok /c"]);
+        assert_eq!(stage.run("client b: close").unwrap(), ["b <- ok"]);
+        assert_eq!(stage.run("tree /").unwrap()[1..], ["tree <- /c (ephemeral of a)"]);
+    }
 
     #[test]
     fn times() {
