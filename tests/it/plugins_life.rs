@@ -344,7 +344,9 @@ async fn all_members_run_the_same_version_though_leaders_are_killed_while_versio
     let mut ensemble = Ensemble::start(3);
     let at = ensemble.addresses();
     create(&ensemble.members[0].connect().await, "/services", "").await.unwrap();
-    deploy_guard(&at, "owner", &[]);
+    let owner = requires("owner");
+    let first = ["deploy", "bundled:guard", "--name", "names", "--path", "/services/**", "--settings", &owner];
+    wait_until("it is deployed", || plugin(&at, &first).0);
     let stop = Arc::new(AtomicBool::new(false));
     let changes = {
         let (at, stop) = (at.clone(), stop.clone());
