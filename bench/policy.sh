@@ -14,7 +14,7 @@ rounds=${rounds:-3} seconds=${seconds:-4} clients=${clients:-64} depth=${depth:-
 server=127.0.0.1:$port
 work=$(mktemp -d)
 
-"$binary" serve --listen "$server" --data-dir "$work/data" -D zookeeper.4lw.commands.whitelist=ruok > "$work/log" 2>&1 &
+"$binary" serve --listen "$server" --data-dir "$work/data" -D maxClientCnxns=0 > "$work/log" 2>&1 &
 pid=$!
 trap 'kill $pid 2> /dev/null || true; wait $pid 2> /dev/null || true; rm -rf "$work"' EXIT
 until "$binary" plugin --server "$server" list > /dev/null 2>&1; do

@@ -412,8 +412,9 @@ pub const FORMAT_LEVEL: u32 = 1;
 pub const CLIENT_THREADS: usize = 2;
 
 /// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
-/// policy until it is.
+/// policy until it is. And how often it looks.
 pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+pub const PLUGINS_SETTLE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// How long a member that goes waits for requests that are under way: a leader for those that others have passed on to it,
 /// before it hands over; then any member for those of its own clients.

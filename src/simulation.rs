@@ -6,10 +6,11 @@ use crate::consensus::Outcome;
 use crate::limits;
 use crate::model::Zxid;
 use crate::pipeline::txn::{Batch, Txn};
+use crate::plugin::registry::Registry;
 use crate::storage::LogPosition;
 
 /// What happens inside a member that is not seen from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Seen<'a> {
     /// The state was loaded, or replaced by a peer's: it stands there now.
     Loaded {
@@ -25,6 +26,11 @@ pub enum Seen<'a> {
         before: Zxid,
         digest: u64,
     },
+    /// With the tree of that zxid these plugins came into force.
+    Bound {
+        zxid: Zxid,
+        registry: &'a Registry,
+    },
     /// An entry that its fence made a no-op.
     Fenced {
         at: LogPosition,
@@ -36,9 +42,11 @@ pub enum Seen<'a> {
     },
     /// It does so no more.
     Follows,
+    /// `registry`: the plugins that were asked.
     Proposed {
         entry: u64,
         txns: &'a [Txn],
+        registry: &'a Registry,
     },
     Resolved {
         entry: u64,
@@ -76,10 +84,14 @@ pub enum Mutation {
     LateExpiry,
     /// The reply to a write leaves before the events it caused.
     EventAfterReply,
+    /// A new leader tells no recipe of the sessions that end among its first transactions.
+    HandOverDropped,
+    /// What comes behind a deployment is judged before that is applied.
+    JudgedTooEarly,
 }
 
 impl Mutation {
-    pub const ALL: [(&'static str, Mutation); 8] = [
+    pub const ALL: [(&'static str, Mutation); 10] = [
         ("refusal-early", Mutation::RefusalEarly),
         ("read-between", Mutation::ReadBetween),
         ("no-fence", Mutation::NoFence),
@@ -88,6 +100,8 @@ impl Mutation {
         ("ping-while-cut-off", Mutation::PingWhileCutOff),
         ("late-expiry", Mutation::LateExpiry),
         ("event-after-reply", Mutation::EventAfterReply),
+        ("hand-over-dropped", Mutation::HandOverDropped),
+        ("judged-too-early", Mutation::JudgedTooEarly),
     ];
 }
 

@@ -4,6 +4,7 @@
 //! It checks all it is told as it comes: replies in the order of the requests, zxids that never go back, reads and writes
 //! against the ledger, events that are due and those that are not. What the registers' histories need it writes down.
 
+use crate::coverage::{Met, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
 use crate::linear::{Action, Register};
@@ -35,9 +36,25 @@ pub enum Ask {
         value: u64,
         mode: i32,
     },
+    /// With any data.
+    Make {
+        path: String,
+        data: Data,
+        mode: i32,
+    },
     Delete {
         path: String,
         version: i32,
+    },
+    /// Any data, whatever the version is.
+    Write {
+        path: String,
+        data: Data,
+    },
+    /// As a get, of any data.
+    Read {
+        path: String,
+        watch: bool,
     },
     /// Whatever the version is.
     Set {
@@ -82,6 +99,19 @@ pub enum Ask {
     },
 }
 
+/// A node's data, which may be long.
+#[derive(Clone, PartialEq, Default)]
+pub struct Data(pub Bytes);
+
+impl std::fmt::Debug for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if text.len() < 200 => write!(f, "{text:?}"),
+            _ => write!(f, "{} bytes", self.0.len()),
+        }
+    }
+}
+
 /// What it is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -93,6 +123,7 @@ pub enum Answer {
     },
     Names(BTreeSet<String>),
     Text(String),
+    Data(Data),
     Refused(ErrorCode),
     /// The connection was lost first: nobody knows.
     Lost,
@@ -683,7 +714,13 @@ impl Client {
             self.check_write(ask, header, error);
             match (ask, error) {
                 (_, Some(code)) => Answer::Refused(code),
-                (Ask::Create { .. }, None) => Answer::Created(record.string()?),
+                (Ask::Create { .. } | Ask::Make { .. }, None) => {
+                    let path = record.string()?;
+                    if ledger(|ledger| ledger.node(&path, zxid).is_none()) {
+                        breach(format!("{}: {ask:?} is answered with {path}, which is not there", self.name()));
+                    }
+                    Answer::Created(path)
+                }
                 (Ask::Set { .. } | Ask::CompareAndSet { .. }, None) => {
                     let Stat { version, .. } = record.stat()?;
                     Answer::Node { value: None, version }
@@ -734,6 +771,15 @@ impl Client {
             if origin != Some((self.session, header.xid)) || code != error {
                 breach(format!("{who}: {ask:?} is answered {error:?} by {}", ledger::Shown(txn)));
             }
+            let Ask::Set { path, value } = ask else { return };
+            if error != Some(ErrorCode::BadArguments) || !ledger::is_guarded(path) {
+                return;
+            }
+            met(Met::GuardRefusal);
+            let allowed = ledger.before(zxid).and_then(|before| ledger.guard_bytes_max(before));
+            if allowed.is_none_or(|bytes_max| data(*value).len() <= bytes_max) {
+                breach(format!("{who}: {ask:?} is refused at {zxid:#x} by a guard that allows {allowed:?} bytes"));
+            }
         });
     }
 
@@ -746,9 +792,11 @@ impl Client {
         record: &mut Record,
     ) -> Result<Answer, Fault> {
         let path = match ask {
-            Ask::Get { path, .. } | Ask::SyncGet { path } | Ask::Exists { path, .. } | Ask::Children { path, .. } => {
-                path
-            }
+            Ask::Get { path, .. }
+            | Ask::Read { path, .. }
+            | Ask::SyncGet { path }
+            | Ask::Exists { path, .. }
+            | Ask::Children { path, .. } => path,
             Ask::Members => ledger::CONFIG,
             _ => return Ok(Answer::Done),
         };
@@ -784,8 +832,11 @@ impl Client {
                 if let (Ask::Members, Some(Some(data))) = (ask, &data) {
                     return Ok(Answer::Text(String::from_utf8_lossy(data).into_owned()));
                 }
-                let value = data.flatten().as_deref().and_then(ledger::value);
-                Answer::Node { value, version: stat.version }
+                let data = data.flatten();
+                match ask {
+                    Ask::Read { .. } => Answer::Data(Data(data.unwrap_or_default())),
+                    _ => Answer::Node { value: data.as_deref().and_then(ledger::value), version: stat.version },
+                }
             }
         };
         self.watch(ask, node.is_some(), zxid);
@@ -794,7 +845,7 @@ impl Client {
 
     fn watch(&mut self, ask: &Ask, is_there: bool, zxid: u64) {
         let (path, watched) = match ask {
-            Ask::Get { path, watch: true } if is_there => (path, Watched::Data),
+            Ask::Get { path, watch: true } | Ask::Read { path, watch: true } if is_there => (path, Watched::Data),
             Ask::Exists { path, watch: true } if is_there => (path, Watched::Data),
             Ask::Exists { path, watch: true } => (path, Watched::Absence),
             Ask::Children { path, watch: true } if is_there => (path, Watched::Children),
@@ -835,7 +886,12 @@ impl Ask {
     pub fn writes(&self) -> bool {
         !matches!(
             self,
-            Ask::Get { .. } | Ask::Exists { .. } | Ask::Children { .. } | Ask::SyncGet { .. } | Ask::Members
+            Ask::Get { .. }
+                | Ask::Read { .. }
+                | Ask::Exists { .. }
+                | Ask::Children { .. }
+                | Ask::SyncGet { .. }
+                | Ask::Members
         )
     }
 
@@ -857,15 +913,21 @@ impl Ask {
             let operation = |request: Request| Operation { op: wire::opcode(&request), request };
             Request::Multi(requests.into_iter().map(operation).collect())
         };
-        match self.clone() {
-            Ask::Create { path, value, mode } => Request::Create(Create {
+        let create = |path: String, data: Bytes, mode: i32| {
+            Request::Create(Create {
                 form: CreateForm::Create,
                 path: Some(path),
-                data: Some(data(value)),
+                data: Some(data),
                 acl: Some(acl::open_unsafe().to_vec()),
                 flags: mode,
                 ttl_ms: 0,
-            }),
+            })
+        };
+        match self.clone() {
+            Ask::Create { path, value, mode } => create(path, data(value), mode),
+            Ask::Make { path, data, mode } => create(path, data.0, mode),
+            Ask::Write { path, data } => Request::SetData { path: Some(path), data: Some(data.0), version: -1 },
+            Ask::Read { path, watch } => Request::GetData { path: Some(path), watch },
             Ask::Delete { path, version } => Request::Delete { path: Some(path), version },
             Ask::Set { path, value } => set(&path, value, -1),
             Ask::CompareAndSet { path, value, expected } => set(&path, value, expected),

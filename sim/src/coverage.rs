@@ -10,6 +10,12 @@ pub enum Met {
     LeaderChangeWithWrites,
     /// A leader lost its place, or an entry its chain, with a refusal in it that was not answered.
     RefusalAcrossLeaderChange,
+    /// A leader lost its place while a lock went from hand to hand.
+    LeaderChangeWithHandOver,
+    /// A leader lost its place while an item went to a worker, or came back.
+    LeaderChangeWithClaim,
+    /// A leader lost its place while somebody waited for a deployment, or a rollback.
+    LeaderChangeWithDeployment,
     CheckpointInstall,
     SessionMove,
     /// A process stood still for longer than a session's timeout or an election's.
@@ -28,15 +34,25 @@ pub enum Met {
     /// The lease of a member came and went, had it one.
     LeaseGap,
     ClockJump,
+    /// The guard's settings came into force, or former ones again, or it was deployed anew.
+    Deployment,
+    /// A recipe was deployed anew over a mount in use.
+    RecipeDeployment,
+    LockHeld,
+    Acknowledgement,
+    GuardRefusal,
 }
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 10] = [
+    pub const DEMANDED: [(Met, &'static str); 13] = [
         (Met::ChainReset, "chain reset"),
         (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
         (Met::RefusalAcrossLeaderChange, "refusal across a leader change"),
+        (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
+        (Met::LeaderChangeWithClaim, "leader change with a claim"),
+        (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
         (Met::CheckpointInstall, "checkpoint install"),
         (Met::SessionMove, "session move"),
         (Met::PauseBeyondTimeout, "pause beyond a timeout"),

@@ -9,13 +9,18 @@
 
 use crate::coverage::{Met, met};
 use crate::net::Machine;
+use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::rc::Rc;
 use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
 use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
+use wasmkeeper::plugin::PLUGINS;
+use wasmkeeper::plugin::manifest;
+use wasmkeeper::plugin::registry::Registry;
 use wasmkeeper::storage::LogPosition;
 
 thread_local! {
@@ -46,7 +51,17 @@ pub struct Ledger {
     pub expiry_slack_us: u64,
     /// Whether sessions live on followers, too.
     pub followers_report: bool,
+    recipes: Recipes,
+    /// The plugins in force, from each zxid at which that changed.
+    in_force: Vec<(u64, InForce)>,
+    /// By which plugins proposed transactions were judged that nobody has applied yet.
+    judged: BTreeMap<u64, InForce>,
+    /// Somebody has asked for a deployment and has no answer.
+    pub is_deploying: bool,
 }
+
+/// Plugins with the zxid of their manifest, in order of names.
+type InForce = Rc<Vec<(String, u64)>>;
 
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
 pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
@@ -245,9 +260,19 @@ impl Ledger {
         if !is_done && !txn.changes.is_empty() {
             breach(format!("a refused request changes something: {}", Shown(txn)));
         }
+        self.check_judges(txn, before.0);
         for change in &txn.changes {
             self.change(at, zxid, txn, change);
+            self.recipes.change(change);
         }
+        if txn.changes.iter().any(|change| manifest_of(change).is_some()) {
+            self.note_plugins(zxid);
+        }
+        let nodes = &self.nodes;
+        self.recipes.settle(txn, |plugin| {
+            let owed = nodes.get(&owed_path(plugin)).and_then(|versions| versions.last());
+            owed.is_some_and(|owed| owed.node.is_some())
+        });
         self.transactions.insert(zxid, Recorded { txn: txn.clone(), before: before.0, digest });
     }
 
@@ -275,7 +300,13 @@ impl Ledger {
                 let ends = |change: &Change| matches!(change, Change::CloseSession { .. });
                 match self.node(path, zxid) {
                     None => breach(format!("{path} is deleted and is not there: {}", Shown(txn))),
-                    Some(node) if node.owner != 0 && txn.origin.is_none() && !txn.changes.iter().any(ends) => {
+                    // A recipe may end what belongs to it: a claim that is held too long.
+                    Some(node)
+                        if node.owner != 0
+                            && txn.origin.is_none()
+                            && txn.made_by.is_empty()
+                            && !txn.changes.iter().any(ends) =>
+                    {
                         breach(format!("an ephemeral goes before its session: {}", Shown(txn)));
                     }
                     Some(_) => {}
@@ -340,6 +371,82 @@ impl Ledger {
                 session.timeout_us / 1000
             ));
         }
+    }
+
+    /// A member has these plugins at work with the tree of that zxid: those of the tree.
+    pub fn bound(&self, machine: Machine, zxid: Zxid, registry: &Registry) {
+        let (bound, there) = (bindings(registry), self.plugins_at(zxid.0));
+        if bound != *there {
+            breach(format!("member {machine} has plugins {bound:x?} at {zxid:?}; the tree has {there:x?}"));
+        }
+    }
+
+    /// A leader has judged these transactions by these plugins. If they come to be, `check_judges` looks whether those were
+    /// the right ones.
+    pub fn judged(&mut self, txns: &[Txn], registry: &Registry) {
+        let bound = Rc::new(bindings(registry));
+        // Of what was proposed before under the same zxid nothing comes any more: it is evaluated again.
+        self.judged.extend(txns.iter().map(|txn| (txn.zxid.0, bound.clone())));
+    }
+
+    /// Whether a transaction was judged by the plugins of the tree that it changes, as far as that can be seen.
+    fn check_judges(&mut self, txn: &Txn, before: u64) {
+        let there = self.plugins_at(before);
+        if let Some(judged) = self.judged.remove(&txn.zxid.0)
+            && judged != there
+        {
+            let wrong = format!("was judged by {judged:x?}; the tree had {there:x?}");
+            breach(format!("{} {wrong}: {}", txn.zxid, Shown(txn)));
+        }
+        let Some(bytes_max) = self.guard_bytes_max(before).filter(|_| txn.origin.is_some()) else { return };
+        for change in &txn.changes {
+            let (Change::Create { path, data: Some(data), .. } | Change::SetData { path, data: Some(data), .. }) =
+                change
+            else {
+                continue;
+            };
+            if is_guarded(path) && data.len() > bytes_max {
+                breach(format!("{} bytes got past the guard, which allows {bytes_max}: {}", data.len(), Shown(txn)));
+            }
+        }
+    }
+
+    /// Bytes that the guard in force at that zxid allows.
+    pub fn guard_bytes_max(&self, zxid: u64) -> Option<usize> {
+        let node = self.node(&format!("{PLUGINS}/guard"), zxid)?;
+        let manifest = manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
+        manifest.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
+    }
+
+    fn plugins_at(&self, zxid: u64) -> InForce {
+        let after = self.in_force.partition_point(|(since, _)| *since <= zxid);
+        after.checked_sub(1).map_or_else(InForce::default, |last| self.in_force[last].1.clone())
+    }
+
+    fn note_plugins(&mut self, zxid: u64) {
+        let names = self.children(PLUGINS, zxid);
+        let manifest = |name: &str| {
+            let node = self.node(&format!("{PLUGINS}/{name}"), zxid)?;
+            manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
+            Some((name.to_owned(), node.mzxid))
+        };
+        let in_force: InForce = Rc::new(names.into_iter().filter_map(manifest).collect());
+        say("run", || format!("plugins in force from {zxid:#x}: {in_force:x?}"));
+        self.in_force.push((zxid, in_force));
+    }
+
+    /// Whether all mounts are in order.
+    pub fn nothing_is_owed(&self) -> bool {
+        ["lock", "queue"].iter().all(|plugin| self.node(&owed_path(plugin), self.last).is_none())
+    }
+
+    pub fn check_recipes(&self) {
+        self.recipes.check();
+    }
+
+    /// What a transaction was judged on.
+    pub fn before(&self, zxid: u64) -> Option<u64> {
+        self.transactions.get(&zxid).map(|recorded| recorded.before)
     }
 
     /// Who began to evaluate last.
@@ -441,6 +548,28 @@ impl Ledger {
         // A node is deleted after its children: theirs is the earlier event, in one transaction too.
         children.chain(own).min_by_key(|&(zxid, kind)| (zxid, kind != CHILDREN))
     }
+}
+
+fn owed_path(plugin: &str) -> String {
+    format!("{PLUGINS}/{plugin}/owed")
+}
+
+/// Whether the guard is asked about that node.
+pub fn is_guarded(path: &str) -> bool {
+    path.strip_prefix(crate::bundled::GUARDED).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The plugin whose manifest a change writes or removes.
+fn manifest_of(change: &Change) -> Option<&str> {
+    let (Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path }) = change else {
+        return None;
+    };
+    let name = path.strip_prefix(PLUGINS)?.strip_prefix('/')?;
+    (!name.contains('/')).then_some(name)
+}
+
+fn bindings(registry: &Registry) -> Vec<(String, u64)> {
+    registry.all().map(|binding| (binding.key.to_string(), binding.stands.mzxid as u64)).collect()
 }
 
 /// A transaction in few words.

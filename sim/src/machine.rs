@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
+use wasmkeeper::plugin::Compiler;
 use wasmkeeper::replica::{Drive, Listening, Member, Passage, Surroundings, Words};
 use wasmkeeper::session::Workers;
 use wasmkeeper::storage::disk::Disk;
@@ -47,6 +48,7 @@ pub struct Machine {
     net: Net,
     disk: SimDisk,
     config: Config,
+    compiler: Compiler,
     outside: Rc<Outside>,
     process: Option<Process>,
     /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
@@ -128,13 +130,14 @@ pub enum End {
 }
 
 impl Machine {
-    pub fn new(number: net::Machine, net: Net, config: Config, seed: u64) -> Machine {
+    pub fn new(number: net::Machine, net: Net, config: Config, compiler: Compiler, seed: u64) -> Machine {
         let dice = RefCell::new(Dice::new(seed ^ u64::from(number) << 32));
         Machine {
             number,
             net,
             disk: SimDisk::new(),
             config,
+            compiler,
             outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
@@ -215,7 +218,11 @@ impl Machine {
             net,
             raft,
             clients: Workers::on(clients),
-            drive: Drive::Tasks { disk_delay: Arc::new(disk_delay), passages: Arc::new(passages) },
+            drive: Drive::Tasks {
+                disk_delay: Arc::new(disk_delay),
+                passages: Arc::new(passages),
+                compiler: self.compiler.clone(),
+            },
             format_level: wasmkeeper::limits::FORMAT_LEVEL,
         };
         let (number, net, config, shown) = (self.number, self.net.clone(), self.config.clone(), phase.clone());

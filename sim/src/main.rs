@@ -8,13 +8,16 @@
 //! | `net` | streams of bytes between machines |
 //! | `faults` | what goes wrong |
 //! | `client`, `workload` | clients, and what they do |
+//! | `bundled` | the plugins that runs deploy |
 //! | `observer` | what members show of themselves |
 //! | `ledger` | the order of all transactions, and what follows from it |
+//! | `recipes` | what recipes promise, transaction by transaction |
 //! | `history`, `linear` | what clients saw, and whether it is linearizable |
 //! | `coverage` | what a run has met |
 //! | `chance` | chance of libraries |
 //! | `trace` | what happened, as lines and as one number |
 
+mod bundled;
 mod campaign;
 mod chance;
 mod client;
@@ -26,6 +29,7 @@ mod linear;
 mod machine;
 mod net;
 mod observer;
+mod recipes;
 mod run;
 mod trace;
 mod workload;

@@ -4,11 +4,12 @@ use crate::coverage::{Met, met};
 use crate::ledger::{Shown, ledger};
 use crate::machine;
 use crate::net::Machine;
+use crate::recipes;
 use crate::trace::{breach, note, now_us, say};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use wasmkeeper::consensus;
-use wasmkeeper::pipeline::txn::Outcome;
+use wasmkeeper::pipeline::txn::{Outcome, Txn};
 use wasmkeeper::simulation::{Died, Mutation, Observer, Pace, Seen, Source};
 
 /// What all members may show in one slice: thousands of transactions replayed at a start, and much room.
@@ -19,8 +20,28 @@ pub struct Eye {
     pace: Cell<Pace>,
     /// In the slice that began then, so much was seen.
     seen: Cell<(u64, u64)>,
-    /// Entries proposed and not resolved, by member, with how many refusals they hold.
-    in_flight: RefCell<BTreeMap<(Machine, u64), usize>>,
+    /// Entries proposed and not resolved, by member.
+    in_flight: RefCell<BTreeMap<(Machine, u64), InFlight>>,
+}
+
+/// What there is in an entry.
+#[derive(Clone, Copy, Default)]
+struct InFlight {
+    refusals: usize,
+    /// A lock goes from hand to hand.
+    hand_over: bool,
+    /// An item goes to a worker, or comes back.
+    claim: bool,
+}
+
+impl InFlight {
+    fn of(txns: &[Txn]) -> InFlight {
+        InFlight {
+            refusals: txns.iter().filter(|txn| !matches!(txn.outcome, Outcome::Done(_))).count(),
+            hand_over: txns.iter().any(recipes::hands_over),
+            claim: txns.iter().any(recipes::claims),
+        }
+    }
 }
 
 impl Eye {
@@ -31,12 +52,19 @@ impl Eye {
     /// That member leads no more, whatever it had under way.
     fn loses_lead(&self, machine: Machine) {
         let in_flight = self.in_flight.borrow();
-        let mut own = in_flight.range((machine, 0)..=(machine, u64::MAX)).peekable();
-        if own.peek().is_some() {
-            met(Met::LeaderChangeWithWrites);
-        }
-        if own.any(|(_, &refusals)| refusals > 0) {
-            met(Met::RefusalAcrossLeaderChange);
+        let own: Vec<&InFlight> =
+            in_flight.range((machine, 0)..=(machine, u64::MAX)).map(|(_, in_flight)| in_flight).collect();
+        let deploys = ledger(|ledger| ledger.is_deploying && ledger.leader() == Some(machine));
+        for (is_so, what) in [
+            (!own.is_empty(), Met::LeaderChangeWithWrites),
+            (own.iter().any(|in_flight| in_flight.refusals > 0), Met::RefusalAcrossLeaderChange),
+            (own.iter().any(|in_flight| in_flight.hand_over), Met::LeaderChangeWithHandOver),
+            (own.iter().any(|in_flight| in_flight.claim), Met::LeaderChangeWithClaim),
+            (deploys, Met::LeaderChangeWithDeployment),
+        ] {
+            if is_so {
+                met(what);
+            }
         }
     }
 
@@ -76,6 +104,7 @@ impl Observer for Eye {
             Seen::Applied { at, batch, txn, before, digest } => {
                 ledger(|ledger| ledger.applied(machine, at, batch, txn, before, digest));
             }
+            Seen::Bound { zxid, registry } => ledger(|ledger| ledger.bound(machine, zxid, registry)),
             Seen::Fenced { at, batch } => {
                 note(&[12, machine.into(), at.index]);
                 say(who, || {
@@ -89,15 +118,16 @@ impl Observer for Eye {
                 ledger(|ledger| ledger.leads(machine, term, now_us()));
             }
             Seen::Follows => self.loses_lead(machine),
-            Seen::Proposed { entry, txns } => {
+            Seen::Proposed { entry, txns, registry } => {
                 for txn in txns {
                     say(&who, || format!("proposes {}", Shown(txn)));
                 }
-                let refusals = txns.iter().filter(|txn| !matches!(txn.outcome, Outcome::Done(_))).count();
-                self.in_flight.borrow_mut().insert((machine, entry), refusals);
+                ledger(|ledger| ledger.judged(txns, registry));
+                self.in_flight.borrow_mut().insert((machine, entry), InFlight::of(txns));
             }
             Seen::Resolved { entry, outcome } => {
-                let refusals = self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or(0);
+                let InFlight { refusals, .. } =
+                    self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or_default();
                 if !matches!(outcome, consensus::Outcome::Applied { accepted: true, .. }) {
                     note(&[14, machine.into(), entry]);
                     say(who, || format!("its entry {entry} came to {outcome:?}"));

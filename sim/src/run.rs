@@ -1,5 +1,6 @@
 //! One run: some machines and clients, a while with faults, then one in which all must heal, and the last checks.
 
+use crate::bundled;
 use crate::client::{self, Client};
 use crate::coverage::{Met, add, counts};
 use crate::faults::{DISK_US, Faults, GOOD};
@@ -92,8 +93,9 @@ pub fn run(options: &Options) -> Report {
         ledger.followers_report = members > 1;
     });
     let net = Net::new(dice.roll(), GOOD);
+    let compiler = bundled::compiler().expect("the bundled plugins can be compiled");
     let machines = (1..=members).map(|number| {
-        let machine = Machine::new(number, net.clone(), config(number, members), dice.roll());
+        let machine = Machine::new(number, net.clone(), config(number, members), compiler.clone(), dice.roll());
         machine.set_disk_delay(DISK_US);
         machine
     });
@@ -105,6 +107,8 @@ pub fn run(options: &Options) -> Report {
     clients.tasks.spawn_local(workload::set_up(first, plan.clone()));
     let operator = Client::new(CLIENTS + 1, net.clone(), numbers.clone(), 20_000, dice.roll());
     clients.tasks.spawn_local(workload::operate(operator, plan.clone()));
+    let deployer = Client::new(CLIENTS + 2, net.clone(), numbers.clone(), 20_000, dice.roll());
+    clients.tasks.spawn_local(workload::deploy(deployer, plan.clone()));
     for number in 0..CLIENTS {
         let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
         let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());
@@ -121,7 +125,7 @@ pub fn run(options: &Options) -> Report {
 }
 
 fn config(number: net::Machine, members: u32) -> Config {
-    let mut config = Config { server_id: number, plugins: false, ..Config::default() };
+    let mut config = Config { server_id: number, ..Config::default() };
     config.sessions.tick_ms = TICK_MS;
     config.sessions.timeout_ms_min = 500;
     config.sessions.timeout_ms_max = 20_000;
@@ -129,8 +133,6 @@ fn config(number: net::Machine, members: u32) -> Config {
     config.network.connections_per_address_max = 0;
     config.rules.reconfig = true;
     config.rules.skip_acl = true;
-    config.storage.data_dir = std::env::temp_dir().join(format!("wasmkeeper-sim-{}", std::process::id()));
-    config.storage.log_dir = config.storage.data_dir.clone();
     if members > 1 {
         config.ensemble.servers = (1..=members).map(server).collect();
         config.ensemble.listen = vec![net::address(number, PEER_PORT)];
@@ -219,6 +221,7 @@ impl World {
             ledger(|ledger| {
                 let last = ledger.last();
                 ledger.sessions_open() == 0
+                    && ledger.nothing_is_owed()
                     && world.machines.iter().all(|machine| ledger.applied_by(machine.number) == Some(last))
             })
         };
@@ -226,7 +229,11 @@ impl World {
             ledger(|ledger| {
                 let stand: Vec<_> = self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
                 let (open, last) = (ledger.sessions_open(), ledger.last());
-                breach(format!("{open} sessions do not expire, or members stand at {stand:x?} and not at {last:#x}"));
+                let owed = !ledger.nothing_is_owed();
+                breach(format!(
+                    "{open} sessions do not expire, members stand at {stand:x?} and not at {last:#x}, or mounts are not in \
+                     order: {owed}"
+                ));
             });
         }
     }
@@ -263,6 +270,7 @@ impl World {
             if !left.is_empty() {
                 breach(format!("ephemerals are left over: {left:?}"));
             }
+            ledger.check_recipes();
         });
         for (met, count) in counts() {
             say("run", || format!("met {met:?} {count} times"));

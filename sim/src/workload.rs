@@ -1,16 +1,21 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::client::{Answer, Ask, Client};
+use crate::bundled::{self, GUARDED, LOCKS, Plugin, QUEUES};
+use crate::client::{Answer, Ask, Client, Data};
 use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
+use crate::ledger::ledger;
 use crate::net::Machine;
+use crate::recipes;
 use crate::trace::{breach, say};
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::sleep;
 use wasmkeeper::model::ErrorCode;
+use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
 /// Registers there are. Few, so that clients meet.
@@ -19,6 +24,14 @@ pub const REGISTER_COUNT: u64 = 6;
 /// Where sequential nodes and ephemerals come and go.
 const QUEUE: &str = "/q";
 const EPHEMERALS: &str = "/e";
+
+/// Nodes that the guard is asked about, locks, and queues.
+const GUARDED_COUNT: u64 = 4;
+const LOCK_COUNT: u64 = 1;
+const QUEUE_COUNT: u64 = 2;
+
+/// How often a client looks at its place in a lock's or a queue's line before it leaves that.
+const LOOKS_MAX: u64 = 8;
 
 /// What all clients share.
 #[derive(Default)]
@@ -34,6 +47,8 @@ pub struct Plan {
     pub is_operating: Cell<bool>,
     /// Names of sequential nodes that were given out.
     names: RefCell<BTreeSet<String>>,
+    /// Items that some client was told to have acknowledged.
+    acknowledged: RefCell<BTreeSet<String>>,
     pub totals: RefCell<crate::client::Counts>,
 }
 
@@ -93,6 +108,68 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
     }
 }
 
+/// Deploys plugins anew, with other settings, and rolls back, for as long as the run lasts.
+pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
+    while !plan.is_set_up.get() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let (guard, lock, queue) = (Plugin::guard(), Plugin::lock(), Plugin::queue());
+    let mut former = vec![guard.manifest(1, bundled::settings(guard.name, 0))];
+    let mut version = 1;
+    while !plan.is_ending.get() {
+        let pause = 100 + client.dice.below(2_000);
+        client.rest(Duration::from_millis(pause)).await;
+        version += 1;
+        let number = client.dice.below(1_000);
+        let of = |plugin: &Plugin| plugin.manifest(version, bundled::settings(plugin.name, number));
+        let set = |plugin: &Plugin, data: Bytes| Ask::Write { path: plugin.node(), data: Data(data) };
+        let asks = match client.dice.below(10) {
+            0..4 => {
+                former.push(of(&guard));
+                vec![set(&guard, of(&guard))]
+            }
+            4..7 => {
+                let at = client.dice.below(former.len() as u64) as usize;
+                vec![set(&guard, former[at].clone())]
+            }
+            7 => {
+                let make = Ask::Make { path: guard.node(), data: Data(of(&guard)), mode: create_mode::PERSISTENT };
+                vec![Ask::Delete { path: guard.node(), version: -1 }, make]
+            }
+            8 => vec![set(&lock, of(&lock))],
+            _ => vec![set(&queue, of(&queue))],
+        };
+        for ask in asks {
+            bring_into_force(&mut client, ask).await;
+        }
+    }
+    client.close().await;
+}
+
+/// Asks until there is an answer. That it is a refusal can be right: a quorum may have been away.
+async fn bring_into_force(client: &mut Client, ask: Ask) {
+    loop {
+        ledger(|ledger| ledger.is_deploying = true);
+        let answer = client.perform(vec![ask.clone()]).await.pop();
+        ledger(|ledger| ledger.is_deploying = false);
+        match answer {
+            Some(Answer::Lost) | None => {}
+            Some(Answer::Refused(code)) => {
+                // Deleted, or made, by a request before whose answer was lost; or a quorum that cannot be reached.
+                let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::BadArguments];
+                if !known.contains(&code) {
+                    breach(format!("{ask:?} is refused with {}", code.name()));
+                }
+                return;
+            }
+            Some(_) => {
+                let is_recipe = matches!(&ask, Ask::Write { path, .. } if !path.ends_with("/guard"));
+                return met(if is_recipe { Met::RecipeDeployment } else { Met::Deployment });
+            }
+        }
+    }
+}
+
 /// What one client remembers.
 struct Memory {
     client: Client,
@@ -102,6 +179,10 @@ struct Memory {
     queued: Vec<String>,
 }
 
+fn guarded(number: u64) -> String {
+    format!("{GUARDED}/{number}")
+}
+
 fn register(number: u64) -> String {
     format!("{REGISTERS}/{number}")
 }
@@ -109,14 +190,22 @@ fn register(number: u64) -> String {
 /// Makes the tree that the others work on.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let mut paths = vec![REGISTERS.to_owned(), QUEUE.to_owned(), EPHEMERALS.to_owned()];
+    let mut paths =
+        [REGISTERS, QUEUE, EPHEMERALS, GUARDED, LOCKS, QUEUES, PLUGINS, MODULES].map(str::to_owned).to_vec();
     paths.extend((0..REGISTER_COUNT).map(register));
-    for path in paths {
+    paths.extend((0..GUARDED_COUNT).map(guarded));
+    let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
+    let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
+    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard()] {
+        asks.extend(plugin.pieces().into_iter().map(make));
+        asks.push(make((plugin.node(), plugin.manifest(1, bundled::settings(plugin.name, 0)))));
+    }
+    for ask in asks {
         loop {
-            match client.perform(vec![create(path.clone())]).await.pop() {
+            match client.perform(vec![ask.clone()]).await.pop() {
                 Some(Answer::Created(_) | Answer::Refused(ErrorCode::NodeExists)) => break,
                 Some(Answer::Lost) => {}
-                other => return breach(format!("the tree cannot be set up: {path}: {other:?}")),
+                other => return breach(format!("the tree cannot be set up: {ask:?}: {other:?}")),
             }
         }
     }
@@ -162,7 +251,7 @@ impl Memory {
     }
 
     async fn act(&mut self) {
-        match self.client.dice.below(100) {
+        match self.client.dice.below(115) {
             0..30 => {
                 let ask = self.about_register();
                 self.perform(vec![ask]).await;
@@ -182,11 +271,127 @@ impl Memory {
                 let timeout = self.client.timeout();
                 sleep(timeout + timeout / 2).await;
             }
-            _ => {
+            98..100 => {
                 let pause = self.client.dice.below(3000);
                 self.client.rest(Duration::from_millis(pause)).await;
             }
+            100..105 => self.hold_locks().await,
+            105..108 => self.put_items().await,
+            108..112 => self.work().await,
+            _ => self.be_guarded().await,
         }
+    }
+
+    async fn hold_locks(&mut self) {
+        for _ in 0..1 + self.client.dice.below(3) {
+            self.hold_a_lock().await;
+        }
+    }
+
+    /// Joins a lock, and leaves it, or is lost.
+    async fn hold_a_lock(&mut self) {
+        let lock = format!("{LOCKS}/l{}", self.client.dice.below(LOCK_COUNT));
+        let options = if self.client.dice.one_in(4) { r#"{"wait-ms":1000}"# } else { "" };
+        let Some(path) = self.join(format!("{lock}/lock-"), options).await else { return };
+        let mut is_held = false;
+        for _ in 0..LOOKS_MAX {
+            match self.perform(vec![Ask::Read { path: path.clone(), watch: true }]).await.pop() {
+                Some(Answer::Data(data)) => is_held = recipes::holds(&data.0),
+                Some(Answer::Lost) => {}
+                // Its time is up, or its session.
+                _ => return,
+            }
+            if is_held {
+                break;
+            }
+            let pause = 20 + self.client.dice.below(100);
+            self.client.rest(Duration::from_millis(pause)).await;
+        }
+        if is_held {
+            met(Met::LockHeld);
+            let pause = self.client.dice.below(250);
+            self.client.rest(Duration::from_millis(pause)).await;
+        }
+        self.leave(path).await;
+    }
+
+    /// Its path, if it was told.
+    async fn join(&mut self, prefix: String, options: &'static str) -> Option<String> {
+        let data = Data(Bytes::from_static(options.as_bytes()));
+        let make = Ask::Make { path: prefix, data, mode: create_mode::EPHEMERAL_SEQUENTIAL };
+        match self.perform(vec![make]).await.pop() {
+            Some(Answer::Created(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Deletes a node of its own, or leaves it to the end of its session. Whether it was told that it has deleted it.
+    async fn leave(&mut self, path: String) -> bool {
+        match self.client.dice.below(10) {
+            0 => self.client.vanish(),
+            1 => self.client.close().await,
+            2 => {}
+            _ => {
+                let delete = Ask::Delete { path, version: -1 };
+                return self.perform(vec![delete]).await.pop() == Some(Answer::Done);
+            }
+        }
+        false
+    }
+
+    async fn put_items(&mut self) {
+        let queue = format!("{QUEUES}/q{}", self.client.dice.below(QUEUE_COUNT));
+        let name = ["job-", "job?priority=8-", "job?delay-ms=700-"][self.client.dice.below(3) as usize];
+        let create = Ask::Create {
+            path: format!("{queue}/items/{name}"),
+            value: self.value(),
+            mode: create_mode::PERSISTENT_SEQUENTIAL,
+        };
+        let count = 1 + self.client.dice.below(3);
+        self.perform((0..count).map(|_| create.clone()).collect()).await;
+    }
+
+    /// Takes an item, and acknowledges it, gives it back, or is lost with it.
+    async fn work(&mut self) {
+        let queue = format!("{QUEUES}/q{}", self.client.dice.below(QUEUE_COUNT));
+        let Some(path) = self.join(format!("{queue}/claims/w-"), "").await else { return };
+        let mut item = None;
+        for _ in 0..LOOKS_MAX {
+            match self.perform(vec![Ask::Read { path: path.clone(), watch: true }]).await.pop() {
+                Some(Answer::Data(data)) => item = recipes::item(&data.0),
+                Some(Answer::Lost) => {}
+                _ => return,
+            }
+            if item.is_some() {
+                break;
+            }
+            let pause = 20 + self.client.dice.below(100);
+            self.client.rest(Duration::from_millis(pause)).await;
+        }
+        let pause = self.client.dice.below(100);
+        self.client.rest(Duration::from_millis(pause)).await;
+        if item.is_some() && self.client.dice.one_in(6) {
+            let data = if self.client.dice.one_in(2) { "retry" } else { "extend" };
+            self.perform(vec![Ask::Write { path: path.clone(), data: Data(data.into()) }]).await;
+            // What it has now may be another.
+            item = None;
+        }
+        if self.leave(path).await
+            && let Some(item) = item
+        {
+            met(Met::Acknowledgement);
+            if !self.plan.acknowledged.borrow_mut().insert(format!("{queue} {item}")) {
+                breach(format!("two clients are told to have acknowledged {item} of {queue}"));
+            }
+        }
+    }
+
+    /// Writes what a guard lets pass, or does not.
+    async fn be_guarded(&mut self) {
+        let path = guarded(self.client.dice.below(GUARDED_COUNT));
+        let count = 1 + self.client.dice.below(3);
+        let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
+        self.perform(asks).await;
     }
 
     async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {

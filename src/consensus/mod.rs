@@ -143,7 +143,8 @@ pub enum Heavy {
 }
 
 impl Heavy {
-    async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    /// To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
+    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Heavy::Aside => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
             Heavy::Here => Ok(work()),

@@ -448,6 +448,10 @@ where
         let last = request.entries.last().map(|entry| entry.log_id);
         let wants_answer = last.is_some() || self.sent.is_none() || request.prev_log_id != self.sent;
         self.sent = last.or(self.sent);
+        if !wants_answer {
+            // Whoever is applying what was committed goes first: clients here wait for that, and a send takes longer.
+            tokio::task::yield_now().await;
+        }
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {

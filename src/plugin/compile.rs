@@ -13,16 +13,21 @@
 //!
 //! Loading machine code is running it, so only files that this server wrote are loaded: the key is a secret of this data
 //! directory (mode 0600), and a file that does not match is compiled again.
+//!
+//! Servers that share a process, the simulation's, share an engine and what has been compiled for it, too.
 
 use super::host;
 use crate::limits;
+use parking_lot::Mutex;
 use sha3::{Digest, Sha3_256};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -34,21 +39,37 @@ const MAC_BYTES: usize = 32;
 /// The hidden subcommand: `wasmkeeper compile-plugin IN OUT`.
 pub const SUBCOMMAND: &str = "compile-plugin";
 
-/// How and where this server gets machine code.
-#[derive(Debug)]
+/// How and where this server gets machine code, and the engine that runs it.
+#[derive(Clone, Debug)]
 pub struct Compiler {
     how: How,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum How {
     /// In this process, nothing kept: tests.
     Here,
+    /// In this process, once for all its servers: the simulation.
+    Shared(Arc<Shared>),
     Child {
         program: PathBuf,
         folder: PathBuf,
         key: [u8; KEY_BYTES],
     },
+}
+
+struct Shared {
+    engine: Engine,
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+    /// By the components' digests.
+    loaded: Mutex<HashMap<String, Component>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "one engine for all, code in {}", self.folder.display())
+    }
 }
 
 impl Compiler {
@@ -57,15 +78,19 @@ impl Compiler {
         Compiler { how: How::Here }
     }
 
+    /// For servers that share a process: one engine, without a thread that measures time, and what one has compiled the
+    /// others have. Files in `folder` serve later processes.
+    pub fn shared(folder: &Path) -> Result<Compiler, String> {
+        let key = prepare(folder)?;
+        let engine = host::still_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
+        let shared = Shared { engine, folder: folder.into(), key, loaded: Mutex::default() };
+        Ok(Compiler { how: How::Shared(Arc::new(shared)) })
+    }
+
     /// Compiles by this very binary, even if its file has been replaced since it started.
     pub fn child(data_dir: &Path) -> Result<Compiler, String> {
         let folder = data_dir.join("plugins-cache");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|e| format!("create {}: {e}", folder.display()))?;
-        let key = key(&folder.join("key"))?;
+        let key = prepare(&folder)?;
         Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
     }
 
@@ -73,7 +98,16 @@ impl Compiler {
     pub fn folder(&self) -> &Path {
         match &self.how {
             How::Here => Path::new("."),
+            How::Shared(shared) => &shared.folder,
             How::Child { folder, .. } => folder,
+        }
+    }
+
+    /// What runs the code.
+    pub fn engine(&self) -> wasmtime::Result<Engine> {
+        match &self.how {
+            How::Here | How::Child { .. } => host::running_engine(),
+            How::Shared(shared) => Ok(shared.engine.clone()),
         }
     }
 
@@ -88,21 +122,55 @@ impl Compiler {
             How::Here => {
                 Component::new(engine, component()?).map_err(|e| format!("the component cannot be compiled: {e:#}"))
             }
-            How::Child { program, folder, key } => {
-                let file = folder.join(format!("{sha256}-{:016x}.cwasm", compatibility(engine)));
-                match load(engine, &file, key) {
-                    Ok(loaded) => return Ok(loaded),
-                    Err(Unusable::Absent) => {}
-                    Err(Unusable::Bad(why)) => tracing::warn!("{}: {why}; compiling the plugin again", file.display()),
+            How::Shared(shared) => {
+                let mut loaded = shared.loaded.lock();
+                if let Some(known) = loaded.get(sha256) {
+                    return Ok(known.clone());
                 }
-                compile(program, folder, &file, key, &component()?)?;
-                load(engine, &file, key).map_err(|error| match error {
-                    Unusable::Absent => format!("{} has vanished", file.display()),
-                    Unusable::Bad(why) => format!("{}: {why}", file.display()),
-                })
+                let made = kept(engine, &shared.folder, &shared.key, sha256, &|file| {
+                    let code = engine.precompile_component(&component()?);
+                    let code = code.map_err(|e| format!("the component cannot be compiled: {e:#}"))?;
+                    seal(file, &shared.key, &code)
+                })?;
+                loaded.insert(sha256.into(), made.clone());
+                Ok(made)
+            }
+            How::Child { program, folder, key } => {
+                kept(engine, folder, key, sha256, &|file| compile(program, folder, file, key, &component()?))
             }
         }
     }
+}
+
+/// The code of a component from its file in `folder`, which `make` writes if it is not there.
+fn kept(
+    engine: &Engine,
+    folder: &Path,
+    key: &[u8; KEY_BYTES],
+    sha256: &str,
+    make: &dyn Fn(&Path) -> Result<(), String>,
+) -> Result<Component, String> {
+    let file = folder.join(format!("{sha256}-{:016x}.cwasm", compatibility(engine)));
+    match load(engine, &file, key) {
+        Ok(loaded) => return Ok(loaded),
+        Err(Unusable::Absent) => {}
+        Err(Unusable::Bad(why)) => tracing::warn!("{}: {why}; compiling the plugin again", file.display()),
+    }
+    make(&file)?;
+    load(engine, &file, key).map_err(|error| match error {
+        Unusable::Absent => format!("{} has vanished", file.display()),
+        Unusable::Bad(why) => format!("{}: {why}", file.display()),
+    })
+}
+
+/// Makes a folder for machine code, and its key.
+fn prepare(folder: &Path) -> Result<[u8; KEY_BYTES], String> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| format!("create {}: {e}", folder.display()))?;
+    key(&folder.join("key"))
 }
 
 enum Unusable {
@@ -185,8 +253,11 @@ fn compile(program: &Path, folder: &Path, file: &Path, key: &[u8; KEY_BYTES], co
         .spawn()
         .map_err(|e| format!("the compiling child process cannot be started: {e}"))?;
     wait(child)?;
-    let code = fs::read(&output.0).map_err(|e| failed("read", &output.0, e))?;
-    write_whole(file, &[MAGIC, &mac(key, &code), &code]).map_err(|e| failed("write", file, e))
+    seal(file, key, &fs::read(&output.0).map_err(|e| failed("read", &output.0, e))?)
+}
+
+fn seal(file: &Path, key: &[u8; KEY_BYTES], code: &[u8]) -> Result<(), String> {
+    write_whole(file, &[MAGIC, &mac(key, code), code]).map_err(|e| format!("write {}: {e}", file.display()))
 }
 
 /// A file that goes with its owner.
@@ -256,4 +327,29 @@ fn limit_self() {
     let _ = setrlimit(Resource::As, to(limits::COMPILE_ADDRESS_SPACE_BYTES));
     let _ = setrlimit(Resource::Cpu, to(limits::COMPILE_CPU_SECONDS));
     let _ = setrlimit(Resource::Core, to(0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest there is.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn what_one_server_of_a_process_has_compiled_the_others_have_and_the_next_process_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("code");
+        let known = || Err("it is known".to_owned());
+        for first in [true, false] {
+            let one = Compiler::shared(&folder).unwrap();
+            let engine = one.engine().unwrap();
+            let made = one.component(&engine, "0", &|| if first { Ok(EMPTY.to_vec()) } else { known() });
+            assert!(made.is_ok());
+            let other = one.clone();
+            assert!(Engine::same(&engine, &other.engine().unwrap()));
+            assert!(other.component(&engine, "0", &known).is_ok());
+            assert_eq!(other.component(&engine, "1", &known).err(), Some("it is known".into()));
+        }
+    }
 }

@@ -94,6 +94,12 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
+/// An engine that runs guests without a clock: their fuel alone ends them. For the simulation, where each member has a handful
+/// of instances and a pool would be one for all.
+pub fn still_engine() -> wasmtime::Result<Engine> {
+    start(&config())
+}
+
 /// The engine that runs guests, its clock ticking.
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();

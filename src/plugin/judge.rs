@@ -25,6 +25,12 @@ impl Judge {
         Judge { plugins, generation: u64::MAX, registry: Arc::default(), matching: Vec::new() }
     }
 
+    /// Who is asked from now on.
+    pub fn registry(&mut self) -> &Registry {
+        self.refresh();
+        &self.registry
+    }
+
     /// Looks whether the tree binds something else by now.
     fn refresh(&mut self) {
         if let Some((generation, registry)) = self.plugins.newer_registry(self.generation) {

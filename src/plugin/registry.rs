@@ -35,6 +35,9 @@ const PREPARED_FOR: Duration = Duration::from_secs(300);
 /// Reads a node's data from the applied tree, at any time and on any thread.
 pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
+/// Does some work soon, and not here.
+pub type WorkAside = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
 /// All plugins of one server.
 pub struct Plugins {
     /// `--plugins on`. Without, nothing is loaded, and what enforces answers by its failure policy.
@@ -52,6 +55,8 @@ pub struct Plugins {
     watched: Watched,
     idle: Arc<Idle>,
     read: OnceLock<ReadNode>,
+    /// None: a thread each.
+    work_aside: OnceLock<WorkAside>,
     registry: RwLock<Arc<Registry>>,
     /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
     policed: AtomicBool,
@@ -169,6 +174,7 @@ impl Plugins {
             watched: Watched { marks: Arc::new(marks), court: Arc::default() },
             idle: Arc::default(),
             read: OnceLock::new(),
+            work_aside: OnceLock::new(),
             registry: RwLock::default(),
             policed: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
@@ -180,6 +186,12 @@ impl Plugins {
     pub fn read_nodes_by(&self, read: ReadNode) {
         // A second one would read the same tree.
         let _ = self.read.set(read);
+    }
+
+    /// How to load in the background, else than on a thread; once, before the first `refresh`.
+    pub fn load_by(&self, work_aside: WorkAside) {
+        // A second one would do the same.
+        let _ = self.work_aside.set(work_aside);
     }
 
     /// Who hears what is to be said against a plugin; once, before the first call.
@@ -288,10 +300,10 @@ impl Plugins {
         slot.clone()
     }
 
-    /// Compiles or loads on a thread of its own.
+    /// Compiles or loads on a thread of its own, or where `load_by` says.
     fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &Manifest) {
         let (plugins, name, wanted) = (self.clone(), name.to_string(), wanted.clone());
-        let spawned = std::thread::Builder::new().name("plugin-loader".into()).spawn(move || {
+        let load = move || {
             let read = |path: &str| plugins.read.get().and_then(|read| read(path));
             match plugins.load(wanted.code(), &|| tree::read_component(&wanted.component, &read)) {
                 Ok(_) => tracing::info!("plugin {name} is ready"),
@@ -299,7 +311,11 @@ impl Plugins {
                     tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}")
                 }
             }
-        });
+        };
+        if let Some(work_aside) = self.work_aside.get() {
+            return work_aside(Box::new(load));
+        }
+        let spawned = std::thread::Builder::new().name("plugin-loader".into()).spawn(load);
         if let Err(error) = spawned {
             tracing::error!("start a thread to load a plugin: {error}");
         }
@@ -343,10 +359,9 @@ impl Plugins {
     fn running(&self) -> Result<&Running, String> {
         let running = self.engine.get_or_init(|| {
             self.watched.marks.watch_signals();
-            let engine =
-                host::running_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
-            let linker =
-                host::linker(&engine).map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
+            let failed = |error| format!("the WebAssembly engine cannot start: {error:#}");
+            let engine = self.compiler.engine().map_err(failed)?;
+            let linker = host::linker(&engine).map_err(failed)?;
             Ok(Running { engine, linker })
         });
         running.as_ref().map_err(String::clone)
@@ -366,6 +381,7 @@ impl Plugins {
     }
 
     /// Waits until `settled`, at most so long. Whether it is.
+    #[cfg(test)]
     pub fn settle(&self, at_most: Duration) -> bool {
         let begun = Instant::now();
         while !self.settled() {

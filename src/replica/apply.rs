@@ -62,6 +62,8 @@ impl StateMachine for Replica {
             if admission::touches(txn) {
                 // Before anybody can see the tree it belongs to.
                 self.plugins.refresh(&*state);
+                let registry = self.plugins.registry();
+                simulation::see(|| Seen::Bound { zxid: txn.zxid, registry: &registry });
                 plugins_changed = true;
             }
             if simulation::makes(Mutation::ReadBetween) {

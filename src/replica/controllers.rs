@@ -282,7 +282,7 @@ impl Replica {
 
     async fn reconcile(self: &Arc<Replica>, binding: Arc<Binding>, path: &str) -> End {
         let (replica, asked, about) = (self.clone(), binding.clone(), path.to_owned());
-        let worked_out = self.runtime.spawn_blocking(move || replica.work_out(&asked, about)).await;
+        let worked_out = self.heavy.run(move || replica.work_out(&asked, about)).await;
         let work = match worked_out {
             Ok(Ok(Some(work))) => work,
             Ok(Ok(None)) => return End::Done,

@@ -53,7 +53,7 @@ impl Replica {
             let checked = match may_deploy(&replica, &request.submission) {
                 true => {
                     let checking = replica.clone();
-                    let checked = replica.runtime.spawn_blocking(move || {
+                    let checked = replica.heavy.run(move || {
                         let admitted = checking.check_deployment(&request.submission);
                         (request, admitted)
                     });
@@ -142,23 +142,35 @@ impl Replica {
     pub(super) fn compile_for_leader(self: &Arc<Replica>, id: u64, manifest: &[u8]) {
         let replica = self.clone();
         let manifest = manifest::parse(manifest);
-        self.runtime.spawn_blocking(move || {
-            let result = manifest.and_then(|manifest| replica.compile(&manifest));
+        self.runtime.spawn(async move {
+            let result = match manifest {
+                Ok(manifest) => replica.clone().compile(manifest).await,
+                Err(why) => Err(why),
+            };
             replica.way.tell(ToLeader::Compiled { id, result });
         });
     }
 
-    fn compile(&self, manifest: &Manifest) -> Result<(), String> {
+    async fn compile(self: Arc<Replica>, manifest: Manifest) -> Result<(), String> {
         if !self.plugins.enabled() {
             return Err("it runs with --plugins off".into());
         }
-        let component = &manifest.component;
         let until = Instant::now() + limits::PREPARE_PIECES_PATIENCE;
-        let is_missing = |piece: u32| self.state.read().node(&component.chunk_path(piece)).is_none();
-        while (0..component.chunks).any(is_missing) && Instant::now() < until {
-            std::thread::sleep(limits::PREPARE_LOOK_INTERVAL);
+        while self.lacks_pieces(&manifest) && Instant::now() < until {
+            tokio::time::sleep(limits::PREPARE_LOOK_INTERVAL).await;
         }
-        self.plugins.load(manifest.code(), &|| tree::read_component(component, &|path| self.data(path))).map(drop)
+        let loading = self.clone();
+        let loaded = self.heavy.run(move || {
+            let read = || tree::read_component(&manifest.component, &|path| loading.data(path));
+            loading.plugins.load(manifest.code(), &read).map(drop)
+        });
+        loaded.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn lacks_pieces(&self, manifest: &Manifest) -> bool {
+        let component = &manifest.component;
+        let state = self.state.read();
+        (0..component.chunks).any(|piece| state.node(&component.chunk_path(piece)).is_none())
     }
 
     fn data(&self, path: &str) -> Option<Vec<u8>> {

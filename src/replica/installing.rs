@@ -147,6 +147,8 @@ impl Replica {
             self.provenance.forget();
             simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
             self.plugins.start_over(&state);
+            let registry = self.plugins.registry();
+            simulation::see(|| Seen::Bound { zxid: meta.zxid, registry: &registry });
             std::mem::replace(&mut *shared, state)
         };
         boundary.position = Some(at);

@@ -8,8 +8,8 @@ use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
 use crate::pipeline::{Ask, Submission};
-use hashbrown::HashMap;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,8 @@ pub struct Served {
     /// The term this member leads in, and takes requests for.
     pub leadership: watch::Sender<Option<u64>>,
     number: AtomicU64,
-    links: Mutex<HashMap<u64, Taken>>,
+    /// In the order in which they came: whoever is told something is told in the same order in each simulated run.
+    links: Mutex<BTreeMap<u64, Taken>>,
 }
 
 /// The leader's end of a link.

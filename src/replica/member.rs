@@ -25,7 +25,7 @@ use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
 use crate::config::Config;
-use crate::consensus::{self, Consensus, Role};
+use crate::consensus::{self, Consensus, Heavy, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
 use crate::model::ensemble::Incarnation;
@@ -75,8 +75,18 @@ pub enum Drive {
     /// Threads for the sequencer, the log and checkpoints.
     Threads,
     /// Tasks, for the simulation: all of the member runs on one thread. Each batch of the log lasts `disk_delay`, and meets
-    /// one of the `passages` on its way from the sequencer to consensus.
-    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, passages: Passages },
+    /// one of the `passages` on its way from the sequencer to consensus. Code of plugins is there, or made, as `compiler`
+    /// says, and takes `disk_delay` to be loaded.
+    Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, passages: Passages, compiler: Compiler },
+}
+
+impl Drive {
+    fn heavy(&self) -> Heavy {
+        match self {
+            Drive::Threads => Heavy::Aside,
+            Drive::Tasks { .. } => Heavy::Here,
+        }
+    }
 }
 
 /// A running member.
@@ -167,7 +177,10 @@ impl Member {
             tasks.spawn_on(peer::accept(listener, me.clone(), door.clone()), &raft);
         }
 
-        let compiler = Compiler::child(&data_dir).map_err(anyhow::Error::msg)?;
+        let compiler = match &drive {
+            Drive::Threads => Compiler::child(&data_dir).map_err(anyhow::Error::msg)?,
+            Drive::Tasks { compiler, .. } => compiler.clone(),
+        };
         let run = environment::random_u64()? as u32;
         let marks = match (&drive, config.plugins) {
             (Drive::Threads, true) => Marks::open(compiler.folder(), run).map_err(anyhow::Error::msg)?,
@@ -221,6 +234,7 @@ impl Member {
             leaving: AtomicBool::new(false),
             started,
             runtime: raft.clone(),
+            heavy: drive.heavy(),
             config,
         });
         replica.remember_sessions();
@@ -230,6 +244,16 @@ impl Member {
             let state = replica.state.read();
             state.node(path).map(|node| node.data().unwrap_or_default().to_vec())
         }));
+        if let Drive::Tasks { disk_delay, .. } = &drive {
+            let (runtime, disk_delay) = (raft.clone(), disk_delay.clone());
+            plugins.load_by(Box::new(move |load| {
+                let delay = disk_delay();
+                runtime.spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    load();
+                });
+            }));
+        }
         let hearer = Arc::downgrade(&replica);
         plugins.blame_to(Box::new(move |blame| {
             if let Some(replica) = hearer.upgrade() {
@@ -237,6 +261,8 @@ impl Member {
             }
         }));
         plugins.refresh(&*replica.state.read());
+        let registry = plugins.registry();
+        simulation::see(|| Seen::Bound { zxid: opened.meta.zxid, registry: &registry });
 
         let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
         let admin: Arc<dyn Admin> = front.clone();
@@ -384,10 +410,7 @@ impl ComingUp {
             machine: replica.clone(),
             runtime: self.raft.clone(),
             timing: consensus::Timing::default(),
-            heavy: match &self.drive {
-                Drive::Threads => consensus::Heavy::Aside,
-                Drive::Tasks { .. } => consensus::Heavy::Here,
-            },
+            heavy: replica.heavy,
             peers: replica.door.peers().clone(),
             found,
         })
@@ -419,7 +442,7 @@ impl ComingUp {
         }
         // Whoever has recovered has a leader, for whom it has voted or whose vote it has taken over: the log holds that.
         data_directory::note_log_in_use(&*self.disk)?;
-        self.settle_plugins().await?;
+        self.settle_plugins().await;
         replica.recovered.store(true, Ordering::Release);
         self.start_checkpointing()?;
         let keeper = &self.keeper;
@@ -465,15 +488,11 @@ impl ComingUp {
     }
 
     /// What a plugin enforces, it enforces from the first request on.
-    async fn settle_plugins(&self) -> anyhow::Result<()> {
-        let plugins = self.replica.plugins.clone();
-        match &self.drive {
-            Drive::Threads => {
-                tokio::task::spawn_blocking(move || plugins.settle(limits::PLUGINS_SETTLE_MAX)).await?;
-            }
-            Drive::Tasks { .. } => drop(plugins.settle(limits::PLUGINS_SETTLE_MAX)),
+    async fn settle_plugins(&self) {
+        let until = Instant::now() + limits::PLUGINS_SETTLE_MAX;
+        while !self.replica.plugins.settled() && Instant::now() < until {
+            tokio::time::sleep(limits::PLUGINS_SETTLE_LOOK_INTERVAL).await;
         }
-        Ok(())
     }
 }
 

@@ -73,7 +73,7 @@ pub use slow::Passage;
 pub use start::{Running, start};
 
 use crate::config::Config;
-use crate::consensus::Consensus;
+use crate::consensus::{Consensus, Heavy};
 use crate::environment::Instant;
 use crate::model::ConnectionId;
 use crate::pipeline::Rules;
@@ -145,6 +145,8 @@ pub struct Replica {
     started: Instant,
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
+    /// Where longer ones run.
+    heavy: Heavy,
 }
 
 impl Replica {

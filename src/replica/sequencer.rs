@@ -573,7 +573,8 @@ impl<C: Proposes> Sequencer<C> {
         metrics.prep_process_time.add((proposed - began).as_millis() as u64);
         metrics.proposal_count.add(txns.len() as u64);
         let entry = self.entry_next;
-        simulation::see(|| Seen::Proposed { entry, txns: &txns });
+        let registry = self.judge.registry();
+        simulation::see(|| Seen::Proposed { entry, txns: &txns, registry });
         let batch = Batch { term, prev, digest: self.replica.soundness.latest(), txns: Arc::new(txns) };
         self.entry_next += 1;
         let awaited = requests.iter().any(|request| request.call.is_some());
@@ -631,7 +632,7 @@ impl<C: Proposes> Sequencer<C> {
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
-                    if changes_plugins {
+                    if changes_plugins && !simulation::makes(Mutation::JudgedTooEarly) {
                         self.plugins_change = true;
                         return;
                     }

@@ -11,6 +11,7 @@ use crate::model::Zxid;
 use crate::model::ensemble::{Server, parse_config_text};
 use crate::peer::testing::MemoryNet;
 use crate::pipeline::{Ask, Submission};
+use crate::plugin::Compiler;
 use crate::session::Workers;
 use crate::storage::testing::SimDisk;
 use std::net::SocketAddr;
@@ -51,6 +52,7 @@ impl Ensemble {
                 drive: Drive::Tasks {
                     disk_delay: Arc::new(|| Duration::from_micros(200)),
                     passages: Arc::new(Passage::default),
+                    compiler: Compiler::here(),
                 },
                 format_level: crate::limits::FORMAT_LEVEL,
             };

@@ -12,6 +12,7 @@ use crate::peer::testing::MemoryNet;
 use crate::peer::{ConnectError, HelloRefusal, Me, Peers, Purpose};
 use crate::pipeline::txn::Batch;
 use crate::pipeline::{Ask, Caller, Submission};
+use crate::plugin::Compiler;
 use crate::session::tests::{Client, create, hello};
 use crate::session::{Serving, Workers};
 use crate::storage::LogPosition;
@@ -107,7 +108,11 @@ async fn start(
         net,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
-        drive: Drive::Tasks { disk_delay: Arc::new(|| Duration::from_millis(1)), passages: Arc::new(Passage::default) },
+        drive: Drive::Tasks {
+            disk_delay: Arc::new(|| Duration::from_millis(1)),
+            passages: Arc::new(Passage::default),
+            compiler: Compiler::here(),
+        },
         format_level,
     };
     let listening = Listening { client_port: None, secure_client_port: None, tls: None };

@@ -2,6 +2,7 @@
 
 mod authors;
 mod basics;
+mod bystanders;
 mod disk_full;
 mod ensemble;
 mod kill;

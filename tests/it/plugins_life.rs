@@ -4,6 +4,9 @@
 use crate::ensemble::{Ensemble, wait_until};
 use crate::process::{Server, wasmkeeper, words};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 /// `wasmkeeper plugin ...` against an address: whether it went well, and what it wrote.
@@ -307,6 +310,68 @@ async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"));
     // What is to be off needs nobody's code.
     succeeds(&at, &["mode", "names", "off"]);
+}
+
+/// Changes settings, rolls back and deploys anew, one after the other, until it is to stop; how often that went well. What
+/// fails for want of a leader, or of an answer, may have happened or not.
+fn keep_changing(address: &str, stop: &AtomicBool) -> usize {
+    let mut done = 0;
+    for round in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let settings = requires(["owner", "team", "cost"][round % 3]);
+        let anew = ["deploy", "bundled:guard", "--name", "names", "--settings", &settings];
+        let arguments: &[&str] = match round % 4 {
+            0 | 1 => &["settings", "names", &settings],
+            2 => &["rollback", "names"],
+            _ => &anew,
+        };
+        done += usize::from(plugin(address, arguments).0);
+    }
+    done
+}
+
+/// The field that a member's guard requires, in the words of its refusal.
+async fn required(member: &Server) -> String {
+    let client = member.connect().await;
+    let said = refusal(&client, "/services/a", "{}").await;
+    said.split('"').nth(1).unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_run_the_same_version_though_leaders_are_killed_while_versions_change() {
+    let mut ensemble = Ensemble::start(3);
+    let at = ensemble.addresses();
+    create(&ensemble.members[0].connect().await, "/services", "").await.unwrap();
+    deploy_guard(&at, "owner", &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let changes = {
+        let (at, stop) = (at.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || keep_changing(&at, &stop))
+    };
+    for round in 0..3 {
+        // A different moment each round: a deployment goes through several steps.
+        tokio::time::sleep(Duration::from_millis(300 + round * 170)).await;
+        let leader = ensemble.leader();
+        ensemble.members[leader].kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        ensemble.restart(leader);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let changed = changes.await.unwrap();
+    assert!(changed > 3, "{changed} changes went well");
+    all_run(&at, "names");
+    ensemble.wait_until_level();
+    let client = ensemble.members[0].connect().await;
+    let manifest: Value = serde_json::from_str(&text(&client, "/zookeeper/plugins/names").await).unwrap();
+    let field = manifest["settings"]["require_json"][0].as_str().unwrap().to_owned();
+    let mut told = Vec::new();
+    for member in &ensemble.members {
+        let status = status(&member.connect().await, "names").await;
+        told.push((status["version"].clone(), required(member).await));
+    }
+    assert_eq!(told, vec![(manifest["version"].clone(), field); 3], "{}", succeeds(&at, &["status", "names"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,11 @@ use crate::ensemble::Ensemble;
 use crate::process::{PATIENCE, Server, connector, wasmkeeper, words};
 use bytes::BytesMut;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wasmkeeper::wire::client as wire;
 use wasmkeeper::wire::request::{ConnectRequest, create_mode};
@@ -327,6 +328,87 @@ async fn a_lock_has_one_holder_though_leaders_are_killed() {
         assert!(!client.is_finished(), "a client gave up");
         client.abort();
     }
+}
+
+/// Takes items and acknowledges them, for ever. Its session outlives each change of leaders: nothing of it is handed out
+/// again.
+async fn work(addresses: String, done: Arc<Mutex<HashSet<String>>>) {
+    let client = connector().connect(&addresses).await.unwrap();
+    loop {
+        let claim = create(&client, "/queue/jobs/claims/w-", b"", &member()).await;
+        let item = loop {
+            let (data, _, changed) = persist(|| client.get_and_watch_data(&claim)).await;
+            if let Some(end) = data.iter().position(|byte| *byte == b'\n') {
+                let head: Value = serde_json::from_slice(&data[..end]).unwrap();
+                break head["item"].as_str().unwrap().to_owned();
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(5), changed.changed()).await;
+        };
+        leave(&client, &claim).await;
+        assert!(done.lock().unwrap().insert(item.clone()), "{item} is acknowledged twice");
+    }
+}
+
+/// Puts items until it is to stop; those of which it was told.
+async fn produce(addresses: String, stop: Arc<AtomicBool>) -> Vec<String> {
+    let client = connector().connect(&addresses).await.unwrap();
+    let mut put = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        match client.create("/queue/jobs/items/job-", b"work", &item()).await {
+            Ok((_, digits)) => put.push(format!("job-{digits}")),
+            // It may be there or not: nobody knows its name.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    put
+}
+
+/// Producers, workers, and their leader killed again and again: no item is lost, and none acknowledged twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_loses_no_item_though_leaders_are_killed() {
+    let mut ensemble = Ensemble::start(3);
+    let leader = ensemble.leader();
+    deploy(&ensemble.members[leader], "queue", "/queue", "{}");
+    let done = Arc::new(Mutex::new(HashSet::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let producers: Vec<_> = (0..2).map(|_| tokio::spawn(produce(ensemble.addresses(), stop.clone()))).collect();
+    let workers: Vec<_> = (0..4).map(|_| tokio::spawn(work(ensemble.addresses(), done.clone()))).collect();
+    let until = async |what: &str, holds: &dyn Fn(&HashSet<String>) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(&done.lock().unwrap()) {
+            assert!(!workers.iter().any(|worker| worker.is_finished()), "a worker gave up");
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let goes_on = async || {
+        let enough = done.lock().unwrap().len() + 50;
+        until("the queue is stuck", &|done| done.len() >= enough).await;
+    };
+    for _ in 0..2 {
+        goes_on().await;
+        let leader = ensemble.leader();
+        ensemble.members[leader].kill();
+        goes_on().await;
+        ensemble.restart(leader);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut put = Vec::new();
+    for producer in producers {
+        put.extend(producer.await.expect("a producer ends well"));
+    }
+    let count = put.iter().collect::<HashSet<_>>().len();
+    assert_eq!(count, put.len(), "no name is given out twice");
+    until("an item is lost", &|done| put.iter().all(|item| done.contains(item))).await;
+    // Those whose put was not answered are done by now, too, or will be.
+    let client = ensemble.members[0].connect().await;
+    let deadline = Instant::now() + PATIENCE;
+    while !persist(|| client.list_children("/queue/jobs/items")).await.is_empty() {
+        assert!(Instant::now() < deadline, "an item is left over");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(persist(|| client.list_children("/queue/jobs/dead")).await.is_empty());
+    workers.iter().for_each(|worker| worker.abort());
 }
 
 /// A controller that keeps the number of a folder's children in its child `count`.

@@ -427,6 +427,9 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plug
         (Some(_), _) => {
             session::close(draft, session, expired);
             let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
+            if simulation::makes(Mutation::HandOverDropped) && draft.zxid.counter() < 100 {
+                return single(Ok(Slot::Nothing));
+            }
             single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
         }
     }

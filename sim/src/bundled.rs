@@ -1,0 +1,113 @@
+//! The bundled plugins that runs deploy: their machine code, made once for all members of a process, and their manifests.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::thread;
+use wasmkeeper::limits::CHUNK_BYTES_MAX;
+use wasmkeeper::plugin::manifest::{Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
+use wasmkeeper::plugin::{Compiler, bundled, component, grant, tree};
+
+/// Where they apply.
+pub const LOCKS: &str = "/locks";
+pub const QUEUES: &str = "/queues";
+pub const GUARDED: &str = "/guarded";
+
+/// Where machine code is kept for later processes, beside the program.
+const FOLDER: &str = "wasmkeeper-sim-code";
+
+/// One of them.
+pub struct Plugin {
+    pub name: &'static str,
+    kind: Kind,
+    place: &'static str,
+    bytes: &'static [u8],
+    component: Component,
+}
+
+impl Plugin {
+    fn new(name: &'static str, kind: Kind, place: &'static str) -> Plugin {
+        let bytes = bundled::find(name).expect("it is bundled").component;
+        let component = Component {
+            sha256: tree::sha256(bytes),
+            bytes: bytes.len() as u64,
+            chunks: bytes.len().div_ceil(CHUNK_BYTES_MAX) as u32,
+            source: format!("bundled:{name}"),
+        };
+        Plugin { name, kind, place, bytes, component }
+    }
+
+    pub fn lock() -> Plugin {
+        Plugin::new("lock", Kind::Recipe, LOCKS)
+    }
+
+    pub fn queue() -> Plugin {
+        Plugin::new("queue", Kind::Recipe, QUEUES)
+    }
+
+    pub fn guard() -> Plugin {
+        Plugin::new("guard", Kind::Validator, GUARDED)
+    }
+
+    /// The node of its manifest.
+    pub fn node(&self) -> String {
+        format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
+    }
+
+    /// The nodes of its component, parents first.
+    pub fn pieces(&self) -> Vec<(String, Bytes)> {
+        let folder = format!("{}/{}", wasmkeeper::plugin::MODULES, self.component.sha256);
+        let pieces = (0..).zip(self.bytes.chunks(CHUNK_BYTES_MAX));
+        let pieces = pieces.map(|(number, bytes)| (self.component.chunk_path(number), Bytes::from_static(bytes)));
+        [(folder, Bytes::new())].into_iter().chain(pieces).collect()
+    }
+
+    /// As `wasmkeeper plugin deploy` would write it.
+    pub fn manifest(&self, version: u32, settings: Value) -> Bytes {
+        let inspected = component::inspect(self.bytes).expect("what is bundled is a plugin");
+        let is_recipe = self.kind == Kind::Recipe;
+        let manifest = Manifest {
+            format: 1,
+            version,
+            component: self.component.clone(),
+            kind: self.kind,
+            paths: if is_recipe { Vec::new() } else { vec![format!("{}/*", self.place)] },
+            mount: is_recipe.then(|| self.place.to_owned()),
+            scheme: None,
+            on: Vec::new(),
+            require: Require::None,
+            mode: Mode::Enforce,
+            on_failure: OnFailure::Reject,
+            canary: Vec::new(),
+            signature: None,
+            settings,
+            grants: grant::expand(&inspected.section.grants, &[self.place]),
+            limits: Limits::default(),
+        };
+        serde_json::to_vec(&manifest).expect("a manifest is JSON").into()
+    }
+}
+
+/// Settings that differ, of that plugin; `number` chooses.
+pub fn settings(name: &str, number: u64) -> Value {
+    match name {
+        "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
+        "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
+        _ => json!({ "max_bytes": 60 + number % 5 * 40 }),
+    }
+}
+
+/// What gives all members of this process their machine code.
+///
+/// On a thread of its own: what compiling draws of chance must make no difference to the run that comes behind it.
+pub fn compiler() -> Result<Compiler, String> {
+    let made = || {
+        let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
+        let compiler = Compiler::shared(&program.with_file_name(FOLDER))?;
+        let engine = compiler.engine().map_err(|error| format!("start the WebAssembly engine: {error:#}"))?;
+        for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard()] {
+            compiler.component(&engine, &plugin.component.sha256, &|| Ok(plugin.bytes.to_vec()))?;
+        }
+        Ok(compiler)
+    };
+    thread::scope(|scope| scope.spawn(made).join()).unwrap_or_else(|_| Err("compiling the plugins panicked".into()))
+}
