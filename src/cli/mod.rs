@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `serve` | `wasmkeeper serve`: run a server |
-//! | `plugin` | `wasmkeeper plugin`: deploys validators and looks after them |
+//! | `plugin` | `wasmkeeper plugin`: deploys plugins and looks after them |
 //! | `cluster` | `wasmkeeper cluster`: who belongs to the ensemble |
 //! | `recover` | `wasmkeeper cluster recover`: going on without a lost majority |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
@@ -49,7 +49,7 @@ enum Command {
     /// Run a server
     Serve(serve::Arguments),
 
-    /// Deploy validators and look after them
+    /// Deploy plugins, look after them, and write them
     Plugin(plugin::Arguments),
 
     /// See and change who belongs to the ensemble

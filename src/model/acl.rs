@@ -34,6 +34,11 @@ pub struct AclEntry {
 /// A node's whole list. Shared, since nearly all nodes of a tree have one of a few.
 pub type Acl = Arc<[AclEntry]>;
 
+/// Roughly the bytes of a list as it is sent and kept.
+pub fn bytes(list: &[AclEntry]) -> usize {
+    list.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
+}
+
 /// `world:anyone` may do everything.
 pub fn open_unsafe() -> Acl {
     Arc::from([AclEntry { permissions: ALL, who: Identity::new("world", "anyone") }])

@@ -102,8 +102,8 @@ pub fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
 
-/// Settings and modules hold keys, logs, recordings and what a plugin left behind when it failed what clients wrote: only
-/// those who may deploy read them.
+/// Manifests (with the settings in them) and modules hold keys; logs, recordings and what a plugin left behind when it failed
+/// hold what clients wrote: only those who may deploy read them.
 pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
@@ -112,11 +112,10 @@ pub fn is_secret(path: &str) -> bool {
         return true;
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
-    let what = of_plugin.and_then(|rest| rest.split('/').nth(1));
-    let faults = of_plugin.is_some_and(|rest| rest.ends_with("/faults"));
-    faults
-        || matches!(what, Some("settings" | "log" | "recording" | "audit"))
-        || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
+    // A version on trial has the same nodes as the one in force, one level below.
+    let what = of_plugin.and_then(|rest| rest.split('/').skip(1).find(|name| *name != "canary"));
+    let secret_of_plugin = matches!(what, None | Some("versions" | "log" | "recording" | "audit" | "faults"));
+    of_plugin.is_some() && secret_of_plugin || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Why a write to `path` of somebody who may not deploy is refused, and what to do about it.
@@ -402,8 +401,14 @@ mod tests {
         assert!(is_principal("a") && is_principal("a/h@R") && !is_principal("a/b/c@R") && !is_principal("a@b@c"));
         assert_eq!(masked(&[entry(1, "digest", "a:secret")]), [entry(1, "digest", "a:x")]);
         assert_eq!(user_name(&Identity::new("digest", "a:h")), "a");
-        assert!(is_secret("/zookeeper/modules/x") && is_secret("/zookeeper/plugins/p/settings"));
-        assert!(!is_secret("/zookeeper/plugins/p") && !is_secret("/settings"));
+        assert!(is_secret("/zookeeper/modules/x") && !is_secret("/zookeeper/modules"));
+        for what in ["", "/log", "/recording", "/recording/0", "/audit", "/faults"] {
+            assert!(is_secret(&format!("/zookeeper/plugins/p{what}")), "{what}");
+            assert!(is_secret(&format!("/zookeeper/plugins/p/canary{what}")), "{what} of a version on trial");
+        }
+        assert!(is_secret("/zookeeper/plugins/p/versions/3") && !is_secret("/zookeeper/plugins"));
+        assert!(!is_secret("/zookeeper/plugins/p/canary/counters") && !is_secret("/zookeeper/plugins/canary/counters"));
+        assert!(!is_secret("/zookeeper/plugins/p/quarantine") && !is_secret("/plugins/p"));
         assert!(is_control_plane("/zookeeper/plugins") && !is_control_plane("/zookeeper/pluginsx"));
     }
 }

@@ -241,7 +241,7 @@ impl HostState {
             return Ok(Err(rejection(Refusal::new(ErrorCode::BadArguments, text))));
         };
         let acl: Acl = acl.iter().map(model_acl_entry).collect();
-        let bytes = data.len() + acl_bytes(&acl);
+        let bytes = data.len() + acl::bytes(&acl);
         self.change(Verb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
     }
 }
@@ -287,7 +287,7 @@ impl writing::HostTransaction for HostState {
         version: Option<i32>,
     ) -> Answer<()> {
         let acl: Acl = acl.iter().map(model_acl_entry).collect();
-        self.change(Verb::Acl, &path, acl_bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
+        self.change(Verb::Acl, &path, acl::bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
     }
 
     fn delete(&mut self, _: Resource<TransactionHandle>, path: String, version: Option<i32>) -> Answer<()> {
@@ -383,8 +383,4 @@ pub(super) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
     let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
     let permissions = set.fold(0, |all, (bit, _)| all | bit);
     acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }
-}
-
-fn acl_bytes(acl: &Acl) -> usize {
-    acl.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
 }

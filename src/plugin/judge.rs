@@ -6,7 +6,7 @@ use super::manifest::{Kind, Operation};
 use super::registry::{Plugins, Registry};
 use super::{manifest, recipes};
 use crate::model::{Refusal, path};
-use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, txn};
+use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize, txn};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl pipeline::Plugins for Judge {
         }
         // The pipeline does not ask about the superuser's transactions; a lock-out by a plugin would be so bad that it is
         // checked here again.
-        let is_super = |caller: &Caller| caller.identities.iter().any(|identity| identity.scheme == "super");
+        let is_super = |caller: &Caller| authorize::is_super(&caller.identities);
         if call.caller.is_some_and(is_super) {
             return Ok(());
         }

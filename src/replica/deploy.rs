@@ -11,7 +11,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
-use crate::pipeline::{Ask, Submission};
+use crate::pipeline::{Ask, Submission, authorize};
 use crate::plugin::admission::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::tree::{self, Tree};
@@ -180,10 +180,8 @@ impl Replica {
 
 /// Who may not deploy is refused by the pipeline; no work is done for them before.
 fn may_deploy(replica: &Replica, submission: &Submission) -> bool {
-    let is_super = |submission: &Submission| {
-        submission.caller.as_ref().is_some_and(|caller| caller.identities.iter().any(|who| who.scheme == "super"))
-    };
-    replica.rules.deploy_by_anyone || replica.rules.skip_acl || is_super(submission)
+    let identities = submission.caller.as_ref().map_or(&[][..], |caller| &caller.identities);
+    authorize::may_deploy(&replica.rules, identities)
 }
 
 /// Which members lack its code, and why.

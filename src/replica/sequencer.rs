@@ -28,7 +28,7 @@ use crate::consensus::{Consensus, Outcome as Resolution, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Server;
-use crate::model::{ConnectionId, Refusal};
+use crate::model::{ConnectionId, Refusal, acl};
 use crate::pipeline::txn::{Batch, Outcome, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
@@ -646,17 +646,65 @@ impl<C: Proposes> Sequencer<C> {
     }
 }
 
-/// Roughly the bytes that a transaction will take in the log.
+/// Roughly the bytes that a transaction will take in the log, and on the way to the other members: whatever a client or a
+/// guest can make large counts.
 fn weight(txn: &Txn) -> usize {
-    use crate::pipeline::txn::Change::*;
+    use crate::pipeline::txn::{Change::*, Slot};
     let changes = txn.changes.iter().map(|change| match change {
-        Create { path, data, .. } => 64 + path.len() + data.as_ref().map_or(0, |data| data.len()),
+        Create { path, data, acl, .. } => {
+            64 + path.len() + data.as_ref().map_or(0, |data| data.len()) + acl::bytes(acl)
+        }
         SetData { path, data, .. } => 32 + path.len() + data.as_ref().map_or(0, |data| data.len()),
-        _ => 64,
+        Delete { path } => 16 + path.len(),
+        SetAcl { path, acl, .. } => 32 + path.len() + acl::bytes(acl),
+        OpenSession { .. } | AttachSession { .. } | CloseSession { .. } | RaiseFormatLevel { .. } => 64,
     });
-    32 + changes.sum::<usize>()
+    let outcome = match &txn.outcome {
+        Outcome::Done(slots) => slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Nothing | Slot::Change(_) => 4,
+                Slot::Path(path) => 8 + path.len(),
+            })
+            .sum(),
+        Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } => 16 + refusal.text.len(),
+    };
+    let made_by: usize = txn.made_by.iter().map(|made| 16 + made.plugin.len()).sum();
+    32 + changes.sum::<usize>() + outcome + made_by
 }
 
 fn deploys(submission: &Submission) -> bool {
     matches!(&submission.ask, Ask::Request(request) if admission::concerns(request))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::acl::AclEntry;
+    use crate::model::{Acl, ErrorCode, Identity, Zxid};
+    use crate::pipeline::txn::{Change, Slot};
+    use std::sync::Arc;
+
+    /// A batch has to fit into one message to another member, whatever its transactions are made of.
+    #[test]
+    fn what_a_client_can_make_large_has_its_weight() {
+        let path: Arc<str> = Arc::from("/x".repeat(500));
+        let entry =
+            |n: u32| AclEntry { permissions: 31, who: Identity::new("digest", format!("user{n}:{}", "h".repeat(28))) };
+        let acl: Acl = (0..5_000).map(entry).collect();
+        let done = |change| (Outcome::Done(vec![Slot::Change(0)]), vec![change]);
+        let refusal = Refusal::new(ErrorCode::BadArguments, "t".repeat(1_000));
+        for (outcome, changes) in [
+            done(Change::SetAcl { path: path.clone(), acl, aversion: 1 }),
+            (Outcome::Done(vec![Slot::Nothing; 2_000]), vec![Change::Delete { path: path.clone() }; 2_000]),
+            (Outcome::Done(vec![Slot::Path(path.to_string()); 2_000]), vec![]),
+            (Outcome::MultiRefused { failed: 7, operations: 30_000, refusal }, vec![]),
+        ] {
+            let (zxid, origin, made_by) = (Zxid(1), None, vec![]);
+            let txn = Txn { zxid, wall_ms: 1, ensemble_ms: 1, origin, outcome, changes, made_by };
+            let bytes = postcard::to_allocvec(&txn).unwrap().len();
+            let weight = weight(&txn);
+            assert!(weight >= bytes && weight <= 2 * bytes, "{weight} for {bytes} bytes");
+        }
+    }
 }

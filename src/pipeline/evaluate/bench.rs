@@ -9,7 +9,7 @@ use super::draft::{Draft, next_version};
 use crate::limits;
 use crate::model::chores::{self, Timer};
 use crate::model::owner::TTL_MS_MAX;
-use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, Stat, path};
+use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, Stat, acl, path};
 use crate::pipeline::{NodeCopy, ReadView, Workbench, authorize};
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -56,7 +56,7 @@ impl ReadView for Bench<'_, '_> {
 impl Workbench for Bench<'_, '_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len() + data.len())?;
+        draft.parts.charge(path.len() + data.len() + acl::bytes(acl))?;
         create(draft, path, data, kind, acl, sequential)
     }
 
@@ -75,7 +75,7 @@ impl Workbench for Bench<'_, '_> {
 
     fn set_acl(&self, path: &str, acl: &Acl, version: Option<i32>) -> Result<(), Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len())?;
+        draft.parts.charge(path.len() + acl::bytes(acl))?;
         let path = changeable(path)?;
         let acl = given(draft, acl)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;

@@ -1,4 +1,4 @@
-//! getData: a node's data and Stat. Needs READ; settings and modules of plugins are for those who may deploy.
+//! getData: a node's data and Stat. Needs READ; manifests and modules of plugins are for those who may deploy.
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};

@@ -195,13 +195,13 @@ fn settings_are_for_those_who_may_deploy() {
         "auth 1 super:
          1 create /zookeeper/plugins => /zookeeper/plugins
          1 create /zookeeper/plugins/p data=state => /zookeeper/plugins/p
-         1 create /zookeeper/plugins/p/settings data=key => /zookeeper/plugins/p/settings
+         1 create /zookeeper/plugins/p/status data=fine => /zookeeper/plugins/p/status
          apply",
     );
-    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p")), "state len=5");
-    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p/settings")), "NOAUTH");
+    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p/status")), "fine len=4");
+    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p")), "NOAUTH");
     world.rules.deploy_by_anyone = true;
-    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p/settings")), "key len=3");
+    assert_eq!(ask(&world, false, get("/zookeeper/plugins/p")), "state len=5");
 }
 
 #[test]
