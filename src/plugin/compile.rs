@@ -20,7 +20,8 @@ use super::host;
 use crate::limits;
 use parking_lot::Mutex;
 use sha3::{Digest, Sha3_256};
-use std::collections::HashMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
@@ -142,6 +143,39 @@ impl Compiler {
     }
 }
 
+impl Compiler {
+    /// Removes the code that none of these components needs, or another release made, and what a killed process left half
+    /// done. Only what has lain there for an hour: a deployment is compiled before its component is named.
+    pub fn sweep(&self, named: &BTreeSet<String>) {
+        let How::Child { folder, .. } = &self.how else { return };
+        let old = Duration::from_millis(limits::CHUNK_UNUSED_MS.cast_unsigned());
+        let is_old = |file: &fs::DirEntry| {
+            let modified = file.metadata().and_then(|about| about.modified());
+            modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > old))
+        };
+        // An engine only where there is code to compare with it.
+        let needed = LazyCell::new(|| {
+            let compatibility = self.engine().map(|engine| compatibility(&engine)).ok()?;
+            Some(named.iter().map(|sha256| file_name(sha256, compatibility)).collect::<BTreeSet<_>>())
+        });
+        for file in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_old) {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let is_needed = match name.strip_suffix(".cwasm") {
+                Some(_) => needed.as_ref().is_none_or(|needed| needed.contains(&name)),
+                // The marks of calls are somebody else's.
+                None => name == "key" || name.starts_with("calls-"),
+            };
+            if !is_needed && let Err(error) = fs::remove_file(file.path()) {
+                tracing::warn!("remove {}: {error}", file.path().display());
+            }
+        }
+    }
+}
+
+fn file_name(sha256: &str, compatibility: u64) -> String {
+    format!("{sha256}-{compatibility:016x}.cwasm")
+}
+
 /// The code of a component from its file in `folder`, which `make` writes if it is not there.
 fn kept(
     engine: &Engine,
@@ -150,7 +184,7 @@ fn kept(
     sha256: &str,
     make: &dyn Fn(&Path) -> Result<(), String>,
 ) -> Result<Component, String> {
-    let file = folder.join(format!("{sha256}-{:016x}.cwasm", compatibility(engine)));
+    let file = folder.join(file_name(sha256, compatibility(engine)));
     match load(engine, &file, key) {
         Ok(loaded) => return Ok(loaded),
         Err(Unusable::Absent) => {}
@@ -351,5 +385,25 @@ mod tests {
             assert!(other.component(&engine, "0", &known).is_ok());
             assert_eq!(other.component(&engine, "1", &known).err(), Some("it is known".into()));
         }
+    }
+
+    #[test]
+    fn code_that_nobody_needs_goes_after_an_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = Compiler::child(folder.path()).unwrap();
+        let folder = compiler.folder();
+        let needed = file_name("a", compatibility(&compiler.engine().unwrap()));
+        let other_release = file_name("a", 1);
+        let names = [&*needed, &other_release, "b-0000000000000001.cwasm", "compiling-7.wasm", "calls-1"];
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+        for name in names {
+            let file = File::create(folder.join(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        File::create(folder.join("c-new.cwasm")).unwrap();
+        compiler.sweep(&BTreeSet::from(["a".to_owned()]));
+        let left = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let expected = ["key", &needed, "calls-1", "c-new.cwasm"].map(str::to_owned);
+        assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     }
 }

@@ -22,7 +22,7 @@ use crate::pipeline::Blame;
 use crate::pipeline::evaluate::blame::CRASHES;
 use crate::state::State;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -157,6 +157,13 @@ impl Registry {
 
 impl Plugins {
     /// `read`, which loading after a start needs, comes later: see `read_nodes_by`.
+    /// Removes code that none of these components needs.
+    pub fn sweep_code(&self, named: &BTreeSet<String>) {
+        if self.enabled() {
+            self.compiler.sweep(named);
+        }
+    }
+
     pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
         Plugins::with(enabled, compiler, Marks::default(), Signers::default())
     }

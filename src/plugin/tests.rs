@@ -318,7 +318,7 @@ fn a_guest_that_answers_nonsense() {
 #[test]
 fn a_guest_that_reads_without_end() {
     let mut server = Server::new();
-    let limits = json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX } });
+    let limits = json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX, "deadline_ms": 1000 } });
     server.deploy("n", naughty(), json!({ "do": "read-all" }), limits).unwrap();
     assert!(refused(server.create("/services/b", "data")).1.contains("(host)"));
 }

@@ -114,7 +114,8 @@ pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
 }
 
 /// Components of all manifests, former versions included.
-fn named(tree: &dyn Tree) -> BTreeSet<String> {
+/// The digests of all components that manifests name.
+pub fn named(tree: &dyn Tree) -> BTreeSet<String> {
     manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()
 }
 

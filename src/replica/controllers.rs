@@ -18,9 +18,11 @@ use crate::pipeline::{Ask, Call, Moment, NodeCopy, ReadView};
 use crate::plugin::binding::{Binding, Once};
 use crate::plugin::manifest::Kind;
 use crate::plugin::registry::Registry;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -74,7 +76,7 @@ pub async fn run_controllers(replica: Arc<Replica>) {
         tokio::select! {
             biased;
             Some(ended) = calls.join_next() => {
-                // A call that panicked is a defect of ours; the others go on, and its path is looked at with the next change.
+                // Only a task that was aborted has no end to tell.
                 let Ok((plugin, path, end)) = ended else { continue };
                 if let Some(controller) = at_work.get_mut(&plugin) {
                     controller.ended(path, end, replica.now_ms());
@@ -98,8 +100,12 @@ struct Controller {
     /// What failed or was overtaken, with how often in a row; by when it is to be tried again, in `Replica::now_ms`.
     later: BTreeSet<(u64, String)>,
     attempts: BTreeMap<String, (u32, u64)>,
+    /// Too many have failed to keep them all: everything is looked for again when there are fewer.
+    forgot: bool,
     /// Nodes whose subtrees are still to be looked through for paths under its watch.
     search: Vec<String>,
+    /// Whose turn it was when it was last called.
+    turn: u64,
 }
 
 /// How a call ended.
@@ -120,7 +126,9 @@ impl Controller {
             again: BTreeSet::new(),
             later: BTreeSet::new(),
             attempts: BTreeMap::new(),
+            forgot: false,
             search: Vec::new(),
+            turn: 0,
         };
         controller.search_all();
         controller
@@ -164,6 +172,7 @@ impl Controller {
         };
         let attempts = self.attempts.get(&path).map_or(0, |(attempts, _)| *attempts);
         match pause(attempts) {
+            Some(_) if self.attempts.len() >= limits::CONTROLLER_PATHS_MAX && attempts == 0 => self.forgot = true,
             Some(ms) => {
                 let due_ms = now_ms + ms;
                 self.attempts.insert(path.clone(), (attempts + 1, due_ms));
@@ -183,6 +192,10 @@ impl Controller {
         while self.later.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms) {
             let Some((_, path)) = self.later.pop_first() else { break };
             self.enqueue(&path);
+        }
+        if self.forgot && self.attempts.len() < limits::CONTROLLER_PATHS_MAX / 2 {
+            self.forgot = false;
+            self.search_all();
         }
     }
 }
@@ -222,20 +235,21 @@ impl Replica {
             controller.take_up_late(now_ms);
             self.search_some(controller);
             rest = rest.min(self.take_up_timers(name, controller));
-            while calls.len() < limits::CONTROLLER_CALLS_MAX {
-                let Some(path) = controller.begin() else { break };
-                let (replica, binding, name) = (self.clone(), controller.binding.clone(), name.clone());
-                calls.spawn(async move {
-                    let end = replica.reconcile(binding, &path).await;
-                    (name, path, end)
-                });
-            }
             if let Some((due_ms, _)) = controller.later.first() {
                 rest = rest.min(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
             }
             if !controller.search.is_empty() && controller.queue.len() < limits::CONTROLLER_PATHS_MAX {
                 rest = Duration::from_millis(1);
             }
+        }
+        while calls.len() < limits::CONTROLLER_CALLS_MAX {
+            let Some((name, binding, path)) = next_call(at_work) else { break };
+            let replica = self.clone();
+            calls.spawn(async move {
+                // A panic is a defect of ours; the others go on, and this one is tried again as one that failed.
+                let end = AssertUnwindSafe(replica.reconcile(binding, &path)).catch_unwind().await;
+                (name, path, end.unwrap_or(End::Failed))
+            });
         }
         rest
     }
@@ -333,13 +347,22 @@ impl Replica {
     }
 }
 
-/// Puts those to work that the registry has, each version anew.
+/// The next path of whoever has waited longest: one that always has something to do leaves the others their turns.
+fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, Arc<Binding>, String)> {
+    let turn = at_work.values().map(|controller| controller.turn).max()? + 1;
+    let waiting = at_work.iter_mut().filter(|(_, controller)| !controller.queue.is_empty());
+    let (name, controller) = waiting.min_by_key(|(_, controller)| controller.turn)?;
+    controller.turn = turn;
+    Some((name.clone(), controller.binding.clone(), controller.begin()?))
+}
+
+/// Puts those to work that the registry has, each version anew; those under quarantine have none.
 fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     let bound = |name: &str| registry.named(name).filter(|binding| binding.manifest.kind == Kind::Controller);
     at_work.retain(|name, controller| {
-        bound(name).is_some_and(|binding| binding.is_on() && binding.stands == controller.binding.stands)
+        bound(name).is_some_and(|binding| binding.is_called() && binding.stands == controller.binding.stands)
     });
-    for binding in registry.of(Kind::Controller).filter(|binding| binding.settled()) {
+    for binding in registry.of(Kind::Controller).filter(|binding| binding.is_called() && binding.settled()) {
         at_work.entry(binding.name.clone()).or_insert_with(|| Controller::new(binding.clone()));
     }
 }

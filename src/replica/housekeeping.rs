@@ -50,11 +50,18 @@ pub async fn collect(replica: Arc<Replica>) {
     }
 }
 
-/// Runs until it is aborted. Pieces of components that no manifest names go an hour after they came.
+/// Runs until it is aborted. Pieces of components that no manifest names go an hour after they came, and so does their code.
 pub async fn remove_unused_modules(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(limits::MODULES_LOOK_INTERVAL);
     loop {
         tick.tick().await;
+        let sweeping = replica.clone();
+        let swept = replica.heavy.run(move || {
+            let named = tree::named(&*sweeping.state.read());
+            sweeping.plugins.sweep_code(&named);
+        });
+        // Only a panic is an error, and what is left lying there costs nothing but room.
+        let _ = swept.await;
         if !replica.leading.load(Ordering::Acquire) {
             continue;
         }
