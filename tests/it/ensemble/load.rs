@@ -8,7 +8,7 @@ use super::Ensemble;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
 
@@ -50,21 +50,36 @@ pub async fn connect(addresses: &str) -> Client {
     connector.connect(addresses).await.expect("connects")
 }
 
+/// Makes a node before a test begins. On a busy machine members can be out of touch for a moment then, too.
+async fn is_made(client: &Client, path: &str, data: &[u8], options: &CreateOptions<'_>) {
+    let deadline = Instant::now() + crate::process::PATIENCE;
+    loop {
+        match client.create(path, data, options).await {
+            // The one before has taken effect after all.
+            Ok(_) | Err(Error::NodeExists) => return,
+            Err(Error::ConnectionLoss) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("create {path}: {error}"),
+        }
+    }
+}
+
 impl Load {
     /// `count` clients, which begin at once.
     pub async fn start(ensemble: &Ensemble, count: usize) -> Load {
         let addresses = ensemble.addresses();
         let first = connect(&addresses).await;
         for path in ["/load", "/load/sequence"] {
-            first.create(path, b"", &persistent()).await.expect("creates");
+            is_made(&first, path, b"", &persistent()).await;
         }
         let (acknowledged, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut clients = Vec::new();
         for number in 0..count {
             let client = connect(&addresses).await;
-            client.create(&register(number), b"0", &persistent()).await.expect("creates");
+            is_made(&client, &register(number), b"0", &persistent()).await;
             let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
-            client.create(&presence(number), b"", &ephemeral).await.expect("creates");
+            is_made(&client, &presence(number), b"", &ephemeral).await;
             clients.push(tokio::spawn(write(client, number, acknowledged.clone(), stop.clone())));
         }
         Load { acknowledged, stop, clients }
