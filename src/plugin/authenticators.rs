@@ -42,7 +42,7 @@ impl Plugins {
     /// Asks the authenticator of that scheme; None if it does not take the credential for good, or there is none.
     pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
-        let asked = binding.ask(self.enabled(), Once::Only, |instance| instance.authenticate(call, credential));
+        let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
         match asked.and_then(|said| binding.sensible(said.said)) {
             Ok(Ok(login)) if are_good(&login.ids) => Some(Proof {
                 identities: login.ids.into_iter().map(|id| Identity::new(scheme, id)).collect(),
@@ -107,7 +107,8 @@ impl Schemes for Plugins {
             return None;
         }
         let binding = self.registry().authenticator(scheme)?.clone();
-        let asked = binding.ask(self.enabled(), Once::OrTwice, |instance| instance.check_id(&blind(), id));
+        let call = blind();
+        let asked = binding.ask(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
         Some(match asked {
             Ok(said) => said.said.map_err(|text| {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +127,8 @@ fn matches(binding: &Binding, enabled: bool, held: &str, wanted: &str) -> bool {
     if let Some(known) = binding.matches_kept.0.lock().get(&Pair(held, wanted)) {
         return *known;
     }
-    let answer = match binding.ask(enabled, Once::OrTwice, |instance| instance.matches(&blind(), held, wanted)) {
+    let call = blind();
+    let answer = match binding.ask(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted)) {
         Ok(said) => said.said,
         Err(fault) => {
             binding.warn(&binding.fault_refusal(&fault, wanted).text);

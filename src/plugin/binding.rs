@@ -15,7 +15,7 @@ use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, SessionId, path};
-use crate::pipeline::{Blame, Call, Recipe};
+use crate::pipeline::{Answered, Blame, Call, Recipe};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -226,15 +226,17 @@ impl Binding {
         }
     }
 
-    /// Asks an instance, idle or new, and counts. `ask` may be called a second time, on a fresh instance, to see
-    /// whether that says the same; with `once` it is not (a call that changes something).
+    /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
+    /// second time, on a fresh instance, to see whether that says the same; with `once` it is not (a call that changes
+    /// something).
     pub fn ask<T: PartialEq>(
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Said<T>, Fault> {
-        self.ask_at_cost(enabled, once, ask).said
+        self.ask_at_cost(enabled, once, call, ask).said
     }
 
     /// As `ask`; tells what it cost, also where it failed.
@@ -242,11 +244,12 @@ impl Binding {
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Asked<T> {
         let begun = Instant::now();
-        let mut cost = limits::PLUGIN_CALL_FUEL;
-        let answered = self.answer(enabled, once, &mut cost, ask);
+        let mut cost = 0;
+        let answered = self.answer(enabled, once, call, &mut cost, ask);
         let Answer { said, fuel, circumstances, looks, session, evidence } =
             answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
                 said: Err(fault),
@@ -283,6 +286,7 @@ impl Binding {
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         cost: &mut u64,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Answer<T>, Failed> {
@@ -300,6 +304,10 @@ impl Binding {
         if self.watched.marks.suspects(self.fingerprint) {
             return Err(Fault::NotReady.into());
         }
+        if call.fuel_max == 0 {
+            return Err(Fault::Shared.into());
+        }
+        *cost = limits::PLUGIN_CALL_FUEL;
         let _marked = self.watched.marks.mark(self.fingerprint);
         let setup = self.setup_of(program);
         let reused = self.reused(program);
@@ -394,7 +402,7 @@ impl Binding {
     }
 
     /// What becomes of a write that a validator is asked about.
-    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let first = changes.first().map_or("/", |change| change.path.as_str());
         if changes.len() > limits::PLUGIN_CHANGES_MAX {
             let text = format!(
@@ -403,14 +411,16 @@ impl Binding {
                 changes.len(),
                 limits::PLUGIN_CHANGES_MAX
             );
-            return self.refuse(Refusal::new(ErrorCode::BadArguments, text));
+            return Answered::unasked(self.refuse(Refusal::new(ErrorCode::BadArguments, text)));
         }
-        let asked = self.ask(enabled, Once::OrTwice, |instance| instance.validate(call, changes));
-        match asked.and_then(|said| self.sensible(said.said)) {
+        let Asked { said, cost } =
+            self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
+        let said = match said.and_then(|said| self.sensible(said.said)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
             Err(fault) => self.failed(&fault, first),
-        }
+        };
+        Answered { said, fuel: cost }
     }
 
     /// A rejection whose code clients must not get is a fault.

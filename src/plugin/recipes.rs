@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
     let request = request(write);
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.handle(call, &request));
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.handle(call, &request));
     answered(binding, write.path(), asked, |handled| match handled {
         call::Handled::Pass => Ok(Handled::Pass),
         call::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
@@ -46,17 +46,17 @@ pub fn on_change(
         Cause::Server => behavior::Cause::Server,
     };
     let about = told.first().map_or("/", |change| change.path.as_str());
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_change(call, cause, &told));
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_change(call, cause, &told));
     aloud(binding, answered(binding, about, asked, Ok))
 }
 
 pub fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_timer(call, name));
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_timer(call, name));
     aloud(binding, answered(binding, mount(binding), asked, Ok))
 }
 
 pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_call(call, method, payload));
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_call(call, method, payload));
     answered(binding, mount(binding), asked, |returned| {
         if returned.len() > limits::PLUGIN_CALL_BYTES_MAX {
             return Err(Fault::Output(format!("it returned {} bytes", returned.len())));
@@ -66,7 +66,7 @@ pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, 
 }
 
 pub fn recover(binding: &Binding, enabled: bool, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.recover(call, after));
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.recover(call, after));
     aloud(binding, answered(binding, mount(binding), asked, Ok))
 }
 

@@ -130,7 +130,7 @@ impl Server {
             local: false,
         };
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        self.judge.validate(&Call::looking(view, Some(&caller), 5, Zxid(6), moment), changes)
+        self.judge.validate(&Call::looking(view, Some(&caller), 5, Zxid(6), moment), changes).said
     }
 }
 

@@ -72,7 +72,7 @@ pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Reques
     let registry = plugins.registry();
     let who = call.caller.map_or(&[][..], |caller| &caller.identities);
     let judge = |part: &Part<'_>| {
-        let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).err();
+        let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).said.err();
         may(rules, state, who, part.path, part.permissions).then(judged).flatten()
     };
     parts(request).iter().map(judge).collect()

@@ -195,10 +195,7 @@ pub fn call<T>(
         ask(&Call { view: &bench, bench: Some(&bench), caller, session, xid, zxid, moment, writers, fuel_max })
     };
     draft.end_part(recipe, answered.fuel);
-    if answered.said.is_err() {
-        draft.rollback(savepoint);
-    }
-    answered.said
+    draft.parts.settle(answered).inspect_err(|_| draft.rollback(savepoint))
 }
 
 /// Tells the recipes what others have changed at their mounts, and lets them answer. `by`: whose the transaction is.

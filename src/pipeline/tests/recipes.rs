@@ -71,6 +71,15 @@ impl Fakes {
     }
 }
 
+/// What policy and validator answer: what is known already, or for half of what plugins may use in a transaction.
+fn judged(call: &Call<'_>, dear: bool, said: Result<(), Refusal>) -> Answered<()> {
+    match (dear, call.fuel_max) {
+        (false, _) => Answered::unasked(said),
+        (true, 0) => Answered::unasked(Err(Refusal::new(ErrorCode::OperationTimeout, "nothing is left"))),
+        (true, _) => Answered { said, fuel: limits::PLUGIN_TXN_FUEL / 2 },
+    }
+}
+
 /// The members of the line, in order of their digits.
 fn members(call: &Call<'_>, mount: &str) -> Vec<String> {
     let mut names = call.view.children(mount, None, 100);
@@ -121,21 +130,24 @@ fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
 }
 
 impl Plugins for Fakes {
-    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let bad = |change: &Change| matches!(change, Change::Create { path, .. } if path.contains("bad"));
         let writers = call.writers.join(",");
-        if changes.iter().any(bad) {
-            return Err(Refusal::new(ErrorCode::BadArguments, format!("bad, by {writers}")));
-        }
-        Ok(())
+        let is_dear = |change: &Change| overlay::path_of(change).is_some_and(|path| path.contains("dear"));
+        let said = match changes.iter().any(bad) {
+            true => Err(Refusal::new(ErrorCode::BadArguments, format!("bad, by {writers}"))),
+            false => Ok(()),
+        };
+        judged(call, changes.iter().any(is_dear), said)
     }
 
-    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
         if call.caller.is_some_and(|caller| authorize::is_super(&caller.identities)) {
-            return Ok(());
+            return Answered::unasked(Ok(()));
         }
         self.log.lock().push(format!("{verb:?} {path}?"));
-        if path.contains("secret") { Err(refusal(ErrorCode::NoAuth)) } else { Ok(()) }
+        let said = if path.contains("secret") { Err(refusal(ErrorCode::NoAuth)) } else { Ok(()) };
+        judged(call, path.contains("dear"), said)
     }
 
     fn recipe(&mut self, path: &str) -> Option<Arc<Recipe>> {
@@ -499,6 +511,24 @@ fn plugins_share_a_budget_in_each_transaction() {
     *fuel.lock() = limits::PLUGIN_TXN_FUEL;
     world.play("close 2 \n stat /zookeeper/plugins/a/owed => none \n stat /a/head => v=1 cv=0 n=0 len=0 \n data /b/head => m-0000000000");
     assert!(world.run("data /zookeeper/plugins/b/owed").contains("since"));
+}
+
+#[test]
+fn policies_and_validators_live_on_the_same_budget() {
+    let (mut world, _, _, fuel) = fakes(&[("note", "/note", Does::Note)]);
+    world.play("1 create /dear => /dear \n 1 create /note => /note");
+    // Each operation is asked about once, and in the end the whole.
+    world.play("2 create /dear/a => /dear/a \n 2 multi create /dear/b ; create /c => /dear/b ; /c");
+    world.play(
+        "2 multi create /dear/d ; create /dear/e ; create /f => OPERATIONTIMEOUT at 2 of 3 \n stat /dear/d => none",
+    );
+    world.play("2 multi create /dear/d ; create /dear/e => OPERATIONTIMEOUT at 1 of 2");
+    assert_eq!(text(&world), "nothing is left");
+    // Nor is there more for them once a recipe has had its part.
+    *fuel.lock() = limits::PLUGIN_TXN_FUEL;
+    world.play(
+        "2 create /note/dear => OPERATIONTIMEOUT \n 2 multi create /note/a ; create /dear/f => OPERATIONTIMEOUT at 1 of 2",
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Server {
 
     fn may(&mut self, view: &Nodes, caller: &Caller, verb: Verb, path: &str) -> Result<(), Refusal> {
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        self.judge.authorize(&Call::looking(view, Some(caller), 5, Zxid(6), moment), verb, path)
+        self.judge.authorize(&Call::looking(view, Some(caller), 5, Zxid(6), moment), verb, path).said
     }
 }
 

@@ -584,7 +584,7 @@ impl Stage {
                 let view = view::Applied(&self.state);
                 let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
                 let (registry, enabled) = (self.plugins.registry(), self.plugins.enabled());
-                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).is_ok() {
+                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).said.is_ok() {
                     heard.push(format!("{name} <- event {} {path}", show::event(kind)));
                 }
             }
