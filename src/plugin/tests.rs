@@ -782,3 +782,32 @@ fn cost() {
     server.deploy("g", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     measure("a guest that agrees, fresh instance", &mut server, "/services/a", &data);
 }
+
+#[test]
+fn validators_share_what_is_left_of_the_transactions_fuel() {
+    let mut server = Server::new();
+    server.deploy("m", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    server.deploy("n", naughty(), json!({ "do": "spin" }), json!({})).unwrap();
+    let view = View::default();
+    let mut ask = |fuel_max| {
+        let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+        let call = Call { fuel_max, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        let answered = server.judge.validate(&call, &[created("/services/a")]);
+        let (code, text) = refused(answered.said);
+        (code, text, answered.fuel)
+    };
+    // With enough it is its own that it uses up, and the one before it has had its part.
+    let (code, _, fuel) = ask(limits::PLUGIN_TXN_FUEL);
+    assert_eq!(code, ErrorCode::SystemError);
+    assert!(fuel > limits::PLUGIN_FUEL + 2 * (limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL), "{fuel}");
+    // What the first of them leaves is not enough.
+    let (code, text, _) = ask(limits::PLUGIN_FUEL);
+    assert_eq!(code, ErrorCode::OperationTimeout);
+    let common = "the plugins of this transaction have used up their common fuel";
+    assert!(text.starts_with("n: ") && text.ends_with(common), "{text}");
+    let (code, text, fuel) = ask(0);
+    assert_eq!((code, fuel), (ErrorCode::OperationTimeout, 0));
+    assert!(text.starts_with("m: ") && text.ends_with(common), "{text}");
+    let shared = |name| server.counters(name)["faults"]["shared"].clone();
+    assert_eq!((shared("m"), shared("n")), (json!(1), json!(1)));
+}

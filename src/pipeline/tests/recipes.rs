@@ -60,12 +60,19 @@ fn refusal(code: ErrorCode) -> Refusal {
     Refusal::new(code, "told to")
 }
 
+fn nothing_left() -> Refusal {
+    Refusal::new(ErrorCode::OperationTimeout, "nothing is left")
+}
+
 impl Fakes {
     fn does(&self, recipe: &Recipe) -> Does {
         self.recipes.iter().find(|(known, _)| **known == *recipe).expect("it was found here").1
     }
 
-    fn answer<T>(&self, said: Result<T, Refusal>) -> Answered<T> {
+    fn answer<T>(&self, call: &Call<'_>, said: Result<T, Refusal>) -> Answered<T> {
+        if call.fuel_max == 0 {
+            return Answered::unasked(Err(nothing_left()));
+        }
         let said = if *self.fails.lock() { Err(refusal(ErrorCode::SystemError)) } else { said };
         Answered { said, fuel: *self.fuel.lock() }
     }
@@ -75,7 +82,7 @@ impl Fakes {
 fn judged(call: &Call<'_>, dear: bool, said: Result<(), Refusal>) -> Answered<()> {
     match (dear, call.fuel_max) {
         (false, _) => Answered::unasked(said),
-        (true, 0) => Answered::unasked(Err(Refusal::new(ErrorCode::OperationTimeout, "nothing is left"))),
+        (true, 0) => Answered::unasked(Err(nothing_left())),
         (true, _) => Answered { said, fuel: limits::PLUGIN_TXN_FUEL / 2 },
     }
 }
@@ -180,7 +187,7 @@ impl Plugins for Fakes {
                 Err(refusal(ErrorCode::NotEmpty))
             }
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 
     fn on_change(&mut self, recipe: &Recipe, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answered<()> {
@@ -191,12 +198,12 @@ impl Plugins for Fakes {
             Does::Chain(to) => chain(call, to),
             Does::Note | Does::No => Ok(()),
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 
     fn on_timer(&mut self, recipe: &Recipe, call: &Call<'_>, name: &str) -> Answered<()> {
         self.log.lock().push(format!("{} timer {name} at {}", recipe.name, call.moment.ensemble_ms));
-        self.answer(Ok(()))
+        self.answer(call, Ok(()))
     }
 
     fn on_call(&mut self, recipe: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
@@ -214,7 +221,7 @@ impl Plugins for Fakes {
             _ => Err(refusal(ErrorCode::Unimplemented)),
         };
         let _ = recipe;
-        self.answer(said.map(|()| Bytes::from(format!("{method} done"))))
+        self.answer(call, said.map(|()| Bytes::from(format!("{method} done"))))
     }
 
     fn recover(&mut self, recipe: &Recipe, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
@@ -224,7 +231,7 @@ impl Plugins for Fakes {
             Some("one") => Ok(Some("two".into())),
             Some(_) => set_head(call, &recipe.mount).map(|()| None),
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 }
 
@@ -501,8 +508,8 @@ fn plugins_share_a_budget_in_each_transaction() {
     let (mut world, _, _, fuel) = fakes(&[("note", "/note", Does::Note), ("line", "/line", Does::Line)]);
     world.play("1 create /note => /note \n 2 create /line/m- flags=3 => at /line/m-0000000000 \n 3 create /line/m- flags=3 => at /line/m-0000000002");
     *fuel.lock() = limits::PLUGIN_TXN_FUEL / 2;
-    world.play("2 multi create /note/a ; create /note/b => /note/a ; /note/b \n 2 multi create /note/c ; create /note/d ; create /note/e => SYSTEMERROR at 2 of 3");
-    assert!(text(&world).contains("may use in one transaction"), "{}", text(&world));
+    world.play("2 multi create /note/a ; create /note/b => /note/a ; /note/b \n 2 multi create /note/c ; create /note/d ; create /note/e => OPERATIONTIMEOUT at 2 of 3");
+    assert_eq!(text(&world), "nothing is left");
 
     let (mut world, _, _, fuel) = fakes(&[("a", "/a", Does::Line), ("b", "/b", Does::Line)]);
     for mount in ["/a", "/b"] {
