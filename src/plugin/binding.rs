@@ -333,7 +333,7 @@ impl Binding {
                 && instance.calls > 1
                 && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY)
             {
-                self.compare(program, setup, &answer, ask);
+                self.compare(program, setup, call, &answer, ask);
             }
             if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
                 self.idle.put(self.number, instance);
@@ -388,12 +388,14 @@ impl Binding {
         &self,
         program: &Program,
         setup: &Setup,
+        call: &Call<'_>,
         answered: &Answer<T>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) {
-        let (Ok(mut fresh), Ok(answered)) = (Instance::new(program, setup), &answered.said) else { return };
+        let (Ok(mut fresh), Ok(said)) = (Instance::new(program, setup), &answered.said) else { return };
         let Ok(other) = ask(&mut fresh).said else { return };
-        if other != *answered {
+        // Where a read is judged the tree goes on changing: then the two were not asked the same.
+        if other != *said && answered.looks.hold(call.view) {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.clear(self.number);
             self.verdicts.clear();
