@@ -289,16 +289,16 @@ pub trait Workbench {
 }
 
 /// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
-/// for reads and events.
+/// for reads and events. `session`: who caused the question, which is no part of it.
 pub trait Schemes: Send + Sync {
     /// Whether a plugin proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
     /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
-    fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool;
     /// Whether `matches` answers without asking a plugin.
     fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool;
     /// Whether an entry may have that id; None if nobody proves the scheme.
-    fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
+    fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
 }
 
 /// `Schemes` as a part of `Rules`; by default there are none.
@@ -349,7 +349,7 @@ impl Schemes for NoPlugins {
         false
     }
 
-    fn matches(&self, _: &str, _: &str, _: &str) -> bool {
+    fn matches(&self, _: SessionId, _: &str, _: &str, _: &str) -> bool {
         false
     }
 
@@ -357,7 +357,7 @@ impl Schemes for NoPlugins {
         true
     }
 
-    fn check_id(&self, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+    fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {
         None
     }
 }

@@ -250,19 +250,18 @@ impl Binding {
         let begun = Instant::now();
         let mut cost = 0;
         let answered = self.answer(enabled, once, call, &mut cost, ask);
-        let Answer { said, fuel, circumstances, looks, session, evidence } =
+        let Answer { said, fuel, circumstances, looks, evidence } =
             answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
                 said: Err(fault),
                 fuel: 0,
                 circumstances: false,
                 looks: Looks::default(),
-                session: SessionId(0),
                 evidence,
             });
         cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
-            self.note(fault, session, evidence);
+            self.note(fault, call.session, evidence);
         }
         Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
     }
@@ -417,7 +416,7 @@ impl Binding {
         }
         let Asked { said, cost } =
             self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
-        let said = match said.and_then(|said| self.sensible(said.said)) {
+        let said = match said.and_then(|said| self.sensible(call, said.said)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
             Err(fault) => self.failed(&fault, first),
@@ -426,15 +425,20 @@ impl Binding {
     }
 
     /// A rejection whose code clients must not get is a fault.
-    pub fn sensible<T>(&self, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
+    pub fn sensible<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
-                let fault = Fault::Output(format!("plugins may not choose code {}", rejection.code));
-                self.note(&fault, SessionId(0), Evidence::default());
-                Err(fault)
+                Err(self.senseless(call, format!("plugins may not choose code {}", rejection.code)))
             }
             said => Ok(said),
         }
+    }
+
+    /// An answer to that call that means nothing: a fault as any other.
+    pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
+        let fault = Fault::Output(what);
+        self.note(&fault, call.session, Evidence::default());
+        fault
     }
 
     /// A refusal by the guest's own judgement, as far as it is enforced.

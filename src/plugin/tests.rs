@@ -13,7 +13,7 @@ use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView};
+use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView, Schemes as _, Write};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -641,6 +641,35 @@ fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more()
     // Another version is another matter.
     server.deploy("n", naughty(), json!({ "do": "fine" }), json!({ "version": 4 })).unwrap();
     assert_eq!(create_by(&mut server, 1, "/services/a"), Ok(()));
+}
+
+#[test]
+fn answers_that_mean_nothing_count_as_other_faults_do_whoever_is_asked() {
+    let mut server = Server::new();
+    let blamed = server.listen();
+    server.deploy("v", naughty(), json!({ "do": "code" }), json!({})).unwrap();
+    let recipe = json!({ "kind": "recipe", "mount": "/line", "paths": null, "grants": [] });
+    server.deploy("r", naughty(), json!({ "do": "handle elsewhere" }), recipe).unwrap();
+    for (name, what) in [("ids", "empty"), ("entries", "match-panic"), ("forms", "check-panic")] {
+        let scheme = json!({ "kind": "authenticator", "scheme": name, "paths": null, "grants": [] });
+        server.deploy(name, naughty(), json!({ "do": what }), scheme).unwrap();
+    }
+    let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+    let view = View::default();
+    for session in (1..=limits::PLUGIN_QUARANTINE_FAULTS as i64).map(SessionId) {
+        assert!(blamed.lock().is_empty());
+        let call = Call { session, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        assert!(server.judge.validate(&call, &[created("/services/a")]).said.is_err());
+        let recipe = server.judge.recipe("/line/a").unwrap();
+        let write = Write::Delete { path: "/line/a", version: None };
+        assert!(server.judge.handle(&recipe, &call, &write).said.is_err());
+        assert_eq!(server.plugins.authenticate("ids", &call, b"alice"), None);
+        assert!(!server.plugins.matches(session, "entries", &session.0.to_string(), "wanted"));
+        assert!(server.plugins.check_id(session, "forms", "alice").unwrap().is_err());
+    }
+    let mut blamed: Vec<String> = blamed.lock().iter().map(|blame| blame.plugin.clone()).collect();
+    blamed.sort_unstable();
+    assert_eq!(blamed, ["entries", "forms", "ids", "r", "v"]);
 }
 
 #[test]

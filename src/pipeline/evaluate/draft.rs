@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, Owner, Refusal, SessionId, Zxid, acl, path};
+use crate::pipeline::authorize::Who;
 use crate::pipeline::overlay::{self, NodeRecord, Overlay};
 use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
@@ -161,7 +162,7 @@ impl Draft<'_> {
     pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
         match self.caller {
             None => Ok(()),
-            Some(caller) => authorize::require(self.rules, list, permission, &caller.identities),
+            Some(caller) => authorize::require(self.rules, list, permission, caller.who()),
         }
     }
 
@@ -190,7 +191,7 @@ impl Draft<'_> {
     }
 
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
-        authorize::fix_acl(self.rules, self.identities(), list)
+        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list)
     }
 
     /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied

@@ -300,8 +300,9 @@ fn access_lists_know_the_scheme_while_it_is_bound() {
     let rules = Rules { schemes: ProvenSchemes::new(plugins), ..crate::pipeline::tests::rules() };
     let entry = |scheme: &str, id: &str| acl::AclEntry { permissions: acl::READ, who: Identity::new(scheme, id) };
     let held = [Identity::new("jwt", "alice"), Identity::new("jwt", "group-a")];
-    let allowed = |id: &str| authorize::allowed(&rules, &[entry("jwt", id)], acl::READ, &held);
-    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, &held, Some(&[entry(scheme, id)]));
+    let held = authorize::Who { identities: &held, session: SessionId(1) };
+    let allowed = |id: &str| authorize::allowed(&rules, &[entry("jwt", id)], acl::READ, held);
+    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, held, Some(&[entry(scheme, id)]));
     assert!(!allowed("alice") && fix("jwt", "alice").is_err() && fix("auth", "").is_err());
     server.authenticator(1);
     for _ in 0..3 {

@@ -13,6 +13,7 @@ use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
+use crate::pipeline::authorize::Who;
 use crate::pipeline::evaluate::blame::QUARANTINE;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
@@ -573,7 +574,11 @@ impl Stage {
             self.watches.trigger(event, &mut |connection, kind, path| {
                 let client = self.clients.iter().find(|(_, client)| client.connection == connection);
                 if let Some((name, client)) = client
-                    && auth::may_hear(&self.rules, &event.acl, &client.identities)
+                    && auth::may_hear(
+                        &self.rules,
+                        &event.acl,
+                        Who { identities: &client.identities, session: client.session },
+                    )
                 {
                     due.push((name.clone(), kind, path.to_owned()));
                 }
