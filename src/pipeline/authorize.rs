@@ -5,7 +5,7 @@
 
 use super::Rules;
 use crate::model::acl::{Acl, AclEntry, Identity};
-use crate::model::{ErrorCode, Refusal, acl, path};
+use crate::model::{ErrorCode, Refusal, SessionId, acl, path};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
@@ -16,18 +16,29 @@ pub const MODULES: &str = "/zookeeper/modules";
 /// Nearly all nodes of most trees have this list: it is made once.
 static OPEN: LazyLock<Acl> = LazyLock::new(acl::open_unsafe);
 
-/// Whether one of `identities` has one of the bits in `permissions` by that list.
-pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> bool {
+/// Whose identities a list is held against, and the session in which that is done.
+#[derive(Clone, Copy)]
+pub struct Who<'a> {
+    pub identities: &'a [Identity],
+    pub session: SessionId,
+}
+
+impl Who<'_> {
+    pub const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
+}
+
+/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means.
+pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     if rules.skip_acl || list.is_empty() {
         return true;
     }
-    let granted = |entry: &AclEntry| entry.permissions & permissions != 0 && matches(rules, &entry.who, identities);
-    list.iter().any(granted) || is_super(identities)
+    let granted = |entry: &AclEntry| entry.permissions & permissions != 0 && matches(rules, &entry.who, who);
+    list.iter().any(granted) || is_super(who.identities)
 }
 
 /// Like `allowed`, as a result.
-pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Result<(), ErrorCode> {
-    if allowed(rules, list, permissions, identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> Result<(), ErrorCode> {
+    if allowed(rules, list, permissions, who) { Ok(()) } else { Err(ErrorCode::NoAuth) }
 }
 
 /// Whether a plugin has to be asked whom the list means, before it can be told what it allows them.
@@ -45,7 +56,7 @@ pub fn is_super(identities: &[Identity]) -> bool {
 
 /// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
 /// empty list, an unknown scheme or a malformed id.
-pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
+pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
@@ -57,14 +68,14 @@ pub fn fix_acl(rules: &Rules, identities: &[Identity], list: Option<&[AclEntry]>
             "world" if entry.who.id == "anyone" => fixed.push(entry.clone()),
             "auth" => {
                 let before = fixed.len();
-                let proven = identities.iter().filter(|identity| authenticates(rules, &identity.scheme));
+                let proven = who.identities.iter().filter(|identity| authenticates(rules, &identity.scheme));
                 fixed.extend(proven.map(|who| AclEntry { permissions: entry.permissions, who: who.clone() }));
                 if fixed.len() == before {
                     return Err(ErrorCode::InvalidAcl.into());
                 }
             }
             _ => {
-                check_form(rules, &entry.who)?;
+                check_form(rules, &entry.who, who.session)?;
                 fixed.push(entry.clone());
             }
         }
@@ -140,8 +151,8 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
     }
 }
 
-fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity]) -> bool {
-    let mut held = identities.iter().filter(|identity| identity.scheme == wanted.scheme);
+fn matches(rules: &Rules, wanted: &Identity, who: Who<'_>) -> bool {
+    let mut held = who.identities.iter().filter(|identity| identity.scheme == wanted.scheme);
     match wanted.scheme.as_str() {
         "world" => wanted.id == "anyone",
         // Controllers prove to be who they are by being called.
@@ -149,18 +160,18 @@ fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity]) -> bool {
         "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
         "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
         "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
-        scheme => held.any(|identity| rules.schemes.get().matches(scheme, &identity.id, &wanted.id)),
+        scheme => held.any(|identity| rules.schemes.get().matches(who.session, scheme, &identity.id, &wanted.id)),
     }
 }
 
-fn check_form(rules: &Rules, who: &Identity) -> Result<(), Refusal> {
+fn check_form(rules: &Rules, who: &Identity, session: SessionId) -> Result<(), Refusal> {
     let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
         "ip" => ip::Network::parse(&who.id).is_some(),
         "plugin" => path::validate(&path::join("/", &who.id)).is_ok() && !who.id.contains('/'),
         "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
         "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
-        scheme => match rules.schemes.get().check_id(scheme, &who.id) {
+        scheme => match rules.schemes.get().check_id(session, scheme, &who.id) {
             Some(checked) => return checked,
             None => false,
         },
@@ -305,6 +316,10 @@ mod tests {
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
     use crate::pipeline::tests::rules;
 
+    fn who(identities: &[Identity]) -> Who<'_> {
+        Who { identities, session: SessionId(1) }
+    }
+
     fn entry(permissions: i32, scheme: &str, id: &str) -> AclEntry {
         AclEntry { permissions, who: Identity::new(scheme, id) }
     }
@@ -314,12 +329,12 @@ mod tests {
         let rules = rules();
         let alice = [Identity::new("ip", "127.0.0.1"), Identity::new("digest", "alice:h")];
         let list = [entry(READ, "world", "anyone"), entry(WRITE, "digest", "alice:h"), entry(ALL, "digest", "bob:h")];
-        assert!(allowed(&rules, &list, READ, &[]));
-        assert!(allowed(&rules, &list, WRITE, &alice) && !allowed(&rules, &list, WRITE, &[]));
-        assert!(!allowed(&rules, &list, ADMIN, &alice) && allowed(&rules, &list, READ | ADMIN, &alice));
-        assert!(allowed(&rules, &list, ADMIN, &[Identity::new("super", "")]));
-        assert!(allowed(&rules, &[], ADMIN, &[]), "an empty list keeps nobody out");
-        assert!(allowed(&Rules { skip_acl: true, ..rules }, &list, ADMIN, &[]));
+        assert!(allowed(&rules, &list, READ, who(&[])));
+        assert!(allowed(&rules, &list, WRITE, who(&alice)) && !allowed(&rules, &list, WRITE, who(&[])));
+        assert!(!allowed(&rules, &list, ADMIN, who(&alice)) && allowed(&rules, &list, READ | ADMIN, who(&alice)));
+        assert!(allowed(&rules, &list, ADMIN, who(&[Identity::new("super", "")])));
+        assert!(allowed(&rules, &[], ADMIN, who(&[])), "an empty list keeps nobody out");
+        assert!(allowed(&Rules { skip_acl: true, ..rules }, &list, ADMIN, who(&[])));
     }
 
     #[test]
@@ -329,24 +344,24 @@ mod tests {
         for (scheme, id) in [("x509", "CN=a"), ("sasl", "a@B")] {
             let held = [Identity::new(scheme, id)];
             let list = [entry(READ, scheme, id)];
-            assert!(allowed(&on, &list, READ, &held) && !allowed(&off, &list, READ, &held));
-            assert!(fix_acl(&on, &[], Some(&list)).is_ok() && fix_acl(&off, &[], Some(&list)).is_err());
+            assert!(allowed(&on, &list, READ, who(&held)) && !allowed(&off, &list, READ, who(&held)));
+            assert!(fix_acl(&on, who(&[]), Some(&list)).is_ok() && fix_acl(&off, who(&[]), Some(&list)).is_err());
         }
-        assert!(allowed(&on, &[entry(READ, "sasl", "x")], READ, &[Identity::new("sasl", "super")]));
+        assert!(allowed(&on, &[entry(READ, "sasl", "x")], READ, who(&[Identity::new("sasl", "super")])));
     }
 
     #[test]
     fn lists_are_put_in_order() {
         let rules = rules();
         let held = [Identity::new("ip", "::1"), Identity::new("digest", "a:h"), Identity::new("digest", "b:h")];
-        let fix = |list: &[AclEntry]| fix_acl(&rules, &held, Some(list)).map(|list| list.to_vec());
+        let fix = |list: &[AclEntry]| fix_acl(&rules, who(&held), Some(list)).map(|list| list.to_vec());
         assert_eq!(
             fix(&[entry(3, "auth", ""), entry(3, "auth", "")]),
             Ok(vec![entry(3, "digest", "a:h"), entry(3, "digest", "b:h")])
         );
-        assert_eq!(fix_acl(&rules, &held[..1], Some(&[entry(3, "auth", "")])), Err(ErrorCode::InvalidAcl.into()));
-        assert_eq!(fix_acl(&rules, &held, None), Err(ErrorCode::InvalidAcl.into()));
-        assert_eq!(fix_acl(&rules, &held, Some(&[])), Err(ErrorCode::InvalidAcl.into()));
+        assert_eq!(fix_acl(&rules, who(&held[..1]), Some(&[entry(3, "auth", "")])), Err(ErrorCode::InvalidAcl.into()));
+        assert_eq!(fix_acl(&rules, who(&held), None), Err(ErrorCode::InvalidAcl.into()));
+        assert_eq!(fix_acl(&rules, who(&held), Some(&[])), Err(ErrorCode::InvalidAcl.into()));
         for (scheme, id) in
             [("digest", "a:b"), ("digest", ":b"), ("digest", "a:b:"), ("ip", "10.0.0.0/8"), ("ip", "::/0")]
         {

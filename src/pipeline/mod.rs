@@ -59,6 +59,13 @@ pub struct Caller {
     pub local: bool,
 }
 
+impl Caller {
+    /// As access lists ask.
+    pub fn who(&self) -> authorize::Who<'_> {
+        authorize::Who { identities: &self.identities, session: self.session }
+    }
+}
+
 /// What enters the pipeline.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Ask {

@@ -14,13 +14,13 @@ pub trait Plugins {
     /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
     /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
     /// nothing matches.
-    fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Result<(), Refusal>;
+    fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Answered<()>;
 
     /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
     /// multi on the view that the one before leaves. `path` is the node's own, as the client wrote it: a sequential create
     /// is judged without its digits. The superuser and what lies under `/zookeeper` pass unasked. A refusal is NOAUTH with
     /// the policy's text, or what its failure makes of it. Must be cheap where nothing matches.
-    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal>;
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()>;
 
     /// The recipe that the node at `path` belongs to: the one with the longest mount. Must be cheap where there is none.
     fn recipe(&mut self, _path: &str) -> Option<Arc<Recipe>> {
@@ -70,7 +70,7 @@ pub trait Plugins {
 /// The answer of nobody.
 pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
     let text = format!("{}: there is no such recipe", recipe.name);
-    Answered { said: Err(Refusal::new(ErrorCode::SystemError, text)), fuel: 0 }
+    Answered::unasked(Err(Refusal::new(ErrorCode::SystemError, text)))
 }
 
 /// A recipe at work.
@@ -82,11 +82,18 @@ pub struct Recipe {
     pub version: u32,
 }
 
-/// What a plugin answered; a fault is a refusal, too.
+/// What a plugin answered, or several together; a fault is a refusal, too.
 pub struct Answered<T> {
     pub said: Result<T, Refusal>,
-    /// What the call cost, instances that were made for it included, in fuel.
+    /// What the calls cost, instances that were made for them included, in fuel. What was known already costs nothing.
     pub fuel: u64,
+}
+
+impl<T> Answered<T> {
+    /// An answer for which nobody was called.
+    pub fn unasked(said: Result<T, Refusal>) -> Answered<T> {
+        Answered { said, fuel: 0 }
+    }
 }
 
 /// A client's write, as a recipe is told of it. `version`: none is any.
@@ -183,7 +190,7 @@ pub struct Call<'a> {
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub writers: &'a [Arc<str>],
-    /// What is left of the fuel that plugins may use in this transaction; a call has no more.
+    /// What is left of the fuel that plugins may use in this transaction; a call has no more. With none left nobody is called.
     pub fuel_max: u64,
 }
 
@@ -282,16 +289,16 @@ pub trait Workbench {
 }
 
 /// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
-/// for reads and events.
+/// for reads and events. `session`: who caused the question, which is no part of it.
 pub trait Schemes: Send + Sync {
     /// Whether a plugin proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
     /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
-    fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool;
     /// Whether `matches` answers without asking a plugin.
     fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool;
     /// Whether an entry may have that id; None if nobody proves the scheme.
-    fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
+    fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
 }
 
 /// `Schemes` as a part of `Rules`; by default there are none.
@@ -328,12 +335,12 @@ impl PartialEq for ProvenSchemes {
 pub struct NoPlugins;
 
 impl Plugins for NoPlugins {
-    fn validate(&mut self, _: &Call<'_>, _: &[txn::Change]) -> Result<(), Refusal> {
-        Ok(())
+    fn validate(&mut self, _: &Call<'_>, _: &[txn::Change]) -> Answered<()> {
+        Answered::unasked(Ok(()))
     }
 
-    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
-        Ok(())
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Answered<()> {
+        Answered::unasked(Ok(()))
     }
 }
 
@@ -342,7 +349,7 @@ impl Schemes for NoPlugins {
         false
     }
 
-    fn matches(&self, _: &str, _: &str, _: &str) -> bool {
+    fn matches(&self, _: SessionId, _: &str, _: &str, _: &str) -> bool {
         false
     }
 
@@ -350,7 +357,7 @@ impl Schemes for NoPlugins {
         true
     }
 
-    fn check_id(&self, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+    fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {
         None
     }
 }

@@ -114,7 +114,7 @@ impl Walk<'_> {
         let created = Created { view: self.view, path: node };
         let call = Call::looking(&created, None, 0, state.last_zxid(), moment);
         let changes = [Change { kind: ChangeKind::Created, path: node.to_owned() }];
-        let asked = self.binding.ask(self.enabled, Once::OrTwice, |instance| instance.validate(&call, &changes));
+        let asked = self.binding.ask(self.enabled, Once::OrTwice, &call, |instance| instance.validate(&call, &changes));
         match asked {
             Ok(said) => {
                 if let Err(rejection) = said.said {

@@ -5,10 +5,9 @@
 //! and to nobody else; neither they nor what the guest says of them is logged.
 
 use super::binding::{Binding, Once};
-use super::call::Fault;
 use super::registry::Plugins;
 use crate::limits;
-use crate::model::{ErrorCode, Identity, Refusal, Zxid};
+use crate::model::{ErrorCode, Identity, Refusal, SessionId, Zxid};
 use crate::pipeline::{Call, Moment, NoView, Schemes};
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
@@ -42,19 +41,19 @@ impl Plugins {
     /// Asks the authenticator of that scheme; None if it does not take the credential for good, or there is none.
     pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
-        let asked = binding.ask(self.enabled(), Once::Only, |instance| instance.authenticate(call, credential));
-        match asked.and_then(|said| binding.sensible(said.said)) {
+        let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
+        match asked.and_then(|said| binding.sensible(call, said.said)) {
             Ok(Ok(login)) if are_good(&login.ids) => Some(Proof {
                 identities: login.ids.into_iter().map(|id| Identity::new(scheme, id)).collect(),
                 until_ms: login.valid_until_ms,
             }),
             Ok(Ok(_)) => {
-                let fault = Fault::Output(format!(
+                let what = format!(
                     "a login has 1 to {} ids of 1 to {} bytes without control characters",
                     limits::IDENTITIES_MAX,
                     limits::IDENTITY_BYTES_MAX
-                ));
-                binding.counters.failed(&fault);
+                );
+                let fault = binding.senseless(call, what);
                 binding.warn(&binding.fault_refusal(&fault, scheme).text);
                 None
             }
@@ -84,13 +83,13 @@ impl Schemes for Plugins {
         self.has_authenticators() && self.registry().authenticator(scheme).is_some()
     }
 
-    fn matches(&self, scheme: &str, held: &str, wanted: &str) -> bool {
+    fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool {
         if !self.has_authenticators() {
             return false;
         }
         let registry = self.registry();
         let Some(binding) = registry.authenticator(scheme) else { return false };
-        held == wanted || matches(binding, self.enabled(), held, wanted)
+        held == wanted || matches(binding, self.enabled(), session, held, wanted)
     }
 
     fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool {
@@ -102,12 +101,13 @@ impl Schemes for Plugins {
         binding.matches_kept.0.lock().contains_key(&Pair(held, wanted))
     }
 
-    fn check_id(&self, scheme: &str, id: &str) -> Option<Result<(), Refusal>> {
+    fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>> {
         if !self.has_authenticators() {
             return None;
         }
         let binding = self.registry().authenticator(scheme)?.clone();
-        let asked = binding.ask(self.enabled(), Once::OrTwice, |instance| instance.check_id(&blind(), id));
+        let call = blind(session);
+        let asked = binding.ask(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
         Some(match asked {
             Ok(said) => said.said.map_err(|text| {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
@@ -122,11 +122,12 @@ impl Schemes for Plugins {
     }
 }
 
-fn matches(binding: &Binding, enabled: bool, held: &str, wanted: &str) -> bool {
+fn matches(binding: &Binding, enabled: bool, session: SessionId, held: &str, wanted: &str) -> bool {
     if let Some(known) = binding.matches_kept.0.lock().get(&Pair(held, wanted)) {
         return *known;
     }
-    let answer = match binding.ask(enabled, Once::OrTwice, |instance| instance.matches(&blind(), held, wanted)) {
+    let call = blind(session);
+    let answer = match binding.ask(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted)) {
         Ok(said) => said.said,
         Err(fault) => {
             binding.warn(&binding.fault_refusal(&fault, wanted).text);
@@ -145,7 +146,8 @@ fn matches(binding: &Binding, enabled: bool, held: &str, wanted: &str) -> bool {
     answer
 }
 
-/// A call that shows nothing.
-fn blind() -> Call<'static> {
-    Call::looking(&NoView, None, 0, Zxid::ZERO, Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 })
+/// A call that shows nothing; the session is for those who look after faults.
+fn blind(session: SessionId) -> Call<'static> {
+    let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
+    Call { session, ..Call::looking(&NoView, None, 0, Zxid::ZERO, moment) }
 }

@@ -15,7 +15,7 @@ use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, SessionId, path};
-use crate::pipeline::{Blame, Call, Recipe};
+use crate::pipeline::{Answered, Blame, Call, Recipe};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -226,15 +226,17 @@ impl Binding {
         }
     }
 
-    /// Asks an instance, idle or new, and counts. `ask` may be called a second time, on a fresh instance, to see
-    /// whether that says the same; with `once` it is not (a call that changes something).
+    /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
+    /// second time, on a fresh instance, to see whether that says the same; with `once` it is not (a call that changes
+    /// something).
     pub fn ask<T: PartialEq>(
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Said<T>, Fault> {
-        self.ask_at_cost(enabled, once, ask).said
+        self.ask_at_cost(enabled, once, call, ask).said
     }
 
     /// As `ask`; tells what it cost, also where it failed.
@@ -242,24 +244,24 @@ impl Binding {
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Asked<T> {
         let begun = Instant::now();
-        let mut cost = limits::PLUGIN_CALL_FUEL;
-        let answered = self.answer(enabled, once, &mut cost, ask);
-        let Answer { said, fuel, circumstances, looks, session, evidence } =
+        let mut cost = 0;
+        let answered = self.answer(enabled, once, call, &mut cost, ask);
+        let Answer { said, fuel, circumstances, looks, evidence } =
             answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
                 said: Err(fault),
                 fuel: 0,
                 circumstances: false,
                 looks: Looks::default(),
-                session: SessionId(0),
                 evidence,
             });
         cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
-            self.note(fault, session, evidence);
+            self.note(fault, call.session, evidence);
         }
         Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
     }
@@ -283,6 +285,7 @@ impl Binding {
         &self,
         enabled: bool,
         once: Once,
+        call: &Call<'_>,
         cost: &mut u64,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) -> Result<Answer<T>, Failed> {
@@ -300,6 +303,10 @@ impl Binding {
         if self.watched.marks.suspects(self.fingerprint) {
             return Err(Fault::NotReady.into());
         }
+        if call.fuel_max == 0 {
+            return Err(Fault::Shared.into());
+        }
+        *cost = limits::PLUGIN_CALL_FUEL;
         let _marked = self.watched.marks.mark(self.fingerprint);
         let setup = self.setup_of(program);
         let reused = self.reused(program);
@@ -325,7 +332,7 @@ impl Binding {
                 && instance.calls > 1
                 && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY)
             {
-                self.compare(program, setup, &answer, ask);
+                self.compare(program, setup, call, &answer, ask);
             }
             if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
                 self.idle.put(self.number, instance);
@@ -380,12 +387,14 @@ impl Binding {
         &self,
         program: &Program,
         setup: &Setup,
+        call: &Call<'_>,
         answered: &Answer<T>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
     ) {
-        let (Ok(mut fresh), Ok(answered)) = (Instance::new(program, setup), &answered.said) else { return };
+        let (Ok(mut fresh), Ok(said)) = (Instance::new(program, setup), &answered.said) else { return };
         let Ok(other) = ask(&mut fresh).said else { return };
-        if other != *answered {
+        // Where a read is judged the tree goes on changing: then the two were not asked the same.
+        if other != *said && answered.looks.hold(call.view) {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.clear(self.number);
             self.verdicts.clear();
@@ -394,7 +403,7 @@ impl Binding {
     }
 
     /// What becomes of a write that a validator is asked about.
-    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let first = changes.first().map_or("/", |change| change.path.as_str());
         if changes.len() > limits::PLUGIN_CHANGES_MAX {
             let text = format!(
@@ -403,26 +412,33 @@ impl Binding {
                 changes.len(),
                 limits::PLUGIN_CHANGES_MAX
             );
-            return self.refuse(Refusal::new(ErrorCode::BadArguments, text));
+            return Answered::unasked(self.refuse(Refusal::new(ErrorCode::BadArguments, text)));
         }
-        let asked = self.ask(enabled, Once::OrTwice, |instance| instance.validate(call, changes));
-        match asked.and_then(|said| self.sensible(said.said)) {
+        let Asked { said, cost } =
+            self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
+        let said = match said.and_then(|said| self.sensible(call, said.said)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
             Err(fault) => self.failed(&fault, first),
-        }
+        };
+        Answered { said, fuel: cost }
     }
 
     /// A rejection whose code clients must not get is a fault.
-    pub fn sensible<T>(&self, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
+    pub fn sensible<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
-                let fault = Fault::Output(format!("plugins may not choose code {}", rejection.code));
-                self.note(&fault, SessionId(0), Evidence::default());
-                Err(fault)
+                Err(self.senseless(call, format!("plugins may not choose code {}", rejection.code)))
             }
             said => Ok(said),
         }
+    }
+
+    /// An answer to that call that means nothing: a fault as any other.
+    pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
+        let fault = Fault::Output(what);
+        self.note(&fault, call.session, Evidence::default());
+        fault
     }
 
     /// A refusal by the guest's own judgement, as far as it is enforced.

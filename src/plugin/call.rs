@@ -12,7 +12,6 @@ use super::tape::{self, Ear, Question};
 use super::verdicts::Looks;
 use super::{lend, stand_ins};
 use crate::limits;
-use crate::model::SessionId;
 use crate::pipeline::Call;
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
@@ -318,8 +317,6 @@ pub struct Answer<T> {
     pub circumstances: bool,
     /// Of a policy: what it looked at.
     pub looks: Looks,
-    /// Whose request it was; 0 for nobody's.
-    pub session: SessionId,
     /// Of a fault.
     pub evidence: Evidence,
 }
@@ -567,14 +564,12 @@ impl Instance {
         let changes = changes as u64;
         let own = host::grown(self.budget.fuel, changes);
         let fuel = own.min(call.fuel_max);
-        let session = call.session;
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
             return Answer {
                 said: Err(fault),
                 fuel: 0,
                 circumstances: false,
                 looks: Looks::default(),
-                session,
                 evidence: Evidence::default(),
             };
         }
@@ -595,7 +590,6 @@ impl Instance {
             fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
             circumstances: self.store.data().spent.circumstances,
             looks: self.store.data_mut().looks.take().unwrap_or_default(),
-            session,
             evidence,
         }
     }

@@ -5,7 +5,7 @@ use super::host::{Change, ChangeKind};
 use super::manifest::{Kind, Operation};
 use super::registry::{Plugins, Registry};
 use super::{manifest, recipes};
-use crate::model::{Refusal, path};
+use crate::model::path;
 use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize, txn};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -41,17 +41,18 @@ impl Judge {
 }
 
 impl pipeline::Plugins for Judge {
-    fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Result<(), Refusal> {
+    fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Answered<()> {
         self.refresh();
         if self.registry.is_empty() {
-            return Ok(());
+            return Answered::unasked(Ok(()));
         }
         // The pipeline does not ask about the superuser's transactions; a lock-out by a plugin would be so bad that it is
         // checked here again.
         let is_super = |caller: &Caller| authorize::is_super(&caller.identities);
         if call.caller.is_some_and(is_super) {
-            return Ok(());
+            return Answered::unasked(Ok(()));
         }
+        let mut fuel = 0u64;
         for binding in self.registry.of(Kind::Validator) {
             self.matching.clear();
             for change in changes {
@@ -60,14 +61,20 @@ impl pipeline::Plugins for Judge {
                     self.matching.push(Change { kind, path: path.to_string() });
                 }
             }
-            if !self.matching.is_empty() {
-                binding.validate(self.plugins.enabled(), call, &self.matching)?;
+            if self.matching.is_empty() {
+                continue;
+            }
+            let left = Call { fuel_max: call.fuel_max.saturating_sub(fuel), ..*call };
+            let answered = binding.validate(self.plugins.enabled(), &left, &self.matching);
+            fuel = fuel.saturating_add(answered.fuel);
+            if answered.said.is_err() {
+                return Answered { fuel, ..answered };
             }
         }
-        Ok(())
+        Answered { said: Ok(()), fuel }
     }
 
-    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
         self.refresh();
         self.registry.authorize(self.plugins.enabled(), call, verb, path)
     }

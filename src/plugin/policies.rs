@@ -9,14 +9,14 @@
 //! are missing. Whoever reads looks again afterwards: an answer counts only if what it rests on is the same when the read
 //! reads.
 
-use super::binding::{Binding, Once};
+use super::binding::{Asked, Binding, Once};
 use super::call::{Decision, Fault};
 use super::manifest::{Mode, OnFailure, Operation, Require};
 use super::registry::Registry;
 use super::verdicts::Verdict;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, Zxid, path};
-use crate::pipeline::{Call, ReadView, Verb, authorize};
+use crate::pipeline::{Answered, Call, ReadView, Verb, authorize};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -78,13 +78,26 @@ impl Registry {
         for binding in self.hit(question) {
             if answers.of(binding, question, call.view, None).is_none() {
                 answers.0.retain(|(asked, _)| !Arc::ptr_eq(asked, binding));
-                answers.0.push((binding.clone(), ask(binding, enabled, question, call)));
+                let (answer, _) = ask(binding, enabled, question, call);
+                answers.0.push((binding.clone(), answer));
             }
         }
     }
 
     /// Judges at once, asking guests where need be. The server's own operations are nobody's.
-    pub fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+    pub fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
+        let mut fuel = 0;
+        Answered { said: self.authorize_at_cost(enabled, call, verb, path, &mut fuel), fuel }
+    }
+
+    fn authorize_at_cost(
+        &self,
+        enabled: bool,
+        call: &Call<'_>,
+        verb: Verb,
+        path: &str,
+        fuel: &mut u64,
+    ) -> Result<(), Refusal> {
         let Some(caller) = call.caller.filter(|_| !self.is_empty()) else { return Ok(()) };
         let question = Question { who: &caller.identities, verb, path };
         let mut sum = Sum::new(path);
@@ -93,7 +106,13 @@ impl Registry {
                 return Ok(());
             }
             let kept = Answers::default().of(binding, question, call.view, None);
-            sum.add(binding, &kept.unwrap_or_else(|| ask(binding, enabled, question, call)))?;
+            let answer = kept.unwrap_or_else(|| {
+                let left = Call { fuel_max: call.fuel_max.saturating_sub(*fuel), ..*call };
+                let (answer, cost) = ask(binding, enabled, question, &left);
+                *fuel = fuel.saturating_add(cost);
+                answer
+            });
+            sum.add(binding, &answer)?;
         }
         sum.end()
     }
@@ -124,20 +143,21 @@ impl Answers {
     }
 }
 
-/// Asks one guest, and keeps what can be kept.
-fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> Answer {
+/// Asks one guest, and keeps what can be kept; and what it cost.
+fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> (Answer, u64) {
     let Question { who, verb, path } = question;
-    let asked = binding.ask(enabled, Once::OrTwice, |instance| instance.authorize(call, verb.into(), path));
-    let said = match asked {
+    let Asked { said, cost } =
+        binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.authorize(call, verb.into(), path));
+    let said = match said {
         Ok(said) => said,
-        Err(fault) => return Answer::Fault(fault),
+        Err(fault) => return (Answer::Fault(fault), cost),
     };
     let again = said.circumstances || said.looks.passing || said.looks.list.len() > limits::VERDICT_LOOKS_MAX;
     let verdict = Arc::new(Verdict::new(said.said, said.looks.list));
     if binding.is_pure() && !again {
         binding.verdicts.keep(who, verb, path, verdict.clone());
     }
-    Answer::Verdict(verdict)
+    (Answer::Verdict(verdict), cost)
 }
 
 impl Known<'_> {

@@ -4,7 +4,7 @@
 //! the recipe's part in the transaction.
 
 use super::binding::{Asked, Binding, Once};
-use super::call::{self, Fault};
+use super::call::{self as guest, Fault};
 use super::host::{Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
 use super::judge;
 use crate::limits;
@@ -15,13 +15,13 @@ use std::sync::atomic::Ordering;
 
 pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
     let request = request(write);
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.handle(call, &request));
-    answered(binding, write.path(), asked, |handled| match handled {
-        call::Handled::Pass => Ok(Handled::Pass),
-        call::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
-        call::Handled::Done(path) => {
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.handle(call, &request));
+    answered(binding, call, write.path(), asked, |handled| match handled {
+        guest::Handled::Pass => Ok(Handled::Pass),
+        guest::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
+        guest::Handled::Done(path) => {
             let path = super::host::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
-            Err(Fault::Output(format!("its reply speaks of {path:?}, which is not what was asked for")))
+            Err(format!("its reply speaks of {path:?}, which is not what was asked for"))
         }
     })
 }
@@ -46,51 +46,49 @@ pub fn on_change(
         Cause::Server => behavior::Cause::Server,
     };
     let about = told.first().map_or("/", |change| change.path.as_str());
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_change(call, cause, &told));
-    aloud(binding, answered(binding, about, asked, Ok))
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_change(call, cause, &told));
+    aloud(binding, answered(binding, call, about, asked, Ok))
 }
 
 pub fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_timer(call, name));
-    aloud(binding, answered(binding, mount(binding), asked, Ok))
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_timer(call, name));
+    aloud(binding, answered(binding, call, mount(binding), asked, Ok))
 }
 
 pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.on_call(call, method, payload));
-    answered(binding, mount(binding), asked, |returned| {
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_call(call, method, payload));
+    answered(binding, call, mount(binding), asked, |returned| {
         if returned.len() > limits::PLUGIN_CALL_BYTES_MAX {
-            return Err(Fault::Output(format!("it returned {} bytes", returned.len())));
+            return Err(format!("it returned {} bytes", returned.len()));
         }
         Ok(Bytes::from(returned))
     })
 }
 
 pub fn recover(binding: &Binding, enabled: bool, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
-    let asked = binding.ask_at_cost(enabled, Once::Only, |instance| instance.recover(call, after));
-    aloud(binding, answered(binding, mount(binding), asked, Ok))
+    let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.recover(call, after));
+    aloud(binding, answered(binding, call, mount(binding), asked, Ok))
 }
 
 fn mount(binding: &Binding) -> &str {
     binding.manifest.mount.as_deref().unwrap_or("/")
 }
 
-/// What a guest's answer comes to; `meaning`: what it means, if anything. `about`: the path that was asked about.
+/// What a guest's answer comes to; `meaning`: what it means, or why it means nothing. `about`: the path that was asked about.
 fn answered<T, U>(
     binding: &Binding,
+    call: &Call<'_>,
     about: &str,
     asked: Asked<Result<T, Rejection>>,
-    meaning: impl FnOnce(T) -> Result<U, Fault>,
+    meaning: impl FnOnce(T) -> Result<U, String>,
 ) -> Answered<U> {
     let failed = |fault: &Fault| {
         let refusal = binding.fault_refusal(fault, about);
         binding.warn(&refusal.text);
         refusal
     };
-    let said = match asked.said.and_then(|said| binding.sensible(said.said)) {
-        Ok(Ok(answer)) => meaning(answer).map_err(|fault| {
-            binding.counters.failed(&fault);
-            failed(&fault)
-        }),
+    let said = match asked.said.and_then(|said| binding.sensible(call, said.said)) {
+        Ok(Ok(answer)) => meaning(answer).map_err(|what| failed(&binding.senseless(call, what))),
         Ok(Err(rejection)) => {
             binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
             Err(binding.refusal_about(rejection, about))

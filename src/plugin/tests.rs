@@ -13,7 +13,7 @@ use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView};
+use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView, Schemes as _, Write};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ impl Server {
             local: false,
         };
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        self.judge.validate(&Call::looking(view, Some(&caller), 5, Zxid(6), moment), changes)
+        self.judge.validate(&Call::looking(view, Some(&caller), 5, Zxid(6), moment), changes).said
     }
 }
 
@@ -644,6 +644,35 @@ fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more()
 }
 
 #[test]
+fn answers_that_mean_nothing_count_as_other_faults_do_whoever_is_asked() {
+    let mut server = Server::new();
+    let blamed = server.listen();
+    server.deploy("v", naughty(), json!({ "do": "code" }), json!({})).unwrap();
+    let recipe = json!({ "kind": "recipe", "mount": "/line", "paths": null, "grants": [] });
+    server.deploy("r", naughty(), json!({ "do": "handle elsewhere" }), recipe).unwrap();
+    for (name, what) in [("ids", "empty"), ("entries", "match-panic"), ("forms", "check-panic")] {
+        let scheme = json!({ "kind": "authenticator", "scheme": name, "paths": null, "grants": [] });
+        server.deploy(name, naughty(), json!({ "do": what }), scheme).unwrap();
+    }
+    let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+    let view = View::default();
+    for session in (1..=limits::PLUGIN_QUARANTINE_FAULTS as i64).map(SessionId) {
+        assert!(blamed.lock().is_empty());
+        let call = Call { session, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        assert!(server.judge.validate(&call, &[created("/services/a")]).said.is_err());
+        let recipe = server.judge.recipe("/line/a").unwrap();
+        let write = Write::Delete { path: "/line/a", version: None };
+        assert!(server.judge.handle(&recipe, &call, &write).said.is_err());
+        assert_eq!(server.plugins.authenticate("ids", &call, b"alice"), None);
+        assert!(!server.plugins.matches(session, "entries", &session.0.to_string(), "wanted"));
+        assert!(server.plugins.check_id(session, "forms", "alice").unwrap().is_err());
+    }
+    let mut blamed: Vec<String> = blamed.lock().iter().map(|blame| blame.plugin.clone()).collect();
+    blamed.sort_unstable();
+    assert_eq!(blamed, ["entries", "forms", "ids", "r", "v"]);
+}
+
+#[test]
 fn a_fault_leaves_the_panics_text_and_the_guests_stack_for_the_author() {
     let mut server = Server::new();
     server.deploy("n", naughty(), json!({ "do": "panic" }), json!({ "version": 7 })).unwrap();
@@ -781,4 +810,33 @@ fn cost() {
     measure("guard, reused instance, 100 bytes", &mut server, "/services/a", &data);
     server.deploy("g", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     measure("a guest that agrees, fresh instance", &mut server, "/services/a", &data);
+}
+
+#[test]
+fn validators_share_what_is_left_of_the_transactions_fuel() {
+    let mut server = Server::new();
+    server.deploy("m", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    server.deploy("n", naughty(), json!({ "do": "spin" }), json!({})).unwrap();
+    let view = View::default();
+    let mut ask = |fuel_max| {
+        let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+        let call = Call { fuel_max, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        let answered = server.judge.validate(&call, &[created("/services/a")]);
+        let (code, text) = refused(answered.said);
+        (code, text, answered.fuel)
+    };
+    // With enough it is its own that it uses up, and the one before it has had its part.
+    let (code, _, fuel) = ask(limits::PLUGIN_TXN_FUEL);
+    assert_eq!(code, ErrorCode::SystemError);
+    assert!(fuel > limits::PLUGIN_FUEL + 2 * (limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL), "{fuel}");
+    // What the first of them leaves is not enough.
+    let (code, text, _) = ask(limits::PLUGIN_FUEL);
+    assert_eq!(code, ErrorCode::OperationTimeout);
+    let common = "the plugins of this transaction have used up their common fuel";
+    assert!(text.starts_with("n: ") && text.ends_with(common), "{text}");
+    let (code, text, fuel) = ask(0);
+    assert_eq!((code, fuel), (ErrorCode::OperationTimeout, 0));
+    assert!(text.starts_with("m: ") && text.ends_with(common), "{text}");
+    let shared = |name| server.counters(name)["faults"]["shared"].clone();
+    assert_eq!((shared("m"), shared("n")), (json!(1), json!(1)));
 }

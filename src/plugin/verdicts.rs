@@ -29,6 +29,13 @@ pub struct Looks {
     pub passing: bool,
 }
 
+impl Looks {
+    /// Whether all of it would look the same.
+    pub fn hold(&self, view: &dyn ReadView) -> bool {
+        self.list.iter().all(|look| look.holds(view))
+    }
+}
+
 #[derive(PartialEq, Debug)]
 pub enum Look {
     /// None: there was no such node.

@@ -331,8 +331,8 @@ impl Replica {
         let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
         let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
         let asked =
-            binding.ask_at_cost(self.plugins.enabled(), Once::Only, |instance| instance.reconcile(&call, &path));
-        match asked.said.and_then(|said| binding.sensible(said.said)) {
+            binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
+        match asked.said.and_then(|said| binding.sensible(&call, said.said)) {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
             Err(fault) => return Err(binding.fault_refusal(&fault, &path)),

@@ -5,7 +5,9 @@
 //! logged or kept.
 
 use crate::config::Auth;
-use crate::model::{Identity, acl::AclEntry};
+use crate::model::{AclEntry, Identity, acl};
+use crate::pipeline::Rules;
+use crate::pipeline::authorize::{self, Who};
 use std::net::IpAddr;
 
 /// What an `addauth` comes to.
@@ -84,8 +86,8 @@ pub fn superuser() -> Identity {
 }
 
 /// Whether events about a node with that list may reach somebody (READ).
-pub fn may_hear(rules: &crate::pipeline::Rules, acl: &[AclEntry], identities: &[Identity]) -> bool {
-    crate::pipeline::authorize::allowed(rules, acl, crate::model::acl::READ, identities)
+pub fn may_hear(rules: &Rules, list: &[AclEntry], who: Who<'_>) -> bool {
+    authorize::allowed(rules, list, acl::READ, who)
 }
 
 #[cfg(test)]

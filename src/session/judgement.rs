@@ -6,9 +6,10 @@
 use super::order::Local;
 use super::{Connections, auth};
 use crate::limits;
-use crate::model::{AclEntry, ErrorCode, Identity, Refusal, acl};
+use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
+use crate::pipeline::authorize::{self, Who};
 use crate::pipeline::view::Applied;
-use crate::pipeline::{Call, Rules, Verb, authorize};
+use crate::pipeline::{Call, Caller, Rules, Verb};
 use crate::plugin::Plugins;
 use crate::plugin::policies::{Answers, Question};
 use crate::state::State;
@@ -70,9 +71,9 @@ pub fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCo
 /// As a server judges in the end, with guests asked at once: for a tree that nobody waits for.
 pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
     let registry = plugins.registry();
-    let who = call.caller.map_or(&[][..], |caller| &caller.identities);
+    let who = call.caller.map_or(Who::NOBODY, Caller::who);
     let judge = |part: &Part<'_>| {
-        let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).err();
+        let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).said.err();
         may(rules, state, who, part.path, part.permissions).then(judged).flatten()
     };
     parts(request).iter().map(judge).collect()
@@ -138,7 +139,9 @@ pub(super) fn rule(
         match registry.known(question, &Applied(state), Some(state.last_zxid()), answers) {
             Some(answered) => known.push(Ok(Some(answered))),
             // The request fails by itself, and guests are asked only about what an access list allows.
-            None if !may(rules, state, who, path, *permissions) => known.push(Ok(None)),
+            None if !may(rules, state, Who { identities: who, session: SessionId::NONE }, path, *permissions) => {
+                known.push(Ok(None))
+            }
             None if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
                 let text = format!("policies: {path}: what decides it is just changing, ask again");
                 known.push(Err(Refusal::new(ErrorCode::OperationTimeout, text)));
@@ -186,7 +189,7 @@ impl Told<'_> {
         if plugins.has_authenticators() && authorize::must_ask(home.rules(), self.acl, self.who) {
             return Due::Ask;
         }
-        if !auth::may_hear(home.rules(), self.acl, self.who) {
+        if !auth::may_hear(home.rules(), self.acl, Who { identities: self.who, session: SessionId::NONE }) {
             return Due::Withhold;
         }
         if !plugins.has_policies() {
@@ -203,7 +206,7 @@ impl Told<'_> {
     /// Asks guests whom the access list means, and what policies say.
     pub fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
         // What comes out is kept.
-        if !auth::may_hear(home.rules(), self.acl, self.who) {
+        if !auth::may_hear(home.rules(), self.acl, Who { identities: self.who, session: call.session }) {
             return;
         }
         let plugins = home.plugins();
@@ -216,7 +219,7 @@ impl Told<'_> {
 }
 
 /// Whether an access list, if there is one, gives one of the permissions.
-fn may(rules: &Rules, state: &State, who: &[Identity], path: &str, permissions: i32) -> bool {
+fn may(rules: &Rules, state: &State, who: Who<'_>, path: &str, permissions: i32) -> bool {
     let node = if permissions == 0 { None } else { state.node(path) };
     node.is_none_or(|node| authorize::allowed(rules, node.acl(), permissions, who))
 }

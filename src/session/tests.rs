@@ -8,7 +8,7 @@ use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
-use crate::pipeline::{Ask, Call, Moment, ProvenSchemes, Rules, Verb};
+use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
 use crate::state::Applied;
 use crate::wire::client::{self, Record, SlotReply};
@@ -60,19 +60,20 @@ struct Sequencer {
 struct Names;
 
 impl crate::pipeline::Plugins for Names {
-    fn validate(&mut self, _: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    fn validate(&mut self, _: &Call<'_>, changes: &[Change]) -> Answered<()> {
         for change in changes {
             if let Change::Create { path, .. } = change
                 && path.contains("refused")
             {
-                return Err(Refusal::new(ErrorCode::BadArguments, format!("names: {path}: no such names here")));
+                let text = format!("names: {path}: no such names here");
+                return Answered::unasked(Err(Refusal::new(ErrorCode::BadArguments, text)));
             }
         }
-        Ok(())
+        Answered::unasked(Ok(()))
     }
 
-    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
-        Ok(())
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Answered<()> {
+        Answered::unasked(Ok(()))
     }
 }
 

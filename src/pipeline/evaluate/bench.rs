@@ -189,7 +189,8 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
 
 /// A list that a plugin gives a node. `auth` means nobody here.
 fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
-    authorize::fix_acl(draft.rules, &[], Some(acl))
+    let session = draft.caller.map_or(SessionId::NONE, |caller| caller.session);
+    authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl))
 }
 
 /// Grants never reach `/zookeeper`; that it is looked at here again keeps the server's own nodes safe from a mistake there.

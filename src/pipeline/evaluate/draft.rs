@@ -2,13 +2,15 @@
 
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, Owner, Refusal, SessionId, Zxid, acl, path};
+use crate::pipeline::authorize::Who;
 use crate::pipeline::overlay::{self, NodeRecord, Overlay};
 use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
-use crate::pipeline::{Call, Caller, Moment, Plugins, Recipe, Rules, Verb, authorize};
+use crate::pipeline::{Answered, Call, Caller, Moment, Plugins, Recipe, Rules, Verb, authorize};
 use crate::state::quota::{Excess, Used};
 use crate::state::{Session, State};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::sync::Arc;
 
 pub struct Draft<'a> {
@@ -41,7 +43,8 @@ pub struct Parts {
     /// Operations and bytes of all calls, those that were taken back too, and fuel.
     operations: usize,
     bytes: usize,
-    fuel: u64,
+    /// A cell, since policies and validators are asked about a transaction that they only look at.
+    fuel: Cell<u64>,
 }
 
 /// A point to which the transaction can go back.
@@ -80,7 +83,13 @@ impl Parts {
 
     /// Fuel that plugins may still use.
     pub fn fuel_left(&self) -> u64 {
-        limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel)
+        limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel.get())
+    }
+
+    /// What was answered, at the expense of that.
+    pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
+        self.fuel.set(self.fuel.get().saturating_add(answered.fuel));
+        answered.said
     }
 
     /// One more operation of a plugin, of so many bytes.
@@ -128,9 +137,8 @@ impl Draft<'_> {
         self.parts.runs.push((self.changes.len(), Some(author)));
     }
 
-    /// The recipe is done, for so much fuel.
+    /// The recipe is done; for so much fuel, which `Parts::settle` counts.
     pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
-        self.parts.fuel = self.parts.fuel.saturating_add(fuel);
         if let Some(made) = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name) {
             made.fuel = made.fuel.saturating_add(fuel);
         }
@@ -154,7 +162,7 @@ impl Draft<'_> {
     pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
         match self.caller {
             None => Ok(()),
-            Some(caller) => authorize::require(self.rules, list, permission, &caller.identities),
+            Some(caller) => authorize::require(self.rules, list, permission, caller.who()),
         }
     }
 
@@ -177,11 +185,13 @@ impl Draft<'_> {
             return Ok(());
         }
         let view = self.view();
-        plugins.authorize(&Call::looking(&view, self.caller, self.xid, self.zxid, self.moment), verb, path)
+        let looking = Call::looking(&view, self.caller, self.xid, self.zxid, self.moment);
+        let call = Call { fuel_max: self.parts.fuel_left(), ..looking };
+        self.parts.settle(plugins.authorize(&call, verb, path))
     }
 
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
-        authorize::fix_acl(self.rules, self.identities(), list)
+        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list)
     }
 
     /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied

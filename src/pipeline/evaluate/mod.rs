@@ -462,7 +462,8 @@ fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: As
     let writers = draft.parts.writers();
     let Asker { caller, session, xid } = asker;
     let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
-    plugins.validate(&Call { session, writers: &writers, ..looking }, &changes)
+    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel_left(), ..looking };
+    draft.parts.settle(plugins.validate(&call, &changes))
 }
 
 fn is_judged(change: &Change) -> bool {

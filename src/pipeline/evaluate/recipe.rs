@@ -172,7 +172,8 @@ fn ask(
     })
 }
 
-/// One call of a recipe, with hands on the transaction: what it did stands if it answers, and else has not happened.
+/// One call of a recipe, with hands on the transaction: what it did stands if it answers, and else has not happened. With no
+/// fuel left it is refused by `plugins`, which count that.
 pub fn call<T>(
     draft: &mut Draft<'_>,
     recipe: &Recipe,
@@ -180,10 +181,6 @@ pub fn call<T>(
     ask: impl FnOnce(&Call<'_>) -> Answered<T>,
 ) -> Result<T, Refusal> {
     let fuel_max = draft.parts.fuel_left();
-    if fuel_max == 0 {
-        let text = format!("{}: plugins have used up what they may use in one transaction", recipe.name);
-        return Err(Refusal::new(ErrorCode::SystemError, text));
-    }
     let savepoint = draft.savepoint();
     let writers = draft.parts.writers();
     let (zxid, moment) = (draft.zxid, draft.moment);
@@ -195,10 +192,7 @@ pub fn call<T>(
         ask(&Call { view: &bench, bench: Some(&bench), caller, session, xid, zxid, moment, writers, fuel_max })
     };
     draft.end_part(recipe, answered.fuel);
-    if answered.said.is_err() {
-        draft.rollback(savepoint);
-    }
-    answered.said
+    draft.parts.settle(answered).inspect_err(|_| draft.rollback(savepoint))
 }
 
 /// Tells the recipes what others have changed at their mounts, and lets them answer. `by`: whose the transaction is.

@@ -84,11 +84,15 @@ pub fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<
 }
 
 impl<'a> Reader<'a> {
+    fn who(&self) -> authorize::Who<'a> {
+        authorize::Who { identities: self.identities, session: self.session }
+    }
+
     /// The node, if the reader has one of `permissions` on it.
     fn node(&self, path: &str, permissions: i32) -> Result<Node<'a>, ErrorCode> {
         // ZooKeeper keeps the root under two names.
         let node = self.state.node(if path.is_empty() { "/" } else { path }).ok_or(ErrorCode::NoNode)?;
-        authorize::require(self.rules, node.acl(), permissions, self.identities)?;
+        authorize::require(self.rules, node.acl(), permissions, self.who())?;
         Ok(node)
     }
 

@@ -60,14 +60,30 @@ fn refusal(code: ErrorCode) -> Refusal {
     Refusal::new(code, "told to")
 }
 
+fn nothing_left() -> Refusal {
+    Refusal::new(ErrorCode::OperationTimeout, "nothing is left")
+}
+
 impl Fakes {
     fn does(&self, recipe: &Recipe) -> Does {
         self.recipes.iter().find(|(known, _)| **known == *recipe).expect("it was found here").1
     }
 
-    fn answer<T>(&self, said: Result<T, Refusal>) -> Answered<T> {
+    fn answer<T>(&self, call: &Call<'_>, said: Result<T, Refusal>) -> Answered<T> {
+        if call.fuel_max == 0 {
+            return Answered::unasked(Err(nothing_left()));
+        }
         let said = if *self.fails.lock() { Err(refusal(ErrorCode::SystemError)) } else { said };
         Answered { said, fuel: *self.fuel.lock() }
+    }
+}
+
+/// What policy and validator answer: what is known already, or for half of what plugins may use in a transaction.
+fn judged(call: &Call<'_>, dear: bool, said: Result<(), Refusal>) -> Answered<()> {
+    match (dear, call.fuel_max) {
+        (false, _) => Answered::unasked(said),
+        (true, 0) => Answered::unasked(Err(nothing_left())),
+        (true, _) => Answered { said, fuel: limits::PLUGIN_TXN_FUEL / 2 },
     }
 }
 
@@ -121,21 +137,24 @@ fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
 }
 
 impl Plugins for Fakes {
-    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let bad = |change: &Change| matches!(change, Change::Create { path, .. } if path.contains("bad"));
         let writers = call.writers.join(",");
-        if changes.iter().any(bad) {
-            return Err(Refusal::new(ErrorCode::BadArguments, format!("bad, by {writers}")));
-        }
-        Ok(())
+        let is_dear = |change: &Change| overlay::path_of(change).is_some_and(|path| path.contains("dear"));
+        let said = match changes.iter().any(bad) {
+            true => Err(Refusal::new(ErrorCode::BadArguments, format!("bad, by {writers}"))),
+            false => Ok(()),
+        };
+        judged(call, changes.iter().any(is_dear), said)
     }
 
-    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Result<(), Refusal> {
+    fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
         if call.caller.is_some_and(|caller| authorize::is_super(&caller.identities)) {
-            return Ok(());
+            return Answered::unasked(Ok(()));
         }
         self.log.lock().push(format!("{verb:?} {path}?"));
-        if path.contains("secret") { Err(refusal(ErrorCode::NoAuth)) } else { Ok(()) }
+        let said = if path.contains("secret") { Err(refusal(ErrorCode::NoAuth)) } else { Ok(()) };
+        judged(call, path.contains("dear"), said)
     }
 
     fn recipe(&mut self, path: &str) -> Option<Arc<Recipe>> {
@@ -168,7 +187,7 @@ impl Plugins for Fakes {
                 Err(refusal(ErrorCode::NotEmpty))
             }
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 
     fn on_change(&mut self, recipe: &Recipe, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answered<()> {
@@ -179,12 +198,12 @@ impl Plugins for Fakes {
             Does::Chain(to) => chain(call, to),
             Does::Note | Does::No => Ok(()),
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 
     fn on_timer(&mut self, recipe: &Recipe, call: &Call<'_>, name: &str) -> Answered<()> {
         self.log.lock().push(format!("{} timer {name} at {}", recipe.name, call.moment.ensemble_ms));
-        self.answer(Ok(()))
+        self.answer(call, Ok(()))
     }
 
     fn on_call(&mut self, recipe: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
@@ -202,7 +221,7 @@ impl Plugins for Fakes {
             _ => Err(refusal(ErrorCode::Unimplemented)),
         };
         let _ = recipe;
-        self.answer(said.map(|()| Bytes::from(format!("{method} done"))))
+        self.answer(call, said.map(|()| Bytes::from(format!("{method} done"))))
     }
 
     fn recover(&mut self, recipe: &Recipe, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
@@ -212,7 +231,7 @@ impl Plugins for Fakes {
             Some("one") => Ok(Some("two".into())),
             Some(_) => set_head(call, &recipe.mount).map(|()| None),
         };
-        self.answer(said)
+        self.answer(call, said)
     }
 }
 
@@ -489,8 +508,8 @@ fn plugins_share_a_budget_in_each_transaction() {
     let (mut world, _, _, fuel) = fakes(&[("note", "/note", Does::Note), ("line", "/line", Does::Line)]);
     world.play("1 create /note => /note \n 2 create /line/m- flags=3 => at /line/m-0000000000 \n 3 create /line/m- flags=3 => at /line/m-0000000002");
     *fuel.lock() = limits::PLUGIN_TXN_FUEL / 2;
-    world.play("2 multi create /note/a ; create /note/b => /note/a ; /note/b \n 2 multi create /note/c ; create /note/d ; create /note/e => SYSTEMERROR at 2 of 3");
-    assert!(text(&world).contains("may use in one transaction"), "{}", text(&world));
+    world.play("2 multi create /note/a ; create /note/b => /note/a ; /note/b \n 2 multi create /note/c ; create /note/d ; create /note/e => OPERATIONTIMEOUT at 2 of 3");
+    assert_eq!(text(&world), "nothing is left");
 
     let (mut world, _, _, fuel) = fakes(&[("a", "/a", Does::Line), ("b", "/b", Does::Line)]);
     for mount in ["/a", "/b"] {
@@ -499,6 +518,24 @@ fn plugins_share_a_budget_in_each_transaction() {
     *fuel.lock() = limits::PLUGIN_TXN_FUEL;
     world.play("close 2 \n stat /zookeeper/plugins/a/owed => none \n stat /a/head => v=1 cv=0 n=0 len=0 \n data /b/head => m-0000000000");
     assert!(world.run("data /zookeeper/plugins/b/owed").contains("since"));
+}
+
+#[test]
+fn policies_and_validators_live_on_the_same_budget() {
+    let (mut world, _, _, fuel) = fakes(&[("note", "/note", Does::Note)]);
+    world.play("1 create /dear => /dear \n 1 create /note => /note");
+    // Each operation is asked about once, and in the end the whole.
+    world.play("2 create /dear/a => /dear/a \n 2 multi create /dear/b ; create /c => /dear/b ; /c");
+    world.play(
+        "2 multi create /dear/d ; create /dear/e ; create /f => OPERATIONTIMEOUT at 2 of 3 \n stat /dear/d => none",
+    );
+    world.play("2 multi create /dear/d ; create /dear/e => OPERATIONTIMEOUT at 1 of 2");
+    assert_eq!(text(&world), "nothing is left");
+    // Nor is there more for them once a recipe has had its part.
+    *fuel.lock() = limits::PLUGIN_TXN_FUEL;
+    world.play(
+        "2 create /note/dear => OPERATIONTIMEOUT \n 2 multi create /note/a ; create /dear/f => OPERATIONTIMEOUT at 1 of 2",
+    );
 }
 
 #[test]

@@ -556,7 +556,7 @@ struct Censor {
 }
 
 impl Plugins for Censor {
-    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let mut seen = self.seen.lock();
         for change in changes {
             let path = overlay::path_of(change).expect("sessions are not judged");
@@ -565,14 +565,14 @@ impl Plugins for Censor {
             let siblings = call.view.children(crate::model::path::parent(path).expect("not the root"), None, 10);
             seen.push(format!("{path}: {before:?} -> {after:?} among {}", siblings.join(",")));
             if after.is_some_and(|data| &data[..] == b"bad") {
-                return Err(Refusal::new(ErrorCode::BadArguments, "censor: bad"));
+                return Answered::unasked(Err(Refusal::new(ErrorCode::BadArguments, "censor: bad")));
             }
         }
-        Ok(())
+        Answered::unasked(Ok(()))
     }
 
-    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Result<(), Refusal> {
-        Ok(())
+    fn authorize(&mut self, _: &Call<'_>, _: Verb, _: &str) -> Answered<()> {
+        Answered::unasked(Ok(()))
     }
 }
 

@@ -71,7 +71,7 @@ impl Server {
 
     fn may(&mut self, view: &Nodes, caller: &Caller, verb: Verb, path: &str) -> Result<(), Refusal> {
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        self.judge.authorize(&Call::looking(view, Some(caller), 5, Zxid(6), moment), verb, path)
+        self.judge.authorize(&Call::looking(view, Some(caller), 5, Zxid(6), moment), verb, path).said
     }
 }
 
@@ -224,6 +224,44 @@ fn a_reads_answer_counts_only_while_what_it_rests_on_is_the_same() {
     assert_eq!((&server.counters("w")["calls"], &server.counters("x")["calls"]), (&json!(2), &json!(1)));
 }
 
+/// A tree that changes behind each look: the role allows, then not, and so on.
+#[derive(Default)]
+struct Restless(std::cell::Cell<i64>);
+
+impl ReadView for Restless {
+    fn node(&self, _: &str) -> Option<NodeCopy> {
+        let looks = self.0.replace(self.0.get() + 1);
+        let role = if looks % 2 == 0 { "read /services" } else { "" };
+        let stat = Stat { mzxid: looks, ..Stat::default() };
+        Some(NodeCopy { data: Some(Bytes::from(role)), stat, acl: acl::open_unsafe() })
+    }
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        self.node(path)
+    }
+    fn children(&self, _: &str, _: Option<&str>, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+    fn ephemerals(&self, _: SessionId, _: &str, _: usize) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_tree_that_changes_between_two_answers_makes_no_policy_impure() {
+    let mut server = Server::new();
+    server.policy("w", "roles", json!({}));
+    let registry = server.plugins.registry();
+    let (alice, view) = (caller("digest", "alice:hash"), Restless::default());
+    let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+    let call = Call::looking(&view, Some(&alice), 0, Zxid(1), moment);
+    let question = Question { who: &alice.identities, verb: Verb::Read, path: "/services/a" };
+    for _ in 0..limits::PLUGIN_SAMPLE_EVERY + 2 {
+        registry.ask(true, question, &call, &mut Answers::default());
+    }
+    assert!(view.0.get() as u64 > limits::PLUGIN_SAMPLE_EVERY);
+    assert_eq!(server.status("w")["instances"], "reused");
+}
+
 impl Server {
     fn authenticator(&mut self, version: u32) {
         let manifest =
@@ -262,8 +300,9 @@ fn access_lists_know_the_scheme_while_it_is_bound() {
     let rules = Rules { schemes: ProvenSchemes::new(plugins), ..crate::pipeline::tests::rules() };
     let entry = |scheme: &str, id: &str| acl::AclEntry { permissions: acl::READ, who: Identity::new(scheme, id) };
     let held = [Identity::new("jwt", "alice"), Identity::new("jwt", "group-a")];
-    let allowed = |id: &str| authorize::allowed(&rules, &[entry("jwt", id)], acl::READ, &held);
-    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, &held, Some(&[entry(scheme, id)]));
+    let held = authorize::Who { identities: &held, session: SessionId(1) };
+    let allowed = |id: &str| authorize::allowed(&rules, &[entry("jwt", id)], acl::READ, held);
+    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, held, Some(&[entry(scheme, id)]));
     assert!(!allowed("alice") && fix("jwt", "alice").is_err() && fix("auth", "").is_err());
     server.authenticator(1);
     for _ in 0..3 {

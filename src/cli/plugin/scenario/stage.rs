@@ -13,6 +13,7 @@ use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
+use crate::pipeline::authorize::Who;
 use crate::pipeline::evaluate::blame::QUARANTINE;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
@@ -573,7 +574,11 @@ impl Stage {
             self.watches.trigger(event, &mut |connection, kind, path| {
                 let client = self.clients.iter().find(|(_, client)| client.connection == connection);
                 if let Some((name, client)) = client
-                    && auth::may_hear(&self.rules, &event.acl, &client.identities)
+                    && auth::may_hear(
+                        &self.rules,
+                        &event.acl,
+                        Who { identities: &client.identities, session: client.session },
+                    )
                 {
                     due.push((name.clone(), kind, path.to_owned()));
                 }
@@ -584,7 +589,7 @@ impl Stage {
                 let view = view::Applied(&self.state);
                 let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
                 let (registry, enabled) = (self.plugins.registry(), self.plugins.enabled());
-                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).is_ok() {
+                if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).said.is_ok() {
                     heard.push(format!("{name} <- event {} {path}", show::event(kind)));
                 }
             }
