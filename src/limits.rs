@@ -314,6 +314,9 @@ pub const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
 pub const PLUGIN_QUARANTINE_WINDOW_MS: u64 = 60_000;
 const _: () = assert!(PLUGIN_QUARANTINE_SESSIONS < PLUGIN_QUARANTINE_FAULTS);
 
+/// Bytes that a call was told of, beyond which it is not to blame if its fuel, time or memory did not suffice.
+pub const PLUGIN_INPUT_BLAMED_BYTES_MAX: usize = 4 << 10;
+
 /// Milliseconds until a member that has blamed a plugin, and sees nothing come of it, does so again.
 pub const PLUGIN_BLAME_AGAIN_MS: u64 = 10_000;
 

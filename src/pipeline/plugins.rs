@@ -2,7 +2,7 @@
 //! tests with a few lines of Rust.
 
 use super::{Caller, Moment, txn};
-use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid};
+use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid, acl};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -125,6 +125,16 @@ pub enum Write<'a> {
 }
 
 impl<'a> Write<'a> {
+    /// Bytes of its path and data.
+    pub fn bytes(&self) -> usize {
+        self.path().len()
+            + match self {
+                Write::Create { data, .. } | Write::SetData { data, .. } => data.len(),
+                Write::SetAcl { acl, .. } => acl::bytes(acl),
+                Write::Delete { .. } => 0,
+            }
+    }
+
     /// As the client wrote it.
     pub fn path(&self) -> &'a str {
         match self {
@@ -192,6 +202,8 @@ pub struct Call<'a> {
     pub writers: &'a [Arc<str>],
     /// What is left of the fuel that plugins may use in this transaction; a call has no more. With none left nobody is called.
     pub fuel_max: u64,
+    /// Bytes of names and data that it was told of, as far as a client chose them.
+    pub told_bytes: usize,
 }
 
 impl<'a> Call<'a> {
@@ -204,7 +216,7 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX }
+        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
     }
 }
 

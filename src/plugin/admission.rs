@@ -100,6 +100,18 @@ impl After<'_> {
     }
 }
 
+/// Whether another recipe has the mount already.
+fn check_mount(manifest: &Manifest, name: &str, tree: &dyn Tree) -> Result<(), String> {
+    let Some(mount) = manifest.mount.as_ref().filter(|_| manifest.mode != Mode::Off) else { return Ok(()) };
+    for other in tree.children(PLUGINS).into_iter().filter(|other| other != name) {
+        let bound = tree.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
+        if bound.is_some_and(|bound| bound.mode != Mode::Off && bound.mount.as_ref() == Some(mount)) {
+            return Err(format!("mount: {mount} is that of {other}: choose another, or turn {other} off or remove it"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks one manifest.
 fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result<Manifest, String> {
     let name = key.split('/').next().unwrap_or(key);
@@ -122,8 +134,10 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         };
     }
     check_room(&manifest, after.tree)?;
-    let program =
-        plugins.load(manifest.code(), &|| tree::read_component(&manifest.component, &|path| after.data(path)))?;
+    check_mount(&manifest, name, after.tree)?;
+    // The pieces, too, where the code is there already: other members, and the next start, make it of them.
+    let component = tree::read_component(&manifest.component, &|path| after.data(path))?;
+    let program = plugins.load(manifest.code(), &|| Ok(component.clone()))?;
     if !program.is(manifest.kind) {
         let kinds: Vec<_> =
             manifest::Kind::ALL.into_iter().filter(|kind| program.is(*kind)).map(manifest::Kind::name).collect();

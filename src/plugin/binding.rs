@@ -14,7 +14,7 @@ use super::quarantine::{Court, Quarantine, Record};
 use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
-use crate::model::{ErrorCode, Refusal, SessionId, path};
+use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::{Answered, Blame, Call, Recipe};
 use crate::{environment, limits};
 use parking_lot::Mutex;
@@ -261,18 +261,25 @@ impl Binding {
         cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
-            self.note(fault, call.session, evidence);
+            self.note(fault, call, evidence);
         }
         Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
-    fn note(&self, fault: &Fault, session: SessionId, evidence: Evidence) {
+    fn note(&self, fault: &Fault, call: &Call<'_>, evidence: Evidence) {
+        let session = call.session;
         self.counters.failed(fault);
         if !fault.by_guest() {
             return;
         }
         self.counters.last_faults.keep(self.manifest.version, fault, session, evidence);
+        // Whoever has too little for much input is not broken: else a few clients with large nodes would end it for all.
+        let by_input = matches!(fault, Fault::Fuel | Fault::Cpu | Fault::Memory)
+            && call.told_bytes > limits::PLUGIN_INPUT_BLAMED_BYTES_MAX;
+        if by_input {
+            return;
+        }
         let calls = self.counters.calls.load(Ordering::Relaxed);
         if let Some(reason) = self.record.note(environment::Instant::now(), session, calls) {
             let reason = format!("{reason}, the last: {} ({})", fault.text(), fault.name());
@@ -437,7 +444,7 @@ impl Binding {
     /// An answer to that call that means nothing: a fault as any other.
     pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
         let fault = Fault::Output(what);
-        self.note(&fault, call.session, Evidence::default());
+        self.note(&fault, call, Evidence::default());
         fault
     }
 

@@ -55,16 +55,18 @@ impl pipeline::Plugins for Judge {
         let mut fuel = 0u64;
         for binding in self.registry.of(Kind::Validator) {
             self.matching.clear();
+            let mut told_bytes = 0;
             for change in changes {
                 let Some((kind, operation, path)) = describe(change) else { continue };
                 if binding.matches(operation, path) && !path::is_within(path, "/zookeeper") {
                     self.matching.push(Change { kind, path: path.to_string() });
+                    told_bytes += path.len() + data_bytes(change);
                 }
             }
             if self.matching.is_empty() {
                 continue;
             }
-            let left = Call { fuel_max: call.fuel_max.saturating_sub(fuel), ..*call };
+            let left = Call { fuel_max: call.fuel_max.saturating_sub(fuel), told_bytes, ..*call };
             let answered = binding.validate(self.plugins.enabled(), &left, &self.matching);
             fuel = fuel.saturating_add(answered.fuel);
             if answered.said.is_err() {
@@ -95,7 +97,8 @@ impl pipeline::Plugins for Judge {
     }
 
     fn handle(&mut self, recipe: &Recipe, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
-        self.with(recipe, |binding, enabled| recipes::handle(binding, enabled, call, write))
+        let call = Call { told_bytes: write.bytes(), ..*call };
+        self.with(recipe, |binding, enabled| recipes::handle(binding, enabled, &call, write))
     }
 
     fn on_change(&mut self, recipe: &Recipe, call: &Call<'_>, cause: Cause, changes: &[txn::Change]) -> Answered<()> {
@@ -122,6 +125,15 @@ impl Judge {
             Some(binding) => ask(binding, self.plugins.enabled()),
             None => pipeline::plugins::no_recipe(recipe),
         }
+    }
+}
+
+fn data_bytes(change: &txn::Change) -> usize {
+    match change {
+        txn::Change::Create { data, .. } | txn::Change::SetData { data, .. } => {
+            data.as_ref().map_or(0, |data| data.len())
+        }
+        _ => 0,
     }
 }
 

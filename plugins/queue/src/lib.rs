@@ -68,7 +68,7 @@ impl Recipe for Queues {
         let [name, rest @ ..] = parts.as_slice() else { return Ok(Answer::Pass) };
         let queue = self.queue(view, txn, name);
         match (&request, rest) {
-            (Request::Create(asked), [] | [_]) => queue.make(asked),
+            (Request::Create(asked), [] | [_]) if !asked.sequential => queue.make(asked),
             (Request::Create(asked), [ITEMS, _]) => queue.put(asked),
             (Request::Create(asked), [CLAIMS, _]) => queue.take(asked),
             (Request::SetData(asked), [CLAIMS, claim]) => queue.retry_or_extend(asked, claim),

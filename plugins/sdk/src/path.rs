@@ -17,13 +17,13 @@ pub fn parent(path: &str) -> &str {
 }
 
 /// The parts of `path` below `mount`: `["b", "c"]` for `/a/b/c` below `/a`, none of them for `/a` itself, and `None` for
-/// what does not lie there.
+/// what does not lie there. `/a/`, which a client asks for that wants a child named by digits alone, has one part without a name.
 pub fn below<'a>(mount: &str, path: &'a str) -> Option<Vec<&'a str>> {
     let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
     match rest.strip_prefix('/') {
         None if rest.is_empty() => Some(Vec::new()),
         None => None,
-        Some("") => Some(Vec::new()),
+        Some("") if mount == "/" => Some(Vec::new()),
         Some(rest) => Some(rest.split('/').collect()),
     }
 }
@@ -51,6 +51,7 @@ mod tests {
         assert_eq!(below("/a", "/a/b/c"), Some(vec!["b", "c"]));
         assert_eq!(below("/", "/b"), Some(vec!["b"]));
         assert_eq!((below("/a", "/a"), below("/", "/")), (Some(vec![]), Some(vec![])));
+        assert_eq!((below("/a", "/a/"), below("/a", "/a/b/")), (Some(vec![""]), Some(vec!["b", ""])));
         assert_eq!((below("/a", "/ab"), below("/a/b", "/a")), (None, None));
         assert_eq!((digits("lock-0000000012"), digits("0000000012")), (Some("0000000012"), Some("0000000012")));
         assert_eq!((digits("lock-000000001x"), digits("ö00000000"), digits("")), (None, None, None));

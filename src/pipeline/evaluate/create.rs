@@ -10,6 +10,7 @@ use crate::model::{ErrorCode, NodeKind, Owner, Refusal, acl, path};
 use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use crate::wire::request::{Create, CreateForm};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What a client asked for by its flags (CreateMode.java).
@@ -37,6 +38,12 @@ impl Mode {
     }
 }
 
+/// The path by which policies judge a creation: as the client wrote it. But where all of the name will be digits that are
+/// not known yet, that would be the parent, with a slash behind: then ten zeros stand for them.
+pub fn judged_by(requested: &str) -> Cow<'_, str> {
+    if requested.ends_with('/') { Cow::Owned(format!("{requested}0000000000")) } else { Cow::Borrowed(requested) }
+}
+
 /// `form`: what the operation counts as, which within a multi may differ from `create.form`.
 pub fn evaluate(
     draft: &mut Draft<'_>,
@@ -53,7 +60,7 @@ pub fn evaluate(
 
     let parent = draft.node(parent_path).ok_or(ErrorCode::NoNode)?;
     draft.require(parent.acl(), acl::CREATE)?;
-    draft.permit(plugins, Verb::Create, requested)?;
+    draft.permit(plugins, Verb::Create, &judged_by(requested))?;
     let path: Arc<str> = match mode.sequential {
         true => Arc::from(format!("{requested}{:010}", parent.cversion())),
         false => Arc::from(requested),

@@ -138,7 +138,7 @@ fn create_allowed(
     valid.map_err(|_| ErrorCode::BadArguments)?;
     let acl = draft.fix_acl(create.acl.as_deref())?;
     draft.require(nearest(draft, parent).acl(), acl::CREATE)?;
-    draft.permit(plugins, Verb::Create, requested)?;
+    draft.permit(plugins, Verb::Create, &create::judged_by(requested))?;
     Ok((acl, Kind { owner, sequential: mode.sequential }))
 }
 
@@ -188,8 +188,8 @@ pub fn call<T>(
     let answered = {
         let bench = Bench::new(draft, &recipe.name);
         let Asker { caller, session, xid } = asker;
-        let writers = &writers[..];
-        ask(&Call { view: &bench, bench: Some(&bench), caller, session, xid, zxid, moment, writers, fuel_max })
+        let looking = Call::looking(&bench, caller, xid, zxid, moment);
+        ask(&Call { bench: Some(&bench), session, writers: &writers, fuel_max, ..looking })
     };
     draft.end_part(recipe, answered.fuel);
     draft.parts.settle(answered).inspect_err(|_| draft.rollback(savepoint))
