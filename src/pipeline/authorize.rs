@@ -32,7 +32,11 @@ pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>)
     if rules.skip_acl || list.is_empty() {
         return true;
     }
-    let granted = |entry: &AclEntry| entry.permissions & permissions != 0 && matches(rules, &entry.who, who);
+    let granted = |entry: &AclEntry| {
+        let meant =
+            |held: &Identity| rules.schemes.get().matches(who.session, &entry.who.scheme, &held.id, &entry.who.id);
+        entry.permissions & permissions != 0 && matches(rules, &entry.who, who.identities, meant)
+    };
     list.iter().any(granted) || is_super(who.identities)
 }
 
@@ -41,13 +45,23 @@ pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>)
     if allowed(rules, list, permissions, who) { Ok(()) } else { Err(ErrorCode::NoAuth) }
 }
 
-/// Whether a plugin has to be asked whom the list means, before it can be told what it allows them.
-pub fn must_ask(rules: &Rules, list: &[AclEntry], identities: &[Identity]) -> bool {
-    let schemes = rules.schemes.get();
-    let unknown = |wanted: &Identity, held: &Identity| {
-        held.scheme == wanted.scheme && !schemes.knows(&wanted.scheme, &held.id, &wanted.id)
-    };
-    list.iter().any(|entry| identities.iter().any(|held| unknown(&entry.who, held)))
+/// As `allowed`, without asking a plugin; None: it depends on what one would say. For who holds the state's lock.
+pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Option<bool> {
+    if rules.skip_acl || list.is_empty() || is_super(identities) {
+        return Some(true);
+    }
+    let mut open = false;
+    for entry in list.iter().filter(|entry| entry.permissions & permissions != 0) {
+        let meant = |held: &Identity| {
+            let known = rules.schemes.get().known(&entry.who.scheme, &held.id, &entry.who.id);
+            open |= known.is_none();
+            known == Some(true)
+        };
+        if matches(rules, &entry.who, identities, meant) {
+            return Some(true);
+        }
+    }
+    (!open).then_some(false)
 }
 
 pub fn is_super(identities: &[Identity]) -> bool {
@@ -151,8 +165,9 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
     }
 }
 
-fn matches(rules: &Rules, wanted: &Identity, who: Who<'_>) -> bool {
-    let mut held = who.identities.iter().filter(|identity| identity.scheme == wanted.scheme);
+/// `meant`: whether a plugin means that identity, of a scheme that is none of ours.
+fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity], meant: impl FnMut(&Identity) -> bool) -> bool {
+    let mut held = identities.iter().filter(|identity| identity.scheme == wanted.scheme);
     match wanted.scheme.as_str() {
         "world" => wanted.id == "anyone",
         // Controllers prove to be who they are by being called.
@@ -160,7 +175,7 @@ fn matches(rules: &Rules, wanted: &Identity, who: Who<'_>) -> bool {
         "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
         "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
         "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
-        scheme => held.any(|identity| rules.schemes.get().matches(who.session, scheme, &identity.id, &wanted.id)),
+        _ => held.any(meant),
     }
 }
 

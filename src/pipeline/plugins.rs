@@ -307,8 +307,8 @@ pub trait Schemes: Send + Sync {
     fn proves(&self, scheme: &str) -> bool;
     /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
     fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool;
-    /// Whether `matches` answers without asking a plugin.
-    fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool;
+    /// What `matches` says without asking a plugin; None if it would have to.
+    fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool>;
     /// Whether an entry may have that id; None if nobody proves the scheme.
     fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
 }
@@ -365,8 +365,8 @@ impl Schemes for NoPlugins {
         false
     }
 
-    fn knows(&self, _: &str, _: &str, _: &str) -> bool {
-        true
+    fn known(&self, _: &str, _: &str, _: &str) -> Option<bool> {
+        Some(false)
     }
 
     fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {

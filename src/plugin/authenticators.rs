@@ -92,13 +92,16 @@ impl Schemes for Plugins {
         held == wanted || matches(binding, self.enabled(), session, held, wanted)
     }
 
-    fn knows(&self, scheme: &str, held: &str, wanted: &str) -> bool {
-        if !self.has_authenticators() || held == wanted {
-            return true;
+    fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool> {
+        if !self.has_authenticators() {
+            return Some(false);
         }
         let registry = self.registry();
-        let Some(binding) = registry.authenticator(scheme) else { return true };
-        binding.matches_kept.0.lock().contains_key(&Pair(held, wanted))
+        let Some(binding) = registry.authenticator(scheme) else { return Some(false) };
+        if held == wanted {
+            return Some(true);
+        }
+        binding.matches_kept.0.lock().get(&Pair(held, wanted)).copied()
     }
 
     fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>> {

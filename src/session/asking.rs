@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What is to be asked. Bounded by the connections.
 pub(super) enum Job {
-    /// The oldest request of the connection reads what policies are asked about.
+    /// The oldest request of the connection reads what guests are asked about.
     Read { connection: Arc<Connection>, inquiry: Inquiry },
     /// Events are held in the connection's outbox.
     Events { connection: Arc<Connection> },
@@ -101,7 +101,7 @@ fn turn(server: &dyn Server, job: Job) -> Option<Job> {
         Job::Read { connection, mut inquiry } => {
             let Turn::Ask { open, identities, xid } = connection.judge_asked(server, &inquiry) else { return None };
             let caller = connection.caller_of(connection.session(), identities);
-            with_call(server, &caller, xid, |call| inquiry.ask(plugins, &caller.identities, call, &open));
+            with_call(server, &caller, xid, |call| inquiry.ask(home, &caller.identities, call, &open));
             match connection.judge_asked(server, &inquiry) {
                 Turn::Done => None,
                 Turn::Ask { .. } => Some(Job::Read { connection, inquiry }),

@@ -187,7 +187,8 @@ impl Dispatch {
                 self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
             }
         } else {
-            let policed = judgement::concerns(self.connection.home().plugins(), &self.identities, &request);
+            let home = self.connection.home();
+            let policed = judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
             let parked = Parked::new(request, self.identities.clone(), policed);
             order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
         }

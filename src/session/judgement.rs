@@ -1,18 +1,19 @@
-//! What policies say of a request that this server answers, and of events.
+//! What policies say of a request that this server answers, and of events, and whom access lists mean that name schemes of
+//! plugins.
 //!
-//! Guests never run here. Where a kept verdict is missing the answer is that the question is open: then the connection
+//! Guests never run here. Where a kept answer is missing the answer is that the question is open: then the connection
 //! waits, guests are asked (`asking`), and it is judged again on the state as it is by then.
 
 use super::order::Local;
 use super::{Connections, auth};
 use crate::limits;
-use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
+use crate::model::{Acl, AclEntry, ErrorCode, Identity, Refusal, acl};
 use crate::pipeline::authorize::{self, Who};
 use crate::pipeline::view::Applied;
-use crate::pipeline::{Call, Caller, Rules, Verb};
+use crate::pipeline::{Call, Caller, Rules, Schemes, Verb};
 use crate::plugin::Plugins;
 use crate::plugin::policies::{Answers, Question};
-use crate::state::State;
+use crate::state::{Node, State};
 use crate::wire::reply::EventKind;
 use crate::wire::request::{Operation, Request};
 use hashbrown::HashMap;
@@ -47,6 +48,9 @@ pub(super) struct Open {
     part: usize,
     verb: Verb,
     path: Box<str>,
+    permissions: i32,
+    /// An access list, if it is not known whom it means.
+    list: Option<Acl>,
 }
 
 /// By part of a request: what policies refuse. Those behind the end are allowed.
@@ -74,7 +78,8 @@ pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Reques
     let who = call.caller.map_or(Who::NOBODY, Caller::who);
     let judge = |part: &Part<'_>| {
         let judged = || registry.authorize(plugins.enabled(), call, part.verb, part.path).said.err();
-        may(rules, state, who, part.path, part.permissions).then(judged).flatten()
+        let listed = part.node(state).is_none_or(|node| asked_list(rules, node.acl(), part.permissions, who));
+        listed.then(judged).flatten()
     };
     parts(request).iter().map(judge).collect()
 }
@@ -88,34 +93,55 @@ pub fn verb_of(kind: EventKind) -> Verb {
 }
 
 impl Inquiry {
-    /// For a request behind which others have been taken already, since no policy was asked about it when it was read. One
-    /// has come meanwhile, and its verdict would be too late: unless it is kept, the client has to ask again.
+    /// For a request behind which others have been taken already, since no guest had to be asked about it when it was read. That
+    /// has changed meanwhile, and the answer would be too late: unless it is kept, the client has to ask again.
     pub fn closed() -> Inquiry {
         Inquiry { closed: true, ..Inquiry::default() }
     }
 
     /// Asks guests what is open. The tree may change meanwhile.
-    pub fn ask(&mut self, plugins: &Plugins, who: &Arc<[Identity]>, call: &Call<'_>, open: &[Open]) {
+    pub fn ask(&mut self, home: &Connections, who: &Arc<[Identity]>, call: &Call<'_>, open: &[Open]) {
+        let plugins = home.plugins();
         let registry = plugins.registry();
-        for Open { part, verb, path } in open {
+        for Open { part, verb, path, permissions, list } in open {
             let asked = self.parts.entry(*part).or_default();
             asked.tries += 1;
+            let caller = Who { identities: who, session: call.session };
+            // What comes out is kept.
+            if list.as_ref().is_some_and(|list| !asked_list(home.rules(), list, *permissions, caller)) {
+                continue;
+            }
             registry.ask(plugins.enabled(), Question { who, verb: *verb, path }, call, &mut asked.answers);
         }
     }
 }
 
-/// Whether policies are asked about the request.
-pub(super) fn concerns(plugins: &Plugins, who: &Arc<[Identity]>, request: &Local) -> bool {
+/// Whether guests may have to be asked about the request when its turn comes.
+pub(super) fn concerns(
+    plugins: &Plugins,
+    rules: &Rules,
+    state: &State,
+    who: &Arc<[Identity]>,
+    request: &Local,
+) -> bool {
     let Local::Request(request) = request else { return false };
-    if !plugins.has_policies() {
+    let policed = plugins.has_policies();
+    let proven = plugins.has_authenticators() && who.iter().any(|identity| plugins.proves(&identity.scheme));
+    if !policed && !proven {
         return false;
     }
     let registry = plugins.registry_now();
-    parts(request).iter().any(|Part { verb, path, .. }| registry.hits(Question { who, verb: *verb, path }))
+    let hits = |part: &Part<'_>| registry.hits(Question { who, verb: part.verb, path: part.path });
+    // What is not there yet may have any list by then.
+    let may_be_open = |part: &Part<'_>| match part.node(state) {
+        None => part.permissions != 0,
+        Some(_) => part.listed(rules, state, who).is_none(),
+    };
+    parts(request).iter().any(|part| policed && hits(part) || proven && may_be_open(part))
 }
 
-/// What policies refuse of the request on this state, or what guests must be asked first (some of it).
+/// What policies refuse of the request on this state, or what guests must be asked first (some of it). With rulings the
+/// request can be answered without a guest: `authorize::known` has an answer for its access lists.
 pub(super) fn rule(
     plugins: &Plugins,
     rules: &Rules,
@@ -124,7 +150,8 @@ pub(super) fn rule(
     request: &Request,
     inquiry: &Inquiry,
 ) -> Result<Rulings, Vec<Open>> {
-    if !plugins.has_policies() {
+    let authenticated = plugins.has_authenticators();
+    if !plugins.has_policies() && !authenticated {
         return Ok(Rulings::new());
     }
     let registry = plugins.registry_now();
@@ -132,22 +159,25 @@ pub(super) fn rule(
     let parts = parts(request);
     let mut known = SmallVec::<[_; 1]>::with_capacity(parts.len());
     let mut open = Vec::new();
-    for (at, Part { verb, path, permissions }) in parts.iter().enumerate() {
+    for (at, part) in parts.iter().enumerate() {
+        let Part { verb, path, permissions } = part;
         let asked = inquiry.parts.get(&at);
         let question = Question { who, verb: *verb, path };
         let answers = asked.map_or(&none, |asked| &asked.answers);
         match registry.known(question, &Applied(state), Some(state.last_zxid()), answers) {
-            Some(answered) => known.push(Ok(Some(answered))),
-            // The request fails by itself, and guests are asked only about what an access list allows.
-            None if !may(rules, state, Who { identities: who, session: SessionId::NONE }, path, *permissions) => {
-                known.push(Ok(None))
+            Some(answered) if !authenticated || part.listed(rules, state, who).is_some() => {
+                known.push(Ok(Some(answered)))
             }
-            None if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
-                let text = format!("policies: {path}: what decides it is just changing, ask again");
+            // The request fails by itself, and guests are asked only about what an access list allows.
+            None if part.listed(rules, state, who) == Some(false) => known.push(Ok(None)),
+            _ if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
+                let text = format!("plugins: {path}: what decides it is just changing, ask again");
                 known.push(Err(Refusal::new(ErrorCode::OperationTimeout, text)));
             }
-            None => {
-                open.push(Open { part: at, verb: *verb, path: (*path).into() });
+            _ => {
+                let unknown = part.node(state).filter(|_| part.listed(rules, state, who).is_none());
+                let list = unknown.map(|node| node.acl().clone());
+                open.push(Open { part: at, verb: *verb, path: (*path).into(), permissions: *permissions, list });
                 if open.len() >= limits::QUESTIONS_IN_A_ROW {
                     break;
                 }
@@ -186,11 +216,10 @@ impl Told<'_> {
     /// Whether the access list and policies let the event pass. A failure withholds it.
     pub fn judge(self, home: &Connections, state: &State, answers: &Answers) -> Due {
         let plugins = home.plugins();
-        if plugins.has_authenticators() && authorize::must_ask(home.rules(), self.acl, self.who) {
-            return Due::Ask;
-        }
-        if !auth::may_hear(home.rules(), self.acl, Who { identities: self.who, session: SessionId::NONE }) {
-            return Due::Withhold;
+        match authorize::known(home.rules(), self.acl, acl::READ, self.who) {
+            None => return Due::Ask,
+            Some(false) => return Due::Withhold,
+            Some(true) => {}
         }
         if !plugins.has_policies() {
             return Due::Tell;
@@ -218,10 +247,28 @@ impl Told<'_> {
     }
 }
 
-/// Whether an access list, if there is one, gives one of the permissions.
-fn may(rules: &Rules, state: &State, who: Who<'_>, path: &str, permissions: i32) -> bool {
-    let node = if permissions == 0 { None } else { state.node(path) };
-    node.is_none_or(|node| authorize::allowed(rules, node.acl(), permissions, who))
+impl Part<'_> {
+    /// The node whose access list is looked at.
+    fn node<'s>(&self, state: &'s State) -> Option<Node<'s>> {
+        if self.permissions == 0 { None } else { state.node(self.path) }
+    }
+
+    /// Whether an access list, if there is one, gives one of the permissions; None: a plugin must be asked whom it means.
+    fn listed(&self, rules: &Rules, state: &State, who: &[Identity]) -> Option<bool> {
+        let Some(node) = self.node(state) else { return Some(true) };
+        let may = |permissions| authorize::known(rules, node.acl(), permissions, who);
+        // Who has ADMIN is shown more of a list, so that must be known, too.
+        if self.permissions & acl::ADMIN != 0 && may(acl::ADMIN).is_none() {
+            return None;
+        }
+        may(self.permissions)
+    }
+}
+
+/// As `Part::listed`, asking whoever must be.
+fn asked_list(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
+    let administers = permissions & acl::ADMIN != 0 && authorize::allowed(rules, list, acl::ADMIN, who);
+    administers || authorize::allowed(rules, list, permissions, who)
 }
 
 /// What policies are asked about a request, in the order of its own parts: of a multiRead one part an operation, up to the

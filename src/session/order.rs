@@ -72,7 +72,7 @@ pub(super) struct Parked {
     pub request: Local,
     /// What the connection had proven when the request was read.
     pub identities: Arc<[Identity]>,
-    /// Policies are asked about it: nothing behind it is taken from the socket, since a verdict may be late, and what
+    /// Guests may have to be asked about it: nothing behind it is taken from the socket, since a verdict may be late, and what
     /// it reads must not be later than what came before the next write.
     pub policed: bool,
     /// It is the oldest, and guests are being asked.

@@ -22,11 +22,15 @@ struct Policed {
 impl Policed {
     /// `roles` decide on `/services` and below.
     async fn new() -> Policed {
-        let replica = Replica::new(options());
-        let server: Arc<dyn Server> = replica.clone();
-        let mut policed = Policed::on(replica, Asked::of(&server)).await;
+        let mut policed = Policed::without_policies().await;
         policed.bind("w", "roles", json!({ "kind": "policy", "paths": ["/services", "/services/**"] }));
         policed
+    }
+
+    async fn without_policies() -> Policed {
+        let replica = Replica::new(options());
+        let server: Arc<dyn Server> = replica.clone();
+        Policed::on(replica, Asked::of(&server)).await
     }
 
     /// With the nodes that the tests speak of, and the client that made them.
@@ -559,11 +563,12 @@ async fn access_lists_may_name_what_was_proven_until_it_ends() {
         assert_eq!(policed.admin.next().await, (3, error), "{id}");
     }
     assert!(rejection(&mut policed.admin).await.starts_with("j: jwt:no such: an id has no spaces (xid 3)"));
-    let may = async |client: &mut Client, path: &str| {
+    policed.admin.ask(4, get("/of-alice", false)).await;
+    assert_eq!(policed.admin.next().await, (4, NO_AUTH));
+    let mut may = async |client: &mut Client, path: &str| {
         client.ask(4, get(path, false)).await;
-        client.next().await.1
+        policed.answering(client.next()).await.1
     };
-    assert_eq!(may(&mut policed.admin, "/of-alice").await, NO_AUTH);
     assert_eq!((may(&mut alice, "/of-group").await, may(&mut alice, "/of-b").await), (0, NO_AUTH));
     let began = std::time::Instant::now();
     while may(&mut alice, "/of-alice").await == 0 {
@@ -602,6 +607,81 @@ async fn whom_an_access_list_means_is_not_asked_while_applying() {
     policed.answer();
     assert_eq!(alice.event().await, (1, "/hers".into()));
     assert_eq!(alice.event().await, (1, "/free".into()));
+}
+
+impl Policed {
+    /// Somebody whom the plugin has let in.
+    async fn member(&mut self, name: &str) -> Client {
+        let mut client = self.replica.client().await;
+        client.ask(-4, auth("jwt", &format!("{name}:secret"))).await;
+        self.answer_when_asked().await;
+        assert_eq!(client.next().await, (-4, 0));
+        client
+    }
+
+    /// A node that is for those whom the scheme means by that id, and for nobody else.
+    fn node_of(&self, path: &str, id: &str) {
+        let Request::Create(open) = create(path) else { unreachable!() };
+        let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("jwt", id) }];
+        let create = Request::Create(Create { acl: Some(acl), ..open });
+        self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(create) });
+    }
+}
+
+#[tokio::test]
+async fn a_read_waits_until_it_is_known_whom_an_access_list_means() {
+    let mut policed = Policed::without_policies().await;
+    policed.bind_scheme();
+    let mut alice = policed.member("alice").await;
+    policed.node_of("/hers", "group*");
+    policed.node_of("/his", "b*");
+    let before = policed.calls("j");
+    for (request, error) in
+        [(get("/his", false), NO_AUTH), (get("/hers", false), 0), (Request::GetAcl { path: Some("/hers".into()) }, 0)]
+    {
+        alice.ask(3, request).await;
+        if policed.calls("j") < before + 4 {
+            let connection = policed.replica.connection(&alice);
+            until("the read waits", || connection.unanswered() == 1).await;
+            policed.answer_when_asked().await;
+        }
+        assert_eq!(alice.next().await, (3, error));
+    }
+    // alice and group-a against both; what was answered once is kept.
+    assert_eq!(policed.calls("j"), before + 4);
+    assert!(!policed.asked.run_once());
+}
+
+#[tokio::test]
+async fn a_read_behind_a_write_is_not_asked_about_while_that_is_applied() {
+    let mut policed = Policed::without_policies().await;
+    policed.bind_scheme();
+    let mut alice = policed.member("alice").await;
+    policed.node_of("/hers", "group*");
+    let connection = policed.replica.connection(&alice);
+    let before = policed.calls("j");
+    policed.replica.pause();
+    alice.ask(3, set("/services/a")).await;
+    alice.ask(4, get("/hers", false)).await;
+    alice.ask(5, set("/services/a")).await;
+    until("the read lets nothing behind it in", || connection.unanswered() == 2).await;
+    policed.replica.release();
+    assert_eq!(alice.next().await, (3, 0));
+    until("the read is the oldest", || connection.unanswered() == 1).await;
+    assert_eq!(policed.calls("j"), before);
+    policed.answer_when_asked().await;
+    assert_eq!(alice.next().await, (4, 0));
+    assert_eq!(alice.next().await, (5, 0));
+    // What no plugin is asked about lets the next one in.
+    policed.replica.pause();
+    alice.ask(6, set("/services/a")).await;
+    alice.ask(7, get("/services/a", false)).await;
+    alice.ask(8, set("/services/a")).await;
+    until("three wait", || connection.unanswered() == 3).await;
+    policed.replica.release();
+    for xid in 6..=8 {
+        assert_eq!(alice.next().await, (xid, 0));
+    }
 }
 
 /// The numbers of docs/performance.md: `cargo test --release --lib -- --ignored --nocapture policies::cost`
