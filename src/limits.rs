@@ -411,6 +411,10 @@ pub const CHECKPOINT_LOOK_INTERVAL: std::time::Duration = std::time::Duration::f
 /// The format level this version writes; raised with the first new kind of change.
 pub const FORMAT_LEVEL: u32 = 1;
 
+/// How long a connection's requests are dealt with before others of the same thread have their turn: far longer than any
+/// usual ones take together.
+pub const CONNECTION_TURN_MAX: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Threads that serve clients.
 pub const CLIENT_THREADS: usize = 2;
 

@@ -762,6 +762,50 @@ fn without_a_trusted_signature_nothing_is_deployed_or_loaded() {
 }
 
 #[test]
+fn a_few_clients_with_large_nodes_do_not_end_a_plugin_for_all() {
+    let mut server = Server::new();
+    let blamed = server.listen();
+    server.deploy("n", naughty(), json!({ "do": "spin" }), json!({})).unwrap();
+    let large = Bytes::from(vec![b'x'; limits::PLUGIN_INPUT_BLAMED_BYTES_MAX + 1]);
+    for (data, is_blamed) in [(large, false), (Bytes::from_static(b"small"), true)] {
+        for session in 0..limits::PLUGIN_QUARANTINE_FAULTS as i64 {
+            let change = Change::Create {
+                path: "/services/a".into(),
+                data: Some(data.clone()),
+                acl: acl::open_unsafe(),
+                owner: Owner::PERSISTENT,
+                parent_cversion: 1,
+            };
+            refused(server.ask_as(&View::default(), &[change], "digest", SessionId(session)));
+        }
+        assert_eq!(!blamed.lock().is_empty(), is_blamed);
+    }
+}
+
+#[test]
+fn a_manifest_is_checked_against_its_pieces_though_the_code_is_known() {
+    let mut server = Server::new();
+    server.deploy("a", guard(), json!({}), json!({})).unwrap();
+    for (key, wrong, said) in [("chunks", 99, "is missing"), ("bytes", 7, "component.bytes says")] {
+        let mut component = serde_json::to_value(server.upload(guard())).unwrap();
+        component[key] = wrong.into();
+        let (_, text) = refused(server.deploy("b", guard(), json!({}), json!({ "component": component })));
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
+fn a_mount_has_one_recipe() {
+    let mut server = Server::new();
+    let at = |version: u32, mode: &str| json!({ "kind": "recipe", "mount": "/l", "paths": null, "version": version, "mode": mode, "grants": [] });
+    server.deploy("a", naughty(), json!({ "do": "fine" }), at(1, "enforce")).unwrap();
+    let (_, text) = refused(server.deploy("b", naughty(), json!({ "do": "fine" }), at(1, "enforce")));
+    assert!(text.contains("mount: /l is that of a"), "{text}");
+    server.deploy("a", naughty(), json!({ "do": "fine" }), at(2, "off")).unwrap();
+    server.deploy("b", naughty(), json!({ "do": "fine" }), at(1, "enforce")).unwrap();
+}
+
+#[test]
 fn all_components_together_are_bounded() {
     let mut server = Server::new();
     for at in 0..11 {

@@ -7,7 +7,8 @@ use super::dispatch::{Dispatch, Flow, Reading};
 use super::outbox::End;
 use super::{Server, handshake};
 use crate::admin::metrics::Metrics;
-use crate::limits::SOCKET_READ_BYTES;
+use crate::environment::Instant;
+use crate::limits::{self, SOCKET_READ_BYTES};
 use crate::wire::frame::{FrameError, Frames};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -126,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     self.hold(true);
                     return Poll::Pending;
                 }
+                Taken::Enough => {
+                    let _ = self.poll_write(context)?;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Taken::Nothing => self.hold(false),
             }
             if flushed && self.arrived.is_empty() {
@@ -165,6 +171,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     fn take_frames(&mut self) -> Taken {
         let mut taken = Taken::Nothing;
         let mut reading = Reading::new(&*self.server);
+        let begun = Instant::now();
+        let mut count = 0_u32;
         loop {
             if !self.dispatch.connection().takes_requests() {
                 // Replies that are queued already go out first; whoever answers the rest wakes us.
@@ -182,6 +190,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     Flow::Closing => return Taken::Some,
                     Flow::Broken => return Taken::Broken,
                 },
+            }
+            // Seldom, since asking the clock costs a tenth of what a read does.
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(4) && begun.elapsed() > limits::CONNECTION_TURN_MAX {
+                return Taken::Enough;
             }
         }
     }
@@ -261,5 +274,7 @@ enum Taken {
     Nothing,
     /// There is too much unanswered or unwritten.
     HeldBack,
+    /// There is more, but it is somebody else's turn.
+    Enough,
     Broken,
 }

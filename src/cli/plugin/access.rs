@@ -95,7 +95,10 @@ pub(super) async fn explain(client: &mut Client, error: ClientError) -> anyhow::
     match words.as_deref().and_then(|words| words.lines().next()).filter(|line| !line.is_empty()) {
         Some(line) => anyhow!("refused: {line}"),
         None if code == ErrorCode::NoAuth => {
-            anyhow!("{error}: plugins are the superuser's affair: pass --auth digest:super:PASSWORD")
+            anyhow!(
+                "{error}: plugins are the superuser's affair: pass --auth digest:super:PASSWORD; a server without a superuser \
+                 gets one by zookeeper.DigestAuthenticationProvider.superDigest"
+            )
         }
         None if code == ErrorCode::BadVersion => {
             anyhow!("{error}: somebody else has changed the plugin meanwhile; look and try again")

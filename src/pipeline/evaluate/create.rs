@@ -110,3 +110,15 @@ pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: Mode) -
         CreateForm::Create | CreateForm::Create2 | CreateForm::IfNotExists => Owner::PERSISTENT,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pattern for what lies below a node matches none that ends with the slash behind it.
+    #[test]
+    fn a_name_of_digits_alone_is_judged_as_a_name() {
+        assert_eq!(judged_by("/a/"), "/a/0000000000");
+        assert_eq!((judged_by("/a/x-"), judged_by("/a")), ("/a/x-".into(), "/a".into()));
+    }
+}

@@ -86,6 +86,15 @@ impl Parts {
         limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel.get())
     }
 
+    /// As `fuel_left`, for those that judge: none is asked once all is used up, but one that was deployed with more than a
+    /// transaction has, for large nodes say, gets what it was given.
+    pub fn fuel_to_judge(&self) -> u64 {
+        match self.fuel_left() {
+            0 => 0,
+            left => left.max(limits::PLUGIN_FUEL_MAX),
+        }
+    }
+
     /// What was answered, at the expense of that.
     pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
         self.fuel.set(self.fuel.get().saturating_add(answered.fuel));
@@ -186,7 +195,7 @@ impl Draft<'_> {
         }
         let view = self.view();
         let looking = Call::looking(&view, self.caller, self.xid, self.zxid, self.moment);
-        let call = Call { fuel_max: self.parts.fuel_left(), ..looking };
+        let call = Call { fuel_max: self.parts.fuel_to_judge(), ..looking };
         self.parts.settle(plugins.authorize(&call, verb, path))
     }
 
