@@ -786,7 +786,7 @@ fn a_few_clients_with_large_nodes_do_not_end_a_plugin_for_all() {
 fn a_manifest_is_checked_against_its_pieces_though_the_code_is_known() {
     let mut server = Server::new();
     server.deploy("a", guard(), json!({}), json!({})).unwrap();
-    for (key, wrong, said) in [("chunks", 99, "is missing"), ("bytes", 7, "component.bytes says")] {
+    for (key, wrong, said) in [("chunks", 6, "is missing"), ("bytes", 90_000, "component.bytes says")] {
         let mut component = serde_json::to_value(server.upload(guard())).unwrap();
         component[key] = wrong.into();
         let (_, text) = refused(server.deploy("b", guard(), json!({}), json!({ "component": component })));
