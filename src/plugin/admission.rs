@@ -101,10 +101,11 @@ impl After<'_> {
 }
 
 /// Whether another recipe has the mount already.
-fn check_mount(manifest: &Manifest, name: &str, tree: &dyn Tree) -> Result<(), String> {
+fn check_mount(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
     let Some(mount) = manifest.mount.as_ref().filter(|_| manifest.mode != Mode::Off) else { return Ok(()) };
-    for other in tree.children(PLUGINS).into_iter().filter(|other| other != name) {
-        let bound = tree.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
+    let written = after.written.keys().filter_map(|path| bound_at(path)).map(str::to_owned);
+    for other in after.tree.children(PLUGINS).into_iter().chain(written).filter(|other| other != name) {
+        let bound = after.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
         if bound.is_some_and(|bound| bound.mode != Mode::Off && bound.mount.as_ref() == Some(mount)) {
             return Err(format!("mount: {mount} is that of {other}: choose another, or turn {other} off or remove it"));
         }
@@ -134,7 +135,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         };
     }
     check_room(&manifest, after.tree)?;
-    check_mount(&manifest, name, after.tree)?;
+    check_mount(&manifest, name, after)?;
     // The pieces, too, where the code is there already: other members, and the next start, make it of them.
     let component = tree::read_component(&manifest.component, &|path| after.data(path))?;
     let program = plugins.load(manifest.code(), &|| Ok(component.clone()))?;

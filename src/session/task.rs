@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -128,9 +128,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     return Poll::Pending;
                 }
                 Taken::Enough => {
+                    self.hold(false);
                     let _ = self.poll_write(context)?;
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
+                    // Unlike a plain wake this comes back behind what has arrived on other sockets, too.
+                    return pin!(tokio::task::yield_now()).poll(context).map(Ok);
                 }
                 Taken::Nothing => self.hold(false),
             }

@@ -1,8 +1,12 @@
 //! What a user does first, with a client that is not ours (kezhuw's zookeeper-client).
 
 use crate::process::{Server, four_letters};
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use std::time::Duration;
-use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, CreateOptions, Error, EventType};
+use zookeeper_client::{
+    Acl, Acls, AddWatchMode, AuthId, Client, CreateMode, CreateOptions, Error, EventType, Permission,
+};
 
 fn persistent() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
@@ -117,4 +121,42 @@ async fn check_numbers(client: &Client, count: usize) {
     for n in 0..count {
         assert_eq!(client.get_data(&format!("/n{n}")).await.unwrap().0, format!("{n}").as_bytes());
     }
+}
+
+/// Requests that are dear, by an access list of thousands of entries, and many of them at once: others have their turns between.
+#[tokio::test]
+async fn a_connection_whose_requests_are_dear_keeps_no_other_waiting_until_it_is_through() {
+    const DEAR: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let greedy = server.connect().await;
+    // The one that lets everybody in comes last.
+    let nobody = |n: usize| Acl::new(Permission::READ, AuthId::new("ip", &format!("10.{}.{}.1", n / 250, n % 250)));
+    let everybody = Acl::new(Permission::READ, AuthId::new("world", "anyone"));
+    let list: Vec<Acl> = (0..20_000).map(nobody).chain([everybody]).collect();
+    greedy.create("/dear", b"", &CreateMode::Persistent.with_acls(Acls::new(&list))).await.unwrap();
+    // Some of these are served by the same thread as the greedy one.
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(server.connect().await);
+    }
+    let mut dear: FuturesUnordered<_> = (0..DEAR).map(|_| greedy.get_data("/dear")).collect();
+    dear.next().await.unwrap().unwrap();
+    let asked = join_all(others.iter().map(|other| other.check_stat("/")));
+    tokio::pin!(asked);
+    let mut answered = 1;
+    loop {
+        tokio::select! {
+            biased;
+            all = &mut asked => {
+                assert!(all.into_iter().all(|stat| stat.is_ok()));
+                break;
+            }
+            one = dear.next() => {
+                one.expect("others are answered first").unwrap();
+                answered += 1;
+            }
+        }
+    }
+    assert!(answered < DEAR, "others were answered last");
 }
