@@ -66,6 +66,11 @@ impl Inbox {
         std::mem::swap(&mut self.inner.lock().events, events);
     }
 
+    /// Takes what has come since, without waiting, behind what is in `events`.
+    pub fn take_more(&self, events: &mut Vec<Event>) {
+        events.append(&mut self.inner.lock().events);
+    }
+
     /// Waits for something that ends this sleep, and takes all there is.
     pub fn wait(&self, events: &mut Vec<Event>, sleep: Sleep) {
         debug_assert!(events.is_empty(), "an event was forgotten");
@@ -102,6 +107,21 @@ mod tests {
     use super::*;
     use crate::consensus::Role;
     use crate::storage::LogPosition;
+
+    #[test]
+    fn what_comes_after_waking_is_taken_behind_what_woke() {
+        let inbox = Inbox::default();
+        let mut events = Vec::new();
+        inbox.put(Event::LinkEnded { number: 1 });
+        inbox.wait(&mut events, Sleep::ForWork);
+        inbox.put(Event::LinkEnded { number: 2 });
+        inbox.take_more(&mut events);
+        let numbers = events.iter().map(|event| match event {
+            Event::LinkEnded { number } => *number,
+            _ => 0,
+        });
+        assert!(numbers.eq([1, 2]));
+    }
 
     #[test]
     fn an_idle_sequencer_sleeps_through_success_alone() {

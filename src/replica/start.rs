@@ -36,11 +36,11 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
     // Ports first: the cheapest way to find out that another server runs here.
-    let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Sockets)
+    let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Clients)
         .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;
     let http = config.admin.map(http::bind).transpose()?;
-    let others = if config.ensemble.servers.is_empty() { WaitsFor::Nothing } else { WaitsFor::Sockets };
+    let others = if config.ensemble.servers.is_empty() { WaitsFor::Nothing } else { WaitsFor::Peers };
     let raft = WorkerThreads::start("raft", 1, others).context("start Raft's thread")?;
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;

@@ -96,7 +96,10 @@ impl Workers {
 /// What the tasks of a runtime wait for, besides each other and timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitsFor {
-    Sockets,
+    /// Before such a thread sleeps, whoever else wants the processor has a turn: clients that share the machine have then
+    /// asked, and one look at the sockets finds many requests (docs/performance.md, "What was learnt on the way").
+    Clients,
+    Peers,
     Nothing,
 }
 
@@ -109,8 +112,11 @@ impl WorkerThreads {
         for number in 0..count {
             let mut builder = Builder::new_current_thread();
             builder.enable_time();
-            if waits_for == WaitsFor::Sockets {
+            if waits_for != WaitsFor::Nothing {
                 builder.enable_io();
+            }
+            if waits_for == WaitsFor::Clients {
+                builder.on_thread_park(std::thread::yield_now);
             }
             let runtime = builder.build()?;
             let bell = Arc::<Bell>::default();
