@@ -132,6 +132,8 @@ pub struct Sequencer<C> {
     /// Entries without effect since the last that had one.
     refused_in_a_row: u64,
     entry_next: u64,
+    /// The last batch was of several requests. A lone one is not to wait for others.
+    has_company: bool,
     stopping: bool,
 }
 
@@ -202,6 +204,7 @@ impl<C: Proposes> Sequencer<C> {
             lease_held: true,
             refused_in_a_row: 0,
             entry_next: 0,
+            has_company: false,
             stopping: false,
         }
     }
@@ -216,10 +219,12 @@ impl<C: Proposes> Sequencer<C> {
                 Sleep::Awake => replica.inbox.take(&mut events),
                 sleep => {
                     replica.inbox.wait(&mut events, sleep);
-                    // Where processors are scarce, those who are about to ask get to it first: what they ask is in the
-                    // same batch, and a batch costs more than what is in it. Where one is free this returns at once.
-                    std::thread::yield_now();
-                    replica.inbox.take_more(&mut events);
+                    if self.has_company {
+                        // Where processors are scarce, those who are about to ask get to it first: what they ask is in the
+                        // same batch, and a batch costs more than what is in it. Where one is free this returns at once.
+                        std::thread::yield_now();
+                        replica.inbox.take_more(&mut events);
+                    }
                 }
             }
             self.step(&mut events);
@@ -570,6 +575,7 @@ impl<C: Proposes> Sequencer<C> {
         {
             self.evaluate_some(&mut txns, &mut requests, &mut bytes);
         }
+        self.has_company = requests.len() > 1;
         if txns.is_empty() {
             return;
         }

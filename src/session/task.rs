@@ -5,7 +5,7 @@
 
 use super::dispatch::{Dispatch, Flow, Reading};
 use super::outbox::End;
-use super::{Server, handshake};
+use super::{Server, handshake, workers};
 use crate::admin::metrics::Metrics;
 use crate::environment::Instant;
 use crate::limits::{self, SOCKET_READ_BYTES};
@@ -112,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Runs until the connection ends: `Ok` if what is queued shall still be written.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        workers::count_turn();
         self.dispatch.connection().outbox.register(context.waker());
         loop {
             match self.dispatch.connection().outbox.end() {

@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,6 +66,25 @@ impl Bell {
     }
 }
 
+thread_local! {
+    /// Connections that have had a turn on this thread since it last slept.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A connection has its turn on this thread.
+pub(super) fn count_turn() {
+    TURNS.set(TURNS.get().saturating_add(1));
+}
+
+/// Before a thread sleeps that several connections have kept busy, whoever else wants the processor has a turn: clients that
+/// share the machine have then asked, and one look at the sockets finds many requests (docs/performance.md, "What was learnt
+/// on the way"). One that served a single connection sleeps at once: it would only be woken later, by up to a time slice.
+fn let_others_ask() {
+    if TURNS.replace(0) > 1 {
+        std::thread::yield_now();
+    }
+}
+
 /// The threads themselves; ends them.
 pub struct WorkerThreads {
     workers: Workers,
@@ -96,8 +116,6 @@ impl Workers {
 /// What the tasks of a runtime wait for, besides each other and timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitsFor {
-    /// Before such a thread sleeps, whoever else wants the processor has a turn: clients that share the machine have then
-    /// asked, and one look at the sockets finds many requests (docs/performance.md, "What was learnt on the way").
     Clients,
     Peers,
     Nothing,
@@ -116,7 +134,7 @@ impl WorkerThreads {
                 builder.enable_io();
             }
             if waits_for == WaitsFor::Clients {
-                builder.on_thread_park(std::thread::yield_now);
+                builder.on_thread_park(let_others_ask);
             }
             let runtime = builder.build()?;
             let bell = Arc::<Bell>::default();
