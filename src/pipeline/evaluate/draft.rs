@@ -10,7 +10,8 @@ use crate::pipeline::{Answered, Call, Caller, Moment, Plugins, Recipe, Rules, Ve
 use crate::state::quota::{Excess, Used};
 use crate::state::{Session, State};
 use bytes::Bytes;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub struct Draft<'a> {
@@ -31,6 +32,27 @@ pub struct Draft<'a> {
     pub parts: Parts,
     /// A recipe has passed the operation being evaluated: policies have allowed it.
     pub passed: bool,
+    pub lists: Lists,
+}
+
+/// What long access lists have said to the caller, who is the same throughout: a multi may meet one list a thousand times. By
+/// the list's address and the permissions asked for; holding the list keeps its address its own.
+#[derive(Default)]
+pub struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
+
+impl Lists {
+    fn allow(&self, list: &Acl, permissions: i32, ask: impl FnOnce() -> bool) -> bool {
+        if list.len() < limits::ACL_KEPT_ENTRIES_MIN {
+            return ask();
+        }
+        let key = (list.as_ptr().addr(), permissions);
+        if let Some((_, allowed)) = self.0.borrow().get(&key) {
+            return *allowed;
+        }
+        let allowed = ask();
+        self.0.borrow_mut().insert(key, (list.clone(), allowed));
+        allowed
+    }
 }
 
 /// The plugins' parts in a transaction: whose changes are whose, and what all of them together have used.
@@ -169,10 +191,9 @@ impl Draft<'_> {
 
     /// Whether the caller has that permission by the list.
     pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
-        match self.caller {
-            None => Ok(()),
-            Some(caller) => authorize::require(self.rules, list, permission, caller.who()),
-        }
+        let Some(caller) = self.caller else { return Ok(()) };
+        let ask = || authorize::allowed(self.rules, list, permission, caller.who());
+        if self.lists.allow(list, permission, ask) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
     /// Whether the caller may change what lies at `path`, as far as that is the server's own.

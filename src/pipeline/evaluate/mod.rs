@@ -51,8 +51,7 @@ use crate::simulation::{self, Mutation};
 use crate::state::{Session, State};
 use crate::wire::request::{CreateForm, Operation, Request};
 use bytes::Bytes;
-use draft::Draft;
-use draft::Parts;
+use draft::{Draft, Lists, Parts};
 use recipe::Asker;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -226,6 +225,7 @@ impl Evaluator {
             changes: Vec::with_capacity(1),
             parts: Parts::default(),
             passed: false,
+            lists: Lists::default(),
         };
         // Whoever asked for other members may have gone or moved meanwhile, but the members have changed all the same.
         let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && check_session(&draft).is_err();

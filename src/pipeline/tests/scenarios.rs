@@ -2,7 +2,9 @@
 //! applied.
 
 use super::*;
+use crate::limits;
 use crate::model::Refusal;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[track_caller]
 fn play(script: &str) {
@@ -493,6 +495,51 @@ fn choosing_the_leader_is_the_superusers() {
          1 set /zookeeper/leader two    => BADARGUMENTS
          1 set /zookeeper/leader null   => BADARGUMENTS",
     );
+}
+
+/// Proves every scheme, and means nobody by any entry; how often that was asked.
+#[derive(Default)]
+struct Nobody(AtomicUsize);
+
+impl Schemes for Nobody {
+    fn proves(&self, _: &str) -> bool {
+        true
+    }
+
+    fn matches(&self, _: SessionId, _: &str, _: &str, _: &str) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn known(&self, _: &str, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+        Some(Ok(()))
+    }
+}
+
+#[test]
+fn a_multi_that_meets_a_long_list_often_looks_through_it_once() {
+    let nobody = Arc::new(Nobody::default());
+    let mut world = World::new(Rules { schemes: ProvenSchemes::new(nobody.clone()), ..rules() });
+    let strangers: Vec<String> = (0..limits::ACL_KEPT_ENTRIES_MIN).map(|at| format!("31:x:{at}")).collect();
+    world.play(&format!(
+        "open 1
+         auth 1 x:me
+         1 create /a acl={0},2:world:anyone => /a
+         1 create /b acl={0}                => /b
+         1 multi set /a 1 ; set /a 2 ; set /a 3 => v1 ; v2 ; v3",
+        strangers.join(",")
+    ));
+    assert_eq!(nobody.0.load(Ordering::Relaxed), strangers.len());
+    // What is kept is kept for that list, that permission and that transaction.
+    world.play(
+        "1 multi set /a 4 ; set /b 4        => NOAUTH at 1 of 2
+         1 acl /a 31:world:anyone           => NOAUTH",
+    );
+    assert_eq!(nobody.0.load(Ordering::Relaxed), 4 * strangers.len());
 }
 
 #[test]
