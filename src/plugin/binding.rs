@@ -53,6 +53,8 @@ pub struct Binding {
     /// Bits by `Operation`.
     on: u8,
     program: Arc<Slot>,
+    /// The zxid of the newest piece of its component when it was bound; none: one was missing.
+    pub pieces: Option<i64>,
     /// Found once the program is there.
     setup: OnceLock<Setup>,
     /// Idle instances of a pure plugin.
@@ -153,6 +155,7 @@ impl Binding {
             watched,
             record: Record::default(),
             program,
+            pieces: None,
             setup: OnceLock::new(),
             number: idle.number(),
             idle,
@@ -210,6 +213,11 @@ impl Binding {
     /// Whether it can be called on a server that runs plugins; None: that is not known yet.
     pub fn runs(&self) -> Option<bool> {
         self.program.get().map(Result::is_ok)
+    }
+
+    /// Whether that is where its program is or will be.
+    pub fn is_of(&self, slot: &Arc<Slot>) -> bool {
+        Arc::ptr_eq(&self.program, slot)
     }
 
     pub fn fingerprint(&self) -> u64 {

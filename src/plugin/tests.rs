@@ -3,7 +3,7 @@
 mod policies;
 
 use super::admission;
-use super::manifest::Component;
+use super::manifest::{self, Component};
 use super::marks::Marks;
 use super::registry::Plugins;
 use super::signature::{Key, Signers};
@@ -12,7 +12,7 @@ use super::tree::{Tree, sha256};
 use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
-use crate::pipeline::txn::Change;
+use crate::pipeline::txn::{Change, Outcome, Txn};
 use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView, Schemes as _, Write};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
@@ -506,6 +506,72 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
     });
     let turn_off = Request::SetData { path: Some(format!("{PLUGINS}/bad")), data: Some(data), version: -1 };
     assert!(admission::prepare(&started.plugins, &turn_off, &started.tree).is_ok());
+}
+
+#[test]
+fn what_could_not_be_loaded_is_tried_again_once_its_pieces_are_there() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    server.deploy("m", naughty(), json!({ "do": "fine" }), json!({ "paths": ["/other/**"] })).unwrap();
+    let component = server.upload(naughty());
+    let mut started = Server::new();
+    let nodes = Arc::new(parking_lot::Mutex::new(server.tree.0.clone()));
+    let read = nodes.clone();
+    started.plugins.read_nodes_by(Box::new(move |path| read.lock().get(path).map(|node| node.0.clone())));
+    started.tree = server.tree;
+    // One piece is missing, and another is not what it was.
+    let (gone, broken) = (component.chunk_path(0), component.chunk_path(1));
+    started.tree.0.remove(&gone);
+    started.tree.set(&broken, b"nonsense", 5);
+    let refresh = |started: &mut Server| {
+        *nodes.lock() = started.tree.0.clone();
+        started.plugins.refresh(&started.tree);
+        assert!(started.plugins.settle(Duration::from_secs(60)));
+        started.status("n")["state"].clone()
+    };
+    assert_eq!(refresh(&mut started), "failed");
+    let piece = |at: usize| naughty().chunks(20_000).nth(at).unwrap();
+    started.tree.set(&gone, piece(0), 6);
+    assert_eq!(refresh(&mut started), "failed");
+    started.tree.set(&broken, piece(1), 7);
+    assert_eq!(refresh(&mut started), "active");
+    assert_eq!(started.status("m")["state"], "active");
+    assert_eq!(started.create("/services/a", ""), Ok(()));
+
+    // A transaction that brings such pieces is looked at, and none that brings others.
+    let brings = |path: &str| Txn {
+        zxid: Zxid(8),
+        wall_ms: 0,
+        ensemble_ms: 0,
+        origin: None,
+        outcome: Outcome::Done(Vec::new()),
+        changes: vec![created(path)],
+        made_by: Vec::new(),
+    };
+    assert!(!started.plugins.waited_for(&brings(&gone)), "it runs");
+    let mut bare = Server::new();
+    bare.tree = started.tree;
+    bare.plugins.read_nodes_by(Box::new(|_| None));
+    bare.plugins.refresh(&bare.tree);
+    assert!(bare.plugins.settle(Duration::from_secs(60)));
+    assert!(bare.plugins.waited_for(&brings(&gone)) && !bare.plugins.waited_for(&brings("/services/a")));
+    assert!(!bare.plugins.waited_for(&brings(&gone.replace(&component.sha256, &"0".repeat(64)))));
+}
+
+#[test]
+fn a_member_that_lacked_pieces_when_it_was_asked_runs_what_is_then_bound() {
+    let mut leader = Server::new();
+    leader.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let text = leader.tree.data(&format!("{PLUGINS}/n")).unwrap();
+    let manifest = manifest::parse(&text).unwrap();
+    let mut member = Server::new();
+    member.plugins.load(manifest.code(), &|| Err("a piece is missing".into())).map(drop).unwrap_err();
+    let nodes = leader.tree.0.clone();
+    member.plugins.read_nodes_by(Box::new(move |path| nodes.get(path).map(|node| node.0.clone())));
+    member.tree = leader.tree;
+    member.plugins.refresh(&member.tree);
+    assert!(member.plugins.settle(Duration::from_secs(60)));
+    assert_eq!(member.create("/services/a", ""), Ok(()));
 }
 
 #[test]
