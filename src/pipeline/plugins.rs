@@ -37,6 +37,11 @@ pub trait Plugins {
         None
     }
 
+    /// The nodes that hold the component of a manifest of that text, if it puts one to work.
+    fn pieces(&mut self, _manifest: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A client's write at the mount. What `Handled::Done` names is a path that the reply may speak of.
     fn handle(&mut self, recipe: &Recipe, _call: &Call<'_>, _write: &Write<'_>) -> Answered<Handled> {
         no_recipe(recipe)

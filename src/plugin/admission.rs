@@ -15,6 +15,7 @@ use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
+use crate::pipeline::evaluate::deployment::mount_taken;
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -100,14 +101,14 @@ impl After<'_> {
     }
 }
 
-/// Whether another recipe has the mount already.
+/// Whether another recipe has the mount already. It may get it meanwhile: the transaction looks again.
 fn check_mount(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
     let Some(mount) = manifest.mount.as_ref().filter(|_| manifest.mode != Mode::Off) else { return Ok(()) };
     let written = after.written.keys().filter_map(|path| bound_at(path)).map(str::to_owned);
     for other in after.tree.children(PLUGINS).into_iter().chain(written).filter(|other| other != name) {
         let bound = after.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
         if bound.is_some_and(|bound| bound.mode != Mode::Off && bound.mount.as_ref() == Some(mount)) {
-            return Err(format!("mount: {mount} is that of {other}: choose another, or turn {other} off or remove it"));
+            return Err(mount_taken(mount, &other));
         }
     }
     Ok(())

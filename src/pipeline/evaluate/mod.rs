@@ -15,6 +15,7 @@
 //! | `transfer` | a write to `/zookeeper/leader` |
 //! | `recipe` | recipes within a transaction |
 //! | `chores` | timers, putting mounts in order, native calls |
+//! | `deployment` | what must hold of a deployment in its transaction |
 //! | `blame` | what a member says against a plugin |
 //! | `controller` | what a controller has worked out |
 //! | `bench` | what a plugin's operations do |
@@ -28,6 +29,7 @@ mod controller;
 mod create;
 mod delete;
 mod delete_container;
+pub mod deployment;
 mod draft;
 mod multi;
 mod recipe;
@@ -404,6 +406,7 @@ fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<
         Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
         Some(caller) => (Cause::Plugin, caller.session),
     };
+    deployment::check(draft, plugins)?;
     complete(draft, plugins, by, session)
 }
 

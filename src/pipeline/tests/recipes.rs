@@ -170,6 +170,12 @@ impl Plugins for Fakes {
         manifest.starts_with(b"/").then(|| String::from_utf8_lossy(manifest).into_owned())
     }
 
+    /// What stands behind a question mark.
+    fn pieces(&mut self, manifest: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(manifest);
+        text.split_once('?').map(|(_, piece)| piece.to_owned()).into_iter().collect()
+    }
+
     fn handle(&mut self, recipe: &Recipe, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
         let said = match self.does(recipe) {
             Does::Line => line(call, &recipe.mount, write),
@@ -546,6 +552,27 @@ fn a_recipe_put_to_work_where_there_are_nodes_looks_at_them_first() {
     );
     world.play("1 set /zookeeper/plugins/new /new => v2 \n stat /zookeeper/plugins/new => v=2 cv=1 n=1 len=4");
     world.play("1 delete /zookeeper/plugins/new/owed \n 1 set /zookeeper/plugins/new off => v3 \n stat /zookeeper/plugins/new/owed => none");
+}
+
+#[test]
+fn what_a_deployment_was_checked_for_must_hold_in_its_transaction() {
+    let (mut world, _, _, _) = fakes(&[("a", "/a", Does::Note), ("b", "/b", Does::Note)]);
+    // Neither was there when the other one was checked.
+    world.play("1 set /zookeeper/plugins/a /m => v1 \n 1 set /zookeeper/plugins/b /m => BADARGUMENTS");
+    assert_eq!(
+        text(&world),
+        "b: the plugin is refused: mount: /m is that of a: choose another, or turn a off or remove it"
+    );
+    world.play(
+        "1 multi set /zookeeper/plugins/a off ; set /zookeeper/plugins/b /m => v2 ; v1
+         1 multi create /c ; set /zookeeper/plugins/a /m => BADARGUMENTS at 0 of 2
+         1 set /zookeeper/plugins/b /m => v2
+         1 delete /zookeeper/plugins/b
+         1 set /zookeeper/plugins/a /m => v3",
+    );
+    world.play("1 set /zookeeper/plugins/a ?/piece => BADARGUMENTS");
+    assert!(text(&world).contains("/piece has gone since it was checked"), "{}", text(&world));
+    world.play("1 create /piece => /piece \n 1 set /zookeeper/plugins/a ?/piece => v4");
 }
 
 #[test]

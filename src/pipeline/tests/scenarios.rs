@@ -574,6 +574,38 @@ fn hard_quotas_count_what_is_outstanding() {
 }
 
 #[test]
+fn pieces_that_a_manifest_names_stay() {
+    let component = "a".repeat(64);
+    let mut world = World::new(Rules { deploy_by_anyone: true, ..rules() });
+    let play = |world: &mut World, script: &str| {
+        world.play(&script.replace("MODULE", &format!("/zookeeper/modules/{component}")))
+    };
+    play(
+        &mut world,
+        &"open 1
+          1 create /zookeeper/modules        => /zookeeper/modules
+          1 create MODULE                    => MODULE
+          1 create MODULE/00000              => MODULE/00000
+          1 create /zookeeper/plugins        => /zookeeper/plugins
+          1 create /zookeeper/plugins/p      => /zookeeper/plugins/p
+          1 create /zookeeper/plugins/p/versions => /zookeeper/plugins/p/versions
+          1 delete MODULE/00000
+          1 create MODULE/00000              => MODULE/00000
+          1 create /zookeeper/plugins/p/versions/1 data=DIGEST => /zookeeper/plugins/p/versions/1
+          1 delete MODULE/00000              => BADARGUMENTS"
+            .replace("DIGEST", &component),
+    );
+    let Some(Txn { outcome: Outcome::Refused(refusal), .. }) = world.history.last() else { panic!("it is refused") };
+    assert!(refusal.text.contains("/zookeeper/plugins/p/versions/1 names that component"), "{}", refusal.text);
+    play(
+        &mut world,
+        "1 set MODULE/00000 better                 => v1
+         1 multi delete /zookeeper/plugins/p/versions/1 ; delete MODULE/00000 => ok ; ok
+         1 delete MODULE",
+    );
+}
+
+#[test]
 fn the_control_plane_is_the_deployers() {
     play(
         "open 1
