@@ -124,7 +124,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         check_trial(&manifest, &path::join(PLUGINS, name), after)?;
     }
     let former = after.tree.data(&path::join(PLUGINS, key)).and_then(|former| manifest::parse(&former).ok());
-    if manifest.mode == Mode::Off && former.is_some_and(|former| former.component == manifest.component) {
+    if manifest.mode == Mode::Off && former.is_some_and(|former| former.is_but_for_its_mode(&manifest)) {
         // Turning off what is there must also work where it no longer runs.
         return Ok(manifest);
     }

@@ -421,6 +421,27 @@ fn off_asks_nobody() {
 }
 
 #[test]
+fn settings_are_judged_while_a_plugin_is_off_and_when_it_is_turned_on() {
+    let mut server = Server::new();
+    let (good, bad) = (json!({ "max_bytes": 1 }), json!({ "max_bytes": "many" }));
+    let mode = |mode: &str, version: u32| json!({ "mode": mode, "version": version });
+    server.deploy("g", guard(), good.clone(), mode("enforce", 1)).unwrap();
+    server.deploy("g", guard(), good.clone(), mode("off", 2)).unwrap();
+    let (_, text) = refused(server.deploy("g", guard(), bad.clone(), mode("off", 3)));
+    assert!(text.contains("settings: max_bytes: a number of bytes is required"), "{text}");
+    // A server that runs no plugins cannot judge; so whoever turns it on does.
+    let mut without = Server::with(Plugins::new(false, Compiler::here()));
+    without.tree = server.tree;
+    without.deploy("g", guard(), bad.clone(), mode("off", 3)).unwrap();
+    let mut again = Server::new();
+    again.tree = without.tree;
+    for on in ["enforce", "audit"] {
+        let (_, text) = refused(again.deploy("g", guard(), bad.clone(), mode(on, 4)));
+        assert!(text.contains("settings: max_bytes"), "{text}");
+    }
+}
+
+#[test]
 fn only_the_operations_named_are_asked_about() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({ "require_json": ["owner"] }), json!({ "on": ["create"] })).unwrap();
