@@ -67,7 +67,7 @@ impl Workbench for Bench<'_, '_> {
         let path = changeable(path)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
         let version = next_version(node.version(), version.unwrap_or(-1))?;
-        draft.check_quota(path, 0, data.len() as i64 - node.data_length())?;
+        draft.check_plugins_quota(path, 0, data.len() as i64 - node.data_length())?;
         let record = node.to_record();
         draft.set_data(Arc::from(path), record, Some(Bytes::copy_from_slice(data)), version);
         Ok(())
@@ -168,7 +168,7 @@ fn create(
         return Err(ErrorCode::NoChildrenForEphemerals.into());
     }
     let acl = if acl.is_empty() { parent.acl().clone() } else { given(draft, acl)? };
-    draft.check_quota(&path, 1, data.len() as i64)?;
+    draft.check_plugins_quota(&path, 1, data.len() as i64)?;
     draft.create(Arc::from(path.as_str()), Some(Bytes::copy_from_slice(data)), acl, owner);
     Ok(path)
 }

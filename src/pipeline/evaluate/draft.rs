@@ -240,6 +240,16 @@ impl Draft<'_> {
         }
     }
 
+    /// As `check_quota`, of what a plugin does. What leaves no more nodes, or bytes, than there were before the transaction is
+    /// not refused for their number, though the quota may have been broken for long: else a lock could not be released, nor
+    /// handed over, where somebody has set a limit below what there is. A client's own write is judged as in ZooKeeper.
+    pub fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        let Some(quota) = self.state.quota_for(path).filter(|_| self.rules.enforce_quota) else { return Ok(()) };
+        let made = self.overlay.usage_made(quota.path);
+        let growing = |made: i64, more: i64| if made + more > 0 { more } else { 0 };
+        self.check_quota(path, growing(made.count, count), growing(made.bytes, bytes))
+    }
+
     /// The path is complete and free, the parent there.
     pub fn create(&mut self, path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner) -> Slot {
         let parent_path = path::parent(&path).expect("the root exists");
