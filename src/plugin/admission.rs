@@ -150,7 +150,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     match Instance::start(&program, &setup) {
         Ok(_) => Ok(manifest),
         Err(Failed { fault: Fault::Settings(text), .. }) => Err(format!("settings: {text}")),
-        Err(Failed { fault, evidence }) => {
+        Err(Failed { fault, evidence, .. }) => {
             let last = evidence.log.last().map_or_else(String::new, |line| format!("; its log: {line}"));
             Err(format!("it failed to start ({}): {}{last}", fault.name(), fault.text()))
         }

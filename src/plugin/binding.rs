@@ -259,7 +259,7 @@ impl Binding {
         let mut cost = 0;
         let answered = self.answer(enabled, once, call, &mut cost, ask);
         let Answer { said, fuel, circumstances, looks, evidence } =
-            answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
+            answered.unwrap_or_else(|Failed { fault, evidence, .. }| Answer {
                 said: Err(fault),
                 fuel: 0,
                 circumstances: false,
@@ -330,9 +330,13 @@ impl Binding {
             Some(instance) => instance,
             None => {
                 *cost += limits::PLUGIN_INSTANCE_FUEL;
-                let instance = Instance::start(program, setup)?;
-                *cost += instance.configured_for;
-                instance
+                let started = Instance::start(program, setup);
+                let configured_for = match &started {
+                    Ok(instance) => instance.configured_for,
+                    Err(failed) => failed.fuel,
+                };
+                *cost += configured_for;
+                started?
             }
         };
         let answer = ask(&mut instance);

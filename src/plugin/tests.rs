@@ -780,6 +780,31 @@ fn a_fault_leaves_the_panics_text_and_the_guests_stack_for_the_author() {
 }
 
 #[test]
+fn a_fault_while_an_instance_is_made_counts_for_whose_call_it_is() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let node = format!("{PLUGINS}/n");
+    let mut manifest: Value = serde_json::from_slice(&server.tree.data(&node).unwrap()).unwrap();
+    let view = View::default();
+    for (zxid, what) in [(100, "configure-spin"), (101, "configure-panic"), (102, "configure-refuse")] {
+        // As if it had taken them when it was deployed.
+        manifest["settings"]["do"] = what.into();
+        server.tree.set(&node, manifest.to_string().as_bytes(), zxid);
+        server.plugins.refresh(&server.tree);
+        let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+        let call = Call { session: SessionId(zxid), ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        let answered = server.judge.validate(&call, &[created("/services/a")]);
+        assert_eq!(refused(answered.said).0, ErrorCode::SystemError, "{what}");
+        let instance = limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL;
+        assert!(answered.fuel > instance, "{what}: {}", answered.fuel);
+        assert_eq!(answered.fuel > limits::PLUGIN_TXN_FUEL, what == "configure-spin", "{what}: {}", answered.fuel);
+        let faults = server.plugins.virtual_node(&format!("{PLUGINS}/n/faults")).unwrap();
+        let faults: Value = serde_json::from_slice(&faults).unwrap();
+        assert_eq!(faults[0]["session"], format!("0x{zxid:x}"), "{what}");
+    }
+}
+
+#[test]
 fn what_fails_to_start_says_what_it_logged() {
     let mut server = Server::new();
     let (_, text) = refused(server.deploy("n", naughty(), json!({ "do": "configure-panic" }), json!({})));
