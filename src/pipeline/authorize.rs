@@ -3,7 +3,7 @@
 //!
 //! A list speaks of one node, not of what is below it. The identity `super` passes every list.
 
-use super::Rules;
+use super::{Fuel, Rules};
 use crate::model::acl::{Acl, AclEntry, Identity};
 use crate::model::{ErrorCode, Refusal, SessionId, acl, path};
 use std::cell::OnceCell;
@@ -28,18 +28,53 @@ impl Who<'_> {
     pub const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
 }
 
-/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means.
+/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means: each question has all of its
+/// own budget, since no transaction is in the making.
 pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
-    if rules.skip_acl || list.is_empty() {
+    let ask = |held: &Identity, wanted: &Identity| {
+        rules.schemes.get().matches(who.session, u64::MAX, &wanted.scheme, &held.id, &wanted.id).said == Ok(true)
+    };
+    allows(rules, list, permissions, who, ask)
+}
+
+/// As `allowed`, at the expense of a transaction. The refusal is NOAUTH; if a plugin that might have said otherwise cannot say so
+/// now, or there is nothing left to ask it with, it is what that comes to.
+pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>, fuel: &Fuel) -> Result<(), Refusal> {
+    let schemes = rules.schemes.get();
+    let mut unsaid = None;
+    let ask = |held: &Identity, wanted: &Identity| {
+        if unsaid.is_some() && fuel.left() == 0 {
+            // A long list would count as a fault for each of its entries.
+            return schemes.known(&wanted.scheme, &held.id, &wanted.id) == Some(true);
+        }
+        let answered = schemes.matches(who.session, fuel.left_to_judge(), &wanted.scheme, &held.id, &wanted.id);
+        fuel.settle(answered).unwrap_or_else(|refusal| {
+            unsaid.get_or_insert(refusal);
+            false
+        })
+    };
+    match allows(rules, list, permissions, who, ask) {
+        true => Ok(()),
+        false => Err(unsaid.unwrap_or_else(|| ErrorCode::NoAuth.into())),
+    }
+}
+
+/// `ask`: whether somebody who holds the one identity is whom the other one means.
+fn allows(
+    rules: &Rules,
+    list: &[AclEntry],
+    permissions: i32,
+    who: Who<'_>,
+    mut ask: impl FnMut(&Identity, &Identity) -> bool,
+) -> bool {
+    if rules.skip_acl || list.is_empty() || is_super(who.identities) {
         return true;
     }
     let held = Held::new(who.identities);
     let granted = |entry: &AclEntry| {
-        let meant =
-            |held: &Identity| rules.schemes.get().matches(who.session, &entry.who.scheme, &held.id, &entry.who.id);
-        entry.permissions & permissions != 0 && held.matches(rules, &entry.who, meant)
+        entry.permissions & permissions != 0 && held.matches(rules, &entry.who, |held| ask(held, &entry.who))
     };
-    list.iter().any(granted) || is_super(who.identities)
+    list.iter().any(granted)
 }
 
 /// As `allowed`, without asking a plugin; None: it depends on what one would say. For who holds the state's lock.
@@ -67,8 +102,8 @@ pub fn is_super(identities: &[Identity]) -> bool {
 }
 
 /// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
-/// empty list, an unknown scheme or a malformed id.
-pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
+/// empty list, an unknown scheme or a malformed id. Plugins are asked at the expense of a transaction.
+pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
@@ -87,7 +122,7 @@ pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result
                 }
             }
             _ => {
-                check_form(rules, &entry.who, who.session)?;
+                check_form(rules, &entry.who, who.session, fuel)?;
                 fixed.push(entry.clone());
             }
         }
@@ -197,15 +232,15 @@ impl<'a> Held<'a> {
     }
 }
 
-fn check_form(rules: &Rules, who: &Identity, session: SessionId) -> Result<(), Refusal> {
+fn check_form(rules: &Rules, who: &Identity, session: SessionId, fuel: &Fuel) -> Result<(), Refusal> {
     let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
         "ip" => ip::Network::parse(&who.id).is_some(),
         "plugin" => path::validate(&path::join("/", &who.id)).is_ok() && !who.id.contains('/'),
         "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
         "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
-        scheme => match rules.schemes.get().check_id(session, scheme, &who.id) {
-            Some(checked) => return checked,
+        scheme => match rules.schemes.get().check_id(session, fuel.left_to_judge(), scheme, &who.id) {
+            Some(checked) => return fuel.settle(checked),
             None => false,
         },
     };
@@ -368,6 +403,11 @@ mod tests {
     use super::*;
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
     use crate::pipeline::tests::rules;
+
+    /// As a transaction that asks nobody.
+    fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
+        super::fix_acl(rules, who, list, &Fuel::default())
+    }
 
     fn who(identities: &[Identity]) -> Who<'_> {
         Who { identities, session: SessionId(1) }

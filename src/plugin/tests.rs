@@ -751,8 +751,9 @@ fn answers_that_mean_nothing_count_as_other_faults_do_whoever_is_asked() {
         let write = Write::Delete { path: "/line/a", version: None };
         assert!(server.judge.handle(&recipe, &call, &write).said.is_err());
         assert_eq!(server.plugins.authenticate("ids", &call, b"alice"), None);
-        assert!(!server.plugins.matches(session, "entries", &session.0.to_string(), "wanted"));
-        assert!(server.plugins.check_id(session, "forms", "alice").unwrap().is_err());
+        let held = session.0.to_string();
+        assert_eq!(server.plugins.matches(session, u64::MAX, "entries", &held, "wanted").said, Ok(false));
+        assert!(server.plugins.check_id(session, u64::MAX, "forms", "alice").unwrap().said.is_err());
     }
     let mut blamed: Vec<String> = blamed.lock().iter().map(|blame| blame.plugin.clone()).collect();
     blamed.sort_unstable();

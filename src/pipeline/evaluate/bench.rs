@@ -190,7 +190,7 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
 /// A list that a plugin gives a node. `auth` means nobody here.
 fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
     let session = draft.caller.map_or(SessionId::NONE, |caller| caller.session);
-    authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl))
+    authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl), &draft.parts.fuel)
 }
 
 /// Grants never reach `/zookeeper`; that it is looked at here again keeps the server's own nodes safe from a mistake there.

@@ -6,11 +6,11 @@ use crate::pipeline::authorize::Who;
 use crate::pipeline::overlay::{self, NodeRecord, Overlay};
 use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
-use crate::pipeline::{Answered, Call, Caller, Moment, Plugins, Recipe, Rules, Verb, authorize};
+use crate::pipeline::{Call, Caller, Fuel, Moment, Plugins, Recipe, Rules, Verb, authorize};
 use crate::state::quota::{Excess, Used};
 use crate::state::{Session, State};
 use bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,17 +41,19 @@ pub struct Draft<'a> {
 pub struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
 
 impl Lists {
-    fn allow(&self, list: &Acl, permissions: i32, ask: impl FnOnce() -> bool) -> bool {
+    fn require(&self, list: &Acl, permissions: i32, ask: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
         if list.len() < limits::ACL_KEPT_ENTRIES_MIN {
             return ask();
         }
         let key = (list.as_ptr().addr(), permissions);
         if let Some((_, allowed)) = self.0.borrow().get(&key) {
-            return *allowed;
+            return if *allowed { Ok(()) } else { Err(ErrorCode::NoAuth.into()) };
         }
-        let allowed = ask();
-        self.0.borrow_mut().insert(key, (list.clone(), allowed));
-        allowed
+        let said = ask();
+        if said.as_ref().err().is_none_or(|refusal| refusal.code == ErrorCode::NoAuth) {
+            self.0.borrow_mut().insert(key, (list.clone(), said.is_ok()));
+        }
+        said
     }
 }
 
@@ -65,8 +67,7 @@ pub struct Parts {
     /// Operations and bytes of all calls, those that were taken back too, and fuel.
     operations: usize,
     bytes: usize,
-    /// A cell, since policies and validators are asked about a transaction that they only look at.
-    fuel: Cell<u64>,
+    pub fuel: Fuel,
 }
 
 /// A point to which the transaction can go back.
@@ -101,26 +102,6 @@ impl Parts {
     pub fn author(&self, change: usize) -> Option<&Arc<str>> {
         let run = self.runs.partition_point(|(from, _)| *from <= change).checked_sub(1)?;
         self.made_by.get(self.runs.get(run)?.1?).map(|made| &made.plugin)
-    }
-
-    /// Fuel that plugins may still use.
-    pub fn fuel_left(&self) -> u64 {
-        limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel.get())
-    }
-
-    /// As `fuel_left`, for those that judge: none is asked once all is used up, but one that was deployed with more than a
-    /// transaction has, for large nodes say, gets what it was given.
-    pub fn fuel_to_judge(&self) -> u64 {
-        match self.fuel_left() {
-            0 => 0,
-            left => left.max(limits::PLUGIN_FUEL_MAX),
-        }
-    }
-
-    /// What was answered, at the expense of that.
-    pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
-        self.fuel.set(self.fuel.get().saturating_add(answered.fuel));
-        answered.said
     }
 
     /// One more operation of a plugin, of so many bytes.
@@ -168,7 +149,7 @@ impl Draft<'_> {
         self.parts.runs.push((self.changes.len(), Some(author)));
     }
 
-    /// The recipe is done; for so much fuel, which `Parts::settle` counts.
+    /// The recipe is done; for so much fuel, which `Fuel::settle` counts.
     pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
         if let Some(made) = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name) {
             made.fuel = made.fuel.saturating_add(fuel);
@@ -190,10 +171,10 @@ impl Draft<'_> {
     }
 
     /// Whether the caller has that permission by the list.
-    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
+    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
         let Some(caller) = self.caller else { return Ok(()) };
-        let ask = || authorize::allowed(self.rules, list, permission, caller.who());
-        if self.lists.allow(list, permission, ask) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+        let ask = || authorize::require(self.rules, list, permission, caller.who(), &self.parts.fuel);
+        self.lists.require(list, permission, ask)
     }
 
     /// Whether the caller may change what lies at `path`, as far as that is the server's own.
@@ -216,12 +197,12 @@ impl Draft<'_> {
         }
         let view = self.view();
         let looking = Call::looking(&view, self.caller, self.xid, self.zxid, self.moment);
-        let call = Call { fuel_max: self.parts.fuel_to_judge(), ..looking };
-        self.parts.settle(plugins.authorize(&call, verb, path))
+        let call = Call { fuel_max: self.parts.fuel.left_to_judge(), ..looking };
+        self.parts.fuel.settle(plugins.authorize(&call, verb, path))
     }
 
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
-        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list)
+        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list, &self.parts.fuel)
     }
 
     /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied

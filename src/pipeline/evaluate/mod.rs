@@ -465,8 +465,8 @@ fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: As
     let writers = draft.parts.writers();
     let Asker { caller, session, xid } = asker;
     let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
-    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel_to_judge(), ..looking };
-    draft.parts.settle(plugins.validate(&call, &changes))
+    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel.left_to_judge(), ..looking };
+    draft.parts.fuel.settle(plugins.validate(&call, &changes))
 }
 
 fn is_judged(change: &Change) -> bool {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::limits;
 use crate::model::Refusal;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 #[track_caller]
 fn play(script: &str) {
@@ -497,49 +497,96 @@ fn choosing_the_leader_is_the_superusers() {
     );
 }
 
-/// Proves every scheme, and means nobody by any entry; how often that was asked.
+/// Proves every scheme, and means nobody by any entry.
 #[derive(Default)]
-struct Nobody(AtomicUsize);
+struct Nobody {
+    asked: AtomicUsize,
+    /// Of each answer.
+    fuel: AtomicU64,
+}
 
 impl Schemes for Nobody {
     fn proves(&self, _: &str) -> bool {
         true
     }
 
-    fn matches(&self, _: SessionId, _: &str, _: &str, _: &str) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        false
+    fn matches(&self, _: SessionId, fuel_max: u64, _: &str, _: &str, _: &str) -> Answered<bool> {
+        self.asked(fuel_max, false)
     }
 
     fn known(&self, _: &str, _: &str, _: &str) -> Option<bool> {
         None
     }
 
-    fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {
-        Some(Ok(()))
+    fn check_id(&self, _: SessionId, fuel_max: u64, _: &str, _: &str) -> Option<Answered<()>> {
+        Some(self.asked(fuel_max, ()))
     }
+}
+
+impl Nobody {
+    fn asked<T>(&self, fuel_max: u64, answer: T) -> Answered<T> {
+        if fuel_max == 0 {
+            return Answered::unasked(Err(Refusal::new(ErrorCode::OperationTimeout, "nothing is left")));
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Answered { said: Ok(answer), fuel: self.fuel.load(Ordering::Relaxed) }
+    }
+}
+
+/// A world in which client 1 has proven `x:me`, and so many entries of scheme `x` that none mean it.
+fn among_strangers(entries: usize) -> (World, Arc<Nobody>, String) {
+    let nobody = Arc::new(Nobody::default());
+    let mut world = World::new(Rules { schemes: ProvenSchemes::new(nobody.clone()), ..rules() });
+    world.play("open 1 \n auth 1 x:me");
+    let strangers: Vec<String> = (0..entries).map(|at| format!("31:x:{at}")).collect();
+    (world, nobody, strangers.join(","))
 }
 
 #[test]
 fn a_multi_that_meets_a_long_list_often_looks_through_it_once() {
-    let nobody = Arc::new(Nobody::default());
-    let mut world = World::new(Rules { schemes: ProvenSchemes::new(nobody.clone()), ..rules() });
-    let strangers: Vec<String> = (0..limits::ACL_KEPT_ENTRIES_MIN).map(|at| format!("31:x:{at}")).collect();
+    let entries = limits::ACL_KEPT_ENTRIES_MIN;
+    let (mut world, nobody, strangers) = among_strangers(entries);
     world.play(&format!(
-        "open 1
-         auth 1 x:me
-         1 create /a acl={0},2:world:anyone => /a
-         1 create /b acl={0}                => /b
-         1 multi set /a 1 ; set /a 2 ; set /a 3 => v1 ; v2 ; v3",
-        strangers.join(",")
+        "1 create /a acl={strangers},2:world:anyone => /a
+         1 create /b acl={strangers}        => /b"
     ));
-    assert_eq!(nobody.0.load(Ordering::Relaxed), strangers.len());
+    nobody.asked.store(0, Ordering::Relaxed);
+    world.play("1 multi set /a 1 ; set /a 2 ; set /a 3 => v1 ; v2 ; v3");
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), entries);
     // What is kept is kept for that list, that permission and that transaction.
     world.play(
         "1 multi set /a 4 ; set /b 4        => NOAUTH at 1 of 2
          1 acl /a 31:world:anyone           => NOAUTH",
     );
-    assert_eq!(nobody.0.load(Ordering::Relaxed), 4 * strangers.len());
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4 * entries);
+}
+
+#[test]
+fn what_authenticators_say_of_a_write_is_at_its_expense() {
+    let (mut world, nobody, strangers) = among_strangers(2);
+    world.play(&format!(
+        "1 create /a acl={strangers},1:world:anyone => /a
+         1 create /b acl={strangers},31:world:anyone => /b"
+    ));
+    // Each answer uses half of what a transaction has: two may be asked, and then it is not known who is meant.
+    nobody.fuel.store(limits::PLUGIN_TXN_FUEL / 2, Ordering::Relaxed);
+    nobody.asked.store(0, Ordering::Relaxed);
+    world.play(
+        "1 set /a 1                         => NOAUTH
+         1 multi set /b 1 ; set /a 1        => OPERATIONTIMEOUT at 1 of 2",
+    );
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4);
+    // Nobody is asked about the superuser.
+    world.play("open 2 \n auth 2 x:me \n auth 2 super: \n 2 set /a 1 => v1");
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4);
+    // Who is meant by another entry is let in all the same.
+    world.play("1 multi set /b 1 ; set /b 2 => v1 ; v2");
+    world.play(&format!(
+        "1 create /c acl={strangers}        => /c
+         1 create /d acl={strangers},31:x:3 => OPERATIONTIMEOUT"
+    ));
+    let Some(Txn { outcome: Outcome::Refused(refusal), .. }) = world.history.last() else { panic!("it is refused") };
+    assert_eq!(refusal.text, "nothing is left");
 }
 
 #[test]
