@@ -136,6 +136,10 @@ pub const QUESTION_TRIES: u32 = 3;
 /// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
 pub const IDENTITIES_MAX: usize = 64;
 
+/// Entries of an access list from which on its answer is kept for the rest of a transaction: shorter ones are looked through as
+/// fast as a kept answer is found.
+pub const ACL_KEPT_ENTRIES_MIN: usize = 16;
+
 /// Milliseconds the listener waits when the process has no more file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 

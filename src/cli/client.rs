@@ -14,6 +14,7 @@ use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Reques
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,11 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why an operation did not succeed. `operation` is verb and path, as in "create /a".
 #[derive(Debug, Error)]
 pub enum ClientError {
+    /// Nothing can be reached by that text.
+    #[error(
+        "`{text}` is no address of a server: write HOST:PORT, for example 127.0.0.1:2181, [::1]:2181 or zk1.example.org:2181"
+    )]
+    Address { text: String },
     /// No server took the connection: check the address, or start the server.
     #[error("cannot connect to {server}: {cause}; `wasmkeeper serve` starts a server")]
     Connect { server: String, cause: io::Error },
@@ -81,21 +87,23 @@ impl Client {
     /// Opens a session with the first of `servers` that gives one. `servers`: `host:port` or `host`, several separated by
     /// commas. `timeout`: for connecting, and later for each reply.
     pub async fn connect(servers: &str, timeout: Duration) -> Result<Client, ClientError> {
-        let mut last = None;
-        for server in servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
-            match Client::connect_one(server, timeout).await {
+        let named = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        let addresses = named.map(|server| match address(server, CLIENT_PORT) {
+            Some(address) => Ok((server, address)),
+            None => Err(ClientError::Address { text: server.to_owned() }),
+        });
+        let mut last = ClientError::Address { text: servers.to_owned() };
+        for (server, address) in addresses.collect::<Result<Vec<_>, _>>()? {
+            match Client::connect_one(server, &address, timeout).await {
                 Ok(client) => return Ok(client),
-                Err(error) => last = Some(error),
+                Err(error) => last = error,
             }
         }
-        Err(last.unwrap_or_else(|| ClientError::Connect {
-            server: format!("{servers:?}"),
-            cause: io::Error::new(io::ErrorKind::InvalidInput, "no server is named"),
-        }))
+        Err(last)
     }
 
-    async fn connect_one(server: &str, timeout: Duration) -> Result<Client, ClientError> {
-        let connecting = TcpStream::connect(with_port(server));
+    async fn connect_one(server: &str, address: &str, timeout: Duration) -> Result<Client, ClientError> {
+        let connecting = TcpStream::connect(address);
         let stream = match timeout_at(Instant::now() + timeout, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(cause)) => return Err(ClientError::Connect { server: server.to_owned(), cause }),
@@ -412,38 +420,59 @@ impl From<String> for ProtocolFault {
     }
 }
 
-fn with_port(server: &str) -> String {
-    let has_port = server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    // "[::1]" and "::1" name no port, "[::1]:2181" does.
-    let bare_v6 = server.parse::<std::net::Ipv6Addr>().is_ok();
-    match (has_port && !bare_v6, bare_v6) {
-        (true, _) => server.to_owned(),
-        (false, true) => format!("[{server}]:{CLIENT_PORT}"),
-        (false, false) => format!("{server}:{CLIENT_PORT}"),
+/// Host and port, that one if the text names none; None if it can be no address.
+pub fn address(text: &str, port: u16) -> Option<String> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some(format!("[{text}]:{port}"));
     }
+    if text.starts_with('[') {
+        let whole = if text.ends_with(']') { format!("{text}:{port}") } else { text.to_owned() };
+        return whole.parse::<SocketAddrV6>().is_ok_and(|address| address.port() > 0).then_some(whole);
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        None => (text, port),
+    };
+    let may_be_a_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/[]@".contains(c));
+    may_be_a_host.then(|| format!("{host}:{port}"))
 }
 
-/// Verb and path of a request.
+/// What is asked for: a verb, and of what.
 fn describe(request: &Request) -> String {
-    let (verb, path) = match request {
+    let (verb, what) = match request {
         Request::Create(create) => ("create", create.path.as_ref()),
         Request::Delete { path, .. } => ("delete", path.as_ref()),
         Request::Exists { path, .. } => ("exists", path.as_ref()),
         Request::GetData { path, .. } => ("get", path.as_ref()),
         Request::SetData { path, .. } => ("set", path.as_ref()),
-        Request::GetChildren { path, .. } | Request::GetChildren2 { path, .. } => ("children of", path.as_ref()),
+        Request::GetChildren { path, .. } | Request::GetChildren2 { path, .. } | Request::FilteredList { path, .. } => {
+            ("children of", path.as_ref())
+        }
+        Request::GetAllChildrenNumber { path } => ("count of children of", path.as_ref()),
+        Request::GetEphemerals { prefix } => ("ephemeral nodes below", prefix.as_ref()),
         Request::GetAcl { path } => ("getAcl", path.as_ref()),
         Request::SetAcl { path, .. } => ("setAcl", path.as_ref()),
         Request::Sync { path } => ("sync", path.as_ref()),
         Request::Check { path, .. } => ("check", path.as_ref()),
+        Request::CheckNotExists { path, .. } => ("check that there is no", path.as_ref()),
         Request::AddWatch { path, .. } => ("addWatch", path.as_ref()),
+        Request::CheckWatches { path, .. } => ("checkWatches", path.as_ref()),
+        Request::RemoveWatches { path, .. } => ("removeWatches", path.as_ref()),
+        Request::SetWatches(_) => ("setWatches", None),
+        Request::DeleteContainer { path } => ("deleteContainer", path.as_ref()),
         Request::Auth { scheme, .. } => ("addauth", scheme.as_ref()),
+        Request::Sasl { .. } => ("sasl", None),
         Request::Multi(_) => ("multi", None),
+        Request::MultiRead(_) => ("multiRead", None),
+        Request::Reconfig { joining: Some(joining), .. } => ("reconfig: add", Some(joining)),
+        Request::Reconfig { leaving: Some(leaving), .. } => ("reconfig: remove", Some(leaving)),
+        Request::Reconfig { new_members, .. } => ("reconfig: members", new_members.as_ref()),
+        Request::Ping => ("ping", None),
+        Request::WhoAmI => ("whoAmI", None),
         Request::CloseSession => ("close the session", None),
-        _ => return format!("operation {}", wire::opcode(request)),
     };
-    match path {
-        Some(path) => format!("{verb} {path}"),
+    match what {
+        Some(what) => format!("{verb} {what}"),
         None => verb.to_owned(),
     }
 }
@@ -543,11 +572,42 @@ mod tests {
     }
 
     #[test]
-    fn ports() {
-        assert_eq!(with_port("localhost"), "localhost:2181");
-        assert_eq!(with_port("localhost:99"), "localhost:99");
-        assert_eq!(with_port("::1"), "[::1]:2181");
-        assert_eq!(with_port("[::1]:99"), "[::1]:99");
-        assert_eq!(with_port("[::1]"), "[::1]:2181");
+    fn addresses_as_people_write_them() {
+        for (text, meant) in [
+            ("localhost", Some("localhost:2181")),
+            ("localhost:99", Some("localhost:99")),
+            ("::1", Some("[::1]:2181")),
+            ("[::1]:99", Some("[::1]:99")),
+            ("[::1]", Some("[::1]:2181")),
+            ("::::", None),
+            (":2181", None),
+            ("[::1", None),
+            ("localhost:", None),
+            ("localhost:0", None),
+            ("localhost:99999", None),
+            ("localhost:2181/chroot", None),
+            ("zk://localhost", None),
+        ] {
+            assert_eq!(address(text, 2181).as_deref(), meant, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_told_before_anybody_is_asked() {
+        for (servers, named) in [("127.0.0.1:1,::::", "`::::`"), ("", "``"), (" , ", "` , `")] {
+            let error = Client::connect(servers, WAIT).await.err().unwrap().to_string();
+            assert!(error.starts_with(&format!("{named} is no address of a server: write HOST:PORT")), "{error}");
+        }
+    }
+
+    #[test]
+    fn requests_are_named_by_what_they_ask_for() {
+        let reconfig = |joining: Option<&str>, leaving: Option<&str>| {
+            let (joining, leaving) = (joining.map(str::to_owned), leaving.map(str::to_owned));
+            describe(&Request::Reconfig { joining, leaving, new_members: None, config_id: -1 })
+        };
+        assert_eq!(reconfig(Some("server.4=h:1:2;3"), None), "reconfig: add server.4=h:1:2;3");
+        assert_eq!(reconfig(None, Some("4")), "reconfig: remove 4");
+        assert_eq!(describe(&Request::WhoAmI), "whoAmI");
     }
 }

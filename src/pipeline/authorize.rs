@@ -3,9 +3,10 @@
 //!
 //! A list speaks of one node, not of what is below it. The identity `super` passes every list.
 
-use super::Rules;
+use super::{Fuel, Rules};
 use crate::model::acl::{Acl, AclEntry, Identity};
 use crate::model::{ErrorCode, Refusal, SessionId, acl, path};
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
@@ -27,22 +28,53 @@ impl Who<'_> {
     pub const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
 }
 
-/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means.
+/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means: each question has all of its
+/// own budget, since no transaction is in the making.
 pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
-    if rules.skip_acl || list.is_empty() {
-        return true;
-    }
-    let granted = |entry: &AclEntry| {
-        let meant =
-            |held: &Identity| rules.schemes.get().matches(who.session, &entry.who.scheme, &held.id, &entry.who.id);
-        entry.permissions & permissions != 0 && matches(rules, &entry.who, who.identities, meant)
+    let ask = |held: &Identity, wanted: &Identity| {
+        rules.schemes.get().matches(who.session, u64::MAX, &wanted.scheme, &held.id, &wanted.id).said == Ok(true)
     };
-    list.iter().any(granted) || is_super(who.identities)
+    allows(rules, list, permissions, who, ask)
 }
 
-/// Like `allowed`, as a result.
-pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> Result<(), ErrorCode> {
-    if allowed(rules, list, permissions, who) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+/// As `allowed`, at the expense of a transaction. The refusal is NOAUTH; if a plugin that might have said otherwise cannot say so
+/// now, or there is nothing left to ask it with, it is what that comes to.
+pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>, fuel: &Fuel) -> Result<(), Refusal> {
+    let schemes = rules.schemes.get();
+    let mut unsaid = None;
+    let ask = |held: &Identity, wanted: &Identity| {
+        if unsaid.is_some() && fuel.left() == 0 {
+            // A long list would count as a fault for each of its entries.
+            return schemes.known(&wanted.scheme, &held.id, &wanted.id) == Some(true);
+        }
+        let answered = schemes.matches(who.session, fuel.left_to_judge(), &wanted.scheme, &held.id, &wanted.id);
+        fuel.settle(answered).unwrap_or_else(|refusal| {
+            unsaid.get_or_insert(refusal);
+            false
+        })
+    };
+    match allows(rules, list, permissions, who, ask) {
+        true => Ok(()),
+        false => Err(unsaid.unwrap_or_else(|| ErrorCode::NoAuth.into())),
+    }
+}
+
+/// `ask`: whether somebody who holds the one identity is whom the other one means.
+fn allows(
+    rules: &Rules,
+    list: &[AclEntry],
+    permissions: i32,
+    who: Who<'_>,
+    mut ask: impl FnMut(&Identity, &Identity) -> bool,
+) -> bool {
+    if rules.skip_acl || list.is_empty() || is_super(who.identities) {
+        return true;
+    }
+    let held = Held::new(who.identities);
+    let granted = |entry: &AclEntry| {
+        entry.permissions & permissions != 0 && held.matches(rules, &entry.who, |held| ask(held, &entry.who))
+    };
+    list.iter().any(granted)
 }
 
 /// As `allowed`, without asking a plugin; None: it depends on what one would say. For who holds the state's lock.
@@ -50,6 +82,7 @@ pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[I
     if rules.skip_acl || list.is_empty() || is_super(identities) {
         return Some(true);
     }
+    let held = Held::new(identities);
     let mut open = false;
     for entry in list.iter().filter(|entry| entry.permissions & permissions != 0) {
         let meant = |held: &Identity| {
@@ -57,7 +90,7 @@ pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[I
             open |= known.is_none();
             known == Some(true)
         };
-        if matches(rules, &entry.who, identities, meant) {
+        if held.matches(rules, &entry.who, meant) {
             return Some(true);
         }
     }
@@ -69,8 +102,8 @@ pub fn is_super(identities: &[Identity]) -> bool {
 }
 
 /// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
-/// empty list, an unknown scheme or a malformed id.
-pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
+/// empty list, an unknown scheme or a malformed id. Plugins are asked at the expense of a transaction.
+pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
@@ -89,7 +122,7 @@ pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result
                 }
             }
             _ => {
-                check_form(rules, &entry.who, who.session)?;
+                check_form(rules, &entry.who, who.session, fuel)?;
                 fixed.push(entry.clone());
             }
         }
@@ -165,29 +198,49 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
     }
 }
 
-/// `meant`: whether a plugin means that identity, of a scheme that is none of ours.
-fn matches(rules: &Rules, wanted: &Identity, identities: &[Identity], meant: impl FnMut(&Identity) -> bool) -> bool {
-    let mut held = identities.iter().filter(|identity| identity.scheme == wanted.scheme);
-    match wanted.scheme.as_str() {
-        "world" => wanted.id == "anyone",
-        // Controllers prove to be who they are by being called.
-        "digest" | "plugin" => held.any(|identity| identity.id == wanted.id),
-        "ip" => held.any(|identity| ip::matches(&identity.id, &wanted.id)),
-        "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
-        "sasl" => rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id),
-        _ => held.any(meant),
+/// What somebody holds, against a whole list.
+struct Held<'a> {
+    identities: &'a [Identity],
+    /// Those of scheme `ip`, from the first entry on that asks for one: a list may have tens of thousands.
+    addresses: OnceCell<Vec<ip::Address>>,
+}
+
+impl<'a> Held<'a> {
+    fn new(identities: &'a [Identity]) -> Held<'a> {
+        Held { identities, addresses: OnceCell::new() }
+    }
+
+    /// `meant`: whether a plugin means that identity, of a scheme that is none of ours.
+    fn matches(&self, rules: &Rules, wanted: &Identity, meant: impl FnMut(&Identity) -> bool) -> bool {
+        let mut held = self.identities.iter().filter(|identity| identity.scheme == wanted.scheme);
+        match wanted.scheme.as_str() {
+            "world" => wanted.id == "anyone",
+            // Controllers prove to be who they are by being called.
+            "digest" | "plugin" => held.any(|identity| identity.id == wanted.id),
+            "ip" => ip::lies_in(self.addresses(), &wanted.id),
+            "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
+            "sasl" => {
+                rules.sasl_scheme_enabled && held.any(|identity| identity.id == "super" || identity.id == wanted.id)
+            }
+            _ => held.any(meant),
+        }
+    }
+
+    fn addresses(&self) -> &[ip::Address] {
+        let parse = |identity: &Identity| ip::Address::parse(&identity.id).filter(|_| identity.scheme == "ip");
+        self.addresses.get_or_init(|| self.identities.iter().filter_map(parse).collect())
     }
 }
 
-fn check_form(rules: &Rules, who: &Identity, session: SessionId) -> Result<(), Refusal> {
+fn check_form(rules: &Rules, who: &Identity, session: SessionId, fuel: &Fuel) -> Result<(), Refusal> {
     let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
         "ip" => ip::Network::parse(&who.id).is_some(),
         "plugin" => path::validate(&path::join("/", &who.id)).is_ok() && !who.id.contains('/'),
         "x509" => rules.x509_scheme_enabled && is_distinguished_name(&who.id),
         "sasl" => rules.sasl_scheme_enabled && is_principal(&who.id),
-        scheme => match rules.schemes.get().check_id(session, scheme, &who.id) {
-            Some(checked) => return checked,
+        scheme => match rules.schemes.get().check_id(session, fuel.left_to_judge(), scheme, &who.id) {
+            Some(checked) => return fuel.settle(checked),
             None => false,
         },
     };
@@ -236,20 +289,20 @@ mod ip {
         bits: u32,
     }
 
-    #[derive(PartialEq)]
-    enum Address {
+    #[derive(Clone, Copy, PartialEq)]
+    pub enum Address {
         V4(u32),
         V6(u128),
     }
 
-    /// Whether the address `held` lies in the network `wanted`.
-    pub fn matches(held: &str, wanted: &str) -> bool {
-        let (Some(network), Some(address)) = (Network::parse(wanted), Address::parse(held)) else { return false };
-        match (network.address, address) {
-            (Address::V4(a), Address::V4(b)) => (a ^ b).checked_shr(32 - network.bits).unwrap_or(0) == 0,
-            (Address::V6(a), Address::V6(b)) => (a ^ b).checked_shr(128 - network.bits).unwrap_or(0) == 0,
-            _ => false,
+    /// Whether one of the addresses lies in the network `wanted`. One that no address is of the kind of is not parsed.
+    pub fn lies_in(addresses: &[Address], wanted: &str) -> bool {
+        let is_v6 = wanted.contains(':');
+        let mut of_its_kind = addresses.iter().filter(|address| matches!(address, Address::V6(_)) == is_v6).peekable();
+        if of_its_kind.peek().is_none() {
+            return false;
         }
+        Network::parse(wanted).is_some_and(|network| of_its_kind.any(|address| network.contains(*address)))
     }
 
     impl Network {
@@ -265,26 +318,46 @@ mod ip {
             let bits = bits.unwrap_or(all);
             (bits <= all).then_some(Network { address, bits })
         }
+
+        fn contains(&self, address: Address) -> bool {
+            match (self.address, address) {
+                (Address::V4(a), Address::V4(b)) => (a ^ b).checked_shr(32 - self.bits).unwrap_or(0) == 0,
+                (Address::V6(a), Address::V6(b)) => (a ^ b).checked_shr(128 - self.bits).unwrap_or(0) == 0,
+                _ => false,
+            }
+        }
     }
 
     impl Address {
-        fn parse(text: &str) -> Option<Address> {
+        pub fn parse(text: &str) -> Option<Address> {
             if text.contains(':') { parse_v6(text).map(Address::V6) } else { parse_v4(text).map(Address::V4) }
         }
     }
 
+    /// In one pass over the bytes, since a check may meet tens of thousands of them.
     fn parse_v4(text: &str) -> Option<u32> {
-        let mut address = 0;
-        let mut parts = 0;
-        for part in text.split('.') {
-            // Java's parseInt takes leading zeros and a plus sign, as Rust's does.
-            address = address << 8 | u32::from(part.parse::<u8>().ok()?);
-            parts += 1;
-            if parts > 4 {
-                return None;
+        let (mut address, mut parts) = (0, 1);
+        let (mut part, mut digits, mut signed) = (0, 0, false);
+        for byte in text.bytes() {
+            match byte {
+                // Java's parseInt takes leading zeros and a plus sign.
+                b'0'..=b'9' => {
+                    part = part * 10 + u32::from(byte - b'0');
+                    digits += 1;
+                    if part > 255 {
+                        return None;
+                    }
+                }
+                b'+' if digits == 0 && !signed => signed = true,
+                b'.' if digits > 0 && parts < 4 => {
+                    address = address << 8 | part;
+                    parts += 1;
+                    (part, digits, signed) = (0, 0, false);
+                }
+                _ => return None,
             }
         }
-        (parts == 4).then_some(address)
+        (parts == 4 && digits > 0).then_some(address << 8 | part)
     }
 
     fn parse_v6(text: &str) -> Option<u128> {
@@ -330,6 +403,11 @@ mod tests {
     use super::*;
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
     use crate::pipeline::tests::rules;
+
+    /// As a transaction that asks nobody.
+    fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
+        super::fix_acl(rules, who, list, &Fuel::default())
+    }
 
     fn who(identities: &[Identity]) -> Who<'_> {
         Who { identities, session: SessionId(1) }
@@ -404,21 +482,36 @@ mod tests {
 
     #[test]
     fn networks() {
+        let lies_in = |held: &str, wanted: &str| ip::lies_in(&[ip::Address::parse(held).unwrap()], wanted);
         for (held, wanted) in [
             ("10.1.2.3", "10.0.0.0/8"),
             ("10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3", "010.+1.02.0003"),
             ("10.1.2.3", "0.0.0.0/0"),
             ("fe80::1", "fe80::/10"),
             ("0:0:0:0:0:0:0:1", "::1"),
             ("::1", "::/0"),
         ] {
-            assert!(ip::matches(held, wanted), "{held} in {wanted}");
+            assert!(lies_in(held, wanted), "{held} in {wanted}");
         }
         for (held, wanted) in
             [("11.1.2.3", "10.0.0.0/8"), ("10.1.2.4", "10.1.2.3"), ("::1", "0.0.0.0/0"), ("ff80::1", "fe80::/10")]
         {
-            assert!(!ip::matches(held, wanted), "{held} not in {wanted}");
+            assert!(!lies_in(held, wanted), "{held} not in {wanted}");
         }
+        for malformed in
+            ["", "1.2.3", "1.2.3.4.5", "1..2.3", "1.2.3.", ".1.2.3", "1.2.3.256", "1.2.3.++4", "1.2.3.4+", "-0.1.2.3"]
+        {
+            assert!(!lies_in("1.2.3.4", malformed), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_both_kinds_may_be_held() {
+        let held = [Identity::new("ip", "10.1.2.3"), Identity::new("digest", "::1"), Identity::new("ip", "fe80::1")];
+        let allows = |id: &str| allowed(&rules(), &[entry(READ, "ip", id)], READ, who(&held));
+        assert!(allows("10.0.0.0/8") && allows("fe80::/10"));
+        assert!(!allows("11.0.0.0/8") && !allows("::1"));
     }
 
     #[test]

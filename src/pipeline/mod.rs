@@ -28,8 +28,8 @@ pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
 pub use plugins::{
-    Answered, Call, Cause, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
-    Verb, Versions, Workbench, Write,
+    Answered, Call, Cause, Fuel, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe,
+    Schemes, Verb, Versions, Workbench, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};

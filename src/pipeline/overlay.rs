@@ -28,6 +28,8 @@ pub struct Overlay {
     children: HashMap<Arc<str>, VecDeque<Arc<str>>>,
     /// What outstanding changes add to the usage of the quota at that path.
     usage: HashMap<Arc<str>, Used>,
+    /// The part of it that is the transaction's in the making.
+    usage_made: HashMap<Arc<str>, Used>,
     /// What each transaction touched, oldest first: the order of forgetting.
     queue: VecDeque<(Zxid, Touched)>,
     /// What the transaction in the making replaced, in order.
@@ -142,6 +144,11 @@ impl Overlay {
         self.usage.get(quota).copied().unwrap_or(Used { count: 0, bytes: 0 })
     }
 
+    /// What the transaction in the making has added to that quota's usage so far.
+    pub fn usage_made(&self, quota: &str) -> Used {
+        self.usage_made.get(quota).copied().unwrap_or(Used { count: 0, bytes: 0 })
+    }
+
     pub fn lay_node(&mut self, zxid: Zxid, path: Arc<str>, record: Option<NodeRecord>) {
         let before = self.nodes.insert(path.clone(), Outstanding { zxid, value: record });
         // The queue holds each path once a transaction, however many operations of a multi touch it.
@@ -171,7 +178,8 @@ impl Overlay {
 
     pub fn lay_usage(&mut self, zxid: Zxid, quota: &str, more: Used) {
         let quota: Arc<str> = Arc::from(quota);
-        self.add_usage(&quota, more.count, more.bytes);
+        add_usage(&mut self.usage, &quota, more.count, more.bytes);
+        add_usage(&mut self.usage_made, &quota, more.count, more.bytes);
         self.queue.push_back((zxid, Touched::Usage(quota.clone(), more)));
         self.journal.push(Undo::Usage(quota, more));
     }
@@ -196,7 +204,10 @@ impl Overlay {
                 Undo::Ephemeral(session, path, None) => {
                     self.ephemerals.remove(&(session, path));
                 }
-                Undo::Usage(quota, more) => self.add_usage(&quota, -more.count, -more.bytes),
+                Undo::Usage(quota, more) => {
+                    add_usage(&mut self.usage, &quota, -more.count, -more.bytes);
+                    add_usage(&mut self.usage_made, &quota, -more.count, -more.bytes);
+                }
             }
         }
         for (_, touched) in self.queue.drain(savepoint.queue..).rev() {
@@ -209,6 +220,7 @@ impl Overlay {
     /// The transaction in the making is complete: no way back.
     pub fn keep(&mut self) {
         self.journal.clear();
+        self.usage_made.clear();
         if self.first_undo.get_mut().read > 0 {
             self.first_undo.take();
         }
@@ -229,7 +241,7 @@ impl Overlay {
                         self.ephemerals.remove(&key);
                     }
                 }
-                Touched::Usage(quota, more) => self.add_usage(&quota, -more.count, -more.bytes),
+                Touched::Usage(quota, more) => add_usage(&mut self.usage, &quota, -more.count, -more.bytes),
             }
         }
     }
@@ -241,15 +253,6 @@ impl Overlay {
 
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.nodes.is_empty() && self.sessions.is_empty() && self.ephemerals.is_empty()
-    }
-
-    fn add_usage(&mut self, quota: &Arc<str>, count: i64, bytes: i64) {
-        let used = self.usage.entry(quota.clone()).or_insert(Used { count: 0, bytes: 0 });
-        used.count += count;
-        used.bytes += bytes;
-        if *used == (Used { count: 0, bytes: 0 }) {
-            self.usage.remove(quota);
-        }
     }
 }
 
@@ -276,6 +279,15 @@ fn take_child(
         if row.get().is_empty() {
             row.remove();
         }
+    }
+}
+
+fn add_usage(usage: &mut HashMap<Arc<str>, Used>, quota: &Arc<str>, count: i64, bytes: i64) {
+    let used = usage.entry(quota.clone()).or_insert(Used { count: 0, bytes: 0 });
+    used.count += count;
+    used.bytes += bytes;
+    if *used == (Used { count: 0, bytes: 0 }) {
+        usage.remove(quota);
     }
 }
 

@@ -2,8 +2,10 @@
 //! tests with a few lines of Rust.
 
 use super::{Caller, Moment, txn};
+use crate::limits;
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid, acl};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +37,11 @@ pub trait Plugins {
     /// The mount at which a manifest of that text puts a recipe to work, if it does.
     fn starts_recipe(&mut self, _manifest: &[u8]) -> Option<String> {
         None
+    }
+
+    /// The nodes that hold the component of a manifest of that text, if it puts one to work.
+    fn pieces(&mut self, _manifest: &[u8]) -> Vec<String> {
+        Vec::new()
     }
 
     /// A client's write at the mount. What `Handled::Done` names is a path that the reply may speak of.
@@ -93,6 +100,33 @@ impl<T> Answered<T> {
     /// An answer for which nobody was called.
     pub fn unasked(said: Result<T, Refusal>) -> Answered<T> {
         Answered { said, fuel: 0 }
+    }
+}
+
+/// What the plugins of one transaction have used together. A cell, since policies, validators and authenticators are asked
+/// about a transaction that they only look at.
+#[derive(Default)]
+pub struct Fuel(Cell<u64>);
+
+impl Fuel {
+    /// What plugins may still use.
+    pub fn left(&self) -> u64 {
+        limits::PLUGIN_TXN_FUEL.saturating_sub(self.0.get())
+    }
+
+    /// As `left`, for those that judge: none is asked once all is used up, but one that was deployed with more than a
+    /// transaction has, for large nodes say, gets what it was given.
+    pub fn left_to_judge(&self) -> u64 {
+        match self.left() {
+            0 => 0,
+            left => left.max(limits::PLUGIN_FUEL_MAX),
+        }
+    }
+
+    /// What was answered, at the expense of that.
+    pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
+        self.0.set(self.0.get().saturating_add(answered.fuel));
+        answered.said
     }
 }
 
@@ -301,16 +335,18 @@ pub trait Workbench {
 }
 
 /// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
-/// for reads and events. `session`: who caused the question, which is no part of it.
+/// for reads and events. `session`: who caused the question, which is no part of it. `fuel_max`: what is left for it; with
+/// none left nobody is asked.
 pub trait Schemes: Send + Sync {
     /// Whether a plugin proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
-    /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme.
-    fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool;
+    /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme, or who
+    /// does failed at it. A refusal: that cannot be said now.
+    fn matches(&self, session: SessionId, fuel_max: u64, scheme: &str, held: &str, wanted: &str) -> Answered<bool>;
     /// What `matches` says without asking a plugin; None if it would have to.
     fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool>;
     /// Whether an entry may have that id; None if nobody proves the scheme.
-    fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>>;
+    fn check_id(&self, session: SessionId, fuel_max: u64, scheme: &str, id: &str) -> Option<Answered<()>>;
 }
 
 /// `Schemes` as a part of `Rules`; by default there are none.
@@ -361,15 +397,15 @@ impl Schemes for NoPlugins {
         false
     }
 
-    fn matches(&self, _: SessionId, _: &str, _: &str, _: &str) -> bool {
-        false
+    fn matches(&self, _: SessionId, _: u64, _: &str, _: &str, _: &str) -> Answered<bool> {
+        Answered::unasked(Ok(false))
     }
 
     fn known(&self, _: &str, _: &str, _: &str) -> Option<bool> {
         Some(false)
     }
 
-    fn check_id(&self, _: SessionId, _: &str, _: &str) -> Option<Result<(), Refusal>> {
+    fn check_id(&self, _: SessionId, _: u64, _: &str, _: &str) -> Option<Answered<()>> {
         None
     }
 }

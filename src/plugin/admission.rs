@@ -15,6 +15,7 @@ use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
+use crate::pipeline::evaluate::deployment::mount_taken;
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -100,14 +101,14 @@ impl After<'_> {
     }
 }
 
-/// Whether another recipe has the mount already.
+/// Whether another recipe has the mount already. It may get it meanwhile: the transaction looks again.
 fn check_mount(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
     let Some(mount) = manifest.mount.as_ref().filter(|_| manifest.mode != Mode::Off) else { return Ok(()) };
     let written = after.written.keys().filter_map(|path| bound_at(path)).map(str::to_owned);
     for other in after.tree.children(PLUGINS).into_iter().chain(written).filter(|other| other != name) {
         let bound = after.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
         if bound.is_some_and(|bound| bound.mode != Mode::Off && bound.mount.as_ref() == Some(mount)) {
-            return Err(format!("mount: {mount} is that of {other}: choose another, or turn {other} off or remove it"));
+            return Err(mount_taken(mount, &other));
         }
     }
     Ok(())
@@ -123,7 +124,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         check_trial(&manifest, &path::join(PLUGINS, name), after)?;
     }
     let former = after.tree.data(&path::join(PLUGINS, key)).and_then(|former| manifest::parse(&former).ok());
-    if manifest.mode == Mode::Off && former.is_some_and(|former| former.component == manifest.component) {
+    if manifest.mode == Mode::Off && former.is_some_and(|former| former.is_but_for_its_mode(&manifest)) {
         // Turning off what is there must also work where it no longer runs.
         return Ok(manifest);
     }
@@ -149,7 +150,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     match Instance::start(&program, &setup) {
         Ok(_) => Ok(manifest),
         Err(Failed { fault: Fault::Settings(text), .. }) => Err(format!("settings: {text}")),
-        Err(Failed { fault, evidence }) => {
+        Err(Failed { fault, evidence, .. }) => {
             let last = evidence.log.last().map_or_else(String::new, |line| format!("; its log: {line}"));
             Err(format!("it failed to start ({}): {}{last}", fault.name(), fault.text()))
         }

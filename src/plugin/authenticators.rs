@@ -8,7 +8,7 @@ use super::binding::{Binding, Once};
 use super::registry::Plugins;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId, Zxid};
-use crate::pipeline::{Call, Moment, NoView, Schemes};
+use crate::pipeline::{Answered, Call, Moment, NoView, Schemes};
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
@@ -83,13 +83,15 @@ impl Schemes for Plugins {
         self.has_authenticators() && self.registry().authenticator(scheme).is_some()
     }
 
-    fn matches(&self, session: SessionId, scheme: &str, held: &str, wanted: &str) -> bool {
+    fn matches(&self, session: SessionId, fuel_max: u64, scheme: &str, held: &str, wanted: &str) -> Answered<bool> {
         if !self.has_authenticators() {
-            return false;
+            return Answered::unasked(Ok(false));
         }
         let registry = self.registry();
-        let Some(binding) = registry.authenticator(scheme) else { return false };
-        held == wanted || matches(binding, self.enabled(), session, held, wanted)
+        match registry.authenticator(scheme) {
+            Some(binding) if held != wanted => matches(binding, self.enabled(), session, fuel_max, held, wanted),
+            binding => Answered::unasked(Ok(binding.is_some())),
+        }
     }
 
     fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool> {
@@ -104,14 +106,14 @@ impl Schemes for Plugins {
         binding.matches_kept.0.lock().get(&Pair(held, wanted)).copied()
     }
 
-    fn check_id(&self, session: SessionId, scheme: &str, id: &str) -> Option<Result<(), Refusal>> {
+    fn check_id(&self, session: SessionId, fuel_max: u64, scheme: &str, id: &str) -> Option<Answered<()>> {
         if !self.has_authenticators() {
             return None;
         }
         let binding = self.registry().authenticator(scheme)?.clone();
-        let call = blind(session);
-        let asked = binding.ask(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
-        Some(match asked {
+        let call = blind(session, fuel_max);
+        let asked = binding.ask_at_cost(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
+        let said = match asked.said {
             Ok(said) => said.said.map_err(|text| {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
                 Refusal::new(ErrorCode::InvalidAcl, format!("{}: {scheme}:{id}: {text}", binding.name))
@@ -121,21 +123,31 @@ impl Schemes for Plugins {
                 binding.warn(&refusal.text);
                 Err(refusal)
             }
-        })
+        };
+        Some(Answered { said, fuel: asked.cost })
     }
 }
 
-fn matches(binding: &Binding, enabled: bool, session: SessionId, held: &str, wanted: &str) -> bool {
+fn matches(
+    binding: &Binding,
+    enabled: bool,
+    session: SessionId,
+    fuel_max: u64,
+    held: &str,
+    wanted: &str,
+) -> Answered<bool> {
     if let Some(known) = binding.matches_kept.0.lock().get(&Pair(held, wanted)) {
-        return *known;
+        return Answered::unasked(Ok(*known));
     }
-    let call = blind(session);
-    let answer = match binding.ask(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted)) {
+    let call = blind(session, fuel_max);
+    let asked = binding.ask_at_cost(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted));
+    let answer = match asked.said {
         Ok(said) => said.said,
         Err(fault) => {
-            binding.warn(&binding.fault_refusal(&fault, wanted).text);
+            let refusal = binding.fault_refusal(&fault, wanted);
+            binding.warn(&refusal.text);
             if fault.by_server() {
-                return false;
+                return Answered { said: Err(refusal), fuel: asked.cost };
             }
             // Kept: asked again it would fail again, and each request that meets the entry would pay for it.
             false
@@ -146,11 +158,11 @@ fn matches(binding: &Binding, enabled: bool, session: SessionId, held: &str, wan
         kept.clear();
     }
     kept.insert((held.into(), wanted.into()), answer);
-    answer
+    Answered { said: Ok(answer), fuel: asked.cost }
 }
 
 /// A call that shows nothing; the session is for those who look after faults.
-fn blind(session: SessionId) -> Call<'static> {
+fn blind(session: SessionId, fuel_max: u64) -> Call<'static> {
     let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
-    Call { session, ..Call::looking(&NoView, None, 0, Zxid::ZERO, moment) }
+    Call { session, fuel_max, ..Call::looking(&NoView, None, 0, Zxid::ZERO, moment) }
 }

@@ -53,6 +53,8 @@ pub struct Binding {
     /// Bits by `Operation`.
     on: u8,
     program: Arc<Slot>,
+    /// The zxid of the newest piece of its component when it was bound; none: one was missing.
+    pub pieces: Option<i64>,
     /// Found once the program is there.
     setup: OnceLock<Setup>,
     /// Idle instances of a pure plugin.
@@ -153,6 +155,7 @@ impl Binding {
             watched,
             record: Record::default(),
             program,
+            pieces: None,
             setup: OnceLock::new(),
             number: idle.number(),
             idle,
@@ -212,6 +215,11 @@ impl Binding {
         self.program.get().map(Result::is_ok)
     }
 
+    /// Whether that is where its program is or will be.
+    pub fn is_of(&self, slot: &Arc<Slot>) -> bool {
+        Arc::ptr_eq(&self.program, slot)
+    }
+
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
@@ -251,7 +259,7 @@ impl Binding {
         let mut cost = 0;
         let answered = self.answer(enabled, once, call, &mut cost, ask);
         let Answer { said, fuel, circumstances, looks, evidence } =
-            answered.unwrap_or_else(|Failed { fault, evidence }| Answer {
+            answered.unwrap_or_else(|Failed { fault, evidence, .. }| Answer {
                 said: Err(fault),
                 fuel: 0,
                 circumstances: false,
@@ -322,9 +330,13 @@ impl Binding {
             Some(instance) => instance,
             None => {
                 *cost += limits::PLUGIN_INSTANCE_FUEL;
-                let instance = Instance::start(program, setup)?;
-                *cost += instance.configured_for;
-                instance
+                let started = Instance::start(program, setup);
+                let configured_for = match &started {
+                    Ok(instance) => instance.configured_for,
+                    Err(failed) => failed.fuel,
+                };
+                *cost += configured_for;
+                started?
             }
         };
         let answer = ask(&mut instance);

@@ -171,6 +171,8 @@ fn cut(error: &wasmtime::Error) -> String {
 pub struct Failed {
     pub fault: Fault,
     pub evidence: Evidence,
+    /// What making the instance has taken.
+    pub fuel: u64,
 }
 
 /// What a failed call has left behind.
@@ -189,13 +191,13 @@ impl Failed {
         let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
         let backtrace = frames.map(|frame| host::cut(frame.trim(), limits::PLUGIN_LOG_LINE_BYTES_MAX).into()).collect();
         let log = store.data_mut().lines.take_last();
-        Failed { fault: Fault::of(error), evidence: Evidence { backtrace, log } }
+        Failed { fault: Fault::of(error), evidence: Evidence { backtrace, log }, fuel: 0 }
     }
 }
 
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Failed {
-        Failed { fault, evidence: Evidence::default() }
+        Failed { fault, evidence: Evidence::default(), fuel: 0 }
     }
 }
 
@@ -309,6 +311,44 @@ enum Guest {
     Controller(reconciliation::Guest),
 }
 
+impl Guest {
+    /// Of a new instance in that store, which the guest has configured.
+    fn configured(program: &Program, setup: &Setup, store: &mut Store<HostState>) -> Result<Guest, Failed> {
+        let instance = program.prepared.instantiate(&mut *store).map_err(|error| match Failed::of(&error, store) {
+            // Nothing of the guest's has run but its start function, which Rust guests do not have.
+            Failed { fault: Fault::Trap(what), evidence, fuel } => Failed { fault: Fault::Code(what), evidence, fuel },
+            failed => failed,
+        })?;
+        let not_that_kind = || Fault::Code(format!("the component is no {}", setup.kind.name()));
+        let exports = &program.exports;
+        macro_rules! load {
+            ($exported:ident) => {
+                exports
+                    .$exported
+                    .as_ref()
+                    .ok_or_else(not_that_kind)?
+                    .load(&mut *store, &instance)
+                    .map_err(|error| Fault::Code(cut(&error)))?
+            };
+        }
+        let guest = match setup.kind {
+            Kind::Validator => Guest::Validator(load!(validation)),
+            Kind::Policy => Guest::Policy(load!(authorization)),
+            Kind::Authenticator => Guest::Authenticator(load!(authentication)),
+            Kind::Recipe => Guest::Recipe(load!(behavior)),
+            Kind::Controller => Guest::Controller(load!(reconciliation)),
+        };
+        let configure = exports.setup.load(&mut *store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
+        let configured = configure.call_configure(&mut *store, &setup.mount, &setup.settings);
+        stand_ins::finish_lines(store.data_mut());
+        match configured {
+            Ok(Ok(())) => Ok(guest),
+            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
+            Err(error) => Err(Failed::of(&error, store)),
+        }
+    }
+}
+
 /// What a call came to, and what it took.
 pub struct Answer<T> {
     pub said: Result<T, Fault>,
@@ -333,41 +373,11 @@ impl Instance {
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         store.data_mut().counters = Some(setup.counters.clone());
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
-        let instance =
-            program.prepared.instantiate(&mut store).map_err(|error| match Failed::of(&error, &mut store) {
-                // Nothing of the guest's has run but its start function, which Rust guests do not have.
-                Failed { fault: Fault::Trap(what), evidence } => Failed { fault: Fault::Code(what), evidence },
-                failed => failed,
-            })?;
-        let not_that_kind = || Fault::Code(format!("the component is no {}", setup.kind.name()));
-        let exports = &program.exports;
-        macro_rules! load {
-            ($exported:ident) => {
-                exports
-                    .$exported
-                    .as_ref()
-                    .ok_or_else(not_that_kind)?
-                    .load(&mut store, &instance)
-                    .map_err(|error| Fault::Code(cut(&error)))?
-            };
-        }
-        let guest = match setup.kind {
-            Kind::Validator => Guest::Validator(load!(validation)),
-            Kind::Policy => Guest::Policy(load!(authorization)),
-            Kind::Authenticator => Guest::Authenticator(load!(authentication)),
-            Kind::Recipe => Guest::Recipe(load!(behavior)),
-            Kind::Controller => Guest::Controller(load!(reconciliation)),
-        };
-        let configure = exports.setup.load(&mut store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
-        let configured = configure.call_configure(&mut store, &setup.mount, &setup.settings);
-        stand_ins::finish_lines(store.data_mut());
-        match configured {
-            Ok(Ok(())) => {
-                let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
-                Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 })
-            }
-            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
-            Err(error) => Err(Failed::of(&error, &mut store)),
+        let guest = Guest::configured(program, setup, &mut store);
+        let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
+        match guest {
+            Ok(guest) => Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 }),
+            Err(failed) => Err(Failed { fuel: configured_for, ..failed }),
         }
     }
 
@@ -581,8 +591,8 @@ impl Instance {
         let (said, evidence) = match said {
             Ok(said) => (Ok(said), Evidence::default()),
             Err(error) => match Failed::of(&error, &mut self.store) {
-                Failed { fault: Fault::Fuel, evidence } if fuel < own => (Err(Fault::Shared), evidence),
-                Failed { fault, evidence } => (Err(fault), evidence),
+                Failed { fault: Fault::Fuel, evidence, .. } if fuel < own => (Err(Fault::Shared), evidence),
+                Failed { fault, evidence, .. } => (Err(fault), evidence),
             },
         };
         Answer {

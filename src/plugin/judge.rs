@@ -96,6 +96,12 @@ impl pipeline::Plugins for Judge {
         manifest.mount.filter(|_| manifest.kind == Kind::Recipe && manifest.mode != manifest::Mode::Off)
     }
 
+    fn pieces(&mut self, text: &[u8]) -> Vec<String> {
+        let manifest = manifest::parse(text).ok().filter(|manifest| manifest.mode != manifest::Mode::Off);
+        let component = manifest.map(|manifest| manifest.component);
+        component.iter().flat_map(|component| (0..component.chunks).map(|piece| component.chunk_path(piece))).collect()
+    }
+
     fn handle(&mut self, recipe: &Recipe, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
         let call = Call { told_bytes: write.bytes(), ..*call };
         self.with(recipe, |binding, enabled| recipes::handle(binding, enabled, &call, write))

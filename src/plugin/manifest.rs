@@ -220,6 +220,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 impl Manifest {
+    /// Whether the other one binds the same, perhaps in another mode.
+    pub fn is_but_for_its_mode(&self, other: &Manifest) -> bool {
+        *other == Manifest { mode: other.mode, version: other.version, ..self.clone() }
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.format != 1 {
             return Err(format!("format: {} is unknown to this server, which knows 1", self.format));

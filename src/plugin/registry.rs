@@ -16,10 +16,11 @@ use super::manifest::{self, Code, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
 use super::signature::Signers;
 use super::tree::{self, CANARY, Tree};
-use super::{PLUGINS, audit, compile, component, quarantine, stand_ins};
+use super::{MODULES, PLUGINS, audit, compile, component, quarantine, stand_ins};
 use crate::model::path;
 use crate::pipeline::Blame;
 use crate::pipeline::evaluate::blame::CRASHES;
+use crate::pipeline::txn::{Change, Txn};
 use crate::state::State;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::{BTreeSet, HashMap};
@@ -222,7 +223,8 @@ impl Plugins {
     }
 
     /// Makes the registry anew from the applied tree. Quick: it neither compiles nor copies components, so it may be
-    /// called under the tree's lock. `read_nodes_by`'s function is called from another thread.
+    /// called under the tree's lock. `read_nodes_by`'s function is called from another thread. Code that could not be loaded
+    /// is tried again for a binding that is new, and where its pieces have changed.
     pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
         let former = self.registry.read().clone();
         let mut bindings: Vec<Arc<Binding>> = Vec::new();
@@ -268,22 +270,68 @@ impl Plugins {
         let (mzxid, data) = (tree.mzxid(&node)?, tree.data(&node)?);
         let bound = manifest::parse(&data).and_then(|manifest| {
             let stands = Stands { mzxid, set_apart, quarantine: quarantine::of(tree, &node, manifest.version) };
-            match former.named(key).filter(|former| former.stands == stands) {
+            let holds = |former: &&Arc<Binding>| former.stands == stands && !self.is_worth_a_try(former, tree);
+            match former.named(key).filter(holds) {
                 Some(same) => Ok(same.clone()),
-                None => self.bind(key, manifest, stands).map(Arc::new),
+                None => self.bind(key, manifest, stands, tree).map(Arc::new),
             }
         });
         bound.inspect_err(|error| tracing::error!("{node} binds nothing: {error}; deploy the plugin again")).ok()
     }
 
-    fn bind(self: &Arc<Plugins>, key: &str, manifest: Manifest, stands: Stands) -> Result<Binding, String> {
+    /// Whether code that could not be loaded may be loaded now: its pieces are all there and are others than before, or it has
+    /// been loaded for another binding since.
+    fn is_worth_a_try(&self, binding: &Binding, tree: &dyn Tree) -> bool {
+        if binding.runs() != Some(false) {
+            return false;
+        }
+        let pieces = tree::newest_piece(tree, &binding.manifest.component);
+        let loaded_since = || {
+            let newer = self.slot(&binding.manifest.code().key());
+            !binding.is_of(&newer) && !matches!(newer.get(), Some(Err(_)))
+        };
+        pieces.is_some() && pieces != binding.pieces || loaded_since()
+    }
+
+    /// Whether the transaction brings pieces that a binding whose code could not be loaded may have waited for: then the
+    /// registry is to be made anew.
+    pub fn waited_for(&self, txn: &Txn) -> bool {
+        let pieces = txn.changes.iter().filter_map(|change| match change {
+            Change::Create { path, .. } | Change::SetData { path, .. } => {
+                path.strip_prefix(MODULES)?.strip_prefix('/')?.split_once('/')
+            }
+            _ => None,
+        });
+        let mut pieces = pieces.peekable();
+        if pieces.peek().is_none() {
+            return false;
+        }
+        let registry = self.registry();
+        let failed = |sha256: &str| {
+            let of = |binding: &&Arc<Binding>| binding.manifest.component.sha256 == sha256;
+            registry.bindings.iter().filter(of).any(|binding| binding.runs() == Some(false))
+        };
+        pieces.any(|(sha256, _)| failed(sha256))
+    }
+
+    fn bind(
+        self: &Arc<Plugins>,
+        key: &str,
+        manifest: Manifest,
+        stands: Stands,
+        tree: &dyn Tree,
+    ) -> Result<Binding, String> {
         manifest.check_node(key)?;
-        let program = self.slot(&manifest.code().key());
+        let pieces = tree::newest_piece(tree, &manifest.component);
+        let program = self.slot_to_fill(&manifest.code().key());
         if self.enabled && program.get().is_none() {
-            self.load_behind(key, &manifest);
+            self.load_behind(key, &manifest, program.clone());
         }
         let counters = self.counters.lock().entry(key.into()).or_default().clone();
-        Binding::new(key, manifest, stands, program, counters, self.watched.clone(), self.idle.clone())
+        let (watched, idle) = (self.watched.clone(), self.idle.clone());
+        let mut binding = Binding::new(key, manifest, stands, program, counters, watched, idle)?;
+        binding.pieces = pieces;
+        Ok(binding)
     }
 
     /// What the tree knows of processes that calls have ended needs no further report. A version that is no longer in force
@@ -307,12 +355,24 @@ impl Plugins {
         slot.clone()
     }
 
+    /// As `slot`; a new one in the place of one that could not be filled. Bindings keep that until the registry is made anew.
+    fn slot_to_fill(&self, code: &str) -> Arc<Slot> {
+        let slot = self.slot(code);
+        if !matches!(slot.get(), Some(Err(_))) {
+            return slot;
+        }
+        let fresh = Arc::new(Slot::default());
+        self.programs.lock().insert(code.into(), (fresh.clone(), Instant::now()));
+        fresh
+    }
+
     /// Compiles or loads on a thread of its own, or where `load_by` says.
-    fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &Manifest) {
+    fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &Manifest, slot: Arc<Slot>) {
         let (plugins, name, wanted) = (self.clone(), name.to_string(), wanted.clone());
         let load = move || {
             let read = |path: &str| plugins.read.get().and_then(|read| read(path));
-            match plugins.load(wanted.code(), &|| tree::read_component(&wanted.component, &read)) {
+            let _one_at_a_time = plugins.compiling.lock();
+            match plugins.fill(&slot, wanted.code(), &|| tree::read_component(&wanted.component, &read)) {
                 Ok(_) => tracing::info!("plugin {name} is ready"),
                 Err(error) => {
                     tracing::error!("plugin {name} cannot run here and answers by its failure policy: {error}")
@@ -331,23 +391,22 @@ impl Plugins {
     /// The program of a component; made if it is not there. Takes as long as compiling does. The error is a sentence, that
     /// nobody trusted has signed the component, say.
     pub fn load(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
-        let slot = self.slot(&wanted.key());
-        if let Some(Ok(program)) = slot.0.get() {
+        if let Some(Ok(program)) = self.slot(&wanted.key()).get() {
             return Ok(program.clone());
         }
         let _one_at_a_time = self.compiling.lock();
-        if let Some(Ok(program)) = slot.0.get() {
-            return Ok(program.clone());
-        }
-        let made = self.make(wanted, bytes);
-        if slot.0.set(made.clone()).is_err() {
-            // It failed before, at a start perhaps, and what was missing may be there now. Bindings keep the old slot;
-            // the deployment that is being prepared makes a new one.
-            let fresh = Arc::new(Slot::default());
-            let _ = fresh.0.set(made.clone());
-            self.programs.lock().insert(wanted.key(), (fresh, Instant::now()));
-        }
-        made
+        // If it failed before, at a start perhaps, what was missing may be there now.
+        self.fill(&self.slot_to_fill(&wanted.key()), wanted, bytes)
+    }
+
+    /// To be called by one thread at a time.
+    fn fill(
+        &self,
+        slot: &Slot,
+        wanted: Code<'_>,
+        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
+    ) -> Result<Arc<Program>, String> {
+        slot.0.get_or_init(|| self.make(wanted, bytes)).clone()
     }
 
     fn make(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {

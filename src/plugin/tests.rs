@@ -3,7 +3,7 @@
 mod policies;
 
 use super::admission;
-use super::manifest::Component;
+use super::manifest::{self, Component};
 use super::marks::Marks;
 use super::registry::Plugins;
 use super::signature::{Key, Signers};
@@ -12,7 +12,7 @@ use super::tree::{Tree, sha256};
 use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
-use crate::pipeline::txn::Change;
+use crate::pipeline::txn::{Change, Outcome, Txn};
 use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView, Schemes as _, Write};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
@@ -421,6 +421,27 @@ fn off_asks_nobody() {
 }
 
 #[test]
+fn settings_are_judged_while_a_plugin_is_off_and_when_it_is_turned_on() {
+    let mut server = Server::new();
+    let (good, bad) = (json!({ "max_bytes": 1 }), json!({ "max_bytes": "many" }));
+    let mode = |mode: &str, version: u32| json!({ "mode": mode, "version": version });
+    server.deploy("g", guard(), good.clone(), mode("enforce", 1)).unwrap();
+    server.deploy("g", guard(), good.clone(), mode("off", 2)).unwrap();
+    let (_, text) = refused(server.deploy("g", guard(), bad.clone(), mode("off", 3)));
+    assert!(text.contains("settings: max_bytes: a number of bytes is required"), "{text}");
+    // A server that runs no plugins cannot judge; so whoever turns it on does.
+    let mut without = Server::with(Plugins::new(false, Compiler::here()));
+    without.tree = server.tree;
+    without.deploy("g", guard(), bad.clone(), mode("off", 3)).unwrap();
+    let mut again = Server::new();
+    again.tree = without.tree;
+    for on in ["enforce", "audit"] {
+        let (_, text) = refused(again.deploy("g", guard(), bad.clone(), mode(on, 4)));
+        assert!(text.contains("settings: max_bytes"), "{text}");
+    }
+}
+
+#[test]
 fn only_the_operations_named_are_asked_about() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({ "require_json": ["owner"] }), json!({ "on": ["create"] })).unwrap();
@@ -506,6 +527,72 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
     });
     let turn_off = Request::SetData { path: Some(format!("{PLUGINS}/bad")), data: Some(data), version: -1 };
     assert!(admission::prepare(&started.plugins, &turn_off, &started.tree).is_ok());
+}
+
+#[test]
+fn what_could_not_be_loaded_is_tried_again_once_its_pieces_are_there() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    server.deploy("m", naughty(), json!({ "do": "fine" }), json!({ "paths": ["/other/**"] })).unwrap();
+    let component = server.upload(naughty());
+    let mut started = Server::new();
+    let nodes = Arc::new(parking_lot::Mutex::new(server.tree.0.clone()));
+    let read = nodes.clone();
+    started.plugins.read_nodes_by(Box::new(move |path| read.lock().get(path).map(|node| node.0.clone())));
+    started.tree = server.tree;
+    // One piece is missing, and another is not what it was.
+    let (gone, broken) = (component.chunk_path(0), component.chunk_path(1));
+    started.tree.0.remove(&gone);
+    started.tree.set(&broken, b"nonsense", 5);
+    let refresh = |started: &mut Server| {
+        *nodes.lock() = started.tree.0.clone();
+        started.plugins.refresh(&started.tree);
+        assert!(started.plugins.settle(Duration::from_secs(60)));
+        started.status("n")["state"].clone()
+    };
+    assert_eq!(refresh(&mut started), "failed");
+    let piece = |at: usize| naughty().chunks(20_000).nth(at).unwrap();
+    started.tree.set(&gone, piece(0), 6);
+    assert_eq!(refresh(&mut started), "failed");
+    started.tree.set(&broken, piece(1), 7);
+    assert_eq!(refresh(&mut started), "active");
+    assert_eq!(started.status("m")["state"], "active");
+    assert_eq!(started.create("/services/a", ""), Ok(()));
+
+    // A transaction that brings such pieces is looked at, and none that brings others.
+    let brings = |path: &str| Txn {
+        zxid: Zxid(8),
+        wall_ms: 0,
+        ensemble_ms: 0,
+        origin: None,
+        outcome: Outcome::Done(Vec::new()),
+        changes: vec![created(path)],
+        made_by: Vec::new(),
+    };
+    assert!(!started.plugins.waited_for(&brings(&gone)), "it runs");
+    let mut bare = Server::new();
+    bare.tree = started.tree;
+    bare.plugins.read_nodes_by(Box::new(|_| None));
+    bare.plugins.refresh(&bare.tree);
+    assert!(bare.plugins.settle(Duration::from_secs(60)));
+    assert!(bare.plugins.waited_for(&brings(&gone)) && !bare.plugins.waited_for(&brings("/services/a")));
+    assert!(!bare.plugins.waited_for(&brings(&gone.replace(&component.sha256, &"0".repeat(64)))));
+}
+
+#[test]
+fn a_member_that_lacked_pieces_when_it_was_asked_runs_what_is_then_bound() {
+    let mut leader = Server::new();
+    leader.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let text = leader.tree.data(&format!("{PLUGINS}/n")).unwrap();
+    let manifest = manifest::parse(&text).unwrap();
+    let mut member = Server::new();
+    member.plugins.load(manifest.code(), &|| Err("a piece is missing".into())).map(drop).unwrap_err();
+    let nodes = leader.tree.0.clone();
+    member.plugins.read_nodes_by(Box::new(move |path| nodes.get(path).map(|node| node.0.clone())));
+    member.tree = leader.tree;
+    member.plugins.refresh(&member.tree);
+    assert!(member.plugins.settle(Duration::from_secs(60)));
+    assert_eq!(member.create("/services/a", ""), Ok(()));
 }
 
 #[test]
@@ -664,8 +751,9 @@ fn answers_that_mean_nothing_count_as_other_faults_do_whoever_is_asked() {
         let write = Write::Delete { path: "/line/a", version: None };
         assert!(server.judge.handle(&recipe, &call, &write).said.is_err());
         assert_eq!(server.plugins.authenticate("ids", &call, b"alice"), None);
-        assert!(!server.plugins.matches(session, "entries", &session.0.to_string(), "wanted"));
-        assert!(server.plugins.check_id(session, "forms", "alice").unwrap().is_err());
+        let held = session.0.to_string();
+        assert_eq!(server.plugins.matches(session, u64::MAX, "entries", &held, "wanted").said, Ok(false));
+        assert!(server.plugins.check_id(session, u64::MAX, "forms", "alice").unwrap().said.is_err());
     }
     let mut blamed: Vec<String> = blamed.lock().iter().map(|blame| blame.plugin.clone()).collect();
     blamed.sort_unstable();
@@ -690,6 +778,31 @@ fn a_fault_leaves_the_panics_text_and_the_guests_stack_for_the_author() {
     let faults = server.plugins.virtual_node(&format!("{PLUGINS}/n/faults")).unwrap();
     let faults: Vec<Value> = serde_json::from_slice(&faults).unwrap();
     assert_eq!(faults.len(), limits::PLUGIN_FAULTS_KEPT);
+}
+
+#[test]
+fn a_fault_while_an_instance_is_made_counts_for_whose_call_it_is() {
+    let mut server = Server::new();
+    server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
+    let node = format!("{PLUGINS}/n");
+    let mut manifest: Value = serde_json::from_slice(&server.tree.data(&node).unwrap()).unwrap();
+    let view = View::default();
+    for (zxid, what) in [(100, "configure-spin"), (101, "configure-panic"), (102, "configure-refuse")] {
+        // As if it had taken them when it was deployed.
+        manifest["settings"]["do"] = what.into();
+        server.tree.set(&node, manifest.to_string().as_bytes(), zxid);
+        server.plugins.refresh(&server.tree);
+        let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+        let call = Call { session: SessionId(zxid), ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        let answered = server.judge.validate(&call, &[created("/services/a")]);
+        assert_eq!(refused(answered.said).0, ErrorCode::SystemError, "{what}");
+        let instance = limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL;
+        assert!(answered.fuel > instance, "{what}: {}", answered.fuel);
+        assert_eq!(answered.fuel > limits::PLUGIN_TXN_FUEL, what == "configure-spin", "{what}: {}", answered.fuel);
+        let faults = server.plugins.virtual_node(&format!("{PLUGINS}/n/faults")).unwrap();
+        let faults: Value = serde_json::from_slice(&faults).unwrap();
+        assert_eq!(faults[0]["session"], format!("0x{zxid:x}"), "{what}");
+    }
 }
 
 #[test]

@@ -84,6 +84,12 @@ pub fn read_component(
     Ok(bytes)
 }
 
+/// The zxid of the last change to a component's pieces; none: one is missing.
+pub fn newest_piece(tree: &dyn Tree, component: &manifest::Component) -> Option<i64> {
+    let pieces = (0..component.chunks).map(|chunk| tree.mzxid(&component.chunk_path(chunk)));
+    pieces.collect::<Option<Vec<i64>>>()?.into_iter().max()
+}
+
 /// 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -59,7 +59,7 @@ impl StateMachine for Replica {
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            if admission::touches(txn) {
+            if admission::touches(txn) || self.plugins.waited_for(txn) {
                 // Before anybody can see the tree it belongs to.
                 self.plugins.refresh(&*state);
                 let registry = self.plugins.registry();

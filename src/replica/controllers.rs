@@ -398,3 +398,98 @@ impl ReadView for Committed<'_> {
         self.look(|view| view.stat(path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CONTROLLER_PATHS_MAX;
+    use crate::plugin::binding::{Stands, Watched};
+    use crate::plugin::manifest;
+    use serde_json::json;
+
+    /// At work on `/<name>/*`, with nothing to do. Its code is not there, and is not asked for.
+    fn controller(name: &str) -> (Arc<str>, Controller) {
+        let manifest = json!({
+            "format": 1, "version": 1, "kind": "controller", "paths": [format!("/{name}/*")],
+            "component": { "sha256": "0".repeat(64), "bytes": 10, "chunks": 1 },
+        });
+        let manifest = manifest::parse(manifest.to_string().as_bytes()).unwrap();
+        let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Watched::default(), Arc::default());
+        let binding = Binding::new(name, manifest, Stands::default(), slot, counters, watched, idle).unwrap();
+        let mut controller = Controller::new(Arc::new(binding));
+        assert_eq!(std::mem::take(&mut controller.search), [format!("/{name}")], "it begins with every path there is");
+        (name.into(), controller)
+    }
+
+    /// Whose calls come next, at most so many. The one named `busy` has something more to do each time.
+    fn turns(at_work: &mut BTreeMap<Arc<str>, Controller>, at_most: usize) -> String {
+        let mut order = Vec::new();
+        while order.len() < at_most
+            && let Some((name, _, path)) = next_call(at_work)
+        {
+            let controller = at_work.get_mut(&name).unwrap();
+            controller.ended(path.clone(), End::Done, 0);
+            if &*name == "busy" {
+                controller.enqueue(&path);
+            }
+            order.push(name);
+        }
+        order.join(" ")
+    }
+
+    #[test]
+    fn one_that_always_has_something_to_do_leaves_others_their_turns() {
+        let mut at_work = BTreeMap::from(["busy", "few", "late"].map(controller));
+        let enqueue = |at_work: &mut BTreeMap<Arc<str>, Controller>, name: &str, paths: &[&str]| {
+            paths.iter().for_each(|path| at_work.get_mut(name).unwrap().enqueue(path));
+        };
+        enqueue(&mut at_work, "busy", &["/busy/a", "/busy/b"]);
+        enqueue(&mut at_work, "few", &["/few/a", "/few/b", "/few/a"]);
+        assert_eq!(turns(&mut at_work, 7), "busy few busy few busy busy busy");
+        // Who had nothing to do for long has the next turn, and no more than its turns.
+        enqueue(&mut at_work, "late", &["/late/a", "/late/b", "/late/c"]);
+        assert_eq!(turns(&mut at_work, 7), "late busy late busy late busy busy");
+        at_work.remove("busy");
+        assert_eq!(turns(&mut at_work, 1), "");
+    }
+
+    #[test]
+    fn what_is_forgotten_at_the_bound_is_looked_for_again_when_there_is_room() {
+        let (_, mut full) = controller("x");
+        let path = |number: usize| format!("/x/{number}");
+        for number in 0..CONTROLLER_PATHS_MAX {
+            full.ended(path(number), End::Failed, 0);
+        }
+        assert!(!full.forgot);
+        full.ended(path(CONTROLLER_PATHS_MAX), End::Failed, 0);
+        assert!(full.forgot && full.attempts.len() == CONTROLLER_PATHS_MAX && full.later.len() == CONTROLLER_PATHS_MAX);
+        // Those that are kept are tried again, and later and later.
+        full.take_up_late(chores::BACK_OFF_MS_MIN);
+        assert_eq!((full.queue.len(), full.later.len()), (CONTROLLER_PATHS_MAX, 0));
+        let first = full.begin().unwrap();
+        full.ended(first.clone(), End::Failed, chores::BACK_OFF_MS_MIN);
+        assert_eq!(full.later.first(), Some(&(3 * chores::BACK_OFF_MS_MIN, first)));
+        assert!(full.forgot && full.search.is_empty());
+        // Half of them have to be done before it begins anew.
+        while full.attempts.len() >= CONTROLLER_PATHS_MAX / 2 {
+            full.take_up_late(0);
+            assert!(full.forgot && full.search.is_empty());
+            let path = full.begin().unwrap();
+            full.ended(path, End::Done, 0);
+        }
+        full.take_up_late(0);
+        assert!(!full.forgot);
+        assert_eq!(full.search, ["/x"]);
+    }
+
+    #[test]
+    fn what_the_queue_has_no_room_for_is_looked_for_again() {
+        let (_, mut full) = controller("x");
+        for number in 0..CONTROLLER_PATHS_MAX {
+            full.enqueue(&format!("/x/{number}"));
+        }
+        assert!(full.search.is_empty());
+        full.enqueue("/x/more");
+        assert_eq!((full.queue.len(), full.search.as_slice()), (CONTROLLER_PATHS_MAX, &["/x".to_owned()][..]));
+    }
+}

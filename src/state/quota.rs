@@ -53,7 +53,7 @@ pub enum Excess {
 
 impl Quota<'_> {
     /// What the quota says to `count` more nodes and `bytes` more bytes. Either may be 0 and is then not looked at, or
-    /// negative (which breaks a quota that is broken already, as in ZooKeeper).
+    /// negative (which breaks a quota that is broken already, as in ZooKeeper; of plugins it is not asked then).
     pub fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
         let count = excess(count, self.used.count, self.limits.count, self.limits.count_hard);
         let bytes = excess(bytes, self.used.bytes, self.limits.bytes, self.limits.bytes_hard);

@@ -376,7 +376,7 @@ async fn with_a_superuser_nobody_else_deploys() {
     succeeds(&server, &[&deploy[..], &["--auth", "digest:super:test"]].concat());
     is_enforced(&client).await;
     // Nobody else takes it away or reads what it was told.
-    for arguments in [&["remove", "names"][..], &["mode", "names", "off"]] {
+    for arguments in [&["remove", "names"][..], &["mode", "names", "off"], &["list"]] {
         fails(&server, arguments);
     }
     assert_eq!(client.get_data("/zookeeper/plugins/names").await.map(drop).unwrap_err(), Error::NoAuth);

@@ -161,11 +161,13 @@ impl Election<'_> {
     }
 
     /// Makes the first in line the leader, if they are not: the leader has gone, or has written its node since it was
-    /// elected.
+    /// elected. Whether before or behind it does not show if both were in this transaction: then the line is looked at again.
     fn elect(&self) -> Result<(), Rejection> {
         let (leader, epoch) = self.standing()?;
+        let elected_now = epoch == self.view.context().zxid;
+        let stands = |stat: Stat| is_member(&stat) && (stat.mzxid < epoch || stat.mzxid == epoch && !elected_now);
         if let Some(leader) = &leader
-            && self.view.stat(&self.member(leader))?.is_some_and(|stat| is_member(&stat) && stat.mzxid <= epoch)
+            && self.view.stat(&self.member(leader))?.is_some_and(stands)
         {
             return Ok(());
         }
@@ -182,6 +184,9 @@ impl Election<'_> {
         if let Some(member) = self.view.get(&self.member(&first))? {
             data.push(b'\n');
             data.extend(member.data);
+        }
+        if elected_now && self.view.get(&self.path)?.is_some_and(|node| node.data == data) {
+            return Ok(());
         }
         self.txn.set_data(&self.path, &data, None)
     }

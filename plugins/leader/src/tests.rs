@@ -72,6 +72,37 @@ fn who_resigns_stands_in_line_again() {
 }
 
 #[test]
+fn what_is_set_in_the_transaction_that_elects_is_shown() {
+    let mut server = server();
+    let a = server.connect();
+    let join = |name: &str| create(a, &format!("/election/x/{name}"), "old", Mode::EphemeralSequential);
+    let (first, second) = ("/election/x/a-0000000000", "/election/x/b-0000000001");
+    // The first candidate, who is elected by creating its node.
+    server.multi(a, vec![join("a-"), join("b-"), set(first, "new")]).unwrap();
+    let (name, epoch, data) = standing(&server, "/election/x").unwrap();
+    assert_eq!((name.as_str(), data.as_str()), ("a-0000000000", "new"));
+    assert_eq!(
+        server.tree.get("/election/x").unwrap().stat.version,
+        2,
+        "it is written when there is something to write"
+    );
+    // The next in line, to whom it is handed over.
+    server.multi(a, vec![delete(first), set(second, "newer")]).unwrap();
+    let (name, later, data) = standing(&server, "/election/x").unwrap();
+    assert_eq!((name.as_str(), data.as_str()), ("b-0000000001", "newer"));
+    assert!(later > epoch);
+    // Setting it is going to the end of the line, in that transaction as in any other.
+    let b = server.connect();
+    server.join(a, "/election/x/c-", "third").unwrap();
+    server.join(b, "/election/x/d-", "fourth").unwrap();
+    server.multi(a, vec![delete(second), set("/election/x/c-0000000002", "last")]).unwrap();
+    let (name, _, data) = standing(&server, "/election/x").unwrap();
+    assert_eq!((name.as_str(), data.as_str()), ("d-0000000003", "fourth"));
+    server.delete(b, "/election/x/d-0000000003").unwrap();
+    assert_eq!(standing(&server, "/election/x").unwrap().2, "last");
+}
+
+#[test]
 fn a_repeated_join_finds_the_first() {
     let mut server = server();
     let a = server.connect();

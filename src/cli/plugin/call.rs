@@ -1,5 +1,7 @@
 //! `plugin call`: a native call of a recipe, by the HTTP interface of the server that leads.
 
+use crate::cli::client;
+use crate::limits;
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,7 +45,10 @@ pub(super) fn call(call: &Call, auth: Option<&str>) -> anyhow::Result<()> {
             format!("Authorization: Basic {}\r\n", STANDARD.encode(pair))
         }
     };
-    let mut socket = TcpStream::connect(&call.http)
+    let http = client::address(&call.http, limits::ADMIN_PORT).with_context(|| {
+        format!("--http: `{}` is no address: write HOST:PORT, for example 127.0.0.1:8080", call.http)
+    })?;
+    let mut socket = TcpStream::connect(&http)
         .with_context(|| format!("connect to {}: does the server run with admin.enableServer=true?", call.http))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     let head = format!(

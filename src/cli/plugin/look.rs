@@ -23,8 +23,9 @@ pub(super) async fn list(client: &mut Client) -> anyhow::Result<()> {
         return Ok(());
     }
     names.sort_unstable();
-    println!(
-        "{:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  AT",
+    // Printed once all is known, so that no error stands below half a table.
+    let mut table = format!(
+        "{:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  AT\n",
         "NAME", "KIND", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS"
     );
     for name in names {
@@ -33,7 +34,8 @@ pub(super) async fn list(client: &mut Client) -> anyhow::Result<()> {
             (virtual_json(client, &name, "status").await, virtual_json(client, &name, "counters").await);
         let faults: u64 =
             counters["faults"].as_object().map_or(0, |faults| faults.values().filter_map(Value::as_u64).sum());
-        println!(
+        let _ = writeln!(
+            table,
             "{name:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {faults:>8}  {}",
             manifest.kind.name(),
             manifest.version,
@@ -44,6 +46,7 @@ pub(super) async fn list(client: &mut Client) -> anyhow::Result<()> {
             place_text(&manifest)
         );
     }
+    print!("{table}");
     Ok(())
 }
 

@@ -89,7 +89,7 @@ enum Author {
         /// The file to be written: PEM, for you alone
         file: PathBuf,
     },
-    /// Sign a component
+    /// Sign a plugin's component; any other file is refused
     Sign {
         /// A .wasm file, or bundled:NAME
         #[arg(value_name = "FILE|bundled:NAME")]

@@ -1,6 +1,7 @@
 //! Keys and signatures, without a server.
 
 use super::source::read_source;
+use crate::plugin::component;
 use crate::plugin::signature::{Key, Signature};
 use anyhow::{Context, anyhow};
 use std::io::Write as _;
@@ -23,10 +24,13 @@ pub fn keygen(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Signs what a server could load, and nothing else: whoever signs a wrong file learns it now.
 pub fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()> {
+    let component = read_source(source)?;
+    component::inspect(&component).map_err(|sentence| anyhow!("{source}: {sentence}; nothing is signed"))?;
     let pem = std::fs::read_to_string(key).with_context(|| format!("--key: read {}", key.display()))?;
     let key = Key::of_pem(&pem).map_err(|error| anyhow!("--key: {}: {error}", key.display()))?;
-    let signature = key.sign(&read_source(source)?);
+    let signature = key.sign(&component);
     let out = out.unwrap_or_else(|| match source.strip_prefix("bundled:") {
         Some(name) => format!("{name}.wasm.sig").into(),
         None => beside_file(source),
@@ -56,4 +60,31 @@ pub fn beside(source: &str, named: Option<&Path>, component: &[u8]) -> anyhow::R
 
 fn beside_file(source: &str) -> PathBuf {
     format!("{source}.sig").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_components_of_plugins_are_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let key = file("key.pem");
+        keygen(&key).unwrap();
+        for (bytes, found) in [
+            (&b"a text"[..], "not a WebAssembly component: it does not begin as WebAssembly does"),
+            (b"\0asm\x0d\0\x01\0", "does not export wasmkeeper:plugin/setup"),
+        ] {
+            let source = file("source.wasm");
+            std::fs::write(&source, bytes).unwrap();
+            let error = format!("{:#}", sign(source.to_str().unwrap(), &key, None).unwrap_err());
+            assert!(error.starts_with(source.to_str().unwrap()) && error.contains(found), "{error}");
+        }
+        assert!(!file("source.wasm.sig").exists());
+        let out = file("guard.sig");
+        sign("bundled:guard", &key, Some(out.clone())).unwrap();
+        let component = read_source("bundled:guard").unwrap();
+        assert!(beside("bundled:guard", Some(&out), &component).unwrap().is_some());
+    }
 }

@@ -67,7 +67,7 @@ impl Workbench for Bench<'_, '_> {
         let path = changeable(path)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
         let version = next_version(node.version(), version.unwrap_or(-1))?;
-        draft.check_quota(path, 0, data.len() as i64 - node.data_length())?;
+        draft.check_plugins_quota(path, 0, data.len() as i64 - node.data_length())?;
         let record = node.to_record();
         draft.set_data(Arc::from(path), record, Some(Bytes::copy_from_slice(data)), version);
         Ok(())
@@ -168,7 +168,7 @@ fn create(
         return Err(ErrorCode::NoChildrenForEphemerals.into());
     }
     let acl = if acl.is_empty() { parent.acl().clone() } else { given(draft, acl)? };
-    draft.check_quota(&path, 1, data.len() as i64)?;
+    draft.check_plugins_quota(&path, 1, data.len() as i64)?;
     draft.create(Arc::from(path.as_str()), Some(Bytes::copy_from_slice(data)), acl, owner);
     Ok(path)
 }
@@ -190,7 +190,7 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
 /// A list that a plugin gives a node. `auth` means nobody here.
 fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
     let session = draft.caller.map_or(SessionId::NONE, |caller| caller.session);
-    authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl))
+    authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl), &draft.parts.fuel)
 }
 
 /// Grants never reach `/zookeeper`; that it is looked at here again keeps the server's own nodes safe from a mistake there.

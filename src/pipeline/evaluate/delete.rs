@@ -1,5 +1,6 @@
 //! delete. The order of the checks is that of PrepRequestProcessor; deleting needs DELETE on the parent.
 
+use super::deployment;
 use super::draft::{Draft, next_version, parent_of};
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::txn::Slot;
@@ -26,6 +27,7 @@ pub fn evaluate(
     if node.has_children() {
         return Err(ErrorCode::NotEmpty.into());
     }
+    deployment::require_unnamed(draft, path)?;
     draft.delete(Arc::from(path));
     Ok(Slot::Nothing)
 }

@@ -6,11 +6,12 @@ use crate::pipeline::authorize::Who;
 use crate::pipeline::overlay::{self, NodeRecord, Overlay};
 use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
-use crate::pipeline::{Answered, Call, Caller, Moment, Plugins, Recipe, Rules, Verb, authorize};
+use crate::pipeline::{Call, Caller, Fuel, Moment, Plugins, Recipe, Rules, Verb, authorize};
 use crate::state::quota::{Excess, Used};
 use crate::state::{Session, State};
 use bytes::Bytes;
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub struct Draft<'a> {
@@ -31,6 +32,29 @@ pub struct Draft<'a> {
     pub parts: Parts,
     /// A recipe has passed the operation being evaluated: policies have allowed it.
     pub passed: bool,
+    pub lists: Lists,
+}
+
+/// What long access lists have said to the caller, who is the same throughout: a multi may meet one list a thousand times. By
+/// the list's address and the permissions asked for; holding the list keeps its address its own.
+#[derive(Default)]
+pub struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
+
+impl Lists {
+    fn require(&self, list: &Acl, permissions: i32, ask: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+        if list.len() < limits::ACL_KEPT_ENTRIES_MIN {
+            return ask();
+        }
+        let key = (list.as_ptr().addr(), permissions);
+        if let Some((_, allowed)) = self.0.borrow().get(&key) {
+            return if *allowed { Ok(()) } else { Err(ErrorCode::NoAuth.into()) };
+        }
+        let said = ask();
+        if said.as_ref().err().is_none_or(|refusal| refusal.code == ErrorCode::NoAuth) {
+            self.0.borrow_mut().insert(key, (list.clone(), said.is_ok()));
+        }
+        said
+    }
 }
 
 /// The plugins' parts in a transaction: whose changes are whose, and what all of them together have used.
@@ -43,8 +67,7 @@ pub struct Parts {
     /// Operations and bytes of all calls, those that were taken back too, and fuel.
     operations: usize,
     bytes: usize,
-    /// A cell, since policies and validators are asked about a transaction that they only look at.
-    fuel: Cell<u64>,
+    pub fuel: Fuel,
 }
 
 /// A point to which the transaction can go back.
@@ -79,26 +102,6 @@ impl Parts {
     pub fn author(&self, change: usize) -> Option<&Arc<str>> {
         let run = self.runs.partition_point(|(from, _)| *from <= change).checked_sub(1)?;
         self.made_by.get(self.runs.get(run)?.1?).map(|made| &made.plugin)
-    }
-
-    /// Fuel that plugins may still use.
-    pub fn fuel_left(&self) -> u64 {
-        limits::PLUGIN_TXN_FUEL.saturating_sub(self.fuel.get())
-    }
-
-    /// As `fuel_left`, for those that judge: none is asked once all is used up, but one that was deployed with more than a
-    /// transaction has, for large nodes say, gets what it was given.
-    pub fn fuel_to_judge(&self) -> u64 {
-        match self.fuel_left() {
-            0 => 0,
-            left => left.max(limits::PLUGIN_FUEL_MAX),
-        }
-    }
-
-    /// What was answered, at the expense of that.
-    pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
-        self.fuel.set(self.fuel.get().saturating_add(answered.fuel));
-        answered.said
     }
 
     /// One more operation of a plugin, of so many bytes.
@@ -146,7 +149,7 @@ impl Draft<'_> {
         self.parts.runs.push((self.changes.len(), Some(author)));
     }
 
-    /// The recipe is done; for so much fuel, which `Parts::settle` counts.
+    /// The recipe is done; for so much fuel, which `Fuel::settle` counts.
     pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
         if let Some(made) = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name) {
             made.fuel = made.fuel.saturating_add(fuel);
@@ -168,11 +171,10 @@ impl Draft<'_> {
     }
 
     /// Whether the caller has that permission by the list.
-    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), ErrorCode> {
-        match self.caller {
-            None => Ok(()),
-            Some(caller) => authorize::require(self.rules, list, permission, caller.who()),
-        }
+    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
+        let Some(caller) = self.caller else { return Ok(()) };
+        let ask = || authorize::require(self.rules, list, permission, caller.who(), &self.parts.fuel);
+        self.lists.require(list, permission, ask)
     }
 
     /// Whether the caller may change what lies at `path`, as far as that is the server's own.
@@ -195,12 +197,12 @@ impl Draft<'_> {
         }
         let view = self.view();
         let looking = Call::looking(&view, self.caller, self.xid, self.zxid, self.moment);
-        let call = Call { fuel_max: self.parts.fuel_to_judge(), ..looking };
-        self.parts.settle(plugins.authorize(&call, verb, path))
+        let call = Call { fuel_max: self.parts.fuel.left_to_judge(), ..looking };
+        self.parts.fuel.settle(plugins.authorize(&call, verb, path))
     }
 
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
-        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list)
+        authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list, &self.parts.fuel)
     }
 
     /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied
@@ -217,6 +219,16 @@ impl Draft<'_> {
             Some(Excess::Hard) => Err(ErrorCode::QuotaExceeded),
             Some(Excess::Soft) | None => Ok(()),
         }
+    }
+
+    /// As `check_quota`, of what a plugin does. What leaves no more nodes, or bytes, than there were before the transaction is
+    /// not refused for their number, though the quota may have been broken for long: else a lock could not be released, nor
+    /// handed over, where somebody has set a limit below what there is. A client's own write is judged as in ZooKeeper.
+    pub fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        let Some(quota) = self.state.quota_for(path).filter(|_| self.rules.enforce_quota) else { return Ok(()) };
+        let made = self.overlay.usage_made(quota.path);
+        let growing = |made: i64, more: i64| if made + more > 0 { more } else { 0 };
+        self.check_quota(path, growing(made.count, count), growing(made.bytes, bytes))
     }
 
     /// The path is complete and free, the parent there.

@@ -15,6 +15,7 @@
 //! | `transfer` | a write to `/zookeeper/leader` |
 //! | `recipe` | recipes within a transaction |
 //! | `chores` | timers, putting mounts in order, native calls |
+//! | `deployment` | what must hold of a deployment in its transaction |
 //! | `blame` | what a member says against a plugin |
 //! | `controller` | what a controller has worked out |
 //! | `bench` | what a plugin's operations do |
@@ -28,6 +29,7 @@ mod controller;
 mod create;
 mod delete;
 mod delete_container;
+pub mod deployment;
 mod draft;
 mod multi;
 mod recipe;
@@ -51,8 +53,7 @@ use crate::simulation::{self, Mutation};
 use crate::state::{Session, State};
 use crate::wire::request::{CreateForm, Operation, Request};
 use bytes::Bytes;
-use draft::Draft;
-use draft::Parts;
+use draft::{Draft, Lists, Parts};
 use recipe::Asker;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -226,6 +227,7 @@ impl Evaluator {
             changes: Vec::with_capacity(1),
             parts: Parts::default(),
             passed: false,
+            lists: Lists::default(),
         };
         // Whoever asked for other members may have gone or moved meanwhile, but the members have changed all the same.
         let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && check_session(&draft).is_err();
@@ -404,6 +406,7 @@ fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<
         Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
         Some(caller) => (Cause::Plugin, caller.session),
     };
+    deployment::check(draft, plugins)?;
     complete(draft, plugins, by, session)
 }
 
@@ -462,8 +465,8 @@ fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: As
     let writers = draft.parts.writers();
     let Asker { caller, session, xid } = asker;
     let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
-    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel_to_judge(), ..looking };
-    draft.parts.settle(plugins.validate(&call, &changes))
+    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel.left_to_judge(), ..looking };
+    draft.parts.fuel.settle(plugins.validate(&call, &changes))
 }
 
 fn is_judged(change: &Change) -> bool {

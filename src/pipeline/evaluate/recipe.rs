@@ -180,7 +180,7 @@ pub fn call<T>(
     asker: Asker<'_>,
     ask: impl FnOnce(&Call<'_>) -> Answered<T>,
 ) -> Result<T, Refusal> {
-    let fuel_max = draft.parts.fuel_left();
+    let fuel_max = draft.parts.fuel.left();
     let savepoint = draft.savepoint();
     let writers = draft.parts.writers();
     let (zxid, moment) = (draft.zxid, draft.moment);
@@ -192,7 +192,7 @@ pub fn call<T>(
         ask(&Call { bench: Some(&bench), session, writers: &writers, fuel_max, ..looking })
     };
     draft.end_part(recipe, answered.fuel);
-    draft.parts.settle(answered).inspect_err(|_| draft.rollback(savepoint))
+    draft.parts.fuel.settle(answered).inspect_err(|_| draft.rollback(savepoint))
 }
 
 /// Tells the recipes what others have changed at their mounts, and lets them answer. `by`: whose the transaction is.

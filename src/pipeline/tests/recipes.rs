@@ -32,6 +32,10 @@ struct Fakes {
 type Log = Arc<Mutex<Vec<String>>>;
 
 fn fakes(recipes: &[(&str, &str, Does)]) -> (World, Log, Arc<Mutex<bool>>, Arc<Mutex<u64>>) {
+    fakes_by(rules(), recipes)
+}
+
+fn fakes_by(rules: Rules, recipes: &[(&str, &str, Does)]) -> (World, Log, Arc<Mutex<bool>>, Arc<Mutex<u64>>) {
     let recipe = |(name, mount, does): &(&str, &str, Does)| {
         (Arc::new(Recipe { name: (*name).into(), mount: (*mount).into(), version: 3 }), *does)
     };
@@ -42,7 +46,7 @@ fn fakes(recipes: &[(&str, &str, Does)]) -> (World, Log, Arc<Mutex<bool>>, Arc<M
         fails: fails.clone(),
         fuel: fuel.clone(),
     };
-    let mut world = World::with(rules(), Box::new(fakes));
+    let mut world = World::with(rules, Box::new(fakes));
     world.play(
         "open 1
          auth 1 super:
@@ -170,6 +174,12 @@ impl Plugins for Fakes {
         manifest.starts_with(b"/").then(|| String::from_utf8_lossy(manifest).into_owned())
     }
 
+    /// What stands behind a question mark.
+    fn pieces(&mut self, manifest: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(manifest);
+        text.split_once('?').map(|(_, piece)| piece.to_owned()).into_iter().collect()
+    }
+
     fn handle(&mut self, recipe: &Recipe, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
         let said = match self.does(recipe) {
             Does::Line => line(call, &recipe.mount, write),
@@ -271,6 +281,33 @@ fn a_recipe_answers_in_the_transaction_of_the_request() {
     assert_eq!(txn.changes.len(), 2, "{txn:?}");
     world.play("apply \n 2 create /elsewhere => /elsewhere");
     assert_eq!(made_by(&world), "");
+}
+
+#[test]
+fn a_full_quota_stops_no_hand_over() {
+    let (mut world, _, _, _) = fakes_by(Rules { enforce_quota: true, ..rules() }, &[("line", "/line", Does::Line)]);
+    world.play(
+        "2 create /line/m- flags=3          => at /line/m-0000000000
+         3 create /line/longer- flags=3     => at /line/longer-0000000002
+         2 set /line/m-0000000000 12345     => v1
+         apply
+         1 create /zookeeper/quota/line     => /zookeeper/quota/line
+         1 create /zookeeper/quota/line/zookeeper_limits data=count=-1,bytes=-1;countHardLimit=1;byteHardLimit=1 => /zookeeper/quota/line/zookeeper_limits
+         1 create /zookeeper/quota/line/zookeeper_stats data=count=0,bytes=0 => /zookeeper/quota/line/zookeeper_stats
+         apply
+         # Nobody joins, and a client's own write is judged as in ZooKeeper, even one that makes room.
+         2 create /line/n- flags=3          => QUOTAEXCEEDED
+         2 set /line/m-0000000000 1234      => QUOTAEXCEEDED
+         # But what is released goes on to the next in line, whose longer name takes no more than the other one leaves.
+         2 delete /line/m-0000000000
+         data /line/head                    => longer-0000000002
+         # In a multi what one operation leaves another may take.
+         3 multi delete /line/longer-0000000002 ; create /line/l- flags=3 => ok ; at /line/l-0000000003
+         data /line/head                    => l-0000000003
+         3 multi delete /line/l-0000000003 ; create /line/much-longer- flags=3 => QUOTAEXCEEDED at 1 of 2
+         close 3
+         stat /zookeeper/plugins/line/owed  => none",
+    );
 }
 
 #[test]
@@ -546,6 +583,27 @@ fn a_recipe_put_to_work_where_there_are_nodes_looks_at_them_first() {
     );
     world.play("1 set /zookeeper/plugins/new /new => v2 \n stat /zookeeper/plugins/new => v=2 cv=1 n=1 len=4");
     world.play("1 delete /zookeeper/plugins/new/owed \n 1 set /zookeeper/plugins/new off => v3 \n stat /zookeeper/plugins/new/owed => none");
+}
+
+#[test]
+fn what_a_deployment_was_checked_for_must_hold_in_its_transaction() {
+    let (mut world, _, _, _) = fakes(&[("a", "/a", Does::Note), ("b", "/b", Does::Note)]);
+    // Neither was there when the other one was checked.
+    world.play("1 set /zookeeper/plugins/a /m => v1 \n 1 set /zookeeper/plugins/b /m => BADARGUMENTS");
+    assert_eq!(
+        text(&world),
+        "b: the plugin is refused: mount: /m is that of a: choose another, or turn a off or remove it"
+    );
+    world.play(
+        "1 multi set /zookeeper/plugins/a off ; set /zookeeper/plugins/b /m => v2 ; v1
+         1 multi create /c ; set /zookeeper/plugins/a /m => BADARGUMENTS at 0 of 2
+         1 set /zookeeper/plugins/b /m => v2
+         1 delete /zookeeper/plugins/b
+         1 set /zookeeper/plugins/a /m => v3",
+    );
+    world.play("1 set /zookeeper/plugins/a ?/piece => BADARGUMENTS");
+    assert!(text(&world).contains("/piece has gone since it was checked"), "{}", text(&world));
+    world.play("1 create /piece => /piece \n 1 set /zookeeper/plugins/a ?/piece => v4");
 }
 
 #[test]

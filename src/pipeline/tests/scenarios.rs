@@ -2,7 +2,9 @@
 //! applied.
 
 use super::*;
+use crate::limits;
 use crate::model::Refusal;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 #[track_caller]
 fn play(script: &str) {
@@ -495,6 +497,98 @@ fn choosing_the_leader_is_the_superusers() {
     );
 }
 
+/// Proves every scheme, and means nobody by any entry.
+#[derive(Default)]
+struct Nobody {
+    asked: AtomicUsize,
+    /// Of each answer.
+    fuel: AtomicU64,
+}
+
+impl Schemes for Nobody {
+    fn proves(&self, _: &str) -> bool {
+        true
+    }
+
+    fn matches(&self, _: SessionId, fuel_max: u64, _: &str, _: &str, _: &str) -> Answered<bool> {
+        self.asked(fuel_max, false)
+    }
+
+    fn known(&self, _: &str, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    fn check_id(&self, _: SessionId, fuel_max: u64, _: &str, _: &str) -> Option<Answered<()>> {
+        Some(self.asked(fuel_max, ()))
+    }
+}
+
+impl Nobody {
+    fn asked<T>(&self, fuel_max: u64, answer: T) -> Answered<T> {
+        if fuel_max == 0 {
+            return Answered::unasked(Err(Refusal::new(ErrorCode::OperationTimeout, "nothing is left")));
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Answered { said: Ok(answer), fuel: self.fuel.load(Ordering::Relaxed) }
+    }
+}
+
+/// A world in which client 1 has proven `x:me`, and so many entries of scheme `x` that none mean it.
+fn among_strangers(entries: usize) -> (World, Arc<Nobody>, String) {
+    let nobody = Arc::new(Nobody::default());
+    let mut world = World::new(Rules { schemes: ProvenSchemes::new(nobody.clone()), ..rules() });
+    world.play("open 1 \n auth 1 x:me");
+    let strangers: Vec<String> = (0..entries).map(|at| format!("31:x:{at}")).collect();
+    (world, nobody, strangers.join(","))
+}
+
+#[test]
+fn a_multi_that_meets_a_long_list_often_looks_through_it_once() {
+    let entries = limits::ACL_KEPT_ENTRIES_MIN;
+    let (mut world, nobody, strangers) = among_strangers(entries);
+    world.play(&format!(
+        "1 create /a acl={strangers},2:world:anyone => /a
+         1 create /b acl={strangers}        => /b"
+    ));
+    nobody.asked.store(0, Ordering::Relaxed);
+    world.play("1 multi set /a 1 ; set /a 2 ; set /a 3 => v1 ; v2 ; v3");
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), entries);
+    // What is kept is kept for that list, that permission and that transaction.
+    world.play(
+        "1 multi set /a 4 ; set /b 4        => NOAUTH at 1 of 2
+         1 acl /a 31:world:anyone           => NOAUTH",
+    );
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4 * entries);
+}
+
+#[test]
+fn what_authenticators_say_of_a_write_is_at_its_expense() {
+    let (mut world, nobody, strangers) = among_strangers(2);
+    world.play(&format!(
+        "1 create /a acl={strangers},1:world:anyone => /a
+         1 create /b acl={strangers},31:world:anyone => /b"
+    ));
+    // Each answer uses half of what a transaction has: two may be asked, and then it is not known who is meant.
+    nobody.fuel.store(limits::PLUGIN_TXN_FUEL / 2, Ordering::Relaxed);
+    nobody.asked.store(0, Ordering::Relaxed);
+    world.play(
+        "1 set /a 1                         => NOAUTH
+         1 multi set /b 1 ; set /a 1        => OPERATIONTIMEOUT at 1 of 2",
+    );
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4);
+    // Nobody is asked about the superuser.
+    world.play("open 2 \n auth 2 x:me \n auth 2 super: \n 2 set /a 1 => v1");
+    assert_eq!(nobody.asked.load(Ordering::Relaxed), 4);
+    // Who is meant by another entry is let in all the same.
+    world.play("1 multi set /b 1 ; set /b 2 => v1 ; v2");
+    world.play(&format!(
+        "1 create /c acl={strangers}        => /c
+         1 create /d acl={strangers},31:x:3 => OPERATIONTIMEOUT"
+    ));
+    let Some(Txn { outcome: Outcome::Refused(refusal), .. }) = world.history.last() else { panic!("it is refused") };
+    assert_eq!(refusal.text, "nothing is left");
+}
+
 #[test]
 fn hard_quotas_count_what_is_outstanding() {
     let mut world = World::new(Rules { enforce_quota: true, ..rules() });
@@ -524,6 +618,38 @@ fn hard_quotas_count_what_is_outstanding() {
          1 create /a/6                      => QUOTAEXCEEDED",
     );
     World::new(rules()).play("open 1 \n 1 create /a => /a");
+}
+
+#[test]
+fn pieces_that_a_manifest_names_stay() {
+    let component = "a".repeat(64);
+    let mut world = World::new(Rules { deploy_by_anyone: true, ..rules() });
+    let play = |world: &mut World, script: &str| {
+        world.play(&script.replace("MODULE", &format!("/zookeeper/modules/{component}")))
+    };
+    play(
+        &mut world,
+        &"open 1
+          1 create /zookeeper/modules        => /zookeeper/modules
+          1 create MODULE                    => MODULE
+          1 create MODULE/00000              => MODULE/00000
+          1 create /zookeeper/plugins        => /zookeeper/plugins
+          1 create /zookeeper/plugins/p      => /zookeeper/plugins/p
+          1 create /zookeeper/plugins/p/versions => /zookeeper/plugins/p/versions
+          1 delete MODULE/00000
+          1 create MODULE/00000              => MODULE/00000
+          1 create /zookeeper/plugins/p/versions/1 data=DIGEST => /zookeeper/plugins/p/versions/1
+          1 delete MODULE/00000              => BADARGUMENTS"
+            .replace("DIGEST", &component),
+    );
+    let Some(Txn { outcome: Outcome::Refused(refusal), .. }) = world.history.last() else { panic!("it is refused") };
+    assert!(refusal.text.contains("/zookeeper/plugins/p/versions/1 names that component"), "{}", refusal.text);
+    play(
+        &mut world,
+        "1 set MODULE/00000 better                 => v1
+         1 multi delete /zookeeper/plugins/p/versions/1 ; delete MODULE/00000 => ok ; ok
+         1 delete MODULE",
+    );
 }
 
 #[test]

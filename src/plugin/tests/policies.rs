@@ -1,7 +1,7 @@
 //! Policies and authenticators: the guest `warden` in its roles.
 
 use super::*;
-use crate::pipeline::{ProvenSchemes, Rules, Schemes, Verb, authorize};
+use crate::pipeline::{Fuel, ProvenSchemes, Rules, Schemes, Verb, authorize};
 use crate::plugin::policies::{Answers, Question};
 
 fn warden() -> &'static [u8] {
@@ -302,7 +302,7 @@ fn access_lists_know_the_scheme_while_it_is_bound() {
     let held = [Identity::new("jwt", "alice"), Identity::new("jwt", "group-a")];
     let held = authorize::Who { identities: &held, session: SessionId(1) };
     let allowed = |id: &str| authorize::allowed(&rules, &[entry("jwt", id)], acl::READ, held);
-    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, held, Some(&[entry(scheme, id)]));
+    let fix = |scheme: &str, id: &str| authorize::fix_acl(&rules, held, Some(&[entry(scheme, id)]), &Fuel::default());
     assert!(!allowed("alice") && fix("jwt", "alice").is_err() && fix("auth", "").is_err());
     server.authenticator(1);
     for _ in 0..3 {
