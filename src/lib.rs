@@ -23,6 +23,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod consensus;
+mod courtesy;
 pub mod environment;
 pub mod limits;
 pub mod linear;

@@ -15,6 +15,14 @@ pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 /// smaller and more processor time goes into waking threads; with 1, the disk waits for the evaluation.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
+/// A thread that let others go first, and got the processor back later than this, has met one that computes without end.
+/// Clients of a full machine take up to 3 ms for all that they have to ask; with 1 or 2 a third of the gain is lost, and beside
+/// endless loops on both processors 4 costs nothing that can be measured.
+pub const COURTESY_MAX: std::time::Duration = std::time::Duration::from_millis(4);
+
+/// For so long it then goes on at once. A time slice lost in so long is what courtesy costs at most.
+pub const COURTESY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Transactions in one entry, and their bytes: what is evaluated before the disk hears of it.
 pub const BATCH_TXNS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;

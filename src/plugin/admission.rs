@@ -101,14 +101,25 @@ impl After<'_> {
     }
 }
 
-/// Whether another recipe has the mount already. It may get it meanwhile: the transaction looks again.
-fn check_mount(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
-    let Some(mount) = manifest.mount.as_ref().filter(|_| manifest.mode != Mode::Off) else { return Ok(()) };
+/// Whether another recipe has the mount already, or another authenticator the scheme. A mount may get it meanwhile: the
+/// transaction looks again.
+fn check_taken(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
+    let (mount, scheme) = (&manifest.mount, &manifest.scheme);
+    if manifest.mode == Mode::Off || (mount.is_none() && scheme.is_none()) {
+        return Ok(());
+    }
     let written = after.written.keys().filter_map(|path| bound_at(path)).map(str::to_owned);
     for other in after.tree.children(PLUGINS).into_iter().chain(written).filter(|other| other != name) {
         let bound = after.data(&path::join(PLUGINS, &other)).and_then(|data| manifest::parse(&data).ok());
-        if bound.is_some_and(|bound| bound.mode != Mode::Off && bound.mount.as_ref() == Some(mount)) {
-            return Err(mount_taken(mount, &other));
+        let Some(bound) = bound.filter(|bound| bound.mode != Mode::Off) else { continue };
+        match (mount, scheme) {
+            (Some(mount), _) if bound.mount.as_ref() == Some(mount) => return Err(mount_taken(mount, &other)),
+            (_, Some(scheme)) if bound.scheme.as_ref() == Some(scheme) => {
+                return Err(format!(
+                    "scheme: {scheme} is that of {other}: choose another, or turn {other} off or remove it"
+                ));
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -136,7 +147,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
         };
     }
     check_room(&manifest, after.tree)?;
-    check_mount(&manifest, name, after)?;
+    check_taken(&manifest, name, after)?;
     // The pieces, too, where the code is there already: other members, and the next start, make it of them.
     let component = tree::read_component(&manifest.component, &|path| after.data(path))?;
     let program = plugins.load(manifest.code(), &|| Ok(component.clone()))?;

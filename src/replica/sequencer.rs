@@ -25,6 +25,7 @@ use super::inbox::Sleep;
 use super::membership::End;
 use super::start::OrDie;
 use crate::consensus::{Consensus, Outcome as Resolution, Role};
+use crate::courtesy::Courtesy;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Server;
@@ -213,6 +214,7 @@ impl<C: Proposes> Sequencer<C> {
     pub fn run(mut self) {
         let _whole = OrDie("the sequencer");
         let replica = self.replica.clone();
+        let mut courtesy = Courtesy::default();
         let mut events = Vec::new();
         while !self.is_done() {
             match self.sleep() {
@@ -220,9 +222,8 @@ impl<C: Proposes> Sequencer<C> {
                 sleep => {
                     replica.inbox.wait(&mut events, sleep);
                     if self.has_company {
-                        // Where processors are scarce, those who are about to ask get to it first: what they ask is in the
-                        // same batch, and a batch costs more than what is in it. Where one is free this returns at once.
-                        std::thread::yield_now();
+                        // What others are about to ask is then in the same batch, which costs more than what is in it.
+                        courtesy.let_others_go_first();
                         replica.inbox.take_more(&mut events);
                     }
                 }

@@ -6,9 +6,10 @@
 //! instead of epoll, which is the cheaper one to be woken from: Raft's thread is woken twice for each lone write.
 
 use super::connection::Connection;
+use crate::courtesy::Courtesy;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,7 @@ impl Bell {
 thread_local! {
     /// Connections that have had a turn on this thread since it last slept.
     static TURNS: Cell<u32> = const { Cell::new(0) };
+    static COURTESY: RefCell<Courtesy> = const { RefCell::new(Courtesy::new()) };
 }
 
 /// A connection has its turn on this thread.
@@ -76,12 +78,11 @@ pub(super) fn count_turn() {
     TURNS.set(TURNS.get().saturating_add(1));
 }
 
-/// Before a thread sleeps that several connections have kept busy, whoever else wants the processor has a turn: clients that
-/// share the machine have then asked, and one look at the sockets finds many requests (docs/performance.md, "What was learnt
-/// on the way"). One that served a single connection sleeps at once: it would only be woken later, by up to a time slice.
+/// Before a thread sleeps that several connections have kept busy, others may go first: one look at the sockets then finds
+/// many requests. One that served a single connection sleeps at once, and is there when the next request comes.
 fn let_others_ask() {
     if TURNS.replace(0) > 1 {
-        std::thread::yield_now();
+        COURTESY.with_borrow_mut(Courtesy::let_others_go_first);
     }
 }
 

@@ -294,6 +294,18 @@ fn a_login_proves_ids_of_its_scheme_alone() {
 }
 
 #[test]
+fn a_scheme_has_one_authenticator() {
+    let mut server = Server::new();
+    server.authenticator(1);
+    let second =
+        |mode: &str| json!({ "kind": "authenticator", "scheme": "jwt", "mode": mode, "paths": null, "grants": [] });
+    let (_, text) = super::refused(server.deploy("k", warden(), json!({ "do": "secret" }), second("enforce")));
+    assert!(text.contains("scheme: jwt is that of j: choose another, or turn j off or remove it"), "{text}");
+    server.deploy("k", warden(), json!({ "do": "secret" }), second("off")).unwrap();
+    server.authenticator(2);
+}
+
+#[test]
 fn access_lists_know_the_scheme_while_it_is_bound() {
     let mut server = Server::new();
     let plugins: Arc<dyn Schemes> = server.plugins.clone();
