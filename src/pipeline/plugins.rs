@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The plugins that have a say in a write.
 ///
-/// Those that recipes are asked by have answers of who has none: a fake without recipes needs nothing of them.
+/// The functions about recipes have defaults that answer as a server without recipes does, so a fake needs none of them.
 pub trait Plugins {
     /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
     /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
@@ -119,7 +119,7 @@ impl Fuel {
     pub fn left_to_judge(&self) -> u64 {
         match self.left() {
             0 => 0,
-            left => left.max(limits::PLUGIN_FUEL_MAX),
+            _ => limits::PLUGIN_FUEL_MAX,
         }
     }
 
@@ -234,7 +234,8 @@ pub struct Call<'a> {
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub writers: &'a [Arc<str>],
-    /// What is left of the fuel that plugins may use in this transaction; a call has no more. With none left nobody is called.
+    /// What is left of the fuel that plugins may use in this transaction; a call has no more. Of those that judge, all of
+    /// their own budget as long as anything is left. With none left nobody is called.
     pub fuel_max: u64,
     /// Bytes of names and data that it was told of, as far as a client chose them.
     pub told_bytes: usize,

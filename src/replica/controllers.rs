@@ -168,7 +168,9 @@ impl Controller {
         let pause = |attempts: u32| match end {
             End::Done => None,
             End::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
-            End::Failed => Some((chores::BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX)),
+            End::Failed => {
+                Some((limits::PLUGIN_BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX))
+            }
         };
         let attempts = self.attempts.get(&path).map_or(0, |(attempts, _)| *attempts);
         match pause(attempts) {
@@ -464,11 +466,11 @@ mod tests {
         full.ended(path(CONTROLLER_PATHS_MAX), End::Failed, 0);
         assert!(full.forgot && full.attempts.len() == CONTROLLER_PATHS_MAX && full.later.len() == CONTROLLER_PATHS_MAX);
         // Those that are kept are tried again, and later and later.
-        full.take_up_late(chores::BACK_OFF_MS_MIN);
+        full.take_up_late(limits::PLUGIN_BACK_OFF_MS_MIN);
         assert_eq!((full.queue.len(), full.later.len()), (CONTROLLER_PATHS_MAX, 0));
         let first = full.begin().unwrap();
-        full.ended(first.clone(), End::Failed, chores::BACK_OFF_MS_MIN);
-        assert_eq!(full.later.first(), Some(&(3 * chores::BACK_OFF_MS_MIN, first)));
+        full.ended(first.clone(), End::Failed, limits::PLUGIN_BACK_OFF_MS_MIN);
+        assert_eq!(full.later.first(), Some(&(3 * limits::PLUGIN_BACK_OFF_MS_MIN, first)));
         assert!(full.forgot && full.search.is_empty());
         // Half of them have to be done before it begins anew.
         while full.attempts.len() >= CONTROLLER_PATHS_MAX / 2 {

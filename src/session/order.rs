@@ -7,7 +7,7 @@
 //! whenever a transaction of this connection is applied.
 
 use super::rejection::Refusals;
-use crate::limits::UNANSWERED_MAX;
+use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT};
 use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
 use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::state::Applied;
@@ -18,9 +18,6 @@ use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Room for so many entries is kept when the queue has emptied; more is given back.
-const ENTRIES_KEPT: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Order {
@@ -151,7 +148,7 @@ impl Order {
         let entry = self.queue.pop_front()?;
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.barriers -= usize::from(entry.awaited.holds_back());
-        if self.queue.is_empty() && self.queue.capacity() > ENTRIES_KEPT {
+        if self.queue.is_empty() && self.queue.capacity() > UNANSWERED_ROOM_KEPT {
             self.queue = VecDeque::new();
         }
         Some(entry)

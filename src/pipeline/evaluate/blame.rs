@@ -8,6 +8,7 @@
 //! ```
 
 use super::draft::Draft;
+use crate::limits;
 use crate::model::{Owner, path};
 use crate::pipeline::authorize::PLUGINS;
 use crate::pipeline::{Blame, ReadView};
@@ -17,9 +18,6 @@ use std::sync::Arc;
 /// The names of both nodes.
 pub const QUARANTINE: &str = "quarantine";
 pub const CRASHES: &str = "crashes";
-
-/// Reports of one plugin that are looked at: more than two are of versions that are no longer in force.
-const REPORTS_MAX: usize = 1_000;
 
 /// Whether anything has been written. Another version that has come into force meanwhile has a chance of its own, and
 /// what was reported before is not reported again.
@@ -35,7 +33,7 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     if let Some(run) = &blame.crashed {
         let folder = path::join(&plugin, CRASHES);
         let of_this_version = format!("{:016x}-", blame.manifest_mzxid);
-        let reports = draft.view().children(&folder, None, REPORTS_MAX);
+        let reports = draft.view().children(&folder, None, limits::PLUGIN_CRASHES_LOOKED_AT_MAX);
         let report = format!("{of_this_version}{run}");
         if reports.contains(&report) {
             return false;
