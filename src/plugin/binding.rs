@@ -75,7 +75,7 @@ pub struct Binding {
     record: Record,
 }
 
-/// What of the tree beside its manifest a binding depends on: whether it has changed.
+/// What a binding rests on in the tree beside its manifest's text; if it differs, the binding is made anew.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stands {
     /// Of the manifest's node.
@@ -235,7 +235,7 @@ impl Binding {
     }
 
     /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
-    /// second time, on a fresh instance, to see whether that says the same; with `once` it is not (a call that changes
+    /// second time, on a fresh instance, to see whether that says the same; with `Once::Only` it is not (a call that changes
     /// something).
     pub fn ask<T: PartialEq>(
         &self,
@@ -555,12 +555,23 @@ impl Binding {
             let setup = setup(&self.name, &self.manifest, &self.patterns, &program.section);
             status["asked"] = json!(asked(&self.manifest, &self.patterns, &program.section));
             status["granted"] = json!(setup.grants.list());
+            status["limits"] = limits_json(&setup.budget);
         }
         if !self.manifest.canary.is_empty() {
             status["canary"] = json!(self.manifest.canary);
         }
         status
     }
+}
+
+/// The bounds of a call under the names that they have in a manifest.
+fn limits_json(budget: &Budget) -> serde_json::Value {
+    json!({
+        "fuel": budget.fuel,
+        "deadline_ms": budget.cpu_ms,
+        "memory_bytes": budget.memory_bytes,
+        "slow_ms": u64::try_from(budget.slow.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Whether the path is one of those nodes, or below one.
