@@ -24,6 +24,8 @@
 //! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
 //! | `reach` | which members answer, for the operator |
 //! | `checkpoints` | a checkpoint on its way from one member to another |
+//! | `mend` | another member's state in the place of one that is not trusted |
+//! | `forced` | a log made to go on without its majority (`cluster recover`) |
 
 mod checkpoints;
 mod convert;
@@ -198,8 +200,8 @@ pub struct Options {
     pub found: Option<BTreeMap<u64, Member>>,
 }
 
-/// Milliseconds. A follower campaigns `election_max` + random(`election_min`..`election_max`) after the last word from
-/// its leader, because openraft's lease is `election_max`.
+/// Milliseconds. A follower campaigns `election_max_ms` + random(`election_min_ms`..`election_max_ms`) after the last word
+/// from its leader, because openraft's lease is `election_max_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub heartbeat_ms: u64,

@@ -3,7 +3,7 @@
 //! ```text
 //! /zookeeper/plugins/<name>                  the manifest in force
 //! /zookeeper/plugins/<name>/canary           the manifest of a version on trial
-//! /zookeeper/plugins/<name>/versions/<n>     every manifest there was
+//! /zookeeper/plugins/<name>/versions/<n>     the last manifests
 //! /zookeeper/modules/<sha256>/00000 ...      a component in pieces
 //! ```
 
@@ -119,7 +119,6 @@ pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
     garbage
 }
 
-/// Components of all manifests, former versions included.
 /// The digests of all components that manifests name.
 pub fn named(tree: &dyn Tree) -> BTreeSet<String> {
     manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()

@@ -1,6 +1,6 @@
 //! Applying what consensus has committed: one transaction at a time, under the state's exclusive lock, and in this
 //! order: the change of the tree, the events of its zxid, the reply to the writer, the reads parked behind it. That
-//! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
+//! order is one of the rules that hold everywhere (docs/ARCHITECTURE.md); `Connections::applied` keeps it.
 
 use super::Replica;
 use super::start::{OrDie, die};

@@ -1,7 +1,8 @@
 //! The sequencer's inbox: what happened since it last looked. Many put in, one takes out.
 //!
 //! Bounded by what puts in: a connection, here or on another member, has at most `limits::UNANSWERED_MAX` requests
-//! unanswered and stops being read there, so clients cannot make it grow without end.
+//! unanswered and stops being read there, so clients cannot make it grow without end. Native calls are bounded by
+//! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::sequencer::Event;
 use crate::consensus::Outcome;

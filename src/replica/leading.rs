@@ -1,5 +1,5 @@
-//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear when they
-//! are read up to, and that there still is a leader.
+//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear up to where
+//! a `sync` must wait, and that there still is a leader.
 
 use super::Replica;
 use super::sequencer::{Event, ServedLink};
@@ -122,7 +122,7 @@ impl Replica {
         let (link, messages) = self.served.open(hello.from, term);
         let ended = tokio::select! {
             biased;
-            // The sender lives as long as the self.
+            // The sender is a field of `self`.
             _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
             ended = speak(&mut writer, term, messages) => ended,
             ended = self.listen_to(hello.from, link, &mut reader) => ended,

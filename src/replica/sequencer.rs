@@ -54,7 +54,8 @@ pub enum Event {
         submission: Submission,
         link: ServedLink,
     },
-    /// A deployment has been looked at: it may go on, or is refused. Or a request has to find out anew who leads.
+    /// What was found out off this thread about a deployment, a change of members or a transfer: it may go on, or is
+    /// refused. Or a request has to find out anew who leads.
     Prepared(Waiting),
     /// How a reconfig ended that this leader took up in that term.
     Reconfigured {
@@ -119,7 +120,7 @@ pub struct Sequencer<C> {
     in_flight: VecDeque<InFlight>,
     /// Refused entries: their requests go before `waiting`, in order, when the chain starts anew.
     again: Vec<InFlight>,
-    /// Connections with a deployment being prepared, and what came behind it.
+    /// Connections with a deployment, a change of members or a transfer under way, and what came behind it.
     held: HashMap<ConnectionId, VecDeque<Waiting>>,
     /// Connections whose last write has an unknown outcome: nothing more of theirs is evaluated or passed on. As many as
     /// had writes in flight when a leadership was lost; connection ids are never used again, so nothing of this member's
@@ -162,7 +163,7 @@ pub struct Waiting {
     pub submission: Submission,
     /// The way it came, if from another member.
     pub link: Option<ServedLink>,
-    /// What preparation said of a deployment; None for one that is not prepared, and for everything else.
+    /// What was found out off this thread: None for what was not sent there; an error refuses it in its turn.
     pub verdict: Option<Result<(), Refusal>>,
     /// Who waits for what a native call returns.
     pub call: Option<Box<NativeCall>>,

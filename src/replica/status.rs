@@ -1,4 +1,6 @@
 //! What operators read of the ensemble: `/zookeeper/leader` and `/zookeeper/members`, which are no nodes of the tree.
+//! `Shown` answers them, and with them all other paths that are none: `/zookeeper/trace`, a plugin's `audit`, and what
+//! `Plugins::virtual_node` knows.
 //!
 //! The serving member answers them by what it knows: the members by its own log, how each is by the reports that the
 //! leader gathers (`peers`). So they may be some seconds old, and say how old they are.

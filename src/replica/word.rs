@@ -52,7 +52,7 @@ impl Word {
     fn comes_to_depend(&self, now_us: u64) {
         let lasts_us = u64::try_from(self.lasts.as_micros()).unwrap_or(u64::MAX);
         let until_us = now_us.saturating_add(lasts_us);
-        // If it fails it has been so for long.
+        // If it fails, others have voted for a while already.
         let _ = self.until_us.compare_exchange(u64::MAX, until_us, Ordering::AcqRel, Ordering::Relaxed);
     }
 

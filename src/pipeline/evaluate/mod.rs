@@ -139,12 +139,13 @@ impl Evaluator {
         self.last
     }
 
-    /// Forgets what is applied up to that zxid. Evaluating does so by itself; this frees the memory of an idle leader.
+    /// Forgets what is applied up to that zxid. Evaluating does so by itself.
     pub fn committed(&mut self, applied: Zxid) {
         self.overlay.forget(applied);
     }
 
     /// Whether nothing is outstanding.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.overlay.is_empty()
     }
@@ -186,8 +187,8 @@ impl Evaluator {
         evaluation
     }
 
-    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass): answered in
-    /// its turn, like any refusal.
+    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass, a change of
+    /// members or a transfer that cannot be): answered in its turn, like any refusal.
     pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
         self.transact(state, submission, moment, |draft| match (check_session(draft), &submission.ask) {
             (Err(verdict), _) => verdict,
