@@ -80,6 +80,10 @@ pub const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
+/// How long openraft is waited for to take note of a checkpoint, which its core does between two messages. If it does not,
+/// the log goes with the next one.
+pub const CHECKPOINT_NOTED_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// How long a call into openraft has to find out by itself that openraft has ended, which takes it a second at most.
 pub const CONSENSUS_END_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -191,6 +195,9 @@ pub const STARTING_TOGETHER: std::time::Duration = std::time::Duration::from_sec
 
 /// How often a leader greets every member, to learn how it is and to tell what it has learned.
 pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a member's report counts: one may be lost. As long a state that is in doubt waits for the leader to learn of it.
+pub const REPORT_COUNTS_MAX: std::time::Duration = GATHER_INTERVAL.saturating_mul(2);
 
 /// How long a reconfig waits for a server that is to join and does not answer: one that starts at this very moment is there
 /// by then.

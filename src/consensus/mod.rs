@@ -3,7 +3,7 @@
 //! openraft stays behind this boundary (docs/decisions/0002): nothing outside this folder names one of its types.
 //!
 //! Promises:
-//! - `propose` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
+//! - `propose_then` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
 //!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
 //!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
 //! - `Outcome::Refused` means that the batch is not in the log and never will be. `Outcome::Unknown`
@@ -49,7 +49,6 @@ pub use checkpoints::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
-use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;
 use crate::peer::Peers;
@@ -59,22 +58,19 @@ use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
-use openraft::{Raft, ReadPolicy};
-use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use types::{Answer, TypeConfig};
-use under_way::{UnderWay, answered};
+use under_way::UnderWay;
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
 pub trait StateMachine: Send + Sync + 'static {
@@ -242,25 +238,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Resolves to the batch's `Outcome`. Outcomes of batches that are in the log come in its order; a refusal may overtake
-/// them.
-pub struct Proposal(oneshot::Receiver<Outcome>);
-
-impl Proposal {
-    /// Blocks the calling thread, which must not be one of a runtime.
-    pub fn wait(self) -> Outcome {
-        self.0.blocking_recv().unwrap_or(Outcome::Unknown)
-    }
-}
-
-impl Future for Proposal {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Outcome::Unknown))
-    }
-}
-
 /// Why it does not start: a full sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("start consensus: {0}")]
@@ -296,25 +273,15 @@ pub struct Consensus {
     roads: Arc<network::Roads>,
     offers: Arc<checkpoints::Offers>,
     taking: Arc<checkpoints::Taking>,
-    /// The highest term of a leader that was heard, and when it last was.
-    heard: Arc<Mutex<Option<(u64, Instant)>>>,
     /// Proposals without an outcome.
     under_way: Arc<UnderWay>,
 }
 
 impl Consensus {
     /// Proposes the batch under its term. Never blocks; order of calls is order in the log.
-    pub fn propose(&self, batch: Batch) -> Proposal {
-        let (done, outcome) = oneshot::channel();
-        self.propose_then(batch, move |outcome| {
-            // Whoever asked may have stopped waiting.
-            let _ = done.send(outcome);
-        });
-        Proposal(outcome)
-    }
-
-    /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this
-    /// call, or once consensus has ended. It must not block.
+    ///
+    /// `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call, or once
+    /// consensus has ended; for batches that are in the log in its order, which a refusal may overtake. It must not block.
     pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
         let Some(number) = self.under_way.begin(Box::new(done)) else { return };
         let under_way = self.under_way.clone();
@@ -335,20 +302,6 @@ impl Consensus {
     /// Where this member stands, and a way to hear of changes.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
-    }
-
-    /// Waits until this member's state is as new as anything acknowledged before the call. Only a leader can; another
-    /// member, or one that stops leading, gets an error.
-    pub async fn read_barrier(&self) -> Result<(), BarrierError> {
-        let raft = self.raft.clone();
-        // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let call = async move { answered(&raft, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await };
-        match self.runtime.spawn(call).await {
-            Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
-            Ok(None) => Err(BarrierError::ended()),
-            Err(error) => Err(BarrierError(error.to_string())),
-        }
     }
 
     /// Waits until everything that was committed when this member started is applied - for a single voter, all that is
@@ -384,8 +337,7 @@ impl Consensus {
             return;
         }
         let known = known.wait_until(move |at| at.as_ref().is_some_and(|at| at.index >= checkpoint.index));
-        let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
-        if !matches!(tokio::time::timeout(patience, known).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, known).await, Ok(Ok(_))) {
             return;
         }
         let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };

@@ -5,6 +5,7 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use super::*;
+use crate::environment::Instant;
 use crate::model::Zxid;
 use crate::model::ensemble::Server;
 use crate::peer::Me;
@@ -15,9 +16,43 @@ use crate::storage::records::{self, Tally};
 use crate::storage::testing::{Failure, SimDisk};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::sync::oneshot;
 
 mod ensemble;
+
+/// Resolves to the batch's `Outcome`.
+struct Proposal(oneshot::Receiver<Outcome>);
+
+impl Proposal {
+    /// Blocks the calling thread, which must not be one of a runtime.
+    fn wait(self) -> Outcome {
+        self.0.blocking_recv().unwrap_or(Outcome::Unknown)
+    }
+}
+
+impl Future for Proposal {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Outcome::Unknown))
+    }
+}
+
+impl Consensus {
+    /// As `propose_then`, for who waits.
+    fn propose(&self, batch: Batch) -> Proposal {
+        let (done, outcome) = oneshot::channel();
+        self.propose_then(batch, move |outcome| {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(outcome);
+        });
+        Proposal(outcome)
+    }
+}
 
 /// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, but for its
 /// checkpoint, if it is told to make some.
@@ -283,7 +318,8 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
         last = at.index;
     }
     assert_eq!(counter.zxid(), Zxid(1500));
-    consensus.read_barrier().await.unwrap();
+    let index = consensus.read_index().await.unwrap();
+    consensus.applied_at_least(index).await.unwrap();
 
     // The fence is the state machine's; a wrong term does not even reach the log.
     let gap = consensus.propose(batch(first_term, Zxid(1501), 1)).await;

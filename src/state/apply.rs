@@ -19,8 +19,6 @@ pub struct Applied {
     /// One per slot of `Outcome::Done`; zeros for `Slot::Nothing`.
     pub slots: Vec<Stat>,
     pub events: Vec<Event>,
-    /// Sessions that were opened, or attached to with perhaps another timeout: milliseconds.
-    pub sessions_opened: Vec<(SessionId, i32)>,
     /// With the connections that owned them.
     pub sessions_closed: Vec<(SessionId, ConnectionId)>,
     /// A session that has another owner now, and the one it had.
@@ -43,7 +41,6 @@ impl Applied {
     pub fn clear(&mut self) {
         self.slots.clear();
         self.events.clear();
-        self.sessions_opened.clear();
         self.sessions_closed.clear();
         self.session_moved = None;
     }
@@ -123,12 +120,10 @@ impl State {
             Change::OpenSession { session, timeout_ms, password, owner } => {
                 let opened = Session { timeout_ms: *timeout_ms, password: *password, owner: *owner };
                 self.open_session(*session, opened, at);
-                applied.sessions_opened.push((*session, *timeout_ms));
                 None
             }
             Change::AttachSession { session, timeout_ms, owner } => {
                 let before = self.attach_session(*session, *timeout_ms, *owner, at);
-                applied.sessions_opened.push((*session, *timeout_ms));
                 if before != *owner {
                     applied.session_moved = Some((*session, before));
                 }

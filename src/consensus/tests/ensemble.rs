@@ -186,11 +186,10 @@ async fn members_elect_one_of_them_and_have_the_same_log() {
     assert_eq!(ensemble.of(follower).lag(leader), None);
     assert_eq!(ensemble.of(leader).lag(follower), Some(0));
 
-    // What the leader has heard, and what is heard of it, is new; and reads everywhere see what was acknowledged.
+    // What the leader has heard is new; and reads everywhere see what was acknowledged.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let recently = Instant::now() - Duration::from_millis(2 * limits::HEARTBEAT_MS);
     assert!(ensemble.of(leader).quorum_heard().unwrap() > recently);
-    assert!(ensemble.of(follower).leader_heard().unwrap() > recently);
     assert_eq!(ensemble.of(follower).quorum_heard(), None);
     let index = ensemble.of(leader).read_index().await.unwrap();
     ensemble.of(follower).applied_at_least(index).await.unwrap();
