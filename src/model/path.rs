@@ -77,6 +77,11 @@ pub fn is_within(path: &str, root: &str) -> bool {
     root == "/" || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether `path` is `/zookeeper` or lies below it, where the server keeps what is its own.
+pub fn is_servers_own(path: &str) -> bool {
+    is_within(path, "/zookeeper")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

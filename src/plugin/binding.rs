@@ -178,13 +178,13 @@ impl Binding {
 
     /// Whether the controller is to be called for that path.
     pub fn watches(&self, path: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_within(path, "/zookeeper")
+        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_servers_own(path)
     }
 
     /// Whether there can be paths below that one for which it is to be called.
     pub fn watches_below(&self, path: &str) -> bool {
         let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
-        self.patterns.iter().any(below) && !path::is_within(path, "/zookeeper")
+        self.patterns.iter().any(below) && !path::is_servers_own(path)
     }
 
     /// Nodes at or below which all paths are for which it is to be called; none lies below another.

@@ -64,7 +64,7 @@ impl Grants {
     }
 
     pub fn allow(&self, verb: Verb, path: &str) -> bool {
-        !path::is_within(path, "/zookeeper")
+        !path::is_servers_own(path)
             && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
     }
 
@@ -121,7 +121,7 @@ pub fn check(grant: &Grant) -> Result<(), String> {
     if let Err(error) = path::validate(&grant.path) {
         return Err(format!("grant on {:?}: {error}", grant.path));
     }
-    if path::is_within(&grant.path, "/zookeeper") {
+    if path::is_servers_own(&grant.path) {
         return Err(format!("grant on {:?}: no grant reaches /zookeeper", grant.path));
     }
     if grant.verbs.is_empty() {

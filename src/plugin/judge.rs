@@ -58,7 +58,7 @@ impl pipeline::Plugins for Judge {
             let mut told_bytes = 0;
             for change in changes {
                 let Some((kind, operation, path)) = describe(change) else { continue };
-                if binding.matches(operation, path) && !path::is_within(path, "/zookeeper") {
+                if binding.matches(operation, path) && !path::is_servers_own(path) {
                     self.matching.push(Change { kind, path: path.to_string() });
                     told_bytes += path.len() + data_bytes(change);
                 }

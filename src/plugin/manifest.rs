@@ -286,7 +286,7 @@ impl Manifest {
             Some(_) if !by_mount => return Err(format!("mount: a {kind} has none")),
             Some(mount) => {
                 crate::model::path::validate(mount).map_err(|error| format!("mount {mount:?}: {error}"))?;
-                if mount == "/" || crate::model::path::is_within(mount, "/zookeeper") || mount.contains('*') {
+                if mount == "/" || crate::model::path::is_servers_own(mount) || mount.contains('*') {
                     return Err(format!(
                         "mount {mount:?}: a recipe owns a subtree, such as \"/locks\": not the root, nothing in /zookeeper, no pattern"
                     ));

@@ -7,9 +7,9 @@
 //! /zookeeper/plugins/<name>/crashes/<zxid>-<member>-<run>   one for each process that a call of it has ended
 //! ```
 
-use super::draft::Draft;
+use super::draft::{Draft, Existing};
 use crate::limits;
-use crate::model::{Owner, path};
+use crate::model::path;
 use crate::pipeline::authorize::PLUGINS;
 use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
@@ -38,10 +38,8 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
         if reports.contains(&report) {
             return false;
         }
-        if draft.node(&folder).is_none() {
-            create(draft, &folder, Bytes::new());
-        }
-        create(draft, &path::join(&folder, &report), Bytes::new());
+        draft.put(&folder, Bytes::new(), Existing::Keep);
+        draft.put(&path::join(&folder, &report), Bytes::new(), Existing::Keep);
         let (same, former) = reports.into_iter().partition::<Vec<_>, _>(|report| report.starts_with(&of_this_version));
         for report in former {
             draft.delete(Arc::from(path::join(&folder, &report)));
@@ -50,15 +48,7 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
             return true;
         }
     }
-    let quarantine = path::join(&plugin, QUARANTINE);
-    match draft.node(&quarantine) {
-        None => create(draft, &quarantine, blame.quarantine.clone()),
-        Some(there) => {
-            let record = there.to_record();
-            let version = record.stat.version.wrapping_add(1);
-            draft.set_data(Arc::from(quarantine), record, Some(blame.quarantine.clone()), version);
-        }
-    }
+    draft.put(&path::join(&plugin, QUARANTINE), blame.quarantine.clone(), Existing::Set);
     true
 }
 
@@ -66,11 +56,4 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
 pub fn released(node: &str) -> Option<&str> {
     let (plugin, name) = node.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
     (name == QUARANTINE).then_some(plugin)
-}
-
-/// With the list of its parent: those who have deployed the plugin may take away what stands against it.
-fn create(draft: &mut Draft<'_>, path: &str, data: Bytes) {
-    let parent = path::parent(path).and_then(|parent| draft.node(parent)).expect("it is looked up or created before");
-    let acl = parent.acl().clone();
-    draft.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
 }

@@ -68,6 +68,7 @@ fn data(draft: &Draft<'_>, path: &str) -> Option<bytes::Bytes> {
     Some(ReadView::node(&draft.view(), path)?.data.unwrap_or_default())
 }
 
-fn refused(plugin: &str, text: &str) -> Refusal {
+/// Why a deployment does not go on, for whoever asked for it.
+pub fn refused(plugin: &str, text: &str) -> Refusal {
     Refusal::new(ErrorCode::BadArguments, format!("{plugin}: the plugin is refused: {text}"))
 }

@@ -390,9 +390,11 @@ fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut
 fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
     let changes = |slot: &Slot, request: &Request| match (slot, request) {
         (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
-        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !is_exempt(path),
-        (Slot::Path(path), Request::Create(create)) => create.form != CreateForm::IfNotExists && !is_exempt(path),
-        (Slot::Path(path), _) => !is_exempt(path),
+        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !path::is_servers_own(path),
+        (Slot::Path(path), Request::Create(create)) => {
+            create.form != CreateForm::IfNotExists && !path::is_servers_own(path)
+        }
+        (Slot::Path(path), _) => !path::is_servers_own(path),
         (Slot::Nothing, _) => false,
     };
     let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
@@ -471,11 +473,7 @@ fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: As
 }
 
 fn is_judged(change: &Change) -> bool {
-    path_of(change).is_some_and(|path| !is_exempt(path))
-}
-
-fn is_exempt(path: &str) -> bool {
-    path::is_within(path, "/zookeeper")
+    path_of(change).is_some_and(|path| !path::is_servers_own(path))
 }
 
 fn with_owner(owner: Option<ConnectionId>, evaluate: impl FnOnce(ConnectionId) -> Result<Slot, Refusal>) -> Verdict {

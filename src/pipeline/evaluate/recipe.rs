@@ -8,11 +8,11 @@
 //! the plugins' common budget used up, leaves the transaction as it was without it, and its mount is *owed*: requests
 //! there are refused, until `recover` has put it in order (`chores`).
 
-use super::bench::{self, Bench, Existing};
+use super::bench::Bench;
 use super::blame;
 use super::create::{self, Mode};
 use super::delete::deletable_parent;
-use super::draft::{Draft, parent_of, valid_path};
+use super::draft::{Draft, Existing, parent_of, valid_path};
 use super::validate;
 use crate::limits;
 use crate::model::acl::AclEntry;
@@ -326,7 +326,7 @@ fn owe_at_once(draft: &mut Draft<'_>, plugin: &str) {
 }
 
 pub fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
-    bench::put(draft, &chores::owed_path(plugin), owed.text().into(), Existing::Set);
+    draft.put(&chores::owed_path(plugin), owed.text().into(), Existing::Set);
 }
 
 /// A recipe that is put to work, anew or otherwise than before, first puts its mount in order, unless that is empty. So does
