@@ -47,6 +47,13 @@ pub struct Submission {
     pub ask: Ask,
 }
 
+impl Submission {
+    /// The server's own.
+    pub fn own(ask: Ask) -> Submission {
+        Submission { caller: None, xid: 0, ask }
+    }
+}
+
 /// Who asks: what the connection had proven when the request was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Caller {

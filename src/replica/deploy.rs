@@ -11,6 +11,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
+use crate::pipeline::evaluate::deployment::refused;
 use crate::pipeline::{Ask, Submission, authorize};
 use crate::plugin::admission::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
@@ -89,7 +90,7 @@ impl Replica {
         for Admitted { key, manifest } in admitted {
             // What is off is called by nobody: each member compiles it when it likes.
             if manifest.mode != Mode::Off {
-                self.compiled(&manifest).await.map_err(|text| admission::refusal(&key, &text))?;
+                self.compiled(&manifest).await.map_err(|text| refused(&key, &text))?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::limits;
 use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
-use crate::pipeline::{Ask, Submission};
+use crate::pipeline::Ask;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -145,10 +145,7 @@ impl Replica {
                     }
                     self.inbox.put(Event::Forwarded { submission, link });
                 }
-                ToLeader::Blame(blame) => {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
-                    self.inbox.put(Event::Submitted(submission));
-                }
+                ToLeader::Blame(blame) => self.ask(Ask::Blame(blame)),
                 ToLeader::Compiled { id, result } => self.preparations.answered(id, member, result),
                 ToLeader::ReadIndex { id } => {
                     let replica = self.clone();

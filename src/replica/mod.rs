@@ -13,6 +13,7 @@
 //! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `blame` | what this member has to say against plugins; who can run them |
+//! | `format_level` | which effects transactions may have, so that all voters know them |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
@@ -43,6 +44,7 @@ mod clocks;
 mod controllers;
 mod deploy;
 mod facts;
+mod format_level;
 mod housekeeping;
 mod http;
 mod inbox;
@@ -77,7 +79,7 @@ use crate::config::Config;
 use crate::consensus::{Consensus, Heavy};
 use crate::environment::Instant;
 use crate::model::ConnectionId;
-use crate::pipeline::Rules;
+use crate::pipeline::{Ask, Rules, Submission};
 use crate::plugin::Plugins;
 use crate::session::Connections;
 use crate::state::State;
@@ -91,7 +93,7 @@ use link::Way;
 use parking_lot::{Mutex, RwLock};
 use peers::Door;
 use provenance::Provenance;
-use sequencer::Waiting;
+use sequencer::{Event, Waiting};
 use soundness::Soundness;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -154,6 +156,11 @@ impl Replica {
     /// The monotonic clock of everything that waits, in milliseconds since the start.
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// A request of the server's own.
+    fn ask(&self, ask: Ask) {
+        self.inbox.put(Event::Submitted(Submission::own(ask)));
     }
 
     /// Closes a client's connection without a reply.

@@ -526,12 +526,12 @@ impl<C: Proposes> Sequencer<C> {
                 }
                 self.evaluator.reconfigures(false);
                 if let Some(servers) = replica.configuration_to_write() {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
+                    let submission = Submission::own(Ask::Configure { servers });
                     self.waiting.push_front(Waiting::new(submission, None));
                 }
                 // The first of all: nothing is evaluated behind these before they are applied.
                 for blame in replica.plugins.crashes(replica.config.server_id) {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
+                    let submission = Submission::own(Ask::Blame(blame));
                     self.waiting.push_front(Waiting::new(submission, None));
                 }
             }

@@ -137,7 +137,7 @@ impl Replica {
     }
 
     /// Whether nobody else votes: then it can always lead.
-    fn stands_alone(&self) -> bool {
+    pub(super) fn is_only_voter(&self) -> bool {
         self.consensus().membership().voters.iter().eq([&u64::from(self.config.server_id)])
     }
 
@@ -149,7 +149,7 @@ impl Replica {
 
     /// A leader's word and lease come from its quorum.
     fn look_at_lease(&self) {
-        if self.stands_alone() {
+        if self.is_only_voter() {
             self.word.until_us.store(u64::MAX, Ordering::Release);
             if !self.word.lease_held.swap(true, Ordering::AcqRel) {
                 self.inbox.put(Event::Lease { held: true });

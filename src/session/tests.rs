@@ -747,7 +747,7 @@ async fn an_expired_session_ends_its_connection() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let ask = Ask::CloseSession { session: client.session, expired: true };
-    replica.submit(Submission { caller: None, xid: 0, ask });
+    replica.submit(Submission::own(ask));
     client.closed().await;
     assert!(replica.connections.expiry().last_heard_ms(client.session).is_none());
 }

@@ -117,7 +117,7 @@ impl Policed {
 
     async fn set(&mut self, path: &str) {
         let before = self.replica.state().last_zxid();
-        self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set(path)) });
+        self.replica.submit(Submission::own(Ask::Request(set(path))));
         assert!(self.replica.state().last_zxid() > before);
     }
 }
@@ -207,7 +207,7 @@ async fn guests_are_not_asked_about_what_an_access_list_refuses() {
     let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("digest", "root:x") }];
     let Request::Create(open) = create("/services/secret") else { unreachable!() };
     let closed = Create { acl: Some(acl), ..open };
-    policed.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(Request::Create(closed)) });
+    policed.replica.submit(Submission::own(Ask::Request(Request::Create(closed))));
     let mut bob = policed.client("bob").await;
     bob.ask(3, get("/services/secret", false)).await;
     assert_eq!(bob.next().await, (3, NO_AUTH));
@@ -442,7 +442,7 @@ struct Restless {
 impl Restless {
     fn stir(&self) {
         if self.restless.load(Ordering::Relaxed) {
-            self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set("/roles/alice")) });
+            self.replica.submit(Submission::own(Ask::Request(set("/roles/alice"))));
             self.zxid.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -599,7 +599,7 @@ async fn whom_an_access_list_means_is_not_asked_while_applying() {
         Ask::Request(Request::Create(Create { acl: Some(acl), ..open }))
     };
     for (path, id) in [("/hers", "group*"), ("/his", "b*")] {
-        policed.replica.submit(Submission { caller: None, xid: 0, ask: created(path, id) });
+        policed.replica.submit(Submission::own(created(path, id)));
     }
     assert_eq!(policed.calls("j"), before + 2, "whether the ids are well formed");
     assert!(policed.replica.connection(&alice).outbox.holds());
@@ -624,7 +624,7 @@ impl Policed {
         let Request::Create(open) = create(path) else { unreachable!() };
         let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("jwt", id) }];
         let create = Request::Create(Create { acl: Some(acl), ..open });
-        self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(create) });
+        self.replica.submit(Submission::own(Ask::Request(create)));
     }
 }
 
@@ -702,7 +702,7 @@ async fn cost() {
             let mut spent = Duration::ZERO;
             for _ in 0..rounds {
                 if changing {
-                    policed.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set("/free")) });
+                    policed.replica.submit(Submission::own(Ask::Request(set("/free"))));
                 }
                 let state = policed.replica.state();
                 let turns = if changing { 1 } else { 100 };
