@@ -6,7 +6,7 @@
 //! - `propose_then` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
 //!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
 //!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
-//! - `Outcome::Refused` means that the batch is not in the log and never will be. `Outcome::Unknown`
+//! - `Resolution::Refused` means that the batch is not in the log and never will be. `Resolution::Unknown`
 //!   promises neither that nor the contrary.
 //! - `Role::Leader` is shown only once this leadership's own blank entry is applied, so everything any earlier leader
 //!   committed is in the state by then.
@@ -228,7 +228,7 @@ pub enum Role {
 
 /// What became of a proposed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Resolution {
     /// Applied here. `accepted` is the state machine's word on the fence: a batch it did not accept had no effect on
     /// any replica.
     Applied { at: LogPosition, accepted: bool },
@@ -282,7 +282,7 @@ impl Consensus {
     ///
     /// `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call, or once
     /// consensus has ended; for batches that are in the log in its order, which a refusal may overtake. It must not block.
-    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
+    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
         let Some(number) = self.under_way.begin(Box::new(done)) else { return };
         let under_way = self.under_way.clone();
         let answer = Answer::new(move |result: Option<ClientWriteResult>| under_way.tell(number, outcome(result)));
@@ -405,13 +405,13 @@ impl BarrierError {
     }
 }
 
-fn outcome(result: Option<ClientWriteResult>) -> Outcome {
+fn outcome(result: Option<ClientWriteResult>) -> Resolution {
     match result {
         Some(Ok(response)) => {
-            Outcome::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
+            Resolution::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
         }
-        Some(Err(ClientWriteError::ForwardToLeader(_))) => Outcome::Refused,
-        Some(Err(_)) | None => Outcome::Unknown,
+        Some(Err(ClientWriteError::ForwardToLeader(_))) => Resolution::Refused,
+        Some(Err(_)) | None => Resolution::Unknown,
     }
 }
 

@@ -17,7 +17,7 @@ pub struct View<'a> {
 
 /// The applied tree alone: what reads see.
 #[derive(Clone, Copy)]
-pub struct Applied<'a>(pub &'a State);
+pub struct AppliedTree<'a>(pub &'a State);
 
 /// A node in the view.
 #[derive(Clone, Copy)]
@@ -116,7 +116,7 @@ impl ReadView for View<'_> {
     }
 }
 
-impl ReadView for Applied<'_> {
+impl ReadView for AppliedTree<'_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         let node = self.0.node(path)?;
         Some(NodeCopy { data: node.data().map(Bytes::copy_from_slice), stat: node.stat(), acl: node.acl().clone() })

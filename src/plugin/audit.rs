@@ -117,7 +117,7 @@ impl Walk<'_> {
         let asked = self.binding.ask(self.enabled, Once::OrTwice, &call, |instance| instance.validate(&call, &changes));
         match asked {
             Ok(said) => {
-                if let Err(rejection) = said.said {
+                if let Err(rejection) = said.answer {
                     let text = super::host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
                     self.slice.refused.push(Refused { path: node.to_owned(), text });
                 }

@@ -254,7 +254,7 @@ impl Binding {
         once: Once,
         call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> Asked<T> {
+    ) -> CallResult<T> {
         let begun = Instant::now();
         let mut cost = 0;
         let answered = self.answer(enabled, once, call, &mut cost, ask);
@@ -271,7 +271,7 @@ impl Binding {
         if let Err(fault) = &said {
             self.note(fault, call, evidence);
         }
-        Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
+        CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
@@ -433,9 +433,9 @@ impl Binding {
             );
             return Answered::unasked(self.refuse(Refusal::new(ErrorCode::BadArguments, text)));
         }
-        let Asked { said, cost } =
+        let CallResult { said, cost } =
             self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
-        let said = match said.and_then(|said| self.sensible(call, said.said)) {
+        let said = match said.and_then(|said| self.sensible(call, said.answer)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
             Err(fault) => self.failed(&fault, first),
@@ -593,7 +593,7 @@ pub enum Once {
 }
 
 /// What a question came to.
-pub struct Asked<T> {
+pub struct CallResult<T> {
     pub said: Result<Said<T>, Fault>,
     /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
     pub cost: u64,
@@ -601,7 +601,7 @@ pub struct Asked<T> {
 
 /// What a guest said, and what it took.
 pub struct Said<T> {
-    pub said: T,
+    pub answer: T,
     pub fuel: u64,
     /// It asked for circumstances that no node shows.
     pub circumstances: bool,

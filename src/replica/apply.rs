@@ -9,7 +9,7 @@ use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::simulation::{self, Mutation, Seen};
-use crate::state::Applied;
+use crate::state::Effects;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
 use std::io;
@@ -25,7 +25,7 @@ pub struct Boundary {
     /// Transactions applied before this member served: what the log had beyond the loaded state.
     pub replayed: u64,
     /// Kept from one transaction to the next for its buffers.
-    pub applied: Applied,
+    pub applied: Effects,
 }
 
 impl StateMachine for Replica {

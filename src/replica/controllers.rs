@@ -334,7 +334,7 @@ impl Replica {
         let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
         let asked =
             binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
-        match asked.said.and_then(|said| binding.sensible(&call, said.said)) {
+        match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
             Err(fault) => return Err(binding.fault_refusal(&fault, &path)),

@@ -22,11 +22,11 @@ pub struct Served {
     pub leadership: watch::Sender<Option<u64>>,
     number: AtomicU64,
     /// In the order in which they came: whoever is told something is told in the same order in each simulated run.
-    links: Mutex<BTreeMap<u64, Taken>>,
+    links: Mutex<BTreeMap<u64, MemberLink>>,
 }
 
 /// The leader's end of a link.
-struct Taken {
+struct MemberLink {
     member: u32,
     messages: mpsc::Sender<FromLeader>,
     /// The member at the other end submits nothing more.
@@ -34,7 +34,7 @@ struct Taken {
 }
 
 /// A member that takes this one for the leader, and its link.
-pub struct Linked {
+pub struct LinkedMember {
     pub member: u32,
     pub link: u64,
 }
@@ -63,8 +63,8 @@ impl Served {
     }
 
     /// All that there are now.
-    pub fn linked(&self) -> Vec<Linked> {
-        self.links.lock().iter().map(|(number, link)| Linked { member: link.member, link: *number }).collect()
+    pub fn linked(&self) -> Vec<LinkedMember> {
+        self.links.lock().iter().map(|(number, link)| LinkedMember { member: link.member, link: *number }).collect()
     }
 
     /// Nobody hears it if that link is gone.
@@ -80,7 +80,7 @@ impl Served {
     fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (sender, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, Taken { member, messages: sender, holds_back: false });
+        self.links.lock().insert(number, MemberLink { member, messages: sender, holds_back: false });
         (ServedLink { number, term }, messages)
     }
 

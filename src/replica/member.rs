@@ -20,7 +20,7 @@ use super::slow::{Passages, Slow};
 use super::soundness::Soundness;
 use super::start::{OrDie, die};
 use super::status::Shown;
-use super::word::{self, Word};
+use super::word::{self, LeaderWord};
 use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
@@ -485,16 +485,16 @@ fn plugins_of(config: &Config, run: u32, drive: &Drive) -> anyhow::Result<Arc<Pl
 
 /// Who asks plugins on behalf of reads. It ends with the member's connections.
 fn start_asking(front: &Arc<dyn Server>, drive: &Drive, clients: &Workers) -> anyhow::Result<()> {
-    let asked = session::Asked::of(front);
+    let inquirer = session::Inquirer::of(front);
     match drive {
         Drive::Threads => {
             let answer = move || {
                 let _whole = OrDie("asking plugins about reads");
-                asked.run();
+                inquirer.run();
             };
             std::thread::Builder::new().name("plugin-reads".into()).spawn(answer).context("start a thread")?;
         }
-        Drive::Tasks { .. } => drop(clients.first().spawn(asked.run_as_task())),
+        Drive::Tasks { .. } => drop(clients.first().spawn(inquirer.run_as_task())),
     }
     Ok(())
 }
@@ -555,7 +555,7 @@ impl Replica {
             way: Way::default(),
             soundness: Soundness::default(),
             provenance: Provenance::default(),
-            word: Word::new(&config.sessions),
+            word: LeaderWord::new(&config.sessions),
             plugins,
             preparations: Preparations::default(),
             door,

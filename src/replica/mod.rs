@@ -99,7 +99,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use word::Word;
+use word::LeaderWord;
 
 /// What all threads and tasks of a member share.
 pub struct Replica {
@@ -118,7 +118,7 @@ pub struct Replica {
     served: Served,
     /// To the leader, if that is another member.
     way: Way,
-    word: Word,
+    word: LeaderWord,
     soundness: Soundness,
     provenance: Provenance,
     plugins: Arc<Plugins>,

@@ -24,7 +24,7 @@ use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::membership::End;
 use super::start::OrDie;
-use crate::consensus::{Consensus, Outcome as Resolution, Role};
+use crate::consensus::{Consensus, Resolution, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Server;

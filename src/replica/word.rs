@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub struct Word {
+pub struct LeaderWord {
     /// How long word is good for.
     pub lasts: Duration,
     /// Until when it is: microseconds of the connections' clock.
@@ -31,10 +31,10 @@ pub struct Word {
     lease_held: AtomicBool,
 }
 
-impl Word {
-    pub fn new(sessions: &config::Sessions) -> Word {
+impl LeaderWord {
+    pub fn new(sessions: &config::Sessions) -> LeaderWord {
         let third = Duration::from_millis(u64::try_from(sessions.timeout_ms_min / 3).unwrap_or(0));
-        Word {
+        LeaderWord {
             lasts: third.max(limits::WORD_LASTS_MIN),
             until_us: AtomicU64::new(0),
             serving: AtomicU8::new(Serving::Nobody as u8),

@@ -11,7 +11,7 @@ use super::judgement::{Due, Inquiry, Told};
 use crate::environment::{self, wall_ms};
 use crate::limits;
 use crate::model::SessionId;
-use crate::pipeline::view::Applied;
+use crate::pipeline::view::AppliedTree;
 use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Versions};
 use crate::plugin::policies::Answers;
 use crate::wire::request::RequestHeader;
@@ -51,17 +51,17 @@ impl Asking {
 }
 
 /// The thread's side: does what is asked for, until the connections are gone.
-pub struct Asked {
+pub struct Inquirer {
     jobs: UnboundedReceiver<Job>,
     /// Not kept alive from here.
     server: Weak<dyn Server>,
 }
 
-impl Asked {
+impl Inquirer {
     /// Of a server, once.
-    pub fn of(server: &Arc<dyn Server>) -> Asked {
+    pub fn of(server: &Arc<dyn Server>) -> Inquirer {
         let jobs = server.connections().asking().taken.lock().take().expect("one thread asks");
-        Asked { jobs, server: Arc::downgrade(server) }
+        Inquirer { jobs, server: Arc::downgrade(server) }
     }
 
     pub fn run(mut self) {
@@ -151,7 +151,7 @@ struct Live<'a>(&'a dyn Server);
 
 impl ReadView for Live<'_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
-        Applied(&self.0.state()).node(path)
+        AppliedTree(&self.0.state()).node(path)
     }
 
     fn original(&self, path: &str) -> Option<NodeCopy> {
@@ -159,18 +159,18 @@ impl ReadView for Live<'_> {
     }
 
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        Applied(&self.0.state()).children(path, after, limit)
+        AppliedTree(&self.0.state()).children(path, after, limit)
     }
 
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        Applied(&self.0.state()).ephemerals(session, prefix, limit)
+        AppliedTree(&self.0.state()).ephemerals(session, prefix, limit)
     }
 
     fn stat(&self, path: &str) -> Option<crate::model::Stat> {
-        Applied(&self.0.state()).stat(path)
+        AppliedTree(&self.0.state()).stat(path)
     }
 
     fn versions(&self, path: &str) -> Option<Versions> {
-        Applied(&self.0.state()).versions(path)
+        AppliedTree(&self.0.state()).versions(path)
     }
 }

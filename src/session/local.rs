@@ -4,7 +4,7 @@
 
 use super::connection::{Connection, Kind};
 use super::judgement::{self, Inquiry, Open, Rulings};
-use super::order::Local;
+use super::order::OwnRequest;
 use super::rejection::{self, Refusals};
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
@@ -21,14 +21,14 @@ const NO_ZXID: i64 = -1;
 pub(super) struct Question<'a> {
     pub header: RequestHeader,
     pub received_us: u64,
-    pub request: &'a Local,
+    pub request: &'a OwnRequest,
     pub identities: &'a Arc<[Identity]>,
 }
 
 /// Whether `answer` needs the table of watches.
-pub(super) fn needs_watches(request: &Local) -> bool {
+pub(super) fn needs_watches(request: &OwnRequest) -> bool {
     match request {
-        Local::Request(request) => match request {
+        OwnRequest::Request(request) => match request {
             Request::Exists { watch, .. }
             | Request::GetData { watch, .. }
             | Request::GetChildren { watch, .. }
@@ -40,7 +40,7 @@ pub(super) fn needs_watches(request: &Local) -> bool {
             | Request::SetWatches(_) => true,
             _ => false,
         },
-        Local::Refused(_) | Local::SessionAgain(_) | Local::CloseLocalSession => false,
+        OwnRequest::Refused(_) | OwnRequest::SessionAgain(_) | OwnRequest::CloseLocalSession => false,
     }
 }
 
@@ -56,14 +56,14 @@ pub(super) fn answer(
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
     match question.request {
-        Local::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
-        Local::CloseLocalSession => {
+        OwnRequest::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        OwnRequest::CloseLocalSession => {
             connection.reply(header.xid, zxid, 0, &Body::Empty);
             connection.home().local_sessions().forget(connection.session());
             connection.close_after_flush();
         }
-        Local::SessionAgain(password) => connection.queue_session(*password, true),
-        Local::Request(request) => {
+        OwnRequest::SessionAgain(password) => connection.queue_session(*password, true),
+        OwnRequest::Request(request) => {
             let home = connection.home();
             let rulings = judgement::rule(home.plugins(), home.rules(), state, question.identities, request, inquiry)?;
             answer_request(connection, refusals, state, watches, question, request, &rulings);

@@ -10,7 +10,7 @@ use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
-use crate::state::Applied;
+use crate::state::Effects;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, ReplyHeader};
@@ -118,7 +118,7 @@ impl Replica {
 
     fn run(&self) {
         let mut sequencer = self.sequencer.lock();
-        let mut applied = Applied::default();
+        let mut applied = Effects::default();
         while !sequencer.paused
             && let Some(submission) = sequencer.waiting.pop_front()
         {

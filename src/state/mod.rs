@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` | `State`: what can be asked |
-//! | `apply` | a transaction's effects; `Applied`, `Event` |
+//! | `apply` | a transaction's effects; `Effects`, `Event` |
 //! | `tree` | nodes in a slab, tables of children |
 //! | `acls` | access control lists, each kept once |
 //! | `quota` | quotas and what is used of them |
@@ -31,7 +31,7 @@ mod reader;
 pub mod record;
 mod tree;
 
-pub use apply::{Applied, Event};
+pub use apply::{Effects, Event};
 pub use checkpoint::{Cut, Record};
 pub use load::{Loader, RecordError};
 

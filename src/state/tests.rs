@@ -11,7 +11,7 @@ use proptest::prelude::{Just, Strategy, TestCaseError, any, prop, prop_assert, p
 /// A state, and the leader's part in it: zxids, times, versions.
 struct World {
     state: State,
-    applied: Applied,
+    applied: Effects,
 }
 
 fn connection(number: u64) -> ConnectionId {
@@ -20,7 +20,7 @@ fn connection(number: u64) -> ConnectionId {
 
 impl World {
     fn new() -> World {
-        World { state: State::new(11), applied: Applied::default() }
+        World { state: State::new(11), applied: Effects::default() }
     }
 
     fn apply_at(&mut self, zxid: Zxid, changes: Vec<Change>, slots: Vec<Slot>) {
@@ -569,7 +569,7 @@ proptest! {
         let mut records = Records::new();
         checkpoint(&mut world.state, &mut records);
         let state = load(&records).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let mut loaded = World { state, applied: Applied::default() };
+        let mut loaded = World { state, applied: Effects::default() };
         for step in after {
             if let Some(changes) = changes(&world, step) {
                 world.apply(changes.clone());
