@@ -9,12 +9,12 @@
 use super::Replica;
 use super::calls::CallError;
 use crate::limits;
-use crate::model::{Identity, Refusal, SessionId, Stat, Zxid, chores, path};
+use crate::model::{Identity, Refusal, Zxid, chores, path};
 use crate::pipeline::desk::{Desk, Reconciled};
-use crate::pipeline::overlay::{Overlay, path_of};
+use crate::pipeline::overlay::path_of;
 use crate::pipeline::txn::Txn;
-use crate::pipeline::view::View;
-use crate::pipeline::{Ask, Call, Moment, NodeCopy, ReadView};
+use crate::pipeline::view::LockedTree;
+use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};
 use crate::plugin::manifest::Kind;
 use crate::plugin::registry::Registry;
@@ -328,7 +328,7 @@ impl Replica {
             // The state's clocks: those of the last transaction applied.
             Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
         };
-        let tree = Committed(self);
+        let tree = LockedTree(|| self.state.read());
         let desk = Desk::new(&tree);
         let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
         let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
@@ -366,38 +366,6 @@ fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     });
     for binding in registry.of(Kind::Controller).filter(|binding| binding.is_called() && binding.settled()) {
         at_work.entry(binding.name.clone()).or_insert_with(|| Controller::new(binding.clone()));
-    }
-}
-
-/// The committed tree, locked look by look.
-struct Committed<'a>(&'a Replica);
-
-impl Committed<'_> {
-    fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        let state = self.0.state.read();
-        look(&View { state: &state, overlay: &Overlay::default() })
-    }
-}
-
-impl ReadView for Committed<'_> {
-    fn node(&self, path: &str) -> Option<NodeCopy> {
-        self.look(|view| ReadView::node(view, path))
-    }
-
-    fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.node(path)
-    }
-
-    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        self.look(|view| view.children(path, after, limit))
-    }
-
-    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        self.look(|view| view.ephemerals(session, prefix, limit))
-    }
-
-    fn stat(&self, path: &str) -> Option<Stat> {
-        self.look(|view| view.stat(path))
     }
 }
 

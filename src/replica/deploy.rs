@@ -82,7 +82,7 @@ impl Replica {
     }
 
     fn admit(&self, request: &Request) -> Result<Vec<Admitted>, Refusal> {
-        admission::prepare(&self.plugins, request, &LookedAt(self))
+        admission::prepare(&self.plugins, request, &NodeByNode(self))
     }
 
     /// Waits until a quorum of voters has the code of all of these, or cannot come to have it.
@@ -212,9 +212,9 @@ impl Drop for OpenQuestion<'_> {
 }
 
 /// The applied tree, looked at node by node.
-struct LookedAt<'a>(&'a Replica);
+struct NodeByNode<'a>(&'a Replica);
 
-impl Tree for LookedAt<'_> {
+impl Tree for NodeByNode<'_> {
     fn data(&self, path: &str) -> Option<Vec<u8>> {
         self.0.data(path)
     }

@@ -10,9 +10,8 @@ use super::connection::{Connection, Turn};
 use super::judgement::{Due, Inquiry, Told};
 use crate::environment::{self, wall_ms};
 use crate::limits;
-use crate::model::SessionId;
-use crate::pipeline::view::AppliedTree;
-use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Versions};
+use crate::pipeline::view::LockedTree;
+use crate::pipeline::{Call, Caller, Moment};
 use crate::plugin::policies::Answers;
 use crate::wire::request::RequestHeader;
 use bytes::Bytes;
@@ -143,34 +142,5 @@ fn with_call<T>(server: &dyn Server, caller: &Caller, xid: i32, ask: impl FnOnce
     // Without chance a guest still has an answer to give, and the seed is no secret.
     let seed = environment::random_u64().unwrap_or_default();
     let moment = Moment { wall_ms: wall_ms(), ensemble_ms, seed };
-    ask(&Call::looking(&Live(server), Some(caller), xid, zxid, moment))
-}
-
-/// The applied tree, locked for each look.
-struct Live<'a>(&'a dyn Server);
-
-impl ReadView for Live<'_> {
-    fn node(&self, path: &str) -> Option<NodeCopy> {
-        AppliedTree(&self.0.state()).node(path)
-    }
-
-    fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.node(path)
-    }
-
-    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        AppliedTree(&self.0.state()).children(path, after, limit)
-    }
-
-    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        AppliedTree(&self.0.state()).ephemerals(session, prefix, limit)
-    }
-
-    fn stat(&self, path: &str) -> Option<crate::model::Stat> {
-        AppliedTree(&self.0.state()).stat(path)
-    }
-
-    fn versions(&self, path: &str) -> Option<Versions> {
-        AppliedTree(&self.0.state()).versions(path)
-    }
+    ask(&Call::looking(&LockedTree(|| server.state()), Some(caller), xid, zxid, moment))
 }
