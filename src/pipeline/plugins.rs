@@ -5,6 +5,7 @@ use super::{Caller, Moment, txn};
 use crate::limits;
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid, acl};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -203,7 +204,8 @@ pub enum Cause {
 }
 
 /// What is done to a node, as policies are asked about it (`types.verb` of the contract).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Its data, Stat or access list, and events about it; a check within a multi.
     Read,
@@ -215,6 +217,24 @@ pub enum Verb {
     Acl,
     /// Calling the recipe that is mounted on it.
     Call,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 7] =
+        [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
+
+    /// As manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Children => "children",
+            Verb::Create => "create",
+            Verb::Set => "set",
+            Verb::Delete => "delete",
+            Verb::Acl => "acl",
+            Verb::Call => "call",
+        }
+    }
 }
 
 /// What a plugin is lent for one call: eyes, perhaps hands, and the circumstances.

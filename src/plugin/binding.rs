@@ -7,7 +7,7 @@ use super::grant::{self, Grant, Grants};
 use super::host::{Change, Rejection};
 use super::idle::Idle;
 use super::log::Level;
-use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Section};
 use super::marks::{self, Marks};
 use super::pattern::Pattern;
 use super::quarantine::{Court, Quarantine, Record};
@@ -15,7 +15,7 @@ use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::{Answered, Blame, Call, Recipe};
+use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -50,7 +50,7 @@ pub struct Binding {
     pub recipe: Option<Arc<Recipe>>,
     pub stands: Stands,
     patterns: Vec<Pattern>,
-    /// Bits by `Operation`.
+    /// Bits by `Verb`.
     on: u8,
     program: Arc<Slot>,
     /// The zxid of the newest piece of its component when it was bound; none: one was missing.
@@ -169,7 +169,7 @@ impl Binding {
     }
 
     /// Whether it is to be asked about that operation there.
-    pub fn matches(&self, operation: Operation, path: &str) -> bool {
+    pub fn matches(&self, operation: Verb, path: &str) -> bool {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))

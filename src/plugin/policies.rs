@@ -11,7 +11,7 @@
 
 use super::binding::{Binding, CallResult, Once};
 use super::call::{Decision, Fault};
-use super::manifest::{Mode, OnFailure, Operation, Require};
+use super::manifest::{Mode, OnFailure, Require};
 use super::registry::Registry;
 use super::verdicts::Verdict;
 use crate::limits;
@@ -118,7 +118,7 @@ impl Registry {
     }
 
     fn hit(&self, question: Question<'_>) -> impl Iterator<Item = &Arc<Binding>> {
-        let operation = Operation::from(question.verb);
+        let operation = question.verb;
         self.policies().iter().filter(move |binding| binding.matches(operation, question.path))
     }
 }
@@ -147,7 +147,7 @@ impl Answers {
 fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> (Answer, u64) {
     let Question { who, verb, path } = question;
     let CallResult { said, cost } =
-        binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.authorize(call, verb.into(), path));
+        binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.authorize(call, verb, path));
     let said = match said {
         Ok(said) => said,
         Err(fault) => return (Answer::Fault(fault), cost),
