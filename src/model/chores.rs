@@ -7,13 +7,11 @@
 //!
 //! They are ordinary nodes, so that checkpoints, images, digests and replication know nothing of them.
 
+use super::control_plane::PLUGINS;
 use super::path;
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-
-/// The nodes whose data bind plugins: its children.
-pub const PLUGINS: &str = "/zookeeper/plugins";
 
 /// How long to wait after so many failed attempts.
 pub fn back_off_ms(attempts: u32) -> u64 {

@@ -1,5 +1,6 @@
 //! Paths of znodes: ZooKeeper's rules (PathUtils.java), and their parts.
 
+use super::control_plane;
 use thiserror::Error;
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -79,7 +80,7 @@ pub fn is_within(path: &str, root: &str) -> bool {
 
 /// Whether `path` is `/zookeeper` or lies below it, where the server keeps what is its own.
 pub fn is_servers_own(path: &str) -> bool {
-    is_within(path, "/zookeeper")
+    is_within(path, control_plane::ROOT)
 }
 
 #[cfg(test)]

@@ -68,6 +68,4 @@ pub use compile::Compiler;
 pub use judge::Judge;
 pub use registry::Plugins;
 
-/// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = crate::model::chores::PLUGINS;
-pub const MODULES: &str = "/zookeeper/modules";
+pub use crate::model::control_plane::{MODULES, PLUGINS};

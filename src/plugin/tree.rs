@@ -10,14 +10,11 @@
 use super::manifest::Manifest;
 use super::{MODULES, PLUGINS, manifest};
 use crate::limits;
+use crate::model::control_plane::{CANARY, VERSIONS};
 use crate::model::path;
 use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-
-/// Names of nodes below a plugin's.
-pub const VERSIONS: &str = "versions";
-pub const CANARY: &str = "canary";
 
 /// The applied tree, or for tests a map.
 pub trait Tree {

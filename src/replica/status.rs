@@ -7,19 +7,15 @@
 
 use super::Replica;
 use super::peers::Door;
-use super::provenance::TRACE;
 use crate::consensus::{Membership, Role};
+use crate::model::control_plane::{LEADER, MEMBERS, TRACE};
 use crate::model::ensemble::{Incarnation, Member};
 use crate::peer::messages::greeting::{Report, Standing};
-use crate::pipeline::evaluate::LEADER;
 use crate::pipeline::read::VirtualNodes;
 use crate::plugin::Plugins;
 use crate::state::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The members with their figures, as JSON.
-pub const MEMBERS: &str = "/zookeeper/members";
 
 /// What this member shows under `/zookeeper/` beside the tree.
 pub struct Shown {

@@ -5,7 +5,8 @@
 use super::connection::{Connection, Kind};
 use super::judgement::{self, Inquiry, Open, Rulings};
 use super::order::OwnRequest;
-use super::rejection::{self, Refusals};
+use super::rejection::Refusals;
+use crate::model::control_plane::REJECTION;
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::state::State;
@@ -237,7 +238,7 @@ fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, as
 
 fn arm(watches: &mut Watches, kind: WatchKind, path: &str, connection: &Connection) {
     // That node is none, so nothing would ever fire.
-    if path != rejection::PATH {
+    if path != REJECTION {
         watches.arm(kind, path, connection.id());
     }
 }
@@ -250,7 +251,7 @@ struct Nodes<'a> {
 
 impl VirtualNodes for Nodes<'_> {
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
-        if path == rejection::PATH {
+        if path == REJECTION {
             return self.refusals.text().map(String::into_bytes);
         }
         self.of_server.data(state, path)

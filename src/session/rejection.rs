@@ -8,8 +8,6 @@ use crate::model::Refusal;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-pub const PATH: &str = "/zookeeper/rejection";
-
 /// Newest first. Nothing is allocated before the first refusal with a text.
 #[derive(Default)]
 pub struct Refusals(VecDeque<Refused>);

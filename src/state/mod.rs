@@ -35,7 +35,7 @@ pub use apply::{Effects, Event};
 pub use checkpoint::{Cut, Record};
 pub use load::{Loader, RecordError};
 
-use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl};
+use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl, control_plane};
 use crate::pipeline::Rules;
 use checkpoint::Tracking;
 use digest::Digests;
@@ -110,7 +110,7 @@ impl State {
         state.add_first(zookeeper, "quota", &open, 0);
         // setACL with version -1 made the list read-only.
         state.add_first(zookeeper, "config", &acl::read_unsafe(), -1);
-        for path in ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+        for path in ["/", control_plane::ROOT, control_plane::QUOTA, control_plane::CONFIG] {
             let id = state.tree.find(path).expect("it was just made");
             state.data_size += path.len() as u64;
             state.after(id, path);

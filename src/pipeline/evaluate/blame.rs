@@ -9,15 +9,11 @@
 
 use super::draft::{Draft, Existing};
 use crate::limits;
+use crate::model::control_plane::{CRASHES, PLUGINS, QUARANTINE};
 use crate::model::path;
-use crate::pipeline::authorize::PLUGINS;
 use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
 use std::sync::Arc;
-
-/// The names of both nodes.
-pub const QUARANTINE: &str = "quarantine";
-pub const CRASHES: &str = "crashes";
 
 /// Whether anything has been written. Another version that has come into force meanwhile has a chance of its own, and
 /// what was reported before is not reported again.

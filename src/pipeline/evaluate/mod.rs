@@ -40,13 +40,13 @@ mod set_data;
 mod transfer;
 
 pub use multi::effective_op;
-pub use reconfig::{CONFIG, servers_of};
-pub use transfer::LEADER;
+pub use reconfig::servers_of;
 
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
 use super::{Ask, Call, Cause, Moment, Plugins, Rules, Submission, authorize};
+use crate::model::control_plane::LEADER;
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
@@ -338,7 +338,7 @@ fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plu
                 Err(refusal) => single(Err(refusal)),
             }
         }
-        Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
+        Request::SetData { path: Some(path), data, .. } if path == LEADER => {
             match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
                 Ok(Some(to)) => Ruling::Transfer(to),
                 Ok(None) => single(Ok(Slot::Nothing)),

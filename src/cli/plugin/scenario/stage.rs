@@ -12,9 +12,9 @@ use super::show;
 use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
+use crate::model::control_plane::{QUARANTINE, REJECTION};
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::authorize::Who;
-use crate::pipeline::evaluate::blame::QUARANTINE;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{
@@ -25,7 +25,7 @@ use crate::plugin::quarantine::Quarantine;
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
 use crate::session::auth;
 use crate::session::judgement::{self, Rulings};
-use crate::session::rejection::{self, Refusals};
+use crate::session::rejection::Refusals;
 use crate::state::{Effects, State};
 use crate::watch::{PersistentMode, Watches};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
@@ -960,7 +960,7 @@ struct Nodes<'a> {
 impl VirtualNodes for Nodes<'_> {
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         match path {
-            rejection::PATH => self.refusals.text().map(String::into_bytes),
+            REJECTION => self.refusals.text().map(String::into_bytes),
             path => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }
     }
