@@ -7,7 +7,8 @@
 //! 2. `session::dispatch` sees that it is a write, notes it among the connection's unanswered requests, and submits it.
 //! 3. [`replica`]'s sequencer takes it from its inbox, in order with everybody else's.
 //! 4. [`pipeline::Evaluator`] judges it on the view: the committed tree with all outstanding changes laid over it.
-//! 5. `pipeline::authorize` checks the ACL, one file of `pipeline::evaluate` works out the effects.
+//! 5. `pipeline::authorize` checks the access list, policies are asked, a recipe at whose mount it is may handle it
+//!    (`pipeline::evaluate::recipe`), or one file of `pipeline::evaluate` works out the effects.
 //! 6. [`plugin`]'s validators whose rules match look at every resulting change.
 //! 7. The result is a [`pipeline::txn::Txn`] with a zxid, in a [`pipeline::txn::Batch`] with its neighbours.
 //! 8. [`consensus`] brings the batch into the log; [`storage`]'s log thread makes it durable with one fdatasync.
@@ -16,8 +17,8 @@
 //!
 //! A read is links 1 and 2, and then `pipeline::read` under the state's shared lock.
 //!
-//! Folders stand in the order in which a request meets them; `model`, `wire`, `pipeline`, `state` and `watch` are pure:
-//! no clock, no files, no sockets, no randomness.
+//! docs/ARCHITECTURE.md lists the folders in the order in which a request meets them. `model`, `wire`, `pipeline`, `state`
+//! and `watch` are pure: no clock, no files, no sockets, no randomness.
 
 pub mod admin;
 pub mod cli;

@@ -2,7 +2,7 @@
 //!
 //! Without the feature `simulation` all of this is nothing: no call does anything, and no mistake is ever made.
 
-use crate::consensus::Outcome;
+use crate::consensus::Resolution;
 use crate::limits;
 use crate::model::Zxid;
 use crate::pipeline::txn::{Batch, Txn};
@@ -50,7 +50,7 @@ pub enum Seen<'a> {
     },
     Resolved {
         entry: u64,
-        outcome: Outcome,
+        outcome: Resolution,
     },
     /// A checkpoint was written at that zxid.
     Checkpoint {

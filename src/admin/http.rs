@@ -72,7 +72,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
             Err(error) => {
                 // Out of descriptors, mostly: they come back.
                 tracing::warn!(%error, "accept a connection for HTTP");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
                 continue;
             }
         };

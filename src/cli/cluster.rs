@@ -8,6 +8,7 @@ use super::client::{Client, ClientError};
 use super::recover;
 use crate::limits;
 use crate::model::ErrorCode;
+use crate::model::control_plane::{CONFIG, LEADER, MEMBERS, REJECTION};
 use crate::model::ensemble::{Server, parse_config_text};
 use crate::wire::request::Request;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -29,10 +30,6 @@ const CHANGE_TIMEOUT: Duration =
 
 /// How long a leader may take to appear, after a transfer or while there is none.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
-
-const CONFIG: &str = "/zookeeper/config";
-const MEMBERS: &str = "/zookeeper/members";
-const LEADER: &str = "/zookeeper/leader";
 
 /// See and change who belongs to the ensemble
 #[derive(Args, Debug)]
@@ -334,7 +331,7 @@ async fn explain(client: &mut Client, error: ClientError) -> Failure {
         let again = matches!(error, ClientError::Lost { .. });
         return Failure { again, error: error.into() };
     };
-    let words = client.get("/zookeeper/rejection").await.ok().map(|(words, _)| words);
+    let words = client.get(REJECTION).await.ok().map(|(words, _)| words);
     let words = words.as_deref().map(String::from_utf8_lossy);
     // The newest refusal comes first.
     let words = words.as_deref().and_then(|words| words.lines().next()).filter(|line| !line.is_empty());

@@ -6,7 +6,7 @@ use crate::limits;
 use crate::model::Zxid;
 use crate::model::ensemble::Member;
 use crate::pipeline::txn::{Batch, Outcome, Txn};
-use crate::state::{Applied, State};
+use crate::state::{Effects, State};
 use crate::storage::disk::RealDisk;
 use crate::storage::identity;
 use crate::storage::start::{self as data_directory, LogExtent};
@@ -98,7 +98,7 @@ fn look(arguments: &Arguments, disk: Arc<RealDisk>, incarnation: [u8; 16]) -> an
     let mut state = opened.state.unwrap_or_else(|| State::new(0));
     let mut membership =
         opened.meta.membership.as_deref().map(Membership::stored).transpose().map_err(anyhow::Error::msg)?;
-    let mut applied = Applied::default();
+    let mut applied = Effects::default();
     let in_log = log.read_all(opened.meta.position, &mut |at, batch| {
         // The chain fence, as every replica looks at it.
         if batch.term == at.term && batch.prev == state.last_zxid() {

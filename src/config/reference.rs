@@ -9,14 +9,16 @@ const OPENING: &str = "\
 <!-- Generated from src/config/keys.rs. Do not edit: `REWRITE=1 cargo test --lib config` writes it anew. -->
 
     wasmkeeper serve [--config FILE] [--data-dir DIR] [--listen ADDR] [-D key=value]... [--plugins on|off]
+                    [--found-without N,N]
 
 Without any configuration the server listens on 127.0.0.1:2181 and keeps its data in `./wasmkeeper-data`.
 
-- A FILE ending in `.toml` is our own format: the names in the second column, `section.key`; its table `[zookeeper]` takes
-  any key of a zoo.cfg by its own name. A key it does not know is refused.
-- Any other FILE is a `zoo.cfg` as ZooKeeper reads it: the names in the first column. Keys without effect here, and keys
-  nobody knows, are named in one warning.
-- `-D` takes ZooKeeper's system properties: `zookeeper.` and a name of the first column (those that are properties without
+- A FILE ending in `.toml` is our own format: the name behind the slash (the only one, where it has a section in front, as
+  in `network.listen`, and no slash); its table `[zookeeper]` takes any key of a zoo.cfg by its own name. A key it does not
+  know is refused.
+- Any other FILE is a `zoo.cfg` as ZooKeeper reads it: the name before the slash. Keys without effect here, and keys nobody
+  knows, are named in one warning.
+- `-D` takes ZooKeeper's system properties: `zookeeper.` and the name before the slash (those that are properties without
   that prefix in ZooKeeper work without it). Properties of the JVM are ignored.
 - `--listen`, `--data-dir` and `--plugins` replace what the file says. One setting with two different values, in the file and
   `-D` or twice in the file, is refused.

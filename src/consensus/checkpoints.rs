@@ -86,7 +86,7 @@ impl Offers {
                 taken.end();
                 Ok(())
             }
-            Err(trouble) => Err(io::Error::other(format!("{trouble:?}"))),
+            Err(trouble) => Err(io::Error::other(trouble.to_string())),
         }
     }
 }

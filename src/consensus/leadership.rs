@@ -9,7 +9,7 @@ use super::{BarrierError, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::Purpose;
-use crate::peer::messages::raft::{Answer, Call, HandOver, Standing, Vote};
+use crate::peer::messages::raft::{Answer, Call, HandOver, Standing};
 use crate::storage::LogPosition;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -48,15 +48,6 @@ impl Consensus {
         }
         let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
         if alone { Some(Instant::now()) } else { metrics.last_quorum_acked.map(|at| Instant::now() - at.elapsed()) }
-    }
-
-    /// On a follower: when anything last came from whom it takes for the leader. None if nothing ever did.
-    pub fn leader_heard(&self) -> Option<Instant> {
-        let heard = *self.heard.lock();
-        let (term, at) = heard?;
-        let metrics = self.raft.server_metrics();
-        let current = metrics.borrow_watched().vote.leader_id.term;
-        (term >= current).then_some(at)
     }
 
     /// Whether this member may try to lead. One that leads goes on.
@@ -162,14 +153,6 @@ impl Consensus {
         let vote = metrics.borrow_watched().vote;
         let flushed = self.raft.watch_log_progress().get();
         Standing { vote: convert::vote(&vote), last: last_of(flushed) }
-    }
-
-    /// Notes that a message of the leader of `vote` has come.
-    pub(super) fn hear(&self, vote: &Vote) {
-        let mut heard = self.heard.lock();
-        if heard.is_none_or(|(term, _)| vote.term >= term) {
-            *heard = Some((vote.term, Instant::now()));
-        }
     }
 }
 

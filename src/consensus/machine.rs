@@ -4,7 +4,7 @@
 //! have is exactly what is there, so it can never purge an entry that only memory holds.
 
 use super::checkpoints::Offers;
-use super::types::{Applied, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
+use super::types::{Entry, EntryAnswer, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
 use super::{Heavy, HeldCheckpoint, Receiving, SnapshotData, StateMachine};
 use crate::limits;
@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// None if the state has it applied already, having been replaced.
-    async fn apply_soundly(&mut self, entry: &Entry) -> Option<Applied> {
+    async fn apply_soundly(&mut self, entry: &Entry) -> Option<EntryAnswer> {
         loop {
             if self.replaced_at.is_some_and(|replaced_at| entry.log_id.index <= replaced_at) {
                 return None;
@@ -54,17 +54,17 @@ impl Machine {
         }
     }
 
-    pub fn apply_one(&self, entry: &Entry) -> Applied {
+    pub fn apply_one(&self, entry: &Entry) -> EntryAnswer {
         let at = position(&entry.log_id);
         match &entry.payload {
-            Payload::Normal(batch) => return Applied { accepted: self.machine.apply(at, batch) },
+            Payload::Normal(batch) => return EntryAnswer { accepted: self.machine.apply(at, batch) },
             Payload::Blank => self.machine.apply_other(at, None),
             Payload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
                 self.machine.apply_other(at, Some(encode_stored(&stored)));
             }
         }
-        Applied { accepted: true }
+        EntryAnswer { accepted: true }
     }
 }
 

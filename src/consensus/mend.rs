@@ -16,7 +16,6 @@ impl Consensus {
     }
 
     async fn fetch(&self, from: u64, applied: Option<LogPosition>) -> std::io::Result<bool> {
-        let other = |trouble: &dyn std::fmt::Debug| std::io::Error::other(format!("{trouble:?}"));
         let Some(mut link) = Link::to(&self.roads, from, Purpose::Checkpoint) else { return Ok(false) };
         let (mut connection, _) = link.take().await.map_err(|error| std::io::Error::other(error.to_string()))?;
         connection.writer.send(&Intent::Take).await?;
@@ -28,7 +27,7 @@ impl Consensus {
         let machine = self.machine.clone();
         let receive = |description: &[u8]| machine.receive(description);
         let received = self.taking.take(&mut connection, description, self.heavy, receive).await;
-        let received = received.map_err(|trouble| other(&trouble))?;
+        let received = received.map_err(|trouble| std::io::Error::other(trouble.to_string()))?;
         let machine = self.machine.clone();
         let install = self.heavy.run(move || machine.install(at, meta.membership.unwrap_or_default(), received));
         busy_until(&mut connection, install).await??;

@@ -3,10 +3,10 @@
 //! openraft stays behind this boundary (docs/decisions/0002): nothing outside this folder names one of its types.
 //!
 //! Promises:
-//! - `propose` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
+//! - `propose_then` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
 //!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
 //!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
-//! - `Outcome::Refused` means that the batch is not in the log and never will be. `Outcome::Unknown`
+//! - `Resolution::Refused` means that the batch is not in the log and never will be. `Resolution::Unknown`
 //!   promises neither that nor the contrary.
 //! - `Role::Leader` is shown only once this leadership's own blank entry is applied, so everything any earlier leader
 //!   committed is in the state by then.
@@ -24,6 +24,8 @@
 //! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
 //! | `reach` | which members answer, for the operator |
 //! | `checkpoints` | a checkpoint on its way from one member to another |
+//! | `mend` | another member's state in the place of one that is not trusted |
+//! | `forced` | a log made to go on without its majority (`cluster recover`) |
 
 mod checkpoints;
 mod convert;
@@ -47,7 +49,6 @@ pub use checkpoints::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
-use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;
 use crate::peer::Peers;
@@ -57,22 +58,19 @@ use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
-use openraft::{Raft, ReadPolicy};
-use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use types::{Answer, TypeConfig};
-use under_way::{UnderWay, answered};
+use under_way::UnderWay;
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
 pub trait StateMachine: Send + Sync + 'static {
@@ -198,8 +196,8 @@ pub struct Options {
     pub found: Option<BTreeMap<u64, Member>>,
 }
 
-/// Milliseconds. A follower campaigns `election_max` + random(`election_min`..`election_max`) after the last word from
-/// its leader, because openraft's lease is `election_max`.
+/// Milliseconds. A follower campaigns `election_max_ms` + random(`election_min_ms`..`election_max_ms`) after the last word
+/// from its leader, because openraft's lease is `election_max_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub heartbeat_ms: u64,
@@ -230,7 +228,7 @@ pub enum Role {
 
 /// What became of a proposed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Resolution {
     /// Applied here. `accepted` is the state machine's word on the fence: a batch it did not accept had no effect on
     /// any replica.
     Applied { at: LogPosition, accepted: bool },
@@ -238,25 +236,6 @@ pub enum Outcome {
     Refused,
     /// Leadership or this process ended first: it may or may not come to be.
     Unknown,
-}
-
-/// Resolves to the batch's `Outcome`. Outcomes of batches that are in the log come in its order; a refusal may overtake
-/// them.
-pub struct Proposal(oneshot::Receiver<Outcome>);
-
-impl Proposal {
-    /// Blocks the calling thread, which must not be one of a runtime.
-    pub fn wait(self) -> Outcome {
-        self.0.blocking_recv().unwrap_or(Outcome::Unknown)
-    }
-}
-
-impl Future for Proposal {
-    type Output = Outcome;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Outcome::Unknown))
-    }
 }
 
 /// Why it does not start: a full sentence.
@@ -294,26 +273,16 @@ pub struct Consensus {
     roads: Arc<network::Roads>,
     offers: Arc<checkpoints::Offers>,
     taking: Arc<checkpoints::Taking>,
-    /// The highest term of a leader that was heard, and when it last was.
-    heard: Arc<Mutex<Option<(u64, Instant)>>>,
     /// Proposals without an outcome.
     under_way: Arc<UnderWay>,
 }
 
 impl Consensus {
     /// Proposes the batch under its term. Never blocks; order of calls is order in the log.
-    pub fn propose(&self, batch: Batch) -> Proposal {
-        let (done, outcome) = oneshot::channel();
-        self.propose_then(batch, move |outcome| {
-            // Whoever asked may have stopped waiting.
-            let _ = done.send(outcome);
-        });
-        Proposal(outcome)
-    }
-
-    /// As `propose`; `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this
-    /// call, or once consensus has ended. It must not block.
-    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
+    ///
+    /// `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call, or once
+    /// consensus has ended; for batches that are in the log in its order, which a refusal may overtake. It must not block.
+    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
         let Some(number) = self.under_way.begin(Box::new(done)) else { return };
         let under_way = self.under_way.clone();
         let answer = Answer::new(move |result: Option<ClientWriteResult>| under_way.tell(number, outcome(result)));
@@ -333,20 +302,6 @@ impl Consensus {
     /// Where this member stands, and a way to hear of changes.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
-    }
-
-    /// Waits until this member's state is as new as anything acknowledged before the call. Only a leader can; another
-    /// member, or one that stops leading, gets an error.
-    pub async fn read_barrier(&self) -> Result<(), BarrierError> {
-        let raft = self.raft.clone();
-        // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let call = async move { answered(&raft, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await };
-        match self.runtime.spawn(call).await {
-            Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
-            Ok(None) => Err(BarrierError::ended()),
-            Err(error) => Err(BarrierError(error.to_string())),
-        }
     }
 
     /// Waits until everything that was committed when this member started is applied - for a single voter, all that is
@@ -382,8 +337,7 @@ impl Consensus {
             return;
         }
         let known = known.wait_until(move |at| at.as_ref().is_some_and(|at| at.index >= checkpoint.index));
-        let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
-        if !matches!(tokio::time::timeout(patience, known).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, known).await, Ok(Ok(_))) {
             return;
         }
         let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };
@@ -451,13 +405,13 @@ impl BarrierError {
     }
 }
 
-fn outcome(result: Option<ClientWriteResult>) -> Outcome {
+fn outcome(result: Option<ClientWriteResult>) -> Resolution {
     match result {
         Some(Ok(response)) => {
-            Outcome::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
+            Resolution::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
         }
-        Some(Err(ClientWriteError::ForwardToLeader(_))) => Outcome::Refused,
-        Some(Err(_)) | None => Outcome::Unknown,
+        Some(Err(ClientWriteError::ForwardToLeader(_))) => Resolution::Refused,
+        Some(Err(_)) | None => Resolution::Unknown,
     }
 }
 

@@ -55,7 +55,6 @@ impl Consensus {
                 }
                 request = connection.reader.next::<Append>(), if room => {
                     let Some(request) = request? else { return Ok(()) };
-                    self.hear_of(&request.vote);
                     let wanted = request.wants_answer;
                     answers.push_back(self.clone().append(convert::to_append(request)?).map(move |answer| (wanted, answer)));
                 }
@@ -77,7 +76,6 @@ impl Consensus {
         while let Some(call) = connection.reader.next::<Call>().await? {
             let answer = match call {
                 Call::Heartbeat(append) => {
-                    self.hear_of(&append.vote);
                     let request = convert::to_append(append)?;
                     Answer::Heartbeat(self.clone().append(request).await.ok_or_else(ended)?)
                 }
@@ -115,7 +113,7 @@ impl Consensus {
                         tracing::warn!("a checkpoint from another member is not taken: {error}");
                         FromTaker::Failed(error.to_string())
                     }
-                    Err(trouble) => return Err(io::Error::other(format!("{trouble:?}"))),
+                    Err(trouble) => return Err(io::Error::other(trouble.to_string())),
                 };
                 connection.writer.send(&answer).await
             }
@@ -167,12 +165,6 @@ impl Consensus {
             return Err(nonsense("a checkpoint that contradicts what is committed"));
         }
         Ok(at > committed)
-    }
-
-    fn hear_of(&self, vote: &Vote) {
-        if vote.committed {
-            self.hear(vote);
-        }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::storage::LogPosition;
 use crate::storage::wal;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -75,7 +74,6 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         heavy: options.heavy,
         offers,
         taking: Arc::new(Taking::default()),
-        heard: Arc::new(Mutex::new(None)),
         under_way,
     })
 }

@@ -5,19 +5,54 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use super::*;
+use crate::environment::Instant;
 use crate::model::Zxid;
 use crate::model::ensemble::Server;
 use crate::peer::Me;
 use crate::peer::testing::MemoryNet;
-use crate::pipeline::txn::{Change, Outcome as TxnOutcome, Txn};
+use crate::pipeline::txn::{Change, Outcome, Txn};
 use crate::storage::Meta;
 use crate::storage::records::{self, Tally};
 use crate::storage::testing::{Failure, SimDisk};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::sync::oneshot;
 
 mod ensemble;
+
+/// Resolves to the batch's `Resolution`.
+struct Proposal(oneshot::Receiver<Resolution>);
+
+impl Proposal {
+    /// Blocks the calling thread, which must not be one of a runtime.
+    fn wait(self) -> Resolution {
+        self.0.blocking_recv().unwrap_or(Resolution::Unknown)
+    }
+}
+
+impl Future for Proposal {
+    type Output = Resolution;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Resolution> {
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Resolution::Unknown))
+    }
+}
+
+impl Consensus {
+    /// As `propose_then`, for who waits.
+    fn propose(&self, batch: Batch) -> Proposal {
+        let (done, outcome) = oneshot::channel();
+        self.propose_then(batch, move |outcome| {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(outcome);
+        });
+        Proposal(outcome)
+    }
+}
 
 /// A state machine of one number: the last applied zxid, behind the chain fence. Its state is lost with it, but for its
 /// checkpoint, if it is told to make some.
@@ -218,7 +253,7 @@ fn batch(term: u64, prev: Zxid, count: usize) -> Batch {
             wall_ms: 1,
             ensemble_ms: 2,
             origin: None,
-            outcome: TxnOutcome::Done(Vec::new()),
+            outcome: Outcome::Done(Vec::new()),
             changes: Vec::new(),
             made_by: Vec::new(),
         }
@@ -273,22 +308,23 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     let proposals = tokio::task::spawn_blocking(move || {
         let batches = (0..500).map(|n| batch(first_term, Zxid(n * 3), 3));
         let proposals: Vec<Proposal> = batches.map(|batch| proposer.propose(batch)).collect();
-        proposals.into_iter().map(Proposal::wait).collect::<Vec<Outcome>>()
+        proposals.into_iter().map(Proposal::wait).collect::<Vec<Resolution>>()
     });
     let outcomes = proposals.await.unwrap();
     let mut last = 0;
     for outcome in outcomes {
-        let Outcome::Applied { at, accepted: true } = outcome else { panic!("{outcome:?}") };
+        let Resolution::Applied { at, accepted: true } = outcome else { panic!("{outcome:?}") };
         assert!(at.index > last);
         last = at.index;
     }
     assert_eq!(counter.zxid(), Zxid(1500));
-    consensus.read_barrier().await.unwrap();
+    let index = consensus.read_index().await.unwrap();
+    consensus.applied_at_least(index).await.unwrap();
 
     // The fence is the state machine's; a wrong term does not even reach the log.
     let gap = consensus.propose(batch(first_term, Zxid(1501), 1)).await;
-    assert!(matches!(gap, Outcome::Applied { accepted: false, .. }), "{gap:?}");
-    assert_eq!(consensus.propose(batch(first_term + 1, Zxid(1500), 1)).await, Outcome::Refused);
+    assert!(matches!(gap, Resolution::Applied { accepted: false, .. }), "{gap:?}");
+    assert_eq!(consensus.propose(batch(first_term + 1, Zxid(1500), 1)).await, Resolution::Refused);
     let metrics = consensus.metrics();
     assert_eq!((metrics.term, metrics.leader), (first_term, Some(77)));
     assert!(metrics.log.entries >= 500 && metrics.log.syncs == metrics.log.batches, "{metrics:?}");
@@ -297,7 +333,7 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     assert_eq!(*consensus.role().borrow(), Role::Stopped);
     assert_ne!(
         consensus.propose(batch(first_term, Zxid(1500), 1)).await,
-        Outcome::Applied { at: LogPosition::default(), accepted: true }
+        Resolution::Applied { at: LogPosition::default(), accepted: true }
     );
     let before = counter.state.lock().clone();
     drop(consensus);
@@ -308,7 +344,7 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     assert!(term(&consensus) > first_term);
     assert_eq!(counter.state.lock().batches, before.batches);
     let next = consensus.propose(batch(term(&consensus), Zxid(1500), 1)).await;
-    assert!(matches!(next, Outcome::Applied { accepted: true, .. }), "{next:?}");
+    assert!(matches!(next, Resolution::Applied { accepted: true, .. }), "{next:?}");
     consensus.shutdown().await;
 }
 
@@ -321,7 +357,7 @@ async fn a_checkpoint_lets_the_log_go() {
     let mut zxid = Zxid::ZERO;
     let mut at = LogPosition::default();
     for _ in 0..100 {
-        let Outcome::Applied { at: applied, accepted: true } = consensus.propose(batch(first_term, zxid, 100)).await
+        let Resolution::Applied { at: applied, accepted: true } = consensus.propose(batch(first_term, zxid, 100)).await
         else {
             panic!("not accepted")
         };
@@ -372,7 +408,7 @@ async fn a_failing_disk_leaves_every_outcome_true() {
             && let Some(term) = led_term(&consensus)
         {
             for n in 0..10 {
-                if let Outcome::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
+                if let Resolution::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
                     accepted = n + 1;
                 }
             }
@@ -419,7 +455,7 @@ async fn a_state_from_another_member_outweighs_what_was_never_committed() {
         let consensus = start_on(&disk, restored()).await;
         assert_eq!(consensus.log.purged(), Some(applied), "log up to {last}");
         let written = consensus.propose(batch(term(&consensus), Zxid::ZERO, 1)).await;
-        assert!(matches!(written, Outcome::Applied { accepted: true, .. }), "{written:?}");
+        assert!(matches!(written, Resolution::Applied { accepted: true, .. }), "{written:?}");
         consensus.shutdown().await;
         drop(consensus);
 

@@ -20,7 +20,7 @@ pub struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;
-    type R = Applied;
+    type R = EntryAnswer;
     type NodeId = u64;
     type Node = Member;
     type Term = u64;
@@ -48,7 +48,7 @@ pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Typ
 
 /// The state machine's word on one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub struct EntryAnswer {
     pub accepted: bool,
 }
 

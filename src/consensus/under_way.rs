@@ -3,7 +3,7 @@
 //! openraft's queue cannot be relied on for that: what is put into it in the moment in which openraft ends may stay there,
 //! neither taken nor dropped, for as long as anybody could put something in.
 
-use super::Outcome;
+use super::Resolution;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use crate::limits;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
-pub type Done = Box<dyn FnOnce(Outcome) + Send>;
+pub type Done = Box<dyn FnOnce(Resolution) + Send>;
 
 /// Bounded by `limits::ENTRIES_IN_FLIGHT_MAX`, which the sequencer keeps.
 pub struct UnderWay {
@@ -40,7 +40,7 @@ impl UnderWay {
         let mut proposals = self.proposals.lock();
         if proposals.ended {
             drop(proposals);
-            done(Outcome::Unknown);
+            done(Resolution::Unknown);
             return None;
         }
         let number = proposals.next;
@@ -51,7 +51,7 @@ impl UnderWay {
     }
 
     /// Nothing happens if it was told already.
-    pub fn tell(&self, number: u64, outcome: Outcome) {
+    pub fn tell(&self, number: u64, outcome: Resolution) {
         let done = self.proposals.lock().done.remove(&number);
         if let Some(done) = done {
             done(outcome);
@@ -66,7 +66,7 @@ impl UnderWay {
             proposals.ended = true;
             proposals.done.keys().copied().collect()
         };
-        left.into_iter().for_each(|number| self.tell(number, Outcome::Unknown));
+        left.into_iter().for_each(|number| self.tell(number, Resolution::Unknown));
     }
 
     pub async fn until_none(&self) {

@@ -7,20 +7,15 @@
 //!
 //! They are ordinary nodes, so that checkpoints, images, digests and replication know nothing of them.
 
+use super::control_plane::PLUGINS;
 use super::path;
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// The nodes whose data bind plugins: its children.
-pub const PLUGINS: &str = "/zookeeper/plugins";
-
-/// Milliseconds until the first repetition of what failed, doubled each time, and the longest.
-pub const BACK_OFF_MS_MIN: u64 = 1_000;
-pub const BACK_OFF_MS_MAX: u64 = 60_000;
-
 /// How long to wait after so many failed attempts.
 pub fn back_off_ms(attempts: u32) -> u64 {
-    (BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(BACK_OFF_MS_MAX)
+    (limits::PLUGIN_BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(limits::PLUGIN_BACK_OFF_MS_MAX)
 }
 
 /// What one node below `/zookeeper/plugins` is.

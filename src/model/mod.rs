@@ -10,10 +10,12 @@
 //! | `acl` | identities and access control lists |
 //! | `error` | error codes and refusals |
 //! | `chores` | what the tree keeps of a plugin's unfinished business |
+//! | `control_plane` | where the server keeps and shows what is its own |
 //! | `ensemble` | the servers of an ensemble, and their text |
 
 pub mod acl;
 pub mod chores;
+pub mod control_plane;
 pub mod ensemble;
 pub mod error;
 pub mod owner;

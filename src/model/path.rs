@@ -1,5 +1,6 @@
 //! Paths of znodes: ZooKeeper's rules (PathUtils.java), and their parts.
 
+use super::control_plane;
 use thiserror::Error;
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -75,6 +76,11 @@ pub fn join(parent: &str, name: &str) -> String {
 /// Whether `path` is `root` or lies below it.
 pub fn is_within(path: &str, root: &str) -> bool {
     root == "/" || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether `path` is `/zookeeper` or lies below it, where the server keeps what is its own.
+pub fn is_servers_own(path: &str) -> bool {
+    is_within(path, control_plane::ROOT)
 }
 
 #[cfg(test)]

@@ -5,14 +5,11 @@
 
 use super::{Fuel, Rules};
 use crate::model::acl::{Acl, AclEntry, Identity};
+use crate::model::control_plane::{CANARY, MODULES, PLUGINS, TRACE, VERSIONS};
 use crate::model::{ErrorCode, Refusal, SessionId, acl, path};
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
-
-/// What the server keeps of its plugins: manifests, settings, counters; and the modules' bytes.
-pub const PLUGINS: &str = crate::model::chores::PLUGINS;
-pub const MODULES: &str = "/zookeeper/modules";
 
 /// Nearly all nodes of most trees have this list: it is made once.
 static OPEN: LazyLock<Acl> = LazyLock::new(acl::open_unsafe);
@@ -156,6 +153,7 @@ pub fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
     rules.deploy_by_anyone || is_super(identities)
 }
 
+/// Manifests, settings and what else is kept of plugins; and the bytes of their modules.
 pub fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
@@ -166,13 +164,13 @@ pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
     }
-    if path::is_within(path, "/zookeeper/trace") {
+    if path::is_within(path, TRACE) {
         return true;
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
     // A version on trial has the same nodes as the one in force, one level below.
-    let what = of_plugin.and_then(|rest| rest.split('/').skip(1).find(|name| *name != "canary"));
-    let secret_of_plugin = matches!(what, None | Some("versions" | "log" | "recording" | "audit" | "faults"));
+    let what = of_plugin.and_then(|rest| rest.split('/').skip(1).find(|name| *name != CANARY));
+    let secret_of_plugin = matches!(what, None | Some(VERSIONS | "log" | "recording" | "audit" | "faults"));
     of_plugin.is_some() && secret_of_plugin || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 

@@ -47,6 +47,13 @@ pub struct Submission {
     pub ask: Ask,
 }
 
+impl Submission {
+    /// The server's own.
+    pub fn own(ask: Ask) -> Submission {
+        Submission { caller: None, xid: 0, ask }
+    }
+}
+
 /// Who asks: what the connection had proven when the request was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Caller {
@@ -154,14 +161,16 @@ pub struct Rules {
     pub enforce_quota: bool,
     /// `reconfigEnabled`
     pub reconfig: bool,
-    /// `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
+    // `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
     /// `znode.container.maxNeverUsedIntervalMs`, 0: never collected while unused.
     pub container_never_used_ms: i64,
     /// `/zookeeper/plugins` and `/zookeeper/modules` may be written by anyone: the server listens on loopback only and
     /// has no superuser.
     pub deploy_by_anyone: bool,
-    /// `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
+    // `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
+    /// Whether ACLs may use the scheme sasl.
     pub sasl_scheme_enabled: bool,
+    /// Whether ACLs may use the scheme x509.
     pub x509_scheme_enabled: bool,
     /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
     pub schemes: ProvenSchemes,

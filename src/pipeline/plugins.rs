@@ -5,13 +5,14 @@ use super::{Caller, Moment, txn};
 use crate::limits;
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid, acl};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 /// The plugins that have a say in a write.
 ///
-/// Those that recipes are asked by have answers of who has none: a fake without recipes needs nothing of them.
+/// The functions about recipes have defaults that answer as a server without recipes does, so a fake needs none of them.
 pub trait Plugins {
     /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
     /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
@@ -119,7 +120,7 @@ impl Fuel {
     pub fn left_to_judge(&self) -> u64 {
         match self.left() {
             0 => 0,
-            left => left.max(limits::PLUGIN_FUEL_MAX),
+            _ => limits::PLUGIN_FUEL_MAX,
         }
     }
 
@@ -203,7 +204,8 @@ pub enum Cause {
 }
 
 /// What is done to a node, as policies are asked about it (`types.verb` of the contract).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Its data, Stat or access list, and events about it; a check within a multi.
     Read,
@@ -215,6 +217,24 @@ pub enum Verb {
     Acl,
     /// Calling the recipe that is mounted on it.
     Call,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 7] =
+        [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
+
+    /// As manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Children => "children",
+            Verb::Create => "create",
+            Verb::Set => "set",
+            Verb::Delete => "delete",
+            Verb::Acl => "acl",
+            Verb::Call => "call",
+        }
+    }
 }
 
 /// What a plugin is lent for one call: eyes, perhaps hands, and the circumstances.
@@ -234,7 +254,8 @@ pub struct Call<'a> {
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub writers: &'a [Arc<str>],
-    /// What is left of the fuel that plugins may use in this transaction; a call has no more. With none left nobody is called.
+    /// What is left of the fuel that plugins may use in this transaction; a call has no more. Of those that judge, all of
+    /// their own budget as long as anything is left. With none left nobody is called.
     pub fuel_max: u64,
     /// Bytes of names and data that it was told of, as far as a client chose them.
     pub told_bytes: usize,

@@ -7,6 +7,7 @@ use crate::model::{Acl, Owner, SessionId, Stat};
 use crate::state::{Node, Session, State};
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 #[derive(Clone, Copy)]
@@ -17,7 +18,10 @@ pub struct View<'a> {
 
 /// The applied tree alone: what reads see.
 #[derive(Clone, Copy)]
-pub struct Applied<'a>(pub &'a State);
+pub struct AppliedTree<'a>(pub &'a State);
+
+/// The same, locked for each look by that function: it may change between two.
+pub struct LockedTree<F>(pub F);
 
 /// A node in the view.
 #[derive(Clone, Copy)]
@@ -116,7 +120,7 @@ impl ReadView for View<'_> {
     }
 }
 
-impl ReadView for Applied<'_> {
+impl ReadView for AppliedTree<'_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         let node = self.0.node(path)?;
         Some(NodeCopy { data: node.data().map(Bytes::copy_from_slice), stat: node.stat(), acl: node.acl().clone() })
@@ -141,6 +145,36 @@ impl ReadView for Applied<'_> {
 
     fn versions(&self, path: &str) -> Option<Versions> {
         self.0.node(path).map(versions)
+    }
+}
+
+impl<F, G> ReadView for LockedTree<F>
+where
+    F: Fn() -> G,
+    G: Deref<Target = State>,
+{
+    fn node(&self, path: &str) -> Option<NodeCopy> {
+        ReadView::node(&AppliedTree(&(self.0)()), path)
+    }
+
+    fn original(&self, path: &str) -> Option<NodeCopy> {
+        self.node(path)
+    }
+
+    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        AppliedTree(&(self.0)()).children(path, after, limit)
+    }
+
+    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
+        AppliedTree(&(self.0)()).ephemerals(session, prefix, limit)
+    }
+
+    fn stat(&self, path: &str) -> Option<Stat> {
+        AppliedTree(&(self.0)()).stat(path)
+    }
+
+    fn versions(&self, path: &str) -> Option<Versions> {
+        AppliedTree(&(self.0)()).versions(path)
     }
 }
 

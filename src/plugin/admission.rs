@@ -10,12 +10,12 @@ use super::binding;
 use super::call::{Failed, Fault, Instance};
 use super::manifest::{self, Manifest, Mode};
 use super::registry::Plugins;
-use super::tree::{self, CANARY, Tree};
+use super::tree::{self, Tree};
 use crate::limits;
 use crate::model::chores::{self, Place};
-use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
-use crate::pipeline::evaluate::deployment::mount_taken;
+use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
+use crate::model::{Refusal, path};
+use crate::pipeline::evaluate::deployment::{mount_taken, refused};
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -72,14 +72,9 @@ pub fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<
     let after = After { tree, written: &written };
     let admit = |(key, data): (&str, &Bytes)| {
         let admitted = check(plugins, key, data, &after);
-        admitted.map(|manifest| Admitted { key: key.into(), manifest }).map_err(|text| refusal(key, &text))
+        admitted.map(|manifest| Admitted { key: key.into(), manifest }).map_err(|text| refused(key, &text))
     };
     manifests.into_iter().map(admit).collect()
-}
-
-/// Why a deployment does not go on, for whoever asked for it.
-pub fn refusal(key: &str, text: &str) -> Refusal {
-    Refusal::new(ErrorCode::BadArguments, format!("{key}: the plugin is refused: {text}"))
 }
 
 /// What a manifest at that node would bind: `<name>` or `<name>/canary`.

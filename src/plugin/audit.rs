@@ -6,13 +6,13 @@
 
 use super::binding::{Binding, Once};
 use super::host::{Change, ChangeKind};
-use super::manifest::{Kind, Operation};
+use super::manifest::Kind;
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
 use crate::model::path;
 use crate::pipeline::overlay::Overlay;
 use crate::pipeline::view::View;
-use crate::pipeline::{Call, Moment, NodeCopy, ReadView};
+use crate::pipeline::{Call, Moment, NodeCopy, ReadView, Verb};
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +105,7 @@ impl Walk<'_> {
     fn look(&mut self, node: &str) {
         self.looked += 1;
         self.slice.next = Some(node.to_owned());
-        if !self.binding.matches(Operation::Create, node) {
+        if !self.binding.matches(Verb::Create, node) {
             return;
         }
         self.slice.asked += 1;
@@ -117,7 +117,7 @@ impl Walk<'_> {
         let asked = self.binding.ask(self.enabled, Once::OrTwice, &call, |instance| instance.validate(&call, &changes));
         match asked {
             Ok(said) => {
-                if let Err(rejection) = said.said {
+                if let Err(rejection) = said.answer {
                     let text = super::host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
                     self.slice.refused.push(Refused { path: node.to_owned(), text });
                 }

@@ -42,7 +42,7 @@ impl Plugins {
     pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
         let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
-        match asked.and_then(|said| binding.sensible(call, said.said)) {
+        match asked.and_then(|said| binding.sensible(call, said.answer)) {
             Ok(Ok(login)) if are_good(&login.ids) => Some(Proof {
                 identities: login.ids.into_iter().map(|id| Identity::new(scheme, id)).collect(),
                 until_ms: login.valid_until_ms,
@@ -114,7 +114,7 @@ impl Schemes for Plugins {
         let call = blind(session, fuel_max);
         let asked = binding.ask_at_cost(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
         let said = match asked.said {
-            Ok(said) => said.said.map_err(|text| {
+            Ok(said) => said.answer.map_err(|text| {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
                 Refusal::new(ErrorCode::InvalidAcl, format!("{}: {scheme}:{id}: {text}", binding.name))
             }),
@@ -142,7 +142,7 @@ fn matches(
     let call = blind(session, fuel_max);
     let asked = binding.ask_at_cost(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted));
     let answer = match asked.said {
-        Ok(said) => said.said,
+        Ok(said) => said.answer,
         Err(fault) => {
             let refusal = binding.fault_refusal(&fault, wanted);
             binding.warn(&refusal.text);

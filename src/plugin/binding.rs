@@ -7,7 +7,7 @@ use super::grant::{self, Grant, Grants};
 use super::host::{Change, Rejection};
 use super::idle::Idle;
 use super::log::Level;
-use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Operation, Section};
+use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Section};
 use super::marks::{self, Marks};
 use super::pattern::Pattern;
 use super::quarantine::{Court, Quarantine, Record};
@@ -15,7 +15,7 @@ use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::{Answered, Blame, Call, Recipe};
+use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -50,7 +50,7 @@ pub struct Binding {
     pub recipe: Option<Arc<Recipe>>,
     pub stands: Stands,
     patterns: Vec<Pattern>,
-    /// Bits by `Operation`.
+    /// Bits by `Verb`.
     on: u8,
     program: Arc<Slot>,
     /// The zxid of the newest piece of its component when it was bound; none: one was missing.
@@ -75,7 +75,7 @@ pub struct Binding {
     record: Record,
 }
 
-/// What of the tree beside its manifest a binding depends on: whether it has changed.
+/// What a binding rests on in the tree beside its manifest's text; if it differs, the binding is made anew.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stands {
     /// Of the manifest's node.
@@ -169,7 +169,7 @@ impl Binding {
     }
 
     /// Whether it is to be asked about that operation there.
-    pub fn matches(&self, operation: Operation, path: &str) -> bool {
+    pub fn matches(&self, operation: Verb, path: &str) -> bool {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
@@ -178,13 +178,13 @@ impl Binding {
 
     /// Whether the controller is to be called for that path.
     pub fn watches(&self, path: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_within(path, "/zookeeper")
+        self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_servers_own(path)
     }
 
     /// Whether there can be paths below that one for which it is to be called.
     pub fn watches_below(&self, path: &str) -> bool {
         let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
-        self.patterns.iter().any(below) && !path::is_within(path, "/zookeeper")
+        self.patterns.iter().any(below) && !path::is_servers_own(path)
     }
 
     /// Nodes at or below which all paths are for which it is to be called; none lies below another.
@@ -235,7 +235,7 @@ impl Binding {
     }
 
     /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
-    /// second time, on a fresh instance, to see whether that says the same; with `once` it is not (a call that changes
+    /// second time, on a fresh instance, to see whether that says the same; with `Once::Only` it is not (a call that changes
     /// something).
     pub fn ask<T: PartialEq>(
         &self,
@@ -254,7 +254,7 @@ impl Binding {
         once: Once,
         call: &Call<'_>,
         ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> Asked<T> {
+    ) -> CallResult<T> {
         let begun = Instant::now();
         let mut cost = 0;
         let answered = self.answer(enabled, once, call, &mut cost, ask);
@@ -271,7 +271,7 @@ impl Binding {
         if let Err(fault) = &said {
             self.note(fault, call, evidence);
         }
-        Asked { said: said.map(|said| Said { said, fuel, circumstances, looks }), cost }
+        CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
@@ -433,9 +433,9 @@ impl Binding {
             );
             return Answered::unasked(self.refuse(Refusal::new(ErrorCode::BadArguments, text)));
         }
-        let Asked { said, cost } =
+        let CallResult { said, cost } =
             self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
-        let said = match said.and_then(|said| self.sensible(call, said.said)) {
+        let said = match said.and_then(|said| self.sensible(call, said.answer)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
             Err(fault) => self.failed(&fault, first),
@@ -555,12 +555,23 @@ impl Binding {
             let setup = setup(&self.name, &self.manifest, &self.patterns, &program.section);
             status["asked"] = json!(asked(&self.manifest, &self.patterns, &program.section));
             status["granted"] = json!(setup.grants.list());
+            status["limits"] = limits_json(&setup.budget);
         }
         if !self.manifest.canary.is_empty() {
             status["canary"] = json!(self.manifest.canary);
         }
         status
     }
+}
+
+/// The bounds of a call under the names that they have in a manifest.
+fn limits_json(budget: &Budget) -> serde_json::Value {
+    json!({
+        "fuel": budget.fuel,
+        "deadline_ms": budget.cpu_ms,
+        "memory_bytes": budget.memory_bytes,
+        "slow_ms": u64::try_from(budget.slow.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Whether the path is one of those nodes, or below one.
@@ -582,7 +593,7 @@ pub enum Once {
 }
 
 /// What a question came to.
-pub struct Asked<T> {
+pub struct CallResult<T> {
     pub said: Result<Said<T>, Fault>,
     /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
     pub cost: u64,
@@ -590,7 +601,7 @@ pub struct Asked<T> {
 
 /// What a guest said, and what it took.
 pub struct Said<T> {
-    pub said: T,
+    pub answer: T,
     pub fuel: u64,
     /// It asked for circumstances that no node shows.
     pub circumstances: bool,

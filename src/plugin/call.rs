@@ -6,13 +6,13 @@
 use super::counters::Counters;
 use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
-use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types::Verb};
-use super::manifest::{Kind, Operation, Section};
+use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types};
+use super::manifest::{Kind, Section};
 use super::tape::{self, Ear, Question};
 use super::verdicts::Looks;
 use super::{lend, stand_ins};
 use crate::limits;
-use crate::pipeline::Call;
+use crate::pipeline::{Call, Verb};
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,16 +201,16 @@ impl From<Fault> for Failed {
     }
 }
 
-impl From<crate::pipeline::Verb> for Verb {
-    fn from(verb: crate::pipeline::Verb) -> Verb {
+impl From<Verb> for types::Verb {
+    fn from(verb: Verb) -> types::Verb {
         match verb {
-            crate::pipeline::Verb::Read => Verb::Read,
-            crate::pipeline::Verb::Children => Verb::Children,
-            crate::pipeline::Verb::Create => Verb::Create,
-            crate::pipeline::Verb::Set => Verb::Set,
-            crate::pipeline::Verb::Delete => Verb::Delete,
-            crate::pipeline::Verb::Acl => Verb::Acl,
-            crate::pipeline::Verb::Call => Verb::Call,
+            Verb::Read => types::Verb::Read,
+            Verb::Children => types::Verb::Children,
+            Verb::Create => types::Verb::Create,
+            Verb::Set => types::Verb::Set,
+            Verb::Delete => types::Verb::Delete,
+            Verb::Acl => types::Verb::Acl,
+            Verb::Call => types::Verb::Call,
         }
     }
 }
@@ -396,10 +396,10 @@ impl Instance {
     pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
         self.heard(
             call,
-            || Question::Authorize(operation(verb), path.into()),
+            || Question::Authorize(verb, path.into()),
             1,
             |store, guest| match guest {
-                Guest::Policy(guest) => guest.call_authorize(store, view(), verb, path),
+                Guest::Policy(guest) => guest.call_authorize(store, view(), verb.into(), path),
                 _ => Err(another_kind()),
             },
         )
@@ -519,7 +519,7 @@ impl Instance {
         }
         match question {
             Question::Validate(kept) => of(self.validate(call, &tape::changes_of(kept))),
-            Question::Authorize(operation, path) => of(self.authorize(call, verb(*operation), path)),
+            Question::Authorize(verb, path) => of(self.authorize(call, *verb, path)),
             Question::Authenticate => None,
             Question::CheckId(id) => of(self.check_id(call, id)),
             Question::Matches(held, wanted) => of(self.matches(call, held, wanted)),
@@ -621,30 +621,6 @@ fn said<T: std::fmt::Debug>(said: &Result<T, Fault>) -> String {
     match said {
         Ok(said) => format!("{said:?}"),
         Err(fault) => format!("fault {}", fault.name()),
-    }
-}
-
-fn operation(verb: Verb) -> Operation {
-    match verb {
-        Verb::Read => Operation::Read,
-        Verb::Children => Operation::Children,
-        Verb::Create => Operation::Create,
-        Verb::Set => Operation::Set,
-        Verb::Delete => Operation::Delete,
-        Verb::Acl => Operation::Acl,
-        Verb::Call => Operation::Call,
-    }
-}
-
-fn verb(operation: Operation) -> Verb {
-    match operation {
-        Operation::Read => Verb::Read,
-        Operation::Children => Verb::Children,
-        Operation::Create => Verb::Create,
-        Operation::Set => Verb::Set,
-        Operation::Delete => Verb::Delete,
-        Operation::Acl => Verb::Acl,
-        Operation::Call => Verb::Call,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every function is bounded, since fuel and fuse cannot interrupt the host; every one that names a path asks the
 //! binding's grants first.
 
-use super::grant::Verb;
+use super::grant::GrantVerb;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
 use super::log::Level;
 use super::verdicts::Look;
@@ -61,7 +61,7 @@ impl writing::Host for HostState {}
 
 impl HostState {
     /// The refusal of a path outside the grant.
-    fn granted(&self, verb: Verb, path: &str) -> Result<(), Rejection> {
+    fn granted(&self, verb: GrantVerb, path: &str) -> Result<(), Rejection> {
         if self.grants.allow(verb, path) {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl HostState {
     }
 
     /// One look at a node through `find`; none outside a call.
-    fn look(&mut self, verb: Verb, path: &str, find: impl FnOnce(&dyn ReadView) -> Option<NodeCopy>) -> Looked {
+    fn look(&mut self, verb: GrantVerb, path: &str, find: impl FnOnce(&dyn ReadView) -> Option<NodeCopy>) -> Looked {
         if let Err(rejection) = self.granted(verb, path) {
             return Ok(Err(rejection));
         }
@@ -107,12 +107,12 @@ type Answer<T> = wasmtime::Result<Result<T, Rejection>>;
 
 impl reading::HostView for HostState {
     fn get(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
-        let found = self.look(Verb::Read, &path, |view| view.node(&path))?;
+        let found = self.look(GrantVerb::Read, &path, |view| view.node(&path))?;
         Ok(found.map(|found| found.map(node)))
     }
 
     fn stat(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Stat>> {
-        if let Err(rejection) = self.granted(Verb::Read, &path) {
+        if let Err(rejection) = self.granted(GrantVerb::Read, &path) {
             return Ok(Err(rejection));
         }
         self.spent.read(path.len())?;
@@ -122,7 +122,7 @@ impl reading::HostView for HostState {
     }
 
     fn acl(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Vec<types::AclEntry>> {
-        let found = self.look(Verb::Read, &path, |view| view.node(&path))?;
+        let found = self.look(GrantVerb::Read, &path, |view| view.node(&path))?;
         Ok(found.map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(acl_entry).collect())))
     }
 
@@ -133,7 +133,7 @@ impl reading::HostView for HostState {
         after: Option<String>,
         limit: u32,
     ) -> Answer<Vec<String>> {
-        if let Err(rejection) = self.granted(Verb::Children, &path) {
+        if let Err(rejection) = self.granted(GrantVerb::Children, &path) {
             return Ok(Err(rejection));
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
@@ -148,7 +148,7 @@ impl reading::HostView for HostState {
     }
 
     fn ephemerals(&mut self, _: Resource<ViewHandle>, session: u64, prefix: String, limit: u32) -> Answer<Vec<String>> {
-        if let Err(rejection) = self.granted(Verb::Read, &prefix) {
+        if let Err(rejection) = self.granted(GrantVerb::Read, &prefix) {
             return Ok(Err(rejection));
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
@@ -159,13 +159,13 @@ impl reading::HostView for HostState {
             looks.passing = true;
             looks.list.push(Look::Ephemerals { session, prefix: prefix.as_str().into(), limit, found: paths.clone() });
         }
-        paths.retain(|path| self.grants.allow(Verb::Read, path));
+        paths.retain(|path| self.grants.allow(GrantVerb::Read, path));
         self.spent.read(prefix.len() + paths.iter().map(String::len).sum::<usize>())?;
         Ok(Ok(paths))
     }
 
     fn original(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
-        let found = self.look(Verb::Read, &path, |view| view.original(&path))?;
+        let found = self.look(GrantVerb::Read, &path, |view| view.original(&path))?;
         // Where the transaction has touched the node, what it is now is outstanding, and so the answer is not kept.
         self.note(&path, |view| Look::Node { path: path.as_str().into(), was: view.versions(&path) });
         Ok(found.map(|found| found.map(node)))
@@ -208,7 +208,7 @@ impl HostState {
     /// One operation on the transaction at `path`, which carries so many bytes.
     fn change<T>(
         &mut self,
-        verb: Verb,
+        verb: GrantVerb,
         path: &str,
         bytes: usize,
         change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>,
@@ -242,7 +242,7 @@ impl HostState {
         };
         let acl: Acl = acl.iter().map(model_acl_entry).collect();
         let bytes = data.len() + acl::bytes(&acl);
-        self.change(Verb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
+        self.change(GrantVerb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
     }
 }
 
@@ -276,7 +276,7 @@ impl writing::HostTransaction for HostState {
         data: Vec<u8>,
         version: Option<i32>,
     ) -> Answer<()> {
-        self.change(Verb::Set, &path, data.len(), |bench| bench.set_data(&path, &data, version))
+        self.change(GrantVerb::Set, &path, data.len(), |bench| bench.set_data(&path, &data, version))
     }
 
     fn set_acl(
@@ -287,11 +287,11 @@ impl writing::HostTransaction for HostState {
         version: Option<i32>,
     ) -> Answer<()> {
         let acl: Acl = acl.iter().map(model_acl_entry).collect();
-        self.change(Verb::Acl, &path, acl::bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
+        self.change(GrantVerb::Acl, &path, acl::bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
     }
 
     fn delete(&mut self, _: Resource<TransactionHandle>, path: String, version: Option<i32>) -> Answer<()> {
-        self.change(Verb::Delete, &path, 0, |bench| bench.delete(&path, version))
+        self.change(GrantVerb::Delete, &path, 0, |bench| bench.delete(&path, version))
     }
 
     fn set_timer(&mut self, _: Resource<TransactionHandle>, name: String, after_ms: u64) -> Answer<()> {

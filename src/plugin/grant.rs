@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What is done to a node; grants are written in these names (`types.verb` of the contract).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verb {
+pub enum GrantVerb {
     Read,
     Children,
     Create,
@@ -16,22 +16,23 @@ pub enum Verb {
     Acl,
 }
 
-impl Verb {
-    pub const ALL: [Verb; 6] = [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl];
+impl GrantVerb {
+    pub const ALL: [GrantVerb; 6] =
+        [GrantVerb::Read, GrantVerb::Children, GrantVerb::Create, GrantVerb::Set, GrantVerb::Delete, GrantVerb::Acl];
 
     pub fn name(self) -> &'static str {
         match self {
-            Verb::Read => "read",
-            Verb::Children => "children",
-            Verb::Create => "create",
-            Verb::Set => "set",
-            Verb::Delete => "delete",
-            Verb::Acl => "acl",
+            GrantVerb::Read => "read",
+            GrantVerb::Children => "children",
+            GrantVerb::Create => "create",
+            GrantVerb::Set => "set",
+            GrantVerb::Delete => "delete",
+            GrantVerb::Acl => "acl",
         }
     }
 
-    pub fn from_name(name: &str) -> Option<Verb> {
-        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+    pub fn from_name(name: &str) -> Option<GrantVerb> {
+        GrantVerb::ALL.into_iter().find(|verb| verb.name() == name)
     }
 }
 
@@ -41,14 +42,14 @@ impl Verb {
 pub struct Grant {
     /// Absolute; or, in what a plugin asks for, `$mount` and what follows it: the places of its binding.
     pub path: String,
-    pub verbs: Vec<Verb>,
+    pub verbs: Vec<GrantVerb>,
 }
 
 /// All that one plugin may do.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Grants(Vec<(String, u8)>);
 
-fn bit(verb: Verb) -> u8 {
+fn bit(verb: GrantVerb) -> u8 {
     1 << verb as u8
 }
 
@@ -63,14 +64,14 @@ impl Grants {
         )
     }
 
-    pub fn allow(&self, verb: Verb, path: &str) -> bool {
-        !path::is_within(path, "/zookeeper")
+    pub fn allow(&self, verb: GrantVerb, path: &str) -> bool {
+        !path::is_servers_own(path)
             && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
     }
 
     /// As they are written.
     pub fn list(&self) -> Vec<Grant> {
-        let verbs = |bits: u8| Verb::ALL.into_iter().filter(|verb| bits & bit(*verb) != 0).collect();
+        let verbs = |bits: u8| GrantVerb::ALL.into_iter().filter(|verb| bits & bit(*verb) != 0).collect();
         self.0.iter().map(|(path, bits)| Grant { path: path.clone(), verbs: verbs(*bits) }).collect()
     }
 
@@ -121,7 +122,7 @@ pub fn check(grant: &Grant) -> Result<(), String> {
     if let Err(error) = path::validate(&grant.path) {
         return Err(format!("grant on {:?}: {error}", grant.path));
     }
-    if path::is_within(&grant.path, "/zookeeper") {
+    if path::is_servers_own(&grant.path) {
         return Err(format!("grant on {:?}: no grant reaches /zookeeper", grant.path));
     }
     if grant.verbs.is_empty() {
@@ -137,7 +138,7 @@ pub fn check(grant: &Grant) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn grants(list: &[(&str, &[Verb])]) -> Grants {
+    fn grants(list: &[(&str, &[GrantVerb])]) -> Grants {
         let list: Vec<_> =
             list.iter().map(|(path, verbs)| Grant { path: (*path).into(), verbs: verbs.to_vec() }).collect();
         Grants::new(&list)
@@ -145,25 +146,25 @@ mod tests {
 
     #[test]
     fn a_grant_covers_its_node_and_all_below_but_never_zookeeper() {
-        let all = grants(&[("/", &[Verb::Read])]);
-        assert!(all.allow(Verb::Read, "/a/b") && all.allow(Verb::Read, "/"));
-        assert!(!all.allow(Verb::Children, "/a"));
-        assert!(!all.allow(Verb::Read, "/zookeeper") && !all.allow(Verb::Read, "/zookeeper/plugins"));
-        let some = grants(&[("/a", &[Verb::Read])]);
-        assert!(some.allow(Verb::Read, "/a/b") && !some.allow(Verb::Read, "/ab"));
+        let all = grants(&[("/", &[GrantVerb::Read])]);
+        assert!(all.allow(GrantVerb::Read, "/a/b") && all.allow(GrantVerb::Read, "/"));
+        assert!(!all.allow(GrantVerb::Children, "/a"));
+        assert!(!all.allow(GrantVerb::Read, "/zookeeper") && !all.allow(GrantVerb::Read, "/zookeeper/plugins"));
+        let some = grants(&[("/a", &[GrantVerb::Read])]);
+        assert!(some.allow(GrantVerb::Read, "/a/b") && !some.allow(GrantVerb::Read, "/ab"));
     }
 
     #[test]
     fn only_what_is_asked_and_confirmed_holds() {
-        let asked = grants(&[("/a", &[Verb::Read, Verb::Set]), ("/b/c", &[Verb::Children])]);
-        let confirmed = grants(&[("/a/x", &[Verb::Read]), ("/b", &[Verb::Children, Verb::Delete])]);
+        let asked = grants(&[("/a", &[GrantVerb::Read, GrantVerb::Set]), ("/b/c", &[GrantVerb::Children])]);
+        let confirmed = grants(&[("/a/x", &[GrantVerb::Read]), ("/b", &[GrantVerb::Children, GrantVerb::Delete])]);
         let both = asked.intersection(&confirmed);
-        assert_eq!(both, grants(&[("/a/x", &[Verb::Read]), ("/b/c", &[Verb::Children])]));
+        assert_eq!(both, grants(&[("/a/x", &[GrantVerb::Read]), ("/b/c", &[GrantVerb::Children])]));
     }
 
     #[test]
     fn the_mount_stands_for_each_place() {
-        let asked = [Grant { path: "$mount/roles".into(), verbs: vec![Verb::Read] }];
+        let asked = [Grant { path: "$mount/roles".into(), verbs: vec![GrantVerb::Read] }];
         let paths: Vec<_> = expand(&asked, &["/a", "/"]).into_iter().map(|grant| grant.path).collect();
         assert_eq!(paths, ["/a/roles", "/roles"]);
     }

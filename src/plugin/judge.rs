@@ -2,7 +2,7 @@
 
 use super::binding::Binding;
 use super::host::{Change, ChangeKind};
-use super::manifest::{Kind, Operation};
+use super::manifest::Kind;
 use super::registry::{Plugins, Registry};
 use super::{manifest, recipes};
 use crate::model::path;
@@ -58,7 +58,7 @@ impl pipeline::Plugins for Judge {
             let mut told_bytes = 0;
             for change in changes {
                 let Some((kind, operation, path)) = describe(change) else { continue };
-                if binding.matches(operation, path) && !path::is_within(path, "/zookeeper") {
+                if binding.matches(operation, path) && !path::is_servers_own(path) {
                     self.matching.push(Change { kind, path: path.to_string() });
                     told_bytes += path.len() + data_bytes(change);
                 }
@@ -144,12 +144,12 @@ fn data_bytes(change: &txn::Change) -> usize {
 }
 
 /// Sessions and the format are no plugin's affair.
-pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Operation, &str)> {
+pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Verb, &str)> {
     match change {
-        txn::Change::Create { path, .. } => Some((ChangeKind::Created, Operation::Create, path)),
-        txn::Change::Delete { path } => Some((ChangeKind::Deleted, Operation::Delete, path)),
-        txn::Change::SetData { path, .. } => Some((ChangeKind::DataSet, Operation::Set, path)),
-        txn::Change::SetAcl { path, .. } => Some((ChangeKind::AclSet, Operation::Acl, path)),
+        txn::Change::Create { path, .. } => Some((ChangeKind::Created, Verb::Create, path)),
+        txn::Change::Delete { path } => Some((ChangeKind::Deleted, Verb::Delete, path)),
+        txn::Change::SetData { path, .. } => Some((ChangeKind::DataSet, Verb::Set, path)),
+        txn::Change::SetAcl { path, .. } => Some((ChangeKind::AclSet, Verb::Acl, path)),
         txn::Change::OpenSession { .. }
         | txn::Change::AttachSession { .. }
         | txn::Change::CloseSession { .. }

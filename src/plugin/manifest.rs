@@ -32,7 +32,7 @@ pub struct Manifest {
     pub scheme: Option<String>,
     /// What validators and policies are asked about; left out, all that their kind can be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on: Vec<Operation>,
+    pub on: Vec<Verb>,
     /// Of a policy: whether one that allows is needed.
     #[serde(default, skip_serializing_if = "Require::is_none")]
     pub require: Require,
@@ -95,20 +95,6 @@ pub enum Kind {
     Authenticator,
     Recipe,
     Controller,
-}
-
-/// What is done to a node, as `types.verb` of the contract names it. A validator is asked about the middle four, a policy
-/// about all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    Read,
-    Children,
-    Create,
-    Set,
-    Delete,
-    Acl,
-    Call,
 }
 
 /// What a policy's silence means.
@@ -286,7 +272,7 @@ impl Manifest {
             Some(_) if !by_mount => return Err(format!("mount: a {kind} has none")),
             Some(mount) => {
                 crate::model::path::validate(mount).map_err(|error| format!("mount {mount:?}: {error}"))?;
-                if mount == "/" || crate::model::path::is_within(mount, "/zookeeper") || mount.contains('*') {
+                if mount == "/" || crate::model::path::is_servers_own(mount) || mount.contains('*') {
                     return Err(format!(
                         "mount {mount:?}: a recipe owns a subtree, such as \"/locks\": not the root, nothing in /zookeeper, no pattern"
                     ));
@@ -374,7 +360,7 @@ impl Manifest {
         self.paths.iter().map(|path| Pattern::parse(path)).collect()
     }
 
-    /// Bits by `Operation`: what it is asked about.
+    /// Bits by `Verb`: what it is asked about.
     pub fn operations(&self) -> u8 {
         let asked = if self.on.is_empty() { self.kind.operations() } else { &self.on };
         asked.iter().fold(0, |bits, operation| bits | 1 << *operation as u8)
@@ -476,11 +462,12 @@ impl Kind {
         }
     }
 
-    /// What it can be asked about; empty where it is not asked about operations.
-    pub fn operations(self) -> &'static [Operation] {
+    /// What it can be asked about: a validator about the middle four, a policy about all. Empty where it is not asked about
+    /// operations.
+    pub fn operations(self) -> &'static [Verb] {
         match self {
-            Kind::Validator => &Operation::ALL[2..6],
-            Kind::Policy => &Operation::ALL,
+            Kind::Validator => &Verb::ALL[2..6],
+            Kind::Policy => &Verb::ALL,
             Kind::Authenticator | Kind::Recipe | Kind::Controller => &[],
         }
     }
@@ -489,44 +476,6 @@ impl Kind {
 impl Require {
     fn is_none(&self) -> bool {
         *self == Require::None
-    }
-}
-
-impl From<Verb> for Operation {
-    fn from(verb: Verb) -> Operation {
-        match verb {
-            Verb::Read => Operation::Read,
-            Verb::Children => Operation::Children,
-            Verb::Create => Operation::Create,
-            Verb::Set => Operation::Set,
-            Verb::Delete => Operation::Delete,
-            Verb::Acl => Operation::Acl,
-            Verb::Call => Operation::Call,
-        }
-    }
-}
-
-impl Operation {
-    pub const ALL: [Operation; 7] = [
-        Operation::Read,
-        Operation::Children,
-        Operation::Create,
-        Operation::Set,
-        Operation::Delete,
-        Operation::Acl,
-        Operation::Call,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::Read => "read",
-            Operation::Children => "children",
-            Operation::Call => "call",
-            Operation::Create => "create",
-            Operation::Set => "set",
-            Operation::Delete => "delete",
-            Operation::Acl => "acl",
-        }
     }
 }
 

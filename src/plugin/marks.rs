@@ -78,7 +78,7 @@ impl Marks {
                 continue;
             };
             match culprits(&file).map_err(|e| failed("read", &file, &e))?.as_slice() {
-                // It stays for as long as it can be read; a file that cannot go is looked at again at the next start.
+                // Nothing to report: it goes. One that cannot be removed is looked at again at the next start.
                 [] => drop(fs::remove_file(&file)),
                 culprits => left.extend(culprits.iter().map(|&fingerprint| Left {
                     fingerprint,

@@ -28,9 +28,9 @@
 //! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
 //! | `bundled` | the plugins that come with the server |
 //!
-//! Promises: a guest can refuse what it is asked about and nothing else; a call ends within its budget; whatever a guest
-//! does is a value, never an end of the server; nothing under `/zookeeper` and nothing of the superuser's is ever asked
-//! about.
+//! Promises: a guest judges, or changes what its grants reach, and nothing else; a call ends within its budget; whatever a
+//! guest does is a value, never an end of the server; validators and policies are asked about nothing under `/zookeeper`
+//! and nothing of the superuser's, of whose changes recipes are told.
 
 pub mod admission;
 pub mod audit;
@@ -68,6 +68,4 @@ pub use compile::Compiler;
 pub use judge::Judge;
 pub use registry::Plugins;
 
-/// The nodes whose data bind plugins, and the one that holds their components.
-pub const PLUGINS: &str = crate::model::chores::PLUGINS;
-pub const MODULES: &str = "/zookeeper/modules";
+pub use crate::model::control_plane::{MODULES, PLUGINS};

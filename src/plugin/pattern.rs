@@ -38,7 +38,7 @@ impl Pattern {
         if let Err(error) = path::validate(text) {
             return Err(format!("path {text:?}: {error}"));
         }
-        if path::is_within(text, "/zookeeper") {
+        if path::is_servers_own(text) {
             return Err(format!("path {text:?}: no plugin is asked about /zookeeper"));
         }
         let form = match text.strip_suffix("**") {

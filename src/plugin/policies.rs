@@ -9,9 +9,9 @@
 //! are missing. Whoever reads looks again afterwards: an answer counts only if what it rests on is the same when the read
 //! reads.
 
-use super::binding::{Asked, Binding, Once};
+use super::binding::{Binding, CallResult, Once};
 use super::call::{Decision, Fault};
-use super::manifest::{Mode, OnFailure, Operation, Require};
+use super::manifest::{Mode, OnFailure, Require};
 use super::registry::Registry;
 use super::verdicts::Verdict;
 use crate::limits;
@@ -31,7 +31,7 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// Whether no policy is asked about it.
     pub fn exempt(&self) -> bool {
-        path::is_within(self.path, "/zookeeper") || authorize::is_super(self.who)
+        path::is_servers_own(self.path) || authorize::is_super(self.who)
     }
 }
 
@@ -118,7 +118,7 @@ impl Registry {
     }
 
     fn hit(&self, question: Question<'_>) -> impl Iterator<Item = &Arc<Binding>> {
-        let operation = Operation::from(question.verb);
+        let operation = question.verb;
         self.policies().iter().filter(move |binding| binding.matches(operation, question.path))
     }
 }
@@ -146,14 +146,14 @@ impl Answers {
 /// Asks one guest, and keeps what can be kept; and what it cost.
 fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> (Answer, u64) {
     let Question { who, verb, path } = question;
-    let Asked { said, cost } =
-        binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.authorize(call, verb.into(), path));
+    let CallResult { said, cost } =
+        binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.authorize(call, verb, path));
     let said = match said {
         Ok(said) => said,
         Err(fault) => return (Answer::Fault(fault), cost),
     };
     let again = said.circumstances || said.looks.passing || said.looks.list.len() > limits::VERDICT_LOOKS_MAX;
-    let verdict = Arc::new(Verdict::new(said.said, said.looks.list));
+    let verdict = Arc::new(Verdict::new(said.answer, said.looks.list));
     if binding.is_pure() && !again {
         binding.verdicts.keep(who, verb, path, verdict.clone());
     }

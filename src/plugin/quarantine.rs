@@ -9,9 +9,9 @@
 use super::tree::Tree;
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
+use crate::model::control_plane::QUARANTINE;
 use crate::model::{SessionId, path};
 use crate::pipeline::Blame;
-use crate::pipeline::evaluate::blame::QUARANTINE;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};

@@ -3,7 +3,7 @@
 //! A recipe cannot be ignored or tried out, so whatever is no sensible answer refuses: the request, or where that cannot be,
 //! the recipe's part in the transaction.
 
-use super::binding::{Asked, Binding, Once};
+use super::binding::{Binding, CallResult, Once};
 use super::call::{self as guest, Fault};
 use super::host::{Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
 use super::judge;
@@ -79,7 +79,7 @@ fn answered<T, U>(
     binding: &Binding,
     call: &Call<'_>,
     about: &str,
-    asked: Asked<Result<T, Rejection>>,
+    asked: CallResult<Result<T, Rejection>>,
     meaning: impl FnOnce(T) -> Result<U, String>,
 ) -> Answered<U> {
     let failed = |fault: &Fault| {
@@ -87,7 +87,7 @@ fn answered<T, U>(
         binding.warn(&refusal.text);
         refusal
     };
-    let said = match asked.said.and_then(|said| binding.sensible(call, said.said)) {
+    let said = match asked.said.and_then(|said| binding.sensible(call, said.answer)) {
         Ok(Ok(answer)) => meaning(answer).map_err(|what| failed(&binding.senseless(call, what))),
         Ok(Err(rejection)) => {
             binding.counters.refusals.fetch_add(1, Ordering::Relaxed);

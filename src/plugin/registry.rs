@@ -15,23 +15,21 @@ use super::judge::Judge;
 use super::manifest::{self, Code, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
 use super::signature::Signers;
-use super::tree::{self, CANARY, Tree};
+use super::tree::{self, Tree};
 use super::{MODULES, PLUGINS, audit, compile, component, quarantine, stand_ins};
+use crate::limits;
+use crate::model::control_plane::{CANARY, CRASHES};
 use crate::model::path;
 use crate::pipeline::Blame;
-use crate::pipeline::evaluate::blame::CRASHES;
 use crate::pipeline::txn::{Change, Txn};
 use crate::state::State;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
-
-/// How long a program waits for the deployment it was prepared for.
-const PREPARED_FOR: Duration = Duration::from_secs(300);
 
 /// Reads a node's data from the applied tree, at any time and on any thread.
 pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
@@ -49,7 +47,8 @@ pub struct Plugins {
     engine: OnceLock<Result<Running, String>>,
     /// One component at a time is compiled.
     compiling: Mutex<()>,
-    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than `PREPARED_FOR`.
+    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than
+    /// `limits::PLUGIN_PREPARED_FOR`.
     programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
     /// By `Binding::key`.
     counters: Mutex<HashMap<String, Arc<Counters>>>,
@@ -157,7 +156,6 @@ impl Registry {
 }
 
 impl Plugins {
-    /// `read`, which loading after a start needs, comes later: see `read_nodes_by`.
     /// Removes code that none of these components needs.
     pub fn sweep_code(&self, named: &BTreeSet<String>) {
         if self.enabled() {
@@ -165,6 +163,7 @@ impl Plugins {
         }
     }
 
+    /// How the tree is read, which loading after a start needs, comes later: see `read_nodes_by`.
     pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
         Plugins::with(enabled, compiler, Marks::default(), Signers::default())
     }
@@ -241,7 +240,8 @@ impl Plugins {
         bindings.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         self.forget_reported(tree, &bindings);
         self.programs.lock().retain(|key, (_, asked)| {
-            asked.elapsed() < PREPARED_FOR || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
+            asked.elapsed() < limits::PLUGIN_PREPARED_FOR
+                || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
         });
         self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
         let registry = Registry::new(bindings);
@@ -448,13 +448,13 @@ impl Plugins {
 
     /// Waits until `settled`, at most so long. Whether it is.
     #[cfg(test)]
-    pub fn settle(&self, at_most: Duration) -> bool {
+    pub fn settle(&self, at_most: std::time::Duration) -> bool {
         let begun = Instant::now();
         while !self.settled() {
             if begun.elapsed() > at_most {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(std::time::Duration::from_millis(2));
         }
         true
     }
@@ -489,8 +489,8 @@ impl Plugins {
         (newest != generation).then(|| (newest, self.registry()))
     }
 
-    /// The data of `/zookeeper/plugins/<name>/counters`, `.../status` and `.../faults`, and of those of a version on trial below
-    /// `.../canary`. They are no nodes of the tree: answers about this server, never logged, neither listed nor
+    /// The data of `/zookeeper/plugins/<name>/counters`, `.../status`, `.../faults`, `.../log` and `.../log/N` (what came
+    /// behind number N), `.../recording` and `.../recording/N`, and of those of a version on trial below `.../canary`. They are no nodes of the tree: answers about this server, never logged, neither listed nor
     /// counted. None for any other path.
     pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
         let (key, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.rsplit_once('/')?;
@@ -534,7 +534,8 @@ impl Plugins {
         Some(self.counters.lock().get(name)?.json().to_string().into_bytes())
     }
 
-    /// How the plugin runs here: `state` is `active`, `loading`, `failed` (then with `reason`) or `off`.
+    /// How the plugin runs here: `state` is `active`, `loading`, `failed` or `quarantine` (both with
+    /// `reason`) or `off`.
     pub fn status_json(&self, name: &str) -> Option<Vec<u8>> {
         let registry = self.registry.read().clone();
         let binding = registry.named(name)?;

@@ -15,6 +15,7 @@
 //! Every function here is bounded, as those of `functions` are: fuel and fuse cannot interrupt the host.
 
 use super::host::{HostState, contract};
+use crate::limits;
 use contract::wasmkeeper::plugin::logging::{self, Host as _};
 use contract::wasmkeeper::plugin::reading::HostView as _;
 use contract::wasmkeeper::plugin::types::Context;
@@ -31,14 +32,7 @@ const PACKAGES: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "rando
 pub const VERSION: &str = "0.2";
 
 /// Bytes of an unfinished line that are kept: what the log takes of a line.
-const LINE_BYTES_MAX: usize = crate::limits::PLUGIN_LOG_LINE_BYTES_MAX;
-
-/// Bytes that a guest is told it may write at once. One that writes more than the host takes in a call
-/// (`PLUGIN_TO_HOST_BYTES_MAX`) ends.
-const WRITE_BYTES_MAX: u64 = 64 << 10;
-
-/// Random bytes in one answer; a hash map's keys are 16.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+const LINE_BYTES_MAX: usize = limits::PLUGIN_LOG_LINE_BYTES_MAX;
 
 /// `wasi:cli/stdout@0.2.9` as `cli/stdout`, if there is a stand-in for it.
 pub fn interface(import: &str) -> Option<&str> {
@@ -204,8 +198,9 @@ fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str
 fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
     type Done = Result<(), StreamError>;
     match item {
-        "[method]output-stream.check-write" => instance
-            .func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| Ok((Ok::<u64, StreamError>(WRITE_BYTES_MAX),))),
+        "[method]output-stream.check-write" => instance.func_wrap(item, |_: Caller<'_>, (_,): (Resource<Handle>,)| {
+            Ok((Ok::<u64, StreamError>(limits::STAND_IN_WRITE_BYTES_MAX),))
+        }),
         "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => {
             instance.func_wrap(item, |mut caller: Caller<'_>, (handle, bytes): (Resource<Handle>, Vec<u8>)| {
                 let stream = if handle.rep() == ERROR { Stream::Error } else { Stream::Output };
@@ -269,8 +264,9 @@ fn mix(state: u64) -> u64 {
 }
 
 fn random_bytes(caller: &mut Caller<'_>, count: u64) -> wasmtime::Result<Vec<u8>> {
-    if count > RANDOM_BYTES_MAX {
-        wasmtime::bail!("{count} random bytes were asked for, at most {RANDOM_BYTES_MAX} are given at once");
+    if count > limits::STAND_IN_RANDOM_BYTES_MAX {
+        let most = limits::STAND_IN_RANDOM_BYTES_MAX;
+        wasmtime::bail!("{count} random bytes were asked for, at most {most} are given at once");
     }
     // Bounded above.
     let count = count as usize;

@@ -12,11 +12,11 @@ use super::call::{Cause, Request};
 use super::grant::Grant;
 use super::host::exports::behavior;
 use super::host::{Change, ChangeKind, contract::wasmkeeper::plugin::types};
-use super::manifest::{Kind, Operation};
+use super::manifest::Kind;
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::{Acl, AclEntry, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
-use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Versions, Workbench};
+use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Verb, Versions, Workbench};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -64,14 +64,14 @@ pub struct Recorded {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
-    Validate(Vec<(Operation, String)>),
-    Authorize(Operation, String),
+    Validate(Vec<(Verb, String)>),
+    Authorize(Verb, String),
     /// Credentials are secrets: the call is recorded without its argument, and cannot be played.
     Authenticate,
     CheckId(String),
     Matches(String, String),
     Handle(Write),
-    OnChange(String, Vec<(Operation, String)>),
+    OnChange(String, Vec<(Verb, String)>),
     OnTimer(String),
     OnCall(String, Base64),
     Recover(Option<String>),
@@ -667,23 +667,23 @@ pub fn cause_named(name: &str) -> Option<Cause> {
 }
 
 /// Changes as they are kept.
-pub fn changes(changes: &[Change]) -> Vec<(Operation, String)> {
+pub fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
     let kind = |kind| match kind {
-        ChangeKind::Created => Operation::Create,
-        ChangeKind::DataSet => Operation::Set,
-        ChangeKind::AclSet => Operation::Acl,
-        ChangeKind::Deleted => Operation::Delete,
+        ChangeKind::Created => Verb::Create,
+        ChangeKind::DataSet => Verb::Set,
+        ChangeKind::AclSet => Verb::Acl,
+        ChangeKind::Deleted => Verb::Delete,
     };
     changes.iter().map(|change| (kind(change.kind), change.path.clone())).collect()
 }
 
 /// And as a guest is told of them.
-pub fn changes_of(kept: &[(Operation, String)]) -> Vec<Change> {
+pub fn changes_of(kept: &[(Verb, String)]) -> Vec<Change> {
     let kind = |operation| match operation {
-        Operation::Set => ChangeKind::DataSet,
-        Operation::Acl => ChangeKind::AclSet,
-        Operation::Delete => ChangeKind::Deleted,
-        Operation::Create | Operation::Read | Operation::Children | Operation::Call => ChangeKind::Created,
+        Verb::Set => ChangeKind::DataSet,
+        Verb::Acl => ChangeKind::AclSet,
+        Verb::Delete => ChangeKind::Deleted,
+        Verb::Create | Verb::Read | Verb::Children | Verb::Call => ChangeKind::Created,
     };
     kept.iter().map(|(operation, path)| Change { kind: kind(*operation), path: path.clone() }).collect()
 }

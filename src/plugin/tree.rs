@@ -3,21 +3,18 @@
 //! ```text
 //! /zookeeper/plugins/<name>                  the manifest in force
 //! /zookeeper/plugins/<name>/canary           the manifest of a version on trial
-//! /zookeeper/plugins/<name>/versions/<n>     every manifest there was
+//! /zookeeper/plugins/<name>/versions/<n>     the last manifests
 //! /zookeeper/modules/<sha256>/00000 ...      a component in pieces
 //! ```
 
 use super::manifest::Manifest;
 use super::{MODULES, PLUGINS, manifest};
 use crate::limits;
+use crate::model::control_plane::{CANARY, VERSIONS};
 use crate::model::path;
 use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-
-/// Names of nodes below a plugin's.
-pub const VERSIONS: &str = "versions";
-pub const CANARY: &str = "canary";
 
 /// The applied tree, or for tests a map.
 pub trait Tree {
@@ -119,7 +116,6 @@ pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
     garbage
 }
 
-/// Components of all manifests, former versions included.
 /// The digests of all components that manifests name.
 pub fn named(tree: &dyn Tree) -> BTreeSet<String> {
     manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()

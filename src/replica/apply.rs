@@ -1,15 +1,15 @@
 //! Applying what consensus has committed: one transaction at a time, under the state's exclusive lock, and in this
 //! order: the change of the tree, the events of its zxid, the reply to the writer, the reads parked behind it. That
-//! order is what section 3 of the architecture calls sacred (b); `Connections::applied` keeps it.
+//! order is one of the rules that hold everywhere (docs/ARCHITECTURE.md); `Connections::applied` keeps it.
 
 use super::Replica;
-use super::start::{OrDie, die};
+use super::start::OrDie;
 use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
 use crate::pipeline::txn::{Batch, Change};
 use crate::plugin::admission;
 use crate::simulation::{self, Mutation, Seen};
-use crate::state::{Applied, State};
+use crate::state::Effects;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
 use std::io;
@@ -25,15 +25,7 @@ pub struct Boundary {
     /// Transactions applied before this member served: what the log had beyond the loaded state.
     pub replayed: u64,
     /// Kept from one transaction to the next for its buffers.
-    pub applied: Applied,
-}
-
-/// Why a member does not go on with a state of that format level.
-pub fn too_old(level: u32, known: u32) -> String {
-    format!(
-        "the ensemble's state has format level {level} and this release knows {known} only: start the release that the \
-         other members run"
-    )
+    pub applied: Effects,
 }
 
 impl StateMachine for Replica {
@@ -135,14 +127,6 @@ impl StateMachine for Replica {
 }
 
 impl Replica {
-    /// Ends the process if the state has effects that this release does not know.
-    pub(super) fn understands(&self, state: &State) {
-        let (level, known) = (state.format_level(), self.door.peers().me().format_level);
-        if level > known {
-            die(&too_old(level, known));
-        }
-    }
-
     fn count_applied(&self, batch: &Batch) {
         let metrics = self.connections.metrics();
         metrics.commit_count.add(batch.txns.len() as u64);

@@ -1,12 +1,11 @@
 //! What this member has to say against plugins, on its way into the log; and who of the members can run those in force.
 
 use super::Replica;
-use super::sequencer::Event;
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::messages::greeting::PluginsHere;
 use crate::peer::messages::requests::ToLeader;
-use crate::pipeline::{Ask, Blame, Submission};
+use crate::pipeline::{Ask, Blame};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,10 +13,7 @@ impl Replica {
     /// Brings it to whoever leads. If nobody does it is lost, and said again when the plugin fails the next time.
     pub(super) fn blame(&self, blame: Blame) {
         match self.leading.load(Ordering::Acquire) {
-            true => {
-                let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
-                self.inbox.put(Event::Submitted(submission));
-            }
+            true => self.ask(Ask::Blame(blame)),
             false => self.way.tell(ToLeader::Blame(blame)),
         }
     }
@@ -58,7 +54,7 @@ impl Replica {
         let able = membership.voters.iter().copied().filter(|id| {
             let report = u32::try_from(*id).ok().and_then(|id| self.door.report_of(id));
             report.is_some_and(|(at, report)| {
-                at.elapsed() < 2 * limits::GATHER_INTERVAL && report.plugins == PluginsHere::All && !report.diverged
+                at.elapsed() < limits::REPORT_COUNTS_MAX && report.plugins == PluginsHere::All && !report.diverged
             })
         });
         let behind = |id: &u64| consensus.lag(*id).unwrap_or(u64::MAX);

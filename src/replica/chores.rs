@@ -15,9 +15,9 @@ use std::time::Duration;
 
 /// Runs until it is aborted.
 pub async fn do_chores(replica: Arc<Replica>) {
-    let mut asked = Asked::default();
+    let mut under_way = UnderWay::default();
     loop {
-        let rest = replica.ask_for_chores(&mut asked);
+        let rest = replica.ask_for_chores(&mut under_way);
         tokio::select! {
             biased;
             () = replica.chores.notified() => {}
@@ -28,7 +28,7 @@ pub async fn do_chores(replica: Arc<Replica>) {
 
 /// What has been asked for and not yet happened: the node, the mzxid it had, and when, in `Replica::now_ms`.
 #[derive(Default)]
-struct Asked(HashMap<String, (i64, u64)>);
+struct UnderWay(HashMap<String, (i64, u64)>);
 
 impl Replica {
     /// Ensemble time, while this member leads.
@@ -37,9 +37,9 @@ impl Replica {
     }
 
     /// Asks for what is due. How long nothing more will be, if nothing changes.
-    fn ask_for_chores(&self, asked: &mut Asked) -> Duration {
+    fn ask_for_chores(&self, under_way: &mut UnderWay) -> Duration {
         if !self.leading.load(Ordering::Acquire) || !self.word.lease_held() || !self.plugins.enabled() {
-            asked.0.clear();
+            under_way.0.clear();
             return limits::CHORES_LOOK_INTERVAL;
         }
         let now_ms = self.now_ms();
@@ -49,11 +49,11 @@ impl Replica {
         {
             let registry = self.plugins.registry();
             let state = self.state.read();
-            asked.0.retain(|node, (mzxid, since_ms)| {
+            under_way.0.retain(|node, (mzxid, since_ms)| {
                 now_ms - *since_ms < limits::CHORE_LOST_MS
                     && state.node(node).is_some_and(|node| node.mzxid() == *mzxid)
             });
-            let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(asked.0.len());
+            let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(under_way.0.len());
             for (plugin, work) in state.chores().iter() {
                 // Under quarantine nothing is tried in vain, so that what is due then is due when that ends.
                 let ready = registry.named(plugin).is_some_and(|binding| {
@@ -77,7 +77,7 @@ impl Replica {
                         None => chores::owed_path(plugin),
                         Some(name) => format!("{}/{name}", chores::timers_path(plugin)),
                     };
-                    if asked.0.contains_key(&node) {
+                    if under_way.0.contains_key(&node) {
                         continue;
                     }
                     let ask = match timer {
@@ -88,7 +88,7 @@ impl Replica {
                         }
                     };
                     let mzxid = state.node(&node).map_or(0, |node| node.mzxid());
-                    asked.0.insert(node, (mzxid, now_ms));
+                    under_way.0.insert(node, (mzxid, now_ms));
                     due.push(ask);
                     room -= 1;
                 }

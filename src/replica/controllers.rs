@@ -9,12 +9,12 @@
 use super::Replica;
 use super::calls::CallError;
 use crate::limits;
-use crate::model::{Identity, Refusal, SessionId, Stat, Zxid, chores, path};
+use crate::model::{Identity, Refusal, Zxid, chores, path};
 use crate::pipeline::desk::{Desk, Reconciled};
-use crate::pipeline::overlay::{Overlay, path_of};
+use crate::pipeline::overlay::path_of;
 use crate::pipeline::txn::Txn;
-use crate::pipeline::view::View;
-use crate::pipeline::{Ask, Call, Moment, NodeCopy, ReadView};
+use crate::pipeline::view::LockedTree;
+use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};
 use crate::plugin::manifest::Kind;
 use crate::plugin::registry::Registry;
@@ -168,7 +168,9 @@ impl Controller {
         let pause = |attempts: u32| match end {
             End::Done => None,
             End::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
-            End::Failed => Some((chores::BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX)),
+            End::Failed => {
+                Some((limits::PLUGIN_BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX))
+            }
         };
         let attempts = self.attempts.get(&path).map_or(0, |(attempts, _)| *attempts);
         match pause(attempts) {
@@ -326,13 +328,13 @@ impl Replica {
             // The state's clocks: those of the last transaction applied.
             Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
         };
-        let tree = Committed(self);
+        let tree = LockedTree(|| self.state.read());
         let desk = Desk::new(&tree);
         let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
         let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
         let asked =
             binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
-        match asked.said.and_then(|said| binding.sensible(&call, said.said)) {
+        match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
             Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
@@ -364,38 +366,6 @@ fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     });
     for binding in registry.of(Kind::Controller).filter(|binding| binding.is_called() && binding.settled()) {
         at_work.entry(binding.name.clone()).or_insert_with(|| Controller::new(binding.clone()));
-    }
-}
-
-/// The committed tree, locked look by look.
-struct Committed<'a>(&'a Replica);
-
-impl Committed<'_> {
-    fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        let state = self.0.state.read();
-        look(&View { state: &state, overlay: &Overlay::default() })
-    }
-}
-
-impl ReadView for Committed<'_> {
-    fn node(&self, path: &str) -> Option<NodeCopy> {
-        self.look(|view| ReadView::node(view, path))
-    }
-
-    fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.node(path)
-    }
-
-    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        self.look(|view| view.children(path, after, limit))
-    }
-
-    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        self.look(|view| view.ephemerals(session, prefix, limit))
-    }
-
-    fn stat(&self, path: &str) -> Option<Stat> {
-        self.look(|view| view.stat(path))
     }
 }
 
@@ -464,11 +434,11 @@ mod tests {
         full.ended(path(CONTROLLER_PATHS_MAX), End::Failed, 0);
         assert!(full.forgot && full.attempts.len() == CONTROLLER_PATHS_MAX && full.later.len() == CONTROLLER_PATHS_MAX);
         // Those that are kept are tried again, and later and later.
-        full.take_up_late(chores::BACK_OFF_MS_MIN);
+        full.take_up_late(limits::PLUGIN_BACK_OFF_MS_MIN);
         assert_eq!((full.queue.len(), full.later.len()), (CONTROLLER_PATHS_MAX, 0));
         let first = full.begin().unwrap();
-        full.ended(first.clone(), End::Failed, chores::BACK_OFF_MS_MIN);
-        assert_eq!(full.later.first(), Some(&(3 * chores::BACK_OFF_MS_MIN, first)));
+        full.ended(first.clone(), End::Failed, limits::PLUGIN_BACK_OFF_MS_MIN);
+        assert_eq!(full.later.first(), Some(&(3 * limits::PLUGIN_BACK_OFF_MS_MIN, first)));
         assert!(full.forgot && full.search.is_empty());
         // Half of them have to be done before it begins anew.
         while full.attempts.len() >= CONTROLLER_PATHS_MAX / 2 {

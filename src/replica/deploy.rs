@@ -5,12 +5,13 @@
 //! leads next can run it. Members read the component from their own trees.
 
 use super::Replica;
-use super::leading::Linked;
+use super::leading::LinkedMember;
 use super::sequencer::{Event, Waiting};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
+use crate::pipeline::evaluate::deployment::refused;
 use crate::pipeline::{Ask, Submission, authorize};
 use crate::plugin::admission::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
@@ -81,7 +82,7 @@ impl Replica {
     }
 
     fn admit(&self, request: &Request) -> Result<Vec<Admitted>, Refusal> {
-        admission::prepare(&self.plugins, request, &Applied(self))
+        admission::prepare(&self.plugins, request, &NodeByNode(self))
     }
 
     /// Waits until a quorum of voters has the code of all of these, or cannot come to have it.
@@ -89,7 +90,7 @@ impl Replica {
         for Admitted { key, manifest } in admitted {
             // What is off is called by nobody: each member compiles it when it likes.
             if manifest.mode != Mode::Off {
-                self.compiled(&manifest).await.map_err(|text| admission::refusal(&key, &text))?;
+                self.compiled(&manifest).await.map_err(|text| refused(&key, &text))?;
             }
         }
         Ok(())
@@ -105,7 +106,7 @@ impl Replica {
         let id = self.preparations.number.fetch_add(1, Ordering::Relaxed);
         let (asker, mut answers) = mpsc::unbounded_channel();
         self.preparations.asked.lock().insert(id, asker);
-        let _asked = Asked { preparations: &self.preparations, id };
+        let _question = OpenQuestion { preparations: &self.preparations, id };
 
         let until = Instant::now() + limits::PREPARE_PATIENCE;
         let text = serde_json::to_vec(manifest).map_err(|error| error.to_string())?;
@@ -116,7 +117,7 @@ impl Replica {
             if others.len() - failed.len() < needed {
                 return Err(no_quorum(&voters, me, &done, &failed));
             }
-            for Linked { member, link } in self.served.linked() {
+            for LinkedMember { member, link } in self.served.linked() {
                 // A link that is new has not been asked; one that is gone will not answer.
                 if links.insert(member, link) != Some(link) && !done.contains(&member) {
                     self.served.send(link, FromLeader::Compile { id, manifest: text.clone() });
@@ -199,21 +200,21 @@ fn no_quorum(voters: &BTreeSet<u32>, me: u32, done: &BTreeSet<u32>, failed: &BTr
 }
 
 /// A question that is forgotten with its asker.
-struct Asked<'a> {
+struct OpenQuestion<'a> {
     preparations: &'a Preparations,
     id: u64,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for OpenQuestion<'_> {
     fn drop(&mut self) {
         self.preparations.asked.lock().remove(&self.id);
     }
 }
 
 /// The applied tree, looked at node by node.
-struct Applied<'a>(&'a Replica);
+struct NodeByNode<'a>(&'a Replica);
 
-impl Tree for Applied<'_> {
+impl Tree for NodeByNode<'_> {
     fn data(&self, path: &str) -> Option<Vec<u8>> {
         self.0.data(path)
     }

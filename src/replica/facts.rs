@@ -14,6 +14,7 @@ use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
 use crate::limits;
+use crate::model::control_plane::CONFIG;
 use crate::model::{ConnectionId, SessionId};
 use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
@@ -302,7 +303,7 @@ impl Words {
         let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let membership = || {
             let state = self.replica.state.read();
-            let node = state.node("/zookeeper/config")?;
+            let node = state.node(CONFIG)?;
             Some(String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned())
         };
         Some(QuorumConfiguration {

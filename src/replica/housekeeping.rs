@@ -2,11 +2,10 @@
 //! and modules that no plugin names.
 
 use super::Replica;
-use super::sequencer::Event;
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::path;
-use crate::pipeline::{Ask, Submission};
+use crate::pipeline::Ask;
 use crate::plugin::tree;
 use crate::wire::request::Request;
 use std::sync::Arc;
@@ -70,12 +69,5 @@ pub async fn remove_unused_modules(replica: Arc<Replica>) {
             debug_assert!(path::is_within(&path, crate::plugin::MODULES), "only modules go this way");
             replica.ask(Ask::Request(Request::Delete { path: Some(path), version: -1 }));
         }
-    }
-}
-
-impl Replica {
-    /// A request of the server's own.
-    pub(super) fn ask(&self, ask: Ask) {
-        self.inbox.put(Event::Submitted(Submission { caller: None, xid: 0, ask }));
     }
 }

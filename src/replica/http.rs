@@ -41,8 +41,8 @@ impl Admin for Front {
         }
         let nobody = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let config = &self.replica.config.auth;
-        let verdict = credential.map(|pair| auth::add(config, Some("digest"), Some(pair.as_bytes()), &[], nobody));
-        matches!(verdict, Some(auth::Verdict::Proven(proven)) if proven.contains(&auth::superuser()))
+        let added = credential.map(|pair| auth::add(config, Some("digest"), Some(pair.as_bytes()), &[], nobody));
+        matches!(added, Some(auth::Added::Proven(proven)) if proven.contains(&auth::superuser()))
     }
 
     fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>> {

@@ -1,10 +1,11 @@
 //! The sequencer's inbox: what happened since it last looked. Many put in, one takes out.
 //!
 //! Bounded by what puts in: a connection, here or on another member, has at most `limits::UNANSWERED_MAX` requests
-//! unanswered and stops being read there, so clients cannot make it grow without end.
+//! unanswered and stops being read there, so clients cannot make it grow without end. Native calls are bounded by
+//! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::sequencer::Event;
-use crate::consensus::Outcome;
+use crate::consensus::Resolution;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -40,7 +41,7 @@ impl Sleep {
             Sleep::Awake => false,
             Sleep::ForWork => !matches!(
                 event,
-                Event::Resolved { outcome: Outcome::Applied { accepted: true, .. }, awaited: false, .. }
+                Event::Resolved { outcome: Resolution::Applied { accepted: true, .. }, awaited: false, .. }
             ),
             Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
@@ -125,12 +126,12 @@ mod tests {
 
     #[test]
     fn an_idle_sequencer_sleeps_through_success_alone() {
-        let applied = |accepted| Outcome::Applied { at: LogPosition::default(), accepted };
+        let applied = |accepted| Resolution::Applied { at: LogPosition::default(), accepted };
         let resolved = |outcome, awaited| Event::Resolved { entry: 0, outcome, awaited };
         let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&resolved(outcome, false));
         assert!(!ends(Sleep::ForWork, applied(true)));
         assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "somebody waits for a native call");
-        for outcome in [applied(false), Outcome::Refused, Outcome::Unknown] {
+        for outcome in [applied(false), Resolution::Refused, Resolution::Unknown] {
             assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests wait to be evaluated again");
             assert!(ends(Sleep::ForRoom, outcome));
         }

@@ -1,5 +1,5 @@
-//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear when they
-//! are read up to, and that there still is a leader.
+//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear up to where
+//! a `sync` must wait, and that there still is a leader.
 
 use super::Replica;
 use super::sequencer::{Event, ServedLink};
@@ -7,7 +7,7 @@ use crate::limits;
 use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
-use crate::pipeline::{Ask, Submission};
+use crate::pipeline::Ask;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -22,11 +22,11 @@ pub struct Served {
     pub leadership: watch::Sender<Option<u64>>,
     number: AtomicU64,
     /// In the order in which they came: whoever is told something is told in the same order in each simulated run.
-    links: Mutex<BTreeMap<u64, Taken>>,
+    links: Mutex<BTreeMap<u64, MemberLink>>,
 }
 
 /// The leader's end of a link.
-struct Taken {
+struct MemberLink {
     member: u32,
     messages: mpsc::Sender<FromLeader>,
     /// The member at the other end submits nothing more.
@@ -34,7 +34,7 @@ struct Taken {
 }
 
 /// A member that takes this one for the leader, and its link.
-pub struct Linked {
+pub struct LinkedMember {
     pub member: u32,
     pub link: u64,
 }
@@ -63,8 +63,8 @@ impl Served {
     }
 
     /// All that there are now.
-    pub fn linked(&self) -> Vec<Linked> {
-        self.links.lock().iter().map(|(number, link)| Linked { member: link.member, link: *number }).collect()
+    pub fn linked(&self) -> Vec<LinkedMember> {
+        self.links.lock().iter().map(|(number, link)| LinkedMember { member: link.member, link: *number }).collect()
     }
 
     /// Nobody hears it if that link is gone.
@@ -80,7 +80,7 @@ impl Served {
     fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (sender, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, Taken { member, messages: sender, holds_back: false });
+        self.links.lock().insert(number, MemberLink { member, messages: sender, holds_back: false });
         (ServedLink { number, term }, messages)
     }
 
@@ -122,7 +122,7 @@ impl Replica {
         let (link, messages) = self.served.open(hello.from, term);
         let ended = tokio::select! {
             biased;
-            // The sender lives as long as the self.
+            // The sender is a field of `self`.
             _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
             ended = speak(&mut writer, term, messages) => ended,
             ended = self.listen_to(hello.from, link, &mut reader) => ended,
@@ -145,10 +145,7 @@ impl Replica {
                     }
                     self.inbox.put(Event::Forwarded { submission, link });
                 }
-                ToLeader::Blame(blame) => {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
-                    self.inbox.put(Event::Submitted(submission));
-                }
+                ToLeader::Blame(blame) => self.ask(Ask::Blame(blame)),
                 ToLeader::Compiled { id, result } => self.preparations.answered(id, member, result),
                 ToLeader::ReadIndex { id } => {
                     let replica = self.clone();

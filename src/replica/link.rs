@@ -5,6 +5,14 @@
 //! leader. A link that ends is never continued: the next connection is a new one, and the sequencer closes whoever had
 //! something under way.
 //!
+//! ```text
+//! a follower                                                   the leader (`leading`)
+//!
+//! sequencer --- Link ---+                                +---> sequencer, which knows the way as a ServedLink
+//!                       +--- a Requests connection ------+
+//! the rest  --- Way ----+                                +---> Served: each is a MemberLink, for others a LinkedMember
+//! ```
+//!
 //! It is also the one that notices that the leader's process is gone: the connection ends, and its machine refuses
 //! another. Then, and only then, nobody has to wait for the lease to run out.
 
@@ -28,23 +36,23 @@ use tokio::sync::{Notify, oneshot};
 
 /// Where the rest of the replica asks or tells the leader something: gone with the link.
 #[derive(Default)]
-pub struct Way(Mutex<Option<UnboundedSender<Word>>>);
+pub struct Way(Mutex<Option<UnboundedSender<Outgoing>>>);
 
-enum Word {
-    Asked(Asked),
+enum Outgoing {
+    ReadIndex(ReadIndexReply),
     /// Few: what a plugin is blamed for, what was compiled.
-    Told(ToLeader),
+    Message(ToLeader),
 }
 
 /// Gets the answer to a ReadIndex. As many wait as connections have a `sync` under way: one each.
-type Asked = oneshot::Sender<u64>;
+type ReadIndexReply = oneshot::Sender<u64>;
 
 impl Way {
     /// What must be applied here for a reader to see all that was acknowledged before now; None: nobody can say.
     pub async fn read_index(&self) -> Option<u64> {
         let (asked, answer) = oneshot::channel();
         let way = self.0.lock().clone()?;
-        way.send(Word::Asked(asked)).ok()?;
+        way.send(Outgoing::ReadIndex(asked)).ok()?;
         answer.await.ok()
     }
 
@@ -52,11 +60,11 @@ impl Way {
     pub fn tell(&self, message: ToLeader) {
         if let Some(way) = &*self.0.lock() {
             // A link that has just ended.
-            let _ = way.send(Word::Told(message));
+            let _ = way.send(Outgoing::Message(message));
         }
     }
 
-    fn set(&self, way: Option<UnboundedSender<Word>>) {
+    fn set(&self, way: Option<UnboundedSender<Outgoing>>) {
         *self.0.lock() = way;
     }
 }
@@ -175,7 +183,7 @@ struct Talk<'a> {
     holds_back: Arc<AtomicBool>,
     asked_to_hold_back: Notify,
     /// Who waits for the answer to which ReadIndex.
-    waiting: Mutex<HashMap<u64, Asked>>,
+    waiting: Mutex<HashMap<u64, ReadIndexReply>>,
     /// Reports without an answer, and when they were sent: microseconds of the connections' clock.
     reports: Mutex<VecDeque<(u64, u64)>>,
     /// When the last report was answered, or the link came up: microseconds of the connections' clock.
@@ -244,7 +252,7 @@ impl Talk<'_> {
         &self,
         writer: &mut FrameWriter,
         mut submitted: UnboundedReceiver<Submission>,
-        mut words: UnboundedReceiver<Word>,
+        mut words: UnboundedReceiver<Outgoing>,
     ) -> io::Result<()> {
         let mut ids = 0;
         let mut report = Report::default();
@@ -267,12 +275,12 @@ impl Talk<'_> {
                     }
                 }
                 Some(word) = words.recv() => match word {
-                    Word::Asked(asked) => {
+                    Outgoing::ReadIndex(asked) => {
                         ids += 1;
                         self.waiting.lock().insert(ids, asked);
                         writer.queue(&ToLeader::ReadIndex { id: ids }).await?;
                     }
-                    Word::Told(message) => writer.queue(&message).await?,
+                    Outgoing::Message(message) => writer.queue(&message).await?,
                 },
                 submission = submitted.recv() => {
                     // The sequencer has let the link go.

@@ -20,7 +20,7 @@ use super::slow::{Passages, Slow};
 use super::soundness::Soundness;
 use super::start::{OrDie, die};
 use super::status::Shown;
-use super::word::{self, Word};
+use super::word::{self, LeaderWord};
 use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::admin::metrics::Metrics;
@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::consensus::{self, Consensus, Heavy, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
+use crate::model::Zxid;
 use crate::model::ensemble::Incarnation;
 use crate::peer::{self, Me, Net, Peers};
 use crate::pipeline::{ProvenSchemes, Rules};
@@ -130,139 +131,24 @@ impl Member {
     ) -> anyhow::Result<Member> {
         let Surroundings { disk, log_disk, net, raft, clients, drive, format_level } = surroundings;
         let started = Instant::now();
-        let data_dir = config.storage.data_dir.clone();
-        let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
         let metrics = Arc::new(Metrics::new());
-        let syncs = metrics.clone();
-        let log_options = wal::Options {
-            on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
-            drive: match &drive {
-                Drive::Threads => wal::Drive::Threads,
-                Drive::Tasks { disk_delay, .. } => {
-                    wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() }
-                }
-            },
-            ..wal::Options::new(LOG_FOLDER, identity.incarnation)
-        };
-        let log = consensus::Log::open(log_disk, log_options)?;
-        let load_began = Instant::now();
-        let seed = environment::random_u64()?;
-        let opened =
-            data_directory::open(disk.clone(), LogExtent { purged: log.purged(), is_new: log.is_new() }, 0, || {
-                State::load(seed)
-            })?;
-        let mut state = opened.state.unwrap_or_else(|| State::new(seed));
-        state.begin_at_level(opened.meta.format_level);
-        let level = state.format_level();
-        anyhow::ensure!(level <= format_level, super::apply::too_old(level, format_level));
-        let load_took = load_began.elapsed();
-        simulation::see(|| Seen::Loaded {
-            zxid: state.last_zxid(),
-            digest: state.digest(),
-            from: simulation::Source::Disk,
-        });
-        tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
+        let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
+        let log = open_log(log_disk, &identity, &metrics, &drive, &raft)?;
+        let loaded = load_state(disk.clone(), &log, format_level)?;
+        let load_took = loaded.took;
 
-        let is_empty = log.is_new() && opened.meta.position.is_none();
+        let is_empty = log.is_new() && loaded.boundary.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
         let me = Me::new(config.server_id, identity.incarnation, format_level, cluster);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let door = Arc::new(Door::new(peers, &config.ensemble.servers));
-        let mut tasks = JoinSet::new();
-        for address in &config.ensemble.listen {
-            let listener = net
-                .listen(*address)
-                .await
-                .with_context(|| format!("listen for other members on {address}: is another server running there?"))?;
-            tasks.spawn_on(peer::accept(listener, me.clone(), door.clone()), &raft);
-        }
-
-        let compiler = match &drive {
-            Drive::Threads => Compiler::child(&data_dir).map_err(anyhow::Error::msg)?,
-            Drive::Tasks { compiler, .. } => compiler.clone(),
-        };
-        let run = environment::random_u64()? as u32;
-        let marks = match (&drive, config.plugins) {
-            (Drive::Threads, true) => Marks::open(compiler.folder(), run).map_err(anyhow::Error::msg)?,
-            (Drive::Tasks { .. }, _) | (_, false) => Marks::default(),
-        };
-        let plugins = Plugins::with(config.plugins, compiler, marks, config.plugin_signers.clone());
-        let rules = Arc::new(Rules { schemes: ProvenSchemes::new(plugins.clone()), ..config.rules.clone() });
-        let shown = Shown { plugins: plugins.clone(), door: door.clone() };
-        let options = session::Options::from(&config);
-        let connections = Connections::new(
-            options,
-            rules.clone(),
-            Box::new(shown),
-            plugins.clone(),
-            config.server_id,
-            run,
-            metrics.clone(),
-        );
-        let replica = Arc::new(Replica {
-            rules,
-            state: RwLock::new(state),
-            watches: Mutex::new(Watches::new(seed)),
-            boundary: Mutex::new(Boundary::new(opened.meta.position, opened.meta.membership)),
-            files: CheckpointFiles {
-                disk: disk.clone(),
-                reader: Mutex::new(opened.checkpointer.last().reader()),
-                checkpointer: Mutex::new(opened.checkpointer),
-                log_bytes_at_start: log.stats().bytes,
-                seed,
-            },
-            connections,
-            inbox: Inbox::default(),
-            served: Served::default(),
-            way: Way::default(),
-            soundness: Soundness::default(),
-            provenance: Provenance::default(),
-            word: Word::new(&config.sessions),
-            plugins: plugins.clone(),
-            preparations: Preparations::default(),
-            door,
-            consensus: OnceLock::new(),
-            last_applied: AtomicU64::new(opened.meta.zxid.0),
-            leading: AtomicBool::new(false),
-            leading_since_ms: AtomicU64::new(0),
-            ensemble_ahead_ms: AtomicI64::new(0),
-            chores: Notify::new(),
-            changed: Default::default(),
-            controllers_wake: Notify::new(),
-            syncs_waiting: AtomicU64::new(0),
-            recovered: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-            started,
-            runtime: raft.clone(),
-            heavy: drive.heavy(),
-            config,
-        });
+        let tasks = listen_for_members(&config, &*net, &me, &door, &raft).await?;
+        let number = environment::random_u64()? as u32;
+        let plugins = plugins_of(&config, number, &drive)?;
+        let run = Run { number, started, metrics, runtime: raft.clone(), heavy: drive.heavy() };
+        let replica = Arc::new(Replica::assemble(config, run, loaded, door, plugins));
         replica.remember_sessions();
-        let reader = Arc::downgrade(&replica);
-        plugins.read_nodes_by(Box::new(move |path| {
-            let replica = reader.upgrade()?;
-            let state = replica.state.read();
-            state.node(path).map(|node| node.data().unwrap_or_default().to_vec())
-        }));
-        if let Drive::Tasks { disk_delay, .. } = &drive {
-            let (runtime, disk_delay) = (raft.clone(), disk_delay.clone());
-            plugins.load_by(Box::new(move |load| {
-                let delay = disk_delay();
-                runtime.spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    load();
-                });
-            }));
-        }
-        let hearer = Arc::downgrade(&replica);
-        plugins.blame_to(Box::new(move |blame| {
-            if let Some(replica) = hearer.upgrade() {
-                replica.blame(blame);
-            }
-        }));
-        plugins.refresh(&*replica.state.read());
-        let registry = plugins.registry();
-        simulation::see(|| Seen::Bound { zxid: opened.meta.zxid, registry: &registry });
+        replica.connect_plugins(&drive);
 
         let front = Arc::new(Front { words: words(replica.clone()), replica: replica.clone() });
         let admin: Arc<dyn Admin> = front.clone();
@@ -423,7 +309,7 @@ impl ComingUp {
         self.raft.spawn(replica.door.clone().gather(Arc::downgrade(replica)));
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
-        let alone = consensus.membership().voters.iter().eq([&u64::from(replica.config.server_id)]);
+        let alone = replica.is_only_voter();
         self.raft.spawn(word::watch_lease(replica.clone()));
         self.raft.spawn(word::keep_gate(replica.clone()));
         self.raft.spawn(replica.clone().keep_sound());
@@ -496,18 +382,119 @@ impl ComingUp {
     }
 }
 
+/// This run of the process, as all parts of the member know it.
+struct Run {
+    /// By chance, so that no two runs have the same.
+    number: u32,
+    started: Instant,
+    metrics: Arc<Metrics>,
+    /// Raft's.
+    runtime: Handle,
+    heavy: Heavy,
+}
+
+/// The state as a checkpoint or an image has it, and where in the log that is.
+struct Loaded {
+    state: State,
+    zxid: Zxid,
+    boundary: Boundary,
+    files: CheckpointFiles,
+    took: Duration,
+}
+
+fn open_log(
+    disk: Arc<dyn Disk>,
+    identity: &Identity,
+    metrics: &Arc<Metrics>,
+    drive: &Drive,
+    raft: &Handle,
+) -> anyhow::Result<consensus::Log> {
+    let syncs = metrics.clone();
+    let options = wal::Options {
+        on_sync: Arc::new(move |took| syncs.fsynctime.add(took.as_millis() as u64)),
+        drive: match drive {
+            Drive::Threads => wal::Drive::Threads,
+            Drive::Tasks { disk_delay, .. } => wal::Drive::Task { runtime: raft.clone(), delay: disk_delay.clone() },
+        },
+        ..wal::Options::new(LOG_FOLDER, identity.incarnation)
+    };
+    Ok(consensus::Log::open(disk, options)?)
+}
+
+fn load_state(disk: Arc<dyn Disk>, log: &consensus::Log, format_level: u32) -> anyhow::Result<Loaded> {
+    let began = Instant::now();
+    let seed = environment::random_u64()?;
+    let extent = LogExtent { purged: log.purged(), is_new: log.is_new() };
+    let opened = data_directory::open(disk.clone(), extent, 0, || State::load(seed))?;
+    let mut state = opened.state.unwrap_or_else(|| State::new(seed));
+    state.begin_at_level(opened.meta.format_level);
+    let level = state.format_level();
+    anyhow::ensure!(level <= format_level, super::format_level::too_old(level, format_level));
+    let took = began.elapsed();
+    simulation::see(|| Seen::Loaded {
+        zxid: state.last_zxid(),
+        digest: state.digest(),
+        from: simulation::Source::Disk,
+    });
+    tracing::info!(zxid = %state.last_zxid(), nodes = state.node_count(), source = ?opened.source, "state loaded");
+    Ok(Loaded {
+        state,
+        zxid: opened.meta.zxid,
+        boundary: Boundary::new(opened.meta.position, opened.meta.membership),
+        files: CheckpointFiles {
+            disk,
+            reader: Mutex::new(opened.checkpointer.last().reader()),
+            checkpointer: Mutex::new(opened.checkpointer),
+            log_bytes_at_start: log.stats().bytes,
+            seed,
+        },
+        took,
+    })
+}
+
+/// What lets other members in, for as long as it is not dropped.
+async fn listen_for_members(
+    config: &Config,
+    net: &dyn Net,
+    me: &Me,
+    door: &Arc<Door>,
+    raft: &Handle,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    for address in &config.ensemble.listen {
+        let listener = net
+            .listen(*address)
+            .await
+            .with_context(|| format!("listen for other members on {address}: is another server running there?"))?;
+        tasks.spawn_on(peer::accept(listener, me.clone(), door.clone()), raft);
+    }
+    Ok(tasks)
+}
+
+fn plugins_of(config: &Config, run: u32, drive: &Drive) -> anyhow::Result<Arc<Plugins>> {
+    let compiler = match drive {
+        Drive::Threads => Compiler::child(&config.storage.data_dir).map_err(anyhow::Error::msg)?,
+        Drive::Tasks { compiler, .. } => compiler.clone(),
+    };
+    let marks = match (drive, config.plugins) {
+        (Drive::Threads, true) => Marks::open(compiler.folder(), run).map_err(anyhow::Error::msg)?,
+        (Drive::Tasks { .. }, _) | (_, false) => Marks::default(),
+    };
+    Ok(Plugins::with(config.plugins, compiler, marks, config.plugin_signers.clone()))
+}
+
 /// Who asks plugins on behalf of reads. It ends with the member's connections.
 fn start_asking(front: &Arc<dyn Server>, drive: &Drive, clients: &Workers) -> anyhow::Result<()> {
-    let asked = session::Asked::of(front);
+    let inquirer = session::Inquirer::of(front);
     match drive {
         Drive::Threads => {
             let answer = move || {
                 let _whole = OrDie("asking plugins about reads");
-                asked.run();
+                inquirer.run();
             };
             std::thread::Builder::new().name("plugin-reads".into()).spawn(answer).context("start a thread")?;
         }
-        Drive::Tasks { .. } => drop(clients.first().spawn(asked.run_as_task())),
+        Drive::Tasks { .. } => drop(clients.first().spawn(inquirer.run_as_task())),
     }
     Ok(())
 }
@@ -544,6 +531,83 @@ async fn tell_roles(replica: Arc<Replica>, consensus: Consensus) {
 }
 
 impl Replica {
+    /// All that its threads and tasks share, before any of them runs.
+    fn assemble(config: Config, run: Run, loaded: Loaded, door: Arc<Door>, plugins: Arc<Plugins>) -> Replica {
+        let rules = Arc::new(Rules { schemes: ProvenSchemes::new(plugins.clone()), ..config.rules.clone() });
+        let connections = Connections::new(
+            session::Options::from(&config),
+            rules.clone(),
+            Box::new(Shown { plugins: plugins.clone(), door: door.clone() }),
+            plugins.clone(),
+            config.server_id,
+            run.number,
+            run.metrics,
+        );
+        Replica {
+            rules,
+            state: RwLock::new(loaded.state),
+            watches: Mutex::new(Watches::new(loaded.files.seed)),
+            boundary: Mutex::new(loaded.boundary),
+            files: loaded.files,
+            connections,
+            inbox: Inbox::default(),
+            served: Served::default(),
+            way: Way::default(),
+            soundness: Soundness::default(),
+            provenance: Provenance::default(),
+            word: LeaderWord::new(&config.sessions),
+            plugins,
+            preparations: Preparations::default(),
+            door,
+            consensus: OnceLock::new(),
+            last_applied: AtomicU64::new(loaded.zxid.0),
+            leading: AtomicBool::new(false),
+            leading_since_ms: AtomicU64::new(0),
+            ensemble_ahead_ms: AtomicI64::new(0),
+            chores: Notify::new(),
+            changed: Default::default(),
+            controllers_wake: Notify::new(),
+            syncs_waiting: AtomicU64::new(0),
+            recovered: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            started: run.started,
+            runtime: run.runtime,
+            heavy: run.heavy,
+            config,
+        }
+    }
+
+    /// Gives plugins what they need of their member, and makes those that the tree binds.
+    fn connect_plugins(self: &Arc<Replica>, drive: &Drive) {
+        let plugins = &self.plugins;
+        let reader = Arc::downgrade(self);
+        plugins.read_nodes_by(Box::new(move |path| {
+            let replica = reader.upgrade()?;
+            let state = replica.state.read();
+            state.node(path).map(|node| node.data().unwrap_or_default().to_vec())
+        }));
+        if let Drive::Tasks { disk_delay, .. } = drive {
+            let (runtime, disk_delay) = (self.runtime.clone(), disk_delay.clone());
+            plugins.load_by(Box::new(move |load| {
+                let delay = disk_delay();
+                runtime.spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    load();
+                });
+            }));
+        }
+        let hearer = Arc::downgrade(self);
+        plugins.blame_to(Box::new(move |blame| {
+            if let Some(replica) = hearer.upgrade() {
+                replica.blame(blame);
+            }
+        }));
+        plugins.refresh(&*self.state.read());
+        let registry = plugins.registry();
+        let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
+        simulation::see(|| Seen::Bound { zxid, registry: &registry });
+    }
+
     /// Sessions that the state knows have their full timeout from now on.
     pub(super) fn remember_sessions(&self) {
         let state = self.state.read();

@@ -17,12 +17,13 @@ use super::sequencer::{Event, Waiting};
 use crate::consensus::{Membership, MembershipError, Role};
 use crate::environment::Instant;
 use crate::limits;
+use crate::model::control_plane::CONFIG;
 use crate::model::ensemble::{Incarnation, Member, Server};
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::ConnectError;
 use crate::peer::messages::greeting::{Greeting, PluginsHere};
-use crate::pipeline::evaluate::{CONFIG, servers_of};
-use crate::pipeline::{Ask, Submission};
+use crate::pipeline::Ask;
+use crate::pipeline::evaluate::servers_of;
 use crate::state::State;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -273,15 +274,15 @@ impl Replica {
                 if self.plugins.registry().all().all(|binding| !binding.is_on()) {
                     return Ok(());
                 }
-                let lacks = match self.door.ask(&member.server).await {
+                let (lacks, hopeless) = match self.door.ask(&member.server).await {
                     Ok(Greeting::Initialised(other)) => match other.report.plugins {
                         PluginsHere::All => break,
-                        PluginsHere::Off => "it runs with --plugins off",
-                        PluginsHere::NotAll => "`wasmkeeper plugin status` says which it lacks, and why",
+                        PluginsHere::Off => ("it runs with --plugins off", true),
+                        PluginsHere::NotAll => ("`wasmkeeper plugin status` says which it lacks, and why", false),
                     },
-                    _ => "it does not answer",
+                    _ => ("it does not answer", false),
                 };
-                if Instant::now() >= until || lacks.contains("off") {
+                if Instant::now() >= until || hopeless {
                     let why = format!("server {} does not run every plugin in force: {lacks}", member.server.id);
                     return Err(End::Refused(no_quorum(&why)));
                 }
@@ -335,8 +336,7 @@ impl Replica {
 
     fn submit_configuration(&self) {
         if let Some(servers) = self.configuration_to_write() {
-            let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
-            self.inbox.put(Event::Submitted(submission));
+            self.ask(Ask::Configure { servers });
         }
     }
 
@@ -351,28 +351,6 @@ impl Replica {
                  change them with `wasmkeeper cluster add` and `remove`, or correct the file",
                 lines.join(", ")
             );
-        }
-    }
-
-    /// The level of effects that transactions may have.
-    pub(super) fn format_level(&self) -> u32 {
-        // Also asked by readers, who hold the lock.
-        self.state.read_recursive().format_level()
-    }
-
-    /// Raises it to what every voter's release knows.
-    pub(super) fn raise_format_level(&self) {
-        let membership = self.consensus().membership();
-        let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
-            Ok(id) if id == self.config.server_id => Some(self.door.peers().me().format_level),
-            Ok(id) => self.door.report_of(id).map(|(_, report)| report.format_level),
-            Err(_) => None,
-        });
-        // A voter that was never heard of may know less than any other.
-        let level = known.map(Option::unwrap_or_default).min().unwrap_or_default();
-        if level > self.format_level() {
-            let submission = Submission { caller: None, xid: 0, ask: Ask::RaiseFormatLevel { level } };
-            self.inbox.put(Event::Submitted(submission));
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `word` | whether there is a leader, and so whether clients may be served |
 //! | `deploy` | looking at a deployment before it is admitted |
 //! | `blame` | what this member has to say against plugins; who can run them |
+//! | `format_level` | which effects transactions may have, so that all voters know them |
 //! | `apply` | committed batches into the tree; events and replies out |
 //! | `clocks` | wall time and ensemble time |
 //! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
@@ -30,7 +31,8 @@
 //!
 //! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
 //! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
-//! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's.
+//! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's;
+//! `files.reader` is taken under the first two, and nothing under it.
 
 mod apply;
 mod blame;
@@ -42,6 +44,7 @@ mod clocks;
 mod controllers;
 mod deploy;
 mod facts;
+mod format_level;
 mod housekeeping;
 mod http;
 mod inbox;
@@ -76,7 +79,7 @@ use crate::config::Config;
 use crate::consensus::{Consensus, Heavy};
 use crate::environment::Instant;
 use crate::model::ConnectionId;
-use crate::pipeline::Rules;
+use crate::pipeline::{Ask, Rules, Submission};
 use crate::plugin::Plugins;
 use crate::session::Connections;
 use crate::state::State;
@@ -90,13 +93,13 @@ use link::Way;
 use parking_lot::{Mutex, RwLock};
 use peers::Door;
 use provenance::Provenance;
-use sequencer::Waiting;
+use sequencer::{Event, Waiting};
 use soundness::Soundness;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use word::Word;
+use word::LeaderWord;
 
 /// What all threads and tasks of a member share.
 pub struct Replica {
@@ -115,7 +118,7 @@ pub struct Replica {
     served: Served,
     /// To the leader, if that is another member.
     way: Way,
-    word: Word,
+    word: LeaderWord,
     soundness: Soundness,
     provenance: Provenance,
     plugins: Arc<Plugins>,
@@ -153,6 +156,11 @@ impl Replica {
     /// The monotonic clock of everything that waits, in milliseconds since the start.
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// A request of the server's own.
+    fn ask(&self, ask: Ask) {
+        self.inbox.put(Event::Submitted(Submission::own(ask)));
     }
 
     /// Closes a client's connection without a reply.

@@ -5,14 +5,12 @@
 
 use crate::limits;
 use crate::model::Zxid;
+use crate::model::control_plane::TRACE;
 use crate::pipeline::txn::{Change, Txn};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// The virtual node; below it, one for each transaction: its zxid in hexadecimal digits.
-pub const TRACE: &str = "/zookeeper/trace";
 
 #[derive(Default)]
 pub struct Provenance(Mutex<Kept>);

@@ -24,7 +24,7 @@ use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::membership::End;
 use super::start::OrDie;
-use crate::consensus::{Consensus, Outcome as Resolution, Role};
+use crate::consensus::{Consensus, Resolution, Role};
 use crate::courtesy::Courtesy;
 use crate::environment::Instant;
 use crate::limits;
@@ -55,7 +55,8 @@ pub enum Event {
         submission: Submission,
         link: ServedLink,
     },
-    /// A deployment has been looked at: it may go on, or is refused. Or a request has to find out anew who leads.
+    /// What was found out off this thread about a deployment, a change of members or a transfer: it may go on, or is
+    /// refused. Or a request has to find out anew who leads.
     Prepared(Waiting),
     /// How a reconfig ended that this leader took up in that term.
     Reconfigured {
@@ -120,7 +121,7 @@ pub struct Sequencer<C> {
     in_flight: VecDeque<InFlight>,
     /// Refused entries: their requests go before `waiting`, in order, when the chain starts anew.
     again: Vec<InFlight>,
-    /// Connections with a deployment being prepared, and what came behind it.
+    /// Connections with a deployment, a change of members or a transfer under way, and what came behind it.
     held: HashMap<ConnectionId, VecDeque<Waiting>>,
     /// Connections whose last write has an unknown outcome: nothing more of theirs is evaluated or passed on. As many as
     /// had writes in flight when a leadership was lost; connection ids are never used again, so nothing of this member's
@@ -165,7 +166,7 @@ pub struct Waiting {
     pub submission: Submission,
     /// The way it came, if from another member.
     pub link: Option<ServedLink>,
-    /// What preparation said of a deployment; None for one that is not prepared, and for everything else.
+    /// What was found out off this thread: None for what was not sent there; an error refuses it in its turn.
     pub verdict: Option<Result<(), Refusal>>,
     /// Who waits for what a native call returns.
     pub call: Option<Box<NativeCall>>,
@@ -537,12 +538,12 @@ impl<C: Proposes> Sequencer<C> {
                 }
                 self.evaluator.reconfigures(false);
                 if let Some(servers) = replica.configuration_to_write() {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Configure { servers } };
+                    let submission = Submission::own(Ask::Configure { servers });
                     self.waiting.push_front(Waiting::new(submission, None));
                 }
                 // The first of all: nothing is evaluated behind these before they are applied.
                 for blame in replica.plugins.crashes(replica.config.server_id) {
-                    let submission = Submission { caller: None, xid: 0, ask: Ask::Blame(blame) };
+                    let submission = Submission::own(Ask::Blame(blame));
                     self.waiting.push_front(Waiting::new(submission, None));
                 }
             }

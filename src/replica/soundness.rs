@@ -118,8 +118,7 @@ impl Replica {
         let Role::Leader { term } = *self.consensus().role().borrow() else { return };
         let voters = self.consensus().membership().voters;
         let reports = voters.iter().filter_map(|id| self.door.report_of(u32::try_from(*id).ok()?));
-        let contradicting =
-            reports.filter(|(at, report)| report.diverged && at.elapsed() < 2 * limits::GATHER_INTERVAL);
+        let contradicting = reports.filter(|(at, report)| report.diverged && at.elapsed() < limits::REPORT_COUNTS_MAX);
         let contradicting = contradicting.count();
         if outvoted(contradicting, voters.len()) && self.soundness.is_sound() {
             let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
@@ -158,7 +157,7 @@ impl Replica {
             match role {
                 Role::Leader { .. } => {
                     // Those that doubt it hear of it first, or nobody would stand for election.
-                    if began.elapsed() > 2 * limits::GATHER_INTERVAL
+                    if began.elapsed() > limits::REPORT_COUNTS_MAX
                         && let Err(error) = self.consensus().transfer(None).await
                     {
                         tracing::warn!(%error, "the leadership could not be given away");
@@ -169,7 +168,7 @@ impl Replica {
                         return self.soundness.trust_again(doubt.term);
                     }
                     // Time for the leader to find out that it is outvoted.
-                    if began.elapsed() > 2 * limits::GATHER_INTERVAL && self.take_state_of(leader).await {
+                    if began.elapsed() > limits::REPORT_COUNTS_MAX && self.take_state_of(leader).await {
                         return;
                     }
                 }

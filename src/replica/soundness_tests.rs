@@ -89,7 +89,7 @@ impl Ensemble {
     fn write(&self) {
         let Some(leader) = self.leader() else { return };
         let ask = Ask::Configure { servers: self.servers.clone() };
-        self.members[leader].replica.inbox.put(Event::Submitted(Submission { caller: None, xid: 0, ask }));
+        self.members[leader].replica.inbox.put(Event::Submitted(Submission::own(ask)));
     }
 
     fn state(&self, at: usize) -> (Zxid, u64) {

@@ -1,23 +1,21 @@
 //! What operators read of the ensemble: `/zookeeper/leader` and `/zookeeper/members`, which are no nodes of the tree.
+//! `Shown` answers them, and with them all other paths that are none: `/zookeeper/trace`, a plugin's `audit`, and what
+//! `Plugins::virtual_node` knows.
 //!
 //! The serving member answers them by what it knows: the members by its own log, how each is by the reports that the
 //! leader gathers (`peers`). So they may be some seconds old, and say how old they are.
 
 use super::Replica;
 use super::peers::Door;
-use super::provenance::TRACE;
 use crate::consensus::{Membership, Role};
+use crate::model::control_plane::{LEADER, MEMBERS, TRACE};
 use crate::model::ensemble::{Incarnation, Member};
 use crate::peer::messages::greeting::{Report, Standing};
-use crate::pipeline::evaluate::LEADER;
 use crate::pipeline::read::VirtualNodes;
 use crate::plugin::Plugins;
 use crate::state::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The members with their figures, as JSON.
-pub const MEMBERS: &str = "/zookeeper/members";
 
 /// What this member shows under `/zookeeper/` beside the tree.
 pub struct Shown {

@@ -4,7 +4,7 @@
 use super::clocks::Clocks;
 use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use super::*;
-use crate::consensus::{Outcome, Role};
+use crate::consensus::{Resolution, Role};
 use crate::limits;
 use crate::model::ensemble::Server;
 use crate::model::{Password, SessionId};
@@ -405,10 +405,10 @@ async fn local_sessions_own_no_ephemeral_nodes() {
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Proposed>>>);
 
-type Proposed = (Batch, Box<dyn FnOnce(Outcome) + Send>);
+type Proposed = (Batch, Box<dyn FnOnce(Resolution) + Send>);
 
 impl Proposes for Log {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
         self.0.lock().push((batch, Box::new(done)));
     }
 }
@@ -453,7 +453,7 @@ impl Alone {
     }
 
     /// Resolves the oldest batch.
-    fn resolve(&mut self, outcome: Outcome) {
+    fn resolve(&mut self, outcome: Resolution) {
         let (_, done) = self.log.0.lock().remove(0);
         done(outcome);
         let mut events = Vec::new();
@@ -504,7 +504,7 @@ async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the
     alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
     assert_eq!(alone.log.xids(), [2, 3]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Outcome::Refused);
+    alone.resolve(Resolution::Refused);
     let mut to_leader = alone.link(1);
     assert_eq!(xids(&mut to_leader), [3]);
 }
@@ -516,7 +516,7 @@ async fn an_unknown_outcome_stops_its_connection_alone() {
     let unknown = alone.write(1, 1, false);
     alone.hear([Event::Submitted(unknown)]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Outcome::Unknown);
+    alone.resolve(Resolution::Unknown);
     let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
     alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
     let mut to_leader = alone.link(1);
@@ -532,7 +532,7 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     assert!(alone.log.xids().is_empty());
     alone.hear([Event::Lease { held: true }]);
     assert_eq!(alone.log.xids(), [1]);
-    alone.resolve(Outcome::Applied { at: LogPosition::default(), accepted: false });
+    alone.resolve(Resolution::Applied { at: LogPosition::default(), accepted: false });
     assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub struct Word {
+pub struct LeaderWord {
     /// How long word is good for.
     pub lasts: Duration,
     /// Until when it is: microseconds of the connections' clock.
@@ -31,10 +31,10 @@ pub struct Word {
     lease_held: AtomicBool,
 }
 
-impl Word {
-    pub fn new(sessions: &config::Sessions) -> Word {
+impl LeaderWord {
+    pub fn new(sessions: &config::Sessions) -> LeaderWord {
         let third = Duration::from_millis(u64::try_from(sessions.timeout_ms_min / 3).unwrap_or(0));
-        Word {
+        LeaderWord {
             lasts: third.max(limits::WORD_LASTS_MIN),
             until_us: AtomicU64::new(0),
             serving: AtomicU8::new(Serving::Nobody as u8),
@@ -52,7 +52,7 @@ impl Word {
     fn comes_to_depend(&self, now_us: u64) {
         let lasts_us = u64::try_from(self.lasts.as_micros()).unwrap_or(u64::MAX);
         let until_us = now_us.saturating_add(lasts_us);
-        // If it fails it has been so for long.
+        // If it fails, others have voted for a while already.
         let _ = self.until_us.compare_exchange(u64::MAX, until_us, Ordering::AcqRel, Ordering::Relaxed);
     }
 
@@ -137,7 +137,7 @@ impl Replica {
     }
 
     /// Whether nobody else votes: then it can always lead.
-    fn stands_alone(&self) -> bool {
+    pub(super) fn is_only_voter(&self) -> bool {
         self.consensus().membership().voters.iter().eq([&u64::from(self.config.server_id)])
     }
 
@@ -149,7 +149,7 @@ impl Replica {
 
     /// A leader's word and lease come from its quorum.
     fn look_at_lease(&self) {
-        if self.stands_alone() {
+        if self.is_only_voter() {
             self.word.until_us.store(u64::MAX, Ordering::Release);
             if !self.word.lease_held.swap(true, Ordering::AcqRel) {
                 self.inbox.put(Event::Lease { held: true });

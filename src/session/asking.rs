@@ -10,9 +10,8 @@ use super::connection::{Connection, Turn};
 use super::judgement::{Due, Inquiry, Told};
 use crate::environment::{self, wall_ms};
 use crate::limits;
-use crate::model::SessionId;
-use crate::pipeline::view::Applied;
-use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Versions};
+use crate::pipeline::view::LockedTree;
+use crate::pipeline::{Call, Caller, Moment};
 use crate::plugin::policies::Answers;
 use crate::wire::request::RequestHeader;
 use bytes::Bytes;
@@ -51,17 +50,17 @@ impl Asking {
 }
 
 /// The thread's side: does what is asked for, until the connections are gone.
-pub struct Asked {
+pub struct Inquirer {
     jobs: UnboundedReceiver<Job>,
     /// Not kept alive from here.
     server: Weak<dyn Server>,
 }
 
-impl Asked {
+impl Inquirer {
     /// Of a server, once.
-    pub fn of(server: &Arc<dyn Server>) -> Asked {
+    pub fn of(server: &Arc<dyn Server>) -> Inquirer {
         let jobs = server.connections().asking().taken.lock().take().expect("one thread asks");
-        Asked { jobs, server: Arc::downgrade(server) }
+        Inquirer { jobs, server: Arc::downgrade(server) }
     }
 
     pub fn run(mut self) {
@@ -143,34 +142,5 @@ fn with_call<T>(server: &dyn Server, caller: &Caller, xid: i32, ask: impl FnOnce
     // Without chance a guest still has an answer to give, and the seed is no secret.
     let seed = environment::random_u64().unwrap_or_default();
     let moment = Moment { wall_ms: wall_ms(), ensemble_ms, seed };
-    ask(&Call::looking(&Live(server), Some(caller), xid, zxid, moment))
-}
-
-/// The applied tree, locked for each look.
-struct Live<'a>(&'a dyn Server);
-
-impl ReadView for Live<'_> {
-    fn node(&self, path: &str) -> Option<NodeCopy> {
-        Applied(&self.0.state()).node(path)
-    }
-
-    fn original(&self, path: &str) -> Option<NodeCopy> {
-        self.node(path)
-    }
-
-    fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        Applied(&self.0.state()).children(path, after, limit)
-    }
-
-    fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        Applied(&self.0.state()).ephemerals(session, prefix, limit)
-    }
-
-    fn stat(&self, path: &str) -> Option<crate::model::Stat> {
-        Applied(&self.0.state()).stat(path)
-    }
-
-    fn versions(&self, path: &str) -> Option<Versions> {
-        Applied(&self.0.state()).versions(path)
-    }
+    ask(&Call::looking(&LockedTree(|| server.state()), Some(caller), xid, zxid, moment))
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 /// What an `addauth` comes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Added {
     /// The connection has these from now on.
     Proven(Vec<Identity>),
     /// AUTHFAILED, and the connection is closed.
@@ -32,13 +32,7 @@ pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<
 }
 
 /// A client's `addauth`. `known`: what the connection has proven so far; for `x509` its certificate has spoken.
-pub fn add(
-    auth: &Auth,
-    scheme: Option<&str>,
-    credential: Option<&[u8]>,
-    known: &[Identity],
-    address: IpAddr,
-) -> Verdict {
+pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: &[Identity], address: IpAddr) -> Added {
     match (scheme, credential) {
         (Some("digest"), Some(credential)) if auth.digest_enabled => {
             let name = auth.digest_algorithm.identity(&String::from_utf8_lossy(credential));
@@ -47,11 +41,11 @@ pub fn add(
                 proven.push(superuser());
             }
             proven.push(Identity::new("digest", name));
-            Verdict::Proven(proven)
+            Added::Proven(proven)
         }
-        (Some("ip"), _) => Verdict::Proven(vec![Identity::new("ip", address.to_string())]),
-        (Some("x509"), _) if known.iter().any(|identity| identity.scheme == "x509") => Verdict::Proven(Vec::new()),
-        _ => Verdict::Failed,
+        (Some("ip"), _) => Added::Proven(vec![Identity::new("ip", address.to_string())]),
+        (Some("x509"), _) if known.iter().any(|identity| identity.scheme == "x509") => Added::Proven(Vec::new()),
+        _ => Added::Failed,
     }
 }
 
@@ -100,7 +94,7 @@ mod tests {
         crate::config::Config::default().auth
     }
 
-    fn add_text(auth: &Auth, scheme: &str, credential: &str) -> Verdict {
+    fn add_text(auth: &Auth, scheme: &str, credential: &str) -> Added {
         add(auth, Some(scheme), Some(credential.as_bytes()), &[], HERE)
     }
 
@@ -108,9 +102,9 @@ mod tests {
     fn the_superuser_is_named_by_its_digest() {
         // As ZooKeeper's documentation of superDigest has it.
         let auth = Auth { super_digest: Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".into()), ..auth() };
-        let Verdict::Proven(proven) = add_text(&auth, "digest", "super:test") else { panic!("digest never fails") };
+        let Added::Proven(proven) = add_text(&auth, "digest", "super:test") else { panic!("digest never fails") };
         assert!(proven.contains(&superuser()) && proven.len() == 2);
-        let Verdict::Proven(proven) = add_text(&auth, "digest", "super:wrong") else { panic!("digest never fails") };
+        let Added::Proven(proven) = add_text(&auth, "digest", "super:wrong") else { panic!("digest never fails") };
         assert!(!proven.contains(&superuser()));
     }
 
@@ -118,13 +112,13 @@ mod tests {
     fn other_schemes_fail() {
         let auth = auth();
         for scheme in ["world", "auth", "super", "sasl", "x509", "", "nope"] {
-            assert_eq!(add_text(&auth, scheme, "anyone"), Verdict::Failed, "{scheme}");
+            assert_eq!(add_text(&auth, scheme, "anyone"), Added::Failed, "{scheme}");
         }
-        assert_eq!(add(&auth, None, Some(b"x"), &[], HERE), Verdict::Failed);
-        assert_eq!(add(&auth, Some("digest"), None, &[], HERE), Verdict::Failed);
-        assert_eq!(add_text(&auth, "ip", "1.2.3.4"), Verdict::Proven(vec![Identity::new("ip", "127.0.0.1")]));
+        assert_eq!(add(&auth, None, Some(b"x"), &[], HERE), Added::Failed);
+        assert_eq!(add(&auth, Some("digest"), None, &[], HERE), Added::Failed);
+        assert_eq!(add_text(&auth, "ip", "1.2.3.4"), Added::Proven(vec![Identity::new("ip", "127.0.0.1")]));
         let without = Auth { digest_enabled: false, ..auth };
-        assert_eq!(add_text(&without, "digest", "a:b"), Verdict::Failed);
+        assert_eq!(add_text(&without, "digest", "a:b"), Added::Failed);
     }
 
     #[test]
@@ -132,7 +126,7 @@ mod tests {
         let auth = Auth { x509_super_user: Some("CN=root".into()), ..auth() };
         let known = at_connect(&auth, HERE, Some("CN=bob".into()));
         assert_eq!(known, [Identity::new("ip", "127.0.0.1"), Identity::new("x509", "CN=bob")]);
-        assert_eq!(add(&auth, Some("x509"), None, &known, HERE), Verdict::Proven(Vec::new()));
+        assert_eq!(add(&auth, Some("x509"), None, &known, HERE), Added::Proven(Vec::new()));
         assert!(at_connect(&auth, HERE, Some("CN=root".into())).contains(&superuser()));
     }
 

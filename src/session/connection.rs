@@ -19,7 +19,7 @@ use crate::pipeline::Caller;
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::plugin::authenticators::Proof;
 use crate::plugin::policies::Answers;
-use crate::state::{Applied, Event, State};
+use crate::state::{Effects, Event, State};
 use crate::watch::Watches;
 use crate::wire::encode;
 use crate::wire::reply::{Body, ConnectResponse, ReplyHeader};
@@ -141,7 +141,7 @@ impl Connection {
             identities,
             address: self.peer.ip().to_canonical(),
             port: self.peer.port(),
-            local: self.is_local(),
+            local: self.has_local_session(),
         }
     }
 
@@ -251,7 +251,7 @@ impl Connection {
         let Some(entry) = order.pop_asked() else { return Turn::Done };
         if let Err((entry, open)) = self.answer_parked(&mut order, &state, &mut watches, entry, inquiry) {
             let (identities, xid) = match &entry.awaited {
-                Awaited::Local(parked) => (parked.identities.clone(), entry.header.xid),
+                Awaited::Own(parked) => (parked.identities.clone(), entry.header.xid),
                 _ => unreachable!("it was asked about"),
             };
             order.put_back(entry);
@@ -264,7 +264,7 @@ impl Connection {
     }
 
     /// Answers the oldest unanswered write, whose transaction this is, then the reads behind it. False if it has ended.
-    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) -> bool {
+    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) -> bool {
         let mut order = self.order.lock();
         if order.ended {
             return false;
@@ -276,7 +276,7 @@ impl Connection {
             Awaited::Handshake(handshake) => self.session_answered(&entry, handshake, state, txn),
             Awaited::Write(form) => self.write_answered(&mut order, &entry, form, txn, applied),
             Awaited::Upgrade => self.upgraded(txn),
-            Awaited::Sync { .. } | Awaited::Local(_) => panic!("{}: the oldest entry is a write", self.id.number),
+            Awaited::Sync { .. } | Awaited::Own(_) => panic!("{}: the oldest entry is a write", self.id.number),
         }
         self.answer_ready(&mut order, state, watches);
         drop(order);
@@ -301,7 +301,7 @@ impl Connection {
         self.outbox.wake();
     }
 
-    fn write_answered(&self, order: &mut Order, entry: &Entry, form: &Form, txn: &Txn, applied: &Applied) {
+    fn write_answered(&self, order: &mut Order, entry: &Entry, form: &Form, txn: &Txn, applied: &Effects) {
         match &txn.outcome {
             Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } => {
                 order.refusals.note(entry.header.xid, refusal);
@@ -365,7 +365,7 @@ impl Connection {
     }
 
     /// Whether only this member knows its session.
-    pub fn is_local(&self) -> bool {
+    pub fn has_local_session(&self) -> bool {
         self.local.load(Relaxed)
     }
 
@@ -402,11 +402,11 @@ impl Connection {
         while let Some(entry) = order.pop_ready() {
             let (header, received_us) = (entry.header, entry.received_us);
             match &entry.awaited {
-                Awaited::Local(parked) => {
-                    let inquiry = if parked.policed { Inquiry::default() } else { Inquiry::closed() };
+                Awaited::Own(parked) => {
+                    let inquiry = if parked.may_be_asked { Inquiry::default() } else { Inquiry::closed() };
                     let open = self.answer_parked(order, state, watches, entry, &inquiry);
                     if let Err((mut entry, _)) = open {
-                        if let Awaited::Local(parked) = &mut entry.awaited {
+                        if let Awaited::Own(parked) = &mut entry.awaited {
                             parked.asked = true;
                         }
                         order.put_back(entry);
@@ -435,7 +435,7 @@ impl Connection {
         entry: Entry,
         inquiry: &Inquiry,
     ) -> Result<(), (Entry, Vec<Open>)> {
-        let Awaited::Local(parked) = &entry.awaited else { unreachable!("only such requests are parked") };
+        let Awaited::Own(parked) = &entry.awaited else { unreachable!("only such requests are parked") };
         let question = local::Question {
             header: entry.header,
             received_us: entry.received_us,
@@ -502,7 +502,7 @@ impl Connection {
 
     /// Whether its session is the ensemble's, and has given a sign of life at that time or later.
     pub(super) fn heard_since(&self, ms: u64) -> bool {
-        !self.is_local() && self.heard.get().is_some_and(|heard| heard.since(ms))
+        !self.has_local_session() && self.heard.get().is_some_and(|heard| heard.since(ms))
     }
 
     /// Reading stops for back-pressure, or goes on.

@@ -14,7 +14,7 @@ use crate::pipeline::Rules;
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::plugin::Plugins;
 use crate::simulation::{self, Mutation};
-use crate::state::{Applied, State};
+use crate::state::{Effects, State};
 use crate::watch::Watches;
 use crate::wire::reply::EventKind;
 use hashbrown::HashMap;
@@ -107,7 +107,7 @@ impl Connections {
     /// What a transaction that has just been applied means for clients: its events, the reply to its writer with the reads
     /// behind it, and the end of connections whose session it closed or moved. To be called for every transaction,
     /// under the exclusive lock of the state, before the next one is applied.
-    pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Applied) {
+    pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
         let events_last = simulation::makes(Mutation::EventAfterReply);
         if !events_last {
             self.tell_events(state, watches, applied);
@@ -138,14 +138,14 @@ impl Connections {
         let Some((origin, Outcome::Refused(_))) = txn.origin.zip(Some(&txn.outcome)) else { return txn };
         let connection = self.get(origin.connection).filter(|connection| connection.waits_for(origin.xid));
         match connection {
-            Some(connection) if connection.applied(state, watches, &txn, &Applied::default()) => {
+            Some(connection) if connection.applied(state, watches, &txn, &Effects::default()) => {
                 Txn { origin: None, ..txn }
             }
             _ => txn,
         }
     }
 
-    fn tell_events(&self, state: &State, watches: &mut Watches, applied: &Applied) {
+    fn tell_events(&self, state: &State, watches: &mut Watches, applied: &Effects) {
         for event in &applied.events {
             let mut fired = 0;
             watches.trigger(event, &mut |id, _, path| {

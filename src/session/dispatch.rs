@@ -1,10 +1,10 @@
 //! What becomes of each request frame: answered here, handed to the sequencer, or the end of the connection.
 
 use super::asking::Job;
-use super::auth::{self, Verdict};
+use super::auth::{self, Added};
 use super::connection::Connection;
 use super::judgement::{self, Inquiry};
-use super::order::{Awaited, Entry, Form, Local, Parked};
+use super::order::{Awaited, Entry, Form, OwnRequest, Parked};
 use super::sasl::{DigestMd5, Step};
 use super::{Server, order};
 use super::{local, local_sessions};
@@ -119,8 +119,8 @@ impl Dispatch {
                 self.not_while_cut_off(header, received_us, reading)
             }
             Request::Sync { path } => self.sync(header, path, received_us, reading),
-            Request::CloseSession if self.connection.is_local() => {
-                self.local(header, Local::CloseLocalSession, received_us, reading)
+            Request::CloseSession if self.connection.has_local_session() => {
+                self.local(header, OwnRequest::CloseLocalSession, received_us, reading)
             }
             Request::CloseSession if self.connection.is_read_only() => {
                 self.not_while_cut_off(header, received_us, reading)
@@ -139,9 +139,9 @@ impl Dispatch {
                 if self.connection.is_read_only() {
                     return self.not_while_cut_off(header, received_us, reading);
                 }
-                if self.connection.is_local() && local_sessions::need_upgrade(&request) {
+                if self.connection.has_local_session() && local_sessions::need_upgrade(&request) {
                     if !self.connection.home().options().local_sessions_upgrade {
-                        let refused = Local::Refused(ErrorCode::EphemeralOnLocalSession);
+                        let refused = OwnRequest::Refused(ErrorCode::EphemeralOnLocalSession);
                         return self.local(header, refused, received_us, reading);
                     }
                     reading.release();
@@ -152,18 +152,18 @@ impl Dispatch {
                 let form = Form::of(&header, &request);
                 self.write(header, form, Ask::Request(request), received_us, reading)
             }
-            request => self.local(header, Local::Request(request), received_us, reading),
+            request => self.local(header, OwnRequest::Request(request), received_us, reading),
         }
     }
 
     fn undecodable(&mut self, answer: Answer, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         match answer {
             Answer::Close => Flow::Broken,
-            Answer::Reply(header, code) => self.local(header, Local::Refused(code), received_us, reading),
+            Answer::Reply(header, code) => self.local(header, OwnRequest::Refused(code), received_us, reading),
             Answer::ReplyAndClose(header, _) if header.op == op::CREATE_SESSION => {
                 let session = self.connection.session();
                 match reading.state().session(session).map(|session| session.password) {
-                    Some(password) => self.local(header, Local::SessionAgain(password), received_us, reading),
+                    Some(password) => self.local(header, OwnRequest::SessionAgain(password), received_us, reading),
                     None => Flow::Broken,
                 }
             }
@@ -172,7 +172,13 @@ impl Dispatch {
     }
 
     /// A request for this server: at once if nothing is before it and no guest need be asked, else when its turn comes.
-    fn local(&mut self, header: RequestHeader, request: Local, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+    fn local(
+        &mut self,
+        header: RequestHeader,
+        request: OwnRequest,
+        received_us: u64,
+        reading: &mut Reading<'_>,
+    ) -> Flow {
         let server = reading.server;
         let state = reading.state();
         let mut watches = local::needs_watches(&request).then(|| server.watches());
@@ -183,14 +189,14 @@ impl Dispatch {
             let inquiry = Inquiry::default();
             if local::answer(&self.connection, refusals, state, watches.as_deref_mut(), &question, &inquiry).is_err() {
                 let parked = Parked { asked: true, ..Parked::new(request, self.identities.clone(), true) };
-                order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
+                order.push(Entry { header, received_us, awaited: Awaited::Own(Box::new(parked)) });
                 self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
             }
         } else {
             let home = self.connection.home();
-            let policed = judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
-            let parked = Parked::new(request, self.identities.clone(), policed);
-            order.push(Entry { header, received_us, awaited: Awaited::Local(Box::new(parked)) });
+            let may_be_asked = judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
+            let parked = Parked::new(request, self.identities.clone(), may_be_asked);
+            order.push(Entry { header, received_us, awaited: Awaited::Own(Box::new(parked)) });
         }
         Flow::On
     }
@@ -212,7 +218,7 @@ impl Dispatch {
 
     /// This member is cut off: it shows what it has, and takes nothing.
     fn not_while_cut_off(&mut self, header: RequestHeader, received_us: u64, reading: &mut Reading<'_>) -> Flow {
-        self.local(header, Local::Refused(ErrorCode::NotReadOnly), received_us, reading)
+        self.local(header, OwnRequest::Refused(ErrorCode::NotReadOnly), received_us, reading)
     }
 
     /// Makes the session everybody's, before the request that needs it. False if it has just expired.
@@ -264,8 +270,8 @@ impl Dispatch {
             home.asking().put(Job::Login { connection: self.connection.clone(), header, scheme, credential });
             return Flow::On;
         }
-        let verdict = auth::add(&home.options().auth, scheme, credential.as_deref(), &self.identities, address);
-        if let Verdict::Proven(identities) = verdict
+        let added = auth::add(&home.options().auth, scheme, credential.as_deref(), &self.identities, address);
+        if let Added::Proven(identities) = added
             && self.connection.prove(identities, None)
         {
             self.identities = self.connection.identities();

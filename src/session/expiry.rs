@@ -114,7 +114,8 @@ impl Expiry {
         }
     }
 
-    /// The timeout and last sign of life of a session.
+    /// The last sign of life of a session.
+    #[cfg(test)]
     pub fn last_heard_ms(&self, session: SessionId) -> Option<u64> {
         self.table.lock().sessions.get(&session).map(|entry| entry.heard.last_ms.load(Relaxed))
     }

@@ -4,12 +4,12 @@
 //! Guests never run here. Where a kept answer is missing the answer is that the question is open: then the connection
 //! waits, guests are asked (`asking`), and it is judged again on the state as it is by then.
 
-use super::order::Local;
+use super::order::OwnRequest;
 use super::{Connections, auth};
 use crate::limits;
 use crate::model::{Acl, AclEntry, ErrorCode, Identity, Refusal, acl};
 use crate::pipeline::authorize::{self, Who};
-use crate::pipeline::view::Applied;
+use crate::pipeline::view::AppliedTree;
 use crate::pipeline::{Call, Caller, Rules, Schemes, Verb};
 use crate::plugin::Plugins;
 use crate::plugin::policies::{Answers, Question};
@@ -32,13 +32,13 @@ struct Part<'a> {
 /// What guests have answered about one request so far, by the request's parts.
 #[derive(Default)]
 pub(super) struct Inquiry {
-    parts: HashMap<usize, Asked>,
+    parts: HashMap<usize, AskedPart>,
     /// No guest may be asked any more.
     closed: bool,
 }
 
 #[derive(Default)]
-struct Asked {
+struct AskedPart {
     answers: Answers,
     tries: u32,
 }
@@ -122,9 +122,9 @@ pub(super) fn concerns(
     rules: &Rules,
     state: &State,
     who: &Arc<[Identity]>,
-    request: &Local,
+    request: &OwnRequest,
 ) -> bool {
-    let Local::Request(request) = request else { return false };
+    let OwnRequest::Request(request) = request else { return false };
     let policed = plugins.has_policies();
     let proven = plugins.has_authenticators() && who.iter().any(|identity| plugins.proves(&identity.scheme));
     if !policed && !proven {
@@ -164,7 +164,7 @@ pub(super) fn rule(
         let asked = inquiry.parts.get(&at);
         let question = Question { who, verb: *verb, path };
         let answers = asked.map_or(&none, |asked| &asked.answers);
-        match registry.known(question, &Applied(state), Some(state.last_zxid()), answers) {
+        match registry.known(question, &AppliedTree(state), Some(state.last_zxid()), answers) {
             Some(answered) if !authenticated || part.listed(rules, state, who).is_some() => {
                 known.push(Ok(Some(answered)))
             }
@@ -225,7 +225,7 @@ impl Told<'_> {
             return Due::Tell;
         }
         let registry = plugins.registry_now();
-        match registry.known(self.question(), &Applied(state), Some(state.last_zxid()), answers) {
+        match registry.known(self.question(), &AppliedTree(state), Some(state.last_zxid()), answers) {
             None => Due::Ask,
             Some(known) if known.decide(self.path).is_ok() => Due::Tell,
             Some(_) => Due::Withhold,

@@ -4,8 +4,9 @@
 
 use super::connection::{Connection, Kind};
 use super::judgement::{self, Inquiry, Open, Rulings};
-use super::order::Local;
-use super::rejection::{self, Refusals};
+use super::order::OwnRequest;
+use super::rejection::Refusals;
+use crate::model::control_plane::REJECTION;
 use crate::model::{ErrorCode, Identity};
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::state::State;
@@ -21,14 +22,14 @@ const NO_ZXID: i64 = -1;
 pub(super) struct Question<'a> {
     pub header: RequestHeader,
     pub received_us: u64,
-    pub request: &'a Local,
+    pub request: &'a OwnRequest,
     pub identities: &'a Arc<[Identity]>,
 }
 
 /// Whether `answer` needs the table of watches.
-pub(super) fn needs_watches(request: &Local) -> bool {
+pub(super) fn needs_watches(request: &OwnRequest) -> bool {
     match request {
-        Local::Request(request) => match request {
+        OwnRequest::Request(request) => match request {
             Request::Exists { watch, .. }
             | Request::GetData { watch, .. }
             | Request::GetChildren { watch, .. }
@@ -40,7 +41,7 @@ pub(super) fn needs_watches(request: &Local) -> bool {
             | Request::SetWatches(_) => true,
             _ => false,
         },
-        Local::Refused(_) | Local::SessionAgain(_) | Local::CloseLocalSession => false,
+        OwnRequest::Refused(_) | OwnRequest::SessionAgain(_) | OwnRequest::CloseLocalSession => false,
     }
 }
 
@@ -56,14 +57,14 @@ pub(super) fn answer(
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
     match question.request {
-        Local::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
-        Local::CloseLocalSession => {
+        OwnRequest::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        OwnRequest::CloseLocalSession => {
             connection.reply(header.xid, zxid, 0, &Body::Empty);
             connection.home().local_sessions().forget(connection.session());
             connection.close_after_flush();
         }
-        Local::SessionAgain(password) => connection.queue_session(*password, true),
-        Local::Request(request) => {
+        OwnRequest::SessionAgain(password) => connection.queue_session(*password, true),
+        OwnRequest::Request(request) => {
             let home = connection.home();
             let rulings = judgement::rule(home.plugins(), home.rules(), state, question.identities, request, inquiry)?;
             answer_request(connection, refusals, state, watches, question, request, &rulings);
@@ -237,7 +238,7 @@ fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, as
 
 fn arm(watches: &mut Watches, kind: WatchKind, path: &str, connection: &Connection) {
     // That node is none, so nothing would ever fire.
-    if path != rejection::PATH {
+    if path != REJECTION {
         watches.arm(kind, path, connection.id());
     }
 }
@@ -250,7 +251,7 @@ struct Nodes<'a> {
 
 impl VirtualNodes for Nodes<'_> {
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
-        if path == rejection::PATH {
+        if path == REJECTION {
             return self.refusals.text().map(String::into_bytes);
         }
         self.of_server.data(state, path)

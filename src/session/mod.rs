@@ -60,7 +60,7 @@ pub mod workers;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use asking::Asked;
+pub use asking::Inquirer;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use expiry::Expiry;

@@ -7,10 +7,10 @@
 //! whenever a transaction of this connection is applied.
 
 use super::rejection::Refusals;
-use crate::limits::UNANSWERED_MAX;
+use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT};
 use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
 use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
-use crate::state::Applied;
+use crate::state::Effects;
 use crate::wire::encode;
 use crate::wire::reply::{Body, MultiSlot, ReplyHeader};
 use crate::wire::request::{Request, RequestHeader, op};
@@ -18,9 +18,6 @@ use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Room for so many entries is kept when the queue has emptied; more is given back.
-const ENTRIES_KEPT: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Order {
@@ -53,7 +50,7 @@ pub(super) enum Awaited {
         path: Option<String>,
         done: bool,
     },
-    Local(Box<Parked>),
+    Own(Box<Parked>),
     /// The transaction that makes a session of this member everybody's. It has no reply.
     Upgrade,
 }
@@ -69,23 +66,23 @@ pub(super) struct Handshake {
 
 /// A request that this server answers itself, once its turn comes.
 pub(super) struct Parked {
-    pub request: Local,
+    pub request: OwnRequest,
     /// What the connection had proven when the request was read.
     pub identities: Arc<[Identity]>,
     /// Guests may have to be asked about it: nothing behind it is taken from the socket, since a verdict may be late, and what
     /// it reads must not be later than what came before the next write.
-    pub policed: bool,
+    pub may_be_asked: bool,
     /// It is the oldest, and guests are being asked.
     pub asked: bool,
 }
 
 impl Parked {
-    pub fn new(request: Local, identities: Arc<[Identity]>, policed: bool) -> Parked {
-        Parked { request, identities, policed, asked: false }
+    pub fn new(request: OwnRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
+        Parked { request, identities, may_be_asked, asked: false }
     }
 }
 
-pub(super) enum Local {
+pub(super) enum OwnRequest {
     Request(Request),
     /// It could not be read, or is not for this connection.
     Refused(ErrorCode),
@@ -151,7 +148,7 @@ impl Order {
         let entry = self.queue.pop_front()?;
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.barriers -= usize::from(entry.awaited.holds_back());
-        if self.queue.is_empty() && self.queue.capacity() > ENTRIES_KEPT {
+        if self.queue.is_empty() && self.queue.capacity() > UNANSWERED_ROOM_KEPT {
             self.queue = VecDeque::new();
         }
         Some(entry)
@@ -179,8 +176,8 @@ impl Order {
     /// The oldest entry, if it can be answered now: no write or unfinished sync.
     pub fn pop_ready(&mut self) -> Option<Entry> {
         match self.queue.front()?.awaited {
-            Awaited::Local(ref parked) if parked.asked => None,
-            Awaited::Local(_) | Awaited::Sync { done: true, .. } => self.pop(),
+            Awaited::Own(ref parked) if parked.asked => None,
+            Awaited::Own(_) | Awaited::Sync { done: true, .. } => self.pop(),
             _ => None,
         }
     }
@@ -195,7 +192,7 @@ impl Order {
     /// The oldest entry, if guests are being asked about it.
     pub fn pop_asked(&mut self) -> Option<Entry> {
         match &self.queue.front()?.awaited {
-            Awaited::Local(parked) if parked.asked => self.pop(),
+            Awaited::Own(parked) if parked.asked => self.pop(),
             _ => None,
         }
     }
@@ -229,14 +226,14 @@ impl Awaited {
     fn holds_back(&self) -> bool {
         match self {
             Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
-            Awaited::Local(parked) => parked.policed || matches!(parked.request, Local::CloseLocalSession),
+            Awaited::Own(parked) => parked.may_be_asked || matches!(parked.request, OwnRequest::CloseLocalSession),
             Awaited::Write(_) | Awaited::Upgrade => false,
         }
     }
 }
 
 /// Appends the reply to a write that was applied. Returns the error in its header.
-pub(super) fn encode_write(out: &mut BytesMut, xid: i32, form: &Form, txn: &Txn, applied: &Applied) -> i32 {
+pub(super) fn encode_write(out: &mut BytesMut, xid: i32, form: &Form, txn: &Txn, applied: &Effects) -> i32 {
     let error = match &txn.outcome {
         Outcome::Refused(refusal) => refusal.code.code(),
         Outcome::Done(_) | Outcome::MultiRefused { .. } => 0,
@@ -246,7 +243,7 @@ pub(super) fn encode_write(out: &mut BytesMut, xid: i32, form: &Form, txn: &Txn,
     error
 }
 
-fn body<'a>(form: &Form, txn: &'a Txn, applied: &Applied) -> Body<'a> {
+fn body<'a>(form: &Form, txn: &'a Txn, applied: &Effects) -> Body<'a> {
     match (&txn.outcome, form) {
         (Outcome::Refused(_), _) => Body::Empty,
         (Outcome::MultiRefused { failed, operations, refusal }, _) => {
@@ -287,7 +284,7 @@ fn multi_slot<'a>(op: i32, txn: &'a Txn, slot: &'a Slot, stat: Stat) -> MultiSlo
     }
 }
 
-fn stat(applied: &Applied, slot: usize) -> Stat {
+fn stat(applied: &Effects, slot: usize) -> Stat {
     applied.slots.get(slot).copied().unwrap_or_default()
 }
 
@@ -343,7 +340,7 @@ mod tests {
         let slots = vec![Slot::Change(0), Slot::Change(1), Slot::Nothing, Slot::Nothing, Slot::Path("/old".into())];
         let txn = txn(Outcome::Done(slots), vec![create("/a"), create("/c")]);
         let stats = vec![Stat { version: 1, ..Stat::default() }; 5];
-        let applied = Applied { slots: stats.clone(), ..Applied::default() };
+        let applied = Effects { slots: stats.clone(), ..Effects::default() };
         let operations = [op::CREATE, op::CREATE_CONTAINER, op::DELETE, op::CHECK_NOT_EXISTS, op::CREATE_IF_NOT_EXISTS];
         assert_eq!(
             body(&Form::Multi(operations.into()), &txn, &applied),
@@ -363,16 +360,16 @@ mod tests {
         let txn = txn(Outcome::MultiRefused { failed: 1, operations: 3, refusal }, Vec::new());
         let mut out = BytesMut::new();
         let form = Form::Multi([op::CREATE; 3].into());
-        assert_eq!(encode_write(&mut out, 5, &form, &txn, &Applied::default()), 0);
+        assert_eq!(encode_write(&mut out, 5, &form, &txn, &Effects::default()), 0);
         let errors = [0, -110, -2].map(MultiSlot::Error).to_vec();
-        assert_eq!(body(&form, &txn, &Applied::default()), Body::Multi(errors));
+        assert_eq!(body(&form, &txn, &Effects::default()), Body::Multi(errors));
     }
 
     #[test]
     fn reads_wait_behind_a_write_and_a_sync_lets_nothing_pass() {
         let header = RequestHeader { xid: 1, op: 0 };
         let entry = |awaited| Entry { header, received_us: 0, awaited };
-        let parked = || Awaited::Local(Box::new(Parked::new(Local::Request(Request::Ping), Arc::from([]), false)));
+        let parked = || Awaited::Own(Box::new(Parked::new(OwnRequest::Request(Request::Ping), Arc::from([]), false)));
         let mut order = Order::default();
         order.push(entry(Awaited::Write(Form::Empty)));
         order.push(entry(parked()));

@@ -8,8 +8,6 @@ use crate::model::Refusal;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-pub const PATH: &str = "/zookeeper/rejection";
-
 /// Newest first. Nothing is allocated before the first refusal with a text.
 #[derive(Default)]
 pub struct Refusals(VecDeque<Refused>);
@@ -36,7 +34,7 @@ impl Refusals {
             return None;
         }
         for refused in &self.0 {
-            // The text is the validator's own; a line break in it must not make two refusals of one.
+            // The text is a plugin's own; a line break in it must not make two refusals of one.
             let line = refused.text.replace(['\n', '\r'], " ");
             writeln!(text, "{line} (xid {})", refused.xid).expect("a string takes all that is written");
         }

@@ -10,7 +10,7 @@ use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::txn::Change;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
-use crate::state::Applied;
+use crate::state::Effects;
 use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, ReplyHeader};
@@ -118,7 +118,7 @@ impl Replica {
 
     fn run(&self) {
         let mut sequencer = self.sequencer.lock();
-        let mut applied = Applied::default();
+        let mut applied = Effects::default();
         while !sequencer.paused
             && let Some(submission) = sequencer.waiting.pop_front()
         {
@@ -747,7 +747,7 @@ async fn an_expired_session_ends_its_connection() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let ask = Ask::CloseSession { session: client.session, expired: true };
-    replica.submit(Submission { caller: None, xid: 0, ask });
+    replica.submit(Submission::own(ask));
     client.closed().await;
     assert!(replica.connections.expiry().last_heard_ms(client.session).is_none());
 }

@@ -15,12 +15,10 @@ use std::sync::Arc;
 
 /// What one transaction did, for replies and watches. Kept and filled anew for the next.
 #[derive(Default, Debug)]
-pub struct Applied {
+pub struct Effects {
     /// One per slot of `Outcome::Done`; zeros for `Slot::Nothing`.
     pub slots: Vec<Stat>,
     pub events: Vec<Event>,
-    /// Sessions that were opened, or attached to with perhaps another timeout: milliseconds.
-    pub sessions_opened: Vec<(SessionId, i32)>,
     /// With the connections that owned them.
     pub sessions_closed: Vec<(SessionId, ConnectionId)>,
     /// A session that has another owner now, and the one it had.
@@ -39,11 +37,10 @@ pub struct Event {
     node: Arc<str>,
 }
 
-impl Applied {
+impl Effects {
     pub fn clear(&mut self) {
         self.slots.clear();
         self.events.clear();
-        self.sessions_opened.clear();
         self.sessions_closed.clear();
         self.session_moved = None;
     }
@@ -73,7 +70,7 @@ struct At {
 }
 
 impl State {
-    pub fn apply(&mut self, txn: &Txn, applied: &mut Applied) {
+    pub fn apply(&mut self, txn: &Txn, applied: &mut Effects) {
         assert!(txn.zxid > self.last_zxid, "{} is not behind {}, the last applied", txn.zxid, self.last_zxid);
         applied.clear();
         let slots: &[Slot] = match &txn.outcome {
@@ -107,7 +104,7 @@ impl State {
     }
 
     /// Returns the node of the change, if there still is one.
-    fn change(&mut self, change: &Change, at: At, applied: &mut Applied) -> Option<Id> {
+    fn change(&mut self, change: &Change, at: At, applied: &mut Effects) -> Option<Id> {
         match change {
             Change::Create { path, data, acl, owner, parent_cversion } => {
                 Some(self.create(path, data.as_deref(), acl, *owner, *parent_cversion, at, applied))
@@ -123,12 +120,10 @@ impl State {
             Change::OpenSession { session, timeout_ms, password, owner } => {
                 let opened = Session { timeout_ms: *timeout_ms, password: *password, owner: *owner };
                 self.open_session(*session, opened, at);
-                applied.sessions_opened.push((*session, *timeout_ms));
                 None
             }
             Change::AttachSession { session, timeout_ms, owner } => {
                 let before = self.attach_session(*session, *timeout_ms, *owner, at);
-                applied.sessions_opened.push((*session, *timeout_ms));
                 if before != *owner {
                     applied.session_moved = Some((*session, before));
                 }
@@ -154,7 +149,7 @@ impl State {
         owner: Owner,
         parent_cversion: i32,
         at: At,
-        applied: &mut Applied,
+        applied: &mut Effects,
     ) -> Id {
         let parent_path = path::parent(path).unwrap_or_else(|| panic!("{}: create {path:?}: no path", at.zxid));
         let parent = self.known(parent_path, at);
@@ -194,7 +189,7 @@ impl State {
         id
     }
 
-    fn delete(&mut self, path: &Arc<str>, at: At, applied: &mut Applied) {
+    fn delete(&mut self, path: &Arc<str>, at: At, applied: &mut Effects) {
         let id = self.known(path, at);
         let acl = self.acl_of(id);
         let slot = self.tree.slot(id);
@@ -229,7 +224,7 @@ impl State {
         applied.events.push(Event::new(EventKind::ChildrenChanged, path.clone(), at.zxid, parent_acl));
     }
 
-    fn set_data(&mut self, path: &Arc<str>, data: Option<&[u8]>, version: i32, at: At, applied: &mut Applied) -> Id {
+    fn set_data(&mut self, path: &Arc<str>, data: Option<&[u8]>, version: i32, at: At, applied: &mut Effects) -> Id {
         let id = self.known(path, at);
         let length = data.map_or(0, <[u8]>::len);
         let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);

@@ -128,7 +128,8 @@ impl State {
         self.tracking.cutting = false;
     }
 
-    /// Forgets that there is a checkpoint: the next one holds everything. For a state that was loaded from elsewhere.
+    /// Forgets that there is a checkpoint: the next one holds everything.
+    #[cfg(test)]
     pub fn forget_checkpoint(&mut self) {
         assert!(!self.tracking.cutting, "not while one is being written");
         let mut dirty = Bits::default();

@@ -2,6 +2,7 @@
 //! whoever fires timers need not look for those that are due.
 
 use crate::model::chores::{self, Owed, Place, Timer};
+use crate::model::control_plane::PLUGINS;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of all plugins. Derived from nodes, and kept up to date with them.
@@ -70,7 +71,7 @@ impl Work {
 
 /// Whether changes of that node's data may have to be noted: quick to say.
 pub(super) fn concern(path: &str) -> bool {
-    path.len() > chores::PLUGINS.len() && path.starts_with(chores::PLUGINS)
+    path.len() > PLUGINS.len() && path.starts_with(PLUGINS)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` | `State`: what can be asked |
-//! | `apply` | a transaction's effects; `Applied`, `Event` |
+//! | `apply` | a transaction's effects; `Effects`, `Event` |
 //! | `tree` | nodes in a slab, tables of children |
 //! | `acls` | access control lists, each kept once |
 //! | `quota` | quotas and what is used of them |
@@ -31,11 +31,11 @@ mod reader;
 pub mod record;
 mod tree;
 
-pub use apply::{Applied, Event};
+pub use apply::{Effects, Event};
 pub use checkpoint::{Cut, Record};
 pub use load::{Loader, RecordError};
 
-use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl};
+use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl, control_plane};
 use crate::pipeline::Rules;
 use checkpoint::Tracking;
 use digest::Digests;
@@ -110,7 +110,7 @@ impl State {
         state.add_first(zookeeper, "quota", &open, 0);
         // setACL with version -1 made the list read-only.
         state.add_first(zookeeper, "config", &acl::read_unsafe(), -1);
-        for path in ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+        for path in ["/", control_plane::ROOT, control_plane::QUOTA, control_plane::CONFIG] {
             let id = state.tree.find(path).expect("it was just made");
             state.data_size += path.len() as u64;
             state.after(id, path);

@@ -6,11 +6,11 @@
 //! on with every change. What it finds there that is no number counts as unset (ZooKeeper would end with an exception).
 //! While there is no quota at all, all of this costs one comparison per change.
 
+use crate::model::control_plane::QUOTA;
 use crate::model::path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-const ROOT: &str = "/zookeeper/quota";
 const LIMITS: &str = "/zookeeper_limits";
 const STATS: &str = "/zookeeper_stats";
 
@@ -91,7 +91,7 @@ pub(super) enum Special<'a> {
 }
 
 pub(super) fn special(path: &str) -> Option<Special<'_>> {
-    let quota = path.strip_prefix(ROOT)?;
+    let quota = path.strip_prefix(QUOTA)?;
     // A quota of the root itself has an empty path here; ZooKeeper keeps none.
     if let Some(root) = quota.strip_suffix(LIMITS) {
         return root.starts_with('/').then_some(Special::Limits(root));
@@ -101,11 +101,11 @@ pub(super) fn special(path: &str) -> Option<Special<'_>> {
 }
 
 pub(super) fn limits_path(root: &str) -> String {
-    format!("{ROOT}{root}{LIMITS}")
+    format!("{QUOTA}{root}{LIMITS}")
 }
 
 pub(super) fn stats_path(root: &str) -> String {
-    format!("{ROOT}{root}{STATS}")
+    format!("{QUOTA}{root}{STATS}")
 }
 
 impl Roots {

@@ -1,6 +1,6 @@
 //! The disk as the storage code sees it: a trait, so that power loss, torn writes and failing calls can be tried out.
 //!
-//! `RealDisk` is the operating system's; `testing::SimDisk` (tests only) keeps what was not synced apart from what was.
+//! `RealDisk` is the operating system's; `testing::SimDisk` (tests and simulation) keeps what was not synced apart from what was.
 
 use std::io;
 use std::path::{Path, PathBuf};

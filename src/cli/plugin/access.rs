@@ -2,8 +2,8 @@
 
 use crate::cli::client::{Client, ClientError};
 use crate::limits;
+use crate::model::control_plane::{PLUGINS, REJECTION};
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
-use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Manifest};
 use crate::wire::request::Request;
 use anyhow::{Context, anyhow};
@@ -89,7 +89,7 @@ pub(super) async fn create_if_absent(
 /// An error with the server's own words, if it has some.
 pub(super) async fn explain(client: &mut Client, error: ClientError) -> anyhow::Error {
     let Some(code) = error.code() else { return error.into() };
-    let words = client.get("/zookeeper/rejection").await.ok().map(|(words, _)| words);
+    let words = client.get(REJECTION).await.ok().map(|(words, _)| words);
     let words = words.as_deref().map(String::from_utf8_lossy);
     // The newest refusal comes first.
     match words.as_deref().and_then(|words| words.lines().next()).filter(|line| !line.is_empty()) {

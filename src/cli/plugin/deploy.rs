@@ -10,8 +10,9 @@ use super::{life, signing};
 use crate::cli::client::Client;
 use crate::limits;
 use crate::model::path;
+use crate::pipeline::Verb;
 use crate::plugin::grant::{self, Grant};
-use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Operation, Require};
+use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
 use crate::plugin::pattern::Pattern;
 use crate::plugin::{MODULES, PLUGINS, binding, component, tree};
 use anyhow::{anyhow, bail};
@@ -53,7 +54,7 @@ pub(super) struct Deploy {
 
     /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: as before, all
     #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
-    on: Vec<Operation>,
+    on: Vec<Verb>,
 
     /// enforce, audit (count and log what would be refused) or off. Default: as before, enforce
     #[arg(long, value_parser = mode)]
@@ -292,7 +293,7 @@ pub(super) async fn run(client: &mut Client, authenticated: bool, deploy: &Deplo
 mod tests {
     use super::*;
     use crate::cli::plugin::{Arguments, Command, Operator};
-    use crate::plugin::grant::Verb;
+    use crate::plugin::grant::GrantVerb;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -322,7 +323,7 @@ mod tests {
         ];
         let prepared = prepare(&deploy(&line), None).unwrap();
         assert_eq!(prepared.described, "guard 1.0.0");
-        assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![Verb::Read] }]);
+        assert_eq!(prepared.manifest.grants, [Grant { path: "/services".into(), verbs: vec![GrantVerb::Read] }]);
         assert_eq!((prepared.manifest.mode, prepared.manifest.kind), (Mode::Enforce, Kind::Validator));
     }
 
@@ -332,9 +333,9 @@ mod tests {
                     --grant read,children:/a --fuel 5 --deadline 20ms --memory 2MiB";
         let manifest = prepare(&deploy(&line.split_whitespace().collect::<Vec<_>>()), None).unwrap().manifest;
         assert_eq!(manifest.paths, ["/a/**", "/b"]);
-        assert_eq!(manifest.on, [Operation::Create, Operation::Set]);
+        assert_eq!(manifest.on, [Verb::Create, Verb::Set]);
         assert_eq!((manifest.mode, manifest.on_failure), (Mode::Audit, OnFailure::Ignore));
-        assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![Verb::Read, Verb::Children] }]);
+        assert_eq!(manifest.grants, [Grant { path: "/a".into(), verbs: vec![GrantVerb::Read, GrantVerb::Children] }]);
         assert_eq!(
             manifest.limits,
             Limits { fuel: Some(5), deadline_ms: Some(20), memory_bytes: Some(2 << 20), slow_ms: None }

@@ -4,12 +4,11 @@
 use super::access::{expect_manifest, explain, node_acl, submit};
 use crate::cli::client::{Client, create_request};
 use crate::limits;
+use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE, VERSIONS};
 use crate::model::{AclEntry, ErrorCode, path};
-use crate::pipeline::evaluate::blame::{CRASHES, QUARANTINE};
 use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::quarantine::Quarantine;
-use crate::plugin::tree::{CANARY, VERSIONS};
 use crate::wire::request::Request;
 use anyhow::{Context, bail};
 use bytes::Bytes;

@@ -2,7 +2,6 @@
 
 use super::access::{expect_manifest, explain, read_manifest, virtual_json};
 use crate::cli::client::Client;
-use crate::limits;
 use crate::model::ErrorCode;
 use crate::plugin::PLUGINS;
 use crate::plugin::grant::Grant;
@@ -74,7 +73,7 @@ pub(super) async fn show(client: &mut Client, name: &str) -> anyhow::Result<()> 
     } else {
         println!("grants      {}", grants_text(&manifest.grants));
     }
-    println!("limits      {}", limits_text(&manifest.limits));
+    println!("limits      {}", limits_text(&manifest.limits, &status["limits"]));
     if let Some(signature) = &manifest.signature {
         println!("signed by   {}", status["signer"].as_str().unwrap_or(&signature.signer));
     }
@@ -124,15 +123,35 @@ pub(super) fn grants_text(grants: &[Grant]) -> String {
     text
 }
 
-fn limits_text(set: &Limits) -> String {
-    let or = |value: Option<u64>, default: u64, unit: &str| match value {
-        Some(value) => format!("{value}{unit}"),
-        None => format!("{default}{unit} (default)"),
+/// The bounds of a call. `effective`: those that the server asked says it goes by, whose defaults the component's own
+/// section may have lowered; null while its code is not there.
+fn limits_text(given: &Limits, effective: &Value) -> String {
+    let text = |key: &str, given: Option<u64>, unit: &str| match (given, effective[key].as_u64()) {
+        (Some(given), _) => format!("{given}{unit}"),
+        (None, Some(effective)) => format!("{effective}{unit} (default)"),
+        (None, None) => "not known yet".into(),
     };
     format!(
-        "fuel {}, deadline {}, memory {}",
-        or(set.fuel, limits::PLUGIN_FUEL, ""),
-        or(set.deadline_ms, limits::PLUGIN_CPU_MS, " ms"),
-        or(set.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64, " bytes")
+        "fuel {}, deadline {}, memory {}, slow from {}",
+        text("fuel", given.fuel, ""),
+        text("deadline_ms", given.deadline_ms, " ms"),
+        text("memory_bytes", given.memory_bytes, " bytes"),
+        text("slow_ms", given.slow_ms, " ms")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn limits_that_were_not_given_are_those_that_the_server_goes_by() {
+        let given = Limits { deadline_ms: Some(7), ..Limits::default() };
+        let effective = json!({ "fuel": 50_000, "deadline_ms": 7, "memory_bytes": 1 << 20, "slow_ms": 10 });
+        let text = "fuel 50000 (default), deadline 7 ms, memory 1048576 bytes (default), slow from 10 ms (default)";
+        assert_eq!(limits_text(&given, &effective), text);
+        let text = "fuel not known yet, deadline 7 ms, memory not known yet, slow from not known yet";
+        assert_eq!(limits_text(&given, &Value::Null), text);
+    }
 }

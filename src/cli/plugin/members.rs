@@ -3,9 +3,8 @@
 use super::access::{connect, expect_manifest, virtual_json};
 use super::life;
 use crate::cli::client::Client;
+use crate::model::control_plane::{CANARY, MEMBERS, PLUGINS};
 use crate::model::path;
-use crate::plugin::PLUGINS;
-use crate::plugin::tree::CANARY;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -34,7 +33,7 @@ struct Place {
 }
 
 async fn places(client: &mut Client, server: &str) -> anyhow::Result<Vec<Place>> {
-    let (text, _) = client.get("/zookeeper/members").await?;
+    let (text, _) = client.get(MEMBERS).await?;
     let Members { asked, leader, members } = serde_json::from_slice(&text)?;
     let place = |member: &Member| {
         let address = match member.id == asked {

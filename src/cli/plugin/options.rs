@@ -1,7 +1,8 @@
 //! Values of options: kinds, modes, grants, durations, byte counts.
 
-use crate::plugin::grant::{self, Grant, Verb};
-use crate::plugin::manifest::{Kind, Mode, OnFailure, Operation, Require};
+use crate::pipeline::Verb;
+use crate::plugin::grant::{self, Grant, GrantVerb};
+use crate::plugin::manifest::{Kind, Mode, OnFailure, Require};
 use anyhow::Context as _;
 use serde_json::Value;
 
@@ -15,8 +16,8 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     known.ok_or_else(|| "reject or ignore is required".into())
 }
 
-pub(super) fn operation(text: &str) -> Result<Operation, String> {
-    let known = Operation::ALL.into_iter().find(|operation| operation.name() == text);
+pub(super) fn operation(text: &str) -> Result<Verb, String> {
+    let known = Verb::ALL.into_iter().find(|operation| operation.name() == text);
     known.ok_or_else(|| "create, set, delete, acl, read, children or call is required".into())
 }
 
@@ -36,7 +37,8 @@ pub(super) fn require(text: &str) -> Result<Require, String> {
 pub(super) fn parse_grant(text: &str) -> Result<Grant, String> {
     let (verbs, path) = text.split_once(':').ok_or("VERB:PATH is required, for example read:/services")?;
     let verbs = verbs.split(',').map(|verb| {
-        Verb::from_name(verb).ok_or_else(|| format!("{verb}: read, children, create, set, delete or acl is required"))
+        GrantVerb::from_name(verb)
+            .ok_or_else(|| format!("{verb}: read, children, create, set, delete or acl is required"))
     });
     let grant = Grant { path: path.into(), verbs: verbs.collect::<Result<_, _>>()? };
     grant::check(&grant)?;

@@ -2,14 +2,12 @@
 
 use super::access::explain;
 use crate::cli::client::Client;
+use crate::model::control_plane::{PLUGINS, TRACE, VERSIONS};
 use crate::model::{ErrorCode, path};
-use crate::plugin::{PLUGINS, manifest, tree};
+use crate::plugin::{manifest, tree};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
-
-/// The virtual node (`replica::provenance`).
-const TRACE: &str = "/zookeeper/trace";
 
 #[derive(Args, Debug)]
 pub(super) struct Trace {
@@ -63,7 +61,7 @@ pub(super) async fn trace(client: &mut Client, trace: &Trace) -> anyhow::Result<
     for made in one["made_by"].as_array().into_iter().flatten() {
         let (plugin, version) = (text(&made["plugin"]), made["version"].as_u64().unwrap_or(0));
         println!("made by     {plugin} version {version}, fuel {}", made["fuel"]);
-        let node = path::join(&path::join(&path::join(PLUGINS, &plugin), "versions"), &version.to_string());
+        let node = path::join(&path::join(&path::join(PLUGINS, &plugin), VERSIONS), &version.to_string());
         match client.get(&node).await.ok().and_then(|(data, _)| manifest::parse(&data).ok()) {
             Some(manifest) => {
                 println!("            component {} sha256 {}", manifest.component.source, manifest.component.sha256);

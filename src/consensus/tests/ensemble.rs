@@ -159,9 +159,11 @@ impl Ensemble {
             loop {
                 let next = batch(term, self.counter(leader).zxid(), 1);
                 match self.of(leader).propose(next).await {
-                    Outcome::Applied { accepted: true, .. } => break,
-                    Outcome::Applied { .. } | Outcome::Refused => tokio::time::sleep(Duration::from_millis(5)).await,
-                    Outcome::Unknown => panic!("the leadership was lost"),
+                    Resolution::Applied { accepted: true, .. } => break,
+                    Resolution::Applied { .. } | Resolution::Refused => {
+                        tokio::time::sleep(Duration::from_millis(5)).await
+                    }
+                    Resolution::Unknown => panic!("the leadership was lost"),
                 }
                 term = self.leader_among(&[leader]).await.1;
             }
@@ -182,15 +184,14 @@ async fn members_elect_one_of_them_and_have_the_same_log() {
     }
     // A follower's wrong proposal does not reach the log.
     let follower = if leader == 1 { 2 } else { 1 };
-    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, Outcome::Refused);
+    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, Resolution::Refused);
     assert_eq!(ensemble.of(follower).lag(leader), None);
     assert_eq!(ensemble.of(leader).lag(follower), Some(0));
 
-    // What the leader has heard, and what is heard of it, is new; and reads everywhere see what was acknowledged.
+    // What the leader has heard is new; and reads everywhere see what was acknowledged.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let recently = Instant::now() - Duration::from_millis(2 * limits::HEARTBEAT_MS);
     assert!(ensemble.of(leader).quorum_heard().unwrap() > recently);
-    assert!(ensemble.of(follower).leader_heard().unwrap() > recently);
     assert_eq!(ensemble.of(follower).quorum_heard(), None);
     let index = ensemble.of(leader).read_index().await.unwrap();
     ensemble.of(follower).applied_at_least(index).await.unwrap();
@@ -230,19 +231,19 @@ async fn a_leader_out_of_touch_refuses_and_goes_on_in_the_same_term() {
     // Its lease still runs: this one is in its log, and committed once the others hear of it.
     let pending = consensus.propose(batch(term, Zxid(1), 1));
     tokio::time::sleep(Duration::from_millis(limits::ELECTION_MAX_MS + 50)).await;
-    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, Outcome::Refused);
+    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, Resolution::Refused);
     let silent = consensus.quorum_heard().unwrap().elapsed();
     assert!(silent > Duration::from_millis(limits::ELECTION_MAX_MS), "{silent:?}");
     ensemble.heal(leader);
-    assert!(matches!(pending.await, Outcome::Applied { accepted: true, .. }));
+    assert!(matches!(pending.await, Resolution::Applied { accepted: true, .. }));
     ensemble
         .until("a quorum answers again", || (consensus.quorum_heard()?.elapsed().as_millis() < 100).then_some(()))
         .await;
     // What was evaluated behind the refused one is in the log and has no effect anywhere.
     let behind = consensus.propose(batch(term, Zxid(3), 1)).await;
-    assert!(matches!(behind, Outcome::Applied { accepted: false, .. }), "{behind:?}");
+    assert!(matches!(behind, Resolution::Applied { accepted: false, .. }), "{behind:?}");
     let again = consensus.propose(batch(term, Zxid(2), 1)).await;
-    assert!(matches!(again, Outcome::Applied { accepted: true, .. }), "{again:?}");
+    assert!(matches!(again, Resolution::Applied { accepted: true, .. }), "{again:?}");
     assert_eq!(ensemble.leader().await, (leader, term));
     ensemble.until_equal().await;
 }
@@ -274,11 +275,11 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
     assert!(new != old && next > term);
     for n in 0..20 {
         let written = ensemble.of(new).propose(batch(next, Zxid(5 + n), 1)).await;
-        assert!(matches!(written, Outcome::Applied { accepted: true, .. }), "{written:?}");
+        assert!(matches!(written, Resolution::Applied { accepted: true, .. }), "{written:?}");
     }
     ensemble.heal(old);
     for proposal in lost {
-        assert_eq!(proposal.await, Outcome::Unknown);
+        assert_eq!(proposal.await, Resolution::Unknown);
     }
     ensemble.until_equal().await;
     assert_eq!(ensemble.counter(old).zxid(), Zxid(25));

@@ -5,7 +5,7 @@
 //! may change in one transaction. A refused operation has done nothing.
 
 use super::delete::deletable_parent;
-use super::draft::{Draft, next_version};
+use super::draft::{Draft, Existing, next_version};
 use crate::limits;
 use crate::model::chores::{self, Timer};
 use crate::model::owner::TTL_MS_MAX;
@@ -111,9 +111,9 @@ impl Workbench for Bench<'_, '_> {
                 let text = format!("a plugin has at most {} timers", limits::PLUGIN_TIMERS_MAX);
                 return Err(Refusal::new(ErrorCode::QuotaExceeded, text));
             }
-            put(draft, &folder, Bytes::new(), Existing::Keep);
+            draft.put(&folder, Bytes::new(), Existing::Keep);
         }
-        put(draft, &node, Timer { due_ms, attempts: 0 }.text().into(), Existing::Set);
+        draft.put(&node, Timer { due_ms, attempts: 0 }.text().into(), Existing::Set);
         Ok(())
     }
 
@@ -123,27 +123,6 @@ impl Workbench for Bench<'_, '_> {
         if draft.node(&node).is_some() {
             draft.delete(Arc::from(node));
         }
-    }
-}
-
-/// What becomes of the data of a node that is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    Keep,
-    Set,
-}
-
-/// Has a node of the server's own there with that data; its list is its parent's. Nothing happens where the parent is
-/// missing: the plugin has been removed.
-pub fn put(draft: &mut Draft<'_>, path: &str, data: Bytes, existing: Existing) {
-    if let Some(node) = draft.node(path) {
-        if existing == Existing::Set {
-            let (record, version) = (node.to_record(), node.version().wrapping_add(1));
-            draft.set_data(Arc::from(path), record, Some(data), version);
-        }
-    } else if let Some(parent) = path::parent(path).and_then(|parent| draft.node(parent)) {
-        let acl = parent.acl().clone();
-        draft.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
     }
 }
 
@@ -196,7 +175,7 @@ fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
 /// Grants never reach `/zookeeper`; that it is looked at here again keeps the server's own nodes safe from a mistake there.
 fn changeable(path: &str) -> Result<&str, Refusal> {
     path::validate(path).map_err(|_| ErrorCode::BadArguments)?;
-    if path::is_within(path, "/zookeeper") { Err(ErrorCode::NoAuth.into()) } else { Ok(path) }
+    if path::is_servers_own(path) { Err(ErrorCode::NoAuth.into()) } else { Ok(path) }
 }
 
 /// What no client could have written, no client could read.

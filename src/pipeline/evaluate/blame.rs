@@ -7,19 +7,13 @@
 //! /zookeeper/plugins/<name>/crashes/<zxid>-<member>-<run>   one for each process that a call of it has ended
 //! ```
 
-use super::draft::Draft;
-use crate::model::{Owner, path};
-use crate::pipeline::authorize::PLUGINS;
+use super::draft::{Draft, Existing};
+use crate::limits;
+use crate::model::control_plane::{CRASHES, PLUGINS, QUARANTINE};
+use crate::model::path;
 use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
 use std::sync::Arc;
-
-/// The names of both nodes.
-pub const QUARANTINE: &str = "quarantine";
-pub const CRASHES: &str = "crashes";
-
-/// Reports of one plugin that are looked at: more than two are of versions that are no longer in force.
-const REPORTS_MAX: usize = 1_000;
 
 /// Whether anything has been written. Another version that has come into force meanwhile has a chance of its own, and
 /// what was reported before is not reported again.
@@ -35,15 +29,13 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     if let Some(run) = &blame.crashed {
         let folder = path::join(&plugin, CRASHES);
         let of_this_version = format!("{:016x}-", blame.manifest_mzxid);
-        let reports = draft.view().children(&folder, None, REPORTS_MAX);
+        let reports = draft.view().children(&folder, None, limits::PLUGIN_CRASHES_LOOKED_AT_MAX);
         let report = format!("{of_this_version}{run}");
         if reports.contains(&report) {
             return false;
         }
-        if draft.node(&folder).is_none() {
-            create(draft, &folder, Bytes::new());
-        }
-        create(draft, &path::join(&folder, &report), Bytes::new());
+        draft.put(&folder, Bytes::new(), Existing::Keep);
+        draft.put(&path::join(&folder, &report), Bytes::new(), Existing::Keep);
         let (same, former) = reports.into_iter().partition::<Vec<_>, _>(|report| report.starts_with(&of_this_version));
         for report in former {
             draft.delete(Arc::from(path::join(&folder, &report)));
@@ -52,15 +44,7 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
             return true;
         }
     }
-    let quarantine = path::join(&plugin, QUARANTINE);
-    match draft.node(&quarantine) {
-        None => create(draft, &quarantine, blame.quarantine.clone()),
-        Some(there) => {
-            let record = there.to_record();
-            let version = record.stat.version.wrapping_add(1);
-            draft.set_data(Arc::from(quarantine), record, Some(blame.quarantine.clone()), version);
-        }
-    }
+    draft.put(&path::join(&plugin, QUARANTINE), blame.quarantine.clone(), Existing::Set);
     true
 }
 
@@ -68,11 +52,4 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
 pub fn released(node: &str) -> Option<&str> {
     let (plugin, name) = node.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
     (name == QUARANTINE).then_some(plugin)
-}
-
-/// With the list of its parent: those who have deployed the plugin may take away what stands against it.
-fn create(draft: &mut Draft<'_>, path: &str, data: Bytes) {
-    let parent = path::parent(path).and_then(|parent| draft.node(parent)).expect("it is looked up or created before");
-    let acl = parent.acl().clone();
-    draft.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
 }

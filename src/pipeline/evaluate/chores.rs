@@ -3,8 +3,7 @@
 //! Each is a transaction of its own, with all that follows from it: other recipes are told, validators judge. What fails has
 //! not happened; a timer stays and a step is repeated, later each time.
 
-use super::bench::{self, Existing};
-use super::draft::Draft;
+use super::draft::{Draft, Existing};
 use super::recipe::{self, Asker, call, is_owed, note_owed, owed, tell};
 use super::validate;
 use crate::limits;
@@ -28,7 +27,7 @@ pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, nam
     let fired = call(draft, &recipe, Asker::NOBODY, |call| plugins.on_timer(&recipe, call, name));
     if fired.and_then(|()| complete(draft, plugins, Asker::NOBODY)).is_err() {
         draft.rollback(savepoint);
-        bench::put(draft, &path, timer.failed(now_ms).text().into(), Existing::Set);
+        draft.put(&path, timer.failed(now_ms).text().into(), Existing::Set);
     }
     true
 }

@@ -15,24 +15,24 @@ use std::sync::Arc;
 
 /// What a client asked for by its flags (CreateMode.java).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mode {
+pub struct CreateMode {
     pub ephemeral: bool,
     pub sequential: bool,
     pub container: bool,
     pub ttl: bool,
 }
 
-impl Mode {
-    pub const fn from_flags(flags: i32) -> Option<Mode> {
-        let plain = Mode { ephemeral: false, sequential: false, container: false, ttl: false };
+impl CreateMode {
+    pub const fn from_flags(flags: i32) -> Option<CreateMode> {
+        let plain = CreateMode { ephemeral: false, sequential: false, container: false, ttl: false };
         Some(match flags {
             0 => plain,
-            1 => Mode { ephemeral: true, ..plain },
-            2 => Mode { sequential: true, ..plain },
-            3 => Mode { ephemeral: true, sequential: true, ..plain },
-            4 => Mode { container: true, ..plain },
-            5 => Mode { ttl: true, ..plain },
-            6 => Mode { ttl: true, sequential: true, ..plain },
+            1 => CreateMode { ephemeral: true, ..plain },
+            2 => CreateMode { sequential: true, ..plain },
+            3 => CreateMode { ephemeral: true, sequential: true, ..plain },
+            4 => CreateMode { container: true, ..plain },
+            5 => CreateMode { ttl: true, ..plain },
+            6 => CreateMode { ttl: true, sequential: true, ..plain },
             _ => return None,
         })
     }
@@ -51,7 +51,7 @@ pub fn evaluate(
     create: &Create,
     form: CreateForm,
 ) -> Result<Slot, Refusal> {
-    let mode = Mode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
+    let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
     let owner = owner(draft, create, form, mode)?;
     let requested = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
     let parent_path = parent_of(requested)?;
@@ -81,7 +81,7 @@ pub fn evaluate(
 }
 
 /// Whose the node will be, or why it cannot be.
-pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: Mode) -> Result<Owner, ErrorCode> {
+pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateMode) -> Result<Owner, ErrorCode> {
     if mode.ttl && !draft.rules.extended_types {
         return Err(ErrorCode::Unimplemented);
     }

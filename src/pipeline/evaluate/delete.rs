@@ -2,13 +2,13 @@
 
 use super::deployment;
 use super::draft::{Draft, next_version, parent_of};
-use crate::model::{ErrorCode, Refusal, acl};
+use crate::model::{ErrorCode, Refusal, acl, control_plane};
 use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use std::sync::Arc;
 
 /// Never deleted (DataTree.isSpecialPath).
-const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+const SPECIAL: [&str; 4] = ["/", control_plane::ROOT, control_plane::QUOTA, control_plane::CONFIG];
 
 pub fn evaluate(
     draft: &mut Draft<'_>,

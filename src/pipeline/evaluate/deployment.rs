@@ -4,9 +4,9 @@
 //! While a manifest names a component, its pieces cannot be deleted.
 
 use super::draft::Draft;
-use crate::model::chores::{self, PLUGINS, Place};
+use crate::model::chores::{self, Place};
+use crate::model::control_plane::{CANARY, MODULES, PLUGINS, VERSIONS};
 use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::authorize::MODULES;
 use crate::pipeline::overlay::path_of;
 use crate::pipeline::{Plugins, ReadView};
 use std::collections::BTreeSet;
@@ -48,10 +48,10 @@ pub fn require_unnamed(draft: &Draft<'_>, node: &str) -> Result<(), Refusal> {
     let Some(component) = component else { return Ok(()) };
     for plugin in draft.view().children(PLUGINS, None, usize::MAX) {
         let plugin = path::join(PLUGINS, &plugin);
-        let versions = path::join(&plugin, "versions");
+        let versions = path::join(&plugin, VERSIONS);
         let former = draft.view().children(&versions, None, usize::MAX);
         let former = former.iter().map(|version| path::join(&versions, version));
-        for manifest in former.chain([path::join(&plugin, "canary"), plugin.clone()]) {
+        for manifest in former.chain([path::join(&plugin, CANARY), plugin.clone()]) {
             // A digest stands for nothing else, so what is no manifest need not be told apart.
             let text = data(draft, &manifest).unwrap_or_default();
             if String::from_utf8_lossy(&text).contains(component) {
@@ -68,6 +68,7 @@ fn data(draft: &Draft<'_>, path: &str) -> Option<bytes::Bytes> {
     Some(ReadView::node(&draft.view(), path)?.data.unwrap_or_default())
 }
 
-fn refused(plugin: &str, text: &str) -> Refusal {
+/// Why a deployment does not go on, for whoever asked for it.
+pub fn refused(plugin: &str, text: &str) -> Refusal {
     Refusal::new(ErrorCode::BadArguments, format!("{plugin}: the plugin is refused: {text}"))
 }

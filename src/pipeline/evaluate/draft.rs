@@ -79,6 +79,13 @@ pub struct Savepoint {
     runs: usize,
 }
 
+/// What becomes of the data of a node that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    Keep,
+    Set,
+}
+
 impl Parts {
     pub fn is_empty(&self) -> bool {
         self.made_by.is_empty()
@@ -284,6 +291,20 @@ impl Draft<'_> {
         record.stat.aversion = aversion;
         self.overlay.lay_node(self.zxid, path.clone(), Some(record));
         self.push(Change::SetAcl { path, acl, aversion })
+    }
+
+    /// Has a node of the server's own there with that data; its list is its parent's, so that those who have deployed a plugin
+    /// may take away what is kept of it. Nothing happens where the parent is missing: the plugin has been removed.
+    pub fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
+        if let Some(node) = self.node(path) {
+            if existing == Existing::Set {
+                let (record, version) = (node.to_record(), node.version().wrapping_add(1));
+                self.set_data(Arc::from(path), record, Some(data), version);
+            }
+        } else if let Some(parent) = path::parent(path).and_then(|parent| self.node(parent)) {
+            let acl = parent.acl().clone();
+            self.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
+        }
     }
 
     pub fn lay_session(&mut self, id: SessionId, session: Option<Session>) {

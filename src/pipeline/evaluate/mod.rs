@@ -40,13 +40,13 @@ mod set_data;
 mod transfer;
 
 pub use multi::effective_op;
-pub use reconfig::{CONFIG, servers_of};
-pub use transfer::LEADER;
+pub use reconfig::servers_of;
 
 use super::overlay::{Overlay, path_of};
 use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
 use super::{Ask, Call, Cause, Moment, Plugins, Rules, Submission, authorize};
+use crate::model::control_plane::LEADER;
 use crate::model::ensemble::Server;
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
 use crate::simulation::{self, Mutation};
@@ -93,7 +93,7 @@ pub enum Evaluation {
 }
 
 /// How an evaluation ends, before it is a transaction.
-enum Verdict {
+enum Ruling {
     Outcome(Outcome),
     Close,
     Nothing,
@@ -139,12 +139,13 @@ impl Evaluator {
         self.last
     }
 
-    /// Forgets what is applied up to that zxid. Evaluating does so by itself; this frees the memory of an idle leader.
+    /// Forgets what is applied up to that zxid. Evaluating does so by itself.
     pub fn committed(&mut self, applied: Zxid) {
         self.overlay.forget(applied);
     }
 
     /// Whether nothing is outstanding.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.overlay.is_empty()
     }
@@ -186,17 +187,17 @@ impl Evaluator {
         evaluation
     }
 
-    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass): answered in
-    /// its turn, like any refusal.
+    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass, a change of
+    /// members or a transfer that cannot be): answered in its turn, like any refusal.
     pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
         self.transact(state, submission, moment, |draft| match (check_session(draft), &submission.ask) {
-            (Err(verdict), _) => verdict,
-            (Ok(()), Ask::Request(Request::Multi(operations))) => Verdict::Outcome(Outcome::MultiRefused {
+            (Err(ruling), _) => ruling,
+            (Ok(()), Ask::Request(Request::Multi(operations))) => Ruling::Outcome(Outcome::MultiRefused {
                 failed: 0,
                 operations: operations.len() as u32,
                 refusal: refusal.clone(),
             }),
-            (Ok(()), _) => Verdict::Outcome(Outcome::Refused(refusal.clone())),
+            (Ok(()), _) => Ruling::Outcome(Outcome::Refused(refusal.clone())),
         })
     }
 
@@ -205,7 +206,7 @@ impl Evaluator {
         state: &State,
         submission: &Submission,
         moment: Moment,
-        judge: impl FnOnce(&mut Draft<'_>) -> Verdict,
+        judge: impl FnOnce(&mut Draft<'_>) -> Ruling,
     ) -> Evaluation {
         self.overlay.forget(state.last_zxid());
         let moment = Moment {
@@ -234,11 +235,11 @@ impl Evaluator {
         let caller = submission.caller.as_ref().filter(|_| !is_orphan);
         draft.caller = caller;
         let outcome = match judge(&mut draft) {
-            Verdict::Outcome(outcome) => outcome,
-            Verdict::Close => return Evaluation::Close,
-            Verdict::Nothing => return Evaluation::Nothing,
-            Verdict::Transfer(to) => return Evaluation::Transfer(to),
-            Verdict::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
+            Ruling::Outcome(outcome) => outcome,
+            Ruling::Close => return Evaluation::Close,
+            Ruling::Nothing => return Evaluation::Nothing,
+            Ruling::Transfer(to) => return Evaluation::Transfer(to),
+            Ruling::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
         };
         let Draft { mut changes, parts, .. } = draft;
         let mut made_by = parts.into_made_by();
@@ -276,13 +277,13 @@ fn judge(
     submission: &Submission,
     plugins: &mut dyn Plugins,
     reply: &mut Option<Bytes>,
-) -> Verdict {
+) -> Ruling {
     let owner = draft.caller.map(|caller| caller.connection);
-    let done = |done| if done { single(Ok(Slot::Nothing)) } else { Verdict::Nothing };
+    let done = |done| if done { single(Ok(Slot::Nothing)) } else { Ruling::Nothing };
     match &submission.ask {
         Ask::Request(request) => match check_session(draft) {
             Ok(()) => judge_request(draft, request, plugins),
-            Err(verdict) => verdict,
+            Err(ruling) => ruling,
         },
         Ask::OpenSession { session, password, timeout_ms } => {
             with_owner(owner, |owner| session::open(draft, *session, *password, *timeout_ms, owner))
@@ -309,7 +310,7 @@ fn judge(
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
         Ask::Timer { plugin, name } => done(chores::timer(draft, plugins, plugin, name)),
         Ask::Recover { plugin } => done(chores::recover(draft, plugins, plugin)),
-        Ask::Reconcile(work) if !controller::is_current(draft, work) => Verdict::Nothing,
+        Ask::Reconcile(work) if !controller::is_current(draft, work) => Ruling::Nothing,
         Ask::Reconcile(work) => single(controller::evaluate(draft, plugins, work).map(|()| Slot::Nothing)),
         Ask::Call { plugin, method, payload } => {
             let returned = chores::native(draft, plugins, plugin, method, payload);
@@ -322,7 +323,7 @@ fn judge(
     }
 }
 
-fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plugins) -> Verdict {
+fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plugins) -> Ruling {
     match request {
         Request::Multi(operations) => evaluate_multi(draft, operations, plugins),
         Request::Reconfig { joining, leaving, new_members, config_id } => {
@@ -333,13 +334,13 @@ fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plu
                 from_version: *config_id,
             };
             match reconfig::plan(draft, &wanted) {
-                Ok(servers) => Verdict::Reconfigure(servers),
+                Ok(servers) => Ruling::Reconfigure(servers),
                 Err(refusal) => single(Err(refusal)),
             }
         }
-        Request::SetData { path: Some(path), data, .. } if path == transfer::LEADER => {
+        Request::SetData { path: Some(path), data, .. } if path == LEADER => {
             match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
-                Ok(Some(to)) => Verdict::Transfer(to),
+                Ok(Some(to)) => Ruling::Transfer(to),
                 Ok(None) => single(Ok(Slot::Nothing)),
                 Err(refusal) => single(Err(refusal)),
             }
@@ -371,10 +372,10 @@ fn evaluate_one(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Requ
     })
 }
 
-fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut dyn Plugins) -> Verdict {
+fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut dyn Plugins) -> Ruling {
     let count = operations.len() as u32;
     let refused = |failed, refusal| Outcome::MultiRefused { failed, operations: count, refusal };
-    Verdict::Outcome(match multi::evaluate(draft, plugins, operations) {
+    Ruling::Outcome(match multi::evaluate(draft, plugins, operations) {
         Ok(slots) => match complete_request(draft, plugins) {
             Ok(()) => Outcome::Done(slots),
             Err(refusal) => refused(last_judged(draft, &slots, operations), refusal),
@@ -389,9 +390,11 @@ fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut
 fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
     let changes = |slot: &Slot, request: &Request| match (slot, request) {
         (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
-        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !is_exempt(path),
-        (Slot::Path(path), Request::Create(create)) => create.form != CreateForm::IfNotExists && !is_exempt(path),
-        (Slot::Path(path), _) => !is_exempt(path),
+        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !path::is_servers_own(path),
+        (Slot::Path(path), Request::Create(create)) => {
+            create.form != CreateForm::IfNotExists && !path::is_servers_own(path)
+        }
+        (Slot::Path(path), _) => !path::is_servers_own(path),
         (Slot::Nothing, _) => false,
     };
     let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
@@ -422,11 +425,11 @@ fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session
 
 /// Closing needs no ownership in ZooKeeper, since expiry asks for it, too. Here the two are told apart: a connection whose
 /// session moved away cannot end it.
-fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plugins: &mut dyn Plugins) -> Verdict {
+fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plugins: &mut dyn Plugins) -> Ruling {
     match (draft.view().session(session), draft.caller) {
-        (None, None) => Verdict::Nothing,
+        (None, None) => Ruling::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
-        (Some(known), Some(caller)) if known.owner != caller.connection => Verdict::Close,
+        (Some(known), Some(caller)) if known.owner != caller.connection => Ruling::Close,
         (Some(_), _) => {
             session::close(draft, session, expired);
             let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
@@ -439,12 +442,12 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plug
 }
 
 /// Only the connection that owns a session writes in its name. What only one member knows, that one vouches for.
-fn check_session(draft: &Draft<'_>) -> Result<(), Verdict> {
+fn check_session(draft: &Draft<'_>) -> Result<(), Ruling> {
     let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),
         Some(session) if session.owner != caller.connection && !simulation::makes(Mutation::OwnersLost) => {
-            Err(Verdict::Close)
+            Err(Ruling::Close)
         }
         Some(_) => Ok(()),
     }
@@ -470,20 +473,16 @@ fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: As
 }
 
 fn is_judged(change: &Change) -> bool {
-    path_of(change).is_some_and(|path| !is_exempt(path))
+    path_of(change).is_some_and(|path| !path::is_servers_own(path))
 }
 
-fn is_exempt(path: &str) -> bool {
-    path::is_within(path, "/zookeeper")
-}
-
-fn with_owner(owner: Option<ConnectionId>, evaluate: impl FnOnce(ConnectionId) -> Result<Slot, Refusal>) -> Verdict {
+fn with_owner(owner: Option<ConnectionId>, evaluate: impl FnOnce(ConnectionId) -> Result<Slot, Refusal>) -> Ruling {
     // A session belongs to a connection: without a caller there is none to give it to.
-    owner.map_or(Verdict::Nothing, |owner| single(evaluate(owner)))
+    owner.map_or(Ruling::Nothing, |owner| single(evaluate(owner)))
 }
 
-fn single(slot: Result<Slot, Refusal>) -> Verdict {
-    Verdict::Outcome(match slot {
+fn single(slot: Result<Slot, Refusal>) -> Ruling {
+    Ruling::Outcome(match slot {
         Ok(slot) => Outcome::Done(vec![slot]),
         Err(refusal) => Outcome::Refused(refusal),
     })

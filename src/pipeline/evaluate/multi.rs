@@ -5,7 +5,7 @@
 //! whatever the opcode, createTTL with other flags is an ordinary create, and flags that cannot be meant spoil the
 //! whole request.
 
-use super::create::{self, Mode};
+use super::create::{self, CreateMode};
 use super::draft::Draft;
 use super::{check, delete, recipe, set_data};
 use crate::model::{ErrorCode, Refusal};
@@ -48,7 +48,7 @@ pub fn effective_op(operation: &Operation) -> i32 {
     let Request::Create(create) = &operation.request else { return operation.op };
     match create.form {
         CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
-        form => match (Mode::from_flags(create.flags), form) {
+        form => match (CreateMode::from_flags(create.flags), form) {
             (Some(mode), _) if mode.container => op::CREATE_CONTAINER,
             (Some(mode), _) if mode.ttl => op::CREATE_TTL,
             (_, CreateForm::Ttl | CreateForm::Create) => op::CREATE,
@@ -85,7 +85,7 @@ fn evaluate_operation(
 fn is_understood(operation: &Operation) -> bool {
     match &operation.request {
         Request::Create(create) => {
-            let options_are_good = match (create.form, Mode::from_flags(create.flags)) {
+            let options_are_good = match (create.form, CreateMode::from_flags(create.flags)) {
                 (CreateForm::Ttl, _) => true,
                 (_, Some(mode)) => !mode.ttl && create.acl.is_some(),
                 (_, None) => false,

@@ -8,11 +8,11 @@
 //! the plugins' common budget used up, leaves the transaction as it was without it, and its mount is *owed*: requests
 //! there are refused, until `recover` has put it in order (`chores`).
 
-use super::bench::{self, Bench, Existing};
+use super::bench::Bench;
 use super::blame;
-use super::create::{self, Mode};
+use super::create::{self, CreateMode};
 use super::delete::deletable_parent;
-use super::draft::{Draft, parent_of, valid_path};
+use super::draft::{Draft, Existing, parent_of, valid_path};
 use super::validate;
 use crate::limits;
 use crate::model::acl::AclEntry;
@@ -115,7 +115,7 @@ fn handle(
     }
 }
 
-struct Kind {
+struct CreateKind {
     owner: Owner,
     sequential: bool,
 }
@@ -125,8 +125,8 @@ fn create_allowed(
     plugins: &mut dyn Plugins,
     create: &Create,
     form: CreateForm,
-) -> Result<(Arc<[AclEntry]>, Kind), Refusal> {
-    let mode = Mode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
+) -> Result<(Arc<[AclEntry]>, CreateKind), Refusal> {
+    let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
     let owner = create::owner(draft, create, form, mode)?;
     let requested = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
     let parent = parent_of(requested)?;
@@ -139,7 +139,7 @@ fn create_allowed(
     let acl = draft.fix_acl(create.acl.as_deref())?;
     draft.require(nearest(draft, parent).acl(), acl::CREATE)?;
     draft.permit(plugins, Verb::Create, &create::judged_by(requested))?;
-    Ok((acl, Kind { owner, sequential: mode.sequential }))
+    Ok((acl, CreateKind { owner, sequential: mode.sequential }))
 }
 
 /// The node, or the nearest of its ancestors that is there: a recipe may make those between.
@@ -326,7 +326,7 @@ fn owe_at_once(draft: &mut Draft<'_>, plugin: &str) {
 }
 
 pub fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
-    bench::put(draft, &chores::owed_path(plugin), owed.text().into(), Existing::Set);
+    draft.put(&chores::owed_path(plugin), owed.text().into(), Existing::Set);
 }
 
 /// A recipe that is put to work, anew or otherwise than before, first puts its mount in order, unless that is empty. So does

@@ -8,6 +8,7 @@
 //! of the new configuration first.
 
 use super::draft::Draft;
+use crate::model::control_plane::CONFIG;
 use crate::model::ensemble::{self, Server, config_text, parse_config_text};
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::ReadView;
@@ -15,9 +16,6 @@ use crate::pipeline::txn::Slot;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The node with the servers and the configuration's version.
-pub const CONFIG: &str = "/zookeeper/config";
 
 /// The version ZooKeeper gives the node with every configuration.
 const NODE_VERSION: i32 = -1;

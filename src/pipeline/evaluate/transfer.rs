@@ -4,11 +4,9 @@
 //! leadership moved is asked again of the next leader, and so answered.
 
 use super::draft::Draft;
+use crate::model::control_plane::LEADER;
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::authorize;
-
-/// Read, it is the number of the leader.
-pub const LEADER: &str = "/zookeeper/leader";
 
 /// Who shall lead; None if that is so already.
 pub fn evaluate(draft: &Draft<'_>, data: &[u8]) -> Result<Option<u32>, Refusal> {

@@ -32,7 +32,7 @@ use super::*;
 use crate::model::acl::{ALL, AclEntry};
 use crate::model::ensemble::parse_config_text;
 use crate::model::{ErrorCode, Zxid};
-use crate::state::{Applied, State};
+use crate::state::{Effects, State};
 use crate::wire::request::{Create, CreateForm, Operation, op};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -238,7 +238,7 @@ impl World {
     }
 
     pub fn apply(&mut self, count: usize) {
-        let mut applied = Applied::default();
+        let mut applied = Effects::default();
         for _ in 0..count {
             let Some(txn) = self.outstanding.pop_front() else { break };
             applied.clear();
@@ -412,7 +412,7 @@ fn a_full_counter_opens_the_next_epoch() {
         changes: vec![],
         made_by: Vec::new(),
     };
-    world.state.apply(&filler, &mut Applied::default());
+    world.state.apply(&filler, &mut Effects::default());
     world.evaluator.start_chain(&world.state, false);
     world.play("open 1");
     let mut last = world.history[0].zxid;

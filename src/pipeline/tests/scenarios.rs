@@ -88,7 +88,7 @@ fn sequence_numbers_wrap_as_in_java() {
             changes: vec![change],
             made_by: Vec::new(),
         };
-        world.state.apply(&txn, &mut Applied::default());
+        world.state.apply(&txn, &mut Effects::default());
         world.evaluator.start_chain(&world.state, false);
     };
     wind(&mut world, i32::MAX);

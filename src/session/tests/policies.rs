@@ -14,7 +14,7 @@ const NO_AUTH: i32 = -102;
 /// A replica whose policies are asked when the test says so.
 struct Policed {
     replica: Arc<Replica>,
-    asked: Asked,
+    inquirer: Inquirer,
     bound: MapTree,
     admin: Client,
 }
@@ -30,13 +30,13 @@ impl Policed {
     async fn without_policies() -> Policed {
         let replica = Replica::new(options());
         let server: Arc<dyn Server> = replica.clone();
-        Policed::on(replica, Asked::of(&server)).await
+        Policed::on(replica, Inquirer::of(&server)).await
     }
 
     /// With the nodes that the tests speak of, and the client that made them.
-    async fn on(replica: Arc<Replica>, asked: Asked) -> Policed {
+    async fn on(replica: Arc<Replica>, inquirer: Inquirer) -> Policed {
         let admin = replica.client().await;
-        let mut policed = Policed { replica, asked, bound: MapTree::default(), admin };
+        let mut policed = Policed { replica, inquirer, bound: MapTree::default(), admin };
         for path in ["/roles", "/services", "/services/a"] {
             policed.admin.create(path).await;
         }
@@ -93,13 +93,13 @@ impl Policed {
 
     /// Does all that guests have been asked for.
     fn answer(&mut self) {
-        while self.asked.run_once() {}
+        while self.inquirer.run_once() {}
     }
 
     /// Waits until something has been asked, then does it.
     async fn answer_when_asked(&mut self) {
-        let asked = &mut self.asked;
-        until("a guest is asked", || asked.run_once()).await;
+        let inquirer = &mut self.inquirer;
+        until("a guest is asked", || inquirer.run_once()).await;
         self.answer();
     }
 
@@ -117,7 +117,7 @@ impl Policed {
 
     async fn set(&mut self, path: &str) {
         let before = self.replica.state().last_zxid();
-        self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set(path)) });
+        self.replica.submit(Submission::own(Ask::Request(set(path))));
         assert!(self.replica.state().last_zxid() > before);
     }
 }
@@ -207,7 +207,7 @@ async fn guests_are_not_asked_about_what_an_access_list_refuses() {
     let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("digest", "root:x") }];
     let Request::Create(open) = create("/services/secret") else { unreachable!() };
     let closed = Create { acl: Some(acl), ..open };
-    policed.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(Request::Create(closed)) });
+    policed.replica.submit(Submission::own(Ask::Request(Request::Create(closed))));
     let mut bob = policed.client("bob").await;
     bob.ask(3, get("/services/secret", false)).await;
     assert_eq!(bob.next().await, (3, NO_AUTH));
@@ -246,7 +246,7 @@ async fn nothing_passes_a_read_that_waits_and_it_sees_what_came_before_it() {
     until("two wait", || connection.unanswered() == 2).await;
     policed.replica.release();
     assert_eq!((alice.next().await, data(&mut alice).await.2), ((8, 0), Bytes::from_static(b"new")));
-    assert!(!policed.asked.run_once());
+    assert!(!policed.inquirer.run_once());
 }
 
 #[tokio::test]
@@ -353,7 +353,7 @@ async fn an_event_keeps_its_place_while_its_verdict_is_awaited() {
     policed.set("/services/a").await;
     policed.replica.connections.flush();
     assert_eq!(alice.event().await, (3, "/services/a".into()));
-    assert!(!policed.asked.run_once());
+    assert!(!policed.inquirer.run_once());
 }
 
 #[tokio::test]
@@ -442,7 +442,7 @@ struct Restless {
 impl Restless {
     fn stir(&self) {
         if self.restless.load(Ordering::Relaxed) {
-            self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set("/roles/alice")) });
+            self.replica.submit(Submission::own(Ask::Request(set("/roles/alice"))));
             self.zxid.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -482,7 +482,7 @@ async fn a_verdict_whose_ground_keeps_changing_is_a_timeout() {
     let restless =
         Arc::new(Restless { replica: replica.clone(), restless: AtomicBool::new(false), zxid: AtomicU64::new(0) });
     let server: Arc<dyn Server> = restless.clone();
-    let mut policed = Policed::on(replica, Asked::of(&server)).await;
+    let mut policed = Policed::on(replica, Inquirer::of(&server)).await;
     policed.bind("w", "roles", json!({ "kind": "policy", "paths": ["/services/**"] }));
     policed.role("alice", "read /services").await;
     let mut alice = policed.client("alice").await;
@@ -599,7 +599,7 @@ async fn whom_an_access_list_means_is_not_asked_while_applying() {
         Ask::Request(Request::Create(Create { acl: Some(acl), ..open }))
     };
     for (path, id) in [("/hers", "group*"), ("/his", "b*")] {
-        policed.replica.submit(Submission { caller: None, xid: 0, ask: created(path, id) });
+        policed.replica.submit(Submission::own(created(path, id)));
     }
     assert_eq!(policed.calls("j"), before + 2, "whether the ids are well formed");
     assert!(policed.replica.connection(&alice).outbox.holds());
@@ -624,7 +624,7 @@ impl Policed {
         let Request::Create(open) = create(path) else { unreachable!() };
         let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("jwt", id) }];
         let create = Request::Create(Create { acl: Some(acl), ..open });
-        self.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(create) });
+        self.replica.submit(Submission::own(Ask::Request(create)));
     }
 }
 
@@ -649,7 +649,7 @@ async fn a_read_waits_until_it_is_known_whom_an_access_list_means() {
     }
     // alice and group-a against both; what was answered once is kept.
     assert_eq!(policed.calls("j"), before + 4);
-    assert!(!policed.asked.run_once());
+    assert!(!policed.inquirer.run_once());
 }
 
 #[tokio::test]
@@ -702,7 +702,7 @@ async fn cost() {
             let mut spent = Duration::ZERO;
             for _ in 0..rounds {
                 if changing {
-                    policed.replica.submit(Submission { caller: None, xid: 0, ask: Ask::Request(set("/free")) });
+                    policed.replica.submit(Submission::own(Ask::Request(set("/free"))));
                 }
                 let state = policed.replica.state();
                 let turns = if changing { 1 } else { 100 };

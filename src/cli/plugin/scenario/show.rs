@@ -5,7 +5,7 @@ use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::wire::reply::{Body, EventKind, MultiSlot};
 use crate::wire::request::{Operation, Request};
 
-/// The answer to a write. `stats`: what each slot's node looks like (`Applied::slots`).
+/// The answer to a write. `stats`: what each slot's node looks like (`Effects::slots`).
 pub fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
     let refused = |code: &str, text: &str| if text.is_empty() { code.to_owned() } else { format!("{code} {text}") };
     match &txn.outcome {

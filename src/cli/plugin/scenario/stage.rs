@@ -12,9 +12,9 @@ use super::show;
 use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
+use crate::model::control_plane::{QUARANTINE, REJECTION};
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::authorize::Who;
-use crate::pipeline::evaluate::blame::QUARANTINE;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
 use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{
@@ -25,8 +25,8 @@ use crate::plugin::quarantine::Quarantine;
 use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
 use crate::session::auth;
 use crate::session::judgement::{self, Rulings};
-use crate::session::rejection::{self, Refusals};
-use crate::state::{Applied, State};
+use crate::session::rejection::Refusals;
+use crate::state::{Effects, State};
 use crate::watch::{PersistentMode, Watches};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
@@ -65,7 +65,7 @@ pub struct Stage {
     /// What `$component` stands for.
     component: Option<String>,
     /// Kept for its buffers.
-    applied: Applied,
+    applied: Effects,
     /// What the native call at hand has returned.
     reply: Option<Bytes>,
     /// The last line of each plugin's log that was printed.
@@ -151,7 +151,7 @@ impl Stage {
             seed: 0,
             xid: 0,
             component,
-            applied: Applied::default(),
+            applied: Effects::default(),
             reply: None,
             log_shown: BTreeMap::new(),
             said: Vec::new(),
@@ -542,7 +542,7 @@ impl Stage {
         let mut judge = self.plugins.judge();
         let mut evaluator = Evaluator::new(self.rules.clone()).of(1);
         evaluator.start_chain(&state, true);
-        let mut applied = Applied::default();
+        let mut applied = Effects::default();
         for Happened { given, new_leader, txn } in self.history.iter().flatten() {
             if *new_leader {
                 evaluator.start_chain(&state, true);
@@ -568,7 +568,7 @@ impl Stage {
     }
 
     /// In the order of the names of those who hear, since whoever watches first means nothing.
-    fn tell_events(&mut self, applied: &Applied) {
+    fn tell_events(&mut self, applied: &Effects) {
         for event in &applied.events {
             let mut due = Vec::new();
             self.watches.trigger(event, &mut |connection, kind, path| {
@@ -586,7 +586,7 @@ impl Stage {
             let mut heard = Vec::new();
             for (name, kind, path) in due {
                 let (caller, moment) = (self.caller(&name), self.moment());
-                let view = view::Applied(&self.state);
+                let view = view::AppliedTree(&self.state);
                 let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
                 let (registry, enabled) = (self.plugins.registry(), self.plugins.enabled());
                 if registry.authorize(enabled, &call, judgement::verb_of(kind), &path).said.is_ok() {
@@ -601,7 +601,7 @@ impl Stage {
     /// What policies say of a read.
     fn judge(&mut self, name: &str, request: &Request) -> Rulings {
         let (caller, moment) = (self.caller(name), self.moment());
-        let view = view::Applied(&self.state);
+        let view = view::AppliedTree(&self.state);
         let call = Call::looking(&view, Some(&caller), self.xid, self.state.last_zxid(), moment);
         judgement::at_once(&self.plugins, &self.rules, &self.state, request, &call)
     }
@@ -650,16 +650,16 @@ impl Stage {
     fn add_auth(&mut self, name: &str, scheme: &str, credential: &str) {
         let verdict = if self.plugins.proves(scheme) {
             let (caller, moment) = (self.caller(name), self.moment());
-            let view = view::Applied(&self.state);
+            let view = view::AppliedTree(&self.state);
             let call = Call::looking(&view, Some(&caller), 0, self.state.last_zxid(), moment);
             match self.plugins.authenticate(scheme, &call, credential.as_bytes()) {
                 Some(proof) => {
                     let until_ms = proof.until_ms.unwrap_or(u64::MAX);
                     let ends = proof.identities.iter().map(|identity| (identity.clone(), until_ms));
                     self.known(name).ends.extend(ends);
-                    auth::Verdict::Proven(proof.identities)
+                    auth::Added::Proven(proof.identities)
                 }
-                None => auth::Verdict::Failed,
+                None => auth::Added::Failed,
             }
         } else {
             let client = &self.clients[name];
@@ -667,7 +667,7 @@ impl Stage {
             auth::add(&config, Some(scheme), Some(credential.as_bytes()), &client.identities, client.address)
         };
         match verdict {
-            auth::Verdict::Proven(proven) => {
+            auth::Added::Proven(proven) => {
                 let client = self.known(name);
                 for identity in proven {
                     if !client.identities.contains(&identity) {
@@ -676,7 +676,7 @@ impl Stage {
                 }
                 self.say(name, "ok");
             }
-            auth::Verdict::Failed => self.say(name, ErrorCode::AuthFailed.name()),
+            auth::Added::Failed => self.say(name, ErrorCode::AuthFailed.name()),
         }
     }
 
@@ -960,7 +960,7 @@ struct Nodes<'a> {
 impl VirtualNodes for Nodes<'_> {
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         match path {
-            rejection::PATH => self.refusals.text().map(String::into_bytes),
+            REJECTION => self.refusals.text().map(String::into_bytes),
             path => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }
     }

@@ -1,0 +1,38 @@
+//! Where the server keeps what is its own, and shows what it knows: below `/zookeeper`, as in ZooKeeper.
+//!
+//! ```text
+//! /zookeeper
+//!   quota/...              limits and usage, as ZooKeeper has them
+//!   config                 the servers and the version
+//!   modules/<sha256>/...   components, in pieces
+//!   plugins/<name>         the manifest in force
+//!     versions/<n>         the last manifests
+//!     canary               the manifest of a version on trial
+//!     quarantine           why that version is not called; also below canary
+//!     crashes/<report>     processes that a call has ended; also below canary
+//!     timers/..., owed     unfinished business: see `chores`
+//!
+//! no nodes, but answers of the server that is asked; neither listed nor counted:
+//!   leader                 who leads; written to, the leadership goes there
+//!   members                the members and how they are
+//!   rejection              the texts of this session's last refusals
+//!   trace, trace/0x<zxid>  which plugins had a part in which transactions
+//!   plugins/<name>/...     status, counters, faults, log, recording, audit: see `plugin::registry`
+//! ```
+
+pub const ROOT: &str = "/zookeeper";
+pub const QUOTA: &str = "/zookeeper/quota";
+pub const CONFIG: &str = "/zookeeper/config";
+pub const MODULES: &str = "/zookeeper/modules";
+pub const PLUGINS: &str = "/zookeeper/plugins";
+
+/// Names of nodes below a plugin's.
+pub const VERSIONS: &str = "versions";
+pub const CANARY: &str = "canary";
+pub const QUARANTINE: &str = "quarantine";
+pub const CRASHES: &str = "crashes";
+
+pub const LEADER: &str = "/zookeeper/leader";
+pub const MEMBERS: &str = "/zookeeper/members";
+pub const REJECTION: &str = "/zookeeper/rejection";
+pub const TRACE: &str = "/zookeeper/trace";
