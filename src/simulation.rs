@@ -88,10 +88,12 @@ pub enum Mutation {
     HandOverDropped,
     /// What comes behind a deployment is judged before that is applied.
     JudgedTooEarly,
+    /// A policy's answer is kept although what it rests on has changed.
+    StaleVerdict,
 }
 
 impl Mutation {
-    pub const ALL: [(&'static str, Mutation); 10] = [
+    pub const ALL: [(&'static str, Mutation); 11] = [
         ("refusal-early", Mutation::RefusalEarly),
         ("read-between", Mutation::ReadBetween),
         ("no-fence", Mutation::NoFence),
@@ -102,6 +104,7 @@ impl Mutation {
         ("event-after-reply", Mutation::EventAfterReply),
         ("hand-over-dropped", Mutation::HandOverDropped),
         ("judged-too-early", Mutation::JudgedTooEarly),
+        ("stale-verdict", Mutation::StaleVerdict),
     ];
 }
 

@@ -1,5 +1,6 @@
 //! The bundled plugins that runs deploy: their machine code, made once for all members of a process, and their manifests.
 
+use crate::policy;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::thread;
@@ -11,6 +12,7 @@ use wasmkeeper::plugin::{Compiler, bundled, component, grant, tree};
 pub const LOCKS: &str = "/locks";
 pub const QUEUES: &str = "/queues";
 pub const GUARDED: &str = "/guarded";
+pub const POLICED: &str = "/policed";
 
 /// Where machine code is kept for later processes, beside the program.
 const FOLDER: &str = "wasmkeeper-sim-code";
@@ -48,6 +50,10 @@ impl Plugin {
         Plugin::new("guard", Kind::Validator, GUARDED)
     }
 
+    pub fn rbac() -> Plugin {
+        Plugin::new("rbac", Kind::Policy, POLICED)
+    }
+
     /// The node of its manifest.
     pub fn node(&self) -> String {
         format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
@@ -65,12 +71,19 @@ impl Plugin {
     pub fn manifest(&self, version: u32, settings: Value) -> Bytes {
         let inspected = component::inspect(self.bytes).expect("what is bundled is a plugin");
         let is_recipe = self.kind == Kind::Recipe;
+        let below = format!("{}/*", self.place);
+        let paths = match self.kind {
+            Kind::Recipe => Vec::new(),
+            // Who may list the children is the policy's to say, too.
+            Kind::Policy => vec![self.place.to_owned(), below],
+            _ => vec![below],
+        };
         let manifest = Manifest {
             format: 1,
             version,
             component: self.component.clone(),
             kind: self.kind,
-            paths: if is_recipe { Vec::new() } else { vec![format!("{}/*", self.place)] },
+            paths,
             mount: is_recipe.then(|| self.place.to_owned()),
             scheme: None,
             on: Vec::new(),
@@ -92,6 +105,10 @@ pub fn settings(name: &str, number: u64) -> Value {
     match name {
         "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
         "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
+        "rbac" => {
+            let roles = policy::ROLES[(number % 2) as usize];
+            json!({ "roles": roles, "otherwise": if number % 7 == 6 { "abstain" } else { "deny" } })
+        }
         _ => json!({ "max_bytes": 60 + number % 5 * 40 }),
     }
 }
@@ -104,7 +121,7 @@ pub fn compiler() -> Result<Compiler, String> {
         let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
         let compiler = Compiler::shared(&program.with_file_name(FOLDER))?;
         let engine = compiler.engine().map_err(|error| format!("start the WebAssembly engine: {error:#}"))?;
-        for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard()] {
+        for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()] {
             compiler.component(&engine, &plugin.component.sha256, &|| Ok(plugin.bytes.to_vec()))?;
         }
         Ok(compiler)

@@ -16,6 +16,8 @@ pub enum Met {
     LeaderChangeWithClaim,
     /// A leader lost its place while somebody waited for a deployment, or a rollback.
     LeaderChangeWithDeployment,
+    /// A leader lost its place while somebody waited for a change of the policy's facts, or settings.
+    LeaderChangeWithPolicyChange,
     CheckpointInstall,
     SessionMove,
     /// A process stood still for longer than a session's timeout or an election's.
@@ -41,11 +43,20 @@ pub enum Met {
     LockHeld,
     Acknowledgement,
     GuardRefusal,
+    /// The policy's facts, or settings, changed.
+    PolicyChange,
+    /// It refused a write, or a read.
+    WriteForbidden,
+    ReadForbidden,
+    /// A read was to be asked again, since what decides it was just changing.
+    ReadUndecided,
+    /// A watch fired, and the policy withheld what there was to tell.
+    EventWithheld,
 }
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 13] = [
+    pub const DEMANDED: [(Met, &'static str); 14] = [
         (Met::ChainReset, "chain reset"),
         (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
@@ -53,6 +64,7 @@ impl Met {
         (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
         (Met::LeaderChangeWithClaim, "leader change with a claim"),
         (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
+        (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
         (Met::CheckpointInstall, "checkpoint install"),
         (Met::SessionMove, "session move"),
         (Met::PauseBeyondTimeout, "pause beyond a timeout"),

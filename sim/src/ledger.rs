@@ -9,6 +9,7 @@
 
 use crate::coverage::{Met, met};
 use crate::net::Machine;
+use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
 use bytes::Bytes;
@@ -17,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
+use wasmkeeper::pipeline::Verb;
 use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
 use wasmkeeper::plugin::PLUGINS;
-use wasmkeeper::plugin::manifest;
+use wasmkeeper::plugin::manifest::{self, Manifest};
 use wasmkeeper::plugin::registry::Registry;
 use wasmkeeper::storage::LogPosition;
 
@@ -56,8 +58,10 @@ pub struct Ledger {
     in_force: Vec<(u64, InForce)>,
     /// By which plugins proposed transactions were judged that nobody has applied yet.
     judged: BTreeMap<u64, InForce>,
-    /// Somebody has asked for a deployment and has no answer.
-    pub is_deploying: bool,
+    /// Zxids at which it may have changed what the policy says.
+    ruled: Vec<u64>,
+    /// What somebody has asked for and has no answer to: what a change of the leader meanwhile is.
+    pub awaited: Vec<Met>,
 }
 
 /// Plugins with the zxid of their manifest, in order of names.
@@ -104,6 +108,8 @@ struct Session {
     opened_us: u64,
     timeout_us: u64,
     owner: ConnectionId,
+    /// The number of whose it is, once that has been heard of.
+    client: Option<u32>,
     /// When its client last sent something that was answered.
     heard_us: u64,
     ended: Option<u64>,
@@ -261,12 +267,16 @@ impl Ledger {
             breach(format!("a refused request changes something: {}", Shown(txn)));
         }
         self.check_judges(txn, before.0);
+        self.check_policy(txn, before.0);
         for change in &txn.changes {
             self.change(at, zxid, txn, change);
             self.recipes.change(change);
         }
         if txn.changes.iter().any(|change| manifest_of(change).is_some()) {
             self.note_plugins(zxid);
+        }
+        if txn.changes.iter().any(|change| touched(change).is_some_and(policy::decides)) {
+            self.ruled.push(zxid);
         }
         let nodes = &self.nodes;
         self.recipes.settle(txn, |plugin| {
@@ -318,6 +328,7 @@ impl Ledger {
                     opened_us: now_us(),
                     timeout_us: *timeout_ms as u64 * 1000,
                     owner: *owner,
+                    client: None,
                     heard_us: 0,
                     ended: None,
                     requests: Vec::new(),
@@ -411,10 +422,38 @@ impl Ledger {
         }
     }
 
+    /// Whether the policy in force let whoever asked do all that was done.
+    fn check_policy(&self, txn: &Txn, before: u64) {
+        let session = txn.origin.and_then(|origin| self.sessions.get(&origin.session.0));
+        let Some(client) = session.and_then(|session| session.client) else { return };
+        for change in &txn.changes {
+            let (verb, path) = match change {
+                Change::Create { path, .. } => (Verb::Create, path),
+                Change::SetData { path, .. } => (Verb::Set, path),
+                Change::Delete { path } => (Verb::Delete, path),
+                _ => continue,
+            };
+            if !policy::allows(self, before, client, verb, path) {
+                breach(format!("the policy in force forbids c{client} to {verb:?} {path}: {}", Shown(txn)));
+            }
+        }
+    }
+
+    /// Whether it may have changed what the policy says, behind `after` and up to `upto`.
+    pub fn ruled_anew(&self, after: u64, upto: u64) -> bool {
+        let next = self.ruled.partition_point(|zxid| *zxid <= after);
+        self.ruled.get(next).is_some_and(|zxid| *zxid <= upto)
+    }
+
+    /// The manifest of the plugin that is in force at that zxid.
+    pub fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
+        let node = self.node(&format!("{PLUGINS}/{plugin}"), zxid)?;
+        manifest::parse(node.data.as_deref().unwrap_or_default()).ok()
+    }
+
     /// Bytes that the guard in force at that zxid allows.
     pub fn guard_bytes_max(&self, zxid: u64) -> Option<usize> {
-        let node = self.node(&format!("{PLUGINS}/guard"), zxid)?;
-        let manifest = manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
+        let manifest = self.manifest("guard", zxid)?;
         manifest.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
     }
 
@@ -426,9 +465,8 @@ impl Ledger {
     fn note_plugins(&mut self, zxid: u64) {
         let names = self.children(PLUGINS, zxid);
         let manifest = |name: &str| {
-            let node = self.node(&format!("{PLUGINS}/{name}"), zxid)?;
-            manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
-            Some((name.to_owned(), node.mzxid))
+            self.manifest(name, zxid)?;
+            Some((name.to_owned(), self.node(&format!("{PLUGINS}/{name}"), zxid)?.mzxid))
         };
         let in_force: InForce = Rc::new(names.into_iter().filter_map(manifest).collect());
         say("run", || format!("plugins in force from {zxid:#x}: {in_force:x?}"));
@@ -456,6 +494,13 @@ impl Ledger {
 
     pub fn sessions_open(&self) -> usize {
         self.sessions.values().filter(|session| session.ended.is_none()).count()
+    }
+
+    /// The session is that client's.
+    pub fn belongs(&mut self, session: i64, client: u32) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.client = Some(client);
+        }
     }
 
     /// A client of that session got an answer to something it sent at `sent_us`.
@@ -559,12 +604,17 @@ pub fn is_guarded(path: &str) -> bool {
     path.strip_prefix(crate::bundled::GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// The node that comes, goes or has other data.
+fn touched(change: &Change) -> Option<&str> {
+    match change {
+        Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path } => Some(path),
+        _ => None,
+    }
+}
+
 /// The plugin whose manifest a change writes or removes.
 fn manifest_of(change: &Change) -> Option<&str> {
-    let (Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path }) = change else {
-        return None;
-    };
-    let name = path.strip_prefix(PLUGINS)?.strip_prefix('/')?;
+    let name = touched(change)?.strip_prefix(PLUGINS)?.strip_prefix('/')?;
     (!name.contains('/')).then_some(name)
 }
 

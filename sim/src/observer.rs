@@ -54,18 +54,19 @@ impl Eye {
         let in_flight = self.in_flight.borrow();
         let own: Vec<&InFlight> =
             in_flight.range((machine, 0)..=(machine, u64::MAX)).map(|(_, in_flight)| in_flight).collect();
-        let deploys = ledger(|ledger| ledger.is_deploying && ledger.leader() == Some(machine));
+        let awaited =
+            ledger(|ledger| if ledger.leader() == Some(machine) { ledger.awaited.clone() } else { Vec::new() });
         for (is_so, what) in [
             (!own.is_empty(), Met::LeaderChangeWithWrites),
             (own.iter().any(|in_flight| in_flight.refusals > 0), Met::RefusalAcrossLeaderChange),
             (own.iter().any(|in_flight| in_flight.hand_over), Met::LeaderChangeWithHandOver),
             (own.iter().any(|in_flight| in_flight.claim), Met::LeaderChangeWithClaim),
-            (deploys, Met::LeaderChangeWithDeployment),
         ] {
             if is_so {
                 met(what);
             }
         }
+        awaited.into_iter().for_each(met);
     }
 
     /// That member's process is gone.

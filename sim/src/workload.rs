@@ -1,14 +1,16 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::bundled::{self, GUARDED, LOCKS, Plugin, QUEUES};
+use crate::bundled::{self, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
 use crate::client::{Answer, Ask, Client, Data};
 use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
 use crate::ledger::ledger;
 use crate::net::Machine;
+use crate::policy;
 use crate::recipes;
 use crate::trace::{breach, say};
 use bytes::Bytes;
+use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -25,8 +27,9 @@ pub const REGISTER_COUNT: u64 = 6;
 const QUEUE: &str = "/q";
 const EPHEMERALS: &str = "/e";
 
-/// Nodes that the guard is asked about, locks, and queues.
+/// Nodes that the guard is asked about, and the policy, locks, and queues.
 const GUARDED_COUNT: u64 = 4;
+const POLICED_COUNT: u64 = 4;
 const LOCK_COUNT: u64 = 1;
 const QUEUE_COUNT: u64 = 2;
 
@@ -140,18 +143,84 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
             _ => vec![set(&queue, of(&queue))],
         };
         for ask in asks {
-            bring_into_force(&mut client, ask).await;
+            let is_recipe = matches!(&ask, Ask::Write { path, .. } if *path != guard.node());
+            let done = if is_recipe { Met::RecipeDeployment } else { Met::Deployment };
+            bring_into_force(&mut client, ask, Met::LeaderChangeWithDeployment, done).await;
         }
     }
     client.close().await;
 }
 
+/// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
+pub async fn govern(mut client: Client, plan: Rc<Plan>) {
+    while !plan.is_set_up.get() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let rbac = Plugin::rbac();
+    let mut version = 1;
+    while !plan.is_ending.get() {
+        let pause = 100 + client.dice.below(1_500);
+        client.rest(Duration::from_millis(pause)).await;
+        let number = client.dice.below(1_000);
+        let write = |(path, data): (String, Value)| Ask::Write { path, data: Data(data.to_string().into()) };
+        let make = |(path, data): (String, Value)| {
+            let data = Data(data.to_string().into());
+            Ask::Make { path, data, mode: create_mode::PERSISTENT }
+        };
+        let asks = match client.dice.below(10) {
+            0..3 => vec![write(anyone(number))],
+            3..6 => vec![write(role(policy::ROLES[(number % 2) as usize], number / 2))],
+            6 => {
+                let (path, data) = role(policy::ROLES[0], number);
+                vec![Ask::Delete { path: path.clone(), version: -1 }, make((path, data))]
+            }
+            7 => {
+                let path = format!("{}/{}", policy::SUBJECTS, policy::subject((number % 2) as u32));
+                if client.dice.one_in(2) {
+                    vec![make((path, json!(["writer"])))]
+                } else {
+                    vec![Ask::Delete { path, version: -1 }]
+                }
+            }
+            _ => {
+                version += 1;
+                let data = Data(rbac.manifest(version, bundled::settings(rbac.name, number)));
+                vec![Ask::Write { path: rbac.node(), data }]
+            }
+        };
+        for ask in asks {
+            bring_into_force(&mut client, ask, Met::LeaderChangeWithPolicyChange, Met::PolicyChange).await;
+        }
+    }
+    client.close().await;
+}
+
+/// Roles of everybody: some choice.
+fn anyone(number: u64) -> (String, Value) {
+    let roles = [json!(["reader", "writer"]), json!(["reader"]), json!([]), json!(["writer"])];
+    (format!("{}/{}", policy::SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
+}
+
+/// What a role allows: some choice.
+fn role(folder: &str, number: u64) -> (String, Value) {
+    let (all, one) = (POLICED.to_owned(), policed(number / 8 % POLICED_COUNT));
+    let (name, allow) = match number % 8 {
+        0 | 1 => ("reader", json!([{ "path": all, "verbs": ["read", "children"] }])),
+        2 => ("reader", json!([{ "path": one, "verbs": ["read"] }])),
+        3 => ("reader", json!([])),
+        4 | 5 => ("writer", json!([{ "path": all, "verbs": ["*"] }])),
+        6 => ("writer", json!([{ "path": all, "verbs": ["set"] }, { "path": one, "verbs": ["create", "delete"] }])),
+        _ => ("writer", json!([{ "path": one, "verbs": ["*"] }])),
+    };
+    (format!("{folder}/{name}"), json!({ "allow": allow }))
+}
+
 /// Asks until there is an answer. That it is a refusal can be right: a quorum may have been away.
-async fn bring_into_force(client: &mut Client, ask: Ask) {
+async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met) {
     loop {
-        ledger(|ledger| ledger.is_deploying = true);
+        ledger(|ledger| ledger.awaited.push(awaited));
         let answer = client.perform(vec![ask.clone()]).await.pop();
-        ledger(|ledger| ledger.is_deploying = false);
+        ledger(|ledger| ledger.awaited.retain(|other| *other != awaited));
         match answer {
             Some(Answer::Lost) | None => {}
             Some(Answer::Refused(code)) => {
@@ -162,10 +231,7 @@ async fn bring_into_force(client: &mut Client, ask: Ask) {
                 }
                 return;
             }
-            Some(_) => {
-                let is_recipe = matches!(&ask, Ask::Write { path, .. } if !path.ends_with("/guard"));
-                return met(if is_recipe { Met::RecipeDeployment } else { Met::Deployment });
-            }
+            Some(_) => return met(done),
         }
     }
 }
@@ -183,6 +249,10 @@ fn guarded(number: u64) -> String {
     format!("{GUARDED}/{number}")
 }
 
+fn policed(number: u64) -> String {
+    format!("{POLICED}/{number}")
+}
+
 fn register(number: u64) -> String {
     format!("{REGISTERS}/{number}")
 }
@@ -190,13 +260,17 @@ fn register(number: u64) -> String {
 /// Makes the tree that the others work on.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let mut paths =
-        [REGISTERS, QUEUE, EPHEMERALS, GUARDED, LOCKS, QUEUES, PLUGINS, MODULES].map(str::to_owned).to_vec();
+    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, LOCKS, QUEUES, PLUGINS, MODULES];
+    let facts = [policy::FACTS, policy::ROLES[0], policy::ROLES[1], policy::SUBJECTS];
+    let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
+    paths.extend((0..POLICED_COUNT).map(policed));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
-    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard()] {
+    let roles = policy::ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
+    asks.extend(roles.chain([anyone(0)]).map(|(path, data)| make((path, data.to_string().into()))));
+    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()] {
         asks.extend(plugin.pieces().into_iter().map(make));
         asks.push(make((plugin.node(), plugin.manifest(1, bundled::settings(plugin.name, 0)))));
     }
@@ -251,7 +325,7 @@ impl Memory {
     }
 
     async fn act(&mut self) {
-        match self.client.dice.below(115) {
+        match self.client.dice.below(125) {
             0..30 => {
                 let ask = self.about_register();
                 self.perform(vec![ask]).await;
@@ -278,7 +352,8 @@ impl Memory {
             100..105 => self.hold_locks().await,
             105..108 => self.put_items().await,
             108..112 => self.work().await,
-            _ => self.be_guarded().await,
+            112..115 => self.be_guarded().await,
+            _ => self.be_policed().await,
         }
     }
 
@@ -391,6 +466,26 @@ impl Memory {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
+        self.perform(asks).await;
+    }
+
+    /// Reads and writes what a policy allows, or does not.
+    async fn be_policed(&mut self) {
+        let count = 1 + self.client.dice.below(3);
+        let mut asks = Vec::new();
+        for _ in 0..count {
+            let [path, other] = [(); 2].map(|()| policed(self.client.dice.below(POLICED_COUNT)));
+            let watch = self.client.dice.one_in(3);
+            asks.push(match self.client.dice.below(9) {
+                0..3 => Ask::Set { path, value: self.value() },
+                3 => Ask::SetAll(vec![(path, self.value()), (other, self.value())]),
+                4 => Ask::Create { path, value: self.value(), mode: create_mode::PERSISTENT },
+                5 => Ask::Delete { path, version: -1 },
+                6 => Ask::Exists { path, watch },
+                7 => Ask::Children { path: POLICED.to_owned(), watch },
+                _ => Ask::Read { path, watch },
+            });
+        }
         self.perform(asks).await;
     }
 
