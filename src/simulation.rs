@@ -90,10 +90,12 @@ pub enum Mutation {
     JudgedTooEarly,
     /// A policy's answer is kept although what it rests on has changed.
     StaleVerdict,
+    /// The version in force is asked beside the one on trial, where that is asked in its place.
+    TrialBeside,
 }
 
 impl Mutation {
-    pub const ALL: [(&'static str, Mutation); 11] = [
+    pub const ALL: [(&'static str, Mutation); 12] = [
         ("refusal-early", Mutation::RefusalEarly),
         ("read-between", Mutation::ReadBetween),
         ("no-fence", Mutation::NoFence),
@@ -105,6 +107,7 @@ impl Mutation {
         ("hand-over-dropped", Mutation::HandOverDropped),
         ("judged-too-early", Mutation::JudgedTooEarly),
         ("stale-verdict", Mutation::StaleVerdict),
+        ("trial-beside", Mutation::TrialBeside),
     ];
 }
 

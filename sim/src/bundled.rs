@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::thread;
 use wasmkeeper::limits::CHUNK_BYTES_MAX;
-use wasmkeeper::plugin::manifest::{Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
+use wasmkeeper::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
 use wasmkeeper::plugin::{Compiler, bundled, component, grant, tree};
 
 /// Where they apply.
@@ -59,6 +59,11 @@ impl Plugin {
         format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
     }
 
+    /// The node of the manifest on trial.
+    pub fn trial_node(&self) -> String {
+        format!("{}/{}", self.node(), wasmkeeper::plugin::tree::CANARY)
+    }
+
     /// The nodes of its component, parents first.
     pub fn pieces(&self) -> Vec<(String, Bytes)> {
         let folder = format!("{}/{}", wasmkeeper::plugin::MODULES, self.component.sha256);
@@ -69,6 +74,15 @@ impl Plugin {
 
     /// As `wasmkeeper plugin deploy` would write it.
     pub fn manifest(&self, version: u32, settings: Value) -> Bytes {
+        data(&self.bound(version, settings))
+    }
+
+    /// The same for a version on trial at some nodes: in the place of the one in force, or beside it.
+    pub fn trial(&self, version: u32, settings: Value, canary: Vec<String>, mode: Mode) -> Bytes {
+        data(&Manifest { canary, mode, ..self.bound(version, settings) })
+    }
+
+    fn bound(&self, version: u32, settings: Value) -> Manifest {
         let inspected = component::inspect(self.bytes).expect("what is bundled is a plugin");
         let is_recipe = self.kind == Kind::Recipe;
         let below = format!("{}/*", self.place);
@@ -78,7 +92,7 @@ impl Plugin {
             Kind::Policy => vec![self.place.to_owned(), below],
             _ => vec![below],
         };
-        let manifest = Manifest {
+        Manifest {
             format: 1,
             version,
             component: self.component.clone(),
@@ -95,9 +109,18 @@ impl Plugin {
             settings,
             grants: grant::expand(&inspected.section.grants, &[self.place]),
             limits: Limits::default(),
-        };
-        serde_json::to_vec(&manifest).expect("a manifest is JSON").into()
+        }
     }
+}
+
+fn data(manifest: &Manifest) -> Bytes {
+    serde_json::to_vec(manifest).expect("a manifest is JSON").into()
+}
+
+/// What brings a version on trial into force for all paths.
+pub fn promoted(trial: &[u8]) -> Option<Bytes> {
+    let trial = manifest::parse(trial).ok()?;
+    Some(data(&Manifest { canary: Vec::new(), mode: Mode::Enforce, ..trial }))
 }
 
 /// Settings that differ, of that plugin; `number` chooses.

@@ -84,6 +84,8 @@ pub enum Ask {
     SyncGet {
         path: String,
     },
+    /// All or none: a multi.
+    All(Vec<Ask>),
     /// Sets, all or none.
     SetAll(Vec<(String, u64)>),
     /// `/zookeeper/config`.
@@ -758,7 +760,7 @@ impl Client {
                     let Stat { version, .. } = record.stat()?;
                     Answer::Node { value: None, version }
                 }
-                (Ask::SetAll(_) | Ask::CheckedSets { .. }, None) => {
+                (Ask::All(_) | Ask::SetAll(_) | Ask::CheckedSets { .. }, None) => {
                     let slots = record.multi()?;
                     let failed = slots.iter().find_map(|slot| match slot {
                         SlotReply::Error(code) if *code != 0 => Some(*code),
@@ -821,7 +823,9 @@ impl Client {
                 return;
             }
             met(Met::GuardRefusal);
-            let allowed = ledger.before(zxid).and_then(|before| ledger.guard_bytes_max(before));
+            let Some(before) = ledger.before(zxid) else { return };
+            ledger.note_trial(path, data(*value).len(), before);
+            let allowed = ledger.guard_bytes_max(path, before);
             if allowed.is_none_or(|bytes_max| data(*value).len() <= bytes_max) {
                 breach(format!("{who}: {ask:?} is refused at {zxid:#x} by a guard that allows {allowed:?} bytes"));
             }
@@ -970,6 +974,7 @@ impl Ask {
             Ask::Write { path, .. } | Ask::Set { path, .. } | Ask::CompareAndSet { path, .. } => {
                 vec![(Verb::Set, path)]
             }
+            Ask::All(asks) => asks.iter().flat_map(Ask::writings).collect(),
             Ask::SetAll(sets) => sets.iter().map(|(path, _)| (Verb::Set, path.as_str())).collect(),
             Ask::CheckedSets { path, sets, .. } => {
                 let sets = sets.iter().map(|(path, _)| (Verb::Set, path.as_str()));
@@ -1018,6 +1023,7 @@ impl Ask {
             Ask::Reconfig { joining, leaving } => {
                 Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
             }
+            Ask::All(asks) => multi(asks.iter().map(Ask::request).collect()),
             Ask::SetAll(all) => multi(sets(&all)),
             Ask::CheckedSets { path, expected, sets: all } => {
                 let mut requests = vec![Request::Check { path: Some(path), version: expected }];

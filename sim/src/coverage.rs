@@ -18,6 +18,8 @@ pub enum Met {
     LeaderChangeWithDeployment,
     /// A leader lost its place while somebody waited for a change of the policy's facts, or settings.
     LeaderChangeWithPolicyChange,
+    /// A leader lost its place while somebody waited for a trial to begin, or to end.
+    LeaderChangeWithTrial,
     CheckpointInstall,
     SessionMove,
     /// A process stood still for longer than a session's timeout or an election's.
@@ -43,6 +45,12 @@ pub enum Met {
     LockHeld,
     Acknowledgement,
     GuardRefusal,
+    /// A version of the guard went on trial, became the one in force, or was dropped.
+    Trial,
+    Promotion,
+    Abort,
+    /// The one on trial refused, or let pass, what the one in force would not have.
+    TrialJudges,
     /// The policy's facts, or settings, changed.
     PolicyChange,
     /// It refused a write, or a read.
@@ -56,7 +64,7 @@ pub enum Met {
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 14] = [
+    pub const DEMANDED: [(Met, &'static str); 15] = [
         (Met::ChainReset, "chain reset"),
         (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
@@ -64,6 +72,7 @@ impl Met {
         (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
         (Met::LeaderChangeWithClaim, "leader change with a claim"),
         (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
+        (Met::LeaderChangeWithTrial, "leader change with a trial"),
         (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
         (Met::CheckpointInstall, "checkpoint install"),
         (Met::SessionMove, "session move"),

@@ -17,11 +17,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
+use wasmkeeper::model::path::is_within;
 use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
 use wasmkeeper::pipeline::Verb;
 use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
 use wasmkeeper::plugin::PLUGINS;
-use wasmkeeper::plugin::manifest::{self, Manifest};
+use wasmkeeper::plugin::manifest::{self, Manifest, Mode};
 use wasmkeeper::plugin::registry::Registry;
 use wasmkeeper::storage::LogPosition;
 
@@ -64,8 +65,19 @@ pub struct Ledger {
     pub awaited: Vec<Met>,
 }
 
-/// Plugins with the zxid of their manifest, in order of names.
-type InForce = Rc<Vec<(String, u64)>>;
+/// Plugins in order of their keys.
+type InForce = Rc<Vec<Binding>>;
+
+/// How a plugin is bound: what all members must have the same.
+#[derive(Clone, PartialEq, Debug)]
+struct Binding {
+    /// Its name; of a version on trial, with `/canary` behind it.
+    key: String,
+    /// Of its manifest.
+    mzxid: u64,
+    /// Where a version on trial is asked in its place.
+    set_apart: Vec<String>,
+}
 
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
 pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
@@ -272,7 +284,7 @@ impl Ledger {
             self.change(at, zxid, txn, change);
             self.recipes.change(change);
         }
-        if txn.changes.iter().any(|change| manifest_of(change).is_some()) {
+        if txn.changes.iter().any(binds) {
             self.note_plugins(zxid);
         }
         if txn.changes.iter().any(|change| touched(change).is_some_and(policy::decides)) {
@@ -409,16 +421,20 @@ impl Ledger {
             let wrong = format!("was judged by {judged:x?}; the tree had {there:x?}");
             breach(format!("{} {wrong}: {}", txn.zxid, Shown(txn)));
         }
-        let Some(bytes_max) = self.guard_bytes_max(before).filter(|_| txn.origin.is_some()) else { return };
+        if txn.origin.is_none() {
+            return;
+        }
         for change in &txn.changes {
             let (Change::Create { path, data: Some(data), .. } | Change::SetData { path, data: Some(data), .. }) =
                 change
             else {
                 continue;
             };
-            if is_guarded(path) && data.len() > bytes_max {
+            let Some(bytes_max) = self.guard_bytes_max(path, before).filter(|_| is_guarded(path)) else { continue };
+            if data.len() > bytes_max {
                 breach(format!("{} bytes got past the guard, which allows {bytes_max}: {}", data.len(), Shown(txn)));
             }
+            self.note_trial(path, data.len(), before);
         }
     }
 
@@ -451,10 +467,23 @@ impl Ledger {
         manifest::parse(node.data.as_deref().unwrap_or_default()).ok()
     }
 
-    /// Bytes that the guard in force at that zxid allows.
-    pub fn guard_bytes_max(&self, zxid: u64) -> Option<usize> {
-        let manifest = self.manifest("guard", zxid)?;
-        manifest.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
+    /// Bytes that the guard allows at that node: the version on trial where there is one in the place of that in force.
+    pub fn guard_bytes_max(&self, path: &str, zxid: u64) -> Option<usize> {
+        bytes_max(&self.guard_on_trial(path, zxid).or_else(|| self.manifest("guard", zxid))?)
+    }
+
+    fn guard_on_trial(&self, path: &str, zxid: u64) -> Option<Manifest> {
+        let trial = self.manifest("guard/canary", zxid)?;
+        (trial.mode == Mode::Enforce && trial.canary.iter().any(|root| is_within(path, root))).then_some(trial)
+    }
+
+    /// So many bytes were judged, by a version on trial perhaps, and the one in force might have said something else.
+    pub fn note_trial(&self, path: &str, bytes: usize, zxid: u64) {
+        let passes = |manifest: Manifest| bytes_max(&manifest).is_some_and(|bytes_max| bytes <= bytes_max);
+        let on_trial = self.guard_on_trial(path, zxid).map(passes);
+        if on_trial.is_some() && on_trial != self.manifest("guard", zxid).map(passes) {
+            met(Met::TrialJudges);
+        }
     }
 
     fn plugins_at(&self, zxid: u64) -> InForce {
@@ -464,11 +493,18 @@ impl Ledger {
 
     fn note_plugins(&mut self, zxid: u64) {
         let names = self.children(PLUGINS, zxid);
-        let manifest = |name: &str| {
-            self.manifest(name, zxid)?;
-            Some((name.to_owned(), self.node(&format!("{PLUGINS}/{name}"), zxid)?.mzxid))
+        let bound = |key: String, set_apart: Vec<String>| {
+            self.manifest(&key, zxid)?;
+            let mzxid = self.node(&format!("{PLUGINS}/{key}"), zxid)?.mzxid;
+            Some(Binding { key, mzxid, set_apart })
         };
-        let in_force: InForce = Rc::new(names.into_iter().filter_map(manifest).collect());
+        let both = |name: &str| {
+            let key = format!("{name}/canary");
+            let trial = self.manifest(&key, zxid).filter(|trial| trial.mode == Mode::Enforce);
+            let set_apart = trial.map_or_else(Vec::new, |trial| trial.canary);
+            [bound(name.to_owned(), set_apart), bound(key, Vec::new())]
+        };
+        let in_force: InForce = Rc::new(names.into_iter().flat_map(both).flatten().collect());
         say("run", || format!("plugins in force from {zxid:#x}: {in_force:x?}"));
         self.in_force.push((zxid, in_force));
     }
@@ -612,14 +648,24 @@ fn touched(change: &Change) -> Option<&str> {
     }
 }
 
-/// The plugin whose manifest a change writes or removes.
-fn manifest_of(change: &Change) -> Option<&str> {
-    let name = touched(change)?.strip_prefix(PLUGINS)?.strip_prefix('/')?;
-    (!name.contains('/')).then_some(name)
+/// Whether it writes or removes a manifest, in force or on trial.
+fn binds(change: &Change) -> bool {
+    let key = touched(change).and_then(|path| path.strip_prefix(PLUGINS)?.strip_prefix('/'));
+    key.is_some_and(|key| !key.contains('/') || key.ends_with("/canary"))
 }
 
-fn bindings(registry: &Registry) -> Vec<(String, u64)> {
-    registry.all().map(|binding| (binding.key.to_string(), binding.stands.mzxid as u64)).collect()
+fn bindings(registry: &Registry) -> Vec<Binding> {
+    let bound = registry.all().map(|binding| Binding {
+        key: binding.key.to_string(),
+        mzxid: binding.stands.mzxid as u64,
+        set_apart: binding.stands.set_apart.clone(),
+    });
+    bound.collect()
+}
+
+/// Bytes that a guard with that manifest allows.
+fn bytes_max(guard: &Manifest) -> Option<usize> {
+    guard.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
 }
 
 /// A transaction in few words.

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::sleep;
 use wasmkeeper::model::ErrorCode;
+use wasmkeeper::plugin::manifest::Mode;
 use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
@@ -111,7 +112,7 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
     }
 }
 
-/// Deploys plugins anew, with other settings, and rolls back, for as long as the run lasts.
+/// Deploys plugins anew, with other settings, rolls back, and tries versions on a part, for as long as the run lasts.
 pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
@@ -126,7 +127,8 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
         let number = client.dice.below(1_000);
         let of = |plugin: &Plugin| plugin.manifest(version, bundled::settings(plugin.name, number));
         let set = |plugin: &Plugin, data: Bytes| Ask::Write { path: plugin.node(), data: Data(data) };
-        let asks = match client.dice.below(10) {
+        let delete = |path: String| Ask::Delete { path, version: -1 };
+        let asks = match client.dice.below(15) {
             0..4 => {
                 former.push(of(&guard));
                 vec![set(&guard, of(&guard))]
@@ -137,9 +139,14 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
             }
             7 => {
                 let make = Ask::Make { path: guard.node(), data: Data(of(&guard)), mode: create_mode::PERSISTENT };
-                vec![Ask::Delete { path: guard.node(), version: -1 }, make]
+                vec![delete(guard.trial_node()), delete(guard.node()), make]
             }
-            8 => vec![set(&lock, of(&lock))],
+            8..13 => {
+                version += 1;
+                try_some(&mut client, &guard, version, &mut former).await;
+                continue;
+            }
+            13 => vec![set(&lock, of(&lock))],
             _ => vec![set(&queue, of(&queue))],
         };
         for ask in asks {
@@ -149,6 +156,33 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
         }
     }
     client.close().await;
+}
+
+/// Puts a version of the plugin on trial, or ends the trial, one way or the other. Who comes into force stands in `former`.
+async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
+    let node = plugin.trial_node();
+    let on_trial = match client.perform(vec![Ask::Read { path: node.clone(), watch: false }]).await.pop() {
+        Some(Answer::Data(data)) => Some(data.0),
+        _ => None,
+    };
+    let number = client.dice.below(1_000);
+    let some = (0..GUARDED_COUNT).filter(|at| number >> at & 1 != 0 || *at == number % GUARDED_COUNT);
+    let mode = if client.dice.one_in(4) { Mode::Audit } else { Mode::Enforce };
+    let trial = plugin.trial(version, bundled::settings(plugin.name, number), some.map(guarded).collect(), mode);
+    let delete = Ask::Delete { path: node.clone(), version: -1 };
+    let (ask, done) = match on_trial {
+        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Met::Trial),
+        Some(on_trial) => match client.dice.below(4) {
+            0 => (Ask::Write { path: node, data: Data(trial) }, Met::Trial),
+            1 => (delete, Met::Abort),
+            _ => {
+                let Some(promoted) = bundled::promoted(&on_trial) else { return };
+                former.push(promoted.clone());
+                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Met::Promotion)
+            }
+        },
+    };
+    bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
 }
 
 /// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
@@ -225,7 +259,7 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
             Some(Answer::Lost) | None => {}
             Some(Answer::Refused(code)) => {
                 // Deleted, or made, by a request before whose answer was lost; or a quorum that cannot be reached.
-                let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::BadArguments];
+                let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::NotEmpty, ErrorCode::BadArguments];
                 if !known.contains(&code) {
                     breach(format!("{ask:?} is refused with {}", code.name()));
                 }
