@@ -92,10 +92,12 @@ pub enum Mutation {
     StaleVerdict,
     /// The version in force is asked beside the one on trial, where that is asked in its place.
     TrialBeside,
+    /// A quarantine is a node, and nothing comes of it.
+    QuarantineUnseen,
 }
 
 impl Mutation {
-    pub const ALL: [(&'static str, Mutation); 12] = [
+    pub const ALL: [(&'static str, Mutation); 13] = [
         ("refusal-early", Mutation::RefusalEarly),
         ("read-between", Mutation::ReadBetween),
         ("no-fence", Mutation::NoFence),
@@ -108,6 +110,7 @@ impl Mutation {
         ("judged-too-early", Mutation::JudgedTooEarly),
         ("stale-verdict", Mutation::StaleVerdict),
         ("trial-beside", Mutation::TrialBeside),
+        ("quarantine-unseen", Mutation::QuarantineUnseen),
     ];
 }
 

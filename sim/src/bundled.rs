@@ -14,6 +14,11 @@ pub const QUEUES: &str = "/queues";
 pub const GUARDED: &str = "/guarded";
 pub const POLICED: &str = "/policed";
 
+/// The name of the guard that has too little fuel for more than a few hundred bytes of JSON, and where it applies.
+pub const WEAK: &str = "weak";
+pub const FAULTY: &str = "/faulty";
+const WEAK_FUEL: u64 = 40_000;
+
 /// Where machine code is kept for later processes, beside the program.
 const FOLDER: &str = "wasmkeeper-sim-code";
 
@@ -24,18 +29,24 @@ pub struct Plugin {
     place: &'static str,
     bytes: &'static [u8],
     component: Component,
+    limits: Limits,
 }
 
 impl Plugin {
     fn new(name: &'static str, kind: Kind, place: &'static str) -> Plugin {
-        let bytes = bundled::find(name).expect("it is bundled").component;
+        Plugin::of(name, name, kind, place)
+    }
+
+    /// `component`: what it is bundled as.
+    fn of(name: &'static str, component: &str, kind: Kind, place: &'static str) -> Plugin {
+        let bytes = bundled::find(component).expect("it is bundled").component;
         let component = Component {
             sha256: tree::sha256(bytes),
             bytes: bytes.len() as u64,
             chunks: bytes.len().div_ceil(CHUNK_BYTES_MAX) as u32,
-            source: format!("bundled:{name}"),
+            source: format!("bundled:{component}"),
         };
-        Plugin { name, kind, place, bytes, component }
+        Plugin { name, kind, place, bytes, component, limits: Limits::default() }
     }
 
     pub fn lock() -> Plugin {
@@ -54,6 +65,11 @@ impl Plugin {
         Plugin::new("rbac", Kind::Policy, POLICED)
     }
 
+    pub fn weak() -> Plugin {
+        let limits = Limits { fuel: Some(WEAK_FUEL), ..Limits::default() };
+        Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, FAULTY) }
+    }
+
     /// The node of its manifest.
     pub fn node(&self) -> String {
         format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
@@ -62,6 +78,11 @@ impl Plugin {
     /// The node of the manifest on trial.
     pub fn trial_node(&self) -> String {
         format!("{}/{}", self.node(), wasmkeeper::plugin::tree::CANARY)
+    }
+
+    /// The node of its quarantine.
+    pub fn quarantine_node(&self) -> String {
+        format!("{}/quarantine", self.node())
     }
 
     /// The nodes of its component, parents first.
@@ -108,7 +129,7 @@ impl Plugin {
             signature: None,
             settings,
             grants: grant::expand(&inspected.section.grants, &[self.place]),
-            limits: Limits::default(),
+            limits: self.limits.clone(),
         }
     }
 }
@@ -128,6 +149,7 @@ pub fn settings(name: &str, number: u64) -> Value {
     match name {
         "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
         "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
+        WEAK => json!({ "require_json": ["a"], "max_bytes": 5_000 + number }),
         "rbac" => {
             let roles = policy::ROLES[(number % 2) as usize];
             json!({ "roles": roles, "otherwise": if number % 7 == 6 { "abstain" } else { "deny" } })

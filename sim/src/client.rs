@@ -4,6 +4,7 @@
 //! It checks all it is told as it comes: replies in the order of the requests, zxids that never go back, reads and writes
 //! against the ledger, events that are due and those that are not. What the registers' histories need it writes down.
 
+use crate::bundled::WEAK;
 use crate::coverage::{Met, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
@@ -817,6 +818,14 @@ impl Client {
                 if !ledger.before(zxid).is_some_and(forbids) {
                     breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and the policy allows it"));
                 }
+            }
+            if let Ask::Write { path, data } = ask
+                && ledger::is_faulty(path)
+                && error == Some(ErrorCode::SystemError)
+                && data.0.len() <= ledger::FEW_BYTES
+                && !ledger.before(zxid).is_some_and(|before| ledger.is_quarantined(WEAK, before))
+            {
+                breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and nothing is wrong with it"));
             }
             let Ask::Set { path, value } = ask else { return };
             if error != Some(ErrorCode::BadArguments) || !ledger::is_guarded(path) {

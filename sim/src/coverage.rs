@@ -20,6 +20,8 @@ pub enum Met {
     LeaderChangeWithPolicyChange,
     /// A leader lost its place while somebody waited for a trial to begin, or to end.
     LeaderChangeWithTrial,
+    /// A leader lost its place while a plugin was under quarantine.
+    LeaderChangeWithQuarantine,
     CheckpointInstall,
     SessionMove,
     /// A process stood still for longer than a session's timeout or an election's.
@@ -45,6 +47,11 @@ pub enum Met {
     LockHeld,
     Acknowledgement,
     GuardRefusal,
+    /// A plugin failed in the call for a write, came under quarantine, refused a write by it, and was called again.
+    Fault,
+    Quarantine,
+    QuarantineRefusal,
+    Release,
     /// A version of the guard went on trial, became the one in force, or was dropped.
     Trial,
     Promotion,
@@ -64,7 +71,7 @@ pub enum Met {
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 15] = [
+    pub const DEMANDED: [(Met, &'static str); 16] = [
         (Met::ChainReset, "chain reset"),
         (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
@@ -74,6 +81,7 @@ impl Met {
         (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
         (Met::LeaderChangeWithTrial, "leader change with a trial"),
         (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
+        (Met::LeaderChangeWithQuarantine, "leader change with a quarantine"),
         (Met::CheckpointInstall, "checkpoint install"),
         (Met::SessionMove, "session move"),
         (Met::PauseBeyondTimeout, "pause beyond a timeout"),

@@ -7,12 +7,14 @@
 //!
 //! It believes the members' order and nothing else about them. `linear` does not even believe that.
 
+use crate::bundled::{FAULTY, Plugin, WEAK};
 use crate::coverage::{Met, met};
 use crate::net::Machine;
 use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
 use bytes::Bytes;
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -77,6 +79,7 @@ struct Binding {
     mzxid: u64,
     /// Where a version on trial is asked in its place.
     set_apart: Vec<String>,
+    is_quarantined: bool,
 }
 
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
@@ -280,6 +283,7 @@ impl Ledger {
         }
         self.check_judges(txn, before.0);
         self.check_policy(txn, before.0);
+        self.check_quarantine(txn, before.0);
         for change in &txn.changes {
             self.change(at, zxid, txn, change);
             self.recipes.change(change);
@@ -438,6 +442,48 @@ impl Ledger {
         }
     }
 
+    /// A plugin that fails, or is called no more because it did, lets nothing pass; others are not concerned.
+    fn check_quarantine(&self, txn: &Txn, before: u64) {
+        let is_quarantined = self.is_quarantined(WEAK, before);
+        for change in &txn.changes {
+            if let Change::Create { path, .. } = change
+                && path.starts_with(PLUGINS)
+                && path.ends_with("/quarantine")
+            {
+                met(Met::Quarantine);
+                if **path != Plugin::weak().quarantine_node() {
+                    breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn)));
+                }
+            }
+            let Change::SetData { path, data: Some(data), .. } = change else { continue };
+            if is_faulty(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
+                breach(format!("a write gets past a plugin that cannot be called: {}", Shown(txn)));
+            }
+        }
+        let Outcome::Refused(refusal) = &txn.outcome else { return };
+        let (uncalled, failed) = (refusal.text.contains("is not called"), refusal.text.contains("the plugin failed"));
+        if uncalled {
+            met(Met::QuarantineRefusal);
+        }
+        if failed {
+            met(Met::Fault);
+        }
+        // One whose code is not ready yet has not failed.
+        let is_of_guest = refusal.code == ErrorCode::SystemError;
+        if uncalled && !is_quarantined || failed && is_of_guest && is_quarantined {
+            breach(format!("quarantined: {is_quarantined}, and yet {:?}: {}", refusal.text, Shown(txn)));
+        }
+    }
+
+    /// Whether the version of the plugin that is in force at that zxid is not to be called.
+    pub fn is_quarantined(&self, plugin: &str, zxid: u64) -> bool {
+        let node = self.node(&format!("{PLUGINS}/{plugin}/quarantine"), zxid);
+        let data = node.and_then(|node| node.data.as_deref());
+        let Some(said) = data.and_then(|data| serde_json::from_slice::<Value>(data).ok()) else { return false };
+        let version = self.manifest(plugin, zxid).map(|manifest| manifest.version.into());
+        version.is_some() && said["version"].as_u64() == version
+    }
+
     /// Whether the policy in force let whoever asked do all that was done.
     fn check_policy(&self, txn: &Txn, before: u64) {
         let session = txn.origin.and_then(|origin| self.sessions.get(&origin.session.0));
@@ -496,7 +542,8 @@ impl Ledger {
         let bound = |key: String, set_apart: Vec<String>| {
             self.manifest(&key, zxid)?;
             let mzxid = self.node(&format!("{PLUGINS}/{key}"), zxid)?.mzxid;
-            Some(Binding { key, mzxid, set_apart })
+            let is_quarantined = self.is_quarantined(&key, zxid);
+            Some(Binding { key, mzxid, set_apart, is_quarantined })
         };
         let both = |name: &str| {
             let key = format!("{name}/canary");
@@ -635,6 +682,14 @@ fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }
 
+/// Bytes that the weak guard has fuel enough for; what has more, it fails at.
+pub const FEW_BYTES: usize = 100;
+
+/// Whether the weak guard is asked about that node.
+pub fn is_faulty(path: &str) -> bool {
+    path.strip_prefix(FAULTY).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Whether the guard is asked about that node.
 pub fn is_guarded(path: &str) -> bool {
     path.strip_prefix(crate::bundled::GUARDED).is_some_and(|rest| rest.starts_with('/'))
@@ -648,10 +703,10 @@ fn touched(change: &Change) -> Option<&str> {
     }
 }
 
-/// Whether it writes or removes a manifest, in force or on trial.
+/// Whether it writes or removes a manifest, in force or on trial, or a quarantine.
 fn binds(change: &Change) -> bool {
     let key = touched(change).and_then(|path| path.strip_prefix(PLUGINS)?.strip_prefix('/'));
-    key.is_some_and(|key| !key.contains('/') || key.ends_with("/canary"))
+    key.is_some_and(|key| !key.contains('/') || key.ends_with("/canary") || key.ends_with("/quarantine"))
 }
 
 fn bindings(registry: &Registry) -> Vec<Binding> {
@@ -659,6 +714,7 @@ fn bindings(registry: &Registry) -> Vec<Binding> {
         key: binding.key.to_string(),
         mzxid: binding.stands.mzxid as u64,
         set_apart: binding.stands.set_apart.clone(),
+        is_quarantined: binding.stands.quarantine.is_some(),
     });
     bound.collect()
 }

@@ -1,6 +1,6 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::bundled::{self, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
+use crate::bundled::{self, FAULTY, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
 use crate::client::{Answer, Ask, Client, Data};
 use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
@@ -31,6 +31,9 @@ const EPHEMERALS: &str = "/e";
 /// Nodes that the guard is asked about, and the policy, locks, and queues.
 const GUARDED_COUNT: u64 = 4;
 const POLICED_COUNT: u64 = 4;
+
+/// Nodes at which a plugin fails.
+const FAULTY_COUNT: u64 = 2;
 const LOCK_COUNT: u64 = 1;
 const QUEUE_COUNT: u64 = 2;
 
@@ -117,18 +120,18 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
-    let (guard, lock, queue) = (Plugin::guard(), Plugin::lock(), Plugin::queue());
+    let (guard, lock, queue, weak) = (Plugin::guard(), Plugin::lock(), Plugin::queue(), Plugin::weak());
     let mut former = vec![guard.manifest(1, bundled::settings(guard.name, 0))];
     let mut version = 1;
     while !plan.is_ending.get() {
-        let pause = 100 + client.dice.below(2_000);
+        let pause = 100 + client.dice.below(1_300);
         client.rest(Duration::from_millis(pause)).await;
         version += 1;
         let number = client.dice.below(1_000);
         let of = |plugin: &Plugin| plugin.manifest(version, bundled::settings(plugin.name, number));
         let set = |plugin: &Plugin, data: Bytes| Ask::Write { path: plugin.node(), data: Data(data) };
         let delete = |path: String| Ask::Delete { path, version: -1 };
-        let asks = match client.dice.below(15) {
+        let asks = match client.dice.below(18) {
             0..4 => {
                 former.push(of(&guard));
                 vec![set(&guard, of(&guard))]
@@ -146,7 +149,12 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
                 try_some(&mut client, &guard, version, &mut former).await;
                 continue;
             }
-            13 => vec![set(&lock, of(&lock))],
+            13..16 => {
+                let settings = bundled::settings(weak.name, number);
+                call_again(&mut client, &weak, weak.manifest(version, settings)).await;
+                continue;
+            }
+            16 => vec![set(&lock, of(&lock))],
             _ => vec![set(&queue, of(&queue))],
         };
         for ask in asks {
@@ -183,6 +191,22 @@ async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &m
         },
     };
     bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
+}
+
+/// Ends the plugin's quarantine, if it is under one: by taking that away, or by another version.
+async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
+    let node = plugin.quarantine_node();
+    let there = client.perform(vec![Ask::Exists { path: node.clone(), watch: false }]).await.pop();
+    if !matches!(there, Some(Answer::Node { .. })) {
+        return;
+    }
+    let mut asks = vec![Ask::Delete { path: node, version: -1 }];
+    if client.dice.one_in(2) {
+        asks.insert(0, Ask::Write { path: plugin.node(), data: Data(manifest) });
+    }
+    for ask in asks {
+        bring_into_force(client, ask, Met::LeaderChangeWithDeployment, Met::Release).await;
+    }
 }
 
 /// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
@@ -283,6 +307,10 @@ fn guarded(number: u64) -> String {
     format!("{GUARDED}/{number}")
 }
 
+fn faulty(number: u64) -> String {
+    format!("{FAULTY}/{number}")
+}
+
 fn policed(number: u64) -> String {
     format!("{POLICED}/{number}")
 }
@@ -294,17 +322,18 @@ fn register(number: u64) -> String {
 /// Makes the tree that the others work on.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, LOCKS, QUEUES, PLUGINS, MODULES];
+    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, LOCKS, QUEUES, PLUGINS, MODULES];
     let facts = [policy::FACTS, policy::ROLES[0], policy::ROLES[1], policy::SUBJECTS];
     let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
     paths.extend((0..POLICED_COUNT).map(policed));
+    paths.extend((0..FAULTY_COUNT).map(faulty));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
     let roles = policy::ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
     asks.extend(roles.chain([anyone(0)]).map(|(path, data)| make((path, data.to_string().into()))));
-    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()] {
+    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac(), Plugin::weak()] {
         asks.extend(plugin.pieces().into_iter().map(make));
         asks.push(make((plugin.node(), plugin.manifest(1, bundled::settings(plugin.name, 0)))));
     }
@@ -359,7 +388,7 @@ impl Memory {
     }
 
     async fn act(&mut self) {
-        match self.client.dice.below(125) {
+        match self.client.dice.below(135) {
             0..30 => {
                 let ask = self.about_register();
                 self.perform(vec![ask]).await;
@@ -383,11 +412,12 @@ impl Memory {
                 let pause = self.client.dice.below(3000);
                 self.client.rest(Duration::from_millis(pause)).await;
             }
-            100..105 => self.hold_locks().await,
-            105..108 => self.put_items().await,
-            108..112 => self.work().await,
-            112..115 => self.be_guarded().await,
-            _ => self.be_policed().await,
+            100..107 => self.hold_locks().await,
+            107..110 => self.put_items().await,
+            110..114 => self.work().await,
+            114..120 => self.be_guarded().await,
+            120..130 => self.be_policed().await,
+            _ => self.make_fail().await,
         }
     }
 
@@ -500,6 +530,19 @@ impl Memory {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
+        self.perform(asks).await;
+    }
+
+    /// Writes what a plugin fails at, and what it does not.
+    async fn make_fail(&mut self) {
+        let path = faulty(self.client.dice.below(FAULTY_COUNT));
+        let many: String = (0..250).map(|field| format!(r#","k{field}":{field}"#)).collect();
+        let count = 3 + self.client.dice.below(4);
+        let mut write = |_| {
+            let more = if self.client.dice.one_in(4) { "" } else { &many };
+            Ask::Write { path: path.clone(), data: Data(format!(r#"{{"a":{}{more}}}"#, self.value()).into()) }
+        };
+        let asks = (0..count).map(&mut write).collect();
         self.perform(asks).await;
     }
 
