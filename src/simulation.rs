@@ -88,10 +88,16 @@ pub enum Mutation {
     HandOverDropped,
     /// What comes behind a deployment is judged before that is applied.
     JudgedTooEarly,
+    /// A policy's answer is kept although what it rests on has changed.
+    StaleVerdict,
+    /// The version in force is asked beside the one on trial, where that is asked in its place.
+    TrialBeside,
+    /// A quarantine is a node, and nothing comes of it.
+    QuarantineUnseen,
 }
 
 impl Mutation {
-    pub const ALL: [(&'static str, Mutation); 10] = [
+    pub const ALL: [(&'static str, Mutation); 13] = [
         ("refusal-early", Mutation::RefusalEarly),
         ("read-between", Mutation::ReadBetween),
         ("no-fence", Mutation::NoFence),
@@ -102,6 +108,9 @@ impl Mutation {
         ("event-after-reply", Mutation::EventAfterReply),
         ("hand-over-dropped", Mutation::HandOverDropped),
         ("judged-too-early", Mutation::JudgedTooEarly),
+        ("stale-verdict", Mutation::StaleVerdict),
+        ("trial-beside", Mutation::TrialBeside),
+        ("quarantine-unseen", Mutation::QuarantineUnseen),
     ];
 }
 

@@ -4,11 +4,13 @@
 //! It checks all it is told as it comes: replies in the order of the requests, zxids that never go back, reads and writes
 //! against the ledger, events that are due and those that are not. What the registers' histories need it writes down.
 
+use crate::bundled::WEAK;
 use crate::coverage::{Met, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
 use crate::linear::{Action, Register};
 use crate::net::{Machine, Net, Stream};
+use crate::policy;
 use crate::trace::{breach, note, now_us, say};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wasmkeeper::model::{ErrorCode, Stat, acl};
+use wasmkeeper::pipeline::Verb;
 use wasmkeeper::pipeline::txn::Outcome;
 use wasmkeeper::storage::testing::Dice;
 use wasmkeeper::wire::client::{self as wire, Record, SlotReply};
@@ -82,6 +85,8 @@ pub enum Ask {
     SyncGet {
         path: String,
     },
+    /// All or none: a multi.
+    All(Vec<Ask>),
     /// Sets, all or none.
     SetAll(Vec<(String, u64)>),
     /// `/zookeeper/config`.
@@ -178,6 +183,8 @@ struct Watch {
     watched: Watched,
     /// As of that zxid the client knows what it watches.
     since: u64,
+    /// It is watched for sure: a policy may have withheld it as it was set again, and nobody tells of that.
+    is_set: bool,
 }
 
 struct Waiting {
@@ -408,7 +415,10 @@ impl Client {
         self.stream = Some(stream);
         self.sent.push(Vec::new());
         self.last_write = None;
-        ledger(|ledger| ledger.heard(self.session, sent_us));
+        ledger(|ledger| {
+            ledger.belongs(self.session, self.number);
+            ledger.heard(self.session, sent_us);
+        });
         let mut out = BytesMut::new();
         if !self.watches.is_empty() {
             let mut again = SetWatches { relative_zxid: self.zxid as i64, ..SetWatches::default() };
@@ -597,6 +607,7 @@ impl Client {
         self.counts.events += 1;
         let met: Vec<(String, bool)> = [false, true].map(|children| (event.path.clone(), children)).to_vec();
         let met: Vec<_> = met.into_iter().filter_map(|key| Some((self.watches.remove(&key)?, key))).collect();
+        self.check_event(&event.path, event.kind, header.zxid);
         if met.is_empty() {
             breach(format!("{who} watches nothing that {} {} tells of", event.path, event_name(event.kind)));
         }
@@ -628,12 +639,36 @@ impl Client {
         Ok(Ok(()))
     }
 
+    /// An event tells of a node that may be read, on some state since.
+    fn check_event(&self, path: &str, kind: i32, zxid: i64) {
+        let verb = if kind == CHILDREN { Verb::Children } else { Verb::Read };
+        // Of what changed while it was away it is told without a zxid: that is judged when the watches are set again.
+        let from = if zxid < 0 { self.zxid } else { zxid as u64 };
+        ledger(|ledger| {
+            let last = ledger.last();
+            if !policy::allows(ledger, from, self.number, verb, path) && !ledger.ruled_anew(from, last) {
+                let (who, what) = (self.name(), event_name(kind));
+                breach(format!("{who} hears that {path} {what} at {zxid:#x}, and the policy forbids that"));
+            }
+        });
+    }
+
     /// Whether all that is due was told, now that a reply shows the state of `zxid`.
     fn check_watches(&mut self, zxid: u64) {
-        let who = self.name();
+        let (who, number) = (self.name(), self.number);
         self.watches.retain(|(path, _), watch| {
             let due = ledger(|ledger| ledger.fires(path, watch.watched, watch.since, zxid));
             if let Some((at, kind)) = due {
+                let verb = if kind == CHILDREN { Verb::Children } else { Verb::Read };
+                // What is told is judged on some state since then.
+                let is_withheld = ledger(|ledger| {
+                    !policy::allows(ledger, at, number, verb, path)
+                        || policy::is_policed(path) && ledger.ruled_anew(at, ledger.last())
+                });
+                if is_withheld || !watch.is_set {
+                    met(Met::EventWithheld);
+                    return false;
+                }
                 breach(format!(
                     "{who} sees the state of {zxid:#x} and was not told that {path} {} at {at:#x}; watched since {:#x}",
                     event_name(kind),
@@ -693,6 +728,7 @@ impl Client {
             if watch.watched == Watched::Absence && absent {
                 watch.since = zxid;
             }
+            watch.is_set &= !policy::is_policed(path);
         }
     }
 
@@ -725,7 +761,7 @@ impl Client {
                     let Stat { version, .. } = record.stat()?;
                     Answer::Node { value: None, version }
                 }
-                (Ask::SetAll(_) | Ask::CheckedSets { .. }, None) => {
+                (Ask::All(_) | Ask::SetAll(_) | Ask::CheckedSets { .. }, None) => {
                     let slots = record.multi()?;
                     let failed = slots.iter().find_map(|slot| match slot {
                         SlotReply::Error(code) if *code != 0 => Some(*code),
@@ -771,12 +807,34 @@ impl Client {
             if origin != Some((self.session, header.xid)) || code != error {
                 breach(format!("{who}: {ask:?} is answered {error:?} by {}", ledger::Shown(txn)));
             }
+            if let Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } = &txn.outcome
+                && refusal.code == ErrorCode::NoAuth
+            {
+                met(Met::WriteForbidden);
+                let forbids = |before: u64| {
+                    let mut writes = ask.writings().into_iter();
+                    writes.any(|(verb, path)| !policy::allows(ledger, before, self.number, verb, path))
+                };
+                if !ledger.before(zxid).is_some_and(forbids) {
+                    breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and the policy allows it"));
+                }
+            }
+            if let Ask::Write { path, data } = ask
+                && ledger::is_faulty(path)
+                && error == Some(ErrorCode::SystemError)
+                && data.0.len() <= ledger::FEW_BYTES
+                && !ledger.before(zxid).is_some_and(|before| ledger.is_quarantined(WEAK, before))
+            {
+                breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and nothing is wrong with it"));
+            }
             let Ask::Set { path, value } = ask else { return };
             if error != Some(ErrorCode::BadArguments) || !ledger::is_guarded(path) {
                 return;
             }
             met(Met::GuardRefusal);
-            let allowed = ledger.before(zxid).and_then(|before| ledger.guard_bytes_max(before));
+            let Some(before) = ledger.before(zxid) else { return };
+            ledger.note_trial(path, data(*value).len(), before);
+            let allowed = ledger.guard_bytes_max(path, before);
             if allowed.is_none_or(|bytes_max| data(*value).len() <= bytes_max) {
                 breach(format!("{who}: {ask:?} is refused at {zxid:#x} by a guard that allows {allowed:?} bytes"));
             }
@@ -801,6 +859,31 @@ impl Client {
             _ => return Ok(Answer::Done),
         };
         let who = self.name();
+        if ledger(|ledger| ledger.is_forlorn(path, zxid)) {
+            return match error {
+                Some(code @ (ErrorCode::SystemError | ErrorCode::OperationTimeout)) => Ok(Answer::Refused(code)),
+                _ => {
+                    breach(format!("{who}: {ask:?} is answered {error:?} at {zxid:#x}, and no policy can allow it"));
+                    Ok(Answer::Done)
+                }
+            };
+        }
+        let verb = if let Ask::Children { .. } = ask { Verb::Children } else { Verb::Read };
+        let allowed = ledger(|ledger| policy::allows(ledger, zxid, self.number, verb, path));
+        match error {
+            Some(ErrorCode::NoAuth) if !allowed => {
+                met(Met::ReadForbidden);
+                return Ok(Answer::Refused(ErrorCode::NoAuth));
+            }
+            Some(ErrorCode::OperationTimeout) if policy::is_policed(path) => {
+                met(Met::ReadUndecided);
+                return Ok(Answer::Refused(ErrorCode::OperationTimeout));
+            }
+            _ if !allowed => {
+                breach(format!("{who}: {ask:?} is answered {error:?} at {zxid:#x}, and the policy forbids it"));
+            }
+            _ => {}
+        }
         let node = ledger(|ledger| ledger.node(path, zxid).cloned());
         let answer = match (ask, error) {
             (_, Some(code)) => {
@@ -852,8 +935,9 @@ impl Client {
             _ => return,
         };
         // Watching what is watched already changes nothing: the first is due when the second is.
-        let watch = Watch { watched, since: zxid };
-        self.watches.entry((path.clone(), watched == Watched::Children)).or_insert(watch);
+        let watch = Watch { watched, since: zxid, is_set: true };
+        let known = self.watches.entry((path.clone(), watched == Watched::Children)).or_insert(watch);
+        known.is_set = true;
     }
 }
 
@@ -900,6 +984,24 @@ impl Ask {
         self.writes() && !matches!(self, Ask::Reconfig { .. })
     }
 
+    /// What it does to which nodes, as policies are asked.
+    fn writings(&self) -> Vec<(Verb, &str)> {
+        match self {
+            Ask::Create { path, .. } | Ask::Make { path, .. } => vec![(Verb::Create, path)],
+            Ask::Delete { path, .. } => vec![(Verb::Delete, path)],
+            Ask::Write { path, .. } | Ask::Set { path, .. } | Ask::CompareAndSet { path, .. } => {
+                vec![(Verb::Set, path)]
+            }
+            Ask::All(asks) => asks.iter().flat_map(Ask::writings).collect(),
+            Ask::SetAll(sets) => sets.iter().map(|(path, _)| (Verb::Set, path.as_str())).collect(),
+            Ask::CheckedSets { path, sets, .. } => {
+                let sets = sets.iter().map(|(path, _)| (Verb::Set, path.as_str()));
+                std::iter::once((Verb::Read, path.as_str())).chain(sets).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn request(&self) -> Request {
         let set = |path: &str, value: u64, version: i32| Request::SetData {
             path: Some(path.to_owned()),
@@ -939,6 +1041,7 @@ impl Ask {
             Ask::Reconfig { joining, leaving } => {
                 Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
             }
+            Ask::All(asks) => multi(asks.iter().map(Ask::request).collect()),
             Ask::SetAll(all) => multi(sets(&all)),
             Ask::CheckedSets { path, expected, sets: all } => {
                 let mut requests = vec![Request::Check { path: Some(path), version: expected }];

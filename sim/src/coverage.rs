@@ -16,6 +16,12 @@ pub enum Met {
     LeaderChangeWithClaim,
     /// A leader lost its place while somebody waited for a deployment, or a rollback.
     LeaderChangeWithDeployment,
+    /// A leader lost its place while somebody waited for a change of the policy's facts, or settings.
+    LeaderChangeWithPolicyChange,
+    /// A leader lost its place while somebody waited for a trial to begin, or to end.
+    LeaderChangeWithTrial,
+    /// A leader lost its place while a plugin was under quarantine.
+    LeaderChangeWithQuarantine,
     CheckpointInstall,
     SessionMove,
     /// A process stood still for longer than a session's timeout or an election's.
@@ -41,11 +47,33 @@ pub enum Met {
     LockHeld,
     Acknowledgement,
     GuardRefusal,
+    /// A plugin failed in the call for a write, came under quarantine, refused a write by it, and was called again.
+    Fault,
+    Quarantine,
+    /// One came under it that only reads had been asked about.
+    QuarantineByReads,
+    QuarantineRefusal,
+    Release,
+    /// A version of the guard went on trial, became the one in force, or was dropped.
+    Trial,
+    Promotion,
+    Abort,
+    /// The one on trial refused, or let pass, what the one in force would not have.
+    TrialJudges,
+    /// The policy's facts, or settings, changed.
+    PolicyChange,
+    /// It refused a write, or a read.
+    WriteForbidden,
+    ReadForbidden,
+    /// A read was to be asked again, since what decides it was just changing.
+    ReadUndecided,
+    /// A watch fired, and the policy withheld what there was to tell.
+    EventWithheld,
 }
 
 impl Met {
     /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 13] = [
+    pub const DEMANDED: [(Met, &'static str); 16] = [
         (Met::ChainReset, "chain reset"),
         (Met::Fenced, "entry behind a refused one"),
         (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
@@ -53,6 +81,9 @@ impl Met {
         (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
         (Met::LeaderChangeWithClaim, "leader change with a claim"),
         (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
+        (Met::LeaderChangeWithTrial, "leader change with a trial"),
+        (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
+        (Met::LeaderChangeWithQuarantine, "leader change with a quarantine"),
         (Met::CheckpointInstall, "checkpoint install"),
         (Met::SessionMove, "session move"),
         (Met::PauseBeyondTimeout, "pause beyond a timeout"),

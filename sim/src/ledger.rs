@@ -7,19 +7,24 @@
 //!
 //! It believes the members' order and nothing else about them. `linear` does not even believe that.
 
+use crate::bundled::{FAULTY, FORLORN, FRAIL, Plugin, WEAK};
 use crate::coverage::{Met, met};
 use crate::net::Machine;
+use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
 use bytes::Bytes;
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
+use wasmkeeper::model::path::is_within;
 use wasmkeeper::model::{ConnectionId, ErrorCode, Zxid};
+use wasmkeeper::pipeline::Verb;
 use wasmkeeper::pipeline::txn::{Batch, Change, Outcome, Txn};
 use wasmkeeper::plugin::PLUGINS;
-use wasmkeeper::plugin::manifest;
+use wasmkeeper::plugin::manifest::{self, Manifest, Mode};
 use wasmkeeper::plugin::registry::Registry;
 use wasmkeeper::storage::LogPosition;
 
@@ -56,12 +61,26 @@ pub struct Ledger {
     in_force: Vec<(u64, InForce)>,
     /// By which plugins proposed transactions were judged that nobody has applied yet.
     judged: BTreeMap<u64, InForce>,
-    /// Somebody has asked for a deployment and has no answer.
-    pub is_deploying: bool,
+    /// Zxids at which it may have changed what the policy says.
+    ruled: Vec<u64>,
+    /// What somebody has asked for and has no answer to: what a change of the leader meanwhile is.
+    pub awaited: Vec<Met>,
 }
 
-/// Plugins with the zxid of their manifest, in order of names.
-type InForce = Rc<Vec<(String, u64)>>;
+/// Plugins in order of their keys.
+type InForce = Rc<Vec<Binding>>;
+
+/// How a plugin is bound: what all members must have the same.
+#[derive(Clone, PartialEq, Debug)]
+struct Binding {
+    /// Its name; of a version on trial, with `/canary` behind it.
+    key: String,
+    /// Of its manifest.
+    mzxid: u64,
+    /// Where a version on trial is asked in its place.
+    set_apart: Vec<String>,
+    is_quarantined: bool,
+}
 
 /// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
 pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
@@ -104,6 +123,8 @@ struct Session {
     opened_us: u64,
     timeout_us: u64,
     owner: ConnectionId,
+    /// The number of whose it is, once that has been heard of.
+    client: Option<u32>,
     /// When its client last sent something that was answered.
     heard_us: u64,
     ended: Option<u64>,
@@ -261,12 +282,17 @@ impl Ledger {
             breach(format!("a refused request changes something: {}", Shown(txn)));
         }
         self.check_judges(txn, before.0);
+        self.check_policy(txn, before.0);
+        self.check_quarantine(txn, before.0);
         for change in &txn.changes {
             self.change(at, zxid, txn, change);
             self.recipes.change(change);
         }
-        if txn.changes.iter().any(|change| manifest_of(change).is_some()) {
+        if txn.changes.iter().any(binds) {
             self.note_plugins(zxid);
+        }
+        if txn.changes.iter().any(|change| touched(change).is_some_and(policy::decides)) {
+            self.ruled.push(zxid);
         }
         let nodes = &self.nodes;
         self.recipes.settle(txn, |plugin| {
@@ -318,6 +344,7 @@ impl Ledger {
                     opened_us: now_us(),
                     timeout_us: *timeout_ms as u64 * 1000,
                     owner: *owner,
+                    client: None,
                     heard_us: 0,
                     ended: None,
                     requests: Vec::new(),
@@ -398,24 +425,119 @@ impl Ledger {
             let wrong = format!("was judged by {judged:x?}; the tree had {there:x?}");
             breach(format!("{} {wrong}: {}", txn.zxid, Shown(txn)));
         }
-        let Some(bytes_max) = self.guard_bytes_max(before).filter(|_| txn.origin.is_some()) else { return };
+        if txn.origin.is_none() {
+            return;
+        }
         for change in &txn.changes {
             let (Change::Create { path, data: Some(data), .. } | Change::SetData { path, data: Some(data), .. }) =
                 change
             else {
                 continue;
             };
-            if is_guarded(path) && data.len() > bytes_max {
+            let Some(bytes_max) = self.guard_bytes_max(path, before).filter(|_| is_guarded(path)) else { continue };
+            if data.len() > bytes_max {
                 breach(format!("{} bytes got past the guard, which allows {bytes_max}: {}", data.len(), Shown(txn)));
+            }
+            self.note_trial(path, data.len(), before);
+        }
+    }
+
+    /// A plugin that fails, or is called no more because it did, lets nothing pass; others are not concerned.
+    fn check_quarantine(&self, txn: &Txn, before: u64) {
+        let is_quarantined = self.is_quarantined(WEAK, before);
+        for change in &txn.changes {
+            if let Change::Create { path, .. } = change
+                && path.starts_with(PLUGINS)
+                && path.ends_with("/quarantine")
+            {
+                match &**path {
+                    path if path == Plugin::weak().quarantine_node() => met(Met::Quarantine),
+                    path if path == Plugin::frail().quarantine_node() => met(Met::QuarantineByReads),
+                    _ => breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn))),
+                }
+            }
+            let Change::SetData { path, data: Some(data), .. } = change else { continue };
+            if is_faulty(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
+                breach(format!("a write gets past a plugin that cannot be called: {}", Shown(txn)));
+            }
+        }
+        let Outcome::Refused(refusal) = &txn.outcome else { return };
+        let (uncalled, failed) = (refusal.text.contains("is not called"), refusal.text.contains("the plugin failed"));
+        if uncalled {
+            met(Met::QuarantineRefusal);
+        }
+        if failed {
+            met(Met::Fault);
+        }
+        let plugin = refusal.text.split(':').next().unwrap_or_default();
+        let is_quarantined = self.is_quarantined(plugin, before);
+        // One whose code is not ready yet has not failed.
+        let is_of_guest = refusal.code == ErrorCode::SystemError;
+        if uncalled && !is_quarantined || failed && is_of_guest && is_quarantined {
+            breach(format!("quarantined: {is_quarantined}, and yet {:?}: {}", refusal.text, Shown(txn)));
+        }
+    }
+
+    /// Whether nobody but the superuser may do anything at that node: the policy there always fails.
+    pub fn is_forlorn(&self, path: &str, zxid: u64) -> bool {
+        is_within(path, FORLORN) && self.manifest(FRAIL, zxid).is_some()
+    }
+
+    /// Whether the version of the plugin that is in force at that zxid is not to be called.
+    pub fn is_quarantined(&self, plugin: &str, zxid: u64) -> bool {
+        let node = self.node(&format!("{PLUGINS}/{plugin}/quarantine"), zxid);
+        let data = node.and_then(|node| node.data.as_deref());
+        let Some(said) = data.and_then(|data| serde_json::from_slice::<Value>(data).ok()) else { return false };
+        let version = self.manifest(plugin, zxid).map(|manifest| manifest.version.into());
+        version.is_some() && said["version"].as_u64() == version
+    }
+
+    /// Whether the policy in force let whoever asked do all that was done.
+    fn check_policy(&self, txn: &Txn, before: u64) {
+        let session = txn.origin.and_then(|origin| self.sessions.get(&origin.session.0));
+        let Some(client) = session.and_then(|session| session.client) else { return };
+        for change in &txn.changes {
+            let (verb, path) = match change {
+                Change::Create { path, .. } => (Verb::Create, path),
+                Change::SetData { path, .. } => (Verb::Set, path),
+                Change::Delete { path } => (Verb::Delete, path),
+                _ => continue,
+            };
+            if !policy::allows(self, before, client, verb, path) {
+                breach(format!("the policy in force forbids c{client} to {verb:?} {path}: {}", Shown(txn)));
             }
         }
     }
 
-    /// Bytes that the guard in force at that zxid allows.
-    pub fn guard_bytes_max(&self, zxid: u64) -> Option<usize> {
-        let node = self.node(&format!("{PLUGINS}/guard"), zxid)?;
-        let manifest = manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
-        manifest.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
+    /// Whether it may have changed what the policy says, behind `after` and up to `upto`.
+    pub fn ruled_anew(&self, after: u64, upto: u64) -> bool {
+        let next = self.ruled.partition_point(|zxid| *zxid <= after);
+        self.ruled.get(next).is_some_and(|zxid| *zxid <= upto)
+    }
+
+    /// The manifest of the plugin that is in force at that zxid.
+    pub fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
+        let node = self.node(&format!("{PLUGINS}/{plugin}"), zxid)?;
+        manifest::parse(node.data.as_deref().unwrap_or_default()).ok()
+    }
+
+    /// Bytes that the guard allows at that node: the version on trial where there is one in the place of that in force.
+    pub fn guard_bytes_max(&self, path: &str, zxid: u64) -> Option<usize> {
+        bytes_max(&self.guard_on_trial(path, zxid).or_else(|| self.manifest("guard", zxid))?)
+    }
+
+    fn guard_on_trial(&self, path: &str, zxid: u64) -> Option<Manifest> {
+        let trial = self.manifest("guard/canary", zxid)?;
+        (trial.mode == Mode::Enforce && trial.canary.iter().any(|root| is_within(path, root))).then_some(trial)
+    }
+
+    /// So many bytes were judged, by a version on trial perhaps, and the one in force might have said something else.
+    pub fn note_trial(&self, path: &str, bytes: usize, zxid: u64) {
+        let passes = |manifest: Manifest| bytes_max(&manifest).is_some_and(|bytes_max| bytes <= bytes_max);
+        let on_trial = self.guard_on_trial(path, zxid).map(passes);
+        if on_trial.is_some() && on_trial != self.manifest("guard", zxid).map(passes) {
+            met(Met::TrialJudges);
+        }
     }
 
     fn plugins_at(&self, zxid: u64) -> InForce {
@@ -425,12 +547,19 @@ impl Ledger {
 
     fn note_plugins(&mut self, zxid: u64) {
         let names = self.children(PLUGINS, zxid);
-        let manifest = |name: &str| {
-            let node = self.node(&format!("{PLUGINS}/{name}"), zxid)?;
-            manifest::parse(node.data.as_deref().unwrap_or_default()).ok()?;
-            Some((name.to_owned(), node.mzxid))
+        let bound = |key: String, set_apart: Vec<String>| {
+            self.manifest(&key, zxid)?;
+            let mzxid = self.node(&format!("{PLUGINS}/{key}"), zxid)?.mzxid;
+            let is_quarantined = self.is_quarantined(&key, zxid);
+            Some(Binding { key, mzxid, set_apart, is_quarantined })
         };
-        let in_force: InForce = Rc::new(names.into_iter().filter_map(manifest).collect());
+        let both = |name: &str| {
+            let key = format!("{name}/canary");
+            let trial = self.manifest(&key, zxid).filter(|trial| trial.mode == Mode::Enforce);
+            let set_apart = trial.map_or_else(Vec::new, |trial| trial.canary);
+            [bound(name.to_owned(), set_apart), bound(key, Vec::new())]
+        };
+        let in_force: InForce = Rc::new(names.into_iter().flat_map(both).flatten().collect());
         say("run", || format!("plugins in force from {zxid:#x}: {in_force:x?}"));
         self.in_force.push((zxid, in_force));
     }
@@ -456,6 +585,13 @@ impl Ledger {
 
     pub fn sessions_open(&self) -> usize {
         self.sessions.values().filter(|session| session.ended.is_none()).count()
+    }
+
+    /// The session is that client's.
+    pub fn belongs(&mut self, session: i64, client: u32) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.client = Some(client);
+        }
     }
 
     /// A client of that session got an answer to something it sent at `sent_us`.
@@ -554,22 +690,46 @@ fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }
 
+/// Bytes that the weak guard has fuel enough for; what has more, it fails at.
+pub const FEW_BYTES: usize = 100;
+
+/// Whether the weak guard is asked about that node.
+pub fn is_faulty(path: &str) -> bool {
+    path.strip_prefix(FAULTY).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Whether the guard is asked about that node.
 pub fn is_guarded(path: &str) -> bool {
     path.strip_prefix(crate::bundled::GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The plugin whose manifest a change writes or removes.
-fn manifest_of(change: &Change) -> Option<&str> {
-    let (Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path }) = change else {
-        return None;
-    };
-    let name = path.strip_prefix(PLUGINS)?.strip_prefix('/')?;
-    (!name.contains('/')).then_some(name)
+/// The node that comes, goes or has other data.
+fn touched(change: &Change) -> Option<&str> {
+    match change {
+        Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path } => Some(path),
+        _ => None,
+    }
 }
 
-fn bindings(registry: &Registry) -> Vec<(String, u64)> {
-    registry.all().map(|binding| (binding.key.to_string(), binding.stands.mzxid as u64)).collect()
+/// Whether it writes or removes a manifest, in force or on trial, or a quarantine.
+fn binds(change: &Change) -> bool {
+    let key = touched(change).and_then(|path| path.strip_prefix(PLUGINS)?.strip_prefix('/'));
+    key.is_some_and(|key| !key.contains('/') || key.ends_with("/canary") || key.ends_with("/quarantine"))
+}
+
+fn bindings(registry: &Registry) -> Vec<Binding> {
+    let bound = registry.all().map(|binding| Binding {
+        key: binding.key.to_string(),
+        mzxid: binding.stands.mzxid as u64,
+        set_apart: binding.stands.set_apart.clone(),
+        is_quarantined: binding.stands.quarantine.is_some(),
+    });
+    bound.collect()
+}
+
+/// Bytes that a guard with that manifest allows.
+fn bytes_max(guard: &Manifest) -> Option<usize> {
+    guard.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
 }
 
 /// A transaction in few words.

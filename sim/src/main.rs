@@ -12,6 +12,7 @@
 //! | `observer` | what members show of themselves |
 //! | `ledger` | the order of all transactions, and what follows from it |
 //! | `recipes` | what recipes promise, transaction by transaction |
+//! | `policy` | what a policy says of a request |
 //! | `history`, `linear` | what clients saw, and whether it is linearizable |
 //! | `coverage` | what a run has met |
 //! | `chance` | chance of libraries |
@@ -29,6 +30,7 @@ mod linear;
 mod machine;
 mod net;
 mod observer;
+mod policy;
 mod recipes;
 mod run;
 mod trace;

@@ -1,5 +1,6 @@
 //! The simulation's eye in its members: what they show goes into the ledger and into the count of what a run has met.
 
+use crate::bundled::WEAK;
 use crate::coverage::{Met, met};
 use crate::ledger::{Shown, ledger};
 use crate::machine;
@@ -54,18 +55,21 @@ impl Eye {
         let in_flight = self.in_flight.borrow();
         let own: Vec<&InFlight> =
             in_flight.range((machine, 0)..=(machine, u64::MAX)).map(|(_, in_flight)| in_flight).collect();
-        let deploys = ledger(|ledger| ledger.is_deploying && ledger.leader() == Some(machine));
+        let quarantine = ledger(|ledger| ledger.is_quarantined(WEAK, ledger.last()));
+        let awaited =
+            ledger(|ledger| if ledger.leader() == Some(machine) { ledger.awaited.clone() } else { Vec::new() });
         for (is_so, what) in [
             (!own.is_empty(), Met::LeaderChangeWithWrites),
             (own.iter().any(|in_flight| in_flight.refusals > 0), Met::RefusalAcrossLeaderChange),
             (own.iter().any(|in_flight| in_flight.hand_over), Met::LeaderChangeWithHandOver),
             (own.iter().any(|in_flight| in_flight.claim), Met::LeaderChangeWithClaim),
-            (deploys, Met::LeaderChangeWithDeployment),
+            (quarantine, Met::LeaderChangeWithQuarantine),
         ] {
             if is_so {
                 met(what);
             }
         }
+        awaited.into_iter().for_each(met);
     }
 
     /// That member's process is gone.

@@ -109,6 +109,8 @@ pub fn run(options: &Options) -> Report {
     clients.tasks.spawn_local(workload::operate(operator, plan.clone()));
     let deployer = Client::new(CLIENTS + 2, net.clone(), numbers.clone(), 20_000, dice.roll());
     clients.tasks.spawn_local(workload::deploy(deployer, plan.clone()));
+    let governor = Client::new(CLIENTS + 3, net.clone(), numbers.clone(), 20_000, dice.roll());
+    clients.tasks.spawn_local(workload::govern(governor, plan.clone()));
     for number in 0..CLIENTS {
         let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
         let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());

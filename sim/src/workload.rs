@@ -1,20 +1,23 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::bundled::{self, GUARDED, LOCKS, Plugin, QUEUES};
+use crate::bundled::{self, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
 use crate::client::{Answer, Ask, Client, Data};
 use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
 use crate::ledger::ledger;
 use crate::net::Machine;
+use crate::policy;
 use crate::recipes;
 use crate::trace::{breach, say};
 use bytes::Bytes;
+use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::sleep;
 use wasmkeeper::model::ErrorCode;
+use wasmkeeper::plugin::manifest::Mode;
 use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
@@ -25,8 +28,12 @@ pub const REGISTER_COUNT: u64 = 6;
 const QUEUE: &str = "/q";
 const EPHEMERALS: &str = "/e";
 
-/// Nodes that the guard is asked about, locks, and queues.
+/// Nodes that the guard is asked about, and the policy, locks, and queues.
 const GUARDED_COUNT: u64 = 4;
+const POLICED_COUNT: u64 = 4;
+
+/// Nodes at which a plugin fails.
+const FAULTY_COUNT: u64 = 2;
 const LOCK_COUNT: u64 = 1;
 const QUEUE_COUNT: u64 = 2;
 
@@ -108,22 +115,24 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
     }
 }
 
-/// Deploys plugins anew, with other settings, and rolls back, for as long as the run lasts.
+/// Deploys plugins anew, with other settings, rolls back, and tries versions on a part, for as long as the run lasts.
 pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
     let (guard, lock, queue) = (Plugin::guard(), Plugin::lock(), Plugin::queue());
+    let (weak, frail) = (Plugin::weak(), Plugin::frail());
     let mut former = vec![guard.manifest(1, bundled::settings(guard.name, 0))];
     let mut version = 1;
     while !plan.is_ending.get() {
-        let pause = 100 + client.dice.below(2_000);
+        let pause = 100 + client.dice.below(1_300);
         client.rest(Duration::from_millis(pause)).await;
         version += 1;
         let number = client.dice.below(1_000);
         let of = |plugin: &Plugin| plugin.manifest(version, bundled::settings(plugin.name, number));
         let set = |plugin: &Plugin, data: Bytes| Ask::Write { path: plugin.node(), data: Data(data) };
-        let asks = match client.dice.below(10) {
+        let delete = |path: String| Ask::Delete { path, version: -1 };
+        let asks = match client.dice.below(18) {
             0..4 => {
                 former.push(of(&guard));
                 vec![set(&guard, of(&guard))]
@@ -134,38 +143,154 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
             }
             7 => {
                 let make = Ask::Make { path: guard.node(), data: Data(of(&guard)), mode: create_mode::PERSISTENT };
-                vec![Ask::Delete { path: guard.node(), version: -1 }, make]
+                vec![delete(guard.trial_node()), delete(guard.node()), make]
             }
-            8 => vec![set(&lock, of(&lock))],
+            8..13 => {
+                version += 1;
+                try_some(&mut client, &guard, version, &mut former).await;
+                continue;
+            }
+            13..16 => {
+                let failing = if client.dice.one_in(2) { &weak } else { &frail };
+                call_again(&mut client, failing, of(failing)).await;
+                continue;
+            }
+            16 => vec![set(&lock, of(&lock))],
             _ => vec![set(&queue, of(&queue))],
         };
         for ask in asks {
-            bring_into_force(&mut client, ask).await;
+            let is_recipe = matches!(&ask, Ask::Write { path, .. } if *path != guard.node());
+            let done = if is_recipe { Met::RecipeDeployment } else { Met::Deployment };
+            bring_into_force(&mut client, ask, Met::LeaderChangeWithDeployment, done).await;
         }
     }
     client.close().await;
 }
 
+/// Puts a version of the plugin on trial, or ends the trial, one way or the other. Who comes into force stands in `former`.
+async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
+    let node = plugin.trial_node();
+    let on_trial = match client.perform(vec![Ask::Read { path: node.clone(), watch: false }]).await.pop() {
+        Some(Answer::Data(data)) => Some(data.0),
+        _ => None,
+    };
+    let number = client.dice.below(1_000);
+    let some = (0..GUARDED_COUNT).filter(|at| number >> at & 1 != 0 || *at == number % GUARDED_COUNT);
+    let mode = if client.dice.one_in(4) { Mode::Audit } else { Mode::Enforce };
+    let trial = plugin.trial(version, bundled::settings(plugin.name, number), some.map(guarded).collect(), mode);
+    let delete = Ask::Delete { path: node.clone(), version: -1 };
+    let (ask, done) = match on_trial {
+        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Met::Trial),
+        Some(on_trial) => match client.dice.below(4) {
+            0 => (Ask::Write { path: node, data: Data(trial) }, Met::Trial),
+            1 => (delete, Met::Abort),
+            _ => {
+                let Some(promoted) = bundled::promoted(&on_trial) else { return };
+                former.push(promoted.clone());
+                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Met::Promotion)
+            }
+        },
+    };
+    bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
+}
+
+/// Ends the plugin's quarantine, if it is under one: by taking that away, or by another version.
+async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
+    let node = plugin.quarantine_node();
+    let there = client.perform(vec![Ask::Exists { path: node.clone(), watch: false }]).await.pop();
+    if !matches!(there, Some(Answer::Node { .. })) {
+        return;
+    }
+    let mut asks = vec![Ask::Delete { path: node, version: -1 }];
+    if client.dice.one_in(2) {
+        asks.insert(0, Ask::Write { path: plugin.node(), data: Data(manifest) });
+    }
+    for ask in asks {
+        bring_into_force(client, ask, Met::LeaderChangeWithDeployment, Met::Release).await;
+    }
+}
+
+/// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
+pub async fn govern(mut client: Client, plan: Rc<Plan>) {
+    while !plan.is_set_up.get() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let rbac = Plugin::rbac();
+    let mut version = 1;
+    while !plan.is_ending.get() {
+        let pause = 100 + client.dice.below(1_500);
+        client.rest(Duration::from_millis(pause)).await;
+        let number = client.dice.below(1_000);
+        let write = |(path, data): (String, Value)| Ask::Write { path, data: Data(data.to_string().into()) };
+        let make = |(path, data): (String, Value)| {
+            let data = Data(data.to_string().into());
+            Ask::Make { path, data, mode: create_mode::PERSISTENT }
+        };
+        let asks = match client.dice.below(10) {
+            0..3 => vec![write(anyone(number))],
+            3..6 => vec![write(role(policy::ROLES[(number % 2) as usize], number / 2))],
+            6 => {
+                let (path, data) = role(policy::ROLES[0], number);
+                vec![Ask::Delete { path: path.clone(), version: -1 }, make((path, data))]
+            }
+            7 => {
+                let path = format!("{}/{}", policy::SUBJECTS, policy::subject((number % 2) as u32));
+                if client.dice.one_in(2) {
+                    vec![make((path, json!(["writer"])))]
+                } else {
+                    vec![Ask::Delete { path, version: -1 }]
+                }
+            }
+            _ => {
+                version += 1;
+                let data = Data(rbac.manifest(version, bundled::settings(rbac.name, number)));
+                vec![Ask::Write { path: rbac.node(), data }]
+            }
+        };
+        for ask in asks {
+            bring_into_force(&mut client, ask, Met::LeaderChangeWithPolicyChange, Met::PolicyChange).await;
+        }
+    }
+    client.close().await;
+}
+
+/// Roles of everybody: some choice.
+fn anyone(number: u64) -> (String, Value) {
+    let roles = [json!(["reader", "writer"]), json!(["reader"]), json!([]), json!(["writer"])];
+    (format!("{}/{}", policy::SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
+}
+
+/// What a role allows: some choice.
+fn role(folder: &str, number: u64) -> (String, Value) {
+    let (all, one) = (POLICED.to_owned(), policed(number / 8 % POLICED_COUNT));
+    let (name, allow) = match number % 8 {
+        0 | 1 => ("reader", json!([{ "path": all, "verbs": ["read", "children"] }])),
+        2 => ("reader", json!([{ "path": one, "verbs": ["read"] }])),
+        3 => ("reader", json!([])),
+        4 | 5 => ("writer", json!([{ "path": all, "verbs": ["*"] }])),
+        6 => ("writer", json!([{ "path": all, "verbs": ["set"] }, { "path": one, "verbs": ["create", "delete"] }])),
+        _ => ("writer", json!([{ "path": one, "verbs": ["*"] }])),
+    };
+    (format!("{folder}/{name}"), json!({ "allow": allow }))
+}
+
 /// Asks until there is an answer. That it is a refusal can be right: a quorum may have been away.
-async fn bring_into_force(client: &mut Client, ask: Ask) {
+async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met) {
     loop {
-        ledger(|ledger| ledger.is_deploying = true);
+        ledger(|ledger| ledger.awaited.push(awaited));
         let answer = client.perform(vec![ask.clone()]).await.pop();
-        ledger(|ledger| ledger.is_deploying = false);
+        ledger(|ledger| ledger.awaited.retain(|other| *other != awaited));
         match answer {
             Some(Answer::Lost) | None => {}
             Some(Answer::Refused(code)) => {
                 // Deleted, or made, by a request before whose answer was lost; or a quorum that cannot be reached.
-                let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::BadArguments];
+                let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::NotEmpty, ErrorCode::BadArguments];
                 if !known.contains(&code) {
                     breach(format!("{ask:?} is refused with {}", code.name()));
                 }
                 return;
             }
-            Some(_) => {
-                let is_recipe = matches!(&ask, Ask::Write { path, .. } if !path.ends_with("/guard"));
-                return met(if is_recipe { Met::RecipeDeployment } else { Met::Deployment });
-            }
+            Some(_) => return met(done),
         }
     }
 }
@@ -183,6 +308,14 @@ fn guarded(number: u64) -> String {
     format!("{GUARDED}/{number}")
 }
 
+fn faulty(number: u64) -> String {
+    format!("{FAULTY}/{number}")
+}
+
+fn policed(number: u64) -> String {
+    format!("{POLICED}/{number}")
+}
+
 fn register(number: u64) -> String {
     format!("{REGISTERS}/{number}")
 }
@@ -190,13 +323,19 @@ fn register(number: u64) -> String {
 /// Makes the tree that the others work on.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let mut paths =
-        [REGISTERS, QUEUE, EPHEMERALS, GUARDED, LOCKS, QUEUES, PLUGINS, MODULES].map(str::to_owned).to_vec();
+    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
+    let facts = [policy::FACTS, policy::ROLES[0], policy::ROLES[1], policy::SUBJECTS];
+    let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
+    paths.extend((0..POLICED_COUNT).map(policed));
+    paths.extend((0..FAULTY_COUNT).map(faulty));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
-    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard()] {
+    let roles = policy::ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
+    asks.extend(roles.chain([anyone(0)]).map(|(path, data)| make((path, data.to_string().into()))));
+    let sound = [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()];
+    for plugin in sound.into_iter().chain([Plugin::weak(), Plugin::frail()]) {
         asks.extend(plugin.pieces().into_iter().map(make));
         asks.push(make((plugin.node(), plugin.manifest(1, bundled::settings(plugin.name, 0)))));
     }
@@ -251,7 +390,7 @@ impl Memory {
     }
 
     async fn act(&mut self) {
-        match self.client.dice.below(115) {
+        match self.client.dice.below(139) {
             0..30 => {
                 let ask = self.about_register();
                 self.perform(vec![ask]).await;
@@ -275,10 +414,13 @@ impl Memory {
                 let pause = self.client.dice.below(3000);
                 self.client.rest(Duration::from_millis(pause)).await;
             }
-            100..105 => self.hold_locks().await,
-            105..108 => self.put_items().await,
-            108..112 => self.work().await,
-            _ => self.be_guarded().await,
+            100..107 => self.hold_locks().await,
+            107..110 => self.put_items().await,
+            110..114 => self.work().await,
+            114..120 => self.be_guarded().await,
+            120..130 => self.be_policed().await,
+            130..135 => self.make_fail().await,
+            _ => self.ask_in_vain().await,
         }
     }
 
@@ -391,6 +533,50 @@ impl Memory {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
+        self.perform(asks).await;
+    }
+
+    /// Writes what a plugin fails at, and what it does not.
+    async fn make_fail(&mut self) {
+        let path = faulty(self.client.dice.below(FAULTY_COUNT));
+        let many: String = (0..250).map(|field| format!(r#","k{field}":{field}"#)).collect();
+        let count = 3 + self.client.dice.below(4);
+        let mut write = |_| {
+            let more = if self.client.dice.one_in(4) { "" } else { &many };
+            Ask::Write { path: path.clone(), data: Data(format!(r#"{{"a":{}{more}}}"#, self.value()).into()) }
+        };
+        let asks = (0..count).map(&mut write).collect();
+        self.perform(asks).await;
+    }
+
+    /// Reads where a policy fails whatever it is asked.
+    async fn ask_in_vain(&mut self) {
+        let count = 3 + self.client.dice.below(4);
+        let mut read = |_| match self.client.dice.one_in(3) {
+            true => Ask::Children { path: FORLORN.to_owned(), watch: false },
+            false => Ask::Read { path: FORLORN.to_owned(), watch: false },
+        };
+        let asks = (0..count).map(&mut read).collect();
+        self.perform(asks).await;
+    }
+
+    /// Reads and writes what a policy allows, or does not.
+    async fn be_policed(&mut self) {
+        let count = 1 + self.client.dice.below(3);
+        let mut asks = Vec::new();
+        for _ in 0..count {
+            let [path, other] = [(); 2].map(|()| policed(self.client.dice.below(POLICED_COUNT)));
+            let watch = self.client.dice.one_in(3);
+            asks.push(match self.client.dice.below(9) {
+                0..3 => Ask::Set { path, value: self.value() },
+                3 => Ask::SetAll(vec![(path, self.value()), (other, self.value())]),
+                4 => Ask::Create { path, value: self.value(), mode: create_mode::PERSISTENT },
+                5 => Ask::Delete { path, version: -1 },
+                6 => Ask::Exists { path, watch },
+                7 => Ask::Children { path: POLICED.to_owned(), watch },
+                _ => Ask::Read { path, watch },
+            });
+        }
         self.perform(asks).await;
     }
 

@@ -16,6 +16,7 @@ use crate::model::chores::{self, Place};
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
 use crate::model::{Refusal, path};
 use crate::pipeline::evaluate::deployment::{mount_taken, refused};
+use crate::simulation::{self, Mutation};
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +46,7 @@ fn binds(node: &str) -> bool {
         Some(Place::Manifest { .. }) => true,
         Some(Place::Other) => {
             let what = node.strip_prefix(PLUGINS).and_then(|rest| rest.split('/').nth(2));
+            let what = what.filter(|what| *what != QUARANTINE || !simulation::makes(Mutation::QuarantineUnseen));
             what.is_some_and(|what| [CANARY, QUARANTINE, CRASHES].contains(&what))
         }
         _ => false,

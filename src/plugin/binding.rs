@@ -16,6 +16,7 @@ use super::tape;
 use super::verdicts::{Looks, Verdicts};
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
+use crate::simulation::{self, Mutation};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -173,7 +174,7 @@ impl Binding {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
-            && !covers(&self.stands.set_apart, path)
+            && (!covers(&self.stands.set_apart, path) || simulation::makes(Mutation::TrialBeside))
     }
 
     /// Whether the controller is to be called for that path.
