@@ -186,6 +186,11 @@ fn guard_of_the_readme() {
     assert_eq!(server.create("/services/b", "{}"), Ok(()));
     server.deploy("names", guard(), json!({ "max_bytes": 40, "require_json": ["owner"] }), json!({})).unwrap();
     assert_eq!(server.status("names")["instances"], "reused");
+    let defaults = json!({
+        "fuel": limits::PLUGIN_FUEL, "deadline_ms": limits::PLUGIN_CPU_MS, "memory_bytes": limits::PLUGIN_MEMORY_BYTES,
+        "slow_ms": limits::PLUGIN_SLOW_MS,
+    });
+    assert_eq!(server.status("names")["limits"], defaults);
     assert_eq!(server.create("/services/a", r#"{"owner":"pay"}"#), Ok(()));
     let (code, text) = refused(server.create("/services/b", "{}"));
     assert_eq!((code, text.as_str()), (ErrorCode::BadArguments, "names: /services/b: field \"owner\" is missing"));
@@ -386,6 +391,7 @@ fn the_log_is_bounded() {
     server
         .deploy("n", naughty(), json!({ "do": "chat" }), json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX } }))
         .unwrap();
+    assert_eq!(server.status("n")["limits"]["fuel"], limits::PLUGIN_FUEL_MAX);
     assert_eq!(server.create("/services/b", ""), Ok(()));
     assert!(server.counters("n")["log_lines_dropped"].as_u64().unwrap() > 9_000);
 }
