@@ -19,6 +19,11 @@ pub const WEAK: &str = "weak";
 pub const FAULTY: &str = "/faulty";
 const WEAK_FUEL: u64 = 40_000;
 
+/// The name of the policy that has too little fuel for any question, and where it applies.
+pub const FRAIL: &str = "frail";
+pub const FORLORN: &str = "/forlorn";
+const FRAIL_FUEL: u64 = 5_000;
+
 /// Where machine code is kept for later processes, beside the program.
 const FOLDER: &str = "wasmkeeper-sim-code";
 
@@ -68,6 +73,11 @@ impl Plugin {
     pub fn weak() -> Plugin {
         let limits = Limits { fuel: Some(WEAK_FUEL), ..Limits::default() };
         Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, FAULTY) }
+    }
+
+    pub fn frail() -> Plugin {
+        let limits = Limits { fuel: Some(FRAIL_FUEL), ..Limits::default() };
+        Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FORLORN) }
     }
 
     /// The node of its manifest.
@@ -129,7 +139,7 @@ impl Plugin {
             signature: None,
             settings,
             grants: grant::expand(&inspected.section.grants, &[self.place]),
-            limits: self.limits.clone(),
+            limits: self.limits,
         }
     }
 }
@@ -150,7 +160,7 @@ pub fn settings(name: &str, number: u64) -> Value {
         "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
         "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
         WEAK => json!({ "require_json": ["a"], "max_bytes": 5_000 + number }),
-        "rbac" => {
+        "rbac" | FRAIL => {
             let roles = policy::ROLES[(number % 2) as usize];
             json!({ "roles": roles, "otherwise": if number % 7 == 6 { "abstain" } else { "deny" } })
         }

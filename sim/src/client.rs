@@ -859,6 +859,15 @@ impl Client {
             _ => return Ok(Answer::Done),
         };
         let who = self.name();
+        if ledger(|ledger| ledger.is_forlorn(path, zxid)) {
+            return match error {
+                Some(code @ (ErrorCode::SystemError | ErrorCode::OperationTimeout)) => Ok(Answer::Refused(code)),
+                _ => {
+                    breach(format!("{who}: {ask:?} is answered {error:?} at {zxid:#x}, and no policy can allow it"));
+                    Ok(Answer::Done)
+                }
+            };
+        }
         let verb = if let Ask::Children { .. } = ask { Verb::Children } else { Verb::Read };
         let allowed = ledger(|ledger| policy::allows(ledger, zxid, self.number, verb, path));
         match error {

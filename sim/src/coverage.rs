@@ -50,6 +50,8 @@ pub enum Met {
     /// A plugin failed in the call for a write, came under quarantine, refused a write by it, and was called again.
     Fault,
     Quarantine,
+    /// One came under it that only reads had been asked about.
+    QuarantineByReads,
     QuarantineRefusal,
     Release,
     /// A version of the guard went on trial, became the one in force, or was dropped.

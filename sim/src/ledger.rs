@@ -7,7 +7,7 @@
 //!
 //! It believes the members' order and nothing else about them. `linear` does not even believe that.
 
-use crate::bundled::{FAULTY, Plugin, WEAK};
+use crate::bundled::{FAULTY, FORLORN, FRAIL, Plugin, WEAK};
 use crate::coverage::{Met, met};
 use crate::net::Machine;
 use crate::policy;
@@ -450,9 +450,10 @@ impl Ledger {
                 && path.starts_with(PLUGINS)
                 && path.ends_with("/quarantine")
             {
-                met(Met::Quarantine);
-                if **path != Plugin::weak().quarantine_node() {
-                    breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn)));
+                match &**path {
+                    path if path == Plugin::weak().quarantine_node() => met(Met::Quarantine),
+                    path if path == Plugin::frail().quarantine_node() => met(Met::QuarantineByReads),
+                    _ => breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn))),
                 }
             }
             let Change::SetData { path, data: Some(data), .. } = change else { continue };
@@ -468,11 +469,18 @@ impl Ledger {
         if failed {
             met(Met::Fault);
         }
+        let plugin = refusal.text.split(':').next().unwrap_or_default();
+        let is_quarantined = self.is_quarantined(plugin, before);
         // One whose code is not ready yet has not failed.
         let is_of_guest = refusal.code == ErrorCode::SystemError;
         if uncalled && !is_quarantined || failed && is_of_guest && is_quarantined {
             breach(format!("quarantined: {is_quarantined}, and yet {:?}: {}", refusal.text, Shown(txn)));
         }
+    }
+
+    /// Whether nobody but the superuser may do anything at that node: the policy there always fails.
+    pub fn is_forlorn(&self, path: &str, zxid: u64) -> bool {
+        is_within(path, FORLORN) && self.manifest(FRAIL, zxid).is_some()
     }
 
     /// Whether the version of the plugin that is in force at that zxid is not to be called.

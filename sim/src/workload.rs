@@ -1,6 +1,6 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::bundled::{self, FAULTY, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
+use crate::bundled::{self, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
 use crate::client::{Answer, Ask, Client, Data};
 use crate::coverage::{Met, met};
 use crate::history::REGISTERS;
@@ -120,7 +120,8 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
-    let (guard, lock, queue, weak) = (Plugin::guard(), Plugin::lock(), Plugin::queue(), Plugin::weak());
+    let (guard, lock, queue) = (Plugin::guard(), Plugin::lock(), Plugin::queue());
+    let (weak, frail) = (Plugin::weak(), Plugin::frail());
     let mut former = vec![guard.manifest(1, bundled::settings(guard.name, 0))];
     let mut version = 1;
     while !plan.is_ending.get() {
@@ -150,8 +151,8 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
                 continue;
             }
             13..16 => {
-                let settings = bundled::settings(weak.name, number);
-                call_again(&mut client, &weak, weak.manifest(version, settings)).await;
+                let failing = if client.dice.one_in(2) { &weak } else { &frail };
+                call_again(&mut client, failing, of(failing)).await;
                 continue;
             }
             16 => vec![set(&lock, of(&lock))],
@@ -322,7 +323,7 @@ fn register(number: u64) -> String {
 /// Makes the tree that the others work on.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, LOCKS, QUEUES, PLUGINS, MODULES];
+    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
     let facts = [policy::FACTS, policy::ROLES[0], policy::ROLES[1], policy::SUBJECTS];
     let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
@@ -333,7 +334,8 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
     let roles = policy::ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
     asks.extend(roles.chain([anyone(0)]).map(|(path, data)| make((path, data.to_string().into()))));
-    for plugin in [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac(), Plugin::weak()] {
+    let sound = [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()];
+    for plugin in sound.into_iter().chain([Plugin::weak(), Plugin::frail()]) {
         asks.extend(plugin.pieces().into_iter().map(make));
         asks.push(make((plugin.node(), plugin.manifest(1, bundled::settings(plugin.name, 0)))));
     }
@@ -388,7 +390,7 @@ impl Memory {
     }
 
     async fn act(&mut self) {
-        match self.client.dice.below(135) {
+        match self.client.dice.below(139) {
             0..30 => {
                 let ask = self.about_register();
                 self.perform(vec![ask]).await;
@@ -417,7 +419,8 @@ impl Memory {
             110..114 => self.work().await,
             114..120 => self.be_guarded().await,
             120..130 => self.be_policed().await,
-            _ => self.make_fail().await,
+            130..135 => self.make_fail().await,
+            _ => self.ask_in_vain().await,
         }
     }
 
@@ -543,6 +546,17 @@ impl Memory {
             Ask::Write { path: path.clone(), data: Data(format!(r#"{{"a":{}{more}}}"#, self.value()).into()) }
         };
         let asks = (0..count).map(&mut write).collect();
+        self.perform(asks).await;
+    }
+
+    /// Reads where a policy fails whatever it is asked.
+    async fn ask_in_vain(&mut self) {
+        let count = 3 + self.client.dice.below(4);
+        let mut read = |_| match self.client.dice.one_in(3) {
+            true => Ask::Children { path: FORLORN.to_owned(), watch: false },
+            false => Ask::Read { path: FORLORN.to_owned(), watch: false },
+        };
+        let asks = (0..count).map(&mut read).collect();
         self.perform(asks).await;
     }
 
