@@ -139,7 +139,7 @@ impl Plugin {
             signature: None,
             settings,
             grants: grant::expand(&inspected.section.grants, &[self.place]),
-            limits: self.limits.clone(),
+            limits: self.limits,
         }
     }
 }
