@@ -88,8 +88,8 @@ pub const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
 /// Milliseconds a shutdown waits for proposals that are still under way.
 pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
-/// How long openraft is waited for to take note of a checkpoint, which its core does between two messages. If it does not,
-/// the log goes with the next one.
+/// How long openraft is waited for to take note of a checkpoint, and then to let the log go, which its core does between two
+/// messages. If it does not, the log goes with the next checkpoint.
 pub const CHECKPOINT_NOTED_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How long a call into openraft has to find out by itself that openraft has ended, which takes it a second at most.

@@ -62,6 +62,7 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
+use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use types::{Answer, TypeConfig};
 use under_way::UnderWay;
 
@@ -275,6 +277,8 @@ pub struct Consensus {
     taking: Arc<checkpoints::Taking>,
     /// Proposals without an outcome.
     under_way: Arc<UnderWay>,
+    /// What the last checkpoint has set going.
+    letting_go: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Consensus {
@@ -324,10 +328,11 @@ impl Consensus {
 
     /// A checkpoint is on the disk that has applied the log up to `checkpoint`, and may be given to others; this member's
     /// own start will not need the log up to `purge_up_to` any more (the image reaches that far). Entries up to there may
-    /// go, but for those that others are likely to ask for. Returns at once.
+    /// go, but for those that others are likely to ask for. Returns at once; `shutdown` waits until they are gone.
     pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
         let consensus = self.clone();
-        self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
+        let letting_go = self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
+        *self.letting_go.lock() = Some(letting_go);
     }
 
     async fn let_log_go(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
@@ -351,6 +356,16 @@ impl Consensus {
             index = index.min(offered.index);
         }
         let _ = self.raft.trigger().purge_log(index).await;
+        let mut metrics = self.raft.metrics();
+        let gone = async {
+            while metrics.borrow_watched().purged.is_none_or(|purged| purged.index < index) {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Too late is as good as with the next checkpoint.
+        let _ = tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, gone).await;
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -371,12 +386,17 @@ impl Consensus {
         }
     }
 
-    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`), then ends. Propose nothing more before
+    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`) and for the log that is to go, then ends. Propose nothing more before
     /// calling it. The log is closed when the last clone is gone.
     pub async fn shutdown(&self) {
         let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
         if tokio::time::timeout(patience, self.under_way.until_none()).await.is_err() {
             tracing::warn!("shutting down with proposals still under way");
+        }
+        let letting_go = self.letting_go.lock().take();
+        if let Some(letting_go) = letting_go {
+            // An error is a panic, which has been told.
+            let _ = letting_go.await;
         }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("shut down consensus: {error}");

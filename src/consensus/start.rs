@@ -75,6 +75,7 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
         offers,
         taking: Arc::new(Taking::default()),
         under_way,
+        letting_go: Arc::default(),
     })
 }
 
