@@ -9,8 +9,8 @@
 
 use crate::environment::Instant;
 use crate::limits;
+use std::time::Duration;
 
-#[derive(Default)]
 pub struct Courtesy {
     /// Somebody has abused it.
     not_before: Option<Instant>,
@@ -24,11 +24,35 @@ impl Courtesy {
     /// Lets another thread run, if one wants to.
     pub fn let_others_go_first(&mut self) {
         let begun = Instant::now();
-        if self.not_before.is_none_or(|not_before| begun >= not_before) {
+        if self.is_due(begun) {
             std::thread::yield_now();
-            if begun.elapsed() > limits::COURTESY_MAX {
-                self.not_before = Some(begun + limits::COURTESY_PAUSE);
-            }
+            self.learn(begun, begun.elapsed());
         }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|not_before| now >= not_before)
+    }
+
+    fn learn(&mut self, begun: Instant, took: Duration) {
+        if took > limits::COURTESY_MAX {
+            self.not_before = Some(begun + limits::COURTESY_PAUSE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_keeps_the_processor_is_let_go_first_no_more_for_a_while() {
+        let mut courtesy = Courtesy::new();
+        let now = Instant::now();
+        courtesy.learn(now, limits::COURTESY_MAX);
+        assert!(courtesy.is_due(now), "as long as clients take");
+        courtesy.learn(now, limits::COURTESY_MAX + Duration::from_nanos(1));
+        assert!(!courtesy.is_due(now) && !courtesy.is_due(now + limits::COURTESY_PAUSE / 2));
+        assert!(courtesy.is_due(now + limits::COURTESY_PAUSE));
     }
 }

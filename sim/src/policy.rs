@@ -51,7 +51,7 @@ pub fn allows(ledger: &Ledger, zxid: u64, client: u32, verb: Verb, path: &str) -
     let allowing = |rule: &Value| {
         let verbs = rule["verbs"].as_array().into_iter().flatten();
         rule["path"].as_str().is_some_and(|root| is_within(path, root))
-            && verbs.into_iter().any(|given| given == "*" || given == name(verb))
+            && verbs.into_iter().any(|given| given == "*" || given == verb.name())
     };
     let folder = text("roles", ROLES[0]);
     [subject(client), ANYONE.to_owned()].into_iter().any(|who| {
@@ -62,17 +62,4 @@ pub fn allows(ledger: &Ledger, zxid: u64, client: u32, verb: Verb, path: &str) -
             role["allow"].as_array().is_some_and(|rules| rules.iter().any(allowing))
         })
     })
-}
-
-/// As rules name it.
-fn name(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Read => "read",
-        Verb::Children => "children",
-        Verb::Create => "create",
-        Verb::Set => "set",
-        Verb::Delete => "delete",
-        Verb::Acl => "acl",
-        Verb::Call => "call",
-    }
 }

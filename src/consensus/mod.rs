@@ -386,8 +386,9 @@ impl Consensus {
         }
     }
 
-    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`) and for the log that is to go, then ends. Propose nothing more before
-    /// calling it. The log is closed when the last clone is gone.
+    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`) and for the log that is to go (at most twice
+    /// `limits::CHECKPOINT_NOTED_MAX`), then ends. Propose nothing more before calling it. The log is closed when the last
+    /// clone is gone.
     pub async fn shutdown(&self) {
         let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
         if tokio::time::timeout(patience, self.under_way.until_none()).await.is_err() {

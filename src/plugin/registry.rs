@@ -490,8 +490,8 @@ impl Plugins {
     }
 
     /// The data of `/zookeeper/plugins/<name>/counters`, `.../status`, `.../faults`, `.../log` and `.../log/N` (what came
-    /// behind number N), `.../recording` and `.../recording/N`, and of those of a version on trial below `.../canary`. They are no nodes of the tree: answers about this server, never logged, neither listed nor
-    /// counted. None for any other path.
+    /// behind number N), `.../recording` and `.../recording/N`, and of those of a version on trial below `.../canary`. They
+    /// are no nodes of the tree: answers about this server, never logged, neither listed nor counted. None for any other path.
     pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
         let (key, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.rsplit_once('/')?;
         match what {

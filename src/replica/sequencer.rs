@@ -215,7 +215,7 @@ impl<C: Proposes> Sequencer<C> {
     pub fn run(mut self) {
         let _whole = OrDie("the sequencer");
         let replica = self.replica.clone();
-        let mut courtesy = Courtesy::default();
+        let mut courtesy = Courtesy::new();
         let mut events = Vec::new();
         while !self.is_done() {
             match self.sleep() {

@@ -68,7 +68,7 @@ impl Bell {
 }
 
 thread_local! {
-    /// Connections that have had a turn on this thread since it last slept.
+    /// Turns that connections have had on this thread since it last slept; one alone with its client has one.
     static TURNS: Cell<u32> = const { Cell::new(0) };
     static COURTESY: RefCell<Courtesy> = const { RefCell::new(Courtesy::new()) };
 }
