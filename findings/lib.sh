@@ -77,6 +77,16 @@ zookeeper_jars() {
 # A small, frugal Java machine; arguments as for `java`.
 run_java() { java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -cp "$zookeeper_classpath" "$@"; }
 
+# run_java_program FILE.java ARG...: compiles the program, with Proxy.java of this folder beside it, and runs it.
+run_java_program() {
+  local file=$1 name
+  shift
+  name=$(basename "$file" .java)
+  mkdir -p "$work/classes"
+  javac -J-XX:TieredStopAtLevel=1 -cp "$zookeeper_classpath" -d "$work/classes" "$(dirname "${BASH_SOURCE[0]}")/Proxy.java" "$file"
+  zookeeper_classpath=$work/classes:$zookeeper_classpath run_java "$name" "$@"
+}
+
 # four PORT WORD: the answer to a four letter word.
 four() {
   exec {four_fd}<>"/dev/tcp/127.0.0.1/$1"

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# ZooKeeper 3.9.5: the four letter word isro answers "null" while the server has no quorum.
+#
+# Guess: "ro" or "rw", nothing else. A server that has lost its quorum, and is not allowed to serve read-only, takes no
+#   writes: "ro", or the sentence that it is not serving, as with srvr, stat and mntr.
+# Instead: four bytes `null`. At the same time ruok answers `imok` and every word that needs the tree says "This ZooKeeper
+#   instance is not currently serving requests".
+# Why it matters: probes and proxies that ask isro to find a writable server test `!= "ro"`, and send clients where
+#   nobody serves. Others compare with "rw" and are right by luck. isro is also the one word that client libraries send by
+#   themselves, to find their way out of read-only mode.
+# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": 'The server will respond with "ro" if in read-only
+#   mode or "rw" if not in read-only mode.'
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+zookeeper_jars
+mkdir -p "$work/member/data"
+echo 1 > "$work/member/data/myid"
+port=$(free_port)
+{ printf '%s\n' tickTime=2000 initLimit=5 syncLimit=5 "dataDir=$work/member/data" "clientPort=$port" clientPortAddress=127.0.0.1 \
+    admin.enableServer=false '4lw.commands.whitelist=*'
+  for i in 1 2 3; do echo "server.$i=127.0.0.1:$(free_port):$(free_port)"; done; } > "$work/member/zoo.cfg"
+# Servers 2 and 3 are never started.
+run_java org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/member/zoo.cfg" > "$work/member/log" 2>&1 &
+started+=("$!")
+for ((n = 0; n < 100; n++)); do
+  [[ $(four "$port" ruok 2> /dev/null || true) == imok ]] && break
+  sleep 0.2
+done
+for word in ruok isro srvr mntr; do echo "one of three, $word = $(four "$port" "$word")"; done > "$work/seen"
+zookeeper_start "$work/zk"
+echo "standalone, isro = $(four "$zookeeper_port" isro)" >> "$work/seen"
+expect_lines "$work/seen" <<'SEEN'
+one of three, ruok = imok
+one of three, isro = null
+one of three, srvr = This ZooKeeper instance is not currently serving requests
+one of three, mntr = This ZooKeeper instance is not currently serving requests
+standalone, isro = rw
+SEEN
+finish
