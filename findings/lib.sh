@@ -30,11 +30,11 @@ expect() {
   fi
 }
 
-# expect_lines FILE: every line of FILE is "WHAT = ACTUAL"; standard input has the lines as they are described.
+# expect_lines FILE: every line of FILE is "WHAT = ACTUAL", divided at the last " = "; standard input has the lines as they are described.
 expect_lines() {
   local what
   while IFS= read -r what; do
-    expect "${what%% = *}" "${what#* = }" "$(awk -v k="${what%% = *} = " 'index($0, k) == 1 { print substr($0, length(k) + 1); exit }' "$1")"
+    expect "${what% = *}" "${what##* = }" "$(awk -v k="${what% = *} = " 'index($0, k) == 1 { print substr($0, length(k) + 1); exit }' "$1")"
   done
 }
 
@@ -72,6 +72,22 @@ zookeeper_jars() {
   fi
   zookeeper_classpath=$(printf '%s:' "$jars"/*.jar)
   echo "PyPI: pyspark==4.3.0, for $(cd "$jars" && ls | grep -E '^(zookeeper|curator-recipes)-[0-9].*jar$|^curator-recipes' | tr '\n' ' ')"
+}
+
+# debian_packages PACKAGE...: sets `debian` to a folder into which these packages of the distribution's release are
+# unpacked. Nothing is installed; dependencies must be named. Their versions are printed: a release keeps only its last.
+debian_packages() {
+  local key p file
+  key=$(printf '%s\n' "$@" | sort | cksum | cut -d' ' -f1)
+  debian=$cache/debian-$key
+  if [[ ! -f $debian/ready ]]; then
+    mkdir -p "$debian"
+    (cd "$debian"
+     apt-get download -qq "$@" 2> log || { cat log >&2; exit 1; }
+     for file in *.deb; do dpkg-deb -x "$file" .; done
+     touch ready)
+  fi
+  for p in "$debian"/*.deb; do echo "Debian: $(dpkg-deb -W --showformat='${Package} ${Version}' "$p")"; done
 }
 
 # A small, frugal Java machine; arguments as for `java`.
