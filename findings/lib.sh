@@ -59,6 +59,20 @@ python_with() {
   echo "PyPI: $*"
 }
 
+# npm_with PACKAGE@VERSION...: sets `node_modules` to a folder with these npm packages; their install scripts are not run.
+npm_with() {
+  local key folder
+  key=$(printf '%s\n' "$@" | sort | tr -c 'a-zA-Z0-9.\n' '_' | tr '\n' '-')
+  folder=$cache/npm-$key
+  if [[ ! -f $folder/ready ]]; then
+    mkdir -p "$folder"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" "$@" > "$folder/log" 2>&1
+    touch "$folder/ready"
+  fi
+  node_modules=$folder/node_modules
+  echo "npm: $*"
+}
+
 # zookeeper_jars: sets `zookeeper_classpath` to ZooKeeper 3.9.5 and Curator 5.9.0, taken from pyspark 4.3.0's sdist.
 zookeeper_jars() {
   local jars=$cache/pyspark-4.3.0/deps/jars part
