@@ -24,8 +24,7 @@ echo 1 > "$work/member/data/myid"
 port=$(free_port)
 printf '%s\n' tickTime=2000 initLimit=5 syncLimit=5 "dataDir=$work/member/data" standaloneEnabled=false admin.enableServer=false \
   '4lw.commands.whitelist=*' "server.1=127.0.0.1:$(free_port):$(free_port);127.0.0.1:$port" > "$work/member/zoo.cfg"
-run_java org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/member/zoo.cfg" > "$work/member/log" 2>&1 &
-started+=("$!")
+start_java "$work/member/log" org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/member/zoo.cfg"
 for ((n = 0; n < 150; n++)); do
   [[ $(four "$port" isro 2> /dev/null || true) == rw ]] && break
   sleep 0.2

@@ -107,6 +107,15 @@ debian_packages() {
 # A small, frugal Java machine; arguments as for `java`.
 run_java() { java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -cp "$zookeeper_classpath" "$@"; }
 
+# start_java LOG ARG...: the same in the background, until the script ends. Its process is the last of `started`; a function
+# put into the background would be a shell of its own, and Java would outlive it.
+start_java() {
+  local log=$1
+  shift
+  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -cp "$zookeeper_classpath" "$@" > "$log" 2>&1 &
+  started+=("$!")
+}
+
 # run_java_program FILE.java ARG...: compiles the program, with Proxy.java of this folder beside it, and runs it.
 run_java_program() {
   local file=$1 name
@@ -137,9 +146,8 @@ zookeeper_start() {
   { printf '%s\n' tickTime=2000 "dataDir=$dir/data" "clientPort=$zookeeper_port" clientPortAddress=127.0.0.1 admin.enableServer=false \
       '4lw.commands.whitelist=*' "$@"; } > "$dir/zoo.cfg"
   # shellcheck disable=SC2086
-  run_java ${JVM_FLAGS:-} org.apache.zookeeper.server.quorum.QuorumPeerMain "$dir/zoo.cfg" > "$dir/out.log" 2>&1 &
-  zookeeper_pid=$!
-  started+=("$zookeeper_pid")
+  start_java "$dir/out.log" ${JVM_FLAGS:-} org.apache.zookeeper.server.quorum.QuorumPeerMain "$dir/zoo.cfg"
+  zookeeper_pid=${started[-1]}
   for ((n = 0; n < 150; n++)); do
     if [[ $(four "$zookeeper_port" srvr 2>/dev/null || true) == *Mode:* ]]; then
       echo "started: $(four "$zookeeper_port" srvr | head -1)"
