@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Component hosts in Python (wasmtime 50.0.1) and JavaScript (jco 1.35.0) fold a number that does not fit into one that
-# does, and JavaScript takes almost anything for a number; neither raises an error.
+# Component hosts in Python (wasmtime 50.0.1) and JavaScript (jco 1.35.0) fold a number that is out of range into the
+# range, without an error. The JavaScript host also takes almost any value for a number or a boolean.
 #
-# Guess: WIT's types are checked at the border. A u8 of 300 or a u32 of -1 raises, as a string in place of a number does: in
-#   Python TypeError or OverflowError, in JavaScript TypeError or RangeError.
-# Instead: both reduce modulo 2^n, in arguments and in what a host function hands back: 300 arrives as 44, -1 as 4294967295.
-#   Python does refuse a wrong type. jco refuses one for a string, but for numbers and booleans it converts like JavaScript's
-#   operators: a host function that forgets its `return` has answered 0 or false, one that is `async` by mistake has answered
-#   0, or true, whatever its promise will bring.
-# Why it matters: ZooKeeper's "any version" is -1 and its versions are signed; an interface that says u32 gets 4294967295 without
-#   a word. A host's `allowed: func() -> bool` that was made async by mistake answers true. A host has to check ranges and types
-#   itself before it hands a value over; TypeScript's declarations (number, boolean) do not help with ranges.
-# Documents: jco's book, "WIT Type Representations", maps u8 to number and bool to boolean and says nothing of conversion. The
-#   Component Model's explainer gives u8 the values from 0 to 255.
+# Guess: The host checks WIT's types at the border. A u8 of 300 or a u32 of -1 raises an error, as a string in place of
+#   a number does.
+# Instead: Both hosts reduce the number modulo 2^n, in arguments and in the results of host functions: 300 arrives as
+#   44, -1 as 4294967295. Python refuses a wrong type. jco refuses a wrong type for strings, but converts to numbers and
+#   booleans as JavaScript's operators do. A host function that forgets `return` yields 0 or false. One that is `async`
+#   by mistake yields 0 or true, whatever its promise yields.
+# Why it matters: ZooKeeper's "any version" is -1 and its versions are signed. Through an interface that says u32 the
+#   component gets 4294967295. A host must check ranges and types before it hands a value over. TypeScript's
+#   declarations (number, boolean) do not help with ranges.
+# Documents: jco's book, "WIT Type Representations", maps u8 to number and bool to boolean and does not mention
+#   conversions. The Component Model's explainer gives u8 the values 0 to 255.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 python_with wasmtime==50.0.1

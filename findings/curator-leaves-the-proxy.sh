@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Curator 5.9.0 does not stay with the connect string that it was given: on the first connection it takes over the client
-# addresses that stand in /zookeeper/config, and from then on connects to these.
+# Curator 5.9.0 replaces the connect string that it was given with the client addresses in /zookeeper/config, on the
+# first connection.
 #
-# Guess: a client told to connect to a tunnel, a load balancer or a port-forward keeps going through it, as the plain Java
-#   client does; changes of addresses matter only after a reconfiguration.
-# Instead: the framework reads /zookeeper/config at the first connection, without any reconfiguration, and hands the
-#   addresses to its ensemble provider. getCurrentConnectionString() shows them at once. The plain client below learns
-#   of them when the connection through the proxy first breaks, and after the second break it connects directly, although
-#   the proxy still listens. Only ensembleTracker(false) stays.
-# Why it matters: what the servers say of themselves wins over the client's configuration. Behind NAT, in containers or over
-#   a tunnel the clients work for the first hours. In a move from one ensemble to another, the content of
-#   /zookeeper/config decides where Curator clients go: a server that stands in front of ZooKeeper, or takes its data over,
-#   must not show the old addresses there. A standalone server has an empty node, so that tests with one see nothing.
-# Documents: javadoc of CuratorFrameworkFactory.Builder.connectString: "Set the list of servers to connect to";
-#   .ensembleTracker: "if the ensemble configuration changes will be watched" (nothing changes here). ZooKeeper, Dynamic
-#   Reconfiguration, "Rebalancing Client Connections" leaves it to the application to call updateServerList.
+# Guess: A client that is told to connect to a tunnel, a load balancer or a forwarded port keeps using it, as the plain
+#   Java client does. Addresses matter only after a reconfiguration.
+# Instead: Curator reads /zookeeper/config at the first connection, without any reconfiguration, and takes over its
+#   addresses. getCurrentConnectionString() shows them at once. The plain client below learns of them when the
+#   connection first breaks. After the second break it connects directly, although the proxy still listens.
+#   ensembleTracker(false) turns this off.
+# Why it matters: The servers' own addresses win over the client's configuration. Behind NAT, in containers or through a
+#   tunnel, clients work for hours and then fail. In a migration between ensembles, /zookeeper/config decides where
+#   Curator clients go. A server that stands in front of ZooKeeper must not show ZooKeeper's addresses there. On a
+#   standalone server the node is empty, so tests with one server show nothing.
+# Documents: Javadoc of CuratorFrameworkFactory.Builder.connectString: "Set the list of servers to connect to"; of
+#   ensembleTracker: "if the ensemble configuration changes will be watched". Nothing changes here. ZooKeeper, Dynamic
+#   Reconfiguration, "Rebalancing Client Connections", leaves it to the application to call updateServerList.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,18 +1,15 @@
 #!/usr/bin/env bash
-# Curator 5.9.0 on ZooKeeper 3.9.5: the numbers of lock nodes start at 0 again once nobody has wanted the lock for a minute.
+# Curator 5.9.0 on ZooKeeper 3.9.5: the numbers of lock nodes start at 0 again when nobody has held the lock for a
+# while.
 #
-# Guess: the number at the end of a lock's node only ever grows, so it serves as a fencing token: whoever comes later has
-#   the larger one.
-# Instead: the counter belongs to the lock's parent node, and Curator makes that as a container. When the last holder is
-#   gone, the server deletes the container (each minute it looks; here each 300 ms), and its grandparent if that was made by
-#   Curator too; the next holder makes a new one, with a new counter. The third holder below gets the number of the
-#   first.
-# Why it matters: a storage service that compares tokens refuses the new holder, or, worse, takes a paused old one (its
-#   number 7 against the new holder's 0). What does grow for ever is czxid of the lock's node. A server cannot keep the
-#   counter of a deleted node without growing for ever, and must not stop reaping: this is ZooKeeper's own meaning.
-# Documents: ZooKeeper, Programmer's Guide, "Sequence Nodes": "a monotonically increasing counter ... unique to the parent
-#   znode"; "Container Nodes". Curator, Shared Reentrant Lock, does not say that the parent is a container, nor warns of
-#   its numbers.
+# Guess: The number at the end of a lock node only grows, so it can serve as a fencing token.
+# Instead: The counter belongs to the lock's parent, which Curator creates as a container. When the last holder is gone,
+#   the server deletes the container. It checks each minute; here each 300 ms. The next holder creates a new container
+#   with a new counter, so the third holder below gets the number of the first.
+# Why it matters: A storage service that compares such tokens refuses the new holder, or accepts an old one. The czxid
+#   of the lock node does grow for ever and is the right token.
+# Documents: ZooKeeper, Programmer's Guide, "Sequence Nodes": "a monotonically increasing counter" that "is unique to
+#   the parent znode". The documentation of Curator's Shared Reentrant Lock does not say that the parent is a container.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

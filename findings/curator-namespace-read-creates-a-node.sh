@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Curator 5.9.0: reading in a namespace creates the namespace's node.
+# Curator 5.9.0: a read in a namespace creates the node of the namespace.
 #
-# Guess: usingNamespace("tenant") puts "/tenant" in front of paths. checkExists() there returns null, getData() throws
-#   NoNode, and nothing is written: only a create() in the namespace makes its node.
-# Instead: before the first operation of any kind, a read as well, Curator creates /tenant, as an ordinary persistent node
-#   with an ACL open to everyone (unless an ACL provider is set), and never deletes it.
-# Why it matters: a monitoring tool or a typing error leaves nodes behind. Where the root grants no CREATE, the failed
-#   create shows in the server's audit and policies as a write of a client that only reads. A server that validates
-#   creates, or that is read-only for a while, sees writes where the code has reads.
-# Documents: javadoc of CuratorFrameworkFactory.Builder.namespace: "If a namespace is set here, all paths will get pre-pended
-#   with the namespace", and no more.
+# Guess: usingNamespace("tenant") puts "/tenant" in front of all paths. checkExists() returns null and getData() throws
+#   NoNode. Nothing is written before the first create().
+# Instead: Before the first operation of any kind, Curator creates /tenant. It is a persistent node with an ACL that is
+#   open to everyone, unless an ACL provider is set. Curator never deletes it.
+# Why it matters: A monitoring tool or a typing error leaves nodes behind. Servers, validators and audit logs see
+#   creates from a client that only reads.
+# Documents: Javadoc of CuratorFrameworkFactory.Builder.namespace says only: "If a namespace is set here, all paths will
+#   get pre-pended with the namespace".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Curator 5.9.0: setData().forPath(path), with the data left out, overwrites the node with the client's IP address.
+# Curator 5.9.0: setData().forPath(path) without data overwrites the node with the client's IP address.
 #
-# Guess: without data nothing, null or an empty array is stored, as in create(path, null, ...) of the plain client; the
-#   parents that creatingParentsIfNeeded() makes in the same call are indeed empty.
-# Instead: the "default data" of a client that has set none is its own address as text. create().forPath(path) stores it,
-#   and setData().forPath(path) replaces what was there by it.
-# Why it matters: one forgotten argument is a successful write that destroys a value. Trees used through Curator are full
-#   of nodes that hold addresses (lock nodes among them): comparisons of two trees differ for no reason, and anonymised
-#   dumps are not anonymous.
-# Documents: javadoc of org.apache.curator.framework.api.PathAndBytesable.forPath(String): "the default data for the client
-#   (usually a byte[0] unless changed via ...defaultData)". Nothing was changed here.
+# Guess: Without data Curator stores an empty array, as its javadoc says. The parents that creatingParentsIfNeeded()
+#   makes in the same call are indeed empty.
+# Instead: The default data of a client is its own address as text. create().forPath(path) stores it.
+#   setData().forPath(path) replaces the node's data with it.
+# Why it matters: One forgotten argument is a successful write that destroys a value. Nodes made through Curator hold
+#   addresses, lock nodes too: comparisons of two trees differ, and dumps meant to be anonymous are not.
+# Documents: Javadoc of org.apache.curator.framework.api.PathAndBytesable.forPath(String): "the default data for the
+#   client (usually a byte[0] unless changed via ...defaultData)". Nothing was changed here.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# etcd 3.4 (as in Debian 12): in a transaction, a comparison of a missing key's value is false whatever the operator, so that
-# "is not x" and "is x" both fail.
+# etcd 3.4 (Debian 12): in a transaction every comparison of a missing key's value is false, "is not x" as well as "is
+# x".
 #
-# Guess: a missing key counts as a key of zeros, as it does for version, create_revision and mod_revision: its value is
-#   empty, `value(k) != "x"` holds, and `value(k) = ""` does too. Or else the comparison is an error.
-# Instead: version = 0, create < 5, mod = 0 hold for a missing key, but for the value every comparison is false, `!=` as well.
-#   No error is raised; the failure branch runs.
-# Why it matters: "write, unless it is mine already" does nothing on the first run, when there is no key. Who translates
-#   ZooKeeper's check-and-set (NoNode is an error there) or builds a comparing multi of their own has to decide what a missing
-#   node is worth; etcd decides twice, differently.
-# Documents: etcd, API reference, message Compare: NOT_EQUAL is one of four results and `value` "is the value of the given
-#   key"; "etcd3 API", "Transaction", says that comparisons check "for the absence or presence of a value".
+# Guess: A missing key counts as a key of zeros, as it does for version, create_revision and mod_revision. So `value(k)
+#   != "x"` holds and `value(k) = ""` holds. Or else the comparison is an error.
+# Instead: For a missing key `version = 0`, `create < 5` and `mod != 5` hold. For its value every comparison is false,
+#   `!=` too. etcd raises no error and runs the failure branch.
+# Why it matters: "Write, unless it is mine already" does nothing on the first run, when the key is missing. ZooKeeper's
+#   check of a missing node is an error. Whoever offers comparisons on a coordination service must choose one of the
+#   three meanings, and whoever translates between services must know them.
+# Documents: etcd, API reference, message Compare: `value` is "the value of the given key" and NOT_EQUAL is one of four
+#   results. The reference does not mention missing keys; an issue that asks for it (etcd-io/etcd 19678) was open when
+#   this was written.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 debian_packages etcd-server etcd-client

@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5's Java client with a chroot: the paths that multi() returns, and all that getEphemerals() takes and
-# returns, are the server's and not the client's.
+# ZooKeeper 3.9.5, Java client with a chroot: the results of multi() and all paths of getEphemerals() are the server's
+# paths.
 #
-# Guess: a client opened with "host:port/app" sees its tree from /app down; paths in results and arguments are relative
-#   to that everywhere. create() keeps to it.
-# Instead: in the results of multi() and Transaction.commit() the path of a created node begins with /app. Used again
-#   with the same client it names /app/app/..., which is NoNode, or, worse, something else. getEphemerals() asks for the
-#   prefix as it is given, without the chroot: with "/locks" it finds nothing, with "/app/locks" it does, and what it
-#   returns begins with /app.
-# Why it matters: with sequential nodes the result is the only way to learn the name, so "create in a transaction,
-#   delete later" works until somebody puts a chroot into the connect string. A server cannot tell the difference: it
-#   never sees the chroot.
-# Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Sessions": with a chroot suffix the client's commands are run "while
-#   interpreting all paths relative to this root". Javadoc of org.apache.zookeeper.ZooKeeper.getEphemerals(String): "all
-#   the ephemeral nodes matching prefixPath".
+# Guess: A client opened with "host:port/app" sees its tree from /app down. All paths in arguments and results are
+#   relative to /app, as those of create() are.
+# Instead: The paths of created nodes in the results of multi() and Transaction.commit() begin with /app. Used again
+#   with the same client, such a path names /app/app/..., which does not exist. getEphemerals() sends its prefix without
+#   the chroot: "/locks" finds nothing and "/app/locks" finds the nodes. Its results begin with /app too.
+# Why it matters: For a sequential node the result is the only way to learn the name. "Create in a transaction, delete
+#   later" works until somebody puts a chroot into the connect string. The server never sees the chroot, so it cannot
+#   help.
+# Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Sessions": with a chroot suffix the client runs its commands
+#   "while interpreting all paths relative to this root". Javadoc of
+#   org.apache.zookeeper.ZooKeeper.getEphemerals(String): "all the ephemeral nodes matching prefixPath".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,20 +1,18 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5, server and Java client: a persistent watch says nothing of what changed while the client was
-# disconnected; a one-time watch on the same node does.
+# ZooKeeper 3.9.5, server and Java client: after a reconnect a persistent watch does not report what changed while the
+# client was disconnected. A one-time watch does.
 #
-# Guess: on reconnecting, the client hands over its watches with the last zxid it has seen, and the server fires those
-#   whose nodes have changed since, persistent ones as well.
-# Instead: SetWatches2 carries all kinds, but the server compares nodes with the zxid only for one-time watches.
-#   Persistent and recursive ones are put in again and stay silent until the next change. There is one exception: if the
-#   client also has a getData watch on the same path, the server fires that one, and the client hands the event to every
-#   watcher of the path, the persistent one included. So a test that sets both finds nothing amiss.
-# Why it matters: who moves from "get, watch, get again" to addWatch, for fewer requests, gives up the guarantee to hear
-#   of every state that lasts. After each SyncConnected all that is watched must be read again (Curator's CuratorCache does
-#   so). A server that fired them would be kinder, but could not name what changed below a recursive watch without
-#   keeping history.
+# Guess: The reconnecting client sends its watches and the last zxid that it has seen. The server fires the watches
+#   whose nodes have changed since, persistent ones too.
+# Instead: SetWatches2 carries all kinds, but the server compares the zxid only for one-time watches. It registers
+#   persistent and recursive watches again, and they stay silent until the next change. There is one exception: if the
+#   client also has a getData watch on the path, the server fires that one, and the client gives the event to all
+#   watchers of the path. A test that sets both sees no problem.
+# Why it matters: Programs that move from "get, watch, get again" to addWatch lose the guarantee to hear of every state
+#   that lasts. After each SyncConnected they must read again what they watch, as Curator's CuratorCache does.
 # Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Watches": "any previously registered watches will be reregistered
-#   and triggered if needed", "there is one case where a watch may be missed" (an exists watch); "Persistent, Recursive
-#   Watches": "the triggering semantics and guarantees (other than one-time triggering) are the same as standard watches".
+#   and triggered if needed", with one exception named, for exists watches. "Persistent, Recursive Watches": "the
+#   triggering semantics and guarantees (other than one-time triggering) are the same as standard watches".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# kazoo 2.11.0: delete(path, version=N, recursive=True) deletes whatever the version is.
+# kazoo 2.11.0: delete(path, version=N, recursive=True) deletes the node whatever its version is.
 #
-# Guess: the version guards the node that is named; with the wrong one BadVersionError is raised before or after the
-#   children are gone. For a node that does not exist NoNodeError is raised.
-# Instead: the version is not looked at, neither for the node nor below it, and a missing node is no error.
-# Why it matters: a conditional delete of a node that happens to have children ("remove this job if nobody has touched
-#   it since") becomes unconditional by adding one argument. On the wire every delete carries version -1, so no server
-#   and no server-side policy can see that the caller had meant a version.
-# Documents: the docstring of kazoo.client.KazooClient.delete: "the given version matches the node's version",
-#   "BadVersionError if version doesn't match", "NoNodeError if the node doesn't exist", all without exception for
-#   `recursive`.
+# Guess: The version guards the named node. A wrong version raises BadVersionError, and a missing node raises
+#   NoNodeError.
+# Instead: With `recursive=True` kazoo does not look at the version, neither for the node nor for its children. A
+#   missing node is no error.
+# Why it matters: A conditional delete ("remove this job if nobody has touched it since") becomes unconditional when one
+#   argument is added. On the wire every delete carries version -1, so no server and no policy on it can see that the
+#   caller meant a version.
+# Documents: The docstring of kazoo.client.KazooClient.delete promises "BadVersionError if version doesn't match" and
+#   "NoNodeError if the node doesn't exist". It makes no exception for `recursive`.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# kazoo 2.11.0: a transaction used as a `with` block says nothing when the server refuses it.
+# kazoo 2.11.0: a transaction in a `with` block raises nothing when the server refuses it.
 #
-# Guess: `with client.transaction() as t:` raises on the way out if the transaction was refused, as `with` blocks of
-#   database libraries do, and as every other call of kazoo does with its own exceptions.
-# Instead: the block ends normally. Nothing was written, no exception is raised, and the results are out of reach: commit()
-#   hands them back, but the block has called it and thrown its return value away. Committed by hand, a refused
-#   transaction does not raise either; the exceptions are elements of the list.
-# Why it matters: `t.check(path, version)` is the guard of optimistic locking. In this form a lost race looks like
-#   success. Whoever serves ZooKeeper's protocol cannot help: for a refused multi the reply's header carries error 0, and
-#   only the results in its body tell.
-# Documents: kazoo, Basic Usage, "Transactions" says that the result is a list and does not show the block;
-#   class kazoo.client.TransactionRequest has __enter__ and __exit__, and its note "the result should be checked" cannot
-#   be followed from a block.
+# Guess: `with client.transaction() as t:` raises at the end of the block if the server refused the transaction. The
+#   `with` blocks of database libraries do so, and all other calls of kazoo raise its exceptions.
+# Instead: The block ends normally and nothing was written. The block calls commit() and drops the list that commit()
+#   returns, so the caller cannot read the results. A commit() called by hand does not raise either: the exceptions are
+#   elements of its list.
+# Why it matters: `t.check(path, version)` is the guard of optimistic locking. In a block, a lost race looks like
+#   success. A server cannot help: the reply header of a refused multi carries error 0, and only the results in its body
+#   show the refusal.
+# Documents: kazoo, Basic Usage, "Transactions", describes the list and does not show the block. The note of class
+#   kazoo.client.TransactionRequest, "the result should be checked", cannot be followed from a block.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

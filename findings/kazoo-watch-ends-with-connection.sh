@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# kazoo 2.11.0: a watch function is called once, with an event of no type and no path, as soon as the connection breaks,
-# and is then gone, although the session goes on.
+# kazoo 2.11.0: when the connection breaks, kazoo calls each watch function once, with an event that has no type and no
+# path, and then forgets the watch. The session goes on.
 #
-# Guess: a watch left by get() or get_children() outlives a broken connection. The session is resumed, the client sends
-#   the server its watches again (SetWatches), and a change made in between fires them.
-# Instead: kazoo never sends SetWatches. The moment the connection breaks it calls every watch function with
-#   WatchedEvent(type='NONE', state='CONNECTING', path=None) and forgets it. The session is resumed with the same id;
-#   the change made in between, and all later ones, reach nobody.
-# Why it matters: code that ignores events without a type, or that asserts the path, stops watching at the first restart
-#   of a server or of a load balancer in between, without an error anywhere. A server sees it in its count of watches,
-#   which falls with each reconnect. DataWatch and ChildrenWatch are not concerned: they read again.
-# Documents: kazoo, Basic Usage, "Watchers": one-time watch functions "will be called once by kazoo, and do *not* receive
-#   session events, unlike the native Zookeeper watches". ZooKeeper, Programmer's Guide, "ZooKeeper Watches": "When a client
-#   reconnects, any previously registered watches will be reregistered and triggered if needed."
+# Guess: A watch that get() or get_children() has left survives a broken connection. The client resumes the session and
+#   sends its watches again (SetWatches). A change made in between fires them.
+# Instead: kazoo never sends SetWatches. When the connection breaks, it calls all watch functions with
+#   WatchedEvent(type='NONE', state='CONNECTING', path=None) and forgets them. The session resumes with the same id. No
+#   watch function hears of the change made in between or of any later change.
+# Why it matters: Code that ignores events without a type stops watching at the first restart of a server or a load
+#   balancer. No error is raised. On the server the number of watches falls with each reconnect. DataWatch and
+#   ChildrenWatch are not affected: they read the node again.
+# Documents: kazoo, Basic Usage, "Watchers": one-time watch functions "will be called once by kazoo, and do *not*
+#   receive session events, unlike the native Zookeeper watches". ZooKeeper, Programmer's Guide, "ZooKeeper Watches":
+#   "When a client reconnects, any previously registered watches will be reregistered and triggered if needed."
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

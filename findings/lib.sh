@@ -80,7 +80,8 @@ zookeeper_jars() {
     (cd "$cache"
      python3 -m pip download -q --disable-pip-version-check --no-deps --no-binary=:all: pyspark==4.3.0 -d .
      tar xzf pyspark-4.3.0.tar.gz --wildcards \
-       pyspark-4.3.0/deps/jars/{audience-annotations,commons-cli,commons-io,curator,failureaccess,guava,jline-2,log4j-api,log4j-core,log4j-slf4j2,metrics-core,netty,slf4j-api,snappy,zookeeper}'*.jar'
+       pyspark-4.3.0/deps/jars/{audience-annotations,commons-cli,commons-io,curator,failureaccess,guava,jline-2}'*.jar' \
+       pyspark-4.3.0/deps/jars/{log4j-api,log4j-core,log4j-slf4j2,metrics-core,netty,slf4j-api,snappy,zookeeper}'*.jar'
      rm -f pyspark-4.3.0.tar.gz
      touch pyspark-4.3.0/ready)
   fi
@@ -101,7 +102,9 @@ debian_packages() {
      for file in *.deb; do dpkg-deb -x "$file" .; done
      touch ready)
   fi
-  for p in "$debian"/*.deb; do echo "Debian: $(dpkg-deb -W --showformat='${Package} ${Version}' "$p")"; done
+  for p in "$debian"/*.deb; do
+    echo "Debian: $(dpkg-deb -W --showformat='${Package} ${Version}' "$p")"
+  done
 }
 
 # A small, frugal Java machine; arguments as for `java`.

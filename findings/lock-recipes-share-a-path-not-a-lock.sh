@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# kazoo 2.11.0 and Curator 5.9.0: their locks on one path exclude each other in one direction only, even when kazoo is told
-# how Curator names its nodes.
+# kazoo 2.11.0 and Curator 5.9.0: locks on the same path exclude each other in one direction only, even when kazoo is
+# told how Curator names its nodes.
 #
-# Guess: the lock is ZooKeeper's recipe - the lowest sequence number holds it - and the path is its name, so a service in Python
-#   and one in Java that lock /locks/door exclude each other. kazoo's `extra_lock_patterns`, made for "cross-implementation
-#   compatibility", takes care of different names of nodes.
-# Instead: each looks only for nodes of its own form. kazoo counts Curator's ("...-lock-") as contenders if it is told to. Curator
-#   cannot be told, and ranks a node of another form by its whole name: while kazoo holds the lock with number 0, Curator compares
-#   its own 0000000001 with kazoo's "<random hex>__lock__0000000000", finds itself first, and holds it as well.
-# Why it matters: both acquire() return true, both nodes stand side by side, and no test with one language finds it. A lock that
-#   several languages share has to be a primitive of the server, or one recipe written down and implemented for that purpose.
-# Documents: ZooKeeper, "Recipes and Solutions", "Locks": the name of the node is guid-lock-, the lowest number holds. kazoo,
-#   kazoo.recipe.lock.Lock, `extra_lock_patterns`: "Strings that will be used to identify other znode in the path that should be
-#   considered contenders for this lock. Use this for cross-implementation compatibility."
+# Guess: Both implement ZooKeeper's recipe: the lowest sequence number holds the lock. So a service in Python and one in
+#   Java that lock /locks/door exclude each other. kazoo's `extra_lock_patterns`, made for "cross-implementation
+#   compatibility", handles the different node names.
+# Instead: Each looks only for nodes of its own form. kazoo counts Curator's nodes ("-lock-") if told to. Curator cannot
+#   be told, and ranks a node of another form by its whole name. While kazoo holds the lock with number 0, Curator
+#   compares its own "0000000001" with kazoo's "<random hex>__lock__0000000000", finds its own lower, and holds the lock
+#   as well.
+# Why it matters: Both calls of acquire() return true. No test in one language finds this. A lock that several languages
+#   share needs one recipe that all of them implement, or a primitive of the server.
+# Documents: ZooKeeper, "Recipes and Solutions", "Locks": nodes are named guid-lock-, and the lowest number holds.
+#   Docstring of kazoo.recipe.lock.Lock, extra_lock_patterns: "Strings that will be used to identify other znode in the
+#   path that should be considered contenders for this lock. Use this for cross-implementation compatibility."
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# node-zookeeper-client 1.1.3 (npm): after its session has expired the client says DISCONNECTED, and its calls fail with
-# CONNECTION_LOSS, for ever.
+# node-zookeeper-client 1.1.3 (npm): after its session has expired, the client reports DISCONNECTED and its calls fail
+# with CONNECTION_LOSS, for ever.
 #
-# Guess: once the session has expired, getState() is State.EXPIRED and calls fail with SESSION_EXPIRED, so that whoever comes later can
-#   see that this client is finished; CONNECTION_LOSS is for what may be tried again.
-# Instead: the state is EXPIRED for a moment, event `expired` included, and then DISCONNECTED, since the server closes the connection;
-#   the client never connects again. Calls get CONNECTION_LOSS at once, and with the option `retries` they are retried for nothing.
-# Why it matters: a supervisor that polls getState(), or treats CONNECTION_LOSS as passing, as it is with every other client, waits for
-#   ever for a client that is dead, while its ephemeral nodes are gone. Only the one event tells.
-# Documents: the package's README: "Event: expired", "State.EXPIRED - The client session is expired", both Exception.CONNECTION_LOSS
-#   and Exception.SESSION_EXPIRED among the codes; option `retries`: "The number of retry attempts for connection loss exception".
+# Guess: After expiry getState() is State.EXPIRED and calls fail with SESSION_EXPIRED. Anybody who asks later can see
+#   that the client is finished. CONNECTION_LOSS means that the call may be tried again.
+# Instead: The state is EXPIRED for a moment and the event `expired` is sent. Then the server closes the connection and
+#   the state becomes DISCONNECTED. The client never connects again. Calls fail with CONNECTION_LOSS at once, and the
+#   option `retries` retries them in vain.
+# Why it matters: A supervisor that polls getState(), or that takes CONNECTION_LOSS for temporary as it is in other
+#   clients, waits for ever. The client's ephemeral nodes are gone. Only the one event tells.
+# Documents: README of the package: "State.EXPIRED - The client session is expired"; Exception.SESSION_EXPIRED is among
+#   the error codes; `retries` is "the number of retry attempts for connection loss exception".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# redb 4.6.0 (crates.io): commits with Durability::None are there after the database was closed and opened again, although no
-# durable commit came after them; a crash at the same place loses them.
+# redb 4.6.0 (crates.io): commits with Durability::None survive closing and reopening the database, although no durable
+# commit followed. A crash at the same moment loses them.
 #
-# Guess: such a commit is seen by readers of the process, and is gone after closing and opening, unless a commit with
-#   Durability::Immediate follows.
-# Instead: dropping the Database makes the last state durable, as a side effect of writing its own bookkeeping. A copy of the file that
-#   was taken before the drop, which is what a crash leaves, opens without complaint at the last durable commit.
-# Why it matters: a test that "restarts" a server by dropping and opening its store passes with every commit set to None. Only killing
-#   the process, or copying the file in mid-flight, shows the loss: for a log or a checkpoint the difference between durable and not.
-# Documents: redb::Durability::None: "Commits with this durability level will not be persisted to disk unless followed by a commit with
-#   Durability::Immediate."
+# Guess: Readers in the process see such a commit. After closing and opening it is gone, unless a commit with
+#   Durability::Immediate followed.
+# Instead: Dropping the Database makes the last state durable. A copy of the file from before the drop, which is what a
+#   crash leaves, opens without complaint at the last durable commit.
+# Why it matters: A test that "restarts" a server by dropping and opening its store passes even if every commit has
+#   Durability::None. Only a killed process, or a copy of the file taken while it is open, shows the loss.
+# Documents: redb::Durability::None: "Commits with this durability level will not be persisted to disk unless followed
+#   by a commit with Durability::Immediate."
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 mkdir -p "$work/program/src"

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Wasmtime: the same module, called with the same arguments, costs 5 units of fuel in version 45 and a million in 46.
+# Wasmtime: the same module called with the same arguments costs 5 units of fuel in version 45 and 1,048,581 in version
+# 46.
 #
-# Guess: fuel is the deterministic measure of work: most instructions cost 1, whatever they do and whichever release counts, so
-#   a budget that was measured once holds, and two hosts agree on whether a call ran out.
-# Instead: prices belong to the release. Up to 45 memory.fill, memory.copy and table.grow cost 1, however much they move; since 46
-#   they cost 1 for each byte or element. memory.grow cost 1 up to 48; since 49 each page costs 1 more. A plain loop is priced
-#   alike in all. Filling one MiB: 5, then 1,048,581.
-# Why it matters: a budget is part of a plugin's contract. An upgrade of the host makes calls run out of fuel that never did,
-#   first those with large values, since compilers turn copies into memory.copy. Where several replicas run the plugin and fuel
-#   decides the outcome, a rolling upgrade lets them disagree: they must run one release, or settle the outcome once and
-#   replicate that. Before 46 the reverse held: a budget of fuel did not bound the bytes moved, so time has to be bounded as well.
-# Documents: wasmtime::Config::consume_fuel: "can be used to deterministically prevent infinitely-executing WebAssembly code";
-#   Store::set_fuel: "most WebAssembly instructions consume 1 unit". Prices per byte are named only at Config::operator_cost.
+# Guess: Fuel is a deterministic measure of work. Most instructions cost 1 in every release, so a budget that was
+#   measured once holds, and two hosts agree whether a call runs out.
+# Instead: Prices differ between releases. Up to 45 memory.fill, memory.copy and table.grow cost 1, however much they
+#   move. Since 46 they cost 1 for each byte or element. memory.grow costs 1 up to 48 and 1 more for each page since 49.
+#   A plain loop costs the same in all. Filling 1 MiB costs 5, then 1,048,581.
+# Why it matters: A budget of fuel is part of a plugin's contract. After an upgrade of the host, calls run out of fuel
+#   that never did, first those with large values: compilers turn copies into memory.copy. If several replicas run the
+#   plugin and fuel decides the outcome, they disagree during a rolling upgrade. Before 46 fuel did not bound the bytes
+#   moved, so a host had to bound time as well.
+# Documents: wasmtime::Config::consume_fuel: "can be used to deterministically prevent infinitely-executing WebAssembly
+#   code". Store::set_fuel: "Most WebAssembly instructions consume 1 unit of fuel." Neither says that prices may change.
+#   Prices for each byte are named only at Config::operator_cost.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cat > "$work/fuel.py" <<'PY'

@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5's zkCli.sh with a command on its command line does not close its session.
+# ZooKeeper 3.9.5: zkCli.sh with a command on its command line does not close its session.
 #
-# Guess: the process has ended, so its session has, and an ephemeral node that it made is gone: a client that ends in
-#   good order closes its session, and only a killed one leaves it to the timeout.
-# Instead: after the command the client ends its Java machine without closing. Each call, even of `ls /`, leaves a session
-#   on the servers for the timeout that it had asked for, 30 s by default, and the ephemeral node of `create -e` is there for
-#   the next call to find. Commands fed on standard input with `quit` at the end do close.
-# Why it matters: smoke tests ("create -e, then check that it went away") fail for half a minute or pass by luck. A probe
-#   that calls zkCli.sh every 5 s keeps 6 sessions alive at any time; each costs two transactions of the ensemble, and
-#   its end comes from the leader's expiry, so session counts and expiry alarms show clients dying that never did.
-# Documents: ZooKeeper, "ZooKeeper-cli" shows `-e` as "create an ephemeral node" and commands on the command line;
-#   Programmer's Guide, "Ephemeral Nodes": they "exist as long as the session that created the znode is active".
+# Guess: The process has ended in good order, so its session is closed and its ephemeral node is gone.
+# Instead: The client ends its Java machine without closing. Each call, even `ls /`, leaves a session on the server for
+#   the requested timeout, 30 s by default. The ephemeral node of `create -e` is there for the next call to find.
+#   Commands on standard input that end with `quit` do close the session.
+# Why it matters: A smoke test ("create -e, then check that the node went away") fails for half a minute. A probe that
+#   calls zkCli.sh every 5 s keeps 6 sessions alive at any time. The leader ends each of them by expiry, so metrics show
+#   clients dying that had finished.
+# Documents: ZooKeeper, "ZooKeeper-cli", documents `create -e`. Programmer's Guide, "Ephemeral Nodes": they "exist as
+#   long as the session that created the znode is active".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5's AdminServer answers with HTTP status 200 when it has nothing to say: without a quorum, for a command
-# that does not exist, and for a missing argument. Its `ruok` is not the `ruok` of the client port.
+# ZooKeeper 3.9.5: the AdminServer answers with HTTP status 200 without a quorum, for an unknown command, and for a
+# missing argument. Its `ruok` differs from the four letter word.
 #
-# Guess: 503 without a quorum, 404 for an unknown command, 400 for a missing argument; and /commands/ruok, "no-op command",
-#   is answered like the four letter word, whether there is a quorum or not.
-# Instead: always 200, with the trouble in the JSON's field `error`, null if there is none. Without a quorum even
-#   /commands/ruok has an error, while `ruok` on the client port of the same server, in the same second, says `imok`. The one
-#   command that fails by its status is `monitor`, with 500 and a page of HTML for the null pointer that it met.
-# Why it matters: HTTP probes of orchestrators look at the status only. A readiness probe on /commands/stat or
-#   /commands/leader never takes a server out of service. A probe by `ruok` means "the process lives" on one port and "the
-#   server serves" on the other. Servers that imitate the AdminServer must keep to 200, or break those who parse `error`.
-# Documents: ZooKeeper, Administrator's Guide, "The AdminServer", ruok: "A response does not necessarily indicate that the
-#   server has joined the quorum, just that the admin server is active and bound to the specified port." Nothing is said
-#   there of statuses.
+# Guess: 503 without a quorum, 404 for an unknown command, 400 for a missing argument. /commands/ruok is a "no-op
+#   command", so it succeeds without a quorum, as the four letter word does.
+# Instead: The status is always 200. The JSON field `error` has the reason, and is null otherwise. Without a quorum
+#   /commands/ruok has an error too, while `ruok` on the client port of the same server answers `imok`. Only `monitor`
+#   fails by its status: 500, with an HTML page that reports a null pointer.
+# Why it matters: HTTP probes look at the status, so a readiness probe on /commands/stat never takes a server out of
+#   service. `ruok` means "the process lives" on one port and "the server serves" on the other. A server that imitates
+#   the AdminServer must keep status 200 for clients that parse `error`.
+# Documents: ZooKeeper, Administrator's Guide, "The AdminServer", ruok: "A response does not necessarily indicate that
+#   the server has joined the quorum, just that the admin server is active and bound to the specified port." The guide
+#   does not mention status codes.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

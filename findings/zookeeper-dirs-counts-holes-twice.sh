@@ -1,22 +1,33 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5: the four letter word dirs gives 128 MiB for a server whose files take up some kilobytes.
+# ZooKeeper 3.9.5: the four letter word dirs reports 128 MiB for a server whose files use 16 KiB of disk.
 #
-# Guess: datadir_size is the size of the snapshots and logdir_size that of the logs; their sum is what `du` shows.
-# Instead: with one folder for both, which is the default, each of the two numbers is that of the whole folder, so that their sum
-#   counts all twice. And a log counts with the 64 MiB that it is made long at its first entry, a hole in the file for the most
-#   part. After one write: 67,109,358 and 67,109,358, while the files take up less than a mebibyte of disk.
-# Why it matters: alarms and capacity plans by these figures (the AdminServer's /commands/dirs has the same)
-#   are off by factors, in both directions: they also fall by 64 MiB a log when a copy or a backup leaves out the holes.
-# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words", dirs: "Shows the total size of snapshot and log files in
-#   bytes". "The AdminServer", dirs: "Information on logfile directory and snapshot directory size in bytes".
+# Guess: datadir_size is the size of the snapshots and logdir_size is the size of the logs. Their sum is what `du`
+#   shows.
+# Instead: With one folder for both, which is the default, each number is the size of the whole folder, so the sum
+#   counts all files twice. A log counts with the 64 MiB that it is extended to at its first entry. Most of that is a
+#   hole in the file. After one write both numbers are 67,109,358.
+# Why it matters: Alarms and capacity plans by these numbers are wrong by large factors. The AdminServer's
+#   /commands/dirs has the same numbers.
+# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words", dirs: "Shows the total size of snapshot and log
+#   files in bytes". "The AdminServer", dirs: "Information on logfile directory and snapshot directory size in bytes".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars
 python_with kazoo==2.11.0
-write() { "$python" -c 'import sys; from kazoo.client import KazooClient; c = KazooClient("127.0.0.1:" + sys.argv[1]); c.start(); c.create("/a", b"x"); c.stop()' "$zookeeper_port"; }
+write() {
+  "$python" - "$zookeeper_port" <<'PY'
+import sys
+from kazoo.client import KazooClient
+
+client = KazooClient("127.0.0.1:" + sys.argv[1])
+client.start()
+client.create("/a", b"x")
+client.stop()
+PY
+}
 report() {
-  local word=$(four "$zookeeper_port" dirs) dir=$2 other=$3
-  local data log used
+  local dir=$2 other=$3 word data log used
+  word=$(four "$zookeeper_port" dirs)
   data=$(sed -n 's/datadir_size: //p' <<< "$word")
   log=$(sed -n 's/logdir_size: //p' <<< "$word")
   used=$(du -s -B1 "$dir" "$other" | awk '{n += $1} END {print n}')

@@ -1,32 +1,50 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5 writes a snapshot of the whole tree at each start, and purging keeps the newest by number: three starts push out
-# all older ones.
+# ZooKeeper 3.9.5 writes a snapshot of the whole tree at each start. Purging keeps the newest snapshots by number, so
+# three starts push out all older ones.
 #
-# Guess: snapshots come after snapCount transactions (100,000), and perhaps on a clean stop; keeping 3 of them keeps days or weeks to
-#   go back to.
-# Instead: a clean stop writes none; a start always does, as soon as one transaction has come since the last, and with the first
-#   transaction after it a new log of 64 MiB is begun. A session that is opened and closed is enough. After four restarts,
-#   PurgeTxnLog with the least number it takes (3, also the default of autopurge) leaves no file from before the first restart.
-# Why it matters: a server that is restarted by its supervisor again and again, because of what is in its data, destroys in a few
-#   minutes the history that would be needed to go back behind it, and writes the whole tree each time. Right after a clean stop the
-#   newest snapshot lacks all that came since the start: a copy of snapshots alone is no backup.
-# Documents: ZooKeeper, Administrator's Guide, "Ongoing Data Directory Cleanup" and autopurge.snapRetainCount, "retains the
-#   autopurge.snapRetainCount most recent snapshots"; snapCount: "the number of transactions recorded in the transaction log before a
-#   snapshot can be taken". Starts are mentioned in neither.
+# Guess: The server takes a snapshot after snapCount transactions (100,000), and perhaps on a clean stop. With 3
+#   snapshots kept, an operator can go back by days or weeks.
+# Instead: A clean stop writes no snapshot. A start writes one if a transaction has come since the last one; a session
+#   that opens and closes is enough. The first transaction after the start begins a new log. After four restarts
+#   PurgeTxnLog, with the least number that it takes (3, also autopurge's default), leaves no file from before the first
+#   restart.
+# Why it matters: A supervisor that restarts a failing server again and again destroys within minutes the history that
+#   is needed to go back behind the failure. Each restart also writes the whole tree. After a clean stop the newest
+#   snapshot lacks everything since the last start, so a copy of snapshots alone is no backup.
+# Documents: ZooKeeper, Administrator's Guide, "Ongoing Data Directory Cleanup"; autopurge.snapRetainCount: "retains the
+#   autopurge.snapRetainCount most recent snapshots"; snapCount: "the number of transactions recorded in the transaction
+#   log before a snapshot can be taken". Neither mentions starts.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars
 python_with kazoo==2.11.0
-files() { (cd "$work/zk/data/version-2" && ls -d "$1".* | sed 's/.*\.//' | while read -r zxid; do echo $((16#$zxid)); done | sort -n | tr '\n' ' ' | sed 's/ $//'); }
-session() { "$python" -c 'import sys; from kazoo.client import KazooClient; c = KazooClient("127.0.0.1:" + sys.argv[1]); c.start(); c.stop()' "$zookeeper_port"; }
+# The zxids in the names of the files snapshot.* or log.*, in decimal.
+files() {
+  local file zxids=()
+  for file in "$work/zk/data/version-2/$1".*; do zxids+=("$((16#${file##*.}))"); done
+  printf '%s\n' "${zxids[@]}" | sort -n | paste -sd ' '
+}
+# A session that creates COUNT nodes and is closed.
+session() {
+  "$python" - "$zookeeper_port" "$1" <<'PY'
+import sys
+from kazoo.client import KazooClient
+
+client = KazooClient("127.0.0.1:" + sys.argv[1])
+client.start()
+for _ in range(int(sys.argv[2])):
+    client.create("/n-", b"", sequence=True)
+client.stop()
+PY
+}
 zookeeper_start "$work/zk"
-"$python" -c 'import sys; from kazoo.client import KazooClient; c = KazooClient("127.0.0.1:" + sys.argv[1]); c.start(); [c.create("/n-", b"", sequence=True) for _ in range(8)]; c.stop()' "$zookeeper_port"
+session 8
 end "$zookeeper_pid"
 {
   echo "snapshots after the first stop = $(files snapshot)"
   for ((restart = 1; restart <= 4; restart++)); do
     zookeeper_start "$work/zk" > "$work/log"
-    session
+    session 0
     end "$zookeeper_pid"
     echo "snapshots after restart $restart = $(files snapshot)"
   done

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # ZooKeeper 3.9.5: the four letter word isro answers "null" while the server has no quorum.
 #
-# Guess: "ro" or "rw", nothing else. A server that has lost its quorum, and is not allowed to serve read-only, takes no
-#   writes: "ro", or the sentence that it is not serving, as with srvr, stat and mntr.
-# Instead: four bytes `null`. At the same time ruok answers `imok` and every word that needs the tree says "This ZooKeeper
+# Guess: The answer is "ro" or "rw". A server without a quorum takes no writes, so it answers "ro", or the sentence that
+#   it is not serving, as srvr, stat and mntr do.
+# Instead: The answer is the four bytes `null`. At the same time ruok answers `imok`, and srvr answers "This ZooKeeper
 #   instance is not currently serving requests".
-# Why it matters: probes and proxies that ask isro to find a writable server test `!= "ro"`, and send clients where
-#   nobody serves. Others compare with "rw" and are right by luck. isro is also the one word that client libraries send by
-#   themselves, to find their way out of read-only mode.
-# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": 'The server will respond with "ro" if in read-only
-#   mode or "rw" if not in read-only mode.'
+# Why it matters: A probe or proxy that asks isro for a writable server and tests for `!= "ro"` sends clients to a
+#   server that serves nobody. Client libraries send isro too, to find their way out of read-only mode.
+# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": 'The server will respond with "ro" if in
+#   read-only mode or "rw" if not in read-only mode.'
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5: a write that is refused takes a zxid, goes through the quorum and is written to the log like one that is
-# done.
+# ZooKeeper 3.9.5: a refused write takes a zxid, goes through the quorum and is written to the log, as a successful one
+# is.
 #
-# Guess: the leader checks a write first; "node exists", "bad version", "no node" go back to the client, and nothing is logged,
-#   since nothing changes.
-# Instead: each refusal becomes a transaction of type "error" with a zxid of its own, proposed, acknowledged, synced to disk. The
-#   same goes for a multi of nothing but checks, whether it holds or not. A read with a sync before it takes none.
-# Why it matters: "create until it works" as a lock, or a compare-and-set that mostly loses, costs as much disk and quorum as
-#   real writes, brings the next snapshot nearer (snapCount counts it), and uses up the 32 bits of the zxid's counter, at whose
-#   end a leader steps down. Who watches the zxid to see whether the data has changed is misled. A server may answer refusals
-#   without logging them; clients cannot tell, since zxids only have to grow.
-# Documents: ZooKeeper, Programmer's Guide, "Time in ZooKeeper": "Every change to the ZooKeeper state receives a stamp in the form of
-#   a zxid." Nothing says that a refusal is one.
+# Guess: The leader checks a write first. "Node exists", "bad version" and "no node" go back to the client. Nothing
+#   changes, so nothing is logged.
+# Instead: Each refusal becomes a transaction of type "error" with a zxid of its own. A multi that has only checks is a
+#   transaction too, whether the checks hold or not. A sync and a read take no zxid.
+# Why it matters: "Create until it works" as a lock, or a compare-and-set that mostly loses, costs as much disk and
+#   quorum as real writes. It brings the next snapshot nearer (snapCount) and uses up the zxid's 32 bit counter, at
+#   whose end the leader steps down. A monitor that takes a higher zxid for changed data is wrong. A compatible server
+#   need not log refusals: clients see only that zxids grow.
+# Documents: ZooKeeper, Programmer's Guide, "Time in ZooKeeper": "Every change to the ZooKeeper state receives a stamp
+#   in the form of a zxid." The guide does not say that refusals get one.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5: what its own tool reads from a snapshot is not what a client reads of the same nodes: cversion and
-# ephemeralOwner differ.
+# ZooKeeper 3.9.5: its own snapshot tool shows other values of cversion and ephemeralOwner than clients read of the same
+# nodes.
 #
-# Guess: SnapshotFormatter (zkSnapShotToolkit.sh) shows the stat of each node as `stat` does; a snapshot compared with the live
-#   tree at the same zxid is equal in all fields.
-# Instead: the cversion on disk counts creations of children only; what clients get is computed from it, as twice that less the
-#   children there are. 3 created and 2 deleted: 3 on disk, 5 for clients. And the ephemeralOwner on disk holds the kind of node:
-#   0x8000000000000000 for a container, 0xff and the milliseconds for a TTL node, while clients get 0 for both.
-# Why it matters: an importer that takes the file's cversion for the client's numbers the next sequential nodes wrongly (the counter
-#   is the one on disk), and one that takes ephemeralOwner != 0 for "ephemeral" drops containers as left over from dead sessions.
-#   A comparison of a backup with a live server finds differences that are none. Conversely no client can learn a node's TTL.
-# Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Stat Structure": cversion is "the number of changes to the children of this
-#   znode", ephemeralOwner "the session id of the owner", else zero. Tools, zkSnapShotToolkit.sh: "showing detailed information for
-#   each znode", under the same names.
+# Guess: SnapshotFormatter (zkSnapShotToolkit.sh) shows the stat of each node. A snapshot and the live tree at the same
+#   zxid are equal in all fields.
+# Instead: The cversion on disk counts created children only. The server computes the client's value from it: twice the
+#   count less the number of children. With 3 children created and 2 deleted, the file says 3 and clients read 5. The
+#   ephemeralOwner on disk also holds the kind of node: 0x8000000000000000 for a container, 0xff and the milliseconds
+#   for a TTL node. Clients read 0 for both.
+# Why it matters: An importer that takes the file's cversion for the client's numbers the next sequential nodes wrongly:
+#   the counter is the one on disk. An importer that takes a nonzero ephemeralOwner for an ephemeral node drops
+#   containers. A comparison of a backup with a live server reports false differences. No client can read a node's TTL.
+# Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Stat Structure": cversion is "the number of changes to the
+#   children of this znode", ephemeralOwner "the session id of the owner" or zero. Tools, zkSnapShotToolkit.sh: "showing
+#   detailed information for each znode", under the same names.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

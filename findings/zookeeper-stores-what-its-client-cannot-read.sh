@@ -1,19 +1,17 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5, all defaults: a client can write data that no client with the defaults, itself included, can read.
+# ZooKeeper 3.9.5 with all defaults: a client can write data that no client can read, itself included.
 #
-# Guess: jute.maxbuffer (1,048,575 bytes on both sides) bounds what can be stored; what setData has accepted getData
-#   returns.
-# Instead: the server bounds requests, the client bounds replies, and a reply is the larger of the two: setData of n
-#   bytes at /b is a frame of n + 22 bytes, the reply of getData one of n + 88, since it carries the stat. The last 66
-#   sizes are accepted and then end the connection of every client that asks for them. The session goes on, so each try
-#   costs a reconnect, and the application sees ConnectionLoss, which by the book is to be retried. Only the client's log
-#   names the length.
-# Why it matters: one oversized write is a poison pill for all readers of that node, with an error that looks like a
-#   network failure, and retrying makes a loop. The same sum applies wherever the two bounds are set to one value. A
-#   server can prevent it: by refusing data longer than the bound less 88.
-# Documents: ZooKeeper, Administrator's Guide, "Unsafe Options", jute.maxbuffer: "the maximum size of the data that can be
-#   stored in a znode", to be set to one value on all servers and clients; trouble in reading is foretold only for clients
-#   with a smaller value than the server's. Here both have the same.
+# Guess: jute.maxbuffer (1,048,575 bytes on both sides) bounds what can be stored. getData returns what setData stored.
+# Instead: The server bounds requests and the client bounds replies, and the reply is larger. setData of n bytes at /b
+#   is a frame of n + 22 bytes. The reply of getData is n + 88 bytes, because it carries the stat. The server accepts
+#   the last 66 sizes, and each getData then ends the reader's connection. The session goes on. The application sees
+#   ConnectionLoss, which the documentation calls recoverable. Only the client's log names the length.
+# Why it matters: One oversized write makes a node unreadable for everybody, with an error that looks like a network
+#   failure. Retrying makes a loop. The same holds for any value set on both sides. A server can prevent it by refusing
+#   data longer than the bound less 88 bytes.
+# Documents: ZooKeeper, Administrator's Guide, "Unsafe Options", jute.maxbuffer: "the maximum size of the data that can
+#   be stored in a znode". The text warns of trouble only for a client whose value is smaller than the server's. Here
+#   both are equal.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

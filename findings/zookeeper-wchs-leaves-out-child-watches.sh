@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# ZooKeeper 3.9.5: the four letter words about watches (wchs, wchp, wchc) know nothing of watches on children.
+# ZooKeeper 3.9.5: the four letter words for watches (wchs, wchp, wchc) do not show watches on children.
 #
-# Guess: `wchs` gives the number of watches on the server, and `wchp` and `wchc` list them all, by path and by session.
-# Instead: the three look only at the table of data watches (getData, exists). A client with 3 watches by getChildren and
-#   none else is not mentioned; `mntr` counts it (zk_watch_count). A persistent watch stands in both tables: `wchs`
-#   counts one, `mntr` two; a recursive one stands in the table of data alone.
-# Why it matters: these are the words to find out who leaks watches, and service discovery, caches and lock queues watch
-#   children. Their watches cannot be found this way at all, and the sum of `wchs` never fits the curve of zk_watch_count.
+# Guess: `wchs` counts all watches on the server. `wchp` and `wchc` list them, by path and by session.
+# Instead: The three words read only the table of data watches (getData, exists). They do not mention a client that has
+#   3 getChildren watches. `mntr` does count these (zk_watch_count). A persistent watch is in both tables: `wchs` counts
+#   1, `mntr` counts 2. A recursive watch is in the data table only.
+# Why it matters: These words are the tool to find the client that leaks watches. Service discovery, caches and lock
+#   queues watch children, so the words cannot find them. The total of `wchs` does not match zk_watch_count.
 # Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": wchs "lists brief information on watches for the
-#   server", wchp "outputs a list of paths (znodes) with associated sessions"; "The AdminServer": watch_summary
-#   "summarized watch information". Programmer's Guide, "ZooKeeper Watches": two lists, data watches and child watches.
+#   server", wchp "outputs a list of paths (znodes) with associated sessions". Programmer's Guide, "ZooKeeper Watches",
+#   names two lists, data watches and child watches.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars
