@@ -38,7 +38,7 @@ mod workload;
 
 use campaign::Campaign;
 use std::process::ExitCode;
-use wasmkeeper::simulation::{Died, Mutation};
+use wasmkeeper::hooks::{Died, Mutation};
 
 const USAGE: &str = "\
 wasmkeeper-sim --seed N [--trace] [--log LEVEL] [--twice]   one run

@@ -8,7 +8,7 @@ use crate::trace::{breach, say};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use wasmkeeper::pipeline::txn::{Change, Txn};
+use wasmkeeper::model::txn::{Change, Txn};
 
 #[derive(Default)]
 pub struct Recipes {

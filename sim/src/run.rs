@@ -18,9 +18,10 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
+use wasmkeeper::hooks::{self, Mutation, Pace};
 use wasmkeeper::limits;
 use wasmkeeper::model::ensemble::{ClientAddress, PeerAddress, Server, ServerRole};
-use wasmkeeper::simulation::{Mutation, Pace, observe};
+use wasmkeeper::simulation::observe;
 use wasmkeeper::storage::testing::Dice;
 
 /// What a run is made of.
@@ -84,6 +85,7 @@ pub fn run(options: &Options) -> Report {
         log_entries_kept_for_peers: 20 << dice.below(9),
     };
     let eye = Rc::new(Eye::new(options.mutation, pace));
+    hooks::install(eye.clone());
     observe(eye.clone());
     // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next. And a leader
     // knows of those who speak to others only what has been reported: a member goes on answering that long without.

@@ -5,7 +5,7 @@ use crate::consensus::{Log, Membership};
 use crate::limits;
 use crate::model::Zxid;
 use crate::model::ensemble::Member;
-use crate::pipeline::txn::{Batch, Outcome, Txn};
+use crate::model::txn::{Batch, Outcome, Txn};
 use crate::state::{Effects, State};
 use crate::storage::disk::RealDisk;
 use crate::storage::identity;

@@ -9,7 +9,7 @@ use super::types;
 use super::{Log, Membership};
 use crate::limits;
 use crate::model::ensemble::Member;
-use crate::pipeline::txn::Batch;
+use crate::model::txn::Batch;
 use crate::storage::LogPosition;
 use crate::storage::wal::{Entry, Vote};
 use std::collections::{BTreeMap, BTreeSet};

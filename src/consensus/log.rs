@@ -6,7 +6,7 @@
 
 use super::types::{self, Entry, LogId, TypeConfig, Vote, log_id, position};
 use crate::limits;
-use crate::pipeline::txn::Batch;
+use crate::model::txn::Batch;
 use crate::storage::wal::{self, Wal};
 use futures::stream;
 use openraft::storage::{IOFlushed, RaftLogStorage};

@@ -49,11 +49,11 @@ pub use checkpoints::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
+use crate::hooks;
 use crate::limits;
 use crate::model::ensemble::Member;
+use crate::model::txn::Batch;
 use crate::peer::Peers;
-use crate::pipeline::txn::Batch;
-use crate::simulation;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
 use bytes::Bytes;
@@ -349,7 +349,7 @@ impl Consensus {
         let last = self.log.last().map_or(0, |last| last.index);
         let alone = self.membership.borrow().members.len() <= 1;
         let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
-        let kept = if alone || !room { 0 } else { simulation::pace().log_entries_kept_for_peers };
+        let kept = if alone || !room { 0 } else { hooks::pace().log_entries_kept_for_peers };
         let Some(unkept) = last.checked_sub(kept) else { return };
         let mut index = purge.index.min(unkept);
         if let Some(offered) = self.offers.oldest() {

@@ -3,7 +3,7 @@
 
 use super::runtime::Runtime;
 use crate::model::ensemble::{Member, Server};
-use crate::pipeline::txn::Batch;
+use crate::model::txn::Batch;
 use crate::storage::wal::{self, LogPosition};
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::raft::responder::Responder;

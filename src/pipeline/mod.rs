@@ -10,7 +10,6 @@
 //! | `view` | the applied tree with the overlay on it: what a request is judged on |
 //! | `authorize` | access control lists |
 //! | `evaluate` | one file an operation; the `Evaluator` |
-//! | `txn` | what comes out |
 //! | `desk` | what controllers look at, and what they shall have done |
 //! | `plugins` | what plugins are asked and lent |
 //! | `read` | reads, on the applied tree |
@@ -23,7 +22,6 @@ pub mod plugins;
 pub mod read;
 #[cfg(test)]
 pub mod tests;
-pub mod txn;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};

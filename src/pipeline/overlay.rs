@@ -7,7 +7,7 @@
 //!
 //! Bounded by the transactions in flight (`limits::ENTRIES_IN_FLIGHT_MAX` batches).
 
-use super::txn::Change;
+use crate::model::txn::Change;
 use crate::model::{Acl, Owner, SessionId, Stat, Zxid, path};
 use crate::state::quota::Used;
 use crate::state::{Node, Session};

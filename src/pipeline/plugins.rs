@@ -1,8 +1,9 @@
 //! What the pipeline asks plugins, and what it lends them for the time of a call. `plugin` implements it with WebAssembly,
 //! tests with a few lines of Rust.
 
-use super::{Caller, Moment, txn};
+use super::{Caller, Moment};
 use crate::limits;
+use crate::model::txn::Change;
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, Zxid, acl};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub trait Plugins {
     /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
     /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
     /// nothing matches.
-    fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Answered<()>;
+    fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()>;
 
     /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
     /// multi on the view that the one before leaves. `path` is the node's own, as the client wrote it: a sequential create
@@ -51,13 +52,7 @@ pub trait Plugins {
     }
 
     /// What others changed at the mount.
-    fn on_change(
-        &mut self,
-        recipe: &Recipe,
-        _call: &Call<'_>,
-        _cause: Cause,
-        _changes: &[txn::Change],
-    ) -> Answered<()> {
+    fn on_change(&mut self, recipe: &Recipe, _call: &Call<'_>, _cause: Cause, _changes: &[Change]) -> Answered<()> {
         no_recipe(recipe)
     }
 
@@ -404,7 +399,7 @@ impl PartialEq for ProvenSchemes {
 pub struct NoPlugins;
 
 impl Plugins for NoPlugins {
-    fn validate(&mut self, _: &Call<'_>, _: &[txn::Change]) -> Answered<()> {
+    fn validate(&mut self, _: &Call<'_>, _: &[Change]) -> Answered<()> {
         Answered::unasked(Ok(()))
     }
 

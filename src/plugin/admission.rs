@@ -11,12 +11,12 @@ use super::call::{Failed, Fault, Instance};
 use super::manifest::{self, Manifest, Mode};
 use super::registry::Plugins;
 use super::tree::{self, Tree};
+use crate::hooks;
 use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
 use crate::model::{Refusal, path};
 use crate::pipeline::evaluate::deployment::{mount_taken, refused};
-use crate::simulation::{self, Mutation};
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -31,8 +31,8 @@ pub fn concerns(request: &Request) -> bool {
 
 /// Whether a transaction changes which plugins there are: the registry is made anew once it is applied, and nothing
 /// that follows it may be evaluated before.
-pub fn touches(txn: &crate::pipeline::txn::Txn) -> bool {
-    use crate::pipeline::txn::Change;
+pub fn touches(txn: &crate::model::txn::Txn) -> bool {
+    use crate::model::txn::Change;
     txn.changes.iter().any(|change| match change {
         Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => binds(path),
         _ => false,
@@ -46,7 +46,7 @@ fn binds(node: &str) -> bool {
         Some(Place::Manifest { .. }) => true,
         Some(Place::Other) => {
             let what = node.strip_prefix(PLUGINS).and_then(|rest| rest.split('/').nth(2));
-            let what = what.filter(|what| *what != QUARANTINE || !simulation::makes(Mutation::QuarantineUnseen));
+            let what = what.filter(|what| *what != QUARANTINE || hooks::sees_quarantine());
             what.is_some_and(|what| [CANARY, QUARANTINE, CRASHES].contains(&what))
         }
         _ => false,

@@ -14,9 +14,9 @@ use super::quarantine::{Court, Quarantine, Record};
 use super::registry::Slot;
 use super::tape;
 use super::verdicts::{Looks, Verdicts};
+use crate::hooks;
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
-use crate::simulation::{self, Mutation};
 use crate::{environment, limits};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -174,7 +174,7 @@ impl Binding {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
-            && (!covers(&self.stands.set_apart, path) || simulation::makes(Mutation::TrialBeside))
+            && hooks::asks_version_in_force(covers(&self.stands.set_apart, path))
     }
 
     /// Whether the controller is to be called for that path.

@@ -4,7 +4,7 @@ use super::call::Fault;
 use super::faults::Faults;
 use super::log::{Level, Log};
 use super::tape::{Question, Tape};
-use crate::admin::metrics::Timing;
+use crate::metrics::Timing;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

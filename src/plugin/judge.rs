@@ -6,7 +6,8 @@ use super::manifest::Kind;
 use super::registry::{Plugins, Registry};
 use super::{manifest, recipes};
 use crate::model::path;
-use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize, txn};
+use crate::model::txn;
+use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize};
 use bytes::Bytes;
 use std::sync::Arc;
 

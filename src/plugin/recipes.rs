@@ -8,8 +8,9 @@ use super::call::{self as guest, Fault};
 use super::host::{Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
 use super::judge;
 use crate::limits;
+use crate::model::txn;
 use crate::model::{NodeKind, Refusal, path};
-use crate::pipeline::{Answered, Call, Cause, Handled, Write, txn};
+use crate::pipeline::{Answered, Call, Cause, Handled, Write};
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 

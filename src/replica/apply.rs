@@ -6,9 +6,10 @@ use super::Replica;
 use super::start::OrDie;
 use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
-use crate::pipeline::txn::{Batch, Change};
+use crate::hooks;
+use crate::model::txn::{Batch, Change};
 use crate::plugin::admission;
-use crate::simulation::{self, Mutation, Seen};
+use crate::simulation::{self, Seen};
 use crate::state::Effects;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
@@ -38,7 +39,7 @@ impl StateMachine for Replica {
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
         let fits = batch.term == at.term && batch.prev == self.state.read().last_zxid();
-        if !fits && !simulation::makes(Mutation::NoFence) {
+        if !hooks::passes_fence(fits) {
             simulation::see(|| Seen::Fenced { at, batch });
             return false;
         }
@@ -58,10 +59,10 @@ impl StateMachine for Replica {
                 simulation::see(|| Seen::Bound { zxid: txn.zxid, registry: &registry });
                 plugins_changed = true;
             }
-            if simulation::makes(Mutation::ReadBetween) {
-                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
-            } else {
+            if hooks::replies_precede_next_txn() {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
+            } else {
+                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
             }
             self.provenance.note(txn);
             self.changed.note(txn);

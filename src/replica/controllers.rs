@@ -7,12 +7,12 @@
 //! later and later.
 
 use super::Replica;
-use super::calls::CallError;
+use crate::admin::http::CallError;
 use crate::limits;
+use crate::model::txn::Txn;
 use crate::model::{Identity, Refusal, Zxid, chores, path};
 use crate::pipeline::desk::{Desk, Reconciled};
 use crate::pipeline::overlay::path_of;
-use crate::pipeline::txn::Txn;
 use crate::pipeline::view::LockedTree;
 use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};

@@ -2,9 +2,9 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::admin::metrics::Metrics;
 use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
 use crate::environment;
+use crate::metrics::Metrics;
 use crate::model::ensemble::Server;
 use crate::peer::Peers;
 use crate::simulation::{self, Seen};

@@ -68,7 +68,6 @@ mod word;
 #[cfg(test)]
 mod tests;
 
-pub use calls::CallError;
 pub use facts::{Listening, Words};
 pub use installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};

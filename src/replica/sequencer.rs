@@ -27,13 +27,14 @@ use super::start::OrDie;
 use crate::consensus::{Consensus, Resolution, Role};
 use crate::courtesy::Courtesy;
 use crate::environment::Instant;
+use crate::hooks;
 use crate::limits;
 use crate::model::ensemble::Server;
+use crate::model::txn::{Batch, Outcome, Txn};
 use crate::model::{ConnectionId, Refusal, acl};
-use crate::pipeline::txn::{Batch, Outcome, Txn};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
-use crate::simulation::{self, Mutation, Seen};
+use crate::simulation::{self, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -628,10 +629,10 @@ impl<C: Proposes> Sequencer<C> {
             };
             match evaluation {
                 Evaluation::Txn(txn) => {
-                    let txn = if simulation::makes(Mutation::RefusalEarly) {
-                        replica.connections.answer_refusal_early(&state, &mut replica.watches.lock(), txn)
-                    } else {
+                    let txn = if hooks::refusals_wait() {
                         txn
+                    } else {
+                        replica.connections.answer_refusal_early(&state, &mut replica.watches.lock(), txn)
                     };
                     let size = weight(&txn);
                     replica.connections.metrics().proposal_size.add(size as u64);
@@ -646,7 +647,7 @@ impl<C: Proposes> Sequencer<C> {
                     let changes_plugins = admission::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
-                    if changes_plugins && !simulation::makes(Mutation::JudgedTooEarly) {
+                    if changes_plugins && hooks::waits_for_deployment() {
                         self.plugins_change = true;
                         return;
                     }
@@ -663,7 +664,7 @@ impl<C: Proposes> Sequencer<C> {
 /// Roughly the bytes that a transaction will take in the log, and on the way to the other members: whatever a client or a
 /// guest can make large counts.
 fn weight(txn: &Txn) -> usize {
-    use crate::pipeline::txn::{Change::*, Slot};
+    use crate::model::txn::{Change::*, Slot};
     let changes = txn.changes.iter().map(|change| match change {
         Create { path, data, acl, .. } => {
             64 + path.len() + data.as_ref().map_or(0, |data| data.len()) + acl::bytes(acl)
@@ -695,8 +696,8 @@ fn deploys(submission: &Submission) -> bool {
 mod tests {
     use super::*;
     use crate::model::acl::AclEntry;
+    use crate::model::txn::{Change, Slot};
     use crate::model::{Acl, ErrorCode, Identity, Zxid};
-    use crate::pipeline::txn::{Change, Slot};
     use std::sync::Arc;
 
     /// A batch has to fit into one message to another member, whatever its transactions are made of.

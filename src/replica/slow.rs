@@ -6,7 +6,7 @@
 
 use super::sequencer::Proposes;
 use crate::consensus::{Consensus, Resolution};
-use crate::pipeline::txn::Batch;
+use crate::model::txn::Batch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;

@@ -8,8 +8,8 @@ use super::quota::{self, Special, Used};
 use super::tree::{Id, NewNode};
 use super::{Session, State, TrackedSession, chores, record};
 use crate::limits::RECORD_BUFFER_BYTES_KEPT;
+use crate::model::txn::{Change, Outcome, Slot, Txn};
 use crate::model::{Acl, ConnectionId, NodeKind, Owner, SessionId, Stat, Zxid, path};
-use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::wire::reply::EventKind;
 use std::sync::Arc;
 

@@ -36,7 +36,6 @@ pub use checkpoint::{Cut, Record};
 pub use load::{Loader, RecordError};
 
 use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl, control_plane};
-use crate::pipeline::Rules;
 use checkpoint::Tracking;
 use digest::Digests;
 use quota::Quota;
@@ -263,11 +262,12 @@ impl State {
         Some(count - 1)
     }
 
-    /// Paths of containers and TTL nodes that may go, at most `max`. The pipeline asks again on its view.
-    pub fn collectable(&self, now_wall_ms: i64, rules: &Rules, max: usize) -> Vec<String> {
+    /// Paths of at most `max` containers and TTL nodes that may be deleted now. `never_used_ms`: see `collect::may_go`. The
+    /// pipeline asks again on its view.
+    pub fn collectable(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
         let collectable = |&&id: &&Id| {
             let slot = self.tree.slot(id);
-            collect::may_go(slot.owner, slot.child_count(), slot.cversion(), slot.mtime, now_wall_ms, rules)
+            collect::may_go(slot.owner, slot.child_count(), slot.cversion(), slot.mtime, now_wall_ms, never_used_ms)
         };
         self.collectables.iter().filter(collectable).take(max).map(|&id| self.tree.path(id)).collect()
     }

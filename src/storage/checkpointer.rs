@@ -10,7 +10,7 @@ use super::image;
 use super::receive::Complete;
 use super::records::{FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, IMAGE_FILE, IMAGE_FILE_RECEIVED};
-use crate::simulation;
+use crate::hooks;
 use std::io;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Policy {
     }
 
     pub fn checkpoint_due(&self, progress: &Progress) -> bool {
-        let pace = simulation::pace();
+        let pace = hooks::pace();
         progress.changed
             && (progress.stopping
                 || progress.log_bytes.saturating_sub(self.checkpoint_log_bytes) >= pace.checkpoint_log_bytes
@@ -55,7 +55,7 @@ impl Policy {
     /// `tree_bytes`: what an image would take. Writing one only when as much log has come together costs at most as
     /// many bytes again as the log itself.
     pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
-        let least = simulation::pace().image_log_bytes;
+        let least = hooks::pace().image_log_bytes;
         self.image_log_bytes.is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(least))
     }
 

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `verify` | the steps of `verify` and `fix` |
 //! | `tidy` | rules for source files that no tool of Rust's knows |
+//! | `layers` | which folder may import which |
 //! | `audit` | dependencies: licences, and crates that must be there once |
 //! | `long` | fuzzing, crash points, kill -9, simulation |
 
 mod audit;
+mod layers;
 mod long;
 mod tidy;
 mod verify;
@@ -17,7 +19,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask verify                       everything CI checks; writes nothing but target/
-cargo xtask fix                          format, and apply what clippy can
+cargo xtask tidy                         only the rules for source files, among them the layers
+cargo xtask fix                          format, apply what clippy can, write generated parts of pages
 cargo xtask fuzz TARGET [--minutes N]    fuzz one target (default 10 minutes); `cargo xtask fuzz` lists them
 cargo xtask crash [--points N]           N crash points on the simulated disk (default 10000)
 cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default 200)
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["verify"] => verify::verify(&root()),
+        ["tidy"] => tidy::check(&root()),
         ["fix"] => verify::fix(&root()),
         ["fuzz"] => long::list_fuzz_targets(&root()),
         ["fuzz", target, options @ ..] if !target.starts_with('-') => {

@@ -3,7 +3,7 @@
 //! A step prints one line with its time; a failed one prints its output and the command that shows it again, and nothing
 //! behind it runs. The fuzz targets are left out: they need a C++ compiler, and `cargo xtask fuzz` builds them.
 
-use crate::{audit, tidy};
+use crate::{audit, layers, tidy};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -40,6 +40,7 @@ pub fn verify(root: &Path) -> Result<(), String> {
 
 /// Formats, and lets clippy repair what it can.
 pub fn fix(root: &Path) -> Result<(), String> {
+    step("list of layers", || layers::write_page(root))?;
     step("format", || cargo(root, "fmt --all", &[]))?;
     if has_guests(root) {
         step("format of the guests", || cargo(&root.join("plugins"), "fmt --all", &[]))?;

@@ -4,7 +4,7 @@
 //! variants and fields are only ever added at the end. What consensus makes of them is `consensus::convert`, and a
 //! message that no member would send is refused there.
 
-use crate::pipeline::txn::Batch;
+use crate::model::txn::Batch;
 use crate::storage::LogPosition;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! check, and ClickHouse's checkNotExists: conditions of a multi, without effect.
 
 use super::draft::{Draft, next_version, parent_of, valid_path};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl};
-use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 
 /// The node is there and has that version.

@@ -6,8 +6,8 @@
 
 use super::draft::{Draft, parent_of};
 use crate::model::owner::TTL_MS_MAX;
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, NodeKind, Owner, Refusal, acl, path};
-use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use crate::wire::request::{Create, CreateForm};
 use std::borrow::Cow;

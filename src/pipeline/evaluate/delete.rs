@@ -2,8 +2,8 @@
 
 use super::deployment;
 use super::draft::{Draft, next_version, parent_of};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl, control_plane};
-use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@
 
 use super::delete::deletable_parent;
 use super::draft::Draft;
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, NodeKind, Refusal};
 use crate::pipeline::authorize;
-use crate::pipeline::txn::Slot;
 use crate::pipeline::view::Seen;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! The transaction in the making: each change enters the view at once, so that the next operation of a multi sees it.
 
 use crate::limits;
+use crate::model::txn::{Change, Made, Slot};
 use crate::model::{Acl, ErrorCode, Identity, Owner, Refusal, SessionId, Zxid, acl, path};
 use crate::pipeline::authorize::Who;
 use crate::pipeline::overlay::{self, NodeRecord, Overlay};
-use crate::pipeline::txn::{Change, Made, Slot};
 use crate::pipeline::view::{Seen, View};
 use crate::pipeline::{Call, Caller, Fuel, Moment, Plugins, Recipe, Rules, Verb, authorize};
 use crate::state::quota::{Excess, Used};

@@ -43,13 +43,13 @@ pub use multi::effective_op;
 pub use reconfig::servers_of;
 
 use super::overlay::{Overlay, path_of};
-use super::txn::{Change, Origin, Outcome, Slot, Txn};
 use super::view::View;
 use super::{Ask, Call, Cause, Moment, Plugins, Rules, Submission, authorize};
+use crate::hooks;
 use crate::model::control_plane::LEADER;
 use crate::model::ensemble::Server;
+use crate::model::txn::{Change, Origin, Outcome, Slot, Txn};
 use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
-use crate::simulation::{self, Mutation};
 use crate::state::{Session, State};
 use crate::wire::request::{CreateForm, Operation, Request};
 use bytes::Bytes;
@@ -433,7 +433,7 @@ fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plug
         (Some(_), _) => {
             session::close(draft, session, expired);
             let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
-            if simulation::makes(Mutation::HandOverDropped) && draft.zxid.counter() < 100 {
+            if !hooks::recipes_hear_of_end(draft.zxid.counter()) {
                 return single(Ok(Slot::Nothing));
             }
             single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
@@ -446,9 +446,7 @@ fn check_session(draft: &Draft<'_>) -> Result<(), Ruling> {
     let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),
-        Some(session) if session.owner != caller.connection && !simulation::makes(Mutation::OwnersLost) => {
-            Err(Ruling::Close)
-        }
+        Some(session) if !hooks::may_write(session.owner == caller.connection) => Err(Ruling::Close),
         Some(_) => Ok(()),
     }
 }

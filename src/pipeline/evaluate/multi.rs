@@ -8,9 +8,9 @@
 use super::create::{self, CreateMode};
 use super::draft::Draft;
 use super::{check, delete, recipe, set_data};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::Plugins;
-use crate::pipeline::txn::Slot;
 use crate::wire::request::{CreateForm, Operation, Request, op};
 
 /// Why a multi is refused.

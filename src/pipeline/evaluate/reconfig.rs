@@ -10,9 +10,9 @@
 use super::draft::Draft;
 use crate::model::control_plane::CONFIG;
 use crate::model::ensemble::{self, Server, config_text, parse_config_text};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::ReadView;
-use crate::pipeline::txn::Slot;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;

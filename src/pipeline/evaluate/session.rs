@@ -1,8 +1,8 @@
 //! Opening, re-attaching and closing sessions.
 
 use super::draft::Draft;
+use crate::model::txn::{Change, Slot};
 use crate::model::{ConnectionId, ErrorCode, Password, Refusal, SessionId};
-use crate::pipeline::txn::{Change, Slot};
 use crate::state::Session;
 
 /// Ids and passwords are chosen by the member that the client connected to; `session` is new.

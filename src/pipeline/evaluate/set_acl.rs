@@ -2,8 +2,8 @@
 
 use super::draft::{Draft, next_version, valid_path};
 use crate::model::acl::{self, AclEntry};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal};
-use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use std::sync::Arc;
 

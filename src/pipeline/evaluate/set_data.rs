@@ -1,8 +1,8 @@
 //! setData: the hottest write. A hard quota is looked at before the version, as in ZooKeeper.
 
 use super::draft::{Draft, next_version, valid_path};
+use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl};
-use crate::pipeline::txn::Slot;
 use crate::pipeline::{Plugins, Verb};
 use bytes::Bytes;
 use std::sync::Arc;

@@ -26,11 +26,11 @@ mod reads;
 mod recipes;
 mod scenarios;
 
-use super::txn::{Change, Outcome, Slot, Txn};
 use super::view::View;
 use super::*;
 use crate::model::acl::{ALL, AclEntry};
 use crate::model::ensemble::parse_config_text;
+use crate::model::txn::{Change, Outcome, Slot, Txn};
 use crate::model::{ErrorCode, Zxid};
 use crate::state::{Effects, State};
 use crate::wire::request::{Create, CreateForm, Operation, op};

@@ -37,8 +37,8 @@ pub use format::Identity;
 pub use lock::DirectoryLock;
 pub use recover::OpenError;
 
+use crate::hooks;
 use crate::limits;
-use crate::simulation;
 use crate::storage::disk::Disk;
 use index::Index;
 use parking_lot::{Condvar, Mutex};
@@ -109,10 +109,10 @@ impl Options {
         Options {
             folder: folder.to_owned(),
             identity,
-            segment_bytes: simulation::pace().log_segment_bytes,
+            segment_bytes: hooks::pace().log_segment_bytes,
             cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
             on_fatal: Arc::new(|sentence| {
-                simulation::die(sentence);
+                hooks::die(sentence);
                 tracing::error!("{sentence}");
                 eprintln!("wasmkeeper: {sentence}");
                 std::process::exit(1);

@@ -6,8 +6,8 @@ use super::index::{Run, Segment};
 use super::recover::{OpenError, Tail};
 use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote};
 use crate::environment::Instant;
+use crate::hooks;
 use crate::limits;
-use crate::simulation::{self, Mutation};
 use crate::storage::disk::{Disk, DiskFile};
 use std::io;
 use std::sync::Arc;
@@ -327,13 +327,12 @@ impl<P: Payload> Writer<P> {
         let failed = |verb: &str, error: io::Error| {
             sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
-        let late = simulation::makes(Mutation::AckBeforeFsync);
-        if late {
+        if !hooks::write_precedes_sync() {
             current.file.sync_data().map_err(|error| failed("sync", error))?;
         }
         current.file.write_at(&self.out, write_at).map_err(|error| failed("write", error))?;
         let began = Instant::now();
-        if !late {
+        if hooks::write_precedes_sync() {
             current.file.sync_data().map_err(|error| failed("sync", error))?;
         }
         (self.options.on_sync)(began.elapsed());

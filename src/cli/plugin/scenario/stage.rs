@@ -13,10 +13,10 @@ use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
 use crate::model::control_plane::{QUARANTINE, REJECTION};
+use crate::model::txn::{Outcome, Txn};
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::authorize::Who;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
-use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{
     Ask, Call, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Schemes as _, Submission, view,
 };
@@ -195,7 +195,7 @@ impl Stage {
             ["call", plugin, method] => self.call(plugin, method, ""),
             ["call", plugin, method, payload] => self.call(plugin, method, payload),
             ["collect"] => {
-                for path in self.state.collectable(self.wall_ms, &self.rules, usize::MAX) {
+                for path in self.state.collectable(self.wall_ms, self.rules.container_never_used_ms, usize::MAX) {
                     self.submit(None, Ask::Collect { path });
                 }
             }

@@ -4,7 +4,9 @@
 //! are whole milliseconds, as in ZooKeeper. Percentiles come from a histogram with buckets of at most a quarter's width
 //! since start (or `srst`), where ZooKeeper samples the last minutes.
 
-use super::namespaces::Namespaces;
+pub mod namespaces;
+
+use namespaces::Namespaces;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Only grows, until it is reset.

@@ -3,7 +3,7 @@
 //! A table of fixed size that is only ever filled, so that counting takes no lock: whoever comes first gets a place near
 //! that of its name. Who finds none is not counted, where ZooKeeper would count without a bound.
 
-use super::metrics::Summary;
+use super::Summary;
 use crate::limits::{NAMESPACE_BYTES_MAX, NAMESPACES_COUNTED};
 use std::sync::OnceLock;
 
