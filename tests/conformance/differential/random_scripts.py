@@ -157,7 +157,7 @@ def random_script(seed, length):
         if k == "addWatch":
             return q(s, k, path(), mode=r.choice((0, 1)))
         if k in ("checkWatches", "removeWatches"):
-            return q(s, k, path(), type=r.choice((1, 2, 3, 3, 4, 5)))
+            return q(s, k, path(), watcher=r.choice((1, 2, 3, 3, 4, 5)))
         if k == "setWatches":
             some = lambda: r.sample(PATHS, r.randint(0, 4))
             rel = W_(
