@@ -1,16 +1,17 @@
 //! Builds the bundled plugins in `plugins/` and puts them into the binary.
 //!
-//! Each plugin is compiled for `wasm32-unknown-unknown`, a target without any imports but those of `wit/plugin.wit`, and is
-//! then made a component. This script leaves:
+//! Each plugin is compiled for `wasm32-unknown-unknown`, a target without any imports but those of `wit/plugin.wit`,
+//! and is then made a component. This script leaves:
 //!
 //! - `$OUT_DIR/bundled.rs`, the list of bundled plugins that `src/plugin/bundled.rs` includes;
 //! - `WASMKEEPER_NAUGHTY`, `WASMKEEPER_HOMESICK` and so on, the paths of the plugins that only tests use;
 //! - `WASMKEEPER_BUILT`, the date and time that the four letter words `srvr`, `stat`, `mntr` and `envi` show.
 //!
-//! If the compiler lacks the target, rustup adds it. This happens late in a first build: cargo compiles the crates with the
-//! most dependents first, and runs this script, which only one crate waits for, when most of them are done (measured on two
-//! cores: after six minutes). No other place is early enough and has cargo's compiler at hand; therefore the script mends
-//! what it can, and only a machine without rustup waits six minutes for a sentence. What was compiled stays compiled.
+//! If the compiler lacks the target, rustup adds it. This happens late in a first build: cargo compiles the crates with
+//! the most dependents first, and runs this script, which only one crate waits for, when most of them are done
+//! (measured on two cores: after six minutes). No other place is early enough and has cargo's compiler at hand;
+//! therefore the script mends what it can, and only a machine without rustup waits six minutes for a sentence. What was
+//! compiled stays compiled.
 //!
 //! Cargo runs this script again only if a plugin, the contract or this file changes.
 
@@ -72,8 +73,8 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-/// The time of this run in the form of ZooKeeper's version line, such as `2026-11-30 21:50 UTC`. `SOURCE_DATE_EPOCH` takes
-/// the clock's place if it is set, so that a build can be repeated bit by bit.
+/// The time of this run in the form of ZooKeeper's version line, such as `2026-11-30 21:50 UTC`. `SOURCE_DATE_EPOCH`
+/// takes the clock's place if it is set, so that a build can be repeated bit by bit.
 fn build_time() -> String {
     let fixed = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -152,8 +153,8 @@ fn compile(workspace: &Path, target: &Path) -> Result<(), String> {
         command.args(["--package", name]);
     }
     command.arg("--target-dir").arg(target);
-    // The outer build's flags, wrappers (clippy is one) and profiles are not meant for the plugins. An empty list of flags
-    // also overrides the flags of configuration files; no list at all would not.
+    // The outer build's flags, wrappers (clippy is one) and profiles are not meant for the plugins. An empty list of
+    // flags also overrides the flags of configuration files; no list at all would not.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PROFILE_") || name.starts_with("CARGO_TARGET_") || name.starts_with("CARGO_BUILD_") {

@@ -13,7 +13,8 @@
 #             are missing afterwards. `cut` needs root and `ip`, for network namespaces; it is skipped without them.
 #
 # The two ensembles run one after the other on the same machine and disk, with fsync on, and change places every round.
-# `wasmkeeper bench` is the load generator for both. Prints medians over the rounds, and the greatest values of the losses.
+# `wasmkeeper bench` is the load generator for both. Prints medians over the rounds, and the greatest values of the
+# losses.
 #
 # Settings from the environment: those of bench/lib.sh and bench/three-servers.sh, and
 #   FAILOVER_ROUNDS  rounds of each loss of the leader (default 20)
@@ -31,7 +32,8 @@ losses=${FAILOVER_ROUNDS:-20}
 net=wkb$$                             # the names of namespaces and bridge begin with this
 networked=                            # set if they exist
 
-# ---- a network namespace for each member, all on one bridge. A cut gives a neighbour a hardware address that nobody has
+# ---- a network namespace for each member, all on one bridge. A cut gives a neighbour a hardware address that nobody
+# has
 network_up() {
   [[ $(id -u) == 0 ]] && command -v ip > /dev/null || return 1
   ip link add "${net}br" type bridge 2>/dev/null || return 1

@@ -1,5 +1,5 @@
-# What the benchmarks of this folder share. A script sources this file from the project's folder, after it has set `figures_all`
-# (the figures that it can measure), or `only_ours` if it measures no ZooKeeper.
+# What the benchmarks of this folder share. A script sources this file from the project's folder, after it has set
+# `figures_all` (the figures that it can measure), or `only_ours` if it measures no ZooKeeper.
 #
 # It reads these settings from the environment:
 #   BINARY           our server and the load generator for both servers (default target/release/wasmkeeper)
@@ -10,8 +10,8 @@
 #   WORK             the folder where all servers keep their data, on the disk to be measured; it is kept
 #                    (default: a new folder in the current one, removed at the end)
 #
-# It sets: binary, zookeeper (empty without one), rounds, seconds, work, results, and the array `pid`: the processes that were
-# started, by a name that the script chooses. All of them are ended at exit.
+# It sets: binary, zookeeper (empty without one), rounds, seconds, work, results, and the array `pid`: the processes
+# that were started, by a name that the script chooses. All of them are ended at exit.
 # shellcheck shell=bash disable=SC2034 # variables that scripts use
 
 binary=$(readlink -f "${BINARY:-target/release/wasmkeeper}" || true)
@@ -96,14 +96,15 @@ four_letters() {
 note() { echo "$1 $2 $3" >> "$results"; printf '  %-28s %-10s %s\n' "$1" "$2" "$3" >&2; } # figure, who, value
 field() { sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p"; }                                      # of one line of JSON
 
-# in_turn ROUND NAME [NAME]: the names, in the other order in every second round, so that neither always finds the warmer
-# machine
+# in_turn ROUND NAME [NAME]: the names, in the other order in every second round, so that neither always finds the
+# warmer machine
 in_turn() {
   local round=$1; shift
   if ((round % 2 == 0 && $# == 2)); then echo "$2 $1"; else echo "$*"; fi
 }
 
-# table HEADING_OURS HEADING_THEIRS: the closing table. Standard input has a row in each line: LABEL FIGURE STATISTIC KIND GOAL.
+# table HEADING_OURS HEADING_THEIRS: the closing table. Standard input has a row in each line: LABEL FIGURE STATISTIC
+# KIND GOAL.
 #   STATISTIC  median or greatest, over all values that were noted
 #   KIND       rate: ours / theirs must reach the goal; time: theirs / ours must; most: ours must be at most the goal; none
 # A row is left out if nothing was noted for us.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a policy costs on every read: get throughput of one server of ours, without any policy and with `rbac` deciding about
-# every znode that is read, in alternation. The goal is at most 10 % (docs/performance.md).
+# What a policy costs on every read: get throughput of one server of ours, without any policy and with `rbac` deciding
+# about every znode that is read, in alternation. The goal is at most 10 % (docs/performance.md).
 #
 #   bench/policy.sh
 #
-# Prints a line for each round, and the best of each. Only the ratio of the two carries over to other machines, and only if the
-# machine does nothing else.
+# Prints a line for each round, and the best of each. Only the ratio of the two carries over to other machines, and only
+# if the machine does nothing else.
 #
 # Settings from the environment: those of bench/lib.sh, with SECONDS_EACH=4 by default, and
 #   CLIENTS   sessions of the load generator (default 64)
@@ -34,8 +34,8 @@ best() { sort -g "$1" | tail -1; } # file
 
 for round in $(seq "$rounds"); do
   gets >> "$work/without"
-  # The roles allow nothing and forbid nothing, so that no znodes are needed. The question that `rbac` is asked, and what its
-  # answer depends on, are the same.
+  # The roles allow nothing and forbid nothing, so that no znodes are needed. The question that `rbac` is asked, and
+  # what its answer depends on, are the same.
   "$binary" plugin --server "$server" deploy bundled:rbac --name rbac --path '/bench/**' --on read --grant read:/rbac \
     --settings '{"otherwise":"abstain"}' > /dev/null
   gets >> "$work/with"

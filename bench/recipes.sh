@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares locks and queues: the recipes `lock` and `queue` on three servers of ours with Curator's InterProcessMutex and
-# DistributedQueue on three ZooKeepers 3.9.5. Prints a table with ratios. Needs a JDK.
+# Compares locks and queues: the recipes `lock` and `queue` on three servers of ours with Curator's InterProcessMutex
+# and DistributedQueue on three ZooKeepers 3.9.5. Prints a table with ratios. Needs a JDK.
 #
 #   bench/recipes.sh [FIGURE...]      lock alone queue (default: all)
 #
@@ -8,8 +8,8 @@
 #   alone   one session and a lock that nobody else wants: acquires and releases a second
 #   queue   16 workers take and acknowledge items that are there: items a second
 #
-# The two ensembles run one after the other on the same machine and disk, with fsync on, and change places every round. One
-# Java program is the client of both (bench/recipes/LocksAndQueues.java).
+# The two ensembles run one after the other on the same machine and disk, with fsync on, and change places every round.
+# One Java program is the client of both (bench/recipes/LocksAndQueues.java).
 #
 # Settings from the environment: those of bench/lib.sh and bench/three-servers.sh.
 set -euo pipefail

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The value of the one option a command has.
+/// The value of option `name`, the only one that the command has.
 fn number(options: &[&str], name: &str, default: u64) -> Result<u64, String> {
     match options {
         [] => Ok(default),

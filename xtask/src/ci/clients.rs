@@ -87,8 +87,8 @@ fn drive_plugins(context: &Context, python: PathBuf) -> Result<Finished, String>
     Ok(finished)
 }
 
-/// Runs kazoo's suite against `servers` servers, and once more if it fails and `seconds_usual` are left: many of its tests
-/// wait for wall clock time, which a busy machine stretches. A defect fails twice.
+/// Runs kazoo's suite against `servers` servers, and once more if it fails and `seconds_usual` are left: many of its
+/// tests wait for wall clock time, which a busy machine stretches. A defect fails twice.
 pub fn suite(context: &Context, servers: usize, seconds_usual: u64) -> Outcome {
     if let Err(why) = require_venv(context) {
         return Outcome::skipped(why);

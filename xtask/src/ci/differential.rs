@@ -8,7 +8,8 @@ use super::summary::{Outcome, sum_before};
 use std::fs;
 use std::process::Command;
 
-/// The superuser of the server under test is `super:secret`. This is what its digest looks like: base64(sha1("super:secret")).
+/// The superuser of the server under test is `super:secret`. This is what its digest looks like:
+/// base64(sha1("super:secret")).
 const SUPERUSER: &str = "super:secret";
 const SUPERUSER_DIGEST: &str = "super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
 

@@ -1,8 +1,8 @@
 //! `cargo xtask ci`: everything that a commit must pass, with time limits and a summary.
 //!
-//! CI runs this command and nothing else (`.ci/run`). A contributor runs single steps of it with `--only`. Every step has a
-//! time limit, and all steps together have [`SECONDS_MAX`]. A step that lacks Python, the network, or enough time is skipped
-//! with a sentence. The command fails if any step fails.
+//! CI runs this command and nothing else (`.ci/run`). A contributor runs single steps of it with `--only`. Every step
+//! has a time limit, and all steps together have [`SECONDS_MAX`]. A step that lacks Python, the network, or enough time
+//! is skipped with a sentence. The command fails if any step fails.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Commands with a time limit, servers under test, and a folder for both.
 //!
-//! `timeout` of coreutils keeps the limits, since it also ends the processes that a command has started. A server runs under
-//! `timeout` as well: it ends with the time limit of CI even if this program is killed.
+//! `timeout` of coreutils keeps the limits, since it also ends the processes that a command has started. A server runs
+//! under `timeout` as well: it ends with the time limit of CI even if this program is killed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -102,7 +102,8 @@ pub struct Finished {
     pub output: String,
 }
 
-/// Runs `command` for at most `seconds` and not beyond the budget. Its output goes to `log`, and is shown as `show` says.
+/// Runs `command` for at most `seconds` and not beyond the budget. Its output goes to `log`, and is shown as `show`
+/// says.
 pub fn run(budget: &Budget, seconds: u64, command: &Command, log: &Path, show: Show) -> Finished {
     let seconds = seconds.min(budget.seconds_left()).max(1);
     match watch(command, seconds, log, show) {
@@ -153,7 +154,8 @@ fn show_more(file: &mut File) {
     }
 }
 
-/// The same command under `timeout`. In a terminal `timeout` stays in the foreground, so that Ctrl-C reaches the command.
+/// The same command under `timeout`. In a terminal `timeout` stays in the foreground, so that Ctrl-C reaches the
+/// command.
 fn limited(command: &Command, seconds: u64) -> Command {
     let mut outer = Command::new("timeout");
     if std::io::stdin().is_terminal() {
