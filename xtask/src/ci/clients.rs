@@ -26,7 +26,7 @@ pub fn plugins(context: &Context) -> Outcome {
             let parts = output.lines().filter(|line| line.starts_with("ok ")).count() as u64;
             match end {
                 End::Succeeded => Outcome::counted(parts, 0, format!("{parts} parts passed")),
-                end => Outcome::counted(parts, 1, end.to_string()),
+                end => Outcome::unfinished(parts, &end),
             }
         }
         Err(why) => Outcome::failure(why),
@@ -101,6 +101,9 @@ pub fn suite(context: &Context, servers: usize, seconds_usual: u64) -> Outcome {
     }
     if finished.end == End::Failed(Some(NO_KAZOO)) {
         return Outcome::skipped("kazoo's suite cannot be installed".to_owned());
+    }
+    if finished.end == End::OutOfTime {
+        return Outcome::unfinished(0, &finished.end);
     }
     let bad = unexpected(&finished, servers);
     for line in &bad {

@@ -64,9 +64,7 @@ fn start_server(context: &Context, port: u16) -> Result<Server, String> {
 /// The tester's closing line is `702 sequences, 12805 requests, 0 differing kinds, 20 known (90 s)`.
 fn count(output: &str, end: &End) -> Outcome {
     let last = output.lines().rev().find(|line| line.contains(" sequences, ") && line.contains(" differing kinds"));
-    let Some(last) = last else {
-        return Outcome::failure(format!("the tester did not get to its end: {end}"));
-    };
+    let Some(last) = last else { return Outcome::unfinished(0, end) };
     let differing = sum_before(last, " differing kinds");
     let failed = if *end == End::Succeeded { differing } else { differing.max(1) };
     Outcome::counted(sum_before(last, " sequences"), failed, last.to_owned())

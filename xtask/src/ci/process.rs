@@ -78,8 +78,10 @@ pub enum End {
     Succeeded,
     /// The exit code; `None` if a signal ended the command.
     Failed(Option<i32>),
-    /// The limit in seconds, which was over.
+    /// The command took longer than its own limit, in seconds.
     TookTooLong(u64),
+    /// The time that all steps share ended first.
+    OutOfTime,
     /// Why the command could not be started.
     NotStarted(String),
 }
@@ -91,6 +93,7 @@ impl fmt::Display for End {
             Self::Failed(Some(code)) => write!(f, "exit code {code}"),
             Self::Failed(None) => write!(f, "ended by a signal"),
             Self::TookTooLong(seconds) => write!(f, "took longer than {seconds} s"),
+            Self::OutOfTime => write!(f, "the time of all steps was over"),
             Self::NotStarted(why) => write!(f, "{why}"),
         }
     }
@@ -105,9 +108,10 @@ pub struct Finished {
 /// Runs `command` for at most `seconds` and not beyond the budget. Its output goes to `log`, and is shown as `show`
 /// says.
 pub fn run(budget: &Budget, seconds: u64, command: &Command, log: &Path, show: Show) -> Finished {
-    let seconds = seconds.min(budget.seconds_left()).max(1);
-    match watch(command, seconds, log, show) {
+    let left = budget.seconds_left();
+    match watch(command, seconds.min(left).max(1), log, show) {
         Ok(end) => {
+            let end = if matches!(end, End::TookTooLong(_)) && left < seconds { End::OutOfTime } else { end };
             let output = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             if let Show::Tail(lines) = show {
                 print!("{}", tail(&output, lines));
@@ -252,21 +256,22 @@ impl Drop for Server {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, seconds: u64, name: &str) -> Finished {
+    fn shell(script: &str, budget: &Budget, seconds: u64, name: &str) -> Finished {
         let work = std::env::temp_dir().join(format!("wasmkeeper-ci-test-{}-{name}", std::process::id()));
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let finished = run(&Budget::new(60), seconds, &command, &work, Show::Tail(0));
+        let finished = run(budget, seconds, &command, &work, Show::Tail(0));
         let _ = fs::remove_file(work);
         finished
     }
 
     #[test]
     fn a_command_ends_in_one_of_three_ways() {
-        let good = shell("echo out; echo err >&2", 20, "good");
+        let budget = Budget::new(60);
+        let good = shell("echo out; echo err >&2", &budget, 20, "good");
         assert_eq!((good.end, good.output.as_str()), (End::Succeeded, "out\nerr\n"));
-        assert_eq!(shell("exit 3", 20, "bad").end, End::Failed(Some(3)));
-        assert_eq!(shell("sleep 20", 1, "slow").end, End::TookTooLong(1));
+        assert_eq!(shell("exit 3", &budget, 20, "bad").end, End::Failed(Some(3)));
+        assert_eq!(shell("sleep 20", &budget, 1, "slow").end, End::TookTooLong(1));
     }
 
     #[test]
@@ -274,6 +279,7 @@ mod tests {
         let budget = Budget { started: Instant::now(), seconds_max: 0 };
         assert_eq!(budget.seconds_left(), 0);
         assert_eq!(Budget::new(60).seconds_left(), 60);
+        assert_eq!(shell("sleep 20", &budget, 20, "late").end, End::OutOfTime);
     }
 
     #[test]

@@ -26,6 +26,15 @@ impl Outcome {
         Self { remark, is_skipped: true, ..Self::default() }
     }
 
+    /// The outcome of a step that did not succeed. A step that the end of the shared time has cut off says nothing about
+    /// the code, and counts as skipped.
+    pub fn unfinished(passed: u64, end: &End) -> Self {
+        match end {
+            End::OutOfTime => Self::skipped(end.to_string()),
+            end => Self::counted(passed, 1, end.to_string()),
+        }
+    }
+
     fn verdict(&self) -> &'static str {
         match (self.failed > 0, self.is_skipped) {
             (true, _) => "FAILED",
