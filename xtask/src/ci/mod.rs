@@ -154,7 +154,8 @@ pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let options = Options::parse(words)?;
-    let binary = options.binary.unwrap_or_else(|| root.join("target/release/wasmkeeper"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let binary = options.binary.unwrap_or_else(|| target.join("release/wasmkeeper"));
     let binary = std::path::absolute(&binary).map_err(|error| format!("find {}: {error}", binary.display()))?;
     let context = Context { root: root.to_owned(), work: WorkFolder::new()?, budget: Budget::new(SECONDS_MAX), binary };
     let mut summary = Summary::default();
