@@ -2,70 +2,36 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `manifest` | what binds a component to paths (in the tree), what its author says of it (inside it) |
-//! | `pattern`, `grant` | which paths it is asked about, and which it may look at |
-//! | `component` | what a component imports and exports, read without running it |
-//! | `host` | the engine, the contract as Rust types, budgets |
-//! | `functions`, `lend` | what guests may call, and what they are lent for it |
-//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
-//! | `call` | one instance, one bounded call, and how it can fail |
-//! | `binding` | a plugin at work: instances, counters, the failure policy |
-//! | `idle` | instances between two calls |
-//! | `signature` | who vouches for a component |
-//! | `compile` | machine code: made by a child process, kept on disk |
-//! | `registry` | the plugins of this server, from the tree |
-//! | `recipes` | what recipes are asked, and what their answers come to |
-//! | `policies` | what policies are asked, and what their answers come to |
-//! | `verdicts` | answers of pure policies, kept while they hold |
-//! | `authenticators` | identities that plugins prove, and whom access lists mean |
-//! | `judge` | the plugins as the pipeline asks them |
-//! | `admission` | what a deployment must pass before it enters the pipeline |
-//! | `counters`, `faults` | what a plugin has done, and its last faults |
-//! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
-//! | `audit` | what a validator says of nodes that are there |
-//! | `log` | what a plugin has said of late |
-//! | `tape` | recordings of its calls, and playing them |
-//! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
-//! | `bundled` | the plugins that come with the server |
+//! | `manifest/` | `Manifest` binds a component to paths; `pattern`, `grant`, `signature`: its parts; `tree`: where it stands |
+//! | `guest/` | one instance: `host` (engine, contract, budgets), `functions`, `lend`, `stand_ins`, `call` |
+//! | `code/` | `component`: what a file is; `compile`: machine code of it; `bundled`: those that come with the server |
+//! | `report/` | what people see of a plugin: `counters`, `faults`, `log`, `tape` |
+//! | `binding/` | `Binding`: a plugin at work; `registry`: all of them; `check_deployment`, `idle`, `marks`, `quarantine`, `verdicts` |
+//! | `kinds/` | what each kind is asked: `judge`, `recipes`, `policies`, `authenticators`, `audit` |
 //!
 //! Promises: a guest judges, or changes what its grants reach, and nothing else; a call ends within its budget; whatever a
 //! guest does is a value, never an end of the server; validators and policies are asked about nothing under `/zookeeper`
 //! and nothing of the superuser's, of whose changes recipes are told.
 
-pub mod admission;
-pub mod audit;
-pub mod authenticators;
 pub mod binding;
-pub mod bundled;
-pub mod call;
-pub mod compile;
-pub mod component;
-pub mod counters;
-pub mod faults;
-mod functions;
-pub mod grant;
-pub mod host;
-mod idle;
-pub mod judge;
-mod lend;
-pub mod log;
+mod code;
+mod guest;
+mod kinds;
 pub mod manifest;
-pub mod marks;
-pub mod pattern;
-pub mod policies;
-pub mod quarantine;
-mod recipes;
-pub mod registry;
-pub mod signature;
-pub mod stand_ins;
-pub mod tape;
+mod report;
 #[cfg(test)]
 mod tests;
-pub mod tree;
-pub mod verdicts;
+
+// The modules that other rooms name, without the wing in which each stands.
+pub use binding::{check_deployment, marks, quarantine, registry};
+pub use code::{bundled, compile, component};
+pub use guest::{call, stand_ins};
+pub use kinds::{audit, authenticators, policies};
+pub use manifest::{grant, pattern, signature, tree};
+pub use report::{counters, log, tape};
 
 pub use compile::Compiler;
-pub use judge::Judge;
+pub use kinds::judge::Judge;
 pub use registry::Plugins;
 
 pub use crate::model::control_plane::{MODULES, PLUGINS};

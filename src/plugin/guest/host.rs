@@ -2,11 +2,12 @@
 //!
 //! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
 
-use super::counters::Counters;
-use super::grant::Grants;
 use super::lend::Lent;
-use super::verdicts::Looks;
+use super::stand_ins::StandIns;
 use crate::limits;
+use crate::plugin::binding::verdicts::Looks;
+use crate::plugin::manifest::grant::Grants;
+use crate::plugin::report::counters::Counters;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -156,7 +157,7 @@ pub struct HostState {
     /// Of a policy's call.
     pub looks: Option<Looks>,
     pub lines: Lines,
-    pub stand_ins: super::stand_ins::StandIns,
+    pub stand_ins: StandIns,
 }
 
 /// A store for one instance. Its fuel and fuse are set by each call.

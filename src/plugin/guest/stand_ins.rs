@@ -313,9 +313,9 @@ mod tests {
     use super::*;
     use crate::model::{SessionId, Zxid};
     use crate::pipeline::{Call, Moment, NodeCopy, ReadView};
-    use crate::plugin::call::{Budget, Fault, Instance, Program, Setup};
-    use crate::plugin::grant::Grants;
-    use crate::plugin::host::{self, Change, ChangeKind};
+    use crate::plugin::guest::call::{Budget, Fault, Instance, Program, Setup};
+    use crate::plugin::guest::host::{self, Change, ChangeKind};
+    use crate::plugin::manifest::grant::Grants;
     use crate::plugin::{component, manifest::Kind};
     use std::sync::{Arc, Mutex};
 

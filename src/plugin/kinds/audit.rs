@@ -4,15 +4,15 @@
 //! to go on: `.../audit/PATH` is the slice behind PATH. Whoever reads it, slice by slice, paces the audit; the server
 //! keeps nothing. A slice is bounded in nodes and time, since the tree is locked against changes while it is looked at.
 
-use super::binding::{Binding, Once};
-use super::host::{Change, ChangeKind};
-use super::manifest::Kind;
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
 use crate::model::path;
 use crate::pipeline::overlay::Overlay;
 use crate::pipeline::view::View;
 use crate::pipeline::{Call, Moment, NodeCopy, ReadView, Verb};
+use crate::plugin::binding::{Binding, Once};
+use crate::plugin::guest::host::{self, Change, ChangeKind};
+use crate::plugin::manifest::Kind;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ impl Walk<'_> {
         match asked {
             Ok(said) => {
                 if let Err(rejection) = said.answer {
-                    let text = super::host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
+                    let text = host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
                     self.slice.refused.push(Refused { path: node.to_owned(), text });
                 }
             }

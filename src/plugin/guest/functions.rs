@@ -3,13 +3,13 @@
 //! Every function is bounded, since fuel and fuse cannot interrupt the host; every one that names a path asks the
 //! binding's grants first.
 
-use super::grant::GrantVerb;
 use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
-use super::log::Level;
-use super::verdicts::Look;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
 use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
+use crate::plugin::binding::verdicts::Look;
+use crate::plugin::manifest::grant::GrantVerb;
+use crate::plugin::report::log::Level;
 use contract::wasmkeeper::plugin::{logging, reading, types, writing};
 use std::time::Instant;
 use wasmtime::component::Resource;
@@ -373,13 +373,13 @@ const PERMISSIONS: [(i32, types::Permissions); 5] = [
 ];
 
 /// An entry of an access list in the contract's words.
-pub(super) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
+pub(crate) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
     let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
     types::AclEntry { permissions, who: identity(&entry.who) }
 }
 
-pub(super) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
+pub(crate) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
     let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
     let permissions = set.fold(0, |all, (bit, _)| all | bit);
     acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }

@@ -5,18 +5,18 @@
 //! names the thing and the fix, and nothing of the deployment stays behind but pieces of the component, which go by
 //! themselves after an hour.
 
-use super::PLUGINS;
-use super::binding;
-use super::call::{Failed, Fault, Instance};
-use super::manifest::{self, Manifest, Mode};
 use super::registry::Plugins;
-use super::tree::{self, Tree};
 use crate::hooks;
 use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
 use crate::model::{Refusal, path};
 use crate::pipeline::evaluate::deployment::{mount_taken, refused};
+use crate::plugin::PLUGINS;
+use crate::plugin::binding;
+use crate::plugin::guest::call::{Failed, Fault, Instance};
+use crate::plugin::manifest::tree::{self, Tree};
+use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};

@@ -3,8 +3,8 @@
 //! There are only so many instances (`limits::PLUGIN_INSTANCES_MAX`), and there may be more bindings: the one that has waited
 //! longest gives way, so that one which is needed can be made.
 
-use super::call::Instance;
 use crate::limits;
+use crate::plugin::guest::call::Instance;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,13 +1,14 @@
 //! The plugins as the pipeline asks them about a write: which are hit, one after the other.
 
-use super::binding::Binding;
-use super::host::{Change, ChangeKind};
-use super::manifest::Kind;
-use super::registry::{Plugins, Registry};
-use super::{manifest, recipes};
+use super::recipes;
 use crate::model::path;
 use crate::model::txn;
 use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize};
+use crate::plugin::binding::Binding;
+use crate::plugin::binding::registry::{Plugins, Registry};
+use crate::plugin::guest::host::{Change, ChangeKind};
+use crate::plugin::manifest;
+use crate::plugin::manifest::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -8,15 +8,16 @@
 //! **The format** (version 1) is JSON, a line each: first a `Header`, then `Recorded` calls. Bytes are base64; answers are
 //! in the form of Rust's `{:?}`, which both sides of a comparison are made with.
 
-use super::call::{Cause, Request};
-use super::grant::Grant;
-use super::host::exports::behavior;
-use super::host::{Change, ChangeKind, contract::wasmkeeper::plugin::types};
-use super::manifest::Kind;
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::{Acl, AclEntry, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
 use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Verb, Versions, Workbench};
+use crate::plugin::guest::call::{Cause, Request};
+use crate::plugin::guest::functions;
+use crate::plugin::guest::host::exports::behavior;
+use crate::plugin::guest::host::{Change, ChangeKind, contract::wasmkeeper::plugin::types};
+use crate::plugin::manifest::Kind;
+use crate::plugin::manifest::grant::Grant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -619,13 +620,13 @@ impl Write {
 
 fn guest_entries(acl: &[types::AclEntry]) -> Vec<Entry> {
     let entry = |entry: &types::AclEntry| {
-        (super::functions::model_acl_entry(entry).permissions, entry.who.scheme.clone(), entry.who.id.clone())
+        (functions::model_acl_entry(entry).permissions, entry.who.scheme.clone(), entry.who.id.clone())
     };
     acl.iter().map(entry).collect()
 }
 
 fn guest_acl(entries: &[Entry]) -> Vec<types::AclEntry> {
-    acl_of(entries).iter().map(super::functions::acl_entry).collect()
+    acl_of(entries).iter().map(functions::acl_entry).collect()
 }
 
 impl From<types::NodeKind> for Life {

@@ -9,14 +9,14 @@
 //! are missing. Whoever reads looks again afterwards: an answer counts only if what it rests on is the same when the read
 //! reads.
 
-use super::binding::{Binding, CallResult, Once};
-use super::call::{Decision, Fault};
-use super::manifest::{Mode, OnFailure, Require};
-use super::registry::Registry;
-use super::verdicts::Verdict;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, Zxid, path};
 use crate::pipeline::{Answered, Call, ReadView, Verb, authorize};
+use crate::plugin::binding::registry::Registry;
+use crate::plugin::binding::verdicts::Verdict;
+use crate::plugin::binding::{Binding, CallResult, Once};
+use crate::plugin::guest::call::{Decision, Fault};
+use crate::plugin::manifest::{Mode, OnFailure, Require};
 use smallvec::SmallVec;
 use std::sync::Arc;
 

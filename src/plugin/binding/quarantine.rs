@@ -6,12 +6,12 @@
 //! `wasmkeeper plugin release`. What a node of a quarantine says counts for the version that it names, and one that cannot be
 //! read for any.
 
-use super::tree::Tree;
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
 use crate::model::control_plane::QUARANTINE;
 use crate::model::{SessionId, path};
 use crate::pipeline::Blame;
+use crate::plugin::manifest::tree::Tree;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
@@ -115,7 +115,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::tree::testing::MapTree;
+    use crate::plugin::manifest::tree::testing::MapTree;
 
     /// What is said after each of so many faults of these sessions in turn, one in `every` calls.
     fn faults(count: usize, sessions: i64, every: u64, apart_ms: u64) -> Vec<Option<String>> {

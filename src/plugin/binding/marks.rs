@@ -15,9 +15,9 @@
 //!
 //! A file whose call is to be reported stays until the report is in the log, whichever runs come in between.
 
-use super::host;
-use super::tree::sha256;
 use crate::limits;
+use crate::plugin::guest::host;
+use crate::plugin::manifest::tree::sha256;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};

@@ -3,12 +3,19 @@
 //!
 //! Both come from outside: parsing them never panics, and an error is a sentence that names the key.
 
-use super::grant::{self, Grant};
-use super::pattern::Pattern;
-use super::signature::Signature;
+pub mod grant;
+pub mod pattern;
+pub mod signature;
+pub mod tree;
+
 use crate::limits;
 use crate::pipeline::Verb;
+use crate::plugin::code::component;
+use crate::plugin::{MODULES, PLUGINS};
+use grant::Grant;
+use pattern::Pattern;
 use serde::{Deserialize, Serialize};
+use signature::Signature;
 
 /// The data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -308,7 +315,7 @@ impl Manifest {
     pub fn check_node(&self, key: &str) -> Result<(), String> {
         match (key.contains('/'), self.canary.is_empty()) {
             (true, true) => Err("canary: a version on trial says for which paths, such as [\"/services/pay\"]".into()),
-            (false, false) => Err(format!("canary: a version on trial stands at {}/{key}/canary", super::PLUGINS)),
+            (false, false) => Err(format!("canary: a version on trial stands at {}/{key}/canary", PLUGINS)),
             _ => Ok(()),
         }
     }
@@ -406,7 +413,7 @@ impl Component {
             return Err("component.sha256: 64 hexadecimal digits in small letters are required".into());
         }
         if self.bytes > limits::COMPONENT_BYTES_MAX as u64 {
-            return Err(super::component::too_large(self.bytes));
+            return Err(component::too_large(self.bytes));
         }
         if self.bytes == 0 {
             return Err("component.bytes: 0 is no component".into());
@@ -420,7 +427,7 @@ impl Component {
 
     /// The node of that chunk.
     pub fn chunk_path(&self, chunk: u32) -> String {
-        format!("{}/{}/{chunk:05}", super::MODULES, self.sha256)
+        format!("{}/{}/{chunk:05}", MODULES, self.sha256)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The last faults of a plugin on this server, for its author: `/zookeeper/plugins/<name>/faults` and
 //! `wasmkeeper plugin faults`. Clients get a sentence; this has the backtrace and the lines of the log.
 
-use super::call::{Evidence, Fault};
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::SessionId;
+use crate::plugin::guest::call::{Evidence, Fault};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;

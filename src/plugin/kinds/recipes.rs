@@ -3,14 +3,15 @@
 //! A recipe cannot be ignored or tried out, so whatever is no sensible answer refuses: the request, or where that cannot be,
 //! the recipe's part in the transaction.
 
-use super::binding::{Binding, CallResult, Once};
-use super::call::{self as guest, Fault};
-use super::host::{Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
 use super::judge;
 use crate::limits;
 use crate::model::txn;
 use crate::model::{NodeKind, Refusal, path};
 use crate::pipeline::{Answered, Call, Cause, Handled, Write};
+use crate::plugin::binding::{Binding, CallResult, Once};
+use crate::plugin::guest::call::{self as guest, Fault};
+use crate::plugin::guest::functions;
+use crate::plugin::guest::host::{self, Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
@@ -21,7 +22,7 @@ pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'
         guest::Handled::Pass => Ok(Handled::Pass),
         guest::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
         guest::Handled::Done(path) => {
-            let path = super::host::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
+            let path = host::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
             Err(format!("its reply speaks of {path:?}, which is not what was asked for"))
         }
     })
@@ -132,14 +133,14 @@ fn request(write: &Write<'_>) -> behavior::Request {
             data: data.to_vec(),
             kind: node_kind(kind),
             sequential,
-            acl: acl.iter().map(super::functions::acl_entry).collect(),
+            acl: acl.iter().map(functions::acl_entry).collect(),
         }),
         Write::SetData { path, data, version } => {
             behavior::Request::SetData(behavior::SetDataRequest { path: path.to_owned(), data: data.to_vec(), version })
         }
         Write::SetAcl { path, acl, version } => behavior::Request::SetAcl(behavior::SetAclRequest {
             path: path.to_owned(),
-            acl: acl.iter().map(super::functions::acl_entry).collect(),
+            acl: acl.iter().map(functions::acl_entry).collect(),
             version,
         }),
         Write::Delete { path, version } => {

@@ -2,18 +2,18 @@
 
 mod policies;
 
-use super::admission;
-use super::manifest::{self, Component};
-use super::marks::Marks;
-use super::registry::Plugins;
-use super::signature::{Key, Signers};
-use super::tree::testing::MapTree;
-use super::tree::{Tree, sha256};
-use super::{Compiler, Judge, PLUGINS, bundled};
 use crate::limits;
 use crate::model::txn::{Change, Outcome, Txn};
 use crate::model::{ConnectionId, ErrorCode, Identity, Owner, Refusal, SessionId, Stat, Zxid, acl};
 use crate::pipeline::{Blame, Call, Caller, Moment, NodeCopy, Plugins as _, ReadView, Schemes as _, Write};
+use crate::plugin::check_deployment;
+use crate::plugin::manifest::{self, Component};
+use crate::plugin::marks::Marks;
+use crate::plugin::registry::Plugins;
+use crate::plugin::signature::{Key, Signers};
+use crate::plugin::tree::testing::MapTree;
+use crate::plugin::tree::{Tree, sha256};
+use crate::plugin::{Compiler, Judge, PLUGINS, bundled};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -85,8 +85,8 @@ impl Server {
             ttl_ms: 0,
         };
         let request = Request::Multi(vec![Operation { op: op::CREATE, request: Request::Create(create) }]);
-        assert!(admission::concerns(&request));
-        let admitted = admission::prepare(&self.plugins, &request, &self.tree)?;
+        assert!(check_deployment::concerns(&request));
+        let admitted = check_deployment::prepare(&self.plugins, &request, &self.tree)?;
         assert_eq!(admitted.iter().map(|admitted| admitted.key.as_str()).collect::<Vec<_>>(), [name]);
         self.tree.set(&path, &data, self.zxid);
         self.plugins.refresh(&self.tree);
@@ -532,7 +532,7 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
         off.to_string()
     });
     let turn_off = Request::SetData { path: Some(format!("{PLUGINS}/bad")), data: Some(data), version: -1 };
-    assert!(admission::prepare(&started.plugins, &turn_off, &started.tree).is_ok());
+    assert!(check_deployment::prepare(&started.plugins, &turn_off, &started.tree).is_ok());
 }
 
 #[test]

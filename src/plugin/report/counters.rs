@@ -1,10 +1,10 @@
 //! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
 
-use super::call::Fault;
 use super::faults::Faults;
 use super::log::{Level, Log};
 use super::tape::{Question, Tape};
 use crate::metrics::Timing;
+use crate::plugin::guest::call::Fault;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

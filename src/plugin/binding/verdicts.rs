@@ -7,12 +7,12 @@
 //!
 //! Bounded: a full shard is emptied, which costs the questions in it one call each.
 
-use super::call::Decision;
-use super::host::cut;
 use crate::hooks;
 use crate::limits;
 use crate::model::{Identity, SessionId, Zxid};
 use crate::pipeline::{ReadView, Verb, Versions};
+use crate::plugin::guest::call::Decision;
+use crate::plugin::guest::host::cut;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use std::hash::BuildHasher;

@@ -1,7 +1,7 @@
 //! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
 
-use super::manifest::{self, Kind, Section};
-use super::stand_ins;
+use crate::plugin::guest::stand_ins;
+use crate::plugin::manifest::{self, Kind, Section};
 use wasmparser::{Encoding, Parser, Payload};
 
 /// The package all of a plugin's imports and exports are of.
@@ -195,7 +195,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::bundled;
+    use crate::plugin::code::bundled;
 
     #[test]
     fn a_bundled_component_and_its_manifest() {

@@ -3,16 +3,17 @@
 //! A `Fault` says whose doing it was: a guest's is SYSTEMERROR under `on_failure: reject`, the server's is
 //! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
 
-use super::counters::Counters;
-use super::grant::Grants;
 use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
 use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types};
-use super::manifest::{Kind, Section};
-use super::tape::{self, Ear, Question};
-use super::verdicts::Looks;
-use super::{lend, stand_ins};
+use super::lend;
+use super::stand_ins;
 use crate::limits;
 use crate::pipeline::{Call, Verb};
+use crate::plugin::binding::verdicts::Looks;
+use crate::plugin::manifest::grant::Grants;
+use crate::plugin::manifest::{Kind, Section};
+use crate::plugin::report::counters::Counters;
+use crate::plugin::report::tape::{self, Ear, Question};
 use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

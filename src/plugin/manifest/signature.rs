@@ -176,9 +176,9 @@ mod tests {
 
     // `openssl genpkey -algorithm ed25519`, its public key by `openssl pkey -pubout`, and a signature of "component" by
     // `openssl pkeyutl -sign -rawin`.
-    const OPENSSL_KEY: &str = include_str!("../../tests/data/plugin-signing/openssl.pem");
-    const OPENSSL_PUBLIC: &str = include_str!("../../tests/data/plugin-signing/openssl.pub");
-    const OPENSSL_SIGNATURE: &str = include_str!("../../tests/data/plugin-signing/component.sig");
+    const OPENSSL_KEY: &str = include_str!("../../../tests/data/plugin-signing/openssl.pem");
+    const OPENSSL_PUBLIC: &str = include_str!("../../../tests/data/plugin-signing/openssl.pub");
+    const OPENSSL_SIGNATURE: &str = include_str!("../../../tests/data/plugin-signing/component.sig");
 
     #[test]
     fn what_openssl_signs_and_what_we_sign_is_the_same() {

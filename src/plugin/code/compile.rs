@@ -16,8 +16,8 @@
 //!
 //! Servers that share a process, the simulation's, share an engine and what has been compiled for it, too.
 
-use super::host;
 use crate::limits;
+use crate::plugin::guest::host;
 use parking_lot::Mutex;
 use sha3::{Digest, Sha3_256};
 use std::cell::LazyCell;

@@ -4,11 +4,11 @@
 //! Answers to `matches` are kept: they depend on the two ids and the settings alone. Credentials are handed to the guest
 //! and to nobody else; neither they nor what the guest says of them is logged.
 
-use super::binding::{Binding, Once};
-use super::registry::Plugins;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId, Zxid};
 use crate::pipeline::{Answered, Call, Moment, NoView, Schemes};
+use crate::plugin::binding::registry::Plugins;
+use crate::plugin::binding::{Binding, Once};
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;

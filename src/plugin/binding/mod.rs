@@ -1,28 +1,35 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
-use super::authenticators::Matches;
-use super::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Setup};
-use super::counters::Counters;
-use super::grant::{self, Grant, Grants};
-use super::host::{Change, Rejection};
-use super::idle::Idle;
-use super::log::Level;
-use super::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Section};
-use super::marks::{self, Marks};
-use super::pattern::Pattern;
-use super::quarantine::{Court, Quarantine, Record};
-use super::registry::Slot;
-use super::tape;
-use super::verdicts::{Looks, Verdicts};
+pub mod check_deployment;
+mod idle;
+pub mod marks;
+pub mod quarantine;
+pub mod registry;
+pub mod verdicts;
+
 use crate::hooks;
 use crate::model::{ErrorCode, Refusal, path};
 use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
+use crate::plugin::guest::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Setup};
+use crate::plugin::guest::host::{Change, Rejection};
+use crate::plugin::kinds::authenticators::Matches;
+use crate::plugin::manifest::grant::{self, Grant, Grants};
+use crate::plugin::manifest::pattern::Pattern;
+use crate::plugin::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Section};
+use crate::plugin::report::counters::Counters;
+use crate::plugin::report::log::Level;
+use crate::plugin::report::tape;
 use crate::{environment, limits};
+use idle::Idle;
+use marks::Marks;
 use parking_lot::Mutex;
+use quarantine::{Court, Quarantine, Record};
+use registry::Slot;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use verdicts::{Looks, Verdicts};
 
 /// Codes a plugin may choose for a client (`types.rejection` of the contract): others would make client libraries drop
 /// sessions or connections.

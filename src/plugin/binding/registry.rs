@@ -5,23 +5,29 @@
 //! Machine code is made beforehand (`admission`), or after a start in the background; a binding whose code is not there
 //! answers by its failure policy and says why.
 
-use super::binding::{Binding, Stands, Watched};
-use super::call::Program;
-use super::compile::Compiler;
-use super::counters::Counters;
-use super::host::{self, HostState};
 use super::idle::Idle;
-use super::judge::Judge;
-use super::manifest::{self, Code, Kind, Manifest, Mode};
 use super::marks::{Left, Marks};
-use super::signature::Signers;
-use super::tree::{self, Tree};
-use super::{MODULES, PLUGINS, audit, compile, component, quarantine, stand_ins};
+use super::quarantine;
 use crate::limits;
 use crate::model::control_plane::{CANARY, CRASHES};
 use crate::model::path;
 use crate::model::txn::{Change, Txn};
 use crate::pipeline::Blame;
+use crate::plugin::MODULES;
+use crate::plugin::PLUGINS;
+use crate::plugin::binding::{Binding, Stands, Watched};
+use crate::plugin::code::compile;
+use crate::plugin::code::compile::Compiler;
+use crate::plugin::code::component;
+use crate::plugin::guest::call::Program;
+use crate::plugin::guest::host::{self, HostState};
+use crate::plugin::guest::stand_ins;
+use crate::plugin::kinds::audit;
+use crate::plugin::kinds::judge::Judge;
+use crate::plugin::manifest::signature::Signers;
+use crate::plugin::manifest::tree::{self, Tree};
+use crate::plugin::manifest::{self, Code, Kind, Manifest, Mode};
+use crate::plugin::report::counters::Counters;
 use crate::state::State;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::{BTreeSet, HashMap};

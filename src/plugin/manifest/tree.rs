@@ -7,11 +7,13 @@
 //! /zookeeper/modules/<sha256>/00000 ...      a component in pieces
 //! ```
 
-use super::manifest::Manifest;
-use super::{MODULES, PLUGINS, manifest};
+use super::Manifest;
 use crate::limits;
 use crate::model::control_plane::{CANARY, VERSIONS};
 use crate::model::path;
+use crate::plugin::MODULES;
+use crate::plugin::PLUGINS;
+use crate::plugin::manifest;
 use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
