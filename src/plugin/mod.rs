@@ -15,6 +15,8 @@
 
 pub mod binding;
 mod code;
+mod contract;
+pub mod fault;
 mod guest;
 mod kinds;
 pub mod manifest;
@@ -25,13 +27,13 @@ mod tests;
 // The modules that other rooms name, without the wing in which each stands.
 pub use binding::{check_deployment, marks, quarantine, registry};
 pub use code::{bundled, compile, component};
-pub use guest::{call, stand_ins};
+pub use guest::{call, program, stand_ins};
 pub use kinds::{audit, authenticators, policies};
 pub use manifest::{grant, pattern, signature, tree};
 pub use report::{counters, log, tape};
 
+pub use binding::plugins::Plugins;
 pub use compile::Compiler;
 pub use kinds::judge::Judge;
-pub use registry::Plugins;
 
 pub use crate::model::control_plane::{MODULES, PLUGINS};

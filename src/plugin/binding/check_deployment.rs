@@ -5,7 +5,7 @@
 //! names the thing and the fix, and nothing of the deployment stays behind but pieces of the component, which go by
 //! themselves after an hour.
 
-use super::registry::Plugins;
+use super::plugins::Plugins;
 use crate::hooks;
 use crate::limits;
 use crate::model::chores::{self, Place};
@@ -14,7 +14,9 @@ use crate::model::{Refusal, path};
 use crate::pipeline::evaluate::deployment::{mount_taken, refused};
 use crate::plugin::PLUGINS;
 use crate::plugin::binding;
-use crate::plugin::guest::call::{Failed, Fault, Instance};
+use crate::plugin::fault::Fault;
+use crate::plugin::guest::call::Instance;
+use crate::plugin::guest::failed::Failed;
 use crate::plugin::manifest::tree::{self, Tree};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::wire::request::Request;

@@ -16,7 +16,7 @@
 //! A file whose call is to be reported stays until the report is in the log, whichever runs come in between.
 
 use crate::limits;
-use crate::plugin::guest::host;
+use crate::plugin::guest::engine;
 use crate::plugin::manifest::tree::sha256;
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -98,7 +98,7 @@ impl Marks {
     pub fn watch_signals(&self) {
         static WATCHED: OnceLock<()> = OnceLock::new();
         let Some(words) = self.words else { return };
-        host::before_engines(|| {
+        engine::before_engines(|| {
             WATCHED.get_or_init(|| {
                 for signal in FATAL {
                     if let Err(error) = watch(signal, &words[ENDED]) {

@@ -1,52 +1,41 @@
 //! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
 
+mod ask;
 pub mod check_deployment;
+mod failure;
 mod idle;
+mod loading;
 pub mod marks;
+mod matches;
+pub mod plugins;
 pub mod quarantine;
 pub mod registry;
 pub mod verdicts;
+mod virtual_nodes;
 
 use crate::hooks;
-use crate::model::{ErrorCode, Refusal, path};
-use crate::pipeline::{Answered, Blame, Call, Recipe, Verb};
-use crate::plugin::guest::call::{Answer, Budget, Evidence, Failed, Fault, Instance, Program, Setup};
-use crate::plugin::guest::host::{Change, Rejection};
-use crate::plugin::kinds::authenticators::Matches;
+use crate::limits;
+use crate::model::path;
+use crate::pipeline::{Blame, Recipe, Verb};
+use crate::plugin::guest::program::{Budget, Program, Setup};
 use crate::plugin::manifest::grant::{self, Grant, Grants};
 use crate::plugin::manifest::pattern::Pattern;
-use crate::plugin::manifest::{Kind, Limits, Manifest, Mode, OnFailure, Section};
+use crate::plugin::manifest::{Kind, Limits, Manifest, Mode, Section};
 use crate::plugin::report::counters::Counters;
-use crate::plugin::report::log::Level;
 use crate::plugin::report::tape;
-use crate::{environment, limits};
 use idle::Idle;
+use loading::Slot;
 use marks::Marks;
+use matches::Matches;
 use parking_lot::Mutex;
 use quarantine::{Court, Quarantine, Record};
-use registry::Slot;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use verdicts::{Looks, Verdicts};
+use verdicts::Verdicts;
 
-/// Codes a plugin may choose for a client (`types.rejection` of the contract): others would make client libraries drop
-/// sessions or connections.
-const CODES: [ErrorCode; 12] = [
-    ErrorCode::SystemError,
-    ErrorCode::Unimplemented,
-    ErrorCode::BadArguments,
-    ErrorCode::NoNode,
-    ErrorCode::NoAuth,
-    ErrorCode::BadVersion,
-    ErrorCode::NoChildrenForEphemerals,
-    ErrorCode::NodeExists,
-    ErrorCode::NotEmpty,
-    ErrorCode::InvalidAcl,
-    ErrorCode::QuotaExceeded,
-    ErrorCode::ThrottledOp,
-];
+pub use ask::{CallResult, Once, Said};
 
 /// A plugin at work.
 pub struct Binding {
@@ -242,132 +231,6 @@ impl Binding {
         }
     }
 
-    /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
-    /// second time, on a fresh instance, to see whether that says the same; with `Once::Only` it is not (a call that changes
-    /// something).
-    pub fn ask<T: PartialEq>(
-        &self,
-        enabled: bool,
-        once: Once,
-        call: &Call<'_>,
-        ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> Result<Said<T>, Fault> {
-        self.ask_at_cost(enabled, once, call, ask).said
-    }
-
-    /// As `ask`; tells what it cost, also where it failed.
-    pub fn ask_at_cost<T: PartialEq>(
-        &self,
-        enabled: bool,
-        once: Once,
-        call: &Call<'_>,
-        ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> CallResult<T> {
-        let begun = Instant::now();
-        let mut cost = 0;
-        let answered = self.answer(enabled, once, call, &mut cost, ask);
-        let Answer { said, fuel, circumstances, looks, evidence } =
-            answered.unwrap_or_else(|Failed { fault, evidence, .. }| Answer {
-                said: Err(fault),
-                fuel: 0,
-                circumstances: false,
-                looks: Looks::default(),
-                evidence,
-            });
-        cost = cost.saturating_add(fuel);
-        self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        if let Err(fault) = &said {
-            self.note(fault, call, evidence);
-        }
-        CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
-    }
-
-    /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
-    fn note(&self, fault: &Fault, call: &Call<'_>, evidence: Evidence) {
-        let session = call.session;
-        self.counters.failed(fault);
-        if !fault.by_guest() {
-            return;
-        }
-        self.counters.last_faults.keep(self.manifest.version, fault, session, evidence);
-        // Whoever has too little for much input is not broken: else a few clients with large nodes would end it for all.
-        let by_input = matches!(fault, Fault::Fuel | Fault::Cpu | Fault::Memory)
-            && call.told_bytes > limits::PLUGIN_INPUT_BLAMED_BYTES_MAX;
-        if by_input {
-            return;
-        }
-        let calls = self.counters.calls.load(Ordering::Relaxed);
-        if let Some(reason) = self.record.note(environment::Instant::now(), session, calls) {
-            let reason = format!("{reason}, the last: {} ({})", fault.text(), fault.name());
-            tracing::error!("plugin {}: {reason}: it is to be called no more", self.key);
-            self.watched.court.hear(self.blame(None, reason));
-        }
-    }
-
-    fn answer<T: PartialEq>(
-        &self,
-        enabled: bool,
-        once: Once,
-        call: &Call<'_>,
-        cost: &mut u64,
-        ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) -> Result<Answer<T>, Failed> {
-        if let Some(quarantine) = &self.stands.quarantine {
-            return Err(Fault::Quarantine(quarantine.reason.clone()).into());
-        }
-        if !enabled {
-            return Err(Fault::Code("this server runs with --plugins off".into()).into());
-        }
-        let program = match self.program.get() {
-            Some(Ok(program)) => program,
-            Some(Err(why)) => return Err(Fault::Code(why.clone()).into()),
-            None => return Err(Fault::NotReady.into()),
-        };
-        if self.watched.marks.suspects(self.fingerprint) {
-            return Err(Fault::NotReady.into());
-        }
-        if call.fuel_max == 0 {
-            return Err(Fault::Shared.into());
-        }
-        *cost = limits::PLUGIN_CALL_FUEL;
-        let _marked = self.watched.marks.mark(self.fingerprint);
-        let setup = self.setup_of(program);
-        let reused = self.reused(program);
-        let idle = if reused { self.idle.take(self.number) } else { None };
-        let mut instance = match idle {
-            Some(instance) => instance,
-            None => {
-                *cost += limits::PLUGIN_INSTANCE_FUEL;
-                let started = Instance::start(program, setup);
-                let configured_for = match &started {
-                    Ok(instance) => instance.configured_for,
-                    Err(failed) => failed.fuel,
-                };
-                *cost += configured_for;
-                started?
-            }
-        };
-        let answer = ask(&mut instance);
-        let (memory_bytes, operations) = instance.took();
-        self.counters.took(memory_bytes, operations);
-        let dropped = instance.take_dropped_lines();
-        if dropped > 0 {
-            self.counters.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
-        }
-        if reused {
-            if once == Once::OrTwice
-                && instance.calls > 1
-                && self.counters.calls.load(Ordering::Relaxed).is_multiple_of(limits::PLUGIN_SAMPLE_EVERY)
-            {
-                self.compare(program, setup, call, &answer, ask);
-            }
-            if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
-                self.idle.put(self.number, instance);
-            }
-        }
-        Ok(answer)
-    }
-
     /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
     pub fn is_pure(&self) -> bool {
         matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
@@ -407,136 +270,6 @@ impl Binding {
 
     fn reused(&self, program: &Program) -> bool {
         program.section.pure && !self.impure.load(Ordering::Relaxed)
-    }
-
-    /// Asks a fresh instance the same; if it answers otherwise, the plugin is not what it says and loses its reuse.
-    fn compare<T: PartialEq>(
-        &self,
-        program: &Program,
-        setup: &Setup,
-        call: &Call<'_>,
-        answered: &Answer<T>,
-        ask: impl Fn(&mut Instance) -> Answer<T>,
-    ) {
-        let (Ok(mut fresh), Ok(said)) = (Instance::new(program, setup), &answered.said) else { return };
-        let Ok(other) = ask(&mut fresh).said else { return };
-        // Where a read is judged the tree goes on changing: then the two were not asked the same.
-        if other != *said && answered.looks.hold(call.view) {
-            self.impure.store(true, Ordering::Relaxed);
-            self.idle.clear(self.number);
-            self.verdicts.clear();
-            tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
-        }
-    }
-
-    /// What becomes of a write that a validator is asked about.
-    pub fn validate(&self, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
-        let first = changes.first().map_or("/", |change| change.path.as_str());
-        if changes.len() > limits::PLUGIN_CHANGES_MAX {
-            let text = format!(
-                "{}: {} changes in one transaction, a plugin judges at most {}",
-                self.name,
-                changes.len(),
-                limits::PLUGIN_CHANGES_MAX
-            );
-            return Answered::unasked(self.refuse(Refusal::new(ErrorCode::BadArguments, text)));
-        }
-        let CallResult { said, cost } =
-            self.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
-        let said = match said.and_then(|said| self.sensible(call, said.answer)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(rejection)) => self.refuse(self.refusal(rejection, changes)),
-            Err(fault) => self.failed(&fault, first),
-        };
-        Answered { said, fuel: cost }
-    }
-
-    /// A rejection whose code clients must not get is a fault.
-    pub fn sensible<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
-        match said {
-            Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
-                Err(self.senseless(call, format!("plugins may not choose code {}", rejection.code)))
-            }
-            said => Ok(said),
-        }
-    }
-
-    /// An answer to that call that means nothing: a fault as any other.
-    pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
-        let fault = Fault::Output(what);
-        self.note(&fault, call, Evidence::default());
-        fault
-    }
-
-    /// A refusal by the guest's own judgement, as far as it is enforced.
-    pub fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
-        if self.manifest.mode == Mode::Enforce {
-            self.counters.refusals.fetch_add(1, Ordering::Relaxed);
-        }
-        self.enforce(refusal)
-    }
-
-    /// What the failure policy makes of a fault; `about` is the path that was asked about.
-    pub fn failed(&self, fault: &Fault, about: &str) -> Result<(), Refusal> {
-        let refusal = self.fault_refusal(fault, about);
-        self.warn(&refusal.text);
-        if self.manifest.on_failure == OnFailure::Ignore {
-            self.counters.let_pass.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        }
-        self.enforce(refusal)
-    }
-
-    /// A fault in the words and the code that clients get under `reject`.
-    pub fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
-        let text = match fault {
-            Fault::Quarantine(_) => format!("{}: {about}: the plugin is not called: {}", self.name, fault.text()),
-            _ => format!("{}: {about}: the plugin failed ({}): {}", self.name, fault.name(), fault.text()),
-        };
-        let code = if fault.by_server() { ErrorCode::OperationTimeout } else { ErrorCode::SystemError };
-        Refusal::new(code, text)
-    }
-
-    fn enforce(&self, refusal: Refusal) -> Result<(), Refusal> {
-        if self.manifest.mode == Mode::Enforce {
-            return Err(refusal);
-        }
-        self.counters.would_refuse.fetch_add(1, Ordering::Relaxed);
-        self.warn(&format!("would have refused: {}", refusal.text));
-        Ok(())
-    }
-
-    /// The guest's refusal for the client: "plugin: path: text"; `about` is the path that was asked about.
-    pub fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
-        let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
-        let text = match rejection.text.strip_prefix(about) {
-            Some(rest) if rest.starts_with(':') => format!("{}: {}", self.name, rejection.text),
-            _ => format!("{}: {about}: {}", self.name, rejection.text),
-        };
-        Refusal::new(code, text)
-    }
-
-    /// The same of a validator, which was asked about several changes.
-    fn refusal(&self, rejection: Rejection, changes: &[Change]) -> Refusal {
-        let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
-        let names_its_change = changes
-            .iter()
-            .any(|change| rejection.text.strip_prefix(change.path.as_str()).is_some_and(|rest| rest.starts_with(':')));
-        let text = match changes {
-            [change] if !names_its_change => format!("{}: {}: {}", self.name, change.path, rejection.text),
-            _ => format!("{}: {}", self.name, rejection.text),
-        };
-        Refusal::new(code, text)
-    }
-
-    /// At most one line a second and binding: the counters have the rest.
-    pub fn warn(&self, text: &str) {
-        self.counters.log.push(Level::Warn, text);
-        let mut last = self.last_warning.lock();
-        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
-            *last = Some(Instant::now());
-            tracing::warn!(target: "wasmkeeper::plugin", "{}", text.escape_debug());
-        }
     }
 
     pub fn status(&self, enabled: bool) -> serde_json::Value {
@@ -591,28 +324,4 @@ impl Drop for Binding {
     fn drop(&mut self) {
         self.idle.clear(self.number);
     }
-}
-
-/// Whether a question may be asked a second time, to look whether the answer is the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Once {
-    Only,
-    OrTwice,
-}
-
-/// What a question came to.
-pub struct CallResult<T> {
-    pub said: Result<Said<T>, Fault>,
-    /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
-    pub cost: u64,
-}
-
-/// What a guest said, and what it took.
-pub struct Said<T> {
-    pub answer: T,
-    pub fuel: u64,
-    /// It asked for circumstances that no node shows.
-    pub circumstances: bool,
-    /// Of a policy: what it looked at.
-    pub looks: Looks,
 }

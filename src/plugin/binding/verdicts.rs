@@ -9,10 +9,11 @@
 
 use crate::hooks;
 use crate::limits;
-use crate::model::{Identity, SessionId, Zxid};
-use crate::pipeline::{ReadView, Verb, Versions};
-use crate::plugin::guest::call::Decision;
-use crate::plugin::guest::host::cut;
+use crate::model::{Identity, Zxid};
+use crate::pipeline::{ReadView, Verb};
+use crate::plugin::contract::cut;
+use crate::plugin::contract::exports::authorization::Decision;
+use crate::plugin::guest::looks::Look;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use std::hash::BuildHasher;
@@ -21,51 +22,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Shards have a lock each, so that readers rarely meet.
 const SHARDS: usize = 16;
-
-/// What a call has looked at.
-#[derive(Default, Debug)]
-pub struct Looks {
-    pub list: Vec<Look>,
-    /// It saw something by which its answer cannot be known again: outstanding changes, a session's nodes.
-    pub passing: bool,
-}
-
-impl Looks {
-    /// Whether all of it would look the same.
-    pub fn hold(&self, view: &dyn ReadView) -> bool {
-        self.list.iter().all(|look| look.holds(view))
-    }
-}
-
-#[derive(PartialEq, Debug)]
-pub enum Look {
-    /// None: there was no such node.
-    Node {
-        path: Box<str>,
-        was: Option<Versions>,
-    },
-    /// The names of its children, by its pzxid.
-    Names {
-        path: Box<str>,
-        was: Option<i64>,
-    },
-    Ephemerals {
-        session: SessionId,
-        prefix: Box<str>,
-        limit: usize,
-        found: Vec<String>,
-    },
-}
-
-impl Look {
-    fn holds(&self, view: &dyn ReadView) -> bool {
-        match self {
-            Look::Node { path, was } => view.versions(path) == *was,
-            Look::Names { path, was } => view.versions(path).map(|now| now.pzxid) == *was,
-            Look::Ephemerals { session, prefix, limit, found } => view.ephemerals(*session, prefix, *limit) == *found,
-        }
-    }
-}
 
 /// One answer.
 pub struct Verdict {
@@ -161,8 +117,8 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stat, acl};
-    use crate::pipeline::NodeCopy;
+    use crate::model::{SessionId, Stat, acl};
+    use crate::pipeline::{NodeCopy, Versions};
     use std::cell::Cell;
     use std::collections::BTreeMap;
 

@@ -17,7 +17,8 @@
 //! Servers that share a process, the simulation's, share an engine and what has been compiled for it, too.
 
 use crate::limits;
-use crate::plugin::guest::host;
+use crate::plugin::contract;
+use crate::plugin::guest::engine;
 use parking_lot::Mutex;
 use sha3::{Digest, Sha3_256};
 use std::cell::LazyCell;
@@ -83,7 +84,8 @@ impl Compiler {
     /// others have. Files in `folder` serve later processes.
     pub fn shared(folder: &Path) -> Result<Compiler, String> {
         let key = prepare(folder)?;
-        let engine = host::still_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
+        let engine =
+            engine::still_engine().map_err(|error| format!("the WebAssembly engine cannot start: {error:#}"))?;
         let shared = Shared { engine, folder: folder.into(), key, loaded: Mutex::default() };
         Ok(Compiler { how: How::Shared(Arc::new(shared)) })
     }
@@ -107,7 +109,7 @@ impl Compiler {
     /// What runs the code.
     pub fn engine(&self) -> wasmtime::Result<Engine> {
         match &self.how {
-            How::Here | How::Child { .. } => host::running_engine(),
+            How::Here | How::Child { .. } => engine::running_engine(),
             How::Shared(shared) => Ok(shared.engine.clone()),
         }
     }
@@ -338,7 +340,7 @@ fn wait(mut child: Child) -> Result<(), String> {
             limits::COMPILE_ADDRESS_SPACE_BYTES >> 30
         ),
         None if words.is_empty() => format!("the compiling child process ended with {status}"),
-        None => host::cut(&words, limits::REFUSAL_TEXT_BYTES_MAX).to_string(),
+        None => contract::cut(&words, limits::REFUSAL_TEXT_BYTES_MAX).to_string(),
     })
 }
 
@@ -346,7 +348,7 @@ fn wait(mut child: Child) -> Result<(), String> {
 pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
     limit_self();
     let component = fs::read(input).map_err(|e| format!("read {}: {e}", input.display()))?;
-    let engine = host::compiling_engine().map_err(|e| format!("start the compiler: {e:#}"))?;
+    let engine = engine::compiling_engine().map_err(|e| format!("start the compiler: {e:#}"))?;
     let code =
         engine.precompile_component(&component).map_err(|e| format!("the component cannot be compiled: {e:#}"))?;
     write_whole(output, &[&code]).map_err(|e| format!("write {}: {e}", output.display()))

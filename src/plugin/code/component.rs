@@ -1,6 +1,7 @@
 //! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
 
 use crate::plugin::guest::stand_ins;
+use crate::plugin::manifest::check::too_large;
 use crate::plugin::manifest::{self, Kind, Section};
 use wasmparser::{Encoding, Parser, Payload};
 
@@ -97,16 +98,6 @@ pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<Stri
             crate::limits::PLUGIN_MEMORY_BYTES_MAX >> 20
         )
     })
-}
-
-/// The refusal of a component of so many bytes, and what helps.
-pub fn too_large(bytes: u64) -> String {
-    let bytes_max = crate::limits::COMPONENT_BYTES_MAX;
-    format!(
-        "the component has {bytes} bytes, at most {bytes_max} ({} MiB) are allowed: leave out names and debug information (Rust: `strip = true` and \
-         `lto = true`; C: `-s`; JavaScript: no --use-debug-build and no --aot) and libraries that it does not need (Python: packages)",
-        bytes_max >> 20
-    )
 }
 
 /// The component with its author's manifest at its end.

@@ -3,294 +3,26 @@
 //! A `Fault` says whose doing it was: a guest's is SYSTEMERROR under `on_failure: reject`, the server's is
 //! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
 
-use super::host::{self, Blown, Change, Fuse, HostExceeded, HostState, MemoryExceeded, Rejection, ViewHandle, exports};
-use super::host::{TransactionHandle, contract::wasmkeeper::plugin::types};
+use super::failed::{Failed, fault_of, root_cause};
+use super::host::{self, Fuse, HostState};
 use super::lend;
+use super::looks::Looks;
+use super::program::{Budget, Program, Setup};
 use super::stand_ins;
 use crate::limits;
 use crate::pipeline::{Call, Verb};
-use crate::plugin::binding::verdicts::Looks;
-use crate::plugin::manifest::grant::Grants;
-use crate::plugin::manifest::{Kind, Section};
+use crate::plugin::contract::exports::{authentication, authorization, behavior, reconciliation, validation};
+use crate::plugin::contract::{self, Change, Rejection, TransactionHandle, ViewHandle};
+use crate::plugin::fault::{Evidence, Fault};
+use crate::plugin::manifest::Kind;
 use crate::plugin::report::counters::Counters;
 use crate::plugin::report::tape::{self, Ear, Question};
-use exports::{authentication, authorization, behavior, reconciliation, setup, validation};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use wasmtime::component::{InstancePre, Resource};
-use wasmtime::{Store, Trap};
-
-pub use authentication::Login;
-pub use authorization::Decision;
-pub use behavior::{Answer as Handled, Cause, Request};
-
-/// How a call can fail. The names are stable: counters and texts carry them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// The fuel is used up.
-    Fuel,
-    /// The fuse blew: too much CPU time.
-    Cpu,
-    /// More memory or table than allowed.
-    Memory,
-    /// The stack is used up.
-    Stack,
-    /// It looked at or changed too much of the tree, or handed over too many bytes.
-    Host,
-    /// `unreachable`: in Rust a panic, whose text is in the plugin's log.
-    Panic,
-    /// Any other trap.
-    Trap(String),
-    /// An answer that means nothing: a code clients must not get.
-    Output(String),
-    /// The guest refused its settings, which it took when it was deployed.
-    Settings(String),
-    /// The component could not be compiled or loaded here: the server's doing, but lasting.
-    Code(String),
-    /// The server's doing: the machine was too busy.
-    Wall,
-    /// The server's doing: all instances are in use.
-    Pool(String),
-    /// The server's doing: the component is still being compiled.
-    NotReady,
-    /// Others' doing: the plugins of the transaction have together used up what they may.
-    Shared,
-    /// It was not called: it is under quarantine, for that reason.
-    Quarantine(String),
-}
-
-impl Fault {
-    pub const CLASSES: [&str; 15] = [
-        "fuel",
-        "cpu",
-        "memory",
-        "stack",
-        "host",
-        "panic",
-        "trap",
-        "output",
-        "settings",
-        "code",
-        "wall",
-        "pool",
-        "not-ready",
-        "shared",
-        "quarantine",
-    ];
-
-    /// Index into `CLASSES`.
-    pub fn class(&self) -> usize {
-        match self {
-            Fault::Fuel => 0,
-            Fault::Cpu => 1,
-            Fault::Memory => 2,
-            Fault::Stack => 3,
-            Fault::Host => 4,
-            Fault::Panic => 5,
-            Fault::Trap(_) => 6,
-            Fault::Output(_) => 7,
-            Fault::Settings(_) => 8,
-            Fault::Code(_) => 9,
-            Fault::Wall => 10,
-            Fault::Pool(_) => 11,
-            Fault::NotReady => 12,
-            Fault::Shared => 13,
-            Fault::Quarantine(_) => 14,
-        }
-    }
-
-    pub fn name(&self) -> &'static str {
-        Fault::CLASSES[self.class()]
-    }
-
-    /// Whether a client that tries again may have more luck.
-    pub fn by_server(&self) -> bool {
-        matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
-    }
-
-    /// Whether it is the guest's doing, by what it did when it was called.
-    pub fn by_guest(&self) -> bool {
-        !self.by_server() && !matches!(self, Fault::Code(_) | Fault::Quarantine(_))
-    }
-
-    /// What happened, for people.
-    pub fn text(&self) -> String {
-        match self {
-            Fault::Fuel => "it used up its fuel".into(),
-            Fault::Cpu => "it used up its CPU time".into(),
-            Fault::Memory => "it needs more memory than it may have".into(),
-            Fault::Stack => "it used up its stack".into(),
-            Fault::Host => "it asked more of the server than it may".into(),
-            Fault::Panic => "it panicked".into(),
-            Fault::Trap(what) => format!("it trapped: {what}"),
-            Fault::Output(what) => format!("its answer makes no sense: {what}"),
-            Fault::Settings(what) => format!("it refused its settings: {what}"),
-            Fault::Code(what) => format!("its code cannot be run here: {what}"),
-            Fault::Wall => "the server was too busy to let it finish".into(),
-            Fault::Pool(what) => format!("no instance is free: {what}"),
-            Fault::NotReady => "its code is not ready here yet".into(),
-            Fault::Shared => "the plugins of this transaction have used up their common fuel".into(),
-            Fault::Quarantine(why) => format!("it is under quarantine: {why}"),
-        }
-    }
-
-    fn of(error: &wasmtime::Error) -> Fault {
-        if let Some(blown) = error.downcast_ref::<Blown>() {
-            return match blown {
-                Blown::Cpu => Fault::Cpu,
-                Blown::Wall => Fault::Wall,
-            };
-        }
-        if error.is::<MemoryExceeded>() {
-            return Fault::Memory;
-        }
-        if error.is::<HostExceeded>() {
-            return Fault::Host;
-        }
-        if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-            return Fault::Pool(cut(error));
-        }
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::OutOfFuel) => Fault::Fuel,
-            Some(Trap::StackOverflow) => Fault::Stack,
-            Some(Trap::UnreachableCodeReached) => Fault::Panic,
-            Some(Trap::Interrupt) => Fault::Cpu,
-            Some(Trap::AllocationTooLarge) => Fault::Memory,
-            Some(trap) => Fault::Trap(trap.to_string()),
-            // What is left comes of values that cross the border: too many bytes, bad UTF-8, bad pointers.
-            None => Fault::Trap(cut(error)),
-        }
-    }
-}
-
-fn cut(error: &wasmtime::Error) -> String {
-    host::cut(&error.root_cause().to_string(), 200).to_string()
-}
-
-/// A fault, and what is known of it: for the plugin's author.
-#[derive(Debug)]
-pub struct Failed {
-    pub fault: Fault,
-    pub evidence: Evidence,
-    /// What making the instance has taken.
-    pub fuel: u64,
-}
-
-/// What a failed call has left behind.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Evidence {
-    /// The guest's stack, innermost frame first, with the names that its component has.
-    pub backtrace: Vec<String>,
-    /// The last lines of its log in that call, a panic's text among them.
-    pub log: Vec<String>,
-}
-
-impl Failed {
-    fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
-        let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
-        // The first line says that these are frames.
-        let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
-        let backtrace = frames.map(|frame| host::cut(frame.trim(), limits::PLUGIN_LOG_LINE_BYTES_MAX).into()).collect();
-        let log = store.data_mut().lines.take_last();
-        Failed { fault: Fault::of(error), evidence: Evidence { backtrace, log }, fuel: 0 }
-    }
-}
-
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Failed {
-        Failed { fault, evidence: Evidence::default(), fuel: 0 }
-    }
-}
-
-impl From<Verb> for types::Verb {
-    fn from(verb: Verb) -> types::Verb {
-        match verb {
-            Verb::Read => types::Verb::Read,
-            Verb::Children => types::Verb::Children,
-            Verb::Create => types::Verb::Create,
-            Verb::Set => types::Verb::Set,
-            Verb::Delete => types::Verb::Delete,
-            Verb::Acl => types::Verb::Acl,
-            Verb::Call => types::Verb::Call,
-        }
-    }
-}
-
-/// A component ready to be instantiated, with what its author says of it.
-pub struct Program {
-    engine: wasmtime::Engine,
-    prepared: InstancePre<HostState>,
-    exports: Exports,
-    pub section: Section,
-}
-
-/// Where the component's exports are: `setup`, and those of each kind that it is.
-struct Exports {
-    setup: setup::GuestIndices,
-    validation: Option<validation::GuestIndices>,
-    authorization: Option<authorization::GuestIndices>,
-    authentication: Option<authentication::GuestIndices>,
-    behavior: Option<behavior::GuestIndices>,
-    reconciliation: Option<reconciliation::GuestIndices>,
-}
-
-impl Program {
-    /// `kinds`: those that the component exports (`component::inspect`).
-    pub fn new(
-        engine: &wasmtime::Engine,
-        prepared: InstancePre<HostState>,
-        kinds: &[Kind],
-        section: Section,
-    ) -> wasmtime::Result<Program> {
-        let is = |kind| kinds.contains(&kind);
-        let exports = Exports {
-            setup: setup::GuestIndices::new(&prepared)?,
-            validation: is(Kind::Validator).then(|| validation::GuestIndices::new(&prepared)).transpose()?,
-            authorization: is(Kind::Policy).then(|| authorization::GuestIndices::new(&prepared)).transpose()?,
-            authentication: is(Kind::Authenticator)
-                .then(|| authentication::GuestIndices::new(&prepared))
-                .transpose()?,
-            behavior: is(Kind::Recipe).then(|| behavior::GuestIndices::new(&prepared)).transpose()?,
-            reconciliation: is(Kind::Controller).then(|| reconciliation::GuestIndices::new(&prepared)).transpose()?,
-        };
-        Ok(Program { engine: engine.clone(), prepared, exports, section })
-    }
-
-    pub fn is(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Validator => self.exports.validation.is_some(),
-            Kind::Policy => self.exports.authorization.is_some(),
-            Kind::Authenticator => self.exports.authentication.is_some(),
-            Kind::Recipe => self.exports.behavior.is_some(),
-            Kind::Controller => self.exports.reconciliation.is_some(),
-        }
-    }
-}
-
-/// What an instance is made with.
-#[derive(Clone)]
-pub struct Setup {
-    pub name: Arc<str>,
-    /// The one of the component's kinds that the binding puts to work.
-    pub kind: Kind,
-    pub mount: Arc<str>,
-    /// JSON text.
-    pub settings: Arc<str>,
-    pub grants: Arc<Grants>,
-    pub budget: Budget,
-    /// Where its calls are counted, and what it says is kept.
-    pub counters: Arc<Counters>,
-}
-
-/// Bounds of one call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Budget {
-    pub fuel: u64,
-    pub cpu_ms: u64,
-    pub memory_bytes: usize,
-    /// Time after which a call is noted as slow. It is no limit.
-    pub slow: Duration,
-}
+use authentication::Login;
+use authorization::Decision;
+use behavior::{Answer as Handled, Cause, Request};
+use std::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::Resource;
 
 /// A configured instance of one kind.
 pub struct Instance {
@@ -329,7 +61,7 @@ impl Guest {
                     .as_ref()
                     .ok_or_else(not_that_kind)?
                     .load(&mut *store, &instance)
-                    .map_err(|error| Fault::Code(cut(&error)))?
+                    .map_err(|error| Fault::Code(root_cause(&error)))?
             };
         }
         let guest = match setup.kind {
@@ -339,12 +71,12 @@ impl Guest {
             Kind::Recipe => Guest::Recipe(load!(behavior)),
             Kind::Controller => Guest::Controller(load!(reconciliation)),
         };
-        let configure = exports.setup.load(&mut *store, &instance).map_err(|error| Fault::Code(cut(&error)))?;
+        let configure = exports.setup.load(&mut *store, &instance).map_err(|error| Fault::Code(root_cause(&error)))?;
         let configured = configure.call_configure(&mut *store, &setup.mount, &setup.settings);
         stand_ins::finish_lines(store.data_mut());
         match configured {
             Ok(Ok(())) => Ok(guest),
-            Ok(Err(text)) => Err(Fault::Settings(host::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
+            Ok(Err(text)) => Err(Fault::Settings(contract::cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).into()).into()),
             Err(error) => Err(Failed::of(&error, store)),
         }
     }
@@ -640,7 +372,7 @@ fn another_kind() -> wasmtime::Error {
 
 /// Sets the budgets of a call.
 fn begin(store: &mut Store<HostState>, fuel: u64, cpu_ms: u64, changes: u64) -> Result<(), Fault> {
-    store.set_fuel(fuel).map_err(|error| Fault::of(&error))?;
+    store.set_fuel(fuel).map_err(|error| fault_of(&error))?;
     store.set_epoch_deadline(1);
     let state = store.data_mut();
     state.fuse = Fuse::new(cpu_ms);

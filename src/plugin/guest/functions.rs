@@ -3,20 +3,20 @@
 //! Every function is bounded, since fuel and fuse cannot interrupt the host; every one that names a path asks the
 //! binding's grants first.
 
-use super::host::{HostState, Rejection, TransactionHandle, ViewHandle, contract, cut};
+use super::host::HostState;
+use super::looks::Look;
 use crate::limits;
-use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
+use crate::model::{Acl, ErrorCode, Refusal, SessionId, acl};
 use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
-use crate::plugin::binding::verdicts::Look;
+use crate::plugin::contract::{self, Rejection, TransactionHandle, ViewHandle, logging, reading, types, writing};
 use crate::plugin::manifest::grant::GrantVerb;
 use crate::plugin::report::log::Level;
-use contract::wasmkeeper::plugin::{logging, reading, types, writing};
 use std::time::Instant;
 use wasmtime::component::Resource;
 
 impl logging::Host for HostState {
     fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
-        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
+        let message = contract::cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
         // What a defect of the engine or of ours would do, for the test of what becomes of it.
         #[cfg(debug_assertions)]
         if message == "wasmkeeper-test: end this process" {
@@ -40,18 +40,6 @@ impl logging::Host for HostState {
             logging::Level::Error => tracing::warn!(target: "wasmkeeper::guest", plugin, "error: {message}"),
         }
         Ok(())
-    }
-}
-
-impl From<logging::Level> for Level {
-    fn from(level: logging::Level) -> Level {
-        match level {
-            logging::Level::Trace => Level::Trace,
-            logging::Level::Debug => Level::Debug,
-            logging::Level::Info => Level::Info,
-            logging::Level::Warn => Level::Warn,
-            logging::Level::Error => Level::Error,
-        }
     }
 }
 
@@ -108,7 +96,7 @@ type Answer<T> = wasmtime::Result<Result<T, Rejection>>;
 impl reading::HostView for HostState {
     fn get(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
         let found = self.look(GrantVerb::Read, &path, |view| view.node(&path))?;
-        Ok(found.map(|found| found.map(node)))
+        Ok(found.map(|found| found.map(contract::guest_node)))
     }
 
     fn stat(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Stat>> {
@@ -118,12 +106,13 @@ impl reading::HostView for HostState {
         self.spent.read(path.len())?;
         let found = self.lent.get().and_then(|call| call.view.stat(&path));
         self.note_node(&path, found.as_ref().map(Versions::of));
-        Ok(Ok(found.as_ref().map(stat)))
+        Ok(Ok(found.as_ref().map(contract::guest_stat)))
     }
 
     fn acl(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Vec<types::AclEntry>> {
         let found = self.look(GrantVerb::Read, &path, |view| view.node(&path))?;
-        Ok(found.map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(acl_entry).collect())))
+        Ok(found
+            .map(|found| found.map_or_else(Vec::new, |node| node.acl.iter().map(contract::guest_acl_entry).collect())))
     }
 
     fn children(
@@ -168,7 +157,7 @@ impl reading::HostView for HostState {
         let found = self.look(GrantVerb::Read, &path, |view| view.original(&path))?;
         // Where the transaction has touched the node, what it is now is outstanding, and so the answer is not kept.
         self.note(&path, |view| Look::Node { path: path.as_str().into(), was: view.versions(&path) });
-        Ok(found.map(|found| found.map(node)))
+        Ok(found.map(|found| found.map(contract::guest_node)))
     }
 
     fn context(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<types::Context> {
@@ -185,7 +174,7 @@ impl reading::HostView for HostState {
 
     fn identities(&mut self, _: Resource<ViewHandle>) -> wasmtime::Result<Vec<types::Identity>> {
         let caller = self.lent.get().and_then(|call| call.caller);
-        Ok(caller.map_or_else(Vec::new, |caller| caller.identities.iter().map(identity).collect()))
+        Ok(caller.map_or_else(Vec::new, |caller| caller.identities.iter().map(contract::guest_identity).collect()))
     }
 
     fn fact(&mut self, _: Resource<ViewHandle>, name: String) -> wasmtime::Result<Option<String>> {
@@ -235,12 +224,12 @@ impl HostState {
         acl: &[types::AclEntry],
         sequential: bool,
     ) -> Answer<String> {
-        let Some(kind) = node_kind(kind) else {
+        let Some(kind) = contract::model_node_kind(kind) else {
             self.spent.write(path.len() + data.len())?;
             let text = format!("a node lives for 1 to {} ms", crate::model::owner::TTL_MS_MAX);
             return Ok(Err(rejection(Refusal::new(ErrorCode::BadArguments, text))));
         };
-        let acl: Acl = acl.iter().map(model_acl_entry).collect();
+        let acl: Acl = acl.iter().map(contract::model_acl_entry).collect();
         let bytes = data.len() + acl::bytes(&acl);
         self.change(GrantVerb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
     }
@@ -286,7 +275,7 @@ impl writing::HostTransaction for HostState {
         acl: Vec<types::AclEntry>,
         version: Option<i32>,
     ) -> Answer<()> {
-        let acl: Acl = acl.iter().map(model_acl_entry).collect();
+        let acl: Acl = acl.iter().map(contract::model_acl_entry).collect();
         self.change(GrantVerb::Acl, &path, acl::bytes(&acl), |bench| bench.set_acl(&path, &acl, version))
     }
 
@@ -324,63 +313,14 @@ fn rejection(refusal: Refusal) -> Rejection {
     Rejection { code, text }
 }
 
-/// None: a time to live out of bounds.
-fn node_kind(kind: types::NodeKind) -> Option<NodeKind> {
-    Some(match kind {
-        types::NodeKind::Persistent => NodeKind::Persistent,
-        types::NodeKind::Ephemeral(session) => NodeKind::Ephemeral(SessionId(session.cast_signed())),
-        types::NodeKind::Container => NodeKind::Container,
-        types::NodeKind::Ttl(ms) => {
-            NodeKind::Ttl(i64::try_from(ms).ok().filter(|ms| (1..=crate::model::owner::TTL_MS_MAX).contains(ms))?)
+impl From<logging::Level> for Level {
+    fn from(level: logging::Level) -> Level {
+        match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error => Level::Error,
         }
-    })
-}
-
-fn node(copy: NodeCopy) -> types::Node {
-    let stat = stat(&copy.stat);
-    types::Node { data: copy.data.map_or_else(Vec::new, |data| data.to_vec()), stat }
-}
-
-fn stat(stat: &Stat) -> types::Stat {
-    types::Stat {
-        czxid: stat.czxid.cast_unsigned(),
-        mzxid: stat.mzxid.cast_unsigned(),
-        pzxid: stat.pzxid.cast_unsigned(),
-        ctime: stat.ctime.cast_unsigned(),
-        mtime: stat.mtime.cast_unsigned(),
-        version: stat.version,
-        cversion: stat.cversion,
-        aversion: stat.aversion,
-        ephemeral_owner: match crate::model::Owner(stat.ephemeral_owner).kind() {
-            NodeKind::Ephemeral(session) => session.0.cast_unsigned(),
-            _ => 0,
-        },
-        data_length: stat.data_length.cast_unsigned(),
-        num_children: stat.num_children.cast_unsigned(),
     }
-}
-
-fn identity(identity: &crate::model::Identity) -> types::Identity {
-    types::Identity { scheme: identity.scheme.clone(), id: identity.id.clone() }
-}
-
-const PERMISSIONS: [(i32, types::Permissions); 5] = [
-    (acl::READ, types::Permissions::READ),
-    (acl::WRITE, types::Permissions::WRITE),
-    (acl::CREATE, types::Permissions::CREATE),
-    (acl::DELETE, types::Permissions::DELETE),
-    (acl::ADMIN, types::Permissions::ADMIN),
-];
-
-/// An entry of an access list in the contract's words.
-pub(crate) fn acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
-    let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
-    let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
-    types::AclEntry { permissions, who: identity(&entry.who) }
-}
-
-pub(crate) fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
-    let set = PERMISSIONS.iter().filter(|(_, flag)| entry.permissions.contains(*flag));
-    let permissions = set.fold(0, |all, (bit, _)| all | bit);
-    acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }
 }

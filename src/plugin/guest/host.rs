@@ -1,147 +1,17 @@
-//! The engine that runs guests, the contract as Rust types, and what an instance's store holds.
+//! What an instance's store holds: what its host functions see, and the bounds of a call.
 //!
 //! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
 
 use super::lend::Lent;
+use super::looks::Looks;
 use super::stand_ins::StandIns;
 use crate::limits;
-use crate::plugin::binding::verdicts::Looks;
 use crate::plugin::manifest::grant::Grants;
 use crate::plugin::report::counters::Counters;
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::WasmBacktraceDetails;
-use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, UpdateDeadline};
-
-/// The contract as Rust types: what any kind of plugin imports and exports, of which each has its part.
-pub mod contract {
-    wasmtime::component::bindgen!({
-        path: "wit",
-        inline: "
-            package wasmkeeper:host;
-            world every-kind {
-                import wasmkeeper:plugin/logging@1.0.0;
-                import wasmkeeper:plugin/reading@1.0.0;
-                import wasmkeeper:plugin/writing@1.0.0;
-                export wasmkeeper:plugin/setup@1.0.0;
-                export wasmkeeper:plugin/validation@1.0.0;
-                export wasmkeeper:plugin/authorization@1.0.0;
-                export wasmkeeper:plugin/authentication@1.0.0;
-                export wasmkeeper:plugin/behavior@1.0.0;
-                export wasmkeeper:plugin/reconciliation@1.0.0;
-            }
-        ",
-        world: "wasmkeeper:host/every-kind",
-        imports: { default: trappable },
-        with: {
-            "wasmkeeper:plugin/reading.view": super::ViewHandle,
-            "wasmkeeper:plugin/writing.transaction": super::TransactionHandle,
-        },
-        additional_derives: [PartialEq],
-    });
-}
-
-pub use contract::exports::wasmkeeper::plugin as exports;
-pub use contract::wasmkeeper::plugin::types::{Change, ChangeKind, Rejection};
-
-/// What the guest's `view` handle stands for. It holds nothing: what it shows is `HostState::lent`.
-pub struct ViewHandle;
-
-/// What the guest's `transaction` handle stands for; likewise.
-pub struct TransactionHandle;
-
-/// Settings that machine code depends on are the same in the server and in the compiling child; the pool is the
-/// server's alone.
-fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        // Lines of the guest's source where its component has them: they cost nothing where nothing traps.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-        .max_wasm_stack(limits::PLUGIN_STACK_BYTES)
-        .memory_init_cow(true);
-    config
-}
-
-/// Whether an engine has been started in this process: with the first one come handlers of signals.
-static STARTED: Mutex<bool> = Mutex::new(false);
-
-/// Does something that must be done before any engine is started; false: it is too late.
-pub fn before_engines(act: impl FnOnce()) -> bool {
-    let started = STARTED.lock();
-    if !*started {
-        act();
-    }
-    !*started
-}
-
-fn start(config: &Config) -> wasmtime::Result<Engine> {
-    let mut started = STARTED.lock();
-    *started = true;
-    Engine::new(config)
-}
-
-/// The engine of the compiling child: it makes machine code and runs none, so it reserves no address space.
-pub fn compiling_engine() -> wasmtime::Result<Engine> {
-    start(&config())
-}
-
-/// An engine that runs guests without a clock: their fuel alone ends them. For the simulation, where each member has a handful
-/// of instances and a pool would be one for all.
-pub fn still_engine() -> wasmtime::Result<Engine> {
-    start(&config())
-}
-
-/// The engine that runs guests, its clock ticking.
-pub fn running_engine() -> wasmtime::Result<Engine> {
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
-        .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
-        .total_memories(limits::PLUGIN_INSTANCES_MAX)
-        .total_tables(limits::PLUGIN_INSTANCES_MAX * 4)
-        .max_memories_per_component(1)
-        .max_core_instances_per_component(limits::PLUGIN_CORE_INSTANCES_MAX)
-        .max_tables_per_component(4)
-        .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
-        .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
-        .max_unused_warm_slots(8)
-        // Small guests touch little: clearing that is cheaper than giving the pages back.
-        .linear_memory_keep_resident(256 << 10)
-        .table_keep_resident(64 << 10);
-    let mut config = config();
-    config.allocation_strategy(pool);
-    // Where the address space is limited (`ulimit -v`) the pool's reservation fails; guests then start slower.
-    let engine = start(&config).or_else(|error| {
-        tracing::warn!("no address space for the pool of plugin instances, they start slower without: {error:#}");
-        start(&self::config())
-    })?;
-    let ticking = engine.weak();
-    std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
-        loop {
-            std::thread::sleep(Duration::from_millis(limits::PLUGIN_TICK_MS));
-            match ticking.upgrade() {
-                Some(engine) => engine.increment_epoch(),
-                None => return,
-            }
-        }
-    })?;
-    Ok(engine)
-}
-
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
-    let mut linker = Linker::new(engine);
-    contract::EveryKind::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    Ok(linker)
-}
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 
 /// What one instance's host functions see.
 pub struct HostState {
@@ -333,9 +203,4 @@ impl Lines {
         self.dropped += u64::from(!admitted);
         admitted
     }
-}
-
-/// The longest prefix of so many bytes that is text.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
 }

@@ -14,11 +14,11 @@
 //!
 //! Every function here is bounded, as those of `functions` are: fuel and fuse cannot interrupt the host.
 
-use super::host::{HostState, contract};
+use super::host::HostState;
 use crate::limits;
-use contract::wasmkeeper::plugin::logging::{self, Host as _};
-use contract::wasmkeeper::plugin::reading::HostView as _;
-use contract::wasmkeeper::plugin::types::Context;
+use crate::plugin::contract::logging::{self, Host as _};
+use crate::plugin::contract::reading::HostView as _;
+use crate::plugin::contract::types::Context;
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
@@ -313,8 +313,11 @@ mod tests {
     use super::*;
     use crate::model::{SessionId, Zxid};
     use crate::pipeline::{Call, Moment, NodeCopy, ReadView};
-    use crate::plugin::guest::call::{Budget, Fault, Instance, Program, Setup};
-    use crate::plugin::guest::host::{self, Change, ChangeKind};
+    use crate::plugin::contract::{Change, ChangeKind};
+    use crate::plugin::fault::Fault;
+    use crate::plugin::guest::call::Instance;
+    use crate::plugin::guest::engine;
+    use crate::plugin::guest::program::{Budget, Program, Setup};
     use crate::plugin::manifest::grant::Grants;
     use crate::plugin::{component, manifest::Kind};
     use std::sync::{Arc, Mutex};
@@ -341,9 +344,9 @@ mod tests {
         let bytes = include_bytes!(env!("WASMKEEPER_HOMESICK"));
         let inspected = component::inspect(bytes).unwrap();
         assert!(inspected.imports.iter().any(|import| import == "wasi:io/streams@0.2.77"), "{:?}", inspected.imports);
-        let engine = host::running_engine().unwrap();
+        let engine = engine::running_engine().unwrap();
         let compiled = Component::new(&engine, bytes).unwrap();
-        let prepared = instantiate_pre(&host::linker(&engine).unwrap(), &compiled).unwrap();
+        let prepared = instantiate_pre(&engine::linker(&engine).unwrap(), &compiled).unwrap();
         let program = Program::new(&engine, prepared, &inspected.kinds, inspected.section).unwrap();
         let setup = Setup {
             name: "homesick".into(),

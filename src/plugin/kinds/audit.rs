@@ -10,8 +10,10 @@ use crate::model::path;
 use crate::pipeline::overlay::Overlay;
 use crate::pipeline::view::View;
 use crate::pipeline::{Call, Moment, NodeCopy, ReadView, Verb};
+use crate::plugin::PLUGINS;
+use crate::plugin::binding::plugins::Plugins;
 use crate::plugin::binding::{Binding, Once};
-use crate::plugin::guest::host::{self, Change, ChangeKind};
+use crate::plugin::contract::{self, Change, ChangeKind};
 use crate::plugin::manifest::Kind;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,20 @@ pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&st
         walk.slice.next = None;
     }
     walk.slice
+}
+
+impl Plugins {
+    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`, which are no nodes either: see `audit`.
+    pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
+        let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
+        let behind = what.strip_prefix("audit")?;
+        if !behind.is_empty() && !behind.starts_with('/') {
+            return None;
+        }
+        let registry = self.registry();
+        let slice = slice(registry.named(name)?, self.enabled(), state, Some(behind));
+        Some(serde_json::to_vec(&slice).expect("it is JSON"))
+    }
 }
 
 struct Walk<'a> {
@@ -118,7 +134,7 @@ impl Walk<'_> {
         match asked {
             Ok(said) => {
                 if let Err(rejection) = said.answer {
-                    let text = host::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
+                    let text = contract::cut(&rejection.text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned();
                     self.slice.refused.push(Refused { path: node.to_owned(), text });
                 }
             }

@@ -7,10 +7,8 @@
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId, Zxid};
 use crate::pipeline::{Answered, Call, Moment, NoView, Schemes};
-use crate::plugin::binding::registry::Plugins;
+use crate::plugin::binding::plugins::Plugins;
 use crate::plugin::binding::{Binding, Once};
-use hashbrown::{Equivalent, HashMap};
-use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 
 /// What somebody has proven.
@@ -19,22 +17,6 @@ pub struct Proof {
     pub identities: Vec<Identity>,
     /// Unix milliseconds from which on they are no longer proven.
     pub until_ms: Option<u64>,
-}
-
-/// Answers to `matches`, by the id that is held and the one that is wanted. Emptied when full.
-#[derive(Default)]
-pub struct Matches(Mutex<HashMap<Held, bool>>);
-
-/// The id that is held, and the one that is wanted.
-type Held = (Box<str>, Box<str>);
-
-#[derive(Hash)]
-struct Pair<'a>(&'a str, &'a str);
-
-impl Equivalent<Held> for Pair<'_> {
-    fn equivalent(&self, key: &Held) -> bool {
-        *self.0 == *key.0 && *self.1 == *key.1
-    }
 }
 
 impl Plugins {
@@ -103,7 +85,7 @@ impl Schemes for Plugins {
         if held == wanted {
             return Some(true);
         }
-        binding.matches_kept.0.lock().get(&Pair(held, wanted)).copied()
+        binding.matches_kept.find(held, wanted)
     }
 
     fn check_id(&self, session: SessionId, fuel_max: u64, scheme: &str, id: &str) -> Option<Answered<()>> {
@@ -136,8 +118,8 @@ fn matches(
     held: &str,
     wanted: &str,
 ) -> Answered<bool> {
-    if let Some(known) = binding.matches_kept.0.lock().get(&Pair(held, wanted)) {
-        return Answered::unasked(Ok(*known));
+    if let Some(known) = binding.matches_kept.find(held, wanted) {
+        return Answered::unasked(Ok(known));
     }
     let call = blind(session, fuel_max);
     let asked = binding.ask_at_cost(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted));
@@ -153,11 +135,7 @@ fn matches(
             false
         }
     };
-    let mut kept = binding.matches_kept.0.lock();
-    if kept.len() >= limits::MATCHES_KEPT_MAX {
-        kept.clear();
-    }
-    kept.insert((held.into(), wanted.into()), answer);
+    binding.matches_kept.keep(held, wanted, answer);
     Answered { said: Ok(answer), fuel: asked.cost }
 }
 

@@ -1,12 +1,13 @@
 //! The plugins as the pipeline asks them about a write: which are hit, one after the other.
 
-use super::recipes;
+use super::{recipes, validators};
 use crate::model::path;
 use crate::model::txn;
 use crate::pipeline::{self, Answered, Call, Caller, Cause, Handled, Recipe, Verb, Write, authorize};
 use crate::plugin::binding::Binding;
-use crate::plugin::binding::registry::{Plugins, Registry};
-use crate::plugin::guest::host::{Change, ChangeKind};
+use crate::plugin::binding::plugins::Plugins;
+use crate::plugin::binding::registry::Registry;
+use crate::plugin::contract::{Change, ChangeKind};
 use crate::plugin::manifest;
 use crate::plugin::manifest::Kind;
 use bytes::Bytes;
@@ -42,6 +43,13 @@ impl Judge {
     }
 }
 
+impl Plugins {
+    /// For one thread that evaluates writes.
+    pub fn judge(self: &Arc<Plugins>) -> Judge {
+        Judge::new(self.clone())
+    }
+}
+
 impl pipeline::Plugins for Judge {
     fn validate(&mut self, call: &Call<'_>, changes: &[txn::Change]) -> Answered<()> {
         self.refresh();
@@ -69,7 +77,7 @@ impl pipeline::Plugins for Judge {
                 continue;
             }
             let left = Call { fuel_max: call.fuel_max.saturating_sub(fuel), told_bytes, ..*call };
-            let answered = binding.validate(self.plugins.enabled(), &left, &self.matching);
+            let answered = validators::validate(binding, self.plugins.enabled(), &left, &self.matching);
             fuel = fuel.saturating_add(answered.fuel);
             if answered.said.is_err() {
                 return Answered { fuel, ..answered };

@@ -5,3 +5,4 @@ pub mod authenticators;
 pub mod judge;
 pub mod policies;
 mod recipes;
+mod validators;

@@ -6,12 +6,12 @@
 use super::judge;
 use crate::limits;
 use crate::model::txn;
-use crate::model::{NodeKind, Refusal, path};
+use crate::model::{Refusal, path};
 use crate::pipeline::{Answered, Call, Cause, Handled, Write};
 use crate::plugin::binding::{Binding, CallResult, Once};
-use crate::plugin::guest::call::{self as guest, Fault};
-use crate::plugin::guest::functions;
-use crate::plugin::guest::host::{self, Change, Rejection, contract::wasmkeeper::plugin::types, exports::behavior};
+use crate::plugin::contract::exports::behavior;
+use crate::plugin::contract::{self, Change, Rejection};
+use crate::plugin::fault::Fault;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
@@ -19,10 +19,10 @@ pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'
     let request = request(write);
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.handle(call, &request));
     answered(binding, call, write.path(), asked, |handled| match handled {
-        guest::Handled::Pass => Ok(Handled::Pass),
-        guest::Handled::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
-        guest::Handled::Done(path) => {
-            let path = host::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
+        behavior::Answer::Pass => Ok(Handled::Pass),
+        behavior::Answer::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
+        behavior::Answer::Done(path) => {
+            let path = contract::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
             Err(format!("its reply speaks of {path:?}, which is not what was asked for"))
         }
     })
@@ -131,16 +131,16 @@ fn request(write: &Write<'_>) -> behavior::Request {
         Write::Create { path, data, kind, sequential, acl } => behavior::Request::Create(behavior::CreateRequest {
             path: path.to_owned(),
             data: data.to_vec(),
-            kind: node_kind(kind),
+            kind: contract::guest_node_kind(kind),
             sequential,
-            acl: acl.iter().map(functions::acl_entry).collect(),
+            acl: acl.iter().map(contract::guest_acl_entry).collect(),
         }),
         Write::SetData { path, data, version } => {
             behavior::Request::SetData(behavior::SetDataRequest { path: path.to_owned(), data: data.to_vec(), version })
         }
         Write::SetAcl { path, acl, version } => behavior::Request::SetAcl(behavior::SetAclRequest {
             path: path.to_owned(),
-            acl: acl.iter().map(functions::acl_entry).collect(),
+            acl: acl.iter().map(contract::guest_acl_entry).collect(),
             version,
         }),
         Write::Delete { path, version } => {
@@ -149,19 +149,10 @@ fn request(write: &Write<'_>) -> behavior::Request {
     }
 }
 
-fn node_kind(kind: NodeKind) -> types::NodeKind {
-    match kind {
-        NodeKind::Persistent => types::NodeKind::Persistent,
-        NodeKind::Ephemeral(session) => types::NodeKind::Ephemeral(session.0.cast_unsigned()),
-        NodeKind::Container => types::NodeKind::Container,
-        NodeKind::Ttl(ms) => types::NodeKind::Ttl(ms.cast_unsigned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::acl;
+    use crate::model::{NodeKind, acl};
 
     #[test]
     fn what_a_reply_may_speak_of() {

@@ -4,7 +4,7 @@ use super::faults::Faults;
 use super::log::{Level, Log};
 use super::tape::{Question, Tape};
 use crate::metrics::Timing;
-use crate::plugin::guest::call::Fault;
+use crate::plugin::fault::Fault;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

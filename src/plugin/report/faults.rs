@@ -4,7 +4,7 @@
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::SessionId;
-use crate::plugin::guest::call::{Evidence, Fault};
+use crate::plugin::fault::{Evidence, Fault};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;

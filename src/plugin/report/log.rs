@@ -6,7 +6,7 @@
 
 use crate::environment::wall_ms;
 use crate::limits;
-use crate::plugin::guest::host;
+use crate::plugin::contract;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,7 +68,7 @@ impl Default for Log {
 impl Log {
     /// Keeps a line, and lets the oldest go. Of a longer text the first `limits::PLUGIN_LOG_LINE_BYTES_MAX` bytes are kept.
     pub fn push(&self, level: Level, text: &str) {
-        let text = host::cut(text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned();
+        let text = contract::cut(text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned();
         let mut ring = self.ring.lock();
         ring.written += 1;
         ring.bytes += text.len();

@@ -1,0 +1,313 @@
+//! The plugins of this server: what the tree binds, ready to be asked.
+//!
+//! `Plugins` lives as long as the server. `refresh` makes a new `Registry`, an unchanging list of bindings, whenever a
+//! transaction that touches `/zookeeper/plugins` has been applied; whoever asks plugins looks at the newest.
+//! Machine code is made beforehand (`admission`), or after a start in the background; a binding whose code is not there
+//! answers by its failure policy and says why.
+
+use super::idle::Idle;
+use super::loading::{Running, Slot};
+use super::marks::{Left, Marks};
+use super::quarantine;
+use super::registry::Registry;
+use super::{Binding, Stands, Watched};
+use crate::limits;
+use crate::model::control_plane::{CANARY, CRASHES};
+use crate::model::path;
+use crate::model::txn::{Change, Txn};
+use crate::pipeline::Blame;
+use crate::plugin::code::compile::Compiler;
+use crate::plugin::manifest::signature::Signers;
+use crate::plugin::manifest::tree::{self, Tree};
+use crate::plugin::manifest::{self, Kind, Manifest, Mode};
+use crate::plugin::report::counters::Counters;
+use crate::plugin::{MODULES, PLUGINS};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// Reads a node's data from the applied tree, at any time and on any thread.
+pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Does some work soon, and not here.
+pub type WorkAside = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// All plugins of one server.
+pub struct Plugins {
+    /// `--plugins on`. Without, nothing is loaded, and what enforces answers by its failure policy.
+    pub(super) enabled: bool,
+    pub(super) compiler: Compiler,
+    pub(super) signers: Signers,
+    /// Made for the first plugin: a server without pays nothing.
+    pub(super) engine: OnceLock<Result<Running, String>>,
+    /// One component at a time is compiled.
+    pub(super) compiling: Mutex<()>,
+    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than
+    /// `limits::PLUGIN_PREPARED_FOR`.
+    pub(super) programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
+    /// By `Binding::key`.
+    pub(super) counters: Mutex<HashMap<String, Arc<Counters>>>,
+    pub(super) watched: Watched,
+    idle: Arc<Idle>,
+    pub(super) read: OnceLock<ReadNode>,
+    /// None: a thread each.
+    pub(super) work_aside: OnceLock<WorkAside>,
+    pub(super) registry: RwLock<Arc<Registry>>,
+    /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
+    policed: AtomicBool,
+    authenticated: AtomicBool,
+    /// Counts the registries, so that the judge sees without a lock whether there is a new one.
+    generation: AtomicU64,
+}
+
+impl Plugins {
+    /// Removes code that none of these components needs.
+    pub fn sweep_code(&self, named: &BTreeSet<String>) {
+        if self.enabled() {
+            self.compiler.sweep(named);
+        }
+    }
+
+    /// How the tree is read, which loading after a start needs, comes later: see `read_nodes_by`.
+    pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
+        Plugins::with(enabled, compiler, Marks::default(), Signers::default())
+    }
+
+    /// The same, with a memory of what was called when the process ended, and signers whom components must have.
+    pub fn with(enabled: bool, compiler: Compiler, marks: Marks, signers: Signers) -> Arc<Plugins> {
+        Arc::new(Plugins {
+            enabled,
+            compiler,
+            signers,
+            engine: OnceLock::new(),
+            compiling: Mutex::new(()),
+            programs: Mutex::default(),
+            counters: Mutex::default(),
+            watched: Watched { marks: Arc::new(marks), court: Arc::default() },
+            idle: Arc::default(),
+            read: OnceLock::new(),
+            work_aside: OnceLock::new(),
+            registry: RwLock::default(),
+            policed: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// How to read the tree in the background; once, before the first `refresh`.
+    pub fn read_nodes_by(&self, read: ReadNode) {
+        // A second one would read the same tree.
+        let _ = self.read.set(read);
+    }
+
+    /// How to load in the background, else than on a thread; once, before the first `refresh`.
+    pub fn load_by(&self, work_aside: WorkAside) {
+        // A second one would do the same.
+        let _ = self.work_aside.set(work_aside);
+    }
+
+    /// Who hears what is to be said against a plugin; once, before the first call.
+    pub fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
+        self.watched.court.heard_by(hear);
+    }
+
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// What this member has to say against versions in force, a call of which has ended its process. `member`: its number.
+    pub fn crashes(&self, member: u32) -> Vec<Blame> {
+        let registry = self.registry();
+        let of = |left: Left| {
+            let binding = registry.all().find(|binding| binding.fingerprint() == left.fingerprint)?;
+            let reason = "two server processes were ended by calls of it".to_owned();
+            Some(binding.blame(Some(run_name(member, &left)), reason))
+        };
+        self.watched.marks.left().into_iter().filter_map(of).collect()
+    }
+
+    /// Makes the registry anew from the applied tree. Quick: it neither compiles nor copies components, so it may be
+    /// called under the tree's lock. `read_nodes_by`'s function is called from another thread. Code that could not be loaded
+    /// is tried again for a binding that is new, and where its pieces have changed.
+    pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
+        let former = self.registry.read().clone();
+        let mut bindings: Vec<Arc<Binding>> = Vec::new();
+        for name in tree.children(PLUGINS) {
+            let on_trial = self.binding(&former, tree, &path::join(&name, CANARY), Vec::new());
+            // While it is audited, the version in force goes on beside it.
+            let in_its_place = on_trial.iter().filter(|on_trial| on_trial.manifest.mode == Mode::Enforce);
+            let set_apart = in_its_place.flat_map(|on_trial| on_trial.manifest.canary.iter().cloned()).collect();
+            if let Some(in_force) = self.binding(&former, tree, &name, set_apart) {
+                bindings.push(in_force);
+                bindings.extend(on_trial);
+            }
+        }
+        bindings.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        self.forget_reported(tree, &bindings);
+        self.programs.lock().retain(|key, (_, asked)| {
+            asked.elapsed() < limits::PLUGIN_PREPARED_FOR
+                || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
+        });
+        self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
+        let registry = Registry::new(bindings);
+        // Whoever reads does so under the tree's lock, as this is done.
+        self.policed.store(!registry.policies().is_empty(), Ordering::Release);
+        self.authenticated.store(registry.of(Kind::Authenticator).next().is_some(), Ordering::Release);
+        *self.registry.write() = Arc::new(registry);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// As `refresh`, from a tree that has taken another's place: nothing that was kept of that one holds.
+    pub fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
+        *self.registry.write() = Arc::default();
+        self.refresh(tree);
+    }
+
+    /// The binding of that node, which is the former one if nothing of it has changed.
+    fn binding(
+        self: &Arc<Plugins>,
+        former: &Registry,
+        tree: &dyn Tree,
+        key: &str,
+        set_apart: Vec<String>,
+    ) -> Option<Arc<Binding>> {
+        let node = path::join(PLUGINS, key);
+        let (mzxid, data) = (tree.mzxid(&node)?, tree.data(&node)?);
+        let bound = manifest::parse(&data).and_then(|manifest| {
+            let stands = Stands { mzxid, set_apart, quarantine: quarantine::of(tree, &node, manifest.version) };
+            let holds = |former: &&Arc<Binding>| former.stands == stands && !self.is_worth_a_try(former, tree);
+            match former.named(key).filter(holds) {
+                Some(same) => Ok(same.clone()),
+                None => self.bind(key, manifest, stands, tree).map(Arc::new),
+            }
+        });
+        bound.inspect_err(|error| tracing::error!("{node} binds nothing: {error}; deploy the plugin again")).ok()
+    }
+
+    /// Whether code that could not be loaded may be loaded now: its pieces are all there and are others than before, or it has
+    /// been loaded for another binding since.
+    fn is_worth_a_try(&self, binding: &Binding, tree: &dyn Tree) -> bool {
+        if binding.runs() != Some(false) {
+            return false;
+        }
+        let pieces = tree::newest_piece(tree, &binding.manifest.component);
+        let loaded_since = || {
+            let newer = self.slot(&binding.manifest.code().key());
+            !binding.is_of(&newer) && !matches!(newer.get(), Some(Err(_)))
+        };
+        pieces.is_some() && pieces != binding.pieces || loaded_since()
+    }
+
+    /// Whether the transaction brings pieces that a binding whose code could not be loaded may have waited for: then the
+    /// registry is to be made anew.
+    pub fn waited_for(&self, txn: &Txn) -> bool {
+        let pieces = txn.changes.iter().filter_map(|change| match change {
+            Change::Create { path, .. } | Change::SetData { path, .. } => {
+                path.strip_prefix(MODULES)?.strip_prefix('/')?.split_once('/')
+            }
+            _ => None,
+        });
+        let mut pieces = pieces.peekable();
+        if pieces.peek().is_none() {
+            return false;
+        }
+        let registry = self.registry();
+        let failed = |sha256: &str| {
+            let of = |binding: &&Arc<Binding>| binding.manifest.component.sha256 == sha256;
+            registry.all().filter(of).any(|binding| binding.runs() == Some(false))
+        };
+        pieces.any(|(sha256, _)| failed(sha256))
+    }
+
+    fn bind(
+        self: &Arc<Plugins>,
+        key: &str,
+        manifest: Manifest,
+        stands: Stands,
+        tree: &dyn Tree,
+    ) -> Result<Binding, String> {
+        manifest.check_node(key)?;
+        let pieces = tree::newest_piece(tree, &manifest.component);
+        let program = self.slot_to_fill(&manifest.code().key());
+        if self.enabled && program.get().is_none() {
+            self.load_behind(key, &manifest, program.clone());
+        }
+        let counters = self.counters.lock().entry(key.into()).or_default().clone();
+        let (watched, idle) = (self.watched.clone(), self.idle.clone());
+        let mut binding = Binding::new(key, manifest, stands, program, counters, watched, idle)?;
+        binding.pieces = pieces;
+        Ok(binding)
+    }
+
+    /// What the tree knows of processes that calls have ended needs no further report. A version that is no longer in force
+    /// needs none either, but may come back: it is kept in mind.
+    fn forget_reported(&self, tree: &dyn Tree, bindings: &[Arc<Binding>]) {
+        self.watched.marks.forget(|left| {
+            let binding = bindings.iter().find(|binding| binding.fingerprint() == left.fingerprint);
+            binding.is_some_and(|binding| {
+                let folder = path::join(&path::join(PLUGINS, &binding.key), CRASHES);
+                let version = format!("{:016x}-", binding.stands.mzxid);
+                let run = format!("-{}", left.run);
+                tree.children(&folder).iter().any(|report| report.starts_with(&version) && report.ends_with(&run))
+            })
+        });
+    }
+
+    /// Whether nothing is being loaded: each binding runs, or it is known why not.
+    pub fn settled(&self) -> bool {
+        !self.enabled || self.registry.read().all().all(|binding| binding.settled())
+    }
+
+    /// Plugins that are asked and cannot be called here, or not yet. One under quarantine is called nowhere.
+    pub fn lacking(&self) -> Vec<String> {
+        let registry = self.registry();
+        let asked = registry.all().filter(|binding| binding.is_called());
+        let lacking = asked.filter(|binding| !self.enabled || binding.runs() != Some(true));
+        lacking.map(|binding| binding.key.to_string()).collect()
+    }
+
+    /// Waits until `settled`, at most so long. Whether it is.
+    #[cfg(test)]
+    pub fn settle(&self, at_most: std::time::Duration) -> bool {
+        let begun = Instant::now();
+        while !self.settled() {
+            if begun.elapsed() > at_most {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// What the tree binds now.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.read_recursive().clone()
+    }
+
+    /// As `registry`, for a short look. To be called under the tree's lock, under which new ones come.
+    pub fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
+        self.registry.read_recursive()
+    }
+
+    /// Whether any policy is asked about anything.
+    pub fn has_policies(&self) -> bool {
+        self.policed.load(Ordering::Acquire)
+    }
+
+    pub fn has_authenticators(&self) -> bool {
+        self.authenticated.load(Ordering::Acquire)
+    }
+
+    /// The registry behind that generation, if there is one, and its own; without a lock if there is none.
+    pub fn newer_registry(&self, generation: u64) -> Option<(u64, Arc<Registry>)> {
+        let newest = self.generation.load(Ordering::Acquire);
+        (newest != generation).then(|| (newest, self.registry()))
+    }
+}
+
+/// How a report names the process that a call has ended.
+fn run_name(member: u32, left: &Left) -> String {
+    format!("{member}-{}", left.run)
+}
