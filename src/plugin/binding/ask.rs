@@ -1,7 +1,7 @@
 //! Asking a binding's guest: an instance, idle or new, one call of it, and what the call costs.
 
 use super::Binding;
-use crate::environment;
+use crate::environment::Instant;
 use crate::limits;
 use crate::pipeline::Call;
 use crate::plugin::fault::{Evidence, Fault};
@@ -10,7 +10,6 @@ use crate::plugin::guest::failed::Failed;
 use crate::plugin::guest::looks::Looks;
 use crate::plugin::guest::program::{Program, Setup};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Whether a question may be asked a second time, to look whether the answer is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +91,7 @@ impl Binding {
             return;
         }
         let calls = self.counters.calls.load(Ordering::Relaxed);
-        if let Some(reason) = self.record.note(environment::Instant::now(), session, calls) {
+        if let Some(reason) = self.record.note(Instant::now(), session, calls) {
             let reason = format!("{reason}, the last: {} ({})", fault.text(), fault.name());
             tracing::error!("plugin {}: {reason}: it is to be called no more", self.key);
             self.watched.court.hear(self.blame(None, reason));

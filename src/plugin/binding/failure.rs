@@ -1,6 +1,7 @@
 //! What a write gets when a guest refuses it or fails: the failure policy and the mode of a binding.
 
 use super::Binding;
+use crate::environment::Instant;
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::Call;
 use crate::plugin::contract::Rejection;
@@ -8,7 +9,7 @@ use crate::plugin::fault::{Evidence, Fault};
 use crate::plugin::manifest::{Mode, OnFailure};
 use crate::plugin::report::log::Level;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Codes a plugin may choose for a client (`types.rejection` of the contract): others would make client libraries drop
 /// sessions or connections.

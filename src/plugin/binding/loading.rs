@@ -1,6 +1,7 @@
 //! Programs of components: made before a deployment, or after a start in the background, and kept while they are needed.
 
 use super::plugins::Plugins;
+use crate::environment::Instant;
 use crate::plugin::code::component;
 use crate::plugin::guest::engine;
 use crate::plugin::guest::host::HostState;
@@ -9,7 +10,6 @@ use crate::plugin::guest::stand_ins;
 use crate::plugin::manifest::tree;
 use crate::plugin::manifest::{Code, Manifest};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 

@@ -13,6 +13,7 @@ pub mod registry;
 pub mod verdicts;
 mod virtual_nodes;
 
+use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
 use crate::model::path;
@@ -32,7 +33,7 @@ use quarantine::{Court, Quarantine, Record};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use verdicts::Verdicts;
 
 pub use ask::{CallResult, Once, Said};

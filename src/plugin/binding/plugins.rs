@@ -11,6 +11,7 @@ use super::marks::{Left, Marks};
 use super::quarantine;
 use super::registry::Registry;
 use super::{Binding, Stands, Watched};
+use crate::environment::Instant;
 use crate::limits;
 use crate::model::control_plane::{CANARY, CRASHES};
 use crate::model::path;
@@ -26,7 +27,6 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 /// Reads a node's data from the applied tree, at any time and on any thread.
 pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
@@ -271,7 +271,7 @@ impl Plugins {
     /// Waits until `settled`, at most so long. Whether it is.
     #[cfg(test)]
     pub fn settle(&self, at_most: std::time::Duration) -> bool {
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         while !self.settled() {
             if begun.elapsed() > at_most {
                 return false;

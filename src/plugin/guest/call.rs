@@ -9,6 +9,7 @@ use super::lend;
 use super::looks::Looks;
 use super::program::{Budget, Program, Setup};
 use super::stand_ins;
+use crate::environment::Instant;
 use crate::limits;
 use crate::pipeline::{Call, Verb};
 use crate::plugin::contract::exports::{authentication, authorization, behavior, reconciliation, validation};
@@ -20,7 +21,6 @@ use crate::plugin::report::tape::{self, Ear, Question};
 use authentication::Login;
 use authorization::Decision;
 use behavior::{Answer as Handled, Cause, Request};
-use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 

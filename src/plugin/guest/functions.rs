@@ -5,13 +5,13 @@
 
 use super::host::HostState;
 use super::looks::Look;
+use crate::environment::Instant;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Refusal, SessionId, acl};
 use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
 use crate::plugin::contract::{self, Rejection, TransactionHandle, ViewHandle, logging, reading, types, writing};
 use crate::plugin::manifest::grant::GrantVerb;
 use crate::plugin::report::log::Level;
-use std::time::Instant;
 use wasmtime::component::Resource;
 
 impl logging::Host for HostState {

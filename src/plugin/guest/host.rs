@@ -5,12 +5,13 @@
 use super::lend::Lent;
 use super::looks::Looks;
 use super::stand_ins::StandIns;
+use crate::environment::Instant;
 use crate::limits;
 use crate::plugin::manifest::grant::Grants;
 use crate::plugin::report::counters::Counters;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 
 /// What one instance's host functions see.

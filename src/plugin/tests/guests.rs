@@ -196,3 +196,16 @@ fn what_fails_to_start_says_what_it_logged() {
     let (_, text) = refused(server.deploy("n", naughty(), json!({ "do": "configure-panic" }), json!({})));
     assert!(text.contains("(panic)") && text.contains("its log: error: ") && text.contains("told to"), "{text}");
 }
+
+/// The simulation alone moves the clock of a simulated member. So a run depends on its seed only if calls are measured by
+/// that clock.
+#[tokio::test(start_paused = true)]
+async fn calls_are_measured_by_the_clock_of_their_member() {
+    let mut server = Server::new();
+    let limits = json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX, "slow_ms": 0 } });
+    server.deploy("n", naughty(), json!({ "do": "chat" }), limits).unwrap();
+    assert_eq!(server.create("/services/b", ""), Ok(()));
+    assert_eq!((&server.counters("n")["ns_max"], &server.counters("n")["slow_calls"]), (&json!(0), &json!(1)));
+    let log = server.plugins.virtual_node(&format!("{PLUGINS}/n/log")).unwrap();
+    assert!(String::from_utf8(log).unwrap().contains("slow call: 0 us"));
+}
