@@ -1,12 +1,13 @@
-//! The contract with guests as Rust types, and the server's nouns in the contract's words.
+//! The contract with guests: the types of `wit/plugin.wit`, and conversions from and to the server's types.
 //!
-//! The types are made from `wit/plugin.wit`. This module stands below the rest of the room: `report` writes down calls in
-//! these types, and `guest` makes the calls.
+//! This module stands below the rest of `plugin`. `report` writes calls down in these types, and `guest` makes the
+//! calls.
 
 use crate::model::{Identity, NodeKind, Owner, SessionId, Stat, acl, owner};
 use crate::pipeline::{NodeCopy, Verb};
 
-/// The contract as Rust types: what any kind of plugin imports and exports, of which each has its part.
+/// Generated from `wit/plugin.wit`. The world has the imports and exports of all kinds of plugins. A component has a
+/// part of them.
 mod generated {
     wasmtime::component::bindgen!({
         path: "wit",
@@ -39,10 +40,10 @@ pub use generated::exports::wasmkeeper::plugin as exports;
 pub use generated::wasmkeeper::plugin::{logging, reading, types, writing};
 pub use types::{Change, ChangeKind, Rejection};
 
-/// What the guest's `view` handle stands for. It holds nothing: what it shows is `HostState::lent`.
+/// The type behind a guest's `view` handle. The handle holds nothing: host functions read `HostState::lent`.
 pub struct ViewHandle;
 
-/// What the guest's `transaction` handle stands for; likewise.
+/// The type behind a guest's `transaction` handle. The handle holds nothing, as `ViewHandle`.
 pub struct TransactionHandle;
 
 impl From<Verb> for types::Verb {
@@ -92,7 +93,7 @@ pub fn guest_node_kind(kind: NodeKind) -> types::NodeKind {
     }
 }
 
-/// None: a time to live out of bounds.
+/// The node kind that a guest names. None if a time to live is out of bounds.
 pub fn model_node_kind(kind: types::NodeKind) -> Option<NodeKind> {
     Some(match kind {
         types::NodeKind::Persistent => NodeKind::Persistent,
@@ -116,7 +117,7 @@ const PERMISSIONS: [(i32, types::Permissions); 5] = [
     (acl::ADMIN, types::Permissions::ADMIN),
 ];
 
-/// An entry of an access list in the contract's words.
+/// An ACL entry in the contract's types.
 pub fn guest_acl_entry(entry: &acl::AclEntry) -> types::AclEntry {
     let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
     let permissions = set.fold(types::Permissions::empty(), |all, (_, flag)| all | *flag);
@@ -129,7 +130,7 @@ pub fn model_acl_entry(entry: &types::AclEntry) -> acl::AclEntry {
     acl::AclEntry { permissions, who: Identity::new(entry.who.scheme.clone(), entry.who.id.clone()) }
 }
 
-/// The longest prefix of so many bytes that is text.
+/// The longest prefix of `text` that has at most `bytes_max` bytes and ends at a character boundary.
 pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }

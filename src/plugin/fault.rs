@@ -1,40 +1,41 @@
-//! How a call of a guest can fail.
+//! How a call of a guest can fail, and who caused the failure.
 //!
-//! A `Fault` says whose doing it was: a guest's is SYSTEMERROR under `on_failure: reject`, the server's is
-//! OPERATIONTIMEOUT, which clients retry.
+//! Under `on_failure: reject`, a client gets SYSTEMERROR for a fault that the guest caused. For a fault that the server
+//! caused, the client gets OPERATIONTIMEOUT, which clients retry.
 
-/// How a call can fail. The names are stable: counters and texts carry them.
+/// How a call can fail. Names and classes are stable, because counters and error texts contain them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The fuel is used up.
+    /// The call used up its own fuel.
     Fuel,
-    /// The fuse blew: too much CPU time.
+    /// The call used up its CPU time.
     Cpu,
-    /// More memory or table than allowed.
+    /// The instance asked for more memory or table elements than allowed.
     Memory,
-    /// The stack is used up.
+    /// The guest used up its stack.
     Stack,
-    /// It looked at or changed too much of the tree, or handed over too many bytes.
+    /// The call read or changed more of the tree than one call may.
     Host,
-    /// `unreachable`: in Rust a panic, whose text is in the plugin's log.
+    /// The guest executed `unreachable`, as a Rust guest does when it panics. The text of the panic is in the plugin's
+    /// log.
     Panic,
-    /// Any other trap.
+    /// Any other trap, or a value that could not be passed between guest and host.
     Trap(String),
-    /// An answer that means nothing: a code clients must not get.
+    /// The answer means nothing, such as an error code that clients must not get.
     Output(String),
-    /// The guest refused its settings, which it took when it was deployed.
+    /// The guest refused its settings, although it accepted them when the plugin was deployed.
     Settings(String),
-    /// The component could not be compiled or loaded here: the server's doing, but lasting.
+    /// The component cannot be compiled or loaded on this server. Trying again does not help.
     Code(String),
-    /// The server's doing: the machine was too busy.
+    /// The server's doing: the call took too much wall time, because the machine was busy.
     Wall,
     /// The server's doing: all instances are in use.
     Pool(String),
     /// The server's doing: the component is still being compiled.
     NotReady,
-    /// Others' doing: the plugins of the transaction have together used up what they may.
+    /// The plugins of the transaction have together used up the fuel of the transaction.
     Shared,
-    /// It was not called: it is under quarantine, for that reason.
+    /// The plugin was not called, because it is under quarantine. The text is the reason.
     Quarantine(String),
 }
 
@@ -57,7 +58,7 @@ impl Fault {
         "quarantine",
     ];
 
-    /// Index into `CLASSES`.
+    /// The index of the fault's name in `CLASSES`.
     pub fn class(&self) -> usize {
         match self {
             Fault::Fuel => 0,
@@ -82,17 +83,17 @@ impl Fault {
         Fault::CLASSES[self.class()]
     }
 
-    /// Whether a client that tries again may have more luck.
+    /// Whether the server caused the fault, so that a client may succeed when it tries again.
     pub fn by_server(&self) -> bool {
         matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
     }
 
-    /// Whether it is the guest's doing, by what it did when it was called.
+    /// Whether the guest caused the fault by what it did in the call. Only these faults count towards a quarantine.
     pub fn by_guest(&self) -> bool {
         !self.by_server() && !matches!(self, Fault::Code(_) | Fault::Quarantine(_))
     }
 
-    /// What happened, for people.
+    /// What happened, as a sentence for people.
     pub fn text(&self) -> String {
         match self {
             Fault::Fuel => "it used up its fuel".into(),
@@ -114,11 +115,11 @@ impl Fault {
     }
 }
 
-/// What a failed call has left behind.
+/// What a failed call leaves behind for the plugin's author.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Evidence {
-    /// The guest's stack, innermost frame first, with the names that its component has.
+    /// The guest's stack, innermost frame first. The frames have the names that the component contains.
     pub backtrace: Vec<String>,
-    /// The last lines of its log in that call, a panic's text among them.
+    /// The last log lines of the call, oldest first. The text of a panic is among them.
     pub log: Vec<String>,
 }

@@ -1,17 +1,24 @@
-//! Users' WebAssembly components inside the transaction.
+//! Plugins: users' WebAssembly components that run inside the transaction.
 //!
-//! | file | what |
+//! A file imports from its own folder and from the rows above it. The rows stand in this order:
+//!
+//! | where | what |
 //! |---|---|
-//! | `manifest/` | `Manifest` binds a component to paths; `pattern`, `grant`, `signature`: its parts; `tree`: where it stands |
-//! | `guest/` | one instance: `host` (engine, contract, budgets), `functions`, `lend`, `stand_ins`, `call` |
-//! | `code/` | `component`: what a file is; `compile`: machine code of it; `bundled`: those that come with the server |
-//! | `report/` | what people see of a plugin: `counters`, `faults`, `log`, `tape` |
-//! | `binding/` | `Binding`: a plugin at work; `registry`: all of them; `check_deployment`, `idle`, `marks`, `quarantine`, `verdicts` |
-//! | `kinds/` | what each kind is asked: `judge`, `recipes`, `policies`, `authenticators`, `audit` |
+//! | `contract` | the types of `wit/plugin.wit`, and conversions from and to the server's types |
+//! | `fault` | how a call of a guest can fail |
+//! | `manifest/` | `Manifest` binds a component to paths; its parts; where manifests and components are stored |
+//! | `report/` | what people see of a plugin: counters, faults, log lines, recordings |
+//! | `guest/` | the engine, one instance of a component, and one bounded call of the instance |
+//! | `code/` | what a file is, the machine code made of it, and the bundled plugins |
+//! | `binding/` | a plugin at work, all plugins of a server, checks of deployments, quarantine |
+//! | `kinds/` | what each kind of plugin is asked, and what its answers mean |
 //!
-//! Promises: a guest judges, or changes what its grants reach, and nothing else; a call ends within its budget; whatever a
-//! guest does is a value, never an end of the server; validators and policies are asked about nothing under `/zookeeper`
-//! and nothing of the superuser's, of whose changes recipes are told.
+//! Promises:
+//! - A guest can answer, and change nodes that its grants cover. A guest has no other effect.
+//! - A call ends within its budget.
+//! - Whatever a guest does becomes a value. No guest ends the server.
+//! - Validators and policies are never asked about nodes below `/zookeeper`, nor about the superuser's requests.
+//!   Recipes are told of the superuser's changes.
 
 pub mod binding;
 mod code;
@@ -24,7 +31,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-// The modules that other rooms name, without the wing in which each stands.
+// The modules that other rooms import, without the folder in which each module stands.
 pub use binding::{check_deployment, marks, quarantine, registry};
 pub use code::{bundled, compile, component};
 pub use guest::{call, program, stand_ins};

@@ -1,4 +1,4 @@
-//! Asking a binding's guest: an instance, idle or new, one call of it, and what the call costs.
+//! One question to a guest: finds an instance, makes the call, and counts what the call costs.
 
 use super::Binding;
 use crate::environment::Instant;
@@ -11,34 +11,35 @@ use crate::plugin::guest::looks::Looks;
 use crate::plugin::guest::program::{Program, Setup};
 use std::sync::atomic::Ordering;
 
-/// Whether a question may be asked a second time, to look whether the answer is the same.
+/// Whether a question may be asked a second time, to check that the answer is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Once {
     Only,
     OrTwice,
 }
 
-/// What a question came to.
+/// The result of one question.
 pub struct CallResult<T> {
     pub said: Result<Said<T>, Fault>,
-    /// What it took of the transaction's budget: fuel, and as much as the server's own work for it counts.
+    /// What the question costs the transaction: the fuel of the guest, and a fixed price for the server's own work.
     pub cost: u64,
 }
 
-/// What a guest said, and what it took.
+/// A guest's answer, and what it used.
 pub struct Said<T> {
     pub answer: T,
     pub fuel: u64,
-    /// It asked for circumstances that no node shows.
+    /// The guest asked for circumstances that no node shows. The same question may have another answer later.
     pub circumstances: bool,
-    /// Of a policy: what it looked at.
+    /// What a policy read. Empty for other kinds.
     pub looks: Looks,
 }
 
 impl Binding {
-    /// Asks an instance, idle or new, and counts. `call`: whose call it is, and what is left for it. `ask` may be called a
-    /// second time, on a fresh instance, to see whether that says the same; with `Once::Only` it is not (a call that changes
-    /// something).
+    /// Asks an idle instance, or a new one, and counts the call. `call` says for whom, and how much fuel is left.
+    ///
+    /// With `Once::OrTwice`, `ask` may run a second time on a fresh instance, to compare the two answers. A call that
+    /// changes something needs `Once::Only`.
     pub fn ask<T: PartialEq>(
         &self,
         enabled: bool,
@@ -49,7 +50,7 @@ impl Binding {
         self.ask_at_cost(enabled, once, call, ask).said
     }
 
-    /// As `ask`; tells what it cost, also where it failed.
+    /// As `ask`, and returns what the question cost, even if the call failed.
     pub fn ask_at_cost<T: PartialEq>(
         &self,
         enabled: bool,
@@ -76,7 +77,7 @@ impl Binding {
         CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
     }
 
-    /// Counts a fault, keeps it for the plugin's author, and sees whether there have been too many.
+    /// Counts a fault, keeps it for the plugin's author, and blames the plugin if it has failed too often.
     pub(super) fn note(&self, fault: &Fault, call: &Call<'_>, evidence: Evidence) {
         let session = call.session;
         self.counters.failed(fault);
@@ -84,7 +85,8 @@ impl Binding {
             return;
         }
         self.counters.last_faults.keep(self.manifest.version, fault, session, evidence);
-        // Whoever has too little for much input is not broken: else a few clients with large nodes would end it for all.
+        // A plugin with too little fuel for large input is not broken. Without this exception, a few clients with large
+        // nodes could end the plugin for everybody.
         let by_input = matches!(fault, Fault::Fuel | Fault::Cpu | Fault::Memory)
             && call.told_bytes > limits::PLUGIN_INPUT_BLAMED_BYTES_MAX;
         if by_input {
@@ -162,7 +164,8 @@ impl Binding {
         Ok(answer)
     }
 
-    /// Asks a fresh instance the same; if it answers otherwise, the plugin is not what it says and loses its reuse.
+    /// Asks a fresh instance the same question. If the answers differ, the plugin is not pure, and its instances are no
+    /// longer reused.
     fn compare<T: PartialEq>(
         &self,
         program: &Program,
@@ -173,7 +176,8 @@ impl Binding {
     ) {
         let (Ok(mut fresh), Ok(said)) = (Instance::new(program, setup), &answered.said) else { return };
         let Ok(other) = ask(&mut fresh).said else { return };
-        // Where a read is judged the tree goes on changing: then the two were not asked the same.
+        // A read is judged while the tree goes on changing. If the guest would now read something else, the two
+        // questions were not the same.
         if other != *said && answered.looks.hold(call.view) {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.clear(self.number);

@@ -1,9 +1,9 @@
-//! What a write to `/zookeeper/plugins` must pass before it enters the pipeline.
+//! The check of a deployment: what a write to `/zookeeper/plugins` must pass before it enters the pipeline.
 //!
-//! It runs off the sequencer and may take seconds (compiling), holding back only the session that asked. When it has
-//! passed, the machine code is there: activation is then a matter of one zxid. Whatever is wrong is a sentence that
-//! names the thing and the fix, and nothing of the deployment stays behind but pieces of the component, which go by
-//! themselves after an hour.
+//! The check runs off the sequencer and may take seconds to compile. Only the session that deploys waits. After the
+//! check the machine code is there, so that the plugin works from the zxid of its manifest on. A refusal is a sentence
+//! that names the mistake and the fix. A refused deployment leaves nothing behind but pieces of the component, which
+//! are deleted after an hour.
 
 use super::plugins::Plugins;
 use crate::hooks;
@@ -24,15 +24,15 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Whether `prepare` has to see this request before it is evaluated.
+/// Whether a request deploys something, so that `prepare` must check it before it is evaluated.
 pub fn concerns(request: &Request) -> bool {
     let mut concerns = false;
     each(request, &mut |write| concerns |= binds(write.path));
     concerns
 }
 
-/// Whether a transaction changes which plugins there are: the registry is made anew once it is applied, and nothing
-/// that follows it may be evaluated before.
+/// Whether a transaction changes which plugins there are. After such a transaction the registry is made anew, and no
+/// later request may be evaluated before that.
 pub fn touches(txn: &crate::model::txn::Txn) -> bool {
     use crate::model::txn::Change;
     txn.changes.iter().any(|change| match change {
@@ -41,8 +41,8 @@ pub fn touches(txn: &crate::model::txn::Txn) -> bool {
     })
 }
 
-/// Whether the node's data says how a plugin is bound. What else lies below `PLUGINS` - former manifests, timers, owed work -
-/// does not.
+/// Whether the data of the node says how a plugin is bound. Other nodes below `PLUGINS` do not: former manifests,
+/// timers, owed work.
 fn binds(node: &str) -> bool {
     match chores::place(node) {
         Some(Place::Manifest { .. }) => true,
@@ -55,15 +55,15 @@ fn binds(node: &str) -> bool {
     }
 }
 
-/// A manifest that has been checked.
+/// A manifest that has passed the check.
 #[derive(Debug, PartialEq)]
 pub struct Admitted {
-    /// Where it is bound (`Binding::key`).
+    /// The key of the binding (`Binding::key`).
     pub key: String,
     pub manifest: Manifest,
 }
 
-/// Checks every manifest that the request writes, compiles what it binds, and says what that is. `tree`: the applied one.
+/// Checks every manifest that the request writes, and compiles the components. `tree`: the applied tree.
 pub fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<Vec<Admitted>, Refusal> {
     let mut written: HashMap<&str, &Bytes> = HashMap::new();
     let mut manifests = Vec::new();
@@ -81,14 +81,14 @@ pub fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<
     manifests.into_iter().map(admit).collect()
 }
 
-/// What a manifest at that node would bind: `<name>` or `<name>/canary`.
+/// The key of the binding whose manifest the node holds: `<name>` or `<name>/canary`. None for other nodes.
 fn bound_at(path: &str) -> Option<&str> {
     let key = path.strip_prefix(PLUGINS)?.strip_prefix('/')?;
     (!key.contains('/') || key.strip_suffix(CANARY).is_some_and(|rest| rest.find('/') == Some(rest.len() - 1)))
         .then_some(key)
 }
 
-/// The tree with what the request writes: pieces and manifests that come in the same multi count as well.
+/// The tree after the request: pieces and manifests of the same multi count.
 struct After<'a> {
     tree: &'a dyn Tree,
     written: &'a HashMap<&'a str, &'a Bytes>,
@@ -100,8 +100,8 @@ impl After<'_> {
     }
 }
 
-/// Whether another recipe has the mount already, or another authenticator the scheme. A mount may get it meanwhile: the
-/// transaction looks again.
+/// Whether another recipe owns the mount, or another authenticator the scheme. The transaction checks the mount again,
+/// because another deployment may come first.
 fn check_taken(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
     let (mount, scheme) = (&manifest.mount, &manifest.scheme);
     if manifest.mode == Mode::Off || (mount.is_none() && scheme.is_none()) {
@@ -135,11 +135,12 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     }
     let former = after.tree.data(&path::join(PLUGINS, key)).and_then(|former| manifest::parse(&former).ok());
     if manifest.mode == Mode::Off && former.is_some_and(|former| former.is_but_for_its_mode(&manifest)) {
-        // Turning off what is there must also work where it no longer runs.
+        // Turning off an existing plugin must work on a server where the plugin cannot run.
         return Ok(manifest);
     }
     if !plugins.enabled() {
-        // With plugins off only what stands in the manifest can be judged; that is enough to turn one off or remove it.
+        // A server without plugins can check only the text of the manifest. That is enough to turn a plugin off or to
+        // remove it.
         return match manifest.mode {
             Mode::Off => Ok(manifest),
             _ => Err("this server runs with --plugins off and cannot check it: deploy it with --mode off, or start the server with --plugins on".into()),
@@ -147,7 +148,8 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     }
     check_room(&manifest, after.tree)?;
     check_taken(&manifest, name, after)?;
-    // The pieces, too, where the code is there already: other members, and the next start, make it of them.
+    // The pieces are read even if the code is loaded already: other members, and the next start, compile from the
+    // pieces.
     let component = tree::read_component(&manifest.component, &|path| after.data(path))?;
     let program = plugins.load(manifest.code(), &|| Ok(component.clone()))?;
     if !program.is(manifest.kind) {
@@ -167,7 +169,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     }
 }
 
-/// Whether a version can be on trial beside the one at `node`.
+/// Whether the version can be on trial beside the version in force at `node`.
 fn check_trial(manifest: &Manifest, node: &str, after: &After<'_>) -> Result<(), String> {
     let in_force = after.data(node).and_then(|data| manifest::parse(&data).ok());
     let in_force =
@@ -188,7 +190,7 @@ fn check_trial(manifest: &Manifest, node: &str, after: &After<'_>) -> Result<(),
     }
 }
 
-/// Whether the tree has room for one more component.
+/// Whether the tree has room for the component.
 fn check_room(manifest: &Manifest, tree: &dyn Tree) -> Result<(), String> {
     let mut components: BTreeMap<String, u64> =
         tree::manifests(tree).into_iter().map(|known| (known.component.sha256, known.component.bytes)).collect();
@@ -207,7 +209,7 @@ fn check_room(manifest: &Manifest, tree: &dyn Tree) -> Result<(), String> {
 
 struct Write<'a> {
     path: &'a str,
-    /// None: not a write of data.
+    /// None: the request does not write data.
     data: Option<&'a Bytes>,
 }
 
@@ -227,7 +229,7 @@ fn each<'a>(request: &'a Request, visit: &mut dyn FnMut(Write<'a>)) {
             visit(Write { path, data: None })
         }
         Request::Multi(operations) => operations.iter().for_each(|operation| {
-            // A multi holds no multi; the decoder refuses it.
+            // A multi contains no multi: the decoder refuses that.
             if !matches!(operation.request, Request::Multi(_)) {
                 each(&operation.request, visit);
             }

@@ -1,4 +1,4 @@
-//! What a write gets when a guest refuses it or fails: the failure policy and the mode of a binding.
+//! What a refusal or a fault of a guest means for the request: the binding's mode and failure policy.
 
 use super::Binding;
 use crate::environment::Instant;
@@ -11,8 +11,8 @@ use crate::plugin::report::log::Level;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Codes a plugin may choose for a client (`types.rejection` of the contract): others would make client libraries drop
-/// sessions or connections.
+/// The error codes that a plugin may choose (`types.rejection` of the contract). Other codes would make client
+/// libraries close sessions or connections.
 const CODES: [ErrorCode; 12] = [
     ErrorCode::SystemError,
     ErrorCode::Unimplemented,
@@ -29,7 +29,7 @@ const CODES: [ErrorCode; 12] = [
 ];
 
 impl Binding {
-    /// A rejection whose code clients must not get is a fault.
+    /// Turns a rejection with a code that clients must not get into a fault.
     pub fn sensible<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
@@ -39,14 +39,14 @@ impl Binding {
         }
     }
 
-    /// An answer to that call that means nothing: a fault as any other.
+    /// Counts an answer that means nothing as a fault of this call.
     pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
         let fault = Fault::Output(what);
         self.note(&fault, call, Evidence::default());
         fault
     }
 
-    /// A refusal by the guest's own judgement, as far as it is enforced.
+    /// Counts and enforces a refusal that the guest decided on. In mode `audit` the request goes on.
     pub fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
         if self.manifest.mode == Mode::Enforce {
             self.counters.refusals.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ impl Binding {
         self.enforce(refusal)
     }
 
-    /// What the failure policy makes of a fault; `about` is the path that was asked about.
+    /// Applies the failure policy to a fault. `about`: the path of the question.
     pub fn failed(&self, fault: &Fault, about: &str) -> Result<(), Refusal> {
         let refusal = self.fault_refusal(fault, about);
         self.warn(&refusal.text);
@@ -65,7 +65,7 @@ impl Binding {
         self.enforce(refusal)
     }
 
-    /// A fault in the words and the code that clients get under `reject`.
+    /// The refusal that clients get for a fault under `reject`.
     pub fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
         let text = match fault {
             Fault::Quarantine(_) => format!("{}: {about}: the plugin is not called: {}", self.name, fault.text()),
@@ -84,7 +84,7 @@ impl Binding {
         Ok(())
     }
 
-    /// The guest's refusal for the client: "plugin: path: text"; `about` is the path that was asked about.
+    /// The guest's refusal for the client: "plugin: path: text". `about`: the path of the question.
     pub fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
         let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
         let text = match rejection.text.strip_prefix(about) {
@@ -94,7 +94,7 @@ impl Binding {
         Refusal::new(code, text)
     }
 
-    /// At most one line a second and binding: the counters have the rest.
+    /// Logs a warning: to the plugin's log always, and to the server's log at most once a second for each binding.
     pub fn warn(&self, text: &str) {
         self.counters.log.push(Level::Warn, text);
         let mut last = self.last_warning.lock();

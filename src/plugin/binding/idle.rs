@@ -1,7 +1,7 @@
 //! Instances of pure plugins between two calls, of all bindings together.
 //!
-//! There are only so many instances (`limits::PLUGIN_INSTANCES_MAX`), and there may be more bindings: the one that has waited
-//! longest gives way, so that one which is needed can be made.
+//! A process has a bounded number of instances (`limits::PLUGIN_INSTANCES_MAX`), and there may be more bindings than
+//! that. So the instance that has been idle longest is dropped when there are too many.
 
 use crate::limits;
 use crate::plugin::guest::call::Instance;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Default)]
 pub struct Idle {
-    /// By the numbers of their bindings; the longest idle first.
+    /// Each instance with the number of its binding. The instance that has been idle longest comes first.
     instances: Mutex<VecDeque<(u64, Instance)>>,
     numbers: AtomicU64,
 }
 
 impl Idle {
-    /// A binding's number here.
+    /// A new number for a binding.
     pub fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The one that was idle last, as its memory is likely still at hand.
+    /// Takes the binding's instance that was used last, since its memory is likely still in the caches.
     pub fn take(&self, binding: u64) -> Option<Instance> {
         let mut instances = self.instances.lock();
         let at = instances.iter().rposition(|(of, _)| *of == binding)?;
@@ -35,11 +35,11 @@ impl Idle {
             instances.push_back((binding, instance));
             if instances.len() > limits::PLUGIN_INSTANCES_IDLE_MAX { instances.pop_front() } else { None }
         };
-        // Outside the lock: giving back memory takes its time.
+        // Dropped outside the lock, because freeing memory takes time.
         drop(given_up);
     }
 
-    /// The binding needs none of them any more.
+    /// Drops all instances of the binding.
     pub fn clear(&self, binding: u64) {
         let gone = {
             let mut instances = self.instances.lock();

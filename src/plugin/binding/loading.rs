@@ -1,4 +1,5 @@
-//! Programs of components: made before a deployment, or after a start in the background, and kept while they are needed.
+//! Programs of components: compiled before a deployment, or loaded in the background after a start, and kept while they
+//! are needed.
 
 use super::plugins::Plugins;
 use crate::environment::Instant;
@@ -13,12 +14,12 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-/// Where a component's program is or will be.
+/// The place of a program that is loaded or will be.
 #[derive(Default)]
 pub struct Slot(OnceLock<Result<Arc<Program>, String>>);
 
 impl Slot {
-    /// None: it is being made. An error says why it cannot be.
+    /// None while the program is being made. An error says why it cannot be made.
     pub fn get(&self) -> Option<&Result<Arc<Program>, String>> {
         self.0.get()
     }
@@ -37,7 +38,8 @@ impl Plugins {
         slot.clone()
     }
 
-    /// As `slot`; a new one in the place of one that could not be filled. Bindings keep that until the registry is made anew.
+    /// As `slot`, but replaces a slot whose program failed. Bindings keep the failed slot until the registry is made
+    /// anew.
     pub(super) fn slot_to_fill(&self, code: &str) -> Arc<Slot> {
         let slot = self.slot(code);
         if !matches!(slot.get(), Some(Err(_))) {
@@ -48,7 +50,7 @@ impl Plugins {
         fresh
     }
 
-    /// Compiles or loads on a thread of its own, or where `load_by` says.
+    /// Compiles or loads a program in the background: where `load_by` says, or on a thread of its own.
     pub(super) fn load_behind(self: &Arc<Plugins>, name: &str, wanted: &Manifest, slot: Arc<Slot>) {
         let (plugins, name, wanted) = (self.clone(), name.to_string(), wanted.clone());
         let load = move || {
@@ -70,18 +72,18 @@ impl Plugins {
         }
     }
 
-    /// The program of a component; made if it is not there. Takes as long as compiling does. The error is a sentence, that
-    /// nobody trusted has signed the component, say.
+    /// The program of a component, which is made if it is not there. This takes as long as compiling. The error is a
+    /// sentence, for example that no trusted signer has signed the component.
     pub fn load(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
         if let Some(Ok(program)) = self.slot(&wanted.key()).get() {
             return Ok(program.clone());
         }
         let _one_at_a_time = self.compiling.lock();
-        // If it failed before, at a start perhaps, what was missing may be there now.
+        // An earlier attempt may have failed because pieces were missing. They may be there now.
         self.fill(&self.slot_to_fill(&wanted.key()), wanted, bytes)
     }
 
-    /// To be called by one thread at a time.
+    /// Makes the program, if it is not there. The caller holds `compiling`.
     fn fill(
         &self,
         slot: &Slot,

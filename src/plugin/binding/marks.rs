@@ -1,19 +1,19 @@
-//! Which plugin was being called when the process ended: what a member that starts again finds out.
+//! Which plugin was being called when a process ended. The next process of the member reads this at its start.
 //!
-//! Each thread that calls guests has a word in a mapped file, and writes there whose call it makes: two stores a call, no
-//! system call. The kernel keeps the page when the process is gone. A call has ended the process if a fatal signal met
-//! its thread (an abort, bad code, a wild pointer), or if a panic went through it. A process that somebody killed was in
-//! some call as well, as like as not, and that is nobody's fault; nor does a machine that lost its power count.
+//! Each thread that calls guests owns a word in a mapped file, and writes there which version it calls: two stores a
+//! call, no system call. The kernel keeps the page when the process ends. A call has ended the process if a fatal
+//! signal hit the call's thread (an abort, bad code, a wild pointer), or if a panic unwound through the call. A call
+//! that runs while somebody kills the process, or while the machine loses power, is not to blame.
 //!
 //! ```text
-//! <data-dir>/plugins-cache/calls-<run>, in words of 8 bytes, in this machine's order
+//! <data-dir>/plugins-cache/calls-<run>, in words of 8 bytes, in this machine's byte order
 //! word     what
 //! 0        "WKCALLS1"
-//! 1        0, or which signal ended the process, times 2^32, and the number of the thread's word (0: it has none)
-//! 2 - 511  a thread's: 0, or the fingerprint of the version being called; its lowest bit: a panic went through the call
+//! 1        0, or: the signal that ended the process, times 2^32, plus the number of the thread's word (0: it has none)
+//! 2 - 511  a thread's: 0, or the fingerprint of the version being called; the lowest bit: a panic went through
 //! ```
 //!
-//! A file whose call is to be reported stays until the report is in the log, whichever runs come in between.
+//! A file with a call to report stays until the report is in the replicated log, over any number of runs.
 
 use crate::limits;
 use crate::plugin::guest::engine;
@@ -33,41 +33,41 @@ const WORDS: usize = 512;
 const BYTES: usize = WORDS * 8;
 const ENDED: usize = 1;
 const FIRST: usize = 2;
-/// The lowest bit of a mark.
+/// The lowest bit of a mark: a panic unwound through the call.
 const UNWOUND: u64 = 1;
 
-/// Signals that end a process for what it does itself: SIGABRT, and SIGILL, SIGBUS, SIGFPE, SIGSEGV.
+/// The signals that a process gets for what it does itself: SIGABRT, SIGILL, SIGBUS, SIGFPE, SIGSEGV.
 const ABORT: i32 = 6;
 const FATAL: [i32; 5] = [ABORT, 4, 7, 8, 11];
 
-/// What a version of a plugin is known by in the file: a number that is not 0, and even.
+/// The number that stands for a version of a plugin in the file. It is even and not 0.
 pub fn fingerprint(key: &str, version: u32, component: &str) -> u64 {
     let digest = sha256(format!("{key} {version} {component}").as_bytes());
     let number = u64::from_str_radix(&digest[..16], 16).expect("hexadecimal digits");
     number & !UNWOUND | 2
 }
 
-/// The marks of this process, and those that former ones have left.
+/// The marks of this process, and the calls that ended earlier processes.
 #[derive(Default)]
 pub struct Marks {
-    /// None: nothing is marked (tests, the simulation, plugins off).
+    /// The words of the mapped file. None if nothing is marked: in tests, in the simulation, with plugins off.
     words: Option<&'static [AtomicU64]>,
     left: Mutex<Vec<Left>>,
-    /// Whether `left` is not empty, for the hot path.
+    /// Whether `left` has entries, so that a call need not take the lock.
     some_left: AtomicBool,
 }
 
-/// A call that has ended a process, and is not known to be in the log.
+/// A call that ended a process, and whose report may not be in the replicated log yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Left {
     pub fingerprint: u64,
-    /// Of the process: eight hexadecimal digits.
+    /// The run of the process: eight hexadecimal digits.
     pub run: String,
     file: PathBuf,
 }
 
 impl Marks {
-    /// Opens a file for this run, and reads what others have left. The error is a sentence.
+    /// Opens a file for this run, and reads the files of earlier runs. The error is a sentence.
     pub fn open(folder: &Path, run: u32) -> Result<Marks, String> {
         let failed = |what: &str, path: &Path, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
         let mut left = Vec::new();
@@ -78,7 +78,7 @@ impl Marks {
                 continue;
             };
             match culprits(&file).map_err(|e| failed("read", &file, &e))?.as_slice() {
-                // Nothing to report: it goes. One that cannot be removed is looked at again at the next start.
+                // A file with nothing to report is removed. If that fails, the next start tries again.
                 [] => drop(fs::remove_file(&file)),
                 culprits => left.extend(culprits.iter().map(|&fingerprint| Left {
                     fingerprint,
@@ -93,8 +93,8 @@ impl Marks {
         Ok(Marks { words: Some(words), left: Mutex::new(left), some_left })
     }
 
-    /// From now on it is noted which thread a fatal signal ends. The WebAssembly engine has handlers of its own, for traps,
-    /// which must see each signal first, and so must be put before these: this does nothing once there is an engine.
+    /// From now on, a fatal signal leaves the number of its thread's word in the file. wasmtime's handlers must see
+    /// each signal first, so they must be installed after these. Does nothing if an engine has started.
     pub fn watch_signals(&self) {
         static WATCHED: OnceLock<()> = OnceLock::new();
         let Some(words) = self.words else { return };
@@ -111,7 +111,7 @@ impl Marks {
         });
     }
 
-    /// Marks a call, until the mark is dropped.
+    /// Marks a call until the mark is dropped.
     #[inline]
     pub fn mark(&self, fingerprint: u64) -> Mark {
         let word = self.words.and_then(|words| words.get(own_word()?));
@@ -122,18 +122,19 @@ impl Marks {
         Mark { word, before, fingerprint }
     }
 
-    /// Whether a call of that version has ended a process of this member, and that is not in the log yet.
+    /// Whether a call of this version has ended a process of this member, and the report is not in the replicated log
+    /// yet.
     #[inline]
     pub fn suspects(&self, fingerprint: u64) -> bool {
         self.some_left.load(Ordering::Acquire) && self.left.lock().iter().any(|left| left.fingerprint == fingerprint)
     }
 
-    /// What is to be reported.
+    /// The calls to report.
     pub fn left(&self) -> Vec<Left> {
         self.left.lock().clone()
     }
 
-    /// Forgets those that are in the log.
+    /// Forgets the calls whose report is in the replicated log.
     pub fn forget(&self, is_reported: impl Fn(&Left) -> bool) {
         if !self.some_left.load(Ordering::Acquire) {
             return;
@@ -143,7 +144,7 @@ impl Marks {
         *left = rest;
         for Left { file, .. } in done {
             if !left.iter().any(|left| left.file == file) {
-                // If it stays, it is reported again after the next start, and that changes nothing.
+                // If the file stays, the call is reported again after the next start, which changes nothing.
                 let _ = fs::remove_file(file);
             }
         }
@@ -151,10 +152,10 @@ impl Marks {
     }
 }
 
-/// A call that is being made.
+/// The mark of a running call.
 pub struct Mark {
     word: Option<&'static AtomicU64>,
-    /// The mark of a call that this one lies within.
+    /// The mark of the enclosing call, if this call was made within another one.
     before: u64,
     fingerprint: u64,
 }
@@ -169,15 +170,15 @@ impl Drop for Mark {
 }
 
 thread_local! {
-    /// The thread's word; 0: it has none. A plain number, so that a signal handler may look.
+    /// The number of the thread's word. 0 if the thread has none. A plain number, so that a signal handler may read it.
     static WORD: Cell<u32> = const { Cell::new(0) };
-    /// Gives the word back when the thread ends.
+    /// Returns the word when the thread ends.
     static LEASE: Lease = const { Lease };
 }
 
 struct Lease;
 
-/// Words that no thread has.
+/// The words that ended threads have returned.
 static FREE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 static NEVER_USED: AtomicU64 = AtomicU64::new(FIRST as u64);
 
@@ -191,7 +192,8 @@ impl Drop for Lease {
     }
 }
 
-/// None: all are taken, by more threads than ever call guests at once, and the call goes unmarked.
+/// The thread's word. None if all words are taken, by more threads than ever call guests at once. The call is not
+/// marked then.
 #[inline]
 fn own_word() -> Option<usize> {
     match WORD.get() {
@@ -202,7 +204,7 @@ fn own_word() -> Option<usize> {
 
 #[cold]
 fn take_word() -> Option<usize> {
-    // A thread that ends has no lease any more.
+    // A thread that is ending has no lease any more.
     LEASE.try_with(|_| ()).ok()?;
     let given_back = FREE.lock().pop();
     let word = given_back.or_else(|| {
@@ -214,7 +216,7 @@ fn take_word() -> Option<usize> {
     Some(word as usize)
 }
 
-/// Fingerprints of the calls that ended the process whose file it is.
+/// The fingerprints of the calls that ended the process of this file.
 fn culprits(file: &Path) -> std::io::Result<Vec<u64>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(BYTES as u64).read_to_end(&mut bytes)?;
@@ -238,10 +240,10 @@ fn map(path: &Path) -> std::io::Result<&'static [AtomicU64]> {
     use rustix::mm::{MapFlags, ProtFlags, mmap};
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.set_len(BYTES as u64)?;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours. It is never unmapped, so what
-    // refers to it lives as long as the process, and a page is aligned for words. Only this process writes the file, which
-    // nobody else has a name for, and all its access is atomic. A file that is cut short would end the process by SIGBUS:
-    // the data directory is ours alone (`DirectoryLock`).
+    // SAFETY: a new mapping at an address that the kernel chooses does not touch our memory. It is never unmapped, so
+    // references to it stay valid, and a page is aligned for words. Only this process writes the file, and every access
+    // is atomic. Cutting the file short would end the process by SIGBUS, but the data directory belongs to this process
+    // alone (`DirectoryLock`).
     let words = unsafe {
         let address =
             mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)?;
@@ -255,13 +257,13 @@ fn watch(signal: i32, ended: &'static AtomicU64) -> std::io::Result<()> {
     let note = move || {
         ended.store((signal as u64) << 32 | u64::from(WORD.get()), Ordering::Release);
         if signal != ABORT {
-            // The instruction would run into the same signal for ever.
+            // Returning would run into the same signal for ever.
             std::process::abort();
         }
     };
-    // SAFETY: the action may run at any point of any thread, so it must be safe there: it stores a word, reads a
-    // thread-local number that needs no initialisation, and aborts. That these signals are watched at all is what
-    // `unchecked` is about: whoever returns from a handler of theirs loops, hence the abort.
+    // SAFETY: the action may run at any point of any thread. It stores a word, reads a thread-local number that needs
+    // no initialisation, and aborts, all of which is safe there. The function is called `unchecked` because it accepts
+    // these signals: a handler that returned from one would loop, hence the abort.
     let registered = unsafe { signal_hook_registry::register_signal_unchecked(signal, note) };
     registered.map(drop)
 }
@@ -276,7 +278,7 @@ mod tests {
         let (one, two) = (fingerprint("a", 1, "x"), fingerprint("a", 2, "x"));
         assert!(one != two && one & UNWOUND == 0);
         let first = Marks::open(folder.path(), 1).unwrap();
-        // As a signal handler notes it, within a call.
+        // As a signal handler stores it during a call.
         let mark = first.mark(one);
         first.words.unwrap()[ENDED].store(6 << 32 | u64::from(WORD.get()), Ordering::Release);
         let second = Marks::open(folder.path(), 2).unwrap();
@@ -284,7 +286,7 @@ mod tests {
         assert!(second.suspects(one) && !second.suspects(two));
         drop(mark);
 
-        // Another run in between changes nothing; its own call was not the end of it.
+        // A run in between changes nothing. Its own call did not end it.
         let mark = second.mark(two);
         let third = Marks::open(folder.path(), 3).unwrap();
         drop(mark);

@@ -1,14 +1,15 @@
-//! Answers of an authenticator to `matches`, kept by the id that is held and the one that is wanted.
+//! The cached answers of an authenticator to `matches`. They depend only on the two ids and on the settings of the
+//! binding.
 
 use crate::limits;
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 
-/// Answers to `matches`, by the id that is held and the one that is wanted. Emptied when full.
+/// Answers by the id that is held and the ACL id that is wanted. The cache is emptied when it is full.
 #[derive(Default)]
 pub struct Matches(Mutex<HashMap<Held, bool>>);
 
-/// The id that is held, and the one that is wanted.
+/// The id that is held, and the ACL id that is wanted.
 type Held = (Box<str>, Box<str>);
 
 #[derive(Hash)]

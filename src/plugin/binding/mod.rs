@@ -1,4 +1,16 @@
-//! A plugin at work: a component bound to a place in the tree, with instances to ask, counters, and the failure policy.
+//! A plugin at work: a component that a manifest binds to paths, with instances to ask, counters, and a failure policy.
+//!
+//! | file | what |
+//! |---|---|
+//! | (this one) | `Binding`: which questions it is asked, what its instances are made with, its status |
+//! | `ask`, `failure` | one question to a guest; what a refusal or a fault means for the request |
+//! | `idle` | instances between two calls, of all bindings |
+//! | `verdicts`, `matches` | cached answers of a policy and of an authenticator |
+//! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
+//! | `registry`, `plugins` | the bindings at one zxid; all plugins of a server |
+//! | `loading` | programs of components: compiled or loaded, and kept |
+//! | `virtual_nodes` | what operators read below a plugin's node: counters, status, log |
+//! | `check_deployment` | the check of a deployment before the deployment enters the pipeline |
 
 mod ask;
 pub mod check_deployment;
@@ -41,56 +53,58 @@ pub use ask::{CallResult, Once, Said};
 /// A plugin at work.
 pub struct Binding {
     pub name: Arc<str>,
-    /// Where it is bound: its node below `/zookeeper/plugins`, `<name>` or, for a version on trial, `<name>/canary`.
+    /// The name of the manifest's node below `/zookeeper/plugins`: `<name>`, or `<name>/canary` for a version on trial.
     pub key: Arc<str>,
     pub manifest: Manifest,
-    /// As the pipeline knows it, if it is one.
+    /// The recipe as the pipeline knows it. None for other kinds.
     pub recipe: Option<Arc<Recipe>>,
     pub stands: Stands,
     patterns: Vec<Pattern>,
-    /// Bits by `Verb`.
+    /// The operations that the plugin is asked about, as bits by `Verb`.
     on: u8,
     program: Arc<Slot>,
-    /// The zxid of the newest piece of its component when it was bound; none: one was missing.
+    /// The zxid of the newest piece of the component when the manifest was bound. None if a piece was missing.
     pub pieces: Option<i64>,
-    /// Found once the program is there.
+    /// Set at the first call, when the program is there.
     setup: OnceLock<Setup>,
-    /// Idle instances of a pure plugin.
+    /// The idle instances of all bindings. Only a pure plugin has instances there.
     idle: Arc<Idle>,
-    /// Of this binding in `idle`.
+    /// The number of this binding in `idle`.
     number: u64,
-    /// A plugin that says it is pure was seen to be not.
+    /// Whether a plugin that claims to be pure gave two different answers to one question.
     impure: AtomicBool,
     pub counters: Arc<Counters>,
-    /// Of a policy.
+    /// The cached answers of a policy.
     pub verdicts: Verdicts,
-    /// Of an authenticator.
+    /// The cached answers of an authenticator.
     pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
     watched: Watched,
-    /// What `watched.marks` knows this version by.
+    /// The number by which `watched.marks` knows this version.
     fingerprint: u64,
     record: Record,
 }
 
-/// What a binding rests on in the tree beside its manifest's text; if it differs, the binding is made anew.
+/// What a binding depends on in the tree besides the text of its manifest. If any of it changes, `refresh` makes a new
+/// binding.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stands {
-    /// Of the manifest's node.
+    /// The mzxid of the manifest's node.
     pub mzxid: i64,
-    /// Nodes for which, with all below, a version on trial is asked in its place.
+    /// Roots of the subtrees for which a version on trial is asked instead of this one.
     pub set_apart: Vec<String>,
     pub quarantine: Option<Quarantine>,
 }
 
-/// What all bindings of a server have in common: who looks at what they do.
+/// What all bindings of a server share: who is told of their crashes and faults.
 #[derive(Clone, Default)]
 pub struct Watched {
     pub marks: Arc<Marks>,
     pub court: Arc<Court>,
 }
 
-/// The bounds of a call: what the operator says, else what the author asks for, which can only lower the defaults.
+/// The bounds of a call. The operator's values count. Where the operator sets none, the author's values count, and
+/// these can only lower the defaults.
 pub fn budget(given: &Limits, section: &Section) -> Budget {
     let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
     let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
@@ -105,7 +119,7 @@ pub fn budget(given: &Limits, section: &Section) -> Budget {
     }
 }
 
-/// What an instance of this plugin under this binding is made with.
+/// What an instance of the plugin is made with under this binding.
 pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let asked = Grants::new(&asked(manifest, patterns, section));
     Setup {
@@ -119,7 +133,7 @@ pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section
     }
 }
 
-/// What the component's author asks for, at the places of the binding.
+/// The grants that the component's author asks for, at the places of the binding.
 fn asked(manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Vec<Grant> {
     let places: Vec<&str> = match &manifest.mount {
         Some(mount) => vec![mount],
@@ -166,7 +180,7 @@ impl Binding {
         })
     }
 
-    /// Whether it is to be asked about that operation there.
+    /// Whether the plugin is to be asked about this operation at this path.
     pub fn matches(&self, operation: Verb, path: &str) -> bool {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
@@ -174,18 +188,19 @@ impl Binding {
             && hooks::asks_version_in_force(covers(&self.stands.set_apart, path))
     }
 
-    /// Whether the controller is to be called for that path.
+    /// Whether a controller is to be called for this path.
     pub fn watches(&self, path: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_servers_own(path)
     }
 
-    /// Whether there can be paths below that one for which it is to be called.
+    /// Whether a controller may have to be called for paths below this one.
     pub fn watches_below(&self, path: &str) -> bool {
         let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
         self.patterns.iter().any(below) && !path::is_servers_own(path)
     }
 
-    /// Nodes at or below which all paths are for which it is to be called; none lies below another.
+    /// The nodes from which a controller's search starts: every path that it is called for lies at or below one of
+    /// them, and none of them lies below another.
     pub fn watched_from(&self) -> Vec<String> {
         let mut bases: Vec<&str> = self.patterns.iter().map(Pattern::base).collect();
         bases.sort_unstable();
@@ -198,22 +213,22 @@ impl Binding {
         self.manifest.mode != Mode::Off
     }
 
-    /// Whether anybody is to call it: it is on, and under no quarantine.
+    /// Whether the plugin is called at all: it is not off, and not under quarantine.
     pub fn is_called(&self) -> bool {
         self.is_on() && self.stands.quarantine.is_none()
     }
 
-    /// Whether its code is there, or it is known why not.
+    /// Whether the program is loaded, or failed to load.
     pub fn settled(&self) -> bool {
         self.program.get().is_some()
     }
 
-    /// Whether it can be called on a server that runs plugins; None: that is not known yet.
+    /// Whether the program can run. None while it is being loaded.
     pub fn runs(&self) -> Option<bool> {
         self.program.get().map(Result::is_ok)
     }
 
-    /// Whether that is where its program is or will be.
+    /// Whether the binding's program is the one in `slot`.
     pub fn is_of(&self, slot: &Arc<Slot>) -> bool {
         Arc::ptr_eq(&self.program, slot)
     }
@@ -222,7 +237,8 @@ impl Binding {
         self.fingerprint
     }
 
-    /// What to say against this version if calls of it are to be blamed: for a process that one has ended, or for its faults.
+    /// The blame against this version. `crashed`: the report of a process that a call ended. None if the plugin is
+    /// blamed for its faults.
     pub fn blame(&self, crashed: Option<String>, reason: String) -> Blame {
         Blame {
             plugin: self.key.to_string(),
@@ -232,7 +248,7 @@ impl Binding {
         }
     }
 
-    /// Whether its answers depend on nothing but what it is asked and what it looks at, as far as is known.
+    /// Whether an answer depends only on the question and on what the guest reads, as far as is known.
     pub fn is_pure(&self) -> bool {
         matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
     }
@@ -244,7 +260,7 @@ impl Binding {
         })
     }
 
-    /// What recordings of its calls begin with; none while its code is not there.
+    /// The header of a recording. None while the program is not loaded.
     pub fn recording_header(&self) -> Option<tape::Header> {
         let program = self.program.get()?.as_ref().ok()?;
         let Setup { mount, settings, grants, budget, .. } = self.setup_of(program);
@@ -264,7 +280,7 @@ impl Binding {
         })
     }
 
-    /// From now on every call gets a fresh instance: what that costs is to be seen (`plugin bench`).
+    /// Gives every call a fresh instance from now on. `plugin bench` measures the cost of that.
     pub fn never_reuse(&self) {
         self.impure.store(true, Ordering::Relaxed);
     }
@@ -306,7 +322,7 @@ impl Binding {
     }
 }
 
-/// The bounds of a call under the names that they have in a manifest.
+/// The bounds of a call, under the names that they have in a manifest.
 fn limits_json(budget: &Budget) -> serde_json::Value {
     json!({
         "fuel": budget.fuel,
@@ -316,7 +332,7 @@ fn limits_json(budget: &Budget) -> serde_json::Value {
     })
 }
 
-/// Whether the path is one of those nodes, or below one.
+/// Whether the path is one of these nodes or lies below one.
 fn covers(nodes: &[String], path: &str) -> bool {
     nodes.iter().any(|node| path::is_within(path, node))
 }

@@ -1,9 +1,9 @@
-//! The plugins of this server: what the tree binds, ready to be asked.
+//! All plugins of one server.
 //!
-//! `Plugins` lives as long as the server. `refresh` makes a new `Registry`, an unchanging list of bindings, whenever a
-//! transaction that touches `/zookeeper/plugins` has been applied; whoever asks plugins looks at the newest.
-//! Machine code is made beforehand (`admission`), or after a start in the background; a binding whose code is not there
-//! answers by its failure policy and says why.
+//! `Plugins` lives as long as the server. After each transaction that changes `/zookeeper/plugins`, `refresh` makes a
+//! new `Registry`, and later questions go to the bindings of that one. Machine code is compiled before a deployment
+//! (`check_deployment`), or in the background after a start. A binding without machine code answers by its failure
+//! policy.
 
 use super::idle::Idle;
 use super::loading::{Running, Slot};
@@ -31,20 +31,20 @@ use std::sync::{Arc, OnceLock};
 /// Reads a node's data from the applied tree, at any time and on any thread.
 pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
-/// Does some work soon, and not here.
+/// Runs some work soon, outside the caller.
 pub type WorkAside = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// All plugins of one server.
 pub struct Plugins {
-    /// `--plugins on`. Without, nothing is loaded, and what enforces answers by its failure policy.
+    /// `--plugins on`. Without it nothing is loaded, and bindings answer by their failure policy.
     pub(super) enabled: bool,
     pub(super) compiler: Compiler,
     pub(super) signers: Signers,
-    /// Made for the first plugin: a server without pays nothing.
+    /// Made for the first plugin, so that a server without plugins pays nothing.
     pub(super) engine: OnceLock<Result<Running, String>>,
-    /// One component at a time is compiled.
+    /// Held while a component is compiled, so that one component is compiled at a time.
     pub(super) compiling: Mutex<()>,
-    /// By `Code::key`, with the time they were last asked for. Those that no binding uses go, later than
+    /// By `Code::key`, with the time of the last use. A program without a binding is dropped after
     /// `limits::PLUGIN_PREPARED_FOR`.
     pub(super) programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
     /// By `Binding::key`.
@@ -52,30 +52,30 @@ pub struct Plugins {
     pub(super) watched: Watched,
     idle: Arc<Idle>,
     pub(super) read: OnceLock<ReadNode>,
-    /// None: a thread each.
+    /// Where programs are loaded in the background. None: on a thread each.
     pub(super) work_aside: OnceLock<WorkAside>,
     pub(super) registry: RwLock<Arc<Registry>>,
-    /// Whether there are policies and authenticators, so that reads see without a lock that there are none.
+    /// Whether there are policies, and authenticators. Reads look here first, without a lock.
     policed: AtomicBool,
     authenticated: AtomicBool,
-    /// Counts the registries, so that the judge sees without a lock whether there is a new one.
+    /// Counts the registries, so that the judge need not take the lock unless there is a new one.
     generation: AtomicU64,
 }
 
 impl Plugins {
-    /// Removes code that none of these components needs.
+    /// Removes machine code that none of these components needs.
     pub fn sweep_code(&self, named: &BTreeSet<String>) {
         if self.enabled() {
             self.compiler.sweep(named);
         }
     }
 
-    /// How the tree is read, which loading after a start needs, comes later: see `read_nodes_by`.
+    /// `read_nodes_by` must follow before the first `refresh`.
     pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
         Plugins::with(enabled, compiler, Marks::default(), Signers::default())
     }
 
-    /// The same, with a memory of what was called when the process ended, and signers whom components must have.
+    /// As `new`, with the calls that ended earlier processes, and with the signers that components need.
     pub fn with(enabled: bool, compiler: Compiler, marks: Marks, signers: Signers) -> Arc<Plugins> {
         Arc::new(Plugins {
             enabled,
@@ -96,19 +96,19 @@ impl Plugins {
         })
     }
 
-    /// How to read the tree in the background; once, before the first `refresh`.
+    /// Sets how the tree is read in the background. Call it once, before the first `refresh`.
     pub fn read_nodes_by(&self, read: ReadNode) {
-        // A second one would read the same tree.
+        // A second function would read the same tree.
         let _ = self.read.set(read);
     }
 
-    /// How to load in the background, else than on a thread; once, before the first `refresh`.
+    /// Sets where programs are loaded in the background. Call it once, before the first `refresh`.
     pub fn load_by(&self, work_aside: WorkAside) {
-        // A second one would do the same.
+        // A second function would do the same.
         let _ = self.work_aside.set(work_aside);
     }
 
-    /// Who hears what is to be said against a plugin; once, before the first call.
+    /// Sets who is told of blames. Call it once, before the first call of a plugin.
     pub fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
         self.watched.court.heard_by(hear);
     }
@@ -117,7 +117,8 @@ impl Plugins {
         self.enabled
     }
 
-    /// What this member has to say against versions in force, a call of which has ended its process. `member`: its number.
+    /// The blames against versions in force whose calls have ended a process of this member. `member`: this member's
+    /// number.
     pub fn crashes(&self, member: u32) -> Vec<Blame> {
         let registry = self.registry();
         let of = |left: Left| {
@@ -128,15 +129,15 @@ impl Plugins {
         self.watched.marks.left().into_iter().filter_map(of).collect()
     }
 
-    /// Makes the registry anew from the applied tree. Quick: it neither compiles nor copies components, so it may be
-    /// called under the tree's lock. `read_nodes_by`'s function is called from another thread. Code that could not be loaded
-    /// is tried again for a binding that is new, and where its pieces have changed.
+    /// Makes the registry anew from the applied tree. Neither compiles nor copies components, so it may run under the
+    /// tree's lock. The function of `read_nodes_by` runs on another thread. A program that failed to load is tried
+    /// again for a new binding, and if the component's pieces have changed.
     pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
         let former = self.registry.read().clone();
         let mut bindings: Vec<Arc<Binding>> = Vec::new();
         for name in tree.children(PLUGINS) {
             let on_trial = self.binding(&former, tree, &path::join(&name, CANARY), Vec::new());
-            // While it is audited, the version in force goes on beside it.
+            // A version on trial in mode `audit` is asked beside the version in force, not instead of it.
             let in_its_place = on_trial.iter().filter(|on_trial| on_trial.manifest.mode == Mode::Enforce);
             let set_apart = in_its_place.flat_map(|on_trial| on_trial.manifest.canary.iter().cloned()).collect();
             if let Some(in_force) = self.binding(&former, tree, &name, set_apart) {
@@ -152,20 +153,20 @@ impl Plugins {
         });
         self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
         let registry = Registry::new(bindings);
-        // Whoever reads does so under the tree's lock, as this is done.
+        // Reads look at these flags under the tree's lock, as this function runs.
         self.policed.store(!registry.policies().is_empty(), Ordering::Release);
         self.authenticated.store(registry.of(Kind::Authenticator).next().is_some(), Ordering::Release);
         *self.registry.write() = Arc::new(registry);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// As `refresh`, from a tree that has taken another's place: nothing that was kept of that one holds.
+    /// As `refresh`, for a tree that has replaced the former one. Nothing of the former registry is reused.
     pub fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
         *self.registry.write() = Arc::default();
         self.refresh(tree);
     }
 
-    /// The binding of that node, which is the former one if nothing of it has changed.
+    /// The binding of this key. The former binding is reused if nothing has changed.
     fn binding(
         self: &Arc<Plugins>,
         former: &Registry,
@@ -186,8 +187,8 @@ impl Plugins {
         bound.inspect_err(|error| tracing::error!("{node} binds nothing: {error}; deploy the plugin again")).ok()
     }
 
-    /// Whether code that could not be loaded may be loaded now: its pieces are all there and are others than before, or it has
-    /// been loaded for another binding since.
+    /// Whether a program that failed to load may load now: all pieces are there and have changed, or another binding
+    /// has loaded it.
     fn is_worth_a_try(&self, binding: &Binding, tree: &dyn Tree) -> bool {
         if binding.runs() != Some(false) {
             return false;
@@ -200,8 +201,8 @@ impl Plugins {
         pieces.is_some() && pieces != binding.pieces || loaded_since()
     }
 
-    /// Whether the transaction brings pieces that a binding whose code could not be loaded may have waited for: then the
-    /// registry is to be made anew.
+    /// Whether the transaction brings pieces for a binding whose program failed to load. Then the registry is to be
+    /// made anew.
     pub fn waited_for(&self, txn: &Txn) -> bool {
         let pieces = txn.changes.iter().filter_map(|change| match change {
             Change::Create { path, .. } | Change::SetData { path, .. } => {
@@ -241,8 +242,8 @@ impl Plugins {
         Ok(binding)
     }
 
-    /// What the tree knows of processes that calls have ended needs no further report. A version that is no longer in force
-    /// needs none either, but may come back: it is kept in mind.
+    /// Forgets crashes whose reports are in the tree. The crash of a version that is not in force stays, because that
+    /// version may return.
     fn forget_reported(&self, tree: &dyn Tree, bindings: &[Arc<Binding>]) {
         self.watched.marks.forget(|left| {
             let binding = bindings.iter().find(|binding| binding.fingerprint() == left.fingerprint);
@@ -255,12 +256,13 @@ impl Plugins {
         });
     }
 
-    /// Whether nothing is being loaded: each binding runs, or it is known why not.
+    /// Whether no program is being loaded.
     pub fn settled(&self) -> bool {
         !self.enabled || self.registry.read().all().all(|binding| binding.settled())
     }
 
-    /// Plugins that are asked and cannot be called here, or not yet. One under quarantine is called nowhere.
+    /// The plugins that are to be called and cannot run here, or not yet. A plugin under quarantine is not among them,
+    /// because no member calls it.
     pub fn lacking(&self) -> Vec<String> {
         let registry = self.registry();
         let asked = registry.all().filter(|binding| binding.is_called());
@@ -268,7 +270,7 @@ impl Plugins {
         lacking.map(|binding| binding.key.to_string()).collect()
     }
 
-    /// Waits until `settled`, at most so long. Whether it is.
+    /// Waits until `settled`, for at most `at_most`. Returns whether it is.
     #[cfg(test)]
     pub fn settle(&self, at_most: std::time::Duration) -> bool {
         let begun = std::time::Instant::now();
@@ -281,17 +283,17 @@ impl Plugins {
         true
     }
 
-    /// What the tree binds now.
+    /// The newest registry.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read_recursive().clone()
     }
 
-    /// As `registry`, for a short look. To be called under the tree's lock, under which new ones come.
+    /// As `registry`, without a copy. Call it under the tree's lock, since a new registry comes under that lock.
     pub fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
         self.registry.read_recursive()
     }
 
-    /// Whether any policy is asked about anything.
+    /// Whether there is a policy that is not off.
     pub fn has_policies(&self) -> bool {
         self.policed.load(Ordering::Acquire)
     }
@@ -300,14 +302,14 @@ impl Plugins {
         self.authenticated.load(Ordering::Acquire)
     }
 
-    /// The registry behind that generation, if there is one, and its own; without a lock if there is none.
+    /// The newest registry and its generation, unless it is of this generation. Takes no lock if there is nothing new.
     pub fn newer_registry(&self, generation: u64) -> Option<(u64, Arc<Registry>)> {
         let newest = self.generation.load(Ordering::Acquire);
         (newest != generation).then(|| (newest, self.registry()))
     }
 }
 
-/// How a report names the process that a call has ended.
+/// The name that a report gives to the process that a call ended.
 fn run_name(member: u32, left: &Left) -> String {
     format!("{member}-{}", left.run)
 }

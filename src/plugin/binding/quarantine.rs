@@ -1,10 +1,12 @@
 //! When a plugin is no longer called, and why.
 //!
-//! A member that sees a plugin fail too often, or finds that a call has ended its process (`marks`), blames it; the leader
-//! brings that into the log (`pipeline::evaluate::blame`), and from that zxid on no member calls that version: `reject`
-//! refuses and says why, `ignore` lets pass, a mount refuses, a scheme fails. It ends with another version or with
-//! `wasmkeeper plugin release`. What a node of a quarantine says counts for the version that it names, and one that cannot be
-//! read for any.
+//! A member blames a plugin if the plugin fails too often, or if a call of it ended a process of the member (`marks`).
+//! The leader writes the blame to the replicated log (`pipeline::evaluate::blame`). From that zxid on no member calls
+//! the blamed version. Then `reject` refuses and gives the reason, `ignore` lets requests pass, a mount refuses, and
+//! logins of a scheme fail.
+//!
+//! A quarantine ends when another version is deployed, or by `wasmkeeper plugin release`. The data of a quarantine node
+//! names the version that it stops. If the data cannot be read, it stops every version.
 
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
@@ -18,7 +20,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What the node says.
+/// The data of a quarantine node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Unix milliseconds.
@@ -38,7 +40,7 @@ impl Quarantine {
     }
 }
 
-/// The quarantine of that version of the plugin at `node`.
+/// The quarantine of this version of the plugin at `node`, if there is one.
 pub fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
     let data = tree.data(&path::join(node, QUARANTINE))?;
     match serde_json::from_slice::<Quarantine>(&data) {
@@ -49,14 +51,14 @@ pub fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
     }
 }
 
-/// Where a member's blame goes.
+/// Where the blames of this member go.
 #[derive(Default)]
 pub struct Court(OnceLock<Box<dyn Fn(Blame) + Send + Sync>>);
 
 impl Court {
-    /// Once; without it nobody hears.
+    /// Sets who gets the blames. Without it, blames are dropped.
     pub fn heard_by(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
-        // A second one would tell the same leader.
+        // A second function would tell the same leader.
         let _ = self.0.set(hear);
     }
 
@@ -67,7 +69,7 @@ impl Court {
     }
 }
 
-/// The latest faults of one version, all of the guest's doing.
+/// The latest faults of one version. The guest caused all of them.
 #[derive(Default)]
 pub struct Record(Mutex<Latest>);
 
@@ -80,12 +82,12 @@ struct Latest {
 struct Seen {
     at: Instant,
     session: SessionId,
-    /// Calls of the plugin until then, this one included.
+    /// The number of the plugin's calls so far, this call included.
     calls: u64,
 }
 
 impl Record {
-    /// Notes one. A sentence if it had better not be called any more.
+    /// Notes a fault. Returns a reason if the plugin should no longer be called.
     pub fn note(&self, at: Instant, session: SessionId, calls: u64) -> Option<String> {
         let mut latest = self.0.lock();
         let window = Duration::from_millis(limits::PLUGIN_QUARANTINE_WINDOW_MS);
@@ -117,7 +119,8 @@ mod tests {
     use super::*;
     use crate::plugin::manifest::tree::testing::MapTree;
 
-    /// What is said after each of so many faults of these sessions in turn, one in `every` calls.
+    /// What `note` returns for each of `count` faults, in calls of `sessions` sessions in turn. One in `every` calls
+    /// fails.
     fn faults(count: usize, sessions: i64, every: u64, apart_ms: u64) -> Vec<Option<String>> {
         let record = Record::default();
         let begun = Instant::now();
@@ -133,7 +136,7 @@ mod tests {
         let said = faults(20, 3, 1, 10);
         assert!(said[..19].iter().all(Option::is_none));
         assert_eq!(said[19].as_deref(), Some("20 faults in the calls of 3 sessions within 60 s"));
-        // It is said once, and again when nothing has come of it.
+        // The plugin is blamed once, and again if nothing has come of it.
         let said = faults(25, 3, 1, 2_900);
         assert_eq!(said.iter().flatten().count(), 2, "{said:?}");
     }

@@ -1,4 +1,4 @@
-//! What the tree bound at one zxid: an unchanging list of bindings, with ways to find the one to ask.
+//! The bindings at one zxid, and how to find the binding to ask. A registry never changes.
 
 use super::Binding;
 use crate::model::path;
@@ -6,20 +6,20 @@ use crate::plugin::manifest::Kind;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What the tree bound at one zxid. In order of names.
+/// The bindings at one zxid.
 #[derive(Default)]
 pub struct Registry {
     bindings: Vec<Arc<Binding>>,
-    /// Those among them that are asked about operations, since reads look at them all.
+    /// The policies that are not off. Every read looks at all of them.
     policies: Vec<Arc<Binding>>,
-    /// Of recipes that are not off, with their places in `bindings`.
+    /// The mounts of the recipes that are not off, with indexes into `bindings`.
     mounts: HashMap<Box<str>, usize>,
-    /// Bytes of the longest.
+    /// The length of the longest mount, in bytes.
     mount_bytes_max: usize,
 }
 
 impl Registry {
-    /// `bindings`: in order of keys. Of two recipes at the same mount the first has it.
+    /// `bindings`: sorted by key. If two recipes have the same mount, the first one owns it.
     pub(super) fn new(bindings: Vec<Arc<Binding>>) -> Registry {
         let mut mounts: HashMap<Box<str>, usize> = HashMap::new();
         for (at, binding) in bindings.iter().enumerate() {
@@ -33,7 +33,7 @@ impl Registry {
         registry
     }
 
-    /// All policies that are not off.
+    /// The policies that are not off, sorted by name.
     pub fn policies(&self) -> &[Arc<Binding>] {
         &self.policies
     }
@@ -42,28 +42,28 @@ impl Registry {
         self.bindings.is_empty()
     }
 
-    /// All of that kind that are not off.
+    /// The bindings of this kind that are not off.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter().filter(move |binding| binding.manifest.kind == kind && binding.is_on())
     }
 
-    /// `name`: of the plugin, or `<name>/canary` for its version on trial.
+    /// The binding of a key: a plugin's name, or `<name>/canary` for a version on trial.
     pub fn named(&self, name: &str) -> Option<&Arc<Binding>> {
         let at = self.bindings.binary_search_by(|binding| (*binding.key).cmp(name)).ok()?;
         self.bindings.get(at)
     }
 
-    /// All there are, those that are off and those on trial too.
+    /// All bindings, including those that are off and those on trial.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter()
     }
 
-    /// The recipe that a request at `path` goes to: the one with the longest mount.
+    /// The recipe that a request at `path` goes to: the one with the longest mount at or above `path`.
     pub fn recipe(&self, path: &str) -> Option<&Arc<Binding>> {
         if self.mounts.is_empty() {
             return None;
         }
-        // A path may be as long as a frame: only what is no longer than a mount is looked up.
+        // A path may be as long as a frame. A longer path than the longest mount is cut before the look-up.
         let cut = path.floor_char_boundary(self.mount_bytes_max.saturating_add(1));
         let mut ancestor = if cut < path.len() { &path[..path[..cut].rfind('/')?] } else { path };
         loop {

@@ -1,11 +1,14 @@
-//! What a pure policy has answered, kept for as long as it would answer the same.
+//! The cached answers of a pure policy. An answer is used while the policy would give the same answer again.
 //!
-//! An answer depends on who asks, the verb, the path, the settings, and what the policy looked at. The first three are the
-//! key, the settings are the binding's, and each look is remembered by versions of the node (`pipeline::Versions`), or by
-//! its absence: while all of them are the same the verdict holds. So a change of a role takes effect with the zxid that
-//! makes it. What shows outstanding changes is not kept: their zxids may come to stand for something else.
+//! An answer depends on who asks, the verb, the path, the settings, and what the policy read. Identities, verb and path
+//! are the key. The settings belong to the binding. Everything the policy read is remembered by the node's versions
+//! (`pipeline::Versions`), or by its absence. While all of these are the same, the verdict holds. So a change of a role
+//! takes effect with the zxid of the change. An answer that rests on outstanding changes is not cached, because their
+//! zxids may come to stand for something else.
 //!
-//! Bounded: a full shard is emptied, which costs the questions in it one call each.
+//! The cache is bounded. A full shard is emptied, which costs one call for each question that was in it. Which shard a
+//! question belongs to is random. A simulated run asks far fewer questions than one shard holds, so its results do not
+//! depend on that.
 
 use crate::hooks;
 use crate::limits;
@@ -20,14 +23,14 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Shards have a lock each, so that readers rarely meet.
+/// Each shard has a lock, so that readers rarely wait for each other.
 const SHARDS: usize = 16;
 
 /// One answer.
 pub struct Verdict {
     pub decision: Decision,
     looks: Box<[Look]>,
-    /// The zxid of the applied tree on which it was last found to hold; `NEVER` at first.
+    /// The zxid of the applied tree on which the verdict was last checked and held. `NEVER` at first.
     held_at: AtomicU64,
 }
 
@@ -42,7 +45,8 @@ impl Verdict {
         Verdict { decision, looks: looks.into(), held_at: AtomicU64::new(NEVER) }
     }
 
-    /// Whether the policy would say the same. `applied`: the last zxid of the applied tree, if that is what `view` shows.
+    /// Whether the policy would answer the same. `applied`: the last zxid of the applied tree, if `view` shows exactly
+    /// that tree.
     pub fn holds(&self, view: &dyn ReadView, applied: Option<Zxid>) -> bool {
         match applied {
             _ if !hooks::verdicts_are_checked() => true,
@@ -58,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// The verdicts of one binding.
+/// The cached verdicts of one binding.
 #[derive(Default)]
 pub struct Verdicts {
     hashing: DefaultHashBuilder,
@@ -73,7 +77,7 @@ struct Kept {
 }
 
 impl Verdicts {
-    /// What was kept for that question; whether it still holds is the caller's to look.
+    /// The cached answer to this question. The caller checks whether it holds.
     pub fn find(&self, who: &Arc<[Identity]>, verb: Verb, path: &str) -> Option<Arc<Verdict>> {
         let hash = self.hash(who, verb, path);
         let shard = self.shard(hash).lock();
@@ -103,7 +107,7 @@ impl Verdicts {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<HashTable<Kept>> {
-        // The table itself takes the lowest bits and the highest seven.
+        // The table uses the lowest bits and the highest seven of the hash.
         &self.shards[(hash >> 48) as usize % SHARDS]
     }
 }
@@ -122,7 +126,7 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    /// Nodes by path, with (mzxid, pzxid, aversion); counts the looks.
+    /// Nodes by path, with (mzxid, pzxid, aversion). Counts the reads.
     #[derive(Default)]
     struct Tree {
         nodes: BTreeMap<&'static str, (i64, i64, i32)>,

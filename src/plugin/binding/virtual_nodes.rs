@@ -1,13 +1,15 @@
-//! What operators read of a plugin below its node, though no such nodes are in the tree.
+//! What operators read below a plugin's node, although the tree has no such nodes.
 
 use super::plugins::Plugins;
 use crate::plugin::PLUGINS;
 use crate::plugin::code::compile;
 
 impl Plugins {
-    /// The data of `/zookeeper/plugins/<name>/counters`, `.../status`, `.../faults`, `.../log` and `.../log/N` (what came
-    /// behind number N), `.../recording` and `.../recording/N`, and of those of a version on trial below `.../canary`. They
-    /// are no nodes of the tree: answers about this server, never logged, neither listed nor counted. None for any other path.
+    /// The data of `counters`, `status`, `faults`, `log` and `recording` below `/zookeeper/plugins/<name>`, and below
+    /// `.../canary` for a version on trial. `log/N` and `recording/N` return what came after number N.
+    ///
+    /// These are not nodes of the tree: they are answers about this server, never logged, listed or counted. None for
+    /// any other path.
     pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
         let (key, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.rsplit_once('/')?;
         match what {
@@ -23,7 +25,7 @@ impl Plugins {
         }
     }
 
-    /// `log/N` and `recording/N`: what came behind that number.
+    /// The data of `log/N` and `recording/N`: what came after number N.
     fn behind(&self, key: &str, number: u64) -> Option<Vec<u8>> {
         let (key, what) = key.rsplit_once('/')?;
         let counters = self.counters.lock().get(key)?.clone();
@@ -38,8 +40,8 @@ impl Plugins {
         Some(self.counters.lock().get(name)?.json().to_string().into_bytes())
     }
 
-    /// How the plugin runs here: `state` is `active`, `loading`, `failed` or `quarantine` (both with
-    /// `reason`) or `off`.
+    /// How the plugin runs on this server. `state` is `active`, `loading`, `failed`, `quarantine` or `off`. The states
+    /// `failed` and `quarantine` come with a `reason`.
     pub fn status_json(&self, name: &str) -> Option<Vec<u8>> {
         let registry = self.registry.read().clone();
         let binding = registry.named(name)?;

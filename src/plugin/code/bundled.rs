@@ -1,8 +1,8 @@
-//! The plugins that come with the server: built from `plugins/` by `build.rs`.
+//! The plugins that come with the server. `build.rs` builds them from `plugins/`.
 
 pub struct Bundled {
     pub name: &'static str,
-    /// The component's bytes.
+    /// The bytes of the component.
     pub component: &'static [u8],
 }
 

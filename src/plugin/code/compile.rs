@@ -1,8 +1,8 @@
-//! Machine code: made by a child process of our own binary, kept on disk, loaded from there.
+//! Machine code: a child process of our own binary makes it, and it is kept on disk and loaded from there.
 //!
-//! Compiling hostile input is work for a process that may die: the child has low priority and bounded memory and time,
-//! and its death is a refusal. The result is a file `<data-dir>/plugins-cache/<sha256 of the component>-<hash of the
-//! engine's settings>.cwasm`:
+//! A process that compiles hostile input may die. So a child with low priority and bounded memory and time compiles,
+//! and the death of the child is a refusal. The result is a file `<data-dir>/plugins-cache/<sha256 of the
+//! component>-<hash of the engine's settings>.cwasm`:
 //!
 //! ```text
 //! bytes   what
@@ -11,10 +11,11 @@
 //! rest    what wasmtime serialised
 //! ```
 //!
-//! Loading machine code is running it, so only files that this server wrote are loaded: the key is a secret of this data
-//! directory (mode 0600), and a file that does not match is compiled again.
+//! To load machine code is to run it, so the server loads only files that it wrote itself. The key is a secret of the
+//! data directory (mode 0600). A file that does not match the key is compiled again.
 //!
-//! Servers that share a process, the simulation's, share an engine and what has been compiled for it, too.
+//! The members of a simulated run share one process, one engine and the compiled code. They start no child: the child's
+//! time limit, and the age of files, are the only uses of the machine's clock here.
 
 use crate::limits;
 use crate::plugin::contract;
@@ -41,7 +42,7 @@ const MAC_BYTES: usize = 32;
 /// The hidden subcommand: `wasmkeeper compile-plugin IN OUT`.
 pub const SUBCOMMAND: &str = "compile-plugin";
 
-/// How and where this server gets machine code, and the engine that runs it.
+/// How and where a server gets machine code, and which engine runs the code.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     how: How,
@@ -49,9 +50,9 @@ pub struct Compiler {
 
 #[derive(Clone, Debug)]
 enum How {
-    /// In this process, nothing kept: tests.
+    /// Compiles in this process and keeps nothing. For tests.
     Here,
-    /// In this process, once for all its servers: the simulation.
+    /// Compiles in this process, once for all servers in it. For the simulation.
     Shared(Arc<Shared>),
     Child {
         program: PathBuf,
@@ -64,7 +65,7 @@ struct Shared {
     engine: Engine,
     folder: PathBuf,
     key: [u8; KEY_BYTES],
-    /// By the components' digests.
+    /// By the SHA-256 of the component.
     loaded: Mutex<HashMap<String, Component>>,
 }
 
@@ -75,13 +76,13 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Compiler {
-    /// Compiles in this process and keeps nothing. For tests.
+    /// A compiler that works in this process and keeps nothing. For tests.
     pub fn here() -> Compiler {
         Compiler { how: How::Here }
     }
 
-    /// For servers that share a process: one engine, without a thread that measures time, and what one has compiled the
-    /// others have. Files in `folder` serve later processes.
+    /// A compiler for servers that share a process. They share an engine without a ticking epoch, and what one server
+    /// has compiled the others use. Files in `folder` serve later processes.
     pub fn shared(folder: &Path) -> Result<Compiler, String> {
         let key = prepare(folder)?;
         let engine =
@@ -90,14 +91,14 @@ impl Compiler {
         Ok(Compiler { how: How::Shared(Arc::new(shared)) })
     }
 
-    /// Compiles by this very binary, even if its file has been replaced since it started.
+    /// A compiler that starts this very binary as its child, even if the binary's file has been replaced meanwhile.
     pub fn child(data_dir: &Path) -> Result<Compiler, String> {
         let folder = data_dir.join("plugins-cache");
         let key = prepare(&folder)?;
         Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
     }
 
-    /// Where machine code is kept; the current folder if none is.
+    /// The folder where machine code is kept. The current folder if none is kept.
     pub fn folder(&self) -> &Path {
         match &self.how {
             How::Here => Path::new("."),
@@ -106,7 +107,7 @@ impl Compiler {
         }
     }
 
-    /// What runs the code.
+    /// The engine that runs the code.
     pub fn engine(&self) -> wasmtime::Result<Engine> {
         match &self.how {
             How::Here | How::Child { .. } => engine::running_engine(),
@@ -114,7 +115,7 @@ impl Compiler {
         }
     }
 
-    /// Machine code for a component whose digest the caller has checked. The error is a sentence.
+    /// The machine code of a component. The caller has checked the component's digest. The error is a sentence.
     pub fn component(
         &self,
         engine: &Engine,
@@ -146,8 +147,9 @@ impl Compiler {
 }
 
 impl Compiler {
-    /// Removes the code that none of these components needs, or another release made, and what a killed process left half
-    /// done. Only what has lain there for an hour: a deployment is compiled before its component is named.
+    /// Removes machine code that no component in `named` needs or another release made, and what a killed process left
+    /// half done. Keeps files that are younger than an hour: a deployment compiles a component before a manifest names
+    /// it.
     pub fn sweep(&self, named: &BTreeSet<String>) {
         let How::Child { folder, .. } = &self.how else { return };
         let old = Duration::from_millis(limits::CHUNK_UNUSED_MS.cast_unsigned());
@@ -155,7 +157,7 @@ impl Compiler {
             let modified = file.metadata().and_then(|about| about.modified());
             modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > old))
         };
-        // An engine only where there is code to compare with it.
+        // Starts an engine only if there is code to compare with it.
         let needed = LazyCell::new(|| {
             let compatibility = self.engine().map(|engine| compatibility(&engine)).ok()?;
             Some(named.iter().map(|sha256| file_name(sha256, compatibility)).collect::<BTreeSet<_>>())
@@ -164,7 +166,7 @@ impl Compiler {
             let name = file.file_name().to_string_lossy().into_owned();
             let is_needed = match name.strip_suffix(".cwasm") {
                 Some(_) => needed.as_ref().is_none_or(|needed| needed.contains(&name)),
-                // The marks of calls are somebody else's.
+                // `marks` removes its own files.
                 None => name == "key" || name.starts_with("calls-"),
             };
             if !is_needed && let Err(error) = fs::remove_file(file.path()) {
@@ -178,7 +180,7 @@ fn file_name(sha256: &str, compatibility: u64) -> String {
     format!("{sha256}-{compatibility:016x}.cwasm")
 }
 
-/// The code of a component from its file in `folder`, which `make` writes if it is not there.
+/// The code of a component from its file in `folder`. `make` writes the file if it is not there.
 fn kept(
     engine: &Engine,
     folder: &Path,
@@ -199,7 +201,7 @@ fn kept(
     })
 }
 
-/// Makes a folder for machine code, and its key.
+/// Creates the folder for machine code, and its key.
 fn prepare(folder: &Path) -> Result<[u8; KEY_BYTES], String> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -221,7 +223,7 @@ fn key(path: &Path) -> Result<[u8; KEY_BYTES], String> {
     match File::open(path) {
         Ok(mut file) => match file.read_exact(&mut key) {
             Ok(()) => return Ok(key),
-            // Cut short by a crash: what it sealed is compiled again.
+            // A crash cut the file short. What the lost key sealed is compiled again.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Err(failed("read", &error)),
         },
@@ -233,7 +235,8 @@ fn key(path: &Path) -> Result<[u8; KEY_BYTES], String> {
     Ok(key)
 }
 
-/// Writes beside and renames: a reader finds all of it or nothing. Not synced: what a crash loses is made again.
+/// Writes a file beside and renames it, so that a reader finds all of it or nothing. The file is not synced: what a
+/// crash loses is made again.
 fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -245,14 +248,14 @@ fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
 }
 
 fn mac(key: &[u8; KEY_BYTES], code: &[u8]) -> [u8; MAC_BYTES] {
-    // SHA-3 has no length extension, so a key in front makes an authenticator of it.
+    // SHA-3 has no length extension, so a key in front makes a message authentication code of it.
     Sha3_256::new().chain_update(key).chain_update(code).finalize().into()
 }
 
 /// What machine code depends on besides the component.
 pub fn compatibility(engine: &Engine) -> u64 {
-    // The standard hasher with its fixed keys: the same in each start of the same binary, and a new binary may as well
-    // compile anew.
+    // The standard hasher with its fixed keys: it gives the same value in each start of the same binary. A new binary
+    // may compile anew.
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
@@ -269,8 +272,8 @@ fn load(engine: &Engine, file: &Path, key: &[u8; KEY_BYTES]) -> Result<Component
     if mac(key, code) != *found {
         return Err(Unusable::Bad("was not written by this server, or is damaged".into()));
     }
-    // SAFETY: wasmtime demands bytes that its own `precompile_component` made. The authenticator shows that they are
-    // those which this server sealed behind its child, and they are loaded from the memory that was checked.
+    // SAFETY: wasmtime demands bytes that its own `precompile_component` made. The authentication code shows that this
+    // server sealed these bytes after its child made them. The bytes are loaded from the memory that was checked.
     unsafe { Component::deserialize(engine, code) }.map_err(|e| Unusable::Bad(format!("cannot be loaded: {e:#}")))
 }
 
@@ -296,19 +299,19 @@ fn seal(file: &Path, key: &[u8; KEY_BYTES], code: &[u8]) -> Result<(), String> {
     write_whole(file, &[MAGIC, &mac(key, code), code]).map_err(|e| format!("write {}: {e}", file.display()))
 }
 
-/// A file that goes with its owner.
+/// A file that is removed when its owner is dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It may never have come into being.
+        // The file may not exist.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 fn wait(mut child: Child) -> Result<(), String> {
     let mut stderr = child.stderr.take();
-    // A thread of its own reads the child's words, so that the child cannot block on a full pipe.
+    // A thread reads what the child writes, so that the child cannot block on a full pipe.
     let words = std::thread::spawn(move || {
         let mut words = Vec::new();
         if let Some(stderr) = &mut stderr {
@@ -344,7 +347,7 @@ fn wait(mut child: Child) -> Result<(), String> {
     })
 }
 
-/// The child: compiles the component in `input` into `output`. The error is for the parent's eyes.
+/// The child's work: compiles the component in `input` into `output`. The parent reads the error.
 pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
     limit_self();
     let component = fs::read(input).map_err(|e| format!("read {}: {e}", input.display()))?;
@@ -354,7 +357,7 @@ pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
     write_whole(output, &[&code]).map_err(|e| format!("write {}: {e}", output.display()))
 }
 
-/// Limits that cannot be set are no reason not to compile: the parent still waits only so long.
+/// Limits that cannot be set are no reason to stop: the parent bounds the time anyway.
 fn limit_self() {
     use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
     let to = |bound| Rlimit { current: Some(bound), maximum: Some(bound) };
@@ -369,7 +372,7 @@ fn limit_self() {
 mod tests {
     use super::*;
 
-    /// The shortest there is.
+    /// The shortest component.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     #[test]

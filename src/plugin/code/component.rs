@@ -1,14 +1,14 @@
-//! What a file is, read without running it: component or module, its imports and exports, its author's manifest.
+//! What a file is, read without running it: a component or a module, its imports and exports, its author's manifest.
 
 use crate::plugin::guest::stand_ins;
 use crate::plugin::manifest::check::too_large;
 use crate::plugin::manifest::{self, Kind, Section};
 use wasmparser::{Encoding, Parser, Payload};
 
-/// The package all of a plugin's imports and exports are of.
+/// The package of all imports and exports of a plugin.
 const PACKAGE: &str = "wasmkeeper:plugin/";
 
-/// What plugins may import.
+/// The interfaces that a plugin may import.
 const IMPORTS: [&str; 4] = ["types", "logging", "reading", "writing"];
 
 /// The unit of linear memory.
@@ -16,21 +16,22 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 
-/// A component that can be a plugin here.
+/// A component that can be a plugin on this server.
 #[derive(Debug)]
 pub struct Inspected {
     pub section: Section,
-    /// Whether its author says anything: without that section it asks for no grants, and so can look at nothing.
+    /// Whether the component contains its author's manifest. Without one it asks for no grants, and so can read
+    /// nothing.
     pub described: bool,
-    /// What it can be bound as: at least one.
+    /// The kinds that the component can be bound as: at least one.
     pub kinds: Vec<Kind>,
-    /// Interfaces of the contract, and of WASI those that have stand-ins, in the component's order.
+    /// The imported interfaces of the contract, and those of WASI that have stand-ins, in the component's order.
     pub imports: Vec<String>,
-    /// Bytes of linear memory that an instance has before it does anything.
+    /// The bytes of linear memory that a new instance has.
     pub memory_bytes: u64,
 }
 
-/// The error is a sentence that names the import, export or form and the fix.
+/// Reads a component. The error is a sentence that names the wrong import, export or form, and the fix.
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
     if bytes.len() > crate::limits::COMPONENT_BYTES_MAX {
         return Err(too_large(bytes.len() as u64));
@@ -89,7 +90,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
     })
 }
 
-/// Why a component that begins with so much memory cannot start within these bounds, and what helps.
+/// The refusal of a component whose instances start with more memory than the bound, and how to fix that.
 pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<String> {
     (memory_bytes > memory_bytes_max as u64).then(|| {
         format!(
@@ -100,20 +101,20 @@ pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<Stri
     })
 }
 
-/// The component with its author's manifest at its end.
+/// The component with its author's manifest added at the end.
 pub fn with_manifest(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
     let mut section = Vec::new();
     leb128(&mut section, MANIFEST_SECTION.len());
     section.extend_from_slice(MANIFEST_SECTION.as_bytes());
     section.extend_from_slice(manifest);
-    // The number of custom sections.
+    // The id of a custom section.
     component.push(0);
     leb128(&mut component, section.len());
     component.extend_from_slice(&section);
     component
 }
 
-/// A number as WebAssembly writes it: seven bits a byte, the low ones first, the last byte without the high bit.
+/// A number in LEB128, as WebAssembly writes it: seven bits a byte, low bits first. The last byte has no high bit.
 fn leb128(into: &mut Vec<u8>, mut number: usize) {
     loop {
         let low = (number & 0x7f) as u8;
@@ -126,7 +127,7 @@ fn leb128(into: &mut Vec<u8>, mut number: usize) {
     }
 }
 
-/// Whether it begins as a module of the core language does: the version is 1 and the layer 0.
+/// Whether the bytes begin as a core module does: version 1, layer 0.
 pub fn is_core_module(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm\x01\0\0\0")
 }
@@ -139,7 +140,7 @@ struct Seen {
     manifest: Option<Section>,
 }
 
-/// `wasmkeeper:plugin/reading@1.0.0` as `reading` and `1.0.0`.
+/// The name `reading` and the version `1.0.0` of `wasmkeeper:plugin/reading@1.0.0`.
 fn interface(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix(PACKAGE)?.split_once('@')
 }
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(guard.kinds, [Kind::Validator]);
         assert_eq!(guard.section.name, "guard");
         assert_eq!(guard.section.grants[0].path, "$mount");
-        // 17 pages: Rust's stack has a megabyte.
+        // 17 pages: the stack of a Rust guest has one MiB.
         assert!((1 << 20..2 << 20).contains(&guard.memory_bytes), "{}", guard.memory_bytes);
         assert_eq!(memory_refusal(guard.memory_bytes, 2 << 20), None);
         assert!(

@@ -1,7 +1,6 @@
-//! One guest instance, and one call of it: bounded, and whatever the guest does becomes a value.
+//! One instance of a guest, and one bounded call of it. Whatever the guest does becomes a value.
 //!
-//! A `Fault` says whose doing it was: a guest's is SYSTEMERROR under `on_failure: reject`, the server's is
-//! OPERATIONTIMEOUT, which clients retry. After a fault the instance is gone.
+//! After a fault, the instance must not be used again: its memory may be in any state.
 
 use super::failed::{Failed, fault_of, root_cause};
 use super::host::{self, Fuse, HostState};
@@ -24,18 +23,18 @@ use behavior::{Answer as Handled, Cause, Request};
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
-/// A configured instance of one kind.
+/// An instance of one kind that has accepted its settings.
 pub struct Instance {
     store: Store<HostState>,
     guest: Guest,
     budget: Budget,
-    /// Fuel that `configure` used.
+    /// The fuel that `configure` used.
     pub configured_for: u64,
-    /// Calls answered.
+    /// The number of calls that the instance has been asked to answer, failed calls included.
     pub calls: u32,
 }
 
-/// The functions of the kind it is.
+/// The exported functions of the instance's kind.
 enum Guest {
     Validator(validation::Guest),
     Policy(authorization::Guest),
@@ -45,10 +44,11 @@ enum Guest {
 }
 
 impl Guest {
-    /// Of a new instance in that store, which the guest has configured.
+    /// Instantiates the component in `store` and calls `configure`.
     fn configured(program: &Program, setup: &Setup, store: &mut Store<HostState>) -> Result<Guest, Failed> {
         let instance = program.prepared.instantiate(&mut *store).map_err(|error| match Failed::of(&error, store) {
-            // Nothing of the guest's has run but its start function, which Rust guests do not have.
+            // Only the start function of the component has run, and Rust guests have none. So the component itself is
+            // at fault.
             Failed { fault: Fault::Trap(what), evidence, fuel } => Failed { fault: Fault::Code(what), evidence, fuel },
             failed => failed,
         })?;
@@ -82,25 +82,25 @@ impl Guest {
     }
 }
 
-/// What a call came to, and what it took.
+/// What one call answered, and what it used.
 pub struct Answer<T> {
     pub said: Result<T, Fault>,
     pub fuel: u64,
-    /// It asked for time, session or other circumstances: asked again it may say something else.
+    /// The guest asked for time, session or other circumstances. The same question may have another answer later.
     pub circumstances: bool,
-    /// Of a policy: what it looked at.
+    /// What a policy read. Empty for other kinds.
     pub looks: Looks,
-    /// Of a fault.
+    /// Set if `said` is a fault.
     pub evidence: Evidence,
 }
 
 impl Instance {
-    /// As `start`, for who does not want to know more.
+    /// As `start`, and returns the fault alone.
     pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
         Instance::start(program, setup).map_err(|failed| failed.fault)
     }
 
-    /// Instantiates and configures. `Fault::Settings` has the guest's own words.
+    /// Instantiates and configures. `Fault::Settings` contains the guest's own words.
     pub fn start(program: &Program, setup: &Setup) -> Result<Instance, Failed> {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
@@ -150,7 +150,7 @@ impl Instance {
         )
     }
 
-    /// `call`: its circumstances are not shown.
+    /// Asks whether the id has a valid form. `call`: the guest does not see its circumstances.
     pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
         self.heard(
             call,
@@ -163,7 +163,7 @@ impl Instance {
         )
     }
 
-    /// `call`: its circumstances are not shown.
+    /// Asks whether the id `held` satisfies the ACL id `wanted`. `call`: the guest does not see its circumstances.
     pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
         self.heard(
             call,
@@ -244,8 +244,8 @@ impl Instance {
         )
     }
 
-    /// Makes a recorded call again; what it says, as recordings have it, and the fuel. None: a call that cannot be made from
-    /// its recording.
+    /// Makes a recorded call again. Returns the answer in the form that recordings use, and the fuel. None if the call
+    /// cannot be made from its recording.
     pub fn play(&mut self, call: &Call<'_>, question: &Question) -> Option<(String, u64)> {
         fn of<T: std::fmt::Debug>(answer: Answer<T>) -> Option<(String, u64)> {
             Some((said(&answer.said), answer.fuel))
@@ -271,7 +271,7 @@ impl Instance {
         self.store.data().counters.as_deref()
     }
 
-    /// As `ask`; records the call if somebody wants that, and notes a slow one.
+    /// As `ask`. Records the call if a recording is on, and notes a slow call.
     fn heard<T: std::fmt::Debug>(
         &mut self,
         call: &Call<'_>,
@@ -296,8 +296,8 @@ impl Instance {
         answer
     }
 
-    /// Asks, with what the budget allows a call that is told of so many changes. After a fault the instance must not be
-    /// used again.
+    /// Asks the guest, with the budget of a call that is told of `changes` changes. After a fault, the instance must
+    /// not be used again.
     fn ask<T>(
         &mut self,
         call: &Call<'_>,
@@ -337,19 +337,20 @@ impl Instance {
         }
     }
 
-    /// Bytes of memory it has grown to, and operations on the transaction that the last call asked for.
+    /// The bytes of memory that the instance has grown to, and the number of operations on the transaction in the last
+    /// call.
     pub fn took(&self) -> (u64, u64) {
         let state = self.store.data();
         (state.memory.bytes as u64, state.spent.writes)
     }
 
-    /// Log lines dropped since the last time this was asked.
+    /// The number of log lines dropped since the last call of this function.
     pub fn take_dropped_lines(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().lines.dropped)
     }
 }
 
-/// What a guest said, as recordings have it.
+/// The answer of a guest in the form that recordings use.
 fn said<T: std::fmt::Debug>(said: &Result<T, Fault>) -> String {
     match said {
         Ok(said) => format!("{said:?}"),
@@ -365,12 +366,12 @@ fn transaction() -> Resource<TransactionHandle> {
     Resource::new_borrow(1)
 }
 
-/// Bindings ask instances that were made for their own kind.
+/// A programming mistake: a binding asks only instances of its own kind.
 fn another_kind() -> wasmtime::Error {
     wasmtime::format_err!("the instance is of another kind")
 }
 
-/// Sets the budgets of a call.
+/// Sets fuel, fuse and counts for one call.
 fn begin(store: &mut Store<HostState>, fuel: u64, cpu_ms: u64, changes: u64) -> Result<(), Fault> {
     store.set_fuel(fuel).map_err(|error| fault_of(&error))?;
     store.set_epoch_deadline(1);

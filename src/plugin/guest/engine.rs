@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
-/// Settings that machine code depends on are the same in the server and in the compiling child; the pool is the
+/// The settings that machine code depends on. The server and the compiling child use the same ones. The pool is the
 /// server's alone.
 fn config() -> Config {
     let mut config = Config::new();
@@ -20,17 +20,18 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        // Lines of the guest's source where its component has them: they cost nothing where nothing traps.
+        // Source lines in backtraces, if the component contains them. They cost nothing unless a guest traps.
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .max_wasm_stack(limits::PLUGIN_STACK_BYTES)
         .memory_init_cow(true);
     config
 }
 
-/// Whether an engine has been started in this process: with the first one come handlers of signals.
+/// Whether this process has started an engine. The first engine installs signal handlers.
 static STARTED: Mutex<bool> = Mutex::new(false);
 
-/// Does something that must be done before any engine is started; false: it is too late.
+/// Runs `act`, which must run before the first engine starts. Returns false, without running `act`, if an engine has
+/// started.
 pub fn before_engines(act: impl FnOnce()) -> bool {
     let started = STARTED.lock();
     if !*started {
@@ -45,18 +46,18 @@ fn start(config: &Config) -> wasmtime::Result<Engine> {
     Engine::new(config)
 }
 
-/// The engine of the compiling child: it makes machine code and runs none, so it reserves no address space.
+/// The engine of the compiling child. The child runs no guests, so this engine reserves no address space.
 pub fn compiling_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
-/// An engine that runs guests without a clock: their fuel alone ends them. For the simulation, where each member has a handful
-/// of instances and a pool would be one for all.
+/// An engine whose epoch never advances, so that fuel alone ends a guest. The simulation uses this engine: its runs
+/// must not depend on time. A simulated member has a handful of instances and needs no pool.
 pub fn still_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
-/// The engine that runs guests, its clock ticking.
+/// The engine that runs guests on a real server. A thread advances its epoch every `limits::PLUGIN_TICK_MS`.
 pub fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
@@ -69,12 +70,13 @@ pub fn running_engine() -> wasmtime::Result<Engine> {
         .max_memory_size(limits::PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
         .max_unused_warm_slots(8)
-        // Small guests touch little: clearing that is cheaper than giving the pages back.
+        // Small guests touch little memory. Clearing it is cheaper than returning the pages to the kernel.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(64 << 10);
     let mut config = config();
     config.allocation_strategy(pool);
-    // Where the address space is limited (`ulimit -v`) the pool's reservation fails; guests then start slower.
+    // If the address space is limited (`ulimit -v`), the reservation for the pool fails. Guests then start slower,
+    // without a pool.
     let engine = start(&config).or_else(|error| {
         tracing::warn!("no address space for the pool of plugin instances, they start slower without: {error:#}");
         start(&self::config())

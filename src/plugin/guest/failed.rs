@@ -1,4 +1,4 @@
-//! What wasmtime's error of a call means: whose doing it was, and what is left of it for the plugin's author.
+//! Which fault an error of wasmtime is, and what the failed call leaves behind for the plugin's author.
 
 use super::host::{Blown, HostExceeded, HostState, MemoryExceeded};
 use crate::limits;
@@ -6,19 +6,19 @@ use crate::plugin::contract;
 use crate::plugin::fault::{Evidence, Fault};
 use wasmtime::{Store, Trap};
 
-/// A fault, and what is known of it: for the plugin's author.
+/// A fault, with what the failed call left behind.
 #[derive(Debug)]
 pub struct Failed {
     pub fault: Fault,
     pub evidence: Evidence,
-    /// What making the instance has taken.
+    /// The fuel that was used to make the instance. 0 if the instance existed before the call.
     pub fuel: u64,
 }
 
 impl Failed {
     pub fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
         let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
-        // The first line says that these are frames.
+        // The first line is a title.
         let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
         let backtrace =
             frames.map(|frame| contract::cut(frame.trim(), limits::PLUGIN_LOG_LINE_BYTES_MAX).into()).collect();
@@ -33,7 +33,7 @@ impl From<Fault> for Failed {
     }
 }
 
-/// The fault that an error of wasmtime is.
+/// Which fault an error of wasmtime is.
 pub fn fault_of(error: &wasmtime::Error) -> Fault {
     if let Some(blown) = error.downcast_ref::<Blown>() {
         return match blown {
@@ -57,7 +57,7 @@ pub fn fault_of(error: &wasmtime::Error) -> Fault {
         Some(Trap::Interrupt) => Fault::Cpu,
         Some(Trap::AllocationTooLarge) => Fault::Memory,
         Some(trap) => Fault::Trap(trap.to_string()),
-        // What is left comes of values that cross the border: too many bytes, bad UTF-8, bad pointers.
+        // The remaining errors come from passing values: too many bytes, bad UTF-8, bad pointers.
         None => Fault::Trap(root_cause(error)),
     }
 }

@@ -1,7 +1,7 @@
-//! What guests may call: the imported interfaces of `wit/plugin.wit`, and nothing else.
+//! The functions that guests may call: the imported interfaces of `wit/plugin.wit`.
 //!
-//! Every function is bounded, since fuel and fuse cannot interrupt the host; every one that names a path asks the
-//! binding's grants first.
+//! Every function is bounded, because fuel and fuse cannot interrupt the host. Every function that takes a path checks
+//! the grants of the binding first.
 
 use super::host::HostState;
 use super::looks::Look;
@@ -17,7 +17,7 @@ use wasmtime::component::Resource;
 impl logging::Host for HostState {
     fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
         let message = contract::cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
-        // What a defect of the engine or of ours would do, for the test of what becomes of it.
+        // Does what a defect of wasmtime or of the server would do. A test shows what becomes of the plugin then.
         #[cfg(debug_assertions)]
         if message == "wasmkeeper-test: end this process" {
             std::process::abort();
@@ -36,7 +36,7 @@ impl logging::Host for HostState {
             logging::Level::Debug => tracing::debug!(target: "wasmkeeper::guest", plugin, "{message}"),
             logging::Level::Info => tracing::info!(target: "wasmkeeper::guest", plugin, "{message}"),
             logging::Level::Warn => tracing::warn!(target: "wasmkeeper::guest", plugin, "{message}"),
-            // An error of a guest's is its author's to look at, not the operator's of the server.
+            // An error that a guest logs is for the guest's author, not for the operator of the server.
             logging::Level::Error => tracing::warn!(target: "wasmkeeper::guest", plugin, "error: {message}"),
         }
         Ok(())
@@ -48,7 +48,7 @@ impl reading::Host for HostState {}
 impl writing::Host for HostState {}
 
 impl HostState {
-    /// The refusal of a path outside the grant.
+    /// The refusal, if the grants do not cover the path.
     fn granted(&self, verb: GrantVerb, path: &str) -> Result<(), Rejection> {
         if self.grants.allow(verb, path) {
             return Ok(());
@@ -59,7 +59,7 @@ impl HostState {
         })
     }
 
-    /// One look at a node through `find`; none outside a call.
+    /// Reads one node through `find`, and counts the bytes. No node is found outside a call, in `configure`.
     fn look(&mut self, verb: GrantVerb, path: &str, find: impl FnOnce(&dyn ReadView) -> Option<NodeCopy>) -> Looked {
         if let Err(rejection) = self.granted(verb, path) {
             return Ok(Err(rejection));
@@ -77,12 +77,13 @@ impl HostState {
         self.note(path, |_| Look::Node { path: path.into(), was });
     }
 
-    /// Remembers a look at that node, if somebody wants to know.
+    /// Remembers that the guest has read the node, if the call is a policy's.
     fn note(&mut self, path: &str, look: impl FnOnce(&dyn ReadView) -> Look) {
         let (Some(looks), Some(call)) = (&mut self.looks, self.lent.get()) else { return };
         looks.passing |= call.view.is_outstanding(path);
         let look = look(call.view);
-        // Not for more than a few, which the guest's fuel would not pay for.
+        // Duplicates are searched for only while the list is short: the guest's fuel does not pay for the search. A
+        // longer list is not cached anyway.
         if looks.list.len() > limits::VERDICT_LOOKS_MAX || !looks.list.contains(&look) {
             looks.list.push(look);
         }
@@ -126,7 +127,8 @@ impl reading::HostView for HostState {
             return Ok(Err(rejection));
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
-        // Before the names: if the tree changes in between, what is noted is too old, never too new.
+        // Versions first, then names. If the tree changes in between, the noted version is too old, and the cached
+        // answer does not hold. The other order could note a version that is too new.
         self.note(&path, |view| Look::Names {
             path: path.as_str().into(),
             was: view.versions(&path).map(|now| now.pzxid),
@@ -142,7 +144,7 @@ impl reading::HostView for HostState {
         }
         let limit = (limit as usize).min(limits::PLUGIN_PAGE_MAX);
         let session = SessionId(session.cast_signed());
-        // `prefix` is text, so "/a" also finds "/ab", which the grant may not cover.
+        // `prefix` is plain text. So "/a" also finds "/ab", which the grant may not cover.
         let mut paths = self.lent.get().map_or_else(Vec::new, |call| call.view.ephemerals(session, &prefix, limit));
         if let Some(looks) = &mut self.looks {
             looks.passing = true;
@@ -155,7 +157,8 @@ impl reading::HostView for HostState {
 
     fn original(&mut self, _: Resource<ViewHandle>, path: String) -> Answer<Option<types::Node>> {
         let found = self.look(GrantVerb::Read, &path, |view| view.original(&path))?;
-        // Where the transaction has touched the node, what it is now is outstanding, and so the answer is not kept.
+        // Notes the node as it is now, too. If the transaction has changed the node, the change is outstanding, and the
+        // answer is not cached.
         self.note(&path, |view| Look::Node { path: path.as_str().into(), was: view.versions(&path) });
         Ok(found.map(|found| found.map(contract::guest_node)))
     }
@@ -194,7 +197,7 @@ impl reading::HostView for HostState {
 }
 
 impl HostState {
-    /// One operation on the transaction at `path`, which carries so many bytes.
+    /// One operation on the transaction. `bytes`: the data and ACL that the operation carries.
     fn change<T>(
         &mut self,
         verb: GrantVerb,
@@ -210,7 +213,7 @@ impl HostState {
     }
 
     fn at_bench<T>(&mut self, change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>) -> Answer<T> {
-        // A guest gets the handle only in calls that lend a bench.
+        // A guest has the handle only in calls that lend a bench.
         let bench = self.lent.get().and_then(|call| call.bench);
         let bench = bench.ok_or_else(|| wasmtime::format_err!("there is no transaction to change"))?;
         Ok(change(bench).map_err(rejection))
@@ -306,7 +309,7 @@ impl writing::HostTransaction for HostState {
     }
 }
 
-/// The server's refusal in the contract's words.
+/// The server's refusal in the contract's types.
 fn rejection(refusal: Refusal) -> Rejection {
     let code = refusal.code.code();
     let text = if refusal.text.is_empty() { refusal.code.name().to_owned() } else { refusal.text };

@@ -1,6 +1,7 @@
-//! What an instance's store holds: what its host functions see, and the bounds of a call.
+//! What the store of an instance holds: the data of the host functions, and the budgets of the running call.
 //!
-//! What guests may call is in `functions`; nothing else is linked, so a guest has no authority but what its binding grants.
+//! `functions` has the functions that guests may call. Nothing else is linked, so a guest has no powers but those of
+//! its binding's grants.
 
 use super::lend::Lent;
 use super::looks::Looks;
@@ -14,24 +15,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 
-/// What one instance's host functions see.
+/// What the host functions of one instance see.
 pub struct HostState {
-    /// For log lines.
+    /// The plugin's name, for log lines.
     pub name: Arc<str>,
-    /// Where what it says is kept.
+    /// The plugin's counters and log. None until `Instance::start` sets them.
     pub counters: Option<Arc<Counters>>,
     pub lent: Lent,
     pub grants: Arc<Grants>,
     pub memory: Memory,
     pub fuse: Fuse,
     pub spent: Spent,
-    /// Of a policy's call.
+    /// What the running call has read. Some only in a call of a policy.
     pub looks: Option<Looks>,
     pub lines: Lines,
     pub stand_ins: StandIns,
 }
 
-/// A store for one instance. Its fuel and fuse are set by each call.
+/// A store for one instance. Each call sets fuel and fuse anew.
 pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_max: usize) -> Store<HostState> {
     let state = HostState {
         name,
@@ -55,8 +56,11 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
 
 /// Ends a call that has run too long.
 ///
-/// Reading the thread's CPU time costs more than a small call, so it is first read at the first tick that a call sees:
-/// short calls never pay for it, and the limit counts from there.
+/// Reading the CPU time of a thread costs more than a small call. So the fuse reads it at the first tick of the
+/// engine's epoch that happens during the call. Calls that end before a tick pay nothing, and the limit counts from
+/// that tick.
+///
+/// A simulated member's engine has no ticks (`engine::still_engine`), so its fuse never blows.
 pub struct Fuse {
     cpu_max: Duration,
     started: Instant,
@@ -95,10 +99,10 @@ fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Bounds an instance's linear memory and tables.
+/// Bounds the linear memory and the tables of an instance.
 pub struct Memory {
     bytes_max: usize,
-    /// What it has grown to.
+    /// The largest size so far, in bytes.
     pub bytes: usize,
 }
 
@@ -120,17 +124,18 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// What one call has had of the host.
+/// What one call has used of the host.
 #[derive(Default)]
 pub struct Spent {
     pub reads: u64,
     pub read_bytes: u64,
-    /// Operations on the transaction, refused ones included.
+    /// Operations on the transaction. Refused operations count.
     pub writes: u64,
     pub written_bytes: u64,
-    /// It asked for something that no node shows (`context`, `fact`): the same question may have another answer.
+    /// The guest asked for something that no node shows (`context`, `fact`). The same question may have another answer
+    /// later.
     pub circumstances: bool,
-    /// How many changes the call was told of: each beyond the first adds a hundredth to the bounds.
+    /// The number of changes that the call was told of. Each change beyond the first raises the bounds by a hundredth.
     pub changes: u64,
 }
 
@@ -162,23 +167,23 @@ impl Spent {
     }
 }
 
-/// A bound for a call that is told of so many changes.
+/// The bound for a call that is told of `changes` changes: one hundredth more for each change beyond the first.
 pub fn grown(bound: u64, changes: u64) -> u64 {
     bound.saturating_add(bound / 100 * changes.saturating_sub(1))
 }
 
-/// An instance's log, bounded in lines.
+/// The log of an instance, bounded in lines a second.
 #[derive(Default)]
 pub struct Lines {
     second: Option<Instant>,
     written: u32,
     pub dropped: u64,
-    /// The last ones of the call that runs, those that were dropped among them.
+    /// The last lines of the running call, dropped lines included.
     last: VecDeque<String>,
 }
 
 impl Lines {
-    /// Another call.
+    /// Begins another call.
     pub(super) fn begin(&mut self) {
         self.last.clear();
     }

@@ -1,28 +1,28 @@
-//! Lends what a call may look at to a guest instance, for the time of that call.
+//! Lends the view of a call to a guest instance, for the time of the call.
 //!
-//! wasmtime's store must own what its host functions see (`T: 'static`), but a view borrows the tree. So the store gets a
-//! pointer, and this module - the only one of `plugin` with `unsafe` besides loading machine code - keeps the promise
-//! that makes it sound: the pointer is there only while `lend` runs, inside the borrow it was made from, and goes even
-//! if the call unwinds.
+//! wasmtime's store must own what its host functions see (`T: 'static`), but a view borrows the tree. So the store gets
+//! a pointer. The pointer is present only while `lend` runs, within the borrow that the pointer was made from. The
+//! pointer is removed even if the call unwinds. This makes the unsafe code below sound.
 
 use crate::pipeline::Call;
 use std::ptr::NonNull;
 
-/// A place in a store for something lent.
+/// The place in a store for a lent call.
 #[derive(Default)]
 pub struct Lent(Option<NonNull<Call<'static>>>);
 
-// SAFETY: the pointer is `Some` only while `lend` runs, on the thread that runs it: it holds the only way to the store
-// (`&mut S`) throughout. At all other times there is nothing to send or share.
+// SAFETY: the pointer is `Some` only while `lend` runs, on the thread that runs `lend`. During that time `lend` holds
+// the only reference to the store (`&mut S`). At all other times there is nothing to send or share.
 unsafe impl Send for Lent {}
 unsafe impl Sync for Lent {}
 
 impl Lent {
-    /// What is lent; none outside a call, in `configure` say. The answer cannot outlive the borrow of the store.
+    /// The lent call. None outside a call, for example in `configure`. The result cannot outlive the borrow of the
+    /// store.
     pub fn get(&self) -> Option<&Call<'_>> {
-        // SAFETY: `lend` set the pointer from a reference that lives until it has cleared it again, and nobody has
-        // reached `self` but through the store that `lend` borrows. Shortening the lifetime inside is sound since
-        // `Call` only holds shared references.
+        // SAFETY: `lend` made the pointer from a reference that lives until `lend` has cleared the pointer. `self` is
+        // reachable only through the store that `lend` borrows. Shortening the lifetime inside is sound, because `Call`
+        // holds only shared references.
         self.0.map(|call| unsafe { shorten(call.as_ref()) })
     }
 }
@@ -31,7 +31,7 @@ fn shorten<'short>(call: &'short Call<'static>) -> &'short Call<'short> {
     call
 }
 
-/// Runs `run` with `call` lent to the place that `place` finds in `store`.
+/// Runs `run` while `call` is lent to the place that `place` finds in `store`.
 pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>, run: impl FnOnce(&mut S) -> R) -> R {
     struct Return<'s, S> {
         store: &'s mut S,
@@ -42,7 +42,7 @@ pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>
             (self.place)(self.store).0 = None;
         }
     }
-    // The lifetime is forgotten here and restored by `Lent::get`; a cast between pointers, so no unsafe code yet.
+    // The cast drops the lifetime, and `Lent::get` restores it. A cast between pointers is safe code.
     let pointer: NonNull<Call<'_>> = NonNull::from(call);
     let forever: NonNull<Call<'static>> = pointer.cast();
     let lending = Return { store, place };

@@ -1,18 +1,19 @@
-//! What a policy has looked at in one call, and whether it would look the same again.
+//! What a policy has read in one call, and whether it would read the same again.
 
 use crate::model::SessionId;
 use crate::pipeline::{ReadView, Versions};
 
-/// What a call has looked at.
+/// What one call has read.
 #[derive(Default, Debug)]
 pub struct Looks {
     pub list: Vec<Look>,
-    /// It saw something by which its answer cannot be known again: outstanding changes, a session's nodes.
+    /// The call read something that cannot be compared later: outstanding changes, or a session's nodes. Its answer is
+    /// not cached.
     pub passing: bool,
 }
 
 impl Looks {
-    /// Whether all of it would look the same.
+    /// Whether the call would read the same in `view`.
     pub fn hold(&self, view: &dyn ReadView) -> bool {
         self.list.iter().all(|look| look.holds(view))
     }
@@ -25,7 +26,7 @@ pub enum Look {
         path: Box<str>,
         was: Option<Versions>,
     },
-    /// The names of its children, by its pzxid.
+    /// The names of a node's children, known by the node's pzxid. None: there was no such node.
     Names {
         path: Box<str>,
         was: Option<i64>,

@@ -1,4 +1,4 @@
-//! A component ready to be instantiated, and what an instance of it is made with.
+//! A component that is ready to be instantiated, and what an instance of it is made with.
 
 use super::host::HostState;
 use crate::plugin::contract::exports::{authentication, authorization, behavior, reconciliation, setup, validation};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::InstancePre;
 
-/// A component ready to be instantiated, with what its author says of it.
+/// A component that is ready to be instantiated, with its author's manifest.
 pub struct Program {
     pub(super) engine: wasmtime::Engine,
     pub(super) prepared: InstancePre<HostState>,
@@ -17,7 +17,7 @@ pub struct Program {
     pub section: Section,
 }
 
-/// Where the component's exports are: `setup`, and those of each kind that it is.
+/// Where the component's exported functions are: those of `setup`, and those of each kind.
 pub(super) struct Exports {
     pub setup: setup::GuestIndices,
     pub validation: Option<validation::GuestIndices>,
@@ -28,7 +28,7 @@ pub(super) struct Exports {
 }
 
 impl Program {
-    /// `kinds`: those that the component exports (`component::inspect`).
+    /// `kinds`: the kinds whose interfaces the component exports (`component::inspect`).
     pub fn new(
         engine: &wasmtime::Engine,
         prepared: InstancePre<HostState>,
@@ -65,23 +65,23 @@ impl Program {
 #[derive(Clone)]
 pub struct Setup {
     pub name: Arc<str>,
-    /// The one of the component's kinds that the binding puts to work.
+    /// The kind that the binding uses. A component may be of several kinds.
     pub kind: Kind,
     pub mount: Arc<str>,
     /// JSON text.
     pub settings: Arc<str>,
     pub grants: Arc<Grants>,
     pub budget: Budget,
-    /// Where its calls are counted, and what it says is kept.
+    /// Where the calls are counted, and where log lines are kept.
     pub counters: Arc<Counters>,
 }
 
-/// Bounds of one call.
+/// The bounds of one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     pub fuel: u64,
     pub cpu_ms: u64,
     pub memory_bytes: usize,
-    /// Time after which a call is noted as slow. It is no limit.
+    /// A call that takes at least this long is noted as slow. The call is not ended.
     pub slow: Duration,
 }

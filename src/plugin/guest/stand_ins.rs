@@ -1,18 +1,19 @@
-//! Stand-ins for WASI: what components of stock toolchains import beside the contract, without any of its power.
+//! Stand-ins for WASI: functions for what components of stock toolchains import beside the contract. They give no
+//! access to anything outside the call.
 //!
-//! Rust for `wasm32-wasip2`, JavaScript, Python and C bring a part of WASI 0.2 along, whether their authors use it or not.
-//! Whatever of it a component imports gets a stand-in, whichever patch version its toolchain has chosen:
+//! Rust for `wasm32-wasip2`, JavaScript, Python and C import a part of WASI 0.2, whether their authors use it or not.
+//! Every imported interface of the packages below gets stand-ins, in any patch version:
 //!
-//! | of WASI | stands for |
+//! | of WASI | what the stand-in does |
 //! |---|---|
-//! | standard output, standard error | lines in the plugin's log, at `info` and `warn` |
-//! | wall clock, monotonic clock | the call's `wall-ms` and `ensemble-ms`; 0 in `configure` |
-//! | random bytes and numbers | made of the call's `seed`, the same in each run of the call |
-//! | environment, arguments, preopened folders, terminals | there are none |
+//! | standard output, standard error | writes lines to the plugin's log, at `info` and `warn` |
+//! | wall clock, monotonic clock | return the call's `wall-ms` and `ensemble-ms`; 0 in `configure` |
+//! | random bytes and numbers | are derived from the call's `seed`, so that each run of the call gets the same |
+//! | environment, arguments, preopened folders, terminals | are empty |
 //! | standard input | is at its end |
-//! | all else: files, sockets, HTTP, waiting, exit | ends the call as a trap that names the function |
+//! | everything else: files, sockets, HTTP, waiting, exit | ends the call with a trap that names the function |
 //!
-//! Every function here is bounded, as those of `functions` are: fuel and fuse cannot interrupt the host.
+//! Every function is bounded, as in `functions`, because fuel and fuse cannot interrupt the host.
 
 use super::host::HostState;
 use crate::limits;
@@ -25,16 +26,17 @@ use wasmtime::component::{
     Component, ComponentType, InstancePre, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
 
-/// The parts of WASI that have stand-ins. Others are refused at upload: nobody imports them by accident.
+/// The packages of WASI that have stand-ins. A component that imports another package is refused when it is deployed,
+/// because no toolchain imports one by accident.
 const PACKAGES: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
 
-/// The one version of WASI there are stand-ins for, with any patch version.
+/// The version of WASI that has stand-ins, in any patch version.
 pub const VERSION: &str = "0.2";
 
-/// Bytes of an unfinished line that are kept: what the log takes of a line.
+/// How many bytes of an unfinished line are kept. The log cuts longer lines anyway.
 const LINE_BYTES_MAX: usize = limits::PLUGIN_LOG_LINE_BYTES_MAX;
 
-/// `wasi:cli/stdout@0.2.9` as `cli/stdout`, if there is a stand-in for it.
+/// The name `cli/stdout` of the import `wasi:cli/stdout@0.2.9`. None if there are no stand-ins for the import.
 pub fn interface(import: &str) -> Option<&str> {
     let (name, version) = import.strip_prefix("wasi:")?.split_once('@')?;
     let (package, _) = name.split_once('/')?;
@@ -42,7 +44,7 @@ pub fn interface(import: &str) -> Option<&str> {
     (PACKAGES.contains(&package) && patch.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
-/// Why an import that begins with `wasi:` cannot be met, and what to do.
+/// The refusal of an import that begins with `wasi:` and has no stand-ins, and how to fix the component.
 pub fn refusal(import: &str) -> String {
     let version = import.split_once('@').map_or("", |(_, version)| version);
     if version.starts_with("0.2.") {
@@ -57,17 +59,17 @@ pub fn refusal(import: &str) -> String {
     )
 }
 
-/// What an instance's stand-ins remember.
+/// What the stand-ins of one instance remember.
 #[derive(Default)]
 pub struct StandIns {
-    /// Bytes behind the last line break, of standard output and of standard error.
+    /// The bytes after the last line break, of standard output and of standard error.
     unfinished: [Vec<u8>; 2],
-    /// Random numbers drawn since the seed was last another one.
+    /// How many random numbers were drawn since `seed` changed.
     drawn: u64,
     seed: u64,
 }
 
-/// The component with all its imports met: the contract's by `linker`, WASI's by stand-ins.
+/// The component with all its imports: `linker` provides the contract's, and stand-ins provide those of WASI.
 pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> wasmtime::Result<InstancePre<HostState>> {
     let engine = linker.engine();
     let component_type = component.component_type();
@@ -78,7 +80,7 @@ pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> was
         let mut instance = linker.instance(import)?;
         for (item, is) in item.exports(engine) {
             match is.ty {
-                // One type for all of WASI's resources: what a handle stands for is its number.
+                // All resources of WASI are of one type. The number of a handle says what the handle means.
                 ComponentItem::Resource(_) => {
                     instance.resource(item, ResourceType::host::<Handle>(), |_, _| Ok(()))?;
                 }
@@ -90,8 +92,8 @@ pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> was
     linker.instantiate_pre(component)
 }
 
-/// Ends lines that a call has left unfinished. Called behind each call, failed ones included: a last word matters most
-/// there.
+/// Logs the lines that a call has left unfinished. This runs after each call, failed calls included: the last words of
+/// a failed call matter most.
 pub fn finish_lines(state: &mut HostState) {
     for stream in [Stream::Output, Stream::Error] {
         let unfinished = std::mem::take(&mut state.stand_ins.unfinished[stream as usize]);
@@ -99,14 +101,14 @@ pub fn finish_lines(state: &mut HostState) {
     }
 }
 
-/// What a handle to any resource of WASI stands for.
+/// The type behind a handle to any resource of WASI.
 struct Handle;
 
-/// Numbers of the handles that a guest can get. None of them has anything behind it.
+/// The numbers of the handles that a guest can get. No handle has a resource behind it.
 const OUTPUT: u32 = 0;
 const ERROR: u32 = 1;
 const INPUT: u32 = 2;
-/// Something to wait for that has happened.
+/// A pollable that is always ready.
 const READY: u32 = 3;
 
 #[derive(Clone, Copy)]
@@ -115,7 +117,7 @@ enum Stream {
     Error = ERROR as isize,
 }
 
-/// `wasi:io/streams`'s `stream-error`.
+/// The type `stream-error` of `wasi:io/streams`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
 enum StreamError {
@@ -125,7 +127,7 @@ enum StreamError {
     Closed,
 }
 
-/// `wasi:clocks/wall-clock`'s `datetime`.
+/// The type `datetime` of `wasi:clocks/wall-clock`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(record)]
 struct Datetime {
@@ -133,7 +135,7 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// A function of WASI that no plugin has the power for.
+/// The error of a function that no plugin may use.
 #[derive(Debug, thiserror::Error)]
 #[error("{import}#{function} was called: a plugin has no files, network or processes, and cannot wait")]
 struct Powerless {
@@ -143,7 +145,7 @@ struct Powerless {
 
 type Caller<'a> = StoreContextMut<'a, HostState>;
 
-/// Defines the function `item` of the interface `name`, which the component imports as `import`.
+/// Defines the function `item` of the interface `name`. The component imports the interface as `import`.
 fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str, item: &str) -> wasmtime::Result<()> {
     match (name, item) {
         ("cli/stdout", "get-stdout") => handle(instance, item, OUTPUT),
@@ -194,7 +196,7 @@ fn define(instance: &mut LinkerInstance<'_, HostState>, import: &str, name: &str
     }
 }
 
-/// Standard input, output and error.
+/// Defines a function of standard input, output or error.
 fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
     type Done = Result<(), StreamError>;
     match item {
@@ -221,12 +223,12 @@ fn define_streams(instance: &mut LinkerInstance<'_, HostState>, import: &str, it
     }
 }
 
-/// A function that gives out one handle.
+/// Defines a function that returns a handle.
 fn handle(instance: &mut LinkerInstance<'_, HostState>, item: &str, number: u32) -> wasmtime::Result<()> {
     instance.func_wrap(item, move |_: Caller<'_>, ()| Ok((Resource::<Handle>::new_own(number),)))
 }
 
-/// A function that ends the call.
+/// Defines a function that ends the call.
 fn trap(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) -> wasmtime::Result<()> {
     let (import, function) = (import.to_owned(), item.to_owned());
     instance
@@ -236,17 +238,17 @@ fn trap(instance: &mut LinkerInstance<'_, HostState>, import: &str, item: &str) 
 const NANOSECONDS_PER_MS: u64 = 1_000_000;
 
 fn datetime(ms: u64) -> Datetime {
-    // Below 10^9, so the cast keeps it.
+    // The product is below 10^9, so the cast keeps the value.
     Datetime { seconds: ms / 1000, nanoseconds: (ms % 1000 * NANOSECONDS_PER_MS) as u32 }
 }
 
-/// The circumstances of the call, asked for as a plugin would through `view.context`, with the same consequences: a
-/// policy that looks at the clock is asked again each time.
+/// The circumstances of the call, through `view.context` as a plugin would ask. So a policy that reads the clock is
+/// asked again each time.
 fn context(caller: &mut Caller<'_>) -> wasmtime::Result<Context> {
     caller.data_mut().context(Resource::new_borrow(0))
 }
 
-/// The next random number: splitmix64, begun anew by each call's seed.
+/// The next random number (splitmix64). The sequence starts again when the seed changes.
 fn random(caller: &mut Caller<'_>) -> wasmtime::Result<u64> {
     let seed = context(caller)?.seed;
     let own = &mut caller.data_mut().stand_ins;
@@ -268,7 +270,7 @@ fn random_bytes(caller: &mut Caller<'_>, count: u64) -> wasmtime::Result<Vec<u8>
         let most = limits::STAND_IN_RANDOM_BYTES_MAX;
         wasmtime::bail!("{count} random bytes were asked for, at most {most} are given at once");
     }
-    // Bounded above.
+    // The check above bounds `count`.
     let count = count as usize;
     let mut bytes = Vec::with_capacity(count + size_of::<u64>());
     while bytes.len() < count {
@@ -278,12 +280,12 @@ fn random_bytes(caller: &mut Caller<'_>, count: u64) -> wasmtime::Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Passes whole lines on to the log and keeps the rest.
+/// Logs the finished lines and keeps the rest.
 fn write(state: &mut HostState, stream: Stream, bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
     while let Some(part) = lines.next() {
         let unfinished = &mut state.stand_ins.unfinished[stream as usize];
-        // The log cuts lines; so what is kept may be cut as well.
+        // The log cuts lines at the same length, so nothing is lost that the log would show.
         let room = LINE_BYTES_MAX.saturating_sub(unfinished.len());
         unfinished.extend_from_slice(&part[..part.len().min(room)]);
         if lines.peek().is_some() {
@@ -293,7 +295,7 @@ fn write(state: &mut HostState, stream: Stream, bytes: &[u8]) {
     }
 }
 
-/// One line; empty ones are left out, since lines are counted.
+/// Logs one line. Empty lines are skipped, because the log's lines are counted.
 fn log(state: &mut HostState, stream: Stream, line: &[u8]) {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end();
@@ -304,7 +306,7 @@ fn log(state: &mut HostState, stream: Stream, line: &[u8]) {
         Stream::Output => logging::Level::Info,
         Stream::Error => logging::Level::Warn,
     };
-    // Fails for no line.
+    // `log` never fails for a line.
     let _ = state.log(level, line.to_owned());
 }
 
@@ -339,7 +341,7 @@ mod tests {
         }
     }
 
-    /// The guest that looks for WASI, made to try this.
+    /// An instance of `homesick`, the test guest that uses WASI.
     fn homesick(what: &str) -> Result<Instance, Fault> {
         let bytes = include_bytes!(env!("WASMKEEPER_HOMESICK"));
         let inspected = component::inspect(bytes).unwrap();
@@ -365,7 +367,7 @@ mod tests {
         Instance::new(&program, &setup)
     }
 
-    /// What it finds, in a call at this moment.
+    /// What the guest reports in a call at this moment.
     fn finds(what: &str, moment: Moment) -> Result<String, Fault> {
         let call = Call::looking(&Empty, None, 7, Zxid::ZERO, moment);
         let change = Change { kind: ChangeKind::Created, path: "/a".into() };
@@ -375,7 +377,7 @@ mod tests {
 
     const MOMENT: Moment = Moment { wall_ms: 1_700_000_000_123, ensemble_ms: 45, seed: 6 };
 
-    /// What is logged while `run` runs.
+    /// Runs `run`, and returns what was logged meanwhile.
     fn logged<T>(run: impl FnOnce() -> T) -> (T, String) {
         #[derive(Clone, Default)]
         struct Written(Arc<Mutex<Vec<u8>>>);

@@ -1,8 +1,9 @@
-//! What a validator says of nodes that were there before it: each is shown to it as if it were just created.
+//! What a validator says of nodes that exist already. Each node is shown to the validator as if it were just created.
 //!
-//! `/zookeeper/plugins/<name>/audit` (the superuser's) looks at a slice of the tree and answers with what is refused and where
-//! to go on: `.../audit/PATH` is the slice behind PATH. Whoever reads it, slice by slice, paces the audit; the server
-//! keeps nothing. A slice is bounded in nodes and time, since the tree is locked against changes while it is looked at.
+//! Only the superuser may read `/zookeeper/plugins/<name>/audit`. The answer covers a slice of the tree: which nodes
+//! are refused, and where the next slice starts. `.../audit/PATH` is the slice after PATH. The reader asks for slice
+//! after slice and so sets the pace. The server keeps nothing between slices. A slice is bounded in nodes and time,
+//! because the tree is locked against changes during a slice.
 
 use crate::environment::{Instant, wall_ms};
 use crate::limits;
@@ -18,15 +19,15 @@ use crate::plugin::manifest::Kind;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 
-/// What a slice came to.
+/// The result of one slice.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Slice {
-    /// Nodes the validator was asked about.
+    /// The number of nodes that the validator was asked about.
     pub asked: u64,
     pub refused: Vec<Refused>,
-    /// The last node that was looked at; none: the tree ends here.
+    /// The last node that was visited. None if the tree ends with this slice.
     pub next: Option<String>,
-    /// Why nothing was looked at.
+    /// Why the slice ended early or visited no node.
     pub error: Option<String>,
 }
 
@@ -36,7 +37,7 @@ pub struct Refused {
     pub text: String,
 }
 
-/// Looks at the nodes behind that path; none: from the beginning.
+/// Visits the nodes after the path `behind`, or from the beginning.
 pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&str>) -> Slice {
     if binding.manifest.kind != Kind::Validator {
         let error = format!(
@@ -58,7 +59,7 @@ pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&st
 }
 
 impl Plugins {
-    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`, which are no nodes either: see `audit`.
+    /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`. The tree has no such nodes.
     pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
         let behind = what.strip_prefix("audit")?;
@@ -81,7 +82,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Visits what lies below a node, in the order of names, behind the path of those names. False: the slice is full.
+    /// Visits the nodes below `parent` in the order of names, after the path that `behind` names. Returns false if the
+    /// slice is full.
     fn below(&mut self, parent: &str, behind: &[&str]) -> bool {
         let mut after = None;
         if let Some((first, rest)) = behind.split_first() {
@@ -147,7 +149,7 @@ impl Walk<'_> {
     }
 }
 
-/// The tree as if that node had just been created.
+/// The tree as if the node at `path` had just been created.
 struct Created<'a> {
     view: View<'a>,
     path: &'a str,

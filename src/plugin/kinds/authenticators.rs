@@ -1,8 +1,8 @@
-//! Authenticators: who somebody is. A plugin proves identities of one scheme, and says which of them an entry of an
-//! access list means.
+//! Authenticators: who a client is. A plugin proves identities of one scheme, and says which of them satisfy an ACL id.
 //!
-//! Answers to `matches` are kept: they depend on the two ids and the settings alone. Credentials are handed to the guest
-//! and to nobody else; neither they nor what the guest says of them is logged.
+//! Answers to `matches` are cached, because they depend only on the two ids and the settings. Credentials go to the
+//! guest and to nobody else: the server neither logs nor records them. The server does log the text with which a guest
+//! refuses a login, so that text must not contain the credential.
 
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId, Zxid};
@@ -11,16 +11,17 @@ use crate::plugin::binding::plugins::Plugins;
 use crate::plugin::binding::{Binding, Once};
 use std::sync::atomic::Ordering;
 
-/// What somebody has proven.
+/// The identities that a login has proven.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Proof {
     pub identities: Vec<Identity>,
-    /// Unix milliseconds from which on they are no longer proven.
+    /// Unix milliseconds at which the identities stop being proven.
     pub until_ms: Option<u64>,
 }
 
 impl Plugins {
-    /// Asks the authenticator of that scheme; None if it does not take the credential for good, or there is none.
+    /// Asks the authenticator of the scheme. None if there is no authenticator, or if it does not accept the
+    /// credential.
     pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
         let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
@@ -41,7 +42,7 @@ impl Plugins {
             }
             Ok(Err(rejection)) => {
                 binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
-                // The client hears no more than AUTHFAILED; somebody must be able to find out why.
+                // The client learns only AUTHFAILED. The log tells the operator why.
                 binding.warn(&binding.refusal_about(rejection, scheme).text);
                 None
             }
@@ -131,7 +132,8 @@ fn matches(
             if fault.by_server() {
                 return Answered { said: Err(refusal), fuel: asked.cost };
             }
-            // Kept: asked again it would fail again, and each request that meets the entry would pay for it.
+            // Cached, because the guest would fail again, and every request that meets the ACL entry would pay for
+            // that.
             false
         }
     };
@@ -139,7 +141,7 @@ fn matches(
     Answered { said: Ok(answer), fuel: asked.cost }
 }
 
-/// A call that shows nothing; the session is for those who look after faults.
+/// A call that shows nothing of the tree. The session is for counting faults.
 fn blind(session: SessionId, fuel_max: u64) -> Call<'static> {
     let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
     Call { session, fuel_max, ..Call::looking(&NoView, None, 0, Zxid::ZERO, moment) }

@@ -1,4 +1,4 @@
-//! The plugins as the pipeline asks them about a write: which are hit, one after the other.
+//! The plugins as the pipeline asks them about a write: the matching ones, one after the other.
 
 use super::{recipes, validators};
 use crate::model::path;
@@ -13,13 +13,13 @@ use crate::plugin::manifest::Kind;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Asks the plugins about transactions; belongs to one thread.
+/// Asks the plugins about transactions. One thread owns it.
 pub struct Judge {
     plugins: Arc<Plugins>,
-    /// Of `registry`.
+    /// The generation of `registry`.
     generation: u64,
     registry: Arc<Registry>,
-    /// Kept for its memory.
+    /// Kept between calls to reuse its memory.
     matching: Vec<Change>,
 }
 
@@ -28,13 +28,13 @@ impl Judge {
         Judge { plugins, generation: u64::MAX, registry: Arc::default(), matching: Vec::new() }
     }
 
-    /// Who is asked from now on.
+    /// The newest registry.
     pub fn registry(&mut self) -> &Registry {
         self.refresh();
         &self.registry
     }
 
-    /// Looks whether the tree binds something else by now.
+    /// Takes the newest registry, if there is a new one.
     fn refresh(&mut self) {
         if let Some((generation, registry)) = self.plugins.newer_registry(self.generation) {
             self.registry = registry;
@@ -44,7 +44,7 @@ impl Judge {
 }
 
 impl Plugins {
-    /// For one thread that evaluates writes.
+    /// A judge for one thread that evaluates writes.
     pub fn judge(self: &Arc<Plugins>) -> Judge {
         Judge::new(self.clone())
     }
@@ -56,8 +56,8 @@ impl pipeline::Plugins for Judge {
         if self.registry.is_empty() {
             return Answered::unasked(Ok(()));
         }
-        // The pipeline does not ask about the superuser's transactions; a lock-out by a plugin would be so bad that it is
-        // checked here again.
+        // The pipeline does not ask about the superuser's transactions. This checks again, because a plugin must never
+        // lock the superuser out.
         let is_super = |caller: &Caller| authorize::is_super(&caller.identities);
         if call.caller.is_some_and(is_super) {
             return Answered::unasked(Ok(()));
@@ -135,7 +135,7 @@ impl pipeline::Plugins for Judge {
 }
 
 impl Judge {
-    /// Asks the binding that the recipe was found by.
+    /// Asks the binding of the recipe.
     fn with<T>(&self, recipe: &Recipe, ask: impl FnOnce(&Binding, bool) -> Answered<T>) -> Answered<T> {
         match self.registry.named(&recipe.name) {
             Some(binding) => ask(binding, self.plugins.enabled()),
@@ -153,7 +153,7 @@ fn data_bytes(change: &txn::Change) -> usize {
     }
 }
 
-/// Sessions and the format are no plugin's affair.
+/// What a plugin is told of a change. None for sessions and the format level, which plugins are not told of.
 pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Verb, &str)> {
     match change {
         txn::Change::Create { path, .. } => Some((ChangeKind::Created, Verb::Create, path)),

@@ -1,13 +1,13 @@
-//! Policies: who may do what. Which are asked about an operation, and what their answers come to together.
+//! Policies: who may do what. Which policies are asked about an operation, and what their answers mean together.
 //!
-//! Deny wins: of all policies that are hit, the first `deny` in the order of their names decides. Where a binding requires
-//! an `allow`, one policy that enforces must give it. A fault denies, unless the binding ignores faults. Nothing under
-//! `/zookeeper` and nothing of the superuser's is asked about.
+//! A deny wins: of all policies that match, the first `deny` in the order of their names decides. If a binding requires
+//! an `allow`, a policy in mode `enforce` must give one. A fault denies, unless the binding ignores faults. No policy
+//! is asked about nodes below `/zookeeper`, nor about the superuser's requests.
 //!
-//! Writes are judged in one go (`Registry::authorize`). A read is judged in two steps, since no guest may run under the
-//! lock of the tree: `Registry::known` looks whether kept and given answers suffice, `Registry::ask` gets those that
-//! are missing. Whoever reads looks again afterwards: an answer counts only if what it rests on is the same when the read
-//! reads.
+//! A write is judged in one step (`Registry::authorize`). A read takes two steps, because no guest may run under the
+//! tree's lock. `Registry::known` checks whether the cached and given answers suffice. `Registry::ask` asks the guests
+//! for the missing ones. Then the reader calls `known` again: an answer counts only if what it rests on is unchanged
+//! when the read happens.
 
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, Zxid, path};
@@ -21,7 +21,7 @@ use crate::plugin::manifest::{Mode, OnFailure, Require};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// May they do that there?
+/// The question to a policy: may these identities do that at this path?
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     pub who: &'a Arc<[Identity]>,
@@ -30,13 +30,13 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Whether no policy is asked about it.
+    /// Whether no policy is asked, whatever the bindings say.
     pub fn exempt(&self) -> bool {
         path::is_servers_own(self.path) || authorize::is_super(self.who)
     }
 }
 
-/// What guests answered to one question, for one operation: it need not be of the kind that is kept.
+/// The guests' answers to one question of one operation. Answers that cannot be cached are here, too.
 #[derive(Default)]
 pub struct Answers(SmallVec<[(Arc<Binding>, Answer); 1]>);
 
@@ -46,17 +46,19 @@ enum Answer {
     Fault(Fault),
 }
 
-/// The answers of all policies that a question hits.
+/// The answers of all policies that match a question.
 pub struct Known<'a>(SmallVec<[(&'a Arc<Binding>, Answer); 2]>);
 
 impl Registry {
-    /// Whether a policy is asked about that.
+    /// Whether a policy is asked about this.
     pub fn hits(&self, question: Question<'_>) -> bool {
         self.hit(question).next().is_some() && !question.exempt()
     }
 
-    /// Whether a guest has been asked as often as need be: None if not. `applied`: the last zxid of the applied tree, if
-    /// that is what `view` shows. Counts nothing: see `Known::decide`.
+    /// The answers of all policies that match. None if a guest must be asked first. Counts nothing: `Known::decide`
+    /// counts.
+    ///
+    /// `applied`: the last zxid of the applied tree, if `view` shows exactly that tree.
     pub fn known(
         &self,
         question: Question<'_>,
@@ -74,7 +76,7 @@ impl Registry {
         Some(known)
     }
 
-    /// Asks guests what `known` lacks. `call.view` is the tree that they may look at, changing or not.
+    /// Asks the guests whose answers `known` lacks. The guests may read `call.view`, which may change meanwhile.
     pub fn ask(&self, enabled: bool, question: Question<'_>, call: &Call<'_>, answers: &mut Answers) {
         for binding in self.hit(question) {
             if answers.of(binding, question, call.view, None).is_none() {
@@ -85,7 +87,7 @@ impl Registry {
         }
     }
 
-    /// Judges at once, asking guests where need be. The server's own operations are nobody's.
+    /// Judges at once, and asks guests if need be. Operations of the server itself have no caller and are allowed.
     pub fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
         let mut fuel = 0;
         Answered { said: self.authorize_at_cost(enabled, call, verb, path, &mut fuel), fuel }
@@ -144,7 +146,7 @@ impl Answers {
     }
 }
 
-/// Asks one guest, and keeps what can be kept; and what it cost.
+/// Asks one guest, and caches the answer if possible. Returns the answer and its cost.
 fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>) -> (Answer, u64) {
     let Question { who, verb, path } = question;
     let CallResult { said, cost } =
@@ -162,7 +164,7 @@ fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>
 }
 
 impl Known<'_> {
-    /// What they come to. Counts, so once an operation.
+    /// The decision. It counts refusals, so it is called once for each operation.
     pub fn decide(&self, path: &str) -> Result<(), Refusal> {
         let mut sum = Sum::new(path);
         for (binding, answer) in &self.0 {
@@ -174,9 +176,9 @@ impl Known<'_> {
 
 struct Sum<'a> {
     path: &'a str,
-    /// By one that enforces: a policy on trial has no say yet.
+    /// Whether a policy in mode `enforce` has allowed. One in mode `audit` does not count.
     allowed: bool,
-    /// Those that require an `allow` and have not given it.
+    /// The bindings that require an `allow` and have not given one.
     requires: SmallVec<[&'a Arc<Binding>; 2]>,
 }
 
@@ -185,7 +187,7 @@ impl<'a> Sum<'a> {
         Sum { path, allowed: false, requires: SmallVec::new() }
     }
 
-    /// One more answer; an error is the end.
+    /// Adds one more answer. An error ends the judgement.
     fn add(&mut self, binding: &'a Arc<Binding>, answer: &Answer) -> Result<(), Refusal> {
         match answer {
             Answer::Fault(fault) => {
@@ -214,7 +216,7 @@ impl<'a> Sum<'a> {
         unmet.try_for_each(|binding| binding.refuse(self.refusal(binding, "no policy allows it, and one must")))
     }
 
-    /// "plugin: path: text".
+    /// The refusal "plugin: path: text".
     fn refusal(&self, binding: &Binding, text: &str) -> Refusal {
         Refusal::new(ErrorCode::NoAuth, format!("{}: {}: {text}", binding.name, self.path))
     }

@@ -1,7 +1,8 @@
-//! Recipes: the pipeline's questions in the contract's words, and the guests' answers in the pipeline's.
+//! Recipes: turns the pipeline's questions into the contract's types, and the guests' answers into the pipeline's
+//! types.
 //!
-//! A recipe cannot be ignored or tried out, so whatever is no sensible answer refuses: the request, or where that cannot be,
-//! the recipe's part in the transaction.
+//! Faults of a recipe cannot be ignored, and a recipe cannot be in mode `audit`. So an answer that makes no sense
+//! refuses the request, or the recipe's part of the transaction if the request cannot be refused.
 
 use super::judge;
 use crate::limits;
@@ -76,7 +77,8 @@ fn mount(binding: &Binding) -> &str {
     binding.manifest.mount.as_deref().unwrap_or("/")
 }
 
-/// What a guest's answer comes to; `meaning`: what it means, or why it means nothing. `about`: the path that was asked about.
+/// What a guest's answer means. `meaning` gives the meaning of an answer, or says why it has none. `about`: the path of
+/// the question.
 fn answered<T, U>(
     binding: &Binding,
     call: &Call<'_>,
@@ -100,7 +102,7 @@ fn answered<T, U>(
     Answered { said, fuel: asked.cost }
 }
 
-/// A refusal that no client hears of goes to the log.
+/// Logs a refusal that no client hears of.
 fn aloud<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
     if let Err(Refusal { text, .. }) = &answered.said {
         binding.warn(text);
@@ -108,8 +110,9 @@ fn aloud<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
     answered
 }
 
-/// Clients under a chroot cut it off the path they get, and libraries look for what an interrupted create left by its name:
-/// so it lies under the parent that was asked for, and its name begins with the one asked for.
+/// Whether a recipe may answer a request with this path. A created node must lie under the requested parent, because
+/// clients under a chroot cut the chroot off the path. Its name must begin with the requested name, because client
+/// libraries search for the node of an interrupted create by that name.
 fn may_speak_of(write: &Write<'_>, answered: &str) -> bool {
     match write {
         Write::Create { path: asked, .. } => {
@@ -121,7 +124,7 @@ fn may_speak_of(write: &Write<'_>, answered: &str) -> bool {
     }
 }
 
-/// As `path::parent`, also of what ends with a slash.
+/// As `path::parent`, also for a path that ends with a slash.
 fn parent(path: &str) -> Option<&str> {
     path.rfind('/').map(|at| &path[..at])
 }

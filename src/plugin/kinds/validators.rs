@@ -6,7 +6,7 @@ use crate::pipeline::{Answered, Call};
 use crate::plugin::binding::{Binding, CallResult, Once};
 use crate::plugin::contract::{Change, Rejection};
 
-/// What becomes of a write that a validator is asked about.
+/// Asks a validator about the changes of a transaction that match its binding.
 pub fn validate(binding: &Binding, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
     let first = changes.first().map_or("/", |change| change.path.as_str());
     if changes.len() > limits::PLUGIN_CHANGES_MAX {
@@ -28,7 +28,7 @@ pub fn validate(binding: &Binding, enabled: bool, call: &Call<'_>, changes: &[Ch
     Answered { said, fuel: cost }
 }
 
-/// The same of a validator, which was asked about several changes.
+/// The guest's refusal for the client. With several changes, the guest's text says which one it means.
 fn refusal(binding: &Binding, rejection: Rejection, changes: &[Change]) -> Refusal {
     let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
     let names_its_change = changes

@@ -1,4 +1,4 @@
-//! What makes a manifest in the tree a good one, as far as the manifest alone tells.
+//! What a good manifest in the tree looks like, as far as the manifest alone tells.
 //!
 //! An error is a sentence that names the key.
 
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::path;
 use crate::plugin::PLUGINS;
 
-/// Whether a plugin may be called that: its name is a node's name and stands in refusals.
+/// Whether this can be the name of a plugin. The name is a node's name and part of refusal texts.
 pub fn check_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if !name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -68,7 +68,7 @@ impl Manifest {
         self.limits.check()
     }
 
-    /// Where it applies: each kind has one way to say it.
+    /// Checks the keys that say where the plugin applies. Each kind has one of them.
     fn check_place(&self) -> Result<(), String> {
         let kind = self.kind.name();
         let (by_paths, by_mount, by_scheme) = match self.kind {
@@ -103,7 +103,7 @@ impl Manifest {
         }
     }
 
-    /// Whether its kind can be bound that way.
+    /// Checks the keys that only some kinds can have.
     fn check_ways(&self) -> Result<(), String> {
         let kind = self.kind.name();
         let judges = matches!(self.kind, Kind::Validator | Kind::Policy);
@@ -119,7 +119,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether it may stand at that node below `/zookeeper/plugins`: `<name>`, or `<name>/canary`.
+    /// Whether the manifest may be the data of this node below `/zookeeper/plugins`: `<name>` or `<name>/canary`.
     pub fn check_node(&self, key: &str) -> Result<(), String> {
         match (key.contains('/'), self.canary.is_empty()) {
             (true, true) => Err("canary: a version on trial says for which paths, such as [\"/services/pay\"]".into()),
@@ -128,7 +128,7 @@ impl Manifest {
         }
     }
 
-    /// Whether it can be tried at those paths.
+    /// Whether the version can be on trial at its canary paths.
     fn check_canary(&self) -> Result<(), String> {
         if self.canary.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Manifest {
     }
 }
 
-/// Schemes that the server proves itself, or gives a meaning to.
+/// The schemes that the server proves itself or gives a meaning to.
 const SCHEMES_TAKEN: [&str; 9] = ["world", "auth", "digest", "ip", "x509", "sasl", "super", "host", "plugin"];
 
 fn check_scheme(scheme: &str) -> Result<(), String> {
@@ -192,7 +192,8 @@ impl Component {
         if self.bytes == 0 {
             return Err("component.bytes: 0 is no component".into());
         }
-        // A chunk may be shorter than it could be, but not so short that counting them costs more than reading.
+        // Pieces may be shorter than the maximum. They must not be so short that finding them costs more than reading
+        // them.
         if self.chunks == 0 || u64::from(self.chunks) > self.bytes.div_ceil(1024) {
             return Err(format!("component.chunks: {} is not within 1 to one for each KiB", self.chunks));
         }
@@ -214,7 +215,7 @@ impl Limits {
     }
 }
 
-/// The refusal of a component of so many bytes, and what helps.
+/// The refusal of a component of this size, and how to make it smaller.
 pub fn too_large(bytes: u64) -> String {
     let bytes_max = limits::COMPONENT_BYTES_MAX;
     format!(

@@ -1,10 +1,10 @@
-//! What a plugin may touch: path prefixes with verbs. Whoever deploys it confirms what it asks for, the intersection
-//! holds, and nothing reaches `/zookeeper`.
+//! What a plugin may read and change: path prefixes with verbs. A plugin gets the intersection of what its author asks
+//! for and what the operator grants. No grant reaches `/zookeeper`.
 
 use crate::model::path;
 use serde::{Deserialize, Serialize};
 
-/// What is done to a node; grants are written in these names (`types.verb` of the contract).
+/// What a grant allows to do with a node. Grants use these names (`types.verb` of the contract).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantVerb {
@@ -36,16 +36,17 @@ impl GrantVerb {
     }
 }
 
-/// These verbs on the node at `path` and all below.
+/// Allows these verbs on the node at `path` and on all nodes below.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Absolute; or, in what a plugin asks for, `$mount` and what follows it: the places of its binding.
+    /// An absolute path. In the author's manifest it may start with `$mount`, which stands for the places of the
+    /// binding.
     pub path: String,
     pub verbs: Vec<GrantVerb>,
 }
 
-/// All that one plugin may do.
+/// All grants of one plugin.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Grants(Vec<(String, u8)>);
 
@@ -54,7 +55,7 @@ fn bit(verb: GrantVerb) -> u8 {
 }
 
 impl Grants {
-    /// As confirmed: absolute paths.
+    /// Grants with absolute paths.
     pub fn new(grants: &[Grant]) -> Grants {
         Grants(
             grants
@@ -69,13 +70,13 @@ impl Grants {
             && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
     }
 
-    /// As they are written.
+    /// The grants as they are written.
     pub fn list(&self) -> Vec<Grant> {
         let verbs = |bits: u8| GrantVerb::ALL.into_iter().filter(|verb| bits & bit(*verb) != 0).collect();
         self.0.iter().map(|(path, bits)| Grant { path: path.clone(), verbs: verbs(*bits) }).collect()
     }
 
-    /// What both allow.
+    /// The grants that both sides allow.
     pub fn intersection(&self, other: &Grants) -> Grants {
         let mut both = Vec::new();
         for (ours, our_verbs) in &self.0 {
@@ -94,7 +95,7 @@ impl Grants {
     }
 }
 
-/// What a plugin asks for, with `$mount` replaced by each of the binding's places.
+/// The grants that an author asks for, with `$mount` replaced by each place of the binding.
 pub fn expand(asked: &[Grant], places: &[&str]) -> Vec<Grant> {
     let mut grants: Vec<Grant> = Vec::new();
     for grant in asked {
@@ -117,7 +118,7 @@ pub fn expand(asked: &[Grant], places: &[&str]) -> Vec<Grant> {
     grants
 }
 
-/// The error is a sentence that names the grant.
+/// Checks one grant. The error is a sentence that names the grant.
 pub fn check(grant: &Grant) -> Result<(), String> {
     if let Err(error) = path::validate(&grant.path) {
         return Err(format!("grant on {:?}: {error}", grant.path));

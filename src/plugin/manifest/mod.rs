@@ -1,7 +1,14 @@
-//! The two manifests of a plugin: the one in the tree, which binds a component to paths, and the one inside the
-//! component, by which its author says what it is and needs.
+//! The two manifests of a plugin. The one in the tree binds a component to paths. The one inside the component is the
+//! author's, and says what the component is and needs.
 //!
-//! Both come from outside: parsing them never panics, and an error is a sentence that names the key.
+//! Both come from outside: parsing never panics, and an error is a sentence that names the key.
+//!
+//! | file | what |
+//! |---|---|
+//! | (this one) | the two manifests, and how they are parsed |
+//! | `check` | what a good manifest looks like |
+//! | `pattern`, `grant`, `signature` | parts of a manifest: which paths, which powers, which signer |
+//! | `tree` | manifests and components in the tree |
 
 pub mod check;
 pub mod grant;
@@ -19,41 +26,42 @@ use signature::Signature;
 
 pub use check::check_name;
 
-/// The data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
+/// The manifest in the tree: the data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// 1: this form.
+    /// The version of this form: 1.
     pub format: u32,
-    /// Counts the deployments of this name, from 1.
+    /// The number of the deployment. It counts the deployments of this name, from 1.
     pub version: u32,
     pub component: Component,
     #[serde(default)]
     pub kind: Kind,
-    /// Patterns of what it is asked about: of validators, policies and controllers.
+    /// For validators, policies and controllers: patterns of the paths that the plugin is asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// The node of a recipe: it owns that one and all below.
+    /// For recipes: the root of the subtree that the recipe owns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
-    /// Of an authenticator.
+    /// For authenticators: the scheme of the identities that the plugin proves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
-    /// What validators and policies are asked about; left out, all that their kind can be.
+    /// For validators and policies: the operations that the plugin is asked about. Empty: all that its kind can be
+    /// asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Verb>,
-    /// Of a policy: whether one that allows is needed.
+    /// For policies: whether one policy must allow.
     #[serde(default, skip_serializing_if = "Require::is_none")]
     pub require: Require,
     #[serde(default)]
     pub mode: Mode,
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Only of a version on trial (`/zookeeper/plugins/<name>/canary`): the nodes for which it is asked, each with all
-    /// below. The rest of its manifest is what it will be bound by once it is promoted.
+    /// Only for a version on trial (`/zookeeper/plugins/<name>/canary`): the roots of the subtrees where the version is
+    /// asked. The other keys are those that bind the version once it is promoted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub canary: Vec<String>,
-    /// Who vouches for the component.
+    /// Who has signed the component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
     #[serde(default = "no_settings")]
@@ -64,20 +72,20 @@ pub struct Manifest {
     pub limits: Limits,
 }
 
-/// Where the component is: pieces `/zookeeper/modules/<sha256>/00000` and on.
+/// Where the component is stored: in pieces `/zookeeper/modules/<sha256>/00000` and so on.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
-    /// 64 hexadecimal digits, small letters.
+    /// 64 hexadecimal digits in lower case.
     pub sha256: String,
     pub bytes: u64,
     pub chunks: u32,
-    /// Where it came from, for people: `bundled:guard`, a file's name.
+    /// Where the component came from, for people: `bundled:guard`, or a file name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
 }
 
-/// A component and who vouches for it: what it takes to run it.
+/// A component and its signature: what is needed to run the component.
 #[derive(Clone, Copy, Debug)]
 pub struct Code<'a> {
     pub component: &'a Component,
@@ -85,7 +93,8 @@ pub struct Code<'a> {
 }
 
 impl Code<'_> {
-    /// What it is known by in this process: the same component signed otherwise has to be looked at again.
+    /// The key of the program in this process. The signature is part of it, because the same component with another
+    /// signature must be checked again.
     pub fn key(&self) -> String {
         match self.signature {
             None => self.component.sha256.clone(),
@@ -94,7 +103,7 @@ impl Code<'_> {
     }
 }
 
-/// What a plugin is: which of the contract's exported interfaces its binding uses.
+/// The kind of a plugin: which exported interface of the contract its binding uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -106,30 +115,30 @@ pub enum Kind {
     Controller,
 }
 
-/// What a policy's silence means.
+/// What it means that no policy has allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Require {
     /// Nothing: only a deny decides.
     #[default]
     None,
-    /// Of all policies that are asked one must allow.
+    /// Denied: one of the policies that are asked must allow.
     Allow,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A refusal refuses the write.
+    /// A refusal refuses the request.
     #[default]
     Enforce,
-    /// A refusal is counted and logged; the write goes on.
+    /// A refusal is counted and logged, and the request goes on.
     Audit,
-    /// Not called.
+    /// The plugin is not called.
     Off,
 }
 
-/// What a write gets when the plugin fails.
+/// What becomes of a request if the plugin fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
@@ -138,30 +147,31 @@ pub enum OnFailure {
     Ignore,
 }
 
-/// None: the server's default.
+/// Bounds of a call. None: the server's default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
-    /// Of CPU time.
+    /// Milliseconds of CPU time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Calls that take longer are noted in the plugin's log; they are not ended.
+    /// Calls that take longer are noted in the plugin's log. They are not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_ms: Option<u64>,
 }
 
-/// The custom section `wasmkeeper:manifest`. Unknown keys are a later version's.
+/// The author's manifest: the custom section `wasmkeeper:manifest`. Unknown keys are ignored, since a later version may
+/// define them.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 pub struct Section {
     #[serde(default)]
     pub name: String,
     #[serde(default)]
     pub version: String,
-    /// Answers do not depend on earlier calls: instances may be reused.
+    /// The answers do not depend on earlier calls, so instances may be reused.
     #[serde(default)]
     pub pure: bool,
     #[serde(default)]
@@ -174,7 +184,7 @@ fn no_settings() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
-/// Reads and checks a manifest by itself: what it names is `admission`'s to look at.
+/// Parses and checks a manifest by itself. `check_deployment` checks what the manifest names.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     if bytes.len() > limits::PLUGIN_MANIFEST_BYTES_MAX {
         return Err(format!(
@@ -189,7 +199,7 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     Ok(manifest)
 }
 
-/// Reads the author's manifest.
+/// Parses the author's manifest.
 pub fn parse_section(bytes: &[u8]) -> Result<Section, String> {
     let section: Section = serde_json::from_slice(bytes)
         .map_err(|error| format!("its section wasmkeeper:manifest cannot be read: {error}"))?;
@@ -200,7 +210,7 @@ pub fn parse_section(bytes: &[u8]) -> Result<Section, String> {
 }
 
 impl Manifest {
-    /// Whether the other one binds the same, perhaps in another mode.
+    /// Whether the other manifest binds the same, apart from mode and version.
     pub fn is_but_for_its_mode(&self, other: &Manifest) -> bool {
         *other == Manifest { mode: other.mode, version: other.version, ..self.clone() }
     }
@@ -213,13 +223,13 @@ impl Manifest {
         self.paths.iter().map(|path| Pattern::parse(path)).collect()
     }
 
-    /// Bits by `Verb`: what it is asked about.
+    /// The operations that the plugin is asked about, as bits by `Verb`.
     pub fn operations(&self) -> u8 {
         let asked = if self.on.is_empty() { self.kind.operations() } else { &self.on };
         asked.iter().fold(0, |bits, operation| bits | 1 << *operation as u8)
     }
 
-    /// What `configure` is told as the mount.
+    /// The `mount` argument of `configure`: the mount, the scheme, or the deepest path that all patterns share.
     pub fn place(&self, patterns: &[Pattern]) -> String {
         match (&self.mount, &self.scheme) {
             (Some(place), _) | (None, Some(place)) => place.clone(),
@@ -241,7 +251,7 @@ fn mount(patterns: &[Pattern]) -> String {
 }
 
 impl Component {
-    /// The node of that chunk.
+    /// The path of a piece's node.
     pub fn chunk_path(&self, chunk: u32) -> String {
         format!("{}/{}/{chunk:05}", MODULES, self.sha256)
     }
@@ -260,7 +270,7 @@ impl Kind {
         }
     }
 
-    /// The interface of the contract that makes a component one.
+    /// The exported interface of the contract that makes a component of this kind.
     pub fn interface(self) -> &'static str {
         match self {
             Kind::Validator => "validation",
@@ -271,8 +281,8 @@ impl Kind {
         }
     }
 
-    /// What it can be asked about: a validator about the middle four, a policy about all. Empty where it is not asked about
-    /// operations.
+    /// The operations that a plugin of this kind can be asked about. A validator judges changes, a policy all
+    /// operations. Empty for other kinds.
     pub fn operations(self) -> &'static [Verb] {
         match self {
             Kind::Validator => &Verb::ALL[2..6],

@@ -1,12 +1,12 @@
-//! Which paths a binding is about: matched natively, before any guest is called.
+//! Patterns: which paths a binding is about. The server matches them before it calls a guest.
 //!
-//! A pattern is a path whose names may hold `*` (any text within one name); a name `**` stands for one or more names.
-//! So `/services/**` is everything below `/services` and not `/services` itself, `/services/*` its children,
-//! `/services` that one node.
+//! A pattern is a path. Within a name, `*` stands for any text. The name `**` stands for one or more names. So
+//! `/services/**` matches everything below `/services` but not `/services` itself. `/services/*` matches its children,
+//! and `/services` that one node.
 
 use crate::model::path;
 
-/// `**` in one pattern: matching goes back for each.
+/// How many `**` a pattern may have. Matching backtracks for each.
 const DEEP_MAX: usize = 2;
 
 #[derive(Clone, PartialEq, Debug)]
@@ -15,25 +15,25 @@ pub struct Pattern {
     form: Form,
 }
 
-/// The two forms that nearly all patterns have need no look at single names.
+/// Nearly all patterns are `Exact` or `Below`, which need no look at single names.
 #[derive(Clone, PartialEq, Debug)]
 enum Form {
     Exact,
-    /// All below this path; the text ends with `/`.
+    /// All paths below this one. The text ends with `/`.
     Below(String),
     Names(Vec<Name>),
 }
 
 #[derive(Clone, PartialEq, Debug)]
 enum Name {
-    /// `**`
+    /// The name `**`.
     Deep,
-    /// Pieces between `*`; a single one is the name itself.
+    /// The pieces between the `*` of a name. A single piece is the name itself.
     Pieces(Vec<String>),
 }
 
 impl Pattern {
-    /// The error is a sentence that names the pattern.
+    /// Parses a pattern. The error is a sentence that names the pattern.
     pub fn parse(text: &str) -> Result<Pattern, String> {
         if let Err(error) = path::validate(text) {
             return Err(format!("path {text:?}: {error}"));
@@ -61,7 +61,7 @@ impl Pattern {
         }
     }
 
-    /// Whether something below `path`, which is at or below its base, can match.
+    /// Whether a path below `path` can match. `path` is at or below `base`.
     pub fn may_match_below(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => false,
@@ -73,7 +73,7 @@ impl Pattern {
         }
     }
 
-    /// The deepest path that all it matches is at or below, without `*`.
+    /// The deepest path without `*` that all matching paths are at or below.
     pub fn base(&self) -> &str {
         match self.text.find('*') {
             None => &self.text,
@@ -104,7 +104,7 @@ fn names(text: &str) -> Result<Vec<Name>, String> {
     Ok(names)
 }
 
-/// Whether the names of `rest`, separated by `/`, fit.
+/// Whether the names of `rest`, separated by `/`, match.
 fn fits(names: &[Name], rest: &str) -> bool {
     let Some((first, names)) = names.split_first() else { return false };
     let (name, below) = match rest.split_once('/') {
@@ -128,7 +128,7 @@ fn fits(names: &[Name], rest: &str) -> bool {
     }
 }
 
-/// The first piece begins the name, the last ends it, those between follow in order.
+/// Whether the name begins with the first piece, ends with the last one, and has the others in order in between.
 fn name_fits(pieces: &[String], name: &str) -> bool {
     let [first, between @ .., last] = pieces else {
         return pieces.first().is_some_and(|only| only == name);

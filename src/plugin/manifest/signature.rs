@@ -1,14 +1,14 @@
-//! Who vouches for a component: an ed25519 signature over its bytes, and whose signatures a server trusts.
+//! Who has signed a component (an ed25519 signature over its bytes), and whose signatures a server trusts.
 //!
-//! A signature stands beside the component, in a file `NAME.wasm.sig`, and from there in the manifest: it covers the bytes
-//! as they are, so that it can be made and checked with other tools as well:
+//! A signature is a file `NAME.wasm.sig` beside the component, and later a part of the manifest. It covers the bytes of
+//! the component, so other tools can make and check it as well:
 //!
 //! ```text
 //! openssl pkeyutl -sign -rawin -inkey key.pem -in NAME.wasm | base64 -w0
 //! ```
 //!
-//! A server with trusted signers loads nothing that none of them has signed; one without checks that a signature that is
-//! there fits. What it does not protect against: settings and grants are not signed, whoever may deploy chooses them.
+//! A server with trusted signers loads only components that one of them has signed. A server without checks a signature
+//! if there is one. Settings and grants are not signed: whoever may deploy chooses them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,21 +19,21 @@ use serde::{Deserialize, Serialize};
 const PUBLIC_BYTES: usize = 32;
 const SIGNATURE_BYTES: usize = 64;
 
-/// What comes before the 32 bytes of an ed25519 key in its usual form (SubjectPublicKeyInfo, RFC 8410).
+/// The bytes before the 32 bytes of an ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
 const PUBLIC_HEADER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// A signature as a file and in a manifest: JSON.
+/// A signature in a file and in a manifest: JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The public key, 32 bytes in base64: who it is, wherever somebody knows it by a name.
+    /// The public key, 32 bytes in base64. A server may know the key by a name.
     pub signer: String,
     /// 64 bytes in base64.
     pub ed25519: String,
 }
 
 impl Signature {
-    /// Whether it can be one. The error names what is wrong.
+    /// Checks the form alone. The error names what is wrong.
     pub fn check(&self) -> Result<(), String> {
         public_key(&self.signer).map_err(|error| format!("signature.signer: {error}"))?;
         match BASE64.decode(&self.ed25519) {
@@ -42,7 +42,7 @@ impl Signature {
         }
     }
 
-    /// Whether its signer has signed these bytes.
+    /// Whether `signer` has signed these bytes.
     pub fn verify(&self, component: &[u8]) -> Result<(), String> {
         self.check()?;
         let key = public_key(&self.signer)?;
@@ -56,11 +56,11 @@ impl Signature {
     }
 }
 
-/// A key that signs.
+/// A private key.
 pub struct Key(Ed25519KeyPair);
 
 impl Key {
-    /// A new one, and the PEM file that keeps it (PKCS #8).
+    /// A new key, and the text of a PEM file with it (PKCS #8).
     pub fn generate() -> Result<(Key, String), String> {
         let document =
             Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| "no randomness for a key".to_owned())?;
@@ -68,7 +68,8 @@ impl Key {
         Ok((Key::of_der(document.as_ref())?, pem))
     }
 
-    /// Of a PEM file with `PRIVATE KEY`, as `wasmkeeper plugin keygen` and `openssl genpkey -algorithm ed25519` write it.
+    /// Reads a PEM file with `PRIVATE KEY`, as `wasmkeeper plugin keygen` and `openssl genpkey -algorithm ed25519`
+    /// write it.
     pub fn of_pem(pem: &str) -> Result<Key, String> {
         let wanted = "a PEM file with an ed25519 PRIVATE KEY is required: `wasmkeeper plugin keygen` makes one";
         let der = pem_body(pem, "PRIVATE KEY").ok_or_else(|| wanted.to_owned())?;
@@ -76,11 +77,11 @@ impl Key {
     }
 
     fn of_der(der: &[u8]) -> Result<Key, String> {
-        // Those of openssl do not repeat the public key.
+        // Keys that openssl writes do not repeat the public key.
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Key).map_err(|error| error.to_string())
     }
 
-    /// In base64, as servers are told of it.
+    /// The public key in base64, as servers are configured with it.
     pub fn public(&self) -> String {
         BASE64.encode(self.0.public_key())
     }
@@ -90,20 +91,20 @@ impl Key {
     }
 }
 
-/// Whose signatures count.
+/// The signers that a server trusts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Signers(Vec<Signer>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Signer {
-    /// For people.
+    /// The signer's name, for people.
     name: String,
-    /// In base64.
+    /// The public key in base64.
     key: String,
 }
 
 impl Signers {
-    /// `name=KEY,name=KEY`: keys are base64 of 32 bytes, or of the usual form of a public key. The error is a sentence.
+    /// Parses `name=KEY,name=KEY`. A key is base64 of 32 bytes, or of a SubjectPublicKeyInfo. The error is a sentence.
     pub fn parse(text: &str) -> Result<Signers, String> {
         let one = |part: &str| {
             let (name, key) = part.split_once('=').ok_or("each is a name, = and a key: ops=MCowBQYDK2Vw...")?;
@@ -118,12 +119,12 @@ impl Signers {
             .map(Signers)
     }
 
-    /// Whether a component must be signed.
+    /// Whether a component needs a signature.
     pub fn demand(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Whether a component with that signature may run. The error is a sentence with the fix.
+    /// Whether a component with this signature may run. The error is a sentence with the fix.
     pub fn judge(&self, signature: Option<&Signature>, component: &[u8]) -> Result<(), String> {
         let Some(signature) = signature else {
             return match self.demand() {
@@ -146,7 +147,7 @@ impl Signers {
         }
     }
 
-    /// What the server calls that key.
+    /// The name of a trusted signer.
     pub fn name(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|signer| signer.key == key).map(|signer| signer.name.as_str())
     }
@@ -156,14 +157,14 @@ impl Signers {
     }
 }
 
-/// The 32 bytes of a public key, from base64 of them or of the usual form.
+/// The 32 bytes of a public key, from base64 of them or of a SubjectPublicKeyInfo.
 fn public_key(text: &str) -> Result<[u8; PUBLIC_BYTES], String> {
     let bytes = BASE64.decode(text).unwrap_or_default();
     let key = bytes.strip_prefix(PUBLIC_HEADER.as_slice()).unwrap_or(&bytes);
     key.try_into().map_err(|_| format!("an ed25519 public key is {PUBLIC_BYTES} bytes in base64"))
 }
 
-/// The bytes between the lines of a PEM file that begin and end that label.
+/// The bytes between the `BEGIN` and `END` lines of a PEM file that have this label.
 fn pem_body(pem: &str, label: &str) -> Option<Vec<u8>> {
     let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
     let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
@@ -174,8 +175,8 @@ fn pem_body(pem: &str, label: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    // `openssl genpkey -algorithm ed25519`, its public key by `openssl pkey -pubout`, and a signature of "component" by
-    // `openssl pkeyutl -sign -rawin`.
+    // The key is of `openssl genpkey -algorithm ed25519`, its public key of `openssl pkey -pubout`, and the signature
+    // of "component" of `openssl pkeyutl -sign -rawin`.
     const OPENSSL_KEY: &str = include_str!("../../../tests/data/plugin-signing/openssl.pem");
     const OPENSSL_PUBLIC: &str = include_str!("../../../tests/data/plugin-signing/openssl.pub");
     const OPENSSL_SIGNATURE: &str = include_str!("../../../tests/data/plugin-signing/component.sig");
@@ -208,7 +209,7 @@ mod tests {
             let refused = signers.judge(signature, component).unwrap_err();
             assert!(refused.contains(words), "{refused}");
         }
-        // Without trusted signers none is needed, and one that is there fits.
+        // A server without trusted signers needs no signature, but a signature that is there must be right.
         assert_eq!(Signers::default().judge(None, b"component"), Ok(()));
         assert_eq!(Signers::default().judge(Some(&other), b"component"), Ok(()));
         assert!(Signers::default().judge(Some(&other), b"x").is_err());

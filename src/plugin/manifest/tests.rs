@@ -1,4 +1,4 @@
-//! Manifests as they come from outside: what is accepted, and what a refusal names.
+//! Manifests as they come from outside: which are accepted, and what a refusal says.
 
 use super::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What plugins need of the tree: manifests, pieces of components, and their age.
+//! Manifests and components in the tree.
 //!
 //! ```text
 //! /zookeeper/plugins/<name>                  the manifest in force
@@ -18,13 +18,13 @@ use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
-/// The applied tree, or for tests a map.
+/// What plugins read of the tree. `State` implements it, and a map for tests.
 pub trait Tree {
     fn data(&self, path: &str) -> Option<Vec<u8>>;
     fn children(&self, path: &str) -> Vec<String>;
-    /// The zxid of the last change to its data.
+    /// The zxid of the last change to the node's data.
     fn mzxid(&self, path: &str) -> Option<i64>;
-    /// Unix milliseconds.
+    /// When the node was created, in Unix milliseconds.
     fn ctime(&self, path: &str) -> Option<i64>;
 }
 
@@ -46,7 +46,7 @@ impl Tree for State {
     }
 }
 
-/// Reads a component from its pieces and checks that it is the one that is named. `read` gives a node's data.
+/// Reads a component from its pieces, and checks its size and digest. `read` returns a node's data.
 pub fn read_component(
     component: &manifest::Component,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
@@ -83,19 +83,19 @@ pub fn read_component(
     Ok(bytes)
 }
 
-/// The zxid of the last change to a component's pieces; none: one is missing.
+/// The zxid of the last change to a component's pieces. None if a piece is missing.
 pub fn newest_piece(tree: &dyn Tree, component: &manifest::Component) -> Option<i64> {
     let pieces = (0..component.chunks).map(|chunk| tree.mzxid(&component.chunk_path(chunk)));
     pieces.collect::<Option<Vec<i64>>>()?.into_iter().max()
 }
 
-/// 64 hexadecimal digits.
+/// The SHA-256 of the bytes, as 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Nodes of components that no manifest names and whose last piece came more than an hour ago, children before parents:
-/// what the leader deletes.
+/// The nodes of components that no manifest names and whose last piece is older than an hour, children before parents.
+/// The leader deletes these nodes.
 pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
     let components = tree.children(MODULES);
     if components.is_empty() {
@@ -123,7 +123,7 @@ pub fn named(tree: &dyn Tree) -> BTreeSet<String> {
     manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()
 }
 
-/// All manifests that can be read: in force, on trial, former ones.
+/// All manifests that can be parsed: in force, on trial, and former ones.
 pub fn manifests(tree: &dyn Tree) -> Vec<Manifest> {
     let mut nodes = Vec::new();
     for plugin in tree.children(PLUGINS) {

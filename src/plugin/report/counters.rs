@@ -1,4 +1,4 @@
-//! What a plugin has done on this server since it started: `/zookeeper/plugins/<name>/counters`.
+//! What a plugin has done on this server since the server started: `/zookeeper/plugins/<name>/counters`.
 
 use super::faults::Faults;
 use super::log::{Level, Log};
@@ -9,33 +9,33 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// They outlive a version: an update of the plugin goes on counting.
+/// The counters of one plugin. They outlive a version: an update goes on counting.
 #[derive(Default)]
 pub struct Counters {
     pub calls: AtomicU64,
-    /// Writes that were refused by the guest's own judgement.
+    /// Requests that the guest refused.
     pub refusals: AtomicU64,
-    /// In mode audit: what would have been one of the above, or of the faults.
+    /// In mode `audit`: requests that the guest would have refused, or that its faults would have.
     pub would_refuse: AtomicU64,
-    /// Writes that went on though the guest failed.
+    /// Requests that went on although the guest failed.
     pub let_pass: AtomicU64,
-    /// Of each call.
+    /// The fuel of each call.
     pub fuel: Timing,
-    /// Of each call, nanoseconds, an instance that was made for it included.
+    /// The nanoseconds of each call, including the time to make an instance.
     pub ns: Timing,
-    /// The largest memory of an instance so far, bytes.
+    /// The largest memory of an instance so far, in bytes.
     pub memory_bytes_max: AtomicU64,
-    /// Operations on transactions that the guest asked for, refused ones and those of failed calls included.
+    /// Operations on transactions that the guest asked for. Refused operations and those of failed calls count.
     pub operations: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     pub last_faults: Faults,
-    /// Calls that took longer than the binding's limit for that (`limits.slow_ms`).
+    /// Calls that took at least the binding's `limits.slow_ms`.
     pub slow_calls: AtomicU64,
-    /// What it said, and what is said of it.
+    /// The guest's log lines, and the server's lines about the plugin.
     pub log: Log,
-    /// Its calls, while somebody listens.
+    /// The recording of calls, while somebody reads it.
     pub tape: Tape,
-    /// By `Fault::class`.
+    /// Counts by `Fault::class`.
     faults: [AtomicU64; Fault::CLASSES.len()],
 }
 
@@ -46,9 +46,9 @@ impl Counters {
         self.ns.add(ns);
     }
 
-    /// What an instance has after a call, and what the call wrote.
+    /// Notes the memory of an instance after a call, and the operations of the call.
     pub fn took(&self, memory_bytes: u64, operations: u64) {
-        // Mostly it does not grow, and a load is much cheaper than an exchange.
+        // Memory mostly does not grow, and a load is much cheaper than an exchange.
         if memory_bytes > self.memory_bytes_max.load(Relaxed) {
             self.memory_bytes_max.fetch_max(memory_bytes, Relaxed);
         }
@@ -57,7 +57,7 @@ impl Counters {
         }
     }
 
-    /// Counts a slow call, and says in the log what it was about.
+    /// Counts a slow call, and logs the question.
     pub fn slow(&self, took: Duration, fuel: u64, question: &Question) {
         self.slow_calls.fetch_add(1, Relaxed);
         let us = took.as_micros();
@@ -75,12 +75,12 @@ impl Counters {
         at.and_then(|at| self.faults.get(at)).map_or(0, |counter| counter.load(Relaxed))
     }
 
-    /// Each class of faults with its count.
+    /// The names of all faults, with their counts.
     pub fn all_faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Fault::CLASSES.iter().zip(&self.faults).map(|(name, count)| (*name, count.load(Relaxed)))
     }
 
-    /// The plain counts by their names.
+    /// The counts without timings and faults, with their names.
     pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("calls", self.calls.load(Relaxed)),

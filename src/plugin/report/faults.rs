@@ -1,5 +1,5 @@
-//! The last faults of a plugin on this server, for its author: `/zookeeper/plugins/<name>/faults` and
-//! `wasmkeeper plugin faults`. Clients get a sentence; this has the backtrace and the lines of the log.
+//! The last faults of a plugin on this server, for its author: `/zookeeper/plugins/<name>/faults` and `wasmkeeper
+//! plugin faults`. Clients get a sentence. A fault here has the backtrace and the log lines as well.
 
 use crate::environment::wall_ms;
 use crate::limits;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-/// They outlive a version.
+/// The last faults of one plugin. They outlive a version.
 #[derive(Default)]
 pub struct Faults(Mutex<VecDeque<Kept>>);
 
@@ -30,7 +30,7 @@ impl Faults {
         kept.push_front(Kept { at_ms: wall_ms(), version, fault: fault.clone(), session, evidence });
     }
 
-    /// The newest first.
+    /// The faults as JSON, newest first.
     pub fn json(&self) -> Value {
         let shown = |kept: &Kept| {
             json!({

@@ -1,8 +1,8 @@
-//! What a plugin has said here of late: a bounded ring of lines, `/zookeeper/plugins/<name>/log`.
+//! The last log lines of a plugin on this server: `/zookeeper/plugins/<name>/log`.
 //!
-//! Lines are the guest's own and the server's about it: refusals on trial, faults, slow calls. They are numbered, so that
-//! whoever asks again gets each once: `.../log/N` shows what came behind line N. Neither replicated nor kept over a
-//! restart; `run` tells two starts of the server apart.
+//! The lines are the guest's own, and the server's about the plugin: refusals on trial, faults, slow calls. Lines are
+//! numbered: `.../log/N` returns the lines after number N, so that a reader who asks again gets each line once. `run`
+//! tells two starts of the server apart.
 
 use crate::environment::wall_ms;
 use crate::limits;
@@ -38,7 +38,7 @@ impl Level {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Line {
-    /// From 1, counted per plugin since the server started.
+    /// Counts the lines of the plugin since the server started, from 1.
     pub number: u64,
     /// Unix milliseconds.
     pub ms: i64,
@@ -47,7 +47,7 @@ pub struct Line {
 }
 
 pub struct Log {
-    /// When the plugin was first bound here; another after a restart.
+    /// When the plugin was first bound on this server, in Unix milliseconds. It changes with a restart.
     run: i64,
     ring: Mutex<Ring>,
 }
@@ -66,7 +66,8 @@ impl Default for Log {
 }
 
 impl Log {
-    /// Keeps a line, and lets the oldest go. Of a longer text the first `limits::PLUGIN_LOG_LINE_BYTES_MAX` bytes are kept.
+    /// Adds a line, and drops the oldest lines if there are too many. A text is cut to
+    /// `limits::PLUGIN_LOG_LINE_BYTES_MAX` bytes.
     pub fn push(&self, level: Level, text: &str) {
         let text = contract::cut(text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned();
         let mut ring = self.ring.lock();
@@ -80,12 +81,12 @@ impl Log {
         }
     }
 
-    /// The lines behind that number.
+    /// The lines after this number.
     pub fn behind(&self, number: u64) -> Vec<Line> {
         self.ring.lock().lines.iter().filter(|line| line.number > number).cloned().collect()
     }
 
-    /// The same as JSON: `{"run":...,"lines":[...]}`.
+    /// The lines after this number as JSON: `{"run":...,"lines":[...]}`.
     pub fn json_behind(&self, number: u64) -> String {
         json!({ "run": self.run, "lines": self.behind(number) }).to_string()
     }

@@ -1,4 +1,4 @@
-//! Deployments: what is admitted, what is refused and why, and what a start finds in the tree.
+//! Deployments: which are accepted, which are refused and why, and what a start finds in the tree.
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn settings_are_judged_while_a_plugin_is_off_and_when_it_is_turned_on() {
     server.deploy("g", guard(), good.clone(), mode("off", 2)).unwrap();
     let (_, text) = refused(server.deploy("g", guard(), bad.clone(), mode("off", 3)));
     assert!(text.contains("settings: max_bytes: a number of bytes is required"), "{text}");
-    // A server that runs no plugins cannot judge; so whoever turns it on does.
+    // A server without plugins cannot check settings. So turning the plugin on checks them.
     let mut without = Server::with(Plugins::new(false, Compiler::here()));
     without.tree = server.tree;
     without.deploy("g", guard(), bad.clone(), mode("off", 3)).unwrap();
@@ -94,7 +94,7 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
     let mut server = Server::new();
     server.deploy("good", guard(), json!({ "require_json": ["owner"] }), json!({})).unwrap();
     server.deploy("bad", naughty(), json!({ "do": "fine" }), json!({ "paths": ["/bad/**"] })).unwrap();
-    // Something has eaten the second one's component.
+    // The pieces of the second component are lost.
     let mut started = Server::new();
     let bad = sha256(naughty());
     server.tree.0.retain(|path, _| !path.contains(&bad));
@@ -108,7 +108,7 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
     assert_eq!(code, ErrorCode::SystemError);
     assert!(text.contains("(code)") && text.contains("missing"), "{text}");
     assert_eq!(started.status("bad")["state"], "failed");
-    // It can still be turned off, though it can no longer be checked.
+    // The plugin can still be turned off, although it can no longer be checked.
     let former: Value = serde_json::from_slice(&started.tree.data(&format!("{PLUGINS}/bad")).unwrap()).unwrap();
     let data = Bytes::from({
         let mut off = former;
@@ -130,7 +130,7 @@ fn what_could_not_be_loaded_is_tried_again_once_its_pieces_are_there() {
     let read = nodes.clone();
     started.plugins.read_nodes_by(Box::new(move |path| read.lock().get(path).map(|node| node.0.clone())));
     started.tree = server.tree;
-    // One piece is missing, and another is not what it was.
+    // One piece is missing, and another one has changed.
     let (gone, broken) = (component.chunk_path(0), component.chunk_path(1));
     started.tree.0.remove(&gone);
     started.tree.set(&broken, b"nonsense", 5);
@@ -149,7 +149,7 @@ fn what_could_not_be_loaded_is_tried_again_once_its_pieces_are_there() {
     assert_eq!(started.status("m")["state"], "active");
     assert_eq!(started.create("/services/a", ""), Ok(()));
 
-    // A transaction that brings such pieces is looked at, and none that brings others.
+    // A transaction with such pieces is noticed. Transactions with other pieces are not.
     let brings = |path: &str| Txn {
         zxid: Zxid(8),
         wall_ms: 0,
@@ -190,7 +190,7 @@ fn what_is_not_ready_is_the_servers_doing() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({}), json!({})).unwrap();
     let mut started = Server::new();
-    // The loader waits here, so that the binding is seen unready.
+    // The loader waits here, so that the binding is seen while it is not ready.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = parking_lot::Mutex::new(wait);
     started.plugins.read_nodes_by(Box::new(move |_| wait.lock().recv().ok().and(None)));
@@ -220,7 +220,7 @@ fn a_version_on_trial_is_asked_in_the_place_of_the_one_in_force_or_beside_it() {
     assert_eq!((&server.counters("g")["refusals"], &server.counters("g/canary")["refusals"]), (&json!(2), &json!(2)));
     assert_eq!(server.status("g/canary")["version"], 2);
 
-    // Audited, both are asked, and the one in force decides.
+    // In mode `audit` both versions are asked, and the version in force decides.
     server.deploy("g/canary", guard(), json!({ "require_json": ["team"] }), canary("audit")).unwrap();
     assert!(said_of(&mut server, "/services/pay").contains("owner"));
     assert_eq!(server.create("/services/pay", r#"{"owner":1}"#), Ok(()));
@@ -266,7 +266,7 @@ fn without_a_trusted_signature_nothing_is_deployed_or_loaded() {
     assert_eq!(server.status("g")["signer"], "ops");
     assert_eq!(server.create("/services/a", "{}"), Ok(()));
 
-    // A manifest that has come into the tree otherwise binds nothing that runs.
+    // A manifest that came into the tree another way binds nothing that runs.
     let mut open = Server::new();
     open.deploy("g", guard(), json!({}), json!({})).unwrap();
     let mut started = Server::with(guarded());

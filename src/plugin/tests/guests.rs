@@ -1,18 +1,18 @@
-//! Guests that misbehave, and what becomes of them: each fault is a value, and the next call is none the worse for it.
+//! Guests that misbehave: each fault becomes a value, and the next call works.
 
 use super::*;
 
-/// What a write gets from a plugin that misbehaves so, under `reject`.
+/// The refusal that a write gets under `reject` from a guest that misbehaves like this.
 fn contained(what: &str, class: &str) -> (ErrorCode, String) {
     let mut server = Server::new();
     server.deploy("n", naughty(), json!({ "do": what }), json!({})).unwrap();
     let (code, text) = refused(server.create("/services/b", "data"));
     assert_eq!(server.counters("n")["faults"][class], 1, "{what}: {text}");
     assert!(text.starts_with(&format!("n: /services/b: the plugin failed ({class}): ")), "{text}");
-    // The next call is none the worse for it.
+    // The next call gets the same answer: it has a new instance.
     let (again, _) = refused(server.create("/services/b", "data"));
     assert_eq!(again, code);
-    // Under `ignore` the write goes on, and is counted.
+    // Under `ignore` the write goes on, and the counters show that.
     server.deploy("n", naughty(), json!({ "do": what }), json!({ "on_failure": "ignore" })).unwrap();
     assert_eq!(server.create("/services/b", "data"), Ok(()));
     assert_eq!(server.counters("n")["let_pass"], 1);
@@ -32,7 +32,7 @@ fn a_guest_that_panics() {
 #[test]
 fn a_guest_that_grows_without_end() {
     let mut server = Server::new();
-    // Clearing memory costs fuel, so that it is fuel that ends small budgets.
+    // Clearing memory costs fuel. A small budget would end by fuel first.
     let limits = json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX } });
     server.deploy("n", naughty(), json!({ "do": "grow" }), limits).unwrap();
     let (code, text) = refused(server.create("/services/b", "data"));
@@ -44,7 +44,7 @@ fn a_guest_that_grows_without_end() {
 #[test]
 fn a_guest_that_recurses_without_end() {
     assert_eq!(contained("nest", "stack").0, ErrorCode::SystemError);
-    // Rust's own stack lies in memory, and below it is nothing.
+    // Rust's own stack is in linear memory, at its start. So an overflow leaves the memory and traps.
     assert_eq!(contained("overflow", "trap").0, ErrorCode::SystemError);
 }
 
@@ -73,7 +73,7 @@ fn the_fuse_ends_what_fuel_lets_through() {
     let limits = json!({ "limits": { "fuel": limits::PLUGIN_FUEL_MAX, "deadline_ms": 1 } });
     server.deploy("n", naughty(), json!({ "do": "spin" }), limits).unwrap();
     let (code, text) = refused(server.create("/services/b", "data"));
-    // A fast machine spends the fuel before the second tick.
+    // On a fast machine the fuel is used up before the second tick.
     assert!(text.contains("(cpu)") || text.contains("(fuel)"), "{text}");
     assert_eq!(code, ErrorCode::SystemError);
 }
@@ -108,7 +108,7 @@ fn grants_hold() {
     for (what, words) in [
         ("outside", "no grant to read /elsewhere"),
         ("system", "no grant to read /zookeeper/config"),
-        // The author asked for it, whoever deployed did not confirm it.
+        // The author asked for this, but the operator did not grant it.
         ("names", "no grant to children /services"),
     ] {
         server.deploy("n", naughty(), json!({ "do": what }), json!({})).unwrap();
@@ -116,7 +116,7 @@ fn grants_hold() {
         assert_eq!(code, ErrorCode::NoAuth);
         assert!(text.contains(words), "{text}");
     }
-    // Confirmed, but never asked for by the author.
+    // The operator granted this, but the author did not ask for it.
     let wide = json!({ "grants": [{ "path": "/", "verbs": ["read", "children"] }] });
     server.deploy("n", naughty(), json!({ "do": "outside" }), wide.clone()).unwrap();
     assert_eq!(refused(server.create("/services/b", "")).0, ErrorCode::NoAuth);
@@ -173,7 +173,7 @@ fn a_fault_while_an_instance_is_made_counts_for_whose_call_it_is() {
     let mut manifest: Value = serde_json::from_slice(&server.tree.data(&node).unwrap()).unwrap();
     let view = View::default();
     for (zxid, what) in [(100, "configure-spin"), (101, "configure-panic"), (102, "configure-refuse")] {
-        // As if it had taken them when it was deployed.
+        // As if the guest had accepted these settings when it was deployed.
         manifest["settings"]["do"] = what.into();
         server.tree.set(&node, manifest.to_string().as_bytes(), zxid);
         server.plugins.refresh(&server.tree);
@@ -197,8 +197,8 @@ fn what_fails_to_start_says_what_it_logged() {
     assert!(text.contains("(panic)") && text.contains("its log: error: ") && text.contains("told to"), "{text}");
 }
 
-/// The simulation alone moves the clock of a simulated member. So a run depends on its seed only if calls are measured by
-/// that clock.
+/// The simulation alone moves the clock of a simulated member. A run depends on its seed alone only if calls are
+/// measured by that clock.
 #[tokio::test(start_paused = true)]
 async fn calls_are_measured_by_the_clock_of_their_member() {
     let mut server = Server::new();

@@ -1,4 +1,4 @@
-//! Real guests, end to end within this folder: deployed into a tree, admitted, bound, asked, contained.
+//! Tests of this room with real guests: deployed into a tree, checked, bound, asked, and contained.
 
 mod deployment;
 mod guests;
@@ -32,7 +32,7 @@ fn guard() -> &'static [u8] {
     bundled::find("guard").unwrap().component
 }
 
-/// A server's plugins and the tree they stand in.
+/// The plugins of a server, and its tree.
 struct Server {
     tree: MapTree,
     plugins: Arc<Plugins>,
@@ -63,7 +63,7 @@ impl Server {
         uploaded
     }
 
-    /// As the leader does: admits, applies, makes the registry anew.
+    /// Checks a deployment, applies it and makes the registry anew, as the leader does.
     fn deploy(&mut self, name: &str, component: &[u8], settings: Value, more: Value) -> Result<(), Refusal> {
         let component = self.upload(component);
         self.zxid += 1;
@@ -111,7 +111,7 @@ impl Server {
         self.ask(&view, &[created(path)], "digest")
     }
 
-    /// What is said against plugins from now on.
+    /// The blames from now on.
     fn listen(&self) -> Arc<parking_lot::Mutex<Vec<Blame>>> {
         let heard: Arc<parking_lot::Mutex<Vec<Blame>>> = Arc::default();
         let hearer = heard.clone();
@@ -137,7 +137,7 @@ impl Server {
     }
 }
 
-/// Nodes' data as the transaction leaves it, and before.
+/// The data of nodes, after the transaction and before it.
 #[derive(Default)]
 struct View {
     now: BTreeMap<String, String>,
@@ -183,7 +183,7 @@ fn refused(result: Result<(), Refusal>) -> (ErrorCode, String) {
     (refusal.code, refusal.text)
 }
 
-/// The data of a refused create, `/services/NAME`.
+/// The text of the refusal of a create.
 fn said_of(server: &mut Server, path: &str) -> String {
     refused(server.create(path, "{}")).1
 }

@@ -1,8 +1,8 @@
-//! When a plugin is blamed for its faults or for the end of a process, and when it is not.
+//! When a plugin is blamed for faults or for the end of a process, and when it is not.
 
 use super::*;
 
-/// As `Server::create`, by that session.
+/// As `Server::create`, in the name of this session.
 fn create_by(server: &mut Server, session: i64, path: &str) -> Result<(), Refusal> {
     let mut view = View::default();
     view.now.insert(path.into(), String::new());
@@ -21,7 +21,7 @@ fn ten_crafted_inputs_of_one_session_neither_open_a_path_nor_close_it_for_others
     }
     assert_eq!(server.status("n")["state"], "active");
     assert_eq!(server.counters("n")["faults"]["panic"], 10);
-    // Nor do a hundred, and the session itself may still do what is right.
+    // A hundred do not close the path either, and the same session may still write valid nodes.
     for at in 0..100 {
         assert!(create_by(&mut server, 1, &format!("/services/evil-{at}")).is_err());
     }
@@ -44,7 +44,7 @@ fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more()
         }
         let blame = blamed.lock().pop().expect("it is blamed");
         assert_eq!((blame.plugin.as_str(), blame.manifest_mzxid, blame.crashed), ("n", server.zxid, None));
-        // What the leader makes of it, on every member.
+        // What every member applies when the leader has logged the blame.
         server.zxid += 1;
         server.tree.set(&format!("{PLUGINS}/n/quarantine"), &blame.quarantine, server.zxid);
         server.plugins.refresh(&server.tree);
@@ -65,7 +65,7 @@ fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more()
         assert_eq!(server.status("n")["state"], "quarantine");
     }
     assert_eq!(server.plugins.lacking(), Vec::<String>::new());
-    // Another version is another matter.
+    // The quarantine does not stop another version.
     server.deploy("n", naughty(), json!({ "do": "fine" }), json!({ "version": 4 })).unwrap();
     assert_eq!(create_by(&mut server, 1, "/services/a"), Ok(()));
 }
@@ -121,7 +121,7 @@ fn a_member_that_was_ended_by_a_call_makes_no_other_before_that_is_in_the_log() 
     assert_eq!(refused(again.create("/services/a", "")).0, ErrorCode::OperationTimeout);
     let [blame] = &again.plugins.crashes(9)[..] else { panic!("one call has ended a process") };
     assert_eq!((blame.plugin.as_str(), blame.crashed.as_deref()), ("n", Some("9-00000002")));
-    // The report is applied; another version is in force meanwhile, or not.
+    // The report is applied.
     let report = format!("{PLUGINS}/n/crashes/{:016x}-9-00000002", again.zxid);
     again.tree.set(&report, b"", again.zxid + 1);
     again.plugins.refresh(&again.tree);

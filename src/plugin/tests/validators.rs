@@ -20,7 +20,7 @@ fn guard_of_the_readme() {
     assert_eq!(text, "names: /services/b: the data must be a JSON object");
     let (_, text) = refused(server.create("/services/b", &format!(r#"{{"owner":"{}"}}"#, "x".repeat(40))));
     assert_eq!(text, "names: /services/b: 52 bytes, at most 40 are allowed");
-    // Not matched: the path itself, and elsewhere.
+    // The pattern does not match the path itself, nor other paths.
     assert_eq!(server.create("/services", "{}"), Ok(()));
     assert_eq!(server.create("/other", "{}"), Ok(()));
     let counters = server.counters("names");
@@ -38,7 +38,7 @@ fn guard_names_and_immutability() {
 
     let mut view = View::default();
     view.now.insert("/services/svc-1".into(), "new".into());
-    // What the transaction itself has created is not yet kept.
+    // A node that the same transaction created is not immutable yet.
     assert_eq!(server.ask(&view, &[created("/services/svc-1"), set("/services/svc-1")], "ip"), Ok(()));
     view.before.insert("/services/svc-1".into(), "old".into());
     let (_, text) = refused(server.ask(&view, &[set("/services/svc-1")], "ip"));
@@ -110,11 +110,11 @@ fn validators_share_what_is_left_of_the_transactions_fuel() {
         let (code, text) = refused(answered.said);
         (code, text, answered.fuel)
     };
-    // With enough it is its own that it uses up, and the one before it has had its part.
+    // With enough fuel left, the guest uses up its own budget. The plugin before it has taken its part.
     let (code, _, fuel) = ask(limits::PLUGIN_TXN_FUEL);
     assert_eq!(code, ErrorCode::SystemError);
     assert!(fuel > limits::PLUGIN_FUEL + 2 * (limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL), "{fuel}");
-    // What the first of them leaves is not enough.
+    // The first plugin leaves too little.
     let (code, text, _) = ask(limits::PLUGIN_FUEL);
     assert_eq!(code, ErrorCode::OperationTimeout);
     let common = "the plugins of this transaction have used up their common fuel";
@@ -126,7 +126,8 @@ fn validators_share_what_is_left_of_the_transactions_fuel() {
     assert_eq!((shared("m"), shared("n")), (json!(1), json!(1)));
 }
 
-/// The numbers of docs/plugins.md: `cargo test --release --lib -- --ignored --nocapture plugin::tests::validators::cost`
+/// The numbers of docs/plugins.md: `cargo test --release --lib -- --ignored --nocapture
+/// plugin::tests::validators::cost`
 #[test]
 #[ignore = "measures, and so says nothing about right or wrong"]
 fn cost() {

@@ -1,11 +1,11 @@
-//! Hears one call of a guest for a recording.
+//! Listens to one call of a guest for a recording.
 
 use super::form::{Around, Heard, HostAnswer, HostQuestion, Question, Recorded, Who, entries};
 use crate::model::{Acl, NodeKind, Refusal, SessionId, Stat};
 use crate::pipeline::{Call, NodeCopy, ReadView, Versions, Workbench};
 use std::cell::RefCell;
 
-/// Hears what a guest asks the host in one call.
+/// Stands between a guest and the host in one call, and notes each question to the host with its answer.
 pub struct Ear<'a> {
     view: &'a dyn ReadView,
     bench: Option<&'a dyn Workbench>,
@@ -17,12 +17,12 @@ impl<'a> Ear<'a> {
         Ear { view: call.view, bench: call.bench, heard: RefCell::default() }
     }
 
-    /// The same call, through this ear.
+    /// The same call, with this ear in front of the view and the bench.
     pub fn through<'b>(&'b self, call: &Call<'b>) -> Call<'b> {
         Call { view: self, bench: call.bench.map(|_| self as &dyn Workbench), ..*call }
     }
 
-    /// The call as it is to be kept; its number is found then.
+    /// The call as a recording. Its number is set when the tape keeps it.
     pub fn recorded(self, question: Question, call: &Call<'_>, said: String, fuel: u64) -> Recorded {
         Recorded { number: 0, question, around: around(call), heard: self.heard.into_inner(), said, fuel }
     }
@@ -31,7 +31,7 @@ impl<'a> Ear<'a> {
         self.heard.borrow_mut().push(Heard { asked, answer });
     }
 
-    /// Calls lend a bench or none; the guest has no handle of it then.
+    /// The guest has a handle of the bench only if the call lends one.
     fn bench(&self) -> &'a dyn Workbench {
         self.bench.expect("through() offers a bench only where there is one")
     }
@@ -71,7 +71,7 @@ impl ReadView for Ear<'_> {
         found
     }
 
-    // For keeping verdicts: nothing that the guest learns.
+    // For cached verdicts. The guest does not learn these.
     fn versions(&self, path: &str) -> Option<Versions> {
         self.view.versions(path)
     }

@@ -1,4 +1,4 @@
-//! The form of a recording, version 1: the values that its lines hold, made of calls and turned into calls again.
+//! The form of a recording, version 1: the types of its lines, and conversions from and to calls.
 
 use crate::model::{Acl, AclEntry, Identity, NodeKind, Stat};
 use crate::pipeline::Verb;
@@ -8,49 +8,49 @@ use crate::plugin::manifest::Kind;
 use crate::plugin::manifest::grant::Grant;
 use serde::{Deserialize, Serialize};
 
-/// This form.
+/// The version of this form.
 pub const FORMAT: u32 = 1;
 
-/// What the calls were made with.
+/// The first line: what the instances were made with.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Header {
     pub format: u32,
     pub plugin: String,
-    /// The deployment.
+    /// The number of the deployment.
     pub version: u32,
     pub kind: Kind,
-    /// The component's digest, and where it came from.
+    /// The SHA-256 of the component, and where the component came from.
     pub sha256: String,
     pub source: String,
     pub mount: String,
     pub settings: String,
-    /// Those that hold.
+    /// The grants that are in force.
     pub grants: Vec<Grant>,
     pub fuel: u64,
     pub cpu_ms: u64,
     pub memory_bytes: u64,
 }
 
-/// A call with all that went in and came out.
+/// A call, with everything that went in and came out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Recorded {
-    /// From 1, counted per plugin since the server started.
+    /// Counts the recorded calls of the plugin since the server started, from 1.
     pub number: u64,
     pub question: Question,
     pub around: Around,
-    /// What the guest asked the host, in order, and was answered.
+    /// The guest's questions to the host in order, with their answers.
     pub heard: Vec<Heard>,
     pub said: String,
     pub fuel: u64,
 }
 
-/// A function of the contract with its arguments.
+/// An exported function of the contract, with its arguments.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
     Validate(Vec<(Verb, String)>),
     Authorize(Verb, String),
-    /// Credentials are secrets: the call is recorded without its argument, and cannot be played.
+    /// Credentials are secrets. The call is recorded without its argument and cannot be played.
     Authenticate,
     CheckId(String),
     Matches(String, String),
@@ -62,7 +62,7 @@ pub enum Question {
     Reconcile(String),
 }
 
-/// `behavior.request`
+/// The request to a recipe (`behavior.request`).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Write {
@@ -72,7 +72,7 @@ pub enum Write {
     Delete { path: String, version: Option<i32> },
 }
 
-/// Permission bits as ZooKeeper has them, scheme, id.
+/// An ACL entry: permission bits as ZooKeeper defines them, scheme, id.
 pub type Entry = (i32, String, String);
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub struct Around {
     pub wall_ms: i64,
     pub ensemble_ms: u64,
     pub seed: u64,
-    /// None: nobody asks.
+    /// None if the server itself makes the call.
     pub caller: Option<Who>,
     pub writers: Vec<String>,
 }
@@ -104,7 +104,7 @@ pub struct Who {
     pub address: std::net::SocketAddr,
 }
 
-/// One question to the host, and its answer.
+/// One question of the guest to the host, and its answer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Heard {
     pub asked: HostQuestion,
@@ -146,7 +146,7 @@ pub enum HostAnswer {
     },
     Stat(Stat),
     Names(Vec<String>),
-    /// Of an operation: the path of a create, else empty.
+    /// An operation succeeded. The text is the path of a create, and empty otherwise.
     Done(String),
     Refused(i32, String),
 }
@@ -163,7 +163,7 @@ impl From<&[u8]> for Base64 {
 }
 
 impl Base64 {
-    /// None: it is no base64, since somebody has written into the file.
+    /// None if the text is not base64, because somebody has edited the file.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.decode(&self.0).ok()
@@ -237,7 +237,7 @@ impl From<&Request> for Write {
 }
 
 impl Write {
-    /// As a guest is asked; none: the data are no base64.
+    /// The request in the contract's types. None if the data is not base64.
     pub fn request(&self) -> Option<Request> {
         Some(match self.clone() {
             Write::Create { path, data, kind, sequential, acl } => Request::Create(behavior::CreateRequest {
@@ -285,7 +285,7 @@ pub fn cause_named(name: &str) -> Option<Cause> {
     CAUSES.iter().find(|(_, known)| *known == name).map(|(cause, _)| *cause)
 }
 
-/// Changes as they are kept.
+/// Changes in the form of a recording.
 pub fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
     let kind = |kind| match kind {
         ChangeKind::Created => Verb::Create,
@@ -296,7 +296,7 @@ pub fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
     changes.iter().map(|change| (kind(change.kind), change.path.clone())).collect()
 }
 
-/// And as a guest is told of them.
+/// Changes in the contract's types, as a guest is told of them.
 pub fn changes_of(kept: &[(Verb, String)]) -> Vec<Change> {
     let kind = |operation| match operation {
         Verb::Set => ChangeKind::DataSet,

@@ -1,12 +1,14 @@
-//! Recording a plugin's calls on a server, and playing them again on a laptop.
+//! Recordings of a plugin's calls on a server, and how to play them again elsewhere.
 //!
-//! A call depends on nothing but its settings, its arguments and what the host answers, all of which pass through here. So
-//! a recording holds everything to make the call again, with the same component or another, and to see whether it says the
-//! same. Off unless somebody listens: reading `/zookeeper/plugins/<name>/recording/N` (the superuser's) gives the calls
-//! behind number N, and keeps recording on for the next `limits::RECORDING_LEASE_MS`.
+//! A call depends only on its settings, its arguments and the host's answers. All of these pass through here. So a
+//! recording holds everything that is needed to make the call again, with the same component or another, and to compare
+//! the answers.
 //!
-//! **The format** (version 1) is JSON, a line each: first a `Header`, then `Recorded` calls. Bytes are base64; answers are
-//! in the form of Rust's `{:?}`, which both sides of a comparison are made with.
+//! Recording is off unless somebody reads. Only the superuser may read `/zookeeper/plugins/<name>/recording/N`. A read
+//! returns the calls after number N, and keeps recording on for `limits::RECORDING_LEASE_MS`.
+//!
+//! **The format** (version 1) is JSON, one value a line: first a `Header`, then `Recorded` calls. Bytes are base64.
+//! Answers are texts in the form of Rust's `{:?}`, on both sides of a comparison.
 
 mod ear;
 mod form;
@@ -22,11 +24,11 @@ pub use ear::Ear;
 pub use form::{FORMAT, Header, Question, Recorded, cause_name, cause_named, changes, changes_of};
 pub use player::Player;
 
-/// Where a plugin's calls are recorded. Costs a load a call while nobody listens.
+/// The recording of one plugin. It costs one load a call while nobody reads.
 #[derive(Default)]
 pub struct Tape {
     on: AtomicBool,
-    /// Until when somebody listens, Unix milliseconds.
+    /// Until when recording stays on, in Unix milliseconds.
     until: AtomicI64,
     reel: Mutex<Reel>,
 }
@@ -43,7 +45,8 @@ impl Tape {
         self.on.load(Relaxed)
     }
 
-    /// Keeps a call; the oldest go when they are too many bytes. Stops when nobody has listened for a while.
+    /// Keeps a call, and drops the oldest calls if there are too many bytes. Turns recording off when the last reader's
+    /// time is over.
     pub fn keep(&self, mut call: Recorded) {
         let mut reel = self.reel.lock();
         if wall_ms() > self.until.load(Relaxed) {
@@ -54,7 +57,7 @@ impl Tape {
         }
         reel.recorded += 1;
         call.number = reel.recorded;
-        // What is made of strings and numbers can be written.
+        // Strings and numbers can always be written.
         let line = serde_json::to_string(&call).expect("it is JSON");
         reel.bytes += line.len();
         let number = reel.recorded;
@@ -65,7 +68,7 @@ impl Tape {
         }
     }
 
-    /// The calls behind that number, a line each, as many as fit into an answer; and recording goes on.
+    /// The calls after this number, a line each, as many as fit into an answer. Keeps recording on.
     pub fn listen(&self, number: u64) -> String {
         self.until.store(wall_ms().saturating_add(limits::RECORDING_LEASE_MS), Relaxed);
         self.on.store(true, Relaxed);

@@ -1,4 +1,4 @@
-//! Plays a recorded call: answers the guest as the recording has it.
+//! Plays a recorded call: answers the guest's questions from the recording.
 
 use super::form::{Around, Base64, HostAnswer, HostQuestion, Recorded, acl_of, entries};
 use crate::model::{Acl, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
@@ -6,10 +6,11 @@ use crate::pipeline::{Caller, Moment, NodeCopy, ReadView, Versions, Workbench};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Answers a guest as the recording has it.
+/// Answers a guest's questions from a recording.
 ///
-/// A question that was asked several times gets its answers in their order, then the last again. One that was never asked
-/// has none: what the guest says then rests on something else, and `unheard` names it.
+/// If the recording has a question several times, the answers come in their order, and then the last one again. A
+/// question that the recording lacks has no answer. Then the guest's answer rests on something else, and `unheard`
+/// names the question.
 pub struct Player<'a> {
     recorded: &'a Recorded,
     next: RefCell<Vec<bool>>,
@@ -23,12 +24,12 @@ impl<'a> Player<'a> {
         Player { recorded, next, unheard: RefCell::default(), wrote: RefCell::default() }
     }
 
-    /// What the guest asked that the recording does not know.
+    /// The questions that the recording lacks.
     pub fn unheard(&self) -> Vec<HostQuestion> {
         self.unheard.borrow().clone()
     }
 
-    /// The operations that the recorded call asked for, if this one asked for others: recorded, now.
+    /// The operations that the guest asked for, if they differ from the recorded ones: recorded, now.
     pub fn wrote_otherwise(&self) -> Option<(Vec<HostQuestion>, Vec<HostQuestion>)> {
         let heard = self.recorded.heard.iter().map(|heard| &heard.asked);
         let before: Vec<HostQuestion> = heard.filter(|asked| asked.writes()).cloned().collect();
@@ -121,13 +122,13 @@ impl Workbench for Player<'_> {
     }
 
     fn cancel_timer(&self, name: &str) {
-        // It cannot be refused.
+        // Cancelling a timer cannot be refused.
         let _ = self.done(HostQuestion::CancelTimer(name.into()));
     }
 }
 
 impl Around {
-    /// Whoever asked; its connection is nobody's.
+    /// The recorded caller. Its connection is a placeholder.
     pub fn caller(&self) -> Option<Caller> {
         let who = self.caller.as_ref()?;
         Some(Caller {
