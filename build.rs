@@ -1,7 +1,7 @@
 //! Builds the bundled guests in `plugins/` and puts them into the binary.
 //!
 //! Each guest is compiled for `wasm32-unknown-unknown`, which has no imports but the contract's, and made a component.
-//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/bundled.rs` includes, and `WASMKEEPER_NAUGHTY` and
+//! The result is `$OUT_DIR/bundled.rs`, which `src/plugin/code/bundled.rs` includes, and `WASMKEEPER_NAUGHTY` and
 //! `WASMKEEPER_HOMESICK`, the paths of guests for tests. Runs only when a guest, the contract or this file changes.
 
 use std::env;
