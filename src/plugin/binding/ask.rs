@@ -69,6 +69,7 @@ impl Binding {
                 looks: Looks::default(),
                 evidence,
             });
+        assert!(fuel <= call.fuel_max, "a call has used more fuel than the transaction had left");
         cost = cost.saturating_add(fuel);
         self.counters.called(fuel, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let Err(fault) = &said {
@@ -95,8 +96,8 @@ impl Binding {
         let calls = self.counters.calls.load(Ordering::Relaxed);
         if let Some(reason) = self.record.note(Instant::now(), session, calls) {
             let reason = format!("{reason}, the last: {} ({})", fault.text(), fault.name());
-            tracing::error!("plugin {}: {reason}: it is to be called no more", self.key);
-            self.watched.court.hear(self.blame(None, reason));
+            tracing::error!("plugin {}: {reason}: asking the leader to put it under quarantine", self.key);
+            self.supervision.blames.send(self.blame(None, reason));
         }
     }
 
@@ -119,14 +120,14 @@ impl Binding {
             Some(Err(why)) => return Err(Fault::Code(why.clone()).into()),
             None => return Err(Fault::NotReady.into()),
         };
-        if self.watched.marks.suspects(self.fingerprint) {
+        if self.supervision.marks.suspects(self.fingerprint) {
             return Err(Fault::NotReady.into());
         }
         if call.fuel_max == 0 {
             return Err(Fault::Shared.into());
         }
         *cost = limits::PLUGIN_CALL_FUEL;
-        let _marked = self.watched.marks.mark(self.fingerprint);
+        let _marked = self.supervision.marks.mark(self.fingerprint);
         let setup = self.setup_of(program);
         let reused = self.reused(program);
         let idle = if reused { self.idle.take(self.number) } else { None };
@@ -157,7 +158,7 @@ impl Binding {
             {
                 self.compare(program, setup, call, &answer, ask);
             }
-            if answer.said.is_ok() && instance.calls < limits::PLUGIN_INSTANCE_CALLS_MAX {
+            if instance.can_answer_again() {
                 self.idle.put(self.number, instance);
             }
         }
@@ -182,7 +183,7 @@ impl Binding {
             self.impure.store(true, Ordering::Relaxed);
             self.idle.clear(self.number);
             self.verdicts.clear();
-            tracing::warn!("plugin {} says it is pure and is not: its instances are no longer reused", self.name);
+            tracing::warn!("plugin {} says that it is pure, and is not: its instances are no longer reused", self.name);
         }
     }
 }

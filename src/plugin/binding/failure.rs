@@ -30,17 +30,17 @@ const CODES: [ErrorCode; 12] = [
 
 impl Binding {
     /// Turns a rejection with a code that clients must not get into a fault.
-    pub fn sensible<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
+    pub fn checked<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
-                Err(self.senseless(call, format!("plugins may not choose code {}", rejection.code)))
+                Err(self.bad_answer(call, format!("plugins may not choose code {}", rejection.code)))
             }
             said => Ok(said),
         }
     }
 
     /// Counts an answer that means nothing as a fault of this call.
-    pub fn senseless(&self, call: &Call<'_>, what: String) -> Fault {
+    pub fn bad_answer(&self, call: &Call<'_>, what: String) -> Fault {
         let fault = Fault::Output(what);
         self.note(&fault, call, Evidence::default());
         fault

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 pub struct Idle {
     /// Each instance with the number of its binding. The instance that has been idle longest comes first.
+    /// Invariant: at most `limits::PLUGIN_INSTANCES_IDLE_MAX`, and each of them can answer another call.
     instances: Mutex<VecDeque<(u64, Instance)>>,
     numbers: AtomicU64,
 }
@@ -29,11 +30,16 @@ impl Idle {
         instances.remove(at).map(|(_, instance)| instance)
     }
 
+    /// Keeps an instance for the next call. Drops the instance that has been idle longest if there are too many.
     pub fn put(&self, binding: u64, instance: Instance) {
+        assert!(instance.can_answer_again(), "an instance is kept that must not answer another call");
         let given_up = {
             let mut instances = self.instances.lock();
             instances.push_back((binding, instance));
-            if instances.len() > limits::PLUGIN_INSTANCES_IDLE_MAX { instances.pop_front() } else { None }
+            let given_up =
+                if instances.len() > limits::PLUGIN_INSTANCES_IDLE_MAX { instances.pop_front() } else { None };
+            assert!(instances.len() <= limits::PLUGIN_INSTANCES_IDLE_MAX, "too many instances are idle");
+            given_up
         };
         // Dropped outside the lock, because freeing memory takes time.
         drop(given_up);

@@ -90,6 +90,7 @@ impl Plugins {
         wanted: Code<'_>,
         bytes: &dyn Fn() -> Result<Vec<u8>, String>,
     ) -> Result<Arc<Program>, String> {
+        assert!(self.compiling.is_locked(), "two components are compiled at once");
         slot.0.get_or_init(|| self.make(wanted, bytes)).clone()
     }
 
@@ -108,7 +109,7 @@ impl Plugins {
 
     fn running(&self) -> Result<&Running, String> {
         let running = self.engine.get_or_init(|| {
-            self.watched.marks.watch_signals();
+            self.supervision.marks.watch_signals();
             let failed = |error| format!("the WebAssembly engine cannot start: {error:#}");
             let engine = self.compiler.engine().map_err(failed)?;
             let linker = engine::linker(&engine).map_err(failed)?;

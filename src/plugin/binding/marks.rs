@@ -103,7 +103,7 @@ impl Marks {
                 for signal in FATAL {
                     if let Err(error) = watch(signal, &words[ENDED]) {
                         tracing::warn!(
-                            "signal {signal} is not watched, a call that ends by it is not remembered: {error}"
+                            "signal {signal} cannot be watched, so a call that it ends will not be reported: {error}"
                         );
                     }
                 }
@@ -114,6 +114,7 @@ impl Marks {
     /// Marks a call until the mark is dropped.
     #[inline]
     pub fn mark(&self, fingerprint: u64) -> Mark {
+        assert!(fingerprint != 0 && fingerprint & UNWOUND == 0, "{fingerprint:x} is no fingerprint");
         let word = self.words.and_then(|words| words.get(own_word()?));
         let before = word.map_or(0, |word| word.load(Ordering::Relaxed));
         if let Some(word) = word {
@@ -152,7 +153,7 @@ impl Marks {
     }
 }
 
-/// The mark of a running call.
+/// The mark of a running call. Invariant: calls of a thread nest, so at its end the word has this call's fingerprint.
 pub struct Mark {
     word: Option<&'static AtomicU64>,
     /// The mark of the enclosing call, if this call was made within another one.
@@ -164,8 +165,13 @@ impl Drop for Mark {
     #[inline]
     fn drop(&mut self) {
         let Some(word) = self.word else { return };
-        let then = if std::thread::panicking() { self.fingerprint | UNWOUND } else { self.before };
-        word.store(then, Ordering::Release);
+        if std::thread::panicking() {
+            word.store(self.fingerprint | UNWOUND, Ordering::Release);
+            return;
+        }
+        let marked = word.load(Ordering::Relaxed);
+        assert!(marked == self.fingerprint, "the word of a call has the mark {marked:x} of another call");
+        word.store(self.before, Ordering::Release);
     }
 }
 
@@ -212,6 +218,8 @@ fn take_word() -> Option<usize> {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < WORDS as u64).then_some(next + 1));
         taken.ok().and_then(|taken| u32::try_from(taken).ok())
     })?;
+    // Invariant: a thread's word is none of the two in front, which the header has.
+    assert!((FIRST..WORDS).contains(&(word as usize)), "{word} is not the word of a thread");
     WORD.set(word);
     Some(word as usize)
 }
@@ -273,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ended_a_process_is_found_by_the_next_until_it_is_reported() {
+    fn the_call_that_ended_a_process_is_known_until_it_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (fingerprint("a", 1, "x"), fingerprint("a", 2, "x"));
         assert!(one != two && one & UNWOUND == 0);

@@ -6,6 +6,8 @@ use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 
 /// Answers by the id that is held and the ACL id that is wanted. The cache is emptied when it is full.
+///
+/// Invariant: at most `limits::MATCHES_KEPT_MAX` answers.
 #[derive(Default)]
 pub struct Matches(Mutex<HashMap<Held, bool>>);
 
@@ -32,5 +34,6 @@ impl Matches {
             kept.clear();
         }
         kept.insert((held.into(), wanted.into()), answer);
+        assert!(kept.len() <= limits::MATCHES_KEPT_MAX, "too many answers of an authenticator are cached");
     }
 }

@@ -41,7 +41,7 @@ use loading::Slot;
 use marks::Marks;
 use matches::Matches;
 use parking_lot::Mutex;
-use quarantine::{Court, Quarantine, Record};
+use quarantine::{BlameSink, Quarantine, Record};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -79,8 +79,8 @@ pub struct Binding {
     /// The cached answers of an authenticator.
     pub matches_kept: Matches,
     last_warning: Mutex<Option<Instant>>,
-    watched: Watched,
-    /// The number by which `watched.marks` knows this version.
+    supervision: Supervision,
+    /// The number by which `supervision.marks` knows this version.
     fingerprint: u64,
     record: Record,
 }
@@ -98,9 +98,9 @@ pub struct Stands {
 
 /// What all bindings of a server share: who is told of their crashes and faults.
 #[derive(Clone, Default)]
-pub struct Watched {
+pub struct Supervision {
     pub marks: Arc<Marks>,
-    pub court: Arc<Court>,
+    pub blames: Arc<BlameSink>,
 }
 
 /// The bounds of a call. The operator's values count. Where the operator sets none, the author's values count, and
@@ -149,7 +149,7 @@ impl Binding {
         stands: Stands,
         program: Arc<Slot>,
         counters: Arc<Counters>,
-        watched: Watched,
+        supervision: Supervision,
         idle: Arc<Idle>,
     ) -> Result<Binding, String> {
         let name: Arc<str> = key.split('/').next().unwrap_or(key).into();
@@ -164,7 +164,7 @@ impl Binding {
             patterns: manifest.patterns()?,
             stands,
             fingerprint: marks::fingerprint(key, manifest.version, &manifest.component.sha256),
-            watched,
+            supervision,
             record: Record::default(),
             program,
             pieces: None,

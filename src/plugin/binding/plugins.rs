@@ -10,7 +10,7 @@ use super::loading::{Running, Slot};
 use super::marks::{Left, Marks};
 use super::quarantine;
 use super::registry::Registry;
-use super::{Binding, Stands, Watched};
+use super::{Binding, Stands, Supervision};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::control_plane::{CANARY, CRASHES};
@@ -47,9 +47,9 @@ pub struct Plugins {
     /// By `Code::key`, with the time of the last use. A program without a binding is dropped after
     /// `limits::PLUGIN_PREPARED_FOR`.
     pub(super) programs: Mutex<HashMap<String, (Arc<Slot>, Instant)>>,
-    /// By `Binding::key`.
+    /// By `Binding::key`. Invariant: each binding of the registry counts in the entry of its key.
     pub(super) counters: Mutex<HashMap<String, Arc<Counters>>>,
-    pub(super) watched: Watched,
+    pub(super) supervision: Supervision,
     idle: Arc<Idle>,
     pub(super) read: OnceLock<ReadNode>,
     /// Where programs are loaded in the background. None: on a thread each.
@@ -85,7 +85,7 @@ impl Plugins {
             compiling: Mutex::new(()),
             programs: Mutex::default(),
             counters: Mutex::default(),
-            watched: Watched { marks: Arc::new(marks), court: Arc::default() },
+            supervision: Supervision { marks: Arc::new(marks), blames: Arc::default() },
             idle: Arc::default(),
             read: OnceLock::new(),
             work_aside: OnceLock::new(),
@@ -110,7 +110,7 @@ impl Plugins {
 
     /// Sets who is told of blames. Call it once, before the first call of a plugin.
     pub fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
-        self.watched.court.heard_by(hear);
+        self.supervision.blames.send_to(hear);
     }
 
     pub fn enabled(&self) -> bool {
@@ -126,7 +126,7 @@ impl Plugins {
             let reason = "two server processes were ended by calls of it".to_owned();
             Some(binding.blame(Some(run_name(member, &left)), reason))
         };
-        self.watched.marks.left().into_iter().filter_map(of).collect()
+        self.supervision.marks.left().into_iter().filter_map(of).collect()
     }
 
     /// Makes the registry anew from the applied tree. Neither compiles nor copies components, so it may run under the
@@ -151,7 +151,13 @@ impl Plugins {
             asked.elapsed() < limits::PLUGIN_PREPARED_FOR
                 || bindings.iter().any(|binding| binding.manifest.code().key() == *key)
         });
-        self.counters.lock().retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
+        let mut counters = self.counters.lock();
+        counters.retain(|key, _| bindings.iter().any(|binding| *binding.key == **key));
+        for binding in &bindings {
+            let own = counters.get(&*binding.key).is_some_and(|own| Arc::ptr_eq(own, &binding.counters));
+            assert!(own, "{} counts elsewhere", binding.key);
+        }
+        drop(counters);
         let registry = Registry::new(bindings);
         // Reads look at these flags under the tree's lock, as this function runs.
         self.policed.store(!registry.policies().is_empty(), Ordering::Release);
@@ -178,7 +184,7 @@ impl Plugins {
         let (mzxid, data) = (tree.mzxid(&node)?, tree.data(&node)?);
         let bound = manifest::parse(&data).and_then(|manifest| {
             let stands = Stands { mzxid, set_apart, quarantine: quarantine::of(tree, &node, manifest.version) };
-            let holds = |former: &&Arc<Binding>| former.stands == stands && !self.is_worth_a_try(former, tree);
+            let holds = |former: &&Arc<Binding>| former.stands == stands && !self.may_load_now(former, tree);
             match former.named(key).filter(holds) {
                 Some(same) => Ok(same.clone()),
                 None => self.bind(key, manifest, stands, tree).map(Arc::new),
@@ -189,7 +195,7 @@ impl Plugins {
 
     /// Whether a program that failed to load may load now: all pieces are there and have changed, or another binding
     /// has loaded it.
-    fn is_worth_a_try(&self, binding: &Binding, tree: &dyn Tree) -> bool {
+    fn may_load_now(&self, binding: &Binding, tree: &dyn Tree) -> bool {
         if binding.runs() != Some(false) {
             return false;
         }
@@ -236,8 +242,8 @@ impl Plugins {
             self.load_behind(key, &manifest, program.clone());
         }
         let counters = self.counters.lock().entry(key.into()).or_default().clone();
-        let (watched, idle) = (self.watched.clone(), self.idle.clone());
-        let mut binding = Binding::new(key, manifest, stands, program, counters, watched, idle)?;
+        let (supervision, idle) = (self.supervision.clone(), self.idle.clone());
+        let mut binding = Binding::new(key, manifest, stands, program, counters, supervision, idle)?;
         binding.pieces = pieces;
         Ok(binding)
     }
@@ -245,7 +251,7 @@ impl Plugins {
     /// Forgets crashes whose reports are in the tree. The crash of a version that is not in force stays, because that
     /// version may return.
     fn forget_reported(&self, tree: &dyn Tree, bindings: &[Arc<Binding>]) {
-        self.watched.marks.forget(|left| {
+        self.supervision.marks.forget(|left| {
             let binding = bindings.iter().find(|binding| binding.fingerprint() == left.fingerprint);
             binding.is_some_and(|binding| {
                 let folder = path::join(&path::join(PLUGINS, &binding.key), CRASHES);

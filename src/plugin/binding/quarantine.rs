@@ -53,16 +53,16 @@ pub fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
 
 /// Where the blames of this member go.
 #[derive(Default)]
-pub struct Court(OnceLock<Box<dyn Fn(Blame) + Send + Sync>>);
+pub struct BlameSink(OnceLock<Box<dyn Fn(Blame) + Send + Sync>>);
 
-impl Court {
+impl BlameSink {
     /// Sets who gets the blames. Without it, blames are dropped.
-    pub fn heard_by(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
+    pub fn send_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
         // A second function would tell the same leader.
         let _ = self.0.set(hear);
     }
 
-    pub fn hear(&self, blame: Blame) {
+    pub fn send(&self, blame: Blame) {
         if let Some(hear) = self.0.get() {
             hear(blame);
         }
@@ -75,6 +75,7 @@ pub struct Record(Mutex<Latest>);
 
 #[derive(Default)]
 struct Latest {
+    /// Invariant: at most `limits::PLUGIN_QUARANTINE_FAULTS`.
     faults: VecDeque<Seen>,
     blamed: Option<Instant>,
 }
@@ -98,6 +99,7 @@ impl Record {
         }
         latest.faults.push_back(Seen { at, session, calls });
         let faults = latest.faults.len();
+        assert!(faults <= limits::PLUGIN_QUARANTINE_FAULTS, "a record has {faults} faults");
         let sessions = latest.faults.iter().map(|seen| seen.session.0).collect::<BTreeSet<_>>().len();
         let first = latest.faults.front().map_or(calls, |first| first.calls);
         let mostly = calls.saturating_sub(first) < 2 * faults as u64;

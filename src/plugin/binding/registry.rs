@@ -9,12 +9,14 @@ use std::sync::Arc;
 /// The bindings at one zxid.
 #[derive(Default)]
 pub struct Registry {
+    /// Invariant: sorted by key, and each key once.
     bindings: Vec<Arc<Binding>>,
-    /// The policies that are not off. Every read looks at all of them.
+    /// The policies that are not off, sorted by key. Every read looks at all of them.
     policies: Vec<Arc<Binding>>,
     /// The mounts of the recipes that are not off, with indexes into `bindings`.
+    /// Invariant: the binding at the index is on, and its mount is the key.
     mounts: HashMap<Box<str>, usize>,
-    /// The length of the longest mount, in bytes.
+    /// The length of the longest mount, in bytes. Invariant: no mount is longer.
     mount_bytes_max: usize,
 }
 
@@ -30,7 +32,18 @@ impl Registry {
         let mount_bytes_max = mounts.keys().map(|mount| mount.len()).max().unwrap_or(0);
         let mut registry = Registry { bindings, policies: Vec::new(), mounts, mount_bytes_max };
         registry.policies = registry.of(Kind::Policy).cloned().collect();
+        registry.check();
         registry
+    }
+
+    fn check(&self) {
+        assert!(self.bindings.is_sorted_by(|one, other| one.key < other.key), "the bindings are not sorted by key");
+        for (mount, &at) in &self.mounts {
+            let binding = &self.bindings[at];
+            let owns = binding.recipe.as_ref().is_some_and(|recipe| *recipe.mount == **mount);
+            assert!(owns && binding.is_on(), "{} does not own the mount {mount}", binding.key);
+            assert!(mount.len() <= self.mount_bytes_max, "the mount {mount} is longer than the longest one");
+        }
     }
 
     /// The policies that are not off, sorted by name.

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Each shard has a lock, so that readers rarely wait for each other.
 const SHARDS: usize = 16;
+const SHARD_VERDICTS_MAX: usize = limits::VERDICTS_KEPT_MAX / SHARDS;
 
 /// One answer.
 pub struct Verdict {
@@ -66,6 +67,7 @@ impl Verdict {
 #[derive(Default)]
 pub struct Verdicts {
     hashing: DefaultHashBuilder,
+    /// Invariant: a shard has at most `SHARD_VERDICTS_MAX` verdicts, and one for each question.
     shards: [Mutex<HashTable<Kept>>; SHARDS],
 }
 
@@ -91,11 +93,12 @@ impl Verdicts {
             kept.verdict = verdict;
             return;
         }
-        if shard.len() >= limits::VERDICTS_KEPT_MAX / SHARDS {
+        if shard.len() >= SHARD_VERDICTS_MAX {
             shard.clear();
         }
         let kept = Kept { who: who.clone(), verb, path: path.into(), verdict };
         shard.insert_unique(hash, kept, |kept| self.hash(&kept.who, kept.verb, &kept.path));
+        assert!(shard.len() <= SHARD_VERDICTS_MAX, "a shard has too many verdicts");
     }
 
     pub fn clear(&self) {
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_by_who_verb_and_path() {
+    fn verdicts_are_known_by_identities_verb_and_path() {
         let verdicts = Verdicts::default();
         let allow = || Arc::new(Verdict::new(Decision::Allow, Vec::new()));
         verdicts.keep(&who(&["alice", "group"]), Verb::Read, "/a", allow());
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_allowed_and_no_more() {
+    fn the_cache_is_bounded() {
         let verdicts = Verdicts::default();
         let verdict = Arc::new(Verdict::new(Decision::Allow, Vec::new()));
         for number in 0..limits::VERDICTS_KEPT_MAX * 2 {

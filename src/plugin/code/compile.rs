@@ -376,7 +376,7 @@ mod tests {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     #[test]
-    fn what_one_server_of_a_process_has_compiled_the_others_have_and_the_next_process_finds() {
+    fn compiled_code_is_shared_within_a_process_and_found_by_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("code");
         let known = || Err("it is known".to_owned());

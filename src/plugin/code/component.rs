@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_component_may_not_be_is_named_with_the_fix() {
+    fn refusals_of_components_name_the_fix() {
         let core = inspect(b"\0asm\x01\0\0\0").unwrap_err();
         assert!(core.contains("core WebAssembly module") && core.contains("wasm-tools component new"), "{core}");
         let text = inspect(b"#!/bin/sh").unwrap_err();

@@ -16,7 +16,7 @@ use crate::plugin::contract::{self, Change, Rejection, TransactionHandle, ViewHa
 use crate::plugin::fault::{Evidence, Fault};
 use crate::plugin::manifest::Kind;
 use crate::plugin::report::counters::Counters;
-use crate::plugin::report::tape::{self, Ear, Question};
+use crate::plugin::report::tape::{self, Question, Recorder};
 use authentication::Login;
 use authorization::Decision;
 use behavior::{Answer as Handled, Cause, Request};
@@ -32,6 +32,8 @@ pub struct Instance {
     pub configured_for: u64,
     /// The number of calls that the instance has been asked to answer, failed calls included.
     pub calls: u32,
+    /// Invariant: a failed instance answers no other call, since its memory may be in any state.
+    failed: bool,
 }
 
 /// The exported functions of the instance's kind.
@@ -107,15 +109,17 @@ impl Instance {
         store.data_mut().counters = Some(setup.counters.clone());
         begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
         let guest = Guest::configured(program, setup, &mut store);
-        let configured_for = limits::PLUGIN_CONFIGURE_FUEL.saturating_sub(store.get_fuel().unwrap_or(0));
+        let left = store.get_fuel().unwrap_or(0);
+        assert!(left <= limits::PLUGIN_CONFIGURE_FUEL, "a guest has more fuel after `configure` than it was given");
+        let configured_for = limits::PLUGIN_CONFIGURE_FUEL - left;
         match guest {
-            Ok(guest) => Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0 }),
+            Ok(guest) => Ok(Instance { store, guest, budget: setup.budget, configured_for, calls: 0, failed: false }),
             Err(failed) => Err(Failed { fuel: configured_for, ..failed }),
         }
     }
 
     pub fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Validate(tape::changes(changes)),
             changes.len(),
@@ -127,7 +131,7 @@ impl Instance {
     }
 
     pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Authorize(verb, path.into()),
             1,
@@ -139,7 +143,7 @@ impl Instance {
     }
 
     pub fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Authenticate,
             1,
@@ -152,7 +156,7 @@ impl Instance {
 
     /// Asks whether the id has a valid form. `call`: the guest does not see its circumstances.
     pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::CheckId(id.into()),
             1,
@@ -165,7 +169,7 @@ impl Instance {
 
     /// Asks whether the id `held` satisfies the ACL id `wanted`. `call`: the guest does not see its circumstances.
     pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Matches(held.into(), wanted.into()),
             1,
@@ -177,7 +181,7 @@ impl Instance {
     }
 
     pub fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Handle(request.into()),
             1,
@@ -190,14 +194,14 @@ impl Instance {
 
     pub fn on_change(&mut self, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answer<Result<(), Rejection>> {
         let question = || Question::OnChange(tape::cause_name(cause).into(), tape::changes(changes));
-        self.heard(call, question, changes.len(), |store, guest| match guest {
+        self.ask_recorded(call, question, changes.len(), |store, guest| match guest {
             Guest::Recipe(guest) => guest.call_on_change(store, view(), transaction(), cause, changes),
             _ => Err(another_kind()),
         })
     }
 
     pub fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::OnTimer(name.into()),
             1,
@@ -209,7 +213,7 @@ impl Instance {
     }
 
     pub fn on_call(&mut self, call: &Call<'_>, method: &str, payload: &[u8]) -> Answer<Result<Vec<u8>, Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::OnCall(method.into(), payload.into()),
             1,
@@ -221,7 +225,7 @@ impl Instance {
     }
 
     pub fn recover(&mut self, call: &Call<'_>, after: Option<&str>) -> Answer<Result<Option<String>, Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Recover(after.map(String::from)),
             1,
@@ -233,7 +237,7 @@ impl Instance {
     }
 
     pub fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
-        self.heard(
+        self.ask_recorded(
             call,
             || Question::Reconcile(path.into()),
             1,
@@ -272,7 +276,7 @@ impl Instance {
     }
 
     /// As `ask`. Records the call if a recording is on, and notes a slow call.
-    fn heard<T: std::fmt::Debug>(
+    fn ask_recorded<T: std::fmt::Debug>(
         &mut self,
         call: &Call<'_>,
         question: impl Fn() -> Question,
@@ -280,15 +284,15 @@ impl Instance {
         run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
     ) -> Answer<T> {
         let begun = Instant::now();
-        let ear = self.counters().filter(|counters| counters.tape.is_on()).map(|_| Ear::new(call));
-        let answer = match &ear {
-            Some(ear) => self.ask(&ear.through(call), changes, run),
+        let recorder = self.counters().filter(|counters| counters.tape.is_on()).map(|_| Recorder::new(call));
+        let answer = match &recorder {
+            Some(recorder) => self.ask(&recorder.wrap(call), changes, run),
             None => self.ask(call, changes, run),
         };
         let took = begun.elapsed();
         let Some(counters) = self.counters() else { return answer };
-        if let Some(ear) = ear {
-            counters.tape.keep(ear.recorded(question(), call, said(&answer.said), answer.fuel));
+        if let Some(recorder) = recorder {
+            counters.tape.keep(recorder.recorded(question(), call, said(&answer.said), answer.fuel));
         }
         if took >= self.budget.slow {
             counters.slow(took, answer.fuel, &question());
@@ -304,10 +308,12 @@ impl Instance {
         changes: usize,
         run: impl FnOnce(&mut Store<HostState>, &Guest) -> wasmtime::Result<T>,
     ) -> Answer<T> {
+        assert!(!self.failed, "an instance is asked again after a fault");
         let changes = changes as u64;
         let own = host::grown(self.budget.fuel, changes);
         let fuel = own.min(call.fuel_max);
         if let Err(fault) = begin(&mut self.store, fuel, self.budget.cpu_ms, changes) {
+            self.failed = true;
             return Answer {
                 said: Err(fault),
                 fuel: 0,
@@ -321,6 +327,9 @@ impl Instance {
         let guest = &self.guest;
         let said = lend::lend(&mut self.store, |store| &mut store.data_mut().lent, call, |store| run(store, guest));
         stand_ins::finish_lines(self.store.data_mut());
+        self.failed = said.is_err();
+        let left = self.store.get_fuel().unwrap_or(0);
+        assert!(left <= fuel, "a guest has more fuel after its call than it was given");
         let (said, evidence) = match said {
             Ok(said) => (Ok(said), Evidence::default()),
             Err(error) => match Failed::of(&error, &mut self.store) {
@@ -330,11 +339,16 @@ impl Instance {
         };
         Answer {
             said,
-            fuel: fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
+            fuel: fuel - left,
             circumstances: self.store.data().spent.circumstances,
             looks: self.store.data_mut().looks.take().unwrap_or_default(),
             evidence,
         }
+    }
+
+    /// Whether the instance may answer another call: no call has failed, none is running, and there were not too many.
+    pub fn can_answer_again(&self) -> bool {
+        !self.failed && self.calls < limits::PLUGIN_INSTANCE_CALLS_MAX && self.store.data().lent.get().is_none()
     }
 
     /// The bytes of memory that the instance has grown to, and the number of operations on the transaction in the last
@@ -366,7 +380,7 @@ fn transaction() -> Resource<TransactionHandle> {
     Resource::new_borrow(1)
 }
 
-/// A programming mistake: a binding asks only instances of its own kind.
+/// A binding asks only instances of its own kind. A recording that somebody has edited may ask another one.
 fn another_kind() -> wasmtime::Error {
     wasmtime::format_err!("the instance is of another kind")
 }

@@ -78,7 +78,9 @@ pub fn running_engine() -> wasmtime::Result<Engine> {
     // If the address space is limited (`ulimit -v`), the reservation for the pool fails. Guests then start slower,
     // without a pool.
     let engine = start(&config).or_else(|error| {
-        tracing::warn!("no address space for the pool of plugin instances, they start slower without: {error:#}");
+        tracing::warn!(
+            "there is no address space for the pool of plugin instances; plugins start slower without it: {error:#}"
+        );
         start(&self::config())
     })?;
     let ticking = engine.weak();

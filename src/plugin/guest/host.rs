@@ -102,7 +102,7 @@ fn thread_cpu_time() -> Duration {
 /// Bounds the linear memory and the tables of an instance.
 pub struct Memory {
     bytes_max: usize,
-    /// The largest size so far, in bytes.
+    /// The largest size so far, in bytes. Invariant: at most `bytes_max`.
     pub bytes: usize,
 }
 
@@ -116,6 +116,7 @@ impl ResourceLimiter for Memory {
             return Err(MemoryExceeded.into());
         }
         self.bytes = self.bytes.max(desired);
+        assert!(self.bytes <= self.bytes_max, "an instance has more memory than its bound");
         Ok(true)
     }
 
@@ -125,6 +126,8 @@ impl ResourceLimiter for Memory {
 }
 
 /// What one call has used of the host.
+///
+/// Invariant: each count is within its bound when a host function starts. The function that exceeds a bound ends the call.
 #[derive(Default)]
 pub struct Spent {
     pub reads: u64,
@@ -145,22 +148,24 @@ pub struct HostExceeded;
 
 impl Spent {
     pub(super) fn read(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        let reads_max = grown(limits::PLUGIN_READS_MAX, self.changes);
+        let bytes_max = grown(limits::PLUGIN_READ_BYTES_MAX, self.changes);
+        assert!(self.reads <= reads_max && self.read_bytes <= bytes_max, "a call reads on beyond its bounds");
         self.reads += 1;
         self.read_bytes += bytes as u64;
-        let grown = |bound: u64| grown(bound, self.changes);
-        if self.reads > grown(limits::PLUGIN_READS_MAX) || self.read_bytes > grown(limits::PLUGIN_READ_BYTES_MAX) {
+        if self.reads > reads_max || self.read_bytes > bytes_max {
             return Err(HostExceeded.into());
         }
         Ok(())
     }
 
     pub(super) fn write(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        let writes_max = grown(limits::PLUGIN_WRITES_MAX, self.changes);
+        let bytes_max = grown(limits::PLUGIN_WRITTEN_BYTES_MAX, self.changes);
+        assert!(self.writes <= writes_max && self.written_bytes <= bytes_max, "a call writes on beyond its bounds");
         self.writes += 1;
         self.written_bytes += bytes as u64;
-        let grown = |bound: u64| grown(bound, self.changes);
-        if self.writes > grown(limits::PLUGIN_WRITES_MAX)
-            || self.written_bytes > grown(limits::PLUGIN_WRITTEN_BYTES_MAX)
-        {
+        if self.writes > writes_max || self.written_bytes > bytes_max {
             return Err(HostExceeded.into());
         }
         Ok(())
@@ -178,7 +183,7 @@ pub struct Lines {
     second: Option<Instant>,
     written: u32,
     pub dropped: u64,
-    /// The last lines of the running call, dropped lines included.
+    /// The last lines of the running call, dropped lines included. Invariant: at most `limits::PLUGIN_LOG_LINES_KEPT`.
     last: VecDeque<String>,
 }
 
@@ -193,6 +198,7 @@ impl Lines {
             self.last.pop_front();
         }
         self.last.push_back(line);
+        assert!(self.last.len() <= limits::PLUGIN_LOG_LINES_KEPT, "too many lines of one call are kept");
     }
 
     pub(super) fn take_last(&mut self) -> Vec<String> {

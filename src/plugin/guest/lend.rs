@@ -8,6 +8,8 @@ use crate::pipeline::Call;
 use std::ptr::NonNull;
 
 /// The place in a store for a lent call.
+///
+/// Invariant: empty unless the instance of the store answers a call.
 #[derive(Default)]
 pub struct Lent(Option<NonNull<Call<'static>>>);
 
@@ -46,7 +48,8 @@ pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>
     let pointer: NonNull<Call<'_>> = NonNull::from(call);
     let forever: NonNull<Call<'static>> = pointer.cast();
     let lending = Return { store, place };
-    place(lending.store).0 = Some(forever);
+    let before = place(lending.store).0.replace(forever);
+    assert!(before.is_none(), "an instance answers one call at a time");
     run(lending.store)
 }
 

@@ -25,7 +25,7 @@ impl Plugins {
     pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
         let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
-        match asked.and_then(|said| binding.sensible(call, said.answer)) {
+        match asked.and_then(|said| binding.checked(call, said.answer)) {
             Ok(Ok(login)) if are_good(&login.ids) => Some(Proof {
                 identities: login.ids.into_iter().map(|id| Identity::new(scheme, id)).collect(),
                 until_ms: login.valid_until_ms,
@@ -36,7 +36,7 @@ impl Plugins {
                     limits::IDENTITIES_MAX,
                     limits::IDENTITY_BYTES_MAX
                 );
-                let fault = binding.senseless(call, what);
+                let fault = binding.bad_answer(call, what);
                 binding.warn(&binding.fault_refusal(&fault, scheme).text);
                 None
             }
@@ -94,7 +94,7 @@ impl Schemes for Plugins {
             return None;
         }
         let binding = self.registry().authenticator(scheme)?.clone();
-        let call = blind(session, fuel_max);
+        let call = call_without_view(session, fuel_max);
         let asked = binding.ask_at_cost(self.enabled(), Once::OrTwice, &call, |instance| instance.check_id(&call, id));
         let said = match asked.said {
             Ok(said) => said.answer.map_err(|text| {
@@ -122,7 +122,7 @@ fn matches(
     if let Some(known) = binding.matches_kept.find(held, wanted) {
         return Answered::unasked(Ok(known));
     }
-    let call = blind(session, fuel_max);
+    let call = call_without_view(session, fuel_max);
     let asked = binding.ask_at_cost(enabled, Once::OrTwice, &call, |instance| instance.matches(&call, held, wanted));
     let answer = match asked.said {
         Ok(said) => said.answer,
@@ -142,7 +142,7 @@ fn matches(
 }
 
 /// A call that shows nothing of the tree. The session is for counting faults.
-fn blind(session: SessionId, fuel_max: u64) -> Call<'static> {
+fn call_without_view(session: SessionId, fuel_max: u64) -> Call<'static> {
     let moment = Moment { wall_ms: 0, ensemble_ms: 0, seed: 0 };
     Call { session, fuel_max, ..Call::looking(&NoView, None, 0, Zxid::ZERO, moment) }
 }

@@ -21,7 +21,7 @@ pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.handle(call, &request));
     answered(binding, call, write.path(), asked, |handled| match handled {
         behavior::Answer::Pass => Ok(Handled::Pass),
-        behavior::Answer::Done(path) if may_speak_of(write, &path) => Ok(Handled::Done(path)),
+        behavior::Answer::Done(path) if may_reply_with(write, &path) => Ok(Handled::Done(path)),
         behavior::Answer::Done(path) => {
             let path = contract::cut(&path, limits::PLUGIN_LOG_LINE_BYTES_MAX);
             Err(format!("its reply speaks of {path:?}, which is not what was asked for"))
@@ -50,12 +50,12 @@ pub fn on_change(
     };
     let about = told.first().map_or("/", |change| change.path.as_str());
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_change(call, cause, &told));
-    aloud(binding, answered(binding, call, about, asked, Ok))
+    log_refusal(binding, answered(binding, call, about, asked, Ok))
 }
 
 pub fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_timer(call, name));
-    aloud(binding, answered(binding, call, mount(binding), asked, Ok))
+    log_refusal(binding, answered(binding, call, mount(binding), asked, Ok))
 }
 
 pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
@@ -70,7 +70,7 @@ pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, 
 
 pub fn recover(binding: &Binding, enabled: bool, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.recover(call, after));
-    aloud(binding, answered(binding, call, mount(binding), asked, Ok))
+    log_refusal(binding, answered(binding, call, mount(binding), asked, Ok))
 }
 
 fn mount(binding: &Binding) -> &str {
@@ -91,8 +91,8 @@ fn answered<T, U>(
         binding.warn(&refusal.text);
         refusal
     };
-    let said = match asked.said.and_then(|said| binding.sensible(call, said.answer)) {
-        Ok(Ok(answer)) => meaning(answer).map_err(|what| failed(&binding.senseless(call, what))),
+    let said = match asked.said.and_then(|said| binding.checked(call, said.answer)) {
+        Ok(Ok(answer)) => meaning(answer).map_err(|what| failed(&binding.bad_answer(call, what))),
         Ok(Err(rejection)) => {
             binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
             Err(binding.refusal_about(rejection, about))
@@ -103,7 +103,7 @@ fn answered<T, U>(
 }
 
 /// Logs a refusal that no client hears of.
-fn aloud<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
+fn log_refusal<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
     if let Err(Refusal { text, .. }) = &answered.said {
         binding.warn(text);
     }
@@ -113,7 +113,7 @@ fn aloud<T>(binding: &Binding, answered: Answered<T>) -> Answered<T> {
 /// Whether a recipe may answer a request with this path. A created node must lie under the requested parent, because
 /// clients under a chroot cut the chroot off the path. Its name must begin with the requested name, because client
 /// libraries search for the node of an interrupted create by that name.
-fn may_speak_of(write: &Write<'_>, answered: &str) -> bool {
+fn may_reply_with(write: &Write<'_>, answered: &str) -> bool {
     match write {
         Write::Create { path: asked, .. } => {
             path::validate(answered).is_ok()
@@ -158,18 +158,18 @@ mod tests {
     use crate::model::{NodeKind, acl};
 
     #[test]
-    fn what_a_reply_may_speak_of() {
+    fn a_reply_must_name_the_requested_path() {
         let acl = acl::open_unsafe();
         let kind = NodeKind::Persistent;
         let create = |path| Write::Create { path, data: &[], kind, sequential: true, acl: &acl };
         for (asked, good) in [("/m/a-", "/m/a-1"), ("/m/", "/m/1"), ("/m", "/m"), ("/m/a", "/m/a")] {
-            assert!(may_speak_of(&create(asked), good), "{asked} {good}");
+            assert!(may_reply_with(&create(asked), good), "{asked} {good}");
         }
         for (asked, bad) in [("/m/a-", "/m/b-1"), ("/m/a-", "/m/x/a-1"), ("/m/", "/m"), ("/m/a", "/m/"), ("/m/", "/m/")]
         {
-            assert!(!may_speak_of(&create(asked), bad), "{asked} {bad}");
+            assert!(!may_reply_with(&create(asked), bad), "{asked} {bad}");
         }
         let delete = Write::Delete { path: "/m/a", version: None };
-        assert!(may_speak_of(&delete, "/m/a") && !may_speak_of(&delete, "/m/b"));
+        assert!(may_reply_with(&delete, "/m/a") && !may_reply_with(&delete, "/m/b"));
     }
 }

@@ -20,7 +20,7 @@ pub fn validate(binding: &Binding, enabled: bool, call: &Call<'_>, changes: &[Ch
     }
     let CallResult { said, cost } =
         binding.ask_at_cost(enabled, Once::OrTwice, call, |instance| instance.validate(call, changes));
-    let said = match said.and_then(|said| binding.sensible(call, said.answer)) {
+    let said = match said.and_then(|said| binding.checked(call, said.answer)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(rejection)) => binding.refuse(refusal(binding, rejection, changes)),
         Err(fault) => binding.failed(&fault, first),

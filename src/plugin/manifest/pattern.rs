@@ -148,7 +148,7 @@ mod tests {
     use super::Pattern;
 
     #[test]
-    fn what_matches() {
+    fn which_paths_match() {
         for (pattern, yes, no) in [
             ("/a", vec!["/a"], vec!["/", "/a/b", "/ab"]),
             ("/a/**", vec!["/a/b", "/a/b/c"], vec!["/a", "/ab", "/"]),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn how_deep_to_look() {
+    fn whether_paths_below_can_match() {
         for (pattern, yes, no) in [
             ("/a", vec![], vec!["/a"]),
             ("/a/**", vec!["/a", "/a/b/c"], vec![]),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_says_why() {
+    fn refusals_of_patterns_say_why() {
         for (pattern, word) in [
             ("a", "start with /"),
             ("/a/", "end with /"),

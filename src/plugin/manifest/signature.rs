@@ -182,7 +182,7 @@ mod tests {
     const OPENSSL_SIGNATURE: &str = include_str!("../../../tests/data/plugin-signing/component.sig");
 
     #[test]
-    fn what_openssl_signs_and_what_we_sign_is_the_same() {
+    fn our_signatures_equal_those_of_openssl() {
         let key = Key::of_pem(OPENSSL_KEY).unwrap();
         let signature = key.sign(b"component");
         assert_eq!(signature.ed25519, OPENSSL_SIGNATURE.trim());
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_trusted_and_what_does_not_fit_is_refused() {
+    fn wrong_and_untrusted_signatures_are_refused() {
         let ((ours, pem), (theirs, _)) = (Key::generate().unwrap(), Key::generate().unwrap());
         assert_eq!(Key::of_pem(&pem).unwrap().public(), ours.public());
         let signers = Signers::parse(&format!("ops={}, ", ours.public())).unwrap();

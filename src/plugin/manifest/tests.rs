@@ -18,7 +18,7 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn missing_keys_have_their_defaults() {
     let manifest = parse(good().to_string().as_bytes()).unwrap();
     assert_eq!((manifest.mode, manifest.on_failure), (Mode::Enforce, OnFailure::Reject));
     assert_eq!((manifest.kind, manifest.operations()), (Kind::Validator, 0b011_1100));
@@ -28,7 +28,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn an_error_names_the_key() {
     for (pointer, value, words) in [
         ("/format", json!(2), "format: 2"),
         ("/pathz", json!([]), "pathz"),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-/// The last faults of one plugin. They outlive a version.
+/// The last faults of one plugin, newest first. They outlive a version. Invariant: at most `limits::PLUGIN_FAULTS_KEPT`.
 #[derive(Default)]
 pub struct Faults(Mutex<VecDeque<Kept>>);
 
@@ -28,6 +28,7 @@ impl Faults {
             kept.pop_back();
         }
         kept.push_front(Kept { at_ms: wall_ms(), version, fault: fault.clone(), session, evidence });
+        assert!(kept.len() <= limits::PLUGIN_FAULTS_KEPT, "too many faults of a plugin are kept");
     }
 
     /// The faults as JSON, newest first.

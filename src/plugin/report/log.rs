@@ -54,9 +54,23 @@ pub struct Log {
 
 #[derive(Default)]
 struct Ring {
+    /// Invariant: the numbers are consecutive, and the last one is `written`.
     lines: VecDeque<Line>,
+    /// Invariant: the bytes of all texts in `lines`, and at most `limits::PLUGIN_LOG_RING_BYTES`.
     bytes: usize,
     written: u64,
+}
+
+impl Ring {
+    fn check(&self) {
+        let (count, bytes) = (self.lines.len(), self.bytes);
+        assert!(count <= limits::PLUGIN_LOG_RING_LINES && bytes <= limits::PLUGIN_LOG_RING_BYTES, "a log is too large");
+        assert!(count > 0 || bytes == 0, "an empty log has {bytes} bytes");
+        if let (Some(first), Some(last)) = (self.lines.front(), self.lines.back()) {
+            let consecutive = last.number == self.written && last.number - first.number + 1 == count as u64;
+            assert!(consecutive, "a log has lost lines between {} and {}", first.number, last.number);
+        }
+    }
 }
 
 impl Default for Log {
@@ -79,6 +93,7 @@ impl Log {
             let Some(gone) = ring.lines.pop_front() else { break };
             ring.bytes -= gone.text.len();
         }
+        ring.check();
     }
 
     /// The lines after this number.
@@ -97,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_once_and_not_too_many() {
+    fn lines_are_numbered_and_bounded() {
         let log = Log::default();
         assert_eq!(log.behind(0), []);
         for index in 0..limits::PLUGIN_LOG_RING_LINES + 10 {

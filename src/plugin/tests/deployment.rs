@@ -120,7 +120,7 @@ fn after_a_start_plugins_come_from_the_tree_and_a_bad_one_only_harms_its_own_pat
 }
 
 #[test]
-fn what_could_not_be_loaded_is_tried_again_once_its_pieces_are_there() {
+fn a_failed_load_is_tried_again_when_the_pieces_are_there() {
     let mut server = Server::new();
     server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     server.deploy("m", naughty(), json!({ "do": "fine" }), json!({ "paths": ["/other/**"] })).unwrap();
@@ -186,7 +186,7 @@ fn a_member_that_lacked_pieces_when_it_was_asked_runs_what_is_then_bound() {
 }
 
 #[test]
-fn what_is_not_ready_is_the_servers_doing() {
+fn a_call_before_the_code_is_ready_answers_as_a_fault_of_the_server() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({}), json!({})).unwrap();
     let mut started = Server::new();
@@ -233,7 +233,7 @@ fn a_version_on_trial_is_asked_in_the_place_of_the_one_in_force_or_beside_it() {
 }
 
 #[test]
-fn what_cannot_be_tried_is_refused() {
+fn versions_that_cannot_be_on_trial_are_refused() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({}), json!({})).unwrap();
     for (key, more, words) in [
@@ -318,7 +318,7 @@ fn all_components_together_are_bounded() {
 }
 
 #[test]
-fn what_is_asked_and_what_is_granted_is_shown() {
+fn the_status_shows_grants_asked_for_and_granted() {
     let mut server = Server::new();
     server.deploy("n", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     let status = server.status("n");

@@ -191,7 +191,7 @@ fn a_fault_while_an_instance_is_made_counts_for_whose_call_it_is() {
 }
 
 #[test]
-fn what_fails_to_start_says_what_it_logged() {
+fn a_failed_start_shows_the_log() {
     let mut server = Server::new();
     let (_, text) = refused(server.deploy("n", naughty(), json!({ "do": "configure-panic" }), json!({})));
     assert!(text.contains("(panic)") && text.contains("its log: error: ") && text.contains("told to"), "{text}");

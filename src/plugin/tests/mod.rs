@@ -4,6 +4,7 @@ mod deployment;
 mod guests;
 mod policies;
 mod quarantine;
+mod stand_ins;
 mod validators;
 
 use crate::limits;

@@ -103,7 +103,7 @@ fn roles_come_from_nodes_and_an_answer_is_kept_until_one_of_them_changes() {
 }
 
 #[test]
-fn what_cannot_be_known_again_is_not_kept() {
+fn answers_that_rest_on_circumstances_are_not_cached() {
     let mut server = Server::new();
     let alice = caller("digest", "alice:hash");
     server.policy("w", "context", json!({}));

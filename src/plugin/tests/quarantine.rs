@@ -71,7 +71,7 @@ fn a_plugin_that_fails_everybody_is_blamed_and_under_quarantine_called_no_more()
 }
 
 #[test]
-fn answers_that_mean_nothing_count_as_other_faults_do_whoever_is_asked() {
+fn answers_that_mean_nothing_count_as_faults_for_every_kind() {
     let mut server = Server::new();
     let blamed = server.listen();
     server.deploy("v", naughty(), json!({ "do": "code" }), json!({})).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn guard_of_the_readme() {
+fn guard_as_in_its_readme() {
     let mut server = Server::new();
     assert_eq!(server.create("/services/b", "{}"), Ok(()));
     server.deploy("names", guard(), json!({ "max_bytes": 40, "require_json": ["owner"] }), json!({})).unwrap();
@@ -59,7 +59,7 @@ fn audit_counts_and_refuses_nothing() {
 }
 
 #[test]
-fn off_asks_nobody() {
+fn a_plugin_that_is_off_is_not_asked() {
     let mut server = Server::new();
     server.deploy("g", guard(), json!({ "require_json": ["owner"] }), json!({ "mode": "off" })).unwrap();
     assert_eq!(server.create("/services/b", "{}"), Ok(()));

@@ -10,9 +10,9 @@
 //! **The format** (version 1) is JSON, one value a line: first a `Header`, then `Recorded` calls. Bytes are base64.
 //! Answers are texts in the form of Rust's `{:?}`, on both sides of a comparison.
 
-mod ear;
 mod form;
 mod player;
+mod recorder;
 
 use crate::environment::wall_ms;
 use crate::limits;
@@ -20,9 +20,9 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-pub use ear::Ear;
 pub use form::{FORMAT, Header, Question, Recorded, cause_name, cause_named, changes, changes_of};
 pub use player::Player;
+pub use recorder::Recorder;
 
 /// The recording of one plugin. It costs one load a call while nobody reads.
 #[derive(Default)]
@@ -35,9 +35,20 @@ pub struct Tape {
 
 #[derive(Default)]
 struct Reel {
+    /// Each call's number, and its line. Invariant: the numbers ascend, up to `recorded`.
     calls: VecDeque<(u64, String)>,
+    /// Invariant: the bytes of all lines in `calls`, and at most `limits::RECORDING_BYTES_MAX`.
     bytes: usize,
     recorded: u64,
+}
+
+impl Reel {
+    fn check(&self) {
+        let bytes = self.bytes;
+        assert!(bytes <= limits::RECORDING_BYTES_MAX, "a recording has {bytes} bytes");
+        assert!(!self.calls.is_empty() || bytes == 0, "an empty recording has {bytes} bytes");
+        assert!(self.calls.back().is_none_or(|(last, _)| *last == self.recorded), "a recording's numbers are wrong");
+    }
 }
 
 impl Tape {
@@ -66,6 +77,7 @@ impl Tape {
             let Some((_, gone)) = reel.calls.pop_front() else { break };
             reel.bytes -= gone.len();
         }
+        reel.check();
     }
 
     /// The calls after this number, a line each, as many as fit into an answer. Keeps recording on.
