@@ -158,7 +158,7 @@ impl Binding {
             {
                 self.compare(program, setup, call, &answer, ask);
             }
-            if instance.can_answer_again() {
+            if self.reused(program) && instance.can_answer_again() {
                 self.idle.put(self.number, instance);
             }
         }

@@ -45,6 +45,11 @@ impl Idle {
         drop(given_up);
     }
 
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.instances.lock().len()
+    }
+
     /// Drops all instances of the binding.
     pub fn clear(&self, binding: u64) {
         let gone = {

@@ -289,6 +289,12 @@ impl Plugins {
         true
     }
 
+    /// The number of idle instances, of all bindings.
+    #[cfg(test)]
+    pub fn idle_instances(&self) -> usize {
+        self.idle.count()
+    }
+
     /// The newest registry.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read_recursive().clone()

@@ -153,3 +153,15 @@ fn cost() {
     server.deploy("g", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     measure("a guest that agrees, fresh instance", &mut server, "/services/a", &data);
 }
+
+#[test]
+fn a_plugin_that_is_not_as_pure_as_it_says_keeps_no_instance() {
+    let mut server = Server::new();
+    server.deploy("l", include_bytes!(env!("WASMKEEPER_LIAR")), json!({ "do": "count" }), json!({})).unwrap();
+    for _ in 0..=limits::PLUGIN_SAMPLE_EVERY {
+        let _ = server.create("/services/a", "");
+    }
+    let instances = server.status("l")["instances"].clone();
+    assert!(instances.as_str().unwrap().contains("was seen to be not"), "{instances}");
+    assert_eq!(server.plugins.idle_instances(), 0);
+}
