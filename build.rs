@@ -3,7 +3,7 @@
 //! Each plugin is compiled for `wasm32-unknown-unknown`, a target without any imports but those of `wit/plugin.wit`,
 //! and is then made a component. This script leaves:
 //!
-//! - `$OUT_DIR/bundled.rs`, the list of bundled plugins that `src/plugin/bundled.rs` includes;
+//! - `$OUT_DIR/bundled.rs`, the list of bundled plugins that `src/plugin/code/bundled.rs` includes;
 //! - `WASMKEEPER_NAUGHTY`, `WASMKEEPER_HOMESICK` and so on, the paths of the plugins that only tests use;
 //! - `WASMKEEPER_BUILT`, the date and time that the four letter words `srvr`, `stat`, `mntr` and `envi` show.
 //!

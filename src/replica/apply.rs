@@ -8,7 +8,7 @@ use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
 use crate::hooks;
 use crate::model::txn::{Batch, Change};
-use crate::plugin::admission;
+use crate::plugin::check_deployment;
 use crate::simulation::{self, Seen};
 use crate::state::Effects;
 use crate::storage::LogPosition;
@@ -52,7 +52,7 @@ impl StateMachine for Replica {
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            if admission::touches(txn) || self.plugins.waited_for(txn) {
+            if check_deployment::touches(txn) || self.plugins.waited_for(txn) {
                 // Before anybody can see the tree it belongs to.
                 self.plugins.refresh(&*state);
                 let registry = self.plugins.registry();

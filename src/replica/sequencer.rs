@@ -33,7 +33,7 @@ use crate::model::ensemble::Server;
 use crate::model::txn::{Batch, Outcome, Txn};
 use crate::model::{ConnectionId, Refusal, acl};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
-use crate::plugin::{Judge, admission};
+use crate::plugin::{Judge, check_deployment};
 use crate::simulation::{self, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -644,7 +644,7 @@ impl<C: Proposes> Sequencer<C> {
                             Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
                         });
                     }
-                    let changes_plugins = admission::touches(&txn);
+                    let changes_plugins = check_deployment::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
                     if changes_plugins && hooks::waits_for_deployment() {
@@ -689,7 +689,7 @@ fn weight(txn: &Txn) -> usize {
 }
 
 fn deploys(submission: &Submission) -> bool {
-    matches!(&submission.ask, Ask::Request(request) if admission::concerns(request))
+    matches!(&submission.ask, Ask::Request(request) if check_deployment::concerns(request))
 }
 
 #[cfg(test)]
