@@ -10,16 +10,16 @@
 //! | `view` | the applied tree with the overlay on it: what a request is judged on |
 //! | `authorize` | access control lists |
 //! | `evaluate` | one file an operation; the `Evaluator` |
-//! | `desk` | what controllers look at, and what they shall have done |
+//! | `reconcile` | what controllers look at, and what they shall have done |
 //! | `plugins` | what plugins are asked and lent |
 //! | `read` | reads, on the applied tree |
 
 pub mod authorize;
-pub mod desk;
 pub mod evaluate;
 pub mod overlay;
 pub mod plugins;
 pub mod read;
+pub mod reconcile;
 #[cfg(test)]
 pub mod tests;
 pub mod view;
@@ -123,7 +123,7 @@ pub enum Ask {
     /// A plugin misbehaves; nothing happens if that is known already.
     Blame(Blame),
     /// What a controller has worked out, in its own name; nothing happens if something it looked at has changed.
-    Reconcile(Box<desk::Reconciled>),
+    Reconcile(Box<reconcile::Reconciled>),
 }
 
 /// What a member has to say against a plugin (`evaluate::blame`).

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
 use crate::model::{Refusal, path};
-use crate::pipeline::evaluate::deployment::{mount_taken, refused};
+use crate::pipeline::evaluate::manifest_integrity::{mount_taken, refused};
 use crate::wire::request::Request;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};

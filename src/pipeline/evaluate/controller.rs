@@ -1,12 +1,12 @@
 //! What a controller has worked out: ordinary operations of the identity `plugin:<name>`, all or none, if nothing that it
 //! looked at has changed.
 
-use super::bench::Bench;
 use super::draft::Draft;
+use super::workbench::Bench;
 use super::{complete, evaluate_one};
 use crate::model::chores::{self, Timer};
 use crate::model::{Refusal, SessionId};
-use crate::pipeline::desk::{Reconciled, Step};
+use crate::pipeline::reconcile::{Reconciled, Step};
 use crate::pipeline::{Cause, Plugins, ReadView, Workbench};
 use std::sync::Arc;
 

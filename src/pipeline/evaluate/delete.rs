@@ -1,7 +1,7 @@
 //! delete. The order of the checks is that of PrepRequestProcessor; deleting needs DELETE on the parent.
 
-use super::deployment;
 use super::draft::{Draft, next_version, parent_of};
+use super::manifest_integrity;
 use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl, control_plane};
 use crate::pipeline::{Plugins, Verb};
@@ -27,7 +27,7 @@ pub fn evaluate(
     if node.has_children() {
         return Err(ErrorCode::NotEmpty.into());
     }
-    deployment::require_unnamed(draft, path)?;
+    manifest_integrity::require_unnamed(draft, path)?;
     draft.delete(Arc::from(path));
     Ok(Slot::Nothing)
 }

@@ -15,13 +15,12 @@
 //! | `transfer` | a write to `/zookeeper/leader` |
 //! | `recipe` | recipes within a transaction |
 //! | `chores` | timers, putting mounts in order, native calls |
-//! | `deployment` | what must hold of a deployment in its transaction |
+//! | `manifest_integrity` | what must hold of a deployment in its transaction |
 //! | `blame` | what a member says against a plugin |
 //! | `controller` | what a controller has worked out |
-//! | `bench` | what a plugin's operations do |
+//! | `workbench` | what a plugin's operations do |
 //! | `draft` | the transaction in the making, which all of them write to |
 
-mod bench;
 pub mod blame;
 mod check;
 mod chores;
@@ -29,8 +28,8 @@ mod controller;
 mod create;
 mod delete;
 mod delete_container;
-pub mod deployment;
 mod draft;
+pub mod manifest_integrity;
 mod multi;
 mod recipe;
 mod reconfig;
@@ -38,6 +37,7 @@ mod session;
 mod set_acl;
 mod set_data;
 mod transfer;
+mod workbench;
 
 pub use multi::effective_op;
 pub use reconfig::servers_of;
@@ -409,7 +409,7 @@ fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<
         Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
         Some(caller) => (Cause::Plugin, caller.session),
     };
-    deployment::check(draft, plugins)?;
+    manifest_integrity::check(draft, plugins)?;
     complete(draft, plugins, by, session)
 }
 

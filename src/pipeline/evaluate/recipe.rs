@@ -8,12 +8,12 @@
 //! the plugins' common budget used up, leaves the transaction as it was without it, and its mount is *owed*: requests
 //! there are refused, until `recover` has put it in order (`chores`).
 
-use super::bench::Bench;
 use super::blame;
 use super::create::{self, CreateMode};
 use super::delete::deletable_parent;
 use super::draft::{Draft, Existing, parent_of, valid_path};
 use super::validate;
+use super::workbench::Bench;
 use crate::limits;
 use crate::model::acl::AclEntry;
 use crate::model::chores::{self, Owed, Place};

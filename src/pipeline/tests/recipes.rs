@@ -653,10 +653,10 @@ fn more_changes_than_a_call_is_told_of_are_owed() {
 }
 
 /// What a controller works out that keeps the number of `/f`'s children in `/f/n`.
-fn counted(world: &World) -> desk::Reconciled {
+fn counted(world: &World) -> reconcile::Reconciled {
     let overlay = overlay::Overlay::default();
     let committed = View { state: &world.state, overlay: &overlay };
-    let desk = desk::Desk::new(&committed);
+    let desk = reconcile::Desk::new(&committed);
     let count = desk.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
     match desk.node("/f/n") {
         Some(_) => desk.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
@@ -670,14 +670,14 @@ fn counted(world: &World) -> desk::Reconciled {
     assert_eq!(foretold, format!("/f/x-{cversion:010}"));
     desk.set_timer("/f", 50).unwrap();
     let (conditions, steps) = desk.into_notes();
-    desk::Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
+    reconcile::Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
 }
 
 #[test]
 fn what_a_controller_worked_out_holds_as_long_as_what_it_looked_at() {
     let (mut world, _, _, _) = fakes(&[("counts", "/nowhere", Does::Note)]);
     world.play("1 create /f => /f \n 1 create /f/a => /f/a \n apply");
-    let reconcile = |world: &mut World, work: desk::Reconciled| world.submit(None, Ask::Reconcile(Box::new(work)));
+    let reconcile = |world: &mut World, work: reconcile::Reconciled| world.submit(None, Ask::Reconcile(Box::new(work)));
     let overtaken = counted(&world);
     world.play("2 create /f/b => /f/b");
     assert_eq!(reconcile(&mut world, overtaken), "nothing", "outstanding changes count");
@@ -691,12 +691,12 @@ fn what_a_controller_worked_out_holds_as_long_as_what_it_looked_at() {
     world.play("data /f/n => 2 \n data /zookeeper/plugins/counts/timers/%2Ff => 50 0 \n apply \n tick 50");
     // Called by its timer, which goes with what that came to, unless it is set anew.
     let mut last = counted(&world);
-    last.steps.retain(|step| !matches!(step, desk::Step::SetTimer { .. }));
+    last.steps.retain(|step| !matches!(step, reconcile::Step::SetTimer { .. }));
     assert_eq!(reconcile(&mut world, last), "ok");
     world.play("stat /zookeeper/plugins/counts/timers => v=0 cv=1 n=0 len=0 \n apply");
     // All or none.
     let mut wrong = counted(&world);
-    wrong.steps.push(desk::Step::Request(Request::Delete { path: Some("/missing".into()), version: -1 }));
+    wrong.steps.push(reconcile::Step::Request(Request::Delete { path: Some("/missing".into()), version: -1 }));
     assert_eq!(reconcile(&mut world, wrong), "NONODE");
     world.play("data /f/n => 3");
 }
