@@ -27,7 +27,7 @@ pub mod view;
 pub use evaluate::{Evaluation, Evaluator};
 pub use plugins::{
     Answered, Call, Cause, Fuel, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe,
-    Schemes, Verb, Versions, Workbench, Write,
+    Schemes, TreeWriter, Verb, Versions, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};

@@ -237,7 +237,7 @@ impl Verb {
 pub struct Call<'a> {
     pub view: &'a dyn ReadView,
     /// None: the kind that is called only looks.
-    pub bench: Option<&'a dyn Workbench>,
+    pub writer: Option<&'a dyn TreeWriter>,
     /// Who asks; none in timers, at a session's end, in calls and recovery.
     pub caller: Option<&'a Caller>,
     /// The session that asked or that ended; 0 where there is none.
@@ -266,7 +266,7 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
+        Call { view, writer: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
     }
 }
 
@@ -339,7 +339,7 @@ pub struct NodeCopy {
 /// the plugin host's to check, before it comes here.
 ///
 /// Through a shared reference, since a call looks and writes at once.
-pub trait Workbench {
+pub trait TreeWriter {
     /// The path of the new node: `path`, with ten digits behind it if `sequential`. An empty `acl`: the parent's.
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal>;
     fn set_data(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<(), Refusal>;

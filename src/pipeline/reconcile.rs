@@ -4,7 +4,7 @@
 //! So an operation is checked when all are carried out; here it is only noted. Names of sequential nodes are foretold from
 //! what was looked at.
 
-use super::{NodeCopy, ReadView, Workbench};
+use super::{NodeCopy, ReadView, TreeWriter};
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, path};
 use crate::wire::request::{Create, CreateForm, Request, create_mode};
 use bytes::Bytes;
@@ -66,7 +66,7 @@ impl Condition {
     }
 }
 
-pub struct Desk<'a> {
+pub struct OptimisticTransaction<'a> {
     /// The committed tree.
     tree: &'a dyn ReadView,
     notes: RefCell<Notes>,
@@ -80,13 +80,13 @@ struct Notes {
     creations: BTreeMap<String, i32>,
 }
 
-impl<'a> Desk<'a> {
-    pub fn new(tree: &'a dyn ReadView) -> Desk<'a> {
-        Desk { tree, notes: RefCell::default() }
+impl<'a> OptimisticTransaction<'a> {
+    pub fn new(tree: &'a dyn ReadView) -> OptimisticTransaction<'a> {
+        OptimisticTransaction { tree, notes: RefCell::default() }
     }
 
     /// What was looked at, and what shall be done.
-    pub fn into_notes(self) -> (Vec<Condition>, Vec<Step>) {
+    pub fn finish(self) -> (Vec<Condition>, Vec<Step>) {
         let Notes { conditions, steps, .. } = self.notes.into_inner();
         (conditions.into_iter().collect(), steps)
     }
@@ -101,7 +101,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-impl ReadView for Desk<'_> {
+impl ReadView for OptimisticTransaction<'_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         let found = self.tree.node(path);
         self.looked_at(path, found.as_ref().map(|node| &node.stat));
@@ -134,7 +134,7 @@ impl ReadView for Desk<'_> {
     }
 }
 
-impl Workbench for Desk<'_> {
+impl TreeWriter for OptimisticTransaction<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let (form, flags, ttl_ms) = match (kind, sequential) {
             (NodeKind::Persistent, false) => (CreateForm::Create, create_mode::PERSISTENT, 0),
@@ -191,7 +191,7 @@ impl Workbench for Desk<'_> {
     }
 }
 
-impl Desk<'_> {
+impl OptimisticTransaction<'_> {
     /// The number of the next child, which holds as long as the children are what they are.
     fn next_number(&self, parent: &str) -> i32 {
         let found = self.tree.stat(parent);

@@ -9,7 +9,7 @@ use super::log::Level;
 use super::verdicts::Look;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, acl};
-use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
+use crate::pipeline::{NodeCopy, ReadView, TreeWriter, Versions};
 use contract::wasmkeeper::plugin::{logging, reading, types, writing};
 use std::time::Instant;
 use wasmtime::component::Resource;
@@ -211,7 +211,7 @@ impl HostState {
         verb: GrantVerb,
         path: &str,
         bytes: usize,
-        change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>,
+        change: impl FnOnce(&dyn TreeWriter) -> Result<T, Refusal>,
     ) -> Answer<T> {
         self.spent.write(path.len() + bytes)?;
         if let Err(rejection) = self.granted(verb, path) {
@@ -220,9 +220,9 @@ impl HostState {
         self.at_bench(change)
     }
 
-    fn at_bench<T>(&mut self, change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>) -> Answer<T> {
+    fn at_bench<T>(&mut self, change: impl FnOnce(&dyn TreeWriter) -> Result<T, Refusal>) -> Answer<T> {
         // A guest gets the handle only in calls that lend a bench.
-        let bench = self.lent.get().and_then(|call| call.bench);
+        let bench = self.lent.get().and_then(|call| call.writer);
         let bench = bench.ok_or_else(|| wasmtime::format_err!("there is no transaction to change"))?;
         Ok(change(bench).map_err(rejection))
     }

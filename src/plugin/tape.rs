@@ -16,7 +16,7 @@ use super::manifest::Kind;
 use crate::environment::wall_ms;
 use crate::limits;
 use crate::model::{Acl, AclEntry, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
-use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, Verb, Versions, Workbench};
+use crate::pipeline::{Call, Caller, Moment, NodeCopy, ReadView, TreeWriter, Verb, Versions};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -249,18 +249,18 @@ impl Tape {
 /// Hears what a guest asks the host in one call.
 pub struct Ear<'a> {
     view: &'a dyn ReadView,
-    bench: Option<&'a dyn Workbench>,
+    bench: Option<&'a dyn TreeWriter>,
     heard: RefCell<Vec<Heard>>,
 }
 
 impl<'a> Ear<'a> {
     pub fn new(call: &Call<'a>) -> Ear<'a> {
-        Ear { view: call.view, bench: call.bench, heard: RefCell::default() }
+        Ear { view: call.view, bench: call.writer, heard: RefCell::default() }
     }
 
     /// The same call, through this ear.
     pub fn through<'b>(&'b self, call: &Call<'b>) -> Call<'b> {
-        Call { view: self, bench: call.bench.map(|_| self as &dyn Workbench), ..*call }
+        Call { view: self, writer: call.writer.map(|_| self as &dyn TreeWriter), ..*call }
     }
 
     /// The call as it is to be kept; its number is found then.
@@ -273,7 +273,7 @@ impl<'a> Ear<'a> {
     }
 
     /// Calls lend a bench or none; the guest has no handle of it then.
-    fn bench(&self) -> &'a dyn Workbench {
+    fn bench(&self) -> &'a dyn TreeWriter {
         self.bench.expect("through() offers a bench only where there is one")
     }
 }
@@ -322,7 +322,7 @@ impl ReadView for Ear<'_> {
     }
 }
 
-impl Workbench for Ear<'_> {
+impl TreeWriter for Ear<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let result = self.bench().create(path, data, kind, acl, sequential);
         let (path, data, kind, acl) = (path.into(), data.into(), kind.into(), entries(acl));
@@ -453,7 +453,7 @@ impl ReadView for Player<'_> {
     }
 }
 
-impl Workbench for Player<'_> {
+impl TreeWriter for Player<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let (asked_path, data, kind, acl) = (path.into(), data.into(), kind.into(), entries(acl));
         let made = self.done(HostQuestion::Create { path: asked_path, data, kind, acl, sequential })?;

@@ -2,12 +2,12 @@
 //! looked at has changed.
 
 use super::draft::Draft;
-use super::workbench::Bench;
+use super::workbench::Workbench;
 use super::{complete, evaluate_one};
 use crate::model::chores::{self, Timer};
 use crate::model::{Refusal, SessionId};
 use crate::pipeline::reconcile::{Reconciled, Step};
-use crate::pipeline::{Cause, Plugins, ReadView, Workbench};
+use crate::pipeline::{Cause, Plugins, ReadView, TreeWriter};
 use std::sync::Arc;
 
 /// Whether all conditions hold, and the work can be carried out.
@@ -26,8 +26,8 @@ pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &Reconci
     for step in &work.steps {
         match step {
             Step::Request(request) => drop(evaluate_one(draft, plugins, request)?),
-            Step::SetTimer { name, after_ms } => Bench::new(draft, &work.plugin).set_timer(name, *after_ms)?,
-            Step::CancelTimer { name } => Bench::new(draft, &work.plugin).cancel_timer(name),
+            Step::SetTimer { name, after_ms } => Workbench::new(draft, &work.plugin).set_timer(name, *after_ms)?,
+            Step::CancelTimer { name } => Workbench::new(draft, &work.plugin).cancel_timer(name),
         }
     }
     complete(draft, plugins, Cause::Plugin, SessionId::NONE)

@@ -13,7 +13,7 @@ use super::create::{self, CreateMode};
 use super::delete::deletable_parent;
 use super::draft::{Draft, Existing, parent_of, valid_path};
 use super::validate;
-use super::workbench::Bench;
+use super::workbench::Workbench;
 use crate::limits;
 use crate::model::acl::AclEntry;
 use crate::model::chores::{self, Owed, Place};
@@ -186,10 +186,10 @@ pub fn call<T>(
     let (zxid, moment) = (draft.zxid, draft.moment);
     draft.begin_part(recipe);
     let answered = {
-        let bench = Bench::new(draft, &recipe.name);
+        let workbench = Workbench::new(draft, &recipe.name);
         let Asker { caller, session, xid } = asker;
-        let looking = Call::looking(&bench, caller, xid, zxid, moment);
-        ask(&Call { bench: Some(&bench), session, writers: &writers, fuel_max, ..looking })
+        let looking = Call::looking(&workbench, caller, xid, zxid, moment);
+        ask(&Call { writer: Some(&workbench), session, writers: &writers, fuel_max, ..looking })
     };
     draft.end_part(recipe, answered.fuel);
     draft.parts.fuel.settle(answered).inspect_err(|_| draft.rollback(savepoint))

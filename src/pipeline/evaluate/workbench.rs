@@ -1,4 +1,4 @@
-//! A plugin's hands on the transaction in the making (`Workbench`), and its eyes.
+//! A plugin's hands on the transaction in the making (`TreeWriter`), and its eyes.
 //!
 //! Each operation follows ZooKeeper's rules and has its codes, as far as clients may get them from a plugin; what they say of
 //! sessions becomes BADARGUMENTS. The caller's access lists do not count, quotas do, and so do the bounds of what plugins
@@ -10,24 +10,24 @@ use crate::limits;
 use crate::model::chores::{self, Timer};
 use crate::model::owner::TTL_MS_MAX;
 use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, Stat, acl, path};
-use crate::pipeline::{NodeCopy, ReadView, Workbench, authorize};
+use crate::pipeline::{NodeCopy, ReadView, TreeWriter, authorize};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub struct Bench<'b, 'a> {
+pub struct Workbench<'b, 'a> {
     /// One operation at a time, and none while the guest runs.
     draft: RefCell<&'b mut Draft<'a>>,
     plugin: &'b str,
 }
 
-impl<'b, 'a> Bench<'b, 'a> {
-    pub fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Bench<'b, 'a> {
-        Bench { draft: RefCell::new(draft), plugin }
+impl<'b, 'a> Workbench<'b, 'a> {
+    pub fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Workbench<'b, 'a> {
+        Workbench { draft: RefCell::new(draft), plugin }
     }
 }
 
-impl ReadView for Bench<'_, '_> {
+impl ReadView for Workbench<'_, '_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         ReadView::node(&self.draft.borrow().view(), path)
     }
@@ -53,7 +53,7 @@ impl ReadView for Bench<'_, '_> {
     }
 }
 
-impl Workbench for Bench<'_, '_> {
+impl TreeWriter for Workbench<'_, '_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let draft = &mut **self.draft.borrow_mut();
         draft.parts.charge(path.len() + data.len() + acl::bytes(acl))?;

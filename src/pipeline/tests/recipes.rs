@@ -100,32 +100,32 @@ fn members(call: &Call<'_>, mount: &str) -> Vec<String> {
 }
 
 fn set_head(call: &Call<'_>, mount: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
+    let writer = call.writer.expect("a recipe has hands");
     let first = members(call, mount).into_iter().next().unwrap_or_default();
     let head = format!("{mount}/head");
     match call.view.node(&head) {
-        None => bench.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
-        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => bench.set_data(&head, first.as_bytes(), None),
+        None => writer.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
+        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => writer.set_data(&head, first.as_bytes(), None),
         Some(_) => Ok(()),
     }
 }
 
 fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
+    let writer = call.writer.expect("a recipe has hands");
     match write {
         Write::Create { path, acl, .. } => {
             if call.view.node(mount).is_none() {
-                bench.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
+                writer.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
             }
             if let Some(mine) = call.view.ephemerals(call.session, path, 1).pop() {
                 return Ok(Handled::Done(mine));
             }
-            let path = bench.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
+            let path = writer.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
             set_head(call, mount)?;
             Ok(Handled::Done(path))
         }
         Write::Delete { path, version } => {
-            bench.delete(path, *version)?;
+            writer.delete(path, *version)?;
             set_head(call, mount)?;
             Ok(Handled::Done((*path).to_owned()))
         }
@@ -136,8 +136,8 @@ fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refu
 
 /// Writes a node of its own, and one that `to` names.
 fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
-    bench.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
+    let writer = call.writer.expect("a recipe has hands");
+    writer.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
 }
 
 impl Plugins for Fakes {
@@ -189,10 +189,10 @@ impl Plugins for Fakes {
                 Ok(Handled::Pass)
             }
             Does::No => {
-                let bench = call.bench.expect("a recipe has hands");
-                let missing = bench.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let writer = call.writer.expect("a recipe has hands");
+                let missing = writer.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert_eq!(missing.unwrap_err().code, ErrorCode::NoNode, "a plain error leaves it usable");
-                let trace = bench.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let trace = writer.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert!(trace.is_ok() && call.view.node("/trace").is_some() && call.view.original("/trace").is_none());
                 Err(refusal(ErrorCode::NotEmpty))
             }
@@ -217,16 +217,16 @@ impl Plugins for Fakes {
     }
 
     fn on_call(&mut self, recipe: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
-        let bench = call.bench.expect("a recipe has hands");
+        let writer = call.writer.expect("a recipe has hands");
         let said = match method {
-            "timer" => bench.set_timer(std::str::from_utf8(payload).unwrap(), 100),
+            "timer" => writer.set_timer(std::str::from_utf8(payload).unwrap(), 100),
             "cancel" => {
-                bench.cancel_timer(std::str::from_utf8(payload).unwrap());
+                writer.cancel_timer(std::str::from_utf8(payload).unwrap());
                 Ok(())
             }
             "create" => {
                 let path = std::str::from_utf8(payload).unwrap();
-                bench.create(path, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop)
+                writer.create(path, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop)
             }
             _ => Err(refusal(ErrorCode::Unimplemented)),
         };
@@ -656,20 +656,23 @@ fn more_changes_than_a_call_is_told_of_are_owed() {
 fn counted(world: &World) -> reconcile::Reconciled {
     let overlay = overlay::Overlay::default();
     let committed = View { state: &world.state, overlay: &overlay };
-    let desk = reconcile::Desk::new(&committed);
-    let count = desk.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
-    match desk.node("/f/n") {
-        Some(_) => desk.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
+    let optimistic = reconcile::OptimisticTransaction::new(&committed);
+    let count = optimistic.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
+    match optimistic.node("/f/n") {
+        Some(_) => optimistic.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
         None => {
             let acl: Acl = Arc::from([]);
-            desk.create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false).map(drop).unwrap();
+            optimistic
+                .create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false)
+                .map(drop)
+                .unwrap();
         }
     }
-    let foretold = desk.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
+    let foretold = optimistic.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
     let cversion = world.state.node("/f").unwrap().cversion() + i32::from(world.state.node("/f/n").is_none());
     assert_eq!(foretold, format!("/f/x-{cversion:010}"));
-    desk.set_timer("/f", 50).unwrap();
-    let (conditions, steps) = desk.into_notes();
+    optimistic.set_timer("/f", 50).unwrap();
+    let (conditions, steps) = optimistic.finish();
     reconcile::Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
 }
 
