@@ -318,14 +318,16 @@ impl Draft<'_> {
 
     /// Makes sure that the server's own node at `path` exists, with that data. The node gets its parent's ACL, so that
     /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is missing,
-    /// because then the plugin has been removed.
+    /// because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has no children.
     pub fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
         if let Some(node) = self.node(path) {
             if existing == Existing::Set {
                 let (record, version) = (node.to_record(), node.version().wrapping_add(1));
                 self.set_data(Arc::from(path), record, Some(data), version);
             }
-        } else if let Some(parent) = path::parent(path).and_then(|parent| self.node(parent)) {
+        } else if let Some(parent) = path::parent(path).and_then(|parent| self.node(parent))
+            && !parent.owner().is_ephemeral()
+        {
             let acl = parent.acl().clone();
             self.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
         }

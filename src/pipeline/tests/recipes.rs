@@ -377,6 +377,29 @@ fn a_part_that_fails_is_owed_and_put_in_order_step_by_step() {
     );
 }
 
+/// An ephemeral node has no children. Otherwise its session could not end: every replica would panic while it deletes a node
+/// that has children.
+#[test]
+fn nothing_is_kept_of_a_plugin_whose_node_is_ephemeral() {
+    let (mut world, _, fails, _) = fakes(&[("line", "/line", Does::Line)]);
+    world.play(
+        "1 delete /zookeeper/plugins/line
+         1 create /zookeeper/plugins/line flags=1 => /zookeeper/plugins/line
+         call line timer t                  => timer done
+         stat /zookeeper/plugins/line       => v=0 cv=0 n=0 len=0
+         2 create /line/a- flags=3          => at /line/a-0000000000
+         apply",
+    );
+    *fails.lock() = true;
+    world.play(
+        "close 2
+         stat /zookeeper/plugins/line/owed  => none
+         close 1
+         stat /zookeeper/plugins/line       => none
+         apply",
+    );
+}
+
 #[test]
 fn a_step_that_fails_is_repeated_later_and_a_new_leader_begins_again() {
     let (mut world, log, fails, _) = fakes(&[("line", "/line", Does::Line)]);
