@@ -63,7 +63,7 @@ struct Directory {
     pzxid: i64,
     /// How many children were ever created, wrapping.
     ///
-    /// Invariant: never falls. `State::create` checks that it rises by one.
+    /// Invariant: never falls. `State::create` checks that it rises.
     cversion: i32,
     /// The children, hashed by name.
     ///
