@@ -11,8 +11,8 @@ use crate::admin::http::CallError;
 use crate::limits;
 use crate::model::txn::Txn;
 use crate::model::{Identity, Refusal, Zxid, chores, path};
-use crate::pipeline::desk::{Desk, Reconciled};
 use crate::pipeline::overlay::path_of;
+use crate::pipeline::reconcile::{OptimisticTransaction, Reconciled};
 use crate::pipeline::view::LockedTree;
 use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};
@@ -329,9 +329,9 @@ impl Replica {
             Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
         };
         let tree = LockedTree(|| self.state.read());
-        let desk = Desk::new(&tree);
+        let optimistic = OptimisticTransaction::new(&tree);
         let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
-        let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
+        let call = Call { writer: Some(&optimistic), ..Call::looking(&optimistic, None, 0, zxid, moment) };
         let asked =
             binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
         match asked.said.and_then(|said| binding.checked(&call, said.answer)) {
@@ -339,7 +339,7 @@ impl Replica {
             Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
             Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
         }
-        let (conditions, steps) = desk.into_notes();
+        let (conditions, steps) = optimistic.finish();
         let timer = chores::timer_path(&binding.name, &path);
         if steps.is_empty() && self.state.read().node(&timer).is_none() {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
-use crate::pipeline::evaluate::deployment::refused;
+use crate::pipeline::evaluate::manifest_integrity::refused;
 use crate::pipeline::{Ask, Submission, authorize};
 use crate::plugin::check_deployment::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};

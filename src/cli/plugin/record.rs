@@ -182,7 +182,7 @@ fn play(program: &Program, setup: &Setup, recorded: &Recorded) -> anyhow::Result
     let mut call =
         Call::looking(&player, caller.as_ref(), recorded.around.xid, recorded.around.zxid(), recorded.around.moment());
     call.session = crate::model::SessionId(recorded.around.session);
-    call.bench = Some(&player);
+    call.writer = Some(&player);
     call.writers = &writers;
     let Some((said, fuel)) = instance.play(&call, &recorded.question) else { return Ok(None) };
     let mut differences = Vec::new();

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::model::chores::{self, Place};
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE};
 use crate::model::{Refusal, path};
-use crate::pipeline::evaluate::deployment::{mount_taken, refused};
+use crate::pipeline::evaluate::manifest_integrity::{mount_taken, refused};
 use crate::plugin::PLUGINS;
 use crate::plugin::binding;
 use crate::plugin::fault::Fault;

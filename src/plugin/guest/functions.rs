@@ -8,7 +8,7 @@ use super::looks::Look;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Refusal, SessionId, acl};
-use crate::pipeline::{NodeCopy, ReadView, Versions, Workbench};
+use crate::pipeline::{NodeCopy, ReadView, Versions, TreeWriter};
 use crate::plugin::contract::{self, Rejection, TransactionHandle, ViewHandle, logging, reading, types, writing};
 use crate::plugin::manifest::grant::GrantVerb;
 use crate::plugin::report::log::Level;
@@ -203,7 +203,7 @@ impl HostState {
         verb: GrantVerb,
         path: &str,
         bytes: usize,
-        change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>,
+        change: impl FnOnce(&dyn TreeWriter) -> Result<T, Refusal>,
     ) -> Answer<T> {
         self.spent.write(path.len() + bytes)?;
         if let Err(rejection) = self.granted(verb, path) {
@@ -212,9 +212,9 @@ impl HostState {
         self.at_bench(change)
     }
 
-    fn at_bench<T>(&mut self, change: impl FnOnce(&dyn Workbench) -> Result<T, Refusal>) -> Answer<T> {
+    fn at_bench<T>(&mut self, change: impl FnOnce(&dyn TreeWriter) -> Result<T, Refusal>) -> Answer<T> {
         // A guest has the handle only in calls that lend a bench.
-        let bench = self.lent.get().and_then(|call| call.bench);
+        let bench = self.lent.get().and_then(|call| call.writer);
         let bench = bench.ok_or_else(|| wasmtime::format_err!("there is no transaction to change"))?;
         Ok(change(bench).map_err(rejection))
     }

@@ -2,7 +2,7 @@
 
 use super::form::{Around, Base64, HostAnswer, HostQuestion, Recorded, acl_of, entries};
 use crate::model::{Acl, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
-use crate::pipeline::{Caller, Moment, NodeCopy, ReadView, Versions, Workbench};
+use crate::pipeline::{Caller, Moment, NodeCopy, ReadView, Versions, TreeWriter};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl ReadView for Player<'_> {
     }
 }
 
-impl Workbench for Player<'_> {
+impl TreeWriter for Player<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let (asked_path, data, kind, acl) = (path.into(), data.into(), kind.into(), entries(acl));
         let made = self.done(HostQuestion::Create { path: asked_path, data, kind, acl, sequential })?;

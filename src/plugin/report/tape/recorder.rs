@@ -2,24 +2,24 @@
 
 use super::form::{Around, Heard, HostAnswer, HostQuestion, Question, Recorded, Who, entries};
 use crate::model::{Acl, NodeKind, Refusal, SessionId, Stat};
-use crate::pipeline::{Call, NodeCopy, ReadView, Versions, Workbench};
+use crate::pipeline::{Call, NodeCopy, ReadView, Versions, TreeWriter};
 use std::cell::RefCell;
 
 /// Stands between a guest and the host in one call, and notes each question to the host with its answer.
 pub struct Recorder<'a> {
     view: &'a dyn ReadView,
-    bench: Option<&'a dyn Workbench>,
+    bench: Option<&'a dyn TreeWriter>,
     heard: RefCell<Vec<Heard>>,
 }
 
 impl<'a> Recorder<'a> {
     pub fn new(call: &Call<'a>) -> Recorder<'a> {
-        Recorder { view: call.view, bench: call.bench, heard: RefCell::default() }
+        Recorder { view: call.view, bench: call.writer, heard: RefCell::default() }
     }
 
     /// The same call, with this recorder in front of the view and the bench.
     pub fn wrap<'b>(&'b self, call: &Call<'b>) -> Call<'b> {
-        Call { view: self, bench: call.bench.map(|_| self as &dyn Workbench), ..*call }
+        Call { view: self, writer: call.writer.map(|_| self as &dyn TreeWriter), ..*call }
     }
 
     /// The call as a recording. Its number is set when the tape keeps it.
@@ -32,7 +32,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// The guest has a handle of the bench only if the call lends one.
-    fn bench(&self) -> &'a dyn Workbench {
+    fn bench(&self) -> &'a dyn TreeWriter {
         self.bench.expect("through() offers a bench only where there is one")
     }
 }
@@ -81,7 +81,7 @@ impl ReadView for Recorder<'_> {
     }
 }
 
-impl Workbench for Recorder<'_> {
+impl TreeWriter for Recorder<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let result = self.bench().create(path, data, kind, acl, sequential);
         let (path, data, kind, acl) = (path.into(), data.into(), kind.into(), entries(acl));

@@ -1,8 +1,8 @@
-//! A plugin's hands on the transaction in the making (`Workbench`), and its eyes.
+//! A recipe's access to the transaction in the making: it reads the view and changes it.
 //!
-//! Each operation follows ZooKeeper's rules and has its codes, as far as clients may get them from a plugin; what they say of
-//! sessions becomes BADARGUMENTS. The caller's access lists do not count, quotas do, and so do the bounds of what plugins
-//! may change in one transaction. A refused operation has done nothing.
+//! Each operation follows ZooKeeper's rules and fails with ZooKeeper's codes, as far as clients may get them from a plugin.
+//! A code that concerns sessions becomes BADARGUMENTS. The caller's ACLs do not count. Quotas do, and so do the bounds of
+//! what plugins may change in one transaction. An operation that is refused has done nothing.
 
 use super::delete::deletable_parent;
 use super::draft::{Draft, Existing, next_version};
@@ -10,24 +10,24 @@ use crate::limits;
 use crate::model::chores::{self, Timer};
 use crate::model::owner::TTL_MS_MAX;
 use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, SessionId, Stat, acl, path};
-use crate::pipeline::{NodeCopy, ReadView, Workbench, authorize};
+use crate::pipeline::{NodeCopy, ReadView, TreeWriter, authorize};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub struct Bench<'b, 'a> {
-    /// One operation at a time, and none while the guest runs.
+pub struct Workbench<'b, 'a> {
+    /// Borrowed for one operation at a time, and not while the guest runs.
     draft: RefCell<&'b mut Draft<'a>>,
     plugin: &'b str,
 }
 
-impl<'b, 'a> Bench<'b, 'a> {
-    pub fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Bench<'b, 'a> {
-        Bench { draft: RefCell::new(draft), plugin }
+impl<'b, 'a> Workbench<'b, 'a> {
+    pub fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Workbench<'b, 'a> {
+        Workbench { draft: RefCell::new(draft), plugin }
     }
 }
 
-impl ReadView for Bench<'_, '_> {
+impl ReadView for Workbench<'_, '_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         ReadView::node(&self.draft.borrow().view(), path)
     }
@@ -53,7 +53,7 @@ impl ReadView for Bench<'_, '_> {
     }
 }
 
-impl Workbench for Bench<'_, '_> {
+impl TreeWriter for Workbench<'_, '_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let draft = &mut **self.draft.borrow_mut();
         draft.parts.charge(path.len() + data.len() + acl::bytes(acl))?;
@@ -126,6 +126,7 @@ impl Workbench for Bench<'_, '_> {
     }
 }
 
+/// Creates a node. Returns its path.
 fn create(
     draft: &mut Draft<'_>,
     asked: &str,
@@ -166,19 +167,20 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
     })
 }
 
-/// A list that a plugin gives a node. `auth` means nobody here.
+/// An ACL that a plugin gives a node, as it will be stored. An entry of scheme `auth` has no identity to stand for here.
 fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
     let session = draft.caller.map_or(SessionId::NONE, |caller| caller.session);
     authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl), &draft.parts.fuel)
 }
 
-/// Grants never reach `/zookeeper`; that it is looked at here again keeps the server's own nodes safe from a mistake there.
+/// The path, if a plugin may change the node there. Grants never reach `/zookeeper`. The second check here keeps the server's
+/// own nodes safe from a mistake in the grants.
 fn changeable(path: &str) -> Result<&str, Refusal> {
     path::validate(path).map_err(|_| ErrorCode::BadArguments)?;
     if path::is_servers_own(path) { Err(ErrorCode::NoAuth.into()) } else { Ok(path) }
 }
 
-/// What no client could have written, no client could read.
+/// BADARGUMENTS for more data than a client could have written, because no client could read it.
 fn fits_a_node(data: &[u8]) -> Result<(), Refusal> {
     if data.len() <= limits::PLUGIN_NODE_BYTES_MAX {
         return Ok(());

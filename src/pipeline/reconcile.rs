@@ -1,10 +1,11 @@
-//! A controller's desk: it looks at the committed tree and notes what shall be done; nothing happens until that is submitted
-//! as one request, which goes on only if nothing that was looked at has changed (`Reconciled`).
+//! A controller's optimistic transaction. It reads the committed tree, records what it read, and buffers its writes. Nothing
+//! happens until the writes are submitted as one request (`Reconciled`). That request takes effect only if nothing that was
+//! read has changed since.
 //!
-//! So an operation is checked when all are carried out; here it is only noted. Names of sequential nodes are foretold from
-//! what was looked at.
+//! So an operation is only noted here, and checked when all of them are carried out. The names of sequential nodes are
+//! predicted from what was read.
 
-use super::{NodeCopy, ReadView, Workbench};
+use super::{NodeCopy, ReadView, TreeWriter};
 use crate::model::{Acl, ErrorCode, NodeKind, Refusal, SessionId, Stat, path};
 use crate::wire::request::{Create, CreateForm, Request, create_mode};
 use bytes::Bytes;
@@ -12,41 +13,34 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one call of a controller came to.
+/// The result of one call of a controller.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Reconciled {
     pub plugin: String,
     /// The deployment, as its manifest counts them.
     pub version: u32,
-    /// What the call took.
+    /// The fuel that the call used.
     pub fuel: u64,
-    /// What it was called for; a timer of that name that is due goes with it.
+    /// The path that the controller was called for. A timer of that name is deleted with the result, if it is due.
     pub path: String,
+    /// What the controller read.
     pub conditions: Vec<Condition>,
+    /// What the controller wrote, in order.
     pub steps: Vec<Step>,
 }
 
-/// Something that was looked at, as it was.
+/// Something that a controller read, as it was then.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Condition {
-    /// Data and list of a node, by mzxid and aversion; none: there was no such node.
-    Node {
-        path: String,
-        was: Option<(i64, i32)>,
-    },
-    /// The names of its children, by its pzxid.
-    Children {
-        path: String,
-        was: Option<i64>,
-    },
-    Ephemerals {
-        session: SessionId,
-        prefix: String,
-        limit: usize,
-        found: Vec<String>,
-    },
+    /// The data and ACL of a node, by mzxid and aversion. None: there was no such node.
+    Node { path: String, was: Option<(i64, i32)> },
+    /// The names of a node's children, by the node's pzxid. None: there was no such node.
+    Children { path: String, was: Option<i64> },
+    /// The first `limit` ephemeral nodes of a session whose paths begin with `prefix`.
+    Ephemerals { session: SessionId, prefix: String, limit: usize, found: Vec<String> },
 }
 
+/// Something that a controller wrote.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Step {
     Request(Request),
@@ -55,6 +49,7 @@ pub enum Step {
 }
 
 impl Condition {
+    /// Whether what the controller read is still as it was.
     pub fn holds(&self, view: &dyn ReadView) -> bool {
         match self {
             Condition::Node { path, was } => view.stat(path).map(|stat| (stat.mzxid, stat.aversion)) == *was,
@@ -66,7 +61,8 @@ impl Condition {
     }
 }
 
-pub struct Desk<'a> {
+/// See the head of this file.
+pub struct OptimisticTransaction<'a> {
     /// The committed tree.
     tree: &'a dyn ReadView,
     notes: RefCell<Notes>,
@@ -76,22 +72,22 @@ pub struct Desk<'a> {
 struct Notes {
     conditions: BTreeSet<Condition>,
     steps: Vec<Step>,
-    /// Nodes noted to be created under each parent: the digits of the next one depend on it.
+    /// By parent: how many creations are noted. The digits of the next sequential child depend on it.
     creations: BTreeMap<String, i32>,
 }
 
-impl<'a> Desk<'a> {
-    pub fn new(tree: &'a dyn ReadView) -> Desk<'a> {
-        Desk { tree, notes: RefCell::default() }
+impl<'a> OptimisticTransaction<'a> {
+    pub fn new(tree: &'a dyn ReadView) -> OptimisticTransaction<'a> {
+        OptimisticTransaction { tree, notes: RefCell::default() }
     }
 
-    /// What was looked at, and what shall be done.
-    pub fn into_notes(self) -> (Vec<Condition>, Vec<Step>) {
+    /// What was read, and what was written.
+    pub fn finish(self) -> (Vec<Condition>, Vec<Step>) {
         let Notes { conditions, steps, .. } = self.notes.into_inner();
         (conditions.into_iter().collect(), steps)
     }
 
-    fn looked_at(&self, path: &str, found: Option<&Stat>) {
+    fn note_read(&self, path: &str, found: Option<&Stat>) {
         let was = found.map(|stat| (stat.mzxid, stat.aversion));
         self.notes.borrow_mut().conditions.insert(Condition::Node { path: path.to_owned(), was });
     }
@@ -101,10 +97,10 @@ impl<'a> Desk<'a> {
     }
 }
 
-impl ReadView for Desk<'_> {
+impl ReadView for OptimisticTransaction<'_> {
     fn node(&self, path: &str) -> Option<NodeCopy> {
         let found = self.tree.node(path);
-        self.looked_at(path, found.as_ref().map(|node| &node.stat));
+        self.note_read(path, found.as_ref().map(|node| &node.stat));
         found
     }
 
@@ -113,7 +109,7 @@ impl ReadView for Desk<'_> {
     }
 
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        // Before the names are read: if they change in between, the condition does not hold.
+        // Recorded before the names are read. If the names change in between, the condition does not hold.
         let was = self.tree.stat(path).map(|stat| stat.pzxid);
         self.notes.borrow_mut().conditions.insert(Condition::Children { path: path.to_owned(), was });
         self.tree.children(path, after, limit)
@@ -129,12 +125,12 @@ impl ReadView for Desk<'_> {
 
     fn stat(&self, path: &str) -> Option<Stat> {
         let found = self.tree.stat(path);
-        self.looked_at(path, found.as_ref());
+        self.note_read(path, found.as_ref());
         found
     }
 }
 
-impl Workbench for Desk<'_> {
+impl TreeWriter for OptimisticTransaction<'_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let (form, flags, ttl_ms) = match (kind, sequential) {
             (NodeKind::Persistent, false) => (CreateForm::Create, create_mode::PERSISTENT, 0),
@@ -144,7 +140,7 @@ impl Workbench for Desk<'_> {
             (NodeKind::Ttl(ms), true) => (CreateForm::Ttl, create_mode::SEQUENTIAL_TTL, ms),
             (NodeKind::Container, true) => return Err(ErrorCode::BadArguments.into()),
             (NodeKind::Ephemeral(_), _) => {
-                let text = "a controller has no session, and gives nobody's a node";
+                let text = "a controller has no session, and creates no ephemeral node for the session of another";
                 return Err(Refusal::new(ErrorCode::BadArguments, text));
             }
         };
@@ -191,13 +187,13 @@ impl Workbench for Desk<'_> {
     }
 }
 
-impl Desk<'_> {
-    /// The number of the next child, which holds as long as the children are what they are.
+impl OptimisticTransaction<'_> {
+    /// The number of the next sequential child. It holds as long as the children stay as they are.
     fn next_number(&self, parent: &str) -> i32 {
         let found = self.tree.stat(parent);
         let was = found.map(|stat| stat.pzxid);
         self.notes.borrow_mut().conditions.insert(Condition::Children { path: parent.to_owned(), was });
-        // Clients see a counter of creations and deletions (`NodeRecord::children`).
+        // The cversion that clients see counts creations and deletions (`NodeRecord::children`).
         let created = found.map_or(0, |stat| stat.cversion.wrapping_add(stat.num_children) / 2);
         created.wrapping_add(self.notes.borrow().creations.get(parent).copied().unwrap_or(0))
     }

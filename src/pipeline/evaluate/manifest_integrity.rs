@@ -1,7 +1,9 @@
-//! Deployments, in their transaction: what was found when they were checked, beside the sequencer, may be otherwise by now. Two
-//! may have been checked at the same time, and pieces that nothing named yet may have gone.
+//! That plugin manifests and what they name agree: each mount belongs to one recipe, and the pieces of each component exist.
 //!
-//! While a manifest names a component, its pieces cannot be deleted.
+//! A deployment is checked beside the sequencer before it is evaluated (`plugin::admission`). Its transaction must check the
+//! references again, because they may have changed since: two deployments may have been checked at the same time, and
+//! pieces that no manifest named yet may have been deleted. While a manifest names a component, its pieces cannot be
+//! deleted.
 
 use super::draft::Draft;
 use crate::model::chores::{self, Place};
@@ -14,7 +16,7 @@ use std::collections::BTreeSet;
 /// Hexadecimal digits of a component's digest.
 const DIGEST_DIGITS: usize = 64;
 
-/// Whether what the transaction binds can be bound: each mount to one recipe, and each component is there.
+/// Checks the manifests that the transaction writes: no other recipe has the same mount, and the component's pieces exist.
 pub fn check(draft: &Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
     let place = |change| path_of(change).and_then(|path| chores::place(path));
     let bound = |place| if let Some(Place::Manifest { plugin }) = place { Some(plugin) } else { None };
@@ -35,13 +37,13 @@ pub fn check(draft: &Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal
     Ok(())
 }
 
-/// Why a recipe cannot have a mount, and what to do about it.
+/// The text that says that another recipe has the mount, and what to do about it.
 pub fn mount_taken(mount: &str, by: &str) -> String {
     format!("mount: {mount} is that of {by}: choose another, or turn {by} off or remove it")
 }
 
-/// Whether a node may be deleted as far as manifests are concerned, former ones among them: a plugin whose pieces are gone
-/// would not run from the next start on.
+/// BADARGUMENTS if the node is a piece of a component that a manifest names, or a former version of a manifest. A plugin
+/// without its pieces would not run after the next start.
 pub fn require_unnamed(draft: &Draft<'_>, node: &str) -> Result<(), Refusal> {
     let below = node.strip_prefix(MODULES).and_then(|rest| rest.strip_prefix('/'));
     let component = below.and_then(|below| below.split('/').next()).filter(|name| name.len() == DIGEST_DIGITS);
@@ -52,7 +54,7 @@ pub fn require_unnamed(draft: &Draft<'_>, node: &str) -> Result<(), Refusal> {
         let former = draft.view().children(&versions, None, usize::MAX);
         let former = former.iter().map(|version| path::join(&versions, version));
         for manifest in former.chain([path::join(&plugin, CANARY), plugin.clone()]) {
-            // A digest stands for nothing else, so what is no manifest need not be told apart.
+            // A digest means nothing but the component, so data that is no manifest needs no special case.
             let text = data(draft, &manifest).unwrap_or_default();
             if String::from_utf8_lossy(&text).contains(component) {
                 let text =
@@ -68,7 +70,7 @@ fn data(draft: &Draft<'_>, path: &str) -> Option<bytes::Bytes> {
     Some(ReadView::node(&draft.view(), path)?.data.unwrap_or_default())
 }
 
-/// Why a deployment does not go on, for whoever asked for it.
+/// The refusal of a deployment.
 pub fn refused(plugin: &str, text: &str) -> Refusal {
     Refusal::new(ErrorCode::BadArguments, format!("{plugin}: the plugin is refused: {text}"))
 }
