@@ -3,8 +3,8 @@
 use super::convert;
 use super::membership::MembershipError;
 use super::network::{Link, Trouble};
+use super::proposals::answered;
 use super::types::{TypeConfig, position};
-use super::under_way::answered;
 use super::{BarrierError, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;

@@ -3,7 +3,7 @@
 //! Snapshots, to openraft, are the checkpoints on the disk, of which `Consensus::checkpointed` tells: what it believes to
 //! have is exactly what is there, so it can never purge an entry that only memory holds.
 
-use super::checkpoints::Offers;
+use super::checkpoint_transfer::Offers;
 use super::types::{Entry, EntryAnswer, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
 use super::{Heavy, HeldCheckpoint, Receiving, SnapshotData, StateMachine};

@@ -5,8 +5,8 @@
 
 use super::Consensus;
 use super::machine::Machine;
+use super::proposals::answered;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
-use super::under_way::answered;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;

@@ -18,34 +18,34 @@
 //! | `log` | openraft's log, over `storage::wal` |
 //! | `machine` | openraft's state machine, over `StateMachine` |
 //! | `start`, `replay` | from a log and a state to a member that takes part |
-//! | `under_way` | proposals without an outcome |
+//! | `proposals` | proposals without an outcome |
 //! | `leadership` | who leads, how sure that is, and how it passes on |
 //! | `membership` | who takes part, and how that is changed |
 //! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
-//! | `reach` | which members answer, for the operator |
-//! | `checkpoints` | a checkpoint on its way from one member to another |
-//! | `mend` | another member's state in the place of one that is not trusted |
-//! | `forced` | a log made to go on without its majority (`cluster recover`) |
+//! | `reachability` | which members answer, for the operator |
+//! | `checkpoint_transfer` | a checkpoint on its way from one member to another |
+//! | `state_replacement` | another member's state in the place of one that is not trusted |
+//! | `forced_recovery` | a log made to go on without its majority (`cluster recover`) |
 
-mod checkpoints;
+mod checkpoint_transfer;
 mod convert;
-mod forced;
+mod forced_recovery;
 mod leadership;
 mod log;
 mod machine;
 mod membership;
-mod mend;
 mod network;
-mod reach;
+mod proposals;
+mod reachability;
 mod replay;
 mod runtime;
 mod serve;
 mod start;
+mod state_replacement;
 mod types;
-mod under_way;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use checkpoints::fetch;
+pub use checkpoint_transfer::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
 
@@ -63,6 +63,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use parking_lot::Mutex;
+use proposals::UnderWay;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
@@ -72,7 +73,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use types::{Answer, TypeConfig};
-use under_way::UnderWay;
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
 pub trait StateMachine: Send + Sync + 'static {
@@ -273,8 +273,8 @@ pub struct Consensus {
     heavy: Heavy,
     /// How to ask other members something beside what openraft asks them.
     roads: Arc<network::Roads>,
-    offers: Arc<checkpoints::Offers>,
-    taking: Arc<checkpoints::Taking>,
+    offers: Arc<checkpoint_transfer::Offers>,
+    taking: Arc<checkpoint_transfer::Taking>,
     /// Proposals without an outcome.
     under_way: Arc<UnderWay>,
     /// What the last checkpoint has set going.

@@ -10,10 +10,10 @@
 //! a connection that broke is a network error and tried again at once.
 
 use super::SnapshotData;
-use super::checkpoints::Offers;
+use super::checkpoint_transfer::Offers;
 use super::convert;
 use super::membership::Membership;
-use super::reach::Reach;
+use super::reachability::Reach;
 use super::types::{LogId, TypeConfig, Vote};
 use crate::environment::Instant;
 use crate::limits;

@@ -1,6 +1,6 @@
 //! Answering the other members.
 
-use super::checkpoints::{busy_until, describe};
+use super::checkpoint_transfer::{busy_until, describe};
 use super::convert::{self, nonsense};
 use super::network::Trouble;
 use super::{Consensus, SnapshotData, types};

@@ -1,12 +1,12 @@
 //! From a log and a loaded state to a member that takes part.
 
-use super::checkpoints::{Offers, Taking};
+use super::checkpoint_transfer::{Offers, Taking};
 use super::log::{LogStore, Payload};
 use super::machine::Machine;
 use super::membership::{self, Membership};
 use super::network::Roads;
+use super::proposals::{UnderWay, answered};
 use super::types::{self, TypeConfig};
-use super::under_way::{UnderWay, answered};
 use super::{Consensus, Log, Options, Role, StartError, Timing, replay};
 use crate::model::ensemble::{Member, ServerRole};
 use crate::storage::LogPosition;

@@ -1,6 +1,6 @@
 //! openraft's own suite on our storage, and a single voter from its first start on.
 
-use super::checkpoints::Offers;
+use super::checkpoint_transfer::Offers;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::types::TypeConfig;

@@ -2,7 +2,7 @@
 //! merely takes long (`StateMachine::sound_again`).
 
 use super::Consensus;
-use super::checkpoints::{busy_until, describe};
+use super::checkpoint_transfer::{busy_until, describe};
 use super::network::Link;
 use crate::peer::Purpose;
 use crate::peer::messages::raft::{FromGiver, FromTaker, Intent};
