@@ -15,6 +15,7 @@
 //! | `wal` | the log: votes and entries, durable before anyone hears of them |
 //! | `receive` | all state from a peer, until it takes the place of one's own |
 //! | `start` | from files to state: which of them to believe |
+//! | `sources` | the files that a state can be loaded from, each tried on its own |
 //! | `testing` | a disk that loses power on command (tests and simulation) |
 
 pub mod checkpoint;
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod image;
 pub mod receive;
 pub mod records;
+mod sources;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;

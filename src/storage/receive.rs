@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::image;
 use super::records::{self, FileError, Meta, Tally};
-use super::start::{Load, build_from_image};
+use super::sources::{Load, build_from_image};
 use super::{IMAGE_FILE, IMAGE_FILE_RECEIVED};
 use std::io;
 use std::sync::Arc;

@@ -20,7 +20,8 @@
 //! |---|---|
 //! | `format` | bytes, drawn |
 //! | `recover` | from files to an open log |
-//! | `writer` | the thread that writes, the thread that prepares and removes files |
+//! | `writer` | the thread that writes |
+//! | `segments` | the thread that prepares and removes files |
 //! | `index` | recent entries in memory, the others' places on disk |
 //! | `lock` | one server to a data directory |
 
@@ -28,6 +29,7 @@ pub mod format;
 mod index;
 mod lock;
 mod recover;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -314,6 +316,14 @@ impl<P> Shared<P> {
         self.filled.notify_one();
         self.filled_for_task.notify_one();
     }
+}
+
+/// What `on_fatal` is told.
+fn fatal_sentence(trouble: &str) -> String {
+    format!(
+        "{trouble}; the server ends here, since what is on the disk is not known any more. Everything acknowledged is safe: \
+         free room on the disk, or replace it, and start again"
+    )
 }
 
 fn not_there(index: u64) -> io::Error {

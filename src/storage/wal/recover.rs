@@ -8,7 +8,8 @@
 
 use super::format::{self, Identity, LogFacts, Record, SECTOR, Sector, SegmentHeader};
 use super::index::{Index, Run, Segment};
-use super::writer::{Current, Prepared, prepare, segment_name};
+use super::segments::{Prepared, prepare, segment_name};
+use super::writer::Current;
 use super::{Options, Payload};
 use crate::storage::disk::{Disk, DiskFile};
 use std::collections::VecDeque;

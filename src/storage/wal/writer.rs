@@ -4,7 +4,8 @@
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
 use super::recover::{OpenError, Tail};
-use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote};
+use super::segments::{Files, Job, Jobs, Prepared};
+use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote, fatal_sentence};
 use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
@@ -30,17 +31,6 @@ impl<P> Command<P> {
             Command::Truncate { .. } | Command::Purge { .. } => {}
         }
     }
-}
-
-/// A segment ready to be begun: preallocated, zero, durable as a file.
-pub struct Prepared {
-    pub number: u64,
-    pub file: Arc<dyn DiskFile>,
-}
-
-/// The name of a segment's file in the log's folder.
-pub fn segment_name(number: u64) -> String {
-    format!("{number:016}.log")
 }
 
 pub fn start<P: Payload>(
@@ -319,13 +309,13 @@ impl<P: Payload> Writer<P> {
         if begun {
             self.begin_segment(extent)?;
         }
-        let Some(current) = &mut self.current else { return Err(sentence("the log has no segment")) };
+        let Some(current) = &mut self.current else { return Err(fatal_sentence("the log has no segment")) };
         let (number, offset) = (current.number, current.end);
         format::put_batch(&self.options.identity, self.next_sequence, payload, &mut self.out);
         // The header of a new segment goes with its first batch, in the same write.
         let write_at = if begun { 0 } else { offset };
         let failed = |verb: &str, error: io::Error| {
-            sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
+            fatal_sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
         if !hooks::write_precedes_sync() {
             current.file.sync_data().map_err(|error| failed("sync", error))?;
@@ -352,9 +342,10 @@ impl<P: Payload> Writer<P> {
     }
 
     fn begin_segment(&mut self, extent: u64) -> Result<(), String> {
-        let prepared = self.ready.recv().unwrap_or_else(|_| Err(sentence("the log's second thread is gone")))?;
+        let prepared = self.ready.recv().unwrap_or_else(|_| Err(fatal_sentence("the log's second thread is gone")))?;
         let needed = format::SECTOR as u64 + extent;
-        let context = |error: io::Error| sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
+        let context =
+            |error: io::Error| fatal_sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
         let mut capacity = prepared.file.len().map_err(context)?;
         if capacity < needed {
             // One entry larger than a segment gets a segment of its own size.
@@ -423,93 +414,4 @@ impl<P: Payload> Writer<P> {
             command.complete(error());
         }
     }
-}
-
-/// What `on_fatal` is told.
-fn sentence(trouble: &str) -> String {
-    format!(
-        "{trouble}; the server ends here, since what is on the disk is not known any more. Everything acknowledged is safe: \
-         free room on the disk, or replace it, and start again"
-    )
-}
-
-enum Job {
-    Prepare(u64),
-    /// Oldest first.
-    Remove(Vec<u64>),
-}
-
-struct Files {
-    disk: Arc<dyn Disk>,
-    folder: String,
-    segment_bytes: u64,
-    ready: mpsc::Sender<Result<Prepared, String>>,
-    /// A segment's file was synced.
-    synced: Box<dyn Fn() + Send>,
-}
-
-/// Who prepares and removes files.
-enum Jobs {
-    /// The second thread, so that no write waits for it.
-    Threaded(mpsc::Sender<Job>, JoinHandle<()>),
-    Here(Files),
-}
-
-impl Jobs {
-    fn put(&self, job: Job) {
-        match self {
-            // If that thread is gone, the next segment's turn will say so.
-            Jobs::Threaded(jobs, _) => drop(jobs.send(job)),
-            Jobs::Here(files) => files.work(job),
-        }
-    }
-
-    fn end(self) {
-        if let Jobs::Threaded(jobs, thread) = self {
-            drop(jobs);
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Files {
-    fn run(self, jobs: mpsc::Receiver<Job>) {
-        for job in jobs {
-            self.work(job);
-        }
-    }
-
-    fn work(&self, job: Job) {
-        match job {
-            Job::Prepare(number) => {
-                let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
-                    .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
-                (self.synced)();
-                // Nobody takes it any more when the log is on its way out.
-                let _ = self.ready.send(prepared);
-            }
-            Job::Remove(numbers) => {
-                for number in numbers {
-                    // In order, each durable before the next: what is left is always a row without a gap.
-                    let path = format!("{}/{}", self.folder, segment_name(number));
-                    let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
-                    if let Err(error) = removed {
-                        tracing::warn!(
-                            "remove old log segment {path}: {error}; it stays until the next purge after a start"
-                        );
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Makes a segment's file, or brings one that is there and unused to its full length.
-pub fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<Prepared> {
-    let file = disk.open(&format!("{folder}/{}", segment_name(number)), true)?;
-    file.allocate(bytes)?;
-    file.sync_data()?;
-    disk.sync_folder(folder)?;
-    Ok(Prepared { number, file })
 }
