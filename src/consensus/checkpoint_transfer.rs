@@ -6,7 +6,7 @@
 //! A transfer that is interrupted goes on where it was: the taker keeps what it has and says behind which key to go on,
 //! and for `limits::CHECKPOINT_OFFER_KEPT` the giver goes on offering that checkpoint, though it has newer ones by then.
 
-use super::network::{Link, Trouble};
+use super::connection::{Link, Trouble};
 use super::{Heavy, HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::Instant;
 use crate::limits;

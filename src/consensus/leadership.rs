@@ -1,8 +1,8 @@
 //! Who leads, how sure that is at the moment, and how it passes on.
 
+use super::connection::{Link, Trouble};
 use super::convert;
 use super::membership::MembershipError;
-use super::network::{Link, Trouble};
 use super::proposals::answered;
 use super::types::{TypeConfig, position};
 use super::{BarrierError, Consensus, Role};

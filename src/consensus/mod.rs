@@ -27,130 +27,55 @@
 //! | `state_replacement` | another member's state in the place of one that is not trusted |
 //! | `forced_recovery` | a log made to go on without its majority (`cluster recover`) |
 
+mod append_pipeline;
+mod blocking_work;
 mod checkpoint_transfer;
+mod connection;
 mod convert;
 mod forced_recovery;
 mod leadership;
 mod log;
+mod log_purge;
 mod machine;
 mod membership;
 mod network;
 mod proposals;
 mod reachability;
 mod replay;
+mod role;
 mod runtime;
 mod serve;
 mod start;
+mod state_machine;
 mod state_replacement;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
+pub use blocking_work::Heavy;
 pub use checkpoint_transfer::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
+pub use state_machine::{HeldCheckpoint, Receiving, SnapshotData, StateMachine};
 
-use crate::hooks;
 use crate::limits;
 use crate::model::ensemble::Member;
 use crate::model::txn::Batch;
 use crate::peer::Peers;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use parking_lot::Mutex;
 use proposals::UnderWay;
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use types::{Answer, TypeConfig};
-
-/// What a replica does with the log. All calls come from one task, in log order, one at a time.
-pub trait StateMachine: Send + Sync + 'static {
-    /// Applies the batch if its fence holds, and says whether it did. The log position advances either way.
-    fn apply(&self, at: LogPosition, batch: &Batch) -> bool;
-    /// A blank entry, or a membership (opaque bytes, to be kept with the state and given back by `applied`). They lie
-    /// outside the chain.
-    fn apply_other(&self, at: LogPosition, membership: Option<Vec<u8>>);
-    /// The last applied position and the last membership, as loaded at start or as of now.
-    fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
-    /// A run of entries is through: time to wake those who write to clients.
-    fn batch_done(&self);
-    /// Whether the last `apply` took place at all. If not, the state is not to be trusted, and the batch is applied again when
-    /// it is.
-    fn is_sound(&self) -> bool {
-        true
-    }
-    /// Waits until the state may be trusted, which may be that of a later entry then.
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
-    /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
-    /// start.
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;
-    /// Begins to take a checkpoint of that description from another member, in the place of any taken before.
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>>;
-    /// Replaces the whole state by what `receive` began and has been found right, which is as of `at`.
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()>;
-}
-
-/// A checkpoint that stays as it is, and can be read, while newer ones are written.
-pub trait HeldCheckpoint: Send + Sync {
-    /// The last entry it has applied.
-    fn position(&self) -> LogPosition;
-    /// As `StateMachine::apply_other` was told.
-    fn membership(&self) -> Option<Vec<u8>>;
-    /// What it is a state of, and the sum over its records: `storage::records::encode`.
-    fn description(&self) -> Vec<u8>;
-    /// Appends records in key order, those behind `after`, about `bytes_max` bytes of them; false if these were the last.
-    fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool>;
-}
-
-/// A checkpoint that comes piece by piece. Nothing of the member's own state is touched by it.
-pub trait Receiving: Any + Send {
-    /// The last key that is there, and the number of records.
-    fn reached(&self) -> (Option<Vec<u8>>, u64);
-    fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
-    /// All records are there: makes them durable, and verifies them by count, sum and digest.
-    fn finish(&mut self) -> io::Result<()>;
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
-}
-
-/// What openraft calls a snapshot.
-pub enum SnapshotData {
-    /// There is no checkpoint yet: it covers no entry, and nobody is given it.
-    Nothing,
-    Held(Arc<dyn HeldCheckpoint>),
-    Received(Box<dyn Receiving>),
-}
-
-/// Where work is done that takes more than a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heavy {
-    /// On a thread beside the runtime, so that no heartbeat waits for it.
-    Aside,
-    /// Where it comes up: the simulation has one thread, and its time stands still meanwhile.
-    Here,
-}
-
-impl Heavy {
-    /// To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
-    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        match self {
-            Heavy::Aside => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
-            Heavy::Here => Ok(work()),
-        }
-    }
-}
 
 /// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's
 /// beginning.
@@ -326,48 +251,6 @@ impl Consensus {
         }
     }
 
-    /// A checkpoint is on the disk that has applied the log up to `checkpoint`, and may be given to others; this member's
-    /// own start will not need the log up to `purge_up_to` any more (the image reaches that far). Entries up to there may
-    /// go, but for those that others are likely to ask for. Returns at once; `shutdown` waits until they are gone.
-    pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
-        let consensus = self.clone();
-        let letting_go = self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
-        *self.letting_go.lock() = Some(letting_go);
-    }
-
-    async fn let_log_go(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
-        // openraft purges up to what it takes for a snapshot, at most. Errors mean that it is shut down.
-        let mut known = self.raft.watch_snapshot_progress();
-        if self.raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        let known = known.wait_until(move |at| at.as_ref().is_some_and(|at| at.index >= checkpoint.index));
-        if !matches!(tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, known).await, Ok(Ok(_))) {
-            return;
-        }
-        let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };
-        let last = self.log.last().map_or(0, |last| last.index);
-        let alone = self.membership.borrow().members.len() <= 1;
-        let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
-        let kept = if alone || !room { 0 } else { hooks::pace().log_entries_kept_for_peers };
-        let Some(unkept) = last.checked_sub(kept) else { return };
-        let mut index = purge.index.min(unkept);
-        if let Some(offered) = self.offers.oldest() {
-            index = index.min(offered.index);
-        }
-        let _ = self.raft.trigger().purge_log(index).await;
-        let mut metrics = self.raft.metrics();
-        let gone = async {
-            while metrics.borrow_watched().purged.is_none_or(|purged| purged.index < index) {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        // Too late is as good as with the next checkpoint.
-        let _ = tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, gone).await;
-    }
-
     pub fn metrics(&self) -> Metrics {
         // Before the metrics are borrowed: whoever holds on to those holds up openraft.
         let log = self.log.stats();
@@ -404,14 +287,6 @@ impl Consensus {
         }
         // Whoever shows the role hears of it a moment later. An error says that it has, and is gone.
         let _ = self.role.clone().wait_for(|role| *role == Role::Stopped).await;
-    }
-}
-
-#[cfg(test)]
-impl Consensus {
-    /// As if it had grown so long that what others may ask for does not count any more.
-    pub async fn purge(&self, index: u64) {
-        self.raft.trigger().purge_log(index).await.expect("it runs");
     }
 }
 

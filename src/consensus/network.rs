@@ -10,32 +10,31 @@
 //! a connection that broke is a network error and tried again at once.
 
 use super::SnapshotData;
+use super::append_pipeline::Pipeline;
 use super::checkpoint_transfer::Offers;
+use super::connection::{Link, Trouble, ended};
 use super::convert;
 use super::membership::Membership;
 use super::reachability::Reach;
-use super::types::{LogId, TypeConfig, Vote};
-use crate::environment::Instant;
+use super::types::{TypeConfig, Vote};
 use crate::limits;
 use crate::model::ensemble::Member;
-use crate::peer::messages::raft::{Answer, Appended, Call};
-use crate::peer::{ConnectError, Connection, Peers, Purpose};
+use crate::peer::messages::raft::{Answer, Call};
+use crate::peer::{Peers, Purpose};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
 
 /// Makes the clients.
 pub struct Roads {
@@ -54,7 +53,7 @@ impl Roads {
         Roads { me, peers, members, offers, reach: Arc::default(), votes: BTreeMap::new() }
     }
 
-    fn link(&self, to: u64, member: &Member, purpose: Purpose) -> Link {
+    pub(super) fn link(&self, to: u64, member: &Member, purpose: Purpose) -> Link {
         let (peers, members) = (self.peers.clone(), self.members.clone());
         Link { to, member: member.clone(), purpose, peers, members, kept: parking_lot::Mutex::new(None), dialing: None }
     }
@@ -101,90 +100,19 @@ enum Task {
     Checkpoint,
 }
 
-/// At most one connection to one member, dialed when it is wanted.
-pub struct Link {
-    to: u64,
-    /// As of the client's making, for one that the membership does not name any more.
-    member: Member,
-    purpose: Purpose,
-    peers: Arc<Peers>,
-    members: watch::Receiver<Membership>,
-    /// With the answers that still come to requests of an exchange that has ended early but in good order.
-    /// Nobody ever waits for the lock: it makes this shareable, which openraft asks for.
-    kept: parking_lot::Mutex<Option<(Connection, usize)>>,
-    dialing: Option<JoinHandle<Result<Connection, ConnectError>>>,
-}
-
-impl Link {
-    /// A link to a member that is named by the membership, for one exchange.
-    pub fn to(roads: &Roads, to: u64, purpose: Purpose) -> Option<Link> {
-        let member = roads.members.borrow().members.get(&to)?.clone();
-        Some(roads.link(to, &member, purpose))
-    }
-
-    /// The connection, to be given back by `keep`. May be dropped and asked again: dialing goes on.
-    pub async fn take(&mut self) -> Result<(Connection, usize), ConnectError> {
-        if let Some(kept) = self.kept.get_mut().take() {
-            return Ok(kept);
-        }
-        let dialing = self.dialing.get_or_insert_with(|| {
-            let member = self.members.borrow().members.get(&self.to).cloned().unwrap_or_else(|| self.member.clone());
-            let (peers, purpose) = (self.peers.clone(), self.purpose);
-            tokio::spawn(async move { peers.connect(&member.server, Some(member.incarnation), purpose).await })
-        });
-        let dialed = dialing.await;
-        self.dialing = None;
-        match dialed {
-            Ok(dialed) => dialed.map(|connection| (connection, 0)),
-            Err(error) => Err(ConnectError::Unreachable(io::Error::other(error))),
-        }
-    }
-
-    pub fn keep(&mut self, connection: Connection, owed: usize) {
-        *self.kept.get_mut() = Some((connection, owed));
-    }
-
-    /// One call and its answer. If the future is dropped before its end, so is the connection.
-    pub async fn call(&mut self, call: &Call) -> Result<Answer, Trouble> {
-        let (mut connection, _) = self.take().await?;
-        connection.writer.send(call).await?;
-        let answer = connection.reader.next::<Answer>().await?.ok_or_else(ended)?;
-        self.keep(connection, 0);
-        Ok(answer)
-    }
-}
-
-fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the peer has ended the connection")
-}
-
-/// What can go wrong with a peer.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("no answer within {0:?}")]
-    NoAnswer(Duration),
-    /// The peer says why it does not do what it was asked for.
-    #[error("{0}")]
-    Refused(String),
-}
-
 /// openraft's way to one member, for one of its tasks.
 pub struct Client {
     me: u64,
     to: u64,
     task: Task,
-    link: Link,
+    pub(super) link: Link,
     votes: Arc<Mutex<Link>>,
     offers: Arc<Offers>,
     reach: Arc<Reach>,
 }
 
 impl Client {
-    fn error(&self, trouble: Trouble, action: RPCTypes) -> RPCError<TypeConfig> {
+    pub(super) fn error(&self, trouble: Trouble, action: RPCTypes) -> RPCError<TypeConfig> {
         rpc_error(trouble, action, self.me, self.to)
     }
 
@@ -324,159 +252,4 @@ impl RaftNetworkV2<TypeConfig> for Client {
         let max = Duration::from_millis(limits::RAFT_BACKOFF_MS_MAX);
         Some(Backoff::new(std::iter::successors(Some(first), move |last| Some((*last * 2).min(max)))))
     }
-}
-
-/// Entries to one member: several requests are under way, answers come in their order.
-struct Pipeline<'s, S> {
-    client: &'s mut Client,
-    /// None before the first request, and once it is given back.
-    connection: Option<Connection>,
-    /// None once it has ended.
-    input: Option<S>,
-    /// Answers to an earlier pipeline's requests, which nobody waits for.
-    owed: usize,
-    /// Requests of this one without an answer that want one.
-    under_way: usize,
-    /// The last entry that was sent, and when.
-    sent: Option<(LogId, Instant)>,
-    /// When the next answer has to be there.
-    deadline: Instant,
-    ended: bool,
-}
-
-/// What the pipeline does next.
-enum Step {
-    Answered(io::Result<Option<Appended>>),
-    TimedOut,
-    Request(Option<AppendEntriesRequest<TypeConfig>>),
-}
-
-impl<'s, S> Pipeline<'s, S>
-where
-    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
-{
-    fn begin(
-        client: &'s mut Client,
-        input: S,
-    ) -> impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + Send + Unpin + use<'s, S>
-    {
-        let pipeline = Pipeline {
-            client,
-            connection: None,
-            input: Some(input),
-            owed: 0,
-            under_way: 0,
-            sent: None,
-            deadline: Instant::now(),
-            ended: false,
-        };
-        Box::pin(stream::unfold(pipeline, |mut pipeline| async move {
-            let item = pipeline.next().await?;
-            Some((item, pipeline))
-        }))
-    }
-
-    async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> {
-        if self.ended {
-            return None;
-        }
-        match self.answer().await {
-            Ok(None) => {
-                self.end();
-                None
-            }
-            Ok(Some(appended)) => {
-                let result = convert::to_appended(appended);
-                if let Err(StreamAppendError::Conflict(_) | StreamAppendError::HigherVote(_)) = &result {
-                    // What is under way behind it is answered the same way.
-                    self.end();
-                }
-                Some(Ok(result))
-            }
-            Err(trouble) => {
-                self.ended = true;
-                self.connection = None;
-                Some(Err(self.client.error(trouble, RPCTypes::AppendEntries)))
-            }
-        }
-    }
-
-    fn end(&mut self) {
-        self.ended = true;
-        if let Some(connection) = self.connection.take() {
-            self.client.link.keep(connection, self.owed + self.under_way);
-        }
-    }
-
-    /// The next answer; None once the input has ended and everything is answered.
-    async fn answer(&mut self) -> Result<Option<Appended>, Trouble> {
-        let patience = Duration::from_millis(limits::APPEND_ANSWER_MS_MAX);
-        loop {
-            if self.under_way == 0 && self.input.is_none() {
-                return Ok(None);
-            }
-            let waits = self.owed + self.under_way > 0;
-            let takes = self.under_way < limits::APPENDS_IN_FLIGHT_MAX;
-            let step = match (&mut self.connection, &mut self.input) {
-                (Some(connection), input) => tokio::select! {
-                    biased;
-                    answer = connection.reader.next::<Appended>(), if waits => Step::Answered(answer),
-                    () = tokio::time::sleep_until(self.deadline), if waits => Step::TimedOut,
-                    request = next_of(input), if takes && input.is_some() => Step::Request(request),
-                },
-                (None, input) => Step::Request(next_of(input).await),
-            };
-            match step {
-                Step::Answered(answer) => {
-                    let answer = answer?.ok_or_else(ended)?;
-                    self.deadline = Instant::now() + patience;
-                    if self.owed > 0 {
-                        self.owed -= 1;
-                    } else {
-                        self.under_way -= 1;
-                        return Ok(Some(answer));
-                    }
-                }
-                Step::TimedOut => return Err(Trouble::NoAnswer(patience)),
-                Step::Request(None) => self.input = None,
-                Step::Request(Some(request)) => self.send(request, patience).await?,
-            }
-        }
-    }
-
-    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), Trouble> {
-        let last = request.entries.last().map(|entry| entry.log_id);
-        if let Some(last) = last {
-            self.sent = Some((last, Instant::now()));
-        }
-        // An answer to what was sent long ago does not show that the member is in touch now.
-        let lasts = Duration::from_millis(limits::HEARTBEAT_MS);
-        let told = self.sent.is_some_and(|(sent, at)| request.prev_log_id == Some(sent) && at.elapsed() < lasts);
-        let wants_answer = last.is_some() || !told;
-        if !wants_answer {
-            // Whoever is applying what was committed goes first: clients here wait for that, and a send takes longer.
-            tokio::task::yield_now().await;
-        }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => {
-                let (connection, owed) = self.client.link.take().await?;
-                self.owed = owed;
-                self.deadline = Instant::now() + patience;
-                self.connection.insert(connection)
-            }
-        };
-        if self.owed + self.under_way == 0 {
-            self.deadline = Instant::now() + patience;
-        }
-        let sent =
-            tokio::time::timeout(patience, connection.writer.send(&convert::append(request, wants_answer))).await;
-        sent.map_err(|_| Trouble::NoAnswer(patience))??;
-        self.under_way += usize::from(wants_answer);
-        Ok(())
-    }
-}
-
-async fn next_of<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
-    input.as_mut()?.next().await
 }

@@ -2,7 +2,7 @@
 //! `limits::MEMBER_SILENT`, so at most one in that time, and one when it answers again. (openraft has a line for each lost
 //! heartbeat, twenty a second.)
 
-use super::network::Trouble;
+use super::connection::Trouble;
 use crate::environment::Instant;
 use crate::limits;
 use parking_lot::Mutex;

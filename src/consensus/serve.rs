@@ -1,8 +1,8 @@
 //! Answering the other members.
 
 use super::checkpoint_transfer::{busy_until, describe};
+use super::connection::Trouble;
 use super::convert::{self, nonsense};
-use super::network::Trouble;
 use super::{Consensus, SnapshotData, types};
 use crate::limits;
 use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromTaker, Intent, Vote};

@@ -3,7 +3,7 @@
 
 use super::Consensus;
 use super::checkpoint_transfer::{busy_until, describe};
-use super::network::Link;
+use super::connection::Link;
 use crate::peer::Purpose;
 use crate::peer::messages::raft::{FromGiver, FromTaker, Intent};
 use crate::storage::LogPosition;
