@@ -3,7 +3,7 @@
 //! The window stands near the top of the layers, because it shows values of most folders. `hooks` is its counterpart near
 //! the bottom: what the simulation changes in a member.
 
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use crate::model::Zxid;
 use crate::model::txn::{Batch, Txn};
 use crate::plugin::registry::Registry;
@@ -50,7 +50,7 @@ pub enum Seen<'a> {
     },
     Resolved {
         entry: u64,
-        outcome: Resolution,
+        outcome: ProposalOutcome,
     },
     /// A checkpoint was written at that zxid.
     Checkpoint {

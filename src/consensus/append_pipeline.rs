@@ -1,8 +1,8 @@
 //! Log entries to one member: several requests are on their way at once.
 
-use super::connection::{Trouble, ended};
+use super::connection::{PeerError, ended};
 use super::convert;
-use super::network::Client;
+use super::network::RaftClient;
 use super::types::{LogId, TypeConfig};
 use crate::environment::Instant;
 use crate::limits;
@@ -16,16 +16,16 @@ use std::io;
 use std::time::Duration;
 
 /// Entries to one member: several requests are under way, answers come in their order.
-pub(super) struct Pipeline<'s, S> {
-    client: &'s mut Client,
+pub(super) struct AppendPipeline<'s, S> {
+    client: &'s mut RaftClient,
     /// None before the first request, and once it is given back.
     connection: Option<Connection>,
     /// None once it has ended.
     input: Option<S>,
     /// Answers to an earlier pipeline's requests, which nobody waits for.
-    owed: usize,
+    stale_answers: usize,
     /// Requests of this one without an answer that want one.
-    under_way: usize,
+    unanswered: usize,
     /// The last entry that was sent, and when.
     sent: Option<(LogId, Instant)>,
     /// When the next answer has to be there.
@@ -40,21 +40,21 @@ enum Step {
     Request(Option<AppendEntriesRequest<TypeConfig>>),
 }
 
-impl<'s, S> Pipeline<'s, S>
+impl<'s, S> AppendPipeline<'s, S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
 {
     pub(super) fn begin(
-        client: &'s mut Client,
+        client: &'s mut RaftClient,
         input: S,
     ) -> impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + Send + Unpin + use<'s, S>
     {
-        let pipeline = Pipeline {
+        let pipeline = AppendPipeline {
             client,
             connection: None,
             input: Some(input),
-            owed: 0,
-            under_way: 0,
+            stale_answers: 0,
+            unanswered: 0,
             sent: None,
             deadline: Instant::now(),
             ended: false,
@@ -93,19 +93,19 @@ where
     fn end(&mut self) {
         self.ended = true;
         if let Some(connection) = self.connection.take() {
-            self.client.link.keep(connection, self.owed + self.under_way);
+            self.client.link.keep(connection, self.stale_answers + self.unanswered);
         }
     }
 
     /// The next answer; None once the input has ended and everything is answered.
-    async fn answer(&mut self) -> Result<Option<Appended>, Trouble> {
+    async fn answer(&mut self) -> Result<Option<Appended>, PeerError> {
         let patience = Duration::from_millis(limits::APPEND_ANSWER_MS_MAX);
         loop {
-            if self.under_way == 0 && self.input.is_none() {
+            if self.unanswered == 0 && self.input.is_none() {
                 return Ok(None);
             }
-            let waits = self.owed + self.under_way > 0;
-            let takes = self.under_way < limits::APPENDS_IN_FLIGHT_MAX;
+            let waits = self.stale_answers + self.unanswered > 0;
+            let takes = self.unanswered < limits::APPENDS_IN_FLIGHT_MAX;
             let step = match (&mut self.connection, &mut self.input) {
                 (Some(connection), input) => tokio::select! {
                     biased;
@@ -119,21 +119,21 @@ where
                 Step::Answered(answer) => {
                     let answer = answer?.ok_or_else(ended)?;
                     self.deadline = Instant::now() + patience;
-                    if self.owed > 0 {
-                        self.owed -= 1;
+                    if self.stale_answers > 0 {
+                        self.stale_answers -= 1;
                     } else {
-                        self.under_way -= 1;
+                        self.unanswered -= 1;
                         return Ok(Some(answer));
                     }
                 }
-                Step::TimedOut => return Err(Trouble::NoAnswer(patience)),
+                Step::TimedOut => return Err(PeerError::NoAnswer(patience)),
                 Step::Request(None) => self.input = None,
                 Step::Request(Some(request)) => self.send(request, patience).await?,
             }
         }
     }
 
-    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), Trouble> {
+    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), PeerError> {
         let last = request.entries.last().map(|entry| entry.log_id);
         if let Some(last) = last {
             self.sent = Some((last, Instant::now()));
@@ -149,19 +149,19 @@ where
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
-                let (connection, owed) = self.client.link.take().await?;
-                self.owed = owed;
+                let (connection, stale_answers) = self.client.link.take().await?;
+                self.stale_answers = stale_answers;
                 self.deadline = Instant::now() + patience;
                 self.connection.insert(connection)
             }
         };
-        if self.owed + self.under_way == 0 {
+        if self.stale_answers + self.unanswered == 0 {
             self.deadline = Instant::now() + patience;
         }
         let sent =
             tokio::time::timeout(patience, connection.writer.send(&convert::append(request, wants_answer))).await;
-        sent.map_err(|_| Trouble::NoAnswer(patience))??;
-        self.under_way += usize::from(wants_answer);
+        sent.map_err(|_| PeerError::NoAnswer(patience))??;
+        self.unanswered += usize::from(wants_answer);
         Ok(())
     }
 }

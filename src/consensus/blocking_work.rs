@@ -4,19 +4,19 @@ use std::io;
 
 /// Where work is done that takes more than a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heavy {
+pub enum BlockingWork {
     /// On a thread beside the runtime, so that no heartbeat waits for it.
     Aside,
     /// Where it comes up: the simulation has one thread, and its time stands still meanwhile.
     Here,
 }
 
-impl Heavy {
+impl BlockingWork {
     /// To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
-            Heavy::Aside => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
-            Heavy::Here => Ok(work()),
+            BlockingWork::OwnThread => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            BlockingWork::Inline => Ok(work()),
         }
     }
 }

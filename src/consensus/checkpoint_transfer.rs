@@ -6,12 +6,12 @@
 //! A transfer that is interrupted goes on where it was: the taker keeps what it has and says behind which key to go on,
 //! and for `limits::CHECKPOINT_OFFER_KEPT` the giver goes on offering that checkpoint, though it has newer ones by then.
 
-use super::connection::{Link, Trouble};
-use super::{Heavy, HeldCheckpoint, Receiving, StateMachine};
+use super::connection::{MemberConnection, PeerError};
+use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Server;
-use crate::peer::messages::raft::{FromGiver, FromTaker, Intent, Vote};
+use crate::peer::messages::raft::{FromReceiver, FromSender, TransferRequest, Vote};
 use crate::peer::{Connection, Peers, Purpose};
 use crate::storage::records;
 use crate::storage::{LogPosition, Meta};
@@ -22,26 +22,26 @@ use std::io;
 use std::sync::Arc;
 
 /// What this member offers to those that need a checkpoint.
-pub struct Offers {
-    heavy: Heavy,
+pub struct CheckpointOffers {
+    blocking: BlockingWork,
     offered: Mutex<Option<Offer>>,
 }
 
 struct Offer {
-    checkpoint: Arc<dyn HeldCheckpoint>,
+    checkpoint: Arc<dyn PinnedCheckpoint>,
     /// Transfers under way.
     takers: usize,
     /// With none under way, until when an interrupted one may be taken up.
     kept_until: Instant,
 }
 
-impl Offers {
-    pub fn new(heavy: Heavy) -> Offers {
-        Offers { heavy, offered: Mutex::new(None) }
+impl CheckpointOffers {
+    pub fn new(blocking: BlockingWork) -> CheckpointOffers {
+        CheckpointOffers { blocking, offered: Mutex::new(None) }
     }
 
     /// What to offer: the one that is being taken, or was until just now; else the latest.
-    pub fn choose(&self, latest: Option<Arc<dyn HeldCheckpoint>>) -> Option<Arc<dyn HeldCheckpoint>> {
+    pub fn choose(&self, latest: Option<Arc<dyn PinnedCheckpoint>>) -> Option<Arc<dyn PinnedCheckpoint>> {
         let mut offered = self.offered.lock();
         if offered.as_ref().is_some_and(|offer| offer.takers == 0 && offer.kept_until <= Instant::now()) {
             *offered = None;
@@ -58,16 +58,16 @@ impl Offers {
     /// from us.
     pub async fn give(
         &self,
-        link: &mut Link,
+        link: &mut MemberConnection,
         vote: Vote,
-        checkpoint: Arc<dyn HeldCheckpoint>,
-    ) -> Result<Vote, Trouble> {
+        checkpoint: Arc<dyn PinnedCheckpoint>,
+    ) -> Result<Vote, PeerError> {
         let (mut connection, _) = link.take().await?;
-        let taken = Taken::begin(self, &checkpoint);
-        let intent = Intent::Give { vote, description: checkpoint.description() };
+        let taken = Transfer::begin(self, &checkpoint);
+        let intent = TransferRequest::Send { vote, description: checkpoint.description() };
         connection.writer.send(&intent).await?;
-        let given = give(&mut connection, &checkpoint, self.heavy).await;
-        if let Ok(_) | Err(Trouble::Refused(_)) = given {
+        let given = give(&mut connection, &checkpoint, self.blocking).await;
+        if let Ok(_) | Err(PeerError::Refused(_)) = given {
             // One that a taker finds wrong is not offered again if there is another.
             taken.end();
         }
@@ -78,10 +78,10 @@ impl Offers {
     pub async fn give_to(&self, mut connection: Connection, machine: &dyn StateMachine) -> io::Result<()> {
         let checkpoint = self.choose(machine.checkpoint()?);
         let description = checkpoint.as_ref().map(|checkpoint| checkpoint.description());
-        connection.writer.send(&FromGiver::Description(description)).await?;
+        connection.writer.send(&FromSender::Description(description)).await?;
         let Some(checkpoint) = checkpoint else { return Ok(()) };
-        let taken = Taken::begin(self, &checkpoint);
-        match give(&mut connection, &checkpoint, self.heavy).await {
+        let taken = Transfer::begin(self, &checkpoint);
+        match give(&mut connection, &checkpoint, self.blocking).await {
             Ok(_) => {
                 taken.end();
                 Ok(())
@@ -92,20 +92,20 @@ impl Offers {
 }
 
 /// One transfer under way. If it is dropped before its end, it may be taken up later.
-struct Taken<'a> {
-    offers: &'a Offers,
+struct Transfer<'a> {
+    offers: &'a CheckpointOffers,
     kept: std::time::Duration,
 }
 
-impl<'a> Taken<'a> {
-    fn begin(offers: &'a Offers, checkpoint: &Arc<dyn HeldCheckpoint>) -> Taken<'a> {
+impl<'a> Transfer<'a> {
+    fn begin(offers: &'a CheckpointOffers, checkpoint: &Arc<dyn PinnedCheckpoint>) -> Transfer<'a> {
         let mut offered = offers.offered.lock();
         match &mut *offered {
             Some(offer) if offer.checkpoint.position() == checkpoint.position() => offer.takers += 1,
             _ => *offered = Some(Offer { checkpoint: checkpoint.clone(), takers: 1, kept_until: Instant::now() }),
         }
         drop(offered);
-        Taken { offers, kept: limits::CHECKPOINT_OFFER_KEPT }
+        Transfer { offers, kept: limits::CHECKPOINT_OFFER_KEPT }
     }
 
     fn end(mut self) {
@@ -113,7 +113,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         if let Some(offer) = &mut *self.offers.offered.lock() {
             offer.takers = offer.takers.saturating_sub(1);
@@ -125,24 +125,24 @@ impl Drop for Taken<'_> {
 /// The giver's side, once the taker knows what it gets.
 async fn give(
     connection: &mut Connection,
-    checkpoint: &Arc<dyn HeldCheckpoint>,
-    heavy: Heavy,
-) -> Result<Vote, Trouble> {
+    checkpoint: &Arc<dyn PinnedCheckpoint>,
+    blocking: BlockingWork,
+) -> Result<Vote, PeerError> {
     let mut after = match next(connection).await? {
-        FromTaker::GoOn { after, records } => {
+        FromReceiver::GoOn { after, records } => {
             tracing::info!(position = %checkpoint.position(), behind = records, "gives a checkpoint");
             after
         }
-        FromTaker::Done { vote } => return Ok(vote),
-        FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+        FromReceiver::Done { vote } => return Ok(vote),
+        FromReceiver::Failed(why) => return Err(PeerError::Refused(why)),
         other => return Err(out_of_place(&other).into()),
     };
-    let mut written_owed = 0;
+    let mut unconfirmed = 0;
     let mut more = true;
-    while more || written_owed > 0 {
-        if more && written_owed < limits::CHECKPOINT_PIECES_IN_FLIGHT_MAX {
+    while more || unconfirmed > 0 {
+        if more && unconfirmed < limits::CHECKPOINT_PIECES_IN_FLIGHT_MAX {
             let (source, behind) = (checkpoint.clone(), after.take());
-            let (records, goes_on) = heavy
+            let (records, goes_on) = blocking
                 .run(move || {
                     let mut records = Vec::new();
                     let more = source.piece(behind.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
@@ -151,22 +151,22 @@ async fn give(
                 .await??;
             more = goes_on;
             after = records.last().map(|(key, _): &(Bytes, Bytes)| key.to_vec());
-            let piece = FromGiver::Piece { records, last: !more };
+            let piece = FromSender::Piece { records, last: !more };
             in_time(connection.writer.send(&piece)).await?;
-            written_owed += 1;
+            unconfirmed += 1;
         } else {
             match next(connection).await? {
-                FromTaker::Written { .. } => written_owed -= 1,
-                FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+                FromReceiver::Written { .. } => unconfirmed -= 1,
+                FromReceiver::Failed(why) => return Err(PeerError::Refused(why)),
                 other => return Err(out_of_place(&other).into()),
             }
         }
     }
     loop {
         match next(connection).await? {
-            FromTaker::Busy => {}
-            FromTaker::Done { vote } => return Ok(vote),
-            FromTaker::Failed(why) => return Err(Trouble::Refused(why)),
+            FromReceiver::Busy => {}
+            FromReceiver::Done { vote } => return Ok(vote),
+            FromReceiver::Failed(why) => return Err(PeerError::Refused(why)),
             other => return Err(out_of_place(&other).into()),
         }
     }
@@ -174,22 +174,22 @@ async fn give(
 
 /// What this member takes: one checkpoint at a time, kept from one connection to the next.
 #[derive(Default)]
-pub struct Taking(tokio::sync::Mutex<Option<Partial>>);
+pub struct CheckpointReceiver(tokio::sync::Mutex<Option<Partial>>);
 
 struct Partial {
     description: Vec<u8>,
-    receiving: Box<dyn Receiving>,
+    receiving: Box<dyn IncomingCheckpoint>,
 }
 
-impl Taking {
+impl CheckpointReceiver {
     /// Receives all of it. `begin` makes the place for one of that description; what comes back is found to be whole.
     pub async fn take(
         &self,
         connection: &mut Connection,
         description: Vec<u8>,
-        heavy: Heavy,
-        begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn Receiving>>,
-    ) -> Result<Box<dyn Receiving>, Trouble> {
+        blocking: BlockingWork,
+        begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
+    ) -> Result<Box<dyn IncomingCheckpoint>, PeerError> {
         // Another connection may still wait for its next piece; it gives up in time.
         let mut partial = self.0.lock().await;
         if partial.as_ref().is_none_or(|partial| partial.description != description) {
@@ -197,29 +197,29 @@ impl Taking {
             *partial = Some(Partial { receiving: begin(&description)?, description });
         }
         let Some(Partial { receiving, .. }) = &*partial else { return Err(gone().into()) };
-        let (after, records) = receiving.reached();
-        in_time(connection.writer.send(&FromTaker::GoOn { after, records })).await?;
+        let (after, records) = receiving.progress();
+        in_time(connection.writer.send(&FromReceiver::GoOn { after, records })).await?;
         loop {
-            let piece = next::<FromGiver>(connection).await?;
-            let FromGiver::Piece { records, last } = piece else { return Err(out_of_place(&piece).into()) };
+            let piece = next::<FromSender>(connection).await?;
+            let FromSender::Piece { records, last } = piece else { return Err(out_of_place(&piece).into()) };
             // Not there any more if it could not be written.
             let Some(Partial { mut receiving, description }) = partial.take() else { return Err(gone().into()) };
-            let (receiving, written) = heavy
+            let (receiving, written) = blocking
                 .run(move || {
                     let written = receiving.write(&records);
                     (receiving, written)
                 })
                 .await?;
             written?;
-            let (_, records) = receiving.reached();
+            let (_, records) = receiving.progress();
             if !last {
                 *partial = Some(Partial { receiving, description });
-                in_time(connection.writer.send(&FromTaker::Written { records })).await?;
+                in_time(connection.writer.send(&FromReceiver::Written { records })).await?;
                 continue;
             }
-            in_time(connection.writer.send(&FromTaker::Written { records })).await?;
+            in_time(connection.writer.send(&FromReceiver::Written { records })).await?;
             let mut receiving = receiving;
-            let verified = heavy.run(move || receiving.finish().map(|()| receiving));
+            let verified = blocking.run(move || receiving.finish().map(|()| receiving));
             return Ok(busy_until(connection, verified).await??);
         }
     }
@@ -232,7 +232,7 @@ pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output
         tokio::select! {
             biased;
             result = &mut done => return result,
-            () = tokio::time::sleep(limits::CHECKPOINT_BUSY_INTERVAL) => connection.writer.send(&FromTaker::Busy).await?,
+            () = tokio::time::sleep(limits::CHECKPOINT_BUSY_INTERVAL) => connection.writer.send(&FromReceiver::Busy).await?,
         }
     }
 }
@@ -242,7 +242,7 @@ pub fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
     let (meta, _) = records::decode(description)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a peer's checkpoint: {error}")))?;
     let position = meta.position;
-    let position = position.ok_or_else(|| super::convert::nonsense("a checkpoint of no log position"))?;
+    let position = position.ok_or_else(|| super::convert::invalid_message("a checkpoint of no log position"))?;
     Ok((meta, position))
 }
 
@@ -251,18 +251,18 @@ fn gone() -> io::Error {
 }
 
 fn out_of_place(message: &impl std::fmt::Debug) -> io::Error {
-    super::convert::nonsense(&format!("out of place while a checkpoint is given: {message:?}"))
+    super::convert::invalid_message(&format!("out of place while a checkpoint is given: {message:?}"))
 }
 
-async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, Trouble> {
+async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, PeerError> {
     let message = in_time(connection.reader.next::<T>()).await?;
     let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the peer has ended the connection");
     Ok(message.ok_or_else(ended)?)
 }
 
-async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, Trouble> {
+async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
     let patience = limits::CHECKPOINT_ANSWER_MAX;
-    Ok(tokio::time::timeout(patience, future).await.map_err(|_| Trouble::NoAnswer(patience))??)
+    Ok(tokio::time::timeout(patience, future).await.map_err(|_| PeerError::NoAnswer(patience))??)
 }
 
 /// For a member that has lost its state and still has its votes and its log: takes a checkpoint of any of `from`, from
@@ -273,13 +273,13 @@ pub async fn fetch(
     peers: &Peers,
     from: &[Server],
     purged: LogPosition,
-    heavy: Heavy,
-    begin: impl Fn(&[u8]) -> io::Result<Box<dyn Receiving>>,
-) -> Box<dyn Receiving> {
-    let taking = Taking::default();
+    blocking: BlockingWork,
+    begin: impl Fn(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
+) -> Box<dyn IncomingCheckpoint> {
+    let receiver = CheckpointReceiver::default();
     loop {
         for server in from {
-            match fetch_from(peers, server, purged, heavy, &taking, &begin).await {
+            match fetch_from(peers, server, purged, blocking, &receiver, &begin).await {
                 Ok(received) => return received,
                 Err(trouble) => {
                     tracing::warn!(member = server.id, ?trouble, "no checkpoint of this member to go on from");
@@ -294,23 +294,26 @@ async fn fetch_from(
     peers: &Peers,
     from: &Server,
     purged: LogPosition,
-    heavy: Heavy,
-    taking: &Taking,
-    begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn Receiving>>,
-) -> Result<Box<dyn Receiving>, Trouble> {
+    blocking: BlockingWork,
+    receiver: &CheckpointReceiver,
+    begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
+) -> Result<Box<dyn IncomingCheckpoint>, PeerError> {
     let mut connection = peers.connect(from, None, Purpose::Checkpoint).await?;
-    in_time(connection.writer.send(&Intent::Take)).await?;
-    let first = next::<FromGiver>(&mut connection).await?;
-    let FromGiver::Description(description) = first else { return Err(out_of_place(&first).into()) };
-    let description = description.ok_or_else(|| Trouble::Refused("it has no checkpoint yet".to_owned()))?;
+    in_time(connection.writer.send(&TransferRequest::Fetch)).await?;
+    let first = next::<FromSender>(&mut connection).await?;
+    let FromSender::Description(description) = first else { return Err(out_of_place(&first).into()) };
+    let description = description.ok_or_else(|| PeerError::Refused("it has no checkpoint yet".to_owned()))?;
     let (meta, at) = describe(&description)?;
     if at.index < purged.index {
-        return Err(Trouble::Refused(format!("its checkpoint ends at entry {}, the log begins behind {}", at, purged)));
+        return Err(PeerError::Refused(format!(
+            "its checkpoint ends at entry {}, the log begins behind {}",
+            at, purged
+        )));
     }
-    let received = taking.take(&mut connection, description, heavy, begin).await?;
+    let received = receiver.take(&mut connection, description, blocking, begin).await?;
     tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "has taken the state of another member");
     // The giver need not know what becomes of it; without this it would offer it for a while.
     let vote = Vote { term: 0, voted_for: 0, committed: false };
-    let _ = connection.writer.send(&FromTaker::Done { vote }).await;
+    let _ = connection.writer.send(&FromReceiver::Done { vote }).await;
     Ok(received)
 }

@@ -1,7 +1,7 @@
 //! One connection to one other member: dialed when it is wanted, kept between exchanges.
 
 use super::membership::Membership;
-use super::network::Roads;
+use super::network::ClientFactory;
 use crate::model::ensemble::Member;
 use crate::peer::messages::raft::{Answer, Call};
 use crate::peer::{ConnectError, Connection, Peers, Purpose};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// At most one connection to one member, dialed when it is wanted.
-pub struct Link {
+pub struct MemberConnection {
     pub(super) to: u64,
     /// As of the client's making, for one that the membership does not name any more.
     pub(super) member: Member,
@@ -25,11 +25,11 @@ pub struct Link {
     pub(super) dialing: Option<JoinHandle<Result<Connection, ConnectError>>>,
 }
 
-impl Link {
+impl MemberConnection {
     /// A link to a member that is named by the membership, for one exchange.
-    pub fn to(roads: &Roads, to: u64, purpose: Purpose) -> Option<Link> {
-        let member = roads.members.borrow().members.get(&to)?.clone();
-        Some(roads.link(to, &member, purpose))
+    pub fn to(clients: &ClientFactory, to: u64, purpose: Purpose) -> Option<MemberConnection> {
+        let member = clients.members.borrow().members.get(&to)?.clone();
+        Some(clients.link(to, &member, purpose))
     }
 
     /// The connection, to be given back by `keep`. May be dropped and asked again: dialing goes on.
@@ -50,12 +50,12 @@ impl Link {
         }
     }
 
-    pub fn keep(&mut self, connection: Connection, owed: usize) {
-        *self.kept.get_mut() = Some((connection, owed));
+    pub fn keep(&mut self, connection: Connection, stale_answers: usize) {
+        *self.kept.get_mut() = Some((connection, stale_answers));
     }
 
     /// One call and its answer. If the future is dropped before its end, so is the connection.
-    pub async fn call(&mut self, call: &Call) -> Result<Answer, Trouble> {
+    pub async fn call(&mut self, call: &Call) -> Result<Answer, PeerError> {
         let (mut connection, _) = self.take().await?;
         connection.writer.send(call).await?;
         let answer = connection.reader.next::<Answer>().await?.ok_or_else(ended)?;
@@ -70,7 +70,7 @@ pub(super) fn ended() -> io::Error {
 
 /// What can go wrong with a peer.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum PeerError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]

@@ -43,7 +43,7 @@ impl Log {
 
     /// Appends that `member` is alone and votes, and what `batch` makes for the term of both; durable on return. `behind`: the
     /// last entry applied, which may be ahead of the log.
-    pub fn go_on_alone(
+    pub fn force_sole_voter(
         &self,
         member: &Member,
         behind: Option<LogPosition>,

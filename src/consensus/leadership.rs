@@ -1,15 +1,15 @@
 //! Who leads, how sure that is at the moment, and how it passes on.
 
-use super::connection::{Link, Trouble};
+use super::connection::{MemberConnection, PeerError};
 use super::convert;
 use super::membership::MembershipError;
-use super::proposals::answered;
+use super::proposals::unless_ended;
 use super::types::{TypeConfig, position};
 use super::{BarrierError, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::Purpose;
-use crate::peer::messages::raft::{Answer, Call, HandOver, Standing};
+use crate::peer::messages::raft::{Answer, Call, HandOver, VoteAndLog};
 use crate::storage::LogPosition;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -22,7 +22,7 @@ impl Consensus {
     pub async fn read_index(&self) -> Result<u64, BarrierError> {
         let raft = self.raft.clone();
         // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let call = async move { answered(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
+        let call = async move { unless_ended(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
         match self.runtime.spawn(call).await {
             Ok(Some(Ok(linearizer))) => Ok(linearizer.read_log_id().index()),
             Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
@@ -51,7 +51,7 @@ impl Consensus {
     }
 
     /// Whether this member may try to lead. One that leads goes on.
-    pub fn elect(&self, may: bool) {
+    pub fn allow_election(&self, may: bool) {
         self.raft.runtime_config().elect(may);
     }
 
@@ -112,7 +112,7 @@ impl Consensus {
         let mine = self.raft.watch_log_progress().get().and_then(|flushed| flushed.last_log_id);
         let mut best = (mine.as_ref().map(position), std::cmp::Reverse(me));
         let others = voters.iter().copied().filter(|id| *id != me && *id != vote.voted_for);
-        let mut asked: FuturesUnordered<_> = others.map(|id| self.standing(id)).collect();
+        let mut asked: FuturesUnordered<_> = others.map(|id| self.vote_and_log_of(id)).collect();
         while let Some((id, standing)) = asked.next().await {
             let Some(standing) = standing else { continue };
             if standing.vote != vote {
@@ -131,28 +131,28 @@ impl Consensus {
         }
     }
 
-    async fn standing(&self, of: u64) -> (u64, Option<Standing>) {
-        match self.call(of, &Call::Standing).await {
-            Ok(Answer::Standing(standing)) => (of, Some(standing)),
+    async fn vote_and_log_of(&self, of: u64) -> (u64, Option<VoteAndLog>) {
+        match self.call(of, &Call::VoteAndLog).await {
+            Ok(Answer::VoteAndLog(standing)) => (of, Some(standing)),
             _ => (of, None),
         }
     }
 
     /// One question to a member, answered within a heartbeat or two, or not at all.
-    async fn call(&self, to: u64, call: &Call) -> Result<Answer, Trouble> {
-        let Some(mut link) = Link::to(&self.roads, to, Purpose::Votes) else {
-            return Err(Trouble::Refused("it is no member".to_owned()));
+    async fn call(&self, to: u64, call: &Call) -> Result<Answer, PeerError> {
+        let Some(mut link) = MemberConnection::to(&self.clients, to, Purpose::Votes) else {
+            return Err(PeerError::Refused("it is no member".to_owned()));
         };
         let patience = Duration::from_millis(limits::STANDING_MS_MAX);
         let answer = tokio::time::timeout(patience, link.call(call)).await;
-        answer.unwrap_or(Err(Trouble::NoAnswer(patience)))
+        answer.unwrap_or(Err(PeerError::NoAnswer(patience)))
     }
 
-    pub(super) fn standing_here(&self) -> Standing {
+    pub(super) fn own_vote_and_log(&self) -> VoteAndLog {
         let metrics = self.raft.server_metrics();
         let vote = metrics.borrow_watched().vote;
         let flushed = self.raft.watch_log_progress().get();
-        Standing { vote: convert::vote(&vote), last: last_of(flushed) }
+        VoteAndLog { vote: convert::vote(&vote), last: last_of(flushed) }
     }
 }
 

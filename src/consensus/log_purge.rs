@@ -12,11 +12,11 @@ impl Consensus {
     /// go, but for those that others are likely to ask for. Returns at once; `shutdown` waits until they are gone.
     pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
         let consensus = self.clone();
-        let letting_go = self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
-        *self.letting_go.lock() = Some(letting_go);
+        let purge_task = self.runtime.spawn(async move { consensus.purge_log(checkpoint, purge_up_to).await });
+        *self.purge_task.lock() = Some(purge_task);
     }
 
-    async fn let_log_go(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
+    async fn purge_log(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
         // openraft purges up to what it takes for a snapshot, at most. Errors mean that it is shut down.
         let mut known = self.raft.watch_snapshot_progress();
         if self.raft.trigger().snapshot().await.is_err() {

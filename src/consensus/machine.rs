@@ -3,10 +3,10 @@
 //! Snapshots, to openraft, are the checkpoints on the disk, of which `Consensus::checkpointed` tells: what it believes to
 //! have is exactly what is there, so it can never purge an entry that only memory holds.
 
-use super::checkpoint_transfer::Offers;
-use super::types::{Entry, EntryAnswer, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
+use super::checkpoint_transfer::CheckpointOffers;
+use super::types::{ApplyResult, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
-use super::{Heavy, HeldCheckpoint, Receiving, SnapshotData, StateMachine};
+use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
 use crate::limits;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -19,15 +19,15 @@ type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 pub struct Machine {
     machine: Arc<dyn StateMachine>,
-    offers: Arc<Offers>,
-    heavy: Heavy,
+    offers: Arc<CheckpointOffers>,
+    blocking: BlockingWork,
     /// The state was replaced by one that has applied everything up to here.
     replaced_at: Option<u64>,
 }
 
 impl Machine {
-    pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<Offers>, heavy: Heavy) -> Machine {
-        Machine { machine, offers, heavy, replaced_at: None }
+    pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<CheckpointOffers>, blocking: BlockingWork) -> Machine {
+        Machine { machine, offers, blocking, replaced_at: None }
     }
 
     /// The index of the entry to apply next.
@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// None if the state has it applied already, having been replaced.
-    async fn apply_soundly(&mut self, entry: &Entry) -> Option<EntryAnswer> {
+    async fn apply_soundly(&mut self, entry: &Entry) -> Option<ApplyResult> {
         loop {
             if self.replaced_at.is_some_and(|replaced_at| entry.log_id.index <= replaced_at) {
                 return None;
@@ -49,35 +49,35 @@ impl Machine {
             if self.machine.is_sound() {
                 return Some(applied);
             }
-            self.machine.sound_again().await;
+            self.machine.until_sound().await;
             self.replaced_at = self.machine.applied().0.map(|at| at.index);
         }
     }
 
-    pub fn apply_one(&self, entry: &Entry) -> EntryAnswer {
+    pub fn apply_one(&self, entry: &Entry) -> ApplyResult {
         let at = position(&entry.log_id);
         match &entry.payload {
-            Payload::Normal(batch) => return EntryAnswer { accepted: self.machine.apply(at, batch) },
+            Payload::Normal(batch) => return ApplyResult { accepted: self.machine.apply(at, batch) },
             Payload::Blank => self.machine.apply_other(at, None),
             Payload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
                 self.machine.apply_other(at, Some(encode_stored(&stored)));
             }
         }
-        EntryAnswer { accepted: true }
+        ApplyResult { accepted: true }
     }
 }
 
-fn snapshot(checkpoint: Arc<dyn HeldCheckpoint>) -> io::Result<Snapshot> {
+fn snapshot(checkpoint: Arc<dyn PinnedCheckpoint>) -> io::Result<Snapshot> {
     let membership = checkpoint.membership().map(|bytes| decode_stored(&bytes));
     let last_membership = membership.transpose().map_err(io::Error::other)?.unwrap_or_default();
     let meta = SnapshotMeta { last_log_id: Some(log_id(checkpoint.position())), last_membership };
-    Ok(Snapshot { meta, snapshot: SnapshotData::Held(checkpoint) })
+    Ok(Snapshot { meta, snapshot: SnapshotData::Pinned(checkpoint) })
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Latest;
+    type SnapshotBuilder = LatestCheckpoint;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         let (applied, membership) = self.machine.applied();
@@ -100,12 +100,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Latest> {
-        Some(Latest(self.machine.clone()))
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<LatestCheckpoint> {
+        Some(LatestCheckpoint(self.machine.clone()))
     }
 
-    async fn get_snapshot_builder(&mut self) -> Latest {
-        Latest(self.machine.clone())
+    async fn get_snapshot_builder(&mut self) -> LatestCheckpoint {
+        LatestCheckpoint(self.machine.clone())
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
@@ -117,12 +117,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let install = move || {
             let received = match snapshot {
                 SnapshotData::Received(received) => received,
-                SnapshotData::Held(held) => copy(&*machine, &*held)?,
+                SnapshotData::Pinned(held) => copy(&*machine, &*held)?,
                 SnapshotData::Nothing => return Err(io::Error::other("a snapshot without content")),
             };
             machine.install(at, membership, received)
         };
-        self.heavy.run(install).await?
+        self.blocking.run(install).await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -131,11 +131,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
 }
 
 /// From one state machine of this process to another.
-fn copy(to: &dyn StateMachine, held: &dyn HeldCheckpoint) -> io::Result<Box<dyn Receiving>> {
+fn copy(to: &dyn StateMachine, held: &dyn PinnedCheckpoint) -> io::Result<Box<dyn IncomingCheckpoint>> {
     let mut received = to.receive(&held.description())?;
     let mut more = true;
     while more {
-        let (after, _) = received.reached();
+        let (after, _) = received.progress();
         let mut records = Vec::new();
         more = held.piece(after.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
         received.write(&records)?;
@@ -145,9 +145,9 @@ fn copy(to: &dyn StateMachine, held: &dyn HeldCheckpoint) -> io::Result<Box<dyn 
 }
 
 /// "Builds" the snapshot that is there already.
-pub struct Latest(Arc<dyn StateMachine>);
+pub struct LatestCheckpoint(Arc<dyn StateMachine>);
 
-impl RaftSnapshotBuilder<TypeConfig> for Latest {
+impl RaftSnapshotBuilder<TypeConfig> for LatestCheckpoint {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {

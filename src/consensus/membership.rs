@@ -5,7 +5,7 @@
 
 use super::Consensus;
 use super::machine::Machine;
-use super::proposals::answered;
+use super::proposals::unless_ended;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
 use crate::environment::Instant;
 use crate::limits;

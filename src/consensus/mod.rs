@@ -6,7 +6,7 @@
 //! - `propose_then` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
 //!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
 //!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
-//! - `Resolution::Refused` means that the batch is not in the log and never will be. `Resolution::Unknown`
+//! - `ProposalOutcome::Refused` means that the batch is not in the log and never will be. `ProposalOutcome::Unknown`
 //!   promises neither that nor the contrary.
 //! - `Role::Leader` is shown only once this leadership's own blank entry is applied, so everything any earlier leader
 //!   committed is in the state by then.
@@ -51,11 +51,11 @@ mod state_replacement;
 mod types;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use blocking_work::Heavy;
+pub use blocking_work::BlockingWork;
 pub use checkpoint_transfer::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
-pub use state_machine::{HeldCheckpoint, Receiving, SnapshotData, StateMachine};
+pub use state_machine::{IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
 
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -68,14 +68,14 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use parking_lot::Mutex;
-use proposals::UnderWay;
+use proposals::PendingProposals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{Answer, TypeConfig};
+use types::{TypeConfig, WriteResponder};
 
 /// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's
 /// beginning.
@@ -116,11 +116,11 @@ pub struct Options {
     /// Where Raft's tasks run: a runtime of its own, so that nothing of the server delays a heartbeat.
     pub runtime: tokio::runtime::Handle,
     pub timing: Timing,
-    pub heavy: Heavy,
+    pub blocking: BlockingWork,
     pub peers: Arc<Peers>,
     /// If the log is new: begins with exactly these, of which participants vote and observers learn; each of them has to
     /// begin with the same. None, or if this member has no vote among them: waits until a leader adds it.
-    pub found: Option<BTreeMap<u64, Member>>,
+    pub founding_members: Option<BTreeMap<u64, Member>>,
 }
 
 /// Milliseconds. A follower campaigns `election_max_ms` + random(`election_min_ms`..`election_max_ms`) after the last word
@@ -155,7 +155,7 @@ pub enum Role {
 
 /// What became of a proposed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolution {
+pub enum ProposalOutcome {
     /// Applied here. `accepted` is the state machine's word on the fence: a batch it did not accept had no effect on
     /// any replica.
     Applied { at: LogPosition, accepted: bool },
@@ -195,15 +195,15 @@ pub struct Consensus {
     role: watch::Receiver<Role>,
     membership: watch::Receiver<Membership>,
     runtime: tokio::runtime::Handle,
-    heavy: Heavy,
+    blocking: BlockingWork,
     /// How to ask other members something beside what openraft asks them.
-    roads: Arc<network::Roads>,
-    offers: Arc<checkpoint_transfer::Offers>,
-    taking: Arc<checkpoint_transfer::Taking>,
+    clients: Arc<network::ClientFactory>,
+    offers: Arc<checkpoint_transfer::CheckpointOffers>,
+    receiver: Arc<checkpoint_transfer::CheckpointReceiver>,
     /// Proposals without an outcome.
-    under_way: Arc<UnderWay>,
+    pending: Arc<PendingProposals>,
     /// What the last checkpoint has set going.
-    letting_go: Arc<Mutex<Option<JoinHandle<()>>>>,
+    purge_task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Consensus {
@@ -211,10 +211,11 @@ impl Consensus {
     ///
     /// `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call, or once
     /// consensus has ended; for batches that are in the log in its order, which a refusal may overtake. It must not block.
-    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
-        let Some(number) = self.under_way.begin(Box::new(done)) else { return };
-        let under_way = self.under_way.clone();
-        let answer = Answer::new(move |result: Option<ClientWriteResult>| under_way.tell(number, outcome(result)));
+    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
+        let Some(number) = self.pending.add(Box::new(done)) else { return };
+        let pending = self.pending.clone();
+        let answer =
+            WriteResponder::new(move |result: Option<ClientWriteResult>| pending.resolve(number, outcome(result)));
         let raft = self.raft.clone();
         let mut write = Box::pin(async move {
             let leader = CommittedLeaderId::new(batch.term);
@@ -274,13 +275,13 @@ impl Consensus {
     /// clone is gone.
     pub async fn shutdown(&self) {
         let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
-        if tokio::time::timeout(patience, self.under_way.until_none()).await.is_err() {
+        if tokio::time::timeout(patience, self.pending.until_empty()).await.is_err() {
             tracing::warn!("shutting down with proposals still under way");
         }
-        let letting_go = self.letting_go.lock().take();
-        if let Some(letting_go) = letting_go {
+        let purge_task = self.purge_task.lock().take();
+        if let Some(purge_task) = purge_task {
             // An error is a panic, which has been told.
-            let _ = letting_go.await;
+            let _ = purge_task.await;
         }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("shut down consensus: {error}");
@@ -301,13 +302,13 @@ impl BarrierError {
     }
 }
 
-fn outcome(result: Option<ClientWriteResult>) -> Resolution {
+fn outcome(result: Option<ClientWriteResult>) -> ProposalOutcome {
     match result {
         Some(Ok(response)) => {
-            Resolution::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
+            ProposalOutcome::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
         }
-        Some(Err(ClientWriteError::ForwardToLeader(_))) => Resolution::Refused,
-        Some(Err(_)) | None => Resolution::Unknown,
+        Some(Err(ClientWriteError::ForwardToLeader(_))) => ProposalOutcome::Refused,
+        Some(Err(_)) | None => ProposalOutcome::Unknown,
     }
 }
 

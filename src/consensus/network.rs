@@ -10,12 +10,12 @@
 //! a connection that broke is a network error and tried again at once.
 
 use super::SnapshotData;
-use super::append_pipeline::Pipeline;
-use super::checkpoint_transfer::Offers;
-use super::connection::{Link, Trouble, ended};
+use super::append_pipeline::AppendPipeline;
+use super::checkpoint_transfer::CheckpointOffers;
+use super::connection::{MemberConnection, PeerError, ended};
 use super::convert;
 use super::membership::Membership;
-use super::reachability::Reach;
+use super::reachability::Reachability;
 use super::types::{TypeConfig, Vote};
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -37,32 +37,45 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 /// Makes the clients.
-pub struct Roads {
+pub struct ClientFactory {
     pub(super) me: u64,
     pub(super) peers: Arc<Peers>,
     /// Where members are now: openraft's clients outlive a change of an address.
     pub(super) members: watch::Receiver<Membership>,
-    pub(super) offers: Arc<Offers>,
-    reach: Arc<Reach>,
+    pub(super) offers: Arc<CheckpointOffers>,
+    reach: Arc<Reachability>,
     /// openraft makes a client for each election; the connection stays.
-    votes: BTreeMap<u64, Arc<Mutex<Link>>>,
+    votes: BTreeMap<u64, Arc<Mutex<MemberConnection>>>,
 }
 
-impl Roads {
-    pub fn new(me: u64, peers: Arc<Peers>, members: watch::Receiver<Membership>, offers: Arc<Offers>) -> Roads {
-        Roads { me, peers, members, offers, reach: Arc::default(), votes: BTreeMap::new() }
+impl ClientFactory {
+    pub fn new(
+        me: u64,
+        peers: Arc<Peers>,
+        members: watch::Receiver<Membership>,
+        offers: Arc<CheckpointOffers>,
+    ) -> ClientFactory {
+        ClientFactory { me, peers, members, offers, reach: Arc::default(), votes: BTreeMap::new() }
     }
 
-    pub(super) fn link(&self, to: u64, member: &Member, purpose: Purpose) -> Link {
+    pub(super) fn link(&self, to: u64, member: &Member, purpose: Purpose) -> MemberConnection {
         let (peers, members) = (self.peers.clone(), self.members.clone());
-        Link { to, member: member.clone(), purpose, peers, members, kept: parking_lot::Mutex::new(None), dialing: None }
+        MemberConnection {
+            to,
+            member: member.clone(),
+            purpose,
+            peers,
+            members,
+            kept: parking_lot::Mutex::new(None),
+            dialing: None,
+        }
     }
 
-    fn client(&mut self, to: u64, member: &Member, task: Task) -> Client {
-        let purpose = match task {
-            Task::Entries => Purpose::Appends,
-            Task::Heartbeats => Purpose::Votes,
-            Task::Checkpoint => Purpose::Checkpoint,
+    fn client(&mut self, to: u64, member: &Member, traffic: Traffic) -> RaftClient {
+        let purpose = match traffic {
+            Traffic::Entries => Purpose::Appends,
+            Traffic::Heartbeats => Purpose::Votes,
+            Traffic::Checkpoint => Purpose::Checkpoint,
         };
         let votes = match self.votes.get(&to) {
             Some(votes) => votes.clone(),
@@ -73,46 +86,46 @@ impl Roads {
             }
         };
         let link = self.link(to, member, purpose);
-        Client { me: self.me, to, task, link, votes, offers: self.offers.clone(), reach: self.reach.clone() }
+        RaftClient { me: self.me, to, traffic, link, votes, offers: self.offers.clone(), reach: self.reach.clone() }
     }
 }
 
-impl RaftNetworkFactory<TypeConfig> for Roads {
-    type Network = Client;
+impl RaftNetworkFactory<TypeConfig> for ClientFactory {
+    type Network = RaftClient;
 
-    async fn new_client(&mut self, to: u64, member: &Member) -> Client {
-        self.client(to, member, Task::Entries)
+    async fn new_client(&mut self, to: u64, member: &Member) -> RaftClient {
+        self.client(to, member, Traffic::Entries)
     }
 
-    async fn new_heartbeat_client(&mut self, to: u64, member: &Member) -> Client {
-        self.client(to, member, Task::Heartbeats)
+    async fn new_heartbeat_client(&mut self, to: u64, member: &Member) -> RaftClient {
+        self.client(to, member, Traffic::Heartbeats)
     }
 
-    async fn new_snapshot_client(&mut self, to: u64, member: &Member) -> Client {
-        self.client(to, member, Task::Checkpoint)
+    async fn new_snapshot_client(&mut self, to: u64, member: &Member) -> RaftClient {
+        self.client(to, member, Traffic::Checkpoint)
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Task {
+enum Traffic {
     Entries,
     Heartbeats,
     Checkpoint,
 }
 
 /// openraft's way to one member, for one of its tasks.
-pub struct Client {
+pub struct RaftClient {
     me: u64,
     to: u64,
-    task: Task,
-    pub(super) link: Link,
-    votes: Arc<Mutex<Link>>,
-    offers: Arc<Offers>,
-    reach: Arc<Reach>,
+    traffic: Traffic,
+    pub(super) link: MemberConnection,
+    votes: Arc<Mutex<MemberConnection>>,
+    offers: Arc<CheckpointOffers>,
+    reach: Arc<Reachability>,
 }
 
-impl Client {
-    pub(super) fn error(&self, trouble: Trouble, action: RPCTypes) -> RPCError<TypeConfig> {
+impl RaftClient {
+    pub(super) fn error(&self, trouble: PeerError, action: RPCTypes) -> RPCError<TypeConfig> {
         rpc_error(trouble, action, self.me, self.to)
     }
 
@@ -122,7 +135,7 @@ impl Client {
     }
 
     fn misplaced(&self, answer: &Answer) -> RPCError<TypeConfig> {
-        RPCError::Network(NetworkError::new(&convert::misplaced(answer)))
+        RPCError::Network(NetworkError::new(&convert::unexpected_answer(answer)))
     }
 
     async fn heartbeat(
@@ -140,18 +153,18 @@ impl Client {
     }
 }
 
-pub fn rpc_error(trouble: Trouble, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
+pub fn rpc_error(trouble: PeerError, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
     match trouble {
-        Trouble::Connect(error) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {error}"))),
-        Trouble::Refused(why) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {why}"))),
-        Trouble::Io(error) => RPCError::Network(NetworkError::from_string(format!("member {to}: {error}"))),
-        Trouble::NoAnswer(timeout) => RPCError::Timeout(Timeout { action, id: me, target: to, timeout }),
+        PeerError::Connect(error) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {error}"))),
+        PeerError::Refused(why) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {why}"))),
+        PeerError::Io(error) => RPCError::Network(NetworkError::from_string(format!("member {to}: {error}"))),
+        PeerError::NoAnswer(timeout) => RPCError::Timeout(Timeout { action, id: me, target: to, timeout }),
     }
 }
 
 type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
 
-impl RaftNetworkV2<TypeConfig> for Client {
+impl RaftNetworkV2<TypeConfig> for RaftClient {
     type SnapshotData = SnapshotData;
 
     async fn append_entries(
@@ -160,8 +173,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let one = Box::pin(stream::once(async move { request }));
-        let answer = Pipeline::begin(self, one).next().await;
-        let answer = answer.unwrap_or_else(|| Err(self.error(Trouble::Io(ended()), RPCTypes::AppendEntries)))?;
+        let answer = AppendPipeline::begin(self, one).next().await;
+        let answer = answer.unwrap_or_else(|| Err(self.error(PeerError::Io(ended()), RPCTypes::AppendEntries)))?;
         Ok(answer.into())
     }
 
@@ -174,15 +187,15 @@ impl RaftNetworkV2<TypeConfig> for Client {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let answers: Answers<'s> = match self.task {
-                Task::Heartbeats => {
+            let answers: Answers<'s> = match self.traffic {
+                Traffic::Heartbeats => {
                     let each = stream::unfold((self, input), |(client, mut input)| async move {
                         let request = input.next().await?;
                         Some((client.heartbeat(request).await, (client, input)))
                     });
                     Box::pin(each)
                 }
-                Task::Entries | Task::Checkpoint => Box::pin(Pipeline::begin(self, input)),
+                Traffic::Entries | Traffic::Checkpoint => Box::pin(AppendPipeline::begin(self, input)),
             };
             Ok(answers)
         })
@@ -217,7 +230,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let SnapshotData::Held(checkpoint) = snapshot.snapshot else {
+        let SnapshotData::Pinned(checkpoint) = snapshot.snapshot else {
             let error = NetworkError::from_string("what was received is not what is given");
             return Err(StreamingError::Network(error));
         };

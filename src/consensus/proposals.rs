@@ -3,7 +3,7 @@
 //! openraft's queue cannot be relied on for that: what is put into it in the moment in which openraft ends may stay there,
 //! neither taken nor dropped, for as long as anybody could put something in.
 
-use super::Resolution;
+use super::ProposalOutcome;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use crate::limits;
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
-pub type Done = Box<dyn FnOnce(Resolution) + Send>;
+pub type Done = Box<dyn FnOnce(ProposalOutcome) + Send>;
 
 /// Bounded by `limits::ENTRIES_IN_FLIGHT_MAX`, which the sequencer keeps.
-pub struct UnderWay {
+pub struct PendingProposals {
     proposals: Mutex<Proposals>,
     /// How many have not been told yet.
     count: watch::Sender<usize>,
@@ -30,17 +30,17 @@ struct Proposals {
     ended: bool,
 }
 
-impl UnderWay {
-    pub fn new() -> UnderWay {
-        UnderWay { proposals: Mutex::default(), count: watch::Sender::new(0) }
+impl PendingProposals {
+    pub fn new() -> PendingProposals {
+        PendingProposals { proposals: Mutex::default(), count: watch::Sender::new(0) }
     }
 
     /// The number under which its outcome is to be told; None if consensus has ended, and that has been told.
-    pub fn begin(&self, done: Done) -> Option<u64> {
+    pub fn add(&self, done: Done) -> Option<u64> {
         let mut proposals = self.proposals.lock();
         if proposals.ended {
             drop(proposals);
-            done(Resolution::Unknown);
+            done(ProposalOutcome::Unknown);
             return None;
         }
         let number = proposals.next;
@@ -51,7 +51,7 @@ impl UnderWay {
     }
 
     /// Nothing happens if it was told already.
-    pub fn tell(&self, number: u64, outcome: Resolution) {
+    pub fn resolve(&self, number: u64, outcome: ProposalOutcome) {
         let done = self.proposals.lock().done.remove(&number);
         if let Some(done) = done {
             done(outcome);
@@ -66,17 +66,17 @@ impl UnderWay {
             proposals.ended = true;
             proposals.done.keys().copied().collect()
         };
-        left.into_iter().for_each(|number| self.tell(number, Resolution::Unknown));
+        left.into_iter().for_each(|number| self.resolve(number, ProposalOutcome::Unknown));
     }
 
-    pub async fn until_none(&self) {
+    pub async fn until_empty(&self) {
         // The sender lives as long as this.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
 /// What a call into openraft comes to; None if openraft ended and left it without an answer.
-pub async fn answered<T>(raft: &Raft<TypeConfig, Machine>, call: impl Future<Output = T>) -> Option<T> {
+pub async fn unless_ended<T>(raft: &Raft<TypeConfig, Machine>, call: impl Future<Output = T>) -> Option<T> {
     let mut metrics = raft.server_metrics();
     let ended = async {
         while metrics.changed().await.is_ok() {}

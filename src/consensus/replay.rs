@@ -3,7 +3,7 @@
 //! openraft would do it too, 64 entries at a time whatever their size, reading and applying in turn. Here one thread
 //! reads and decodes a bounded piece ahead while the other applies.
 
-use super::Heavy;
+use super::BlockingWork;
 use super::log::{Payload, to_openraft};
 use super::machine::Machine;
 use crate::limits;
@@ -11,7 +11,7 @@ use crate::storage::wal::{Entry, Wal};
 use std::sync::mpsc;
 
 /// Blocks until it is done. The error is a full sentence.
-pub fn replay(wal: &Wal<Payload>, machine: &Machine, heavy: Heavy) -> Result<(), String> {
+pub fn replay(wal: &Wal<Payload>, machine: &Machine, blocking: BlockingWork) -> Result<(), String> {
     let Some(committed) = wal.committed() else { return Ok(()) };
     let first = machine.next_index();
     if first > committed.index {
@@ -31,7 +31,7 @@ pub fn replay(wal: &Wal<Payload>, machine: &Machine, heavy: Heavy) -> Result<(),
         }
         machine.batch_done();
     };
-    if heavy == Heavy::Here {
+    if blocking == BlockingWork::Inline {
         let mut next = first;
         while let piece = read(next).map_err(|error| error.to_string())?
             && let Some(last) = piece.last()

@@ -3,7 +3,7 @@
 use super::Role;
 use super::machine::Machine;
 use super::membership::{self, Membership};
-use super::proposals::{UnderWay, answered};
+use super::proposals::{PendingProposals, unless_ended};
 use super::types::TypeConfig;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ReadPolicy, ServerState};
@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Turns openraft's states into roles and memberships until it ends.
-pub(super) struct Follower {
+pub(super) struct RoleWatcher {
     pub(super) raft: Raft<TypeConfig, Machine>,
     pub(super) member: u64,
     pub(super) patience: Duration,
     pub(super) role: watch::Sender<Role>,
     pub(super) membership: watch::Sender<Membership>,
-    pub(super) under_way: Arc<UnderWay>,
+    pub(super) pending: Arc<PendingProposals>,
 }
 
-impl Follower {
+impl RoleWatcher {
     pub(super) async fn run(self) {
         let mut metrics = self.raft.server_metrics();
         loop {
@@ -52,7 +52,7 @@ impl Follower {
                 break;
             }
         }
-        self.under_way.end();
+        self.pending.end();
         self.show(Role::Stopped);
     }
 
@@ -75,7 +75,7 @@ impl Follower {
 
     /// Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
     async fn get_ready(&self, term: u64) {
-        let applied = answered(&self.raft, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        let applied = unless_ended(&self.raft, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
         if !matches!(applied, Some(Ok(_))) {
             return;
         }

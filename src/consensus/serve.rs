@@ -1,11 +1,11 @@
 //! Answering the other members.
 
 use super::checkpoint_transfer::{busy_until, describe};
-use super::connection::Trouble;
-use super::convert::{self, nonsense};
+use super::connection::PeerError;
+use super::convert::{self, invalid_message};
 use super::{Consensus, SnapshotData, types};
 use crate::limits;
-use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromTaker, Intent, Vote};
+use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromReceiver, TransferRequest, Vote};
 use crate::peer::{Connection, Purpose};
 use crate::storage::LogPosition;
 use futures::FutureExt;
@@ -24,7 +24,7 @@ impl Consensus {
             Purpose::Appends => self.take_entries(connection).await,
             Purpose::Votes => self.answer_calls(connection).await,
             Purpose::Checkpoint => self.exchange_checkpoint(connection).await,
-            Purpose::Greeting | Purpose::Requests => Err(nonsense("it is not for consensus")),
+            Purpose::Greeting | Purpose::Requests => Err(invalid_message("it is not for consensus")),
         };
         if let Err(error) = served {
             tracing::debug!(from, ?purpose, %error, "a connection of a member ends");
@@ -95,7 +95,7 @@ impl Consensus {
                     let taken = self.raft.handle_transfer_leader(request).await.map_err(io::Error::other)?;
                     Answer::HandOver(taken.err().map(|error| error.to_string()))
                 }
-                Call::Standing => Answer::Standing(self.standing_here()),
+                Call::VoteAndLog => Answer::VoteAndLog(self.own_vote_and_log()),
             };
             connection.writer.send(&answer).await?;
         }
@@ -103,15 +103,15 @@ impl Consensus {
     }
 
     async fn exchange_checkpoint(&self, mut connection: Connection) -> io::Result<()> {
-        let Some(intent) = connection.reader.next::<Intent>().await? else { return Ok(()) };
+        let Some(intent) = connection.reader.next::<TransferRequest>().await? else { return Ok(()) };
         match intent {
-            Intent::Take => self.offers.give_to(connection, &*self.machine).await,
-            Intent::Give { vote, description } => {
+            TransferRequest::Fetch => self.offers.give_to(connection, &*self.machine).await,
+            TransferRequest::Send { vote, description } => {
                 let answer = match self.take_checkpoint(&mut connection, vote, description).await {
-                    Ok(vote) => FromTaker::Done { vote },
-                    Err(Trouble::Io(error)) => {
+                    Ok(vote) => FromReceiver::Done { vote },
+                    Err(PeerError::Io(error)) => {
                         tracing::warn!("a checkpoint from another member is not taken: {error}");
-                        FromTaker::Failed(error.to_string())
+                        FromReceiver::Failed(error.to_string())
                     }
                     Err(trouble) => return Err(io::Error::other(trouble.to_string())),
                 };
@@ -126,21 +126,23 @@ impl Consensus {
         connection: &mut Connection,
         vote: Vote,
         description: Vec<u8>,
-    ) -> Result<Vote, Trouble> {
+    ) -> Result<Vote, PeerError> {
         let (meta, at) = describe(&description)?;
         let last_membership = meta.membership.as_deref().map(types::decode_stored).transpose();
-        let last_membership = last_membership.map_err(|error| nonsense(&error))?.unwrap_or_default();
+        let last_membership = last_membership.map_err(|error| invalid_message(&error))?.unwrap_or_default();
         if !vote.committed || at.term > vote.term {
-            return Err(nonsense("a checkpoint of somebody who does not lead").into());
+            return Err(invalid_message("a checkpoint of somebody who does not lead").into());
         }
         if !self.wants(&vote, at)? {
-            return Ok(self.standing_here().vote);
+            return Ok(self.own_vote_and_log().vote);
         }
         let machine = self.machine.clone();
-        let received =
-            self.taking.take(connection, description, self.heavy, |description| machine.receive(description)).await?;
+        let received = self
+            .receiver
+            .take(connection, description, self.blocking, |description| machine.receive(description))
+            .await?;
         if !self.wants(&vote, at)? {
-            return Ok(self.standing_here().vote);
+            return Ok(self.own_vote_and_log().vote);
         }
         let meta = openraft::SnapshotMeta { last_log_id: Some(types::log_id(at)), last_membership };
         let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(received) };
@@ -162,7 +164,7 @@ impl Consensus {
         }
         let Some(committed) = metrics.local_committed.as_ref().map(types::position) else { return Ok(true) };
         if at > committed && at.index <= committed.index {
-            return Err(nonsense("a checkpoint that contradicts what is committed"));
+            return Err(invalid_message("a checkpoint that contradicts what is committed"));
         }
         Ok(at > committed)
     }

@@ -1,12 +1,12 @@
 //! From a log and a loaded state to a member that takes part.
 
-use super::checkpoint_transfer::{Offers, Taking};
+use super::checkpoint_transfer::{CheckpointOffers, CheckpointReceiver};
 use super::log::{LogStore, Payload};
 use super::machine::Machine;
 use super::membership::Membership;
-use super::network::Roads;
-use super::proposals::UnderWay;
-use super::role::Follower;
+use super::network::ClientFactory;
+use super::proposals::PendingProposals;
+use super::role::RoleWatcher;
 use super::types;
 use super::{Consensus, Log, Options, Role, StartError, Timing, replay};
 use crate::model::ensemble::{Member, ServerRole};
@@ -31,67 +31,69 @@ pub async fn start(options: Options) -> Result<Consensus, StartError> {
 async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
     let applied = options.machine.applied().0;
-    if let Some(members) = &options.found
+    if let Some(members) = &options.founding_members
         && options.log.is_new()
         && applied.is_none()
     {
-        found(&options.log, members, options.member).await?;
+        found_ensemble(&options.log, members, options.member).await?;
     }
     reconcile(&options.log, applied).await?;
-    let offers = Arc::new(Offers::new(options.heavy));
-    let machine = Machine::new(options.machine.clone(), offers.clone(), options.heavy);
-    replay::replay(&options.log.0, &machine, options.heavy).map_err(StartError)?;
+    let offers = Arc::new(CheckpointOffers::new(options.blocking));
+    let machine = Machine::new(options.machine.clone(), offers.clone(), options.blocking);
+    replay::replay(&options.log.0, &machine, options.blocking).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| failed(&error))?;
     let store = LogStore::new(options.log.0.clone());
     let (membership_sender, membership) = watch::channel(Membership::default());
-    let roads = || Roads::new(options.member, options.peers.clone(), membership.clone(), offers.clone());
+    let clients = || ClientFactory::new(options.member, options.peers.clone(), membership.clone(), offers.clone());
     let raft =
-        Raft::new(options.member, Arc::new(config), roads(), store, machine).await.map_err(|error| failed(&error))?;
+        Raft::new(options.member, Arc::new(config), clients(), store, machine).await.map_err(|error| failed(&error))?;
     if raft.voter_ids().eq([options.member]) {
         // No one else can be leader: no reason to wait for the election time-out.
         raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
     }
-    let under_way = Arc::new(UnderWay::new());
+    let pending = Arc::new(PendingProposals::new());
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    let follower = Follower {
+    let follower = RoleWatcher {
         raft: raft.clone(),
         member: options.member,
         patience: Duration::from_millis(options.timing.heartbeat_ms),
         role: role_sender,
         membership: membership_sender,
-        under_way: under_way.clone(),
+        pending: pending.clone(),
     };
-    follower.show_membership();
-    tokio::spawn(follower.run());
+    watcher.show_membership();
+    tokio::spawn(watcher.run());
     Ok(Consensus {
         raft,
         log: options.log,
         machine: options.machine,
         role,
-        roads: Arc::new(roads()),
+        clients: Arc::new(clients()),
         membership,
         runtime: options.runtime,
-        heavy: options.heavy,
+        blocking: options.blocking,
         offers,
-        taking: Arc::new(Taking::default()),
-        under_way,
-        letting_go: Arc::default(),
+        receiver: Arc::new(CheckpointReceiver::default()),
+        pending,
+        purge_task: Arc::default(),
     })
 }
 
 /// The first entry of a new ensemble's log, which each of its first voters writes by itself: who they are. The same bytes
 /// everywhere, so whoever is elected first, all of them have it. openraft has a call for it, which knows no observers.
-async fn found(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
+async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
     let votes = |member: &Member| member.server.role == ServerRole::Participant;
     let voters: BTreeSet<u64> = members.iter().filter(|(_, member)| votes(member)).map(|(id, _)| *id).collect();
     if !voters.contains(&me) {
         return Ok(());
     }
     let membership = openraft::Membership::new(vec![voters], members.clone());
-    let membership = membership.map_err(|error| StartError(format!("found: {error}")))?;
+    let membership = membership.map_err(|error| StartError(format!("founding_members: {error}")))?;
     let payload = Payload(types::Payload::Membership(membership));
     let entry = wal::Entry { at: LogPosition { term: 0, index: 0 }, payload };
-    durable(|done| log.0.append(vec![entry], done)).await.map_err(|error| StartError(format!("found: {error}")))
+    durable(|done| log.0.append(vec![entry], done))
+        .await
+        .map_err(|error| StartError(format!("founding_members: {error}")))
 }
 
 /// A state that came from another member may be ahead of the log, or contradict what in the log was never committed:

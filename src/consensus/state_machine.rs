@@ -25,20 +25,20 @@ pub trait StateMachine: Send + Sync + 'static {
         true
     }
     /// Waits until the state may be trusted, which may be that of a later entry then.
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
+    fn until_sound(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
     /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
     /// start.
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>>;
     /// Begins to take a checkpoint of that description from another member, in the place of any taken before.
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>>;
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>;
     /// Replaces the whole state by what `receive` began and has been found right, which is as of `at`.
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()>;
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()>;
 }
 
 /// A checkpoint that stays as it is, and can be read, while newer ones are written.
-pub trait HeldCheckpoint: Send + Sync {
+pub trait PinnedCheckpoint: Send + Sync {
     /// The last entry it has applied.
     fn position(&self) -> LogPosition;
     /// As `StateMachine::apply_other` was told.
@@ -50,9 +50,9 @@ pub trait HeldCheckpoint: Send + Sync {
 }
 
 /// A checkpoint that comes piece by piece. Nothing of the member's own state is touched by it.
-pub trait Receiving: Any + Send {
+pub trait IncomingCheckpoint: Any + Send {
     /// The last key that is there, and the number of records.
-    fn reached(&self) -> (Option<Vec<u8>>, u64);
+    fn progress(&self) -> (Option<Vec<u8>>, u64);
     fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
     /// All records are there: makes them durable, and verifies them by count, sum and digest.
     fn finish(&mut self) -> io::Result<()>;
@@ -63,6 +63,6 @@ pub trait Receiving: Any + Send {
 pub enum SnapshotData {
     /// There is no checkpoint yet: it covers no entry, and nobody is given it.
     Nothing,
-    Held(Arc<dyn HeldCheckpoint>),
-    Received(Box<dyn Receiving>),
+    Pinned(Arc<dyn PinnedCheckpoint>),
+    Received(Box<dyn IncomingCheckpoint>),
 }

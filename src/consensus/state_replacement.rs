@@ -1,11 +1,11 @@
 //! The state of another member in the place of one that is not to be trusted, while openraft goes on: to it, applying
-//! merely takes long (`StateMachine::sound_again`).
+//! merely takes long (`StateMachine::until_sound`).
 
 use super::Consensus;
 use super::checkpoint_transfer::{busy_until, describe};
-use super::connection::Link;
+use super::connection::MemberConnection;
 use crate::peer::Purpose;
-use crate::peer::messages::raft::{FromGiver, FromTaker, Intent};
+use crate::peer::messages::raft::{FromReceiver, FromSender, TransferRequest};
 use crate::storage::LogPosition;
 
 impl Consensus {
@@ -16,22 +16,24 @@ impl Consensus {
     }
 
     async fn fetch(&self, from: u64, applied: Option<LogPosition>) -> std::io::Result<bool> {
-        let Some(mut link) = Link::to(&self.roads, from, Purpose::Checkpoint) else { return Ok(false) };
+        let Some(mut link) = MemberConnection::to(&self.clients, from, Purpose::Checkpoint) else { return Ok(false) };
         let (mut connection, _) = link.take().await.map_err(|error| std::io::Error::other(error.to_string()))?;
-        connection.writer.send(&Intent::Take).await?;
-        let Some(FromGiver::Description(Some(description))) = connection.reader.next().await? else { return Ok(false) };
+        connection.writer.send(&TransferRequest::Fetch).await?;
+        let Some(FromSender::Description(Some(description))) = connection.reader.next().await? else {
+            return Ok(false);
+        };
         let (meta, at) = describe(&description)?;
         if Some(at) < applied {
             return Ok(false);
         }
         let machine = self.machine.clone();
         let receive = |description: &[u8]| machine.receive(description);
-        let received = self.taking.take(&mut connection, description, self.heavy, receive).await;
+        let received = self.receiver.take(&mut connection, description, self.blocking, receive).await;
         let received = received.map_err(|trouble| std::io::Error::other(trouble.to_string()))?;
         let machine = self.machine.clone();
-        let install = self.heavy.run(move || machine.install(at, meta.membership.unwrap_or_default(), received));
+        let install = self.blocking.run(move || machine.install(at, meta.membership.unwrap_or_default(), received));
         busy_until(&mut connection, install).await??;
-        connection.writer.send(&FromTaker::Done { vote: self.standing_here().vote }).await?;
+        connection.writer.send(&FromReceiver::Done { vote: self.own_vote_and_log().vote }).await?;
         Ok(true)
     }
 }

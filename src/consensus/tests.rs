@@ -1,6 +1,6 @@
 //! openraft's own suite on our storage, and a single voter from its first start on.
 
-use super::checkpoint_transfer::Offers;
+use super::checkpoint_transfer::CheckpointOffers;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::types::TypeConfig;
@@ -9,7 +9,7 @@ use crate::environment::Instant;
 use crate::model::Zxid;
 use crate::model::ensemble::Server;
 use crate::model::txn::{Change, Outcome, Txn};
-use crate::peer::Me;
+use crate::peer::LocalMember;
 use crate::peer::testing::MemoryNet;
 use crate::storage::Meta;
 use crate::storage::records::{self, Tally};
@@ -27,21 +27,21 @@ use tokio::sync::oneshot;
 
 mod ensemble;
 
-/// Resolves to the batch's `Resolution`.
-struct Proposal(oneshot::Receiver<Resolution>);
+/// Resolves to the batch's `ProposalOutcome`.
+struct Proposal(oneshot::Receiver<ProposalOutcome>);
 
 impl Proposal {
     /// Blocks the calling thread, which must not be one of a runtime.
-    fn wait(self) -> Resolution {
-        self.0.blocking_recv().unwrap_or(Resolution::Unknown)
+    fn wait(self) -> ProposalOutcome {
+        self.0.blocking_recv().unwrap_or(ProposalOutcome::Unknown)
     }
 }
 
 impl Future for Proposal {
-    type Output = Resolution;
+    type Output = ProposalOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Resolution> {
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Resolution::Unknown))
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ProposalOutcome> {
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(ProposalOutcome::Unknown))
     }
 }
 
@@ -64,7 +64,7 @@ struct Counter {
     state: Mutex<CounterState>,
     checkpoint: Mutex<Option<CounterState>>,
     /// What is given to others.
-    served_instead: Mutex<Option<Arc<dyn HeldCheckpoint>>>,
+    served_instead: Mutex<Option<Arc<dyn PinnedCheckpoint>>>,
     /// Each entry outside the chain is a checkpoint at once.
     always: bool,
 }
@@ -116,7 +116,7 @@ impl Counter {
     }
 }
 
-impl HeldCheckpoint for CounterState {
+impl PinnedCheckpoint for CounterState {
     fn position(&self) -> LogPosition {
         self.applied.unwrap()
     }
@@ -146,8 +146,8 @@ struct CounterReceiving {
     tally: Tally,
 }
 
-impl Receiving for CounterReceiving {
-    fn reached(&self) -> (Option<Vec<u8>>, u64) {
+impl IncomingCheckpoint for CounterReceiving {
+    fn progress(&self) -> (Option<Vec<u8>>, u64) {
         (self.state.batches.last().map(|batch| batch.to_be_bytes().to_vec()), self.tally.count)
     }
 
@@ -203,17 +203,17 @@ impl StateMachine for Counter {
 
     fn batch_done(&self) {}
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         let instead = self.served_instead.lock().clone();
-        Ok(instead.or_else(|| Some(Arc::new(self.checkpoint.lock().clone()?) as Arc<dyn HeldCheckpoint>)))
+        Ok(instead.or_else(|| Some(Arc::new(self.checkpoint.lock().clone()?) as Arc<dyn PinnedCheckpoint>)))
     }
 
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         let announced = records::decode(description).map_err(io::Error::other)?;
         Ok(Box::new(CounterReceiving { announced, state: CounterState::default(), tally: Tally::default() }))
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()> {
         let received = received.into_any().downcast::<CounterReceiving>().map_err(|_| io::Error::other("not mine"))?;
         assert_eq!((received.state.applied, &received.state.membership), (Some(at), &Some(membership)));
         *self.checkpoint.lock() = Some(received.state.clone());
@@ -237,7 +237,8 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, ()> for Stores {
     async fn build(&self) -> Result<((), LogStore, Machine), StorageError<TypeConfig>> {
         let log = Log::open(Arc::new(SimDisk::new()), log_options()).unwrap();
         let counter = Arc::new(Counter { always: true, ..Counter::default() });
-        let machine = Machine::new(counter, Arc::new(Offers::new(Heavy::Here)), Heavy::Here);
+        let machine =
+            Machine::new(counter, Arc::new(CheckpointOffers::new(BlockingWork::Inline)), BlockingWork::Inline);
         Ok(((), LogStore::new(log.0), machine))
     }
 }
@@ -274,9 +275,9 @@ fn alone(log: Log, machine: Arc<dyn StateMachine>) -> Options {
         machine,
         runtime: tokio::runtime::Handle::current(),
         timing: Timing::default(),
-        heavy: Heavy::Aside,
-        peers: Arc::new(Peers::new(net, Me::new(77, [3; 16], limits::FORMAT_LEVEL, 1))),
-        found: Some(BTreeMap::from([(77, Member { server, incarnation: [3; 16] })])),
+        blocking: BlockingWork::OwnThread,
+        peers: Arc::new(Peers::new(net, LocalMember::new(77, [3; 16], limits::FORMAT_LEVEL, 1))),
+        founding_members: Some(BTreeMap::from([(77, Member { server, incarnation: [3; 16] })])),
     }
 }
 
@@ -311,12 +312,12 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     let proposals = tokio::task::spawn_blocking(move || {
         let batches = (0..500).map(|n| batch(first_term, Zxid(n * 3), 3));
         let proposals: Vec<Proposal> = batches.map(|batch| proposer.propose(batch)).collect();
-        proposals.into_iter().map(Proposal::wait).collect::<Vec<Resolution>>()
+        proposals.into_iter().map(Proposal::wait).collect::<Vec<ProposalOutcome>>()
     });
     let outcomes = proposals.await.unwrap();
     let mut last = 0;
     for outcome in outcomes {
-        let Resolution::Applied { at, accepted: true } = outcome else { panic!("{outcome:?}") };
+        let ProposalOutcome::Applied { at, accepted: true } = outcome else { panic!("{outcome:?}") };
         assert!(at.index > last);
         last = at.index;
     }
@@ -326,8 +327,8 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
 
     // The fence is the state machine's; a wrong term does not even reach the log.
     let gap = consensus.propose(batch(first_term, Zxid(1501), 1)).await;
-    assert!(matches!(gap, Resolution::Applied { accepted: false, .. }), "{gap:?}");
-    assert_eq!(consensus.propose(batch(first_term + 1, Zxid(1500), 1)).await, Resolution::Refused);
+    assert!(matches!(gap, ProposalOutcome::Applied { accepted: false, .. }), "{gap:?}");
+    assert_eq!(consensus.propose(batch(first_term + 1, Zxid(1500), 1)).await, ProposalOutcome::Refused);
     let metrics = consensus.metrics();
     assert_eq!((metrics.term, metrics.leader), (first_term, Some(77)));
     assert!(metrics.log.entries >= 500 && metrics.log.syncs == metrics.log.batches, "{metrics:?}");
@@ -336,7 +337,7 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     assert_eq!(*consensus.role().borrow(), Role::Stopped);
     assert_ne!(
         consensus.propose(batch(first_term, Zxid(1500), 1)).await,
-        Resolution::Applied { at: LogPosition::default(), accepted: true }
+        ProposalOutcome::Applied { at: LogPosition::default(), accepted: true }
     );
     let before = counter.state.lock().clone();
     drop(consensus);
@@ -347,7 +348,7 @@ async fn a_single_voter_starts_proposes_and_comes_back() {
     assert!(term(&consensus) > first_term);
     assert_eq!(counter.state.lock().batches, before.batches);
     let next = consensus.propose(batch(term(&consensus), Zxid(1500), 1)).await;
-    assert!(matches!(next, Resolution::Applied { accepted: true, .. }), "{next:?}");
+    assert!(matches!(next, ProposalOutcome::Applied { accepted: true, .. }), "{next:?}");
     consensus.shutdown().await;
 }
 
@@ -360,7 +361,8 @@ async fn a_checkpoint_lets_the_log_go() {
     let mut zxid = Zxid::ZERO;
     let mut at = LogPosition::default();
     for _ in 0..100 {
-        let Resolution::Applied { at: applied, accepted: true } = consensus.propose(batch(first_term, zxid, 100)).await
+        let ProposalOutcome::Applied { at: applied, accepted: true } =
+            consensus.propose(batch(first_term, zxid, 100)).await
         else {
             panic!("not accepted")
         };
@@ -413,7 +415,9 @@ async fn a_failing_disk_leaves_every_outcome_true() {
             && let Some(term) = led_term(&consensus)
         {
             for n in 0..10 {
-                if let Resolution::Applied { accepted: true, .. } = consensus.propose(batch(term, Zxid(n), 1)).await {
+                if let ProposalOutcome::Applied { accepted: true, .. } =
+                    consensus.propose(batch(term, Zxid(n), 1)).await
+                {
                     accepted = n + 1;
                 }
             }
@@ -460,7 +464,7 @@ async fn a_state_from_another_member_outweighs_what_was_never_committed() {
         let consensus = start_on(&disk, restored()).await;
         assert_eq!(consensus.log.purged(), Some(applied), "log up to {last}");
         let written = consensus.propose(batch(term(&consensus), Zxid::ZERO, 1)).await;
-        assert!(matches!(written, Resolution::Applied { accepted: true, .. }), "{written:?}");
+        assert!(matches!(written, ProposalOutcome::Applied { accepted: true, .. }), "{written:?}");
         consensus.shutdown().await;
         drop(consensus);
 

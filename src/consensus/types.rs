@@ -20,7 +20,7 @@ pub struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;
-    type R = EntryAnswer;
+    type R = ApplyResult;
     type NodeId = u64;
     type Node = Member;
     type Term = u64;
@@ -29,7 +29,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Payload = openraft::EntryPayload<Batch, u64, Member>;
     type Entry = openraft::Entry<CommittedLeaderId<u64>, Self::Payload>;
     type Responder<T>
-        = Answer<T>
+        = WriteResponder<T>
     where
         T: OptionalSend + 'static;
     type Batch<T>
@@ -48,7 +48,7 @@ pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Typ
 
 /// The state machine's word on one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryAnswer {
+pub struct ApplyResult {
     pub accepted: bool,
 }
 
@@ -60,15 +60,15 @@ impl fmt::Display for Batch {
 
 /// Calls back once with the answer to a write; with None if openraft drops it unanswered, as it does when it is shut
 /// down.
-pub struct Answer<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
+pub struct WriteResponder<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
-impl<T> Answer<T> {
-    pub fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> Answer<T> {
-        Answer(Some(Box::new(done)))
+impl<T> WriteResponder<T> {
+    pub fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> WriteResponder<T> {
+        WriteResponder(Some(Box::new(done)))
     }
 }
 
-impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Answer<T> {
+impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for WriteResponder<T> {
     fn on_complete(mut self, result: T) {
         if let Some(done) = self.0.take() {
             done(Some(result));
@@ -76,7 +76,7 @@ impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Answer<T> {
     }
 }
 
-impl<T> Drop for Answer<T> {
+impl<T> Drop for WriteResponder<T> {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
             done(None);

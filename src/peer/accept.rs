@@ -8,7 +8,7 @@
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Hello, HelloRefusal, Me, Welcome};
+use super::hello::{self, Hello, HelloRefusal, LocalMember, Welcome};
 use super::net::{Listen, Socket};
 use crate::limits;
 use futures::future::BoxFuture;
@@ -18,16 +18,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Who takes connections.
-pub trait Incoming: Send + Sync + 'static {
+pub trait ConnectionHandler: Send + Sync + 'static {
     /// Whether the membership allows that connection. That it is meant for this member and its cluster has been seen to.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
 
-    /// Serves one until it ends.
+    /// Serves one until it endpoints.
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()>;
 }
 
 /// Accepts until it is dropped.
-pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Incoming>) {
+pub async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incoming: Arc<dyn ConnectionHandler>) {
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         tokio::select! { biased;
@@ -37,7 +37,7 @@ pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Inc
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((socket, from)) => take_in(&mut connections, socket, from, &me, &incoming),
+                Ok((socket, from)) => serve_socket(&mut connections, socket, from, &me, &incoming),
                 Err(error) => {
                     // Most likely no file descriptors: the peer waits in the backlog until some are given back.
                     tracing::warn!(%error, "accepting a member");
@@ -48,14 +48,20 @@ pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Inc
     }
 }
 
-fn take_in(connections: &mut JoinSet<()>, socket: Socket, from: SocketAddr, me: &Me, incoming: &Arc<dyn Incoming>) {
+fn serve_socket(
+    connections: &mut JoinSet<()>,
+    socket: Socket,
+    from: SocketAddr,
+    me: &LocalMember,
+    incoming: &Arc<dyn ConnectionHandler>,
+) {
     let full = connections.len() >= limits::PEER_CONNECTIONS_MAX;
     if connections.len() >= limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
         return;
     }
     let (me, incoming) = (me.clone(), Arc::clone(incoming));
     connections.spawn(async move {
-        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, greet(socket, &me, &*incoming, full));
+        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, handshake(socket, &me, &*incoming, full));
         match greeted.await {
             Ok(Ok(Some(connection))) => incoming.serve(connection).await,
             Ok(Ok(None)) => (),
@@ -66,11 +72,16 @@ fn take_in(connections: &mut JoinSet<()>, socket: Socket, from: SocketAddr, me: 
 }
 
 /// Hello and welcome; None: it was refused.
-async fn greet(socket: Socket, me: &Me, incoming: &dyn Incoming, full: bool) -> io::Result<Option<Connection>> {
+async fn handshake(
+    socket: Socket,
+    me: &LocalMember,
+    incoming: &dyn ConnectionHandler,
+    full: bool,
+) -> io::Result<Option<Connection>> {
     let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
     let Some(payload) = reader.next_payload().await? else { return Ok(None) };
     let judged = hello::decode_hello(&payload)?.and_then(|hello| {
-        me.is_meant(&hello)?;
+        me.check_hello(&hello)?;
         if full {
             return Err(HelloRefusal::Full { id: me.id });
         }
@@ -83,8 +94,8 @@ async fn greet(socket: Socket, me: &Me, incoming: &dyn Incoming, full: bool) -> 
     };
     let welcome = me.accepted();
     writer.send(&Welcome::Accepted(welcome)).await?;
-    reader.allow(limits::PEER_FRAME_BYTES_MAX);
-    writer.allow(limits::PEER_FRAME_BYTES_MAX);
+    reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+    writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
     Ok(Some(Connection { hello, welcome, reader, writer }))
 }
 

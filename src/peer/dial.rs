@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Accepted, Hello, HelloRefusal, Me, Purpose, Welcome};
+use super::hello::{self, Accepted, Hello, HelloRefusal, LocalMember, Purpose, Welcome};
 use super::net::Net;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Server};
@@ -25,15 +25,15 @@ pub enum ConnectError {
 /// What a member needs to speak to others.
 pub struct Peers {
     net: Arc<dyn Net>,
-    me: Me,
+    me: LocalMember,
 }
 
 impl Peers {
-    pub fn new(net: Arc<dyn Net>, me: Me) -> Peers {
+    pub fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
         Peers { net, me }
     }
 
-    pub fn me(&self) -> &Me {
+    pub fn me(&self) -> &LocalMember {
         &self.me
     }
 
@@ -54,7 +54,7 @@ impl Peers {
                 Err(error) => error,
             };
             failure = Some(match failure {
-                Some(before) if weight(&before) >= weight(&error) => before,
+                Some(before) if specificity(&before) >= specificity(&error) => before,
                 _ => error,
             });
         }
@@ -76,19 +76,19 @@ impl Peers {
         })?;
         let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
         let hello = self.me.hello(to, purpose);
-        let welcome = introduce(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
+        let welcome = handshake(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
         let welcome = match welcome {
             Welcome::Accepted(accepted) => accepted,
             Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
         };
-        self.judge(to, expects, &welcome).map_err(ConnectError::Rejected)?;
-        reader.allow(limits::PEER_FRAME_BYTES_MAX);
-        writer.allow(limits::PEER_FRAME_BYTES_MAX);
+        self.check_welcome(to, expects, &welcome).map_err(ConnectError::Rejected)?;
+        reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+        writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
         Ok(Connection { hello, welcome, reader, writer })
     }
 
     /// The acceptor has judged us; now we judge it.
-    fn judge(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
+    fn check_welcome(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
         hello::same_cluster((self.me.id, self.me.cluster()), (to, welcome.cluster))?;
         match expects {
             Some(known) if known != welcome.incarnation => {
@@ -100,7 +100,7 @@ impl Peers {
 }
 
 /// Which of several failures to tell: the one that knows most. Refused means that none of them was anything else.
-fn weight(error: &ConnectError) -> u8 {
+fn specificity(error: &ConnectError) -> u8 {
     match error {
         ConnectError::Refused => 0,
         ConnectError::Unreachable(_) => 1,
@@ -108,7 +108,7 @@ fn weight(error: &ConnectError) -> u8 {
     }
 }
 
-async fn introduce(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
+async fn handshake(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
     writer.send(hello).await?;
     let ended =
         || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer to our hello");

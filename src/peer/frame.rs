@@ -85,7 +85,7 @@ impl FrameReader {
     }
 
     /// From now on messages may have so many bytes.
-    pub(super) fn allow(&mut self, bytes_max: usize) {
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
     }
 }
@@ -126,7 +126,7 @@ impl FrameWriter {
         self.socket.shutdown().await
     }
 
-    pub(super) fn allow(&mut self, bytes_max: usize) {
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
     }
 

@@ -65,7 +65,7 @@ pub struct Accepted {
     pub format_level: u32,
 }
 
-/// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, with the way out.
+/// Why two members do not talk. `Display` is one sentence for the operator, the same at both endpoints, with the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloRefusal {
     /// The first variant for ever, see the head of this file.
@@ -112,7 +112,7 @@ pub enum HelloRefusal {
 
 impl HelloRefusal {
     /// Whether it may be over without anybody doing anything.
-    pub fn passes(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
     }
 }
@@ -179,7 +179,7 @@ impl fmt::Display for Short<'_> {
 
 /// Who this member is, as it says to others. Clones are the same member.
 #[derive(Clone, Debug)]
-pub struct Me {
+pub struct LocalMember {
     pub id: u32,
     pub incarnation: Incarnation,
     /// The highest level that this program understands.
@@ -188,10 +188,10 @@ pub struct Me {
     cluster: Arc<AtomicU64>,
 }
 
-impl Me {
+impl LocalMember {
     /// `cluster`: 0 if it is not known yet.
-    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> Me {
-        Me { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
+    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> LocalMember {
+        LocalMember { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
     }
 
     /// 0: not known yet.
@@ -200,7 +200,7 @@ impl Me {
     }
 
     /// Notes which cluster this is. The error is the other one that it is already known to be.
-    pub fn belong_to(&self, cluster: u64) -> Result<(), u64> {
+    pub fn set_cluster(&self, cluster: u64) -> Result<(), u64> {
         match self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(known) if known == cluster => Ok(()),
@@ -225,7 +225,7 @@ impl Me {
     }
 
     /// What holds whatever the membership is: it is me who is meant, and in the same cluster.
-    pub(super) fn is_meant(&self, hello: &Hello) -> Result<(), HelloRefusal> {
+    pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.to != self.id {
             return Err(HelloRefusal::NotMe { wanted: hello.to, is: self.id });
         }
@@ -258,8 +258,8 @@ mod tests {
         postcard::to_stdvec(message).unwrap()
     }
 
-    fn me() -> Me {
-        Me::new(2, [7; 16], 1, 0)
+    fn me() -> LocalMember {
+        LocalMember::new(2, [7; 16], 1, 0)
     }
 
     /// What every version must keep, byte by byte.
@@ -281,13 +281,13 @@ mod tests {
     fn a_cluster_is_learned_once() {
         let (me, clone) = (me(), me());
         let shared = me.clone();
-        assert_eq!((me.belong_to(5), me.belong_to(5), me.belong_to(6)), (Ok(()), Ok(()), Err(5)));
+        assert_eq!((me.set_cluster(5), me.set_cluster(5), me.set_cluster(6)), (Ok(()), Ok(()), Err(5)));
         assert_eq!((shared.cluster(), clone.cluster()), (5, 0));
         let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends) };
-        assert_eq!(me.is_meant(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
-        assert_eq!(me.is_meant(&hello(5, 2)), Ok(()));
-        assert!(matches!(me.is_meant(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
-        assert_eq!(me.is_meant(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
+        assert_eq!(me.check_hello(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
+        assert_eq!(me.check_hello(&hello(5, 2)), Ok(()));
+        assert!(matches!(me.check_hello(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
+        assert_eq!(me.check_hello(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
     }
 
     /// Each refusal tells the operator what to do.

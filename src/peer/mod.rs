@@ -36,11 +36,11 @@ pub mod testing;
 mod tests;
 pub mod tls;
 
-pub use accept::{Incoming, accept};
+pub use accept::{ConnectionHandler, accept};
 pub use backoff::Backoff;
 pub use dial::{ConnectError, Peers};
 pub use frame::{FrameReader, FrameWriter};
-pub use hello::{Accepted, Hello, HelloRefusal, Me, PROTOCOL, Purpose, Welcome};
+pub use hello::{Accepted, Hello, HelloRefusal, LocalMember, PROTOCOL, Purpose, Welcome};
 pub use net::{Duplex, Listen, Net, Socket, TcpNet};
 
 /// A connection after its hello, at either end.

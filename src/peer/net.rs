@@ -87,7 +87,7 @@ impl Listen for TcpListen {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = self.listener.accept().await?;
-            prepare(&stream);
+            set_options(&stream);
             let socket = match &self.tls {
                 Some(tls) => Box::new(tls.accept(stream)) as Socket,
                 None => Box::new(stream),
@@ -117,14 +117,14 @@ async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     for address in addresses {
         let error = match tokio::time::timeout(share, TcpStream::connect((*address, port))).await {
             Ok(Ok(stream)) => {
-                prepare(&stream);
+                set_options(&stream);
                 return Ok(stream);
             }
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
         };
         failure = Some(match failure {
-            Some(before) if weight(&before) >= weight(&error) => before,
+            Some(before) if specificity(&before) >= specificity(&error) => before,
             _ => error,
         });
     }
@@ -133,7 +133,7 @@ async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
 
 /// Which of several failures to tell. Refused counts only if no address may lead to a process that lives; one for which
 /// this machine has no route says nothing.
-fn weight(error: &io::Error) -> u8 {
+fn specificity(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
         io::ErrorKind::ConnectionRefused => 1,
@@ -142,7 +142,7 @@ fn weight(error: &io::Error) -> u8 {
 }
 
 /// Messages are small and waited for; and a machine that lost its power must not hold its connections for ever.
-fn prepare(stream: &TcpStream) {
+fn set_options(stream: &TcpStream) {
     use rustix::net::sockopt;
     // On failure the connection is slower to be served or to be missed, and still good.
     let _ = stream.set_nodelay(true);

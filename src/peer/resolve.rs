@@ -48,7 +48,7 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let mut answer = self.ask(host)?;
+        let mut answer = self.start_lookup(host)?;
         let answered = async {
             match answer.wait_for(Option::is_some).await {
                 Ok(answer) => answer.clone().unwrap_or_else(|| Ok(Vec::new())),
@@ -68,7 +68,7 @@ impl Resolver {
     }
 
     /// Starts a lookup, unless one is under way for that name.
-    fn ask(&self, host: &str) -> io::Result<watch::Receiver<Answer>> {
+    fn start_lookup(&self, host: &str) -> io::Result<watch::Receiver<Answer>> {
         let mut names = self.names.lock();
         if let Some(answer) = names.under_way.get(host) {
             return Ok(answer.clone());
@@ -139,8 +139,8 @@ mod tests {
             assert!(resolver.resolve("hangs").await.unwrap_err().to_string().contains("no answer in time"));
         }
         assert_eq!(resolver.names.lock().under_way.len(), 1);
-        assert_eq!(answer(resolver.ask("answers").unwrap()).await, addresses());
-        let hanging = resolver.ask("hangs").unwrap();
+        assert_eq!(answer(resolver.start_lookup("answers").unwrap()).await, addresses());
+        let hanging = resolver.start_lookup("hangs").unwrap();
         drop(release);
         assert_eq!(answer(hanging).await, addresses());
         assert_eq!(asked.load(Ordering::SeqCst), 1);
@@ -156,12 +156,12 @@ mod tests {
                     if *working.lock() { Ok(addresses()) } else { Err(io::Error::other("no name server")) }
                 },
             );
-        assert_eq!(answer(resolver.ask("zk1").unwrap()).await, addresses());
+        assert_eq!(answer(resolver.start_lookup("zk1").unwrap()).await, addresses());
         *works.lock() = false;
         assert_eq!(resolver.resolve("zk1").await.unwrap(), addresses());
         let error = resolver.resolve("zk2").await.unwrap_err().to_string();
         assert!(error.contains("`zk2`"), "{error}");
-        let why = resolver.ask("zk3").unwrap().wait_for(Option::is_some).await.unwrap().clone();
+        let why = resolver.start_lookup("zk3").unwrap().wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(why, Some(Err("no name server".to_owned())));
     }
 

@@ -19,7 +19,7 @@ const PORT: u16 = 2888;
 /// Sends back what it gets; member 9 is nobody.
 struct Echo;
 
-impl Incoming for Echo {
+impl ConnectionHandler for Echo {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.from == 9 { Err(HelloRefusal::UnknownMember { id: 9 }) } else { Ok(()) }
     }
@@ -35,8 +35,8 @@ impl Incoming for Echo {
     }
 }
 
-fn me(id: u32) -> Me {
-    Me::new(id, [id as u8; 16], limits::FORMAT_LEVEL, CLUSTER)
+fn me(id: u32) -> LocalMember {
+    LocalMember::new(id, [id as u8; 16], limits::FORMAT_LEVEL, CLUSTER)
 }
 
 fn server(id: u32, addresses: &str) -> Server {
@@ -90,10 +90,10 @@ async fn who_is_not_meant_or_not_let_in_learns_why() {
     assert_eq!(refused, HelloRefusal::UnknownMember { id: 9 });
     let refused = rejection(peers(&net, "a", 1).connect(&to(3), None, votes).await);
     assert_eq!(refused, HelloRefusal::NotMe { wanted: 3, is: 2 });
-    let stranger = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 5));
+    let stranger = Peers::new(net.host("a"), LocalMember::new(1, [1; 16], 1, 5));
     let refused = rejection(stranger.connect(&to(2), None, votes).await);
     assert_eq!(refused, HelloRefusal::OtherCluster { from: 1, to: 2, dialer: 5, acceptor: CLUSTER });
-    let empty = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 0));
+    let empty = Peers::new(net.host("a"), LocalMember::new(1, [1; 16], 1, 0));
     assert_eq!(empty.connect(&to(2), None, Purpose::Greeting).await.unwrap().welcome.cluster, CLUSTER);
     // The dialer judges, too: this is not the disk that it knows.
     let refused = rejection(peers(&net, "a", 1).connect(&to(2), Some([8; 16]), votes).await);

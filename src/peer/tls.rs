@@ -29,13 +29,13 @@ pub struct Tls {
 }
 
 struct Loaded {
-    ends: Ends,
+    endpoints: Endpoints,
     files: Look,
 }
 
 /// Both sides of a connection between members.
 #[derive(Clone)]
-struct Ends {
+struct Endpoints {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
 }
@@ -44,7 +44,7 @@ impl Tls {
     /// Reads the stores. Blocks on files.
     pub fn new(settings: &PeerTls) -> Result<Tls, TlsError> {
         let files = tls::look(stores(settings));
-        let loaded = RwLock::new(Loaded { ends: Ends::new(settings)?, files });
+        let loaded = RwLock::new(Loaded { endpoints: Endpoints::new(settings)?, files });
         Ok(Tls { settings: settings.clone(), loaded })
     }
 
@@ -55,10 +55,10 @@ impl Tls {
         if self.loaded.read().files == files {
             return Ok(false);
         }
-        let ends = Ends::new(&self.settings);
+        let endpoints = Endpoints::new(&self.settings);
         let mut loaded = self.loaded.write();
         loaded.files = files;
-        loaded.ends = ends?;
+        loaded.endpoints = endpoints?;
         Ok(true)
     }
 
@@ -86,7 +86,7 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let connector = self.loaded.read().ends.connector.clone();
+        let connector = self.loaded.read().endpoints.connector.clone();
         connector
             .connect(name, stream)
             .await
@@ -98,12 +98,12 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        Accepting::Handshake(Box::new(self.loaded.read().ends.acceptor.accept(stream)))
+        Accepting::Handshake(Box::new(self.loaded.read().endpoints.acceptor.accept(stream)))
     }
 }
 
-impl Ends {
-    fn new(settings: &PeerTls) -> Result<Ends, TlsError> {
+impl Endpoints {
+    fn new(settings: &PeerTls) -> Result<Endpoints, TlsError> {
         let provider = tls::provider(&settings.cipher_suites);
         let versions = tls::versions(settings.versions);
         let refused = |error: rustls::Error| TlsError {
@@ -130,7 +130,7 @@ impl Ends {
             )?)),
         };
         let server = server.with_cert_resolver(key);
-        Ok(Ends { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+        Ok(Endpoints { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
     }
 }
 

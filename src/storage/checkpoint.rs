@@ -372,7 +372,7 @@ fn failed(error: impl fmt::Display) -> io::Error {
 
 /// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Another file may
 /// make up for it, whereas any other error has to do with the machine.
-pub(super) fn speaks_of_content(error: &io::Error) -> bool {
+pub(super) fn is_content_error(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
@@ -391,7 +391,7 @@ impl Backend {
     }
 
     /// Keeps the first failure, since redb hands on only part of them.
-    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+    fn keep_failure<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             self.failure.lock().get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
         }
@@ -407,7 +407,7 @@ impl fmt::Debug for Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.noted(self.file.len())
+        self.keep_failure(self.file.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -418,20 +418,20 @@ impl StorageBackend for Backend {
             *left = fewer;
         }
         match self.file.read_at(out, offset) {
-            Err(error) if speaks_of_content(&error) => Err(error),
-            result => self.noted(result),
+            Err(error) if is_content_error(&error) => Err(error),
+            result => self.keep_failure(result),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.noted(self.file.set_len(len))
+        self.keep_failure(self.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.noted(self.file.sync_data())
+        self.keep_failure(self.file.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.noted(self.file.write_at(data, offset))
+        self.keep_failure(self.file.write_at(data, offset))
     }
 }

@@ -1,13 +1,13 @@
 //! When a checkpoint is written, when an image, and what of the log may go after them.
 //!
-//! `Policy` decides and knows nothing of files; `Checkpointer` owns the checkpoint file and does what was decided, on
+//! `CheckpointSchedule` decides and knows nothing of files; `Checkpointer` owns the checkpoint file and does what was decided, on
 //! whatever thread calls it. The log is kept back to the image, never only to the checkpoint: with a damaged checkpoint
 //! the image and the log still give the whole state.
 
 use super::checkpoint::{self, Checkpoint, CheckpointSource};
 use super::disk::Disk;
 use super::image;
-use super::receive::Complete;
+use super::receive::ReceivedState;
 use super::records::{FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, IMAGE_FILE, IMAGE_FILE_RECEIVED};
 use crate::hooks;
@@ -29,7 +29,7 @@ pub struct Progress {
 
 /// Decides; pure.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct CheckpointSchedule {
     /// `Progress::log_bytes` and the clock at the last checkpoint.
     checkpoint_log_bytes: u64,
     checkpoint_ms: u64,
@@ -37,11 +37,15 @@ pub struct Policy {
     image_log_bytes: Option<u64>,
 }
 
-impl Policy {
+impl CheckpointSchedule {
     /// At a start: the log that is there counts as written since the last checkpoint and the last image.
-    /// `image_is_owed`: the log was purged up to an image that cannot be used any more.
-    pub fn new(image_is_owed: bool, now_ms: u64) -> Policy {
-        Policy { checkpoint_log_bytes: 0, checkpoint_ms: now_ms, image_log_bytes: (!image_is_owed).then_some(0) }
+    /// `image_is_missing`: the log was purged up to an image that cannot be used any more.
+    pub fn new(image_is_missing: bool, now_ms: u64) -> CheckpointSchedule {
+        CheckpointSchedule {
+            checkpoint_log_bytes: 0,
+            checkpoint_ms: now_ms,
+            image_log_bytes: (!image_is_missing).then_some(0),
+        }
     }
 
     pub fn checkpoint_due(&self, progress: &Progress) -> bool {
@@ -60,7 +64,7 @@ impl Policy {
     }
 
     /// Whether the log was purged up to an image that cannot be used any more: the checkpoint alone knows what was in it.
-    fn image_is_owed(&self) -> bool {
+    fn image_is_missing(&self) -> bool {
         self.image_log_bytes.is_none()
     }
 
@@ -90,7 +94,7 @@ pub struct CheckpointDone {
 pub struct Checkpointer {
     disk: Arc<dyn Disk>,
     checkpoint: Checkpoint,
-    policy: Policy,
+    schedule: CheckpointSchedule,
     /// Where the image stands that is on disk and usable.
     image: Option<LogPosition>,
 }
@@ -99,10 +103,10 @@ impl Checkpointer {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         checkpoint: Checkpoint,
-        policy: Policy,
+        schedule: CheckpointSchedule,
         image: Option<LogPosition>,
     ) -> Checkpointer {
-        Checkpointer { disk, checkpoint, policy, image }
+        Checkpointer { disk, checkpoint, schedule, image }
     }
 
     /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error ends the
@@ -112,7 +116,7 @@ impl Checkpointer {
         progress: &Progress,
         source: &mut dyn CheckpointSource,
     ) -> io::Result<Option<CheckpointDone>> {
-        if !self.policy.checkpoint_due(progress) {
+        if !self.schedule.checkpoint_due(progress) {
             return Ok(None);
         }
         self.checkpoint(progress, source).map(Some)
@@ -120,9 +124,9 @@ impl Checkpointer {
 
     /// As `run`, due or not.
     pub fn checkpoint(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<CheckpointDone> {
-        self.checkpoint.write(source).map_err(|error| self.give_up(error))?;
-        self.policy.checkpoint_done(progress);
-        let image_written = self.policy.image_due(progress, self.checkpoint.tally().bytes);
+        self.checkpoint.write(source).map_err(|error| self.fatal(error))?;
+        self.schedule.checkpoint_done(progress);
+        let image_written = self.schedule.image_due(progress, self.checkpoint.tally().bytes);
         if image_written {
             self.image(progress)?;
         }
@@ -136,35 +140,35 @@ impl Checkpointer {
 
     /// Writes an image of the last checkpoint, due or not.
     pub fn image(&mut self, progress: &Progress) -> io::Result<()> {
-        let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.give_up(error))?;
+        let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.fatal(error))?;
         self.image = written.and_then(|meta| meta.position);
-        self.policy.image_done(progress);
+        self.schedule.image_done(progress);
         Ok(())
     }
 
     /// Puts a state that came from a peer in the place of this member's: image first, so that a crash leaves either
     /// the old checkpoint, with which the log still goes on, or the new one with its image. Whatever is read from the
     /// old checkpoint stays readable.
-    pub fn replace<S>(&mut self, complete: Complete<S>, progress: &Progress) -> io::Result<(S, Meta)> {
-        let Complete { state, meta, checkpoint } = complete;
+    pub fn replace<S>(&mut self, complete: ReceivedState<S>, progress: &Progress) -> io::Result<(S, Meta)> {
+        let ReceivedState { state, meta, checkpoint } = complete;
         self.disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
         self.disk.sync_folder("")?;
         checkpoint.take_place(&*self.disk)?;
         self.checkpoint = checkpoint;
         self.image = meta.position;
-        self.policy.checkpoint_done(progress);
-        self.policy.image_done(progress);
+        self.schedule.checkpoint_done(progress);
+        self.schedule.image_done(progress);
         Ok((state, meta))
     }
 
     /// The error that ends the process. A damaged checkpoint must not be met again at the next start, which could believe
     /// it if only its unused pages are damaged: it is set aside if the image and the log can do without it.
-    fn give_up(&self, error: FileError) -> io::Error {
+    fn fatal(&self, error: FileError) -> io::Error {
         let what = match error {
             FileError::Io(error) => return error,
             FileError::Damaged(what) | FileError::Newer(what) => what,
         };
-        let aside = if self.policy.image_is_owed() {
+        let aside = if self.schedule.image_is_missing() {
             "there is no image to take its place: keep a copy of the data directory before starting again".to_owned()
         } else {
             match checkpoint::set_aside(&*self.disk) {
@@ -197,26 +201,26 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_by_log_by_time_and_at_the_end_but_never_without_a_change() {
-        let mut policy = Policy::new(false, 1000);
-        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
-        assert!(policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
-        assert!(policy.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
-        assert!(policy.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
+        let mut schedule = CheckpointSchedule::new(false, 1000);
+        assert!(!schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
+        assert!(schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
+        assert!(schedule.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
+        assert!(schedule.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
         let unchanged = Progress { changed: false, stopping: true, ..progress(u64::MAX, u64::MAX) };
-        assert!(!policy.checkpoint_due(&unchanged));
-        policy.checkpoint_done(&progress(limits::CHECKPOINT_LOG_BYTES, 2000));
-        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES + 1, 2001)));
+        assert!(!schedule.checkpoint_due(&unchanged));
+        schedule.checkpoint_done(&progress(limits::CHECKPOINT_LOG_BYTES, 2000));
+        assert!(!schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES + 1, 2001)));
     }
 
     #[test]
     fn an_image_is_due_when_the_log_outgrew_the_tree_or_when_one_is_owed() {
-        let mut policy = Policy::new(false, 0);
+        let mut schedule = CheckpointSchedule::new(false, 0);
         let small = limits::IMAGE_LOG_BYTES_MIN;
-        assert!(!policy.image_due(&progress(small - 1, 0), 0));
-        assert!(policy.image_due(&progress(small, 0), 0));
-        assert!(!policy.image_due(&progress(small, 0), small + 1));
-        policy.image_done(&progress(small, 0));
-        assert!(!policy.image_due(&progress(2 * small - 1, 0), 0));
-        assert!(Policy::new(true, 0).image_due(&progress(0, 0), u64::MAX));
+        assert!(!schedule.image_due(&progress(small - 1, 0), 0));
+        assert!(schedule.image_due(&progress(small, 0), 0));
+        assert!(!schedule.image_due(&progress(small, 0), small + 1));
+        schedule.image_done(&progress(small, 0));
+        assert!(!schedule.image_due(&progress(2 * small - 1, 0), 0));
+        assert!(CheckpointSchedule::new(true, 0).image_due(&progress(0, 0), u64::MAX));
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! Numbers are little endian. A record never crosses blocks.
 
-use super::checkpoint::{Checkpoint, speaks_of_content};
+use super::checkpoint::{Checkpoint, is_content_error};
 use super::disk::{Disk, DiskFile};
 use super::records::{self, FileError, Meta, Tally};
 use super::{IMAGE_FILE, IMAGE_FILE_NEW};
@@ -294,7 +294,7 @@ impl Reader {
         let mut bytes = vec![0; count];
         self.file
             .read_at(&mut bytes, self.offset)
-            .map_err(|error| if speaks_of_content(&error) { bad(&error.to_string()) } else { FileError::Io(error) })?;
+            .map_err(|error| if is_content_error(&error) { bad(&error.to_string()) } else { FileError::Io(error) })?;
         self.offset += count as u64;
         self.crc.update(&bytes);
         Ok(bytes)

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 /// What has come so far.
-pub struct Incoming<L: Load> {
+pub struct IncomingState<L: Load> {
     disk: Arc<dyn Disk>,
     meta: Meta,
     expected: Tally,
@@ -22,18 +22,18 @@ pub struct Incoming<L: Load> {
     last_key: Option<Vec<u8>>,
     /// Takes the records once they are complete.
     loader: Option<L>,
-    complete: Option<Complete<L::State>>,
+    complete: Option<ReceivedState<L::State>>,
 }
 
 /// A whole state, found to be what it was said to be.
-pub struct Complete<S> {
+pub struct ReceivedState<S> {
     pub state: S,
     pub meta: Meta,
     /// Has not taken its place yet.
     pub(super) checkpoint: Checkpoint,
 }
 
-impl<S> Complete<S> {
+impl<S> ReceivedState<S> {
     /// Puts it in the place of whatever is there, before anything is opened: a start then finds it.
     pub fn take_place(self, disk: &dyn Disk) -> io::Result<()> {
         disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
@@ -42,20 +42,20 @@ impl<S> Complete<S> {
     }
 }
 
-impl<L: Load> Incoming<L> {
+impl<L: Load> IncomingState<L> {
     /// Makes room for a state of that description (`records::encode`), in the place of any that came before.
-    pub fn begin(disk: Arc<dyn Disk>, description: &[u8], loader: L) -> Result<Incoming<L>, FileError> {
+    pub fn begin(disk: Arc<dyn Disk>, description: &[u8], loader: L) -> Result<IncomingState<L>, FileError> {
         let (meta, expected) = records::decode(description)?;
         if disk.exists(IMAGE_FILE_RECEIVED)? {
             disk.remove(IMAGE_FILE_RECEIVED)?;
         }
         let mut writer = image::Writer::new(disk.open(IMAGE_FILE_RECEIVED, true)?);
         writer.header(&meta, &expected)?;
-        Ok(Incoming { disk, meta, expected, writer, last_key: None, loader: Some(loader), complete: None })
+        Ok(IncomingState { disk, meta, expected, writer, last_key: None, loader: Some(loader), complete: None })
     }
 
     /// The last key that is there, and the number of records.
-    pub fn reached(&self) -> (Option<&[u8]>, u64) {
+    pub fn progress(&self) -> (Option<&[u8]>, u64) {
         (self.last_key.as_deref(), self.writer.tally().count)
     }
 
@@ -87,12 +87,12 @@ impl<L: Load> Incoming<L> {
         if meta != self.meta {
             return Err(differ());
         }
-        self.complete = Some(Complete { state, meta, checkpoint });
+        self.complete = Some(ReceivedState { state, meta, checkpoint });
         Ok(())
     }
 
     /// None if it was not finished.
-    pub fn into_complete(self) -> Option<Complete<L::State>> {
+    pub fn into_complete(self) -> Option<ReceivedState<L::State>> {
         self.complete
     }
 }

@@ -60,7 +60,7 @@ pub(super) enum Attempt<T> {
     Unusable(String),
 }
 
-fn gap(position: Option<LogPosition>, log: LogExtent) -> String {
+fn gap_before_log(position: Option<LogPosition>, log: LogExtent) -> String {
     let ends = position.map_or("before the first entry".into(), |position| format!("at entry {}", position.index));
     format!("it ends {ends}, and the log begins only after entry {}", log.purged.unwrap_or_default().index)
 }
@@ -73,7 +73,7 @@ pub(super) fn load_checkpoint<L: Load>(
     let mut loading = loader();
     match checkpoint::load(disk, &mut |key, value| loading.record(key, value)) {
         Ok(None) => Ok(Attempt::Absent),
-        Ok(Some(meta)) if !log.continues(meta.position) => Ok(Attempt::Unusable(gap(meta.position, log))),
+        Ok(Some(meta)) if !log.continues(meta.position) => Ok(Attempt::Unusable(gap_before_log(meta.position, log))),
         Ok(Some(meta)) => match loading.finish(&meta) {
             Ok(state) => Ok(Attempt::Loaded(state, meta)),
             Err(error) => unusable(CHECKPOINT_FILE, error),
@@ -108,7 +108,7 @@ pub(super) fn rebuild_from_image<L: Load>(
     match image::peek(&**disk) {
         Ok(None) => return Ok(Attempt::Absent),
         Ok(Some((meta, _))) if !log.continues(meta.position) => {
-            return Ok(Attempt::Unusable(gap(meta.position, log)));
+            return Ok(Attempt::Unusable(gap_before_log(meta.position, log)));
         }
         Ok(Some(_)) => {}
         Err(error) => return unusable(IMAGE_FILE, error),

@@ -7,7 +7,7 @@
 //! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
 
 use super::checkpoint::{Checkpoint, set_aside};
-use super::checkpointer::{Checkpointer, Policy};
+use super::checkpointer::{CheckpointSchedule, Checkpointer};
 use super::disk::Disk;
 use super::identity::{self, Identity, IdentityError};
 use super::image;
@@ -91,7 +91,7 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
              number or the data directory",
             known.member, new.member
         ))),
-        Some(known) if known.log_in_use && !log_is_there => Err(log_is_gone()),
+        Some(known) if known.log_in_use && !log_is_there => Err(log_missing()),
         Some(known) => Ok(known),
         None => {
             let there = [(CHECKPOINT_FILE, disk.exists(CHECKPOINT_FILE)?), (IMAGE_FILE, disk.exists(IMAGE_FILE)?)];
@@ -110,7 +110,7 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
     }
 }
 
-fn log_is_gone() -> StartError {
+fn log_missing() -> StartError {
     StartError::Refused(format!(
         "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had: it was removed, and with \
          it what this member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
@@ -119,7 +119,7 @@ fn log_is_gone() -> StartError {
 }
 
 /// Notes which ensemble the directory belongs to, durably.
-pub fn note_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
+pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
         _ => Ok(()),
@@ -127,7 +127,7 @@ pub fn note_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
 }
 
 /// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
-pub fn note_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
+pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
         _ => Ok(()),
@@ -152,23 +152,23 @@ pub fn open<L: Load>(
         }
     };
     let image = image.filter(|meta| log.continues(meta.position));
-    let policy = Policy::new(log.purged.is_some() && image.is_none(), now_ms);
+    let schedule = CheckpointSchedule::new(log.purged.is_some() && image.is_none(), now_ms);
     let image_position = image.and_then(|meta| meta.position);
 
     let log_was_in_use = identity::read(&*disk)?.is_some_and(|known| known.log_in_use);
     if log.is_new && (log_was_in_use || image_position.is_some()) {
-        return Err(log_is_gone());
+        return Err(log_missing());
     }
     if !log.is_new {
-        note_log_in_use(&*disk)?;
+        record_log_in_use(&*disk)?;
     }
 
     let checkpoint_trouble = match load_checkpoint(&*disk, log, &loader)? {
-        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_is_gone()),
+        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_missing()),
         Attempt::Loaded(state, meta) => match Checkpoint::open(&*disk) {
             Ok(checkpoint) => {
-                let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, image_position);
-                tidy(&*disk)?;
+                let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, image_position);
+                remove_unfinished_files(&*disk)?;
                 return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer });
             }
             Err(FileError::Io(error)) => return Err(error.into()),
@@ -186,8 +186,8 @@ pub fn open<L: Load>(
             );
             set_aside(&*disk)?;
             checkpoint.take_place(&*disk)?;
-            let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, meta.position);
-            tidy(&*disk)?;
+            let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, meta.position);
+            remove_unfinished_files(&*disk)?;
             return Ok(Started { state: Some(state), meta, source: Source::Image, checkpointer });
         }
         Attempt::Absent => None,
@@ -213,13 +213,13 @@ pub fn open<L: Load>(
         set_aside(&*disk)?;
     }
     let checkpoint = Checkpoint::create(&*disk)?;
-    let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, None);
-    tidy(&*disk)?;
+    let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, None);
+    remove_unfinished_files(&*disk)?;
     Ok(Started { state: None, meta: Meta::default(), source: Source::Log, checkpointer })
 }
 
 /// Removes what a crash left half made.
-fn tidy(disk: &dyn Disk) -> io::Result<()> {
+fn remove_unfinished_files(disk: &dyn Disk) -> io::Result<()> {
     for file in [CHECKPOINT_FILE_NEW, IMAGE_FILE_NEW, IMAGE_FILE_RECEIVED, IDENTITY_FILE_NEW] {
         if disk.exists(file)? {
             disk.remove(file)?;

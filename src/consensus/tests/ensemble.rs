@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::peer::messages::raft::{Append, Appended, Entry, Payload, Vote};
-use crate::peer::{Connection, Hello, HelloRefusal, Incoming, Net, Purpose, accept};
+use crate::peer::{Connection, ConnectionHandler, Hello, HelloRefusal, Net, Purpose, accept};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ struct Running {
 
 struct Serving(Consensus);
 
-impl Incoming for Serving {
+impl ConnectionHandler for Serving {
     fn admit(&self, _hello: &Hello) -> Result<(), HelloRefusal> {
         Ok(())
     }
@@ -38,8 +38,8 @@ fn name(id: u64) -> String {
     format!("m{id}")
 }
 
-fn me(id: u64) -> Me {
-    Me::new(id as u32, [id as u8; 16], limits::FORMAT_LEVEL, 1)
+fn me(id: u64) -> LocalMember {
+    LocalMember::new(id as u32, [id as u8; 16], limits::FORMAT_LEVEL, 1)
 }
 
 fn member(id: u64, role: &str) -> Member {
@@ -71,7 +71,7 @@ impl Ensemble {
         ensemble
     }
 
-    async fn start(&mut self, id: u64, counter: Arc<Counter>, found: Option<BTreeMap<u64, Member>>) {
+    async fn start(&mut self, id: u64, counter: Arc<Counter>, founding_members: Option<BTreeMap<u64, Member>>) {
         let disk = self.disks.entry(id).or_default();
         let (net, peers, log) = stand(&self.net, disk, id);
         let consensus = super::super::start(Options {
@@ -80,7 +80,7 @@ impl Ensemble {
             machine: counter.clone(),
             runtime: tokio::runtime::Handle::current(),
             timing: Timing::default(),
-            heavy: Heavy::Here,
+            blocking: BlockingWork::Inline,
             peers,
             found,
         });
@@ -159,11 +159,11 @@ impl Ensemble {
             loop {
                 let next = batch(term, self.counter(leader).zxid(), 1);
                 match self.of(leader).propose(next).await {
-                    Resolution::Applied { accepted: true, .. } => break,
-                    Resolution::Applied { .. } | Resolution::Refused => {
+                    ProposalOutcome::Applied { accepted: true, .. } => break,
+                    ProposalOutcome::Applied { .. } | ProposalOutcome::Refused => {
                         tokio::time::sleep(Duration::from_millis(5)).await
                     }
-                    Resolution::Unknown => panic!("the leadership was lost"),
+                    ProposalOutcome::Unknown => panic!("the leadership was lost"),
                 }
                 term = self.leader_among(&[leader]).await.1;
             }
@@ -184,7 +184,7 @@ async fn members_elect_one_of_them_and_have_the_same_log() {
     }
     // A follower's wrong proposal does not reach the log.
     let follower = if leader == 1 { 2 } else { 1 };
-    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, Resolution::Refused);
+    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, ProposalOutcome::Refused);
     assert_eq!(ensemble.of(follower).lag(leader), None);
     assert_eq!(ensemble.of(leader).lag(follower), Some(0));
 
@@ -231,19 +231,19 @@ async fn a_leader_out_of_touch_refuses_and_goes_on_in_the_same_term() {
     // Its lease still runs: this one is in its log, and committed once the others hear of it.
     let pending = consensus.propose(batch(term, Zxid(1), 1));
     tokio::time::sleep(Duration::from_millis(limits::ELECTION_MAX_MS + 50)).await;
-    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, Resolution::Refused);
+    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, ProposalOutcome::Refused);
     let silent = consensus.quorum_heard().unwrap().elapsed();
     assert!(silent > Duration::from_millis(limits::ELECTION_MAX_MS), "{silent:?}");
     ensemble.heal(leader);
-    assert!(matches!(pending.await, Resolution::Applied { accepted: true, .. }));
+    assert!(matches!(pending.await, ProposalOutcome::Applied { accepted: true, .. }));
     ensemble
         .until("a quorum answers again", || (consensus.quorum_heard()?.elapsed().as_millis() < 100).then_some(()))
         .await;
     // What was evaluated behind the refused one is in the log and has no effect anywhere.
     let behind = consensus.propose(batch(term, Zxid(3), 1)).await;
-    assert!(matches!(behind, Resolution::Applied { accepted: false, .. }), "{behind:?}");
+    assert!(matches!(behind, ProposalOutcome::Applied { accepted: false, .. }), "{behind:?}");
     let again = consensus.propose(batch(term, Zxid(2), 1)).await;
-    assert!(matches!(again, Resolution::Applied { accepted: true, .. }), "{again:?}");
+    assert!(matches!(again, ProposalOutcome::Applied { accepted: true, .. }), "{again:?}");
     assert_eq!(ensemble.leader().await, (leader, term));
     ensemble.until_equal().await;
 }
@@ -275,11 +275,11 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
     assert!(new != old && next > term);
     for n in 0..20 {
         let written = ensemble.of(new).propose(batch(next, Zxid(5 + n), 1)).await;
-        assert!(matches!(written, Resolution::Applied { accepted: true, .. }), "{written:?}");
+        assert!(matches!(written, ProposalOutcome::Applied { accepted: true, .. }), "{written:?}");
     }
     ensemble.heal(old);
     for proposal in lost {
-        assert_eq!(proposal.await, Resolution::Unknown);
+        assert_eq!(proposal.await, ProposalOutcome::Unknown);
     }
     ensemble.until_equal().await;
     assert_eq!(ensemble.counter(old).zxid(), Zxid(25));
@@ -373,7 +373,7 @@ async fn a_member_that_may_not_lead_does_not() {
     let mut ensemble = Ensemble::found([1, 2, 3]).await;
     let (leader, _) = ensemble.leader().await;
     let (held_back, other) = (1 + leader % 3, 1 + (leader + 1) % 3);
-    ensemble.of(held_back).elect(false);
+    ensemble.of(held_back).allow_election(false);
     ensemble.kill(leader).await;
     assert_eq!(ensemble.leader().await.0, other);
     ensemble.write(1).await;
@@ -498,13 +498,13 @@ struct Breaking {
     asked: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
-impl HeldCheckpoint for Breaking {
+impl PinnedCheckpoint for Breaking {
     fn position(&self) -> LogPosition {
         self.state.position()
     }
 
     fn membership(&self) -> Option<Vec<u8>> {
-        HeldCheckpoint::membership(&self.state)
+        PinnedCheckpoint::membership(&self.state)
     }
 
     fn description(&self) -> Vec<u8> {
@@ -545,7 +545,7 @@ async fn a_member_without_state_takes_a_checkpoint_before_it_starts() {
     let from = [member(other, "participant").server, member(leader, "participant").server];
     let host = ensemble.net.host(&name(behind));
     let (peers, counter) = (Peers::new(host, me(behind)), Counter::default());
-    let received = fetch(&peers, &from, purged, Heavy::Here, |description| counter.receive(description)).await;
+    let received = fetch(&peers, &from, purged, BlockingWork::Inline, |description| counter.receive(description)).await;
     let received = received.into_any().downcast::<CounterReceiving>().unwrap();
     assert_eq!(received.state, ensemble.counter(leader).checkpoint.lock().clone().unwrap());
     let counter = Counter { state: Mutex::new(received.state.clone()), ..Counter::default() };

@@ -62,17 +62,17 @@ pub enum Call {
     PreVote(Candidacy),
     HandOver(HandOver),
     /// What this member has voted and how far its log goes.
-    Standing,
+    VoteAndLog,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     Heartbeat(Appended),
-    Vote(Standing, Granted),
-    PreVote(Standing, Granted),
+    Vote(VoteAndLog, Granted),
+    PreVote(VoteAndLog, Granted),
     /// None: the leadership is asked for.
     HandOver(Option<String>),
-    Standing(Standing),
+    VoteAndLog(VoteAndLog),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub struct Candidacy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct VoteAndLog {
     pub vote: Vote,
     pub last: Option<LogPosition>,
 }
@@ -106,16 +106,16 @@ pub struct HandOver {
 
 /// The dialer's first message on a `Checkpoint` stream. From then on one side gives and the other takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Intent {
+pub enum TransferRequest {
     /// The leader of `vote` gives the member it dials a checkpoint to go on from.
-    Give { vote: Vote, description: Vec<u8> },
+    Send { vote: Vote, description: Vec<u8> },
     /// The dialer has lost its state and takes whatever checkpoint there is.
-    Take,
+    Fetch,
 }
 
 /// From the taker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromTaker {
+pub enum FromReceiver {
     /// Go on behind this key, after so many records; none of it is there yet otherwise.
     GoOn { after: Option<Vec<u8>>, records: u64 },
     /// So many records are written down.
@@ -130,8 +130,8 @@ pub enum FromTaker {
 
 /// From the giver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromGiver {
-    /// The first answer to `Intent::Take`: what there is (`storage::records::encode`), or nothing.
+pub enum FromSender {
+    /// The first answer to `TransferRequest::Fetch`: what there is (`storage::records::encode`), or nothing.
     Description(Option<Vec<u8>>),
     /// Records in key order, each once over all pieces. The last piece may be empty.
     Piece { records: Vec<(Bytes, Bytes)>, last: bool },

@@ -8,7 +8,7 @@ use crate::storage::checkpoint::{Change, Checkpoint, CheckpointView};
 use crate::storage::checkpointer::{Checkpointer, Progress};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::identity::Identity;
-use crate::storage::receive::{Complete, Incoming};
+use crate::storage::receive::{IncomingState, ReceivedState};
 use crate::storage::records::{self, FileError, Tally};
 use crate::storage::start::{self, LogExtent, Source, StartError};
 use crate::storage::testing::{Dice, SimDisk};
@@ -24,9 +24,9 @@ type Records = Vec<(Bytes, Bytes)>;
 const PIECE_BYTES: usize = 3000;
 
 /// The next piece of a checkpoint, behind what was taken; false if it was the last.
-fn take_piece(view: &CheckpointView, incoming: &mut Incoming<Map>) -> bool {
+fn take_piece(view: &CheckpointView, incoming: &mut IncomingState<Map>) -> bool {
     let mut records = Records::new();
-    let after = incoming.reached().0.map(<[u8]>::to_vec);
+    let after = incoming.progress().0.map(<[u8]>::to_vec);
     let more = view.piece(after.as_deref(), PIECE_BYTES, &mut records).unwrap();
     records.iter().for_each(|(key, value)| incoming.record(key, value).unwrap());
     more
@@ -58,7 +58,7 @@ fn give_while_it_changes(from: Arc<dyn Disk>, to: Arc<dyn Disk>) {
     let view = reader.view().unwrap().unwrap();
     let description = records::encode(view.meta(), view.tally());
     let (mut taker, mut own) = giver(to.clone(), 5, dice);
-    let mut incoming = Incoming::begin(to.clone(), &description, Map::new()).unwrap();
+    let mut incoming = IncomingState::begin(to.clone(), &description, Map::new()).unwrap();
     let mut pieces = 1;
     while take_piece(&view, &mut incoming) {
         pieces += 1;
@@ -118,8 +118,8 @@ fn all_in(view: &CheckpointView) -> Records {
     records
 }
 
-fn receive(disk: &SimDisk, description: &[u8], records: &Records) -> Result<Incoming<Map>, FileError> {
-    let mut incoming = Incoming::begin(Arc::new(disk.clone()), description, Map::new())?;
+fn receive(disk: &SimDisk, description: &[u8], records: &Records) -> Result<IncomingState<Map>, FileError> {
+    let mut incoming = IncomingState::begin(Arc::new(disk.clone()), description, Map::new())?;
     records.iter().try_for_each(|(key, value)| incoming.record(key, value))?;
     incoming.finish()?;
     Ok(incoming)
@@ -182,7 +182,7 @@ fn a_tree_with_another_digest_than_announced_is_refused() {
     for (meta, taken) in [(Meta { digest: right.digest ^ 1, ..right.clone() }, false), (right, true)] {
         let disk = SimDisk::new();
         let description = records::encode(&meta, &tally);
-        let mut incoming = Incoming::begin(Arc::new(disk), &description, State::load(1)).unwrap();
+        let mut incoming = IncomingState::begin(Arc::new(disk), &description, State::load(1)).unwrap();
         records.iter().for_each(|(key, value)| incoming.record(key, value).unwrap());
         assert_eq!(incoming.finish().is_ok(), taken);
         assert_eq!(incoming.into_complete().is_some(), taken);
@@ -273,7 +273,7 @@ fn vote(wal: &Wal<Changes>) -> io::Result<()> {
 }
 
 /// Takes all of it, but does not yet put it in its place.
-fn take(disk: &SimDisk, description: &[u8], records: &Records) -> io::Result<Complete<Model>> {
+fn take(disk: &SimDisk, description: &[u8], records: &Records) -> io::Result<ReceivedState<Model>> {
     let received = receive(disk, description, records).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(received.into_complete().unwrap())
 }

@@ -2,7 +2,7 @@
 //!
 //! Entries that are not durable yet are always in the cache, so reading back touches only bytes that no one writes any
 //! more. Durable ones leave it from the front once it outgrows its bound. The way to the others is a list of *runs*: a
-//! run is a stretch of segment that begins with a batch, one for every `LOG_INDEX_STRIDE_BYTES` of log. Within a run
+//! run is a run of segment that begins with a batch, one for every `LOG_INDEX_STRIDE_BYTES` of log. Within a run
 //! each index occurs once: a truncation begins a new one.
 
 use super::format::{self, LogFacts, Record, Sector};
@@ -181,13 +181,13 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// The stretch of file to read `index` from.
-    pub fn find(&self, index: u64) -> Option<Stretch> {
+    /// The run of file to read `index` from.
+    pub fn find(&self, index: u64) -> Option<RunReader> {
         let behind = self.runs.partition_point(|run| run.first_index <= index);
         let run = self.runs.get(behind.checked_sub(1)?)?;
         let segment = self.segments.get(&run.segment)?;
         let next = self.runs.get(behind);
-        Some(Stretch {
+        Some(RunReader {
             file: segment.file.clone(),
             segment: run.segment,
             begin: run.offset,
@@ -199,7 +199,7 @@ impl<P: Payload> Index<P> {
 }
 
 /// A run, with what reading it takes.
-pub struct Stretch {
+pub struct RunReader {
     file: Arc<dyn DiskFile>,
     segment: u64,
     begin: u64,
@@ -207,7 +207,7 @@ pub struct Stretch {
     indexes: Range<u64>,
 }
 
-impl Stretch {
+impl RunReader {
     /// The entries of `wanted` in it, in order, until about `bytes_max`.
     pub fn read<P: Payload>(
         &self,

@@ -261,7 +261,7 @@ impl<P: Payload> Wal<P> {
     /// least one if there is one.
     pub fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
         let mut out = Vec::new();
-        let stretch = {
+        let run = {
             let index = self.shared.index.lock();
             range.start = range.start.max(index.first_index());
             range.end = range.end.min(index.facts.last.map_or(0, |last| last.index + 1));
@@ -278,11 +278,11 @@ impl<P: Payload> Wal<P> {
             }
             index.find(range.start)
         };
-        let stretch = stretch.ok_or_else(|| not_there(range.start))?;
-        stretch.read(&self.shared.identity, range.clone(), bytes_max, &mut out)?;
+        let run = run.ok_or_else(|| missing_entry(range.start))?;
+        run.read(&self.shared.identity, range.clone(), bytes_max, &mut out)?;
         match out.first() {
             Some(first) if first.at.index == range.start => Ok(out),
-            _ => Err(not_there(range.start)),
+            _ => Err(missing_entry(range.start)),
         }
     }
 
@@ -307,12 +307,12 @@ impl<P: Payload> Wal<P> {
         }
         queue.commands.push(command);
         drop(queue);
-        self.shared.ring();
+        self.shared.wake_writer();
     }
 }
 
 impl<P> Shared<P> {
-    fn ring(&self) {
+    fn wake_writer(&self) {
         self.filled.notify_one();
         self.filled_for_task.notify_one();
     }
@@ -326,14 +326,14 @@ fn fatal_sentence(trouble: &str) -> String {
     )
 }
 
-fn not_there(index: u64) -> io::Error {
+fn missing_entry(index: u64) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("read the log back: entry {index} should be in the log and is not"))
 }
 
 impl<P: Payload> Drop for Wal<P> {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
-        self.shared.ring();
+        self.shared.wake_writer();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the panic hook; there is nothing to add to it here.
             let _ = thread.join();

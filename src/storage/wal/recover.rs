@@ -4,12 +4,12 @@
 //! `wal`): nothing follows - the end; a torn batch follows - it is zeroed; or something is damaged -
 //! `OpenError::Damaged`, and nothing is changed.
 //!
-//! The last batch is then written and synced once more (`settle`), since a batch that can be read need not be durable.
+//! The last batch is then written and synced once more (`rewrite_last_batch`), since a batch that can be read need not be durable.
 
 use super::format::{self, Identity, LogFacts, Record, SECTOR, Sector, SegmentHeader};
 use super::index::{Index, Run, Segment};
-use super::segments::{Prepared, prepare, segment_name};
-use super::writer::Current;
+use super::segments::{PreparedSegment, prepare, segment_name};
+use super::writer::CurrentSegment;
 use super::{Options, Payload};
 use crate::storage::disk::{Disk, DiskFile};
 use std::collections::VecDeque;
@@ -52,9 +52,9 @@ impl std::error::Error for OpenError {}
 
 /// Where the writer goes on.
 pub struct Tail {
-    pub current: Option<Current>,
+    pub current: Option<CurrentSegment>,
     /// Zeroed and preallocated already, if there is one.
-    pub prepared: Option<Prepared>,
+    pub prepared: Option<PreparedSegment>,
     /// Of the segment to make next, if there is no current one.
     pub next_number: u64,
     pub next_sequence: u64,
@@ -67,18 +67,18 @@ pub struct Recovered<P> {
 }
 
 pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recovered<P>, OpenError> {
-    let Found { mut segments, left_over } = find_segments(disk, &options.folder)?;
+    let FoundSegments { mut segments, left_over } = find_segments(disk, &options.folder)?;
     let mut scan = Scan::<P>::new(options);
     let mut current = None;
     let mut torn = None;
     while scan.is_begun(segments.front_mut())? {
         let Some(mut window) = segments.pop_front() else { break };
         let end = scan.batches(&mut window)?;
-        current = Some(Current { number: window.number, file: window.file.clone(), end, capacity: window.len });
+        current = Some(CurrentSegment { number: window.number, file: window.file.clone(), end, capacity: window.len });
         if scan.end_of_segment(&mut window, end)? {
             // A segment is begun only behind a durable batch.
             for following in &mut segments {
-                if following.written(0)?.is_some() {
+                if following.first_nonzero(0)?.is_some() {
                     return Err(
                         window.damaged(end, "a batch is broken, and the segment behind it was begun".to_owned())
                     );
@@ -104,15 +104,15 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
         }
     }
     if let Some((mut window, end)) = torn {
-        window.cut(end)?;
+        window.zero_from(end)?;
     }
     if let Some(current) = &current {
         let doing = "write the last batch once more".to_owned();
-        scan.settle(current).map_err(|error| OpenError::Io { doing, error })?;
+        scan.rewrite_last_batch(current).map_err(|error| OpenError::Io { doing, error })?;
     }
     let prepared = match spare {
         Some(mut window) => {
-            window.cut(0)?;
+            window.zero_from(0)?;
             let doing = format!("preallocate {}", window.path);
             let bytes = options.segment_bytes.max(window.len);
             let prepared = prepare(disk, &options.folder, window.number, bytes);
@@ -129,7 +129,7 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
 }
 
 /// The segments there are.
-struct Found {
+struct FoundSegments {
     /// The newest row without a gap.
     segments: VecDeque<Window>,
     /// What lies before a gap: purged segments, of which some removals were durable and others were not. Were they
@@ -137,11 +137,11 @@ struct Found {
     left_over: Vec<String>,
 }
 
-fn find_segments(disk: &dyn Disk, folder: &str) -> Result<Found, OpenError> {
+fn find_segments(disk: &dyn Disk, folder: &str) -> Result<FoundSegments, OpenError> {
     let io = |doing: &str, error| OpenError::Io { doing: doing.to_owned(), error };
     disk.create_folder(folder).map_err(|error| io("make its folder", error))?;
     disk.sync_folder("").map_err(|error| io("sync the data directory", error))?;
-    let mut found = Found { segments: VecDeque::new(), left_over: Vec::new() };
+    let mut found = FoundSegments { segments: VecDeque::new(), left_over: Vec::new() };
     for name in disk.list(folder).map_err(|error| io("list its folder", error))? {
         let Some(number) = name.strip_suffix(".log").and_then(|number| number.parse::<u64>().ok()) else { continue };
         if found.segments.back().is_some_and(|last| last.number.checked_add(1) != Some(number)) {
@@ -199,7 +199,7 @@ impl<P: Payload> Scan<P> {
             let what = "the oldest segment was never begun: those before it are missing".to_owned();
             return Err(window.damaged(0, what));
         }
-        if window.written(0)?.is_some()
+        if window.first_nonzero(0)?.is_some()
             && let Some(later) = self.later_batch(window, 0)?
         {
             let what = format!("the header of the segment is missing, but a batch follows at offset {later}");
@@ -301,7 +301,7 @@ impl<P: Payload> Scan<P> {
     /// Makes the last batch durable: if its sync failed and the process ended over that, it is whole in the page cache
     /// and, the pages counting as clean now, missing on the disk. Every batch before it was synced before it was
     /// written.
-    fn settle(&self, current: &Current) -> io::Result<()> {
+    fn rewrite_last_batch(&self, current: &CurrentSegment) -> io::Result<()> {
         let begin = if self.last_batch == SECTOR as u64 { 0 } else { self.last_batch };
         let mut bytes = vec![0; current.end.saturating_sub(begin) as usize];
         current.file.read_at(&mut bytes, begin)?;
@@ -311,7 +311,7 @@ impl<P: Payload> Scan<P> {
 
     /// What lies at and behind `end`, where no valid batch is: says whether a torn one does.
     fn end_of_segment(&self, window: &mut Window, end: u64) -> Result<bool, OpenError> {
-        if window.written(end)?.is_none() {
+        if window.first_nonzero(end)?.is_none() {
             return Ok(false);
         }
         if let Some(later) = self.later_batch(window, end)? {
@@ -417,7 +417,7 @@ impl Window {
     }
 
     /// The first byte at or behind `from` that is not zero.
-    fn written(&mut self, from: u64) -> Result<Option<u64>, OpenError> {
+    fn first_nonzero(&mut self, from: u64) -> Result<Option<u64>, OpenError> {
         const ZEROS: [u8; 4096] = [0; 4096];
         let mut offset = from;
         while offset < self.len {
@@ -432,8 +432,8 @@ impl Window {
     }
 
     /// Zeroes what a torn batch left from `from` on, durably, and says so.
-    fn cut(&mut self, from: u64) -> Result<(), OpenError> {
-        if self.written(from)?.is_none() {
+    fn zero_from(&mut self, from: u64) -> Result<(), OpenError> {
+        if self.first_nonzero(from)?.is_none() {
             return Ok(());
         }
         tracing::warn!(
@@ -444,7 +444,7 @@ impl Window {
         let doing = format!("cut {} at offset {from}", self.path);
         let error = |error| OpenError::Io { doing: doing.clone(), error };
         let mut offset = from;
-        while let Some(written) = self.written(offset)? {
+        while let Some(written) = self.first_nonzero(offset)? {
             let count = (self.len - written).min(WINDOW as u64);
             self.file.write_at(&vec![0; count as usize], written).map_err(error)?;
             self.bytes.clear();

@@ -4,7 +4,7 @@
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
 use super::recover::{OpenError, Tail};
-use super::segments::{Files, Job, Jobs, Prepared};
+use super::segments::{FileJob, FileJobs, PreparedSegment, SegmentFiles};
 use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote, fatal_sentence};
 use crate::environment::Instant;
 use crate::hooks;
@@ -43,7 +43,7 @@ pub fn start<P: Payload>(
     let (ready_sender, ready) = mpsc::channel();
     let next_number = tail.current.as_ref().map_or(tail.next_number, |current| current.number + 1);
     let counted = shared.clone();
-    let files = Files {
+    let files = SegmentFiles {
         disk,
         folder: options.folder.clone(),
         segment_bytes: options.segment_bytes,
@@ -57,12 +57,12 @@ pub fn start<P: Payload>(
         Drive::Threads => {
             let (sender, receiver) = mpsc::channel();
             let named = std::thread::Builder::new().name("log-files".to_owned());
-            Jobs::Threaded(sender, named.spawn(move || files.run(receiver)).map_err(thread)?)
+            FileJobs::Threaded(sender, named.spawn(move || files.run(receiver)).map_err(thread)?)
         }
-        Drive::Task { .. } => Jobs::Here(files),
+        Drive::Task { .. } => FileJobs::Here(files),
     };
     if ready_now.is_none() {
-        jobs.put(Job::Prepare(next_number));
+        jobs.put(FileJob::Prepare(next_number));
     }
     let drive = options.drive.clone();
     let writer = Writer {
@@ -88,7 +88,7 @@ pub fn start<P: Payload>(
 }
 
 /// The segment that is being written.
-pub struct Current {
+pub struct CurrentSegment {
     pub number: u64,
     pub file: Arc<dyn DiskFile>,
     pub end: u64,
@@ -98,9 +98,9 @@ pub struct Current {
 struct Writer<P: Payload> {
     shared: Arc<Shared<P>>,
     options: Options,
-    jobs: Jobs,
-    ready: mpsc::Receiver<Result<Prepared, String>>,
-    current: Option<Current>,
+    jobs: FileJobs,
+    ready: mpsc::Receiver<Result<PreparedSegment, String>>,
+    current: Option<CurrentSegment>,
     next_sequence: u64,
     /// As of the last durable batch.
     facts: LogFacts,
@@ -330,7 +330,7 @@ impl<P: Payload> Writer<P> {
         self.next_sequence += 1;
         if begun {
             // Only now: a segment never lies ready behind one that a crash may find not begun.
-            self.jobs.put(Job::Prepare(number + 1));
+            self.jobs.put(FileJob::Prepare(number + 1));
         }
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
@@ -355,7 +355,7 @@ impl<P: Payload> Writer<P> {
         let header = SegmentHeader { number: prepared.number, first_sequence: self.next_sequence, facts: self.facts };
         format::put_segment_header(&self.options.identity, &header, &mut self.out);
         self.current =
-            Some(Current { number: prepared.number, file: prepared.file, end: format::SECTOR as u64, capacity });
+            Some(CurrentSegment { number: prepared.number, file: prepared.file, end: format::SECTOR as u64, capacity });
         Ok(())
     }
 
@@ -396,7 +396,7 @@ impl<P: Payload> Writer<P> {
         }
         drop(index);
         if !gone.is_empty() {
-            self.jobs.put(Job::Remove(gone));
+            self.jobs.put(FileJob::Remove(gone));
         }
     }
 
