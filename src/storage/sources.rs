@@ -9,12 +9,13 @@ use super::{CHECKPOINT_FILE, IMAGE_FILE};
 use crate::state::{Loader, RecordError, State};
 use std::sync::Arc;
 
-/// Builds the state from records. A new one for each attempt.
+/// Builds the state from records. Each attempt takes a new `Load`.
 pub trait Load {
     type State;
-    /// Records come in key order.
+    /// Takes a record. Records come in key order.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;
-    /// All records were there. What does not fit is an error, the digest of `meta` for one.
+    /// Builds the state when all records were taken. If the records do not fit `meta`, its digest for example, that is an
+    /// error.
     fn finish(self, meta: &Meta) -> Result<Self::State, FileError>;
 }
 
@@ -54,9 +55,9 @@ impl From<RecordError> for FileError {
 
 pub(super) enum Attempt<T> {
     Loaded(T, Meta),
-    /// There is no such file, or nothing was ever finished in it.
+    /// There is no such file, or no checkpoint was ever finished in it.
     Absent,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     Unusable(String),
 }
 
@@ -82,7 +83,7 @@ pub(super) fn load_checkpoint<L: Load>(
     }
 }
 
-/// Damage leads to the next source. What a later version wrote does not: that source would be older, and the newer file
+/// Damage leads to the next source. A file of a later version does not: the next source would be older, and the newer file
 /// would be replaced.
 fn unusable<T>(file: &str, error: FileError) -> Result<Attempt<T>, StartError> {
     match error {
@@ -99,7 +100,7 @@ pub(super) fn newer(file: &str, what: &str) -> StartError {
     ))
 }
 
-/// Loads the image and builds a checkpoint from it in the same pass; the checkpoint has not taken its place yet.
+/// Loads the image and builds a checkpoint from it in the same pass. The checkpoint is not in its place yet.
 pub(super) fn rebuild_from_image<L: Load>(
     disk: &Arc<dyn Disk>,
     log: LogExtent,
@@ -119,7 +120,7 @@ pub(super) fn rebuild_from_image<L: Load>(
     }
 }
 
-/// As `rebuild_from_image`, from a file of any name.
+/// Does what `rebuild_from_image` does, with a file of any name.
 pub(super) fn build_from_image<L: Load>(
     disk: &dyn Disk,
     path: &str,

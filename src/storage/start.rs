@@ -1,10 +1,13 @@
-//! From files to state: which of checkpoint, image and log to believe when a server starts.
+//! From files to state: which of checkpoint, image and log a server believes when it starts.
 //!
-//! Promises: the state that comes out, with the log from its position on, is everything that was ever acknowledged; or
-//! there is a refusal that says why and what to do, and no file was changed. Never an empty state beside a purged log.
+//! Promises: a start returns a state that, with the log from its position on, is everything that was ever acknowledged. Or
+//! it returns a refusal that says why and what to do, and has changed no file. It never returns an empty state beside a
+//! purged log.
 //!
-//! The order of trust is: the checkpoint, if it is whole and the log goes on where it ends; else the image, under the
-//! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
+//! The order of trust:
+//! 1. the checkpoint, if it is whole and the log continues where it ends;
+//! 2. the image, under the same condition; a new checkpoint is built from it;
+//! 3. the log alone, if it was never purged.
 
 use super::checkpoint::{Checkpoint, set_aside};
 use super::checkpointer::{CheckpointSchedule, Checkpointer};
@@ -23,17 +26,17 @@ use thiserror::Error;
 
 pub use super::sources::Load;
 
-/// What the log, which is opened first, holds.
+/// What the log holds. It is opened before the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LogExtent {
-    /// The last entry that was purged; none if the log goes back to the very first.
+    /// The last entry that was purged; None if the log goes back to the very first entry.
     pub purged: Option<LogPosition>,
-    /// Whether it holds nothing at all: no entry, no vote, no purge.
+    /// Whether the log holds nothing at all: no entry, no vote, no purge.
     pub is_new: bool,
 }
 
 impl LogExtent {
-    /// Whether a state of this position and the log give all state.
+    /// Whether a state of that position and the log together give all state.
     pub(super) fn continues(&self, position: Option<LogPosition>) -> bool {
         self.purged.is_none_or(|purged| position.is_some_and(|position| position.index >= purged.index))
     }
@@ -42,19 +45,31 @@ impl LogExtent {
 /// Where the state came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// No checkpoint was ever finished: all state is in the log, which may be empty.
+    /// No checkpoint was ever finished. All state is in the log, which may be empty.
     Log,
     Checkpoint,
     Image,
 }
 
 pub struct Started<S> {
-    /// None: begin with the state of an empty tree, and apply the log from its first entry on.
+    /// The loaded state. None: begin with an empty tree, and apply the log from its first entry on.
     pub state: Option<S>,
-    /// What the state is a state of; of the empty one by default.
+    /// Which state it is. Invariant: the log continues from `meta.position` on.
     pub meta: Meta,
     pub source: Source,
     pub checkpointer: Checkpointer,
+}
+
+impl<S> Started<S> {
+    fn checked(self, log: LogExtent) -> Started<S> {
+        let position = self.meta.position;
+        assert!(
+            log.continues(position),
+            "a state at {position:?} is believed, and the log begins behind {:?}",
+            log.purged
+        );
+        self
+    }
 }
 
 #[derive(Debug, Error)]
@@ -62,8 +77,8 @@ pub enum StartError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// As `Refused`; votes and log are whole, though, and go on behind `purged`. A member of an ensemble may take all state
-    /// from another member instead (`consensus::fetch`).
+    /// A refusal, with votes and log whole. The log goes on behind `purged`. A member of an ensemble may take all state from
+    /// another member instead (`consensus::fetch`).
     #[error("{sentence}")]
     NoState { sentence: String, purged: LogPosition },
     #[error(transparent)]
@@ -79,10 +94,11 @@ impl From<IdentityError> for StartError {
     }
 }
 
-/// Says whose a data directory is, before its log is opened; makes `new` the identity of an empty one. Refuses a
-/// directory of which a part is missing: a log made anew would have forgotten this member's votes.
+/// Returns the identity of a data directory, before its log is opened. Gives the identity `new` to an empty directory.
+/// Refuses a directory in which a part is missing, because a new log would have forgotten this member's votes.
 pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
-    // A name that an earlier process made but could not sync is believed from here on: make it last.
+    // An earlier process may have made a name and died before it synced the folder. This start believes that name, so it
+    // must become durable.
     disk.sync_folder("")?;
     let log_is_there = !disk.list(LOG_FOLDER)?.is_empty();
     match identity::read(disk)? {
@@ -112,13 +128,13 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
 
 fn log_missing() -> StartError {
     StartError::Refused(format!(
-        "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had: it was removed, and with \
-         it what this member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
-         remove this member and add it again)"
+        "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had a log: the log was removed, \
+         and with it the votes that this member gave; bring the folder back, or start with an empty data directory (in an \
+         ensemble: remove this member and add it again)"
     ))
 }
 
-/// Notes which ensemble the directory belongs to, durably.
+/// Records durably which ensemble the directory belongs to.
 pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
@@ -126,7 +142,8 @@ pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     }
 }
 
-/// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
+/// Records durably that the log holds something. To be called when the log holds an entry or a vote. From then on a start
+/// without log is refused.
 pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
@@ -134,20 +151,21 @@ pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     }
 }
 
-/// Opens the state in a data directory that `identify` has seen and whose log holds `log`. `loader` is called for each attempt.
+/// Opens the state in a data directory that `identify` has accepted and whose log holds `log`. `loader` is called for each
+/// attempt to load a state.
 pub fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,
     now_ms: u64,
     loader: impl Fn() -> L,
 ) -> Result<Started<L::State>, StartError> {
-    // The image is looked at even if it is not needed: one that is missing must be written again soon.
+    // Looked at even if it is not needed: a missing image must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
         Err(FileError::Io(error)) => return Err(error.into()),
         Err(FileError::Newer(what)) => return Err(newer(IMAGE_FILE, &what)),
         Err(FileError::Damaged(what)) => {
-            tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new one will be written");
+            tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new image will be written");
             None
         }
     };
@@ -169,7 +187,7 @@ pub fn open<L: Load>(
             Ok(checkpoint) => {
                 let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, image_position);
                 remove_unfinished_files(&*disk)?;
-                return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer });
+                return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer }.checked(log));
             }
             Err(FileError::Io(error)) => return Err(error.into()),
             Err(FileError::Damaged(what) | FileError::Newer(what)) => Some(what),
@@ -188,7 +206,7 @@ pub fn open<L: Load>(
             checkpoint.take_place(&*disk)?;
             let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, meta.position);
             remove_unfinished_files(&*disk)?;
-            return Ok(Started { state: Some(state), meta, source: Source::Image, checkpointer });
+            return Ok(Started { state: Some(state), meta, source: Source::Image, checkpointer }.checked(log));
         }
         Attempt::Absent => None,
         Attempt::Unusable(what) => Some(what),
@@ -215,10 +233,10 @@ pub fn open<L: Load>(
     let checkpoint = Checkpoint::create(&*disk)?;
     let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, None);
     remove_unfinished_files(&*disk)?;
-    Ok(Started { state: None, meta: Meta::default(), source: Source::Log, checkpointer })
+    Ok(Started { state: None, meta: Meta::default(), source: Source::Log, checkpointer }.checked(log))
 }
 
-/// Removes what a crash left half made.
+/// Removes the files that a crash left unfinished.
 fn remove_unfinished_files(disk: &dyn Disk) -> io::Result<()> {
     for file in [CHECKPOINT_FILE_NEW, IMAGE_FILE_NEW, IMAGE_FILE_RECEIVED, IDENTITY_FILE_NEW] {
         if disk.exists(file)? {

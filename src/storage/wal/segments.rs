@@ -1,4 +1,4 @@
-//! The files of the log's segments: made ahead of the writer, and removed behind it.
+//! The files of the log's segments: prepared ahead of the writer and removed behind it, so that no write waits for either.
 
 use super::fatal_sentence;
 use crate::storage::disk::{Disk, DiskFile};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// A segment ready to be begun: preallocated, zero, durable as a file.
+/// A segment that is ready to be begun: preallocated, zero, and durable as a file.
 pub struct PreparedSegment {
     pub number: u64,
     pub file: Arc<dyn DiskFile>,
@@ -19,8 +19,9 @@ pub fn segment_name(number: u64) -> String {
 }
 
 pub enum FileJob {
+    /// Prepare the segment of that number.
     Prepare(u64),
-    /// Oldest first.
+    /// Remove these segments, oldest first.
     Remove(Vec<u64>),
 }
 
@@ -29,23 +30,24 @@ pub struct SegmentFiles {
     pub folder: String,
     pub segment_bytes: u64,
     pub ready: mpsc::Sender<Result<PreparedSegment, String>>,
-    /// A segment's file was synced.
+    /// Called after each sync of a segment's file.
     pub synced: Box<dyn Fn() + Send>,
 }
 
-/// Who prepares and removes files.
+/// Where the jobs are done.
 pub enum FileJobs {
-    /// The second thread, so that no write waits for it.
+    /// On a second thread, so that no write waits for them.
     Threaded(mpsc::Sender<FileJob>, JoinHandle<()>),
-    Here(SegmentFiles),
+    /// At once, on the writer's task.
+    Inline(SegmentFiles),
 }
 
 impl FileJobs {
     pub fn put(&self, job: FileJob) {
         match self {
-            // If that thread is gone, the next segment's turn will say so.
+            // If that thread has ended, the writer finds out when it needs the next segment.
             FileJobs::Threaded(jobs, _) => drop(jobs.send(job)),
-            FileJobs::Here(files) => files.work(job),
+            FileJobs::Inline(files) => files.work(job),
         }
     }
 
@@ -70,17 +72,18 @@ impl SegmentFiles {
                 let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
                     .map_err(|error| fatal_sentence(&format!("make segment {number} of the log: {error}")));
                 (self.synced)();
-                // Nobody takes it any more when the log is on its way out.
+                // If the log is closing, nobody takes the segment.
                 let _ = self.ready.send(prepared);
             }
             FileJob::Remove(numbers) => {
                 for number in numbers {
-                    // In order, each durable before the next: what is left is always a row without a gap.
+                    // Each removal is durable before the next one, so the files that are left have no gap.
                     let path = format!("{}/{}", self.folder, segment_name(number));
                     let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
                     if let Err(error) = removed {
                         tracing::warn!(
-                            "remove old log segment {path}: {error}; it stays until the next purge after a start"
+                            "the old log segment {path} cannot be removed: {error}; it stays until the first purge after \
+                             the next start"
                         );
                         break;
                     }
@@ -90,7 +93,7 @@ impl SegmentFiles {
     }
 }
 
-/// Makes a segment's file, or brings one that is there and unused to its full length.
+/// Makes a segment's file. If an unused file is there, brings it to its full length.
 pub fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<PreparedSegment> {
     let file = disk.open(&format!("{folder}/{}", segment_name(number)), true)?;
     file.allocate(bytes)?;
