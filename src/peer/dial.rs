@@ -12,17 +12,17 @@ use std::sync::Arc;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Its machine has answered, at every address, that nobody listens there: the process is gone.
+    /// At every address the machine has answered that nobody listens there. So the process is gone.
     #[error("nobody listens there")]
     Refused,
-    /// Everything else: whether the member lives is not known.
+    /// Everything else. Whether the member lives is not known.
     #[error("{0}")]
     Unreachable(io::Error),
     #[error("{0}")]
     Rejected(HelloRefusal),
 }
 
-/// What a member needs to speak to others.
+/// Connects to other members.
 pub struct Peers {
     net: Arc<dyn Net>,
     me: LocalMember,
@@ -37,8 +37,9 @@ impl Peers {
         &self.me
     }
 
-    /// Connects to a member at the first of its addresses where it is found, each tried for `limits::PEER_CONNECT_TIMEOUT`
-    /// at most. `expects`: its data directory, if it is known. May be dropped at any time.
+    /// Connects to a member at the first of its addresses where the member is found. Each address is tried for
+    /// `limits::PEER_CONNECT_TIMEOUT` at most. `expects` is the incarnation of the member's data directory, if it is
+    /// known. The future may be dropped at any time.
     pub async fn connect(
         &self,
         to: &Server,
@@ -87,7 +88,7 @@ impl Peers {
         Ok(Connection { hello, welcome, reader, writer })
     }
 
-    /// The acceptor has judged us; now we judge it.
+    /// Checks the acceptor's answer. The acceptor has checked our hello.
     fn check_welcome(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
         hello::same_cluster((self.me.id, self.me.cluster()), (to, welcome.cluster))?;
         match expects {
@@ -99,7 +100,8 @@ impl Peers {
     }
 }
 
-/// Which of several failures to tell: the one that knows most. Refused means that none of them was anything else.
+/// How much a failure says; of several failures the one that says most is returned. "Refused" is returned only if all
+/// of them are.
 fn specificity(error: &ConnectError) -> u8 {
     match error {
         ConnectError::Refused => 0,
