@@ -1,12 +1,12 @@
 //! The checkpoint: all state as records in a redb file. One transaction changes what changed since the last checkpoint.
 //!
-//! Promises: the file holds the state behind one log entry, whatever happens while a checkpoint is written. Memory is bounded
-//! by `limits::CHECKPOINT_CACHE_BYTES` and one piece. No damage is loaded unseen: every record counts into the sum that the
-//! description holds (`records`).
+//! Promises: the file holds the state behind one log entry, whatever happens while a checkpoint is written. Memory is
+//! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece. No damage is loaded unseen: every record counts into the
+//! sum that the description holds (`records`).
 //!
-//! What can go wrong: redb may report a damaged file. It may panic on a damaged file, at once or only when it needs free
-//! pages. Or it may open the state before the last. The first two are `Damaged` here. `start` finds out whether the log
-//! still continues the third.
+//! What can go wrong: redb may report a damaged file. It may panic on a damaged file, at once or only when it needs
+//! free pages. Or it may open the state before the last. The first two are `Damaged` here. `start` finds out whether
+//! the log still continues the third.
 //!
 //! Votes and the log never live here (docs/decisions/0003).
 
@@ -75,8 +75,8 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Makes a new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill` calls
-    /// its argument with each record, in key order, and returns which state they are.
+    /// Makes a new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill`
+    /// calls its argument with each record, in key order, and returns which state they are.
     pub fn build<E: From<io::Error>>(
         disk: &dyn Disk,
         fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<Option<Meta>, E>,
@@ -132,8 +132,8 @@ impl Checkpoint {
         self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
     }
 
-    /// Writes one checkpoint, in one transaction. After an error the process must end. The file then holds the checkpoint
-    /// before, or it is damaged.
+    /// Writes one checkpoint, in one transaction. After an error the process must end. The file then holds the
+    /// checkpoint before, or it is damaged.
     pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
         let failure = self.failure.clone();
         guarded(&failure, || self.write_changes(source).map_err(damaged))?;
@@ -210,7 +210,8 @@ impl Checkpoint {
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        // redb writes once more when it closes, and may panic there if the disk has failed. All that matters is on disk.
+        // redb writes once more when it closes, and may panic there if the disk has failed. All that matters is on
+        // disk.
         let database = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
@@ -238,8 +239,8 @@ impl CheckpointReader {
     }
 }
 
-/// One checkpoint, which does not change while newer ones are written. Its pages stay in the file, and the file grows by
-/// what changes meanwhile.
+/// One checkpoint, which does not change while newer ones are written. Its pages stay in the file, and the file grows
+/// by what changes meanwhile.
 pub struct CheckpointView {
     meta: Meta,
     tally: Tally,
@@ -257,8 +258,8 @@ impl CheckpointView {
         &self.tally
     }
 
-    /// Appends the records behind the key `after`, in key order, until about `bytes_max` bytes. Returns false if these were
-    /// the last. They are not verified: a caller that has all of them compares them with the tally.
+    /// Appends the records behind the key `after`, in key order, until about `bytes_max` bytes. Returns false if these
+    /// were the last. They are not verified: a caller that has all of them compares them with the tally.
     pub fn piece(
         &self,
         after: Option<&[u8]>,
@@ -367,7 +368,8 @@ pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
     disk.sync_folder("")
 }
 
-/// Runs code that may panic on a damaged file. If the disk itself failed, returns that failure, not what redb made of it.
+/// Runs code that may panic on a damaged file. If the disk itself failed, returns that failure, not what redb made of
+/// it.
 fn guarded<T>(failure: &Mutex<Option<io::Error>>, run: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
     let result = catch_unwind(AssertUnwindSafe(run));
     if let Some(error) = failure.lock().take() {
@@ -387,8 +389,8 @@ fn failed(error: impl fmt::Display) -> io::Error {
     io::Error::other(format!("write the checkpoint: {error}"))
 }
 
-/// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Then another file
-/// may replace this one. Any other error says something about the machine.
+/// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Then another
+/// file may replace this one. Any other error says something about the machine.
 pub(super) fn is_content_error(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

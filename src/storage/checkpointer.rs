@@ -64,8 +64,8 @@ impl CheckpointSchedule {
         self.image_log_bytes.is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(least))
     }
 
-    /// Whether the log was purged up to an image that cannot be used any more. Then only the checkpoint holds what was in
-    /// the purged part.
+    /// Whether the log was purged up to an image that cannot be used any more. Then only the checkpoint holds what was
+    /// in the purged part.
     fn image_is_missing(&self) -> bool {
         self.image_log_bytes.is_none()
     }
@@ -112,8 +112,8 @@ impl Checkpointer {
         Checkpointer { disk, checkpoint, schedule, image }
     }
 
-    /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error must end the
-    /// process. Everything that was on disk before the call is still there.
+    /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error must end
+    /// the process. Everything that was on disk before the call is still there.
     pub fn run(
         &mut self,
         progress: &Progress,
@@ -177,7 +177,8 @@ impl Checkpointer {
     }
 
     /// Makes the error that ends the process. If only unused pages of a checkpoint are damaged, the next start could
-    /// believe the checkpoint. So a damaged checkpoint is set aside, if the image and the log give the state without it.
+    /// believe the checkpoint. So a damaged checkpoint is set aside, if the image and the log give the state without
+    /// it.
     fn fatal(&self, error: FileError) -> io::Error {
         let what = match error {
             FileError::Io(error) => return error,

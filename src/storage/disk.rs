@@ -29,8 +29,8 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Fills `buffer`. A read past the end is `UnexpectedEof`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes the file at least `len` bytes long. Reserves room, so that later writes need no new block of metadata. The new
-    /// bytes read as zeros.
+    /// Makes the file at least `len` bytes long. Reserves room, so that later writes need no new block of metadata. The
+    /// new bytes read as zeros.
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// fdatasync: syncs the data, and the length if it grew. After an error the process must end (docs/decisions).
     fn sync_data(&self) -> io::Result<()>;

@@ -1,8 +1,8 @@
 //! Who this data directory is: the ensemble it belongs to, the member it is, and a random incarnation.
 //!
-//! The file is written before anything else, because the log's segments carry the incarnation. It is written once more when
-//! the log holds something. So a start can tell a log that was removed from a log that never was. The incarnation tells a
-//! member from an emptied directory with the same member number, which has forgotten its votes.
+//! The file is written before anything else, because the log's segments carry the incarnation. It is written once more
+//! when the log holds something. So a start can tell a log that was removed from a log that never was. The incarnation
+//! tells a member from an emptied directory with the same member number, which has forgotten its votes.
 //!
 //! ```text
 //!  0   8  magic "WKIDENT" and a zero

@@ -1,9 +1,9 @@
-//! The plain image: all state as one file that needs no library to be read. It gives the state back when the checkpoint is
-//! damaged, and it is the backup format.
+//! The plain image: all state as one file that needs no library to be read. It gives the state back when the checkpoint
+//! is damaged, and it is the backup format.
 //!
 //! Promises: under its name there is a complete image or none. Every damaged byte is seen before its block is used; a
-//! missing or added byte is seen at the end at the latest. The image is written and read in blocks and is never in memory
-//! as a whole.
+//! missing or added byte is seen at the end at the latest. The image is written and read in blocks and is never in
+//! memory as a whole.
 //!
 //! ```text
 //! header    0   8  magic "WKIMAGE" and a zero
@@ -81,7 +81,8 @@ pub fn write_as(
     Ok(())
 }
 
-/// Reads the description of the image under its usual name; None if there is no such file. Does not look at the records.
+/// Reads the description of the image under its usual name; None if there is no such file. Does not look at the
+/// records.
 pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(IMAGE_FILE)? {
         return Ok(None);

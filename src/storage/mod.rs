@@ -1,9 +1,10 @@
-//! Everything that outlives the process: the log (`wal`), the checkpoint in redb (`checkpoint`), the plain image (`image`),
-//! and the identity of the data directory (`identity`). docs/data-dir.md draws every byte and says what each kind of damage
-//! leads to.
+//! Everything that outlives the process: the log (`wal`), the checkpoint in redb (`checkpoint`), the plain image
+//! (`image`), and the identity of the data directory (`identity`). docs/data-dir.md draws every byte and says what each
+//! kind of damage leads to.
 //!
-//! Promises: the log is the truth. A checkpoint is the state behind one log entry. The log is purged only up to an image. A
-//! start finds the whole state or refuses (`start`). A failed write or sync ends the process; it is never tried again.
+//! Promises: the log is the truth. A checkpoint is the state behind one log entry. The log is purged only up to an
+//! image. A start finds the whole state or refuses (`start`). A failed write or sync ends the process; it is never
+//! tried again.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,8 +1,9 @@
 //! A whole state that comes from another member, until it takes the place of this member's state.
 //!
-//! The state comes record by record into a file of its own, in the format of an image. When all records are there, a state
-//! and a new checkpoint are built from that file, which verifies count, sum and digest. Until then nothing that the member
-//! has is touched. Only `Checkpointer::replace` does that. After a crash before that, the next start removes the file.
+//! The state comes record by record into a file of its own, in the format of an image. When all records are there, a
+//! state and a new checkpoint are built from that file, which verifies count, sum and digest. Until then nothing that
+//! the member has is touched. Only `Checkpointer::replace` does that. After a crash before that, the next start removes
+//! the file.
 
 #![cfg_attr(
     not(test),

@@ -1,9 +1,9 @@
-//! What checkpoint and image have in common: records with a key and a value, a sum over all records, and `Meta`, which says
-//! which state the records are.
+//! What checkpoint and image have in common: records with a key and a value, a sum over all records, and `Meta`, which
+//! says which state the records are.
 //!
 //! The sum is updated with every changed record. A reader that has read everything compares it. Each step of a record's
-//! hash can be undone, so damage within eight bytes in a row of one record always changes the sum. Wider damage goes unseen
-//! once in 2^64 cases. The sum guards against disks, not against people.
+//! hash can be undone, so damage within eight bytes in a row of one record always changes the sum. Wider damage goes
+//! unseen once in 2^64 cases. The sum guards against disks, not against people.
 
 #![cfg_attr(
     not(test),

@@ -14,8 +14,8 @@ pub trait Load {
     type State;
     /// Takes a record. Records come in key order.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;
-    /// Builds the state when all records were taken. If the records do not fit `meta`, its digest for example, that is an
-    /// error.
+    /// Builds the state when all records were taken. If the records do not fit `meta`, its digest for example, that is
+    /// an error.
     fn finish(self, meta: &Meta) -> Result<Self::State, FileError>;
 }
 
@@ -83,8 +83,8 @@ pub(super) fn load_checkpoint<L: Load>(
     }
 }
 
-/// Damage leads to the next source. A file of a later version does not: the next source would be older, and the newer file
-/// would be replaced.
+/// Damage leads to the next source. A file of a later version does not: the next source would be older, and the newer
+/// file would be replaced.
 fn unusable<T>(file: &str, error: FileError) -> Result<Attempt<T>, StartError> {
     match error {
         FileError::Damaged(what) => Ok(Attempt::Unusable(what)),

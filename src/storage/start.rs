@@ -1,8 +1,8 @@
 //! From files to state: which of checkpoint, image and log a server believes when it starts.
 //!
-//! Promises: a start returns a state that, with the log from its position on, is everything that was ever acknowledged. Or
-//! it returns a refusal that says why and what to do, and has changed no file. It never returns an empty state beside a
-//! purged log.
+//! Promises: a start returns a state that, with the log from its position on, is everything that was ever acknowledged.
+//! Or it returns a refusal that says why and what to do, and has changed no file. It never returns an empty state
+//! beside a purged log.
 //!
 //! The order of trust:
 //! 1. the checkpoint, if it is whole and the log continues where it ends;
@@ -77,8 +77,8 @@ pub enum StartError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// A refusal, with votes and log whole. The log goes on behind `purged`. A member of an ensemble may take all state from
-    /// another member instead (`consensus::fetch`).
+    /// A refusal, with votes and log whole. The log goes on behind `purged`. A member of an ensemble may take all state
+    /// from another member instead (`consensus::fetch`).
     #[error("{sentence}")]
     NoState { sentence: String, purged: LogPosition },
     #[error(transparent)]
@@ -97,8 +97,8 @@ impl From<IdentityError> for StartError {
 /// Returns the identity of a data directory, before its log is opened. Gives the identity `new` to an empty directory.
 /// Refuses a directory in which a part is missing, because a new log would have forgotten this member's votes.
 pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
-    // An earlier process may have made a name and died before it synced the folder. This start believes that name, so it
-    // must become durable.
+    // An earlier process may have made a name and died before it synced the folder. This start believes that name, so
+    // it must become durable.
     disk.sync_folder("")?;
     let log_is_there = !disk.list(LOG_FOLDER)?.is_empty();
     match identity::read(disk)? {
@@ -142,8 +142,8 @@ pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     }
 }
 
-/// Records durably that the log holds something. To be called when the log holds an entry or a vote. From then on a start
-/// without log is refused.
+/// Records durably that the log holds something. To be called when the log holds an entry or a vote. From then on a
+/// start without log is refused.
 pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
@@ -151,8 +151,8 @@ pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     }
 }
 
-/// Opens the state in a data directory that `identify` has accepted and whose log holds `log`. `loader` is called for each
-/// attempt to load a state.
+/// Opens the state in a data directory that `identify` has accepted and whose log holds `log`. `loader` is called for
+/// each attempt to load a state.
 pub fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,

@@ -1,11 +1,11 @@
-//! What a simulated file holds.
+//! The content of a simulated file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const PAGE: usize = 4096;
 
-/// A sparse file: pages that were never written are zeros.
+/// A sparse file. Pages that were never written are zeros.
 #[derive(Clone, Default)]
 pub(super) struct Content {
     pub(super) len: u64,

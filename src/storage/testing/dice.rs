@@ -1,6 +1,6 @@
-//! Small seeded random numbers: good enough to choose crashes, the same on every machine.
+//! Random numbers from a seed, to choose crashes and faults. The same on every machine.
 
-/// Small seeded random numbers (splitmix64): good enough to choose crashes, the same on every machine.
+/// A small generator (splitmix64).
 #[derive(Clone)]
 pub struct Dice(u64);
 
@@ -17,7 +17,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`; 0 if the bound is 0.
+    /// A number below `bound`; 0 if the bound is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.roll() % bound }
     }

@@ -1,11 +1,20 @@
-//! A disk in memory that loses power on command: what the storage tests and the simulator run on.
+//! A disk in memory that loses power on command. The storage tests and the simulator run on it.
 //!
-//! Promises no more than a file system does. What was written but not synced may be lost, torn - between any two bytes or
-//! between two sectors - or reach the platter in another order; a length may have grown or not; what was created, renamed
-//! or removed may have happened or not until the folder was synced. What was synced is there. A sync that failed has lost
-//! what it should have kept, even if a later one succeeds, as Linux does it.
+//! It promises no more than a file system does:
+//! - Bytes that were written and not synced may be lost. They may be torn, between any two bytes or between two
+//!   sectors. They may reach the platter in another order. A file's length may have grown or not.
+//! - A file that was created, renamed or removed may be so or not until its folder is synced.
+//! - Whatever was synced is there.
+//! - A sync that failed has lost the bytes that it should have kept, even if a later sync succeeds. Linux does the
+//!   same.
 //!
-//! The same seed always gives the same crash. Handles opened before a crash are dead after it.
+//! The same seed always gives the same crash. A file that was opened before a crash cannot be used after it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `world` | the state behind the disk, and what a power loss makes of it |
+//! | `content` | the content of a file |
+//! | `dice` | random numbers from a seed |
 
 mod content;
 mod dice;
@@ -20,7 +29,7 @@ use std::io;
 use std::sync::Arc;
 use world::{Inode, NameChange, World, Write, not_found, parent, power_lost};
 
-/// The disk; clones are the same disk.
+/// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct SimDisk {
     world: Arc<Mutex<World>>,
@@ -29,9 +38,9 @@ pub struct SimDisk {
 /// The error that a chosen call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// EIO: the medium.
+    /// EIO: the medium has a defect.
     Medium,
-    /// ENOSPC: the file system is full. Of a write, the first half arrives.
+    /// ENOSPC: the file system is full. The first half of a write arrives.
     Full,
 }
 
@@ -40,45 +49,45 @@ impl SimDisk {
         SimDisk::default()
     }
 
-    /// A disk of its own with the same content, unsynced writes included: to try many crashes of one moment.
+    /// A disk of its own with the same content, unsynced writes included. To try many crashes of one moment.
     pub fn fork(&self) -> SimDisk {
         SimDisk { world: Arc::new(Mutex::new(self.world.lock().clone())) }
     }
 
-    /// Calls so far, reading ones included.
+    /// How many calls there were, reading calls included.
     pub fn calls(&self) -> u64 {
         self.world.lock().calls
     }
 
-    /// Calls so far that change something: writes, lengths, syncs, and changes to folders.
+    /// How many calls there were that change something: writes, lengths, syncs, and changes to folders.
     pub fn changes(&self) -> u64 {
         self.world.lock().changes
     }
 
-    /// The `nth` call from now (1 is the next), reading ones included, fails once.
+    /// Makes the `nth` call from now (1 is the next) fail once. Reading calls count.
     pub fn fail_at(&self, nth: u64, failure: Failure) {
         let mut world = self.world.lock();
         world.fail_at = Some((world.calls + nth, failure));
     }
 
-    /// Power is lost in the `nth` changing call from now (1 is the next): it and every later call fail until `crash`.
-    /// What that call writes counts as unsynced.
+    /// Power is lost in the `nth` changing call from now (1 is the next). That call and every later call fail until
+    /// `crash`. What that call writes counts as unsynced.
     pub fn crash_at(&self, nth: u64) {
         let mut world = self.world.lock();
         world.crash_at = Some(world.changes + nth);
     }
 
-    /// Whether power is gone: every call fails until `crash`.
+    /// Whether power is gone. Then every call fails until `crash`.
     pub fn is_down(&self) -> bool {
         self.world.lock().down
     }
 
-    /// From now on every call fails, until `crash` or `restart`.
+    /// Makes every call fail until `crash` or `restart`.
     pub fn cut_off(&self) {
         self.world.lock().down = true;
     }
 
-    /// Loses power, if it is not lost yet, and starts again: decides by `seed` what of the unsynced survived.
+    /// Loses power, if it is not lost yet, and starts again. `seed` decides which of the unsynced bytes survived.
     pub fn crash(&self, seed: u64) {
         self.world.lock().crash(&mut Dice::new(seed));
     }
@@ -95,7 +104,7 @@ impl SimDisk {
         Some(inode.current.to_vec())
     }
 
-    /// Puts a file and its folder there, durably, outside all counting: how tests damage a file.
+    /// Puts a file and its folder there, durably, without counting calls. So tests damage a file.
     pub fn set_bytes(&self, path: &str, bytes: &[u8]) {
         let mut world = self.world.lock();
         let mut content = Content::default();
@@ -110,7 +119,7 @@ impl SimDisk {
         world.durable_names.insert(path.to_owned(), id);
     }
 
-    /// Flips the bits of `mask` in one byte of a file, durably. False if there is no such byte.
+    /// Flips the bits of `mask` in one byte of a file, durably. Returns false if there is no such byte.
     pub fn flip(&self, path: &str, offset: u64, mask: u8) -> bool {
         let mut world = self.world.lock();
         let Some(&id) = world.names.get(path) else { return false };
@@ -126,7 +135,7 @@ impl SimDisk {
         flipped
     }
 
-    /// Every file's path, sorted.
+    /// The path of every file, sorted.
     pub fn paths(&self) -> Vec<String> {
         self.world.lock().names.keys().cloned().collect()
     }

@@ -6,21 +6,21 @@ use super::dice::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-/// What a disk writes whole or not at all, if the crash is a kind one.
+/// A disk writes this many bytes whole or not at all, if the crash is a kind one.
 const SECTOR: usize = 512;
 
 #[derive(Clone, Default)]
 pub(super) struct World {
-    /// What the process sees, and what a crash leaves at least.
+    /// The names that the process sees. `durable_names` are the names that a crash leaves at least.
     pub(super) names: BTreeMap<String, u64>,
     pub(super) durable_names: BTreeMap<String, u64>,
     pub(super) folders: BTreeSet<String>,
     pub(super) durable_folders: BTreeSet<String>,
-    /// Changes to names since the folder was synced, oldest first.
+    /// Changes to names since their folder was synced, oldest first.
     pub(super) pending: Vec<NameChange>,
     pub(super) inodes: BTreeMap<u64, Inode>,
     pub(super) next_inode: u64,
-    /// Counts restarts; a handle of an earlier one is dead.
+    /// Counts restarts. A file that was opened before a restart cannot be used after it.
     pub(super) boot: u64,
     pub(super) calls: u64,
     pub(super) changes: u64,
@@ -47,7 +47,7 @@ impl NameChange {
         }
     }
 
-    /// A change whose source is not there does nothing: the change it builds on was lost.
+    /// Makes the change. If its source is not there, does nothing: an earlier change was lost.
     fn apply(&self, names: &mut BTreeMap<String, u64>, folders: &mut BTreeSet<String>) {
         match self {
             NameChange::Create { path, inode } => {
@@ -72,7 +72,7 @@ impl NameChange {
 pub(super) struct Inode {
     pub(super) synced: Content,
     pub(super) current: Content,
-    /// Since the last sync, oldest first.
+    /// The writes since the last sync, oldest first.
     pub(super) pending: Vec<Write>,
 }
 
@@ -91,10 +91,10 @@ impl Write {
     }
 }
 
-/// What a call has to do after it was counted.
+/// What a call has to do when it was counted.
 enum Verdict {
     Proceed,
-    /// The call has its effect, unsynced, and then the power is gone.
+    /// The call has its effect, unsynced. Then the power is gone.
     LosePower,
     Fail(Failure),
 }
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// Counts a change to the folders and lets it happen.
+    /// Counts a change to the folders and makes it.
     pub(super) fn change_names(&mut self, change: NameChange) -> io::Result<()> {
         let verdict = self.count(true)?;
         if let Verdict::Fail(failure) = verdict {
@@ -163,7 +163,7 @@ impl World {
                     write.apply(&mut inode.synced);
                 }
             }
-            // The kernel marks the pages clean all the same: nothing will write them again.
+            // The kernel marks the pages clean all the same, so nothing writes them again.
             Verdict::Fail(_) => inode.pending.clear(),
             Verdict::LosePower => {}
         }
@@ -203,7 +203,7 @@ impl World {
         }
         self.names = self.durable_names.clone();
         self.folders = self.durable_folders.clone();
-        // A file in a folder that was lost is lost with it.
+        // If a folder was lost, its files are lost too.
         let folders = self.folders.clone();
         self.names.retain(|path, _| parent(path).is_empty() || folders.contains(parent(path)));
         self.durable_names = self.names.clone();
@@ -223,7 +223,7 @@ impl World {
     }
 }
 
-/// Of changes to folders: all, none, those up to one, or any, in their order.
+/// The changes to folders that survive: all, none, the first few, or any, in their order.
 fn survivors(pending: Vec<NameChange>, dice: &mut Dice) -> Vec<NameChange> {
     match dice.below(4) {
         0 => pending,
@@ -243,7 +243,7 @@ impl Inode {
             0 => {}
             1 => pending.clear(),
             2 => {
-                // In order up to a torn one, as a log written front to back.
+                // In order, up to a torn write: a log that was written from front to back.
                 pending.truncate(dice.below(pending.len() as u64 + 1) as usize);
                 if let Some(Write::Bytes { bytes, .. }) = pending.last_mut() {
                     bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
@@ -262,7 +262,7 @@ impl Inode {
     }
 }
 
-/// What is left of one write: all, nothing, a piece between any two bytes, or any of its sectors.
+/// The parts of one write that survive: all, nothing, a piece between any two bytes, or any of its sectors.
 fn torn(write: Write, dice: &mut Dice) -> Vec<Write> {
     let Write::Bytes { offset, bytes } = write else { return if dice.one_in(2) { vec![write] } else { Vec::new() } };
     match dice.below(4) {

@@ -1,7 +1,8 @@
 //! The log's bytes. This file is pure: buffers go in, values come out. No bytes that a disk returned make it panic.
 //!
-//! All numbers are little endian. A segment file is a row of 512-byte *sectors*. The first sector is the segment's header.
-//! The batches follow, then zeros up to the preallocated end. A batch begins on a sector and never spans two segments.
+//! All numbers are little endian. A segment file is a row of 512-byte *sectors*. The first sector is the segment's
+//! header. The batches follow, then zeros up to the preallocated end. A batch begins on a sector and never spans two
+//! segments.
 //!
 //! ```text
 //! sector   0        1                                                  511
@@ -34,12 +35,12 @@
 //!          flags: bit 0 vote, 1 purged, 2 committed, 3 last: whether the field is set
 //! ```
 //!
-//! Every crc32 of a batch begins with the log's identity. So neither a sector of another log nor bytes that a client wrote
-//! can pass for a batch.
+//! Every crc32 of a batch begins with the log's identity. So neither a sector of another log nor bytes that a client
+//! wrote can pass for a batch.
 //!
-//! The two marks tell a torn batch from a damaged one. A disk writes a sector from one end to the other, or not at all. A
-//! sector that was written in part therefore lacks a mark and reads zero there, whatever its content is. One flipped byte
-//! never turns a mark into zero.
+//! The two marks tell a torn batch from a damaged one. A disk writes a sector from one end to the other, or not at all.
+//! A sector that was written in part therefore lacks a mark and reads zero there, whatever its content is. One flipped
+//! byte never turns a mark into zero.
 
 #![cfg_attr(
     not(test),
@@ -186,8 +187,8 @@ pub fn unwritten(sector: &[u8]) -> bool {
     sector.first().is_none_or(|mark| *mark == 0) || sector.get(SECTOR - 1).is_none_or(|mark| *mark == 0)
 }
 
-/// Reads a batch's header from the batch's first sector. An unwritten sector may still hold a readable header (`Valid`):
-/// then the write ended behind the header.
+/// Reads a batch's header from the batch's first sector. An unwritten sector may still hold a readable header
+/// (`Valid`): then the write ended behind the header.
 pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
     let mut fields = Cursor::new(sector.get(1..1 + BATCH_HEADER).unwrap_or_default());
     let parsed = (|| Some((fields.array::<4>()?, fields.u32()?, fields.u64()?, fields.u32()?, fields.u32()?)))();

@@ -2,8 +2,8 @@
 //!
 //! Entries that are not durable yet are always in the cache. So a read from the disk touches only bytes that are not
 //! written any more. Durable entries leave the cache from its front when the cache outgrows its bound. A list of *runs*
-//! leads to them. A run is a part of a segment that begins with a batch; there is one for every `LOG_INDEX_STRIDE_BYTES`
-//! of log. Within a run each index occurs once, because a truncation begins a new run.
+//! leads to them. A run is a part of a segment that begins with a batch; there is one for every
+//! `LOG_INDEX_STRIDE_BYTES` of log. Within a run each index occurs once, because a truncation begins a new run.
 
 #![cfg_attr(
     not(test),
@@ -33,8 +33,8 @@ pub struct Index<P> {
     pub facts: LogFacts,
     /// The newest entries.
     ///
-    /// Invariant: their indexes and tickets grow without a gap, and the newest entry is `facts.last`. No purged entry is
-    /// among them. The durable entries come before the others.
+    /// Invariant: their indexes and tickets grow without a gap, and the newest entry is `facts.last`. No purged entry
+    /// is among them. The durable entries come before the others.
     pub cache: VecDeque<Cached<P>>,
     /// Bytes of the durable entries in the cache, as encoded. Invariant: 0 if the cache is empty.
     pub cached_bytes: usize,

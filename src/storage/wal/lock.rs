@@ -1,7 +1,7 @@
 //! The lock on the data directory. Two servers on one log would destroy it.
 //!
-//! The lock is an flock on the file `LOCK`. It goes away with the process, however the process ends. It does not protect
-//! against a second machine on a network file system that ignores locks.
+//! The lock is an flock on the file `LOCK`. It goes away with the process, however the process ends. It does not
+//! protect against a second machine on a network file system that ignores locks.
 
 use std::fs::File;
 use std::io::{self, Write};

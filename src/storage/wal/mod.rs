@@ -10,12 +10,12 @@
 //! - A failed write or sync is never tried again: Linux may have dropped the pages and call the next sync a success.
 //!   `on_fatal` ends the process, and a restart finds every acknowledged batch.
 //! - After a crash the last batch may be torn. It was never acknowledged. Recovery cuts it off and logs a warning. Any
-//!   other batch that does not check is damage: `open` refuses with a sentence and never drops a batch that may have been
-//!   acknowledged.
+//!   other batch that does not check is damage: `open` refuses with a sentence and never drops a batch that may have
+//!   been acknowledged.
 //!
-//! A batch is torn if it is invalid, no later batch header lies behind it, and one of its sectors lacks a mark (`format`
-//! draws the bytes). A flipped byte cannot look like that. One kind of damage does: a broken disk that returns a whole
-//! sector of the very last batch as zeros.
+//! A batch is torn if it is invalid, no later batch header lies behind it, and one of its sectors lacks a mark
+//! (`format` draws the bytes). A flipped byte cannot look like that. One kind of damage does: a broken disk that
+//! returns a whole sector of the very last batch as zeros.
 //!
 //! | file | what |
 //! |---|---|
@@ -219,8 +219,8 @@ impl<P: Payload> Wal<P> {
         self.shared.index.lock().facts.committed
     }
 
-    /// Appends entries, which follow the last entry without a gap. `done` is a watermark: of the appends that wait in one
-    /// batch, only the last one's `done` is called, and it stands for all before it.
+    /// Appends entries, which follow the last entry without a gap. `done` is a watermark: of the appends that wait in
+    /// one batch, only the last one's `done` is called, and it stands for all before it.
     pub fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
         let first_ticket = self.shared.index.lock().append(&entries);
         self.queue(Command::Append { entries, first_ticket, done });
@@ -232,8 +232,8 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Vote { vote, done });
     }
 
-    /// Remembers what is committed, an entry of the log. It is written with the next batch. If it is lost, a restart only
-    /// begins to serve later.
+    /// Remembers what is committed, an entry of the log. It is written with the next batch. If it is lost, a restart
+    /// only begins to serve later.
     pub fn save_committed(&self, at: LogPosition) {
         self.shared.index.lock().set_committed(at);
         self.shared.queue.lock().committed = Some(at);
@@ -267,8 +267,8 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Purge { upto });
     }
 
-    /// The entries of `range` that are in the log, from the first of them on, until about `bytes_max` bytes (as encoded).
-    /// At least one entry, if there is one.
+    /// The entries of `range` that are in the log, from the first of them on, until about `bytes_max` bytes (as
+    /// encoded). At least one entry, if there is one.
     pub fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
         let mut out = Vec::new();
         let run = {
@@ -282,8 +282,8 @@ impl<P: Payload> Wal<P> {
             if !out.is_empty() {
                 return Ok(out);
             }
-            // From the first cached index on, the entries on disk may have been truncated, and the truncation need not be
-            // on disk yet.
+            // From the first cached index on, the entries on disk may have been truncated, and the truncation need not
+            // be on disk yet.
             if let Some(cached) = index.cache.front() {
                 range.end = range.end.min(cached.entry.at.index);
             }

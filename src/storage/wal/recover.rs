@@ -5,8 +5,8 @@
 //! - A torn batch follows: recovery zeroes it.
 //! - Something is damaged: recovery returns `OpenError::Damaged` and changes nothing.
 //!
-//! Recovery then writes and syncs the last batch once more (`rewrite_last_batch`), because a batch that can be read need
-//! not be durable.
+//! Recovery then writes and syncs the last batch once more (`rewrite_last_batch`), because a batch that can be read
+//! need not be durable.
 
 #![cfg_attr(
     not(test),
@@ -151,8 +151,8 @@ pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recover
 struct FoundSegments {
     /// The newest segments whose numbers have no gap.
     segments: VecDeque<Window>,
-    /// Paths of the segments before a gap. These were purged: some of the removals were durable and others were not. If a
-    /// segment that is needed were missing, `check_whole` would see it.
+    /// Paths of the segments before a gap. These were purged: some of the removals were durable and others were not. If
+    /// a segment that is needed were missing, `check_whole` would see it.
     left_over: Vec<String>,
 }
 
@@ -283,8 +283,8 @@ impl<P: Payload> Scan<P> {
         }
     }
 
-    /// Takes a valid batch in, which lies from `offset` to `end`. Its checksum holds, so a record that contradicts those
-    /// before it comes from a defect of the server that wrote it. The log is refused all the same.
+    /// Takes a valid batch in, which lies from `offset` to `end`. Its checksum holds, so a record that contradicts
+    /// those before it comes from a defect of the server that wrote it. The log is refused all the same.
     fn take(&mut self, window: &Window, offset: u64, end: u64, payload: &[u8]) -> Result<(), OpenError> {
         let damaged = |what: String| Err(window.damaged(offset, what));
         let mut first_index = None;
@@ -371,8 +371,8 @@ impl<P: Payload> Scan<P> {
         Err(window.damaged(end, "the last batch was written whole, but does not match its checksum".to_owned()))
     }
 
-    /// The offset of the first header, at or behind `from`, of a later batch than the expected one. Such a header proves
-    /// that the expected batch was durable.
+    /// The offset of the first header, at or behind `from`, of a later batch than the expected one. Such a header
+    /// proves that the expected batch was durable.
     fn later_batch(&self, window: &mut Window, from: u64) -> Result<Option<u64>, OpenError> {
         let mut offset = from;
         while offset < window.len {

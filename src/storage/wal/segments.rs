@@ -1,4 +1,5 @@
-//! The files of the log's segments: prepared ahead of the writer and removed behind it, so that no write waits for either.
+//! The files of the log's segments: prepared ahead of the writer and removed behind it, so that no write waits for
+//! either.
 
 use super::fatal_sentence;
 use crate::storage::disk::{Disk, DiskFile};

@@ -1,5 +1,5 @@
-//! The thread that writes batches. A second thread prepares and removes the segment files (`segments`), so that no write
-//! waits for that.
+//! The thread that writes batches. A second thread prepares and removes the segment files (`segments`), so that no
+//! write waits for that.
 
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
