@@ -1,4 +1,5 @@
-//! Log entries to one member: several requests are on their way at once.
+//! Log entries to one member. Several requests are on their way at once; their answers come in the order of the
+//! requests.
 
 use super::connection::{PeerError, ended};
 use super::convert;
@@ -15,16 +16,15 @@ use openraft::{OptionalSend, RPCTypes};
 use std::io;
 use std::time::Duration;
 
-/// Entries to one member: several requests are under way, answers come in their order.
 pub(super) struct AppendPipeline<'s, S> {
     client: &'s mut RaftClient,
-    /// None before the first request, and once it is given back.
+    /// None before the first request, and after the connection was given back.
     connection: Option<Connection>,
     /// None once it has ended.
     input: Option<S>,
-    /// Answers to an earlier pipeline's requests, which nobody waits for.
+    /// How many answers still come to requests of an earlier pipeline. They are read and dropped.
     stale_answers: usize,
-    /// Requests of this one without an answer that want one.
+    /// How many requests of this pipeline want an answer and have none. Invariant: at most `APPENDS_IN_FLIGHT_MAX`.
     unanswered: usize,
     /// The last entry that was sent, and when.
     sent: Option<(LogId, Instant)>,
@@ -77,15 +77,15 @@ where
             Ok(Some(appended)) => {
                 let result = convert::to_appended(appended);
                 if let Err(StreamAppendError::Conflict(_) | StreamAppendError::HigherVote(_)) = &result {
-                    // What is under way behind it is answered the same way.
+                    // The requests that are on their way behind it get the same answer.
                     self.end();
                 }
                 Some(Ok(result))
             }
-            Err(trouble) => {
+            Err(error) => {
                 self.ended = true;
                 self.connection = None;
-                Some(Err(self.client.error(trouble, RPCTypes::AppendEntries)))
+                Some(Err(self.client.error(error, RPCTypes::AppendEntries)))
             }
         }
     }
@@ -97,7 +97,7 @@ where
         }
     }
 
-    /// The next answer; None once the input has ended and everything is answered.
+    /// The next answer. None once the input has ended and every request is answered.
     async fn answer(&mut self) -> Result<Option<Appended>, PeerError> {
         let patience = Duration::from_millis(limits::APPEND_ANSWER_MS_MAX);
         loop {
@@ -122,6 +122,7 @@ where
                     if self.stale_answers > 0 {
                         self.stale_answers -= 1;
                     } else {
+                        assert!(self.unanswered > 0, "an answer was read that no request waits for");
                         self.unanswered -= 1;
                         return Ok(Some(answer));
                     }
@@ -138,12 +139,13 @@ where
         if let Some(last) = last {
             self.sent = Some((last, Instant::now()));
         }
-        // An answer to what was sent long ago does not show that the member is in touch now.
+        // An answer to a request of long ago does not show that the member is in touch now.
         let lasts = Duration::from_millis(limits::HEARTBEAT_MS);
         let told = self.sent.is_some_and(|(sent, at)| request.prev_log_id == Some(sent) && at.elapsed() < lasts);
         let wants_answer = last.is_some() || !told;
         if !wants_answer {
-            // Whoever is applying what was committed goes first: clients here wait for that, and a send takes longer.
+            // The task that applies what was committed goes first: clients of this member wait for it, and a send takes
+            // longer.
             tokio::task::yield_now().await;
         }
         let connection = match &mut self.connection {
@@ -162,6 +164,7 @@ where
             tokio::time::timeout(patience, connection.writer.send(&convert::append(request, wants_answer))).await;
         sent.map_err(|_| PeerError::NoAnswer(patience))??;
         self.unanswered += usize::from(wants_answer);
+        assert!(self.unanswered <= limits::APPENDS_IN_FLIGHT_MAX, "{} requests are on their way", self.unanswered);
         Ok(())
     }
 }

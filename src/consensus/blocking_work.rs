@@ -2,17 +2,17 @@
 
 use std::io;
 
-/// Where work is done that takes more than a moment.
+/// Where such work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockingWork {
     /// On a thread beside the runtime, so that no heartbeat waits for it.
-    Aside,
-    /// Where it comes up: the simulation has one thread, and its time stands still meanwhile.
-    Here,
+    OwnThread,
+    /// On the caller's thread. For the simulation, which has one thread and whose time stands still meanwhile.
+    Inline,
 }
 
 impl BlockingWork {
-    /// To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
+    /// Runs `work`. To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             BlockingWork::OwnThread => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),

@@ -1,10 +1,11 @@
 //! A checkpoint on its way from one member to another.
 //!
-//! The giver reads it piece by piece while it serves on; the taker writes it to a file beside everything else, and only
-//! once count, sum and digest are found right does it become the state. Neither has more than a few pieces in memory.
+//! The sender reads the checkpoint piece by piece while it serves on. The receiver writes it to a file beside
+//! everything else. Only when count, sum and digest are right does it become the receiver's state. Neither side has
+//! more than a few pieces in memory.
 //!
-//! A transfer that is interrupted goes on where it was: the taker keeps what it has and says behind which key to go on,
-//! and for `limits::CHECKPOINT_OFFER_KEPT` the giver goes on offering that checkpoint, though it has newer ones by then.
+//! An interrupted transfer goes on where it was. The receiver keeps what it has and says behind which key to go on. For
+//! `limits::CHECKPOINT_OFFER_KEPT` the sender goes on offering that checkpoint, even if it has newer ones by then.
 
 use super::connection::{MemberConnection, PeerError};
 use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, StateMachine};
@@ -21,91 +22,109 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::sync::Arc;
 
-/// What this member offers to those that need a checkpoint.
+/// What this member offers to members that need a checkpoint.
 pub struct CheckpointOffers {
     blocking: BlockingWork,
-    offered: Mutex<Option<Offer>>,
+    offered: Mutex<Offered>,
+}
+
+#[derive(Default)]
+struct Offered {
+    offer: Option<Offer>,
+    /// The number of the last offer.
+    last: u64,
 }
 
 struct Offer {
+    /// Tells this offer from one that took its place.
+    number: u64,
     checkpoint: Arc<dyn PinnedCheckpoint>,
-    /// Transfers under way.
-    takers: usize,
-    /// With none under way, until when an interrupted one may be taken up.
+    /// How many transfers of it run. Invariant: each `Transfer` of this number counts once.
+    transfers: usize,
+    /// If none runs, until when an interrupted one may go on.
     kept_until: Instant,
 }
 
 impl CheckpointOffers {
     pub fn new(blocking: BlockingWork) -> CheckpointOffers {
-        CheckpointOffers { blocking, offered: Mutex::new(None) }
+        CheckpointOffers { blocking, offered: Mutex::default() }
     }
 
-    /// What to offer: the one that is being taken, or was until just now; else the latest.
+    /// The checkpoint to offer: the one that is being sent, or was until just now. Otherwise the latest.
     pub fn choose(&self, latest: Option<Arc<dyn PinnedCheckpoint>>) -> Option<Arc<dyn PinnedCheckpoint>> {
         let mut offered = self.offered.lock();
-        if offered.as_ref().is_some_and(|offer| offer.takers == 0 && offer.kept_until <= Instant::now()) {
-            *offered = None;
-        }
-        offered.as_ref().map(|offer| offer.checkpoint.clone()).or(latest)
+        offered.offer.take_if(|offer| offer.transfers == 0 && offer.kept_until <= Instant::now());
+        offered.offer.as_ref().map(|offer| offer.checkpoint.clone()).or(latest)
     }
 
-    /// Entries behind this one have to stay in the log: a member will need them next.
+    /// The position of the offered checkpoint. The entries behind it have to stay in the log: a member needs them next.
     pub fn oldest(&self) -> Option<LogPosition> {
         self.choose(None).map(|checkpoint| checkpoint.position())
     }
 
-    /// Gives the checkpoint to the member at the other end. Returns its vote once it goes on from it, or does not want it
-    /// from us.
-    pub async fn give(
+    /// Sends the checkpoint to another member, as its leader. Returns that member's vote when it goes on from the
+    /// checkpoint, or when it does not want it from this leader.
+    pub async fn send(
         &self,
         link: &mut MemberConnection,
         vote: Vote,
         checkpoint: Arc<dyn PinnedCheckpoint>,
     ) -> Result<Vote, PeerError> {
         let (mut connection, _) = link.take().await?;
-        let taken = Transfer::begin(self, &checkpoint);
-        let intent = TransferRequest::Send { vote, description: checkpoint.description() };
-        connection.writer.send(&intent).await?;
-        let given = give(&mut connection, &checkpoint, self.blocking).await;
-        if let Ok(_) | Err(PeerError::Refused(_)) = given {
-            // One that a taker finds wrong is not offered again if there is another.
-            taken.end();
+        let transfer = Transfer::begin(self, &checkpoint);
+        let request = TransferRequest::Send { vote, description: checkpoint.description() };
+        connection.writer.send(&request).await?;
+        let sent = send_pieces(&mut connection, &checkpoint, self.blocking).await;
+        if let Ok(_) | Err(PeerError::Refused(_)) = sent {
+            // Also a checkpoint that a receiver finds wrong is not offered again if there is another.
+            transfer.end();
         }
-        given
+        sent
     }
 
-    /// For a member that asks for one by itself.
-    pub async fn give_to(&self, mut connection: Connection, machine: &dyn StateMachine) -> io::Result<()> {
+    /// Sends a checkpoint to a member that asks for one.
+    pub async fn send_on_request(&self, mut connection: Connection, machine: &dyn StateMachine) -> io::Result<()> {
         let checkpoint = self.choose(machine.checkpoint()?);
         let description = checkpoint.as_ref().map(|checkpoint| checkpoint.description());
         connection.writer.send(&FromSender::Description(description)).await?;
         let Some(checkpoint) = checkpoint else { return Ok(()) };
-        let taken = Transfer::begin(self, &checkpoint);
-        match give(&mut connection, &checkpoint, self.blocking).await {
+        let transfer = Transfer::begin(self, &checkpoint);
+        match send_pieces(&mut connection, &checkpoint, self.blocking).await {
             Ok(_) => {
-                taken.end();
+                transfer.end();
                 Ok(())
             }
-            Err(trouble) => Err(io::Error::other(trouble.to_string())),
+            Err(error) => Err(io::Error::other(error.to_string())),
         }
     }
 }
 
-/// One transfer under way. If it is dropped before its end, it may be taken up later.
+/// A running transfer. If it is dropped without `end`, the checkpoint stays on offer for a while.
 struct Transfer<'a> {
     offers: &'a CheckpointOffers,
+    /// The number of the offer.
+    number: u64,
     kept: std::time::Duration,
 }
 
 impl<'a> Transfer<'a> {
     fn begin(offers: &'a CheckpointOffers, checkpoint: &Arc<dyn PinnedCheckpoint>) -> Transfer<'a> {
         let mut offered = offers.offered.lock();
-        match &mut *offered {
-            Some(offer) if offer.checkpoint.position() == checkpoint.position() => offer.takers += 1,
-            _ => *offered = Some(Offer { checkpoint: checkpoint.clone(), takers: 1, kept_until: Instant::now() }),
-        }
+        let number = match &mut offered.offer {
+            Some(offer) if offer.checkpoint.position() == checkpoint.position() => {
+                offer.transfers += 1;
+                offer.number
+            }
+            _ => {
+                offered.last += 1;
+                let number = offered.last;
+                let checkpoint = checkpoint.clone();
+                offered.offer = Some(Offer { number, checkpoint, transfers: 1, kept_until: Instant::now() });
+                number
+            }
+        };
         drop(offered);
-        Transfer { offers, kept: limits::CHECKPOINT_OFFER_KEPT }
+        Transfer { offers, number, kept: limits::CHECKPOINT_OFFER_KEPT }
     }
 
     fn end(mut self) {
@@ -115,22 +134,23 @@ impl<'a> Transfer<'a> {
 
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
-        if let Some(offer) = &mut *self.offers.offered.lock() {
-            offer.takers = offer.takers.saturating_sub(1);
-            offer.kept_until = Instant::now() + self.kept;
-        }
+        let mut offered = self.offers.offered.lock();
+        let Some(offer) = offered.offer.as_mut().filter(|offer| offer.number == self.number) else { return };
+        assert!(offer.transfers > 0, "transfer {} ends, and none is counted", self.number);
+        offer.transfers -= 1;
+        offer.kept_until = Instant::now() + self.kept;
     }
 }
 
-/// The giver's side, once the taker knows what it gets.
-async fn give(
+/// The sender's side, once the receiver knows the description.
+async fn send_pieces(
     connection: &mut Connection,
     checkpoint: &Arc<dyn PinnedCheckpoint>,
     blocking: BlockingWork,
 ) -> Result<Vote, PeerError> {
     let mut after = match next(connection).await? {
         FromReceiver::GoOn { after, records } => {
-            tracing::info!(position = %checkpoint.position(), behind = records, "gives a checkpoint");
+            tracing::info!(position = %checkpoint.position(), behind = records, "sending a checkpoint to another member");
             after
         }
         FromReceiver::Done { vote } => return Ok(vote),
@@ -156,7 +176,10 @@ async fn give(
             unconfirmed += 1;
         } else {
             match next(connection).await? {
-                FromReceiver::Written { .. } => unconfirmed -= 1,
+                FromReceiver::Written { .. } => {
+                    assert!(unconfirmed > 0, "a piece is confirmed, and none is on its way");
+                    unconfirmed -= 1;
+                }
                 FromReceiver::Failed(why) => return Err(PeerError::Refused(why)),
                 other => return Err(out_of_place(&other).into()),
             }
@@ -172,60 +195,62 @@ async fn give(
     }
 }
 
-/// What this member takes: one checkpoint at a time, kept from one connection to the next.
+/// Receives one checkpoint at a time. Keeps an unfinished one from one connection to the next.
 #[derive(Default)]
 pub struct CheckpointReceiver(tokio::sync::Mutex<Option<Partial>>);
 
 struct Partial {
     description: Vec<u8>,
-    receiving: Box<dyn IncomingCheckpoint>,
+    incoming: Box<dyn IncomingCheckpoint>,
 }
 
 impl CheckpointReceiver {
-    /// Receives all of it. `begin` makes the place for one of that description; what comes back is found to be whole.
-    pub async fn take(
+    /// Receives a whole checkpoint and verifies it. `begin` begins one of that description.
+    pub async fn receive(
         &self,
         connection: &mut Connection,
         description: Vec<u8>,
         blocking: BlockingWork,
         begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
     ) -> Result<Box<dyn IncomingCheckpoint>, PeerError> {
-        // Another connection may still wait for its next piece; it gives up in time.
+        // Another connection may hold the lock while it waits for its next piece. Its wait has a time limit.
         let mut partial = self.0.lock().await;
         if partial.as_ref().is_none_or(|partial| partial.description != description) {
             *partial = None;
-            *partial = Some(Partial { receiving: begin(&description)?, description });
+            *partial = Some(Partial { incoming: begin(&description)?, description });
         }
-        let Some(Partial { receiving, .. }) = &*partial else { return Err(gone().into()) };
-        let (after, records) = receiving.progress();
+        let Some(Partial { incoming, .. }) = &*partial else { return Err(gone().into()) };
+        let (after, records) = incoming.progress();
         in_time(connection.writer.send(&FromReceiver::GoOn { after, records })).await?;
         loop {
             let piece = next::<FromSender>(connection).await?;
             let FromSender::Piece { records, last } = piece else { return Err(out_of_place(&piece).into()) };
-            // Not there any more if it could not be written.
-            let Some(Partial { mut receiving, description }) = partial.take() else { return Err(gone().into()) };
-            let (receiving, written) = blocking
+            // Taken out while it is written: if the write fails, nothing of it is kept.
+            let Some(Partial { mut incoming, description }) = partial.take() else { return Err(gone().into()) };
+            let (_, before) = incoming.progress();
+            let (incoming, written) = blocking
                 .run(move || {
-                    let written = receiving.write(&records);
-                    (receiving, written)
+                    let written = incoming.write(&records);
+                    (incoming, written)
                 })
                 .await?;
             written?;
-            let (_, records) = receiving.progress();
+            let (_, records) = incoming.progress();
+            assert!(records >= before, "a piece leaves {records} records of {before}");
             if !last {
-                *partial = Some(Partial { receiving, description });
+                *partial = Some(Partial { incoming, description });
                 in_time(connection.writer.send(&FromReceiver::Written { records })).await?;
                 continue;
             }
             in_time(connection.writer.send(&FromReceiver::Written { records })).await?;
-            let mut receiving = receiving;
-            let verified = blocking.run(move || receiving.finish().map(|()| receiving));
+            let mut incoming = incoming;
+            let verified = blocking.run(move || incoming.finish().map(|()| incoming));
             return Ok(busy_until(connection, verified).await??);
         }
     }
 }
 
-/// Tells the giver that its checkpoint is being worked on until `done` is.
+/// Waits for `done`. Meanwhile tells the sender that this member works on the checkpoint.
 pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut done = std::pin::pin!(done);
     loop {
@@ -237,7 +262,7 @@ pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output
     }
 }
 
-/// What a description says, if it is whole.
+/// Decodes a description, and the log position that it must name.
 pub fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
     let (meta, _) = records::decode(description)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a peer's checkpoint: {error}")))?;
@@ -247,11 +272,11 @@ pub fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
 }
 
 fn gone() -> io::Error {
-    io::Error::other("what was received is not there any more")
+    io::Error::other("what was received of the checkpoint is not there any more")
 }
 
 fn out_of_place(message: &impl std::fmt::Debug) -> io::Error {
-    super::convert::invalid_message(&format!("out of place while a checkpoint is given: {message:?}"))
+    super::convert::invalid_message(&format!("out of place while a checkpoint is sent: {message:?}"))
 }
 
 async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, PeerError> {
@@ -265,10 +290,10 @@ async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, Pe
     Ok(tokio::time::timeout(patience, future).await.map_err(|_| PeerError::NoAnswer(patience))??)
 }
 
-/// For a member that has lost its state and still has its votes and its log: takes a checkpoint of any of `from`, from
-/// which a log goes on whose first entries are gone up to `purged`. Goes on asking until one of them has such a one; what
-/// comes back is found to be whole, and has not taken its place. To be called before `start`. `begin` as
-/// `StateMachine::receive`.
+/// Fetches a checkpoint for a member that has lost its state and still has its votes and its log. To be called before
+/// `start`. Asks the members `from` in turn, until one of them has a checkpoint that the log continues: a checkpoint at
+/// or behind `purged`. Returns the verified checkpoint, which is not in its place yet. `begin` does what
+/// `StateMachine::receive` does.
 pub async fn fetch(
     peers: &Peers,
     from: &[Server],
@@ -281,8 +306,8 @@ pub async fn fetch(
         for server in from {
             match fetch_from(peers, server, purged, blocking, &receiver, &begin).await {
                 Ok(received) => return received,
-                Err(trouble) => {
-                    tracing::warn!(member = server.id, ?trouble, "no checkpoint of this member to go on from");
+                Err(error) => {
+                    tracing::warn!(member = server.id, ?error, "this member gave no checkpoint; the next one is asked");
                 }
             }
         }
@@ -306,14 +331,52 @@ async fn fetch_from(
     let (meta, at) = describe(&description)?;
     if at.index < purged.index {
         return Err(PeerError::Refused(format!(
-            "its checkpoint ends at entry {}, the log begins behind {}",
-            at, purged
+            "its checkpoint ends at entry {at}, and this member's log begins behind entry {purged}"
         )));
     }
-    let received = receiver.take(&mut connection, description, blocking, begin).await?;
-    tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "has taken the state of another member");
-    // The giver need not know what becomes of it; without this it would offer it for a while.
+    let received = receiver.receive(&mut connection, description, blocking, begin).await?;
+    tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "the state of another member was taken");
+    // The sender need not know what becomes of the checkpoint. This message ends its offer at once.
     let vote = Vote { term: 0, voted_for: 0, committed: false };
     let _ = connection.writer.send(&FromReceiver::Done { vote }).await;
     Ok(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct At(u64);
+
+    impl PinnedCheckpoint for At {
+        fn position(&self) -> LogPosition {
+            LogPosition { term: 1, index: self.0 }
+        }
+
+        fn membership(&self) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn description(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn piece(&self, _: Option<&[u8]>, _: usize, _: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_older_transfer_leaves_the_offer_of_a_newer_one() {
+        let offers = CheckpointOffers::new(BlockingWork::Inline);
+        let (older, newer): (Arc<dyn PinnedCheckpoint>, Arc<dyn PinnedCheckpoint>) = (Arc::new(At(5)), Arc::new(At(9)));
+        let transfer_of_older = Transfer::begin(&offers, &older);
+        let transfer_of_newer = Transfer::begin(&offers, &newer);
+        transfer_of_older.end();
+        assert_eq!(offers.oldest(), Some(newer.position()), "a transfer of it runs");
+        drop(transfer_of_newer);
+        assert_eq!(offers.oldest(), Some(newer.position()), "its transfer may go on");
+        Transfer::begin(&offers, &newer).end();
+        assert_eq!(offers.oldest(), None);
+    }
 }

@@ -11,28 +11,29 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// At most one connection to one member, dialed when it is wanted.
+/// At most one connection to one member.
 pub struct MemberConnection {
     pub(super) to: u64,
-    /// As of the client's making, for one that the membership does not name any more.
+    /// The member as it was when this value was made. Used if the membership does not name the member any more.
     pub(super) member: Member,
     pub(super) purpose: Purpose,
     pub(super) peers: Arc<Peers>,
     pub(super) members: watch::Receiver<Membership>,
-    /// With the answers that still come to requests of an exchange that has ended early but in good order.
-    /// Nobody ever waits for the lock: it makes this shareable, which openraft asks for.
+    /// The kept connection, and how many answers still come on it to requests of an exchange that ended early but in
+    /// good order. No task ever waits for the lock; it makes this type shareable, which openraft asks for.
     pub(super) kept: parking_lot::Mutex<Option<(Connection, usize)>>,
     pub(super) dialing: Option<JoinHandle<Result<Connection, ConnectError>>>,
 }
 
 impl MemberConnection {
-    /// A link to a member that is named by the membership, for one exchange.
+    /// A connection for one exchange with a member that the membership names.
     pub fn to(clients: &ClientFactory, to: u64, purpose: Purpose) -> Option<MemberConnection> {
         let member = clients.members.borrow().members.get(&to)?.clone();
         Some(clients.link(to, &member, purpose))
     }
 
-    /// The connection, to be given back by `keep`. May be dropped and asked again: dialing goes on.
+    /// Takes the connection and its number of stale answers. `keep` gives it back. The future may be dropped and `take`
+    /// called again: dialing goes on.
     pub async fn take(&mut self) -> Result<(Connection, usize), ConnectError> {
         if let Some(kept) = self.kept.get_mut().take() {
             return Ok(kept);
@@ -51,12 +52,15 @@ impl MemberConnection {
     }
 
     pub fn keep(&mut self, connection: Connection, stale_answers: usize) {
-        *self.kept.get_mut() = Some((connection, stale_answers));
+        let kept = self.kept.get_mut();
+        assert!(kept.is_none(), "a second connection to member {} is kept for {:?}", self.to, self.purpose);
+        *kept = Some((connection, stale_answers));
     }
 
-    /// One call and its answer. If the future is dropped before its end, so is the connection.
+    /// Makes one call and waits for its answer. If the future is dropped before its end, the connection is dropped too.
     pub async fn call(&mut self, call: &Call) -> Result<Answer, PeerError> {
-        let (mut connection, _) = self.take().await?;
+        let (mut connection, stale_answers) = self.take().await?;
+        assert!(stale_answers == 0, "a connection for calls has {stale_answers} answers of an earlier call");
         connection.writer.send(call).await?;
         let answer = connection.reader.next::<Answer>().await?.ok_or_else(ended)?;
         self.keep(connection, 0);
@@ -68,7 +72,7 @@ pub(super) fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the peer has ended the connection")
 }
 
-/// What can go wrong with a peer.
+/// What can go wrong with another member.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     #[error(transparent)]
@@ -77,7 +81,7 @@ pub enum PeerError {
     Io(#[from] io::Error),
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    /// The peer says why it does not do what it was asked for.
+    /// The member does not do what it was asked for. The text says why.
     #[error("{0}")]
     Refused(String),
 }

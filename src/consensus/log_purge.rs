@@ -7,9 +7,10 @@ use crate::storage::LogPosition;
 use openraft::async_runtime::WatchReceiver;
 
 impl Consensus {
-    /// A checkpoint is on the disk that has applied the log up to `checkpoint`, and may be given to others; this member's
-    /// own start will not need the log up to `purge_up_to` any more (the image reaches that far). Entries up to there may
-    /// go, but for those that others are likely to ask for. Returns at once; `shutdown` waits until they are gone.
+    /// Reports that a checkpoint is on the disk, which has applied the log up to `checkpoint` and may be sent to
+    /// others. A start of this member does not need the log up to `purge_up_to` any more, because the image reaches
+    /// that far. Entries up to there may go, except those that other members are likely to ask for. Returns at once;
+    /// `shutdown` waits until the entries are gone.
     pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
         let consensus = self.clone();
         let purge_task = self.runtime.spawn(async move { consensus.purge_log(checkpoint, purge_up_to).await });
@@ -17,7 +18,8 @@ impl Consensus {
     }
 
     async fn purge_log(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
-        // openraft purges up to what it takes for a snapshot, at most. Errors mean that it is shut down.
+        // openraft purges at most up to its snapshot, so it has to hear of the checkpoint first. Errors mean that it
+        // has ended.
         let mut known = self.raft.watch_snapshot_progress();
         if self.raft.trigger().snapshot().await.is_err() {
             return;
@@ -26,16 +28,19 @@ impl Consensus {
         if !matches!(tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, known).await, Ok(Ok(_))) {
             return;
         }
-        let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };
+        let Some(covered) = purge_up_to.min(Some(checkpoint)) else { return };
         let last = self.log.last().map_or(0, |last| last.index);
         let alone = self.membership.borrow().members.len() <= 1;
         let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
         let kept = if alone || !room { 0 } else { hooks::pace().log_entries_kept_for_peers };
         let Some(unkept) = last.checked_sub(kept) else { return };
-        let mut index = purge.index.min(unkept);
+        let mut index = covered.index.min(unkept);
         if let Some(offered) = self.offers.oldest() {
             index = index.min(offered.index);
         }
+        // Invariant: image and log give the whole state, and so do checkpoint and log.
+        assert!(index <= checkpoint.index, "the log goes up to entry {index}, behind the checkpoint {checkpoint}");
+        assert!(index <= covered.index, "the log goes up to entry {index}, behind the image {covered}");
         let _ = self.raft.trigger().purge_log(index).await;
         let mut metrics = self.raft.metrics();
         let gone = async {
@@ -45,14 +50,14 @@ impl Consensus {
                 }
             }
         };
-        // Too late is as good as with the next checkpoint.
+        // If it takes longer, the entries go later. The next checkpoint asks again.
         let _ = tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, gone).await;
     }
 }
 
 #[cfg(test)]
 impl Consensus {
-    /// As if it had grown so long that what others may ask for does not count any more.
+    /// Purges the log up to `index`, as if the log had grown so long that nothing is kept for other members.
     pub async fn purge(&self, index: u64) {
         self.raft.trigger().purge_log(index).await.expect("it runs");
     }

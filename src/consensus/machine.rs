@@ -1,13 +1,14 @@
 //! openraft's state machine, over `StateMachine`.
 //!
-//! Snapshots, to openraft, are the checkpoints on the disk, of which `Consensus::checkpointed` tells: what it believes to
-//! have is exactly what is there, so it can never purge an entry that only memory holds.
+//! openraft's snapshots are the checkpoints on the disk, which `Consensus::checkpointed` reports. So openraft knows of
+//! exactly the checkpoints that exist, and never purges an entry that only memory holds.
 
 use super::checkpoint_transfer::CheckpointOffers;
 use super::types::{ApplyResult, Entry, LogId, Payload, StoredMembership, TypeConfig, decode_stored, encode_stored};
 use super::types::{log_id, position};
 use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
 use crate::limits;
+use crate::storage::LogPosition;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -21,40 +22,62 @@ pub struct Machine {
     machine: Arc<dyn StateMachine>,
     offers: Arc<CheckpointOffers>,
     blocking: BlockingWork,
-    /// The state was replaced by one that has applied everything up to here.
+    /// The last entry that openraft handed in, by `apply` or by a snapshot.
+    ///
+    /// Invariant: grows strictly. openraft hands in committed entries in log order, each once (docs of
+    /// `RaftStateMachine::apply`; `docs::protocol::commit`).
+    handed_in: Option<LogPosition>,
+    /// The state was replaced by a state that has applied every entry up to this index. Invariant: never falls.
     replaced_at: Option<u64>,
 }
 
 impl Machine {
     pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<CheckpointOffers>, blocking: BlockingWork) -> Machine {
-        Machine { machine, offers, blocking, replaced_at: None }
+        let handed_in = machine.applied().0;
+        Machine { machine, offers, blocking, handed_in, replaced_at: None }
     }
 
     /// The index of the entry to apply next.
     pub fn next_index(&self) -> u64 {
-        self.machine.applied().0.map_or(0, |at| at.index + 1)
+        self.handed_in.map_or(0, |at| at.index + 1)
     }
 
     pub fn batch_done(&self) {
         self.machine.batch_done();
     }
 
-    /// None if the state has it applied already, having been replaced.
+    /// Applies the entry to a sound state. None if the state was replaced by one that has the entry applied already.
     async fn apply_soundly(&mut self, entry: &Entry) -> Option<ApplyResult> {
+        self.hand_in(position(&entry.log_id));
         loop {
             if self.replaced_at.is_some_and(|replaced_at| entry.log_id.index <= replaced_at) {
                 return None;
             }
-            let applied = self.apply_one(entry);
+            let applied = self.apply_to_state(entry);
             if self.machine.is_sound() {
                 return Some(applied);
             }
             self.machine.until_sound().await;
-            self.replaced_at = self.machine.applied().0.map(|at| at.index);
+            let replaced_at = self.machine.applied().0.map(|at| at.index);
+            assert!(replaced_at >= self.replaced_at, "the state falls behind entry {:?}", self.replaced_at);
+            self.replaced_at = replaced_at;
         }
     }
 
-    pub fn apply_one(&self, entry: &Entry) -> ApplyResult {
+    /// Applies an entry of the log before openraft starts.
+    pub fn replay(&mut self, entry: &Entry) {
+        let at = position(&entry.log_id);
+        assert!(at.index == self.next_index(), "entry {at} is replayed behind {:?}", self.handed_in);
+        self.hand_in(at);
+        self.apply_to_state(entry);
+    }
+
+    fn hand_in(&mut self, at: LogPosition) {
+        assert!(self.handed_in < Some(at), "entry {at} is applied behind {:?}", self.handed_in);
+        self.handed_in = Some(at);
+    }
+
+    fn apply_to_state(&self, entry: &Entry) -> ApplyResult {
         let at = position(&entry.log_id);
         match &entry.payload {
             Payload::Normal(batch) => return ApplyResult { accepted: self.machine.apply(at, batch) },
@@ -91,7 +114,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let applied = self.apply_soundly(&entry).await;
-            // One that another state has applied is never answered: what became of it here is not known.
+            // If another state has applied the entry, its result here is not known, and it is never answered.
             if let Some((responder, applied)) = responder.zip(applied) {
                 responder.send(applied);
             }
@@ -112,12 +135,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let Some(at) = meta.last_log_id.as_ref().map(position) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a checkpoint from a peer names no log position"));
         };
+        self.hand_in(at);
+        if self.replaced_at.is_some_and(|replaced_at| at.index <= replaced_at) {
+            // The state has applied this entry and later ones, which openraft hands in next, and must not go back.
+            return Ok(());
+        }
         let membership = encode_stored(&meta.last_membership);
         let machine = self.machine.clone();
         let install = move || {
             let received = match snapshot {
                 SnapshotData::Received(received) => received,
-                SnapshotData::Pinned(held) => copy(&*machine, &*held)?,
+                SnapshotData::Pinned(pinned) => copy(&*machine, &*pinned)?,
                 SnapshotData::Nothing => return Err(io::Error::other("a snapshot without content")),
             };
             machine.install(at, membership, received)
@@ -130,14 +158,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 }
 
-/// From one state machine of this process to another.
-fn copy(to: &dyn StateMachine, held: &dyn PinnedCheckpoint) -> io::Result<Box<dyn IncomingCheckpoint>> {
-    let mut received = to.receive(&held.description())?;
+/// Copies a checkpoint from one state machine of this process to another.
+fn copy(to: &dyn StateMachine, pinned: &dyn PinnedCheckpoint) -> io::Result<Box<dyn IncomingCheckpoint>> {
+    let mut received = to.receive(&pinned.description())?;
     let mut more = true;
     while more {
         let (after, _) = received.progress();
         let mut records = Vec::new();
-        more = held.piece(after.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
+        more = pinned.piece(after.as_deref(), limits::CHECKPOINT_PIECE_BYTES, &mut records)?;
         received.write(&records)?;
     }
     received.finish()?;

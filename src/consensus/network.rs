@@ -1,13 +1,13 @@
-//! The way to the other members: what openraft calls when it wants to tell one something.
+//! What openraft calls when it has something to tell another member.
 //!
 //! Promises:
-//! - Heartbeats have a connection of their own, and so have votes, entries and checkpoints: none waits behind another kind.
-//! - Each answer is waited for only so long. A connection with an exchange that was given up halfway is not used again.
-//! - Only tasks that want something of a peer wait for it. Dialing is a task of its own, since openraft gives a
-//!   heartbeat less time than a handshake may take: whoever asks next finds the connection.
+//! - Heartbeats, votes, entries and checkpoints each have a connection of their own. None waits behind another kind.
+//! - Each answer has a time limit. If an exchange was given up halfway, its connection is not used again.
+//! - Only tasks that want something of a member wait for that member. Dialing is a task of its own, because openraft
+//!   gives a heartbeat less time than a handshake may take. The next call finds the connection.
 //!
-//! Whoever nobody listens for, or who refuses us, is `Unreachable` to openraft, which then backs off (`backoff`);
-//! a connection that broke is a network error and tried again at once.
+//! A member at whose address nobody listens, or who refuses the connection, is `Unreachable` to openraft. openraft then
+//! backs off (`backoff`). A connection that broke is a network error, and openraft tries again at once.
 
 use super::SnapshotData;
 use super::append_pipeline::AppendPipeline;
@@ -36,15 +36,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
-/// Makes the clients.
+/// Makes openraft's clients.
 pub struct ClientFactory {
     pub(super) me: u64,
     pub(super) peers: Arc<Peers>,
-    /// Where members are now: openraft's clients outlive a change of an address.
+    /// The members' present addresses. openraft keeps its clients when an address changes.
     pub(super) members: watch::Receiver<Membership>,
     pub(super) offers: Arc<CheckpointOffers>,
     reach: Arc<Reachability>,
-    /// openraft makes a client for each election; the connection stays.
+    /// The connections for votes. openraft makes a new client for each election; the connection stays.
     votes: BTreeMap<u64, Arc<Mutex<MemberConnection>>>,
 }
 
@@ -113,7 +113,7 @@ enum Traffic {
     Checkpoint,
 }
 
-/// openraft's way to one member, for one of its tasks.
+/// openraft's client of one member, for one kind of traffic.
 pub struct RaftClient {
     me: u64,
     to: u64,
@@ -125,13 +125,13 @@ pub struct RaftClient {
 }
 
 impl RaftClient {
-    pub(super) fn error(&self, trouble: PeerError, action: RPCTypes) -> RPCError<TypeConfig> {
-        rpc_error(trouble, action, self.me, self.to)
+    pub(super) fn error(&self, error: PeerError, action: RPCTypes) -> RPCError<TypeConfig> {
+        rpc_error(error, action, self.me, self.to)
     }
 
-    /// On the connection for votes. openraft's own limit of time drops the future.
+    /// Makes a call on the connection for votes. openraft drops the future when its own time limit ends.
     async fn call(&self, call: Call, action: RPCTypes) -> Result<Answer, RPCError<TypeConfig>> {
-        self.votes.lock().await.call(&call).await.map_err(|trouble| self.error(trouble, action))
+        self.votes.lock().await.call(&call).await.map_err(|error| self.error(error, action))
     }
 
     fn misplaced(&self, answer: &Answer) -> RPCError<TypeConfig> {
@@ -142,19 +142,19 @@ impl RaftClient {
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
-        // openraft drops this future when its own patience ends.
+        // openraft drops this future when its own time limit ends.
         let attempt = self.reach.attempt(self.to);
         let answer = self.link.call(&Call::Heartbeat(convert::append(request, true))).await;
         attempt.ends(answer.as_ref().err());
-        match answer.map_err(|trouble| self.error(trouble, RPCTypes::AppendEntries))? {
+        match answer.map_err(|error| self.error(error, RPCTypes::AppendEntries))? {
             Answer::Heartbeat(appended) => Ok(convert::to_appended(appended)),
             answer => Err(self.misplaced(&answer)),
         }
     }
 }
 
-pub fn rpc_error(trouble: PeerError, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
-    match trouble {
+pub fn rpc_error(error: PeerError, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
+    match error {
         PeerError::Connect(error) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {error}"))),
         PeerError::Refused(why) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {why}"))),
         PeerError::Io(error) => RPCError::Network(NetworkError::from_string(format!("member {to}: {error}"))),
@@ -231,17 +231,17 @@ impl RaftNetworkV2<TypeConfig> for RaftClient {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let SnapshotData::Pinned(checkpoint) = snapshot.snapshot else {
-            let error = NetworkError::from_string("what was received is not what is given");
+            let error = NetworkError::from_string("this member has no checkpoint to send");
             return Err(StreamingError::Network(error));
         };
         let offers = self.offers.clone();
-        let given = offers.give(&mut self.link, convert::vote(&vote), checkpoint);
+        let sent = offers.send(&mut self.link, convert::vote(&vote), checkpoint);
         tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
-            given = given => match given {
+            sent = sent => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(convert::to_vote(&vote))),
-                Err(trouble) => Err(self.error(trouble, RPCTypes::InstallSnapshot).into()),
+                Err(error) => Err(self.error(error, RPCTypes::InstallSnapshot).into()),
             },
         }
     }

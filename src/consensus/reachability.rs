@@ -1,6 +1,6 @@
-//! Which members a leader's heartbeats reach, for the operator: one line when one has been silent for
-//! `limits::MEMBER_SILENT`, so at most one in that time, and one when it answers again. (openraft has a line for each lost
-//! heartbeat, twenty a second.)
+//! Which members a leader's heartbeats reach, for the operator. Writes one log line when a member has been silent for
+//! `limits::MEMBER_SILENT`, and one line when the member answers again. So there is at most one warning for a member in
+//! that time. (openraft writes a line for each lost heartbeat, twenty a second.)
 
 use super::connection::PeerError;
 use crate::environment::Instant;
@@ -8,7 +8,7 @@ use crate::limits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// Of each member that was ever sent a heartbeat, what became of the last ones. The lock is held for a look.
+/// The last heartbeats of each member that ever got one. The lock is held for a moment only.
 #[derive(Default)]
 pub struct Reachability(Mutex<BTreeMap<u64, Silence>>);
 
@@ -18,7 +18,7 @@ impl Reachability {
     }
 }
 
-/// One heartbeat under way. If it is dropped before it is over, no answer came in time.
+/// A heartbeat that has no answer yet. If this value is dropped before `ends`, no answer came in time.
 pub struct HeartbeatAttempt<'a> {
     reach: &'a Reachability,
     member: u64,
@@ -26,14 +26,14 @@ pub struct HeartbeatAttempt<'a> {
 }
 
 impl HeartbeatAttempt<'_> {
-    pub fn ends(mut self, trouble: Option<&PeerError>) {
+    pub fn ends(mut self, error: Option<&PeerError>) {
         self.is_over = true;
-        self.note(trouble.map(|trouble| trouble as &dyn std::fmt::Display));
+        self.note(error.map(|error| error as &dyn std::fmt::Display));
     }
 
-    fn note(&self, trouble: Option<&dyn std::fmt::Display>) {
-        let news = self.reach.0.lock().entry(self.member).or_default().note(trouble.is_none(), Instant::now());
-        match (news, trouble) {
+    fn note(&self, error: Option<&dyn std::fmt::Display>) {
+        let news = self.reach.0.lock().entry(self.member).or_default().note(error.is_none(), Instant::now());
+        match (news, error) {
             (Some(Change::Silent), Some(why)) => {
                 tracing::warn!(member = self.member, %why, "a member cannot be reached")
             }
@@ -53,7 +53,7 @@ impl Drop for HeartbeatAttempt<'_> {
 
 #[derive(Default)]
 struct Silence {
-    /// The first and the last lost heartbeat of a row without an answer in between.
+    /// The first and the last heartbeat of a row that got no answer.
     row: Option<(Instant, Instant)>,
     told: bool,
 }
@@ -71,7 +71,8 @@ impl Silence {
             return std::mem::take(&mut self.told).then_some(Change::AnswersAgain);
         }
         let first = match self.row {
-            // Without a pause in which this member did not lead, and asked nobody.
+            // Heartbeats count as one row only if there was no pause. In a pause this member did not lead and sent
+            // none.
             Some((first, last)) if now - last < limits::MEMBER_SILENT => first,
             _ => now,
         };
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(heard(0..beats, false), [], "a moment of silence is no news");
         assert_eq!(heard(beats..3 * beats, false), [(beats, Change::Silent)]);
         assert_eq!(heard(3 * beats..4 * beats, true), [(3 * beats, Change::AnswersAgain)]);
-        // It led no more for a while: what was lost before does not count.
+        // A pause without leadership: what was lost before does not count.
         assert_eq!(heard(4 * beats..5 * beats, false), []);
         assert_eq!(heard(7 * beats..8 * beats, false), []);
         assert_eq!(heard(8 * beats..9 * beats, false), [(8 * beats, Change::Silent)]);

@@ -11,24 +11,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Turns openraft's states into roles and memberships until it ends.
+/// Turns openraft's states into roles and memberships until openraft ends. When this value is dropped, the role is
+/// `Role::Stopped` and no proposal is left without an outcome.
 pub(super) struct RoleWatcher {
     pub(super) raft: Raft<TypeConfig, Machine>,
     pub(super) member: u64,
+    /// How long a leader that could not get ready waits before it tries again.
     pub(super) patience: Duration,
     pub(super) role: watch::Sender<Role>,
     pub(super) membership: watch::Sender<Membership>,
     pub(super) pending: Arc<PendingProposals>,
+    /// The term of this member's vote. Invariant: never falls (Raft, section 5.1).
+    pub(super) term: u64,
+    /// The term of the last leadership that was shown. Invariant: never falls, and is not greater than `term`.
+    pub(super) led: u64,
 }
 
 impl RoleWatcher {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut metrics = self.raft.server_metrics();
         loop {
             let (state, term, leader) = {
                 let metrics = metrics.borrow_watched();
                 (metrics.state, metrics.vote.leader_id.term, metrics.current_leader)
             };
+            assert!(term >= self.term, "the term of the vote falls from {} to {term}", self.term);
+            self.term = term;
             self.show_membership();
             let leads = state == ServerState::Leader && leader == Some(self.member);
             let ready = Role::Leader { term };
@@ -42,7 +50,6 @@ impl RoleWatcher {
             }
             let waiting = leads && *self.role.borrow() != ready;
             let change = metrics.changed();
-            // A leader that could not get ready tries again before long.
             let ended = if waiting {
                 tokio::time::timeout(self.patience, change).await.unwrap_or(Ok(()))
             } else {
@@ -52,11 +59,14 @@ impl RoleWatcher {
                 break;
             }
         }
-        self.pending.end();
-        self.show(Role::Stopped);
     }
 
-    fn show(&self, role: Role) {
+    fn show(&mut self, role: Role) {
+        if let Role::Leader { term } = role {
+            assert!(term >= self.led, "a leadership of term {term} follows one of term {}", self.led);
+            assert!(term <= self.term, "a leadership of term {term} is shown, and the vote is of term {}", self.term);
+            self.led = term;
+        }
         self.role.send_if_modified(|old| std::mem::replace(old, role) != role);
     }
 
@@ -73,8 +83,9 @@ impl RoleWatcher {
         });
     }
 
-    /// Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
-    async fn get_ready(&self, term: u64) {
+    /// Shows the leadership once this member has applied what a quorum agrees to be committed. That is at least the
+    /// blank entry of this term.
+    async fn get_ready(&mut self, term: u64) {
         let applied = unless_ended(&self.raft, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
         if !matches!(applied, Some(Ok(_))) {
             return;
@@ -89,9 +100,17 @@ impl RoleWatcher {
             let raft = self.raft.clone();
             tokio::spawn(async move {
                 if let Err(error) = membership::finish(&raft, membership::Retain::Yes).await {
-                    tracing::warn!("finish an earlier leader's change of the membership: {error}");
+                    tracing::warn!("an earlier leader's change of the membership could not be finished: {error}");
                 }
             });
         }
+    }
+}
+
+impl Drop for RoleWatcher {
+    /// Also after a panic, so that no task waits for a role or an outcome that never comes.
+    fn drop(&mut self) {
+        self.pending.end();
+        self.role.send_replace(Role::Stopped);
     }
 }

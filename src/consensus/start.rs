@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Brings the state machine up to what is known to be committed, and takes part. Returns before there
-/// is a leader: `recovered` waits for that.
+/// Brings the state machine up to what is known to be committed, and takes part. Returns before there is a leader;
+/// `Consensus::recovered` waits for one.
 pub async fn start(options: Options) -> Result<Consensus, StartError> {
     let runtime = options.runtime.clone();
-    // openraft spawns its tasks on the runtime it is started in.
+    // openraft spawns its tasks on the runtime in which it is started.
     let started = runtime.spawn(start_here(options)).await;
     started.unwrap_or_else(|error| Err(StartError(error.to_string())))
 }
@@ -39,8 +39,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     }
     reconcile(&options.log, applied).await?;
     let offers = Arc::new(CheckpointOffers::new(options.blocking));
-    let machine = Machine::new(options.machine.clone(), offers.clone(), options.blocking);
-    replay::replay(&options.log.0, &machine, options.blocking).map_err(StartError)?;
+    let mut machine = Machine::new(options.machine.clone(), offers.clone(), options.blocking);
+    replay::replay(&options.log.0, &mut machine, options.blocking).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| failed(&error))?;
     let store = LogStore::new(options.log.0.clone());
     let (membership_sender, membership) = watch::channel(Membership::default());
@@ -48,18 +48,20 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let raft =
         Raft::new(options.member, Arc::new(config), clients(), store, machine).await.map_err(|error| failed(&error))?;
     if raft.voter_ids().eq([options.member]) {
-        // No one else can be leader: no reason to wait for the election time-out.
+        // No other member can lead, so there is no reason to wait for the election timeout.
         raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
     }
     let pending = Arc::new(PendingProposals::new());
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    let follower = RoleWatcher {
+    let watcher = RoleWatcher {
         raft: raft.clone(),
         member: options.member,
         patience: Duration::from_millis(options.timing.heartbeat_ms),
         role: role_sender,
         membership: membership_sender,
         pending: pending.clone(),
+        term: 0,
+        led: 0,
     };
     watcher.show_membership();
     tokio::spawn(watcher.run());
@@ -79,8 +81,9 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
     })
 }
 
-/// The first entry of a new ensemble's log, which each of its first voters writes by itself: who they are. The same bytes
-/// everywhere, so whoever is elected first, all of them have it. openraft has a call for it, which knows no observers.
+/// Writes the first entry of a new ensemble's log: who its members are. Each of the first voters writes it by itself,
+/// with the same bytes. So all of them have the entry, whoever is elected first. openraft has a call for this, but that
+/// call knows no observers.
 async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
     let votes = |member: &Member| member.server.role == ServerRole::Participant;
     let voters: BTreeSet<u64> = members.iter().filter(|(_, member)| votes(member)).map(|(id, _)| *id).collect();
@@ -88,16 +91,15 @@ async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> 
         return Ok(());
     }
     let membership = openraft::Membership::new(vec![voters], members.clone());
-    let membership = membership.map_err(|error| StartError(format!("founding_members: {error}")))?;
+    let membership = membership.map_err(|error| StartError(format!("found the ensemble: {error}")))?;
     let payload = Payload(types::Payload::Membership(membership));
     let entry = wal::Entry { at: LogPosition { term: 0, index: 0 }, payload };
-    durable(|done| log.0.append(vec![entry], done))
-        .await
-        .map_err(|error| StartError(format!("founding_members: {error}")))
+    let written = durable(|done| log.0.append(vec![entry], done)).await;
+    written.map_err(|error| StartError(format!("found the ensemble: {error}")))
 }
 
-/// A state that came from another member may be ahead of the log, or contradict what in the log was never committed:
-/// entries of a leader that lost. Those go; openraft sees to the rest.
+/// A state that came from another member may be ahead of the log. It may also contradict entries that were never
+/// committed, the entries of a leader that lost. This function drops those entries. openraft does the rest.
 async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartError> {
     let Some(applied) = applied else { return Ok(()) };
     let wal = &log.0;
@@ -105,15 +107,18 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
         return Ok(());
     }
     let failed = |error: io::Error| StartError(format!("compare the log with the state: {error}"));
-    let there = wal.read(applied.index..applied.index + 1, 1).map_err(failed)?;
+    let there = wal.read(applied.index..applied.index.saturating_add(1), 1).map_err(failed)?;
     let same = there.first().is_some_and(|entry| entry.at == applied);
-    // Behind a purge there is no entry to compare with; what was purged was committed.
+    // Behind a purge there is no entry to compare with. What was purged was committed.
     if same || wal.purged().is_some_and(|purged| purged.index >= applied.index) {
         return Ok(());
     }
-    tracing::warn!(%applied, "the log ends in entries that were never committed, and the state is ahead of them: they go");
+    tracing::warn!(
+        %applied,
+        "the log ends in entries that were never committed, and the state is ahead of them: these entries are dropped"
+    );
     wal.truncate_after(wal.committed().max(wal.purged()));
-    // A vote is written behind the truncation: once it is durable, both are.
+    // A vote is written behind the truncation. When the vote is durable, so is the truncation.
     let vote = wal.vote().unwrap_or_default();
     durable(|done| wal.save_vote(vote, done)).await.map_err(failed)
 }
@@ -121,7 +126,7 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
 /// Waits until what is handed to the log with this completion is on the disk.
 async fn durable(hand_in: impl FnOnce(wal::Completion)) -> io::Result<()> {
     let (sender, durable) = oneshot::channel();
-    // Nobody waits any more if the start was given up.
+    // If the start was given up, nobody receives the result.
     hand_in(Box::new(move |result| drop(sender.send(result))));
     durable.await.unwrap_or_else(|_| Err(io::Error::other("the log has ended")))
 }
@@ -133,13 +138,13 @@ fn config(timing: &Timing) -> openraft::Config {
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
-        // Each leadership gets a term of its own, a restarted one too: an epoch is opened by a term's first entry.
+        // Each leadership gets a term of its own, also after a restart: a term's first entry opens an epoch.
         enable_leader_restore: Some(false),
-        // The smallest it takes: lease plus election time-out. Without it an old leader's heartbeats can block a
-        // connected majority for ever (openraft#2080).
+        // The smallest value that openraft takes: lease plus election timeout. Without the probe an old leader's
+        // heartbeats can block a connected majority for ever (openraft#2080).
         quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
-        // Snapshots are our checkpoints, of which `checkpointed` tells; and it purges the log too, by itself, up to the
-        // image, which openraft knows nothing of.
+        // Snapshots are checkpoints, which `checkpointed` reports. `checkpointed` also purges the log, up to the image,
+        // of which openraft knows nothing.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..openraft::Config::default()

@@ -10,58 +10,59 @@ use std::sync::Arc;
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
 pub trait StateMachine: Send + Sync + 'static {
-    /// Applies the batch if its fence holds, and says whether it did. The log position advances either way.
+    /// Applies the batch if its fence holds. Returns whether it did. The log position advances either way.
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool;
-    /// A blank entry, or a membership (opaque bytes, to be kept with the state and given back by `applied`). They lie
-    /// outside the chain.
+    /// Applies an entry that lies outside the chain of batches: a blank entry, or a membership. The membership is
+    /// opaque bytes, to be kept with the state and returned by `applied`.
     fn apply_other(&self, at: LogPosition, membership: Option<Vec<u8>>);
-    /// The last applied position and the last membership, as loaded at start or as of now.
+    /// The last applied position and the last membership.
     fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
-    /// A run of entries is through: time to wake those who write to clients.
+    /// Called behind a run of entries: time to wake the tasks that write to clients.
     fn batch_done(&self);
-    /// Whether the last `apply` took place at all. If not, the state is not to be trusted, and the batch is applied again when
-    /// it is.
+    /// Whether the last `apply` took place at all. If not, the state is not to be trusted. The batch is applied again
+    /// when the state is sound.
     fn is_sound(&self) -> bool {
         true
     }
-    /// Waits until the state may be trusted, which may be that of a later entry then.
+    /// Waits until the state may be trusted. It may be the state of a later entry then, never of an earlier one.
     fn until_sound(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
     /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
     /// start.
     fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>>;
-    /// Begins to take a checkpoint of that description from another member, in the place of any taken before.
+    /// Begins to receive a checkpoint of that description from another member. Drops any that was begun before.
     fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>;
-    /// Replaces the whole state by what `receive` began and has been found right, which is as of `at`.
+    /// Replaces the whole state by the verified state `received`, which is the state behind entry `at`.
     fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()>;
 }
 
-/// A checkpoint that stays as it is, and can be read, while newer ones are written.
+/// A checkpoint that does not change, and can be read, while newer ones are written.
 pub trait PinnedCheckpoint: Send + Sync {
-    /// The last entry it has applied.
+    /// The last entry that the checkpoint has applied.
     fn position(&self) -> LogPosition;
-    /// As `StateMachine::apply_other` was told.
+    /// The membership, as `StateMachine::apply_other` got it.
     fn membership(&self) -> Option<Vec<u8>>;
-    /// What it is a state of, and the sum over its records: `storage::records::encode`.
+    /// Which state the checkpoint is, and the sum over its records: `storage::records::encode`.
     fn description(&self) -> Vec<u8>;
-    /// Appends records in key order, those behind `after`, about `bytes_max` bytes of them; false if these were the last.
+    /// Appends the records behind the key `after`, in key order, about `bytes_max` bytes of them. Returns false if
+    /// these were the last.
     fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool>;
 }
 
-/// A checkpoint that comes piece by piece. Nothing of the member's own state is touched by it.
+/// A checkpoint that comes piece by piece. It touches nothing of the member's own state.
 pub trait IncomingCheckpoint: Any + Send {
     /// The last key that is there, and the number of records.
     fn progress(&self) -> (Option<Vec<u8>>, u64);
     fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
-    /// All records are there: makes them durable, and verifies them by count, sum and digest.
+    /// Makes the records durable when all of them are there, and verifies them by count, sum and digest.
     fn finish(&mut self) -> io::Result<()>;
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }
 
 /// What openraft calls a snapshot.
 pub enum SnapshotData {
-    /// There is no checkpoint yet: it covers no entry, and nobody is given it.
+    /// There is no checkpoint yet. This snapshot covers no entry, and no member gets it.
     Nothing,
     Pinned(Arc<dyn PinnedCheckpoint>),
     Received(Box<dyn IncomingCheckpoint>),

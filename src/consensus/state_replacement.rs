@@ -1,5 +1,5 @@
-//! The state of another member in the place of one that is not to be trusted, while openraft goes on: to it, applying
-//! merely takes long (`StateMachine::until_sound`).
+//! Replaces a state that is not to be trusted by the state of another member, while openraft goes on. To openraft,
+//! applying merely takes long (`StateMachine::until_sound`).
 
 use super::Consensus;
 use super::checkpoint_transfer::{busy_until, describe};
@@ -9,10 +9,10 @@ use crate::peer::messages::raft::{FromReceiver, FromSender, TransferRequest};
 use crate::storage::LogPosition;
 
 impl Consensus {
-    /// Takes the checkpoint of that member, if it has one that is not before `applied`; whether it had. An error is a
-    /// sentence.
+    /// Takes the checkpoint of that member, if it has one that is not before `applied`. Returns whether it had. An
+    /// error is a sentence.
     pub async fn fetch_state(&self, from: u64, applied: Option<LogPosition>) -> Result<bool, String> {
-        self.fetch(from, applied).await.map_err(|trouble| trouble.to_string())
+        self.fetch(from, applied).await.map_err(|error| error.to_string())
     }
 
     async fn fetch(&self, from: u64, applied: Option<LogPosition>) -> std::io::Result<bool> {
@@ -28,8 +28,8 @@ impl Consensus {
         }
         let machine = self.machine.clone();
         let receive = |description: &[u8]| machine.receive(description);
-        let received = self.receiver.take(&mut connection, description, self.blocking, receive).await;
-        let received = received.map_err(|trouble| std::io::Error::other(trouble.to_string()))?;
+        let received = self.receiver.receive(&mut connection, description, self.blocking, receive).await;
+        let received = received.map_err(|error| std::io::Error::other(error.to_string()))?;
         let machine = self.machine.clone();
         let install = self.blocking.run(move || machine.install(at, meta.membership.unwrap_or_default(), received));
         busy_until(&mut connection, install).await??;
