@@ -4,7 +4,7 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
+use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::wall_ms;
 use crate::hooks;
 use crate::model::txn::{Batch, Change};
@@ -110,19 +110,19 @@ impl StateMachine for Replica {
         self.soundness.is_sound()
     }
 
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
+    fn until_sound(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.soundness.sound_again())
     }
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         self.held_checkpoint()
     }
 
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         self.receive_checkpoint(description)
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()> {
         self.install_checkpoint(at, membership, received)
     }
 }

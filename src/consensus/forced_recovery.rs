@@ -1,8 +1,9 @@
-//! A log that is made to go on without the majority it needs: for an operator whose majority is lost for good
-//! (`wasmkeeper cluster recover`), on a member that does not run.
+//! Makes a log go on without the majority that it needs. For an operator whose majority is lost for good (`wasmkeeper
+//! cluster recover`), on a member that does not run.
 //!
-//! All that is in the log counts as committed from then on - more than may have been acknowledged, but nothing that was,
-//! as far as this member has it. Behind it come a membership of this member alone and one batch, in a term of their own.
+//! From then on every entry in the log counts as committed. These may be more entries than were acknowledged, but all
+//! that were acknowledged, as far as this member has them. Behind them come a membership of this member alone and one
+//! batch, in a term of their own.
 
 use super::log::Payload;
 use super::types;
@@ -17,7 +18,7 @@ use std::io;
 use std::sync::mpsc;
 
 impl Log {
-    /// Hands each batch behind `after` to `each`, in order. Returns the last membership there, if there is one.
+    /// Calls `each` with each batch behind `after`, in order. Returns the last membership there, if there is one.
     pub fn read_all(
         &self,
         after: Option<LogPosition>,
@@ -41,9 +42,9 @@ impl Log {
         }
     }
 
-    /// Appends that `member` is alone and votes, and what `batch` makes for the term of both; durable on return. `behind`: the
-    /// last entry applied, which may be ahead of the log.
-    pub fn go_on_alone(
+    /// Appends a membership in which `member` is alone and votes, and the batch that `batch` makes for the term of
+    /// both. Durable on return. `behind` is the last applied entry, which may be ahead of the log. Returns the term.
+    pub fn force_sole_voter(
         &self,
         member: &Member,
         behind: Option<LogPosition>,
@@ -58,11 +59,13 @@ impl Log {
         let id = u64::from(member.server.id);
         let membership = types::alone(id, member.clone()).map_err(io::Error::other)?;
         let first = last.map_or(0, |last| last.index + 1);
+        assert!(term > voted, "the term {term} is forced, and this member has voted in term {voted}");
+        assert!(last.is_none_or(|last| term > last.term), "the term {term} is forced behind entry {last:?}");
         let entries = vec![
             Entry { at: LogPosition { term, index: first }, payload: Payload(types::Payload::Membership(membership)) },
             Entry { at: LogPosition { term, index: first + 1 }, payload: Payload(types::Payload::Normal(batch(term))) },
         ];
-        // The vote first: nobody else leads in this term, whatever becomes of the entries.
+        // The vote comes first: nobody else leads in this term, whatever becomes of the entries.
         self.durably(|done| self.0.save_vote(Vote { term, voted_for: id, committed: true }, done))?;
         self.durably(|done| self.0.append(entries, done))?;
         Ok(term)
@@ -78,7 +81,7 @@ impl Log {
 }
 
 impl Membership {
-    /// As a checkpoint keeps it.
+    /// Decodes a membership as a checkpoint keeps it.
     pub fn stored(bytes: &[u8]) -> Result<Membership, String> {
         let stored = types::decode_stored(bytes)?;
         Ok(Membership::new(&stored, &stored))
