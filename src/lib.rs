@@ -10,7 +10,7 @@
 //! 5. `pipeline::authorize` checks the access list, policies are asked, a recipe at whose mount it is may handle it
 //!    (`pipeline::evaluate::recipe`), or one file of `pipeline::evaluate` works out the effects.
 //! 6. [`plugin`]'s validators whose rules match look at every resulting change.
-//! 7. The result is a [`pipeline::txn::Txn`] with a zxid, in a [`pipeline::txn::Batch`] with its neighbours.
+//! 7. The result is a [`model::txn::Txn`] with a zxid, in a [`model::txn::Batch`] with its neighbours.
 //! 8. [`consensus`] brings the batch into the log; [`storage`]'s log thread makes it durable with one fdatasync.
 //! 9. `replica::apply` hands each transaction to [`state`], which changes the tree without deciding anything.
 //! 10. [`watch`] maps its events to connections; events first, then the reply, leave through the connection's outbox.
@@ -26,8 +26,10 @@ pub mod config;
 pub mod consensus;
 mod courtesy;
 pub mod environment;
+pub mod hooks;
 pub mod limits;
 pub mod linear;
+pub mod metrics;
 pub mod model;
 pub mod peer;
 pub mod pipeline;

@@ -334,7 +334,7 @@ pub const CLIENT_THREADS: usize = 2;
 /// How long a clean end waits for clients to take their last bytes.
 pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Children of the root whose traffic is counted one by one (`admin::namespaces`). Some 200 bytes each.
+/// Children of the root whose traffic is counted one by one (`metrics::namespaces`). Some 200 bytes each.
 pub const NAMESPACES_COUNTED: usize = 64;
 
 /// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use wasmkeeper::simulation::Mutation;
+use wasmkeeper::hooks::Mutation;
 
 /// Runs at a time: one for each processor of the smallest machine that CI has.
 const RUNS_AT_ONCE: usize = 2;

@@ -10,8 +10,9 @@ use crate::trace::{breach, note, now_us, say};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use wasmkeeper::consensus;
-use wasmkeeper::pipeline::txn::{Outcome, Txn};
-use wasmkeeper::simulation::{Died, Mutation, Observer, Pace, Seen, Source};
+use wasmkeeper::hooks::{Died, Hooks, Mutation, Pace};
+use wasmkeeper::model::txn::{Outcome, Txn};
+use wasmkeeper::simulation::{Observer, Seen, Source};
 
 /// What all members may show in one slice: thousands of transactions replayed at a start, and much room.
 const SEEN_MAX: u64 = 100_000;
@@ -132,7 +133,7 @@ impl Observer for Eye {
             Seen::Resolved { entry, outcome } => {
                 let InFlight { refusals, .. } =
                     self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or_default();
-                if !matches!(outcome, consensus::Resolution::Applied { accepted: true, .. }) {
+                if !matches!(outcome, consensus::ProposalOutcome::Applied { accepted: true, .. }) {
                     note(&[14, machine.into(), entry]);
                     say(who, || format!("its entry {entry} came to {outcome:?}"));
                     met(Met::ChainReset);
@@ -147,8 +148,10 @@ impl Observer for Eye {
             }
         }
     }
+}
 
-    fn makes(&self, mutation: Mutation) -> bool {
+impl Hooks for Eye {
+    fn has(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
     }
 

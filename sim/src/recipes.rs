@@ -3,12 +3,12 @@
 //! It reads nodes below the mounts as the recipes' READMEs draw them, and nothing else of the recipes. While a mount is owed
 //! only that holds which clients act on: one holder, each item with one worker.
 
-use crate::bundled::{LOCKS, QUEUES};
+use crate::places::{LOCKS, QUEUES};
 use crate::trace::{breach, say};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use wasmkeeper::pipeline::txn::{Change, Txn};
+use wasmkeeper::model::txn::{Change, Txn};
 
 #[derive(Default)]
 pub struct Recipes {

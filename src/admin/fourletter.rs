@@ -3,7 +3,7 @@
 //! The texts are ZooKeeper 3.9.5's to the byte where tools parse them (server/command/*.java). What they are about comes
 //! in through `Facts`, so that this file needs no running server.
 
-use super::metrics::{LastMinMax, Metrics, Value};
+use crate::metrics::{LastMinMax, Metrics, Value};
 use crate::plugin::counters::Counters;
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -12,7 +12,7 @@
 //! `limits::ADMIN_CONNECTIONS_MAX`. A request that a browser sends on behalf of a page (it has an `Origin`) changes nothing.
 
 use crate::limits;
-use crate::replica::CallError;
+use crate::model::Refusal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -42,6 +43,20 @@ pub trait Admin: Send + Sync + 'static {
     fn is_superuser(&self, credential: Option<&str>) -> bool;
     /// Calls a recipe, in the superuser's name.
     fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>>;
+}
+
+/// Why a call has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CallError {
+    /// Nothing has happened.
+    #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
+    Refused(Refusal),
+    /// Nothing has happened; that member leads, as far as is known here.
+    #[error("this server does not lead, {}", match .leader { Some(leader) => format!("server {leader} does: call it there"), None => "and nobody does at the moment: try again".into() })]
+    NotLeading { leader: Option<u64> },
+    /// The leadership was lost over it: it may have happened or not.
+    #[error("the leadership was lost during the call: it may have taken effect or not")]
+    Unknown,
 }
 
 /// A call of a recipe's method.

@@ -4,7 +4,7 @@
 //! with `plugin_` and have the plugin's name as a label.
 
 use super::fourletter::{Facts, PluginFacts};
-use super::metrics::Timing;
+use crate::metrics::Timing;
 use std::fmt::Write as _;
 
 /// `mntr`: the text of that word.

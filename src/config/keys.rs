@@ -4,11 +4,11 @@
 //! prefix: both forms work), and, where it has one, by its name in our own format. The page `docs/configuration.md` is
 //! this table, so the texts here are written for the operator. Keys that are accepted and do nothing say why.
 
+use super::cipher_suites as suites;
 use super::{ClientAuth, Config, DigestAlgorithm, FourLetterWords, StoreFormat, TlsVersions};
 use crate::limits;
 use crate::model::ensemble::{Server, ServerRole};
 use crate::plugin::signature::Signers;
-use crate::tls::known_cipher_suite;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -1210,7 +1210,7 @@ fn client_auth(value: &str) -> Result<ClientAuth, String> {
 /// The suites that exist here, and for the warning those that do not.
 fn cipher_suites(key: &str, value: &str) -> Result<(Vec<String>, Vec<String>), String> {
     let names = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| known_cipher_suite(suite));
+    let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| suites::is_known(suite));
     if known.is_empty() {
         return Err("must name a suite that exists here, such as TLS_AES_256_GCM_SHA384".into());
     }

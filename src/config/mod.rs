@@ -20,6 +20,7 @@
 //! | `load` | sources to settings to `Config`, and the checks across keys |
 //! | `reference` | the generated page |
 
+pub(crate) mod cipher_suites;
 pub mod jaas;
 pub mod keys;
 mod load;

@@ -12,6 +12,7 @@
 //! | `chores` | what the tree keeps of a plugin's unfinished business |
 //! | `control_plane` | where the server keeps and shows what is its own |
 //! | `ensemble` | the servers of an ensemble, and their text |
+//! | `txn` | a transaction: what one write changes; the only thing that enters the log |
 
 pub mod acl;
 pub mod chores;
@@ -22,6 +23,7 @@ pub mod owner;
 pub mod path;
 pub mod session;
 pub mod stat;
+pub mod txn;
 pub mod zxid;
 
 pub use acl::{Acl, AclEntry, Identity};

@@ -4,11 +4,12 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
+use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::wall_ms;
-use crate::pipeline::txn::{Batch, Change};
-use crate::plugin::admission;
-use crate::simulation::{self, Mutation, Seen};
+use crate::hooks;
+use crate::model::txn::{Batch, Change};
+use crate::plugin::check_deployment;
+use crate::simulation::{self, Seen};
 use crate::state::Effects;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
@@ -38,7 +39,7 @@ impl StateMachine for Replica {
         boundary.position = Some(at);
         // The chain fence: the same no-op on every replica.
         let fits = batch.term == at.term && batch.prev == self.state.read().last_zxid();
-        if !fits && !simulation::makes(Mutation::NoFence) {
+        if !hooks::passes_fence(fits) {
             simulation::see(|| Seen::Fenced { at, batch });
             return false;
         }
@@ -51,17 +52,17 @@ impl StateMachine for Replica {
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            if admission::touches(txn) || self.plugins.waited_for(txn) {
+            if check_deployment::touches(txn) || self.plugins.waited_for(txn) {
                 // Before anybody can see the tree it belongs to.
                 self.plugins.refresh(&*state);
                 let registry = self.plugins.registry();
                 simulation::see(|| Seen::Bound { zxid: txn.zxid, registry: &registry });
                 plugins_changed = true;
             }
-            if simulation::makes(Mutation::ReadBetween) {
-                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
-            } else {
+            if hooks::replies_precede_next_txn() {
                 self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
+            } else {
+                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
             }
             self.provenance.note(txn);
             self.changed.note(txn);
@@ -109,19 +110,19 @@ impl StateMachine for Replica {
         self.soundness.is_sound()
     }
 
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
+    fn until_sound(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.soundness.sound_again())
     }
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         self.held_checkpoint()
     }
 
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         self.receive_checkpoint(description)
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()> {
         self.install_checkpoint(at, membership, received)
     }
 }

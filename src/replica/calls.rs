@@ -5,6 +5,7 @@
 
 use super::Replica;
 use super::sequencer::Event;
+use crate::admin::http::CallError;
 use crate::consensus::Role;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId};
@@ -12,22 +13,7 @@ use crate::pipeline::{Ask, Caller, Submission};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::sync::oneshot;
-
-/// Why a call has no answer.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum CallError {
-    /// Nothing has happened.
-    #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
-    Refused(Refusal),
-    /// Nothing has happened; that member leads, as far as is known here.
-    #[error("this server does not lead, {}", match .leader { Some(leader) => format!("server {leader} does: call it there"), None => "and nobody does at the moment: try again".into() })]
-    NotLeading { leader: Option<u64> },
-    /// The leadership was lost over it: it may have happened or not.
-    #[error("the leadership was lost during the call: it may have taken effect or not")]
-    Unknown,
-}
 
 /// A call on its way through the sequencer. Whoever waits for it hears `CallError::Unknown` if it is dropped.
 pub struct NativeCall {

@@ -1,5 +1,5 @@
 //! What four letter words tell of this member. Each figure comes from its one owner: the tree, the watches, the
-//! connections, consensus, or the counters in `admin::metrics`.
+//! connections, consensus, or the counters in `metrics`.
 //!
 //! Locks are held only while something is copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
 //! much as they print, which is why ZooKeeper lets an operator switch them off.
@@ -9,11 +9,11 @@ use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
     LeaderFigures, Mode, PluginFacts, QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
 };
-use crate::admin::metrics::Metrics;
 use crate::config::FourLetterWords;
 use crate::consensus::Role;
 use crate::environment::wall_ms;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::model::control_plane::CONFIG;
 use crate::model::{ConnectionId, SessionId};
 use crate::session::{Connection, FourLetter, Serving, tls};

@@ -42,7 +42,8 @@ pub async fn collect(replica: Arc<Replica>) {
         if !replica.leading.load(Ordering::Acquire) {
             continue;
         }
-        let paths = replica.state.read().collectable(wall_ms(), &replica.rules, per_round as usize);
+        let paths =
+            replica.state.read().collectable(wall_ms(), replica.rules.container_never_used_ms, per_round as usize);
         for path in paths {
             replica.ask(Ask::Collect { path });
         }

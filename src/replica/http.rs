@@ -1,9 +1,8 @@
 //! What HTTP tells of this member (`admin::http`).
 
-use super::calls::CallError;
 use super::serve::Front;
 use crate::admin::fourletter;
-use crate::admin::http::{Admin, RecipeCall};
+use crate::admin::http::{Admin, CallError, RecipeCall};
 use crate::admin::prometheus;
 use crate::session::{Serving, auth};
 use bytes::Bytes;

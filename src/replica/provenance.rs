@@ -6,7 +6,7 @@
 use crate::limits;
 use crate::model::Zxid;
 use crate::model::control_plane::TRACE;
-use crate::pipeline::txn::{Change, Txn};
+use crate::model::txn::{Change, Txn};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -118,7 +118,7 @@ fn operation(change: &Change) -> Option<(&'static str, Arc<str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::txn::{Made, Outcome};
+    use crate::model::txn::{Made, Outcome};
 
     fn txn(zxid: u64, plugin: Option<&str>) -> Txn {
         let made = |plugin: &str| Made { plugin: plugin.into(), version: 3, fuel: 70 };

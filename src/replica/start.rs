@@ -104,7 +104,7 @@ impl Running {
 
 /// Ends the process with a sentence: what it cannot do any more would break a promise.
 pub fn die(sentence: &str) -> ! {
-    crate::simulation::die(sentence);
+    crate::hooks::die(sentence);
     tracing::error!("{sentence}");
     eprintln!("wasmkeeper: {sentence}");
     std::process::exit(1);

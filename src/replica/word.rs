@@ -14,9 +14,9 @@ use super::sequencer::Event;
 use crate::config;
 use crate::consensus::Role;
 use crate::environment::Instant;
+use crate::hooks;
 use crate::limits;
 use crate::session::Serving;
-use crate::simulation::{self, Mutation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -57,10 +57,7 @@ impl LeaderWord {
     }
 
     pub fn until_us(&self) -> u64 {
-        if simulation::makes(Mutation::PingWhileCutOff) {
-            return u64::MAX;
-        }
-        self.until_us.load(Ordering::Acquire)
+        hooks::serves_until_us(self.until_us.load(Ordering::Acquire))
     }
 
     /// How often a follower asks, so that a lost report or two does not cut it off.

@@ -6,14 +6,14 @@ use super::expiry::Expiry;
 use super::local_sessions::LocalSessions;
 use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
-use crate::admin::metrics::Metrics;
 use crate::config;
 use crate::environment::Instant;
+use crate::hooks;
+use crate::metrics::Metrics;
+use crate::model::txn::{Outcome, Txn};
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::Rules;
-use crate::pipeline::txn::{Outcome, Txn};
 use crate::plugin::Plugins;
-use crate::simulation::{self, Mutation};
 use crate::state::{Effects, State};
 use crate::watch::Watches;
 use crate::wire::reply::EventKind;
@@ -108,28 +108,39 @@ impl Connections {
     /// behind it, and the end of connections whose session it closed or moved. To be called for every transaction,
     /// under the exclusive lock of the state, before the next one is applied.
     pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
-        let events_last = simulation::makes(Mutation::EventAfterReply);
-        if !events_last {
-            self.tell_events(state, watches, applied);
-        }
         self.expiry.follow(txn, self.now_us() / 1000);
         self.local_sessions.follow(txn);
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
-        if let Some(id) = writer.filter(|&id| self.is_ours(id)) {
-            let connection = self.by_number.lock().get(&id.number).cloned();
-            if !connection.is_some_and(|connection| connection.applied(state, watches, txn, applied)) {
-                self.applied_for_departed(id);
-            }
-        }
-        if events_last {
-            self.tell_events(state, watches, applied);
-        }
+        hooks::events_then_reply(
+            watches,
+            |watches| self.tell_events(state, watches, applied),
+            |watches| {
+                if let Some(id) = writer.filter(|&id| self.is_ours(id)) {
+                    self.reply_to_writer(id, state, watches, txn, applied);
+                }
+            },
+        );
         for &(_, owner) in applied.sessions_closed.iter().chain(&applied.session_moved) {
             if Some(owner) != writer
                 && let Some(connection) = self.get(owner)
             {
                 connection.close_after_flush();
             }
+        }
+    }
+
+    /// The reply to the transaction's writer, a connection of this server that may have ended.
+    fn reply_to_writer(
+        &self,
+        writer: ConnectionId,
+        state: &State,
+        watches: &mut Watches,
+        txn: &Txn,
+        applied: &Effects,
+    ) {
+        let connection = self.by_number.lock().get(&writer.number).cloned();
+        if !connection.is_some_and(|connection| connection.applied(state, watches, txn, applied)) {
+            self.applied_for_departed(writer);
         }
     }
 

@@ -7,9 +7,9 @@
 //! only time in which the expirer ran counts. A tick that comes late (the process was stopped, the machine overloaded, a
 //! laptop slept) extends every session by its lateness, since clients could not be heard meanwhile.
 
+use crate::hooks;
 use crate::model::SessionId;
-use crate::pipeline::txn::{Change, Txn};
-use crate::simulation::{self, Mutation};
+use crate::model::txn::{Change, Txn};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ impl Expiry {
         // Asked twice a tick. When exactly it stood still within a gap that is longer nobody knows: all of it is forgiven.
         let gap_ms = table.asked_ms.replace(now_ms).map_or(0, |asked_ms| now_ms.saturating_sub(asked_ms));
         let late_ms = if gap_ms > self.tick_ms * 3 / 4 { gap_ms } else { 0 };
-        let late_ms = if simulation::makes(Mutation::LateExpiry) { 0 } else { late_ms };
+        let late_ms = hooks::forgiven_ms(late_ms);
         let mut due = Vec::new();
         for (&session, entry) in &table.sessions {
             let heard = &entry.heard;

@@ -2,8 +2,8 @@
 
 use super::connections::Connections;
 use super::{Server, Workers, task, tls};
-use crate::admin::metrics::Metrics;
 use crate::limits::ACCEPT_PAUSE_MS;
+use crate::metrics::Metrics;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

@@ -3,8 +3,8 @@
 //! they ask for makes them everybody's (ZooKeeper's LocalSessionTracker and UpgradeableSessionTracker).
 
 use super::expiry::{Expiry, Heard};
+use crate::model::txn::{Change, Txn};
 use crate::model::{Password, SessionId};
-use crate::pipeline::txn::{Change, Txn};
 use crate::wire::request::{CreateForm, Request, create_mode};
 use hashbrown::HashMap;
 use parking_lot::Mutex;

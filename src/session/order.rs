@@ -8,8 +8,8 @@
 
 use super::rejection::Refusals;
 use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT};
+use crate::model::txn::{Change, Outcome, Slot, Txn};
 use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
-use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::state::Effects;
 use crate::wire::encode;
 use crate::wire::reply::{Body, MultiSlot, ReplyHeader};

@@ -1,4 +1,4 @@
-//! Counters of one connection, as `stat` and `cons` print them. Those of the whole server are `admin::metrics`.
+//! Counters of one connection, as `stat` and `cons` print them. Those of the whole server are `metrics`.
 //!
 //! All relaxed: a reader may see a reply counted whose latency is not. Latencies run from the frame's arrival to the
 //! moment its reply is queued, in microseconds.

@@ -6,9 +6,9 @@
 use super::dispatch::{Dispatch, Flow, Reading};
 use super::outbox::End;
 use super::{Server, handshake, workers};
-use crate::admin::metrics::Metrics;
 use crate::environment::Instant;
 use crate::limits::{self, SOCKET_READ_BYTES};
+use crate::metrics::Metrics;
 use crate::wire::frame::{FrameError, Frames};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;

@@ -4,10 +4,10 @@ mod policies;
 
 use super::*;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
+use crate::model::txn::Change;
 use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
 use crate::pipeline::read::NoVirtualNodes;
-use crate::pipeline::txn::Change;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
 use crate::state::Effects;

@@ -1,9 +1,8 @@
 //! The state against ZooKeeper's rules, and the checkpoint against the state.
 
-use super::collect::tests::rules;
 use super::*;
+use crate::model::txn::{Change, Origin, Outcome, Slot, Txn};
 use crate::model::{AclEntry, Identity, acl};
-use crate::pipeline::txn::{Change, Origin, Outcome, Slot, Txn};
 use crate::wire::reply::EventKind::{self, ChildrenChanged, Created, DataChanged, Deleted};
 use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, TestCaseError, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -34,6 +33,7 @@ impl World {
             made_by: Vec::new(),
         };
         self.state.apply(&txn, &mut self.applied);
+        self.state.check_all();
     }
 
     fn apply(&mut self, changes: Vec<Change>) {
@@ -195,12 +195,12 @@ fn containers_and_ttl_nodes_are_found_when_they_may_go() {
     world.apply(vec![world.create_as("/t", None, Owner::ttl(500))]);
     world.create("/c/x", b"");
     assert_eq!(world.stat("/c").ephemeral_owner, 0);
-    let collectable = |world: &World, now| world.state.collectable(now, &rules(0), 10);
+    let collectable = |world: &World, now| world.state.collectable(now, 0, 10);
     assert_eq!(collectable(&world, 1000), [""; 0]);
     world.delete("/c/x");
     assert_eq!(collectable(&world, 1000), ["/c"]);
     assert_eq!(collectable(&world, 1503), ["/c", "/t"]);
-    assert_eq!(world.state.collectable(1503, &rules(0), 1), ["/c"]);
+    assert_eq!(world.state.collectable(1503, 0, 1), ["/c"]);
     world.delete("/c");
     world.delete("/t");
     assert_eq!(collectable(&world, 9999), [""; 0]);
@@ -321,7 +321,9 @@ fn load(records: &Records) -> Result<State, RecordError> {
     for (key, value) in records {
         loader.record(key, value)?;
     }
-    loader.finish()
+    let state = loader.finish()?;
+    state.check_all();
+    Ok(state)
 }
 
 fn checkpoint(state: &mut State, records: &mut Records) {
@@ -343,8 +345,8 @@ fn assert_same(a: &State, b: &State) {
     assert_eq!(a.ephemerals_count(), b.ephemerals_count());
     assert!(a.all_ephemerals().eq(b.all_ephemerals()));
     assert_eq!(
-        a.collectable(i64::MAX, &rules(1), 1000).into_iter().collect::<BTreeSet<_>>(),
-        b.collectable(i64::MAX, &rules(1), 1000).into_iter().collect::<BTreeSet<_>>()
+        a.collectable(i64::MAX, 1, 1000).into_iter().collect::<BTreeSet<_>>(),
+        b.collectable(i64::MAX, 1, 1000).into_iter().collect::<BTreeSet<_>>()
     );
     for path in ["/a", "/a/b", "/b/c"] {
         assert_eq!(a.quota_for(path), b.quota_for(path));

@@ -16,16 +16,16 @@ mod trust;
 pub use stores::{Look, TlsError, certified_key, look};
 pub use trust::{ClientCertificates, ServerCertificates};
 
-use crate::config::TlsVersions;
+use crate::config::{TlsVersions, cipher_suites};
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
-use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
-/// The cryptography, with those cipher suites only; empty: with all.
-pub fn provider(cipher_suites: &[String]) -> Arc<CryptoProvider> {
+/// The cryptography, with the cipher suites of these IANA names, or with all suites if `names` is empty.
+pub fn provider(names: &[String]) -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
-    if !cipher_suites.is_empty() {
-        provider.cipher_suites.retain(|suite| cipher_suites.contains(&suite_name(suite)));
+    if !names.is_empty() {
+        provider.cipher_suites.retain(|suite| names.contains(&cipher_suites::iana_name(suite)));
     }
     Arc::new(provider)
 }
@@ -35,26 +35,4 @@ pub fn versions(enabled: TlsVersions) -> Vec<&'static SupportedProtocolVersion> 
     versions.extend(enabled.v1_3.then_some(&rustls::version::TLS13));
     versions.extend(enabled.v1_2.then_some(&rustls::version::TLS12));
     versions
-}
-
-/// Whether `ssl.ciphersuites` may name it.
-pub fn known_cipher_suite(name: &str) -> bool {
-    rustls::crypto::ring::ALL_CIPHER_SUITES.iter().any(|suite| suite_name(suite) == name)
-}
-
-/// The IANA name; rustls writes TLS 1.3's with a prefix of its own.
-fn suite_name(suite: &SupportedCipherSuite) -> String {
-    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cipher_suites_by_name() {
-        assert!(known_cipher_suite("TLS_AES_256_GCM_SHA384"));
-        assert!(known_cipher_suite("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"));
-        assert!(!known_cipher_suite("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"));
-    }
 }

@@ -1,5 +1,6 @@
 //! Rules for source files that no tool of Rust's knows.
 
+use crate::layers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,9 @@ const FOLDERS: &[&str] = &["src", "tests", "xtask/src", "plugins", "fuzz", "sim"
 const LEFT_BEHIND: &[(&str, &str)] = &[("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("FIX", "ME")];
 
 /// Folders whose files decide without clock, chance, files, sockets or unordered iteration (architecture: "pure").
-const PURE: &[&str] = &["src/model", "src/wire", "src/pipeline", "src/state", "src/watch"];
-const IMPURE: &[&str] = &["tokio::", "std::net::Tcp", "std::fs", "SystemTime::now", "Instant::now", "getrandom::"];
+pub const PURE: &[&str] = &["src/model", "src/wire", "src/pipeline", "src/state", "src/watch"];
+const IMPURE: &[&str] =
+    &["tokio::", "std::net::Tcp", "std::fs", "SystemTime::now", "Instant::now", "getrandom::", "crate::environment"];
 
 /// Names every breach with file and line.
 pub fn check(root: &Path) -> Result<(), String> {
@@ -21,11 +23,16 @@ pub fn check(root: &Path) -> Result<(), String> {
     }
     files.sort();
     let mut breaches = Vec::new();
+    let mut texts = Vec::new();
     for path in &files {
         let text = fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
         let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         check_file(&name, &text, &mut breaches);
+        texts.push((name, text));
     }
+    layers::check("src", layers::SERVER, &texts, &mut breaches);
+    layers::check("sim/src", layers::SIMULATOR, &texts, &mut breaches);
+    layers::check_page(root, &mut breaches);
     if breaches.is_empty() { Ok(()) } else { Err(breaches.join("\n")) }
 }
 
@@ -90,6 +97,13 @@ mod tests {
         assert_eq!(breaches("src/a.rs", "//! A.\nfn a() {} \n").len(), 1);
         assert_eq!(breaches("src/wire/a.rs", "//! A.\nuse tokio::net;\n").len(), 1);
         assert!(breaches("src/session/a.rs", "//! A.\nuse tokio::net;\n").is_empty());
-        assert!(breaches("src/wire/a.rs", "//! A.\n#[cfg(test)]\nmod tests {\n use std::fs;\n}\n").is_empty());
+        assert!(
+            breaches(
+                "src/wire/a.rs",
+                "//! A.\n#[cfg(test)]\nmod tests {\n use crate::layers;
+use std::fs;\n}\n"
+            )
+            .is_empty()
+        );
     }
 }

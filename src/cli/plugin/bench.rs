@@ -2,7 +2,7 @@
 
 use super::deploy::Deploy;
 use super::scenario::{Stage, compiler};
-use crate::admin::metrics::Timing;
+use crate::metrics::Timing;
 use crate::plugin::Plugins;
 use crate::plugin::counters::Counters;
 use anyhow::{Context, anyhow, bail};

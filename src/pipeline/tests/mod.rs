@@ -26,11 +26,11 @@ mod reads;
 mod recipes;
 mod scenarios;
 
-use super::txn::{Change, Outcome, Slot, Txn};
 use super::view::View;
 use super::*;
 use crate::model::acl::{ALL, AclEntry};
 use crate::model::ensemble::parse_config_text;
+use crate::model::txn::{Change, Outcome, Slot, Txn};
 use crate::model::{ErrorCode, Zxid};
 use crate::state::{Effects, State};
 use crate::wire::request::{Create, CreateForm, Operation, op};
@@ -182,6 +182,8 @@ impl World {
             ("apply", _) => {
                 let count = words.get(1).map_or(usize::MAX, |count| count.parse().expect("a number"));
                 self.apply(count);
+                self.state.check_all();
+                self.evaluator.overlay().check_all();
                 "ok".into()
             }
             ("drop", _) => {

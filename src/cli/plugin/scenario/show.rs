@@ -1,7 +1,7 @@
 //! Replies, events and nodes as a scenario prints them.
 
+use crate::model::txn::{Change, Outcome, Slot, Txn};
 use crate::model::{AclEntry, NodeKind, Owner, SessionId, Stat, acl};
-use crate::pipeline::txn::{Change, Outcome, Slot, Txn};
 use crate::wire::reply::{Body, EventKind, MultiSlot};
 use crate::wire::request::{Operation, Request};
 

@@ -13,16 +13,16 @@ use crate::cli::plugin::deploy;
 use crate::limits;
 use crate::model::chores;
 use crate::model::control_plane::{QUARANTINE, REJECTION};
+use crate::model::txn::{Outcome, Txn};
 use crate::model::{ConnectionId, ErrorCode, Identity, Password, Refusal, SessionId, acl, path};
 use crate::pipeline::authorize::Who;
 use crate::pipeline::read::{self, Reader, Scratch, VirtualNodes};
-use crate::pipeline::txn::{Outcome, Txn};
 use crate::pipeline::{
     Ask, Call, Caller, Evaluation, Evaluator, Moment, ProvenSchemes, Rules, Schemes as _, Submission, view,
 };
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::quarantine::Quarantine;
-use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
+use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, audit, check_deployment};
 use crate::session::auth;
 use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::Refusals;
@@ -195,7 +195,7 @@ impl Stage {
             ["call", plugin, method] => self.call(plugin, method, ""),
             ["call", plugin, method, payload] => self.call(plugin, method, payload),
             ["collect"] => {
-                for path in self.state.collectable(self.wall_ms, &self.rules, usize::MAX) {
+                for path in self.state.collectable(self.wall_ms, self.rules.container_never_used_ms, usize::MAX) {
                     self.submit(None, Ask::Collect { path });
                 }
             }
@@ -512,7 +512,7 @@ impl Stage {
             }
         }
         self.applied = applied;
-        if admission::touches(&txn) {
+        if check_deployment::touches(&txn) {
             self.plugins.refresh(&self.state);
         }
         self.evaluator.committed(self.state.last_zxid());
@@ -555,7 +555,7 @@ impl Stage {
             match again {
                 Evaluation::Txn(alone) if (&alone.outcome, &alone.changes) == (&txn.outcome, &txn.changes) => {
                     state.apply(&alone, &mut applied);
-                    if admission::touches(&alone) {
+                    if check_deployment::touches(&alone) {
                         self.plugins.refresh(&state);
                     }
                 }
@@ -791,8 +791,8 @@ impl Stage {
 
     /// A write of the operator's. `about`: the plugin whose deployment it is; a refusal is printed as its answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
-        let refusal =
-            admission::concerns(&request).then(|| admission::prepare(&self.plugins, &request, &self.state).err());
+        let refusal = check_deployment::concerns(&request)
+            .then(|| check_deployment::prepare(&self.plugins, &request, &self.state).err());
         self.xid += 1;
         let submission = Submission { caller: Some(operator()), xid: self.xid, ask: Ask::Request(request) };
         let refused = refusal.flatten();
