@@ -194,7 +194,7 @@ impl Draft<'_> {
         self.view().node(path)
     }
 
-    /// The identities that the caller has proven. None if the caller is the server itself.
+    /// The identities that the caller has proven. Empty if the caller is the server itself.
     pub fn identities(&self) -> &[Identity] {
         self.caller.map_or(&[], |caller| &caller.identities)
     }
