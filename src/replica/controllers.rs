@@ -334,7 +334,7 @@ impl Replica {
         let call = Call { writer: Some(&optimistic), ..Call::looking(&optimistic, None, 0, zxid, moment) };
         let asked =
             binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
-        match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
+        match asked.said.and_then(|said| binding.checked(&call, said.answer)) {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
             Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
@@ -373,7 +373,7 @@ fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
 mod tests {
     use super::*;
     use crate::limits::CONTROLLER_PATHS_MAX;
-    use crate::plugin::binding::{Stands, Watched};
+    use crate::plugin::binding::{Stands, Supervision};
     use crate::plugin::manifest;
     use serde_json::json;
 
@@ -384,7 +384,7 @@ mod tests {
             "component": { "sha256": "0".repeat(64), "bytes": 10, "chunks": 1 },
         });
         let manifest = manifest::parse(manifest.to_string().as_bytes()).unwrap();
-        let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Watched::default(), Arc::default());
+        let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Supervision::default(), Arc::default());
         let binding = Binding::new(name, manifest, Stands::default(), slot, counters, watched, idle).unwrap();
         let mut controller = Controller::new(Arc::new(binding));
         assert_eq!(std::mem::take(&mut controller.search), [format!("/{name}")], "it begins with every path there is");
