@@ -14,6 +14,8 @@
 //! | `plugins` | what plugins are asked, and what they may read and change during a call |
 //! | `read` | reads, on the applied tree |
 
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod authorize;
 pub mod evaluate;
 pub mod overlay;

@@ -19,6 +19,8 @@
 //! | `load` | from records to a state |
 //! | `reader` | reads numbers and texts from the front of bytes |
 
+#![deny(clippy::iter_over_hash_type)]
+
 mod acls;
 mod apply;
 mod checkpoint;

@@ -194,7 +194,7 @@ impl Draft<'_> {
         self.view().node(path)
     }
 
-    /// The identities that the caller has proven. None if the caller is the server itself.
+    /// The identities that the caller has proven. Empty if the caller is the server itself.
     pub fn identities(&self) -> &[Identity] {
         self.caller.map_or(&[], |caller| &caller.identities)
     }
@@ -378,5 +378,99 @@ pub fn valid_path(path: Option<&str>) -> Result<&str, ErrorCode> {
     match path {
         Some(path) if path::validate(path).is_ok() => Ok(path),
         _ => Err(ErrorCode::BadArguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::txn::{Outcome, Txn};
+    use crate::model::{ConnectionId, Password};
+    use crate::pipeline::ProvenSchemes;
+    use crate::state::Effects;
+
+    fn rules() -> Rules {
+        Rules {
+            skip_acl: false,
+            extended_types: true,
+            enforce_quota: false,
+            reconfig: false,
+            container_never_used_ms: 0,
+            deploy_by_anyone: false,
+            sasl_scheme_enabled: false,
+            x509_scheme_enabled: false,
+            schemes: ProvenSchemes::default(),
+        }
+    }
+
+    fn draft<'a>(state: &'a State, overlay: &'a mut Overlay, rules: &'a Rules) -> Draft<'a> {
+        Draft {
+            state,
+            overlay,
+            rules,
+            caller: None,
+            xid: 0,
+            zxid: state.last_zxid().next(),
+            moment: Moment { wall_ms: 1, ensemble_ms: 1, seed: 0 },
+            reconfiguring: false,
+            member: 1,
+            changes: Vec::new(),
+            parts: Parts::default(),
+            lists: Lists::default(),
+        }
+    }
+
+    fn create(path: &str, owner: Owner, parent_cversion: i32) -> Change {
+        Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner, parent_cversion }
+    }
+
+    /// A child of an ephemeral node would make it impossible to apply the end of the node's session: every replica would
+    /// have to delete a node that has children.
+    #[test]
+    fn the_server_creates_nothing_below_an_ephemeral_node() {
+        let session = SessionId(7);
+        let mut state = State::new(1);
+        let owner = ConnectionId { member: 1, run: 1, number: 1 };
+        let changes = vec![
+            Change::OpenSession { session, timeout_ms: 1000, password: Password([1; 16]), owner },
+            create("/persistent", Owner::PERSISTENT, 1),
+            create("/ephemeral", Owner::session(session), 2),
+        ];
+        let outcome = Outcome::Done(vec![Slot::Nothing]);
+        let (zxid, made_by) = (Zxid(1), Vec::new());
+        let txn = Txn { zxid, wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by };
+        state.apply(&txn, &mut Effects::default());
+        let (mut overlay, rules) = (Overlay::default(), rules());
+        let mut draft = draft(&state, &mut overlay, &rules);
+        draft.put("/ephemeral/owed", Bytes::new(), Existing::Set);
+        draft.put("/missing/owed", Bytes::new(), Existing::Set);
+        assert!(draft.changes.is_empty(), "{:?}", draft.changes);
+        draft.put("/persistent/owed", Bytes::new(), Existing::Set);
+        assert_eq!(draft.changes.len(), 1);
+    }
+
+    #[test]
+    fn a_rollback_undoes_changes_and_their_authors_but_not_what_they_cost() {
+        let state = State::new(1);
+        let (mut overlay, rules) = (Overlay::default(), rules());
+        let mut draft = draft(&state, &mut overlay, &rules);
+        let recipe = Recipe { name: "r".into(), mount: "/".into(), version: 1 };
+        let put = |draft: &mut Draft<'_>, path: &str| draft.put(path, Bytes::new(), Existing::Set);
+        put(&mut draft, "/request");
+        draft.begin_part(&recipe);
+        put(&mut draft, "/kept");
+        draft.end_part(&recipe, 5);
+        let savepoint = draft.savepoint();
+        draft.begin_part(&recipe);
+        put(&mut draft, "/undone");
+        assert!(draft.parts.charge(9).is_ok());
+        draft.end_part(&recipe, 5);
+        draft.rollback(savepoint);
+        put(&mut draft, "/late");
+        let authors: Vec<_> = (0..draft.changes.len()).map(|at| draft.parts.author(at).map(|name| &**name)).collect();
+        assert_eq!(authors, [None, Some("r"), None]);
+        assert!(draft.node("/undone").is_none() && draft.node("/kept").is_some());
+        assert_eq!((draft.parts.operations, draft.parts.bytes), (1, 9));
+        draft.overlay.check_all();
     }
 }

@@ -44,13 +44,13 @@ pub trait Stages {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// No recipe is mounted at the path. The node whose ACL counts must exist, else NONODE.
-    NoRecipe,
+    Direct,
     /// Before the recipe is asked. The ACL of the nearest existing ancestor counts, because a recipe may create the nodes
     /// in between. The path must be valid here, because policies and recipes at a mount are shown valid paths only.
     BeforeRecipe,
-    /// The recipe has passed the operation. The ACL counts as in `NoRecipe`, because the recipe may have changed the node
+    /// The recipe has passed the operation. The ACL counts as in `Direct`, because the recipe may have changed the node
     /// or its ACL before it passed. The policies have answered before the recipe and are not asked again.
-    AfterRecipe,
+    Passed,
 }
 
 impl Phase {
@@ -58,14 +58,14 @@ impl Phase {
     pub fn require(self, draft: &Draft<'_>, path: &str, permission: i32) -> Result<(), Refusal> {
         let node = match self {
             Phase::BeforeRecipe => nearest(draft, path),
-            Phase::NoRecipe | Phase::AfterRecipe => draft.node(path).ok_or(ErrorCode::NoNode)?,
+            Phase::Direct | Phase::Passed => draft.node(path).ok_or(ErrorCode::NoNode)?,
         };
         draft.require(node.acl(), permission)
     }
 
     /// Whether the policies allow the operation, unless they have answered already. To be called after `require`.
     pub fn permit(self, draft: &Draft<'_>, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
-        if self == Phase::AfterRecipe { Ok(()) } else { draft.permit(plugins, verb, path) }
+        if self == Phase::Passed { Ok(()) } else { draft.permit(plugins, verb, path) }
     }
 }
 
@@ -156,14 +156,14 @@ pub fn operation(
 /// Authorize, recipe, evaluate.
 fn run<O: Stages>(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operation: &O) -> Result<Slot, Refusal> {
     let Some(recipe) = recipe::of(draft, plugins, operation.path()) else {
-        let allowed = operation.allow(draft, plugins, Phase::NoRecipe)?;
+        let allowed = operation.allow(draft, plugins, Phase::Direct)?;
         return operation.carry_out(draft, allowed);
     };
     let allowed = operation.allow(draft, plugins, Phase::BeforeRecipe)?;
     if let Some(slot) = recipe::handle(draft, plugins, &recipe, &operation.write(&allowed))? {
         return Ok(slot);
     }
-    let allowed = operation.allow(draft, plugins, Phase::AfterRecipe)?;
+    let allowed = operation.allow(draft, plugins, Phase::Passed)?;
     operation.carry_out(draft, allowed)
 }
 
