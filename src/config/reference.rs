@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 const OPENING: &str = "\
 # Configuration
 
-<!-- Generated from src/config/keys.rs. Do not edit: `REWRITE=1 cargo test --lib config` writes it anew. -->
+<!-- Generated from src/config/keys/. Do not edit: `REWRITE=1 cargo test --lib config` writes it anew. -->
 
     wasmkeeper serve [--config FILE] [--data-dir DIR] [--listen ADDR] [-D key=value]... [--plugins on|off]
                     [--found-without N,N]
