@@ -7,7 +7,7 @@ use super::local_sessions::LocalSessions;
 use super::workers::Bell;
 use super::{Options, Server, VirtualNodes};
 use crate::config;
-use crate::environment::Instant;
+use crate::environment::{Clock, Instant};
 use crate::hooks;
 use crate::metrics::Metrics;
 use crate::model::txn::{Outcome, Txn};
@@ -35,7 +35,7 @@ pub struct Connections {
     virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
     plugins: Arc<Plugins>,
     asking: Asking,
-    started: Instant,
+    clock: Clock,
     number: AtomicU64,
     /// The session id given out last.
     session: AtomicI64,
@@ -70,7 +70,7 @@ pub struct Admission {
 
 impl Connections {
     /// `run`: random, another for each start. `virtual_nodes`: what this member shows under `/zookeeper/` besides the
-    /// session's refusals. The clock of the server begins here.
+    /// session's refusals. `clock`: the member's.
     pub fn new(
         options: Options,
         rules: Arc<Rules>,
@@ -79,6 +79,7 @@ impl Connections {
         member: u32,
         run: u32,
         metrics: Arc<Metrics>,
+        clock: Clock,
     ) -> Arc<Connections> {
         Arc::new(Connections {
             member,
@@ -90,7 +91,7 @@ impl Connections {
             virtual_nodes,
             plugins,
             asking: Asking::default(),
-            started: Instant::now(),
+            clock,
             number: AtomicU64::new(0),
             session: AtomicI64::new(0),
             by_number: Mutex::new(HashMap::new()),
@@ -351,12 +352,12 @@ impl Connections {
 
     /// The server's clock: microseconds since its start, monotonic.
     pub fn now_us(&self) -> u64 {
-        self.started.elapsed().as_micros() as u64
+        self.clock.now_us()
     }
 
     /// What the server's clock said then; 0 if that was before its start.
     pub fn us_at(&self, then: Instant) -> u64 {
-        then.saturating_duration_since(self.started).as_micros() as u64
+        self.clock.us_at(then)
     }
 
     /// Sessions with a connection here that was heard of at that time or later, or is held back by us, in no order.
@@ -482,6 +483,7 @@ mod tests {
             1,
             9,
             Arc::default(),
+            Clock::start(),
         )
     }
 

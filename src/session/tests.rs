@@ -3,6 +3,7 @@
 mod policies;
 
 use super::*;
+use crate::environment::Clock;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
 use crate::model::txn::Change;
 use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
@@ -88,7 +89,16 @@ impl Replica {
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), plugins, 1, 7, Arc::default()),
+            connections: Connections::new(
+                options,
+                rules,
+                Box::new(NoVirtualNodes),
+                plugins,
+                1,
+                7,
+                Arc::default(),
+                Clock::start(),
+            ),
             sequencer: Mutex::new(Sequencer {
                 evaluator,
                 paused: false,
