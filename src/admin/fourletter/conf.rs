@@ -29,7 +29,7 @@ fn conf(facts: &dyn Facts) -> String {
         push_line!(out, "peerType={}", i32::from(quorum.observer));
         if let Some(membership) = quorum.membership {
             out.push_str("membership: \n");
-            // Without the line's end, in ZooKeeper too.
+            // ZooKeeper does not end this line.
             out.push_str(&membership);
         }
     }

@@ -31,7 +31,7 @@ fn cons(facts: &dyn Facts) -> String {
     out
 }
 
-/// How `cons` names an operation (FinalRequestProcessor.java).
+/// The name of an operation in `cons` (FinalRequestProcessor.java).
 pub fn operation_name(opcode: i32) -> &'static str {
     use crate::wire::request::op;
     match opcode {

@@ -43,7 +43,7 @@ fn dump(facts: &dyn Facts) -> String {
     out
 }
 
-/// What expires together stands together (ExpiryQueue.java).
+/// Prints sets of elements that expire at the same time (ExpiryQueue.java).
 fn expiry_sets<T>(out: &mut String, what: &str, sets: &[(i64, Vec<T>)], name: impl Fn(&T) -> String) {
     let all: usize = sets.iter().map(|(_, set)| set.len()).sum();
     push_line!(out, "{what} Sets ({})/({all}):", sets.len());

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 pub(super) const ENVI: Word = Word::about_process("envi", |_| envi());
 
-/// ZooKeeper prints the Java system properties; what we have no Java for has its word for "not available".
+/// The text of `envi`. ZooKeeper prints Java's system properties. A property that needs Java has ZooKeeper's text for
+/// "not available" here.
 fn envi() -> String {
     const UNAVAILABLE: &str = "<NA>";
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| UNAVAILABLE.to_owned());
@@ -16,7 +17,7 @@ fn envi() -> String {
     let mut out = "Environment:\n".to_owned();
     push_line!(out, "zookeeper.version={VERSION}");
     push_line!(out, "host.name={}", kernel("hostname"));
-    // Tools read this one as a number.
+    // Tools parse the Java version as a number.
     push_line!(out, "java.version=0");
     for name in ["vendor", "home", "class.path", "library.path"] {
         push_line!(out, "java.{name}={UNAVAILABLE}");
@@ -42,7 +43,7 @@ fn java_arch() -> &'static str {
     }
 }
 
-/// MiB of memory that can be had, and all of it.
+/// Available memory and all memory, in MiB.
 fn memory_mib() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {

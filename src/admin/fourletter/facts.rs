@@ -4,42 +4,43 @@ use crate::metrics::Metrics;
 use crate::plugin::counters::Counters;
 use std::net::SocketAddr;
 
-/// What a running server tells. Called without locks held; implementations take their own, briefly.
+/// What a running server tells. The caller holds no locks. An implementation holds its locks only while it copies.
 pub trait Facts {
-    /// Whether requests are served; else most words say that they are not.
+    /// Whether the server serves requests. If not, most words only say so.
     fn serving(&self) -> bool;
     fn mode(&self) -> Mode;
     fn metrics(&self) -> &Metrics;
     fn figures(&self) -> Figures;
     fn configuration(&self) -> Configuration;
-    /// Takes a walk through the directories.
+    /// Bytes on disk. Reads the directories.
     fn directory_sizes(&self) -> DirectorySizes;
-    /// Of a member that is one of several and has a leader; None: it stands alone, or is cut off.
+    /// Figures of the ensemble. None: the server is standalone, or has no leader.
     fn ensemble(&self) -> Option<EnsembleFigures> {
         None
     }
-    /// Every open connection, the asking one too.
+    /// Every open connection, with the one that asks.
     fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts));
     fn sessions(&self) -> TrackedSessions;
-    /// Sessions with ephemeral nodes, and their paths.
+    /// Sessions that have ephemeral nodes, with the paths of the nodes.
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String]));
-    /// Connections by the wall clock time at which they would be closed as idle: peer and session id.
+    /// Connections by the time at which they would be closed as idle, in Unix milliseconds: address and session id.
     fn connection_expiry(&self) -> Vec<(i64, Vec<(SocketAddr, i64)>)>;
-    /// Watches on nodes' data and existence, by connection: session id and paths. So `wchs`, `wchc`, `wchp` count.
+    /// Watches on data and existence of nodes, by connection: session id and paths. `wchs`, `wchc` and `wchp` print
+    /// these.
     fn watches_by_session(&self, each: &mut dyn FnMut(i64, &[String]));
-    /// The same, by path.
+    /// The same watches by path: the session ids of each.
     fn watches_by_path(&self, each: &mut dyn FnMut(&str, &[i64]));
-    /// ZooKeeper's digests of the tree at some zxids, oldest first.
+    /// Digests of the tree as ZooKeeper computes them: zxid and digest, oldest first.
     fn digests(&self) -> Vec<(i64, i64)>;
     fn trace_mask(&self) -> i64;
     fn set_trace_mask(&self, mask: i64);
-    /// `crst`: each connection's own counters start over.
+    /// `crst`: the counters of each connection start over.
     fn reset_connections(&self);
-    /// Every plugin that is deployed, in the order of their names.
+    /// Every deployed plugin, by name.
     fn plugins(&self, _each: &mut dyn FnMut(&PluginFacts<'_>)) {}
 }
 
-/// The server's part in its ensemble.
+/// The server's role in its ensemble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Standalone,
@@ -61,31 +62,31 @@ impl Mode {
     }
 }
 
-/// A plugin, and what it has done here since this server started.
+/// A plugin, and what it has done since this server started.
 pub struct PluginFacts<'a> {
     pub name: &'a str,
     pub kind: &'static str,
-    /// `active`, `loading`, `failed`, `off` and whatever `/zookeeper/plugins/<name>/status` may say.
+    /// `active`, `loading`, `failed`, `off`, or another state of `/zookeeper/plugins/<name>/status`.
     pub state: &'a str,
     pub counters: &'a Counters,
 }
 
-/// Sessions by the wall clock time, Unix milliseconds, at which they would expire, in order.
+/// Sessions by the time at which they would expire, in order. Times are Unix milliseconds.
 pub type ExpirySets = Vec<(i64, Vec<i64>)>;
 
-/// The sessions a member knows.
+/// The sessions that a member knows.
 #[derive(Clone, Default, Debug)]
 pub struct TrackedSessions {
-    /// Those that live here alone; None: there is no such thing here.
+    /// Local sessions. None: local sessions are off.
     pub local: Option<ExpirySets>,
     pub global: GlobalSessions,
 }
 
 #[derive(Clone, Debug)]
 pub enum GlobalSessions {
-    /// This member decides when they expire.
+    /// This member leads, and decides when they expire.
     Expiring(ExpirySets),
-    /// Another does: session and timeout in milliseconds, in order.
+    /// Another member decides when they expire: session and timeout in milliseconds, in order.
     Known(Vec<(i64, i32)>),
 }
 
@@ -95,7 +96,7 @@ impl Default for GlobalSessions {
     }
 }
 
-/// Numbers of the moment.
+/// Figures of the moment.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Figures {
     pub zxid: i64,
@@ -115,9 +116,9 @@ pub struct Figures {
 /// Bytes on disk.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DirectorySizes {
-    /// Of checkpoint, image, and what else is kept with them.
+    /// Bytes of checkpoint, image, and other files beside them.
     pub data_bytes: u64,
-    /// Of the log.
+    /// Bytes of the log.
     pub log_bytes: u64,
 }
 
@@ -125,9 +126,9 @@ pub struct DirectorySizes {
 pub struct EnsembleFigures {
     /// Members that vote.
     pub quorum_size: u64,
-    /// Whom an observer follows.
+    /// The server that an observer follows.
     pub observer_master_id: Option<u32>,
-    /// Only the leader has them.
+    /// Figures that only the leader has.
     pub leader: Option<LeaderFigures>,
 }
 
@@ -135,9 +136,11 @@ pub struct EnsembleFigures {
 pub struct LeaderFigures {
     /// Other members that are connected.
     pub learners: u64,
-    /// Of those, the ones that have caught up: voters, observers, and participants without a vote yet.
+    /// Voters among them that have caught up.
     pub synced_followers: u64,
+    /// Observers among them that have caught up.
     pub synced_observers: u64,
+    /// Participants without a vote yet that have caught up.
     pub synced_non_voting_followers: u64,
     /// `sync` requests that wait.
     pub pending_syncs: u64,
@@ -155,7 +158,7 @@ pub struct Configuration {
     pub connections_per_address_max: i32,
     pub session_timeout_ms_min: i32,
     pub session_timeout_ms_max: i32,
-    /// -1: the system's.
+    /// -1: the system's default.
     pub listen_backlog: i32,
     pub server_id: i64,
     pub quorum: Option<QuorumConfiguration>,
@@ -168,7 +171,7 @@ pub struct QuorumConfiguration {
     pub election_port: i32,
     pub quorum_port: i32,
     pub observer: bool,
-    /// The text of `/zookeeper/config`; None: this member is cut off, and ZooKeeper then has none.
+    /// The text of `/zookeeper/config`. None: this member is cut off; ZooKeeper then prints none.
     pub membership: Option<String>,
 }
 
@@ -176,27 +179,27 @@ pub struct QuorumConfiguration {
 #[derive(Clone, Debug)]
 pub struct ConnectionFacts {
     pub peer: SocketAddr,
-    /// Whether we wait to read and to write: NIO's interest bits, 1 and 4.
+    /// NIO's interest bits: 1 if the server waits to read, 4 if it waits to write.
     pub interest: u8,
     pub queued: u64,
     pub received: u64,
     pub sent: u64,
-    /// None before the hello.
+    /// None before the ConnectRequest.
     pub session: Option<SessionFacts>,
 }
 
 #[derive(Clone, Debug)]
 pub struct SessionFacts {
     pub id: i64,
-    /// `operation_name` of the last reply, "NA" if there was none.
+    /// `operation_name` of the last reply; "NA" if there is none.
     pub last_operation: &'static str,
     /// Unix milliseconds.
     pub established_ms: i64,
     pub timeout_ms: i32,
-    /// The last xid; negative ones (pings) are not shown.
+    /// The last xid. `cons` does not print negative ones, such as those of pings.
     pub last_xid: i64,
     pub last_zxid: i64,
-    /// Milliseconds on a clock of the server's own.
+    /// Milliseconds of the member's clock.
     pub last_response_ms: i64,
     pub last_latency_ms: u64,
     pub min_latency_ms: u64,

@@ -1,4 +1,4 @@
-//! `mntr`: all figures, one a line.
+//! `mntr`: all figures, one on each line.
 
 use super::{Facts, LeaderFigures, Mode, PluginFacts, VERSION, Word};
 use crate::metrics::{LastMinMax, Value};
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 pub(super) const MNTR: Word = Word::about_tree("mntr", mntr);
 
-/// The text of `mntr`, whether or not requests are served.
+/// The text of `mntr`. HTTP uses it as well, whether or not requests are served.
 pub fn mntr(facts: &dyn Facts) -> String {
     let (figures, metrics) = (facts.figures(), facts.metrics());
     let mut out = String::new();
@@ -65,7 +65,7 @@ pub fn mntr(facts: &dyn Facts) -> String {
     out
 }
 
-/// Keys that ZooKeeper does not have.
+/// Figures of plugins, which ZooKeeper does not have.
 fn of_plugin(out: &mut String, plugin: &PluginFacts<'_>) {
     let PluginFacts { name, counters, .. } = plugin;
     for (key, count) in counters.counts() {
@@ -101,7 +101,7 @@ fn peer_state(mode: Mode) -> &'static str {
     }
 }
 
-/// Open files of this process and how many it may have; 0 where the system does not say.
+/// How many files this process has open, and how many it may have. 0: the system does not tell.
 fn open_files() -> (u64, u64) {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

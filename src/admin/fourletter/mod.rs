@@ -1,8 +1,8 @@
 //! ZooKeeper's four letter words. A client sends four bytes instead of a ConnectRequest, gets a text, and the server
 //! closes the connection.
 //!
-//! Texts that tools parse are ZooKeeper 3.9.5's byte for byte (server/command/*.java). The words print what [`Facts`] tells
-//! them, so no file here needs a running server.
+//! Texts that tools parse are ZooKeeper 3.9.5's byte for byte (server/command/*.java). The words print what [`Facts`]
+//! tells them, so no file here needs a running server.
 //!
 //! To add a word, write a file that defines a `Word`, declare the file here, and add a line to [`WORDS`].
 //! A new figure is a method of `Facts`, which the running server implements (`replica`).
@@ -134,19 +134,20 @@ impl Whitelist {
         Whitelist(names.filter(allowed).collect())
     }
 
-    /// Whether `word` is answered.
-    pub fn allows(&self, word: &Word) -> bool {
-        self.0.contains(&word.name)
+    /// Whether the word with that name is answered.
+    pub fn allows(&self, name: &str) -> bool {
+        self.0.contains(&name)
     }
 }
 
-/// The version in ZooKeeper's form. Clients parse the text: kazoo reads the three numbers, go-zk matches the whole line.
+/// The version in ZooKeeper's form. Clients parse the text: kazoo reads the three numbers, go-zk matches the whole
+/// line.
 pub const VERSION: &str =
     concat!("3.9.5-wasmkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", "2026-11-20 00:00 UTC");
 
 /// The text that answers `word`. `argument`: the eight bytes that followed the word, if it has them.
 pub fn answer(word: &Word, argument: Option<[u8; 8]>, whitelist: &Whitelist, facts: &dyn Facts) -> String {
-    if !whitelist.allows(word) {
+    if !whitelist.allows(word.name) {
         return format!("{} is not executed because it is not in the whitelist.\n", word.name);
     }
     match (word.not_serving, &word.answer) {

@@ -41,7 +41,7 @@ fn stat(facts: &dyn Facts, clients: Clients) -> String {
     out
 }
 
-/// The part that `stat` and `cons` have in common, without the closing bracket.
+/// The beginning of a connection's line in `stat` and `cons`, without the closing bracket.
 pub(super) fn brief(connection: &ConnectionFacts) -> String {
     let ConnectionFacts { peer, interest, queued, received, sent, .. } = connection;
     format!(" {}[{interest:x}](queued={queued},recved={received},sent={sent}", java_address(peer))

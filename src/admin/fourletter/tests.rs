@@ -159,7 +159,7 @@ fn srvr_and_stat() {
     assert_eq!(ask("isro", &in_mode(Mode::ReadOnly)), "ro");
 }
 
-/// As three servers and an observer of ZooKeeper 3.9.5 print it.
+/// The texts of an ensemble of three servers and an observer of ZooKeeper 3.9.5.
 #[test]
 fn members_of_an_ensemble() {
     let quorum = "serverId=1\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=31201\nquorumPort=31101\n\
@@ -245,7 +245,7 @@ fn dump_and_watches() {
 }
 
 #[test]
-fn small_ones() {
+fn words_of_a_few_bytes() {
     let facts = told();
     assert_eq!(ask("ruok", &facts), "imok");
     assert_eq!(ask("isro", &facts), "rw");
@@ -281,10 +281,10 @@ fn the_whitelist() {
     let default = Whitelist::default();
     let refused = "mntr is not executed because it is not in the whitelist.\n";
     assert_eq!(answer(word("mntr"), None, &default, &facts), refused);
-    assert!(default.allows(word("srvr")) && !default.allows(word("ruok")));
+    assert!(default.allows("srvr") && !default.allows("ruok"));
     let some = Whitelist::parse(" stat, ruok ,nonsense", true);
-    assert!(some.allows(word("stat")) && some.allows(word("ruok")) && some.allows(word("isro")));
-    assert!(!some.allows(word("srvr")));
+    assert!(some.allows("stat") && some.allows("ruok") && some.allows("isro"));
+    assert!(!some.allows("srvr"));
 }
 
 #[test]

@@ -10,9 +10,9 @@ pub(super) const KEYS: &[Key] = &[
         "DigestAuthenticationProvider.superDigest",
         "auth.super_digest",
         "",
-        "Whoever proves this digest identity is superuser: `super:` and base64 of the hash of `super:PASSWORD` (`printf \
-         %s super:PASSWORD | openssl dgst -sha1 -binary | base64`). Without any superuser a server that others can reach \
-         accepts no plugins.",
+        "The digest identity of the superuser: `super:` and the hash of `super:PASSWORD` in base64 (`printf %s \
+         super:PASSWORD | openssl dgst -sha1 -binary | base64`). A server that other machines can reach accepts no \
+         plugins unless it has a superuser.",
         |draft, _, value| {
             if value.matches(':').count() != 1 || value.ends_with(':') || value.starts_with(':') {
                 return Err("must have the form super:BASE64 (base64 of the hash of super:PASSWORD)".into());
@@ -25,15 +25,15 @@ pub(super) const KEYS: &[Key] = &[
         "DigestAuthenticationProvider.enabled",
         "auth.digest_enabled",
         "true",
-        "Whether the scheme digest exists.",
+        "Whether clients can authenticate with the scheme digest.",
         |draft, _, value| boolean(value, &mut draft.config.auth.digest_enabled),
     ),
     key(
         "DigestAuthenticationProvider.digestAlg",
         "auth.digest_algorithm",
         "SHA1",
-        "Hash of digest identities: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA3-224 to SHA3-512, MD5. ACLs hold the \
-         hashes, so a change locks out whoever is in them.",
+        "Hash of digest identities: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA3-224 to SHA3-512, MD5. ACLs contain \
+         the hashes, so after a change nobody matches the existing ACLs.",
         |draft, _, value| {
             let found = DigestAlgorithm::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
             let (_, algorithm) = found.ok_or("must be one of SHA1, SHA-256, SHA-512, SHA3-256, SHA3-512, ...")?;
@@ -45,23 +45,29 @@ pub(super) const KEYS: &[Key] = &[
         "java.security.auth.login.config",
         "auth.jaas_file",
         "",
-        "JAAS file whose section `Server` holds the users of SASL DIGEST-MD5 (`user_NAME=\"password\"`). A file without \
-         that section leaves SASL off.",
+        "JAAS file. Its section `Server` has the users of SASL DIGEST-MD5 (`user_NAME=\"password\"`). Without that \
+         section SASL is off.",
         |draft, _, value| {
             draft.login_config = Some(PathBuf::from(value));
             Ok(())
         },
     ),
-    key("sasl.serverconfig", "auth.jaas_section", "Server", "Section of the JAAS file.", |draft, _, value| {
-        draft.login_section = Some(value.to_owned());
-        Ok(())
-    }),
+    key(
+        "sasl.serverconfig",
+        "auth.jaas_section",
+        "Server",
+        "Name of the section of the JAAS file.",
+        |draft, _, value| {
+            draft.login_section = Some(value.to_owned());
+            Ok(())
+        },
+    ),
     key(
         "authProvider.*",
         "",
         "",
-        "ZooKeeper's own providers: SASL opens the scheme sasl in ACLs; digest, ip and x509 are there anyway. Java \
-         classes of others cannot be loaded: they are named in the warning.",
+        "Authentication providers. SASLAuthenticationProvider allows the scheme sasl in ACLs. The schemes digest, ip \
+         and x509 exist anyway. Other Java classes cannot be loaded, and the warning names them.",
         |draft, name, value| {
             match value.rsplit('.').next().unwrap_or_default() {
                 "SASLAuthenticationProvider" => draft.sasl_provider = true,
@@ -71,7 +77,7 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
     ),
-    key("superUser", "auth.sasl_super_user", "", "SASL user who is superuser.", |draft, _, value| {
+    key("superUser", "auth.sasl_super_user", "", "A SASL user who is superuser.", |draft, _, value| {
         draft.config.auth.sasl_super_users.insert(value.to_owned());
         Ok(())
     }),
@@ -89,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
         "SASLAuthenticationProvider.superPassword",
         "auth.sasl_super_password",
         "",
-        "Password of the SASL user `super`, before the one in the JAAS file.",
+        "Password of the SASL user `super`. It replaces the one in the JAAS file.",
         |draft, _, value| {
             draft.sasl_super_password = Some(value.to_owned());
             Ok(())
@@ -99,7 +105,7 @@ pub(super) const KEYS: &[Key] = &[
         "X509AuthenticationProvider.superUser",
         "auth.x509_super_user",
         "",
-        "Subject (RFC 2253, as in ACLs of the scheme x509) of the client certificate that is superuser.",
+        "Subject of the client certificate that is superuser, in RFC 2253's form, as in ACLs of the scheme x509.",
         |draft, _, value| {
             draft.config.auth.x509_super_user = Some(value.to_owned());
             Ok(())
@@ -109,14 +115,15 @@ pub(super) const KEYS: &[Key] = &[
         "enforce.auth.enabled",
         "auth.enforce",
         "false",
-        "Whether a session must have proven an identity of `enforce.auth.schemes` before it may do anything.",
+        "Whether a client must have proven an identity of one of the `enforce.auth.schemes` before it may send \
+         requests.",
         |draft, _, value| boolean(value, &mut draft.enforce_auth),
     ),
     key(
         "enforce.auth.schemes",
         "auth.enforce_schemes",
         "",
-        "Schemes divided by commas: digest, sasl, x509, ip.",
+        "Schemes separated by commas: digest, sasl, x509, ip.",
         |draft, _, value| {
             draft.config.auth.enforce_schemes =
                 value.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
@@ -127,14 +134,14 @@ pub(super) const KEYS: &[Key] = &[
         "sessionRequireClientSASLAuth",
         "auth.require_sasl",
         "false",
-        "Requests before a finished SASL exchange are refused with SESSIONCLOSEDREQUIRESASLAUTH.",
+        "Whether requests before a finished SASL exchange are refused with SESSIONCLOSEDREQUIRESASLAUTH.",
         |draft, _, value| boolean(value, &mut draft.config.auth.require_sasl),
     ),
     key(
         "allowSaslFailedClients",
         "auth.allow_sasl_failed",
         "false",
-        "A failed SASL exchange leaves the connection open, without an identity.",
+        "Whether a connection stays open after a failed SASL exchange. It then has no SASL identity.",
         |draft, _, value| boolean(value, &mut draft.config.auth.allow_sasl_failed),
     ),
 ];

@@ -11,8 +11,8 @@ pub(super) const KEYS: &[Key] = &[
         "4lw.commands.whitelist",
         "four_letter_words",
         "srvr",
-        "Four letter words that are answered: words divided by commas, or `*`. They need no authentication and tell \
-         paths and session ids, so open them to networks you trust only.",
+        "Four letter words that are answered, separated by commas; `*`: all. The words need no authentication, and \
+         some show paths and session ids. Open them only to networks that you trust.",
         |draft, _, value| {
             let words: BTreeSet<String> =
                 value.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
@@ -26,17 +26,18 @@ pub(super) const KEYS: &[Key] = &[
         toml: "plugins",
         default: "true",
         effect: Effect::Set(|draft, _, value| boolean(value, &mut draft.config.plugins)),
-        meaning: "Whether plugins run; also `--plugins on|off`. Off, a path under an enforcing plugin refuses everyone \
-                  but the superuser: it is for repair.",
+        meaning: "Whether plugins run; also `--plugins on|off`. If they do not, only the superuser may use a path that \
+                  an enforcing plugin guards. `off` is for repair.",
     },
     key(
         "pluginSigners",
         "plugin_signers",
         "",
-        "Whose signatures plugins need: `name=KEY`, several separated by commas; KEY is an ed25519 public key in base64, as \
-         `wasmkeeper plugin keygen` prints it. Set, no component is deployed or loaded that none of them has signed, those \
-         that come with the server among them; set it to the same on all members. Unset, a signature is not needed, and \
-         one that is there has to fit. Settings and grants are not signed.",
+        "Whose signatures plugins need: `name=KEY`, several separated by commas. KEY is an ed25519 public key in \
+         base64, as `wasmkeeper plugin keygen` prints it. If it is set, only components that one of these keys has \
+         signed are deployed and loaded; that includes the plugins that come with the server. Set it to the same value \
+         on all members. If it is not set, no signature is needed, but a signature that a component has must be right. \
+         Settings and grants are not signed.",
         |draft, _, value| {
             let signers = Signers::parse(value).map_err(|error| format!("must name signers: {error}"))?;
             draft.config.plugin_signers = signers;
@@ -47,58 +48,60 @@ pub(super) const KEYS: &[Key] = &[
         "extendedTypesEnabled",
         "rules.extended_types",
         "false",
-        "TTL nodes. Off, creating one is UNIMPLEMENTED.",
+        "Whether TTL nodes exist. If not, creating one is answered with UNIMPLEMENTED.",
         |draft, _, value| boolean(value, &mut draft.config.rules.extended_types),
     ),
     key(
         "enforceQuota",
         "rules.enforce_quota",
         "false",
-        "Hard quotas refuse (QUOTAEXCEEDED). Soft ones are logged either way.",
+        "Whether hard quotas refuse writes (QUOTAEXCEEDED). Soft quotas are only logged in any case.",
         |draft, _, value| boolean(value, &mut draft.config.rules.enforce_quota),
     ),
     key(
         "reconfigEnabled",
         "rules.reconfig",
         "false",
-        "Whether clients may ask for a change of members (`reconfig`); RECONFIGDISABLED otherwise. Only who may write \
-         `/zookeeper/config` can: the superuser, unless its ACL is changed. A single server answers UNIMPLEMENTED.",
+        "Whether clients may change the ensemble's members (`reconfig`). If not, they get RECONFIGDISABLED. A client \
+         needs the right to write `/zookeeper/config`, which only the superuser has unless the ACL of that node is \
+         changed. A single server answers UNIMPLEMENTED.",
         |draft, _, value| boolean(value, &mut draft.config.rules.reconfig),
     ),
     key(
         "skipACL",
         "rules.skip_acl",
         "no",
-        "`yes`: no ACL is checked. Everyone may do everything; for repair only.",
+        "`yes`: no ACL is checked, and every client may do everything. For repair only.",
         |draft, _, value| boolean(value, &mut draft.config.rules.skip_acl),
     ),
     key(
         "znode.container.checkIntervalMs",
         "containers.check_interval_ms",
         "60000",
-        "Milliseconds, 1 to 2^40, between two looks for empty containers and TTL nodes that have outlived their time.",
+        "Milliseconds, 1 to 2^40, between two searches for empty containers and expired TTL nodes.",
         |draft, _, value| number(value, 1..=1 << 40, &mut draft.config.containers.check_interval_ms),
     ),
     key(
         "znode.container.maxPerMinute",
         "containers.per_minute_max",
         "10000",
-        "Containers and TTL nodes deleted in a minute at most, 1 to 60000000, so that they do not crowd out clients.",
+        "Containers and TTL nodes that are deleted in one minute at most, 1 to 60000000, so that these deletions do \
+         not delay clients.",
         |draft, _, value| number(value, 1..=60_000_000, &mut draft.config.containers.per_minute_max),
     ),
     key(
         "znode.container.maxNeverUsedIntervalMs",
         "containers.never_used_ms",
         "0",
-        "A container that never had a child goes after this many milliseconds; 0: never.",
+        "Milliseconds after which a container that never had a child is deleted; 0: never.",
         |draft, _, value| number(value, 0..=i64::MAX, &mut draft.config.rules.container_never_used_ms),
     ),
     key(
         "readonlymode.enabled",
         "sessions.read_only_mode",
         "false",
-        "A member cut off from its ensemble serves clients that accept it, and the word `isro` is answered. A single \
-         server is never cut off.",
+        "Whether a member that is cut off from its ensemble serves clients that accept read-only mode. The word `isro` \
+         is then always answered. A single server is never cut off.",
         |draft, _, value| boolean(value, &mut draft.config.read_only_mode),
     ),
 ];

@@ -9,8 +9,9 @@ pub(super) const KEYS: &[Key] = &[
         "dataDir",
         "storage.data_dir",
         "wasmkeeper-data",
-        "Folder of the checkpoints and, unless `dataLogDir` is set, of the log; also `--data-dir`. Created when missing. \
-         A zoo.cfg must set it. Files of a ZooKeeper in it are left alone and not read.",
+        "Folder of the checkpoints and, unless `dataLogDir` is set, of the log; also `--data-dir`. The server creates \
+         it if it does not exist. A zoo.cfg must set it. Files of a ZooKeeper in this folder are not read and not \
+         changed.",
         |draft, _, value| {
             draft.config.storage.data_dir = PathBuf::from(value);
             Ok(())
@@ -20,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         "dataLogDir",
         "storage.log_dir",
         "dataDir",
-        "Folder of the log. On a disk of its own, a checkpoint does not slow writes down.",
+        "Folder of the log. If the log has a disk of its own, checkpoints do not slow writes down.",
         |draft, _, value| {
             draft.log_dir = Some(PathBuf::from(value));
             Ok(())
@@ -36,8 +37,8 @@ pub(super) const KEYS: &[Key] = &[
             draft.server_id = Some(id);
             Ok(())
         }),
-        meaning: "This server's number, 1 to 254: its place in the ensemble, and the top byte of its session ids. Without \
-                  it the file `myid` in `dataDir` says it, as in ZooKeeper; with more than one server listed there \
-                  must be one. Otherwise the number of the one line, or 1.",
+        meaning: "This server's number in the ensemble, 1 to 254, and the top byte of its session ids. If it is not \
+                  set, the file `myid` in `dataDir` has it, as in ZooKeeper. If more than one server is listed, one of \
+                  the two must exist. Otherwise it is the number of the only server listed, or 1.",
     },
 ];

@@ -4,7 +4,7 @@ use crate::config::{ClientAuth, Config, StoreFormat, TlsVersions};
 use crate::model::ensemble::ServerRole;
 use std::path::PathBuf;
 
-/// A configuration in the making: values that only mean something together wait here for [`super::load()`].
+/// A configuration that is being read. Values that are checked together with others stay here until `load` checks them.
 #[derive(Default)]
 pub struct Draft {
     pub config: Config,
@@ -12,8 +12,9 @@ pub struct Draft {
     pub client_address: Option<String>,
     pub secure_port: Option<u16>,
     pub secure_address: Option<String>,
-    /// The whole address as our own format and `--listen` give it.
+    /// `network.listen`: host and port together.
     pub listen: Option<String>,
+    /// `network.secure_listen`: host and port together.
     pub secure_listen: Option<String>,
     pub log_dir: Option<PathBuf>,
     pub server_id: Option<u32>,
@@ -40,21 +41,24 @@ pub struct Draft {
     pub listen_on_all: bool,
     pub peer_type: Option<ServerRole>,
     pub admin: DraftAdmin,
-    /// Values that are accepted and do nothing: cipher suites, auth providers that are Java classes of somebody's.
+    /// Values that are accepted and change nothing: unknown cipher suites, and authentication providers in Java. The
+    /// warning names them.
     pub unused: Vec<String>,
 }
 
+/// `admin.*`
 #[derive(Default)]
 pub struct DraftAdmin {
-    /// `admin.enableServer`; without it the rest counts for nothing.
+    /// `admin.enableServer`. If it is false, the other fields do not count.
     pub enabled: bool,
     pub address: Option<String>,
     pub port: Option<u16>,
 }
 
+/// TLS between members.
 #[derive(Default)]
 pub struct DraftPeerTls {
-    /// `sslQuorum`; without it the rest counts for nothing.
+    /// `sslQuorum`. If it is false, the other fields do not count.
     pub wanted: bool,
     pub key_store: DraftStore,
     pub trust_store: DraftStore,
@@ -66,6 +70,7 @@ pub struct DraftPeerTls {
     pub reload: bool,
 }
 
+/// A key store or a trust store.
 #[derive(Default)]
 pub struct DraftStore {
     pub path: Option<PathBuf>,

@@ -1,8 +1,19 @@
-//! The table of settings: every key of `zoo.cfg` and every property of ZooKeeper 3.9.5, and what becomes of it here.
+//! The table of settings: every key of `zoo.cfg`, every property of ZooKeeper 3.9.5, and what each does here.
 //!
-//! A key is found by its `zoo.cfg` name, by the property `zookeeper.<name>` (a few of ZooKeeper's properties have no
-//! prefix: both forms work), and, where it has one, by its name in our own format. The page `docs/configuration.md` is
-//! this table, so the texts here are written for the operator. Keys that are accepted and do nothing say why.
+//! A key is found by its `zoo.cfg` name, by the property `zookeeper.<name>`, and by its name in our own format, if it
+//! has one. (A few of ZooKeeper's properties have no prefix: both forms work.) docs/configuration.md is generated from
+//! this table, so the texts here are written for operators. A key that is accepted and does nothing says why.
+//!
+//! To add a setting, add an entry to the file of its section, and a field to `Config` that the entry sets. A value that
+//! is checked together with others first goes to `Draft`, and from there to `Config` in `load`. Then rewrite the page:
+//! `REWRITE=1 cargo test --lib config`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `network`, `sessions`, `data`, `behaviour`, `auth`, `tls`, `ensemble`, `peer_tls` | the settings of one section |
+//! | `without_effect` | settings of ZooKeeper that change nothing here |
+//! | `values` | from a value's text to a number, a switch, a port and so on |
+//! | `draft` | what the settings set |
 
 mod auth;
 mod behaviour;
@@ -18,45 +29,48 @@ mod without_effect;
 
 pub use draft::{Draft, DraftAdmin, DraftPeerTls, DraftStore};
 
-/// One setting, or (with `*` at the end of its name) a family of them.
+/// One setting; or, with `*` at the end of its name, all settings whose names begin with the rest.
 pub struct Key {
-    /// As in `zoo.cfg`.
+    /// The name in `zoo.cfg`; empty: the setting exists in our own format only.
     pub name: &'static str,
-    /// `section.key` in our own format, or a family as above; empty: not there.
+    /// `section.key` in our own format; empty: our own format does not have the setting.
     pub toml: &'static str,
-    /// As text for the page; empty: unset.
+    /// The default, as the page shows it; empty: not set.
     pub default: &'static str,
     pub effect: Effect,
-    /// Meaning, unit, bounds, when to change it.
+    /// What the setting means, its unit and bounds, and when to change it. Sentences for operators, in Markdown.
     pub meaning: &'static str,
 }
 
-/// What a value does.
+/// What a value of the setting does.
 pub enum Effect {
-    /// Sets something. The error is the end of "`key` ...": "must be a number from 1 to 65535".
+    /// Changes the draft. The arguments are the draft, the name as it was written, and the value. The error is the end
+    /// of a sentence that begins with the name: "must be a number from 1 to 65535".
     Set(fn(&mut Draft, &str, &str) -> Result<(), String>),
-    /// Nothing, because of `meaning`; a value is worth a place in the one warning.
+    /// Nothing; `meaning` says why. The one warning about settings without effect names it.
     Nothing,
-    /// Nothing, and that is what the operator expects: no warning.
+    /// Nothing, as operators expect. There is no warning.
     Silent,
 }
 
 type Setter = fn(&mut Draft, &str, &str) -> Result<(), String>;
 
+/// A setting that changes the draft.
 const fn key(name: &'static str, toml: &'static str, default: &'static str, meaning: &'static str, set: Setter) -> Key {
     Key { name, toml, default, effect: Effect::Set(set), meaning }
 }
 
-/// Accepted and without effect.
+/// A setting that is accepted with a warning and changes nothing.
 const fn nothing(name: &'static str, why: &'static str) -> Key {
     Key { name, toml: "", default: "", effect: Effect::Nothing, meaning: why }
 }
 
+/// A setting that is accepted and changes nothing.
 const fn silent(name: &'static str, why: &'static str) -> Key {
     Key { name, toml: "", default: "", effect: Effect::Silent, meaning: why }
 }
 
-/// Headings of the page, each with its keys, in the order of the page.
+/// The sections in the order of the page: heading and settings.
 pub const KEYS: &[(&str, &[Key])] = &[
     ("Network", network::KEYS),
     ("Sessions", sessions::KEYS),
@@ -69,7 +83,8 @@ pub const KEYS: &[(&str, &[Key])] = &[
     ("Accepted without effect", without_effect::KEYS),
 ];
 
-/// The key of this `zoo.cfg` name or property; the longest family wins, a whole name before every family.
+/// The key with this `zoo.cfg` name or property. A key with exactly that name comes before every family, and a family
+/// with a longer name before a shorter one.
 pub fn by_name(name: &str) -> Option<&'static Key> {
     let stripped = name.strip_prefix("zookeeper.").unwrap_or(name);
     let all = || KEYS.iter().flat_map(|(_, keys)| keys.iter()).filter(|key| !key.name.is_empty());
@@ -80,7 +95,7 @@ pub fn by_name(name: &str) -> Option<&'static Key> {
     })
 }
 
-/// The key of this `section.key` of our own format.
+/// The key with this name in our own format.
 pub fn by_toml(name: &str) -> Option<&'static Key> {
     let is_it = |key: &&Key| match key.toml.strip_suffix('*') {
         Some(family) => name.starts_with(family),
@@ -89,13 +104,13 @@ pub fn by_toml(name: &str) -> Option<&'static Key> {
     KEYS.iter().flat_map(|(_, keys)| keys.iter()).find(is_it)
 }
 
-/// The name of our own format most like `name`, for "did you mean".
+/// The name in our own format that is most like `name`, for "did you mean". None: no name differs by at most 4 edits.
 pub fn like(name: &str) -> Option<&'static str> {
     let own = KEYS.iter().flat_map(|(_, keys)| keys.iter()).filter(|key| !key.toml.is_empty()).map(|key| key.toml);
     own.map(|candidate| (edits(name, candidate), candidate)).min().filter(|(far, _)| *far <= 4).map(|(_, name)| name)
 }
 
-/// Levenshtein distance.
+/// The Levenshtein distance.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -13,8 +13,8 @@ pub(super) const KEYS: &[Key] = &[
             draft.listen = Some(value.to_owned());
             Ok(())
         }),
-        meaning: "Address and port for clients, `host:port`; also `--listen`. Only this machine reaches the default; \
-                  `0.0.0.0:2181` lets everyone in, so set a superuser first.",
+        meaning: "Address and port for clients, `host:port`; also `--listen`. Only programs on this machine can reach \
+                  the default address. `0.0.0.0:2181` lets every machine in, so set a superuser first.",
     },
     Key {
         name: "",
@@ -24,7 +24,7 @@ pub(super) const KEYS: &[Key] = &[
             draft.secure_listen = Some(value.to_owned());
             Ok(())
         }),
-        meaning: "Address and port for clients that speak TLS, `host:port`; needs `tls.key_store`.",
+        meaning: "Address and port for clients that use TLS, `host:port`. Needs `tls.key_store`.",
     },
     key("clientPort", "", "2181 without a file", "Port for clients, 1 to 65535.", |draft, _, value| {
         draft.client_port = Some(port(value)?);
@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         "clientPortAddress",
         "",
         "0.0.0.0",
-        "Address to listen on at `clientPort`: a name or an address.",
+        "Host name or IP address on which `clientPort` is opened.",
         |draft, _, value| {
             draft.client_address = Some(value.to_owned());
             Ok(())
@@ -44,51 +44,58 @@ pub(super) const KEYS: &[Key] = &[
         "secureClientPort",
         "",
         "",
-        "Port for clients that speak TLS; needs `ssl.keyStore.location`.",
+        "Port for clients that use TLS, 1 to 65535. Needs `ssl.keyStore.location`.",
         |draft, _, value| {
             draft.secure_port = Some(port(value)?);
             Ok(())
         },
     ),
-    key("secureClientPortAddress", "", "0.0.0.0", "Address to listen on at `secureClientPort`.", |draft, _, value| {
-        draft.secure_address = Some(value.to_owned());
-        Ok(())
-    }),
+    key(
+        "secureClientPortAddress",
+        "",
+        "0.0.0.0",
+        "Host name or IP address on which `secureClientPort` is opened.",
+        |draft, _, value| {
+            draft.secure_address = Some(value.to_owned());
+            Ok(())
+        },
+    ),
     key(
         "maxClientCnxns",
         "network.connections_per_address_max",
         "60",
-        "Connections one client address may hold; 0: any number. Raise it where many clients share an address (a \
-         gateway, a test suite). No protection against a client with many addresses: see `maxCnxns`.",
+        "Connections that one client address may have; 0: any number. Raise it if many clients share an address (a \
+         gateway, a test suite). It is no protection against a client with many addresses: see `maxCnxns`.",
         |draft, _, value| number(value, 0..=1_000_000, &mut draft.config.network.connections_per_address_max),
     ),
     key(
         "maxCnxns",
         "network.connections_max",
         "0",
-        "Connections altogether; 0: as many as the operating system gives file descriptors.",
+        "Connections of all clients together; 0: as many as the process may have file descriptors.",
         |draft, _, value| number(value, 0..=10_000_000, &mut draft.config.network.connections_max),
     ),
     key(
         "admin.enableServer",
         "admin.enable",
         "false",
-        "Whether metrics (`/metrics`, in Prometheus' format), `/healthz`, `/readyz` and `/plugins` are served by HTTP. Plain HTTP: \
-         whoever reaches the port reads them. Other than ZooKeeper's it is off unless asked for, and has no `/commands`.",
+        "Whether HTTP serves metrics (`/metrics`, in Prometheus' format), `/healthz`, `/readyz` and `/plugins`. The \
+         HTTP is not encrypted: everyone who reaches the port can read them. Unlike ZooKeeper's, it is off by default \
+         and has no `/commands`.",
         |draft, _, value| boolean(value, &mut draft.admin.enabled),
     ),
     key(
         "admin.serverAddress",
         "admin.address",
         "127.0.0.1",
-        "Address of the HTTP server. The default, other than ZooKeeper's, lets nobody in but this machine.",
+        "Address of the HTTP server. Unlike ZooKeeper's, the default lets in only programs on this machine.",
         |draft, _, value| {
             draft.admin.address = Some(value.to_owned());
             Ok(())
         },
     ),
     key("admin.serverPort", "admin.port", "8080", "Port of the HTTP server, 1 to 65535.", |draft, _, value| {
-        // Harnesses that do not want the server give it port 0.
+        // Test suites turn the server off with port 0.
         draft.admin.port = if value == "0" { None } else { Some(port(value)?) };
         Ok(())
     }),
@@ -96,8 +103,8 @@ pub(super) const KEYS: &[Key] = &[
         "clientPortListenBacklog",
         "network.backlog",
         "1024",
-        "Connections the kernel queues until they are accepted, 1 to 65535; -1: the default. The kernel's \
-         `net.core.somaxconn` caps it.",
+        "Connections that the kernel queues until the server accepts them, 1 to 65535; -1: the default. The kernel's \
+         `net.core.somaxconn` is an upper bound.",
         |draft, _, value| {
             if value == "-1" {
                 draft.config.network.backlog = limits::LISTEN_BACKLOG;
@@ -110,8 +117,9 @@ pub(super) const KEYS: &[Key] = &[
         "jute.maxbuffer",
         "network.frame_bytes_max",
         "1048575",
-        "Bytes of one request, 1024 to 67108864, decimal or `0x` and hexadecimal; a longer one closes its connection. \
-         Clients have the same bound for replies and must be told too. Large values delay everyone: keep data small.",
+        "Bytes of one request, 1024 to 67108864, in decimal or as `0x` and hexadecimal. A longer request closes its \
+         connection. Clients have the same bound for replies, so set it there as well. Large requests delay all \
+         clients: keep data small.",
         |draft, _, value| match value.strip_prefix("0x") {
             Some(digits) => {
                 let bytes = i64::from_str_radix(digits, 16).map_err(|_| "must be a number".to_owned())?;
@@ -124,21 +132,24 @@ pub(super) const KEYS: &[Key] = &[
         "nio.sessionlessCnxnTimeout",
         "network.sessionless_timeout_ms",
         "10000",
-        "Milliseconds, 100 to 3600000, until a new connection must have asked for a session.",
+        "Milliseconds, 100 to 3600000. A new connection that has not asked for a session by then is closed.",
         |draft, _, value| number(value, 100..=3_600_000, &mut draft.config.network.sessionless_timeout_ms),
     ),
     key(
         "clientTcpKeepAlive",
         "network.tcp_keep_alive",
         "false",
-        "Accepted, without effect in this version: TCP keep-alive is not turned on. Sessions have pings of their own.",
+        "Accepted, and without effect in this version: TCP keep-alive stays off. The pings of sessions find dead \
+         connections.",
         |draft, _, value| boolean(value, &mut draft.config.network.tcp_keep_alive),
     ),
     key(
         "globalOutstandingLimit",
         "network.outstanding_requests_max",
         "1000",
-        "Unanswered requests of all clients together, 1 to 1000000. Beyond it, reading stops from every connection that has a request under way; one that has none may always ask. Each connection has a bound of 1000 of its own besides.",
+        "Unanswered requests of all clients together, 1 to 1000000. Beyond this number the server reads only from \
+         connections that have no unanswered request, so every client can always send one. Besides, each connection \
+         may have 1000 unanswered requests.",
         |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.throttle.outstanding_max),
     ),
 ];

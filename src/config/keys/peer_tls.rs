@@ -9,16 +9,17 @@ pub(super) const KEYS: &[Key] = &[
         "sslQuorum",
         "peer_tls.enabled",
         "false",
-        "TLS between members, with certificates on both sides; the same on all of them. Needs `ssl.quorum.keyStore.location` \
-         and `ssl.quorum.trustStore.location`. Off, whoever reaches the peer port can read everything and speak as any member.",
+        "Whether members use TLS between each other, with certificates on both sides. Set it to the same value on all \
+         members. Needs `ssl.quorum.keyStore.location` and `ssl.quorum.trustStore.location`. Without TLS, everyone who \
+         reaches the peer port can read all data and act as any member.",
         |draft, _, value| boolean(value, &mut draft.peer_tls.wanted),
     ),
     key(
         "ssl.quorum.keyStore.location",
         "peer_tls.key_store",
         "",
-        "This member's key and certificate chain, shown to members it connects to and to those that connect to it. Formats \
-         as `ssl.keyStore.location`.",
+        "This member's key and certificate chain. The member shows the certificate on connections in both directions. \
+         The formats are those of `ssl.keyStore.location`.",
         |draft, _, value| {
             draft.peer_tls.key_store.path = Some(PathBuf::from(value));
             Ok(())
@@ -52,8 +53,8 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.trustStore.location",
         "peer_tls.trust_store",
         "",
-        "Certificates of the CAs that members' certificates must come from: PEM or PKCS#12. Use a CA that signs for this \
-         ensemble only: everyone with a certificate of it can speak as any member.",
+        "Certificates of the CAs that sign the members' certificates: PEM or PKCS#12. Use a CA that signs only for \
+         this ensemble: everyone with a certificate of this CA can act as any member.",
         |draft, _, value| {
             draft.peer_tls.trust_store.path = Some(PathBuf::from(value));
             Ok(())
@@ -93,8 +94,8 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.clientAuth",
         "peer_tls.client_auth",
         "need",
-        "`need`: no member connects to this one without a certificate of a trusted CA. `want`, `none`: one without can, and \
-         then anyone who reaches the port.",
+        "`need`: a member that connects to this one must show a certificate that a trusted CA has signed. `want`, \
+         `none`: it need not, so everyone who reaches the port can connect.",
         |draft, _, value| {
             draft.peer_tls.client_auth = Some(client_auth(value)?);
             Ok(())
@@ -104,8 +105,9 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.hostnameVerification",
         "peer_tls.verify_names",
         "true",
-        "Whether the certificate of a member that this one connects to must name the host in its `server.N` line, as a \
-         subject alternative name; the common name alone does not count. Who connects to this one is never checked by name.",
+        "Whether the certificate of a member that this one connects to must name the host of its `server.N` line. Only \
+         subject alternative names count, not the common name. The names of members that connect to this one are never \
+         checked.",
         |draft, _, value| {
             let mut verify = true;
             boolean(value, &mut verify)?;
@@ -117,7 +119,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.protocol",
         "",
         "TLSv1.3",
-        "TLSv1.3 or TLSv1.2; `ssl.quorum.enabledProtocols` goes before it.",
+        "TLSv1.3 or TLSv1.2. If `ssl.quorum.enabledProtocols` is set, that counts instead.",
         |draft, _, value| {
             draft.peer_tls.protocol = Some(tls_versions(value)?);
             Ok(())
@@ -127,7 +129,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.enabledProtocols",
         "peer_tls.protocols",
         "TLSv1.3,TLSv1.2",
-        "TLSv1.3, TLSv1.2 or both with a comma.",
+        "TLSv1.3, TLSv1.2, or both with a comma.",
         |draft, _, value| {
             draft.peer_tls.enabled_protocols = Some(tls_versions(value)?);
             Ok(())
@@ -137,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.ciphersuites",
         "peer_tls.cipher_suites",
         "all that are known",
-        "As `ssl.ciphersuites`, between members.",
+        "As `ssl.ciphersuites`, for connections between members.",
         |draft, name, value| {
             let (known, unknown) = cipher_suites(name, value)?;
             draft.peer_tls.cipher_suites = known;
@@ -145,17 +147,22 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
     ),
-    nothing("portUnification", "Members speak TLS or they do not; change an ensemble over with all members stopped."),
+    nothing(
+        "portUnification",
+        "A member uses either TLS or plain connections. To change that, stop all members first.",
+    ),
     key(
         "sslQuorumReloadCertFiles",
         "peer_tls.reload",
         "false",
-        "Every 10 seconds look whether key or trust store have changed, and use the new ones for new connections between \
-         members; those that are there go on. A broken new file is logged and the old one stays.",
+        "Whether the server looks every 10 seconds whether the key store or the trust store has changed. New \
+         connections between members then use the new files; existing connections stay. If a new file is broken, the \
+         server logs that and goes on with the old one.",
         |draft, _, value| boolean(value, &mut draft.peer_tls.reload),
     ),
     nothing(
         "ssl.quorum.*",
-        "Not implemented; revocation lists are not fetched, and members that connect are not checked by name.",
+        "Not implemented. Certificate revocation lists are not fetched, and the names of members that connect to this \
+         one are not checked.",
     ),
 ];

@@ -9,9 +9,9 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.keyStore.location",
         "tls.key_store",
         "",
-        "The server's key and certificate chain: a PEM file (`.pem`: key and chain in one) or PKCS#12 (`.p12`, `.pfx`). \
-         JKS and BCFKS are refused: `keytool -importkeystore -srckeystore A.jks -destkeystore A.p12 -deststoretype \
-         PKCS12` converts.",
+        "The server's key and certificate chain: a PEM file with both (`.pem`), or a PKCS#12 file (`.p12`, `.pfx`). \
+         JKS and BCFKS files are refused; `keytool -importkeystore -srckeystore A.jks -destkeystore A.p12 \
+         -deststoretype PKCS12` converts them.",
         |draft, _, value| {
             draft.key_store.path = Some(PathBuf::from(value));
             Ok(())
@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.keyStore.passwordPath",
         "tls.key_store_password_file",
         "",
-        "File with the password of the key store, so that it stands in no configuration.",
+        "File with the password of the key store. The password then is in no configuration file.",
         |draft, _, value| {
             draft.key_store.password_path = Some(PathBuf::from(value));
             Ok(())
@@ -39,8 +39,8 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.trustStore.location",
         "tls.trust_store",
         "",
-        "Certificates of the CAs that client certificates must come from: PEM or PKCS#12. Needed unless \
-         `ssl.clientAuth` is none.",
+        "Certificates of the CAs that sign client certificates: PEM or PKCS#12. Needed unless `ssl.clientAuth` is \
+         `none`.",
         |draft, _, value| {
             draft.trust_store.path = Some(PathBuf::from(value));
             Ok(())
@@ -74,7 +74,8 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.clientAuth",
         "tls.client_auth",
         "need",
-        "`need`: no connection without a certificate of a trusted CA. `want`: one that is shown must be good. `none`.",
+        "`need`: a client must show a certificate that a trusted CA has signed. `want`: a client may show one, and it \
+         must be valid. `none`: clients are not asked for one.",
         |draft, _, value| {
             draft.client_auth = Some(client_auth(value)?);
             Ok(())
@@ -84,7 +85,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.protocol",
         "",
         "TLSv1.3",
-        "TLSv1.3 or TLSv1.2; `ssl.enabledProtocols` goes before it.",
+        "TLSv1.3 or TLSv1.2. If `ssl.enabledProtocols` is set, that counts instead.",
         |draft, _, value| {
             draft.protocol = Some(tls_versions(value)?);
             Ok(())
@@ -94,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.enabledProtocols",
         "tls.protocols",
         "TLSv1.3,TLSv1.2",
-        "TLSv1.3, TLSv1.2 or both with a comma. Older ones do not exist here.",
+        "TLSv1.3, TLSv1.2, or both with a comma. Older versions do not exist here.",
         |draft, _, value| {
             draft.enabled_protocols = Some(tls_versions(value)?);
             Ok(())
@@ -104,8 +105,8 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.ciphersuites",
         "tls.cipher_suites",
         "all that are known",
-        "Cipher suites by IANA name, divided by commas. Those with CBC or without forward secrecy do not exist here: they \
-         are named in the warning, and refused if nothing is left.",
+        "Cipher suites by their IANA names, separated by commas. Suites with CBC or without forward secrecy do not \
+         exist here: the warning names them, and a list without any other suite is refused.",
         |draft, name, value| {
             let (known, unknown) = cipher_suites(name, value)?;
             draft.cipher_suites = known;
@@ -117,15 +118,16 @@ pub(super) const KEYS: &[Key] = &[
         "client.certReload",
         "tls.reload",
         "false",
-        "Every 10 seconds look whether key or trust store have changed, and use the new ones for new connections. A \
-         broken new file is logged and the old one stays.",
+        "Whether the server looks every 10 seconds whether the key store or the trust store has changed. New \
+         connections then use the new files. If a new file is broken, the server logs that and goes on with the old \
+         one.",
         |draft, _, value| boolean(value, &mut draft.reload),
     ),
     key(
         "ssl.handshakeDetectionTimeoutMillis",
         "tls.handshake_timeout_ms",
         "5000",
-        "Milliseconds, 10 to 600000, in which a client must be through with its TLS handshake.",
+        "Milliseconds, 10 to 600000. A client must finish its TLS handshake in this time.",
         |draft, _, value| {
             let mut timeout_ms = 0;
             number(value, 10..=600_000, &mut timeout_ms)?;
@@ -137,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
         "netty.server.outstandingHandshake.limit",
         "tls.handshakes_max",
         "250",
-        "TLS handshakes under way at once; more are closed. 0 or -1: any number.",
+        "TLS handshakes under way at the same time. A client beyond this number is disconnected. 0 or -1: any number.",
         |draft, _, value| {
             let mut handshakes: i64 = 0;
             number(value, -1..=1_000_000, &mut handshakes)?;
@@ -149,16 +151,20 @@ pub(super) const KEYS: &[Key] = &[
         "client.portUnification",
         "tls.on_client_port",
         "false",
-        "`clientPort` takes TLS as well as plain connections, told apart by their first byte.",
+        "Whether `clientPort` accepts both TLS and plain connections. The first byte of a connection tells which one \
+         it is.",
         |draft, _, value| boolean(value, &mut draft.unify_ports),
     ),
-    silent("ssl.authProvider", "The scheme x509 is the one that client certificates prove."),
-    silent("ssl.sslProvider", "There is one TLS implementation here."),
-    silent("ssl.context.supplier.class", "Java class."),
-    silent("fips-mode", "The Java security providers' mode."),
-    nothing("ssl.hostnameVerification", "Client names are not checked against their addresses."),
-    nothing("ssl.clientHostnameVerification", "Client names are not checked against their addresses."),
-    nothing("ssl.allowReverseDnsLookup", "Client names are not checked against their addresses."),
-    nothing("ssl.crl", "Revocation lists are not fetched; take the CA out of the trust store instead."),
-    nothing("ssl.ocsp", "Revocation is not asked for; take the CA out of the trust store instead."),
+    silent("ssl.authProvider", "Client certificates always prove the scheme x509."),
+    silent("ssl.sslProvider", "There is only one TLS implementation here."),
+    silent("ssl.context.supplier.class", "Names a Java class."),
+    silent("fips-mode", "Concerns Java's security providers."),
+    nothing("ssl.hostnameVerification", "The name in a client certificate is not compared with the client's address."),
+    nothing(
+        "ssl.clientHostnameVerification",
+        "The name in a client certificate is not compared with the client's address.",
+    ),
+    nothing("ssl.allowReverseDnsLookup", "The name in a client certificate is not compared with the client's address."),
+    nothing("ssl.crl", "Certificate revocation lists are not fetched. To revoke, remove the CA from the trust store."),
+    nothing("ssl.ocsp", "OCSP is not used. To revoke, remove the CA from the trust store."),
 ];

@@ -5,6 +5,7 @@
 use crate::config::{ClientAuth, StoreFormat, TlsVersions, cipher_suites as suites};
 use std::ops::RangeInclusive;
 
+/// Sets `slot` to a whole number within `bounds`.
 pub(super) fn number<T: TryFrom<i64>>(value: &str, bounds: RangeInclusive<i64>, slot: &mut T) -> Result<(), String> {
     let refused = || format!("must be a whole number from {} to {}", bounds.start(), bounds.end());
     let number: i64 = value.parse().map_err(|_| refused())?;
@@ -30,6 +31,7 @@ pub(super) fn port(value: &str) -> Result<u16, String> {
     Ok(port)
 }
 
+/// Sets `slot` to a timeout in milliseconds; -1: to None.
 pub(super) fn timeout(value: &str, slot: &mut Option<i32>) -> Result<(), String> {
     if value == "-1" {
         *slot = None;
@@ -61,7 +63,7 @@ pub(super) fn client_auth(value: &str) -> Result<ClientAuth, String> {
     }
 }
 
-/// The suites that exist here, and for the warning those that do not.
+/// The cipher suites that exist here. And those that do not, as `key=suite` for the warning.
 pub(super) fn cipher_suites(key: &str, value: &str) -> Result<(Vec<String>, Vec<String>), String> {
     let names = value.split(',').map(str::trim).filter(|word| !word.is_empty());
     let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|suite| suites::is_known(suite));
@@ -78,7 +80,7 @@ pub(super) fn tls_versions(value: &str) -> Result<TlsVersions, String> {
         match word {
             "TLSv1.2" => versions.v1_2 = true,
             "TLSv1.3" => versions.v1_3 = true,
-            // What old ensembles list beside the versions that are still safe: not offered, as in today's JVMs.
+            // Old ensembles list these beside the safe versions. As in recent JVMs, they are not offered.
             "TLSv1" | "TLSv1.1" => (),
             _ => return Err("must be TLSv1.3, TLSv1.2 or both with a comma".into()),
         }

@@ -2,14 +2,15 @@
 
 use super::{Key, nothing, silent};
 
-const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files; the log and the checkpoints here tend themselves.";
+const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files. Log and checkpoints here need no maintenance.";
 const ADMIN: &str =
-    "ZooKeeper's `/commands` are not served by HTTP; see `admin.enableServer`, and the four letter words.";
-const JAVA: &str = "Concerns the Java server's insides: threads, caches, Netty or the JVM.";
-const THROTTLE: &str = "Not implemented; `maxClientCnxns`, `maxCnxns` and 1000 unanswered requests a connection bound what clients can cause.";
+    "ZooKeeper's `/commands` are not served by HTTP. See `admin.enableServer`, and the four letter words.";
+const JAVA: &str = "Concerns the internals of the Java server: threads, caches, Netty or the JVM.";
+const THROTTLE: &str = "Not implemented. `maxClientCnxns`, `maxCnxns`, `globalOutstandingLimit` and 1000 unanswered requests for each \
+     connection bound the load that clients can cause.";
 
 pub(super) const KEYS: &[Key] = &[
-    silent("serverCnxnFactory", "There is one network layer here, which speaks TLS too."),
+    silent("serverCnxnFactory", "There is only one network layer here, and it supports TLS."),
     nothing("snapCount", OWN_LOG),
     nothing("snapSizeLimitInKb", OWN_LOG),
     nothing("txnLogSizeLimitInKb", OWN_LOG),
@@ -20,18 +21,24 @@ pub(super) const KEYS: &[Key] = &[
     nothing("db.autocreate", OWN_LOG),
     nothing("datadir.autocreate", OWN_LOG),
     nothing("fsync.warningthresholdms", OWN_LOG),
-    nothing("forceSync", "Every write is on disk before it is acknowledged; that cannot be turned off."),
-    nothing("flushDelay", "A write waits for no timer: batches grow only from requests that have queued up."),
+    nothing("forceSync", "Every write is on disk before it is acknowledged. That cannot be turned off."),
+    nothing(
+        "flushDelay",
+        "No timer delays a write. A batch is what has queued up while the batch before it was written.",
+    ),
     nothing(
         "maxWriteQueuePollTime",
-        "A write waits for no timer: batches grow only from requests that have queued up.",
+        "No timer delays a write. A batch is what has queued up while the batch before it was written.",
     ),
-    nothing("maxBatchSize", "Batches are bounded by fixed limits."),
-    nothing("jute.maxbuffer.extrasize", "A record inside a request has the request's bound."),
-    nothing("maxResponseCacheSize", "Replies are not cached; they are made from memory."),
-    nothing("maxGetChildrenResponseCacheSize", "Replies are not cached; they are made from memory."),
+    nothing("maxBatchSize", "The size of a batch has fixed bounds."),
+    nothing("jute.maxbuffer.extrasize", "The bound of a request is also the bound of each record in it."),
+    nothing("maxResponseCacheSize", "Replies are not cached. They are made from the tree in memory."),
+    nothing("maxGetChildrenResponseCacheSize", "Replies are not cached. They are made from the tree in memory."),
     silent("admin.*", ADMIN),
-    nothing("metricsProvider.*", "Metrics are served by HTTP, see `admin.enableServer`, and told by `mntr`."),
+    nothing(
+        "metricsProvider.*",
+        "HTTP serves the metrics (see `admin.enableServer`), and the word `mntr` prints them.",
+    ),
     nothing("audit.enable", "There is no audit log in this version."),
     nothing("audit.*", "There is no audit log in this version."),
     nothing("watchManagerName", JAVA),
@@ -62,21 +69,21 @@ pub(super) const KEYS: &[Key] = &[
     nothing("connection.*", THROTTLE),
     nothing("globalConnectionWeight", THROTTLE),
     nothing("requestTimeout", THROTTLE),
-    silent("enableEagerACLCheck", "A single server checks every ACL at once."),
+    silent("enableEagerACLCheck", "Every ACL is checked when the write is evaluated."),
     nothing("emulate353TTLNodes", "TTL nodes have ZooKeeper 3.5.4's encoding only."),
-    nothing("digest.enabled", "The tree's digest is always kept."),
+    nothing("digest.enabled", "The digest of the tree is always computed."),
     nothing("test.*", JAVA),
-    nothing("kerberos.*", "Kerberos is not supported; SASL is DIGEST-MD5."),
+    nothing("kerberos.*", "Kerberos is not supported. SASL is DIGEST-MD5."),
     nothing("requireClientAuthScheme", "Use `sessionRequireClientSASLAuth` or `enforce.auth.enabled`."),
-    nothing("client.*", "A setting of clients."),
+    nothing("client.*", "A setting for clients."),
     nothing("pathStats.*", JAVA),
     nothing("traceMask", JAVA),
     nothing("exitOnError", JAVA),
     nothing("shutdown.*", JAVA),
     nothing("jmx.*", JAVA),
     nothing("DigestAuthenticationProvider.*", JAVA),
-    nothing("X509AuthenticationProvider.*", "Names are taken from the certificate's subject only."),
-    silent("log.*", "Logging of the Java server; see `--log`."),
-    silent("root.logger", "Logging of the Java server; see `--log`."),
-    silent("console.threshold", "Logging of the Java server; see `--log`."),
+    nothing("X509AuthenticationProvider.*", "Names are taken only from the subject of a certificate."),
+    silent("log.*", "Concerns the logging of the Java server. See `--log`."),
+    silent("root.logger", "Concerns the logging of the Java server. See `--log`."),
+    silent("console.threshold", "Concerns the logging of the Java server. See `--log`."),
 ];

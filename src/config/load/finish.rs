@@ -1,4 +1,4 @@
-//! The checks that need all settings at once. They make the [`Config`] of the [`Draft`].
+//! The last step: from [`Draft`] to [`Config`], with all checks that need more than one setting.
 
 use super::{ConfigError, Place, Sources};
 use crate::config::keys::Draft;
@@ -7,17 +7,19 @@ use crate::limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The checks that need everything at once.
+/// What the checks need besides the draft.
 pub(super) struct Finish<'a> {
     pub sources: &'a Sources,
-    /// Where the settings were made, by either name.
+    /// Where each setting was made, by its name in zoo.cfg and by its name in our own format.
     pub places: BTreeMap<&'static str, Place>,
-    /// Where to point when no single line is to blame.
+    /// The place of a refusal that concerns no single setting.
     pub place: Place,
+    /// Whether the file is a zoo.cfg.
     pub zoo_cfg: bool,
 }
 
 impl Finish<'_> {
+    /// The configuration. `unused`: names of settings without effect, for the warning.
     pub(super) fn config(&self, mut draft: Draft, mut unused: Vec<String>) -> Result<Config, ConfigError> {
         let mut config = std::mem::take(&mut draft.config);
         config.file = self.sources.file.clone();
@@ -52,6 +54,7 @@ impl Finish<'_> {
         Ok(config)
     }
 
+    /// A refusal at the place of the setting with that name.
     pub(super) fn refuse<T>(&self, key: &str, what: impl Into<String>) -> Result<T, ConfigError> {
         let place = self.places.get(key).unwrap_or(&self.place).clone();
         Err(ConfigError { place, what: what.into() })

@@ -1,4 +1,10 @@
-//! From command line, properties and file to one [`Config`], and every check that looks at more than one key.
+//! From command line, properties and file to one [`Config`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | all settings as they were made: key, value, place |
+//! | `finish` | the `Config`, and the checks across settings |
+//! | `servers`, `network`, `security` | the checks of one subject |
 
 mod finish;
 mod network;
@@ -33,7 +39,7 @@ pub struct Sources {
     pub found_without: Vec<u32>,
 }
 
-/// Why the configuration is refused: a full sentence with the way out.
+/// Why a configuration is refused: a sentence that says where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct ConfigError {
@@ -44,7 +50,7 @@ pub struct ConfigError {
 /// Where a setting was made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
-    /// An option of the command line, as it was written.
+    /// An option on the command line, as it was written.
     CommandLine(String),
     File(PathBuf),
     /// Lines are counted from 1.
@@ -61,8 +67,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads what the sources name and returns a configuration that holds together. Touches files, and the resolver where an
-/// address is a name.
+/// Reads the sources and returns a configuration that is consistent. Reads files, and resolves addresses that are
+/// names.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let is_toml = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
     let mut settings = Settings::default();

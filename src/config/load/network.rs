@@ -70,7 +70,7 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// Host and port for clients, from the key with `name` and from this server's own line.
+    /// Host and port for clients. `port` and `host`: of the settings; `of_line`: of this server's own `server.N` line.
     fn port_of(
         &self,
         name: &str,
@@ -102,10 +102,10 @@ impl Finish<'_> {
     }
 }
 
-/// Where ZooKeeper listens when no address is given.
+/// The address on which ZooKeeper listens if none is set.
 const ANYWHERE: &str = "0.0.0.0";
 
-/// `host:port` or `[v6]:port`; a bare port listens on this machine only.
+/// The address of `host:port` or `[v6]:port`. A port without a host is one of 127.0.0.1.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let form = || format!("must have the form host:port, such as 127.0.0.1:2181; it is `{text}`");
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -124,7 +124,7 @@ pub(super) fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("names the host `{host}`, which has no address: {error}"))?
         .collect();
-    // IPv4 first: what `localhost` means to most clients.
+    // IPv4 first: most clients take `localhost` for 127.0.0.1.
     found.sort_by_key(SocketAddr::is_ipv6);
     found.first().copied().ok_or_else(|| format!("names the host `{host}`, which has no address"))
 }

@@ -1,4 +1,4 @@
-//! TLS for clients and members, and who may log in.
+//! TLS for clients and between members, and who may log in.
 
 use super::finish::Finish;
 use super::settings::read;
@@ -107,7 +107,7 @@ impl Finish<'_> {
     }
 }
 
-/// None: no location was given.
+/// A key store or trust store. `name`: how its settings begin. None: no location is set.
 fn store(draft: DraftStore, name: &str) -> Result<Option<Store>, String> {
     let Some(path) = draft.path else { return Ok(None) };
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();

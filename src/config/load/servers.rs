@@ -1,4 +1,4 @@
-//! Which servers there are, and which of them this one is.
+//! The list of servers, and which of them this server is.
 
 use super::finish::Finish;
 use super::network::resolve;
@@ -9,7 +9,7 @@ use crate::model::ensemble::{self, PeerAddress, SERVER_IDS};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl Finish<'_> {
-    /// The list of servers, as a whole.
+    /// Checks the list of servers as a whole.
     pub(super) fn servers(&self, config: &mut Config) -> Result<(), ConfigError> {
         let servers = &mut config.ensemble.servers;
         servers.sort_by_key(|server| server.id);
@@ -36,7 +36,7 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// `myid`, as ZooKeeper reads it.
+    /// This server's number: from the setting, from the file `myid` as in ZooKeeper, or from the only server listed.
     pub(super) fn server_id(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
         if let Some(id) = draft.server_id {
             config.server_id = id;
@@ -78,7 +78,7 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// This server among those listed, and where it listens for the others.
+    /// Finds this server in the list, and the addresses on which it listens for other members.
     pub(super) fn own_server(&self, config: &mut Config, draft: &Draft) -> Result<(), ConfigError> {
         for id in &self.sources.found_without {
             let listed = config.ensemble.servers.iter().any(|server| server.id == *id);

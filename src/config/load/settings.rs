@@ -1,4 +1,4 @@
-//! Settings in the order they were made: which key, which value, and where.
+//! All settings as they were made: which key, which value, and where.
 
 use super::{ConfigError, Place};
 use crate::config::keys::{self, Draft, Effect, Key};
@@ -7,35 +7,39 @@ use crate::limits;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// One setting that was made.
 struct Setting {
     place: Place,
-    /// As it was written.
+    /// The name as it was written.
     name: String,
     key: &'static Key,
     value: String,
 }
 
+/// Settings of all sources.
 #[derive(Default)]
 pub(super) struct Settings {
     settings: Vec<Setting>,
-    /// Names of what was accepted and does nothing.
+    /// Names of settings that were accepted and change nothing.
     pub unused: Vec<String>,
 }
 
 impl Settings {
+    /// Reads a `-D` property.
     pub(super) fn property(&mut self, property: &str) -> Result<(), ConfigError> {
-        // A JVM takes -Dname without a value as the empty text.
+        // A JVM takes `-Dname` as an empty value.
         let (name, value) = property.split_once('=').unwrap_or((property, ""));
         let place = Place::CommandLine(format!("-D {name}"));
         match keys::by_name(name) {
             Some(key) => self.add(place, name, key, value.trim())?,
             None if name.starts_with("zookeeper.") => self.unused.push(format!("-D {name}")),
-            // Properties of the JVM and of logging libraries come along when a start script is reused.
+            // A start script that is used again may set properties of the JVM and of logging libraries.
             None => (),
         }
         Ok(())
     }
 
+    /// Reads a file in ZooKeeper's format.
     pub(super) fn zoo_cfg(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = read(path)?;
         let lines = properties::parse(&text).map_err(|bad| ConfigError {
@@ -53,6 +57,7 @@ impl Settings {
         Ok(())
     }
 
+    /// Reads a file in our own format.
     pub(super) fn toml(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = read(path)?;
         let entries = toml_file::parse(&text)
@@ -63,7 +68,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The same setting twice is fine if both say the same.
+    /// Adds a setting. A setting may be made twice if both values are the same.
     fn add(&mut self, place: Place, name: &str, key: &'static Key, value: &str) -> Result<(), ConfigError> {
         let same =
             |other: &&Setting| std::ptr::eq(other.key, key) && (!is_family(key) || plain(&other.name) == plain(name));
@@ -79,6 +84,8 @@ impl Settings {
         Ok(())
     }
 
+    /// Applies all settings to the draft. `places` gets the place of each, by its name in zoo.cfg and in our own
+    /// format.
     pub(super) fn apply(
         &mut self,
         draft: &mut Draft,
@@ -87,7 +94,7 @@ impl Settings {
         for setting in self.settings.drain(..) {
             match setting.key.effect {
                 Effect::Set(set) => {
-                    // An empty value is none, in ZooKeeper too: `clientPortAddress=` in a template.
+                    // An empty value does not count, as in ZooKeeper: templates have lines like `clientPortAddress=`.
                     if setting.value.is_empty() {
                         continue;
                     }
@@ -111,16 +118,18 @@ fn is_family(key: &Key) -> bool {
     key.name.ends_with('*')
 }
 
+/// The name without the prefix of ZooKeeper's properties.
 fn plain(name: &str) -> &str {
     name.strip_prefix("zookeeper.").unwrap_or(name)
 }
 
-/// The value for an error message, unless it is a secret.
+/// The value as error messages show it. Secrets are not shown.
 fn shown(setting: &Setting) -> &str {
     let name = setting.name.to_ascii_lowercase();
     if name.contains("password") || name.contains("digest") { "(not shown)" } else { &setting.value }
 }
 
+/// Reads a configuration file: UTF-8, of at most `limits::CONFIG_FILE_BYTES_MAX`.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let refused = |what: String| ConfigError { place: Place::File(path.to_owned()), what };
     let size = std::fs::metadata(path).map_err(|error| refused(format!("cannot be read: {error}")))?.len();

@@ -24,7 +24,7 @@ impl Folder {
             properties: properties.iter().map(|property| (*property).to_owned()).collect(),
             ..Sources::default()
         };
-        // Without the folder, so that texts can be compared.
+        // The folder is cut out, so that texts can be compared.
         load(&sources).map_err(|error| error.to_string().replace(&format!("{}/", self.0.path().display()), ""))
     }
 }
@@ -53,7 +53,7 @@ fn without_anything_it_is_local() {
     assert_eq!((config.sessions.timeout_ms_min, config.sessions.timeout_ms_max), (6_000, 60_000));
 }
 
-/// What kazoo's test suite starts its servers with (its template, its properties).
+/// The template and the properties that kazoo's test suite starts its servers with.
 #[test]
 fn the_configuration_of_kazoos_suite() {
     let folder = Folder::new();
@@ -98,7 +98,7 @@ fn the_configuration_of_kazoos_suite() {
 }
 
 #[test]
-fn what_means_nothing_here_is_one_warning() {
+fn settings_without_effect_are_one_warning() {
     let config = zoo_cfg(
         "dataDir=d\nclientPort=1\nsnapCount=1\nautopurge.purgeInterval=24\nnoSuch=1\nauthProvider.7=com.Mine\n",
     )
@@ -190,7 +190,7 @@ fn the_examples_are_accepted() {
     assert_eq!(DigestAlgorithm::Sha1.identity("super:secret"), super_digest_of_the_example());
 }
 
-/// Three servers, twice: they name the same members, each another of them as itself.
+/// The example has three servers in both formats. All list the same members, and each is another of them.
 #[test]
 fn the_examples_of_an_ensemble_are_accepted() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ensemble");
@@ -214,7 +214,7 @@ fn the_examples_of_an_ensemble_are_accepted() {
     assert!(lists.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// What the example's comment promises.
+/// The digest in the example, whose comment gives the password.
 fn super_digest_of_the_example() -> String {
     let example = include_str!("../../../examples/wasmkeeper.toml");
     let line = example.lines().find_map(|line| line.strip_prefix("super_digest = ")).unwrap();
@@ -241,7 +241,7 @@ fn tls_between_members() {
 }
 
 #[test]
-fn members_in_a_file_of_their_own() {
+fn a_dynamic_configuration_file() {
     let folder = Folder::new();
     let dynamic = folder.file("zoo.cfg.dynamic", "server.1=localhost:2888:3888:participant;127.0.0.1:4\nversion=100\n");
     let text = format!("dataDir=d\ndynamicConfigFile={}\n", dynamic.display());
@@ -254,7 +254,7 @@ const THREE: &str = "server.1=127.0.0.1:11:12;21\nserver.2=127.0.0.2:11:12;22\ns
                      server.10=zk10:11:12\n";
 
 impl Folder {
-    /// With `myid` in a data directory, whose line this adds.
+    /// Loads `text` as a zoo.cfg with a data directory that has the file `myid`.
     fn member(&self, myid: &str, text: &str) -> Result<Config, String> {
         let data = self.0.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
@@ -278,7 +278,7 @@ fn an_ensemble() {
 
     let everywhere = folder.member("2", &format!("quorumListenOnAllIPs=true\n{THREE}")).unwrap();
     assert_eq!(everywhere.ensemble.listen, ["0.0.0.0:11".parse().unwrap()]);
-    // An own name that cannot be resolved is no obstacle then; names of others never are.
+    // This server's own host need not resolve then. The hosts of other servers never need to.
     let named = folder.member("10", &format!("quorumListenOnAllIPs=true\nclientPort=9\n{THREE}")).unwrap();
     assert_eq!(named.network.client, Some("0.0.0.0:9".parse().unwrap()));
     let observer = folder.member("3", &format!("quorumListenOnAllIPs=true\npeerType=participant\n{THREE}")).unwrap();
@@ -315,7 +315,7 @@ fn an_ensemble_in_our_own_format() {
 }
 
 #[test]
-fn an_ensemble_that_cannot_be_is_refused() {
+fn an_impossible_ensemble_is_refused() {
     let folder = Folder::new();
     let member = |myid: &str, text: &str| folder.member(myid, text);
     refused(zoo_cfg(&format!("dataDir=d\n{THREE}")), &["d/myid", "does not exist", "4 servers", "echo N > d/myid"]);
