@@ -53,11 +53,19 @@ pub enum CallError {
     #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
     Refused(Refusal),
     /// This member does not lead, and the call has changed nothing. `leader`: the leader as far as this member knows.
-    #[error("this server does not lead, {}", match .leader { Some(leader) => format!("server {leader} does: call it there"), None => "and nobody does at the moment: try again".into() })]
+    #[error("this server does not lead, {}", leads(.leader))]
     NotLeading { leader: Option<u64> },
     /// The leadership was lost during the call, which may have taken effect or not.
     #[error("the leadership was lost during the call: it may have taken effect or not")]
     Unknown,
+}
+
+/// The end of the sentence about a server that does not lead.
+fn leads(leader: &Option<u64>) -> String {
+    match leader {
+        Some(leader) => format!("server {leader} does: call it there"),
+        None => "and no server does at the moment: try again".to_owned(),
+    }
 }
 
 /// A call of a recipe's method.

@@ -6,8 +6,8 @@
 //!
 //! A connection has at most three jobs here: its oldest read, its held events, and a login. A job is done in turns of
 //! at most `limits::QUESTIONS_IN_A_ROW` questions. Each read of a plugin locks the state anew (`LockedTree`), so the
-//! tree may change while a plugin runs. Whoever uses the answer checks under the state's lock whether the answer still
-//! holds.
+//! tree may change while a plugin runs. The code that uses an answer checks under the state's
+//! lock whether the answer still holds.
 
 use super::Server;
 use super::connection::{Connection, Turn};

@@ -100,7 +100,7 @@ fn begin_here(
     Flow::On
 }
 
-/// The password that the client sends. None: it has not 16 bytes, and fits no session.
+/// The password that the client sends. None: the password does not have 16 bytes, so it fits no session.
 fn given_password(request: &ConnectRequest) -> Option<Password> {
     request.password.as_deref().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(Password)
 }

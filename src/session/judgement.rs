@@ -331,9 +331,9 @@ fn node(path: &str) -> &str {
 /// The deepest node above all paths with that prefix. The prefix is text: `/a/b` is a prefix of `/a/bc` as well.
 fn listed(prefix: Option<&str>) -> &str {
     let prefix = prefix.map_or("", str::trim);
-    match prefix.rfind('/') {
-        None | Some(0) => "/",
-        Some(slash) => &prefix[..slash],
+    match prefix.rsplit_once('/') {
+        None | Some(("", _)) => "/",
+        Some((path, _)) => path,
     }
 }
 

@@ -98,16 +98,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
+    /// Answers a four letter word, and `argument_bytes` more bytes that belong to it.
     async fn four_letter_word(&mut self, word: [u8; 4], argument_bytes: usize) -> io::Result<()> {
-        while self.arrived.len() < word.len() + argument_bytes {
+        let argument = loop {
+            if let Some(argument) = self.arrived.get(word.len()..word.len() + argument_bytes) {
+                break argument.to_vec();
+            }
             if poll_fn(|context| self.poll_read(context)).await? == 0 {
                 return Ok(());
             }
-        }
+        };
         self.dispatch.connection().count_received();
         let peer = self.dispatch.connection().peer();
-        let argument = &self.arrived[word.len()..word.len() + argument_bytes];
-        let answer = self.dispatch.server().four_letter_words().answer(word, argument, peer);
+        let answer = self.dispatch.server().four_letter_words().answer(word, &argument, peer);
         self.stream.write_all(&answer).await?;
         self.stream.shutdown().await
     }

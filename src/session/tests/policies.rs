@@ -610,7 +610,7 @@ async fn authenticators_are_not_asked_while_a_write_is_applied() {
 }
 
 impl Policed {
-    /// Somebody whom the plugin has let in.
+    /// A client that has logged in with the plugin.
     async fn member(&mut self, name: &str) -> Client {
         let mut client = self.replica.client().await;
         client.ask(-4, auth("jwt", &format!("{name}:secret"))).await;
