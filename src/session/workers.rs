@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 pub struct Workers {
     /// Invariant: not empty.
     workers: Arc<[(Handle, Arc<Bell>)]>,
-    /// Connections given out so far, modulo 2^64.
+    /// How many connections have been given to workers, modulo 2^64.
     next: Arc<AtomicUsize>,
 }
 

@@ -39,7 +39,7 @@ impl SessionIds {
     pub fn new_id(&self, wall_ms: i64, taken: impl Fn(SessionId) -> bool) -> SessionId {
         loop {
             let last = self.last.load(Relaxed);
-            let counted = if last == 0 { wall_ms << 16 } else { last + 1 };
+            let counted = if last == 0 { wall_ms << 16 } else { (last & COUNTED) + 1 };
             let id = self.server << SERVER_SHIFT | counted & COUNTED;
             let claimed = self.last.compare_exchange(last, id, Relaxed, Relaxed).is_ok();
             if claimed && !taken(SessionId(id)) {
