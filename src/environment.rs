@@ -17,6 +17,36 @@ pub fn wall_ms() -> i64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
+/// The server's monotonic clock: time since the server's start.
+///
+/// A member has one. Its folders hand the clock on as a value, so that times of different folders can be compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Clock {
+        Clock { started: Instant::now() }
+    }
+
+    /// Microseconds since the start.
+    pub fn now_us(&self) -> u64 {
+        self.us_at(Instant::now())
+    }
+
+    /// Milliseconds since the start.
+    pub fn now_ms(&self) -> u64 {
+        self.now_us() / 1000
+    }
+
+    /// What `now_us` returned at `then`; 0 if `then` is before the start.
+    pub fn us_at(&self, then: Instant) -> u64 {
+        then.saturating_duration_since(self.started).as_micros() as u64
+    }
+}
+
 /// Random bytes of the kernel, good enough for secrets.
 pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     #[cfg(feature = "simulation")]
@@ -56,5 +86,22 @@ pub mod simulated {
 
     pub(super) fn ask<T>(question: impl FnOnce(&dyn Source) -> T) -> Option<T> {
         SOURCE.with_borrow(|source| source.as_deref().map(question))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_counts_from_its_start_and_no_time_is_before_that() {
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_micros(5)).await;
+        let clock = Clock::start();
+        assert_eq!((clock.now_us(), clock.now_ms()), (0, 0));
+        tokio::time::advance(Duration::from_micros(2_999)).await;
+        assert_eq!((clock.now_us(), clock.now_ms()), (2_999, 2));
+        assert_eq!((clock.us_at(before), clock.us_at(Instant::now())), (0, 2_999));
     }
 }

@@ -25,7 +25,7 @@ use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::config::Config;
 use crate::consensus::{self, BlockingWork, Consensus, Role};
-use crate::environment::{self, Instant};
+use crate::environment::{self, Clock, Instant};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::Zxid;
@@ -130,7 +130,7 @@ impl Member {
         words: impl FnOnce(Arc<Replica>) -> Words,
     ) -> anyhow::Result<Member> {
         let Surroundings { disk, log_disk, net, raft, clients, drive, format_level } = surroundings;
-        let started = Instant::now();
+        let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
         let identity = data_directory::identify(&*disk, new_identity(&config)?)?;
         let log = open_log(log_disk, &identity, &metrics, &drive, &raft)?;
@@ -145,7 +145,7 @@ impl Member {
         let tasks = listen_for_members(&config, &*net, &me, &door, &raft).await?;
         let number = environment::random_u64()? as u32;
         let plugins = plugins_of(&config, number, &drive)?;
-        let run = Run { number, started, metrics, runtime: raft.clone(), heavy: drive.heavy() };
+        let run = Run { number, clock, metrics, runtime: raft.clone(), heavy: drive.heavy() };
         let replica = Arc::new(Replica::assemble(config, run, loaded, door, plugins));
         replica.remember_sessions();
         replica.connect_plugins(&drive);
@@ -386,7 +386,7 @@ impl ComingUp {
 struct Run {
     /// By chance, so that no two runs have the same.
     number: u32,
-    started: Instant,
+    clock: Clock,
     metrics: Arc<Metrics>,
     /// Raft's.
     runtime: Handle,
@@ -542,6 +542,7 @@ impl Replica {
             config.server_id,
             run.number,
             run.metrics,
+            run.clock,
         );
         Replica {
             rules,
@@ -570,7 +571,7 @@ impl Replica {
             syncs_waiting: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
-            started: run.started,
+            clock: run.clock,
             runtime: run.runtime,
             heavy: run.heavy,
             config,

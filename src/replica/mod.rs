@@ -76,7 +76,7 @@ pub use start::{Running, start};
 
 use crate::config::Config;
 use crate::consensus::{BlockingWork, Consensus};
-use crate::environment::Instant;
+use crate::environment::Clock;
 use crate::model::ConnectionId;
 use crate::pipeline::{Ask, Rules, Submission};
 use crate::plugin::Plugins;
@@ -144,7 +144,7 @@ pub struct Replica {
     recovered: AtomicBool,
     /// It is on its way down: no client is let in any more.
     leaving: AtomicBool,
-    started: Instant,
+    clock: Clock,
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
     /// Where longer ones run.
@@ -154,7 +154,7 @@ pub struct Replica {
 impl Replica {
     /// The monotonic clock of everything that waits, in milliseconds since the start.
     fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        self.clock.now_ms()
     }
 
     /// A request of the server's own.

@@ -55,7 +55,7 @@ impl Server for Front {
         self.replica.word.serving()
     }
 
-    fn word_until_us(&self) -> u64 {
+    fn lease_until_us(&self) -> u64 {
         match self.replica.word.serving() {
             // Its sessions live as long as it says so.
             Serving::ReadOnly => u64::MAX,
