@@ -802,6 +802,13 @@ async fn watches_are_added_checked_removed_and_set_again() {
         client.ask(4, Request::RemoveWatches { path: path(), kind: 3 }).await;
         assert_eq!(client.next().await, (4, error));
     }
+    // No watch is on a null path, and an unknown type is refused before the path is looked at.
+    for (kind, error) in [(3, -121), (6, -5)] {
+        client.ask(5, Request::CheckWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (5, error), "type {kind}");
+        client.ask(6, Request::RemoveWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (6, error), "type {kind}");
+    }
     writer.create("/w").await;
     let before = replica.state().last_zxid().to_wire();
     writer.create("/w/child").await;
