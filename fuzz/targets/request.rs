@@ -5,11 +5,12 @@ use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use wasmkeeper::wire::decode::DecodeError;
 use wasmkeeper::wire::request::Request;
-use wasmkeeper::wire::{client, decode};
+use wasmkeeper::client::codec;
+use wasmkeeper::wire::decode;
 
 fn round_trip(request: &Request) -> Result<Request, DecodeError> {
     let mut out = BytesMut::new();
-    client::request(&mut out, 1, request);
+    codec::request(&mut out, 1, request);
     decode::request(out.freeze().slice(4..)).map(|(_, request)| request)
 }
 

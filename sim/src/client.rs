@@ -22,7 +22,7 @@ use wasmkeeper::model::txn::Outcome;
 use wasmkeeper::model::{ErrorCode, Stat, acl};
 use wasmkeeper::pipeline::Verb;
 use wasmkeeper::storage::testing::Dice;
-use wasmkeeper::wire::client::{self as wire, Record, SlotReply};
+use wasmkeeper::client::codec::{self as wire, Record, SlotReply};
 use wasmkeeper::wire::decode::Fault;
 use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};

@@ -4,7 +4,7 @@
 //! `/zookeeper/members`, a change is ZooKeeper's reconfig, a transfer is a write to `/zookeeper/leader`
 //! (docs/membership.md). `recover` works on the data directory of a server that does not run.
 
-use super::client::{Client, ClientError};
+use crate::client::{Client, ClientError};
 use super::recover;
 use crate::limits;
 use crate::model::ErrorCode;

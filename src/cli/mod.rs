@@ -7,10 +7,8 @@
 //! | `cluster` | `wasmkeeper cluster`: who belongs to the ensemble |
 //! | `recover` | `wasmkeeper cluster recover`: going on without a lost majority |
 //! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
-//! | `client` | a small ZooKeeper client for our own commands |
 
 pub mod bench;
-pub mod client;
 pub mod cluster;
 pub mod plugin;
 pub mod recover;

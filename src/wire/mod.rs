@@ -11,12 +11,10 @@
 //! | `decode` | frames to requests |
 //! | `reply` | replies and events as values |
 //! | `encode` | replies and events to bytes |
-//! | `client` | the other end: requests to bytes, bytes to replies, for our own command line and tests |
 
-pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod frame;
-mod jute;
+pub mod jute;
 pub mod reply;
 pub mod request;

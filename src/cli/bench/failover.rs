@@ -5,11 +5,11 @@
 //! write that was acknowledged is missing at the end. A write without an answer may have taken effect or not; the
 //! next one has a higher number, so each node must hold at least the last number acknowledged and at most the last tried.
 
-use super::super::client::Client;
+use crate::client::Client;
 use super::link::{Link, Session};
 use super::throughput::ensure;
 use super::{Args, Report, each_second, histogram, record};
-use crate::wire::client as wire;
+use crate::client::codec as wire;
 use crate::wire::request::Request;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;

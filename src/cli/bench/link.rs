@@ -1,7 +1,7 @@
 //! One connection of the load generator: many requests under way, one write and one read a wake-up.
 
 use super::Args;
-use crate::wire::client as wire;
+use crate::client::codec as wire;
 use crate::wire::frame::{Frames, READ_BYTES};
 use crate::wire::reply::{ReplyHeader, xid};
 use crate::wire::request::{ConnectRequest, Request};

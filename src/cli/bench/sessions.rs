@@ -2,7 +2,7 @@
 
 use super::link::{Arrival, Link};
 use super::{Args, Report, duration, each_second, histogram, record};
-use crate::wire::client as wire;
+use crate::client::codec as wire;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};

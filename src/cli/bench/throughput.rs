@@ -4,7 +4,7 @@ use super::floor::Floor;
 use super::link::{Arrival, Link};
 use super::{Args, Operation, Report, duration, each_second, histogram, record};
 use crate::model::ErrorCode;
-use crate::wire::client as wire;
+use crate::client::codec as wire;
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 use hdrhistogram::Histogram;

@@ -1,6 +1,6 @@
 //! What the commands that talk to a server share: connecting, manifests in the tree, and the server's own words.
 
-use crate::cli::client::{Client, ClientError};
+use crate::client::{Client, ClientError};
 use crate::limits;
 use crate::model::control_plane::{PLUGINS, REJECTION};
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};

@@ -1,7 +1,7 @@
 //! `plugin audit`: what a validator says of nodes that were there before it.
 
 use super::access::{expect_manifest, explain};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::plugin::PLUGINS;
 use crate::plugin::audit::Slice;
 use anyhow::{Context, bail};

@@ -1,6 +1,6 @@
 //! `plugin call`: a native call of a recipe, by the HTTP interface of the server that leads.
 
-use crate::cli::client;
+use crate::client;
 use crate::limits;
 use anyhow::{Context, bail};
 use base64::Engine as _;

@@ -3,7 +3,7 @@
 use super::access::{expect_manifest, explain, node_acl};
 use super::life;
 use super::options::read_settings;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::{chores, path};
 use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Mode};

@@ -7,7 +7,7 @@ use super::options::{
 };
 use super::source::{read_source, say_if_slow};
 use super::{life, signing};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::limits;
 use crate::model::path;
 use crate::pipeline::Verb;

@@ -2,7 +2,7 @@
 //! that it happens at one zxid or not at all; the server judges each manifest as it judges a deployment.
 
 use super::access::{expect_manifest, explain, node_acl, submit};
-use crate::cli::client::{Client, create_request};
+use crate::client::{Client, create_request};
 use crate::limits;
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE, VERSIONS};
 use crate::model::{AclEntry, ErrorCode, path};

@@ -1,7 +1,7 @@
 //! `plugin logs`: what a plugin has said on the server that is asked.
 
 use super::access::{expect_manifest, explain};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::ErrorCode;
 use crate::plugin::PLUGINS;
 use crate::plugin::log::{Level, Line};

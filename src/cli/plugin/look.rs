@@ -1,7 +1,7 @@
 //! `plugin list` and `plugin show`.
 
 use super::access::{expect_manifest, explain, read_manifest, virtual_json};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::ErrorCode;
 use crate::plugin::PLUGINS;
 use crate::plugin::grant::Grant;

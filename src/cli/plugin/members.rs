@@ -2,7 +2,7 @@
 
 use super::access::{connect, expect_manifest, virtual_json};
 use super::life;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::control_plane::{CANARY, MEMBERS, PLUGINS};
 use crate::model::path;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 use super::access::{expect_manifest, explain};
 use super::scenario::compiler;
 use super::source::read_source;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::limits;
 use crate::model::ErrorCode;
 use crate::pipeline::Call;

@@ -1,11 +1,11 @@
 //! The client's end of the protocol: requests to bytes, bytes to replies and events. For our own command line (`cli`)
 //! and for tests; the server needs none of it.
 
-use super::decode::Fault;
-use super::jute::{self, Reader};
-use super::reply::{ConnectResponse, ReplyHeader, xid};
-use super::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches, op};
 use crate::model::{AclEntry, Identity, Stat};
+use crate::wire::decode::Fault;
+use crate::wire::jute::{self, Reader};
+use crate::wire::reply::{ConnectResponse, ReplyHeader, xid};
+use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches, op};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Appends the first message of a connection.

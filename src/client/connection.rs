@@ -4,9 +4,9 @@
 //! reconnect: a command that loses its server says so and ends. Watch events that come in between are kept, the newest
 //! `EVENTS_KEPT` of them (`Client::next_event`).
 
+use super::codec::{self as wire, Event, Record, SlotReply};
 use crate::limits::CLIENT_PORT;
 use crate::model::{AclEntry, ErrorCode, Stat, acl};
-use crate::wire::client::{self as wire, Event, Record, SlotReply};
 use crate::wire::decode::Fault;
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, xid};
