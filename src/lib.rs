@@ -36,6 +36,7 @@ pub mod peer;
 pub mod pipeline;
 pub mod plugin;
 pub mod replica;
+pub mod scenario;
 pub mod session;
 pub mod simulation;
 pub mod state;

@@ -1,5 +1,4 @@
-//! The client's end of the protocol: requests to bytes, bytes to replies and events. For our own command line (`cli`)
-//! and for tests; the server needs none of it.
+//! ZooKeeper's client protocol, the client's end: encodes requests, and decodes replies and events.
 
 use crate::model::{AclEntry, Identity, Stat};
 use crate::wire::decode::Fault;
@@ -36,7 +35,7 @@ pub fn raw(out: &mut BytesMut, xid: i32, opcode: i32, fill: impl FnOnce(&mut Byt
     });
 }
 
-/// Appends a setData. Like the ones below, for a load generator: nothing is built first.
+/// Appends a setData. This function and those below are for load generators: they build no `Request` first.
 pub fn set_data(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], version: i32) {
     raw(out, xid, op::SET_DATA, |out| {
         jute::put_string(out, path);
@@ -52,10 +51,10 @@ pub fn get_data(out: &mut BytesMut, xid: i32, path: &str, watch: bool) {
     });
 }
 
-/// `world:anyone` may do everything.
+/// The encoded ACL that allows `world:anyone` everything.
 const OPEN_ACL: &[u8] = b"\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone";
 
-/// Appends a create of a node anybody may use.
+/// Appends a create of a node that anybody may use.
 pub fn create(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], flags: i32) {
     raw(out, xid, op::CREATE, |out| {
         jute::put_string(out, path);
@@ -80,7 +79,7 @@ pub fn close_session(out: &mut BytesMut, xid: i32) {
     raw(out, xid, op::CLOSE_SESSION, |_| {});
 }
 
-/// The opcode a request is sent by. `setWatches` takes the older form when it needs nothing of the newer.
+/// The opcode of a request. `setWatches` has the older one unless it needs the newer form.
 pub fn opcode(request: &Request) -> i32 {
     match request {
         Request::Create(create) => create.form.opcode(),
@@ -212,12 +211,12 @@ fn put_multi_header(out: &mut BytesMut, kind: i32, done: bool) {
 fn put_set_watches(out: &mut BytesMut, watches: &SetWatches, newer: bool) {
     out.put_i64(watches.relative_zxid);
     let lists = [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
-    for list in &lists[..if newer { 5 } else { 3 }] {
+    for list in lists.into_iter().take(if newer { 5 } else { 3 }) {
         jute::put_strings(out, list.iter().map(String::as_str));
     }
 }
 
-/// The server's answer to the first message.
+/// Decodes the server's answer to the first message.
 pub fn connect_response(frame: Bytes) -> Result<ConnectResponse, Fault> {
     let mut reader = Reader::new(frame);
     reader.int()?;
@@ -225,21 +224,22 @@ pub fn connect_response(frame: Bytes) -> Result<ConnectResponse, Fault> {
     let session_id = reader.long()?;
     let sent = reader.buffer()?.unwrap_or_default();
     let mut password = [0; 16];
-    let length = sent.len().min(password.len());
-    password[..length].copy_from_slice(&sent[..length]);
+    for (place, byte) in password.iter_mut().zip(&sent) {
+        *place = *byte;
+    }
     let read_only = if reader.remaining() > 0 { Some(reader.boolean()?) } else { None };
     Ok(ConnectResponse { timeout_ms, session_id, password, read_only })
 }
 
-/// A reply's header, and its body still in bytes: which record it is, only the asker knows.
+/// Decodes a reply's header. The body is left in bytes: only the caller knows which record it is.
 pub fn reply(frame: Bytes) -> Result<(ReplyHeader, Record), Fault> {
     let mut reader = Reader::new(frame);
     let header = ReplyHeader { xid: reader.int()?, zxid: reader.long()?, error: reader.int()? };
     Ok((header, Record(reader)))
 }
 
-/// The first reply in a stream of bytes: the length of its frame, the four bytes of length included, and its header. None
-/// while it is incomplete. For a load generator, which looks no further.
+/// The first reply in a stream of bytes: the length of its frame, with the four bytes of length, and its header. None while
+/// the frame is incomplete. For load generators, which do not read the body.
 pub fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
     let length = i32::from_be_bytes(*stream.first_chunk()?);
     let end = usize::try_from(length).ok()?.checked_add(4)?;
@@ -255,7 +255,7 @@ pub fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
     Some((end, header))
 }
 
-/// What a notification (xid -1) carries.
+/// The body of a notification (xid -1).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// Watcher.Event.EventType: 1 created, 2 deleted, 3 data changed, 4 children changed.
@@ -264,7 +264,7 @@ pub struct Event {
     pub path: String,
 }
 
-/// One slot of a multi's reply, with what it holds.
+/// The result of one operation of a multi.
 #[derive(Clone, PartialEq, Debug)]
 pub enum SlotReply {
     Error(i32),

@@ -1,8 +1,8 @@
-//! A small ZooKeeper client for our own commands and tests: one connection, one request at a time.
+//! A ZooKeeper client with one connection and one request at a time.
 //!
-//! It keeps its session alive while it waits for a reply, and every error names the server and the operation. It does not
-//! reconnect: a command that loses its server says so and ends. Watch events that come in between are kept, the newest
-//! `EVENTS_KEPT` of them (`Client::next_event`).
+//! The client keeps its session alive while it waits for a reply. Every error names the server and the operation. The client
+//! does not reconnect: a command that loses its server says so and ends. Watch events that come before a reply are kept, the
+//! newest `EVENTS_KEPT` of them (`Client::next_event`).
 
 use super::codec::{self as wire, Event, Record, SlotReply};
 use crate::limits::CLIENT_PORT;
@@ -21,36 +21,39 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// The longest reply we accept, in bytes. Servers do not bound what they send; a list of children can be long.
+/// The longest reply that the client accepts, in bytes. Servers do not bound replies, and a list of children can be long.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 
-/// Events kept for `next_event`.
+/// How many events are kept for `next_event`.
 const EVENTS_KEPT: usize = 1024;
 
-/// The session timeout we ask for. Servers give what they allow.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The session timeout that the client asks for. Servers grant what they allow.
+const SESSION_TIMEOUT_MS: i32 = 30_000;
 
-/// Why an operation did not succeed. `operation` is verb and path, as in "create /a".
+/// How often the client pings until the server has granted a session timeout.
+const FIRST_PING_EVERY: Duration = Duration::from_secs(10);
+
+/// Why an operation failed. `operation` is verb and path, as in "create /a".
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// Nothing can be reached by that text.
+    /// The text is no address.
     #[error(
         "`{text}` is no address of a server: write HOST:PORT, for example 127.0.0.1:2181, [::1]:2181 or zk1.example.org:2181"
     )]
     Address { text: String },
-    /// No server took the connection: check the address, or start the server.
+    /// No server accepted the connection: check the address, or start the server.
     #[error("cannot connect to {server}: {cause}; `wasmkeeper serve` starts a server")]
     Connect { server: String, cause: io::Error },
-    /// The connection was lost; a write may or may not have happened.
+    /// The connection was lost. A write may or may not have happened.
     #[error("{server}: {operation}: connection lost: {cause}")]
     Lost { server: String, operation: String, cause: io::Error },
-    /// No reply in time; a write may or may not happen yet.
+    /// There was no reply in time. A write may or may not have happened, or may still happen.
     #[error("{server}: {operation}: no reply within {} s", .timeout.as_secs_f32())]
     Timeout { server: String, operation: String, timeout: Duration },
     /// The server answered with an error: nothing has happened.
     #[error("{server}: {operation}: {} ({code})", code_name(*.code))]
     Refused { server: String, operation: String, code: i32 },
-    /// The server's bytes make no sense: it is probably no ZooKeeper server.
+    /// The server's bytes cannot be read: it is probably no ZooKeeper server.
     #[error("{server}: {operation}: the reply cannot be read: {fault}")]
     Protocol { server: String, operation: String, fault: String },
 }
@@ -73,7 +76,7 @@ pub struct Client {
     stream: TcpStream,
     received: BytesMut,
     frames: Frames,
-    /// As the user named it, for messages.
+    /// The server as the user named it, for messages.
     server: String,
     session_id: i64,
     /// How long a reply may take.
@@ -84,8 +87,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens a session with the first of `servers` that gives one. `servers`: `host:port` or `host`, several separated by
-    /// commas. `timeout`: for connecting, and later for each reply.
+    /// Opens a session with the first of `servers` that grants one. `servers`: `host:port` or `host`, several separated by
+    /// commas. `timeout`: how long connecting may take, and later each reply.
     pub async fn connect(servers: &str, timeout: Duration) -> Result<Client, ClientError> {
         let named = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
         let addresses = named.map(|server| match address(server, CLIENT_PORT) {
@@ -112,7 +115,7 @@ impl Client {
                 return Err(ClientError::Connect { server: server.to_owned(), cause });
             }
         };
-        // Without it a small request would wait for the acknowledgement of the one before.
+        // Otherwise a small request would wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let mut client = Client {
             stream,
@@ -121,7 +124,7 @@ impl Client {
             server: server.to_owned(),
             session_id: 0,
             timeout,
-            ping_every: SESSION_TIMEOUT / 3,
+            ping_every: FIRST_PING_EVERY,
             last_xid: 0,
             events: VecDeque::new(),
         };
@@ -132,13 +135,12 @@ impl Client {
     async fn open_session(&mut self) -> Result<(), ClientError> {
         const OPERATION: &str = "open a session";
         let mut out = BytesMut::new();
-        let timeout_ms = SESSION_TIMEOUT.as_millis() as i32;
         wire::connect_request(
             &mut out,
             &ConnectRequest {
                 protocol_version: 0,
                 last_zxid_seen: 0,
-                timeout_ms,
+                timeout_ms: SESSION_TIMEOUT_MS,
                 session_id: 0,
                 password: Some(Bytes::from_static(&[0; 16])),
                 read_only: Some(false),
@@ -156,7 +158,7 @@ impl Client {
         Ok(())
     }
 
-    /// The address as the user named it.
+    /// The server as the user named it.
     pub fn server(&self) -> &str {
         &self.server
     }
@@ -170,7 +172,7 @@ impl Client {
         self.timeout = timeout;
     }
 
-    /// Proves an identity, for example `digest` with `user:password`.
+    /// Authenticates, for example by `digest` with `user:password`.
     pub async fn add_auth(&mut self, scheme: &str, credential: &[u8]) -> Result<(), ClientError> {
         let credential = Some(Bytes::copy_from_slice(credential));
         let request = Request::Auth { kind: 0, scheme: Some(scheme.to_owned()), credential };
@@ -202,7 +204,7 @@ impl Client {
         read(&mut record).map_err(|fault| self.protocol(&describe(&request), fault))
     }
 
-    /// `version`: the one the node must have, -1 for any.
+    /// `version`: the version that the node must have, -1 for any.
     pub async fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, ClientError> {
         let data = Some(Bytes::copy_from_slice(data));
         let request = Request::SetData { path: Some(path.to_owned()), data, version };
@@ -230,7 +232,7 @@ impl Client {
         record.strings().map_err(|fault| self.protocol(&describe(&request), fault))
     }
 
-    /// All of `requests` or none (create, delete, setData, check). An error names the one that failed.
+    /// Runs all of `requests` (create, delete, setData, check) or none. The error names the request that failed.
     pub async fn multi(&mut self, requests: Vec<Request>) -> Result<Vec<SlotReply>, ClientError> {
         let operations: Vec<Operation> =
             requests.into_iter().map(|request| Operation { op: wire::opcode(&request), request }).collect();
@@ -238,7 +240,7 @@ impl Client {
         let mut record = self.call(&Request::Multi(operations)).await?;
         let slots = record.multi().map_err(|fault| self.protocol("multi", fault))?;
         let failed = slots.iter().zip(&names).find_map(|(slot, name)| match slot {
-            // Those before the failed one say OK, those behind it RUNTIMEINCONSISTENCY.
+            // Operations before the failed one have code OK, those after it RUNTIMEINCONSISTENCY.
             SlotReply::Error(code) if *code != 0 => Some((name, *code)),
             _ => None,
         });
@@ -248,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Creates the node and all its missing parents, which stay empty. Fine if it is there already.
+    /// Creates the node and all its missing parents, without data. Not an error if the node is there already.
     pub async fn ensure(&mut self, path: &str) -> Result<(), ClientError> {
         let ends = path.char_indices().skip(1).filter(|&(_, c)| c == '/').map(|(at, _)| at).chain([path.len()]);
         for end in ends {
@@ -330,7 +332,7 @@ impl Client {
         Ok(self.events.pop_front())
     }
 
-    /// Ends the session, its ephemeral nodes with it.
+    /// Ends the session. The server deletes the session's ephemeral nodes.
     pub async fn close(mut self) -> Result<(), ClientError> {
         self.call(&Request::CloseSession).await.map(drop)
     }
@@ -344,7 +346,7 @@ impl Client {
         }
     }
 
-    /// The next frame. Sends pings while it waits, so that the session outlives a slow reply.
+    /// Waits for the next frame. Sends pings meanwhile, so that the session outlives a slow reply.
     async fn frame(&mut self, operation: &str, deadline: Instant) -> Result<Bytes, ClientError> {
         let mut ping_at = Instant::now() + self.ping_every;
         loop {
@@ -420,7 +422,7 @@ impl From<String> for ProtocolFault {
     }
 }
 
-/// Host and port, that one if the text names none; None if it can be no address.
+/// Host and port. `port` is taken if the text names none. None if the text is no address.
 pub fn address(text: &str, port: u16) -> Option<String> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return Some(format!("[{text}]:{port}"));
@@ -437,7 +439,7 @@ pub fn address(text: &str, port: u16) -> Option<String> {
     may_be_a_host.then(|| format!("{host}:{port}"))
 }
 
-/// What is asked for: a verb, and of what.
+/// The request as text for messages: a verb and its object.
 fn describe(request: &Request) -> String {
     let (verb, what) = match request {
         Request::Create(create) => ("create", create.path.as_ref()),

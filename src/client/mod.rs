@@ -9,6 +9,18 @@
 //! | `codec` | the client's end of the protocol: requests to bytes, bytes to replies and events |
 //! | `connection` | [`Client`]: one connection, one request at a time |
 
+// Bytes from a server never panic here. These lints keep indices, `unwrap` and lossy casts out.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
+
 pub mod codec;
 mod connection;
 

@@ -400,7 +400,10 @@ mod ip {
 mod tests {
     use super::*;
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
-    use crate::pipeline::tests::rules;
+
+    fn rules() -> Rules {
+        Rules::default()
+    }
 
     /// As a transaction that asks nobody.
     fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {

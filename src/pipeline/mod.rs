@@ -20,8 +20,6 @@ pub mod evaluate;
 pub mod overlay;
 pub mod plugins;
 pub mod read;
-#[cfg(test)]
-pub mod tests;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
@@ -172,4 +170,21 @@ pub struct Rules {
     pub x509_scheme_enabled: bool,
     /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
     pub schemes: ProvenSchemes,
+}
+
+impl Default for Rules {
+    /// A server that stands alone, without plugins.
+    fn default() -> Rules {
+        Rules {
+            skip_acl: false,
+            extended_types: true,
+            enforce_quota: false,
+            reconfig: false,
+            container_never_used_ms: 0,
+            deploy_by_anyone: false,
+            sasl_scheme_enabled: false,
+            x509_scheme_enabled: false,
+            schemes: ProvenSchemes::default(),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What must hold of the tree after every transaction of a random run, as the author of a scenario writes it.
+//! Invariants: what must hold of the tree after every transaction of a random run. The author of a scenario writes them.
 //!
 //! ```text
 //! at most 1 of /locks/db/* ~ held
@@ -6,18 +6,18 @@
 //! never falls: token of /locks/db
 //! ```
 //!
-//! `SELECTOR ~ TEXT` selects nodes whose data contain TEXT. In `each`, `{}` is the last name of the node at hand. A
-//! number that `never falls` is a field of the node's JSON; a node that is not there, or does not have it, says nothing.
+//! `SELECTOR ~ TEXT` selects nodes whose data contain TEXT. In `each`, `{}` is the last name of the node that `each` is at.
+//! The number after `never falls` is a field of the node's JSON. A node that is not there, or lacks the field, is skipped.
 
 use super::script::{Word, words};
 use crate::plugin::pattern::Pattern;
 use std::collections::BTreeMap;
 
-/// Nodes by path, with their data: all that invariants look at.
+/// Nodes by path, with their data.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
 pub struct Invariant {
-    /// As it was written.
+    /// As the scenario has it.
     text: String,
     claim: Claim,
 }
@@ -68,7 +68,7 @@ impl Invariant {
                 count.broken(tree, name).map(|broken| format!("{path}: {broken}"))
             }),
             Claim::NeverFalls { field, of, seen } => of.select(tree, "").find_map(|(path, data)| {
-                // The first value, since some put a payload behind it.
+                // Only the first JSON value counts: some recipes append a payload.
                 let mut values = serde_json::Deserializer::from_slice(data).into_iter::<serde_json::Value>();
                 let json = values.next()?.ok()?;
                 let now = json.get(field.as_str())?.as_f64()?;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_invariant_is_said() {
+    fn an_invariant_that_cannot_be_read_is_an_error() {
         for text in ["at most of /a", "each /a exactly 1 of /b", "never falls token of /a", "at most 1 of a/b", ""] {
             assert!(Invariant::parse(text).is_err(), "{text}");
         }

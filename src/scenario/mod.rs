@@ -1,143 +1,93 @@
-//! `wasmkeeper plugin test`: scenario files, text in and text out, run against the engine, the limits and the evaluator of
-//! the server, in memory: no sockets, no disk, clocks that move when the scenario says so.
+//! Scenarios: text in, text out. A scenario drives one server in memory: the server's own evaluator, tree, watches, plugin
+//! engine and limits, without sockets and disks, with clocks that move when the scenario says so.
+//!
+//! `wasmkeeper plugin test` runs the scenarios of plugins (plugins/TESTING.md is the reference of the commands), and our
+//! tests run the files below tests/scenarios, whose README names the commands that only they need.
+//!
+//! Promises: the same text prints the same lines, always; what a scenario prints is what a client of the real server is
+//! told.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `script` | a scenario file as text |
-//! | `stage` | a server in memory, and the commands that drive it |
+//! | `stage` | the server that a scenario drives, its commands, and what clients write |
+//! | `reads`, `operator`, `look` | more commands: reads and watches; deployments; what is printed of the server |
+//! | `clients` | sessions, connections and identities of clients |
+//! | `world` | the tree and the evaluator, what is outstanding, and what has happened |
+//! | `clock` | the clocks |
 //! | `requests` | what clients ask, from words |
 //! | `random`, `invariant` | the block of random steps, and what must hold after each |
 //! | `models` | what a recipe is to its clients, and whether their answers fit |
 //! | `show` | replies, events and nodes as text |
-//!
-//! plugins/TESTING.md is the reference of the commands.
 
+mod clients;
+mod clock;
 mod invariant;
+mod look;
 mod models;
+mod operator;
 mod random;
+mod reads;
 mod requests;
 mod script;
 mod show;
 mod stage;
+#[cfg(test)]
+mod tests;
+mod world;
 
-use super::source::{read_source, say_if_slow};
-use crate::plugin::{Compiler, Plugins};
-use anyhow::{Context, bail};
-use clap::Args;
+pub use stage::Stage;
+
+use crate::plugin::Plugins;
+use crate::plugin::manifest::Manifest;
 use random::{Before, Random};
 use script::{Part, Script};
-pub(super) use stage::Stage;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// `plugin test`
-#[derive(Args, Debug)]
-pub(super) struct Test {
-    /// Scenario files, or folders of them (*.txt)
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-
-    /// Writes what was printed into the files as what is expected from now on
-    #[arg(long)]
-    rewrite: bool,
-
-    /// The component that scenarios call `$component`
-    #[arg(long, value_name = "FILE|bundled:NAME")]
-    component: Option<String>,
-
-    /// Of `random` blocks only this seed, step by step
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
+/// What the scenarios of a run share.
+#[derive(Clone)]
+pub struct Setup {
+    /// May have run other scenarios before. Compiled components are used again.
+    pub plugins: Arc<Plugins>,
+    /// What `$component` stands for.
+    pub component: Option<String>,
+    pub prepare: Prepare,
 }
 
-pub(super) fn run(test: &Test) -> anyhow::Result<()> {
-    let plugins = Plugins::new(true, compiler());
-    let mut files = Vec::new();
-    for named in &test.files {
-        collect(named, &mut files)?;
-    }
-    if files.is_empty() {
-        bail!("there is no scenario (*.txt) in what was named");
-    }
-    if let Some(component) = &test.component {
-        say_if_slow(component, read_source(component)?.len());
-    }
-    let mut failures = 0;
-    for file in &files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-        let mut tell = |line: &str| {
-            if test.seed.is_some() {
-                println!("{line}");
-            }
-        };
-        let ran = play(&plugins, &text, test.component.as_deref(), test.seed, &mut tell);
-        if test.rewrite && ran.errors.is_empty() {
-            if ran.text != text {
-                std::fs::write(file, &ran.text).with_context(|| format!("write {}", file.display()))?;
-            }
-            println!("{}: {}", file.display(), if ran.text == text { "unchanged" } else { "rewritten" });
-            continue;
-        }
-        for difference in ran.errors.iter().chain(&ran.differences) {
-            println!("{}:{difference}", file.display());
-        }
-        let fine = ran.errors.is_empty() && ran.differences.is_empty();
-        println!("{}: {}", file.display(), if fine { "ok" } else { "FAILED" });
-        failures += usize::from(!fine);
-    }
-    if failures > 0 {
-        bail!("{failures} of {} scenarios failed", files.len());
-    }
-    Ok(())
-}
+/// Reads a line `deploy ...`, given without that word, and the component it names. The second argument looks up the
+/// manifest in force of a plugin. The error says what is wrong with the line.
+pub type Prepare = fn(&[String], &dyn Fn(&str) -> Option<Manifest>) -> Result<Deployment, String>;
 
-/// The file, or the scenarios in and below that folder in order of their names.
-fn collect(named: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    if !named.is_dir() {
-        files.push(named.into());
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(named).with_context(|| format!("read folder {}", named.display()))?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-    paths.sort();
-    for path in paths {
-        if path.is_dir() || path.extension().is_some_and(|extension| extension == "txt") {
-            collect(&path, files)?;
-        }
-    }
-    Ok(())
-}
-
-/// With machine code kept in the user's cache, since components in some languages take ten seconds to compile; without
-/// a place for that, in this process.
-pub(super) fn compiler() -> Compiler {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.and_then(|cache| Compiler::child(&cache.join("wasmkeeper")).ok()).unwrap_or_else(Compiler::here)
+/// A component and its manifest, whose version the stage sets.
+pub struct Deployment {
+    pub name: String,
+    pub component: Vec<u8>,
+    pub manifest: Manifest,
 }
 
 /// What a scenario came to.
-struct Ran {
-    /// "LINE: what cannot be run", in order; what follows the first was not run.
-    errors: Vec<String>,
+pub struct Ran {
+    /// "LINE: what cannot be run". What follows the first error was not run.
+    pub errors: Vec<String>,
     /// "LINE: expected, printed", in order.
-    differences: Vec<String>,
+    pub differences: Vec<String>,
     /// The file with what was printed as what is expected.
-    text: String,
+    pub text: String,
 }
 
-/// Runs one scenario. `plugins`: may have run others before, whose compiled components are used again. `seed`: the only one
-/// of its random blocks, whose every line is told.
-fn play(
-    plugins: &Arc<Plugins>,
-    text: &str,
-    component: Option<&str>,
-    seed: Option<u64>,
-    tell: &mut dyn FnMut(&str),
-) -> Ran {
+/// Runs a command: `Stage::run`, or a test that knows more commands.
+type Run<'a> = dyn FnMut(&mut Stage, &str) -> Result<Vec<String>, String> + 'a;
+
+/// Runs one scenario. `seed`: run only this seed of the random blocks, and tell every line of it.
+pub fn play(setup: &Setup, text: &str, seed: Option<u64>, tell: &mut dyn FnMut(&str)) -> Ran {
+    play_by(&mut Stage::new(setup.clone()), text, seed, tell, &mut Stage::run)
+}
+
+/// As `play`, on a stage, where `run` runs a command.
+fn play_by(stage: &mut Stage, text: &str, seed: Option<u64>, tell: &mut dyn FnMut(&str), run: &mut Run<'_>) -> Ran {
+    let setup = stage.setup();
     let script = Script::parse(text);
-    let mut stage = Stage::new(plugins.clone(), component.map(String::from));
     let mut run_before = Vec::new();
     let mut printed = Vec::new();
     let mut differences = Vec::new();
@@ -145,7 +95,7 @@ fn play(
         let Part::Group(group) = part else { continue };
         let mut lines = Vec::new();
         for command in &group.commands {
-            let before = Before { plugins, component, commands: &run_before };
+            let before = Before { setup: &setup, commands: &run_before };
             let said = match Random::is(&command.text) {
                 true => {
                     let lines = Random::parse(&command.text).and_then(|random| random.run(&before, seed, tell));
@@ -155,7 +105,7 @@ fn play(
                 }
                 false => {
                     run_before.push(command.text.clone());
-                    stage.run(&command.text)
+                    run(stage, &command.text)
                 }
             };
             match said {
@@ -189,35 +139,34 @@ fn difference(expected: &[String], printed: &[String]) -> String {
     text
 }
 
+/// Runs scenario files and panics with what differs. `REWRITE=1` writes what the scenarios print into the files instead.
 #[cfg(test)]
-mod tests {
-    use super::*;
+#[track_caller]
+pub(crate) fn check_files(files: &[std::path::PathBuf], play: &mut dyn FnMut(&str) -> Ran) {
+    assert!(!files.is_empty(), "there are no scenarios");
+    let mut failed = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
+        let ran = play(&text);
+        let name = file.display();
+        failed.extend(ran.errors.iter().map(|error| format!("{name}:{error}")));
+        if std::env::var_os("REWRITE").is_some() && ran.errors.is_empty() {
+            std::fs::write(file, &ran.text).unwrap();
+        } else {
+            failed.extend(ran.differences.iter().map(|difference| format!("{name}:{difference}")));
+        }
+    }
+    assert!(failed.is_empty(), "REWRITE=1 writes what is printed into the files:\n{}", failed.join("\n"));
+}
 
-    /// Every scenario of the bundled plugins. `REWRITE=1` writes what they print into them.
-    #[test]
-    fn scenarios_of_the_bundled_plugins() {
-        let plugins = Plugins::new(true, Compiler::here());
-        let mut files = Vec::new();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
-        for plugin in std::fs::read_dir(folder).unwrap() {
-            let scenarios = plugin.unwrap().path().join("scenarios");
-            if scenarios.is_dir() {
-                collect(&scenarios, &mut files).unwrap();
-            }
+#[cfg(test)]
+impl Setup {
+    /// A server whose scenarios deploy no plugins.
+    pub(crate) fn bare() -> Setup {
+        Setup {
+            plugins: Plugins::new(true, crate::plugin::Compiler::here()),
+            component: None,
+            prepare: |_, _| Err("nothing is deployed here".into()),
         }
-        assert!(!files.is_empty());
-        let mut failed = Vec::new();
-        for file in files {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let ran = play(&plugins, &text, None, None, &mut |_| {});
-            let name = file.display();
-            failed.extend(ran.errors.iter().map(|error| format!("{name}:{error}")));
-            if std::env::var_os("REWRITE").is_some() && ran.errors.is_empty() {
-                std::fs::write(&file, &ran.text).unwrap();
-            } else {
-                failed.extend(ran.differences.iter().map(|difference| format!("{name}:{difference}")));
-            }
-        }
-        assert!(failed.is_empty(), "REWRITE=1 writes what is printed into the files:\n{}", failed.join("\n"));
     }
 }

@@ -1,5 +1,5 @@
-//! The `random` block of a scenario: many steps that dice choose, sessions that end, leaders that change and requests
-//! that are repeated among them, and what must hold after every transaction.
+//! The `random` block of a scenario: many random steps, and what must hold after every transaction. Sessions end, leaders
+//! change, and requests are repeated among them.
 //!
 //! ```text
 //! random 300 steps, seeds 1 to 20
@@ -13,27 +13,26 @@
 //!     model lock at /locks/db
 //! ```
 //!
-//! At the end what clients were answered must fit the models (`models`), and all transactions are evaluated again, each
-//! alone: they must be the same (`Stage::one_by_one`).
+//! At the end, the answers must fit the models (`models`). Then all transactions are evaluated again, each alone, and must
+//! come out the same (`Stage::one_by_one`).
 //!
-//! Each seed begins where the scenario stands, in a server of its own, so nothing of the block is left for what follows.
-//! Transactions stay outstanding for some steps; a leader change finds them so, and loses them or has them evaluated again.
+//! Each seed begins where the scenario stands, in a server of its own. So the block leaves nothing to the commands after it.
+//! Transactions stay outstanding for some steps. A leader change loses them, or has them evaluated again.
 
+use super::Setup;
 use super::invariant::{Invariant, Tree};
 use super::models::Model;
 use super::stage::Stage;
-use crate::plugin::Plugins;
 use crate::plugin::pattern::Pattern;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-/// Transactions that may be outstanding at once.
+/// How many transactions may be outstanding at once.
 const OUTSTANDING_MAX: usize = 8;
 
-/// Lines of the run that are told with what did not hold.
+/// How many of the last lines are printed with what did not hold.
 const LINES_TOLD: usize = 24;
 
-/// Time given to timers at the end, before `finally` is asked.
+/// The last command of a run: it gives timers time to fire before `finally` is checked.
 const LAST_TICK: &str = "tick 60000";
 
 pub struct Random {
@@ -46,10 +45,9 @@ pub struct Random {
     models: Vec<Model>,
 }
 
-/// What a scenario was before the block, for each seed to begin with.
+/// The scenario up to the block: where each seed begins.
 pub struct Before<'a> {
-    pub plugins: &'a Arc<Plugins>,
-    pub component: Option<&'a str>,
+    pub setup: &'a Setup,
     pub commands: &'a [String],
 }
 
@@ -98,7 +96,7 @@ impl Random {
         Ok(random)
     }
 
-    /// Runs all seeds, or the one that is named; what the block prints. `tell`: hears every line of the run.
+    /// Runs all seeds, or only `only`, and returns what the block prints. `tell` is called with every line of the run.
     pub fn run(
         &self,
         before: &Before<'_>,
@@ -138,7 +136,7 @@ struct Run<'a> {
     dice: Dice,
     always: Vec<Invariant>,
     step: u64,
-    /// The newest lines.
+    /// The last lines that were printed.
     last: VecDeque<String>,
     /// The first words of all answers.
     answers: BTreeSet<String>,
@@ -146,7 +144,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(random: &'a Random, before: &Before<'_>, seed: u64) -> Result<Run<'a>, String> {
-        let mut stage = Stage::new(before.plugins.clone(), before.component.map(String::from));
+        let mut stage = Stage::new(before.setup.clone());
         stage.keep_history();
         for command in before.commands {
             stage.run(command)?;
@@ -156,7 +154,7 @@ impl<'a> Run<'a> {
         Ok(Run { random, stage, dice: Dice(seed), always, step: 0, last: VecDeque::new(), answers: BTreeSet::new() })
     }
 
-    /// What did not hold, if something did not.
+    /// Runs all steps. Returns what did not hold, or None.
     fn all(&mut self, tell: &mut dyn FnMut(&str)) -> Result<Option<String>, String> {
         for step in 1..=self.random.steps {
             self.step = step;
@@ -185,7 +183,7 @@ impl<'a> Run<'a> {
         Ok(broken.or_else(|| self.stage.one_by_one().err()))
     }
 
-    /// Adds up how many answers fit each model; the error says which does not.
+    /// Adds to `fitting` how many answers fit each model. The error names an answer that does not fit.
     fn check_models(&self, fitting: &mut [usize]) -> Result<(), String> {
         let Some(record) = self.stage.record() else { return Ok(()) };
         for (model, fitting) in self.random.models.iter().zip(fitting) {
@@ -194,7 +192,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Applies so many transactions, and looks after each.
+    /// Applies `count` transactions and checks the invariants after each. Returns what did not hold, or None.
     fn apply(&mut self, count: u64, tell: &mut dyn FnMut(&str)) -> Option<String> {
         for _ in 0..count {
             let said = self.stage.apply_one()?;
@@ -223,7 +221,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The next command; none if there is nothing that it could be about.
+    /// The next command. None if the action chosen finds nothing to act on.
     fn choose(&mut self) -> Option<String> {
         let all: u64 = self.random.actions.iter().map(|(weight, _)| weight).sum();
         let mut at = self.dice.below(all);
@@ -243,7 +241,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// With `{...}` replaced: `{own GLOB}` and `{any GLOB}`, `{n}` (another number at each step), `{1..9}`, `{a|b}`.
+    /// The action with `{...}` replaced: `{own GLOB}` and `{any GLOB}`, `{n}` (the step's number), `{1..9}`, `{a|b}`.
     fn expand(&mut self, action: &str, client: &str) -> Option<String> {
         let mut text = String::new();
         let mut rest = action;
@@ -286,11 +284,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// Random numbers: SplitMix64, which is small and the same on every machine.
 struct Dice(u64);
 
 impl Dice {
-    /// From 0, less than `bound`, which is not 0.
+    /// A number from 0 to `bound - 1`. `bound` is not 0.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -301,7 +299,7 @@ impl Dice {
 }
 
 impl Stage {
-    /// Every node but the server's own.
+    /// Every node except those below `/zookeeper`.
     fn snapshot(&self) -> Tree {
         let mut tree = BTreeMap::new();
         self.each_below("/", &mut |path, node| {
@@ -314,16 +312,15 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::Compiler;
 
     fn run(block: &str, only: Option<u64>) -> Result<Vec<String>, String> {
-        let plugins = Plugins::new(true, Compiler::here());
-        let before = Before { plugins: &plugins, component: None, commands: &["client a: create /l".into()] };
+        let setup = Setup::bare();
+        let before = Before { setup: &setup, commands: &["client a: create /l".into()] };
         Random::parse(block)?.run(&before, only, &mut |_| {})
     }
 
     #[test]
-    fn what_holds_and_what_does_not_and_the_same_every_time() {
+    fn the_same_seed_makes_the_same_run() {
         let block = |most| {
             format!(
                 "random 100 steps, seeds 1 to 3\n  clients 3\n  6 create /l/x- ephemeral sequential\n  2 delete {{own /l/*}}\n  \
@@ -341,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block_is_said() {
+    fn a_block_that_cannot_be_read_is_an_error() {
         for block in
             ["random x steps", "random 5 steps", "random 5 steps\n  what", "random 5 steps\n  1 create /a\n  always x"]
         {

@@ -1,4 +1,4 @@
-//! A scenario file as text: groups of commands with what they are expected to print, and back to text.
+//! A scenario file as text: groups of commands, each with what it is expected to print.
 //!
 //! ```text
 //! # Prose that says why.
@@ -9,9 +9,9 @@
 //! a <- ok /services/x
 //! ```
 //!
-//! A command is a line; indented lines behind it belong to it. Commands that follow each other are a group; behind
-//! `----` stands what the group prints, line by line, and every such line reads `WHO <- WHAT`. A group without `----`
-//! prints nothing. Empty lines and lines that begin with `#` separate groups.
+//! A command is one line; indented lines after it belong to it. Commands that follow each other are a group. After `----`
+//! comes what the group prints, line by line; every such line reads `WHO <- WHAT`. A group without `----` prints nothing.
+//! Empty lines and lines that begin with `#` separate groups.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub struct Script {
 }
 
 pub enum Part {
-    /// An empty line or a comment, as it is.
+    /// An empty line or a comment.
     Prose(String),
     Group(Group),
 }
@@ -29,19 +29,19 @@ pub enum Part {
 pub struct Group {
     pub commands: Vec<Command>,
     pub expected: Vec<String>,
-    /// `----` has been read: what follows is expected.
+    /// Whether `----` has been read, so that lines of output follow.
     closed: bool,
 }
 
 pub struct Command {
-    /// In the file, from 1.
+    /// The number of the line in the file, from 1.
     pub line: usize,
-    /// With the indented lines behind it.
+    /// The line, with the indented lines after it.
     pub text: String,
 }
 
 impl Script {
-    /// Any text is a script; what its commands mean is found out when they run.
+    /// Any text is a script. A command that means nothing is an error when it runs.
     pub fn parse(text: &str) -> Script {
         let mut parts = Vec::new();
         let mut group = Group::default();
@@ -69,7 +69,7 @@ impl Script {
         Script { parts }
     }
 
-    /// The file with other expectations: `printed` has those of each group, in order.
+    /// The file with other expected lines: `printed` has the lines of each group, in order.
     pub fn text_with(&self, printed: &[Vec<String>]) -> String {
         let mut printed = printed.iter();
         let mut text = String::new();
@@ -109,11 +109,11 @@ fn is_output(line: &str) -> bool {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Word {
     pub text: String,
-    /// It stood in quotes or is JSON: no keyword.
+    /// Whether the word stood in quotes or is JSON. A literal is never a keyword.
     pub literal: bool,
 }
 
-/// A command in words: separated by blanks, where `'...'` is taken as it is, `"..."` with `\n`, `\t`, `\"` and `\\`, and
+/// Splits a command into words. Blanks separate words, `'...'` is taken as it is, `"..."` with `\n`, `\t`, `\0`, `\"` and `\\`, and
 /// JSON that begins with `{` or `[` is one word. `"x"*5000` repeats what is quoted.
 pub fn words(text: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
@@ -154,7 +154,7 @@ pub fn words(text: &str) -> Result<Vec<Word>, String> {
     Ok(words)
 }
 
-/// Data that is larger than a server takes, and not by much.
+/// The largest word that `*` makes, in bytes. More than a server takes in one request.
 const REPEATED_BYTES_MAX: usize = 4 << 20;
 
 fn is_json(text: &str) -> bool {
@@ -163,7 +163,7 @@ fn is_json(text: &str) -> bool {
     whole && text[values.byte_offset()..].chars().next().is_none_or(|next| next.is_whitespace() || next == '*')
 }
 
-/// What stands behind an opening `"`.
+/// The word that begins after an opening `"`, and what follows the closing one.
 fn quoted(text: &str) -> Result<(Word, &str), String> {
     let mut word = String::new();
     let mut chars = text.char_indices();
@@ -173,8 +173,9 @@ fn quoted(text: &str) -> Result<(Word, &str), String> {
             '\\' => word.push(match chars.next() {
                 Some((_, 'n')) => '\n',
                 Some((_, 't')) => '\t',
+                Some((_, '0')) => '\0',
                 Some((_, c @ ('"' | '\\'))) => c,
-                _ => return Err("behind \\ stands n, t, \" or \\".into()),
+                _ => return Err("behind \\ stands n, t, 0, \" or \\".into()),
             }),
             c => word.push(c),
         }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_all_sorts() {
+    fn words_in_quotes_json_and_repetitions() {
         let texts = |line| words(line).map(|words| words.into_iter().map(|word| word.text).collect::<Vec<_>>());
         assert_eq!(
             texts("create /a {\"b\": [1, 2]} ephemeral").unwrap(),

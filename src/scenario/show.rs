@@ -5,7 +5,8 @@ use crate::model::{AclEntry, NodeKind, Owner, SessionId, Stat, acl};
 use crate::wire::reply::{Body, EventKind, MultiSlot};
 use crate::wire::request::{Operation, Request};
 
-/// The answer to a write. `stats`: what each slot's node looks like (`Effects::slots`).
+/// The answer to a write. `stats`: what each slot's node looks like once the transaction is applied (`Effects::slots`),
+/// or nothing before that.
 pub fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
     let refused = |code: &str, text: &str| if text.is_empty() { code.to_owned() } else { format!("{code} {text}") };
     match &txn.outcome {
@@ -22,7 +23,7 @@ pub fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
                     let each = operations.iter().zip(slots).enumerate();
                     let texts =
                         each.map(|(at, (Operation { request, .. }, slot))| slot_text(request, slot, stat(at), txn));
-                    format!("ok {}", texts.collect::<Vec<_>>().join(" ; "))
+                    format!("ok {}", texts.collect::<Vec<_>>().join(" ; ")).trim_end().to_owned()
                 }
                 Some(request) => match slots.first().map(|slot| slot_text(request, slot, stat(0), txn)) {
                     Some(text) if text != "ok" => format!("ok {text}"),
@@ -38,15 +39,27 @@ fn slot_text(request: &Request, slot: &Slot, stat: &Stat, txn: &Txn) -> String {
     match request {
         Request::Create(_) => match slot {
             Slot::Path(path) => path.clone(),
-            Slot::Change(at) => match txn.changes.get(*at as usize) {
+            slot => match change(slot, txn) {
                 Some(Change::Create { path, .. }) => path.to_string(),
                 _ => "ok".into(),
             },
-            Slot::Nothing => "ok".into(),
         },
-        Request::SetData { .. } => format!("version {}", stat.version),
-        Request::SetAcl { .. } => format!("aversion {}", stat.aversion),
+        Request::SetData { .. } => match change(slot, txn) {
+            Some(Change::SetData { version, .. }) => format!("version {version}"),
+            _ => format!("version {}", stat.version),
+        },
+        Request::SetAcl { .. } => match change(slot, txn) {
+            Some(Change::SetAcl { aversion, .. }) => format!("aversion {aversion}"),
+            _ => format!("aversion {}", stat.aversion),
+        },
         _ => "ok".into(),
+    }
+}
+
+fn change<'a>(slot: &Slot, txn: &'a Txn) -> Option<&'a Change> {
+    match slot {
+        Slot::Change(at) => txn.changes.get(*at as usize),
+        _ => None,
     }
 }
 
@@ -73,14 +86,16 @@ pub fn read(body: &Body<'_>, with_stat: bool, names: &dyn Fn(SessionId) -> Strin
                 MultiSlot::Error(code) => code.to_string(),
                 other => format!("{other:?}"),
             };
-            slots.iter().map(slot).collect::<Vec<_>>().join(" ; ")
+            let text = slots.iter().map(slot).collect::<Vec<_>>().join(" ; ");
+            // A server that cannot read an operation answers those before it, and ends the reply there.
+            if matches!(body, Body::BrokenMulti(_)) { format!("(cut off) {text}") } else { text }
         }
         other => format!("{other:?}"),
     };
     if text.is_empty() { "ok".into() } else { format!("ok {text}") }
 }
 
-/// In order, since a tree's own order means nothing.
+/// Names in order. The order in which the tree has them means nothing.
 fn list(names: &[&str]) -> String {
     let mut names = names.to_vec();
     names.sort_unstable();
@@ -95,7 +110,7 @@ fn stat_text(stat: &Stat, names: &dyn Fn(SessionId) -> String) -> String {
     )
 }
 
-/// None: persistent.
+/// The kind of a node, with its owner or time to live. None: persistent.
 pub fn kind(owner: Owner, names: &dyn Fn(SessionId) -> String) -> Option<String> {
     match owner.kind() {
         NodeKind::Persistent => None,
@@ -107,7 +122,7 @@ pub fn kind(owner: Owner, names: &dyn Fn(SessionId) -> String) -> Option<String>
 
 /// Bytes in one line.
 pub fn data(bytes: Option<&[u8]>) -> String {
-    /// Longer data are told by their length.
+    /// Of longer data only the length is printed.
     const SHOWN_BYTES_MAX: usize = 400;
     match bytes {
         None => "null".into(),
@@ -130,11 +145,11 @@ pub fn event(kind: EventKind) -> &'static str {
     }
 }
 
-/// Letters as zkCli has them.
+/// The letters of zkCli.
 const PERMISSIONS: [(i32, char); 5] =
     [(acl::CREATE, 'c'), (acl::DELETE, 'd'), (acl::READ, 'r'), (acl::WRITE, 'w'), (acl::ADMIN, 'a')];
 
-/// `world:anyone:cdrwa`, with commas.
+/// `world:anyone:cdrwa`, entries separated by commas.
 pub fn acl_text(list: &[AclEntry]) -> String {
     let entry = |entry: &AclEntry| {
         let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
@@ -143,7 +158,7 @@ pub fn acl_text(list: &[AclEntry]) -> String {
     list.iter().map(entry).collect::<Vec<_>>().join(",")
 }
 
-/// The bits of such letters.
+/// The permission bits of a text such as `cdrwa`. None if a letter is unknown.
 pub fn permissions(letters: &str) -> Option<i32> {
     letters
         .chars()

@@ -1,4 +1,4 @@
-//! `plugin trace`: which plugins had a part in a transaction.
+//! `plugin trace`: shows which plugins had a part in a transaction.
 
 use super::access::explain;
 use crate::client::Client;

@@ -1,8 +1,9 @@
-//! A lock as plugins/lock/README.md describes it, and any recipe that clients use in the same way: joined by creating an
-//! ephemeral sequential node, looked at by reading it, left by deleting it or by the end of the session.
+//! The model of a lock as plugins/lock/README.md describes it, and of any recipe that clients use in the same way. A client
+//! joins by creating an ephemeral sequential node, reads that node, and leaves by deleting it or with its session.
 //!
-//! Who came first holds it, nobody else does, and a holder's token is larger than all before it. Joining again under one's
-//! name finds the first join. After a holder's session has expired nobody need hold the lock for so many milliseconds.
+//! The client that came first holds the lock, and no other. Each holder's token is larger than all tokens before it. A
+//! client that joins again under the same name finds its first join. For `delay_ms` after a holder's session has expired,
+//! the lock may stay without a holder.
 
 use super::{Asked, EPHEMERAL_SEQUENTIAL, Record, Step, below, made_of};
 use crate::linear::Model;
@@ -19,26 +20,26 @@ pub struct Lock {
 pub struct Line {
     /// In the order in which they came. The first one holds the lock, unless there is a delay.
     members: Vec<Member>,
-    /// The session behind which nobody is to hold the lock yet.
+    /// The expired session of the last holder, while the delay lasts.
     delayed_by: Option<SessionId>,
-    /// The largest that was seen.
+    /// The largest token that a client has seen.
     token: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Member {
     session: SessionId,
-    /// As it was asked for, without digits.
+    /// The path that was asked for, without digits.
     name: String,
-    /// None: the answer to its join was lost, and it has not been heard of.
+    /// None: the answer to the join was lost, and no client has seen the node yet.
     path: Option<String>,
-    /// Which join it came by.
+    /// The number of the join.
     join: u64,
     token: Option<u64>,
 }
 
 pub enum Action {
-    /// `tries`: it is not to wait.
+    /// `tries`: the client does not wait (`"wait-ms":0`).
     Join {
         session: SessionId,
         name: String,
@@ -46,7 +47,7 @@ pub enum Action {
         join: u64,
         tries: bool,
     },
-    /// A try in vain.
+    /// A client that does not wait is refused.
     Busy {
         session: SessionId,
         name: String,
@@ -66,22 +67,22 @@ pub enum Action {
     Waits {
         path: String,
     },
-    /// What the lock's own node says: nobody holds it.
+    /// The lock's own node says that nobody holds it.
     Nobody,
-    /// It says what no lock says.
+    /// A node says what no lock says.
     Nonsense,
     Ends {
         session: SessionId,
         expired: bool,
     },
-    /// By itself: who has waited long enough goes.
+    /// Without a request: a member that has waited for `wait-ms` leaves.
     PatienceEnds {
         join: u64,
     },
     DelayEnds {
         session: SessionId,
     },
-    /// All at one moment.
+    /// Several actions at one moment: the operations of a multi.
     All(Vec<Action>),
 }
 
@@ -121,7 +122,7 @@ impl Lock {
         steps
     }
 
-    /// What it means for this lock; none: nothing. Whatever is refused has not happened.
+    /// What the request means for this lock. None: nothing. A request that was refused has not happened.
     fn action(&self, session: SessionId, request: &Request, answer: Option<&str>, join: u64) -> Option<Action> {
         let is = |code| answer.is_some_and(|answer: &str| answer.split(' ').next() == Some(code));
         match request {
@@ -185,7 +186,7 @@ impl Model for Lock {
 }
 
 impl Lock {
-    /// None: it cannot be, or not be answered so.
+    /// Changes `line`. None: the action cannot happen here, or cannot get its answer here.
     fn act(&self, line: &mut Line, action: &Action) -> Option<()> {
         match action {
             Action::Join { session, name, path, join, tries } => {
@@ -250,19 +251,19 @@ impl Line {
         !self.members.is_empty() || self.delayed_by.is_some()
     }
 
-    /// Who is known to be at that path.
+    /// The member whose node is known to be at `path`.
     fn known(&self, path: &str) -> Option<usize> {
         self.members.iter().position(|member| member.path.as_deref() == Some(path))
     }
 
-    /// Who is there, or may be.
+    /// The member whose node is at `path`, or else one whose node may be there.
     fn find(&self, path: &str) -> Option<usize> {
         self.known(path).or_else(|| self.members.iter().position(|member| member.is(Some(path))))
     }
 }
 
 impl Member {
-    /// Whether it may be at that path, if that is known.
+    /// Whether the member's node may be at `path`. True if the path is not known.
     fn is(&self, path: Option<&str>) -> bool {
         match (&self.path, path) {
             (Some(mine), Some(path)) => mine == path,

@@ -1,5 +1,6 @@
-//! What a recipe is to its clients, as if they came one after the other; and whether what they asked and were answered in a
-//! random run can have been so. Nothing else of the server is believed here: not its order, not its tree.
+//! Models of recipes: what a recipe answers if its clients come one after the other. A random run checks whether there is
+//! an order in which the model gives the answers that clients got. A model looks at requests and answers only, not at the
+//! server's tree and not at the order in which the server evaluated the requests.
 //!
 //! ```text
 //! model lock at /locks/db, delay 300
@@ -11,8 +12,9 @@
 //! | `lock` | one holder, first come first served; tokens grow |
 //! | `queue` | each item to one worker at a time, in order, until it is done |
 //!
-//! The search for an order is `crate::linear`'s. What has no answer may have happened or not. So may what comes by itself once
-//! its time has come: the end of a wait, of a delay, of a claim; a model says only that it does not come before.
+//! `crate::linear` searches for the order. A request without an answer may have happened or not. The same holds for what
+//! happens without a request once its time has come: the end of a wait, of a delay, of a claim. A model only says that it
+//! does not happen earlier.
 
 mod lock;
 mod queue;
@@ -21,18 +23,18 @@ use crate::linear::{self, Operation, Verdict};
 use crate::model::SessionId;
 use crate::wire::request::{Request, create_mode};
 
-/// What clients asked and were answered, in a run of a scenario.
+/// What clients asked and were answered in a run of a scenario.
 #[derive(Default)]
 pub struct Record {
-    /// Counts begins and ends: no two are at one moment.
+    /// The number of requests sent and answers received so far. Each has a moment of its own.
     moment: u64,
     exchanges: Vec<Exchange>,
-    /// Ensemble time, and the first moment at which it was so late.
+    /// Ensemble times, each with the first moment at which it had been reached.
     times: Vec<(u64, u64)>,
 }
 
 pub struct Exchange {
-    /// By it an answer finds its question; 0 if it has been answered at once.
+    /// The number by which the answer finds its request. 0 once the request is answered.
     number: i32,
     client: String,
     session: SessionId,
@@ -40,14 +42,14 @@ pub struct Exchange {
     begin: u64,
     begin_ms: u64,
     end: Option<u64>,
-    /// As it is printed.
+    /// As the scenario prints it.
     answer: String,
 }
 
 #[derive(Clone)]
 pub enum Asked {
     Request(Request),
-    /// The session ends.
+    /// The end of the session.
     End {
         expired: bool,
     },
@@ -60,7 +62,7 @@ impl Record {
         self.exchanges.push(Exchange { number, client, session, asked, begin, begin_ms: now_ms, end: None, answer });
     }
 
-    /// Of what has been asked under that number.
+    /// Notes the answer to the request with this number.
     pub fn answers(&mut self, number: i32, answer: &str, now_ms: u64) {
         let end = self.next(now_ms);
         if let Some(exchange) = self.exchanges.iter_mut().rev().find(|exchange| exchange.number == number) {
@@ -76,7 +78,7 @@ impl Record {
         self.moment
     }
 
-    /// What may happen by itself from that time on, if it came to that.
+    /// A step that may happen without a request from `due_ms` on. None if the run ended before that time.
     fn by_itself<A>(&self, due_ms: u64, action: A) -> Option<Step<A>> {
         let (_, begin) = self.times.iter().find(|(ms, _)| *ms >= due_ms)?;
         Some(Step { operation: Operation { begin: *begin, end: None, action }, exchange: None })
@@ -88,7 +90,8 @@ impl Exchange {
         Step { operation: Operation { begin: self.begin, end: self.end, action }, exchange: Some(at) }
     }
 
-    /// What it asked in one go, each with its answer; none: nobody knows. What was refused as a whole says nothing.
+    /// The operations of the request, each with its answer. The answer is None if the client got none. A multi that was
+    /// refused has no operations here.
     fn parts(&self) -> Vec<(&Request, Option<&str>)> {
         let answer = self.end.map(|_| self.answer.as_str());
         match (&self.asked, answer) {
@@ -123,7 +126,7 @@ impl Exchange {
     }
 }
 
-/// An operation, and whose it is; none: it comes by itself.
+/// An operation, and the index of its exchange. None: it happens without a request.
 struct Step<A> {
     operation: Operation<A>,
     exchange: Option<usize>,
@@ -131,7 +134,7 @@ struct Step<A> {
 
 /// `model KIND at PATH, ...` of a random block.
 pub struct Model {
-    /// As it was written.
+    /// As the scenario has it.
     text: String,
     kind: Kind,
 }
@@ -142,7 +145,7 @@ enum Kind {
 }
 
 impl Model {
-    /// `text`: what stands behind `model`. The error is a sentence.
+    /// `text`: what follows the word `model`. The error is a sentence.
     pub fn parse(text: &str) -> Result<Model, String> {
         let sentence =
             || "model lock at PATH[, delay MS] or model queue at PATH[, visibility MS][, attempts N] is required";
@@ -171,7 +174,7 @@ impl Model {
         &self.text
     }
 
-    /// How many answers fit. The error says which does not.
+    /// Returns how many answers fit the model. The error names an answer that does not fit.
     pub fn check(&self, record: &Record) -> Result<usize, String> {
         match &self.kind {
             Kind::Lock(lock) => self.judge(lock, lock.steps(record), record),
@@ -183,7 +186,7 @@ impl Model {
     where
         M::State: Default,
     {
-        /// Exchanges that are told with the one that does not fit.
+        /// How many exchanges are printed, the one that does not fit included.
         const TOLD: usize = 12;
         let (operations, exchanges): (Vec<_>, Vec<_>) =
             steps.into_iter().map(|step| (step.operation, step.exchange)).unzip();
@@ -201,12 +204,12 @@ impl Model {
     }
 }
 
-/// The name of a node right below that one.
+/// The name of `node` if it is a child of `parent`.
 fn below<'a>(parent: &str, node: Option<&'a str>) -> Option<&'a str> {
     node?.strip_prefix(parent)?.strip_prefix('/').filter(|name| !name.contains('/'))
 }
 
-/// Whether a sequential node that was asked for by `asked` can have become `path`.
+/// Whether a create of the sequential node `asked` can have made `path`.
 fn made_of(path: &str, asked: &str) -> bool {
     path.strip_prefix(asked).is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -1,9 +1,9 @@
-//! A queue as plugins/queue/README.md describes it, and any recipe that clients use in the same way: an item is put by
-//! creating a node below `items`, taken by an ephemeral sequential one below `claims`, which holds it as soon as it has one,
-//! and done by deleting the claim.
+//! The model of a queue as plugins/queue/README.md describes it, and of any recipe that clients use in the same way. A client
+//! puts an item by creating a node below `items`. It takes one by creating an ephemeral sequential node below `claims`,
+//! which then holds an item, and ends the item by deleting the claim.
 //!
-//! Items go by priority and age, to the claims that have waited longest; one that comes back keeps its place, and is given up
-//! after so many attempts. An item is with one claim at a time, and gone once it is done.
+//! Items go by priority, then by age, to the claims that have waited longest. An item that comes back keeps its place, and
+//! is dropped after `attempts_max` attempts. One claim at a time has an item. An item that was done does not come again.
 
 use super::{Asked, EPHEMERAL_SEQUENTIAL, Record, Step, below, made_of};
 use crate::linear::Model;
@@ -21,29 +21,29 @@ pub struct Queue {
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Items {
-    /// To be had, in order.
+    /// Items that may be taken, in order.
     ready: BTreeMap<Rank, Item>,
     delayed: BTreeMap<Rank, Item>,
-    /// Claims that wait, in the order in which they began to.
+    /// Claims that wait, in the order in which they began to wait.
     idle: Vec<Claim>,
     taken: Vec<(Claim, Rank, Item)>,
-    /// How many items were put so far.
+    /// How many items have been put.
     put: u64,
 }
 
-/// The smaller the sooner: what is missing to the highest priority, and which one it was of those that were put.
+/// A smaller rank comes sooner: the distance to the highest priority, then the number of the put.
 type Rank = (u64, u64);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Item {
-    /// As it was asked for; if it is sequential, without digits.
+    /// The name that was asked for. Without digits if the node is sequential.
     asked: String,
     sequential: bool,
-    /// None: the answer was lost, and it has not been seen.
+    /// None: the answer to the put was lost, and no client has seen the item yet.
     name: Option<String>,
     payload: String,
     attempts: u64,
-    /// Which request put it.
+    /// The number of the request that put the item.
     put: u64,
     delay_ms: u64,
 }
@@ -53,7 +53,7 @@ struct Claim {
     session: SessionId,
     asked: String,
     path: Option<String>,
-    /// Which request made it.
+    /// The number of the request that made the claim.
     take: u64,
 }
 
@@ -65,7 +65,7 @@ pub enum Action {
         path: Option<String>,
         take: u64,
     },
-    /// Done, if the claim had an item.
+    /// The claim is deleted. Its item, if it had one, is done.
     Delete {
         session: SessionId,
         path: String,
@@ -78,29 +78,29 @@ pub enum Action {
         session: SessionId,
         path: String,
     },
-    /// What a claim says: its item, its attempt and the payload; none: it waits.
+    /// What a claim says: its item, the number of the attempt, and the payload. None: the claim waits.
     Shows {
         path: String,
         held: Option<(String, u64, String)>,
     },
-    /// There is no such claim.
+    /// There is no claim at `path`.
     Gone {
         path: String,
     },
-    /// It says what no claim says.
+    /// A claim says what no claim says.
     Nonsense,
     Ends {
         session: SessionId,
     },
-    /// By itself: an item has been put off long enough.
+    /// Without a request: the delay of an item ends.
     DelayEnds {
         put: u64,
     },
-    /// By itself: a claim has held its item for too long.
+    /// Without a request: a claim has held its item for `visibility_ms`.
     ClaimEnds {
         take: u64,
     },
-    /// All at one moment.
+    /// Several actions at one moment: the operations of a multi.
     All(Vec<Action>),
 }
 
@@ -140,7 +140,7 @@ impl Queue {
         steps
     }
 
-    /// What it means for this queue; none: nothing. Whatever is refused has not happened.
+    /// What the request means for this queue. None: nothing. A request that was refused has not happened.
     fn action(&self, session: SessionId, request: &Request, answer: Option<&str>, number: u64) -> Option<Action> {
         let claim = |path: &Option<String>| {
             path.clone().filter(|path| below(&format!("{}/claims", self.path), Some(path)).is_some())
@@ -221,7 +221,7 @@ impl Model for Queue {
 }
 
 impl Queue {
-    /// None: it cannot be, or not be answered so.
+    /// Changes `items`. None: the action cannot happen here, or cannot get its answer here.
     fn act(&self, items: &mut Items, action: &Action) -> Option<()> {
         match action {
             Action::Put(item) => {
@@ -299,7 +299,7 @@ impl Queue {
         Some(())
     }
 
-    /// Takes the item from that claim, which is none any more.
+    /// Removes the claim at index `at`. Its item may be taken again, unless its attempts are used up.
     fn give_back(&self, items: &mut Items, at: usize) -> Claim {
         let (claim, rank, item) = items.taken.remove(at);
         if item.attempts < self.attempts_max {
@@ -310,7 +310,7 @@ impl Queue {
 }
 
 impl Items {
-    /// First to first.
+    /// Gives the first ready item to the claim that has waited longest, and so on.
     fn match_up(&mut self) {
         while !self.idle.is_empty()
             && let Some((rank, mut item)) = self.ready.pop_first()
@@ -328,7 +328,7 @@ impl Items {
         self.idle.iter_mut().chain(self.taken.iter_mut().map(|(claim, _, _)| claim))
     }
 
-    /// Whether a claim is known to be at that path.
+    /// Whether a claim is known to be at `path`.
     fn known(&self, path: &str) -> bool {
         let mut claims = self.idle.iter().chain(self.taken.iter().map(|(claim, _, _)| claim));
         claims.any(|claim| claim.path.as_deref() == Some(path))
@@ -351,7 +351,7 @@ impl Item {
 }
 
 impl Claim {
-    /// Whether it may be at that path, if that is known.
+    /// Whether the claim may be at `path`. True if the path is not known.
     fn is(&self, path: Option<&str>) -> bool {
         match (&self.path, path) {
             (Some(mine), Some(path)) => mine == path,

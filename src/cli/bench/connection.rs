@@ -1,4 +1,4 @@
-//! One connection of the load generator: many requests under way, one write and one read a wake-up.
+//! One connection of the load generator: many requests under way, one write and one read for each wake-up.
 
 use super::Args;
 use crate::client::codec as wire;
@@ -13,22 +13,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A session on a connection.
-pub struct Link {
+pub struct Connection {
     stream: TcpStream,
     received: BytesMut,
-    /// Requests put, not yet written.
+    /// Requests that were put and are not yet sent.
     out: BytesMut,
-    /// When each unanswered request was put, oldest first, with its xid.
+    /// The xid of each unanswered request and when it was put, oldest first.
     under_way: VecDeque<(i32, Instant)>,
     last_xid: i32,
-    /// The newest state an answer told of.
+    /// The largest zxid of an answer.
     last_zxid: i64,
     session: Session,
-    /// What the server granted.
+    /// The session timeout that the server granted.
     pub session_timeout: Duration,
 }
 
-/// By what a connection is attached to a session again, on whatever member.
+/// What a client needs to attach to its session again, on any member.
 #[derive(Clone)]
 pub struct Session {
     id: i64,
@@ -37,45 +37,45 @@ pub struct Session {
 }
 
 impl Session {
-    /// None yet: the server makes one.
+    /// No session: the server makes one.
     pub fn none() -> Session {
         Session { id: 0, password: Bytes::from_static(&[0; 16]), last_zxid: 0 }
     }
 }
 
-/// What came in.
+/// A message that has come in.
 pub enum Arrival {
     Reply { header: ReplyHeader, latency: Duration },
     Event,
     Pong,
 }
 
-impl Link {
-    /// Connects and opens a session: with the server whose turn it is, so that connections spread over all.
-    pub async fn open(args: &Args, number: u32) -> Result<Link> {
+impl Connection {
+    /// Connects and opens a session. `number` chooses the server, so that connections spread over all.
+    pub async fn open(args: &Args, number: u32) -> Result<Connection> {
         let server = args.server_of(number);
         let none = Session::none();
-        let opening = Link::greet(args, server, &none);
-        let link = match tokio::time::timeout(args.timeout(), opening).await {
+        let opening = Connection::greet(args, server, &none);
+        let connection = match tokio::time::timeout(args.timeout(), opening).await {
             Ok(opened) => opened.with_context(|| format!("open a session with {server}"))?,
             Err(_) => bail!("open a session with {server}: no answer within {:?}", args.timeout()),
         };
-        if link.session.id == 0 {
+        if connection.session.id == 0 {
             bail!("open a session with {server}: it gives none");
         }
-        Ok(link)
+        Ok(connection)
     }
 
-    /// Connects once. None: the server knows no such session any more. Waits as long as the server does.
-    pub async fn attach(args: &Args, number: u32, session: &Session) -> Result<Option<Link>> {
-        let link = Link::greet(args, args.server_of(number), session).await?;
-        Ok(Some(link).filter(|link| link.session.id != 0))
+    /// Connects and attaches to a session. None: the session has ended. The caller bounds the wait.
+    pub async fn attach(args: &Args, number: u32, session: &Session) -> Result<Option<Connection>> {
+        let connection = Connection::greet(args, args.server_of(number), session).await?;
+        Ok(Some(connection).filter(|connection| connection.session.id != 0))
     }
 
-    async fn greet(args: &Args, server: &str, session: &Session) -> Result<Link> {
+    async fn greet(args: &Args, server: &str, session: &Session) -> Result<Connection> {
         let stream = TcpStream::connect(server).await.context("connect")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let mut link = Link {
+        let mut connection = Connection {
             stream,
             received: BytesMut::new(),
             out: BytesMut::new(),
@@ -93,27 +93,27 @@ impl Link {
             password: Some(session.password.clone()),
             read_only: Some(false),
         };
-        wire::connect_request(&mut link.out, &hello);
-        link.flush().await?;
+        wire::connect_request(&mut connection.out, &hello);
+        connection.flush().await?;
         let mut frames = Frames::new(1 << 10);
         let answer = loop {
-            if let Some(frame) = frames.next(&mut link.received)? {
+            if let Some(frame) = frames.next(&mut connection.received)? {
                 break wire::connect_response(frame)?;
             }
-            link.read().await?;
+            connection.read().await?;
         };
-        link.session.id = answer.session_id;
-        link.session.password = Bytes::copy_from_slice(&answer.password);
-        link.session_timeout = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or(0));
-        Ok(link)
+        connection.session.id = answer.session_id;
+        connection.session.password = Bytes::copy_from_slice(&answer.password);
+        connection.session_timeout = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or(0));
+        Ok(connection)
     }
 
-    /// What is needed to go on with the session elsewhere.
+    /// What is needed to attach to the session on another server.
     pub fn session(&self) -> Session {
         Session { last_zxid: self.last_zxid, ..self.session.clone() }
     }
 
-    /// What the other members have acknowledged is here from now on.
+    /// Sends a sync: afterwards this server has all that any member acknowledged before.
     pub async fn sync(&mut self, path: &str) -> Result<()> {
         let request = Request::Sync { path: Some(path.to_owned()) };
         match self.ask(|out, xid| wire::request(out, xid, &request)).await? {
@@ -122,14 +122,14 @@ impl Link {
         }
     }
 
-    /// Puts a request, written by `encode` with the xid it is given; `flush` sends it.
+    /// Puts a request, which `encode` writes with the xid that it gets. `flush` sends it.
     pub fn put(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) {
         self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
         encode(&mut self.out, self.last_xid);
         self.under_way.push_back((self.last_xid, Instant::now()));
     }
 
-    /// Puts a ping. Its answer is no reply to a request.
+    /// Puts a ping. Its answer is an `Arrival::Pong`.
     pub fn put_ping(&mut self) {
         wire::ping(&mut self.out);
     }
@@ -154,7 +154,7 @@ impl Link {
         }
     }
 
-    /// Waits for bytes and hands each message in them to `each`.
+    /// Waits for bytes and passes each message in them to `each`.
     pub async fn receive(&mut self, mut each: impl FnMut(Arrival)) -> Result<()> {
         self.read().await?;
         let now = Instant::now();
@@ -173,7 +173,7 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one request and waits for its reply; returns its error code, 0 if it went well.
+    /// Sends one request, waits for its reply, and returns the error code, which is 0 for success.
     pub async fn ask(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) -> Result<i32> {
         self.put(encode);
         self.flush().await?;
@@ -189,7 +189,7 @@ impl Link {
         Ok(answer.unwrap_or(0))
     }
 
-    /// One ping round trip.
+    /// Measures one round trip of a ping.
     pub async fn ping(&mut self) -> Result<Duration> {
         self.put_ping();
         let since = Instant::now();
@@ -205,12 +205,12 @@ impl Link {
     pub async fn close(mut self) -> Result<()> {
         self.ask(wire::close_session).await?;
         self.received.reserve(1);
-        // An end or a reset: either way it is closed.
+        // End of file or reset: the connection is closed either way.
         let _ = self.stream.read_buf(&mut self.received).await;
         Ok(())
     }
 
-    /// Runs `count` requests made by `encode`, `depth` at once; answers with an error other than `fine` end it.
+    /// Runs `count` requests made by `encode`, `depth` at once. Fails at an answer whose error code is not in `fine`.
     pub async fn run(
         &mut self,
         count: u64,
