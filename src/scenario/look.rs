@@ -2,7 +2,7 @@
 
 use super::show;
 use super::stage::Stage;
-use crate::model::{Owner, path};
+use crate::model::path;
 use crate::pipeline::ReadView;
 use crate::pipeline::view::View;
 use crate::plugin::audit;
@@ -28,12 +28,11 @@ impl Stage {
     /// Prints the node as the next write will find it: with all that is outstanding.
     pub(super) fn view(&mut self, path: &str) {
         let view = View { state: &self.world.state, overlay: self.world.evaluator.overlay() };
-        let text = match ReadView::node(&view, path) {
+        let text = match view.node(path).zip(ReadView::node(&view, path)) {
             None => format!("{path} is not there"),
-            Some(node) => {
+            Some((seen, node)) => {
                 let stat = node.stat;
-                let names = |session| self.clients.session_name(session);
-                let kind = show::kind(Owner(stat.ephemeral_owner), &names);
+                let kind = show::kind(seen.owner(), &|session| self.clients.session_name(session));
                 format!(
                     "{path}{} version {} cversion {} children {} data {}",
                     kind.map_or_else(String::new, |kind| format!(" ({kind})")),

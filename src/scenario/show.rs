@@ -92,7 +92,7 @@ pub fn read(body: &Body<'_>, with_stat: bool, names: &dyn Fn(SessionId) -> Strin
         }
         other => format!("{other:?}"),
     };
-    if text.is_empty() { "ok".into() } else { format!("ok {text}") }
+    format!("ok {text}").trim_end().to_owned()
 }
 
 /// Names in order. The order in which the tree has them means nothing.

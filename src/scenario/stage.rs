@@ -339,7 +339,8 @@ impl Stage {
                 let servers = servers.iter().map(|server| format!("server.{}={server}", server.id));
                 self.say(&whom, &format!("the members become {}", servers.collect::<Vec<_>>().join(" ")));
             }
-            Some(Evaluation::Nothing | Evaluation::Txn(_)) => return false,
+            Some(Evaluation::Nothing) => return false,
+            Some(Evaluation::Txn(_)) => unreachable!("the world keeps transactions"),
         }
         true
     }

@@ -50,7 +50,7 @@ fn work_holds_as_long_as_what_it_looked_at() {
     let current = counted(&stage);
     run(&mut stage, "client b: create /elsewhere");
     assert!(reconcile(&mut stage, current.clone()));
-    assert_eq!(fakes.run(&mut stage, "fake made").unwrap(), ["made <- 5 changes, counts version 2 fuel 9"]);
+    assert_eq!(fakes.run(&mut stage, "fake made").unwrap(), ["made <- 4 changes, counts version 2 fuel 9"]);
     assert!(stage.world.youngest().unwrap().txn.origin.is_none());
     assert!(!reconcile(&mut stage, current));
     check(
