@@ -15,17 +15,45 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Txn {
     pub zxid: Zxid,
-    /// The leader's clock, Unix milliseconds, never earlier than in any transaction before.
+    /// The leader's clock, Unix milliseconds. Never earlier than in any transaction before.
     pub wall_ms: i64,
-    /// Ensemble time, milliseconds: runs by the leader's monotonic clock while there is a leader.
+    /// Ensemble time, milliseconds. It runs by the leader's monotonic clock while there is a leader.
     pub ensemble_ms: u64,
-    /// Whose request it was; none for the server's own (expiry, collection of containers).
+    /// Whose request this was. None: the server's own (expiry, collection of containers).
     pub origin: Option<Origin>,
     pub outcome: Outcome,
-    /// In order. Empty if refused.
+    /// In order.
+    ///
+    /// Invariant: empty if refused.
     pub changes: Vec<Change>,
-    /// The plugins that wrote in it or answered for it, in the order in which they came in. Empty if refused.
+    /// The plugins that wrote in this transaction or answered for it, in the order of their first calls.
+    ///
+    /// Invariant: empty if refused.
     pub made_by: Vec<Made>,
+}
+
+impl Txn {
+    /// Checks what the leader promises of a transaction. Costs a look at each slot.
+    pub(crate) fn check(&self) {
+        let zxid = self.zxid;
+        match &self.outcome {
+            Outcome::Done(slots) => {
+                for slot in slots {
+                    if let Slot::Change(index) = slot {
+                        assert!((*index as usize) < self.changes.len(), "{zxid}: a slot speaks of no change");
+                    }
+                }
+            }
+            Outcome::Refused(_) => {
+                assert!(self.changes.is_empty(), "{zxid}: a refusal changes nothing");
+                assert!(self.made_by.is_empty(), "{zxid}: no plugin has a part in a refusal");
+            }
+            Outcome::MultiRefused { failed, operations, .. } => {
+                assert!(self.changes.is_empty(), "{zxid}: a refused multi changes nothing");
+                assert!(failed < operations || *operations == 0, "{zxid}: operation {failed} of {operations} failed");
+            }
+        }
+    }
 }
 
 /// One plugin's part in a transaction.

@@ -4,11 +4,11 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
+use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::wall_ms;
 use crate::hooks;
 use crate::model::txn::{Batch, Change};
-use crate::plugin::admission;
+use crate::plugin::check_deployment;
 use crate::simulation::{self, Seen};
 use crate::state::Effects;
 use crate::storage::LogPosition;
@@ -52,7 +52,7 @@ impl StateMachine for Replica {
             let before = state.last_zxid();
             state.apply(txn, &mut boundary.applied);
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            if admission::touches(txn) || self.plugins.waited_for(txn) {
+            if check_deployment::touches(txn) || self.plugins.waited_for(txn) {
                 // Before anybody can see the tree it belongs to.
                 self.plugins.refresh(&*state);
                 let registry = self.plugins.registry();
@@ -110,19 +110,19 @@ impl StateMachine for Replica {
         self.soundness.is_sound()
     }
 
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
+    fn until_sound(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.soundness.sound_again())
     }
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         self.held_checkpoint()
     }
 
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         self.receive_checkpoint(description)
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()> {
         self.install_checkpoint(at, membership, received)
     }
 }

@@ -11,9 +11,9 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
-use crate::pipeline::evaluate::deployment::refused;
+use crate::pipeline::evaluate::manifest_integrity::refused;
 use crate::pipeline::{Ask, Submission, authorize};
-use crate::plugin::admission::{self, Admitted};
+use crate::plugin::check_deployment::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::tree::{self, Tree};
 use crate::wire::request::Request;
@@ -82,7 +82,7 @@ impl Replica {
     }
 
     fn admit(&self, request: &Request) -> Result<Vec<Admitted>, Refusal> {
-        admission::prepare(&self.plugins, request, &NodeByNode(self))
+        check_deployment::prepare(&self.plugins, request, &NodeByNode(self))
     }
 
     /// Waits until a quorum of voters has the code of all of these, or cannot come to have it.

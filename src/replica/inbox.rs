@@ -5,7 +5,7 @@
 //! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::sequencer::Event;
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ impl Sleep {
             Sleep::Awake => false,
             Sleep::ForWork => !matches!(
                 event,
-                Event::Resolved { outcome: Resolution::Applied { accepted: true, .. }, awaited: false, .. }
+                Event::Resolved { outcome: ProposalOutcome::Applied { accepted: true, .. }, awaited: false, .. }
             ),
             Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
@@ -126,12 +126,12 @@ mod tests {
 
     #[test]
     fn an_idle_sequencer_sleeps_through_success_alone() {
-        let applied = |accepted| Resolution::Applied { at: LogPosition::default(), accepted };
+        let applied = |accepted| ProposalOutcome::Applied { at: LogPosition::default(), accepted };
         let resolved = |outcome, awaited| Event::Resolved { entry: 0, outcome, awaited };
         let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&resolved(outcome, false));
         assert!(!ends(Sleep::ForWork, applied(true)));
         assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "somebody waits for a native call");
-        for outcome in [applied(false), Resolution::Refused, Resolution::Unknown] {
+        for outcome in [applied(false), ProposalOutcome::Refused, ProposalOutcome::Unknown] {
             assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests wait to be evaluated again");
             assert!(ends(Sleep::ForRoom, outcome));
         }

@@ -2,7 +2,7 @@
 
 use super::Replica;
 use super::start::OrDie;
-use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
+use crate::consensus::{self, BlockingWork, IncomingCheckpoint, PinnedCheckpoint};
 use crate::environment;
 use crate::metrics::Metrics;
 use crate::model::ensemble::Server;
@@ -12,7 +12,7 @@ use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
 use crate::storage::disk::Disk;
-use crate::storage::receive::Incoming;
+use crate::storage::receive::IncomingState;
 use crate::storage::records::{self, FileError};
 use crate::watch::Watches;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ struct Held {
     metrics: Arc<Metrics>,
 }
 
-impl HeldCheckpoint for Held {
+impl PinnedCheckpoint for Held {
     fn position(&self) -> LogPosition {
         self.position
     }
@@ -49,11 +49,11 @@ impl HeldCheckpoint for Held {
     }
 }
 
-struct Received(Incoming<Loader>);
+struct Received(IncomingState<Loader>);
 
-impl Receiving for Received {
-    fn reached(&self) -> (Option<Vec<u8>>, u64) {
-        let (key, records) = self.0.reached();
+impl IncomingCheckpoint for Received {
+    fn progress(&self) -> (Option<Vec<u8>>, u64) {
+        let (key, records) = self.0.progress();
         (key.map(<[u8]>::to_vec), records)
     }
 
@@ -93,12 +93,12 @@ pub async fn fetch_state(
     from: &[Server],
     purged: LogPosition,
     disk: Arc<dyn Disk>,
-    heavy: Heavy,
+    heavy: BlockingWork,
 ) -> io::Result<()> {
     let seed = environment::random_u64()?;
     let begin = |description: &[u8]| {
-        let incoming = Incoming::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
-        Ok(Box::new(Received(incoming)) as Box<dyn Receiving>)
+        let incoming = IncomingState::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
+        Ok(Box::new(Received(incoming)) as Box<dyn IncomingCheckpoint>)
     };
     let received = consensus::fetch(peers, from, purged, heavy, begin).await;
     let received = received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
@@ -107,16 +107,17 @@ pub async fn fetch_state(
 }
 
 impl Replica {
-    pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         let view = self.files.reader.lock().view().map_err(of_this_member)?;
         let metrics = self.connections.metrics().clone();
         let held = view.and_then(|view| Some(Held { position: view.meta().position?, view, metrics }));
-        Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
+        Ok(held.map(|held| Arc::new(held) as Arc<dyn PinnedCheckpoint>))
     }
 
-    pub(super) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    pub(super) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         let files = &self.files;
-        let incoming = Incoming::begin(files.disk.clone(), description, State::load(files.seed)).map_err(of_a_peer)?;
+        let incoming =
+            IncomingState::begin(files.disk.clone(), description, State::load(files.seed)).map_err(of_a_peer)?;
         Ok(Box::new(Received(incoming)))
     }
 
@@ -125,7 +126,7 @@ impl Replica {
         &self,
         at: LogPosition,
         membership: Vec<u8>,
-        received: Box<dyn Receiving>,
+        received: Box<dyn IncomingCheckpoint>,
     ) -> io::Result<()> {
         let _whole = OrDie("installing a state from another member");
         let received =

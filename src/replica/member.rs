@@ -24,13 +24,13 @@ use super::word::{self, LeaderWord};
 use super::{Replica, chores, controllers, housekeeping};
 use crate::admin::http::Admin;
 use crate::config::Config;
-use crate::consensus::{self, Consensus, Heavy, Role};
+use crate::consensus::{self, BlockingWork, Consensus, Role};
 use crate::environment::{self, Instant};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::Zxid;
 use crate::model::ensemble::Incarnation;
-use crate::peer::{self, Me, Net, Peers};
+use crate::peer::{self, LocalMember, Net, Peers};
 use crate::pipeline::{ProvenSchemes, Rules};
 use crate::plugin::marks::Marks;
 use crate::plugin::{Compiler, Plugins};
@@ -82,10 +82,10 @@ pub enum Drive {
 }
 
 impl Drive {
-    fn heavy(&self) -> Heavy {
+    fn heavy(&self) -> BlockingWork {
         match self {
-            Drive::Threads => Heavy::Aside,
-            Drive::Tasks { .. } => Heavy::Here,
+            Drive::Threads => BlockingWork::OwnThread,
+            Drive::Tasks { .. } => BlockingWork::Inline,
         }
     }
 }
@@ -139,7 +139,7 @@ impl Member {
 
         let is_empty = log.is_new() && loaded.boundary.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
-        let me = Me::new(config.server_id, identity.incarnation, format_level, cluster);
+        let me = LocalMember::new(config.server_id, identity.incarnation, format_level, cluster);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let door = Arc::new(Door::new(peers, &config.ensemble.servers));
         let tasks = listen_for_members(&config, &*net, &me, &door, &raft).await?;
@@ -267,7 +267,7 @@ struct ComingUp {
     keeper: Handle,
     drive: Drive,
     disk: Arc<dyn Disk>,
-    me: Me,
+    me: LocalMember,
     /// The incarnation of a member whose log and state are empty.
     empty: Option<Incarnation>,
     load_took: Duration,
@@ -285,8 +285,8 @@ impl ComingUp {
         };
         if let Some(beginning) = &beginning {
             // It is the first time: nothing else was said before.
-            let _ = self.me.belong_to(beginning.cluster);
-            data_directory::note_cluster(&*self.disk, beginning.cluster)?;
+            let _ = self.me.set_cluster(beginning.cluster);
+            data_directory::record_cluster(&*self.disk, beginning.cluster)?;
         }
         let (found, roster) = beginning.map_or((None, None), |beginning| (beginning.found, beginning.roster));
         let replay_began = Instant::now();
@@ -296,9 +296,9 @@ impl ComingUp {
             machine: replica.clone(),
             runtime: self.raft.clone(),
             timing: consensus::Timing::default(),
-            heavy: replica.heavy,
+            blocking: replica.heavy,
             peers: replica.door.peers().clone(),
-            found,
+            founding_members: found,
         })
         .await?;
         let _ = replica.consensus.set(consensus.clone());
@@ -327,7 +327,7 @@ impl ComingUp {
             replica.wait_until_leading().await;
         }
         // Whoever has recovered has a leader, for whom it has voted or whose vote it has taken over: the log holds that.
-        data_directory::note_log_in_use(&*self.disk)?;
+        data_directory::record_log_in_use(&*self.disk)?;
         self.settle_plugins().await;
         replica.recovered.store(true, Ordering::Release);
         self.start_checkpointing()?;
@@ -390,7 +390,7 @@ struct Run {
     metrics: Arc<Metrics>,
     /// Raft's.
     runtime: Handle,
-    heavy: Heavy,
+    heavy: BlockingWork,
 }
 
 /// The state as a checkpoint or an image has it, and where in the log that is.
@@ -456,7 +456,7 @@ fn load_state(disk: Arc<dyn Disk>, log: &consensus::Log, format_level: u32) -> a
 async fn listen_for_members(
     config: &Config,
     net: &dyn Net,
-    me: &Me,
+    me: &LocalMember,
     door: &Arc<Door>,
     raft: &Handle,
 ) -> anyhow::Result<JoinSet<()>> {

@@ -75,7 +75,7 @@ pub use slow::Passage;
 pub use start::{Running, start};
 
 use crate::config::Config;
-use crate::consensus::{Consensus, Heavy};
+use crate::consensus::{BlockingWork, Consensus};
 use crate::environment::Instant;
 use crate::model::ConnectionId;
 use crate::pipeline::{Ask, Rules, Submission};
@@ -148,7 +148,7 @@ pub struct Replica {
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
     /// Where longer ones run.
-    heavy: Heavy,
+    heavy: BlockingWork,
 }
 
 impl Replica {

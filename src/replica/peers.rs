@@ -18,7 +18,7 @@ use crate::limits;
 use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
-use crate::peer::{ConnectError, Connection, Hello, HelloRefusal, Incoming, Me, Peers, Purpose};
+use crate::peer::{ConnectError, Connection, ConnectionHandler, Hello, HelloRefusal, LocalMember, Peers, Purpose};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
@@ -62,7 +62,7 @@ impl Door {
         &self.peers
     }
 
-    fn me(&self) -> &Me {
+    fn me(&self) -> &LocalMember {
         self.peers.me()
     }
 
@@ -242,7 +242,7 @@ pub fn roster_of(membership: &Membership) -> Roster {
     Roster { at: membership.at.map(|at| (at.term, at.index)), members: membership.members.values().cloned().collect() }
 }
 
-impl Incoming for Door {
+impl ConnectionHandler for Door {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.purpose == Purpose::Greeting {
             return Ok(());

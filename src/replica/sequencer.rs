@@ -24,7 +24,7 @@ use super::clocks::Clocks;
 use super::inbox::Sleep;
 use super::membership::End;
 use super::start::OrDie;
-use crate::consensus::{Consensus, Resolution, Role};
+use crate::consensus::{Consensus, ProposalOutcome, Role};
 use crate::courtesy::Courtesy;
 use crate::environment::Instant;
 use crate::hooks;
@@ -33,7 +33,7 @@ use crate::model::ensemble::Server;
 use crate::model::txn::{Batch, Outcome, Txn};
 use crate::model::{ConnectionId, Refusal, acl};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
-use crate::plugin::{Judge, admission};
+use crate::plugin::{Judge, check_deployment};
 use crate::simulation::{self, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -67,7 +67,7 @@ pub enum Event {
     },
     Resolved {
         entry: u64,
-        outcome: Resolution,
+        outcome: ProposalOutcome,
         /// There are native calls in it, which are answered when this is heard.
         awaited: bool,
     },
@@ -143,11 +143,11 @@ pub struct Sequencer<C> {
 /// What takes batches: consensus.
 pub trait Proposes {
     /// Brings the batch into the log, in the order of the calls; `done` hears what became of it.
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static);
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static);
 }
 
 impl Proposes for Consensus {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         Consensus::propose_then(self, batch, done);
     }
 }
@@ -470,17 +470,17 @@ impl<C: Proposes> Sequencer<C> {
         self.prepared(request);
     }
 
-    fn resolved(&mut self, entry: u64, outcome: Resolution) {
+    fn resolved(&mut self, entry: u64, outcome: ProposalOutcome) {
         simulation::see(|| Seen::Resolved { entry, outcome });
         // A refusal may overtake the outcome of an entry before it.
         let at = self.in_flight.iter().position(|in_flight| in_flight.entry == entry);
         let resolved = at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once");
         match outcome {
-            Resolution::Applied { accepted: true, .. } => {
+            ProposalOutcome::Applied { accepted: true, .. } => {
                 self.refused_in_a_row = 0;
                 resolved.requests.into_iter().filter_map(|request| request.call).for_each(|call| call.applied());
             }
-            Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
+            ProposalOutcome::Applied { accepted: false, .. } | ProposalOutcome::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
                 self.refused_in_a_row += 1;
                 if self.refused_in_a_row > 1 {
@@ -491,7 +491,7 @@ impl<C: Proposes> Sequencer<C> {
                 self.again.push(resolved);
                 self.break_chain();
             }
-            Resolution::Unknown => {
+            ProposalOutcome::Unknown => {
                 for request in resolved.requests {
                     if !self.is_void(&request) {
                         self.replica.close_caller(&request);
@@ -596,7 +596,7 @@ impl<C: Proposes> Sequencer<C> {
         self.in_flight.push_back(InFlight { entry, requests });
         let replica = self.replica.clone();
         self.consensus.propose_then(batch, move |outcome| {
-            if let Resolution::Applied { .. } = outcome {
+            if let ProposalOutcome::Applied { .. } = outcome {
                 replica.connections.metrics().proposal_latency.add(proposed.elapsed().as_millis() as u64);
             }
             replica.inbox.put(Event::Resolved { entry, outcome, awaited });
@@ -644,7 +644,7 @@ impl<C: Proposes> Sequencer<C> {
                             Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
                         });
                     }
-                    let changes_plugins = admission::touches(&txn);
+                    let changes_plugins = check_deployment::touches(&txn);
                     txns.push(txn);
                     requests.push(request);
                     if changes_plugins && hooks::waits_for_deployment() {
@@ -689,7 +689,7 @@ fn weight(txn: &Txn) -> usize {
 }
 
 fn deploys(submission: &Submission) -> bool {
-    matches!(&submission.ask, Ask::Request(request) if admission::concerns(request))
+    matches!(&submission.ask, Ask::Request(request) if check_deployment::concerns(request))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! accepted within a term, as openraft does it when its leader's lease runs out and is renewed between the two.
 
 use super::sequencer::Proposes;
-use crate::consensus::{Consensus, Resolution};
+use crate::consensus::{Consensus, ProposalOutcome};
 use crate::model::txn::Batch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Slow {
     under_way: UnboundedSender<(Batch, Done)>,
 }
 
-type Done = Box<dyn FnOnce(Resolution) + Send>;
+type Done = Box<dyn FnOnce(ProposalOutcome) + Send>;
 
 impl Slow {
     pub fn new(consensus: Consensus, passages: Passages, runtime: &Handle) -> Slow {
@@ -40,7 +40,7 @@ impl Slow {
 }
 
 impl Proposes for Slow {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         // The other end lives as long as the runtime, and this.
         let _ = self.under_way.send((batch, Box::new(done)));
     }
@@ -53,7 +53,7 @@ async fn hand_over(consensus: Consensus, passages: Passages, mut batches: Unboun
             tokio::time::sleep(passage.delay).await;
         }
         match passage.refused {
-            true => done(Resolution::Refused),
+            true => done(ProposalOutcome::Refused),
             false => consensus.propose_then(batch, done),
         }
     }

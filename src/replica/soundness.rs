@@ -142,9 +142,9 @@ impl Replica {
                 "this member's state differs from its leader's: it stops applying and serving, and takes the state of \
                  another member; this is a bug, or a defect of this machine's memory"
             );
-            self.consensus().elect(false);
+            self.consensus().allow_election(false);
             self.mend(doubt).await;
-            self.consensus().elect(true);
+            self.consensus().allow_election(true);
             tracing::warn!(zxid = %Zxid(self.last_applied.load(Ordering::Acquire)), "the state is sound again");
         }
     }

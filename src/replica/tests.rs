@@ -4,13 +4,13 @@
 use super::clocks::Clocks;
 use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use super::*;
-use crate::consensus::{Resolution, Role};
+use crate::consensus::{ProposalOutcome, Role};
 use crate::limits;
 use crate::model::ensemble::Server;
 use crate::model::txn::Batch;
 use crate::model::{Password, SessionId};
 use crate::peer::testing::MemoryNet;
-use crate::peer::{ConnectError, HelloRefusal, Me, Peers, Purpose};
+use crate::peer::{ConnectError, HelloRefusal, LocalMember, Peers, Purpose};
 use crate::pipeline::{Ask, Caller, Submission};
 use crate::plugin::Compiler;
 use crate::session::tests::{Client, create, hello};
@@ -319,7 +319,7 @@ async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_o
     let to = members.iter().position(|member| member.replica.leading.load(Ordering::Acquire)).unwrap();
     let away = (to + 1) % NAMES.len();
     let me = members[away].replica.door.peers().me().clone();
-    let old = Me::new(me.id, me.incarnation, OLD, me.cluster());
+    let old = LocalMember::new(me.id, me.incarnation, OLD, me.cluster());
     let server = config(&net, folder.path(), to).own_server().unwrap().clone();
     let refused = Peers::new(net.host(NAMES[away]), old).connect(&server, None, Purpose::Appends).await;
     let Err(ConnectError::Rejected(refusal)) = refused else { panic!("it is let in") };
@@ -405,10 +405,10 @@ async fn local_sessions_own_no_ephemeral_nodes() {
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Proposed>>>);
 
-type Proposed = (Batch, Box<dyn FnOnce(Resolution) + Send>);
+type Proposed = (Batch, Box<dyn FnOnce(ProposalOutcome) + Send>);
 
 impl Proposes for Log {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         self.0.lock().push((batch, Box::new(done)));
     }
 }
@@ -453,7 +453,7 @@ impl Alone {
     }
 
     /// Resolves the oldest batch.
-    fn resolve(&mut self, outcome: Resolution) {
+    fn resolve(&mut self, outcome: ProposalOutcome) {
         let (_, done) = self.log.0.lock().remove(0);
         done(outcome);
         let mut events = Vec::new();
@@ -504,7 +504,7 @@ async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the
     alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
     assert_eq!(alone.log.xids(), [2, 3]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Resolution::Refused);
+    alone.resolve(ProposalOutcome::Refused);
     let mut to_leader = alone.link(1);
     assert_eq!(xids(&mut to_leader), [3]);
 }
@@ -516,7 +516,7 @@ async fn an_unknown_outcome_stops_its_connection_alone() {
     let unknown = alone.write(1, 1, false);
     alone.hear([Event::Submitted(unknown)]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Resolution::Unknown);
+    alone.resolve(ProposalOutcome::Unknown);
     let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
     alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
     let mut to_leader = alone.link(1);
@@ -532,7 +532,7 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     assert!(alone.log.xids().is_empty());
     alone.hear([Event::Lease { held: true }]);
     assert_eq!(alone.log.xids(), [1]);
-    alone.resolve(Resolution::Applied { at: LogPosition::default(), accepted: false });
+    alone.resolve(ProposalOutcome::Applied { at: LogPosition::default(), accepted: false });
     assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
 }
 

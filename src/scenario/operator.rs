@@ -11,7 +11,7 @@ use crate::model::{acl, path};
 use crate::pipeline::{Ask, Submission};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::quarantine::Quarantine;
-use crate::plugin::{MODULES, PLUGINS, admission};
+use crate::plugin::{MODULES, PLUGINS, check_deployment};
 use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 use bytes::Bytes;
 
@@ -96,8 +96,8 @@ impl Stage {
     /// Runs a write of the operator's, which is applied at once. `about`: the plugin whose deployment it is; a refusal is
     /// printed as the plugin's answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
-        let refusal = admission::concerns(&request)
-            .then(|| admission::prepare(&self.setup.plugins, &request, &self.world.state).err());
+        let refusal = check_deployment::concerns(&request)
+            .then(|| check_deployment::prepare(&self.setup.plugins, &request, &self.world.state).err());
         self.xid += 1;
         let submission = Submission { caller: Some(operator()), xid: self.xid, ask: Ask::Request(request) };
         let refused = refusal.flatten();

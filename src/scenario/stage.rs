@@ -18,7 +18,7 @@ use crate::model::ensemble::parse_config_text;
 use crate::model::txn::Outcome;
 use crate::model::{ErrorCode, Identity, Password, Refusal, SessionId};
 use crate::pipeline::{Ask, Caller, Evaluation, ProvenSchemes, Rules, Submission};
-use crate::plugin::{Plugins, admission};
+use crate::plugin::{Plugins, check_deployment};
 use crate::watch::Watches;
 use crate::wire::request::Request;
 use std::collections::{BTreeMap, VecDeque};
@@ -151,6 +151,10 @@ impl Stage {
             [] => {}
         }
         self.do_chores();
+        #[cfg(test)]
+        if texts.first() == Some(&"apply") {
+            self.world.check_all();
+        }
         Ok(std::mem::take(&mut self.said))
     }
 
@@ -393,7 +397,7 @@ impl Stage {
                 self.client_gone(who);
             }
         }
-        if admission::touches(&txn) {
+        if check_deployment::touches(&txn) {
             self.setup.plugins.refresh(&self.world.state);
         }
         self.world.keep(given, txn);
@@ -522,7 +526,7 @@ impl Stage {
         let plugins = &self.setup.plugins;
         plugins.start_over(&empty_state());
         self.world.one_by_one(&mut plugins.judge(), &mut |txn, state| {
-            if admission::touches(txn) {
+            if check_deployment::touches(txn) {
                 plugins.refresh(state);
             }
         })

@@ -134,6 +134,13 @@ impl World {
         Some(next)
     }
 
+    /// Checks every invariant of the tree and of the overlay. Walks everything.
+    #[cfg(test)]
+    pub fn check_all(&self) {
+        self.state.check_all();
+        self.evaluator.overlay().check_all();
+    }
+
     /// Keeps an applied transaction for `one_by_one`, if history is kept.
     pub fn keep(&mut self, given: Given, txn: Txn) {
         let new_leader = std::mem::take(&mut self.new_leader);

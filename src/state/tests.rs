@@ -33,6 +33,7 @@ impl World {
             made_by: Vec::new(),
         };
         self.state.apply(&txn, &mut self.applied);
+        self.state.check_all();
     }
 
     fn apply(&mut self, changes: Vec<Change>) {
@@ -320,7 +321,9 @@ fn load(records: &Records) -> Result<State, RecordError> {
     for (key, value) in records {
         loader.record(key, value)?;
     }
-    loader.finish()
+    let state = loader.finish()?;
+    state.check_all();
+    Ok(state)
 }
 
 fn checkpoint(state: &mut State, records: &mut Records) {

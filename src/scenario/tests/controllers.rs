@@ -2,10 +2,10 @@
 
 use super::{Fakes, Setup, Stage, check, run};
 use crate::model::{Acl, NodeKind};
-use crate::pipeline::desk::{Desk, Reconciled, Step};
 use crate::pipeline::overlay::Overlay;
+use crate::pipeline::reconcile::{OptimisticTransaction, Reconciled, Step};
 use crate::pipeline::view::View;
-use crate::pipeline::{Ask, ReadView as _, Workbench as _};
+use crate::pipeline::{Ask, ReadView as _, TreeWriter as _};
 use crate::wire::request::Request;
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ fn counted(stage: &Stage) -> Reconciled {
     let overlay = Overlay::default();
     let state = &stage.world.state;
     let committed = View { state, overlay: &overlay };
-    let desk = Desk::new(&committed);
-    let count = desk.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
-    match desk.node("/f/n") {
-        Some(_) => desk.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
+    let work = OptimisticTransaction::new(&committed);
+    let count = work.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
+    match work.node("/f/n") {
+        Some(_) => work.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
         None => {
             let acl: Acl = Arc::from([]);
-            desk.create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false).map(drop).unwrap();
+            work.create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false).map(drop).unwrap();
         }
     }
-    let foretold = desk.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
+    let foretold = work.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
     let cversion = state.node("/f").unwrap().cversion() + i32::from(state.node("/f/n").is_none());
     assert_eq!(foretold, format!("/f/x-{cversion:010}"));
-    desk.set_timer("/f", 50).unwrap();
-    let (conditions, steps) = desk.into_notes();
+    work.set_timer("/f", 50).unwrap();
+    let (conditions, steps) = work.finish();
     Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
 }
 

@@ -21,8 +21,8 @@ fn force(world: &mut World, zxid: Zxid, changes: Vec<Change>) {
     let slots = changes.iter().map(|_| Slot::Nothing).collect();
     let txn = Txn {
         zxid,
-        wall_ms: 0,
-        ensemble_ms: 0,
+        wall_ms: world.state.wall_ms(),
+        ensemble_ms: world.state.ensemble_ms(),
         origin: None,
         outcome: Outcome::Done(slots),
         changes,

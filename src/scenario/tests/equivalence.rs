@@ -236,8 +236,10 @@ fn foretell(runner: &mut Runner, seed: u64) {
         let look = |path: &Arc<str>| (ReadView::node(view, path), ReadView::children(view, path, None, 1000));
         paths.iter().map(look).collect()
     };
+    runner.world.check_all();
     let told = look(&View { state: &runner.world.state, overlay: runner.world.evaluator.overlay() });
     runner.apply(usize::MAX);
+    runner.world.check_all();
     assert!(runner.world.evaluator.is_idle(), "seed {seed}: everything is applied");
     let found = look(&View { state: &runner.world.state, overlay: &Overlay::default() });
     for ((path, told), found) in paths.iter().zip(told).zip(found) {

@@ -174,32 +174,32 @@ fn members(call: &Call<'_>, mount: &str) -> Vec<String> {
 }
 
 fn set_head(call: &Call<'_>, mount: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe may write");
+    let writer = call.writer.expect("a recipe may write");
     let first = members(call, mount).into_iter().next().unwrap_or_default();
     let head = format!("{mount}/head");
     match call.view.node(&head) {
-        None => bench.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
-        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => bench.set_data(&head, first.as_bytes(), None),
+        None => writer.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
+        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => writer.set_data(&head, first.as_bytes(), None),
         Some(_) => Ok(()),
     }
 }
 
 fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refusal> {
-    let bench = call.bench.expect("a recipe may write");
+    let writer = call.writer.expect("a recipe may write");
     match write {
         Write::Create { path, acl, .. } => {
             if call.view.node(mount).is_none() {
-                bench.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
+                writer.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
             }
             if let Some(mine) = call.view.ephemerals(call.session, path, 1).pop() {
                 return Ok(Handled::Done(mine));
             }
-            let path = bench.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
+            let path = writer.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
             set_head(call, mount)?;
             Ok(Handled::Done(path))
         }
         Write::Delete { path, version } => {
-            bench.delete(path, *version)?;
+            writer.delete(path, *version)?;
             set_head(call, mount)?;
             Ok(Handled::Done((*path).to_owned()))
         }
@@ -210,8 +210,8 @@ fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refu
 
 /// Creates a node below `to`.
 fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe may write");
-    bench.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
+    let writer = call.writer.expect("a recipe may write");
+    writer.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
 }
 
 impl Plugins for Fakes {
@@ -265,10 +265,10 @@ impl Plugins for Fakes {
                 Ok(Handled::Pass)
             }
             Does::No => {
-                let bench = call.bench.expect("a recipe may write");
-                let missing = bench.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let writer = call.writer.expect("a recipe may write");
+                let missing = writer.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert_eq!(missing.unwrap_err().code, ErrorCode::NoNode, "a plain error leaves the recipe usable");
-                let trace = bench.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let trace = writer.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert!(trace.is_ok() && call.view.node("/trace").is_some() && call.view.original("/trace").is_none());
                 Err(refusal(ErrorCode::NotEmpty))
             }
@@ -293,15 +293,15 @@ impl Plugins for Fakes {
     }
 
     fn on_call(&mut self, _: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
-        let bench = call.bench.expect("a recipe may write");
+        let writer = call.writer.expect("a recipe may write");
         let payload = std::str::from_utf8(payload).unwrap();
         let said = match method {
-            "timer" => bench.set_timer(payload, 100),
+            "timer" => writer.set_timer(payload, 100),
             "cancel" => {
-                bench.cancel_timer(payload);
+                writer.cancel_timer(payload);
                 Ok(())
             }
-            "create" => bench.create(payload, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop),
+            "create" => writer.create(payload, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop),
             _ => Err(refusal(ErrorCode::Unimplemented)),
         };
         self.answer(call, said.map(|()| Bytes::from(format!("{method} done"))))
