@@ -1,10 +1,10 @@
-//! Checks whether a history is linearizable. It is if there is an order in which each operation happens at one moment between
-//! its begin and its end, and every answer is the one that a sequential model gives in this order.
+//! Checks whether a history is linearizable. It is if there is an order in which each operation happens at one moment
+//! between its begin and its end, and every answer is the one that a sequential model gives in this order.
 //!
-//! The search is Wing and Gong's, with Lowe's memory of configurations: it takes one of the operations that may come first,
-//! then the next, and goes back if none fits. It uses only the model, and what was answered when. The simulation checks
-//! registers (`sim/`), and `plugin test` checks recipes (`scenario/models`). Objects that share no state are checked
-//! separately.
+//! The search is Wing and Gong's, with Lowe's memory of configurations: it takes one of the operations that may come
+//! first, then the next, and goes back if none fits. It uses only the model, and what was answered when. The simulation
+//! checks registers (`sim/`), and `plugin test` checks recipes (`scenario/models`). Objects that share no state are
+//! checked separately.
 //!
 //! An operation without an answer may have happened at any time after its begin, or never.
 
@@ -37,7 +37,8 @@ pub struct Operation<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Linearizable,
-    /// No order exists. `stuck_at` is the index of the operation that the search could not get past in its furthest try.
+    /// No order exists. `stuck_at` is the index of the operation that the search could not get past in its furthest
+    /// try.
     Not {
         stuck_at: usize,
     },

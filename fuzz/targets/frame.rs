@@ -1,5 +1,5 @@
-//! The frame splitter: any stream, cut anywhere, gives the same frames or the same error. Bytes that have not come take no
-//! memory.
+//! The frame splitter: any stream, cut anywhere, gives the same frames or the same error. Bytes that have not come take
+//! no memory.
 #![no_main]
 
 use bytes::BytesMut;

@@ -1,5 +1,5 @@
-//! Frames between members: any bytes, cut anywhere, give the same messages or the same error. Hellos are read or refused.
-//! A message that was encoded is decoded as the same message.
+//! Frames between members: any bytes, cut anywhere, give the same messages or the same error. Hellos are read or
+//! refused. A message that was encoded is decoded as the same message.
 #![no_main]
 
 use bytes::BytesMut;

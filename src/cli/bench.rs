@@ -1,8 +1,9 @@
 //! `wasmkeeper bench`: puts load on any server that speaks ZooKeeper's protocol, and measures the answers.
 //!
-//! All clients run on one thread, with one read and one write for each wake-up of a connection. So a small machine has its
-//! other cores left for the server. Latency runs from handing a request to the system until its reply is read, and includes
-//! queueing behind `--depth`. Each run works below a node of its own under `--base`, and removes it at its end.
+//! All clients run on one thread, with one read and one write for each wake-up of a connection. So a small machine has
+//! its other cores left for the server. Latency runs from handing a request to the system until its reply is read, and
+//! includes queueing behind `--depth`. Each run works below a node of its own under `--base`, and removes it at its
+//! end.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! `wasmkeeper cluster`: shows the members of the ensemble and their state, and changes the members.
 //!
-//! All commands except `recover` use the ordinary client protocol, to any member. They read `/zookeeper/members`. A change
-//! is ZooKeeper's reconfig, and a transfer of the leadership is a write to `/zookeeper/leader` (docs/membership.md).
-//! `recover` works on the data directory of a server that does not run.
+//! All commands except `recover` use the ordinary client protocol, to any member. They read `/zookeeper/members`. A
+//! change is ZooKeeper's reconfig, and a transfer of the leadership is a write to `/zookeeper/leader`
+//! (docs/membership.md). `recover` works on the data directory of a server that does not run.
 
 use super::recover;
 use crate::client::{Client, ClientError};

@@ -22,9 +22,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser, Debug)]
 #[command(name = "wasmkeeper", version, about)]
 pub struct Arguments {
-    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`. Of the
-    /// library openraft only errors, unless a filter names it.
-    /// RUST_LOG is read when neither this nor WASMKEEPER_LOG is given
+    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`. Of
+    /// the library openraft only errors, unless a filter names it. RUST_LOG is read when neither this nor
+    /// WASMKEEPER_LOG is given
     #[arg(long, global = true, env = "WASMKEEPER_LOG", value_name = "FILTER")]
     log: Option<String>,
 
@@ -78,12 +78,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The log filter if the user sets none.
 const QUIET: &str = "warn";
 
-/// Only errors of openraft are logged by default. openraft warns of each lost heartbeat, twenty times a second while a member
-/// is away, and at a first start. `consensus` itself logs what an operator has to know.
+/// Only errors of openraft are logged by default. openraft warns of each lost heartbeat, twenty times a second while a
+/// member is away, and at a first start. `consensus` itself logs what an operator has to know.
 const OPENRAFT: &str = "openraft=error";
 
-/// Sets up logging. Log lines go to standard error, so that standard output has only the subcommand's own lines. Only WARN
-/// and ERROR are logged by default.
+/// Sets up logging. Log lines go to standard error, so that standard output has only the subcommand's own lines. Only
+/// WARN and ERROR are logged by default.
 fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
     let from_environment = std::env::var("RUST_LOG").ok();
     let asked = filter.or(from_environment.as_deref()).unwrap_or(QUIET);

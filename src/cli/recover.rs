@@ -1,5 +1,5 @@
-//! `wasmkeeper cluster recover`: the last resort if an ensemble has lost its majority for good. Makes one stopped server
-//! the whole ensemble, and says what may be lost.
+//! `wasmkeeper cluster recover`: the last resort if an ensemble has lost its majority for good. Makes one stopped
+//! server the whole ensemble, and says what may be lost.
 
 use crate::consensus::{Log, Membership};
 use crate::limits;

@@ -238,8 +238,8 @@ pub fn reply(frame: Bytes) -> Result<(ReplyHeader, Record), Fault> {
     Ok((header, Record(reader)))
 }
 
-/// The first reply in a stream of bytes: the length of its frame, with the four bytes of length, and its header. None while
-/// the frame is incomplete. For load generators, which do not read the body.
+/// The first reply in a stream of bytes: the length of its frame, with the four bytes of length, and its header. None
+/// while the frame is incomplete. For load generators, which do not read the body.
 pub fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
     let length = i32::from_be_bytes(*stream.first_chunk()?);
     let end = usize::try_from(length).ok()?.checked_add(4)?;
@@ -519,8 +519,8 @@ mod tests {
             let _ = record.multi();
         }
 
-        /// Flipping bytes of a good frame gets further into the decoder than random ones do. What is still understood comes
-        /// back the same, but for text and modes that the first trip makes plain (fuzz/targets/request.rs).
+        /// Flipping bytes of a good frame gets further into the decoder than random ones do. What is still understood
+        /// comes back the same, but for text and modes that the first trip makes plain (fuzz/targets/request.rs).
         #[test]
         fn no_damage_panics(sent in any_request(), flips in vec((any::<usize>(), any::<u8>()), 1..5)) {
             let mut out = BytesMut::new();

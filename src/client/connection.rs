@@ -1,8 +1,8 @@
 //! A ZooKeeper client with one connection and one request at a time.
 //!
-//! The client keeps its session alive while it waits for a reply. Every error names the server and the operation. The client
-//! does not reconnect: a command that loses its server says so and ends. Watch events that come before a reply are kept, the
-//! newest `EVENTS_KEPT` of them (`Client::next_event`).
+//! The client keeps its session alive while it waits for a reply. Every error names the server and the operation. The
+//! client does not reconnect: a command that loses its server says so and ends. Watch events that come before a reply
+//! are kept, the newest `EVENTS_KEPT` of them (`Client::next_event`).
 
 use super::codec::{self as wire, Event, Record, SlotReply};
 use crate::limits::CLIENT_PORT;
@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// The longest reply that the client accepts, in bytes. Servers do not bound replies, and a list of children can be long.
+/// The longest reply that the client accepts, in bytes. Servers do not bound replies, and a list of children can be
+/// long.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 
 /// How many events are kept for `next_event`.
@@ -87,8 +88,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens a session with the first of `servers` that grants one. `servers`: `host:port` or `host`, several separated by
-    /// commas. `timeout`: how long connecting may take, and later each reply.
+    /// Opens a session with the first of `servers` that grants one. `servers`: `host:port` or `host`, several separated
+    /// by commas. `timeout`: how long connecting may take, and later each reply.
     pub async fn connect(servers: &str, timeout: Duration) -> Result<Client, ClientError> {
         let named = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
         let addresses = named.map(|server| match address(server, CLIENT_PORT) {

@@ -1,4 +1,5 @@
-//! Invariants: what must hold of the tree after every transaction of a random run. The author of a scenario writes them.
+//! Invariants: what must hold of the tree after every transaction of a random run. The author of a scenario writes
+//! them.
 //!
 //! ```text
 //! at most 1 of /locks/db/* ~ held
@@ -6,8 +7,9 @@
 //! never falls: token of /locks/db
 //! ```
 //!
-//! `SELECTOR ~ TEXT` selects nodes whose data contain TEXT. In `each`, `{}` is the last name of the node that `each` is at.
-//! The number after `never falls` is a field of the node's JSON. A node that is not there, or lacks the field, is skipped.
+//! `SELECTOR ~ TEXT` selects nodes whose data contain TEXT. In `each`, `{}` is the last name of the node that `each` is
+//! at. The number after `never falls` is a field of the node's JSON. A node that is not there, or lacks the field, is
+//! skipped.
 
 use super::script::{Word, words};
 use crate::plugin::pattern::Pattern;

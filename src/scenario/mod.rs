@@ -1,8 +1,8 @@
-//! Scenarios: text in, text out. A scenario drives one server in memory: the server's own evaluator, tree, watches, plugin
-//! engine and limits, without sockets and disks, with clocks that move when the scenario says so.
+//! Scenarios: text in, text out. A scenario drives one server in memory: the server's own evaluator, tree, watches,
+//! plugin engine and limits, without sockets and disks, with clocks that move when the scenario says so.
 //!
-//! `wasmkeeper plugin test` runs the scenarios of plugins (plugins/TESTING.md is the reference of the commands), and our
-//! tests run the files below tests/scenarios, whose README names the commands that only they need.
+//! `wasmkeeper plugin test` runs the scenarios of plugins (plugins/TESTING.md is the reference of the commands), and
+//! our tests run the files below tests/scenarios, whose README names the commands that only they need.
 //!
 //! Promises: the same text prints the same lines, always; what a scenario prints is what a client of the real server is
 //! told.
@@ -139,7 +139,8 @@ fn difference(expected: &[String], printed: &[String]) -> String {
     text
 }
 
-/// Runs scenario files and panics with what differs. `REWRITE=1` writes what the scenarios print into the files instead.
+/// Runs scenario files and panics with what differs. `REWRITE=1` writes what the scenarios print into the files
+/// instead.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn check_files(files: &[std::path::PathBuf], play: &mut dyn FnMut(&str) -> Ran) {

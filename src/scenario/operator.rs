@@ -32,8 +32,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Deploys a component and returns the lines that are printed: why the server refuses it, or nothing. The manifest's
-    /// version is set here.
+    /// Deploys a component and returns the lines that are printed: why the server refuses it, or nothing. The
+    /// manifest's version is set here.
     pub fn deploy(&mut self, deployment: Deployment) -> Result<Vec<String>, String> {
         let Deployment { name, component: bytes, mut manifest } = deployment;
         let former = self.manifest(&name);
@@ -93,8 +93,8 @@ impl Stage {
         self.operate(Some(name), Request::Multi(vec![Operation { op, request }]))
     }
 
-    /// Runs a write of the operator's, which is applied at once. `about`: the plugin whose deployment it is; a refusal is
-    /// printed as the plugin's answer.
+    /// Runs a write of the operator's, which is applied at once. `about`: the plugin whose deployment it is; a refusal
+    /// is printed as the plugin's answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
         let refusal = check_deployment::concerns(&request)
             .then(|| check_deployment::prepare(&self.setup.plugins, &request, &self.world.state).err());

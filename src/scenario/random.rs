@@ -1,5 +1,5 @@
-//! The `random` block of a scenario: many random steps, and what must hold after every transaction. Sessions end, leaders
-//! change, and requests are repeated among them.
+//! The `random` block of a scenario: many random steps, and what must hold after every transaction. Sessions end,
+//! leaders change, and requests are repeated among them.
 //!
 //! ```text
 //! random 300 steps, seeds 1 to 20
@@ -13,11 +13,11 @@
 //!     model lock at /locks/db
 //! ```
 //!
-//! At the end, the answers must fit the models (`models`). Then all transactions are evaluated again, each alone, and must
-//! come out the same (`Stage::one_by_one`).
+//! At the end, the answers must fit the models (`models`). Then all transactions are evaluated again, each alone, and
+//! must come out the same (`Stage::one_by_one`).
 //!
-//! Each seed begins where the scenario stands, in a server of its own. So the block leaves nothing to the commands after it.
-//! Transactions stay outstanding for some steps. A leader change loses them, or has them evaluated again.
+//! Each seed begins where the scenario stands, in a server of its own. So the block leaves nothing to the commands
+//! after it. Transactions stay outstanding for some steps. A leader change loses them, or has them evaluated again.
 
 use super::Setup;
 use super::invariant::{Invariant, Tree};

@@ -227,7 +227,8 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// `world:anyone:cdrwa,digest:alice:hash:r`, or `''` for an ACL without entries. None is no ACL at all, written `null`.
+    /// `world:anyone:cdrwa,digest:alice:hash:r`, or `''` for an ACL without entries. None is no ACL at all, written
+    /// `null`.
     fn acl(&mut self) -> Result<Option<Vec<AclEntry>>, String> {
         let list = self.next().ok_or("an ACL is required, for example world:anyone:cdrwa")?;
         match (list.literal, list.text.as_str()) {

@@ -9,9 +9,9 @@
 //! a <- ok /services/x
 //! ```
 //!
-//! A command is one line; indented lines after it belong to it. Commands that follow each other are a group. After `----`
-//! comes what the group prints, line by line; every such line reads `WHO <- WHAT`. A group without `----` prints nothing.
-//! Empty lines and lines that begin with `#` separate groups.
+//! A command is one line; indented lines after it belong to it. Commands that follow each other are a group. After
+//! `----` comes what the group prints, line by line; every such line reads `WHO <- WHAT`. A group without `----` prints
+//! nothing. Empty lines and lines that begin with `#` separate groups.
 
 use std::fmt::Write as _;
 
@@ -113,8 +113,8 @@ pub struct Word {
     pub literal: bool,
 }
 
-/// Splits a command into words. Blanks separate words, `'...'` is taken as it is, `"..."` with `\n`, `\t`, `\0`, `\"` and `\\`, and
-/// JSON that begins with `{` or `[` is one word. `"x"*5000` repeats what is quoted.
+/// Splits a command into words. Blanks separate words, `'...'` is taken as it is, `"..."` with `\n`, `\t`, `\0`, `\"`
+/// and `\\`, and JSON that begins with `{` or `[` is one word. `"x"*5000` repeats what is quoted.
 pub fn words(text: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();

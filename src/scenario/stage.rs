@@ -1,9 +1,9 @@
 //! What a scenario drives: one member in memory, with its clients, watches and plugins. Here are the commands, and what
 //! clients write; the other commands stand in `reads`, `operator` and `look`.
 //!
-//! A write is evaluated at once and applied at once, unless the scenario holds transactions back (`hold`). Then they are
-//! outstanding until `apply`, and `leader change` finds them so. As on a server, events leave before the reply to the
-//! write that caused them.
+//! A write is evaluated at once and applied at once, unless the scenario holds transactions back (`hold`). Then they
+//! are outstanding until `apply`, and `leader change` finds them so. As on a server, events leave before the reply to
+//! the write that caused them.
 
 use super::Setup;
 use super::clients::{Attachment, Clients, PASSWORD};
@@ -306,8 +306,8 @@ impl Stage {
 
     // ---- writes
 
-    /// Evaluates, and applies unless transactions are held back. `who`: the client that asks, on its present session and
-    /// connection. None: the server itself. Returns whether there was anything to do.
+    /// Evaluates, and applies unless transactions are held back. `who`: the client that asks, on its present session
+    /// and connection. None: the server itself. Returns whether there was anything to do.
     pub(super) fn submit(&mut self, who: Option<&str>, ask: Ask) -> bool {
         let caller = who.map(|name| self.caller(name));
         self.submit_as(who, caller, ask)
@@ -428,8 +428,8 @@ impl Stage {
         }
     }
 
-    /// What recipes have to do without being asked: timers that are due, mounts to be put in order. While transactions are
-    /// held back, each is asked for once.
+    /// What recipes have to do without being asked: timers that are due, mounts to be put in order. While transactions
+    /// are held back, each is asked for once.
     fn do_chores(&mut self) {
         /// A recipe whose chores make more chores at once is mistaken, and must not keep the scenario from ending.
         const ROUNDS_MAX: usize = 1000;
@@ -510,8 +510,8 @@ impl Stage {
         }
     }
 
-    /// From now on, all that is applied is kept for `one_by_one`, and what clients ask and are answered for `models`. To be
-    /// called before the first command.
+    /// From now on, all that is applied is kept for `one_by_one`, and what clients ask and are answered for `models`.
+    /// To be called before the first command.
     pub fn keep_history(&mut self) {
         self.world.keep_history();
         self.record = Some(Record::default());

@@ -1,7 +1,7 @@
 //! Decodes requests by the rules of ZooKeeper 3.9.5.
 //!
-//! Bytes after a record are ignored, as in ZooKeeper. A frame that cannot be read is a `DecodeError`, which has the header if
-//! that could be read, and knows what ZooKeeper would have answered (`DecodeError::answer`).
+//! Bytes after a record are ignored, as in ZooKeeper. A frame that cannot be read is a `DecodeError`, which has the
+//! header if that could be read, and knows what ZooKeeper would have answered (`DecodeError::answer`).
 
 pub use super::jute::Fault;
 use super::jute::Reader;
@@ -156,8 +156,8 @@ fn paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
     reader.vector(|reader| reader.string()?.ok_or(Fault::Null))?.ok_or(Fault::Null)
 }
 
-/// A list of paths of persistent watches. ZooKeeper accepts a null path and watches it, but no event can ever happen there.
-/// So null paths are left out.
+/// A list of paths of persistent watches. ZooKeeper accepts a null path and watches it, but no event can ever happen
+/// there. So null paths are left out.
 fn optional_paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
     let paths = reader.vector(Reader::string)?.ok_or(Fault::Null)?;
     Ok(paths.into_iter().flatten().collect())

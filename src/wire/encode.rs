@@ -11,7 +11,8 @@ const SYNC_CONNECTED: i32 = 3;
 /// The end of a multi's results: type -1, done, error -1.
 const MULTI_END: (i32, bool, i32) = (-1, true, -1);
 
-/// Appends a reply as a complete frame. A header with an error is sent without the body, unless a multiRead was cut off.
+/// Appends a reply as a complete frame. A header with an error is sent without the body, unless a multiRead was cut
+/// off.
 pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
     jute::put_frame(out, |out| {
         put_header(out, header);

@@ -1,8 +1,8 @@
 //! Cuts a connection's byte stream into frames: four bytes of length, then that many bytes.
 //!
-//! Promises: memory grows with the bytes that came, not with the length they announce. An idle connection holds no buffer,
-//! since thousands of idle connections must be cheap. After a length that is negative or beyond the limit, no later frame can
-//! be found: the connection is closed without a reply, as in ZooKeeper.
+//! Promises: memory grows with the bytes that came, not with the length they announce. An idle connection holds no
+//! buffer, since thousands of idle connections must be cheap. After a length that is negative or beyond the limit, no
+//! later frame can be found: the connection is closed without a reply, as in ZooKeeper.
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
@@ -33,8 +33,8 @@ impl Frames {
         Frames { max }
     }
 
-    /// The next complete frame at the front of `buf`, without its length. None if more bytes are needed. An empty buffer is
-    /// then given back to the allocator, so wait until the socket is readable before you call `make_room`.
+    /// The next complete frame at the front of `buf`, without its length. None if more bytes are needed. An empty
+    /// buffer is then given back to the allocator, so wait until the socket is readable before you call `make_room`.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.announced(buf)? else {
             if buf.is_empty() && buf.capacity() > 0 {
@@ -49,8 +49,8 @@ impl Frames {
         Ok(Some(buf.split_to(length).freeze()))
     }
 
-    /// Makes room for the next read: at least `READ_BYTES`. For a long frame, room for the bytes that are missing, but never
-    /// more than have come already.
+    /// Makes room for the next read: at least `READ_BYTES`. For a long frame, room for the bytes that are missing, but
+    /// never more than have come already.
     pub fn make_room(&self, buf: &mut BytesMut) {
         let missing = match self.announced(buf) {
             Ok(Some(length)) => (length + LENGTH_BYTES).saturating_sub(buf.len()),

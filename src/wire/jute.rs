@@ -1,12 +1,12 @@
 //! The primitives of ZooKeeper's serialization (jute), of which every record is made.
 //!
-//! Integers are big-endian, and a boolean is one byte. Strings and buffers follow an `i32` length, vectors an `i32` count; -1
-//! is null. There are no tags and no padding, so a record is its fields in order (BinaryInputArchive.java,
+//! Integers are big-endian, and a boolean is one byte. Strings and buffers follow an `i32` length, vectors an `i32`
+//! count; -1 is null. There are no tags and no padding, so a record is its fields in order (BinaryInputArchive.java,
 //! BinaryOutputArchive.java).
 //!
 //! Reading never allocates what a length or count claims. A length must lie within the frame, and a vector grows as its
-//! elements are read. ZooKeeper also bounds one string by jute.maxbuffer plus extrasize. That bound is wider than the frame
-//! and needs no check of its own.
+//! elements are read. ZooKeeper also bounds one string by jute.maxbuffer plus extrasize. That bound is wider than the
+//! frame and needs no check of its own.
 
 use crate::model::{AclEntry, Identity, Stat};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -138,9 +138,9 @@ impl Reader {
     }
 }
 
-/// An identity of scheme and id, either of which may be null. A null scheme becomes the empty scheme, which nobody knows, so
-/// the ACL is refused as invalid later. A null id makes ZooKeeper fail with MARSHALLINGERROR in the schemes that read the
-/// id. `auth` does not read it, and no code reads the id of an unknown scheme.
+/// An identity of scheme and id, either of which may be null. A null scheme becomes the empty scheme, which nobody
+/// knows, so the ACL is refused as invalid later. A null id makes ZooKeeper fail with MARSHALLINGERROR in the schemes
+/// that read the id. `auth` does not read it, and no code reads the id of an unknown scheme.
 fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Fault> {
     let scheme = scheme.unwrap_or_default();
     let looked_at = matches!(scheme.as_str(), "world" | "digest" | "ip" | "x509" | "sasl" | "super");
@@ -150,8 +150,8 @@ fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Faul
     }
 }
 
-/// Reads UTF-8 as Java does. Malformed bytes become U+FFFD. An encoded surrogate becomes one U+FFFD, where Rust would make it
-/// three. Such a surrogate has three bytes; CESU-8 writes half of a character beyond the first plane so.
+/// Reads UTF-8 as Java does. Malformed bytes become U+FFFD. An encoded surrogate becomes one U+FFFD, where Rust would
+/// make it three. Such a surrogate has three bytes; CESU-8 writes half of a character beyond the first plane so.
 pub fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -190,8 +190,8 @@ fn surrogate_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Appends a string. A character beyond the first plane is written as two encoded surrogates of three bytes each (CESU-8),
-/// as Java's writer does, which encodes UTF-16 units one by one.
+/// Appends a string. A character beyond the first plane is written as two encoded surrogates of three bytes each
+/// (CESU-8), as Java's writer does, which encodes UTF-16 units one by one.
 pub fn put_string(out: &mut BytesMut, text: &str) {
     if text.bytes().any(|byte| byte >= 0xf0) {
         return put_supplementary(out, text);

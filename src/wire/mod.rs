@@ -1,8 +1,8 @@
-//! ZooKeeper's client protocol, the server's end: decodes requests and encodes replies. Records are jute, in frames with
-//! their length before them. Pure.
+//! ZooKeeper's client protocol, the server's end: decodes requests and encodes replies. Records are jute, in frames
+//! with their length before them. Pure.
 //!
-//! Promises: no bytes from outside panic, or make the server allocate more than their own length. A request is decoded as
-//! ZooKeeper 3.9.5 understands it, and a `DecodeError` knows what ZooKeeper would have answered. The client's end is
+//! Promises: no bytes from outside panic, or make the server allocate more than their own length. A request is decoded
+//! as ZooKeeper 3.9.5 understands it, and a `DecodeError` knows what ZooKeeper would have answered. The client's end is
 //! `crate::client`.
 //!
 //! | file | holds |

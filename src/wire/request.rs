@@ -72,13 +72,14 @@ pub struct ConnectRequest {
     pub session_id: i64,
     /// None if the client sent a null buffer.
     pub password: Option<Bytes>,
-    /// None if the client is older than 3.4 and does not send the field. Then the answer does not have the field either.
+    /// None if the client is older than 3.4 and does not send the field. Then the answer does not have the field
+    /// either.
     pub read_only: Option<bool>,
 }
 
-/// A decoded request. Members also send each other requests in this form (`peer::messages::requests`). A string may be null
-/// on the wire (`None`), which ZooKeeper answers differently for each operation. Bytes that are no UTF-8 become U+FFFD, as
-/// in Java.
+/// A decoded request. Members also send each other requests in this form (`peer::messages::requests`). A string may be
+/// null on the wire (`None`), which ZooKeeper answers differently for each operation. Bytes that are no UTF-8 become
+/// U+FFFD, as in Java.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
     Create(Create),
@@ -226,8 +227,8 @@ pub struct Operation {
     pub request: Request,
 }
 
-/// The watches that a client sets again after it has connected again. `persistent` and `recursive` are empty in the older
-/// form (101).
+/// The watches that a client sets again after it has connected again. `persistent` and `recursive` are empty in the
+/// older form (101).
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct SetWatches {
     pub relative_zxid: i64,

@@ -1,9 +1,10 @@
 //! failover: each client sets values, one after the other, while somebody else stops, kills or cuts off a server.
 //!
-//! A client whose server is gone attaches to its session on the next server, as any ZooKeeper client does. The run measures
-//! the longest time in which no client had a write acknowledged, how many sessions were lost, and whether an acknowledged
-//! write is missing at the end. A write without an answer may have taken effect or not. Each write has a higher number than
-//! the one before. So each node must hold at least the last number acknowledged and at most the last number tried.
+//! A client whose server is gone attaches to its session on the next server, as any ZooKeeper client does. The run
+//! measures the longest time in which no client had a write acknowledged, how many sessions were lost, and whether an
+//! acknowledged write is missing at the end. A write without an answer may have taken effect or not. Each write has a
+//! higher number than the one before. So each node must hold at least the last number acknowledged and at most the last
+//! number tried.
 
 use super::connection::{Connection, Session};
 use super::throughput::ensure;

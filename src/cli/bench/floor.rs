@@ -1,5 +1,5 @@
-//! The lower bound that the machine sets for one client's write: one fdatasync and one round trip. Both are measured in the
-//! same run as the writes, in pauses between them, since the speed of disks and machines varies over time.
+//! The lower bound that the machine sets for one client's write: one fdatasync and one round trip. Both are measured in
+//! the same run as the writes, in pauses between them, since the speed of disks and machines varies over time.
 
 use super::connection::Connection;
 use super::{NANOS_PER_MICRO, histogram, record};

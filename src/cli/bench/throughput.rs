@@ -216,8 +216,8 @@ fn reads(number: u64, mix: u64) -> bool {
     (number + 1) * writes / 100 == number * writes / 100
 }
 
-/// Runs the warm-up and then the measurement, with a line of progress each second. Keeps the control session alive. Returns
-/// the time measured, without the pauses in which `floor` takes its samples.
+/// Runs the warm-up and then the measurement, with a line of progress each second. Keeps the control session alive.
+/// Returns the time measured, without the pauses in which `floor` takes its samples.
 async fn keep_time(shared: &Shared, control: &mut Connection, mut floor: Option<&mut Floor>) -> Result<Duration> {
     tokio::time::sleep(Duration::from_secs(shared.args.warmup)).await;
     let (mut elapsed, mut before) = (Duration::ZERO, 0);

@@ -1,7 +1,7 @@
 //! `plugin build`: makes a component that can be deployed, from a project or from what another toolchain has built.
 //!
-//! The languages' own tools compile. This command finds them, makes a component of a core module, puts the manifest into
-//! the component, and says what a server would refuse.
+//! The languages' own tools compile. This command finds them, makes a component of a core module, puts the manifest
+//! into the component, and says what a server would refuse.
 
 use super::inspect::Report;
 use super::new::Language;

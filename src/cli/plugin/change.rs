@@ -48,7 +48,8 @@ pub(super) async fn remove(client: &mut Client, authenticated: bool, name: &str)
     let node = path::join(PLUGINS, name);
     let timers = chores::timers_path(name);
     if client.exists(&timers).await?.is_some() && manifest.mode != Mode::Off {
-        // The plugin is switched off first, so that it sets no timers while they are removed. Many take several requests.
+        // The plugin is switched off first, so that it sets no timers while they are removed. Many take several
+        // requests.
         manifest.mode = Mode::Off;
         manifest.version = life::next_version(client, name).await?;
         life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;

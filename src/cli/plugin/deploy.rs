@@ -32,12 +32,13 @@ pub(super) struct Deploy {
     #[arg(long)]
     name: String,
 
-    /// Which kind of plugin to deploy, if the component is several: validator, policy, authenticator, recipe, controller
+    /// Which kind of plugin to deploy, if the component is several: validator, policy, authenticator, recipe,
+    /// controller
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
 
-    /// Paths the plugin is asked about (validators, policies, controllers); * is any text in a name, ** any depth below.
-    /// Default: as before, /** if there was no version before
+    /// Paths the plugin is asked about (validators, policies, controllers); * is any text in a name, ** any depth
+    /// below. Default: as before, /** if there was no version before
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
 
@@ -144,8 +145,8 @@ impl Prepared {
     }
 }
 
-/// Reads the component and makes its manifest. `former`: the manifest in force, whose values are kept where the options say
-/// nothing.
+/// Reads the component and makes its manifest. `former`: the manifest in force, whose values are kept where the options
+/// say nothing.
 pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Result<Prepared> {
     let sentence = |sentence: String| anyhow!(sentence);
     manifest::check_name(&deploy.name).map_err(sentence)?;
@@ -216,9 +217,9 @@ pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Res
     Ok(Prepared { name: deploy.name.clone(), component, manifest, asked, described })
 }
 
-/// Asks the operator if the component wants to touch more than the paths it is deployed at. `--grant` or `--yes` answers
-/// before the question. Components that come with the server are trusted, and what the version in force has been granted is
-/// granted again. Fails if the answer is no.
+/// Asks the operator if the component wants to touch more than the paths it is deployed at. `--grant` or `--yes`
+/// answers before the question. Components that come with the server are trusted, and what the version in force has
+/// been granted is granted again. Fails if the answer is no.
 fn confirm(deploy: &Deploy, prepared: &Prepared, former: Option<&Manifest>) -> anyhow::Result<()> {
     let elsewhere = elsewhere(prepared, former);
     if elsewhere.is_empty() || deploy.yes || !deploy.grants.is_empty() || deploy.source.starts_with("bundled:") {

@@ -1,5 +1,5 @@
-//! The versions of a plugin: bringing one into force, trying one beside the one in force, and going back. Each step is one
-//! multi, so it happens at one zxid or not at all. The server checks each manifest as it checks a deployment.
+//! The versions of a plugin: bringing one into force, trying one beside the one in force, and going back. Each step is
+//! one multi, so it happens at one zxid or not at all. The server checks each manifest as it checks a deployment.
 
 use super::access::{expect_manifest, explain, node_acl, submit};
 use crate::client::{Client, create_request};

@@ -123,8 +123,8 @@ pub(super) fn grants_text(grants: &[Grant]) -> String {
     text
 }
 
-/// The limits of a call. `effective`: the limits that the server applies, whose defaults the component's own section may
-/// have lowered. Null while the server has no code for the component.
+/// The limits of a call. `effective`: the limits that the server applies, whose defaults the component's own section
+/// may have lowered. Null while the server has no code for the component.
 fn limits_text(given: &Limits, effective: &Value) -> String {
     let text = |key: &str, given: Option<u64>, unit: &str| match (given, effective[key].as_u64()) {
         (Some(given), _) => format!("{given}{unit}"),

@@ -1,7 +1,7 @@
 //! `wasmkeeper plugin`: deploys plugins and looks after them, through the ordinary client protocol.
 //!
-//! A deployment is a few creates for the component's pieces, and one multi for the manifest (docs/plugins.md). The server
-//! checks it. The reason for a refusal is read at `/zookeeper/rejection` and printed.
+//! A deployment is a few creates for the component's pieces, and one multi for the manifest (docs/plugins.md). The
+//! server checks it. The reason for a refusal is read at `/zookeeper/rejection` and printed.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! `plugin new`: makes a project that works, for its author to change.
 //!
-//! All files of a project are part of this program: the contract, a starter of each kind in each language (`templates`), and
-//! for Rust the crate for authors. So `plugin new` needs no network and no repository, and the project fits this server.
+//! All files of a project are part of this program: the contract, a starter of each kind in each language
+//! (`templates`), and for Rust the crate for authors. So `plugin new` needs no network and no repository, and the
+//! project fits this server.
 
 use super::options::kind;
 use crate::plugin::manifest::{self, Kind};

@@ -173,8 +173,8 @@ struct Played {
     fuel: u64,
 }
 
-/// Makes a recorded call again. None: the call cannot be made again. Each call gets an instance of its own, since the state
-/// that earlier calls leave in an instance is not recorded.
+/// Makes a recorded call again. None: the call cannot be made again. Each call gets an instance of its own, since the
+/// state that earlier calls leave in an instance is not recorded.
 fn play(program: &Program, setup: &Setup, recorded: &Recorded) -> anyhow::Result<Option<Played>> {
     let failed = |fault: crate::plugin::fault::Fault| anyhow!("it does not start ({}): {}", fault.name(), fault.text());
     let mut instance = Instance::new(program, setup).map_err(failed)?;

@@ -28,9 +28,9 @@ pub(super) fn say_if_slow(source: &str, bytes: usize) {
     }
 }
 
-/// Makes a component of what a toolchain has built, which may be a component already. C, Zig and TinyGo make core modules
-/// that import the first version of WASI. An adapter turns those imports into the second version, for which the server has
-/// stand-ins.
+/// Makes a component of what a toolchain has built, which may be a component already. C, Zig and TinyGo make core
+/// modules that import the first version of WASI. An adapter turns those imports into the second version, for which the
+/// server has stand-ins.
 pub(super) fn component_of(bytes: Vec<u8>, source: &str) -> anyhow::Result<Vec<u8>> {
     if !component::is_core_module(&bytes) {
         return Ok(bytes);

@@ -87,8 +87,8 @@ fn collect(named: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A compiler that keeps machine code in the user's cache, since components in some languages take ten seconds to compile.
-/// If there is no place for a cache, it compiles in this process and keeps nothing.
+/// A compiler that keeps machine code in the user's cache, since components in some languages take ten seconds to
+/// compile. If there is no place for a cache, it compiles in this process and keeps nothing.
 pub(super) fn compiler() -> Compiler {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));

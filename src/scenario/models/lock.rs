@@ -1,9 +1,10 @@
-//! The model of a lock as plugins/lock/README.md describes it, and of any recipe that clients use in the same way. A client
-//! joins by creating an ephemeral sequential node, reads that node, and leaves by deleting it or with its session.
+//! The model of a lock as plugins/lock/README.md describes it, and of any recipe that clients use in the same way. A
+//! client joins by creating an ephemeral sequential node, reads that node, and leaves by deleting it or with its
+//! session.
 //!
 //! The client that came first holds the lock, and no other. Each holder's token is larger than all tokens before it. A
-//! client that joins again under the same name finds its first join. For `delay_ms` after a holder's session has expired,
-//! the lock may stay without a holder.
+//! client that joins again under the same name finds its first join. For `delay_ms` after a holder's session has
+//! expired, the lock may stay without a holder.
 
 use super::{Asked, EPHEMERAL_SEQUENTIAL, Record, Step, below, made_of};
 use crate::linear::Model;

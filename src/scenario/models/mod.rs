@@ -1,6 +1,6 @@
-//! Models of recipes: what a recipe answers if its clients come one after the other. A random run checks whether there is
-//! an order in which the model gives the answers that clients got. A model looks at requests and answers only, not at the
-//! server's tree and not at the order in which the server evaluated the requests.
+//! Models of recipes: what a recipe answers if its clients come one after the other. A random run checks whether there
+//! is an order in which the model gives the answers that clients got. A model looks at requests and answers only, not
+//! at the server's tree and not at the order in which the server evaluated the requests.
 //!
 //! ```text
 //! model lock at /locks/db, delay 300
@@ -12,9 +12,9 @@
 //! | `lock` | one holder, first come first served; tokens grow |
 //! | `queue` | each item to one worker at a time, in order, until it is done |
 //!
-//! `crate::linear` searches for the order. A request without an answer may have happened or not. The same holds for what
-//! happens without a request once its time has come: the end of a wait, of a delay, of a claim. A model only says that it
-//! does not happen earlier.
+//! `crate::linear` searches for the order. A request without an answer may have happened or not. The same holds for
+//! what happens without a request once its time has come: the end of a wait, of a delay, of a claim. A model only says
+//! that it does not happen earlier.
 
 mod lock;
 mod queue;
@@ -221,8 +221,8 @@ mod tests {
     use super::super::{requests, script};
     use super::*;
 
-    /// Exchanges one a line: `CLIENT SESSION: REQUEST <- ANSWER`. A line that begins with `>` only asks, `<` is the answer to
-    /// the oldest such; one without an answer has none. `tick MS`.
+    /// Exchanges one a line: `CLIENT SESSION: REQUEST <- ANSWER`. A line that begins with `>` only asks, `<` is the
+    /// answer to the oldest such; one without an answer has none. `tick MS`.
     fn record(lines: &str) -> Record {
         let mut record = Record::default();
         let (mut now_ms, mut number) = (0, 0);

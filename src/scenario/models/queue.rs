@@ -1,9 +1,10 @@
-//! The model of a queue as plugins/queue/README.md describes it, and of any recipe that clients use in the same way. A client
-//! puts an item by creating a node below `items`. It takes one by creating an ephemeral sequential node below `claims`,
-//! which then holds an item, and ends the item by deleting the claim.
+//! The model of a queue as plugins/queue/README.md describes it, and of any recipe that clients use in the same way. A
+//! client puts an item by creating a node below `items`. It takes one by creating an ephemeral sequential node below
+//! `claims`, which then holds an item, and ends the item by deleting the claim.
 //!
-//! Items go by priority, then by age, to the claims that have waited longest. An item that comes back keeps its place, and
-//! is dropped after `attempts_max` attempts. One claim at a time has an item. An item that was done does not come again.
+//! Items go by priority, then by age, to the claims that have waited longest. An item that comes back keeps its place,
+//! and is dropped after `attempts_max` attempts. One claim at a time has an item. An item that was done does not come
+//! again.
 
 use super::{Asked, EPHEMERAL_SEQUENTIAL, Record, Step, below, made_of};
 use crate::linear::Model;

@@ -1,8 +1,8 @@
 //! Judging on outstanding changes must be the same as judging on the applied tree.
 //!
 //! Random writes run once with each transaction applied at once, and once with transactions left outstanding for random
-//! stretches. Every answer, every transaction and the digests at the end must agree. What the overlay says of a node must
-//! be what the tree says once everything is applied.
+//! stretches. Every answer, every transaction and the digests at the end must agree. What the overlay says of a node
+//! must be what the tree says once everything is applied.
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
 use crate::pipeline::overlay::{Overlay, path_of};

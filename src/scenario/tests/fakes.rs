@@ -11,9 +11,9 @@
 //! fake call NAME METHOD PAYLOAD       a native call by client b
 //! ```
 //!
-//! Client `a` is the superuser. A policy denies all others every path that contains `secret`, and a validator refuses new
-//! nodes whose path contains `bad`. Both take half of a transaction's fuel for paths that contain `dear`, and nothing for
-//! other paths.
+//! Client `a` is the superuser. A policy denies all others every path that contains `secret`, and a validator refuses
+//! new nodes whose path contains `bad`. Both take half of a transaction's fuel for paths that contain `dear`, and
+//! nothing for other paths.
 
 use crate::limits;
 use crate::model::txn::Change;
@@ -28,8 +28,8 @@ use std::sync::Arc;
 /// What a fake recipe does.
 #[derive(Clone, PartialEq, Debug)]
 enum Does {
-    /// Each create at the mount gets a place in a line: an ephemeral node `<path><digits>`. The node `head` names who is
-    /// first. When a member of the line is deleted, the next one is named.
+    /// Each create at the mount gets a place in a line: an ephemeral node `<path><digits>`. The node `head` names who
+    /// is first. When a member of the line is deleted, the next one is named.
     Line,
     /// Passes every write, and creates a node below another path: so recipes answer each other.
     Chain(String),

@@ -1,7 +1,7 @@
 //! A policy under which everybody reads and only some may write: a start, for you to change.
 //!
-//! wit/plugin.wit says what a policy is asked and what it may ask. A policy can deny what ACLs allow. It cannot allow what
-//! they deny.
+//! wit/plugin.wit says what a policy is asked and what it may ask. A policy can deny what ACLs allow. It cannot allow
+//! what they deny.
 
 use wasmkeeper_plugin::{Decision, Policy, Settings, Verb, View, policy};
 

@@ -23,8 +23,8 @@ impl Validator for Short {
     /// All changes of one transaction that match. `view` shows the tree after them. An error refuses the transaction.
     fn validate(&self, view: &View, changes: &[Change]) -> Result<(), Rejection> {
         for change in changes {
-            // A change carries no data. `stat` has the length, `get` the bytes, and `original` the node before the change.
-            // None: this change or a later one has deleted the node. `?` refuses with the server's own error.
+            // A change carries no data. `stat` has the length, `get` the bytes, and `original` the node before the
+            // change. None: this change or a later one has deleted the node. `?` refuses with the server's own error.
             let Some(stat) = view.stat(&change.path)? else { continue };
             if stat.data_length > self.bytes_max {
                 let text = format!("{} bytes, at most {} are allowed", stat.data_length, self.bytes_max);
