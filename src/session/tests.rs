@@ -3,6 +3,7 @@
 mod policies;
 
 use super::*;
+use crate::client::codec::{self as client, Record, SlotReply};
 use crate::environment::Clock;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
 use crate::model::txn::Change;
@@ -12,7 +13,6 @@ use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
 use crate::state::Effects;
-use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, ReplyHeader};
 use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches, op};
