@@ -231,7 +231,7 @@ impl FourLetter for Words {
 pub(crate) struct Client {
     stream: DuplexStream,
     arrived: BytesMut,
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     password: [u8; 16],
 }
 
