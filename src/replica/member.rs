@@ -3,25 +3,8 @@
 //! The order matters: identity, log, state, consensus (which applies what the log has beyond the state), plugins, and only
 //! then clients. Going down: clients, sequencer, consensus, a last checkpoint.
 
-use super::apply::Boundary;
-use super::bootstrap::Own;
-use super::checkpointing::{CheckpointFiles, Checkpointing, Ending};
-use super::clocks::Clocks;
-use super::deploy::Preparations;
-use super::facts::Words;
-use super::inbox::Inbox;
-use super::leading::Served;
-use super::link::{self, Way};
-use super::peers::Door;
-use super::provenance::Provenance;
-use super::sequencer::{Event, Sequencer};
-use super::serve::Front;
-use super::slow::{Passages, Slow};
-use super::soundness::Soundness;
-use super::start::{OrDie, die};
-use super::status::Shown;
-use super::word::{self, LeaderWord};
-use super::{Replica, chores, controllers, housekeeping};
+use super::plugins::{chores, controllers};
+use super::{Replica, housekeeping};
 use crate::admin::http::Admin;
 use crate::config::Config;
 use crate::consensus::{self, Consensus, Heavy, Role};
@@ -34,6 +17,24 @@ use crate::peer::{self, Me, Net, Peers};
 use crate::pipeline::{ProvenSchemes, Rules};
 use crate::plugin::marks::Marks;
 use crate::plugin::{Compiler, Plugins};
+use crate::replica::endpoint::Front;
+use crate::replica::ensemble::bootstrap::Own;
+use crate::replica::ensemble::follower_links::Served;
+use crate::replica::ensemble::known_members::Door;
+use crate::replica::ensemble::leader_link::{self, Way};
+use crate::replica::ensemble::serving_lease::{self, LeaderWord};
+use crate::replica::files::checkpointing::{CheckpointFiles, Checkpointing, Ending};
+use crate::replica::operators::facts::Words;
+use crate::replica::operators::virtual_nodes::Shown;
+use crate::replica::ordering::apply::Boundary;
+use crate::replica::ordering::clocks::Clocks;
+use crate::replica::ordering::delayed_consensus::{Passages, Slow};
+use crate::replica::ordering::inbox::Inbox;
+use crate::replica::ordering::provenance::Provenance;
+use crate::replica::ordering::sequencer::{Event, Sequencer};
+use crate::replica::ordering::soundness::Soundness;
+use crate::replica::plugins::prepare::Preparations;
+use crate::replica::process::{OrDie, die};
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::simulation::{self, Seen};
 use crate::state::State;
@@ -92,7 +93,7 @@ impl Drive {
 
 /// A running member.
 pub struct Member {
-    pub(super) replica: Arc<Replica>,
+    pub(crate) replica: Arc<Replica>,
     front: Arc<dyn Server>,
     /// The same, as HTTP sees it.
     admin: Arc<dyn Admin>,
@@ -308,10 +309,10 @@ impl ComingUp {
         self.raft.spawn(replica.door.clone().keep_roster(Arc::downgrade(replica)));
         self.raft.spawn(replica.door.clone().gather(Arc::downgrade(replica)));
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
-        self.raft.spawn(link::follow(replica.clone(), replica.door.peers().clone()));
+        self.raft.spawn(leader_link::follow(replica.clone(), replica.door.peers().clone()));
         let alone = replica.is_only_voter();
-        self.raft.spawn(word::watch_lease(replica.clone()));
-        self.raft.spawn(word::keep_gate(replica.clone()));
+        self.raft.spawn(serving_lease::watch_lease(replica.clone()));
+        self.raft.spawn(serving_lease::keep_gate(replica.clone()));
         self.raft.spawn(replica.clone().keep_sound());
         if !alone {
             self.stage.send_replace(Stage::WithOthers);
@@ -429,7 +430,7 @@ fn load_state(disk: Arc<dyn Disk>, log: &consensus::Log, format_level: u32) -> a
     let mut state = opened.state.unwrap_or_else(|| State::new(seed));
     state.begin_at_level(opened.meta.format_level);
     let level = state.format_level();
-    anyhow::ensure!(level <= format_level, super::format_level::too_old(level, format_level));
+    anyhow::ensure!(level <= format_level, crate::replica::ensemble::format_level::too_old(level, format_level));
     let took = began.elapsed();
     simulation::see(|| Seen::Loaded {
         zxid: state.last_zxid(),
@@ -610,7 +611,7 @@ impl Replica {
     }
 
     /// Sessions that the state knows have their full timeout from now on.
-    pub(super) fn remember_sessions(&self) {
+    pub(crate) fn remember_sessions(&self) {
         let state = self.state.read();
         for (session, known) in state.sessions() {
             self.connections.expiry().open(session, known.timeout_ms, self.connections.now_us() / 1000);

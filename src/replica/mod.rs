@@ -34,45 +34,24 @@
 //! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's;
 //! `files.reader` is taken under the first two, and nothing under it.
 
-mod apply;
-mod blame;
-mod bootstrap;
-mod calls;
-mod checkpointing;
-mod chores;
-mod clocks;
-mod controllers;
-mod deploy;
-mod facts;
-mod format_level;
+mod endpoint;
+mod ensemble;
+mod files;
 mod housekeeping;
-mod http;
-mod inbox;
-mod installing;
-mod leading;
-mod link;
 mod member;
-mod membership;
-mod peers;
-mod provenance;
-mod sequencer;
-mod serve;
-mod slow;
-mod soundness;
-#[cfg(test)]
-mod soundness_tests;
-mod start;
-mod status;
-mod word;
+mod operators;
+mod ordering;
+mod plugins;
+mod process;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Listening, Words};
-pub use installing::fetch_state;
+pub use files::installing::fetch_state;
 pub use member::{Drive, Member, Surroundings};
-pub use slow::Passage;
-pub use start::{Running, start};
+pub use operators::facts::{Listening, Words};
+pub use ordering::delayed_consensus::Passage;
+pub use process::{Running, start};
 
 use crate::config::Config;
 use crate::consensus::{Consensus, Heavy};
@@ -83,22 +62,23 @@ use crate::plugin::Plugins;
 use crate::session::Connections;
 use crate::state::State;
 use crate::watch::Watches;
-use apply::Boundary;
-use checkpointing::CheckpointFiles;
-use deploy::Preparations;
-use inbox::Inbox;
-use leading::Served;
-use link::Way;
+use ensemble::follower_links::Served;
+use ensemble::known_members::Door;
+use ensemble::leader_link::Way;
+use ensemble::serving_lease::LeaderWord;
+use files::checkpointing::CheckpointFiles;
+use ordering::apply::Boundary;
+use ordering::inbox::Inbox;
+use ordering::provenance::Provenance;
+use ordering::sequencer::{Event, Waiting};
+use ordering::soundness::Soundness;
 use parking_lot::{Mutex, RwLock};
-use peers::Door;
-use provenance::Provenance;
-use sequencer::{Event, Waiting};
-use soundness::Soundness;
+use plugins::controllers::Changed;
+use plugins::prepare::Preparations;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use word::LeaderWord;
 
 /// What all threads and tasks of a member share.
 pub struct Replica {
@@ -136,7 +116,7 @@ pub struct Replica {
     /// Plugins have something to do, or something less.
     chores: Notify,
     /// What controllers may have to look at.
-    changed: controllers::Changed,
+    changed: Changed,
     controllers_wake: Notify,
     /// `sync` requests of clients of this member that wait.
     syncs_waiting: AtomicU64,

@@ -1,8 +1,6 @@
 //! Three members in one runtime, on disks and cables in memory, under a clock that moves only when nobody has anything to
 //! do: clients through any of them, cuts, moves, hand-overs. And the sequencer alone, step by step.
 
-use super::clocks::Clocks;
-use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use super::*;
 use crate::consensus::{Resolution, Role};
 use crate::limits;
@@ -13,6 +11,8 @@ use crate::peer::testing::MemoryNet;
 use crate::peer::{ConnectError, HelloRefusal, Me, Peers, Purpose};
 use crate::pipeline::{Ask, Caller, Submission};
 use crate::plugin::Compiler;
+use crate::replica::ordering::clocks::Clocks;
+use crate::replica::ordering::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use crate::session::tests::{Client, create, hello};
 use crate::session::{Serving, Workers};
 use crate::storage::LogPosition;
@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod far_behind;
+mod soundness;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 

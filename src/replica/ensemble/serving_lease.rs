@@ -9,13 +9,13 @@
 //! A leader stops evaluating long before, when no quorum has acknowledged it for as long as openraft's lease lasts: what
 //! it proposed would only be refused. Nothing but giving up rests on these times.
 
-use super::Replica;
-use super::sequencer::Event;
 use crate::config;
 use crate::consensus::Role;
 use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
+use crate::replica::Replica;
+use crate::replica::ordering::sequencer::Event;
 use crate::session::Serving;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -129,17 +129,17 @@ fn ticks(replica: &Replica) -> tokio::time::Interval {
 }
 
 impl Replica {
-    pub(super) fn has_word(&self) -> bool {
+    pub(crate) fn has_word(&self) -> bool {
         self.connections.now_us() < self.word.until_us() && self.soundness.is_sound()
     }
 
     /// Whether nobody else votes: then it can always lead.
-    pub(super) fn is_only_voter(&self) -> bool {
+    pub(crate) fn is_only_voter(&self) -> bool {
         self.consensus().membership().voters.iter().eq([&u64::from(self.config.server_id)])
     }
 
     /// The only voter needs nobody's word.
-    pub(super) fn serve_at_once(&self) {
+    pub(crate) fn serve_at_once(&self) {
         self.look_at_lease();
         self.word.set_serving(Serving::Everybody);
     }
@@ -171,7 +171,7 @@ impl Replica {
     }
 
     /// Whether it leads and a quorum knows.
-    pub(super) fn leads_a_quorum(&self) -> bool {
+    pub(crate) fn leads_a_quorum(&self) -> bool {
         self.leading.load(Ordering::Acquire)
             && self.consensus().quorum_heard().is_some_and(|at| at.elapsed() < limits::LEASE)
     }

@@ -6,7 +6,6 @@
 //! `plugin:<name>`, on condition that nothing it looked at has changed; else it is called again. What fails is tried again
 //! later and later.
 
-use super::Replica;
 use crate::admin::http::CallError;
 use crate::limits;
 use crate::model::txn::Txn;
@@ -18,6 +17,7 @@ use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};
 use crate::plugin::manifest::Kind;
 use crate::plugin::registry::Registry;
+use crate::replica::Replica;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -12,13 +12,13 @@
 //!
 //! What this does not see: two replicas that go wrong in the same way.
 
-use super::Replica;
 use crate::consensus::Role;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::Zxid;
 use crate::model::txn::Batch;
 use crate::peer::messages::greeting::Greeting;
+use crate::replica::Replica;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ fn outvoted(contradicting: usize, voters: usize) -> bool {
 
 impl Replica {
     /// On the leader, after each round of reports.
-    pub(super) fn count_doubts(&self) {
+    pub(crate) fn count_doubts(&self) {
         let Role::Leader { term } = *self.consensus().role().borrow() else { return };
         let voters = self.consensus().membership().voters;
         let reports = voters.iter().filter_map(|id| self.door.report_of(u32::try_from(*id).ok()?));
@@ -128,7 +128,7 @@ impl Replica {
     }
 
     /// Sees to it that the state is sound again whenever it is not. Ends with consensus.
-    pub(super) async fn keep_sound(self: Arc<Replica>) {
+    pub(crate) async fn keep_sound(self: Arc<Replica>) {
         let mut doubts = self.soundness.doubt.subscribe();
         let mut role = self.consensus().role();
         loop {

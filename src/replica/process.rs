@@ -2,13 +2,13 @@
 //!
 //! Going up: ports, lock, member, and only then clients. Going down: clients, then the member.
 
-use super::facts::{Listening, Words};
-use super::member::{Drive, Member, Surroundings};
 use crate::admin::http;
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::TcpNet;
+use crate::replica::member::{Drive, Member, Surroundings};
+use crate::replica::operators::facts::{Listening, Words};
 use crate::session::{Server, WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::storage::disk::RealDisk;
 use crate::storage::wal::DirectoryLock;
@@ -196,7 +196,7 @@ mod tests {
             panic!("on purpose");
         }
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let this = "replica::start::tests::a_panic_under_guard_ends_the_process_with_a_sentence";
+        let this = "replica::process::tests::a_panic_under_guard_ends_the_process_with_a_sentence";
         let output = command.args(["--exact", "--nocapture", this]).env(CHILD, "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");

@@ -4,7 +4,6 @@
 //! Locks are held only while something is copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
 //! much as they print, which is why ZooKeeper lets an operator switch them off.
 
-use super::Replica;
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
     LeaderFigures, Mode, PluginFacts, QuorumConfiguration, SessionFacts, TrackedSessions, Whitelist, Word,
@@ -16,6 +15,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::control_plane::CONFIG;
 use crate::model::{ConnectionId, SessionId};
+use crate::replica::Replica;
 use crate::session::{Connection, FourLetter, Serving, tls};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;

@@ -1,9 +1,9 @@
 //! What HTTP tells of this member (`admin::http`).
 
-use super::serve::Front;
 use crate::admin::fourletter;
 use crate::admin::http::{Admin, CallError, RecipeCall};
 use crate::admin::prometheus;
+use crate::replica::endpoint::Front;
 use crate::session::{Serving, auth};
 use bytes::Bytes;
 use futures::future::BoxFuture;

@@ -4,9 +4,9 @@
 //! Batches stay in their order. While one is on its way the sequencer may propose another: so one is refused and a later one
 //! accepted within a term, as openraft does it when its leader's lease runs out and is renewed between the two.
 
-use super::sequencer::Proposes;
 use crate::consensus::{Consensus, Resolution};
 use crate::model::txn::Batch;
+use crate::replica::ordering::sequencer::Proposes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;

@@ -4,9 +4,6 @@
 //! quorum of voters has the machine code, itself among them: then it can come into force at one zxid, and whoever
 //! leads next can run it. Members read the component from their own trees.
 
-use super::Replica;
-use super::leading::LinkedMember;
-use super::sequencer::{Event, Waiting};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
@@ -16,6 +13,9 @@ use crate::pipeline::{Ask, Submission, authorize};
 use crate::plugin::admission::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::tree::{self, Tree};
+use crate::replica::Replica;
+use crate::replica::ensemble::follower_links::LinkedMember;
+use crate::replica::ordering::sequencer::{Event, Waiting};
 use crate::wire::request::Request;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ struct Compiled {
 }
 
 impl Preparations {
-    pub(super) fn answered(&self, id: u64, member: u32, result: Result<(), String>) {
+    pub(crate) fn answered(&self, id: u64, member: u32, result: Result<(), String>) {
         if let Some(asker) = self.asked.lock().get(&id) {
             // Who asked may have its quorum already.
             let _ = asker.send(Compiled { member, result });
@@ -48,7 +48,7 @@ impl Preparations {
 
 impl Replica {
     /// Checks and compiles what the submission deploys, and gives it back to the sequencer with the verdict.
-    pub(super) fn prepare_deployment(self: &Arc<Replica>, mut request: Waiting) {
+    pub(crate) fn prepare_deployment(self: &Arc<Replica>, mut request: Waiting) {
         let replica = self.clone();
         self.runtime.spawn(async move {
             let checked = match may_deploy(&replica, &request.submission) {
@@ -140,7 +140,7 @@ impl Replica {
     }
 
     /// A leader asks this member to compile a component, whose pieces may still be on their way here.
-    pub(super) fn compile_for_leader(self: &Arc<Replica>, id: u64, manifest: &[u8]) {
+    pub(crate) fn compile_for_leader(self: &Arc<Replica>, id: u64, manifest: &[u8]) {
         let replica = self.clone();
         let manifest = manifest::parse(manifest);
         self.runtime.spawn(async move {

@@ -18,12 +18,6 @@
 //! - A write that deploys a plugin is prepared at the leader, off this thread, holding back only its own connection, and
 //!   is alone in flight when it is proposed: what comes behind it is judged by the plugins it leaves.
 
-use super::Replica;
-use super::calls::NativeCall;
-use super::clocks::Clocks;
-use super::inbox::Sleep;
-use super::membership::End;
-use super::start::OrDie;
 use crate::consensus::{Consensus, Resolution, Role};
 use crate::courtesy::Courtesy;
 use crate::environment::Instant;
@@ -34,6 +28,12 @@ use crate::model::txn::{Batch, Outcome, Txn};
 use crate::model::{ConnectionId, Refusal, acl};
 use crate::pipeline::{Ask, Evaluation, Evaluator, Submission};
 use crate::plugin::{Judge, admission};
+use crate::replica::Replica;
+use crate::replica::ensemble::reconfig::End;
+use crate::replica::ordering::clocks::Clocks;
+use crate::replica::ordering::inbox::Sleep;
+use crate::replica::plugins::calls::NativeCall;
+use crate::replica::process::OrDie;
 use crate::simulation::{self, Seen};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -250,7 +250,7 @@ impl<C: Proposes> Sequencer<C> {
 
     /// Whether it has been asked to end, and what is in flight is resolved. A leader without a quorum does not wait for that:
     /// it may never be.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.stopping && (self.in_flight.is_empty() || !self.lease_held)
     }
 
@@ -269,7 +269,7 @@ impl<C: Proposes> Sequencer<C> {
     }
 
     /// Hears what happened, and does what may be done now.
-    pub(super) fn step(&mut self, events: &mut Vec<Event>) {
+    pub(crate) fn step(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             self.hear(event);
         }

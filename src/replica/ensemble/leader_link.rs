@@ -16,14 +16,14 @@
 //! It is also the one that notices that the leader's process is gone: the connection ends, and its machine refuses
 //! another. Then, and only then, nobody has to wait for the lease to run out.
 
-use super::Replica;
-use super::sequencer::{Event, Link};
 use crate::consensus::Role;
 use crate::limits;
 use crate::model::SessionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Backoff, ConnectError, Connection, FrameReader, FrameWriter, Peers, Purpose};
 use crate::pipeline::Submission;
+use crate::replica::Replica;
+use crate::replica::ordering::sequencer::{Event, Link};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;

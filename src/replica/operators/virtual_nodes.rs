@@ -5,14 +5,14 @@
 //! The serving member answers them by what it knows: the members by its own log, how each is by the reports that the
 //! leader gathers (`peers`). So they may be some seconds old, and say how old they are.
 
-use super::Replica;
-use super::peers::Door;
 use crate::consensus::{Membership, Role};
 use crate::model::control_plane::{LEADER, MEMBERS, TRACE};
 use crate::model::ensemble::{Incarnation, Member};
 use crate::peer::messages::greeting::{Report, Standing};
 use crate::pipeline::read::VirtualNodes;
 use crate::plugin::Plugins;
+use crate::replica::Replica;
+use crate::replica::ensemble::known_members::Door;
 use crate::state::State;
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -2,13 +2,13 @@
 //! order: the change of the tree, the events of its zxid, the reply to the writer, the reads parked behind it. That
 //! order is one of the rules that hold everywhere (docs/ARCHITECTURE.md); `Connections::applied` keeps it.
 
-use super::Replica;
-use super::start::OrDie;
 use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
 use crate::environment::wall_ms;
 use crate::hooks;
 use crate::model::txn::{Batch, Change};
 use crate::plugin::admission;
+use crate::replica::Replica;
+use crate::replica::process::OrDie;
 use crate::simulation::{self, Seen};
 use crate::state::Effects;
 use crate::storage::LogPosition;

@@ -3,11 +3,11 @@
 //! All of it is state (`State::chores`), and each is a transaction that the leader's sequencer asks of itself. It is asked
 //! again if it has come to nothing: the state says what is left to do, not this.
 
-use super::Replica;
 use crate::limits;
 use crate::model::chores;
 use crate::pipeline::Ask;
 use crate::plugin::manifest::Kind;
+use crate::replica::Replica;
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ struct UnderWay(HashMap<String, (i64, u64)>);
 
 impl Replica {
     /// Ensemble time, while this member leads.
-    pub(super) fn ensemble_ms(&self) -> u64 {
+    pub(crate) fn ensemble_ms(&self) -> u64 {
         self.now_ms().saturating_add_signed(self.ensemble_ahead_ms.load(Ordering::Acquire))
     }
 

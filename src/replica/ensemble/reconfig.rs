@@ -12,8 +12,6 @@
 //! What a leader leaves behind that is lost in between, the next one puts right (`put_members_right`): learners
 //! that were to become voters go again; a configuration that does not say what the members are is written anew.
 
-use super::Replica;
-use super::sequencer::{Event, Waiting};
 use crate::consensus::{Membership, MembershipError, Role};
 use crate::environment::Instant;
 use crate::limits;
@@ -24,6 +22,8 @@ use crate::peer::ConnectError;
 use crate::peer::messages::greeting::{Greeting, PluginsHere};
 use crate::pipeline::Ask;
 use crate::pipeline::evaluate::servers_of;
+use crate::replica::Replica;
+use crate::replica::ordering::sequencer::{Event, Waiting};
 use crate::state::State;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ fn config_to_write(state: &State, membership: &Membership) -> Option<Vec<Server>
 
 impl Replica {
     /// Makes these the servers, and tells the sequencer how it ended.
-    pub(super) fn reconfigure(self: &Arc<Replica>, request: Waiting, servers: Vec<Server>, term: u64) {
+    pub(crate) fn reconfigure(self: &Arc<Replica>, request: Waiting, servers: Vec<Server>, term: u64) {
         let replica = self.clone();
         self.runtime.spawn(async move {
             let end = replica.change_members(&servers).await;
@@ -303,7 +303,7 @@ impl Replica {
 
     /// What a new leader finds and had better not leave so. Also gives a server that stands alone the address of its own
     /// line, so that others can join it.
-    pub(super) async fn put_members_right(self: Arc<Replica>) {
+    pub(crate) async fn put_members_right(self: Arc<Replica>) {
         let consensus = self.consensus();
         let mut watch = consensus.membership_watch();
         let Ok(membership) =
@@ -330,7 +330,7 @@ impl Replica {
     }
 
     /// None if the configuration says already what the members are.
-    pub(super) fn configuration_to_write(&self) -> Option<Vec<Server>> {
+    pub(crate) fn configuration_to_write(&self) -> Option<Vec<Server>> {
         config_to_write(&self.state.read(), &self.consensus().membership())
     }
 
@@ -355,7 +355,7 @@ impl Replica {
     }
 
     /// Hands the leadership to that member, and gives the request back to the sequencer: whoever leads then answers it.
-    pub(super) fn transfer(self: &Arc<Replica>, mut request: Waiting, to: u32) {
+    pub(crate) fn transfer(self: &Arc<Replica>, mut request: Waiting, to: u32) {
         let replica = self.clone();
         self.runtime.spawn(async move {
             if let Err(error) = replica.consensus().transfer(Some(u64::from(to))).await {

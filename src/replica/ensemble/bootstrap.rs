@@ -10,12 +10,12 @@
 //!
 //! Lost with a founder that loses its disk before anybody has joined: nothing, all are empty again.
 
-use super::peers::Door;
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Greeting, Initialised, Roster};
+use crate::replica::ensemble::known_members::Door;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,17 +1,17 @@
 //! What this member has to say against plugins, on its way into the log; and who of the members can run those in force.
 
-use super::Replica;
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::messages::greeting::PluginsHere;
 use crate::peer::messages::requests::ToLeader;
 use crate::pipeline::{Ask, Blame};
+use crate::replica::Replica;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Replica {
     /// Brings it to whoever leads. If nobody does it is lost, and said again when the plugin fails the next time.
-    pub(super) fn blame(&self, blame: Blame) {
+    pub(crate) fn blame(&self, blame: Blame) {
         match self.leading.load(Ordering::Acquire) {
             true => self.ask(Ask::Blame(blame)),
             false => self.way.tell(ToLeader::Blame(blame)),
@@ -20,7 +20,7 @@ impl Replica {
 
     /// What a follower has to report of calls that have ended its process; again after a while, until it is in the log. Which
     /// versions are meant is known once the tree is up to date. `last`: when this was answered last.
-    pub(super) fn crashes_to_report(&self, last: &mut Option<Instant>) -> Vec<Blame> {
+    pub(crate) fn crashes_to_report(&self, last: &mut Option<Instant>) -> Vec<Blame> {
         let again = std::time::Duration::from_millis(limits::PLUGIN_BLAME_AGAIN_MS);
         if !self.recovered.load(Ordering::Acquire) || last.is_some_and(|last| last.elapsed() < again) {
             return Vec::new();
@@ -29,7 +29,7 @@ impl Replica {
         self.plugins.crashes(self.config.server_id)
     }
 
-    pub(super) fn plugins_here(&self) -> PluginsHere {
+    pub(crate) fn plugins_here(&self) -> PluginsHere {
         match self.plugins.enabled() {
             false => PluginsHere::Off,
             true if self.plugins.lacking().is_empty() => PluginsHere::All,
@@ -39,7 +39,7 @@ impl Replica {
 
     /// A leader that cannot run what is in force gives the leadership to a voter that can, if there is one; the rest is the
     /// failure policy's.
-    pub(super) fn leave_to_one_who_can(self: &Arc<Replica>) {
+    pub(crate) fn leave_to_one_who_can(self: &Arc<Replica>) {
         let unable = match self.plugins_here() {
             PluginsHere::All => false,
             PluginsHere::Off => true,

@@ -1,10 +1,11 @@
 //! What connections ask of a replica.
 
-use super::sequencer::Event;
-use super::{Replica, facts};
+use super::Replica;
+use super::operators::facts;
 use crate::consensus::Role;
 use crate::limits;
 use crate::pipeline::Submission;
+use crate::replica::ordering::sequencer::Event;
 use crate::session::{Connection, Connections, FourLetter, Server, Serving};
 use crate::state::State;
 use crate::watch::Watches;
@@ -98,7 +99,7 @@ async fn gone(connection: &Connection) {
 impl Replica {
     /// Waits until this member has applied whatever was acknowledged anywhere before the call. Asks again where a leader is
     /// lost over it. False: consensus has ended.
-    pub(super) async fn barrier(&self) -> bool {
+    pub(crate) async fn barrier(&self) -> bool {
         loop {
             let index = match self.leading.load(Ordering::Acquire) {
                 true => self.consensus().read_index().await.ok(),

@@ -4,8 +4,8 @@
 //! unanswered and stops being read there, so clients cannot make it grow without end. Native calls are bounded by
 //! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
-use super::sequencer::Event;
 use crate::consensus::Resolution;
+use crate::replica::ordering::sequencer::Event;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 

@@ -3,9 +3,9 @@
 //! The leader raises it (`raise_format_level`) once the releases of all voters know the next one. A member whose release does
 //! not know the state's level ends rather than guess what it means: at its start, or while it applies.
 
-use super::Replica;
-use super::start::die;
 use crate::pipeline::Ask;
+use crate::replica::Replica;
+use crate::replica::process::die;
 use crate::state::State;
 
 /// Why a member does not go on with a state of that format level.
@@ -18,13 +18,13 @@ pub fn too_old(level: u32, known: u32) -> String {
 
 impl Replica {
     /// The level of effects that transactions may have.
-    pub(super) fn format_level(&self) -> u32 {
+    pub(crate) fn format_level(&self) -> u32 {
         // Also asked by readers, who hold the lock.
         self.state.read_recursive().format_level()
     }
 
     /// Raises it to what every voter's release knows.
-    pub(super) fn raise_format_level(&self) {
+    pub(crate) fn raise_format_level(&self) {
         let membership = self.consensus().membership();
         let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
             Ok(id) if id == self.config.server_id => Some(self.door.peers().me().format_level),
@@ -39,7 +39,7 @@ impl Replica {
     }
 
     /// Ends the process if the state has effects that this release does not know.
-    pub(super) fn understands(&self, state: &State) {
+    pub(crate) fn understands(&self, state: &State) {
         let (level, known) = (state.format_level(), self.door.peers().me().format_level);
         if level > known {
             die(&too_old(level, known));

@@ -3,13 +3,13 @@
 //! A call is a transaction of the leader's, without a session. Only the leader answers it: what the recipe returns is not
 //! replicated. The caller hears of it once it is applied.
 
-use super::Replica;
-use super::sequencer::Event;
 use crate::admin::http::CallError;
 use crate::consensus::Role;
 use crate::limits;
 use crate::model::{ErrorCode, Identity, Refusal, SessionId};
 use crate::pipeline::{Ask, Caller, Submission};
+use crate::replica::Replica;
+use crate::replica::ordering::sequencer::Event;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Replica {
     }
 
     /// Asks in the name of somebody without a session, and waits until it is applied.
-    pub(super) async fn submit_call(
+    pub(crate) async fn submit_call(
         &self,
         ask: Ask,
         identities: Arc<[Identity]>,
@@ -77,7 +77,7 @@ impl Replica {
     }
 
     /// Who leads, if it is known and is another member.
-    pub(super) fn other_leader(&self) -> Option<u64> {
+    pub(crate) fn other_leader(&self) -> Option<u64> {
         match *self.consensus().role().borrow() {
             Role::Follower { leader } => leader,
             _ => None,

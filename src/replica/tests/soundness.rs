@@ -1,10 +1,6 @@
 //! Members whose state goes wrong: whole members on a network in memory and on simulated disks, in one thread and on
 //! virtual time.
 
-use super::facts::{Listening, Words};
-use super::member::{Drive, Member, Surroundings};
-use super::sequencer::Event;
-use super::slow::Passage;
 use crate::config::Config;
 use crate::consensus::Role;
 use crate::model::Zxid;
@@ -12,6 +8,8 @@ use crate::model::ensemble::{Server, parse_config_text};
 use crate::peer::testing::MemoryNet;
 use crate::pipeline::{Ask, Submission};
 use crate::plugin::Compiler;
+use crate::replica::ordering::sequencer::Event;
+use crate::replica::{Drive, Listening, Member, Passage, Surroundings, Words};
 use crate::session::Workers;
 use crate::storage::testing::SimDisk;
 use std::net::SocketAddr;

@@ -3,10 +3,10 @@
 //! The state is cut at an entry boundary under the exclusive lock, which takes microseconds; its records are then taken in
 //! pieces, a short lock each, while transactions go on being applied.
 
-use super::Replica;
-use super::start::OrDie;
 use crate::environment::Instant;
 use crate::limits;
+use crate::replica::Replica;
+use crate::replica::process::OrDie;
 use crate::simulation::{self, Seen};
 use crate::state::{Cut, State};
 use crate::storage::checkpoint::{Change, CheckpointReader, CheckpointSource};
@@ -119,7 +119,7 @@ impl Checkpointing {
                     replica.consensus().checkpointed(position, done.purge_up_to);
                 }
             }
-            Err(error) => super::start::die(&format!("the checkpoint cannot be written: {error}")),
+            Err(error) => crate::replica::process::die(&format!("the checkpoint cannot be written: {error}")),
         }
         look
     }
@@ -127,7 +127,7 @@ impl Checkpointing {
 
 impl Replica {
     /// How far the log has come; the rest is for whoever asks to fill in.
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         // A state can come from a peer before consensus has finished starting.
         let written = self.consensus.get().map_or(0, |consensus| consensus.metrics().log.bytes);
         Progress { log_bytes: self.files.log_bytes_at_start + written, now_ms: self.now_ms(), ..Progress::default() }

@@ -11,7 +11,6 @@
 //! **What is known of them.** The leader greets every member every `limits::GATHER_INTERVAL`, takes their reports, and tells
 //! each what it has gathered: so any member can answer for all of them.
 
-use super::Replica;
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
 use crate::limits;
@@ -19,6 +18,7 @@ use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
 use crate::peer::{ConnectError, Connection, Hello, HelloRefusal, Incoming, Me, Peers, Purpose};
+use crate::replica::Replica;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub struct Door {
     /// The last report of each other member, and when it came.
     reports: Mutex<BTreeMap<u32, (Instant, Report)>>,
     /// Somebody of an ensemble has greeted this member while it was empty: time to ask again.
-    pub(super) greeted: Notify,
+    pub(crate) greeted: Notify,
     /// Somebody was turned away who may be in a roster that is newer than ours.
     turned_away: Notify,
 }
@@ -76,12 +76,12 @@ impl Door {
         let _ = self.inside.set(Arc::downgrade(replica));
     }
 
-    pub(super) fn replica(&self) -> Option<Arc<Replica>> {
+    pub(crate) fn replica(&self) -> Option<Arc<Replica>> {
         self.inside.get()?.upgrade()
     }
 
     /// Takes the roster if it is newer than what is known.
-    pub(super) fn learn(&self, roster: &Roster) {
+    pub(crate) fn learn(&self, roster: &Roster) {
         let mut known = self.roster.lock();
         if roster.at > known.at {
             *known = roster.clone();
@@ -102,7 +102,7 @@ impl Door {
     }
 
     /// What this member says of itself.
-    pub(super) fn greeting(&self) -> Greeting {
+    pub(crate) fn greeting(&self) -> Greeting {
         let Some(replica) = self.replica() else {
             return Greeting::Empty(Empty {
                 incarnation: self.me().incarnation,
@@ -141,12 +141,12 @@ impl Door {
     }
 
     /// The last report of a member.
-    pub(super) fn report_of(&self, id: u32) -> Option<(Instant, Report)> {
+    pub(crate) fn report_of(&self, id: u32) -> Option<(Instant, Report)> {
         self.reports.lock().get(&id).copied()
     }
 
     /// Asks one member who it is, on a connection for this alone.
-    pub(super) async fn ask(&self, server: &Server) -> Result<Greeting, ConnectError> {
+    pub(crate) async fn ask(&self, server: &Server) -> Result<Greeting, ConnectError> {
         let mut connection = self.peers.connect(server, None, Purpose::Greeting).await?;
         self.exchange(server.id, &mut connection).await.map_err(ConnectError::Unreachable)
     }
@@ -284,7 +284,7 @@ impl Incoming for Door {
 
 impl Replica {
     /// How this member is.
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let consensus = self.consensus();
         let standing = match *consensus.role().borrow() {
             Role::Leader { term } => Standing::Leads { term },

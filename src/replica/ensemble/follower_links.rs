@@ -1,13 +1,13 @@
 //! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear up to where
 //! a `sync` must wait, and that there still is a leader.
 
-use super::Replica;
-use super::sequencer::{Event, ServedLink};
 use crate::limits;
 use crate::model::ConnectionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
 use crate::pipeline::Ask;
+use crate::replica::Replica;
+use crate::replica::ordering::sequencer::{Event, ServedLink};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -103,7 +103,7 @@ async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver
 
 impl Replica {
     /// Serves a `Requests` connection until it ends, or the leadership does.
-    pub(super) async fn serve_requests(self: &Arc<Replica>, connection: Connection) {
+    pub(crate) async fn serve_requests(self: &Arc<Replica>, connection: Connection) {
         let Connection { hello, mut reader, mut writer, .. } = connection;
         let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
         let mut leadership = self.served.leadership.subscribe();

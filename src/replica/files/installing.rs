@@ -1,12 +1,12 @@
 //! This member's checkpoints for others, and another member's state in the place of its own.
 
-use super::Replica;
-use super::start::OrDie;
 use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
 use crate::environment;
 use crate::metrics::Metrics;
 use crate::model::ensemble::Server;
 use crate::peer::Peers;
+use crate::replica::Replica;
+use crate::replica::process::OrDie;
 use crate::simulation::{self, Seen};
 use crate::state::{Loader, State};
 use crate::storage::LogPosition;
@@ -107,21 +107,21 @@ pub async fn fetch_state(
 }
 
 impl Replica {
-    pub(super) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    pub(crate) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
         let view = self.files.reader.lock().view().map_err(of_this_member)?;
         let metrics = self.connections.metrics().clone();
         let held = view.and_then(|view| Some(Held { position: view.meta().position?, view, metrics }));
         Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
     }
 
-    pub(super) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    pub(crate) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
         let files = &self.files;
         let incoming = Incoming::begin(files.disk.clone(), description, State::load(files.seed)).map_err(of_a_peer)?;
         Ok(Box::new(Received(incoming)))
     }
 
     /// Swaps the state. Every client is sent away: what it has read and watches belongs to the state before.
-    pub(super) fn install_checkpoint(
+    pub(crate) fn install_checkpoint(
         &self,
         at: LogPosition,
         membership: Vec<u8>,

@@ -1,0 +1,4 @@
+//! Checkpoints and images.
+
+pub(crate) mod checkpointing;
+pub(crate) mod installing;
