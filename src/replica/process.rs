@@ -1,15 +1,16 @@
-//! From a data directory to a serving process, and back: ports, threads, the member between them.
+//! A server process: ports and threads around a member.
 //!
-//! Going up: ports, lock, member, and only then clients. Going down: clients, then the member.
+//! The process comes up in this order: ports, the lock of the data directory, the member, clients. It goes down in this
+//! order: clients, the member.
 
+use super::member::{Execution, Member, Platform};
+use super::operators::member_facts::{Listening, MemberFacts};
 use crate::admin::http;
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::TcpNet;
-use crate::replica::member::{Drive, Member, Surroundings};
-use crate::replica::operators::facts::{Listening, Words};
-use crate::session::{Server, WaitsFor, WorkerThreads, Workers, listener, tls};
+use crate::session::{WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::storage::disk::RealDisk;
 use crate::storage::wal::DirectoryLock;
 use anyhow::Context;
@@ -20,22 +21,23 @@ use tokio::net::TcpListener;
 /// A running server.
 pub struct Running {
     member: Member,
-    /// Connections, listeners, housekeeping.
+    /// The threads of connections, listeners and housekeeping.
     clients: WorkerThreads,
-    /// Raft alone, so that nothing of the server delays a heartbeat.
+    /// The thread of Raft alone, so that nothing else of the server delays a heartbeat.
     raft: WorkerThreads,
-    /// Where clients reach it, plain ones first.
+    /// Where clients reach the server: the port without TLS first.
     addresses: Vec<SocketAddr>,
     _lock: DirectoryLock,
 }
 
-/// Brings a server up; returns once it serves, or, in an ensemble, once its ports are open. An error is a sentence for the operator.
+/// Starts a server. Returns once it serves, or, in an ensemble, once its ports are open. An error is a sentence for the
+/// operator.
 pub fn start(config: Config) -> anyhow::Result<Running> {
     let started = Instant::now();
     let data_dir = config.storage.data_dir.clone();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
-    // Ports first: the cheapest way to find out that another server runs here.
+    // Ports first: this finds out most cheaply whether another server runs here.
     let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Clients)
         .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;
@@ -46,20 +48,20 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
     let net = TcpNet::new(config.peer_tls.as_ref())?;
     clients.workers().first().spawn(net.watch_files());
-    let surroundings = Surroundings {
+    let platform = Platform {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
         net: Arc::new(net),
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
-        drive: Drive::Threads,
+        execution: Execution::Threads,
         format_level: limits::FORMAT_LEVEL,
     };
-    let raft_runtime = surroundings.raft.clone();
+    let raft_runtime = platform.raft.clone();
     let listening = listeners.described()?;
     let member =
-        raft_runtime.block_on(Member::start(config, surroundings, |replica| Words::new(replica, listening)))?;
-    let addresses = listeners.serve(member.config(), clients.workers(), member.server())?;
+        raft_runtime.block_on(Member::start(config, platform, |replica| MemberFacts::new(replica, listening)))?;
+    let addresses = listeners.serve(&member, clients.workers())?;
     if let Some(http) = http {
         let _inside = clients.workers().first().enter();
         let listener = TcpListener::from_std(http)?;
@@ -70,12 +72,12 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Where clients reach it.
+    /// Where clients reach the server: the port without TLS first.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Waits for SIGTERM or SIGINT, then ends: everything under way is finished and a checkpoint written.
+    /// Waits for SIGTERM or SIGINT, then stops.
     pub fn run(self) -> anyhow::Result<()> {
         self.clients.workers().first().block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
@@ -92,6 +94,7 @@ impl Running {
         self.stop()
     }
 
+    /// Answers everything under way, writes a checkpoint, and ends.
     pub fn stop(self) -> anyhow::Result<()> {
         let raft = self.raft.workers().first().clone();
         raft.block_on(self.member.part_with_clients());
@@ -102,31 +105,11 @@ impl Running {
     }
 }
 
-/// Ends the process with a sentence: what it cannot do any more would break a promise.
-pub fn die(sentence: &str) -> ! {
-    crate::hooks::die(sentence);
-    tracing::error!("{sentence}");
-    eprintln!("wasmkeeper: {sentence}");
-    std::process::exit(1);
-}
-
-/// Ends the process if the thread panics while this lives. For work that is half done then and that nobody takes over:
-/// what has been acknowledged is in the log, and the next start finds it.
-pub struct OrDie(pub &'static str);
-
-impl Drop for OrDie {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            die(&format!("{} panicked: this is a bug, the lines before say where; start the server again", self.0));
-        }
-    }
-}
-
-/// Sockets that listen, before anything is served.
+/// Sockets that listen. Nothing is accepted before `serve`.
 struct Listeners {
     plain: Option<TcpListener>,
     secure: Option<TcpListener>,
-    /// For `secure`, and for `plain` if that takes TLS too.
+    /// For `secure`, and for `plain` if that port takes TLS too (`client.portUnification`).
     acceptor: Option<Arc<tls::Acceptor>>,
 }
 
@@ -156,16 +139,16 @@ impl Listeners {
         })
     }
 
-    fn serve(self, config: &Config, workers: &Workers, server: &Arc<dyn Server>) -> anyhow::Result<Vec<SocketAddr>> {
-        let listening = workers.first();
+    fn serve(self, member: &Member, workers: &Workers) -> anyhow::Result<Vec<SocketAddr>> {
+        let (listening, server) = (workers.first(), member.server());
         let mut addresses = Vec::new();
-        let metrics = server.connections().metrics().clone();
+        let metrics = member.metrics().clone();
         if let Some(acceptor) = &self.acceptor {
             listening.spawn(acceptor.clone().watch_files());
         }
         if let Some(socket) = self.plain {
             addresses.push(socket.local_addr()?);
-            match self.acceptor.clone().filter(|_| config.network.tls_on_client_port) {
+            match self.acceptor.clone().filter(|_| member.config().network.tls_on_client_port) {
                 Some(acceptor) => {
                     let either = listener::Either(listener::Secure::new(acceptor, metrics.clone()));
                     listening.spawn(listener::accept(socket, either, server.clone(), workers.clone()))
@@ -179,27 +162,5 @@ impl Listeners {
             listening.spawn(listener::accept(socket, secure, server.clone(), workers.clone()));
         }
         Ok(addresses)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command;
-
-    /// Runs itself once more, as a process that may end.
-    #[test]
-    fn a_panic_under_guard_ends_the_process_with_a_sentence() {
-        const CHILD: &str = "WASMKEEPER_TEST_PANICS";
-        if std::env::var_os(CHILD).is_some() {
-            let _guard = OrDie("a test");
-            panic!("on purpose");
-        }
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let this = "replica::process::tests::a_panic_under_guard_ends_the_process_with_a_sentence";
-        let output = command.args(["--exact", "--nocapture", this]).env(CHILD, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("wasmkeeper: a test panicked: this is a bug"), "{said}");
     }
 }

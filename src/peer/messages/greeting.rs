@@ -1,8 +1,8 @@
 //! What two members say on a Greeting connection: who each of them is, before and beside all consensus.
 //!
 //! The dialer speaks first, the other answers, as often as the dialer likes. Everybody answers at any time, an empty member
-//! too. Nothing that is said here decides anything by itself: an empty member waits by it (`replica::bootstrap`), a leader
-//! reports by it (`replica::peers`).
+//! too. Nothing that is said here decides anything by itself: an empty member waits by it (`replica::ensemble::bootstrap`), a leader
+//! reports by it (`replica::ensemble::known_members`).
 
 use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, ServerRole};

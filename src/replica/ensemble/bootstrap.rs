@@ -1,67 +1,73 @@
 //! Before consensus starts: a member with an empty log finds out whether it may found an ensemble, or join one.
 //!
-//! An empty log may be the log of a member that has lost its disk and, with it, its votes: were it to vote again, two
-//! leaders could be elected in one term, and what a majority acknowledged could be lost. So an empty member asks all that
-//! its file names, and neither founds nor votes until every one has said that it is empty, too; or until an ensemble has
-//! it among its members under this very incarnation; or until the operator has said which of them are gone for good.
+//! An empty log may belong to a member that has lost its disk, and with it its votes. If that member voted again, two leaders
+//! could be elected in one term, and writes that a majority had acknowledged could be lost. So an empty member asks all
+//! servers that its file names. It neither founds nor votes until one of these holds:
 //!
-//! All being empty, one founds: the participant with the lowest number. The others hear from it that they are
-//! members. So there is one first membership, however the files spell the addresses.
+//! - every server has said that it is empty, too;
+//! - an ensemble has this member in its roster, with this very incarnation;
+//! - the operator has named the silent servers as gone for good, and all others are empty.
 //!
-//! Lost with a founder that loses its disk before anybody has joined: nothing, all are empty again.
+//! If all are empty, the participant with the lowest number founds. The others hear from it that they are members. So there
+//! is one first membership, however the files spell the addresses.
+//!
+//! If a founder loses its disk before any member has joined, nothing is lost: all are empty again.
 
+use super::known_members::KnownMembers;
 use crate::config::Config;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Greeting, Initialised, Roster};
-use crate::replica::ensemble::known_members::Door;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The member that asks.
+/// An empty member that asks the others.
 #[derive(Clone, Debug)]
-pub struct Own {
-    pub id: u32,
-    pub incarnation: Incarnation,
-    /// As its file names them, itself among them.
-    pub servers: Vec<Server>,
-    /// Those that the operator says will not come (`--found-without`).
-    pub missing: BTreeSet<u32>,
+pub struct EmptyMember {
+    id: u32,
+    incarnation: Incarnation,
+    /// The servers of its file, itself among them.
+    servers: Vec<Server>,
+    /// The servers that the operator says will not come (`--found-without`).
+    missing: BTreeSet<u32>,
 }
 
 /// What a server said when it was asked.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// Why there is none.
-    None(String),
+enum Answer {
+    /// No answer, and why.
+    Silent(String),
     Greeting(Greeting),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
+enum Decision {
     Wait(Reason),
-    /// This member founds: these are the first members, and that is the ensemble's id.
+    /// This member founds an ensemble with these members and that id.
     Found {
         members: BTreeMap<u64, Member>,
         cluster: u64,
     },
-    /// An ensemble has it as a member.
+    /// An ensemble has this member in its roster.
     Join {
         cluster: u64,
         roster: Roster,
     },
 }
 
-/// Why it waits, as a sentence.
+/// Why a member waits. `Display` makes a sentence of it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reason {
-    /// In the order of things: nothing to be done.
+enum Reason {
+    // These pass without the operator.
+    /// That server founds the ensemble.
     Founder(u32),
+    /// The leader is about to note this member's data directory.
     Recorded,
+    /// These servers have not answered, and why.
     Silent(Vec<(u32, String)>),
-    /// These need somebody.
+    // These need the operator.
     OtherFile {
         id: u32,
         theirs: Vec<(u32, ServerRole)>,
@@ -80,8 +86,8 @@ pub enum Reason {
     NoParticipant,
 }
 
-/// What to do, by all that was said. `answers`: of every server of the file but itself.
-pub fn decide(own: &Own, answers: &BTreeMap<u32, Answer>) -> Decision {
+/// What to do. `answers`: of every server of the file but `own`.
+fn decide(own: &EmptyMember, answers: &BTreeMap<u32, Answer>) -> Decision {
     let initialised: Vec<(u32, &Initialised)> = answers
         .iter()
         .filter_map(|(id, answer)| match answer {
@@ -96,7 +102,7 @@ pub fn decide(own: &Own, answers: &BTreeMap<u32, Answer>) -> Decision {
     }
 }
 
-/// The one with the newest roster, if they all speak of the same ensemble.
+/// The server with the newest roster, if all belong to the same ensemble.
 fn newest<'a>(initialised: &[(u32, &'a Initialised)]) -> Result<Option<(u32, &'a Initialised)>, Reason> {
     let Some((first, of_first)) = initialised.first() else { return Ok(None) };
     match initialised.iter().find(|(_, other)| other.cluster != of_first.cluster) {
@@ -105,7 +111,7 @@ fn newest<'a>(initialised: &[(u32, &'a Initialised)]) -> Result<Option<(u32, &'a
     }
 }
 
-fn join(own: &Own, by: u32, initialised: &Initialised) -> Decision {
+fn join(own: &EmptyMember, by: u32, initialised: &Initialised) -> Decision {
     match initialised.roster.member(own.id) {
         Some(member) if member.incarnation == own.incarnation => {
             Decision::Join { cluster: initialised.cluster, roster: initialised.roster.clone() }
@@ -119,7 +125,7 @@ fn join(own: &Own, by: u32, initialised: &Initialised) -> Decision {
     }
 }
 
-fn found(own: &Own, answers: &BTreeMap<u32, Answer>) -> Decision {
+fn found(own: &EmptyMember, answers: &BTreeMap<u32, Answer>) -> Decision {
     let roles = |servers: &[Server]| servers.iter().map(|server| (server.id, server.role)).collect::<BTreeMap<_, _>>();
     let ours = roles(&own.servers);
     let mut incarnations = BTreeMap::from([(own.id, own.incarnation)]);
@@ -136,7 +142,7 @@ fn found(own: &Own, answers: &BTreeMap<u32, Answer>) -> Decision {
                 incarnations.insert(server.id, empty.incarnation);
             }
             _ if own.missing.contains(&server.id) => {}
-            Some(Answer::None(why)) => silent.push((server.id, why.clone())),
+            Some(Answer::Silent(why)) => silent.push((server.id, why.clone())),
             _ => silent.push((server.id, "not asked yet".to_owned())),
         }
     }
@@ -159,8 +165,8 @@ fn found(own: &Own, answers: &BTreeMap<u32, Answer>) -> Decision {
     }
 }
 
-/// The ensemble's id: a hash of numbers and incarnations, never 0.
-pub fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
+/// The ensemble's id: a hash of the members' numbers and incarnations, never 0.
+fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
     use sha2::Digest;
     let mut hash = sha2::Sha256::new();
     for (id, member) in members {
@@ -172,39 +178,41 @@ pub fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
     u64::from_le_bytes(first).max(1)
 }
 
-/// How a member begins that was empty.
-pub struct Beginning {
+/// The ensemble that an empty member founds or joins.
+pub struct Bootstrapped {
     pub cluster: u64,
-    /// The first members, if it founds.
+    /// The first members, if this member founds the ensemble.
     pub found: Option<BTreeMap<u64, Member>>,
-    /// The members of the ensemble it joins.
+    /// The members of the ensemble, if this member joins it.
     pub roster: Option<Roster>,
 }
 
-impl Own {
-    pub fn new(config: &Config, incarnation: Incarnation) -> Own {
+impl EmptyMember {
+    pub(in crate::replica) fn new(config: &Config, incarnation: Incarnation) -> EmptyMember {
         let id = config.server_id;
         let mut servers = config.ensemble.servers.clone();
         if servers.is_empty() {
             servers.push(Server { id, ..Server::default() });
         }
-        Own { id, incarnation, servers, missing: config.ensemble.found_without.clone() }
+        EmptyMember { id, incarnation, servers, missing: config.ensemble.found_without.clone() }
     }
 
-    /// Asks until it is decided. Says why it waits, each time that changes.
-    pub async fn settle(&self, door: &Door) -> Beginning {
+    /// Asks until it is decided. Logs why it waits, each time that changes.
+    pub(in crate::replica) async fn settle(&self, others: &KnownMembers) -> Bootstrapped {
         let began = Instant::now();
         let mut said = None;
         loop {
-            let reason = match decide(self, &self.ask(door).await) {
+            let reason = match decide(self, &self.ask(others).await) {
                 Decision::Found { members, cluster } => {
-                    return Beginning { cluster, found: Some(members), roster: None };
+                    return Bootstrapped { cluster, found: Some(members), roster: None };
                 }
-                Decision::Join { cluster, roster } => return Beginning { cluster, found: None, roster: Some(roster) },
+                Decision::Join { cluster, roster } => {
+                    return Bootstrapped { cluster, found: None, roster: Some(roster) };
+                }
                 Decision::Wait(reason) => reason,
             };
             let sentence = reason.to_string();
-            // Servers are rarely started at the same moment: that is no reason to speak.
+            // Servers are rarely started at the same moment: this is not worth a warning at first.
             let patient = !reason.needs_help() && began.elapsed() < limits::STARTING_TOGETHER;
             if !patient && said.as_ref() != Some(&sentence) {
                 match reason.needs_help() {
@@ -213,17 +221,17 @@ impl Own {
                 }
                 said = Some(sentence);
             }
-            // Whoever knows better will say so.
-            let _ = tokio::time::timeout(limits::GREETING_INTERVAL, door.greeted.notified()).await;
+            // A member of an ensemble that greets this one ends the pause.
+            let _ = tokio::time::timeout(limits::GREETING_INTERVAL, others.greeted.notified()).await;
         }
     }
 
-    async fn ask(&self, door: &Door) -> BTreeMap<u32, Answer> {
+    async fn ask(&self, known: &KnownMembers) -> BTreeMap<u32, Answer> {
         let others = self.servers.iter().filter(|server| server.id != self.id);
         let asked = others.map(|server| async move {
-            let answer = match door.ask(server).await {
+            let answer = match known.ask(server).await {
                 Ok(greeting) => Answer::Greeting(greeting),
-                Err(error) => Answer::None(error.to_string()),
+                Err(error) => Answer::Silent(error.to_string()),
             };
             (server.id, answer)
         });
@@ -232,7 +240,7 @@ impl Own {
 }
 
 impl Reason {
-    /// Whether somebody has to do something.
+    /// Whether the operator has to do something.
     fn needs_help(&self) -> bool {
         !matches!(self, Reason::Founder(_) | Reason::Recorded | Reason::Silent(_))
     }
@@ -298,9 +306,9 @@ mod tests {
         [id as u8; 16]
     }
 
-    fn own(id: u32, file: &str) -> Own {
+    fn own(id: u32, file: &str) -> EmptyMember {
         let servers = parse_config_text(file).unwrap();
-        Own { id, incarnation: disk(id), servers, missing: BTreeSet::new() }
+        EmptyMember { id, incarnation: disk(id), servers, missing: BTreeSet::new() }
     }
 
     fn empty(incarnation: Incarnation, file: &str) -> Answer {
@@ -310,10 +318,10 @@ mod tests {
     }
 
     fn silent() -> Answer {
-        Answer::None("nobody listens there".to_owned())
+        Answer::Silent("nobody listens there".to_owned())
     }
 
-    /// A member of an ensemble of these, by number and data directory.
+    /// The answer of a member of an ensemble. `members`: numbers and data directories.
     fn member(cluster: u64, at: u64, members: &[(u32, Incarnation)]) -> Answer {
         let members = members.iter().map(|(id, incarnation)| Member {
             server: Server::parse(*id, "x:1:2").unwrap(),
@@ -332,7 +340,7 @@ mod tests {
         Answer::Greeting(Greeting::Initialised(Box::new(Initialised { cluster, roster, report, gathered: Vec::new() })))
     }
 
-    fn ask(own: &Own, answers: Vec<(u32, Answer)>) -> String {
+    fn ask(own: &EmptyMember, answers: Vec<(u32, Answer)>) -> String {
         match decide(own, &answers.into_iter().collect()) {
             Decision::Wait(reason) => reason.to_string(),
             Decision::Found { members, .. } => format!("found {:?}", members.keys().collect::<Vec<_>>()),
@@ -341,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn all_empty_and_the_lowest_participant_founds() {
+    fn if_all_are_empty_the_lowest_participant_founds() {
         let all = |but: u32| (1..=3).filter(|id| *id != but).map(|id| (id, empty(disk(id), FILE))).collect::<Vec<_>>();
         assert_eq!(ask(&own(1, FILE), all(1)), "found [1, 2, 3]");
         assert!(ask(&own(2, FILE), all(2)).contains("server 1 founds"));
@@ -365,20 +373,20 @@ mod tests {
         assert!(ask(&own, vec![]).contains("server 2 (not asked yet), server 3"));
         own.missing = [3].into();
         assert_eq!(ask(&own, answers()), "found [1, 2]");
-        // One that was given up and is there is no loss.
+        // A server that was given up and answers after all does no harm.
         assert_eq!(ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), FILE))]), "found [1, 2, 3]");
         own.id = 2;
         own.incarnation = disk(2);
         own.missing = [1].into();
         assert_eq!(ask(&own, vec![(1, silent()), (3, empty(disk(3), FILE))]), "found [2, 3]");
-        // An ensemble counts, whoever was given up.
+        // An ensemble counts, whichever servers were given up.
         assert!(
             ask(&own, vec![(1, silent()), (3, member(5, 1, &[(1, disk(1)), (3, disk(3))]))]).contains("cluster add")
         );
     }
 
     #[test]
-    fn an_ensemble_that_knows_it_takes_it_back_under_the_same_data_directory_only() {
+    fn a_member_joins_its_ensemble_with_the_same_data_directory_only() {
         let own = own(2, FILE);
         let members = |second| [(1, disk(1)), (2, second), (3, disk(3))];
         let of = |second| vec![(1, member(5, 9, &members(second))), (3, silent())];
@@ -387,13 +395,13 @@ mod tests {
         assert!(wiped.contains("server 1 knows server 2 with another data directory"), "{wiped}");
         assert!(wiped.contains("wasmkeeper cluster remove 2"), "{wiped}");
         assert!(ask(&own, of(Incarnation::default())).contains("about to note"));
-        // The rest being empty changes nothing: this is how a wiped majority must not found anew.
+        // That the rest is empty changes nothing: a majority that lost its disks must not found a second ensemble.
         let two_wiped = vec![(1, member(5, 9, &members(disk(9)))), (3, empty(disk(8), FILE))];
         assert!(ask(&own, two_wiped).contains("another data directory"));
     }
 
     #[test]
-    fn the_newest_roster_counts_and_two_ensembles_are_one_too_many() {
+    fn the_newest_roster_counts_and_two_ensembles_are_an_error() {
         let own = own(2, FILE);
         let (without, with) = ([(1, disk(1))], [(1, disk(1)), (2, disk(2))]);
         assert_eq!(ask(&own, vec![(1, member(5, 3, &with)), (3, member(5, 2, &without))]), "join 5 at 3");
@@ -404,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_differ_and_copied_disks_are_told_apart() {
+    fn different_files_and_copied_disks_are_found() {
         let own = own(1, FILE);
         let four = "server.1=a:1:2,server.2=b:1:2,server.3=c:1:2:observer";
         let said = ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), four))]);
@@ -416,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ensemble_has_an_id_of_its_own() {
+    fn different_members_make_a_different_ensemble_id() {
         let members = |second: Incarnation| {
             let member = |id: u32, incarnation| Member { server: Server::parse(id, "x:1:2").unwrap(), incarnation };
             BTreeMap::from([(1, member(1, disk(1))), (2, member(2, second))])

@@ -1,5 +1,5 @@
-//! The leader's side of `Requests` connections: what other members pass on goes to the sequencer, and they hear up to where
-//! a `sync` must wait, and that there still is a leader.
+//! The leader's side of the links that other members have to it (`leader_link`): their clients' requests go to the
+//! sequencer, and what the leader has to tell goes back.
 
 use crate::limits;
 use crate::model::ConnectionId;
@@ -7,7 +7,7 @@ use crate::peer::messages::requests::{FromLeader, ToLeader};
 use crate::peer::{Connection, FrameReader, FrameWriter};
 use crate::pipeline::Ask;
 use crate::replica::Replica;
-use crate::replica::ordering::sequencer::{Event, ServedLink};
+use crate::replica::ordering::event::Event;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -15,77 +15,90 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, watch};
 
-/// The members that take this one for the leader.
+/// The links of members that take this one for the leader.
 #[derive(Default)]
-pub struct Served {
-    /// The term this member leads in, and takes requests for.
-    pub leadership: watch::Sender<Option<u64>>,
+pub struct FollowerLinks {
+    /// The term that this member leads and takes requests in. None: it does not lead.
+    leadership: watch::Sender<Option<u64>>,
+    /// The number of the next link.
     number: AtomicU64,
-    /// In the order in which they came: whoever is told something is told in the same order in each simulated run.
-    links: Mutex<BTreeMap<u64, MemberLink>>,
+    /// By number, and so in the order in which they came. A simulated run tells the members in the same order each time.
+    ///
+    /// Invariant: a number is used once.
+    links: Mutex<BTreeMap<u64, FollowerLink>>,
 }
 
-/// The leader's end of a link.
-struct MemberLink {
-    member: u32,
+/// The leader's end of one link.
+struct FollowerLink {
+    id: FollowerLinkId,
+    /// What goes back over the link. Bounded by `limits::FROM_LEADER_WAITING_MAX`.
     messages: mpsc::Sender<FromLeader>,
-    /// The member at the other end submits nothing more.
+    /// The member has said that it submits nothing more (`ToLeader::HeldBack`).
     holds_back: bool,
 }
 
-/// A member that takes this one for the leader, and its link.
-pub struct LinkedMember {
+/// Names a link that a member has to this one while it leads in `term`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerLinkId {
+    pub number: u64,
+    pub term: u64,
+    /// The member at the other end.
     pub member: u32,
-    pub link: u64,
 }
 
-impl Served {
-    /// Asks every member to submit nothing more.
-    pub fn have_others_hold_back(&self) {
-        let numbers: Vec<u64> = self.links.lock().keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.send(number, FromLeader::HoldBack));
+impl FollowerLinks {
+    /// Whether this member leads, and in which term. Links of another term end.
+    pub(in crate::replica) fn set_leadership(&self, term: Option<u64>) {
+        self.leadership.send_replace(term);
     }
 
-    /// Whether there is a member that may submit something.
-    pub fn others_submit(&self) -> bool {
+    /// Asks every member to submit nothing more.
+    pub(super) fn hold_all_back(&self) {
+        self.all().into_iter().for_each(|link| self.send(link, FromLeader::HoldBack));
+    }
+
+    /// Whether there is a member that may still submit something.
+    pub(super) fn any_submits(&self) -> bool {
         self.links.lock().values().any(|link| !link.holds_back)
     }
 
-    fn holds_back(&self, link: ServedLink) {
+    fn set_held_back(&self, link: FollowerLinkId) {
         if let Some(link) = self.links.lock().get_mut(&link.number) {
             link.holds_back = true;
         }
     }
 
-    /// Has a client's connection at the other end of that link closed.
-    pub fn close_connection(&self, link: ServedLink, connection: ConnectionId) {
-        self.send(link.number, FromLeader::Close(connection));
+    /// Has the member at the other end close a client's connection.
+    pub(in crate::replica) fn close_connection(&self, link: FollowerLinkId, connection: ConnectionId) {
+        self.send(link, FromLeader::Close(connection));
     }
 
-    /// All that there are now.
-    pub fn linked(&self) -> Vec<LinkedMember> {
-        self.links.lock().iter().map(|(number, link)| LinkedMember { member: link.member, link: *number }).collect()
+    /// The links that are open, in the order in which they came.
+    pub(in crate::replica) fn all(&self) -> Vec<FollowerLinkId> {
+        self.links.lock().values().map(|link| link.id).collect()
     }
 
-    /// Nobody hears it if that link is gone.
-    pub fn send(&self, number: u64, message: FromLeader) {
+    /// Sends the message over the link. It is lost if the link has ended.
+    pub(in crate::replica) fn send(&self, id: FollowerLinkId, message: FromLeader) {
         let mut links = self.links.lock();
-        let Some(link) = links.get(&number) else { return };
+        let Some(link) = links.get(&id.number) else { return };
         if link.messages.try_send(message).is_err() {
-            // It does not read. Without its link it closes whatever had something under way.
-            links.remove(&number);
+            // The member does not read. When its link ends, it closes the connections that had something under way.
+            links.remove(&id.number);
         }
     }
 
-    fn open(&self, member: u32, term: u64) -> (ServedLink, mpsc::Receiver<FromLeader>) {
+    fn open(&self, member: u32, term: u64) -> (FollowerLinkId, mpsc::Receiver<FromLeader>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let id = FollowerLinkId { number, term, member };
         let (sender, messages) = mpsc::channel(limits::FROM_LEADER_WAITING_MAX);
-        self.links.lock().insert(number, MemberLink { member, messages: sender, holds_back: false });
-        (ServedLink { number, term }, messages)
+        let before = self.links.lock().insert(number, FollowerLink { id, messages: sender, holds_back: false });
+        assert!(before.is_none(), "a link's number is used once: {number}");
+        (id, messages)
     }
 
-    fn close(&self, link: ServedLink) {
-        self.links.lock().remove(&link.number);
+    fn close(&self, id: FollowerLinkId) {
+        self.links.lock().remove(&id.number);
     }
 }
 
@@ -101,76 +114,78 @@ async fn speak(writer: &mut FrameWriter, term: u64, mut messages: mpsc::Receiver
     Ok(())
 }
 
-impl Replica {
-    /// Serves a `Requests` connection until it ends, or the leadership does.
-    pub(crate) async fn serve_requests(self: &Arc<Replica>, connection: Connection) {
-        let Connection { hello, mut reader, mut writer, .. } = connection;
-        let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
-        let mut leadership = self.served.leadership.subscribe();
-        // The member may have heard of this leadership before its own sequencer has.
-        let begins = leadership.wait_for(|term| term.is_some());
-        let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
-            // Who is about to hand over takes nothing more.
-            Ok(Ok(term)) => term.filter(|_| !self.leaving.load(Ordering::Acquire)),
-            _ => None,
-        };
-        let Some(term) = term else {
-            // It dials again, whether it hears this or not.
-            let _ = writer.send(&FromLeader::NotLeading).await;
-            return;
-        };
-        let (link, messages) = self.served.open(hello.from, term);
-        let ended = tokio::select! {
-            biased;
-            // The sender is a field of `self`.
-            _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
-            ended = speak(&mut writer, term, messages) => ended,
-            ended = self.listen_to(hello.from, link, &mut reader) => ended,
-        };
-        self.served.close(link);
-        match ended {
-            Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
-            Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
-        }
+/// Serves a `Requests` connection until it ends, or the leadership does.
+pub(super) async fn serve(replica: Arc<Replica>, connection: Connection) {
+    let ensemble = &replica.ensemble;
+    let links = &ensemble.follower_links;
+    let Connection { hello, mut reader, mut writer, .. } = connection;
+    let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
+    let mut leadership = links.leadership.subscribe();
+    // The member may have heard of this leadership before this member's own sequencer has.
+    let begins = leadership.wait_for(|term| term.is_some());
+    let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
+        // A leader that is about to hand over takes no more requests.
+        Ok(Ok(term)) => term.filter(|_| !ensemble.is_leaving()),
+        _ => None,
+    };
+    let Some(term) = term else {
+        // The member dials again, whether it hears this or not.
+        let _ = writer.send(&FromLeader::NotLeading).await;
+        return;
+    };
+    let (link, messages) = links.open(hello.from, term);
+    let ended = tokio::select! {
+        biased;
+        // The channel stays open, because `links` owns the sender.
+        _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
+        ended = speak(&mut writer, term, messages) => ended,
+        ended = listen(&replica, link, &mut reader) => ended,
+    };
+    links.close(link);
+    match ended {
+        Ok(()) => tracing::debug!(member = hello.from, term, "the link of a member has ended"),
+        Err(error) => tracing::debug!(member = hello.from, term, %error, "the link of a member has ended"),
     }
+}
 
-    async fn listen_to(self: &Arc<Replica>, member: u32, link: ServedLink, reader: &mut FrameReader) -> io::Result<()> {
-        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        while let Some(message) = reader.next().await? {
-            match message {
-                ToLeader::Begin => return wrong("it begins twice"),
-                ToLeader::Submit(submission) => {
-                    if submission.caller.as_ref().is_none_or(|caller| caller.connection.member != member) {
-                        return wrong("it speaks for connections that are not its own");
-                    }
-                    self.inbox.put(Event::Forwarded { submission, link });
+async fn listen(replica: &Arc<Replica>, link: FollowerLinkId, reader: &mut FrameReader) -> io::Result<()> {
+    let (order, ensemble) = (&replica.order, &replica.ensemble);
+    let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    while let Some(message) = reader.next().await? {
+        match message {
+            ToLeader::Begin => return wrong("it begins twice"),
+            ToLeader::Submit(submission) => {
+                if submission.caller.as_ref().is_none_or(|caller| caller.connection.member != link.member) {
+                    return wrong("it speaks for connections that are not its own");
                 }
-                ToLeader::Blame(blame) => self.ask(Ask::Blame(blame)),
-                ToLeader::Compiled { id, result } => self.preparations.answered(id, member, result),
-                ToLeader::ReadIndex { id } => {
-                    let replica = self.clone();
-                    tokio::spawn(async move { replica.answer_read_index(link, id).await });
-                }
-                ToLeader::HeldBack => self.served.holds_back(link),
-                ToLeader::Heard { number, sessions } => {
-                    let now_ms = self.connections.now_us() / 1000;
-                    sessions.into_iter().for_each(|session| self.connections.expiry().hear(session, now_ms));
-                    if let Some(number) = number
-                        && self.leads_a_quorum()
-                    {
-                        self.served.send(link.number, FromLeader::HeardBy { number });
-                    }
+                order.inbox.put(Event::Forwarded { submission, link });
+            }
+            ToLeader::Blame(blame) => order.ask(Ask::Blame(blame)),
+            ToLeader::Compiled { id, result } => replica.plugins.preparations.answered(id, link.member, result),
+            ToLeader::ReadIndex { id } => {
+                let replica = replica.clone();
+                tokio::spawn(async move { answer_read_index(&replica, link, id).await });
+            }
+            ToLeader::HeldBack => ensemble.follower_links.set_held_back(link),
+            ToLeader::Heard { number, sessions } => {
+                let now_ms = order.clock.now_ms();
+                sessions.into_iter().for_each(|session| order.connections.expiry().hear(session, now_ms));
+                if let Some(number) = number
+                    && ensemble.leads_a_quorum(order)
+                {
+                    ensemble.follower_links.send(link, FromLeader::HeardBy { number });
                 }
             }
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn answer_read_index(&self, link: ServedLink, id: u64) {
-        match self.consensus().read_index().await {
-            Ok(index) => self.served.send(link.number, FromLeader::ReadIndexAt { id, index }),
-            // Who does not lead has no answer; the member asks the next.
-            Err(_) => self.served.close(link),
-        }
+async fn answer_read_index(replica: &Replica, link: FollowerLinkId, id: u64) {
+    let ensemble = &replica.ensemble;
+    match ensemble.consensus().read_index().await {
+        Ok(index) => ensemble.follower_links.send(link, FromLeader::ReadIndexAt { id, index }),
+        // This member does not lead any more. The member at the other end asks the next leader.
+        Err(_) => ensemble.follower_links.close(link),
     }
 }

@@ -1,56 +1,57 @@
-//! What other members meet: who is let in, what each of their connections is served by, and what is known of them.
+//! Which members are let in, what serves each of their connections, and what is known of each.
 //!
-//! The door is there before the member is. An empty member that waits for the others (`bootstrap`) answers greetings;
-//! everything else hears `NotReady` until consensus has started.
+//! Other members can reach this one before its consensus has started. An empty member that waits for the others (`bootstrap`)
+//! answers greetings, and `NotReady` to everything else.
 //!
-//! **Who is let in.** A member by its number and incarnation, as the newest roster has them. This member's own log may be
-//! behind by just the entry that made somebody a member, and that somebody may be the leader who has it. So whoever is
-//! turned away sets off a look around: every member known is asked for its roster, and the next attempt is judged by the
-//! newest.
+//! **Who is let in.** A member is let in if its number and incarnation are in the newest roster. This member's own log may
+//! lack just the entry that added a member, and that member may be the leader that has the entry. So when this member turns
+//! someone away, it asks every member it knows for its roster. The next attempt is judged by the newest.
 //!
-//! **What is known of them.** The leader greets every member every `limits::GATHER_INTERVAL`, takes their reports, and tells
-//! each what it has gathered: so any member can answer for all of them.
+//! **What is known of each.** The leader greets every member each `limits::GATHER_INTERVAL`, takes their reports, and tells
+//! each member all that it has gathered. So any member can answer for all of them.
 
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
 use crate::limits;
-use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
 use crate::peer::{ConnectError, Connection, Hello, HelloRefusal, Incoming, Me, Peers, Purpose};
 use crate::replica::Replica;
+use crate::replica::ensemble::follower_links;
+use crate::replica::plugins::blame;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
-/// Where members come in, and what is known of them.
-pub struct Door {
+/// The members of the ensemble, as far as this one knows them.
+pub struct KnownMembers {
     peers: Arc<Peers>,
-    /// The servers of this member's file: what an empty member says.
+    /// The servers of this member's file: what an empty member tells of.
     configured: Vec<(u32, ServerRole)>,
     /// Set once consensus has started.
-    inside: OnceLock<Weak<Replica>>,
-    /// The newest that was heard of, by this member's log or by others.
+    replica: OnceLock<Weak<Replica>>,
+    /// The newest roster, from this member's log or from another member.
+    ///
+    /// Invariant: its place in the log never goes back.
     roster: Mutex<Roster>,
     /// The last report of each other member, and when it came.
     reports: Mutex<BTreeMap<u32, (Instant, Report)>>,
-    /// Somebody of an ensemble has greeted this member while it was empty: time to ask again.
-    pub(crate) greeted: Notify,
-    /// Somebody was turned away who may be in a roster that is newer than ours.
+    /// A member of an ensemble has greeted this one while it was empty: time to ask again.
+    pub(super) greeted: Notify,
+    /// A member was turned away that may be in a newer roster.
     turned_away: Notify,
 }
 
-impl Door {
-    pub fn new(peers: Arc<Peers>, servers: &[Server]) -> Door {
-        Door {
+impl KnownMembers {
+    pub(in crate::replica) fn new(peers: Arc<Peers>, servers: &[Server]) -> KnownMembers {
+        KnownMembers {
             peers,
             configured: servers.iter().map(|server| (server.id, server.role)).collect(),
-            inside: OnceLock::new(),
+            replica: OnceLock::new(),
             roster: Mutex::default(),
             reports: Mutex::default(),
             greeted: Notify::new(),
@@ -58,30 +59,31 @@ impl Door {
         }
     }
 
-    pub fn peers(&self) -> &Arc<Peers> {
+    pub(in crate::replica) fn peers(&self) -> &Arc<Peers> {
         &self.peers
     }
 
-    fn me(&self) -> &Me {
+    /// What this member tells others of itself.
+    pub(in crate::replica) fn me(&self) -> &Me {
         self.peers.me()
     }
 
-    /// From now on connections are served. `roster`: what this member joined by, if its log does not have it yet.
-    pub fn open(&self, replica: &Arc<Replica>, roster: Option<Roster>) {
+    /// From now on all connections are served. `roster`: the one this member joined by, if its log does not have it yet.
+    pub(in crate::replica) fn open(&self, replica: &Arc<Replica>, roster: Option<Roster>) {
         if let Some(roster) = roster {
             self.learn(&roster);
         }
-        self.learn(&roster_of(&replica.consensus().membership()));
-        // It is opened once.
-        let _ = self.inside.set(Arc::downgrade(replica));
+        self.learn(&roster_of(&replica.ensemble.consensus().membership()));
+        assert!(self.replica.set(Arc::downgrade(replica)).is_ok(), "consensus starts once");
     }
 
-    pub(crate) fn replica(&self) -> Option<Arc<Replica>> {
-        self.inside.get()?.upgrade()
+    /// None before consensus has started.
+    pub(in crate::replica) fn replica(&self) -> Option<Arc<Replica>> {
+        self.replica.get()?.upgrade()
     }
 
-    /// Takes the roster if it is newer than what is known.
-    pub(crate) fn learn(&self, roster: &Roster) {
+    /// Takes the roster if it is newer than the one known.
+    fn learn(&self, roster: &Roster) {
         let mut known = self.roster.lock();
         if roster.at > known.at {
             *known = roster.clone();
@@ -101,8 +103,8 @@ impl Door {
         }
     }
 
-    /// What this member says of itself.
-    pub(crate) fn greeting(&self) -> Greeting {
+    /// What this member says in a greeting.
+    fn greeting(&self) -> Greeting {
         let Some(replica) = self.replica() else {
             return Greeting::Empty(Empty {
                 incarnation: self.me().incarnation,
@@ -110,7 +112,7 @@ impl Door {
                 format_level: self.me().format_level,
             });
         };
-        let report = replica.report();
+        let report = report_of(&replica);
         let gathered = match report.standing {
             Standing::Leads { .. } => self.reports.lock().iter().map(|(id, (_, report))| (*id, *report)).collect(),
             Standing::Follows { .. } => Vec::new(),
@@ -119,13 +121,13 @@ impl Door {
         Greeting::Initialised(Box::new(Initialised { cluster: self.me().cluster(), roster, report, gathered }))
     }
 
-    /// Takes in what another member said.
+    /// Keeps what another member said.
     fn heard(&self, from: u32, greeting: &Greeting) {
         let initialised = match greeting {
             Greeting::Initialised(initialised) => initialised,
             Greeting::Empty(_) => return,
         };
-        if self.inside.get().is_none() {
+        if self.replica.get().is_none() {
             self.greeted.notify_one();
         }
         if initialised.cluster != self.me().cluster() {
@@ -140,13 +142,13 @@ impl Door {
         }
     }
 
-    /// The last report of a member.
-    pub(crate) fn report_of(&self, id: u32) -> Option<(Instant, Report)> {
+    /// The last report of a member, and when it came.
+    pub(in crate::replica) fn report_of(&self, id: u32) -> Option<(Instant, Report)> {
         self.reports.lock().get(&id).copied()
     }
 
-    /// Asks one member who it is, on a connection for this alone.
-    pub(crate) async fn ask(&self, server: &Server) -> Result<Greeting, ConnectError> {
+    /// Asks one member for its greeting, on a connection of its own.
+    pub(super) async fn ask(&self, server: &Server) -> Result<Greeting, ConnectError> {
         let mut connection = self.peers.connect(server, None, Purpose::Greeting).await?;
         self.exchange(server.id, &mut connection).await.map_err(ConnectError::Unreachable)
     }
@@ -170,15 +172,16 @@ impl Door {
             connection.writer.send(&self.greeting()).await?;
             self.heard(from, &greeting);
             if let (Greeting::Empty(_), Some(replica)) = (&greeting, self.replica()) {
-                replica.note_incarnation(from, incarnation);
+                note_incarnation(&replica, from, incarnation);
             }
         }
         Ok(())
     }
 
-    /// Keeps the roster: by the log, and by asking around when somebody was turned away. Ends with consensus.
-    pub async fn keep_roster(self: Arc<Self>, replica: Weak<Replica>) {
-        let Some(mut membership) = replica.upgrade().map(|replica| replica.consensus().membership_watch()) else {
+    /// Keeps the roster up to date: from the log, and by asking all members when one was turned away. Ends with consensus.
+    pub(in crate::replica) async fn keep_roster(self: Arc<Self>, replica: Weak<Replica>) {
+        let Some(mut membership) = replica.upgrade().map(|replica| replica.ensemble.consensus().membership_watch())
+        else {
             return;
         };
         loop {
@@ -195,9 +198,10 @@ impl Door {
         }
     }
 
-    /// While this member leads: greets all others, again and again. Ends with consensus.
-    pub async fn gather(self: Arc<Self>, replica: Weak<Replica>) {
-        let Some(mut role) = replica.upgrade().map(|replica| replica.consensus().role()) else { return };
+    /// While this member leads: greets all others again and again, and does what their reports call for. Ends with
+    /// consensus.
+    pub(in crate::replica) async fn gather(self: Arc<Self>, replica: Weak<Replica>) {
+        let Some(mut role) = replica.upgrade().map(|replica| replica.ensemble.consensus().role()) else { return };
         let mut kept: BTreeMap<u32, (Server, Connection)> = BTreeMap::new();
         loop {
             let now = *role.borrow_and_update();
@@ -214,9 +218,9 @@ impl Door {
             });
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
             if let Some(replica) = replica.upgrade() {
-                replica.raise_format_level();
-                replica.count_doubts();
-                replica.leave_to_one_who_can();
+                replica.ensemble.raise_format_level(&replica.order);
+                replica.ensemble.count_doubts(&replica.order);
+                blame::leave_to_one_who_can(&replica);
             }
             tokio::time::sleep(limits::GATHER_INTERVAL).await;
         }
@@ -231,6 +235,7 @@ impl Door {
         Some((server.id, (server, connection)))
     }
 
+    /// All members of the roster but this one.
     fn others(&self) -> Vec<Server> {
         let roster = self.roster.lock();
         let others = roster.members.iter().map(|member| &member.server).filter(|server| server.id != self.me().id);
@@ -238,17 +243,17 @@ impl Door {
     }
 }
 
-pub fn roster_of(membership: &Membership) -> Roster {
+fn roster_of(membership: &Membership) -> Roster {
     Roster { at: membership.at.map(|at| (at.term, at.index)), members: membership.members.values().cloned().collect() }
 }
 
-impl Incoming for Door {
+impl Incoming for KnownMembers {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.purpose == Purpose::Greeting {
             return Ok(());
         }
         let Some(replica) = self.replica() else { return Err(HelloRefusal::NotReady { id: self.me().id }) };
-        let needed = replica.format_level();
+        let needed = replica.order.format_level();
         if hello.format_level < needed {
             return Err(HelloRefusal::TooOld { id: hello.from, format_level: hello.format_level, needed });
         }
@@ -271,60 +276,59 @@ impl Incoming for Door {
                     }
                 }
                 Purpose::Appends | Purpose::Votes | Purpose::Checkpoint => {
-                    let consensus = replica.consensus().clone();
+                    let consensus = replica.ensemble.consensus().clone();
                     drop(replica);
                     consensus.serve(connection).await;
                 }
-                Purpose::Requests => replica.serve_requests(connection).await,
+                Purpose::Requests => follower_links::serve(replica, connection).await,
             }
         }
         .boxed()
     }
 }
 
-impl Replica {
-    /// How this member is.
-    pub(crate) fn report(&self) -> Report {
-        let consensus = self.consensus();
-        let standing = match *consensus.role().borrow() {
-            Role::Leader { term } => Standing::Leads { term },
-            Role::Follower { leader } => Standing::Follows { leader: leader.and_then(|id| u32::try_from(id).ok()) },
-            Role::Stopped => Standing::Follows { leader: None },
-        };
-        let me = self.door.me();
-        Report {
-            standing,
-            incarnation: me.incarnation,
-            zxid: Zxid(self.last_applied.load(Ordering::Acquire)),
-            applied: consensus.metrics().applied.map_or(0, |at| at.index),
-            format_level: me.format_level,
-            diverged: !self.soundness.is_sound(),
-            plugins: self.plugins_here(),
-        }
+/// What this member reports of itself.
+pub(in crate::replica) fn report_of(replica: &Replica) -> Report {
+    let consensus = replica.ensemble.consensus();
+    let standing = match *consensus.role().borrow() {
+        Role::Leader { term } => Standing::Leads { term },
+        Role::Follower { leader } => Standing::Follows { leader: leader.and_then(|id| u32::try_from(id).ok()) },
+        Role::Stopped => Standing::Follows { leader: None },
+    };
+    let me = replica.ensemble.known_members.me();
+    Report {
+        standing,
+        incarnation: me.incarnation,
+        zxid: replica.order.last_applied(),
+        applied: consensus.metrics().applied.map_or(0, |at| at.index),
+        format_level: me.format_level,
+        diverged: !replica.order.soundness.is_sound(),
+        plugins: replica.plugins.here(),
     }
+}
 
-    /// An empty member has shown its data directory. One that was made a member before it was there (an observer) has it
-    /// noted now; anybody else's is none of ours.
-    fn note_incarnation(self: &Arc<Replica>, id: u32, incarnation: Incarnation) {
-        let membership = self.consensus().membership();
-        let leads = matches!(*self.consensus().role().borrow(), Role::Leader { .. });
-        let Some(member) = membership.members.get(&u64::from(id)) else { return };
-        if !leads || member.incarnation != Incarnation::default() || membership.changing {
-            return;
-        }
-        let member = Member { server: member.server.clone(), incarnation };
-        let replica = self.clone();
-        self.runtime.spawn(async move {
-            let members: BTreeMap<u64, Member> = membership
-                .members
-                .iter()
-                .map(|(id, member)| (*id, member.clone()))
-                .chain([(u64::from(id), member)])
-                .collect();
-            let changed = replica.consensus().change_membership(membership.at, membership.voters, members).await;
-            if let Err(error) = changed {
-                tracing::debug!(id, %error, "its data directory is not noted yet: it will ask again");
-            }
-        });
+/// An empty member has shown its data directory. If the member was added before it was there (an observer), the leader
+/// notes the directory's incarnation now. In all other cases nothing is noted.
+fn note_incarnation(replica: &Arc<Replica>, id: u32, incarnation: Incarnation) {
+    let consensus = replica.ensemble.consensus();
+    let membership = consensus.membership();
+    let leads = matches!(*consensus.role().borrow(), Role::Leader { .. });
+    let Some(member) = membership.members.get(&u64::from(id)) else { return };
+    if !leads || member.incarnation != Incarnation::default() || membership.changing {
+        return;
     }
+    let member = Member { server: member.server.clone(), incarnation };
+    let consensus = consensus.clone();
+    replica.runtime.spawn(async move {
+        let members: BTreeMap<u64, Member> = membership
+            .members
+            .iter()
+            .map(|(id, member)| (*id, member.clone()))
+            .chain([(u64::from(id), member)])
+            .collect();
+        let changed = consensus.change_membership(membership.at, membership.voters, members).await;
+        if let Err(error) = changed {
+            tracing::debug!(id, %error, "its data directory is not noted yet: it will ask again");
+        }
+    });
 }

@@ -1,24 +1,24 @@
 //! Writes checkpoints and images, on a thread of its own, and lets the log go behind them.
 //!
-//! The state is cut at an entry boundary under the exclusive lock, which takes microseconds; its records are then taken in
-//! pieces, a short lock each, while transactions go on being applied.
+//! The state is cut between two entries under its exclusive lock, which takes microseconds. The records are then taken in
+//! pieces, each under a short lock, while transactions go on being applied.
 
 use crate::environment::Instant;
 use crate::limits;
 use crate::replica::Replica;
-use crate::replica::process::OrDie;
+use crate::replica::fatal::{DieOnPanic, die};
+use crate::replica::ordering::WriteOrder;
 use crate::simulation::{self, Seen};
-use crate::state::{Cut, State};
-use crate::storage::checkpoint::{Change, CheckpointReader, CheckpointSource};
-use crate::storage::checkpointer::{Checkpointer, Progress};
-use crate::storage::disk::Disk;
+use crate::state::Cut;
+use crate::storage::checkpoint::{Change, CheckpointSource};
+use crate::storage::checkpointer::Progress;
 use crate::storage::{LogPosition, Meta};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Asks it to end, with a last checkpoint.
+/// Asks checkpointing to end, with a last checkpoint.
 #[derive(Default)]
 pub struct Ending {
     asked: Mutex<bool>,
@@ -27,7 +27,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    pub fn ask(&self) {
+    pub(in crate::replica) fn ask(&self) {
         *self.asked.lock() = true;
         self.changed.notify_all();
         self.changed_for_task.notify_one();
@@ -37,7 +37,7 @@ impl Ending {
         *self.asked.lock()
     }
 
-    /// Waits a while, or until asked.
+    /// Waits until `ask` is called, and at most that long.
     fn wait(&self, at_most: Duration) {
         let mut asked = self.asked.lock();
         if !*asked {
@@ -46,126 +46,99 @@ impl Ending {
     }
 }
 
-/// Where checkpoints and images lie.
-pub struct CheckpointFiles {
-    pub disk: Arc<dyn Disk>,
-    /// Held while one is written, or replaced.
-    pub checkpointer: Mutex<Checkpointer>,
-    /// For others than the checkpointer; never held for long.
-    pub reader: Mutex<CheckpointReader>,
-    /// What the log held when this member started.
-    pub log_bytes_at_start: u64,
-    /// For the tables of a state that is loaded.
-    pub seed: u64,
-}
-
 /// Writes checkpoints when they are due.
 pub struct Checkpointing {
     replica: Arc<Replica>,
     ending: Arc<Ending>,
-    /// What the last checkpoint is a state of. Not where the state stands at the start: what was applied from the log since
-    /// is not in it.
+    /// The log position of the last checkpoint. At the start this is not where the state stands: what was applied from the
+    /// log since then is not in the checkpoint.
+    ///
+    /// Invariant: it never goes back.
     done_at: Option<LogPosition>,
 }
 
 impl Checkpointing {
-    pub fn new(replica: Arc<Replica>, ending: Arc<Ending>) -> Checkpointing {
+    pub(in crate::replica) fn new(replica: Arc<Replica>, ending: Arc<Ending>) -> Checkpointing {
         let done_at = replica.files.checkpointer.lock().last().meta().and_then(|meta| meta.position);
         Checkpointing { replica, ending, done_at }
     }
 
     /// Runs until it is asked to end.
-    pub fn run(mut self) {
-        let _whole = OrDie("writing a checkpoint");
-        loop {
+    pub(in crate::replica) fn run(mut self) {
+        let _whole = DieOnPanic("writing a checkpoint");
+        let mut is_last = false;
+        while !is_last {
             self.ending.wait(limits::CHECKPOINT_LOOK_INTERVAL);
-            if self.look().is_last() {
-                return;
-            }
+            is_last = self.write_if_due();
         }
     }
 
     /// As `run`, as a task.
-    pub async fn run_as_task(mut self) {
-        loop {
+    pub(in crate::replica) async fn run_as_task(mut self) {
+        let mut is_last = false;
+        while !is_last {
             let asked = self.ending.changed_for_task.notified();
             let _ = tokio::time::timeout(limits::CHECKPOINT_LOOK_INTERVAL, asked).await;
-            if self.look().is_last() {
-                return;
-            }
+            is_last = self.write_if_due();
         }
     }
 
-    /// Writes a checkpoint if one is due. A failed write ends the process: what a disk does after that cannot be trusted.
-    fn look(&mut self) -> Look {
+    /// Writes a checkpoint if one is due. Returns whether it was the last one, because it was asked to end before. A failed
+    /// write ends the process: what a disk does after that cannot be trusted.
+    fn write_if_due(&mut self) -> bool {
         let replica = &self.replica;
+        let is_last = self.ending.is_asked();
         let progress = Progress {
-            changed: replica.boundary.lock().position != self.done_at,
-            stopping: self.ending.is_asked(),
-            ..replica.progress()
+            changed: replica.order.boundary.lock().position() != self.done_at,
+            stopping: is_last,
+            ..replica.files.progress(replica.ensemble.log_bytes_written())
         };
-        let look = if progress.stopping { Look::Last } else { Look::OneOfMany };
-        let mut source = Source { replica, cut: None };
+        let mut source = Source { order: &replica.order, cut: None };
         let began = Instant::now();
         let written = replica.files.checkpointer.lock().run(&progress, &mut source);
         match written {
             Ok(None) => {}
             Ok(Some(done)) => {
-                replica.connections.metrics().snapshottime.add(began.elapsed().as_millis() as u64);
-                tracing::info!(zxid = %done.meta.zxid, records = done.tally.count, image = done.image_written, "checkpoint");
+                replica.files.metrics.snapshottime.add(began.elapsed().as_millis() as u64);
+                tracing::info!(
+                    zxid = %done.meta.zxid,
+                    records = done.tally.count,
+                    image = done.image_written,
+                    "checkpoint"
+                );
                 simulation::see(|| Seen::Checkpoint { zxid: done.meta.zxid });
+                let index = |position: Option<LogPosition>| position.map(|at| at.index);
+                assert!(
+                    index(done.meta.position) >= index(self.done_at),
+                    "a checkpoint is not older than the last one"
+                );
                 self.done_at = done.meta.position;
                 if let Some(position) = done.meta.position {
-                    replica.consensus().checkpointed(position, done.purge_up_to);
+                    replica.ensemble.consensus().checkpointed(position, done.purge_up_to);
                 }
             }
-            Err(error) => crate::replica::process::die(&format!("the checkpoint cannot be written: {error}")),
+            Err(error) => die(&format!("the checkpoint cannot be written: {error}")),
         }
-        look
+        is_last
     }
 }
 
-impl Replica {
-    /// How far the log has come; the rest is for whoever asks to fill in.
-    pub(crate) fn progress(&self) -> Progress {
-        // A state can come from a peer before consensus has finished starting.
-        let written = self.consensus.get().map_or(0, |consensus| consensus.metrics().log.bytes);
-        Progress { log_bytes: self.files.log_bytes_at_start + written, now_ms: self.now_ms(), ..Progress::default() }
-    }
-}
-
-enum Look {
-    OneOfMany,
-    /// It was asked to end before.
-    Last,
-}
-
-impl Look {
-    fn is_last(&self) -> bool {
-        matches!(self, Look::Last)
-    }
-}
-
-/// The replica's state as a source of records.
+/// The applied state as a source of records.
 struct Source<'a> {
-    replica: &'a Replica,
+    order: &'a WriteOrder,
+    /// Invariant: Some from `begin` to `end`.
     cut: Option<Cut>,
-}
-
-impl Source<'_> {
-    fn state(&self) -> parking_lot::RwLockWriteGuard<'_, State> {
-        self.replica.state.write()
-    }
 }
 
 impl CheckpointSource for Source<'_> {
     fn begin(&mut self) -> Meta {
-        let boundary = self.replica.boundary.lock();
-        let mut state = self.replica.state.write();
+        assert!(self.cut.is_none(), "one checkpoint is written at a time");
+        let boundary = self.order.boundary.lock();
+        let mut state = self.order.state.write();
         self.cut = Some(state.begin_checkpoint());
         Meta {
-            position: boundary.position,
-            membership: boundary.membership.clone(),
+            position: boundary.position(),
+            membership: boundary.membership().cloned(),
             zxid: state.last_zxid(),
             digest: state.digest(),
             format_level: state.format_level(),
@@ -173,15 +146,13 @@ impl CheckpointSource for Source<'_> {
     }
 
     fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool {
-        let mut cut = self.cut.take().expect("a checkpoint has begun");
-        let more = self.state().checkpoint_piece(&mut cut, bytes_max, out);
-        self.cut = Some(cut);
-        more
+        let cut = self.cut.as_mut().expect("a checkpoint has begun");
+        self.order.state.write().checkpoint_piece(cut, bytes_max, out)
     }
 
     fn end(&mut self) {
         if let Some(cut) = self.cut.take() {
-            self.state().end_checkpoint(cut);
+            self.order.state.write().end_checkpoint(cut);
         }
     }
 }

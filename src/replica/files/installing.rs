@@ -1,26 +1,25 @@
-//! This member's checkpoints for others, and another member's state in the place of its own.
+//! This member's checkpoints for other members, and another member's state in the place of this member's.
 
+use super::Files;
 use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
 use crate::environment;
 use crate::metrics::Metrics;
 use crate::model::ensemble::Server;
 use crate::peer::Peers;
-use crate::replica::Replica;
-use crate::replica::process::OrDie;
-use crate::simulation::{self, Seen};
+use crate::replica::fatal::DieOnPanic;
+use crate::replica::ordering::WriteOrder;
 use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
 use crate::storage::disk::Disk;
 use crate::storage::receive::Incoming;
 use crate::storage::records::{self, FileError};
-use crate::watch::Watches;
 use bytes::Bytes;
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+/// A checkpoint of this member that other members take.
 struct Held {
     view: CheckpointView,
     position: LogPosition,
@@ -42,13 +41,14 @@ impl HeldCheckpoint for Held {
 
     fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool> {
         if after.is_none() {
-            // A transfer that is taken up again is the same one.
+            // A transfer that goes on after an interruption is counted once.
             self.metrics.snap_count.increment();
         }
         self.view.piece(after, bytes_max, out).map_err(of_this_member)
     }
 }
 
+/// A checkpoint of another member on its way here.
 struct Received(Incoming<Loader>);
 
 impl Receiving for Received {
@@ -85,9 +85,10 @@ fn of_a_peer(error: FileError) -> io::Error {
     }
 }
 
-/// The way back of a member whose checkpoint and image are both damaged, but not its log, which was purged up to
-/// `purged`: puts the state of another of the ensemble's members on the disk, from where the next start takes it. Waits
-/// until one of them can be asked.
+/// Puts the state of another member on this member's disk, where the next start finds it. Waits until one of the members
+/// `from` can be asked.
+///
+/// For a member whose checkpoint and image are both damaged, and whose log is sound but was purged up to `purged`.
 pub async fn fetch_state(
     peers: &Peers,
     from: &[Server],
@@ -106,59 +107,54 @@ pub async fn fetch_state(
     complete.take_place(&*disk)
 }
 
-impl Replica {
-    pub(crate) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
-        let view = self.files.reader.lock().view().map_err(of_this_member)?;
-        let metrics = self.connections.metrics().clone();
+impl Files {
+    /// This member's last checkpoint, for another member. None before the first.
+    pub(in crate::replica) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+        let view = self.reader.lock().view().map_err(of_this_member)?;
+        let metrics = self.metrics.clone();
         let held = view.and_then(|view| Some(Held { position: view.meta().position?, view, metrics }));
         Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
     }
 
-    pub(crate) fn receive_checkpoint(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
-        let files = &self.files;
-        let incoming = Incoming::begin(files.disk.clone(), description, State::load(files.seed)).map_err(of_a_peer)?;
+    /// Begins to take a checkpoint of that description.
+    pub(in crate::replica) fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+        let incoming = Incoming::begin(self.disk.clone(), description, State::load(self.seed)).map_err(of_a_peer)?;
         Ok(Box::new(Received(incoming)))
     }
 
-    /// Swaps the state. Every client is sent away: what it has read and watches belongs to the state before.
-    pub(crate) fn install_checkpoint(
+    /// Replaces the state, in memory and on the disk, by the one received, which is as of `at`. Every client of this
+    /// member is sent away: what it has read, and what it watches, belongs to the old state.
+    pub(in crate::replica) fn install(
         &self,
+        order: &WriteOrder,
+        log_bytes_written: u64,
         at: LogPosition,
         membership: Vec<u8>,
         received: Box<dyn Receiving>,
     ) -> io::Result<()> {
-        let _whole = OrDie("installing a state from another member");
+        let _whole = DieOnPanic("installing a state from another member");
         let received =
             received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
         let complete = received.0.into_complete().filter(|complete| complete.meta.position == Some(at));
         let complete = complete.ok_or_else(|| io::Error::other("what was received is not what is installed"))?;
-        let progress = self.progress();
-        let mut checkpointer = self.files.checkpointer.lock();
-        let mut boundary = self.boundary.lock();
+        let progress = self.progress(log_bytes_written);
+        let mut checkpointer = self.checkpointer.lock();
+        let mut boundary = order.boundary.lock();
         let (mut state, meta) = checkpointer.replace(complete, &progress)?;
+        let is_described = state.last_zxid() == meta.zxid && state.digest() == meta.digest;
+        assert!(is_described, "a received state was compared with its description before it is installed");
         state.begin_at_level(meta.format_level);
-        self.understands(&state);
-        *self.files.reader.lock() = checkpointer.last().reader();
+        order.require_known_format(&state);
+        *self.reader.lock() = checkpointer.last().reader();
         drop(checkpointer);
-        let old = {
-            let mut shared = self.state.write();
-            *self.watches.lock() = Watches::new(self.files.seed);
-            self.connections.abandon_all();
-            self.provenance.forget();
-            simulation::see(|| Seen::Loaded { zxid: meta.zxid, digest: meta.digest, from: simulation::Source::Peer });
-            self.plugins.start_over(&state);
-            let registry = self.plugins.registry();
-            simulation::see(|| Seen::Bound { zxid: meta.zxid, registry: &registry });
-            std::mem::replace(&mut *shared, state)
-        };
-        boundary.position = Some(at);
-        boundary.membership = Some(membership);
-        self.soundness.replaced();
+        let old = order.replace_state(state, meta.digest, self.seed);
+        boundary.jump(at, membership);
+        order.soundness.replaced();
+        order.set_last_applied(meta.zxid);
         drop(boundary);
-        self.last_applied.store(meta.zxid.0, Ordering::Release);
-        self.remember_sessions();
+        order.grant_known_sessions();
         tracing::info!(zxid = %meta.zxid, position = %at, "goes on from the state of another member");
-        // It takes as long as it is large; nobody waits for it here.
+        // Freeing a large state takes long. No lock is held here.
         drop(old);
         Ok(())
     }

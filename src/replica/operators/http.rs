@@ -1,31 +1,33 @@
-//! What HTTP tells of this member (`admin::http`).
+//! What the HTTP interface tells of this member (`admin::http`).
 
 use crate::admin::fourletter;
 use crate::admin::http::{Admin, CallError, RecipeCall};
 use crate::admin::prometheus;
-use crate::replica::endpoint::Front;
+use crate::replica::endpoint::Endpoint;
+use crate::replica::plugins::calls;
 use crate::session::{Serving, auth};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-impl Admin for Front {
+impl Admin for Endpoint {
     fn metrics(&self) -> String {
-        prometheus::text(&fourletter::mntr(&self.words), &self.words)
+        prometheus::text(&fourletter::mntr(&self.facts), &self.facts)
     }
 
     fn ready(&self) -> Result<(), String> {
-        match self.replica.word.serving() {
+        match self.replica.ensemble.lease.serving() {
             Serving::Everybody => {}
             Serving::ReadOnly => return Err("it is cut off from its ensemble and lets clients read only".into()),
             Serving::Nobody => return Err("it serves nobody: it starts, ends, or has no leader".into()),
         }
-        let plugins = &self.replica.plugins;
+        let plugins = &self.replica.order.plugins;
         for binding in plugins.registry().all() {
             let status = binding.status(plugins.enabled());
             let state = status["state"].as_str().unwrap_or_default();
-            // One under quarantine is called by no member: that is for somebody to look at, and no reason to send clients away.
+            // A plugin under quarantine is not called by any member. An operator has to look at it; sending clients to another
+            // member would not help.
             if !matches!(state, "active" | "off" | "quarantine") {
                 let why = status["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"));
                 return Err(format!("plugin {} is {state}{why}", binding.key));
@@ -35,7 +37,7 @@ impl Admin for Front {
     }
 
     fn is_superuser(&self, credential: Option<&str>) -> bool {
-        if self.replica.rules.deploy_by_anyone {
+        if self.replica.order.rules.deploy_by_anyone {
             return true;
         }
         let nobody = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
@@ -48,12 +50,13 @@ impl Admin for Front {
         let replica = self.replica.clone();
         Box::pin(async move {
             let RecipeCall { plugin, method, payload, peer } = call;
-            replica.call_recipe(&plugin, &method, payload, Arc::from([auth::superuser()]), peer).await
+            let identities = Arc::from([auth::superuser()]);
+            calls::call_recipe(&replica.order, &plugin, &method, payload, identities, peer).await
         })
     }
 
     fn plugins(&self) -> String {
-        let plugins = &self.replica.plugins;
+        let plugins = &self.replica.order.plugins;
         let registry = plugins.registry();
         let shown: Vec<Value> = registry
             .all()

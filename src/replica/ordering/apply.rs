@@ -1,135 +1,180 @@
-//! Applying what consensus has committed: one transaction at a time, under the state's exclusive lock, and in this
-//! order: the change of the tree, the events of its zxid, the reply to the writer, the reads parked behind it. That
-//! order is one of the rules that hold everywhere (docs/ARCHITECTURE.md); `Connections::applied` keeps it.
+//! Applies what consensus has committed: one transaction at a time, under the state's exclusive lock.
+//!
+//! For each transaction the order is: the change of the tree, the events of its zxid, the reply to the writer, the reads
+//! that waited behind that write. This order is one of the rules that hold everywhere (docs/ARCHITECTURE.md);
+//! `Connections::applied` keeps it.
 
-use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
+use super::WriteOrder;
+use super::mutations::Replies;
 use crate::environment::wall_ms;
 use crate::hooks;
+use crate::model::Zxid;
 use crate::model::txn::{Batch, Change};
 use crate::plugin::admission;
-use crate::replica::Replica;
-use crate::replica::process::OrDie;
+use crate::replica::fatal::DieOnPanic;
 use crate::simulation::{self, Seen};
-use crate::state::Effects;
+use crate::state::{Effects, State};
 use crate::storage::LogPosition;
-use futures::future::BoxFuture;
-use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Where applying stands. Its lock is held while an entry is applied, so whoever holds it sees an entry's boundary.
+/// Where applying stands in the log. Its lock is held while an entry is applied, so whoever holds the lock sees the state
+/// between two entries.
 #[derive(Default)]
 pub struct Boundary {
-    pub position: Option<LogPosition>,
-    /// The membership as consensus encodes it, opaque to us.
-    pub membership: Option<Vec<u8>>,
-    /// Transactions applied before this member served: what the log had beyond the loaded state.
-    pub replayed: u64,
+    /// The last entry that was applied, or fenced off. None: no entry yet.
+    ///
+    /// Invariant: each entry directly follows this one in the log, and its term is not lower.
+    position: Option<LogPosition>,
+    /// The membership as consensus encodes it. The bytes mean nothing to the replica.
+    membership: Option<Vec<u8>>,
+    /// How many transactions were applied before this member had recovered: those the log had beyond the loaded state.
+    replayed: u64,
     /// Kept from one transaction to the next for its buffers.
-    pub applied: Effects,
+    effects: Effects,
 }
 
-impl StateMachine for Replica {
-    fn apply(&self, at: LogPosition, batch: &Batch) -> bool {
-        let _whole = OrDie("applying a transaction");
-        let mut boundary = self.boundary.lock();
-        if self.recovered.load(Ordering::Relaxed) && !self.soundness.agrees(batch) {
-            return false;
+impl Boundary {
+    pub(in crate::replica) fn new(position: Option<LogPosition>, membership: Option<Vec<u8>>) -> Boundary {
+        Boundary { position, membership, ..Boundary::default() }
+    }
+
+    pub(in crate::replica) fn position(&self) -> Option<LogPosition> {
+        self.position
+    }
+
+    pub(in crate::replica) fn membership(&self) -> Option<&Vec<u8>> {
+        self.membership.as_ref()
+    }
+
+    pub(in crate::replica) fn replayed(&self) -> u64 {
+        self.replayed
+    }
+
+    /// The next entry is dealt with.
+    fn advance(&mut self, at: LogPosition) {
+        if let Some(last) = self.position {
+            assert!(at.index == last.index + 1, "entries are applied in the order of the log: {at} after {last}");
+            assert!(at.term >= last.term, "the terms of log entries never decrease: {at} after {last}");
         }
-        boundary.position = Some(at);
-        // The chain fence: the same no-op on every replica.
-        let fits = batch.term == at.term && batch.prev == self.state.read().last_zxid();
+        self.position = Some(at);
+    }
+
+    /// The whole state is replaced by the state of another member, as of `at`.
+    pub(in crate::replica) fn jump(&mut self, at: LogPosition, membership: Vec<u8>) {
+        if let Some(last) = self.position {
+            assert!(at.index >= last.index, "a state is only replaced by a later one: {at} after {last}");
+        }
+        self.position = Some(at);
+        self.membership = Some(membership);
+    }
+}
+
+/// What the other wings need to know of an entry that was dealt with.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(in crate::replica) struct Applied {
+    /// The batch had its effects. False: the fence, or a digest that differs, kept it from having any.
+    pub accepted: bool,
+    /// Which plugins are in force has changed.
+    pub plugins_changed: bool,
+    /// The timers of plugins, or the mounts they have to put in order, have changed.
+    pub chores_changed: bool,
+}
+
+impl WriteOrder {
+    /// Applies the batch if the chain fence allows it.
+    pub(in crate::replica) fn apply(&self, at: LogPosition, batch: &Batch) -> Applied {
+        let _whole = DieOnPanic("applying a transaction");
+        let mut boundary = self.boundary.lock();
+        if self.has_recovered() && !self.soundness.agrees(batch) {
+            return Applied::default();
+        }
+        boundary.advance(at);
+        let (before, chores) = {
+            let state = self.state.read();
+            (state.last_zxid(), state.chores().changes())
+        };
+        assert!(self.last_applied() == before, "between two entries, `last_applied` is the state's last zxid");
+        // The chain fence. Every replica takes the same decision here.
+        let fits = batch.term == at.term && batch.prev == before;
         if !hooks::passes_fence(fits) {
             simulation::see(|| Seen::Fenced { at, batch });
-            return false;
+            return Applied::default();
         }
+        let mut replies = Replies::default();
         let mut plugins_changed = false;
-        let chores = self.state.read().chores().changes();
-        let mut answered_late = Vec::new();
         for txn in batch.txns.iter() {
-            boundary.applied.clear();
+            boundary.effects.clear();
             let mut state = self.state.write();
             let before = state.last_zxid();
-            state.apply(txn, &mut boundary.applied);
+            state.apply(txn, &mut boundary.effects);
+            assert!(state.last_zxid() == txn.zxid, "applying {} leaves the state at {}", txn.zxid, state.last_zxid());
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
             if admission::touches(txn) || self.plugins.waited_for(txn) {
-                // Before anybody can see the tree it belongs to.
-                self.plugins.refresh(&*state);
-                let registry = self.plugins.registry();
-                simulation::see(|| Seen::Bound { zxid: txn.zxid, registry: &registry });
+                // Under the lock: nobody sees this tree with the plugins of the tree before.
+                self.bind_plugins(&state);
                 plugins_changed = true;
             }
-            if hooks::replies_precede_next_txn() {
-                self.connections.applied(&state, &mut self.watches.lock(), txn, &boundary.applied);
-            } else {
-                answered_late.push((txn, std::mem::take(&mut boundary.applied)));
-            }
+            replies.send(self, &state, txn, &mut boundary.effects);
             self.provenance.note(txn);
-            self.changed.note(txn);
-            self.understands(&state);
+            self.require_known_format(&state);
         }
-        for (txn, applied) in answered_late {
-            self.connections.applied(&self.state.read(), &mut self.watches.lock(), txn, &applied);
-        }
+        replies.end(self);
         if let Some(last) = batch.txns.last() {
-            self.last_applied.store(last.zxid.0, Ordering::Release);
+            self.set_last_applied(last.zxid);
             self.soundness.note(last.zxid, self.state.read().digest());
         }
-        if self.recovered.load(Ordering::Relaxed) {
+        if self.has_recovered() {
             self.count_applied(batch);
         } else {
             boundary.replayed += batch.txns.len() as u64;
         }
-        if plugins_changed || chores != self.state.read().chores().changes() {
-            self.chores.notify_one();
-        }
-        if plugins_changed || self.changed.is_watched() {
-            self.controllers_wake.notify_one();
-        }
-        true
+        let chores_changed = plugins_changed || chores != self.state.read().chores().changes();
+        Applied { accepted: true, plugins_changed, chores_changed }
     }
 
-    fn apply_other(&self, at: LogPosition, membership: Option<Vec<u8>>) {
+    /// An entry outside the chain: a blank one, or one that changes the members.
+    pub(in crate::replica) fn apply_other(&self, at: LogPosition, membership: Option<Vec<u8>>) {
         let mut boundary = self.boundary.lock();
-        boundary.position = Some(at);
+        boundary.advance(at);
         if membership.is_some() {
             boundary.membership = membership;
         }
     }
 
-    fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>) {
-        let boundary = self.boundary.lock();
-        (boundary.position, boundary.membership.clone())
+    /// Brings those plugins into force that `state` binds.
+    pub(in crate::replica) fn bind_plugins(&self, state: &State) {
+        self.plugins.refresh(state);
+        self.show_plugins(state.last_zxid());
     }
 
-    fn batch_done(&self) {
-        self.connections.flush();
+    fn show_plugins(&self, zxid: Zxid) {
+        let registry = self.plugins.registry();
+        simulation::see(|| Seen::Bound { zxid, registry: &registry });
     }
 
-    fn is_sound(&self) -> bool {
-        self.soundness.is_sound()
+    /// Replaces the applied tree by that of another member, and returns the old one. Every client of this member is sent
+    /// away: what it has read, and what it watches, belongs to the old tree.
+    ///
+    /// The caller holds the boundary's lock, and has checked that `state` is complete.
+    pub(in crate::replica) fn replace_state(&self, state: State, digest: u64, seed: u64) -> State {
+        assert!(self.boundary.is_locked(), "the state is only replaced between two entries");
+        let zxid = state.last_zxid();
+        let mut shared = self.state.write();
+        *self.watches.lock() = crate::watch::Watches::new(seed);
+        self.connections.abandon_all();
+        self.provenance.forget();
+        simulation::see(|| Seen::Loaded { zxid, digest, from: simulation::Source::Peer });
+        self.plugins.start_over(&state);
+        self.show_plugins(zxid);
+        std::mem::replace(&mut *shared, state)
     }
 
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.soundness.sound_again())
+    pub(in crate::replica) fn set_last_applied(&self, zxid: Zxid) {
+        self.last_applied.store(zxid.0, Ordering::Release);
     }
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
-        self.held_checkpoint()
-    }
-
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
-        self.receive_checkpoint(description)
-    }
-
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
-        self.install_checkpoint(at, membership, received)
-    }
-}
-
-impl Replica {
     fn count_applied(&self, batch: &Batch) {
-        let metrics = self.connections.metrics();
+        let metrics = &self.metrics;
         metrics.commit_count.add(batch.txns.len() as u64);
         metrics.sync_processor_batch_size.add(batch.txns.len() as u64);
         if let Some(first) = batch.txns.first() {

@@ -1,58 +1,59 @@
-//! The way from the sequencer to consensus where both are tasks of one thread (`Drive::Tasks`), with what happens between two
-//! threads of a busy machine: time passes, and the lease runs out for a moment.
+//! A slower way from the sequencer to consensus, for the simulation (`Execution::Tasks`).
 //!
-//! Batches stay in their order. While one is on its way the sequencer may propose another: so one is refused and a later one
-//! accepted within a term, as openraft does it when its leader's lease runs out and is renewed between the two.
+//! Between two threads of a busy machine time passes, and the leader's lease may run out for a moment. Where both are tasks
+//! of one thread, this file makes both happen. Batches stay in their order, but the sequencer may propose a second batch
+//! while the first is on its way. So one batch can be refused and a later one accepted in the same term, as openraft does
+//! when its leader's lease runs out and is renewed between the two.
 
+use super::sequencer::Proposes;
 use crate::consensus::{Consensus, Resolution};
 use crate::model::txn::Batch;
-use crate::replica::ordering::sequencer::Proposes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-/// What a batch meets on its way.
+/// What happens to one batch on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Passage {
+pub struct ProposalFault {
     pub delay: Duration,
-    /// When it gets there the lease has just run out: it is refused, and never in the log.
+    /// The lease has run out when the batch arrives: consensus refuses the batch, and it never enters the log.
     pub refused: bool,
 }
 
-/// Asked for each batch.
-pub type Passages = Arc<dyn Fn() -> Passage + Send + Sync>;
+/// Called once for each batch.
+pub type ProposalFaults = Arc<dyn Fn() -> ProposalFault + Send + Sync>;
 
-/// Consensus, some time away.
-pub struct Slow {
-    /// Holds at most `limits::ENTRIES_IN_FLIGHT_MAX`.
-    under_way: UnboundedSender<(Batch, Done)>,
+/// Consensus behind a delay.
+pub struct DelayedConsensus {
+    /// Holds at most `limits::ENTRIES_IN_FLIGHT_MAX` batches.
+    batches: UnboundedSender<(Batch, Done)>,
 }
 
 type Done = Box<dyn FnOnce(Resolution) + Send>;
 
-impl Slow {
-    pub fn new(consensus: Consensus, passages: Passages, runtime: &Handle) -> Slow {
-        let (under_way, batches) = mpsc::unbounded_channel();
-        runtime.spawn(hand_over(consensus, passages, batches));
-        Slow { under_way }
+impl DelayedConsensus {
+    pub(in crate::replica) fn new(consensus: Consensus, faults: ProposalFaults, runtime: &Handle) -> DelayedConsensus {
+        let (batches, received) = mpsc::unbounded_channel();
+        runtime.spawn(propose_later(consensus, faults, received));
+        DelayedConsensus { batches }
     }
 }
 
-impl Proposes for Slow {
+impl Proposes for DelayedConsensus {
     fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
-        // The other end lives as long as the runtime, and this.
-        let _ = self.under_way.send((batch, Box::new(done)));
+        // The receiver lives as long as the runtime and `self`.
+        let _ = self.batches.send((batch, Box::new(done)));
     }
 }
 
-async fn hand_over(consensus: Consensus, passages: Passages, mut batches: UnboundedReceiver<(Batch, Done)>) {
+async fn propose_later(consensus: Consensus, faults: ProposalFaults, mut batches: UnboundedReceiver<(Batch, Done)>) {
     while let Some((batch, done)) = batches.recv().await {
-        let passage = passages();
-        if !passage.delay.is_zero() {
-            tokio::time::sleep(passage.delay).await;
+        let fault = faults();
+        if !fault.delay.is_zero() {
+            tokio::time::sleep(fault.delay).await;
         }
-        match passage.refused {
+        match fault.refused {
             true => done(Resolution::Refused),
             false => consensus.propose_then(batch, done),
         }

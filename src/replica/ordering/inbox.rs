@@ -1,19 +1,20 @@
-//! The sequencer's inbox: what happened since it last looked. Many put in, one takes out.
+//! Where events wait for the sequencer. Many threads and tasks put events in; the sequencer alone takes them out.
 //!
-//! Bounded by what puts in: a connection, here or on another member, has at most `limits::UNANSWERED_MAX` requests
-//! unanswered and stops being read there, so clients cannot make it grow without end. Native calls are bounded by
+//! The inbox has no bound of its own, because what puts events in is bounded. A connection, here or on another member, has
+//! at most `limits::UNANSWERED_MAX` unanswered requests, and then no more are read from it. Native calls are bounded by
 //! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
+use super::event::Event;
 use crate::consensus::Resolution;
-use crate::replica::ordering::sequencer::Event;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 #[derive(Default)]
 pub struct Inbox {
     inner: Mutex<Inner>,
-    /// Something came that ends its sleep: for a sequencer that is a thread, and for one that is a task.
+    /// Wakes a sequencer that is a thread.
     filled: Condvar,
+    /// Wakes a sequencer that is a task.
     filled_for_task: Notify,
 }
 
@@ -23,15 +24,17 @@ struct Inner {
     sleep: Sleep,
 }
 
-/// Whether the sequencer sleeps, and what may wake it: a wake-up is a system call, and a thread that gets in the way.
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
+/// Whether the sequencer sleeps, and which events may wake it. A wake-up costs a system call, and takes the processor from
+/// another thread.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sleep {
     #[default]
     Awake,
-    /// It has nothing to do: that an entry is through can wait until there is something. That one is not, cannot: its
-    /// requests are evaluated again. Nor can one with native calls, which the sequencer answers.
+    /// The sequencer has nothing to do. An entry that was applied need not wake it, with two exceptions: an entry without
+    /// effect, whose requests are evaluated again, and an entry with native calls, which the sequencer answers.
     ForWork,
-    /// It cannot go on before something else happens, an entry's end above all: more requests can wait.
+    /// The sequencer cannot go on before something else happens, above all before an entry is resolved. More requests
+    /// need not wake it.
     ForRoom,
 }
 
@@ -49,7 +52,7 @@ impl Sleep {
 }
 
 impl Inbox {
-    pub fn put(&self, event: Event) {
+    pub(in crate::replica) fn put(&self, event: Event) {
         let mut inner = self.inner.lock();
         let wakes = inner.sleep.is_ended_by(&event);
         inner.events.push(event);
@@ -61,20 +64,21 @@ impl Inbox {
         }
     }
 
-    /// Takes all there is into `events` (which must be empty), without waiting.
-    pub fn take(&self, events: &mut Vec<Event>) {
-        debug_assert!(events.is_empty(), "an event was forgotten");
+    /// Moves all events into `events`, which must be empty. Does not wait.
+    pub(in crate::replica) fn take(&self, events: &mut Vec<Event>) {
+        assert!(events.is_empty(), "the sequencer handles all events it took before it takes more");
         std::mem::swap(&mut self.inner.lock().events, events);
     }
 
-    /// Takes what has come since, without waiting, behind what is in `events`.
-    pub fn take_more(&self, events: &mut Vec<Event>) {
+    /// Appends to `events` what has come in since the last call of `take` or `wait`. Does not wait.
+    pub(super) fn take_more(&self, events: &mut Vec<Event>) {
         events.append(&mut self.inner.lock().events);
     }
 
-    /// Waits for something that ends this sleep, and takes all there is.
-    pub fn wait(&self, events: &mut Vec<Event>, sleep: Sleep) {
-        debug_assert!(events.is_empty(), "an event was forgotten");
+    /// Waits for an event that ends this sleep, then moves all events into `events`, which must be empty.
+    pub(super) fn wait(&self, events: &mut Vec<Event>, sleep: Sleep) {
+        assert!(events.is_empty(), "the sequencer handles all events it took before it waits for more");
+        assert!(sleep != Sleep::Awake, "no event ends a wait of a sequencer that is awake");
         let mut inner = self.inner.lock();
         if !inner.events.iter().any(|event| sleep.is_ended_by(event)) {
             inner.sleep = sleep;
@@ -85,8 +89,10 @@ impl Inbox {
         std::mem::swap(&mut inner.events, events);
     }
 
-    /// As `wait`, for a task.
-    pub async fn wait_as_task(&self, events: &mut Vec<Event>, sleep: Sleep) {
+    /// As `wait`, for a sequencer that is a task.
+    pub(super) async fn wait_as_task(&self, events: &mut Vec<Event>, sleep: Sleep) {
+        assert!(events.is_empty(), "the sequencer handles all events it took before it waits for more");
+        assert!(sleep != Sleep::Awake, "no event ends a wait of a sequencer that is awake");
         loop {
             let awaited = self.filled_for_task.notified();
             {
@@ -110,7 +116,7 @@ mod tests {
     use crate::storage::LogPosition;
 
     #[test]
-    fn what_comes_after_waking_is_taken_behind_what_woke() {
+    fn later_events_are_taken_behind_the_event_that_woke() {
         let inbox = Inbox::default();
         let mut events = Vec::new();
         inbox.put(Event::LinkEnded { number: 1 });
@@ -125,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_sequencer_sleeps_through_success_alone() {
+    fn only_an_applied_entry_leaves_an_idle_sequencer_asleep() {
         let applied = |accepted| Resolution::Applied { at: LogPosition::default(), accepted };
         let resolved = |outcome, awaited| Event::Resolved { entry: 0, outcome, awaited };
         let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&resolved(outcome, false));
         assert!(!ends(Sleep::ForWork, applied(true)));
-        assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "somebody waits for a native call");
+        assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "a native call waits for its answer");
         for outcome in [applied(false), Resolution::Refused, Resolution::Unknown] {
-            assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests wait to be evaluated again");
+            assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests are to be evaluated again");
             assert!(ends(Sleep::ForRoom, outcome));
         }
         assert!(ends(Sleep::ForRoom, applied(true)));

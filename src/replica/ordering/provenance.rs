@@ -1,7 +1,8 @@
-//! Which plugins had a part in which transactions of late: `plugin trace`, by `/zookeeper/trace` (the superuser's).
+//! Which plugins had a part in which recent transactions. `plugin trace` reads this at `/zookeeper/trace`, which only the
+//! superuser may read.
 //!
-//! Every transaction names them (`Txn::made_by`), so a replica knows of those it has applied since it started, replayed
-//! ones among them. Only what a plugin had a part in is kept, and of that the newest.
+//! Every transaction names its plugins (`Txn::made_by`). A replica keeps the newest of the transactions that plugins had a
+//! part in, from those it has applied since it started, replayed ones included.
 
 use crate::limits;
 use crate::model::Zxid;
@@ -17,29 +18,35 @@ pub struct Provenance(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    /// The first and the last transaction that was applied here.
+    /// The first and the last transaction that this replica has applied.
+    ///
+    /// Invariant: the last one grows.
     seen: Option<(Zxid, Zxid)>,
+    /// Transactions that plugins had a part in, oldest first.
+    ///
+    /// Invariant: the zxids grow, and there are at most `limits::TRACES_KEPT`.
     traces: VecDeque<Trace>,
-    /// Transactions that plugins had a part in and that are no longer kept.
+    /// How many transactions that plugins had a part in are no longer kept.
     forgotten: u64,
 }
 
 struct Trace {
     zxid: Zxid,
     wall_ms: i64,
-    /// Session and request number; none: the server's own.
+    /// Session and xid of the request. None: the server itself asked.
     asked: Option<(String, i32)>,
     made_by: Vec<Value>,
-    /// The first of them.
+    /// The first `limits::TRACED_OPERATIONS` of them.
     operations: Vec<(&'static str, Arc<str>)>,
     operations_count: usize,
 }
 
 impl Provenance {
-    /// A transaction has been applied.
-    pub fn note(&self, txn: &Txn) {
+    /// Keeps what is to be known of a transaction that has just been applied.
+    pub(super) fn note(&self, txn: &Txn) {
         let mut kept = self.0.lock();
-        let first = kept.seen.map_or(txn.zxid, |(first, _)| first);
+        let (first, last) = kept.seen.unwrap_or((txn.zxid, Zxid::ZERO));
+        assert!(txn.zxid > last, "transactions are noted in the order of their zxids: {} after {last}", txn.zxid);
         kept.seen = Some((first, txn.zxid));
         if txn.made_by.is_empty() {
             return;
@@ -49,15 +56,16 @@ impl Provenance {
             kept.forgotten += 1;
         }
         kept.traces.push_back(Trace::of(txn));
+        assert!(kept.traces.len() <= limits::TRACES_KEPT, "old traces make room for new ones");
     }
 
-    /// The state was replaced by another: what it rests on was not seen.
-    pub fn forget(&self) {
+    /// Forgets everything: the state was replaced by one whose transactions this replica has not applied.
+    pub(super) fn forget(&self) {
         *self.0.lock() = Kept::default();
     }
 
-    /// The data of `/zookeeper/trace` and of the nodes below it; none for any other path.
-    pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
+    /// The data of `/zookeeper/trace` and of the nodes below it; None for any other path.
+    pub(in crate::replica) fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
         let below = path.strip_prefix(TRACE)?;
         let kept = self.0.lock();
         let hex = |zxid: Zxid| format!("0x{:x}", zxid.0);
@@ -136,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_plugins_made_is_found_by_its_zxid() {
+    fn a_transaction_of_a_plugin_is_found_by_its_zxid() {
         let provenance = Provenance::default();
         assert_eq!(provenance.virtual_node(TRACE), None);
         provenance.note(&txn(0x1_0000_0001, None));

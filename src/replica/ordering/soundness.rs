@@ -1,61 +1,57 @@
-//! Whether this member's state is the one that the ensemble has: digests compared with the leader's.
+//! Whether this member's state is the one that the ensemble has: compares digests with the leader's.
 //!
-//! Each batch carries the leader's digest of a zxid that it had applied. A replica keeps its own digest at the end of each of
-//! the last `limits::DIGESTS_KEPT` batches. Where the two differ, one of them has gone wrong - a bug, a bit of memory - and
-//! going on would spread it:
+//! Each batch carries the leader's digest at a zxid that the leader had applied. A member keeps its own digests at the ends of
+//! the last `limits::DIGESTS_KEPT` batches. If the two digests of one zxid differ, one of the two states is wrong, by a bug
+//! or a defect of memory. Then the member applies nothing more, so that the damage does not spread; `ensemble::repair`
+//! does the rest.
 //!
-//! 1. The replica applies nothing more, serves nobody, and does not stand for election. It still logs and votes.
-//! 2. It says so when the leader next asks how it is. A leader that a majority of the voters contradicts is the one that is
-//!    wrong: it takes the same way, and gives the leadership away first; those that doubted it go on.
-//! 3. Otherwise it takes the leader's checkpoint, as soon as there is one that is not before what it had applied, and goes
-//!    on from there.
-//!
-//! What this does not see: two replicas that go wrong in the same way.
+//! Two replicas that go wrong in the same way are not found.
 
-use crate::consensus::Role;
-use crate::environment::Instant;
 use crate::limits;
 use crate::model::Zxid;
 use crate::model::txn::Batch;
-use crate::peer::messages::greeting::Greeting;
-use crate::replica::Replica;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 #[derive(Default)]
 pub struct Soundness {
-    noted: Mutex<Noted>,
+    kept: Mutex<Kept>,
+    /// None while the state may be trusted.
     doubt: watch::Sender<Option<Doubt>>,
 }
 
 #[derive(Default)]
-struct Noted {
-    /// At the ends of batches, oldest first.
+struct Kept {
+    /// Zxid and digest at the ends of batches, oldest first.
+    ///
+    /// Invariant: the zxids grow, and there are at most `limits::DIGESTS_KEPT`.
     digests: VecDeque<(Zxid, u64)>,
-    /// A leadership that was found to be wrong itself: its digests say nothing.
+    /// The term of a leadership whose own state was found to be wrong. Digests of that term are ignored.
     wrong_term: Option<u64>,
 }
 
-/// Something is wrong with this member's state, or with the leader's.
+/// Two members have different states at the same zxid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Of the leadership that says otherwise; or its own.
+    /// The term of the leadership that contradicts this member, or of this member's own leadership.
     pub term: u64,
     pub zxid: Zxid,
 }
 
-impl Noted {
+impl Kept {
     fn note(&mut self, zxid: Zxid, digest: u64) {
+        if let Some((last, _)) = self.digests.back() {
+            assert!(zxid > *last, "digests are kept in the order of their zxids: {zxid} after {last}");
+        }
         if self.digests.len() == limits::DIGESTS_KEPT {
             self.digests.pop_front();
         }
         self.digests.push_back((zxid, digest));
+        assert!(self.digests.len() <= limits::DIGESTS_KEPT, "old digests make room for new ones");
     }
 
-    /// The zxid of which the batch says otherwise.
+    /// The zxid at which the batch's digest differs from the one kept here.
     fn contradicted(&self, batch: &Batch) -> Option<Zxid> {
         let (zxid, theirs) = batch.digest?;
         let at = self.digests.binary_search_by_key(&zxid, |(zxid, _)| *zxid).ok()?;
@@ -65,140 +61,62 @@ impl Noted {
 }
 
 impl Soundness {
-    /// To be called at the end of each batch, in order.
-    pub fn note(&self, zxid: Zxid, digest: u64) {
-        self.noted.lock().note(zxid, digest);
+    /// Keeps the digest at the end of a batch. Called for each batch, in order.
+    pub(super) fn note(&self, zxid: Zxid, digest: u64) {
+        self.kept.lock().note(zxid, digest);
     }
 
-    /// What a leader says in its next batch.
-    pub fn latest(&self) -> Option<(Zxid, u64)> {
-        self.noted.lock().digests.back().copied()
+    /// The last digest kept: what a leader puts into its next batch.
+    pub(super) fn latest(&self) -> Option<(Zxid, u64)> {
+        self.kept.lock().digests.back().copied()
     }
 
-    /// Looks at a batch before it is applied; whether it may be.
-    pub fn agrees(&self, batch: &Batch) -> bool {
+    /// Whether the batch may be applied. If its digest differs from the one kept here, nothing may be applied from now on.
+    pub(super) fn agrees(&self, batch: &Batch) -> bool {
         if !self.is_sound() {
             return false;
         }
-        let Some(zxid) = self.noted.lock().contradicted(batch) else { return true };
-        self.doubt.send_replace(Some(Doubt { term: batch.term, zxid }));
+        let Some(zxid) = self.kept.lock().contradicted(batch) else { return true };
+        self.raise(Doubt { term: batch.term, zxid });
         false
     }
 
-    pub fn is_sound(&self) -> bool {
+    pub(in crate::replica) fn is_sound(&self) -> bool {
         self.doubt.borrow().is_none()
     }
 
-    pub async fn sound_again(&self) {
-        // It never closes: the sender is `self`'s.
+    /// Waits until the state may be trusted.
+    pub(in crate::replica) async fn sound_again(&self) {
+        // The channel never closes, because the sender is a field of `self`.
         let _ = self.doubt.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// The state is another one now.
-    pub fn replaced(&self) {
-        self.noted.lock().digests.clear();
+    /// From now on the state is not to be trusted.
+    pub(in crate::replica) fn raise(&self, doubt: Doubt) {
+        self.doubt.send_replace(Some(doubt));
+    }
+
+    pub(in crate::replica) fn doubts(&self) -> watch::Receiver<Option<Doubt>> {
+        self.doubt.subscribe()
+    }
+
+    /// The state is replaced by another one, so the kept digests mean nothing.
+    pub(in crate::replica) fn replaced(&self) {
+        self.kept.lock().digests.clear();
         self.doubt.send_replace(None);
     }
 
-    /// It was the leader that was wrong.
-    fn trust_again(&self, wrong_term: u64) {
-        self.noted.lock().wrong_term = Some(wrong_term);
+    /// The leader's state was the wrong one.
+    pub(in crate::replica) fn trust_again(&self, wrong_term: u64) {
+        self.kept.lock().wrong_term = Some(wrong_term);
         self.doubt.send_replace(None);
-    }
-}
-
-/// Whether so many voters that say otherwise make the leader wrong.
-fn outvoted(contradicting: usize, voters: usize) -> bool {
-    contradicting > voters / 2
-}
-
-impl Replica {
-    /// On the leader, after each round of reports.
-    pub(crate) fn count_doubts(&self) {
-        let Role::Leader { term } = *self.consensus().role().borrow() else { return };
-        let voters = self.consensus().membership().voters;
-        let reports = voters.iter().filter_map(|id| self.door.report_of(u32::try_from(*id).ok()?));
-        let contradicting = reports.filter(|(at, report)| report.diverged && at.elapsed() < limits::REPORT_COUNTS_MAX);
-        let contradicting = contradicting.count();
-        if outvoted(contradicting, voters.len()) && self.soundness.is_sound() {
-            let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
-            tracing::error!(%zxid, contradicting, "most voters have another state than this leader: it gives up the leadership");
-            self.soundness.doubt.send_replace(Some(Doubt { term, zxid }));
-        }
-    }
-
-    /// Sees to it that the state is sound again whenever it is not. Ends with consensus.
-    pub(crate) async fn keep_sound(self: Arc<Replica>) {
-        let mut doubts = self.soundness.doubt.subscribe();
-        let mut role = self.consensus().role();
-        loop {
-            let doubt = tokio::select! { biased;
-                _ = role.wait_for(|role| *role == Role::Stopped) => return,
-                doubt = doubts.wait_for(Option::is_some) => doubt.ok().and_then(|doubt| *doubt),
-            };
-            let Some(doubt) = doubt else { return };
-            tracing::error!(
-                zxid = %doubt.zxid,
-                "this member's state differs from its leader's: it stops applying and serving, and takes the state of \
-                 another member; this is a bug, or a defect of this machine's memory"
-            );
-            self.consensus().elect(false);
-            self.mend(doubt).await;
-            self.consensus().elect(true);
-            tracing::warn!(zxid = %Zxid(self.last_applied.load(Ordering::Acquire)), "the state is sound again");
-        }
-    }
-
-    async fn mend(&self, doubt: Doubt) {
-        let began = Instant::now();
-        loop {
-            tokio::time::sleep(limits::MEND_INTERVAL).await;
-            let role = *self.consensus().role().borrow();
-            match role {
-                Role::Leader { .. } => {
-                    // Those that doubt it hear of it first, or nobody would stand for election.
-                    if began.elapsed() > limits::REPORT_COUNTS_MAX
-                        && let Err(error) = self.consensus().transfer(None).await
-                    {
-                        tracing::warn!(%error, "the leadership could not be given away");
-                    }
-                }
-                Role::Follower { leader: Some(leader) } => {
-                    if self.leader_is_wrong(leader).await {
-                        return self.soundness.trust_again(doubt.term);
-                    }
-                    // Time for the leader to find out that it is outvoted.
-                    if began.elapsed() > limits::REPORT_COUNTS_MAX && self.take_state_of(leader).await {
-                        return;
-                    }
-                }
-                Role::Follower { leader: None } => {}
-                Role::Stopped => return,
-            }
-        }
-    }
-
-    async fn leader_is_wrong(&self, leader: u64) -> bool {
-        let membership = self.consensus().membership();
-        let Some(member) = membership.members.get(&leader) else { return false };
-        matches!(self.door.ask(&member.server).await, Ok(Greeting::Initialised(leader)) if leader.report.diverged)
-    }
-
-    async fn take_state_of(&self, leader: u64) -> bool {
-        let applied = self.boundary.lock().position;
-        match self.consensus().fetch_state(leader, applied).await {
-            Ok(taken) => taken,
-            Err(error) => {
-                tracing::warn!(leader, error, "the leader's state is not taken yet");
-                false
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn batch(term: u64, digest: Option<(u64, u64)>) -> Batch {
         let digest = digest.map(|(zxid, digest)| (Zxid(zxid), digest));
@@ -206,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_digest_of_the_same_zxid_says_something() {
+    fn only_digests_of_the_same_zxid_are_compared() {
         let soundness = Soundness::default();
         for zxid in [3, 5, 9] {
             soundness.note(Zxid(zxid), zxid * 100);
@@ -222,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_was_wrong_is_not_believed_and_the_next_one_is() {
+    fn a_wrong_leader_is_ignored_for_its_term_only() {
         let soundness = Soundness::default();
         soundness.note(Zxid(5), 500);
         assert!(!soundness.agrees(&batch(7, Some((5, 501)))));
@@ -233,22 +151,10 @@ mod tests {
 
     #[test]
     fn digests_kept_are_bounded() {
-        let mut noted = Noted::default();
-        (0..3000).for_each(|zxid| noted.note(Zxid(zxid), 1));
-        assert_eq!(noted.digests.len(), limits::DIGESTS_KEPT);
-        assert_eq!(noted.contradicted(&batch(1, Some((2999, 2)))), Some(Zxid(2999)));
-        assert_eq!(noted.contradicted(&batch(1, Some((0, 2)))), None);
-    }
-
-    #[test]
-    fn a_majority_of_voters_must_contradict() {
-        assert!(
-            !outvoted(0, 1)
-                && !outvoted(1, 2)
-                && !outvoted(1, 3)
-                && outvoted(2, 3)
-                && !outvoted(2, 5)
-                && outvoted(3, 5)
-        );
+        let mut kept = Kept::default();
+        (0..3000).for_each(|zxid| kept.note(Zxid(zxid), 1));
+        assert_eq!(kept.digests.len(), limits::DIGESTS_KEPT);
+        assert_eq!(kept.contradicted(&batch(1, Some((2999, 2)))), Some(Zxid(2999)));
+        assert_eq!(kept.contradicted(&batch(1, Some((0, 2)))), None);
     }
 }

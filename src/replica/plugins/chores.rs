@@ -1,7 +1,7 @@
-//! What plugins have to do without being asked: a leader fires timers that are due, and has mounts put in order.
+//! What a leader does for recipes without being asked: fires timers that are due, and has mounts put in order.
 //!
-//! All of it is state (`State::chores`), and each is a transaction that the leader's sequencer asks of itself. It is asked
-//! again if it has come to nothing: the state says what is left to do, not this.
+//! All of this is state (`State::chores`). Each chore is a transaction that the leader submits to its own sequencer. If the
+//! transaction does not happen, the state still has the chore, and it is submitted again.
 
 use crate::limits;
 use crate::model::chores;
@@ -10,52 +10,50 @@ use crate::plugin::manifest::Kind;
 use crate::replica::Replica;
 use hashbrown::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Runs until it is aborted.
-pub async fn do_chores(replica: Arc<Replica>) {
+pub(in crate::replica) async fn do_chores(replica: Arc<Replica>) {
     let mut under_way = UnderWay::default();
     loop {
-        let rest = replica.ask_for_chores(&mut under_way);
+        let rest = under_way.submit_due(&replica);
         tokio::select! {
             biased;
-            () = replica.chores.notified() => {}
+            () = replica.plugins.chores_wake.notified() => {}
             () = tokio::time::sleep(rest) => {}
         }
     }
 }
 
-/// What has been asked for and not yet happened: the node, the mzxid it had, and when, in `Replica::now_ms`.
+/// The chores that are submitted and have not happened yet, by the path of their node: its mzxid, and when the chore was
+/// submitted, in milliseconds of the server's clock.
+///
+/// Invariant: at most `limits::CHORES_IN_FLIGHT_MAX`.
 #[derive(Default)]
 struct UnderWay(HashMap<String, (i64, u64)>);
 
-impl Replica {
-    /// Ensemble time, while this member leads.
-    pub(crate) fn ensemble_ms(&self) -> u64 {
-        self.now_ms().saturating_add_signed(self.ensemble_ahead_ms.load(Ordering::Acquire))
-    }
-
-    /// Asks for what is due. How long nothing more will be, if nothing changes.
-    fn ask_for_chores(&self, under_way: &mut UnderWay) -> Duration {
-        if !self.leading.load(Ordering::Acquire) || !self.word.lease_held() || !self.plugins.enabled() {
-            under_way.0.clear();
+impl UnderWay {
+    /// Submits what is due. Returns how long nothing more will be due, if nothing changes.
+    fn submit_due(&mut self, replica: &Replica) -> Duration {
+        let order = &replica.order;
+        if !order.leadership.leads() || !replica.ensemble.lease.is_acknowledged() || !order.plugins.enabled() {
+            self.0.clear();
             return limits::CHORES_LOOK_INTERVAL;
         }
-        let now_ms = self.now_ms();
-        let ensemble_ms = self.ensemble_ms();
+        let now_ms = order.clock.now_ms();
+        let ensemble_ms = order.ensemble_ms();
         let mut due = Vec::new();
         let mut next_ms = ensemble_ms + limits::CHORES_LOOK_INTERVAL.as_millis() as u64;
         {
-            let registry = self.plugins.registry();
-            let state = self.state.read();
-            under_way.0.retain(|node, (mzxid, since_ms)| {
+            let registry = order.plugins.registry();
+            let state = order.state.read();
+            self.0.retain(|node, (mzxid, since_ms)| {
                 now_ms - *since_ms < limits::CHORE_LOST_MS
                     && state.node(node).is_some_and(|node| node.mzxid() == *mzxid)
             });
-            let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(under_way.0.len());
+            let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(self.0.len());
             for (plugin, work) in state.chores().iter() {
-                // Under quarantine nothing is tried in vain, so that what is due then is due when that ends.
+                // A plugin under quarantine is not called. What comes due meanwhile is still due when the quarantine ends.
                 let ready = registry.named(plugin).is_some_and(|binding| {
                     binding.manifest.kind == Kind::Recipe && binding.is_called() && binding.settled()
                 });
@@ -77,7 +75,7 @@ impl Replica {
                         None => chores::owed_path(plugin),
                         Some(name) => format!("{}/{name}", chores::timers_path(plugin)),
                     };
-                    if under_way.0.contains_key(&node) {
+                    if self.0.contains_key(&node) {
                         continue;
                     }
                     let ask = match timer {
@@ -88,13 +86,14 @@ impl Replica {
                         }
                     };
                     let mzxid = state.node(&node).map_or(0, |node| node.mzxid());
-                    under_way.0.insert(node, (mzxid, now_ms));
+                    self.0.insert(node, (mzxid, now_ms));
                     due.push(ask);
                     room -= 1;
                 }
             }
         }
-        due.into_iter().for_each(|ask| self.ask(ask));
+        assert!(self.0.len() <= limits::CHORES_IN_FLIGHT_MAX, "{} chores are under way", self.0.len());
+        due.into_iter().for_each(|ask| order.ask(ask));
         Duration::from_millis((next_ms - ensemble_ms).max(1))
     }
 }

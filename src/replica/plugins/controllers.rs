@@ -1,15 +1,15 @@
-//! Controllers: called by the leader, beside the requests, for every path under their watch that has changed, until what they
-//! find needs nothing more.
+//! Calls controllers on the leader, beside the requests: for every path under their watch that has changed, until a call
+//! finds nothing more to do.
 //!
-//! Level-triggered: what is queued is a path, not a change, and a path once, however often it changes. A new leader, and a
-//! controller that is put to work, begin with every path there is. What a call worked out is one request of the identity
-//! `plugin:<name>`, on condition that nothing it looked at has changed; else it is called again. What fails is tried again
-//! later and later.
+//! Controllers are level-triggered. A path is queued, not a change, and a path is queued once, however often it changes. A
+//! new leader, and a controller that is put to work, begin with every path there is. What a call worked out becomes one
+//! request of the identity `plugin:<name>`, on condition that nothing it looked at has changed; otherwise the controller is
+//! called again. A failed call is repeated after a pause that grows.
 
 use crate::admin::http::CallError;
 use crate::limits;
 use crate::model::txn::Txn;
-use crate::model::{Identity, Refusal, Zxid, chores, path};
+use crate::model::{Identity, Refusal, chores, path};
 use crate::pipeline::desk::{Desk, Reconciled};
 use crate::pipeline::overlay::path_of;
 use crate::pipeline::view::LockedTree;
@@ -18,6 +18,8 @@ use crate::plugin::binding::{Binding, Once};
 use crate::plugin::manifest::Kind;
 use crate::plugin::registry::Registry;
 use crate::replica::Replica;
+use crate::replica::ordering::WriteOrder;
+use crate::replica::plugins::{PluginWork, calls};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,24 +30,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// What has been applied since the task last looked.
+/// The paths that transactions have changed since the task last looked.
 #[derive(Default)]
-pub struct Changed {
-    /// Whether anybody looks: this member leads, and there are controllers.
+pub struct ChangedPaths {
+    /// Whether the task looks: this member leads, and there are controllers.
     watched: AtomicBool,
     inner: Mutex<Paths>,
 }
 
 #[derive(Default)]
 struct Paths {
+    /// Invariant: at most `limits::CONTROLLER_PATHS_MAX`, and empty if `all`.
     changed: Vec<Arc<str>>,
-    /// There were too many: everything has to be looked at.
+    /// There were too many paths to keep: every path may have changed.
     all: bool,
 }
 
-impl Changed {
-    /// To be told of each applied transaction.
-    pub fn note(&self, txn: &Txn) {
+impl ChangedPaths {
+    /// Notes the paths of a transaction that has been applied. Called for each.
+    pub(super) fn note(&self, txn: &Txn) {
         if !self.watched.load(Ordering::Acquire) {
             return;
         }
@@ -56,9 +59,10 @@ impl Changed {
         if !paths.all {
             paths.changed.extend(txn.changes.iter().filter_map(path_of).cloned());
         }
+        assert!(paths.changed.len() <= limits::CONTROLLER_PATHS_MAX, "{} changed paths are kept", paths.changed.len());
     }
 
-    pub fn is_watched(&self) -> bool {
+    pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Acquire)
     }
 
@@ -68,21 +72,21 @@ impl Changed {
 }
 
 /// Runs until it is aborted.
-pub async fn run_controllers(replica: Arc<Replica>) {
+pub(in crate::replica) async fn run_controllers(replica: Arc<Replica>) {
     let mut at_work: BTreeMap<Arc<str>, Controller> = BTreeMap::new();
-    let mut calls: JoinSet<(Arc<str>, String, End)> = JoinSet::new();
+    let mut calls: JoinSet<(Arc<str>, String, CallEnd)> = JoinSet::new();
     loop {
-        let rest = replica.drive_controllers(&mut at_work, &mut calls);
+        let rest = drive(&replica, &mut at_work, &mut calls);
         tokio::select! {
             biased;
             Some(ended) = calls.join_next() => {
-                // Only a task that was aborted has no end to tell.
+                // An error means that the task was aborted.
                 let Ok((plugin, path, end)) = ended else { continue };
                 if let Some(controller) = at_work.get_mut(&plugin) {
-                    controller.ended(path, end, replica.now_ms());
+                    controller.ended(path, end, replica.order.clock.now_ms());
                 }
             }
-            () = replica.controllers_wake.notified() => {}
+            () = replica.plugins.controllers_wake.notified() => {}
             () = tokio::time::sleep(rest) => {}
         }
     }
@@ -91,27 +95,37 @@ pub async fn run_controllers(replica: Arc<Replica>) {
 /// One controller, and what it has to do.
 struct Controller {
     binding: Arc<Binding>,
+    /// The paths to call it for, in order.
+    ///
+    /// Invariant: each once, and at most `limits::CONTROLLER_PATHS_MAX`.
     queue: VecDeque<String>,
-    /// Those in `queue`.
+    /// The paths in `queue`.
     queued: BTreeSet<String>,
+    /// The paths that it is called for now.
     running: BTreeSet<String>,
-    /// Changed while they ran.
+    /// The paths in `running` that have changed since their calls began.
     again: BTreeSet<String>,
-    /// What failed or was overtaken, with how often in a row; by when it is to be tried again, in `Replica::now_ms`.
+    /// The paths whose calls failed or were overtaken, by when they are called for again, in milliseconds of the server's
+    /// clock.
+    ///
+    /// Invariant: each has an entry in `attempts`.
     later: BTreeSet<(u64, String)>,
+    /// How many calls in a row have failed or were overtaken, and when the path is due again.
+    ///
+    /// Invariant: at most `limits::CONTROLLER_PATHS_MAX`.
     attempts: BTreeMap<String, (u32, u64)>,
-    /// Too many have failed to keep them all: everything is looked for again when there are fewer.
+    /// A failed path was not kept, because too many have failed. Once there are fewer, all paths are looked for again.
     forgot: bool,
-    /// Nodes whose subtrees are still to be looked through for paths under its watch.
+    /// Nodes whose subtrees are still to be searched for paths under its watch.
     search: Vec<String>,
-    /// Whose turn it was when it was last called.
+    /// The turn at which it was last called.
     turn: u64,
 }
 
 /// How a call ended.
-enum End {
+enum CallEnd {
     Done,
-    /// Something it looked at has changed.
+    /// Something that the call looked at has changed.
     Overtaken,
     Failed,
 }
@@ -142,15 +156,24 @@ impl Controller {
         if self.running.contains(path) {
             self.again.insert(path.to_owned());
         } else if self.queue.len() >= limits::CONTROLLER_PATHS_MAX {
-            // It begins anew when there is room.
+            // Once there is room, all paths are looked for again.
             self.search_all();
         } else if !self.queued.contains(path) && !self.waits(path) {
             self.queued.insert(path.to_owned());
             self.queue.push_back(path.to_owned());
         }
+        self.check();
     }
 
-    /// Whether it has failed and its time has not come yet.
+    /// Checks what must hold after each change.
+    fn check(&self) {
+        assert!(self.queue.len() == self.queued.len(), "a path is queued once");
+        assert!(self.queue.len() <= limits::CONTROLLER_PATHS_MAX, "{} paths are queued", self.queue.len());
+        assert!(self.attempts.len() <= limits::CONTROLLER_PATHS_MAX, "{} failed paths are kept", self.attempts.len());
+        assert!(self.later.len() <= self.attempts.len(), "each path that is called for later has its attempts counted");
+    }
+
+    /// Whether a call for the path has failed, and the path is not due yet.
     fn waits(&self, path: &str) -> bool {
         self.attempts.get(path).is_some_and(|(_, due_ms)| self.later.contains(&(*due_ms, path.to_owned())))
     }
@@ -158,17 +181,19 @@ impl Controller {
     fn begin(&mut self) -> Option<String> {
         let path = self.queue.pop_front()?;
         self.queued.remove(&path);
-        self.running.insert(path.clone());
+        let is_new = self.running.insert(path.clone());
+        assert!(is_new, "one call at a time is made for a path: {path}");
+        self.check();
         Some(path)
     }
 
-    fn ended(&mut self, path: String, end: End, now_ms: u64) {
+    fn ended(&mut self, path: String, end: CallEnd, now_ms: u64) {
         self.running.remove(&path);
         let changed = self.again.remove(&path);
         let pause = |attempts: u32| match end {
-            End::Done => None,
-            End::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
-            End::Failed => {
+            CallEnd::Done => None,
+            CallEnd::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
+            CallEnd::Failed => {
                 Some((limits::PLUGIN_BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX))
             }
         };
@@ -187,9 +212,10 @@ impl Controller {
                 }
             }
         }
+        self.check();
     }
 
-    /// What is to be tried again by now.
+    /// Queues the paths that are due again.
     fn take_up_late(&mut self, now_ms: u64) {
         while self.later.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms) {
             let Some((_, path)) = self.later.pop_first() else { break };
@@ -202,154 +228,161 @@ impl Controller {
     }
 }
 
-impl Replica {
-    /// Finds out what controllers have to do, and begins some of it. How long nothing more will come up by itself.
-    fn drive_controllers(
-        self: &Arc<Replica>,
-        at_work: &mut BTreeMap<Arc<str>, Controller>,
-        calls: &mut JoinSet<(Arc<str>, String, End)>,
-    ) -> Duration {
-        let leads = self.leading.load(Ordering::Acquire) && self.plugins.enabled();
-        let registry = self.plugins.registry();
-        let mut ready = registry.of(Kind::Controller).filter(|binding| binding.settled()).peekable();
-        if !leads || ready.peek().is_none() {
-            self.changed.watched.store(false, Ordering::Release);
-            self.changed.take();
-            at_work.clear();
-            return limits::CHORES_LOOK_INTERVAL;
-        }
-        // From here on changes are noted; what was before is found by looking through the tree.
-        self.changed.watched.store(true, Ordering::Release);
-        drop(ready);
-        let now_ms = self.now_ms();
-        follow(at_work, &registry);
-        let changed = self.changed.take();
-        let mut rest = limits::CHORES_LOOK_INTERVAL;
-        for (name, controller) in at_work.iter_mut() {
-            if changed.all {
-                controller.search_all();
-            }
-            for path in &changed.changed {
-                if controller.binding.watches(path) {
-                    controller.enqueue(path);
-                }
-            }
-            controller.take_up_late(now_ms);
-            self.search_some(controller);
-            rest = rest.min(self.take_up_timers(name, controller));
-            if let Some((due_ms, _)) = controller.later.first() {
-                rest = rest.min(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
-            }
-            if !controller.search.is_empty() && controller.queue.len() < limits::CONTROLLER_PATHS_MAX {
-                rest = Duration::from_millis(1);
-            }
-        }
-        while calls.len() < limits::CONTROLLER_CALLS_MAX {
-            let Some((name, binding, path)) = next_call(at_work) else { break };
-            let replica = self.clone();
-            calls.spawn(async move {
-                // A panic is a defect of ours; the others go on, and this one is tried again as one that failed.
-                let end = AssertUnwindSafe(replica.reconcile(binding, &path)).catch_unwind().await;
-                (name, path, end.unwrap_or(End::Failed))
-            });
-        }
-        rest
+/// Finds out what controllers have to do, and begins some of it. Returns how long nothing more will be due, if nothing
+/// changes.
+fn drive(
+    replica: &Arc<Replica>,
+    at_work: &mut BTreeMap<Arc<str>, Controller>,
+    calls: &mut JoinSet<(Arc<str>, String, CallEnd)>,
+) -> Duration {
+    let (order, work) = (&replica.order, &replica.plugins);
+    let leads = order.leadership.leads() && work.plugins.enabled();
+    let registry = work.plugins.registry();
+    let is_ready = registry.of(Kind::Controller).any(|binding| binding.settled());
+    if !leads || !is_ready {
+        work.changed.watched.store(false, Ordering::Release);
+        work.changed.take();
+        at_work.clear();
+        return limits::CHORES_LOOK_INTERVAL;
     }
-
-    /// Looks through a piece of the tree for paths that a controller watches: so little at a time that applying, which needs
-    /// the tree for itself, does not wait long.
-    fn search_some(&self, controller: &mut Controller) {
-        let state = self.state.read();
-        for _ in 0..limits::CONTROLLER_SEARCHED_AT_ONCE {
-            if controller.queue.len() >= limits::CONTROLLER_PATHS_MAX {
-                return;
+    // From here on changed paths are noted. Paths that were there before are found by searching the tree.
+    work.changed.watched.store(true, Ordering::Release);
+    let now_ms = order.clock.now_ms();
+    follow(at_work, &registry);
+    let changed = work.changed.take();
+    let mut rest = limits::CHORES_LOOK_INTERVAL;
+    for (name, controller) in at_work.iter_mut() {
+        if changed.all {
+            controller.search_all();
+        }
+        for path in &changed.changed {
+            if controller.binding.watches(path) {
+                controller.enqueue(path);
             }
-            let Some(found) = controller.search.pop() else { return };
-            let Some(node) = state.node(&found) else { continue };
-            if controller.binding.watches_below(&found) {
-                let mut names: Vec<&str> = node.children().collect();
-                names.sort_unstable();
-                controller.search.extend(names.into_iter().rev().map(|name| path::join(&found, name)));
-            }
-            if controller.binding.watches(&found) {
-                controller.enqueue(&found);
-            }
+        }
+        controller.take_up_late(now_ms);
+        search_some(order, controller);
+        rest = rest.min(take_up_timers(order, name, controller));
+        if let Some((due_ms, _)) = controller.later.first() {
+            rest = rest.min(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
+        }
+        if !controller.search.is_empty() && controller.queue.len() < limits::CONTROLLER_PATHS_MAX {
+            rest = Duration::from_millis(1);
         }
     }
-
-    /// A controller's timers are named by the paths it wants to be called for.
-    fn take_up_timers(&self, name: &str, controller: &mut Controller) -> Duration {
-        let ensemble_ms = self.ensemble_ms();
-        let state = self.state.read();
-        let Some((_, work)) = state.chores().iter().find(|(plugin, _)| *plugin == name) else {
-            return limits::CHORES_LOOK_INTERVAL;
-        };
-        for (due_ms, timer) in work.timers().take(limits::CONTROLLER_SEARCHED_AT_ONCE) {
-            if due_ms > ensemble_ms {
-                return Duration::from_millis(due_ms - ensemble_ms);
-            }
-            // While its call runs the timer is still there; it goes with what that came to.
-            if let Some(path) = chores::unescape(timer).filter(|path| !controller.running.contains(path)) {
-                controller.enqueue(&path);
-            }
-        }
-        limits::CHORES_LOOK_INTERVAL
+    while calls.len() < limits::CONTROLLER_CALLS_MAX {
+        let Some((name, binding, path)) = next_call(at_work) else { break };
+        let replica = replica.clone();
+        calls.spawn(async move {
+            // A panic is a bug of the server. The other controllers go on, and this call counts as failed.
+            let end = AssertUnwindSafe(reconcile(&replica, binding, &path)).catch_unwind().await;
+            (name, path, end.unwrap_or(CallEnd::Failed))
+        });
     }
+    rest
+}
 
-    async fn reconcile(self: &Arc<Replica>, binding: Arc<Binding>, path: &str) -> End {
-        let (replica, asked, about) = (self.clone(), binding.clone(), path.to_owned());
-        let worked_out = self.heavy.run(move || replica.work_out(&asked, about)).await;
-        let work = match worked_out {
-            Ok(Ok(Some(work))) => work,
-            Ok(Ok(None)) => return End::Done,
-            Ok(Err(refusal)) => {
-                binding.warn(&refusal.text);
-                return End::Failed;
-            }
-            Err(_) => return End::Failed,
-        };
-        let identities = Arc::from([Identity::new("plugin", &*binding.name)]);
-        match self.submit_call(Ask::Reconcile(Box::new(work)), identities, (Ipv4Addr::LOCALHOST, 0).into()).await {
-            Ok(_) => End::Done,
-            Err(CallError::Refused(refusal)) => {
-                binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
-                let why = if refusal.text.is_empty() { refusal.code.name() } else { &refusal.text };
-                binding.warn(&format!("{}: {path}: what it worked out was refused: {why}", binding.name));
-                End::Failed
-            }
-            Err(CallError::NotLeading { .. } | CallError::Unknown) => End::Overtaken,
+/// Searches a piece of the tree for paths that a controller watches. The piece is small, so that applying, which needs the
+/// exclusive lock, does not wait long.
+fn search_some(order: &WriteOrder, controller: &mut Controller) {
+    let state = order.state.read();
+    for _ in 0..limits::CONTROLLER_SEARCHED_AT_ONCE {
+        if controller.queue.len() >= limits::CONTROLLER_PATHS_MAX {
+            return;
         }
-    }
-
-    /// Calls the guest. None: there is nothing to be done.
-    fn work_out(&self, binding: &Binding, path: String) -> Result<Option<Reconciled>, Refusal> {
-        let moment = {
-            let state = self.state.read();
-            // The state's clocks: those of the last transaction applied.
-            Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
-        };
-        let tree = LockedTree(|| self.state.read());
-        let desk = Desk::new(&tree);
-        let zxid = Zxid(self.last_applied.load(Ordering::Acquire));
-        let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, zxid, moment) };
-        let asked =
-            binding.ask_at_cost(self.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
-        match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
-            Ok(Ok(())) => {}
-            Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
-            Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
+        let Some(found) = controller.search.pop() else { return };
+        let Some(node) = state.node(&found) else { continue };
+        if controller.binding.watches_below(&found) {
+            let mut names: Vec<&str> = node.children().collect();
+            names.sort_unstable();
+            controller.search.extend(names.into_iter().rev().map(|name| path::join(&found, name)));
         }
-        let (conditions, steps) = desk.into_notes();
-        let timer = chores::timer_path(&binding.name, &path);
-        if steps.is_empty() && self.state.read().node(&timer).is_none() {
-            return Ok(None);
+        if controller.binding.watches(&found) {
+            controller.enqueue(&found);
         }
-        let (plugin, version) = (binding.name.to_string(), binding.manifest.version);
-        Ok(Some(Reconciled { plugin, version, fuel: asked.cost, path, conditions, steps }))
     }
 }
 
-/// The next path of whoever has waited longest: one that always has something to do leaves the others their turns.
+/// Queues the paths of timers that are due. A controller's timer is named by the path that it wants to be called for.
+/// Returns when the next one may be due.
+fn take_up_timers(order: &WriteOrder, name: &str, controller: &mut Controller) -> Duration {
+    let ensemble_ms = order.ensemble_ms();
+    let state = order.state.read();
+    let Some((_, work)) = state.chores().iter().find(|(plugin, _)| *plugin == name) else {
+        return limits::CHORES_LOOK_INTERVAL;
+    };
+    for (due_ms, timer) in work.timers().take(limits::CONTROLLER_SEARCHED_AT_ONCE) {
+        if due_ms > ensemble_ms {
+            return Duration::from_millis(due_ms - ensemble_ms);
+        }
+        // While its call runs the timer is still there. What the call worked out removes it.
+        if let Some(path) = chores::unescape(timer).filter(|path| !controller.running.contains(path)) {
+            controller.enqueue(&path);
+        }
+    }
+    limits::CHORES_LOOK_INTERVAL
+}
+
+/// Calls the controller for a path, and submits what it has worked out.
+async fn reconcile(replica: &Arc<Replica>, binding: Arc<Binding>, path: &str) -> CallEnd {
+    let (asking, asked, about) = (replica.clone(), binding.clone(), path.to_owned());
+    let worked_out = replica.heavy.run(move || work_out(&asking.order, &asking.plugins, &asked, about)).await;
+    let work = match worked_out {
+        Ok(Ok(Some(work))) => work,
+        Ok(Ok(None)) => return CallEnd::Done,
+        Ok(Err(refusal)) => {
+            binding.warn(&refusal.text);
+            return CallEnd::Failed;
+        }
+        Err(_) => return CallEnd::Failed,
+    };
+    let identities = Arc::from([Identity::new("plugin", &*binding.name)]);
+    let ask = Ask::Reconcile(Box::new(work));
+    match calls::submit(&replica.order, ask, identities, (Ipv4Addr::LOCALHOST, 0).into()).await {
+        Ok(_) => CallEnd::Done,
+        Err(CallError::Refused(refusal)) => {
+            binding.counters.refusals.fetch_add(1, Ordering::Relaxed);
+            let why = if refusal.text.is_empty() { refusal.code.name() } else { &refusal.text };
+            binding.warn(&format!("{}: {path}: what it worked out was refused: {why}", binding.name));
+            CallEnd::Failed
+        }
+        Err(CallError::NotLeading { .. } | CallError::Unknown) => CallEnd::Overtaken,
+    }
+}
+
+/// Calls the guest. None: it found nothing to do.
+fn work_out(
+    order: &WriteOrder,
+    plugins: &PluginWork,
+    binding: &Binding,
+    path: String,
+) -> Result<Option<Reconciled>, Refusal> {
+    let moment = {
+        let state = order.state.read();
+        // The times of the last transaction applied.
+        Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
+    };
+    let tree = LockedTree(|| order.state.read());
+    let desk = Desk::new(&tree);
+    let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, order.last_applied(), moment) };
+    let asked =
+        binding.ask_at_cost(plugins.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
+    match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
+        Ok(Ok(())) => {}
+        Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
+        Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
+    }
+    let (conditions, steps) = desk.into_notes();
+    let timer = chores::timer_path(&binding.name, &path);
+    if steps.is_empty() && order.state.read().node(&timer).is_none() {
+        return Ok(None);
+    }
+    let (plugin, version) = (binding.name.to_string(), binding.manifest.version);
+    Ok(Some(Reconciled { plugin, version, fuel: asked.cost, path, conditions, steps }))
+}
+
+/// The next path of the controller that has waited longest. A controller that always has something to do leaves the others
+/// their turns.
 fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, Arc<Binding>, String)> {
     let turn = at_work.values().map(|controller| controller.turn).max()? + 1;
     let waiting = at_work.iter_mut().filter(|(_, controller)| !controller.queue.is_empty());
@@ -358,7 +391,7 @@ fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, 
     Some((name.clone(), controller.binding.clone(), controller.begin()?))
 }
 
-/// Puts those to work that the registry has, each version anew; those under quarantine have none.
+/// Puts the controllers of the registry to work. A new version begins anew; a controller under quarantine does not work.
 fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     let bound = |name: &str| registry.named(name).filter(|binding| binding.manifest.kind == Kind::Controller);
     at_work.retain(|name, controller| {
@@ -377,7 +410,7 @@ mod tests {
     use crate::plugin::manifest;
     use serde_json::json;
 
-    /// At work on `/<name>/*`, with nothing to do. Its code is not there, and is not asked for.
+    /// A controller at work on `/<name>/*`, with nothing to do. It has no code, and is not called.
     fn controller(name: &str) -> (Arc<str>, Controller) {
         let manifest = json!({
             "format": 1, "version": 1, "kind": "controller", "paths": [format!("/{name}/*")],
@@ -387,18 +420,18 @@ mod tests {
         let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Watched::default(), Arc::default());
         let binding = Binding::new(name, manifest, Stands::default(), slot, counters, watched, idle).unwrap();
         let mut controller = Controller::new(Arc::new(binding));
-        assert_eq!(std::mem::take(&mut controller.search), [format!("/{name}")], "it begins with every path there is");
+        assert_eq!(std::mem::take(&mut controller.search), [format!("/{name}")], "it begins with all paths");
         (name.into(), controller)
     }
 
-    /// Whose calls come next, at most so many. The one named `busy` has something more to do each time.
+    /// The controllers that are called next, at most `at_most`. The one named `busy` gets a new path after each call.
     fn turns(at_work: &mut BTreeMap<Arc<str>, Controller>, at_most: usize) -> String {
         let mut order = Vec::new();
         while order.len() < at_most
             && let Some((name, _, path)) = next_call(at_work)
         {
             let controller = at_work.get_mut(&name).unwrap();
-            controller.ended(path.clone(), End::Done, 0);
+            controller.ended(path.clone(), CallEnd::Done, 0);
             if &*name == "busy" {
                 controller.enqueue(&path);
             }
@@ -408,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_always_has_something_to_do_leaves_others_their_turns() {
+    fn a_busy_controller_leaves_others_their_turns() {
         let mut at_work = BTreeMap::from(["busy", "few", "late"].map(controller));
         let enqueue = |at_work: &mut BTreeMap<Arc<str>, Controller>, name: &str, paths: &[&str]| {
             paths.iter().for_each(|path| at_work.get_mut(name).unwrap().enqueue(path));
@@ -416,7 +449,7 @@ mod tests {
         enqueue(&mut at_work, "busy", &["/busy/a", "/busy/b"]);
         enqueue(&mut at_work, "few", &["/few/a", "/few/b", "/few/a"]);
         assert_eq!(turns(&mut at_work, 7), "busy few busy few busy busy busy");
-        // Who had nothing to do for long has the next turn, and no more than its turns.
+        // A controller that had nothing to do for long has the next turn, and no more than every second one.
         enqueue(&mut at_work, "late", &["/late/a", "/late/b", "/late/c"]);
         assert_eq!(turns(&mut at_work, 7), "late busy late busy late busy busy");
         at_work.remove("busy");
@@ -424,28 +457,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_at_the_bound_is_looked_for_again_when_there_is_room() {
+    fn failed_paths_beyond_the_bound_are_looked_for_again_when_there_is_room() {
         let (_, mut full) = controller("x");
         let path = |number: usize| format!("/x/{number}");
         for number in 0..CONTROLLER_PATHS_MAX {
-            full.ended(path(number), End::Failed, 0);
+            full.ended(path(number), CallEnd::Failed, 0);
         }
         assert!(!full.forgot);
-        full.ended(path(CONTROLLER_PATHS_MAX), End::Failed, 0);
+        full.ended(path(CONTROLLER_PATHS_MAX), CallEnd::Failed, 0);
         assert!(full.forgot && full.attempts.len() == CONTROLLER_PATHS_MAX && full.later.len() == CONTROLLER_PATHS_MAX);
-        // Those that are kept are tried again, and later and later.
+        // The paths that are kept are called for again, each time after a longer pause.
         full.take_up_late(limits::PLUGIN_BACK_OFF_MS_MIN);
         assert_eq!((full.queue.len(), full.later.len()), (CONTROLLER_PATHS_MAX, 0));
         let first = full.begin().unwrap();
-        full.ended(first.clone(), End::Failed, limits::PLUGIN_BACK_OFF_MS_MIN);
+        full.ended(first.clone(), CallEnd::Failed, limits::PLUGIN_BACK_OFF_MS_MIN);
         assert_eq!(full.later.first(), Some(&(3 * limits::PLUGIN_BACK_OFF_MS_MIN, first)));
         assert!(full.forgot && full.search.is_empty());
-        // Half of them have to be done before it begins anew.
+        // All paths are looked for again once half of the kept ones are done.
         while full.attempts.len() >= CONTROLLER_PATHS_MAX / 2 {
             full.take_up_late(0);
             assert!(full.forgot && full.search.is_empty());
             let path = full.begin().unwrap();
-            full.ended(path, End::Done, 0);
+            full.ended(path, CallEnd::Done, 0);
         }
         full.take_up_late(0);
         assert!(!full.forgot);
@@ -453,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_queue_has_no_room_for_is_looked_for_again() {
+    fn paths_that_the_queue_has_no_room_for_are_looked_for_again() {
         let (_, mut full) = controller("x");
         for number in 0..CONTROLLER_PATHS_MAX {
             full.enqueue(&format!("/x/{number}"));

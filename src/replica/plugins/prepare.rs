@@ -1,8 +1,9 @@
-//! Looking at a deployment before it is admitted: off the sequencer, since compiling takes seconds.
+//! Has a deployment checked, and compiled on a quorum, before the sequencer admits it. Compiling takes seconds, so this
+//! happens off the sequencer.
 //!
-//! The leader checks and compiles it first, then asks all other members to compile it as well, and admits it once a
-//! quorum of voters has the machine code, itself among them: then it can come into force at one zxid, and whoever
-//! leads next can run it. Members read the component from their own trees.
+//! The leader checks and compiles the component first, then asks all other members to compile it as well. It admits the
+//! deployment once a quorum of voters has the machine code, itself included. Then the plugin can come into force at one zxid,
+//! and whichever voter leads next can run it. Each member reads the component from its own tree.
 
 use crate::environment::Instant;
 use crate::limits;
@@ -14,9 +15,9 @@ use crate::plugin::admission::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::tree::{self, Tree};
 use crate::replica::Replica;
-use crate::replica::ensemble::follower_links::LinkedMember;
-use crate::replica::ordering::sequencer::{Event, Waiting};
-use crate::wire::request::Request;
+use crate::replica::ensemble::follower_links::FollowerLinkId;
+use crate::replica::ordering::WriteOrder;
+use crate::replica::ordering::event::{Event, QueuedRequest};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,182 +25,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// Questions to other members that wait for answers.
+/// The leader's questions to other members that wait for answers (`FromLeader::Compile`).
 #[derive(Default)]
 pub struct Preparations {
+    /// The number of the next question.
     number: AtomicU64,
+    /// By number.
+    ///
+    /// Invariant: a number is used once, and leaves the map with its question.
     asked: Mutex<HashMap<u64, mpsc::UnboundedSender<Compiled>>>,
 }
 
-/// One member's answer: an error is a sentence.
+/// One member's answer. An error is a sentence.
 struct Compiled {
     member: u32,
     result: Result<(), String>,
 }
 
 impl Preparations {
-    pub(crate) fn answered(&self, id: u64, member: u32, result: Result<(), String>) {
+    /// A member has answered.
+    pub(in crate::replica) fn answered(&self, id: u64, member: u32, result: Result<(), String>) {
         if let Some(asker) = self.asked.lock().get(&id) {
-            // Who asked may have its quorum already.
+            // An error means that the question has its quorum already.
             let _ = asker.send(Compiled { member, result });
         }
     }
-}
 
-impl Replica {
-    /// Checks and compiles what the submission deploys, and gives it back to the sequencer with the verdict.
-    pub(crate) fn prepare_deployment(self: &Arc<Replica>, mut request: Waiting) {
-        let replica = self.clone();
-        self.runtime.spawn(async move {
-            let checked = match may_deploy(&replica, &request.submission) {
-                true => {
-                    let checking = replica.clone();
-                    let checked = replica.heavy.run(move || {
-                        let admitted = checking.check_deployment(&request.submission);
-                        (request, admitted)
-                    });
-                    // It catches its panics, and is not cancelled while this runs.
-                    let Ok((back, admitted)) = checked.await else { return };
-                    request = back;
-                    admitted
-                }
-                false => Ok(Vec::new()),
-            };
-            let verdict = match checked {
-                Ok(admitted) => replica.compiled_by_a_quorum(admitted).await,
-                Err(refusal) => Err(refusal),
-            };
-            request.verdict = Some(verdict);
-            replica.inbox.put(Event::Prepared(request));
-        });
-    }
-
-    fn check_deployment(&self, submission: &Submission) -> Result<Vec<Admitted>, Refusal> {
-        let Ask::Request(request) = &submission.ask else { return Ok(Vec::new()) };
-        // A panic here must not leave the session waiting for ever.
-        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.admit(request)));
-        looked.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked")))
-    }
-
-    fn admit(&self, request: &Request) -> Result<Vec<Admitted>, Refusal> {
-        admission::prepare(&self.plugins, request, &NodeByNode(self))
-    }
-
-    /// Waits until a quorum of voters has the code of all of these, or cannot come to have it.
-    async fn compiled_by_a_quorum(&self, admitted: Vec<Admitted>) -> Result<(), Refusal> {
-        for Admitted { key, manifest } in admitted {
-            // What is off is called by nobody: each member compiles it when it likes.
-            if manifest.mode != Mode::Off {
-                self.compiled(&manifest).await.map_err(|text| refused(&key, &text))?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn compiled(&self, manifest: &Manifest) -> Result<(), String> {
-        let me = self.config.server_id;
-        let voters: BTreeSet<u32> =
-            self.consensus().membership().voters.iter().filter_map(|id| u32::try_from(*id).ok()).collect();
-        let others: BTreeSet<u32> = voters.iter().copied().filter(|id| *id != me).collect();
-        // It has compiled it itself, and counts if it votes.
-        let needed = (voters.len() / 2 + 1).saturating_sub(usize::from(voters.contains(&me)));
-        let id = self.preparations.number.fetch_add(1, Ordering::Relaxed);
-        let (asker, mut answers) = mpsc::unbounded_channel();
-        self.preparations.asked.lock().insert(id, asker);
-        let _question = OpenQuestion { preparations: &self.preparations, id };
-
-        let until = Instant::now() + limits::PREPARE_PATIENCE;
-        let text = serde_json::to_vec(manifest).map_err(|error| error.to_string())?;
-        let mut links: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut failed: BTreeMap<u32, String> = BTreeMap::new();
-        let mut done: BTreeSet<u32> = BTreeSet::new();
-        while done.len() < needed {
-            if others.len() - failed.len() < needed {
-                return Err(no_quorum(&voters, me, &done, &failed));
-            }
-            for LinkedMember { member, link } in self.served.linked() {
-                // A link that is new has not been asked; one that is gone will not answer.
-                if links.insert(member, link) != Some(link) && !done.contains(&member) {
-                    self.served.send(link, FromLeader::Compile { id, manifest: text.clone() });
-                }
-            }
-            let answer = tokio::time::timeout(limits::PREPARE_LOOK_INTERVAL, answers.recv()).await;
-            if let Ok(Some(Compiled { member, result })) = answer
-                && others.contains(&member)
-            {
-                match result {
-                    Ok(()) => drop(done.insert(member)),
-                    Err(why) => drop(failed.insert(member, why)),
-                }
-            }
-            if Instant::now() >= until || !self.leading.load(Ordering::Acquire) {
-                return Err(no_quorum(&voters, me, &done, &failed));
-            }
-        }
-        Ok(())
-    }
-
-    /// A leader asks this member to compile a component, whose pieces may still be on their way here.
-    pub(crate) fn compile_for_leader(self: &Arc<Replica>, id: u64, manifest: &[u8]) {
-        let replica = self.clone();
-        let manifest = manifest::parse(manifest);
-        self.runtime.spawn(async move {
-            let result = match manifest {
-                Ok(manifest) => replica.clone().compile(manifest).await,
-                Err(why) => Err(why),
-            };
-            replica.way.tell(ToLeader::Compiled { id, result });
-        });
-    }
-
-    async fn compile(self: Arc<Replica>, manifest: Manifest) -> Result<(), String> {
-        if !self.plugins.enabled() {
-            return Err("it runs with --plugins off".into());
-        }
-        let until = Instant::now() + limits::PREPARE_PIECES_PATIENCE;
-        while self.lacks_pieces(&manifest) && Instant::now() < until {
-            tokio::time::sleep(limits::PREPARE_LOOK_INTERVAL).await;
-        }
-        let loading = self.clone();
-        let loaded = self.heavy.run(move || {
-            let read = || tree::read_component(&manifest.component, &|path| loading.data(path));
-            loading.plugins.load(manifest.code(), &read).map(drop)
-        });
-        loaded.await.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    fn lacks_pieces(&self, manifest: &Manifest) -> bool {
-        let component = &manifest.component;
-        let state = self.state.read();
-        (0..component.chunks).any(|piece| state.node(&component.chunk_path(piece)).is_none())
-    }
-
-    fn data(&self, path: &str) -> Option<Vec<u8>> {
-        self.state.read().data(path)
+    /// Opens a question.
+    fn ask(&self) -> (OpenQuestion<'_>, mpsc::UnboundedReceiver<Compiled>) {
+        let id = self.number.fetch_add(1, Ordering::Relaxed);
+        let (asker, answers) = mpsc::unbounded_channel();
+        let before = self.asked.lock().insert(id, asker);
+        assert!(before.is_none(), "a question's number is used once: {id}");
+        (OpenQuestion { preparations: self, id }, answers)
     }
 }
 
-/// Who may not deploy is refused by the pipeline; no work is done for them before.
-fn may_deploy(replica: &Replica, submission: &Submission) -> bool {
-    let identities = submission.caller.as_ref().map_or(&[][..], |caller| &caller.identities);
-    authorize::may_deploy(&replica.rules, identities)
-}
-
-/// Which members lack its code, and why.
-fn no_quorum(voters: &BTreeSet<u32>, me: u32, done: &BTreeSet<u32>, failed: &BTreeMap<u32, String>) -> String {
-    let lacking = voters.iter().filter(|id| **id != me && !done.contains(*id));
-    let why = |id: &u32| failed.get(id).map_or("has not answered", String::as_str);
-    let reasons: Vec<String> = lacking.map(|id| format!("server {id}: {}", why(id))).collect();
-    format!(
-        "of the {} voting members {} have its code, {} are needed: {}",
-        voters.len(),
-        done.len() + usize::from(voters.contains(&me)),
-        voters.len() / 2 + 1,
-        reasons.join("; ")
-    )
-}
-
-/// A question that is forgotten with its asker.
+/// A question that waits for answers. It is forgotten when this value is dropped.
 struct OpenQuestion<'a> {
     preparations: &'a Preparations,
     id: u64,
@@ -211,8 +73,188 @@ impl Drop for OpenQuestion<'_> {
     }
 }
 
-/// The applied tree, looked at node by node.
-struct NodeByNode<'a>(&'a Replica);
+/// Checks and compiles what the request deploys, off the sequencer, and gives the request back with the verdict.
+pub(in crate::replica) fn prepare_deployment(replica: &Arc<Replica>, mut request: QueuedRequest) {
+    let spawned = replica.clone();
+    replica.runtime.spawn(async move {
+        let replica = spawned;
+        let checked = match may_deploy(&replica.order, &request.submission) {
+            true => {
+                let checking = replica.clone();
+                let checked = replica.heavy.run(move || {
+                    let admitted = check_deployment(&checking.order, &request.submission);
+                    (request, admitted)
+                });
+                // `check_deployment` catches its panics, and nothing cancels the work while this task runs.
+                let Ok((back, admitted)) = checked.await else { return };
+                request = back;
+                admitted
+            }
+            false => Ok(Vec::new()),
+        };
+        let verdict = match checked {
+            Ok(admitted) => compiled_by_a_quorum(&replica, admitted).await,
+            Err(refusal) => Err(refusal),
+        };
+        request.verdict = Some(verdict);
+        replica.order.inbox.put(Event::Prepared(request));
+    });
+}
+
+/// Whether the caller may deploy plugins. If not, the pipeline refuses the request, and nothing is compiled for it.
+fn may_deploy(order: &WriteOrder, submission: &Submission) -> bool {
+    let identities = submission.caller.as_ref().map_or(&[][..], |caller| &caller.identities);
+    authorize::may_deploy(&order.rules, identities)
+}
+
+fn check_deployment(order: &WriteOrder, submission: &Submission) -> Result<Vec<Admitted>, Refusal> {
+    let Ask::Request(request) = &submission.ask else { return Ok(Vec::new()) };
+    let check = || admission::prepare(&order.plugins, request, &NodeByNode(order));
+    // After a panic the session must not wait for ever.
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    checked.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked")))
+}
+
+/// Waits until a quorum of voters has the code of all of these. An error: it cannot come to that.
+async fn compiled_by_a_quorum(replica: &Replica, admitted: Vec<Admitted>) -> Result<(), Refusal> {
+    for Admitted { key, manifest } in admitted {
+        // A plugin that is off is not called: each member compiles it when it has time.
+        if manifest.mode != Mode::Off {
+            compiled(replica, &manifest).await.map_err(|text| refused(&key, &text))?;
+        }
+    }
+    Ok(())
+}
+
+/// The votes of one deployment: which voters have compiled its component.
+struct Quorum {
+    me: u32,
+    voters: BTreeSet<u32>,
+    /// How many voters beside this member must have compiled it. This member has.
+    needed: usize,
+    /// Invariant: other voters only, and none of them in `failed`.
+    done: BTreeSet<u32>,
+    /// Invariant: other voters only.
+    failed: BTreeMap<u32, String>,
+}
+
+impl Quorum {
+    fn new(me: u32, voters: BTreeSet<u32>) -> Quorum {
+        // This member counts if it votes.
+        let needed = (voters.len() / 2 + 1).saturating_sub(usize::from(voters.contains(&me)));
+        Quorum { me, voters, needed, done: BTreeSet::new(), failed: BTreeMap::new() }
+    }
+
+    fn is_reached(&self) -> bool {
+        self.done.len() >= self.needed
+    }
+
+    /// Whether enough voters have failed, so that the quorum cannot be reached any more.
+    fn is_out_of_reach(&self) -> bool {
+        let others = self.voters.len() - usize::from(self.voters.contains(&self.me));
+        others - self.failed.len() < self.needed
+    }
+
+    fn answered(&mut self, Compiled { member, result }: Compiled) {
+        if member == self.me || !self.voters.contains(&member) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.failed.remove(&member);
+                self.done.insert(member);
+            }
+            Err(_) if self.done.contains(&member) => {}
+            Err(why) => drop(self.failed.insert(member, why)),
+        }
+        let answers = self.done.len() + self.failed.len();
+        assert!(answers <= self.voters.len(), "each voter has one answer: {answers} of {}", self.voters.len());
+    }
+
+    /// Which members lack the code, and why.
+    fn lacking(&self) -> String {
+        let lacking = self.voters.iter().filter(|id| **id != self.me && !self.done.contains(*id));
+        let why = |id: &u32| self.failed.get(id).map_or("has not answered", String::as_str);
+        let reasons: Vec<String> = lacking.map(|id| format!("server {id}: {}", why(id))).collect();
+        format!(
+            "of the {} voting members {} have its code, {} are needed: {}",
+            self.voters.len(),
+            self.done.len() + usize::from(self.voters.contains(&self.me)),
+            self.voters.len() / 2 + 1,
+            reasons.join("; ")
+        )
+    }
+}
+
+async fn compiled(replica: &Replica, manifest: &Manifest) -> Result<(), String> {
+    let ensemble = &replica.ensemble;
+    let voters = ensemble.consensus().membership().voters;
+    let voters = voters.iter().filter_map(|id| u32::try_from(*id).ok()).collect();
+    let mut quorum = Quorum::new(replica.config.server_id, voters);
+    let (question, mut answers) = replica.plugins.preparations.ask();
+    let until = Instant::now() + limits::PREPARE_PATIENCE;
+    let text = serde_json::to_vec(manifest).map_err(|error| error.to_string())?;
+    let mut asked: BTreeMap<u32, FollowerLinkId> = BTreeMap::new();
+    while !quorum.is_reached() {
+        if quorum.is_out_of_reach() {
+            return Err(quorum.lacking());
+        }
+        for link in ensemble.follower_links.all() {
+            // A new link has not been asked. A link that has ended will not answer.
+            if asked.insert(link.member, link) != Some(link) && !quorum.done.contains(&link.member) {
+                let message = FromLeader::Compile { id: question.id, manifest: text.clone() };
+                ensemble.follower_links.send(link, message);
+            }
+        }
+        let answer = tokio::time::timeout(limits::PREPARE_LOOK_INTERVAL, answers.recv()).await;
+        if let Ok(Some(answer)) = answer {
+            quorum.answered(answer);
+        }
+        if Instant::now() >= until || !replica.order.leadership.leads() {
+            return Err(quorum.lacking());
+        }
+    }
+    Ok(())
+}
+
+/// A leader asks this member to compile a component, whose pieces may still be on their way here.
+pub(in crate::replica) fn compile_for_leader(replica: &Arc<Replica>, id: u64, manifest: &[u8]) {
+    let spawned = replica.clone();
+    let manifest = manifest::parse(manifest);
+    replica.runtime.spawn(async move {
+        let replica = spawned;
+        let result = match manifest {
+            Ok(manifest) => compile(&replica, manifest).await,
+            Err(why) => Err(why),
+        };
+        replica.ensemble.leader_link.tell(ToLeader::Compiled { id, result });
+    });
+}
+
+async fn compile(replica: &Arc<Replica>, manifest: Manifest) -> Result<(), String> {
+    if !replica.order.plugins.enabled() {
+        return Err("it runs with --plugins off".into());
+    }
+    let until = Instant::now() + limits::PREPARE_PIECES_PATIENCE;
+    while lacks_pieces(&replica.order, &manifest) && Instant::now() < until {
+        tokio::time::sleep(limits::PREPARE_LOOK_INTERVAL).await;
+    }
+    let loading = replica.clone();
+    let loaded = replica.heavy.run(move || {
+        let read = || tree::read_component(&manifest.component, &|path| loading.order.data(path));
+        loading.order.plugins.load(manifest.code(), &read).map(drop)
+    });
+    loaded.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn lacks_pieces(order: &WriteOrder, manifest: &Manifest) -> bool {
+    let component = &manifest.component;
+    let state = order.state.read();
+    (0..component.chunks).any(|piece| state.node(&component.chunk_path(piece)).is_none())
+}
+
+/// The applied tree, with the lock taken for each node on its own.
+struct NodeByNode<'a>(&'a WriteOrder);
 
 impl Tree for NodeByNode<'_> {
     fn data(&self, path: &str) -> Option<Vec<u8>> {

@@ -8,8 +8,8 @@ use crate::model::ensemble::{Server, parse_config_text};
 use crate::peer::testing::MemoryNet;
 use crate::pipeline::{Ask, Submission};
 use crate::plugin::Compiler;
-use crate::replica::ordering::sequencer::Event;
-use crate::replica::{Drive, Listening, Member, Passage, Surroundings, Words};
+use crate::replica::ordering::event::Event;
+use crate::replica::{Execution, Listening, Member, MemberFacts, Platform, ProposalFault};
 use crate::session::Workers;
 use crate::storage::testing::SimDisk;
 use std::net::SocketAddr;
@@ -41,21 +41,21 @@ impl Ensemble {
             config.ensemble.servers = servers.clone();
             config.ensemble.listen = vec![SocketAddr::new(net.address(host), 1)];
             let disk = Arc::new(SimDisk::new());
-            let surroundings = Surroundings {
+            let platform = Platform {
                 disk: disk.clone(),
                 log_disk: disk,
                 net: net.host(host),
                 raft: Handle::current(),
                 clients: Workers::on(Handle::current()),
-                drive: Drive::Tasks {
+                execution: Execution::Tasks {
                     disk_delay: Arc::new(|| Duration::from_micros(200)),
-                    passages: Arc::new(Passage::default),
+                    proposal_faults: Arc::new(ProposalFault::default),
                     compiler: Compiler::here(),
                 },
                 format_level: crate::limits::FORMAT_LEVEL,
             };
             let nobody = || Listening { client_port: None, secure_client_port: None, tls: None };
-            let member = Member::start(config, surroundings, |replica| Words::new(replica, nobody())).await;
+            let member = Member::start(config, platform, |replica| MemberFacts::new(replica, nobody())).await;
             members.push(member.unwrap());
         }
         let ensemble = Ensemble { servers, members, _data: data };
@@ -76,7 +76,7 @@ impl Ensemble {
     }
 
     fn leader(&self) -> Option<usize> {
-        let leads = |member: &Member| match member.replica.consensus.get() {
+        let leads = |member: &Member| match member.replica.ensemble.started_consensus() {
             Some(consensus) => matches!(*consensus.role().borrow(), Role::Leader { .. }),
             None => false,
         };
@@ -87,16 +87,16 @@ impl Ensemble {
     fn write(&self) {
         let Some(leader) = self.leader() else { return };
         let ask = Ask::Configure { servers: self.servers.clone() };
-        self.members[leader].replica.inbox.put(Event::Submitted(Submission::own(ask)));
+        self.members[leader].replica.order.inbox.put(Event::Submitted(Submission::own(ask)));
     }
 
     fn state(&self, at: usize) -> (Zxid, u64) {
-        let state = self.members[at].replica.state.read();
+        let state = self.members[at].replica.order.state.read();
         (state.last_zxid(), state.digest())
     }
 
     fn is_sound(&self, at: usize) -> bool {
-        self.members[at].replica.soundness.is_sound()
+        self.members[at].replica.order.soundness.is_sound()
     }
 
     /// Writes now and then until it holds.
@@ -124,7 +124,7 @@ async fn a_follower_that_has_gone_wrong_takes_the_leaders_state() {
     ensemble.write_until("the leader has something to compare", |ensemble| ensemble.state(0).0 > Zxid(5)).await;
     let leader = ensemble.leader().unwrap();
     let wrong = (leader + 1) % 3;
-    ensemble.members[wrong].replica.state.write().corrupt();
+    ensemble.members[wrong].replica.order.state.write().corrupt();
     ensemble.write_until("it is found out", |ensemble| !ensemble.is_sound(wrong)).await;
     let stopped_at = ensemble.state(wrong).0;
     ensemble.until("it turns clients away", |ensemble| !ensemble.serves(wrong)).await;
@@ -141,7 +141,7 @@ async fn a_leader_that_most_voters_contradict_is_the_one_that_stops() {
     let ensemble = Ensemble::start().await;
     ensemble.write_until("the leader has something to compare", |ensemble| ensemble.state(0).0 > Zxid(5)).await;
     let wrong = ensemble.leader().unwrap();
-    ensemble.members[wrong].replica.state.write().corrupt();
+    ensemble.members[wrong].replica.order.state.write().corrupt();
     ensemble.write_until("it is found out", |ensemble| !ensemble.is_sound(wrong)).await;
     ensemble.until("another leads", |ensemble| ensemble.leader().is_some_and(|leader| leader != wrong)).await;
     ensemble.write_until("all are sound", |ensemble| (0..3).all(|at| ensemble.is_sound(at))).await;

@@ -1,8 +1,8 @@
 //! What four letter words tell of this member. Each figure comes from its one owner: the tree, the watches, the
 //! connections, consensus, or the counters in `metrics`.
 //!
-//! Locks are held only while something is copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
-//! much as they print, which is why ZooKeeper lets an operator switch them off.
+//! Locks are held only while values are copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
+//! much as they print. This is why ZooKeeper lets an operator switch them off.
 
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
@@ -25,37 +25,37 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Answers four letter words.
-pub struct Words {
+/// Answers four letter words, and keeps what is only theirs.
+pub struct MemberFacts {
     replica: Arc<Replica>,
     listening: Listening,
     whitelist: Whitelist,
     trace_mask: AtomicI64,
 }
 
-/// Where clients come in.
+/// The ports that clients connect to, and TLS on them.
 pub struct Listening {
     pub client_port: Option<u16>,
     pub secure_client_port: Option<u16>,
     pub tls: Option<Arc<tls::Acceptor>>,
 }
 
-impl Words {
-    pub fn new(replica: Arc<Replica>, listening: Listening) -> Words {
+impl MemberFacts {
+    pub fn new(replica: Arc<Replica>, listening: Listening) -> MemberFacts {
         let whitelist = whitelist(&replica.config.four_letter_words);
-        Words { replica, listening, whitelist, trace_mask: AtomicI64::new(fourletter::TRACE_MASK_DEFAULT) }
+        MemberFacts { replica, listening, whitelist, trace_mask: AtomicI64::new(fourletter::TRACE_MASK_DEFAULT) }
     }
 }
 
 fn whitelist(words: &FourLetterWords) -> Whitelist {
     match words {
         FourLetterWords::All => Whitelist::parse("*", false),
-        // The configuration has added `isro` already where it belongs.
+        // The configuration has already added `isro` if it belongs there.
         FourLetterWords::Only(words) => Whitelist::parse(&Vec::from_iter(words.iter().cloned()).join(","), false),
     }
 }
 
-impl FourLetter for Words {
+impl FourLetter for MemberFacts {
     fn argument_bytes(&self, word: [u8; 4]) -> Option<usize> {
         Word::from_bytes(word).map(|word| if word.has_argument() { size_of::<i64>() } else { 0 })
     }
@@ -66,17 +66,17 @@ impl FourLetter for Words {
     }
 }
 
-impl Facts for Words {
+impl Facts for MemberFacts {
     fn serving(&self) -> bool {
-        self.replica.word.serving() != Serving::Nobody
+        self.replica.ensemble.lease.serving() != Serving::Nobody
     }
 
     fn mode(&self) -> Mode {
-        if self.replica.word.serving() == Serving::ReadOnly {
+        if self.replica.ensemble.lease.serving() == Serving::ReadOnly {
             return Mode::ReadOnly;
         }
-        // An empty member that waits for the others is nothing yet.
-        let Some(consensus) = self.replica.consensus.get() else { return Mode::Follower };
+        // An empty member that waits for the others has no role yet.
+        let Some(consensus) = self.replica.ensemble.started_consensus() else { return Mode::Follower };
         let membership = consensus.membership();
         let id = u64::from(self.replica.config.server_id);
         let alone = membership.members.len() <= 1 && membership.voters.contains(&id);
@@ -91,15 +91,15 @@ impl Facts for Words {
     }
 
     fn metrics(&self) -> &Metrics {
-        self.replica.connections.metrics()
+        &self.replica.order.metrics
     }
 
     fn figures(&self) -> Figures {
         let replica = &self.replica;
-        let (outstanding, connections) = (replica.connections.outstanding(), replica.connections.count());
+        let (outstanding, connections) = (replica.order.connections.outstanding(), replica.order.connections.count());
         let tls_handshakes = self.listening.tls.as_ref().map_or(0, |tls| tls.handshakes());
-        let state = replica.state.read();
-        let watches = replica.watches.lock().count();
+        let state = replica.order.state.read();
+        let watches = replica.order.watches.lock().count();
         Figures {
             zxid: state.last_zxid().to_wire(),
             outstanding: outstanding as u64,
@@ -110,8 +110,8 @@ impl Facts for Words {
             ephemerals: state.ephemerals_count() as u64,
             data_bytes: state.approximate_data_size(),
             global_sessions: state.session_count() as u64,
-            local_sessions: replica.connections.local_sessions().count() as u64,
-            uptime_ms: replica.now_ms(),
+            local_sessions: replica.order.connections.local_sessions().count() as u64,
+            uptime_ms: replica.order.clock.now_ms(),
             tls_handshakes: tls_handshakes as u64,
         }
     }
@@ -139,7 +139,7 @@ impl Facts for Words {
         if matches!(mode, Mode::Standalone | Mode::ReadOnly) {
             return None;
         }
-        let metrics = self.replica.consensus.get()?.metrics();
+        let metrics = self.replica.ensemble.started_consensus()?.metrics();
         let master = metrics.leader.and_then(|leader| u32::try_from(leader).ok());
         Some(EnsembleFigures {
             quorum_size: metrics.voters as u64,
@@ -156,7 +156,7 @@ impl Facts for Words {
 
     fn connections(&self, each: &mut dyn FnMut(&ConnectionFacts)) {
         let wall_minus_server_ms = self.wall_minus_server_ms();
-        for connection in self.replica.connections.list() {
+        for connection in self.replica.order.connections.list() {
             each(&connection_facts(&connection, wall_minus_server_ms));
         }
     }
@@ -168,11 +168,11 @@ impl Facts for Words {
             let sets = deadlines.into_iter();
             sets.map(|(ms, sessions)| (ms as i64 + wall_minus_server_ms, wire_ids(sessions))).collect()
         };
-        let (mode, connections) = (self.mode(), &self.replica.connections);
+        let (mode, connections) = (self.mode(), &self.replica.order.connections);
         let global = match mode {
             Mode::Standalone | Mode::Leader => GlobalSessions::Expiring(sets(connections.expiry().deadlines())),
             Mode::Follower | Mode::Observer | Mode::ReadOnly => {
-                let state = self.replica.state.read();
+                let state = self.replica.order.state.read();
                 let known: BTreeMap<i64, i32> = state.sessions().map(|(id, known)| (id.0, known.timeout_ms)).collect();
                 GlobalSessions::Known(known.into_iter().collect())
             }
@@ -183,7 +183,7 @@ impl Facts for Words {
 
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
         let all: Vec<(SessionId, Vec<String>)> = {
-            let state = self.replica.state.read();
+            let state = self.replica.order.state.read();
             let owned = |paths: &BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
             state.all_ephemerals().map(|(session, paths)| (session, owned(paths))).collect()
         };
@@ -194,7 +194,7 @@ impl Facts for Words {
 
     /// A connection is closed when its session expires, one without a session when its patience ends.
     fn connection_expiry(&self) -> Vec<(i64, Vec<(SocketAddr, i64)>)> {
-        let connections = &self.replica.connections;
+        let connections = &self.replica.order.connections;
         let mut deadline_of_session = HashMap::new();
         for (ms, sessions) in connections.expiry().deadlines() {
             deadline_of_session.extend(sessions.into_iter().map(|session| (session, ms)));
@@ -213,8 +213,8 @@ impl Facts for Words {
 
     fn watches_by_session(&self, each: &mut dyn FnMut(i64, &[String])) {
         let all: Vec<(i64, Vec<String>)> = {
-            let _state = self.replica.state.read();
-            let watches = self.replica.watches.lock();
+            let _state = self.replica.order.state.read();
+            let watches = self.replica.order.watches.lock();
             let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
             watches.by_connection().into_iter().map(|(id, paths)| (self.session(id), owned(paths))).collect()
         };
@@ -225,8 +225,8 @@ impl Facts for Words {
 
     fn watches_by_path(&self, each: &mut dyn FnMut(&str, &[i64])) {
         let all: Vec<(String, Vec<i64>)> = {
-            let _state = self.replica.state.read();
-            let watches = self.replica.watches.lock();
+            let _state = self.replica.order.state.read();
+            let watches = self.replica.order.watches.lock();
             let sessions = |ids: Vec<ConnectionId>| ids.into_iter().map(|id| self.session(id)).collect();
             watches.by_path().into_iter().map(|(path, ids)| (path.to_owned(), sessions(ids))).collect()
         };
@@ -237,7 +237,7 @@ impl Facts for Words {
 
     fn digests(&self) -> Vec<(i64, i64)> {
         // Java prints the sum as a signed number.
-        self.replica.state.read().digest_log().map(|(zxid, digest)| (zxid.to_wire(), digest as i64)).collect()
+        self.replica.order.state.read().digest_log().map(|(zxid, digest)| (zxid.to_wire(), digest as i64)).collect()
     }
 
     fn trace_mask(&self) -> i64 {
@@ -249,11 +249,11 @@ impl Facts for Words {
     }
 
     fn reset_connections(&self) {
-        self.replica.connections.list().iter().for_each(|connection| connection.reset_statistics());
+        self.replica.order.connections.list().iter().for_each(|connection| connection.reset_statistics());
     }
 
     fn plugins(&self, each: &mut dyn FnMut(&PluginFacts<'_>)) {
-        let (plugins, registry) = (&self.replica.plugins, self.replica.plugins.registry());
+        let (plugins, registry) = (&self.replica.order.plugins, self.replica.order.plugins.registry());
         for binding in registry.all() {
             let status = binding.status(plugins.enabled());
             let state = status["state"].as_str().unwrap_or_default();
@@ -263,12 +263,12 @@ impl Facts for Words {
     }
 }
 
-impl Words {
+impl MemberFacts {
     fn leader_figures(&self) -> LeaderFigures {
-        let (replica, consensus) = (&self.replica, self.replica.consensus());
+        let (replica, consensus) = (&self.replica, self.replica.ensemble.consensus());
         let mut figures = LeaderFigures {
-            pending_syncs: replica.syncs_waiting.load(Ordering::Relaxed),
-            uptime_ms: replica.now_ms().saturating_sub(replica.leading_since_ms.load(Ordering::Relaxed)),
+            pending_syncs: replica.ensemble.syncs_waiting(),
+            uptime_ms: replica.order.clock.now_ms().saturating_sub(replica.order.leadership.since_ms()),
             ..LeaderFigures::default()
         };
         let membership = consensus.membership();
@@ -295,14 +295,14 @@ impl Words {
         let mode = self.mode();
         let config = &self.replica.config;
         // As the membership has it: its address may have changed since the file was written.
-        let member = self.replica.consensus.get().and_then(|consensus| {
+        let member = self.replica.ensemble.started_consensus().and_then(|consensus| {
             consensus.membership().members.remove(&config.server_id.into()).map(|member| member.server)
         });
         let own = member.or_else(|| config.own_server().cloned()).filter(|_| mode != Mode::Standalone)?;
         let address = own.addresses.first()?;
         let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let membership = || {
-            let state = self.replica.state.read();
+            let state = self.replica.order.state.read();
             let node = state.node(CONFIG)?;
             Some(String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned())
         };
@@ -318,12 +318,12 @@ impl Words {
 
     /// The session of a connection that has watches; 0 if it has just gone.
     fn session(&self, id: ConnectionId) -> i64 {
-        self.replica.connections.get(id).map_or(0, |connection| connection.session().0)
+        self.replica.order.connections.get(id).map_or(0, |connection| connection.session().0)
     }
 
     /// What to add to a time of the server's clock for one of the wall's, in milliseconds.
     fn wall_minus_server_ms(&self) -> i64 {
-        wall_ms() - (self.replica.connections.now_us() / 1000) as i64
+        wall_ms() - self.replica.order.clock.now_ms() as i64
     }
 }
 

@@ -1,0 +1,161 @@
+//! The sequencer alone, step by step, with a log of the test's own.
+
+use super::*;
+use crate::config::Config;
+use crate::limits;
+use crate::model::{Password, SessionId};
+use crate::peer::testing::MemoryNet;
+use crate::pipeline::{Caller, Submission};
+use crate::replica::Member;
+use crate::replica::ensemble::follower_links::FollowerLinkId;
+use crate::replica::tests::start;
+use crate::storage::LogPosition;
+use crate::storage::testing::SimDisk;
+use parking_lot::Mutex;
+
+/// Keeps batches and how to answer them.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Proposed>>>);
+
+type Proposed = (Batch, Box<dyn FnOnce(Resolution) + Send>);
+
+impl Proposes for Log {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+        self.0.lock().push((batch, Box::new(done)));
+    }
+}
+
+impl Log {
+    fn xids(&self) -> Vec<i32> {
+        let batches = self.0.lock();
+        let txns = batches.iter().flat_map(|(batch, _)| batch.txns.iter());
+        txns.map(|txn| txn.origin.as_ref().expect("a client's").xid).collect()
+    }
+}
+
+struct Alone {
+    member: Member,
+    log: Log,
+    sequencer: Sequencer<Log>,
+    _folder: tempfile::TempDir,
+}
+
+impl Alone {
+    /// A sequencer of the test's own beside that of a member which serves nobody.
+    async fn new() -> Alone {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { plugins: false, ..Config::default() };
+        config.storage.data_dir = folder.path().to_path_buf();
+        let member = start(config, MemoryNet::new().host("a"), &SimDisk::new(), limits::FORMAT_LEVEL).await.unwrap();
+        let log = Log::default();
+        let replica = member.replica.clone();
+        let judge = replica.order.plugins.judge();
+        let sequencer = Sequencer::new(replica, log.clone(), judge, Clocks::new().unwrap());
+        Alone { member, log, sequencer, _folder: folder }
+    }
+
+    fn hear(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.sequencer.step(&mut events.into_iter().collect());
+    }
+
+    fn link(&mut self, number: u64) -> tokio::sync::mpsc::UnboundedReceiver<Submission> {
+        let (submissions, passed_on) = tokio::sync::mpsc::unbounded_channel();
+        self.hear([Event::LinkUp(Forwarding::new(number, submissions, Arc::default()))]);
+        passed_on
+    }
+
+    /// Resolves the oldest batch.
+    fn resolve(&mut self, outcome: Resolution) {
+        let (_, done) = self.log.0.lock().remove(0);
+        done(outcome);
+        let mut events = Vec::new();
+        self.member.replica.order.inbox.take(&mut events);
+        self.hear(events);
+    }
+
+    /// A write of a connection of this member (or, `theirs`, of another).
+    fn write(&self, connection: u64, xid: i32, theirs: bool) -> Submission {
+        let ours = self.member.replica.order.connections.run();
+        let (member, run) = if theirs { (9, 9) } else { (1, ours) };
+        let connection = ConnectionId { member, run, number: 1000 + connection };
+        let session = SessionId(xid.into());
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let caller = Caller { session, connection, identities: [].into(), address, port: 1, local: false };
+        let ask = Ask::OpenSession { session, password: Password([0; 16]), timeout_ms: 4000 };
+        Submission { caller: Some(caller), xid, ask }
+    }
+}
+
+fn xids(passed_on: &mut tokio::sync::mpsc::UnboundedReceiver<Submission>) -> Vec<i32> {
+    std::iter::from_fn(|| passed_on.try_recv().ok()).map(|submission| submission.xid).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_wait_for_a_leader_and_go_to_it_once_and_in_order() {
+    let mut alone = Alone::new().await;
+    let [first, second] = [alone.write(1, 1, false), alone.write(2, 2, false)];
+    alone.hear([Event::Submitted(first), Event::Submitted(second)]);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [1, 2]);
+    let third = alone.write(3, 3, false);
+    alone.hear([Event::LinkEnded { number: 1 }, Event::Submitted(third)]);
+    let behind_the_first = alone.write(1, 4, false);
+    alone.hear([Event::Submitted(behind_the_first)]);
+    let mut to_next = alone.link(2);
+    assert_eq!(xids(&mut to_next), [3], "what was passed on is not repeated, and nothing goes on behind it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the_next() {
+    let mut alone = Alone::new().await;
+    let link = FollowerLinkId { number: 1, term: 5, member: 9 };
+    let stale = alone.write(7, 1, true);
+    alone.hear([Event::Forwarded { submission: stale, link }, Event::Role(Role::Leader { term: 5 })]);
+    assert!(alone.log.xids().is_empty(), "it came before this leadership");
+    let [theirs, own] = [alone.write(8, 2, true), alone.write(1, 3, false)];
+    alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
+    assert_eq!(alone.log.xids(), [2, 3]);
+    alone.hear([Event::Role(Role::Follower { leader: None })]);
+    alone.resolve(Resolution::Refused);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_stops_its_connection_alone() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let unknown = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(unknown)]);
+    alone.hear([Event::Role(Role::Follower { leader: None })]);
+    alone.resolve(Resolution::Unknown);
+    let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
+    alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_lease_evaluates_nothing() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 }), Event::Lease { held: false }]);
+    let write = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(write)]);
+    assert!(alone.log.xids().is_empty());
+    alone.hear([Event::Lease { held: true }]);
+    assert_eq!(alone.log.xids(), [1]);
+    alone.resolve(Resolution::Applied { at: LogPosition::default(), accepted: false });
+    assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_quorum_can_end() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let write = alone.write(1, 1, false);
+    alone.hear([Event::Submitted(write)]);
+    alone.hear([Event::Stop]);
+    assert!(!alone.sequencer.is_done(), "it may still be resolved");
+    alone.hear([Event::Lease { held: false }]);
+    assert!(alone.sequencer.is_done());
+}
