@@ -1,18 +1,20 @@
-//! Letting other threads of the machine go first, where processors are scarce.
+//! When a busy thread yields its processor before it sleeps, on a machine whose processors are all in use.
 //!
-//! A thread with little to do, if it goes on at once, is soon woken again for the next request by itself. If it lets others
-//! have the processor for a moment, those who are about to ask have asked, and it finds many (docs/performance.md, "What was
-//! learnt on the way"). A processor that nobody else wants comes back at once.
+//! A thread that has just served its clients could sleep at once. The next request would wake it alone, and so would the
+//! one after that. If the thread yields first, other threads run and send their requests meanwhile, and the thread then
+//! finds many requests together (docs/performance.md, "What was learnt on the way"). If no other thread wants the
+//! processor, the yield returns at once.
 //!
-//! Whoever computes without end, though, keeps it for a whole time slice and asks for nothing. That shows in how long it
-//! took, and then no courtesy is shown for a while.
+//! A program that computes without pause keeps the processor for a whole time slice and sends no request. [`Courtesy`]
+//! recognises such a program by the length of the yield, and stops yielding for a while.
 
 use crate::environment::Instant;
 use crate::limits;
 use std::time::Duration;
 
+/// Decides for one thread whether yielding pays at the moment.
 pub struct Courtesy {
-    /// Somebody has abused it.
+    /// No yield before this time, since an earlier yield cost a time slice.
     not_before: Option<Instant>,
 }
 
@@ -21,7 +23,7 @@ impl Courtesy {
         Courtesy { not_before: None }
     }
 
-    /// Lets another thread run, if one wants to.
+    /// Yields to another thread that is ready to run, unless a yield cost a time slice lately.
     pub fn let_others_go_first(&mut self) {
         let begun = Instant::now();
         if self.is_due(begun) {
@@ -46,11 +48,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_keeps_the_processor_is_let_go_first_no_more_for_a_while() {
+    fn a_yield_that_lasts_too_long_stops_yielding_for_a_while() {
         let mut courtesy = Courtesy::new();
         let now = Instant::now();
         courtesy.learn(now, limits::COURTESY_MAX);
-        assert!(courtesy.is_due(now), "as long as clients take");
+        assert!(courtesy.is_due(now), "clients take that long");
         courtesy.learn(now, limits::COURTESY_MAX + Duration::from_nanos(1));
         assert!(!courtesy.is_due(now) && !courtesy.is_due(now + limits::COURTESY_PAUSE / 2));
         assert!(courtesy.is_due(now + limits::COURTESY_PAUSE));

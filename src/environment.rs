@@ -1,13 +1,13 @@
-//! What comes into the program from outside besides bytes: clocks and chance.
+//! Clocks and chance: everything that comes into the program from outside, other than bytes.
 //!
-//! All of the server asks here, so that the simulation can put its own in their place: then a run depends on its seed
-//! alone. The monotonic clock is tokio's, which the simulation pauses and moves; wall time and randomness are asked of the
-//! thread's `Source`, if it has one.
+//! The whole server asks here, so that the simulation can supply its own. Then a run depends on its seed alone. The
+//! monotonic clock is tokio's, which the simulation pauses and moves. Wall time and random bytes come from the thread's
+//! `Source`, if the thread has one.
 
 use std::io;
 pub use tokio::time::Instant;
 
-/// Unix time in milliseconds, as this machine's clock has it: it may jump, and go back.
+/// Unix time in milliseconds, from this machine's clock. That clock may jump, and it may go back.
 pub fn wall_ms() -> i64 {
     #[cfg(feature = "simulation")]
     if let Some(ms) = simulated::ask(|source| source.wall_ms()) {
@@ -56,7 +56,7 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(getrandom::fill(bytes)?)
 }
 
-/// As `fill_random`, for a number.
+/// A random number from the same source as `fill_random`.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
     fill_random(&mut bytes)?;

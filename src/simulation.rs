@@ -9,16 +9,16 @@ use crate::model::txn::{Batch, Txn};
 use crate::plugin::registry::Registry;
 use crate::storage::LogPosition;
 
-/// What happens inside a member that is not seen from outside.
+/// What happens inside a member and cannot be seen from outside.
 #[derive(Clone, Copy)]
 pub enum Seen<'a> {
-    /// The state was loaded, or replaced by a peer's: it stands there now.
+    /// The state was loaded from disk, or replaced by a peer's. Its last zxid is `zxid` now.
     Loaded {
         zxid: Zxid,
         digest: u64,
         from: Source,
     },
-    /// A transaction was applied on the state of `before`.
+    /// A transaction was applied to the state whose last zxid was `before`.
     Applied {
         at: LogPosition,
         batch: &'a Batch,
@@ -26,39 +26,40 @@ pub enum Seen<'a> {
         before: Zxid,
         digest: u64,
     },
-    /// With the tree of that zxid these plugins came into force.
+    /// These plugins are in force from the tree of that zxid on.
     Bound {
         zxid: Zxid,
         registry: &'a Registry,
     },
-    /// An entry that its fence made a no-op.
+    /// The chain fence made this entry a no-op.
     Fenced {
         at: LogPosition,
         batch: &'a Batch,
     },
-    /// A chain begins: this member evaluates, under that term.
+    /// A chain begins: this member evaluates requests in that term.
     Leads {
         term: u64,
     },
-    /// It does so no more.
+    /// This member no longer evaluates.
     Follows,
-    /// `registry`: the plugins that were asked.
+    /// The member proposed an entry. `registry`: the plugins that judged it.
     Proposed {
         entry: u64,
         txns: &'a [Txn],
         registry: &'a Registry,
     },
+    /// A proposed entry was applied, refused or lost.
     Resolved {
         entry: u64,
         outcome: Resolution,
     },
-    /// A checkpoint was written at that zxid.
+    /// The member wrote a checkpoint of that zxid.
     Checkpoint {
         zxid: Zxid,
     },
 }
 
-/// Where a state came from.
+/// Where a member's state came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     Disk,

@@ -1,6 +1,6 @@
 //! The bundled plugins that runs deploy: their machine code, made once for all members of a process, and their manifests.
 
-use crate::policy;
+use crate::places::{FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, ROLES};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::thread;
@@ -8,20 +8,12 @@ use wasmkeeper::limits::CHUNK_BYTES_MAX;
 use wasmkeeper::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
 use wasmkeeper::plugin::{Compiler, bundled, component, grant, tree};
 
-/// Where they apply.
-pub const LOCKS: &str = "/locks";
-pub const QUEUES: &str = "/queues";
-pub const GUARDED: &str = "/guarded";
-pub const POLICED: &str = "/policed";
-
-/// The name of the guard that has too little fuel for more than a few hundred bytes of JSON, and where it applies.
+/// The name of the guard that has too little fuel for more than a few hundred bytes of JSON.
 pub const WEAK: &str = "weak";
-pub const FAULTY: &str = "/faulty";
 const WEAK_FUEL: u64 = 40_000;
 
-/// The name of the policy that has too little fuel for any question, and where it applies.
+/// The name of the policy that has too little fuel for any question.
 pub const FRAIL: &str = "frail";
-pub const FORLORN: &str = "/forlorn";
 const FRAIL_FUEL: u64 = 5_000;
 
 /// Where machine code is kept for later processes, beside the program.
@@ -161,7 +153,7 @@ pub fn settings(name: &str, number: u64) -> Value {
         "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
         WEAK => json!({ "require_json": ["a"], "max_bytes": 5_000 + number }),
         "rbac" | FRAIL => {
-            let roles = policy::ROLES[(number % 2) as usize];
+            let roles = ROLES[(number % 2) as usize];
             json!({ "roles": roles, "otherwise": if number % 7 == 6 { "abstain" } else { "deny" } })
         }
         _ => json!({ "max_bytes": 60 + number % 5 * 40 }),

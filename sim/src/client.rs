@@ -4,12 +4,12 @@
 //! It checks all it is told as it comes: replies in the order of the requests, zxids that never go back, reads and writes
 //! against the ledger, events that are due and those that are not. What the registers' histories need it writes down.
 
+use crate::ask::{Answer, Ask, Data, data};
 use crate::bundled::WEAK;
 use crate::coverage::{Met, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
-use crate::linear::{Action, Register};
-use crate::net::{Machine, Net, Stream};
+use crate::net::{self, CLIENT_PORT, Machine, Net, Stream};
 use crate::policy;
 use crate::trace::{breach, note, now_us, say};
 use bytes::{Bytes, BytesMut};
@@ -19,120 +19,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wasmkeeper::model::txn::Outcome;
-use wasmkeeper::model::{ErrorCode, Stat, acl};
+use wasmkeeper::model::{ErrorCode, Stat};
 use wasmkeeper::pipeline::Verb;
 use wasmkeeper::storage::testing::Dice;
 use wasmkeeper::wire::client::{self as wire, Record, SlotReply};
 use wasmkeeper::wire::decode::Fault;
 use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};
-use wasmkeeper::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches};
-
-/// The port members take clients on.
-pub const CLIENT_PORT: u16 = 2181;
-
-/// What a client asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
-    Create {
-        path: String,
-        value: u64,
-        mode: i32,
-    },
-    /// With any data.
-    Make {
-        path: String,
-        data: Data,
-        mode: i32,
-    },
-    Delete {
-        path: String,
-        version: i32,
-    },
-    /// Any data, whatever the version is.
-    Write {
-        path: String,
-        data: Data,
-    },
-    /// As a get, of any data.
-    Read {
-        path: String,
-        watch: bool,
-    },
-    /// Whatever the version is.
-    Set {
-        path: String,
-        value: u64,
-    },
-    CompareAndSet {
-        path: String,
-        value: u64,
-        expected: i32,
-    },
-    Get {
-        path: String,
-        watch: bool,
-    },
-    Exists {
-        path: String,
-        watch: bool,
-    },
-    Children {
-        path: String,
-        watch: bool,
-    },
-    /// A sync and a get behind it: together a read that is linearizable.
-    SyncGet {
-        path: String,
-    },
-    /// All or none: a multi.
-    All(Vec<Ask>),
-    /// Sets, all or none.
-    SetAll(Vec<(String, u64)>),
-    /// `/zookeeper/config`.
-    Members,
-    /// ZooKeeper's reconfig, incremental.
-    Reconfig {
-        joining: Option<String>,
-        leaving: Option<String>,
-    },
-    /// Sets behind a check of a version.
-    CheckedSets {
-        path: String,
-        expected: i32,
-        sets: Vec<(String, u64)>,
-    },
-}
-
-/// A node's data, which may be long.
-#[derive(Clone, PartialEq, Default)]
-pub struct Data(pub Bytes);
-
-impl std::fmt::Debug for Data {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) if text.len() < 200 => write!(f, "{text:?}"),
-            _ => write!(f, "{} bytes", self.0.len()),
-        }
-    }
-}
-
-/// What it is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    Done,
-    Created(String),
-    Node {
-        value: Option<u64>,
-        version: i32,
-    },
-    Names(BTreeSet<String>),
-    Text(String),
-    Data(Data),
-    Refused(ErrorCode),
-    /// The connection was lost first: nobody knows.
-    Lost,
-}
+use wasmkeeper::wire::request::{ConnectRequest, Request, SetWatches};
 
 pub struct Client {
     pub number: u32,
@@ -221,7 +115,7 @@ impl Client {
     pub fn new(number: u32, net: Net, members: Vec<Machine>, timeout_ms: i32, seed: u64) -> Client {
         Client {
             number,
-            machine: machine(number),
+            machine: net::client_machine(number),
             net,
             members,
             dice: Dice::new(seed),
@@ -952,126 +846,4 @@ fn event_name(kind: i32) -> &'static str {
         CHILDREN => "has other children",
         _ => "did something unknown",
     }
-}
-
-/// Where that client lives.
-pub fn machine(number: u32) -> Machine {
-    100 + number
-}
-
-/// What a node holds for a value: the value, and bytes up to some length.
-fn data(value: u64) -> Bytes {
-    let mut bytes = value.to_be_bytes().to_vec();
-    bytes.resize(8 + (value % 200) as usize, 0x2e);
-    bytes.into()
-}
-
-impl Ask {
-    pub fn writes(&self) -> bool {
-        !matches!(
-            self,
-            Ask::Get { .. }
-                | Ask::Read { .. }
-                | Ask::Exists { .. }
-                | Ask::Children { .. }
-                | Ask::SyncGet { .. }
-                | Ask::Members
-        )
-    }
-
-    /// A write that takes its place among its session's. A reconfig is done whatever becomes of who asked for it.
-    fn is_ordered(&self) -> bool {
-        self.writes() && !matches!(self, Ask::Reconfig { .. })
-    }
-
-    /// What it does to which nodes, as policies are asked.
-    fn writings(&self) -> Vec<(Verb, &str)> {
-        match self {
-            Ask::Create { path, .. } | Ask::Make { path, .. } => vec![(Verb::Create, path)],
-            Ask::Delete { path, .. } => vec![(Verb::Delete, path)],
-            Ask::Write { path, .. } | Ask::Set { path, .. } | Ask::CompareAndSet { path, .. } => {
-                vec![(Verb::Set, path)]
-            }
-            Ask::All(asks) => asks.iter().flat_map(Ask::writings).collect(),
-            Ask::SetAll(sets) => sets.iter().map(|(path, _)| (Verb::Set, path.as_str())).collect(),
-            Ask::CheckedSets { path, sets, .. } => {
-                let sets = sets.iter().map(|(path, _)| (Verb::Set, path.as_str()));
-                std::iter::once((Verb::Read, path.as_str())).chain(sets).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn request(&self) -> Request {
-        let set = |path: &str, value: u64, version: i32| Request::SetData {
-            path: Some(path.to_owned()),
-            data: Some(data(value)),
-            version,
-        };
-        let sets = |sets: &[(String, u64)]| -> Vec<Request> {
-            sets.iter().map(|(path, value)| set(path, *value, -1)).collect()
-        };
-        let multi = |requests: Vec<Request>| {
-            let operation = |request: Request| Operation { op: wire::opcode(&request), request };
-            Request::Multi(requests.into_iter().map(operation).collect())
-        };
-        let create = |path: String, data: Bytes, mode: i32| {
-            Request::Create(Create {
-                form: CreateForm::Create,
-                path: Some(path),
-                data: Some(data),
-                acl: Some(acl::open_unsafe().to_vec()),
-                flags: mode,
-                ttl_ms: 0,
-            })
-        };
-        match self.clone() {
-            Ask::Create { path, value, mode } => create(path, data(value), mode),
-            Ask::Make { path, data, mode } => create(path, data.0, mode),
-            Ask::Write { path, data } => Request::SetData { path: Some(path), data: Some(data.0), version: -1 },
-            Ask::Read { path, watch } => Request::GetData { path: Some(path), watch },
-            Ask::Delete { path, version } => Request::Delete { path: Some(path), version },
-            Ask::Set { path, value } => set(&path, value, -1),
-            Ask::CompareAndSet { path, value, expected } => set(&path, value, expected),
-            Ask::Get { path, watch } => Request::GetData { path: Some(path), watch },
-            Ask::SyncGet { path } => Request::GetData { path: Some(path), watch: false },
-            Ask::Exists { path, watch } => Request::Exists { path: Some(path), watch },
-            Ask::Children { path, watch } => Request::GetChildren { path: Some(path), watch },
-            Ask::Members => Request::GetData { path: Some(ledger::CONFIG.to_owned()), watch: false },
-            Ask::Reconfig { joining, leaving } => {
-                Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
-            }
-            Ask::All(asks) => multi(asks.iter().map(Ask::request).collect()),
-            Ask::SetAll(all) => multi(sets(&all)),
-            Ask::CheckedSets { path, expected, sets: all } => {
-                let mut requests = vec![Request::Check { path: Some(path), version: expected }];
-                requests.extend(sets(&all));
-                multi(requests)
-            }
-        }
-    }
-}
-
-/// A register's action, if the ask is one about a register and the answer says enough.
-pub fn action(ask: &Ask, answer: Option<&Answer>) -> Option<(String, Action)> {
-    let (path, action) = match (ask, answer) {
-        (Ask::Set { path, value }, None | Some(Answer::Lost)) => (path, Action::Set { value: *value, made: None }),
-        (Ask::Set { path, value }, Some(Answer::Node { version, .. })) => {
-            (path, Action::Set { value: *value, made: Some(*version) })
-        }
-        (Ask::CompareAndSet { path, value, expected }, answer) => {
-            let done = match answer {
-                None | Some(Answer::Lost) => None,
-                Some(Answer::Node { .. }) => Some(true),
-                Some(Answer::Refused(ErrorCode::BadVersion)) => Some(false),
-                _ => return None,
-            };
-            (path, Action::CompareAndSet { expected: *expected, value: *value, done })
-        }
-        (Ask::SyncGet { path }, Some(Answer::Node { value: Some(value), version })) => {
-            (path, Action::Get(Register { value: *value, version: *version }))
-        }
-        _ => return None,
-    };
-    Some((path.clone(), action))
 }

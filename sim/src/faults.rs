@@ -1,6 +1,5 @@
 //! What goes wrong in a run: chosen by the seed, one after the other and several at once, and healed again.
 
-use crate::client;
 use crate::coverage::{Met, met};
 use crate::machine::{End, Machine, Passages};
 use crate::net::{self, Net, Quality};
@@ -273,7 +272,7 @@ impl Faults {
             // Some clients are on its side.
             for number in 0..self.clients {
                 if self.dice.one_in(2) {
-                    cuts.extend(both(client::machine(number), victim));
+                    cuts.extend(both(net::client_machine(number), victim));
                 }
             }
         }
@@ -281,7 +280,7 @@ impl Faults {
     }
 
     fn cut_client(&mut self, machines: &[Machine]) {
-        let client = client::machine(self.dice.below(self.clients.into()) as u32);
+        let client = net::client_machine(self.dice.below(self.clients.into()) as u32);
         let cuts = machines.iter().filter(|_| self.dice.one_in(2)).flat_map(|machine| {
             let number = machine.number;
             [(client, number), (number, client)]
@@ -291,7 +290,7 @@ impl Faults {
     }
 
     fn break_connections(&mut self, machines: &[Machine], victim: net::Machine) {
-        let clients = (0..self.clients).map(client::machine);
+        let clients = (0..self.clients).map(net::client_machine);
         let others: Vec<net::Machine> = machines.iter().map(|machine| machine.number).chain(clients).collect();
         let half_open = self.dice.one_in(3);
         for other in others.into_iter().filter(|&other| other != victim) {

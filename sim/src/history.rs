@@ -1,13 +1,11 @@
 //! What clients asked of registers and were told, for `linear`. Registers lie below `/r/`.
 
-use crate::client::{Answer, Ask, action};
+use crate::ask::{Answer, Ask, action};
 use crate::linear::{self, Action, Operation, Register, Verdict};
+use crate::places::REGISTERS;
 use crate::trace::{breach, now_us};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// Where registers lie.
-pub const REGISTERS: &str = "/r";
 
 thread_local! {
     static HISTORIES: RefCell<BTreeMap<String, Vec<Operation>>> = const { RefCell::new(BTreeMap::new()) };

@@ -7,9 +7,10 @@
 //!
 //! It believes the members' order and nothing else about them. `linear` does not even believe that.
 
-use crate::bundled::{FAULTY, FORLORN, FRAIL, Plugin, WEAK};
+use crate::bundled::{FRAIL, Plugin, WEAK};
 use crate::coverage::{Met, met};
 use crate::net::Machine;
+use crate::places::{FAULTY, FORLORN, GUARDED};
 use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
@@ -146,6 +147,16 @@ pub enum Watched {
     /// exists on a node that is not there.
     Absence,
     Children,
+}
+
+impl policy::Trees for Ledger {
+    fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
+        self.manifest(plugin, zxid)
+    }
+
+    fn data(&self, path: &str, zxid: u64) -> Option<&[u8]> {
+        self.node(path, zxid)?.data.as_deref()
+    }
 }
 
 impl Ledger {
@@ -700,7 +711,7 @@ pub fn is_faulty(path: &str) -> bool {
 
 /// Whether the guard is asked about that node.
 pub fn is_guarded(path: &str) -> bool {
-    path.strip_prefix(crate::bundled::GUARDED).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The node that comes, goes or has other data.

@@ -3,10 +3,9 @@
 //! The process is a runtime with a clock of its own that stands still unless the machine is stepped. It ends by being
 //! dropped with everything in it; only the disk stays.
 
-use crate::client::CLIENT_PORT;
 use crate::coverage::{Met, met};
 use crate::ledger::{Pause, ledger};
-use crate::net::{self, Net};
+use crate::net::{self, CLIENT_PORT, Net};
 use crate::trace::{now_us, say};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};

@@ -2,22 +2,28 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `campaign` | many runs, a process each |
-//! | `run` | one run from begin to end |
+//! | `campaign` | many runs, one process for each |
+//! | `run` | one run from beginning to end |
+//! | `faults` | the faults of a run, and when they begin and end |
+//! | `workload` | what the clients of a run do |
+//! | `observer` | receives what members show of themselves |
 //! | `machine` | a member: its process, clock and disk |
-//! | `net` | streams of bytes between machines |
-//! | `faults` | what goes wrong |
-//! | `client`, `workload` | clients, and what they do |
-//! | `bundled` | the plugins that runs deploy |
-//! | `observer` | what members show of themselves |
+//! | `client` | a client, which checks all that it is told |
+//! | `history`, `linear` | what clients saw of registers, and whether that is linearizable |
+//! | `ask` | requests of clients and their answers |
 //! | `ledger` | the order of all transactions, and what follows from it |
-//! | `recipes` | what recipes promise, transaction by transaction |
+//! | `recipes` | the promises of recipes, checked transaction by transaction |
 //! | `policy` | what a policy says of a request |
-//! | `history`, `linear` | what clients saw, and whether it is linearizable |
-//! | `coverage` | what a run has met |
-//! | `chance` | chance of libraries |
+//! | `bundled` | the plugins that runs deploy |
+//! | `places` | where things lie in the tree |
+//! | `coverage` | which situations a run has met |
+//! | `net` | streams of bytes between machines |
+//! | `chance` | the random numbers of libraries |
 //! | `trace` | what happened, as lines and as one number |
+//!
+//! A file imports only from files below it in this table (xtask/src/layers.rs).
 
+mod ask;
 mod bundled;
 mod campaign;
 mod chance;
@@ -30,6 +36,7 @@ mod linear;
 mod machine;
 mod net;
 mod observer;
+mod places;
 mod policy;
 mod recipes;
 mod run;

@@ -25,6 +25,14 @@ use wasmkeeper::storage::testing::Dice;
 /// A machine: members by their number, 1 to 99; clients from 100 on.
 pub type Machine = u32;
 
+/// The port on which members take clients.
+pub const CLIENT_PORT: u16 = 2181;
+
+/// The machine of the client with that number.
+pub fn client_machine(number: u32) -> Machine {
+    100 + number
+}
+
 /// The address of a machine.
 pub fn address(machine: Machine, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, (machine >> 8) as u8, machine as u8], port))

@@ -2,19 +2,21 @@
 //!
 //! It reads the ledger and asks no server: where both say something else, one of them is wrong.
 
-use crate::bundled::POLICED;
-use crate::client;
-use crate::ledger::Ledger;
 use crate::net;
+use crate::places::{FACTS, POLICED, ROLES, SUBJECTS};
 use serde_json::Value;
 use wasmkeeper::model::path::is_within;
 use wasmkeeper::pipeline::Verb;
 use wasmkeeper::plugin::PLUGINS;
+use wasmkeeper::plugin::manifest::Manifest;
 
-/// Where roles and subjects are. Settings choose among the folders of roles.
-pub const FACTS: &str = "/rbac";
-pub const ROLES: [&str; 2] = ["/rbac/roles", "/rbac/others"];
-pub const SUBJECTS: &str = "/rbac/subjects";
+/// The trees that a verdict rests on: the ledger has one for each zxid.
+pub trait Trees {
+    /// The manifest of that plugin in the tree of that zxid.
+    fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest>;
+    /// The data of a node in the tree of that zxid.
+    fn data(&self, path: &str, zxid: u64) -> Option<&[u8]>;
+}
 
 /// Whether the policy is asked about that node.
 pub fn is_policed(path: &str) -> bool {
@@ -28,24 +30,24 @@ pub fn decides(path: &str) -> bool {
 
 /// The subject that a client is by itself, as its node is named.
 pub fn subject(client: u32) -> String {
-    format!("ip:{}", net::address(client::machine(client), 0).ip())
+    format!("ip:{}", net::address(net::client_machine(client), 0).ip())
 }
 
 /// The subject that everybody is.
 pub const ANYONE: &str = "world:anyone";
 
 /// Whether the policy in force with the tree of that zxid lets the client do that.
-pub fn allows(ledger: &Ledger, zxid: u64, client: u32, verb: Verb, path: &str) -> bool {
+pub fn allows(trees: &impl Trees, zxid: u64, client: u32, verb: Verb, path: &str) -> bool {
     if !is_policed(path) {
         return true;
     }
-    let Some(manifest) = ledger.manifest("rbac", zxid) else { return true };
+    let Some(manifest) = trees.manifest("rbac", zxid) else { return true };
     let text = |key: &str, default: &str| manifest.settings[key].as_str().unwrap_or(default).to_owned();
     if text("otherwise", "deny") == "abstain" {
         return true;
     }
     let read = |node: String| -> Value {
-        let data = ledger.node(&node, zxid).and_then(|node| node.data.as_deref());
+        let data = trees.data(&node, zxid);
         data.and_then(|data| serde_json::from_slice(data).ok()).unwrap_or_default()
     };
     let allowing = |rule: &Value| {

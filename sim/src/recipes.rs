@@ -3,7 +3,7 @@
 //! It reads nodes below the mounts as the recipes' READMEs draw them, and nothing else of the recipes. While a mount is owed
 //! only that holds which clients act on: one holder, each item with one worker.
 
-use crate::bundled::{LOCKS, QUEUES};
+use crate::places::{LOCKS, QUEUES};
 use crate::trace::{breach, say};
 use bytes::Bytes;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! One run: some machines and clients, a while with faults, then one in which all must heal, and the last checks.
 
 use crate::bundled;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::coverage::{Met, add, counts};
 use crate::faults::{DISK_US, Faults, GOOD};
 use crate::history;
@@ -133,7 +133,7 @@ fn config(number: net::Machine, members: u32) -> Config {
     config.sessions.tick_ms = TICK_MS;
     config.sessions.timeout_ms_min = 500;
     config.sessions.timeout_ms_max = 20_000;
-    config.network.client = Some(net::address(number, client::CLIENT_PORT));
+    config.network.client = Some(net::address(number, net::CLIENT_PORT));
     config.network.connections_per_address_max = 0;
     config.rules.reconfig = true;
     config.rules.skip_acl = true;
@@ -151,7 +151,7 @@ fn server(number: net::Machine) -> Server {
         id: number,
         addresses: vec![PeerAddress { host, peer_port: PEER_PORT, election_port: PEER_PORT + 1000 }],
         role: ServerRole::Participant,
-        client: Some(ClientAddress { host: None, port: client::CLIENT_PORT }),
+        client: Some(ClientAddress { host: None, port: net::CLIENT_PORT }),
         secure_client: None,
     }
 }

@@ -1,11 +1,12 @@
 //! What clients do: each a task of its own that lives for the whole run.
 
-use crate::bundled::{self, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, Plugin, QUEUES};
-use crate::client::{Answer, Ask, Client, Data};
+use crate::ask::{Answer, Ask, Data};
+use crate::bundled::{self, Plugin};
+use crate::client::Client;
 use crate::coverage::{Met, met};
-use crate::history::REGISTERS;
 use crate::ledger::ledger;
 use crate::net::Machine;
+use crate::places::{FACTS, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, REGISTERS, ROLES, SUBJECTS};
 use crate::policy;
 use crate::recipes;
 use crate::trace::{breach, say};
@@ -228,13 +229,13 @@ pub async fn govern(mut client: Client, plan: Rc<Plan>) {
         };
         let asks = match client.dice.below(10) {
             0..3 => vec![write(anyone(number))],
-            3..6 => vec![write(role(policy::ROLES[(number % 2) as usize], number / 2))],
+            3..6 => vec![write(role(ROLES[(number % 2) as usize], number / 2))],
             6 => {
-                let (path, data) = role(policy::ROLES[0], number);
+                let (path, data) = role(ROLES[0], number);
                 vec![Ask::Delete { path: path.clone(), version: -1 }, make((path, data))]
             }
             7 => {
-                let path = format!("{}/{}", policy::SUBJECTS, policy::subject((number % 2) as u32));
+                let path = format!("{}/{}", SUBJECTS, policy::subject((number % 2) as u32));
                 if client.dice.one_in(2) {
                     vec![make((path, json!(["writer"])))]
                 } else {
@@ -257,7 +258,7 @@ pub async fn govern(mut client: Client, plan: Rc<Plan>) {
 /// Roles of everybody: some choice.
 fn anyone(number: u64) -> (String, Value) {
     let roles = [json!(["reader", "writer"]), json!(["reader"]), json!([]), json!(["writer"])];
-    (format!("{}/{}", policy::SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
+    (format!("{}/{}", SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
 }
 
 /// What a role allows: some choice.
@@ -324,7 +325,7 @@ fn register(number: u64) -> String {
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
     let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
-    let facts = [policy::FACTS, policy::ROLES[0], policy::ROLES[1], policy::SUBJECTS];
+    let facts = [FACTS, ROLES[0], ROLES[1], SUBJECTS];
     let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
@@ -332,7 +333,7 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     paths.extend((0..FAULTY_COUNT).map(faulty));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
-    let roles = policy::ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
+    let roles = ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
     asks.extend(roles.chain([anyone(0)]).map(|(path, data)| make((path, data.to_string().into()))));
     let sound = [Plugin::lock(), Plugin::queue(), Plugin::guard(), Plugin::rbac()];
     for plugin in sound.into_iter().chain([Plugin::weak(), Plugin::frail()]) {

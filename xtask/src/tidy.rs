@@ -31,9 +31,7 @@ pub fn check(root: &Path) -> Result<(), String> {
         texts.push((name, text));
     }
     layers::check("src", layers::SERVER, &texts, &mut breaches);
-    if !layers::SIMULATOR.is_empty() {
-        layers::check("sim/src", layers::SIMULATOR, &texts, &mut breaches);
-    }
+    layers::check("sim/src", layers::SIMULATOR, &texts, &mut breaches);
     layers::check_page(root, &mut breaches);
     if breaches.is_empty() { Ok(()) } else { Err(breaches.join("\n")) }
 }
