@@ -1,5 +1,5 @@
-//! Three members in one runtime, on disks and cables in memory, under a clock that moves only when nobody has anything to
-//! do: clients through any of them, cuts, moves, hand-overs.
+//! Three members in one runtime, on disks and a network in memory. The clock moves only when no task can run. Clients use any
+//! of the members; links are cut, sessions move, leaders hand over.
 
 use super::*;
 use crate::limits;
@@ -48,10 +48,10 @@ impl Ensemble {
 
     fn leader(&self) -> usize {
         let leads = |member: &Arc<Member>| member.replica.order.leadership.leads();
-        self.members.iter().position(leads).expect("somebody leads")
+        self.members.iter().position(leads).expect("a member leads")
     }
 
-    /// Two that do not lead.
+    /// The two members that do not lead.
     fn followers(&self) -> (usize, usize) {
         let leader = self.leader();
         ((leader + 1) % 3, (leader + 2) % 3)
@@ -79,7 +79,7 @@ impl Ensemble {
     }
 }
 
-/// One of three.
+/// The configuration of one member of three.
 fn config(net: &MemoryNet, folder: &std::path::Path, index: usize) -> Config {
     let mut config = Config { server_id: index as u32 + 1, plugins: false, ..Config::default() };
     config.storage.data_dir = folder.to_path_buf();
@@ -126,7 +126,7 @@ async fn until(reached: impl Fn() -> bool) {
         }
     })
     .await
-    .expect("it comes to that");
+    .expect("the condition holds within a minute");
 }
 
 fn ephemeral(path: &str) -> Request {
@@ -144,7 +144,7 @@ fn sync() -> Request {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_member_takes_writes_and_whoever_syncs_sees_them() {
+async fn any_member_takes_writes_and_a_sync_shows_them_on_another() {
     let ensemble = Ensemble::start(|_| {}).await;
     let (here, there) = ensemble.followers();
     let mut writer = ensemble.client(here).await;
@@ -154,13 +154,13 @@ async fn any_member_takes_writes_and_whoever_syncs_sees_them() {
     }
     writer.ask(51, exists("/n50")).await;
     for xid in 1..=51 {
-        assert_eq!(writer.next().await, (xid, 0), "in order, and a read behind its own writes sees them");
+        assert_eq!(writer.next().await, (xid, 0), "replies come in order, and a read sees the writes before it");
     }
     reader.ask(1, sync()).await;
     reader.ask(2, exists("/n50")).await;
     assert_eq!((reader.next().await, reader.next().await), ((1, 0), (2, 0)));
     writer.ask(52, create("/n1")).await;
-    assert_eq!(writer.next().await, (52, -110), "a refusal comes back, too");
+    assert_eq!(writer.next().await, (52, -110), "a refusal comes back in the same way");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +179,7 @@ async fn a_session_moves_and_its_old_connection_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_link_closes_those_with_something_under_way_and_nobody_else() {
+async fn a_broken_link_closes_only_connections_with_a_write_under_way() {
     let ensemble = Ensemble::start(|_| {}).await;
     let (here, _) = ensemble.followers();
     let (leader, name) = (NAMES[ensemble.leader()], NAMES[here]);
@@ -203,7 +203,7 @@ async fn a_member_cut_off_sends_its_clients_away_until_it_has_caught_up() {
     let mut other = ensemble.client(there).await;
     ensemble.cut_off(here);
     lost.closed().await;
-    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "nobody is let in");
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "no client is let in");
     other.create("/meanwhile").await;
     ensemble.heal(here);
     until(|| ensemble.members[here].serving() == Serving::Everybody).await;
@@ -228,12 +228,12 @@ async fn the_session_of_a_client_that_only_reads_on_a_follower_lives_on() {
     }
     quiet.ask(21, ephemeral("/quiet")).await;
     quiet.ask(22, exists("/gone")).await;
-    assert_eq!(quiet.next().await, (21, 0), "the leader has heard of it all the time");
-    assert_eq!(quiet.next().await, (22, -101), "and of the other one it has not");
+    assert_eq!(quiet.next().await, (21, 0), "the leader has heard of this session all the time");
+    assert_eq!(quiet.next().await, (22, -101), "and not of the other one");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
+async fn a_leader_that_ends_hands_over_and_sessions_live_on() {
     let ensemble = Ensemble::start(|_| {}).await;
     let first = ensemble.leader();
     let (here, _) = ensemble.followers();
@@ -243,12 +243,13 @@ async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
     until(|| ensemble.members.iter().any(|member| member.replica.order.leadership.leads())).await;
     assert_ne!(ensemble.leader(), first);
     client.ask(2, create("/after")).await;
-    assert_eq!(client.next().await, (2, 0), "a connection with nothing under way does not notice");
+    assert_eq!(client.next().await, (2, 0), "a connection with nothing under way goes on");
 }
 
-/// Each of these writes all the time; the clients of the leader part from it, with all answered that they have asked.
+/// Clients of every member write all the time. The leader ends. Its clients' connections are closed once all requests on them
+/// are answered; the clients of the other members go on.
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
+async fn a_leader_that_ends_answers_what_is_under_way_on_every_member() {
     let ensemble = Ensemble::start(|_| {}).await;
     let first = ensemble.leader();
     let mut writers = Vec::new();
@@ -259,7 +260,7 @@ async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
                 for xid in 1..=500 {
                     match client.attempt(xid, create(&format!("/{member}-{number}-{xid}"))).await {
                         Some(answer) => assert_eq!(answer, (xid, 0)),
-                        // One that was not taken any more, and none but the leader's clients may see that.
+                        // The request was not taken any more. Only clients of the leader may see that.
                         None if member == first => return xid,
                         None => panic!("a client of member {member} is closed with its request {xid} under way"),
                     }
@@ -277,14 +278,14 @@ async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
         assert!(upto > 1 && (upto > 500) == (member != first), "a client of member {member} came to request {upto}");
         let is_there = |xid: i32| replica.order.state.read().node(&format!("/{member}-{number}-{xid}")).is_some();
         until(|| is_there(upto - 1)).await;
-        assert!(!is_there(upto), "what was not answered was not taken");
+        assert!(!is_there(upto), "a request without an answer has no effect");
     }
 }
 
-/// An upgrade, one member after the other: what only the new release writes is written once all voters know it, and from
-/// then on the old one is not let in and does not start.
+/// An upgrade, one member after the other. The format level rises once all voters run the new release. From then on a member of
+/// the old release is not let in, and does not start.
 #[tokio::test(start_paused = true)]
-async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_out() {
+async fn the_format_level_rises_with_the_last_upgrade_and_shuts_the_old_release_out() {
     const OLD: u32 = limits::FORMAT_LEVEL;
     const NEW: u32 = OLD + 1;
     let (net, folder) = (MemoryNet::new(), tempfile::tempdir().unwrap());
@@ -300,13 +301,13 @@ async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_o
         |members: &[Member], level| members.iter().all(|member| member.replica.order.format_level() == level);
     until(|| all_serve(&members)).await;
     for at in 0..NAMES.len() {
-        assert!(at_level(&members, OLD), "member {} knows no other", at + 1);
+        assert!(at_level(&members, OLD), "member {} runs the old release", at + 1);
         let old = members.remove(at);
         old.part_with_clients().await;
         old.stop().await.unwrap();
         members.insert(at, run(at, NEW).await.unwrap());
         until(|| all_serve(&members)).await;
-        // Everybody has reported.
+        // By now every member has reported.
         tokio::time::sleep(3 * limits::GATHER_INTERVAL).await;
     }
     until(|| at_level(&members, NEW)).await;
@@ -337,7 +338,7 @@ async fn read_only_mode() {
     ensemble.cut_off(here);
     owner.closed().await;
     until(|| ensemble.members[here].serving() == Serving::ReadOnly).await;
-    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "only those that are content with reading");
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "only clients that accept reading alone are let in");
 
     let mut again = ensemble.dial(here);
     let response = again.connect(ConnectRequest { read_only: Some(true), ..owner.back() }).await.unwrap();
@@ -359,7 +360,7 @@ async fn read_only_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn local_sessions_become_everybodys_with_their_first_ephemeral_node() {
+async fn a_local_session_becomes_global_with_its_first_ephemeral_node() {
     let ensemble = Ensemble::start(|config| {
         config.sessions.local = true;
         config.sessions.local_upgrade = true;
@@ -371,7 +372,7 @@ async fn local_sessions_become_everybodys_with_their_first_ephemeral_node() {
     client.create("/kept").await;
     assert_eq!((sessions(here), ensemble.members[here].replica.order.connections.local_sessions().count()), (0, 1));
     let stranger = ensemble.dial(there).connect(client.back()).await.unwrap();
-    assert_eq!(stranger.session_id, 0, "nobody else knows it");
+    assert_eq!(stranger.session_id, 0, "no other member knows a local session");
     client.ask(2, ephemeral("/mine")).await;
     client.ask(3, exists("/mine")).await;
     assert_eq!([client.next().await, client.next().await], [(2, 0), (3, 0)]);

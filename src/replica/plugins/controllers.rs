@@ -74,17 +74,15 @@ impl ChangedPaths {
 /// Runs until it is aborted.
 pub(in crate::replica) async fn run_controllers(replica: Arc<Replica>) {
     let mut at_work: BTreeMap<Arc<str>, Controller> = BTreeMap::new();
-    let mut calls: JoinSet<(Arc<str>, String, CallEnd)> = JoinSet::new();
+    let mut calls: JoinSet<EndedCall> = JoinSet::new();
     loop {
         let rest = drive(&replica, &mut at_work, &mut calls);
         tokio::select! {
             biased;
             Some(ended) = calls.join_next() => {
                 // An error means that the task was aborted.
-                let Ok((plugin, path, end)) = ended else { continue };
-                if let Some(controller) = at_work.get_mut(&plugin) {
-                    controller.ended(path, end, replica.order.clock.now_ms());
-                }
+                let Ok(ended) = ended else { continue };
+                take_end(&mut at_work, ended, replica.order.clock.now_ms());
             }
             () = replica.plugins.controllers_wake.notified() => {}
             () = tokio::time::sleep(rest) => {}
@@ -95,6 +93,8 @@ pub(in crate::replica) async fn run_controllers(replica: Arc<Replica>) {
 /// One controller, and what it has to do.
 struct Controller {
     binding: Arc<Binding>,
+    /// Tells this controller from another one of the same name, which was at work before and may still have calls running.
+    identity: Arc<()>,
     /// The paths to call it for, in order.
     ///
     /// Invariant: each once, and at most `limits::CONTROLLER_PATHS_MAX`.
@@ -122,6 +122,15 @@ struct Controller {
     turn: u64,
 }
 
+/// A call that has ended.
+struct EndedCall {
+    name: Arc<str>,
+    /// `Controller::identity` of the controller that was called.
+    identity: Arc<()>,
+    path: String,
+    end: CallEnd,
+}
+
 /// How a call ended.
 enum CallEnd {
     Done,
@@ -134,6 +143,7 @@ impl Controller {
     fn new(binding: Arc<Binding>) -> Controller {
         let mut controller = Controller {
             binding,
+            identity: Arc::default(),
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -233,7 +243,7 @@ impl Controller {
 fn drive(
     replica: &Arc<Replica>,
     at_work: &mut BTreeMap<Arc<str>, Controller>,
-    calls: &mut JoinSet<(Arc<str>, String, CallEnd)>,
+    calls: &mut JoinSet<EndedCall>,
 ) -> Duration {
     let (order, work) = (&replica.order, &replica.plugins);
     let leads = order.leadership.leads() && work.plugins.enabled();
@@ -271,12 +281,13 @@ fn drive(
         }
     }
     while calls.len() < limits::CONTROLLER_CALLS_MAX {
-        let Some((name, binding, path)) = next_call(at_work) else { break };
-        let replica = replica.clone();
+        let Some((name, path)) = next_call(at_work) else { break };
+        let Some(controller) = at_work.get(&name) else { break };
+        let (replica, binding, identity) = (replica.clone(), controller.binding.clone(), controller.identity.clone());
         calls.spawn(async move {
             // A panic is a bug of the server. The other controllers go on, and this call counts as failed.
             let end = AssertUnwindSafe(reconcile(&replica, binding, &path)).catch_unwind().await;
-            (name, path, end.unwrap_or(CallEnd::Failed))
+            EndedCall { name, identity, path, end: end.unwrap_or(CallEnd::Failed) }
         });
     }
     rest
@@ -383,12 +394,20 @@ fn work_out(
 
 /// The next path of the controller that has waited longest. A controller that always has something to do leaves the others
 /// their turns.
-fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, Arc<Binding>, String)> {
+fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, String)> {
     let turn = at_work.values().map(|controller| controller.turn).max()? + 1;
     let waiting = at_work.iter_mut().filter(|(_, controller)| !controller.queue.is_empty());
     let (name, controller) = waiting.min_by_key(|(_, controller)| controller.turn)?;
     controller.turn = turn;
-    Some((name.clone(), controller.binding.clone(), controller.begin()?))
+    Some((name.clone(), controller.begin()?))
+}
+
+/// Tells a controller that its call has ended. The end of a call of a former controller of that name is ignored.
+fn take_end(at_work: &mut BTreeMap<Arc<str>, Controller>, ended: EndedCall, now_ms: u64) {
+    let EndedCall { name, identity, path, end } = ended;
+    if let Some(controller) = at_work.get_mut(&name).filter(|now| Arc::ptr_eq(&now.identity, &identity)) {
+        controller.ended(path, end, now_ms);
+    }
 }
 
 /// Puts the controllers of the registry to work. A new version begins anew; a controller under quarantine does not work.
@@ -428,7 +447,7 @@ mod tests {
     fn turns(at_work: &mut BTreeMap<Arc<str>, Controller>, at_most: usize) -> String {
         let mut order = Vec::new();
         while order.len() < at_most
-            && let Some((name, _, path)) = next_call(at_work)
+            && let Some((name, path)) = next_call(at_work)
         {
             let controller = at_work.get_mut(&name).unwrap();
             controller.ended(path.clone(), CallEnd::Done, 0);
@@ -454,6 +473,21 @@ mod tests {
         assert_eq!(turns(&mut at_work, 7), "late busy late busy late busy busy");
         at_work.remove("busy");
         assert_eq!(turns(&mut at_work, 1), "");
+    }
+
+    #[test]
+    fn a_call_of_a_former_controller_changes_nothing() {
+        let mut at_work = BTreeMap::from([controller("x")]);
+        let former = at_work["x"].identity.clone();
+        at_work.extend([controller("x")]);
+        at_work.get_mut("x").unwrap().enqueue("/x/a");
+        let (name, path) = next_call(&mut at_work).unwrap();
+        let ended = |identity| EndedCall { name: name.clone(), identity, path: path.clone(), end: CallEnd::Failed };
+        take_end(&mut at_work, ended(former), 0);
+        assert!(at_work["x"].running.contains("/x/a") && at_work["x"].later.is_empty());
+        let current = at_work["x"].identity.clone();
+        take_end(&mut at_work, ended(current), 0);
+        assert!(at_work["x"].running.is_empty() && at_work["x"].later.len() == 1);
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! A member that was away for so long that nobody's log reaches back to where it stands.
+//! A member that was away so long that no other member's log reaches back to its last entry.
 
 use super::*;
 
 fn node(number: i32) -> Request {
     let Request::Create(mut asked) = create(&format!("/n{number}")) else { unreachable!("it is a create") };
-    // So that all of them take several pieces.
+    // Large, so that the checkpoint takes several pieces.
     asked.data = Some(vec![number as u8; 4000].into());
     Request::Create(asked)
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_on_from_the_state_of_another_which_goes_on_changing() {
+async fn it_takes_the_state_of_another_member_while_that_changes() {
     let level = limits::FORMAT_LEVEL + 1;
     let ensemble = Ensemble::start_at_level(level, |_| {}).await;
     until(|| ensemble.members.iter().all(|member| member.replica.order.format_level() == level)).await;
@@ -39,8 +39,8 @@ async fn it_goes_on_from_the_state_of_another_which_goes_on_changing() {
         assert_eq!(writer.next().await, (xid, 0));
     }
     until(|| behind.order.state.read().digest() == leader.order.state.read().digest()).await;
-    // What it took is its image, and its checkpoint from there on.
-    assert_eq!(behind.order.format_level(), level, "the state that came is of that level");
+    assert_eq!(behind.order.format_level(), level, "the format level comes with the state");
+    // The state it took is its image now, and its checkpoint.
     let installed = behind.files.purge_up_to();
     assert!(installed >= Some(written), "{installed:?}");
     assert!(behind.ensemble.consensus().metrics().purged >= Some(written));

@@ -1,4 +1,4 @@
-//! Members whose state goes wrong: whole members on a network in memory and on simulated disks, in one thread and on
+//! Members whose state goes wrong. Whole members run on a network in memory and on simulated disks, in one thread and in
 //! virtual time.
 
 use crate::config::Config;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-/// Longer than anything here should take, and nothing of it is waited for really.
+/// Longer than anything here takes. It is virtual time, so a test does not really wait for it.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Ensemble {
@@ -83,7 +83,7 @@ impl Ensemble {
         self.members.iter().position(leads)
     }
 
-    /// A write of the server's own, on the leader, if there is one.
+    /// Submits a write of the server itself on the leader, if there is one.
     fn write(&self) {
         let Some(leader) = self.leader() else { return };
         let ask = Ask::Configure { servers: self.servers.clone() };
@@ -99,7 +99,7 @@ impl Ensemble {
         self.members[at].replica.order.soundness.is_sound()
     }
 
-    /// Writes now and then until it holds.
+    /// Writes now and then until the condition holds.
     async fn write_until(&self, what: &str, holds: impl Fn(&Ensemble) -> bool) {
         let until = tokio::time::Instant::now() + PATIENCE;
         while !holds(self) {
@@ -129,15 +129,15 @@ async fn a_follower_that_has_gone_wrong_takes_the_leaders_state() {
     let stopped_at = ensemble.state(wrong).0;
     ensemble.until("it turns clients away", |ensemble| !ensemble.serves(wrong)).await;
     ensemble.write_until("the others go on", |ensemble| ensemble.state(leader).0.0 > stopped_at.0 + 3).await;
-    assert_eq!(ensemble.state(wrong).0, stopped_at, "it applies nothing");
+    assert_eq!(ensemble.state(wrong).0, stopped_at, "it applies nothing more");
     ensemble.write_until("it is mended", |ensemble| ensemble.is_sound(wrong)).await;
     ensemble.until("it serves", |ensemble| ensemble.serves(wrong)).await;
     ensemble.until_level().await;
-    assert_eq!(ensemble.leader(), Some(leader), "nobody else was disturbed");
+    assert_eq!(ensemble.leader(), Some(leader), "the leader leads on");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_most_voters_contradict_is_the_one_that_stops() {
+async fn a_leader_that_most_voters_contradict_gives_up() {
     let ensemble = Ensemble::start().await;
     ensemble.write_until("the leader has something to compare", |ensemble| ensemble.state(0).0 > Zxid(5)).await;
     let wrong = ensemble.leader().unwrap();

@@ -13,7 +13,7 @@ use crate::storage::LogPosition;
 use crate::storage::testing::SimDisk;
 use parking_lot::Mutex;
 
-/// Keeps batches and how to answer them.
+/// Keeps batches, and the callbacks that resolve them.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Proposed>>>);
 
@@ -41,7 +41,7 @@ struct Alone {
 }
 
 impl Alone {
-    /// A sequencer of the test's own beside that of a member which serves nobody.
+    /// A sequencer of the test's own, beside that of a member which serves no client.
     async fn new() -> Alone {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { plugins: false, ..Config::default() };
@@ -73,7 +73,7 @@ impl Alone {
         self.hear(events);
     }
 
-    /// A write of a connection of this member (or, `theirs`, of another).
+    /// A write of a connection of this member, or, if `theirs`, of another member.
     fn write(&self, connection: u64, xid: i32, theirs: bool) -> Submission {
         let ours = self.member.replica.order.connections.run();
         let (member, run) = if theirs { (9, 9) } else { (1, ours) };
@@ -91,7 +91,7 @@ fn xids(passed_on: &mut tokio::sync::mpsc::UnboundedReceiver<Submission>) -> Vec
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_wait_for_a_leader_and_go_to_it_once_and_in_order() {
+async fn writes_wait_for_a_leader_and_are_passed_on_once_in_order() {
     let mut alone = Alone::new().await;
     let [first, second] = [alone.write(1, 1, false), alone.write(2, 2, false)];
     alone.hear([Event::Submitted(first), Event::Submitted(second)]);
@@ -102,11 +102,15 @@ async fn writes_wait_for_a_leader_and_go_to_it_once_and_in_order() {
     let behind_the_first = alone.write(1, 4, false);
     alone.hear([Event::Submitted(behind_the_first)]);
     let mut to_next = alone.link(2);
-    assert_eq!(xids(&mut to_next), [3], "what was passed on is not repeated, and nothing goes on behind it");
+    assert_eq!(
+        xids(&mut to_next),
+        [3],
+        "a request that was passed on is not repeated, and its connection's next one is dropped"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the_next() {
+async fn requests_of_other_members_end_with_the_leadership_and_own_ones_are_passed_on() {
     let mut alone = Alone::new().await;
     let link = FollowerLinkId { number: 1, term: 5, member: 9 };
     let stale = alone.write(7, 1, true);
@@ -122,7 +126,7 @@ async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_outcome_stops_its_connection_alone() {
+async fn an_unknown_outcome_stops_only_its_own_connection() {
     let mut alone = Alone::new().await;
     alone.hear([Event::Role(Role::Leader { term: 5 })]);
     let unknown = alone.write(1, 1, false);
@@ -145,7 +149,7 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     alone.hear([Event::Lease { held: true }]);
     assert_eq!(alone.log.xids(), [1]);
     alone.resolve(Resolution::Applied { at: LogPosition::default(), accepted: false });
-    assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
+    assert_eq!(alone.log.xids(), [1], "the requests of an entry without effect are evaluated again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +159,30 @@ async fn a_leader_without_a_quorum_can_end() {
     let write = alone.write(1, 1, false);
     alone.hear([Event::Submitted(write)]);
     alone.hear([Event::Stop]);
-    assert!(!alone.sequencer.is_done(), "it may still be resolved");
+    assert!(!alone.sequencer.is_done(), "the entry may still be resolved");
     alone.hear([Event::Lease { held: false }]);
     assert!(alone.sequencer.is_done());
+}
+
+/// A deployment is being prepared, and a transfer before it on the same connection is taken up late, because it was
+/// evaluated again. Both cannot be worked on at once.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_held_is_not_held_twice() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let [transfer, behind] = [alone.write(1, 1, false), alone.write(1, 2, false)];
+    let connection = transfer.caller.as_ref().unwrap().connection;
+    let behind = VecDeque::from([QueuedRequest::new(behind, None)]);
+    alone.sequencer.held.insert(connection, behind);
+    alone.sequencer.take_up_transfer(QueuedRequest::new(transfer, None), 2);
+    assert_eq!(alone.sequencer.held[&connection].len(), 1, "the request behind the deployment is not lost");
+    assert!(alone.sequencer.broken.contains(&connection), "and the connection is closed");
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic = "links have growing numbers"]
+async fn a_link_of_the_past_is_a_bug() {
+    let mut alone = Alone::new().await;
+    alone.link(2);
+    alone.link(1);
 }
