@@ -10,8 +10,8 @@ pub(in crate::replica) fn die(sentence: &str) -> ! {
 
 /// Ends the process if the thread panics while this value lives. The value names the work.
 ///
-/// For work that is half done after a panic, and that no other thread takes over. Everything acknowledged is in the log,
-/// where the next start finds it.
+/// For work that is half done after a panic, and that no other thread takes over. Everything acknowledged is in the
+/// log, where the next start finds it.
 pub(in crate::replica) struct DieOnPanic(pub &'static str);
 
 impl Drop for DieOnPanic {

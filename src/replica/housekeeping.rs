@@ -1,5 +1,5 @@
-//! What a leader does by itself: ends expired sessions, and removes containers and TTL nodes that may go and modules that no
-//! plugin names.
+//! What a leader does on its own: ends expired sessions, and removes containers and TTL nodes that may go and modules
+//! that no plugin names.
 
 use super::Replica;
 use crate::environment::wall_ms;
@@ -52,7 +52,8 @@ pub async fn collect(replica: Arc<Replica>) {
     }
 }
 
-/// Removes pieces of components that no manifest has named for an hour, and their machine code. Runs until it is aborted.
+/// Removes pieces of components that no manifest has named for an hour, and their machine code. Runs until it is
+/// aborted.
 pub async fn remove_unused_modules(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(limits::MODULES_LOOK_INTERVAL);
     loop {

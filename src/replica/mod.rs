@@ -18,15 +18,15 @@
 //! | `member` | a member, from a data directory to a serving tree, and back |
 //! | `endpoint` | what connections ask of a member |
 //! | `state_machine` | what consensus asks of a member |
-//! | `housekeeping` | what a leader does by itself: expiry of sessions, collection of nodes and modules |
+//! | `housekeeping` | what a leader does on its own: expiry of sessions, collection of nodes and modules |
 //! | `fatal` | ends the process when it cannot keep its promises |
 //!
-//! A write comes in through `endpoint`, waits in the inbox of `ordering`, goes from the sequencer to consensus, and comes
-//! back through `state_machine` to `ordering::apply`, which answers the client.
+//! A write comes in through `endpoint`, waits in the inbox of `ordering`, goes from the sequencer to consensus, and
+//! comes back through `state_machine` to `ordering::apply`, which answers the client.
 //!
 //! **Locks.** They are taken in this order: `Files::checkpointer`, `WriteOrder::boundary`, `WriteOrder::state`,
-//! `WriteOrder::watches`, the order of a connection, its outbox. `Files::reader` is taken under the first two, and no lock is
-//! taken under it. All other locks of the replica are leaves.
+//! `WriteOrder::watches`, the order of a connection, its outbox. `Files::reader` is taken under the first two, and no
+//! lock is taken under it. All other locks of the replica are leaves.
 //!
 //! **Threads.** Each of these threads is a task in a simulated member, where all of them share one thread:
 //!

@@ -1,5 +1,5 @@
-//! Three members in one runtime, on disks and a network in memory. The clock moves only when no task can run. Clients use any
-//! of the members; links are cut, sessions move, leaders hand over.
+//! Three members in one runtime, on disks and a network in memory. The clock moves only when no task can run. Clients
+//! use any of the members; links are cut, sessions move, leaders hand over.
 
 use super::*;
 use crate::limits;
@@ -246,8 +246,8 @@ async fn a_leader_that_ends_hands_over_and_sessions_live_on() {
     assert_eq!(client.next().await, (2, 0), "a connection with nothing under way goes on");
 }
 
-/// Clients of every member write all the time. The leader ends. Its clients' connections are closed once all requests on them
-/// are answered; the clients of the other members go on.
+/// Clients of every member write all the time. The leader ends. Its clients' connections are closed once all requests
+/// on them are answered; the clients of the other members go on.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_ends_answers_what_is_under_way_on_every_member() {
     let ensemble = Ensemble::start(|_| {}).await;
@@ -282,8 +282,8 @@ async fn a_leader_that_ends_answers_what_is_under_way_on_every_member() {
     }
 }
 
-/// An upgrade, one member after the other. The format level rises once all voters run the new release. From then on a member of
-/// the old release is not let in, and does not start.
+/// An upgrade, one member after the other. The format level rises once all voters run the new release. From then on a
+/// member of the old release is not let in, and does not start.
 #[tokio::test(start_paused = true)]
 async fn the_format_level_rises_with_the_last_upgrade_and_shuts_the_old_release_out() {
     const OLD: u32 = limits::FORMAT_LEVEL;

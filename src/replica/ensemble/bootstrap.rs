@@ -1,15 +1,15 @@
 //! Before consensus starts: a member with an empty log finds out whether it may found an ensemble, or join one.
 //!
-//! An empty log may belong to a member that has lost its disk, and with it its votes. If that member voted again, two leaders
-//! could be elected in one term, and writes that a majority had acknowledged could be lost. So an empty member asks all
-//! servers that its file names. It neither founds nor votes until one of these holds:
+//! An empty log may belong to a member that has lost its disk, and with it its votes. If that member voted again, two
+//! leaders could be elected in one term, and writes that a majority had acknowledged could be lost. So an empty member
+//! asks all servers that its file names. It neither founds nor votes until one of these holds:
 //!
 //! - every server has said that it is empty, too;
 //! - an ensemble has this member in its roster, with this very incarnation;
 //! - the operator has named the silent servers as gone for good, and all others are empty.
 //!
-//! If all are empty, the participant with the lowest number founds. The others hear from it that they are members. So there
-//! is one first membership, however the files spell the addresses.
+//! If all are empty, the participant with the lowest number founds. The others hear from it that they are members. So
+//! there is one first membership, however the files spell the addresses.
 //!
 //! If a founder loses its disk before any member has joined, nothing is lost: all are empty again.
 
@@ -254,7 +254,10 @@ impl fmt::Display for Reason {
                 f.write_str("this server is a member, and the leader is about to note its data directory")
             }
             Reason::Silent(silent) => {
-                f.write_str("this server's data directory is empty, and it takes no part before each server of its file has said whether it is empty, too; there is no answer of ")?;
+                f.write_str(
+                    "this server's data directory is empty, and it takes no part before each server of its file has said \
+                     whether it is empty, too; there is no answer of ",
+                )?;
                 for (at, (id, why)) in silent.iter().enumerate() {
                     write!(f, "{}server {id} ({why})", if at == 0 { "" } else { ", " })?;
                 }

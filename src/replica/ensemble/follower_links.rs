@@ -22,7 +22,8 @@ pub struct FollowerLinks {
     leadership: watch::Sender<Option<u64>>,
     /// The number of the next link.
     number: AtomicU64,
-    /// By number, and so in the order in which they came. A simulated run tells the members in the same order each time.
+    /// By number, and so in the order in which they came. A simulated run tells the members in the same order each
+    /// time.
     ///
     /// Invariant: a number is used once.
     links: Mutex<BTreeMap<u64, FollowerLink>>,

@@ -38,7 +38,7 @@ pub(in crate::replica) async fn keep_gate(replica: Arc<Replica>) {
 }
 
 impl Ensemble {
-    /// Lets everybody in: for the only voter, which needs no other member's word.
+    /// Lets everybody in: for the only voter, which needs no other member.
     pub(in crate::replica) fn serve_at_once(&self, order: &WriteOrder) {
         self.look_at_quorum(order);
         self.lease.set_serving(Serving::Everybody);
@@ -71,7 +71,8 @@ impl Ensemble {
         order.connections.list().iter().for_each(|connection| connection.close());
     }
 
-    /// Lets clients in that only read, if this member has been without a lease for long enough (`readonlymode.enabled`).
+    /// Lets clients in that only read, if this member has been without a lease for long enough
+    /// (`readonlymode.enabled`).
     fn let_readers_in(&self, lost_since: Instant) {
         if self.config.read_only_mode
             && self.lease.serving() == Serving::Nobody

@@ -1,14 +1,14 @@
 //! Which members are let in, what serves each of their connections, and what is known of each.
 //!
-//! Other members can reach this one before its consensus has started. An empty member that waits for the others (`bootstrap`)
-//! answers greetings, and `NotReady` to everything else.
+//! Other members can reach this one before its consensus has started. An empty member that waits for the others
+//! (`bootstrap`) answers greetings, and `NotReady` to everything else.
 //!
-//! **Who is let in.** A member is let in if its number and incarnation are in the newest roster. This member's own log may
-//! lack just the entry that added a member, and that member may be the leader that has the entry. So when this member turns
-//! someone away, it asks every member it knows for its roster. The next attempt is judged by the newest.
+//! **Who is let in.** A member is let in if its number and incarnation are in the newest roster. This member's own log
+//! may lack just the entry that added a member, and that member may be the leader that has the entry. So when this
+//! member turns someone away, it asks every member it knows for its roster. The next attempt is judged by the newest.
 //!
-//! **What is known of each.** The leader greets every member each `limits::GATHER_INTERVAL`, takes their reports, and tells
-//! each member all that it has gathered. So any member can answer for all of them.
+//! **What is known of each.** The leader greets every member each `limits::GATHER_INTERVAL`, takes their reports, and
+//! tells each member all that it has gathered. So any member can answer for all of them.
 
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
@@ -68,7 +68,8 @@ impl KnownMembers {
         self.peers.me()
     }
 
-    /// From now on all connections are served. `roster`: the one this member joined by, if its log does not have it yet.
+    /// From now on all connections are served. `roster`: the one this member joined by, if its log does not have it
+    /// yet.
     pub(in crate::replica) fn open(&self, replica: &Arc<Replica>, roster: Option<Roster>) {
         if let Some(roster) = roster {
             self.learn(&roster);
@@ -178,7 +179,8 @@ impl KnownMembers {
         Ok(())
     }
 
-    /// Keeps the roster up to date: from the log, and by asking all members when one was turned away. Ends with consensus.
+    /// Keeps the roster up to date: from the log, and by asking all members when one was turned away. Ends with
+    /// consensus.
     pub(in crate::replica) async fn keep_roster(self: Arc<Self>, replica: Weak<Replica>) {
         let Some(mut membership) = replica.upgrade().map(|replica| replica.ensemble.consensus().membership_watch())
         else {

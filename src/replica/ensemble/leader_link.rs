@@ -1,23 +1,23 @@
 //! A member's link to its leader: one `Requests` connection at a time, for as long as that member leads.
 //!
-//! The link has two entrances. The sequencer passes requests on through `Forwarding`; they leave in order. All other code
-//! asks and tells the leader through `LeaderLink`. What comes back: the log index that a `sync` waits for, connections to
-//! close, and the leader's answers to reports, which renew the serving lease. Answers to writes do not come back here; they
-//! are applied like all other transactions.
+//! The link has two entrances. The sequencer passes requests on through `Forwarding`; they leave in order. All other
+//! code asks and tells the leader through `LeaderLink`. What comes back: the log index that a `sync` waits for,
+//! connections to close, and the leader's answers to reports, which renew the serving lease. Answers to writes do not
+//! come back here; they are applied like all other transactions.
 //!
 //! ```text
-//! a follower                                                     the leader (`follower_links`)
+//! a follower                                                    the leader (`follower_links`)
 //!
-//! sequencer ------ Forwarding ---+                          +---> sequencer, where a request carries its FollowerLinkId
-//!                                +-- a Requests connection -+
-//! all other code - LeaderLink ---+                          +---> FollowerLinks: what the leader sends back
+//! sequencer ------ Forwarding --+                           +--> sequencer: a request carries its FollowerLinkId
+//!                               +-- a Requests connection --+
+//! all other code - LeaderLink --+                           +--> FollowerLinks: what the leader sends back
 //! ```
 //!
-//! A link that has ended is never continued. The next connection is a new link, and the sequencer closes the connections
-//! that had a request under way.
+//! A link that has ended is never continued. The next connection is a new link, and the sequencer closes the
+//! connections that had a request under way.
 //!
-//! The link also notices at once when the leader's process is gone: the connection ends, and the leader's machine refuses a
-//! new one. Only then need no member wait for the leader's lease to run out.
+//! The link also notices at once when the leader's process is gone: the connection ends, and the leader's machine
+//! refuses a new one. Only then need no member wait for the leader's lease to run out.
 
 use super::Ensemble;
 use crate::consensus::Role;
@@ -88,8 +88,8 @@ enum Outgoing {
 type ReadIndexReply = oneshot::Sender<u64>;
 
 impl LeaderLink {
-    /// The log index that this member must have applied, so that a reader sees everything acknowledged before now. None:
-    /// there is no leader, or it did not answer.
+    /// The log index that this member must have applied, so that a reader sees everything acknowledged before now.
+    /// None: there is no leader, or it did not answer.
     pub(super) async fn read_index(&self) -> Option<u64> {
         let (asked, answer) = oneshot::channel();
         let link = self.0.lock().clone()?;
@@ -228,7 +228,8 @@ struct ActiveLink<'a> {
     asked_to_hold_back: Notify,
     /// The questions for a read index that the leader has not answered, by number.
     waiting: Mutex<HashMap<u64, ReadIndexReply>>,
-    /// Number and time of each report that the leader has not answered, oldest first; microseconds of the server's clock.
+    /// Number and time of each report that the leader has not answered, oldest first; microseconds of the server's
+    /// clock.
     ///
     /// Invariant: numbers grow and times do not decrease. At most `limits::REPORTS_UNANSWERED_MAX`.
     reports: Mutex<VecDeque<(u64, u64)>>,
@@ -386,8 +387,8 @@ struct LastReport {
 
 impl Ensemble {
     /// The leader of that term has closed its connection, and its machine says that nobody listens any more: elects
-    /// another leader at once. Voters that find this out wait one after the other, so that they do not stand against each
-    /// other.
+    /// another leader at once. Voters that find this out wait one after the other, so that they do not stand against
+    /// each other.
     async fn replace_leader(&self, leader: u64, term: u64) {
         let me = u64::from(self.config.server_id);
         let voters = self.consensus().membership().voters;

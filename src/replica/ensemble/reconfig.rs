@@ -1,8 +1,8 @@
-//! Changes who belongs to the ensemble, or who leads it, on the leader and off the sequencer. Only the session that asked
-//! waits.
+//! Changes who belongs to the ensemble, or who leads it, on the leader and off the sequencer. Only the session that
+//! asked waits.
 //!
-//! `pipeline::evaluate::reconfig` has checked what was asked. A reconfig then goes through these steps, and undoes what it
-//! did when one of them fails:
+//! `pipeline::evaluate::reconfig` has checked what was asked. A reconfig then goes through these steps, and undoes what
+//! it did when one of them fails:
 //!
 //! 1. A leader that is not among the new voters hands over first. Then a majority of the new voters must answer.
 //! 2. Each new member says who it is: an empty data directory, or a former member of this ensemble.
@@ -10,8 +10,8 @@
 //! 4. Consensus changes to exactly these members, if the members are still those that this was decided on.
 //! 5. The sequencer writes `/zookeeper/config`. That transaction is the answer.
 //!
-//! If the leader is lost in between, the next leader repairs what is left (`put_members_right`): learners that were to become
-//! voters are removed, and a configuration that does not state the members is written anew.
+//! If the leader is lost in between, the next leader repairs what is left (`put_members_right`): learners that were to
+//! become voters are removed, and a configuration that does not state the members is written anew.
 
 use super::Ensemble;
 use crate::consensus::{Membership, MembershipError, Role};
@@ -89,8 +89,8 @@ fn newcomers(servers: &[Server], membership: &Membership) -> (Vec<Server>, BTree
     (new, known)
 }
 
-/// The members, for `/zookeeper/config`. None while they are changing, or if the only server has no address at which others
-/// could reach it.
+/// The members, for `/zookeeper/config`. None while they are changing, or if the only server has no address at which
+/// others could reach it.
 fn settled(membership: &Membership) -> Option<Vec<Server>> {
     let servers: Vec<Server> = membership.members.values().map(|member| member.server.clone()).collect();
     let reachable = !servers.is_empty() && servers.iter().all(|server| !server.addresses.is_empty());
@@ -114,8 +114,8 @@ pub(in crate::replica) fn reconfigure(replica: &Arc<Replica>, request: QueuedReq
     });
 }
 
-/// Hands the leadership to member `to`, off the sequencer, and gives the request back to the sequencer. Whichever member
-/// leads then answers it.
+/// Hands the leadership to member `to`, off the sequencer, and gives the request back to the sequencer. Whichever
+/// member leads then answers it.
 pub(in crate::replica) fn transfer(replica: &Arc<Replica>, mut request: QueuedRequest, to: u32) {
     let spawned = replica.clone();
     replica.runtime.spawn(async move {
@@ -131,9 +131,9 @@ pub(in crate::replica) fn transfer(replica: &Arc<Replica>, mut request: QueuedRe
     });
 }
 
-/// Repairs what a former leader has left behind: removes learners that were to become voters, and writes the configuration
-/// if it does not state the members. Also gives a server that stands alone the address of its own line, so that others can
-/// join it. Runs once on each new leader.
+/// Repairs what a former leader has left behind: removes learners that were to become voters, and writes the
+/// configuration if it does not state the members. Also gives a server that stands alone the address of its own line,
+/// so that others can join it. Runs once on each new leader.
 pub(in crate::replica) async fn put_members_right(replica: Arc<Replica>) {
     let (order, ensemble) = (&replica.order, &replica.ensemble);
     if ensemble.repair_membership().await
@@ -348,7 +348,8 @@ impl Ensemble {
         }
     }
 
-    /// Repairs the membership. Returns false if this member does not lead any more, or the members are changed by someone else.
+    /// Repairs the membership. Returns false if this member does not lead any more, or the members are changed by
+    /// someone else.
     async fn repair_membership(&self) -> bool {
         let consensus = self.consensus();
         let mut watch = consensus.membership_watch();

@@ -1,12 +1,12 @@
-//! What a member does when its state differs from its leader's (`ordering::soundness`). One of the two is wrong, and going on
-//! would spread the damage:
+//! What a member does when its state differs from its leader's (`ordering::soundness`). One of the two is wrong, and
+//! going on would spread the damage:
 //!
 //! 1. The member applies nothing more, serves nobody, and does not stand for election. It still logs and votes.
-//! 2. It reports the difference when the leader next asks. If a majority of the voters contradict the leader, the leader's
-//!    state is the wrong one. The leader then takes the same steps, and gives the leadership away first; the members that
-//!    contradicted it go on.
-//! 3. Otherwise the member takes the leader's checkpoint, as soon as there is one that is not older than what the member
-//!    had applied, and goes on from there.
+//! 2. It reports the difference when the leader next asks. If a majority of the voters contradict the leader, the
+//!    leader's state is the wrong one. The leader then takes the same steps, and gives the leadership away first; the
+//!    members that contradicted it go on.
+//! 3. Otherwise the member takes the leader's checkpoint, as soon as there is one that is not older than what the
+//!    member had applied, and goes on from there.
 
 use super::Ensemble;
 use crate::consensus::Role;

@@ -1,13 +1,14 @@
 //! Until when this member may serve clients, because it knows that there is a leader.
 //!
 //! The lease starts at the moment at which this member last asked for a leader and then heard yes, from a leader that a
-//! quorum had acknowledged. For a follower this is when it sent the newest report that was answered; for the leader, when a
-//! quorum last acknowledged it. The lease lasts a third of minSessionTimeout. While it runs, pings are answered and clients
-//! let in. When it has run out, this member may have been cut off, and other members may have let its sessions expire: it
-//! closes its clients (`gate`).
+//! quorum had acknowledged. For a follower this is when it sent the newest report that was answered; for the leader,
+//! when a quorum last acknowledged it. The lease lasts a third of minSessionTimeout. While it runs, pings are answered
+//! and clients let in. When it has run out, this member may have been cut off, and other members may have let its
+//! sessions expire: it closes its clients (`gate`).
 //!
-//! A leader stops evaluating earlier, once no quorum has acknowledged it for as long as openraft's lease lasts: consensus
-//! would only refuse what it proposes. These times only ever make a member give up; no promise depends on them.
+//! A leader stops evaluating earlier, once no quorum has acknowledged it for as long as openraft's lease lasts:
+//! consensus would only refuse what it proposes. These times only ever make a member give up; no promise depends on
+//! them.
 
 use super::Ensemble;
 use crate::config;
@@ -101,8 +102,8 @@ impl ServingLease {
     }
 }
 
-/// Watches what a quorum says to this member while it leads, until the process ends. A task apart from the gate's, which may
-/// wait long until it can open.
+/// Watches what a quorum says to this member while it leads, until the process ends. A task apart from the gate's,
+/// which may wait long until it can open.
 pub(in crate::replica) async fn watch_quorum(replica: Arc<Replica>) {
     let mut tick = ticks(&replica.ensemble);
     loop {

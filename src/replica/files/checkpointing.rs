@@ -1,7 +1,7 @@
 //! Writes checkpoints and images, on a thread of its own, and lets the log go behind them.
 //!
-//! The state is cut between two entries under its exclusive lock, which takes microseconds. The records are then taken in
-//! pieces, each under a short lock, while transactions go on being applied.
+//! The state is cut between two entries under its exclusive lock, which takes microseconds. The records are then taken
+//! in pieces, each under a short lock, while transactions go on being applied.
 
 use crate::environment::Instant;
 use crate::limits;
@@ -50,8 +50,8 @@ impl Ending {
 pub struct Checkpointing {
     replica: Arc<Replica>,
     ending: Arc<Ending>,
-    /// The log position of the last checkpoint. At the start this is not where the state stands: what was applied from the
-    /// log since then is not in the checkpoint.
+    /// The log position of the last checkpoint. At the start this is not where the state stands: what was applied from
+    /// the log since then is not in the checkpoint.
     ///
     /// Invariant: it never goes back.
     done_at: Option<LogPosition>,
@@ -83,8 +83,8 @@ impl Checkpointing {
         }
     }
 
-    /// Writes a checkpoint if one is due. Returns whether it was the last one, because it was asked to end before. A failed
-    /// write ends the process: what a disk does after that cannot be trusted.
+    /// Writes a checkpoint if one is due. Returns whether it was the last one, because it was asked to end before. A
+    /// failed write ends the process: what a disk does after that cannot be trusted.
     fn write_if_due(&mut self) -> bool {
         let replica = &self.replica;
         let is_last = self.ending.is_asked();

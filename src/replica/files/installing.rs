@@ -85,8 +85,8 @@ fn of_a_peer(error: FileError) -> io::Error {
     }
 }
 
-/// Puts the state of another member on this member's disk, where the next start finds it. Waits until one of the members
-/// `from` can be asked.
+/// Puts the state of another member on this member's disk, where the next start finds it. Waits until one of the
+/// members `from` can be asked.
 ///
 /// For a member whose checkpoint and image are both damaged, and whose log is sound but was purged up to `purged`.
 pub async fn fetch_state(

@@ -63,9 +63,9 @@ pub struct Platform {
 pub enum Execution {
     /// On threads: the sequencer, the log and checkpoints have one each.
     Threads,
-    /// On tasks, for the simulation: all of the member runs on one thread. Each write to the log takes `disk_delay`. Each
-    /// batch meets one of the `proposal_faults` on its way from the sequencer to consensus. `compiler` makes the code of
-    /// plugins, which takes `disk_delay` to be loaded.
+    /// On tasks, for the simulation: all of the member runs on one thread. Each write to the log takes `disk_delay`.
+    /// Each batch meets one of the `proposal_faults` on its way from the sequencer to consensus. `compiler` makes the
+    /// code of plugins, which takes `disk_delay` to be loaded.
     Tasks { disk_delay: Arc<dyn Fn() -> Duration + Send + Sync>, proposal_faults: ProposalFaults, compiler: Compiler },
 }
 
@@ -110,8 +110,9 @@ enum Stage {
 }
 
 impl Member {
-    /// Starts a member. If it stands alone, returns once it serves. A member of an ensemble may serve much later, and turns
-    /// clients away until then. `facts` makes what answers four letter words. An error is a sentence for the operator.
+    /// Starts a member. If it stands alone, returns once it serves. A member of an ensemble may serve much later, and
+    /// turns clients away until then. `facts` makes what answers four letter words. An error is a sentence for the
+    /// operator.
     pub async fn start(
         config: Config,
         platform: Platform,
@@ -199,8 +200,8 @@ impl Member {
         listener::serve(&self.replica.order.connections, stream, peer, self.server.clone()).await;
     }
 
-    /// Takes no more clients and no more requests, and closes each connection once all its requests are answered. A leader
-    /// first hands over, so that nobody has to wait for an election.
+    /// Takes no more clients and no more requests, and closes each connection once all its requests are answered. A
+    /// leader first hands over, so that nobody has to wait for an election.
     pub async fn part_with_clients(&self) {
         let (ensemble, connections) = (&self.replica.ensemble, &self.replica.order.connections);
         ensemble.leave();
@@ -235,8 +236,8 @@ impl Member {
     }
 }
 
-/// Waits until a server that stands alone serves, before anybody is told that it has started. If other voters have joined
-/// it since, it does not wait for them.
+/// Waits until a server that stands alone serves, before anybody is told that it has started. If other voters have
+/// joined it since, it does not wait for them.
 async fn until_it_serves(
     mut stages: watch::Receiver<Stage>,
     failure: oneshot::Receiver<anyhow::Error>,

@@ -57,7 +57,8 @@ impl Startup {
         if alone {
             self.wait_until_leading().await;
         }
-        // A member that has recovered has a leader: it has voted for it, or taken its vote over. The log holds that vote.
+        // A member that has recovered has a leader: it has voted for it, or taken its vote over. The log holds that
+        // vote.
         data_directory::note_log_in_use(&*self.disk)?;
         self.settle_plugins().await;
         order.set_recovered();

@@ -26,8 +26,8 @@ impl Admin for Endpoint {
         for binding in plugins.registry().all() {
             let status = binding.status(plugins.enabled());
             let state = status["state"].as_str().unwrap_or_default();
-            // A plugin under quarantine is not called by any member. An operator has to look at it; sending clients to another
-            // member would not help.
+            // A plugin under quarantine is not called by any member. An operator has to look at it; sending clients to
+            // another member would not help.
             if !matches!(state, "active" | "off" | "quarantine") {
                 let why = status["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"));
                 return Err(format!("plugin {} is {state}{why}", binding.key));

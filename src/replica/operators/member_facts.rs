@@ -1,8 +1,8 @@
 //! What four letter words tell of this member. Each figure comes from its one owner: the tree, the watches, the
 //! connections, consensus, or the counters in `metrics`.
 //!
-//! Locks are held only while values are copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy as
-//! much as they print. This is why ZooKeeper lets an operator switch them off.
+//! Locks are held only while values are copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy
+//! as much as they print. This is why ZooKeeper lets an operator switch them off.
 
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
@@ -192,7 +192,8 @@ impl Facts for MemberFacts {
         }
     }
 
-    /// A connection is closed when its session expires, one without a session when its patience ends.
+    /// A connection is closed when its session expires; a connection without a session, after
+    /// `network.sessionless_timeout_ms`.
     fn connection_expiry(&self) -> Vec<(i64, Vec<(SocketAddr, i64)>)> {
         let connections = &self.replica.order.connections;
         let mut deadline_of_session = HashMap::new();
@@ -290,11 +291,11 @@ impl MemberFacts {
         figures
     }
 
-    /// None: a server without an ensemble.
+    /// What `conf` prints of the ensemble. None: this server stands alone.
     fn quorum(&self) -> Option<QuorumConfiguration> {
         let mode = self.mode();
         let config = &self.replica.config;
-        // As the membership has it: its address may have changed since the file was written.
+        // From the membership: the address may have changed since the file was written.
         let member = self.replica.ensemble.started_consensus().and_then(|consensus| {
             consensus.membership().members.remove(&config.server_id.into()).map(|member| member.server)
         });
@@ -321,7 +322,7 @@ impl MemberFacts {
         self.replica.order.connections.get(id).map_or(0, |connection| connection.session().0)
     }
 
-    /// What to add to a time of the server's clock for one of the wall's, in milliseconds.
+    /// The difference between Unix time and the server's clock, in milliseconds.
     fn wall_minus_server_ms(&self) -> i64 {
         wall_ms() - self.replica.order.clock.now_ms() as i64
     }
@@ -333,7 +334,8 @@ fn connection_facts(connection: &Connection, wall_minus_server_ms: i64) -> Conne
     let (statistics, last) = (&connection.statistics, &connection.last);
     let received = statistics.received.load(Ordering::Relaxed);
     let session = connection.session();
-    // Nothing is read while the first message is dealt with: so it is for whoever asks for this listing.
+    // A connection is not read while its first message is dealt with. The connection that asks for this listing is in
+    // that state.
     let greets = session == SessionId::NONE && received > 0;
     let reads = !greets && connection.takes_requests();
     let session = (session != SessionId::NONE).then(|| SessionFacts {
@@ -359,12 +361,13 @@ fn connection_facts(connection: &Connection, wall_minus_server_ms: i64) -> Conne
     }
 }
 
-/// Bytes of all files in a folder and below, but for one folder. What cannot be looked at counts nothing.
+/// The bytes of all files in a folder and below, without those in the folder `but_for`. A file or folder that cannot be
+/// read counts 0.
 fn bytes_below(folder: &Path, but_for: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let bytes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(data) if data.is_dir() && entry.path() == but_for => 0,
-        // Links are not followed: `metadata` of an entry is the link's own.
+        // Symbolic links are not followed: `metadata` of an entry is that of the link.
         Ok(data) if data.is_dir() => bytes_below(&entry.path(), but_for),
         Ok(data) => data.len(),
         Err(_) => 0,

@@ -1,7 +1,7 @@
 //! Applies what consensus has committed: one transaction at a time, under the state's exclusive lock.
 //!
-//! For each transaction the order is: the change of the tree, the events of its zxid, the reply to the writer, the reads
-//! that waited behind that write. This order is one of the rules that hold everywhere (docs/ARCHITECTURE.md);
+//! For each transaction the order is: the change of the tree, the events of its zxid, the reply to the writer, the
+//! reads that waited behind that write. This order is one of the rules that hold everywhere (docs/ARCHITECTURE.md);
 //! `Connections::applied` keeps it.
 
 use super::WriteOrder;
@@ -17,8 +17,8 @@ use crate::state::{Effects, State};
 use crate::storage::LogPosition;
 use std::sync::atomic::Ordering;
 
-/// Where applying stands in the log. Its lock is held while an entry is applied, so whoever holds the lock sees the state
-/// between two entries.
+/// Where applying stands in the log. Its lock is held while an entry is applied, so the holder of the lock sees the
+/// state between two entries.
 #[derive(Default)]
 pub struct Boundary {
     /// The last entry that was applied, or fenced off. None: no entry yet.
@@ -152,8 +152,8 @@ impl WriteOrder {
         simulation::see(|| Seen::Bound { zxid, registry: &registry });
     }
 
-    /// Replaces the applied tree by that of another member, and returns the old one. Every client of this member is sent
-    /// away: what it has read, and what it watches, belongs to the old tree.
+    /// Replaces the applied tree by that of another member, and returns the old one. Every client of this member is
+    /// sent away: what it has read, and what it watches, belongs to the old tree.
     ///
     /// The caller holds the boundary's lock, and has checked that `state` is complete.
     pub(in crate::replica) fn replace_state(&self, state: State, digest: u64, seed: u64) -> State {

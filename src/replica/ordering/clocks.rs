@@ -1,7 +1,7 @@
 //! The two times that every transaction carries: wall time, and ensemble time.
 //!
-//! Ensemble time runs by the leader's monotonic clock, and stands still while there is no leader. Both times are part of
-//! the state, so neither ever goes back.
+//! Ensemble time runs by the leader's monotonic clock, and stands still while there is no leader. Both times are part
+//! of the state, so neither ever goes back.
 
 use crate::environment::{self, Instant};
 use crate::pipeline::Moment;

@@ -1,8 +1,8 @@
 //! The format level: which effects transactions may have, so that every voter's release knows them all.
 //!
-//! The leader raises the level once the releases of all voters know the next one (`ensemble::format_level`). A member whose
-//! release does not know the state's level ends, at its start or while it applies. Guessing what an unknown effect means
-//! would make its state differ from the others'.
+//! The leader raises the level once the releases of all voters know the next one (`ensemble::format_level`). A member
+//! whose release does not know the state's level ends, at its start or while it applies. Guessing what an unknown
+//! effect means would make its state differ from the others'.
 
 use super::WriteOrder;
 use crate::replica::fatal::die;

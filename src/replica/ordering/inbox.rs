@@ -1,8 +1,8 @@
 //! Where events wait for the sequencer. Many threads and tasks put events in; the sequencer alone takes them out.
 //!
-//! The inbox has no bound of its own, because what puts events in is bounded. A connection, here or on another member, has
-//! at most `limits::UNANSWERED_MAX` unanswered requests, and then no more are read from it. Native calls are bounded by
-//! `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
+//! The inbox has no bound of its own, because what puts events in is bounded. A connection, here or on another member,
+//! has at most `limits::UNANSWERED_MAX` unanswered requests, and then no more are read from it. Native calls are
+//! bounded by `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::event::Event;
 use crate::consensus::Resolution;
@@ -24,14 +24,14 @@ struct Inner {
     sleep: Sleep,
 }
 
-/// Whether the sequencer sleeps, and which events may wake it. A wake-up costs a system call, and takes the processor from
-/// another thread.
+/// Whether the sequencer sleeps, and which events may wake it. A wake-up costs a system call, and takes the processor
+/// from another thread.
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sleep {
     #[default]
     Awake,
-    /// The sequencer has nothing to do. An entry that was applied need not wake it, with two exceptions: an entry without
-    /// effect, whose requests are evaluated again, and an entry with native calls, which the sequencer answers.
+    /// The sequencer has nothing to do. An entry that was applied need not wake it, with two exceptions: an entry
+    /// without effect, whose requests are evaluated again, and an entry with native calls, which the sequencer answers.
     ForWork,
     /// The sequencer cannot go on before something else happens, above all before an entry is resolved. More requests
     /// need not wake it.

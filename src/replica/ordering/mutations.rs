@@ -1,6 +1,6 @@
-//! Deliberate mistakes of the simulation, where the order of writes would have to make them (`hooks::Mutation`). The code
-//! beside this file calls in here, and reads as if the mistakes did not exist. Without the feature `simulation` every
-//! function here does what the rule says.
+//! Deliberate mistakes of the simulation, where the order of writes would have to make them (`hooks::Mutation`). The
+//! code beside this file calls in here, and reads as if the mistakes did not exist. Without the feature `simulation`
+//! every function here does what the rule says.
 
 use super::WriteOrder;
 use crate::model::txn::Txn;

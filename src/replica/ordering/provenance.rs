@@ -1,8 +1,8 @@
-//! Which plugins had a part in which recent transactions. `plugin trace` reads this at `/zookeeper/trace`, which only the
-//! superuser may read.
+//! Which plugins had a part in which recent transactions. `plugin trace` reads this at `/zookeeper/trace`, which only
+//! the superuser may read.
 //!
-//! Every transaction names its plugins (`Txn::made_by`). A replica keeps the newest of the transactions that plugins had a
-//! part in, from those it has applied since it started, replayed ones included.
+//! Every transaction names its plugins (`Txn::made_by`). A replica keeps the newest of the transactions that plugins
+//! had a part in, from those it has applied since it started, replayed ones included.
 
 use crate::limits;
 use crate::model::Zxid;

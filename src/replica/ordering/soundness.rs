@@ -1,9 +1,9 @@
 //! Whether this member's state is the one that the ensemble has: compares digests with the leader's.
 //!
-//! Each batch carries the leader's digest at a zxid that the leader had applied. A member keeps its own digests at the ends of
-//! the last `limits::DIGESTS_KEPT` batches. If the two digests of one zxid differ, one of the two states is wrong, by a bug
-//! or a defect of memory. Then the member applies nothing more, so that the damage does not spread; `ensemble::repair`
-//! does the rest.
+//! Each batch carries the leader's digest at a zxid that the leader had applied. A member keeps its own digests at the
+//! ends of the last `limits::DIGESTS_KEPT` batches. If the two digests of one zxid differ, one of the two states is
+//! wrong, by a bug or a defect of memory. Then the member applies nothing more, so that the damage does not spread;
+//! `ensemble::repair` does the rest.
 //!
 //! Two replicas that go wrong in the same way are not found.
 
@@ -71,7 +71,8 @@ impl Soundness {
         self.kept.lock().digests.back().copied()
     }
 
-    /// Whether the batch may be applied. If its digest differs from the one kept here, nothing may be applied from now on.
+    /// Whether the batch may be applied. If its digest differs from the one kept here, nothing may be applied from now
+    /// on.
     pub(super) fn agrees(&self, batch: &Batch) -> bool {
         if !self.is_sound() {
             return false;

@@ -1,5 +1,5 @@
-//! Brings what this member has to say against plugins into the log, and gives the leadership to a member that can run the
-//! plugins in force.
+//! Brings what this member has to say against plugins into the log, and gives the leadership to a member that can run
+//! the plugins in force.
 
 use crate::environment::Instant;
 use crate::limits;
@@ -18,8 +18,8 @@ pub(in crate::replica) fn blame(replica: &Replica, blame: Blame) {
 }
 
 /// The calls of plugins that have ended this process, for a follower to report. They are reported again after
-/// `limits::PLUGIN_BLAME_AGAIN_MS`, until they are in the log. Nothing is reported before the tree is up to date, because the
-/// tree says which versions are meant. `last`: when they were reported last.
+/// `limits::PLUGIN_BLAME_AGAIN_MS`, until they are in the log. Nothing is reported before the tree is up to date,
+/// because the tree says which versions are meant. `last`: when they were reported last.
 pub(in crate::replica) fn crashes_to_report(replica: &Replica, last: &mut Option<Instant>) -> Vec<Blame> {
     let again = Duration::from_millis(limits::PLUGIN_BLAME_AGAIN_MS);
     if !replica.order.has_recovered() || last.is_some_and(|last| last.elapsed() < again) {
@@ -29,8 +29,8 @@ pub(in crate::replica) fn crashes_to_report(replica: &Replica, last: &mut Option
     replica.order.plugins.crashes(replica.config.server_id)
 }
 
-/// Gives the leadership to a voter that can run the plugins in force, if this leader cannot and there is one that can. If
-/// there is none, the failure policy of each plugin decides.
+/// Gives the leadership to a voter that can run the plugins in force, if this leader cannot and there is one that can.
+/// If there is none, the failure policy of each plugin decides.
 pub(in crate::replica) fn leave_to_one_who_can(replica: &Replica) {
     let ensemble = &replica.ensemble;
     let plugins = &replica.order.plugins;

@@ -1,7 +1,7 @@
 //! What a leader does for recipes without being asked: fires timers that are due, and has mounts put in order.
 //!
-//! All of this is state (`State::chores`). Each chore is a transaction that the leader submits to its own sequencer. If the
-//! transaction does not happen, the state still has the chore, and it is submitted again.
+//! All of this is state (`State::chores`). Each chore is a transaction that the leader submits to its own sequencer. If
+//! the transaction does not happen, the state still has the chore, and it is submitted again.
 
 use crate::limits;
 use crate::model::chores;
@@ -25,8 +25,8 @@ pub(in crate::replica) async fn do_chores(replica: Arc<Replica>) {
     }
 }
 
-/// The chores that are submitted and have not happened yet, by the path of their node: its mzxid, and when the chore was
-/// submitted, in milliseconds of the server's clock.
+/// The chores that are submitted and have not happened yet, by the path of their node: its mzxid, and when the chore
+/// was submitted, in milliseconds of the server's clock.
 ///
 /// Invariant: at most `limits::CHORES_IN_FLIGHT_MAX`.
 #[derive(Default)]
@@ -53,7 +53,8 @@ impl UnderWay {
             });
             let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(self.0.len());
             for (plugin, work) in state.chores().iter() {
-                // A plugin under quarantine is not called. What comes due meanwhile is still due when the quarantine ends.
+                // A plugin under quarantine is not called. What comes due meanwhile is still due when the quarantine
+                // ends.
                 let ready = registry.named(plugin).is_some_and(|binding| {
                     binding.manifest.kind == Kind::Recipe && binding.is_called() && binding.settled()
                 });

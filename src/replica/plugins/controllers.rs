@@ -1,10 +1,10 @@
-//! Calls controllers on the leader, beside the requests: for every path under their watch that has changed, until a call
-//! finds nothing more to do.
+//! Calls controllers on the leader, beside the requests: for every path under their watch that has changed, until a
+//! call finds nothing more to do.
 //!
-//! Controllers are level-triggered. A path is queued, not a change, and a path is queued once, however often it changes. A
-//! new leader, and a controller that is put to work, begin with every path there is. What a call worked out becomes one
-//! request of the identity `plugin:<name>`, on condition that nothing it looked at has changed; otherwise the controller is
-//! called again. A failed call is repeated after a pause that grows.
+//! Controllers are level-triggered. A path is queued, not a change, and a path is queued once, however often it
+//! changes. A new leader, and a controller that is put to work, begin with every path there is. What a call worked out
+//! becomes one request of the identity `plugin:<name>`, on condition that nothing it looked at has changed; otherwise
+//! the controller is called again. A failed call is repeated after a pause that grows.
 
 use crate::admin::http::CallError;
 use crate::limits;
@@ -93,7 +93,8 @@ pub(in crate::replica) async fn run_controllers(replica: Arc<Replica>) {
 /// One controller, and what it has to do.
 struct Controller {
     binding: Arc<Binding>,
-    /// Tells this controller from another one of the same name, which was at work before and may still have calls running.
+    /// Tells this controller from another one of the same name, which was at work before and may still have calls
+    /// running.
     identity: Arc<()>,
     /// The paths to call it for, in order.
     ///
@@ -105,8 +106,8 @@ struct Controller {
     running: BTreeSet<String>,
     /// The paths in `running` that have changed since their calls began.
     again: BTreeSet<String>,
-    /// The paths whose calls failed or were overtaken, by when they are called for again, in milliseconds of the server's
-    /// clock.
+    /// The paths whose calls failed or were overtaken, by when they are called for again, in milliseconds of the
+    /// server's clock.
     ///
     /// Invariant: each has an entry in `attempts`.
     later: BTreeSet<(u64, String)>,
@@ -293,8 +294,8 @@ fn drive(
     rest
 }
 
-/// Searches a piece of the tree for paths that a controller watches. The piece is small, so that applying, which needs the
-/// exclusive lock, does not wait long.
+/// Searches a piece of the tree for paths that a controller watches. The piece is small, so that applying, which needs
+/// the exclusive lock, does not wait long.
 fn search_some(order: &WriteOrder, controller: &mut Controller) {
     let state = order.state.read();
     for _ in 0..limits::CONTROLLER_SEARCHED_AT_ONCE {
@@ -392,8 +393,8 @@ fn work_out(
     Ok(Some(Reconciled { plugin, version, fuel: asked.cost, path, conditions, steps }))
 }
 
-/// The next path of the controller that has waited longest. A controller that always has something to do leaves the others
-/// their turns.
+/// The next path of the controller that has waited longest. A controller that always has something to do leaves the
+/// others their turns.
 fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, String)> {
     let turn = at_work.values().map(|controller| controller.turn).max()? + 1;
     let waiting = at_work.iter_mut().filter(|(_, controller)| !controller.queue.is_empty());
@@ -410,7 +411,8 @@ fn take_end(at_work: &mut BTreeMap<Arc<str>, Controller>, ended: EndedCall, now_
     }
 }
 
-/// Puts the controllers of the registry to work. A new version begins anew; a controller under quarantine does not work.
+/// Puts the controllers of the registry to work. A new version begins anew; a controller under quarantine does not
+/// work.
 fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
     let bound = |name: &str| registry.named(name).filter(|binding| binding.manifest.kind == Kind::Controller);
     at_work.retain(|name, controller| {

@@ -2,8 +2,8 @@
 //! happens off the sequencer.
 //!
 //! The leader checks and compiles the component first, then asks all other members to compile it as well. It admits the
-//! deployment once a quorum of voters has the machine code, itself included. Then the plugin can come into force at one zxid,
-//! and whichever voter leads next can run it. Each member reads the component from its own tree.
+//! deployment once a quorum of voters has the machine code, itself included. Then the plugin can come into force at one
+//! zxid, and whichever voter leads next can run it. Each member reads the component from its own tree.
 
 use crate::environment::Instant;
 use crate::limits;

@@ -1,5 +1,5 @@
-//! Members whose state goes wrong. Whole members run on a network in memory and on simulated disks, in one thread and in
-//! virtual time.
+//! Members whose state goes wrong. Whole members run on a network in memory and on simulated disks, in one thread and
+//! in virtual time.
 
 use crate::config::Config;
 use crate::consensus::Role;

@@ -96,8 +96,8 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// Whether the request is to end a session that must not end any more: its client was heard, or a leadership granted
-    /// it more time, or its client is just coming back, while the request waited.
+    /// Whether the request is to end a session that must not end any more: its client was heard, or a leadership
+    /// granted it more time, or its client is just coming back, while the request waited.
     fn has_come_back(&self, state: &State, request: &QueuedRequest) -> bool {
         let Ask::CloseSession { session, expired: true } = request.submission.ask else { return false };
         let order = &self.replica.order;

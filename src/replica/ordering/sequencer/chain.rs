@@ -1,8 +1,8 @@
 //! The chain: entries that are proposed and not resolved yet, each evaluated on the state that the one before it leaves
 //! (docs/decisions/0009).
 //!
-//! A chain starts on the applied state. If consensus refuses an entry, or the fence makes it a no-op, the entries behind it
-//! have no effect either: the chain is broken. A new one starts when all entries of the old one are resolved.
+//! A chain starts on the applied state. If consensus refuses an entry, or the fence makes it a no-op, the entries
+//! behind it have no effect either: the chain is broken. A new one starts when all entries of the old one are resolved.
 
 use super::QueuedRequest;
 use crate::limits;

@@ -44,8 +44,8 @@ impl<C: Proposes> Sequencer<C> {
                 return self.waiting.push_front(request);
             } else {
                 assert!(request.link.is_none(), "a member passes on only what its own clients ask");
-                // Noted before it is sent, because it may be applied here before `send` returns. If the link ends between
-                // the two, the connection is closed.
+                // Noted before it is sent, because it may be applied here before `send` returns. If the link ends
+                // between the two, the connection is closed.
                 self.replica.order.connections.pass_on(connection);
                 link.send(request.submission);
             }

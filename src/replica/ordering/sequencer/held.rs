@@ -1,5 +1,5 @@
-//! Requests that wait for work off the sequencer's thread: deployments, changes of the members, transfers of the leadership.
-//! Such a request holds back only the requests of its own connection.
+//! Requests that wait for work off the sequencer's thread: deployments, changes of the members, transfers of the
+//! leadership. Such a request holds back only the requests of its own connection.
 
 use super::{Proposes, QueuedRequest, Sequencer};
 use crate::model::ConnectionId;

@@ -31,7 +31,8 @@ impl<C: Proposes> Sequencer<C> {
         self.lease_held = true;
         self.waiting.retain(|request| request.link.is_none());
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
-        // The next leader writes the configuration itself. Its caller has to look whether it is the one that was asked for.
+        // The next leader writes the configuration itself. Its caller has to look whether it is the one that was asked
+        // for.
         let waiting = std::mem::take(&mut self.waiting);
         let (configures, others) = waiting
             .into_iter()
@@ -95,8 +96,8 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// If no entry is in flight any more: puts the requests of refused entries back in line, and, if this member leads and
-    /// its chain is broken or its leadership is new, starts a chain on the applied tree.
+    /// If no entry is in flight any more: puts the requests of refused entries back in line, and, if this member leads
+    /// and its chain is broken or its leadership is new, starts a chain on the applied tree.
     pub(super) fn restart_chain_if_resolved(&mut self) {
         if !self.chain.is_resolved() {
             return;

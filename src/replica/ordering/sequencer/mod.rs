@@ -1,24 +1,25 @@
-//! The sequencer: puts all writes into one order and turns them into batches for consensus. On a member that does not lead,
-//! its clients' writes wait here for a leader, and are passed on to it.
+//! The sequencer: puts all writes into one order and turns them into batches for consensus. On a member that does not
+//! lead, its clients' writes wait here for a leader, and are passed on to it.
 //!
-//! The sequencer is a state machine with a thread of its own. `step` takes what came in, evaluates what it may, and proposes
-//! a batch. It promises:
+//! The sequencer is a state machine with a thread of its own. `step` takes what came in, evaluates what it may, and
+//! proposes a batch. It promises:
 //!
 //! - Requests of one connection are evaluated in the order in which they came, whichever of them is refused, held or
 //!   evaluated again.
-//! - A request is evaluated only while this member leads, has applied its own blank entry (`Role::Leader`), and has heard
-//!   from a quorum lately.
-//! - At most `limits::ENTRIES_IN_FLIGHT_MAX` entries wait for consensus. Requests that come in meanwhile make the next batch
-//!   larger. Nothing waits for a timer.
-//! - If the chain breaks (docs/decisions/0009), requests that certainly had no effect are evaluated again, in their first
-//!   order and before anything newer. A connection whose write has an unknown outcome is closed without a reply, and no
-//!   more of its requests are evaluated.
+//! - A request is evaluated only while this member leads, has applied its own blank entry (`Role::Leader`), and has
+//!   heard from a quorum lately.
+//! - At most `limits::ENTRIES_IN_FLIGHT_MAX` entries wait for consensus. Requests that come in meanwhile make the next
+//!   batch larger. Nothing waits for a timer.
+//! - If the chain breaks (docs/decisions/0009), requests that certainly had no effect are evaluated again, in their
+//!   first order and before anything newer. A connection whose write has an unknown outcome is closed without a reply,
+//!   and no more of its requests are evaluated.
 //! - While another member leads, requests are passed on to it in order, each once. When the link to it ends, the
-//!   connections are closed that had a request passed on and not applied here. All other requests wait for the next link.
+//!   connections are closed that had a request passed on and not applied here. All other requests wait for the next
+//!   link.
 //! - When this leadership ends, requests that other members passed on are dropped. Those members close the connections.
 //! - A change of the members, or of the leader, happens off this thread and holds back only its own connection.
-//! - A deployment of a plugin is prepared off this thread, and holds back only its own connection. Its entry is the last in
-//!   flight: the requests behind it are evaluated with the plugins that it leaves.
+//! - A deployment of a plugin is prepared off this thread, and holds back only its own connection. Its entry is the
+//!   last in flight: the requests behind it are evaluated with the plugins that it leaves.
 //!
 //! | file | what |
 //! |---|---|
@@ -59,7 +60,8 @@ use tracing::debug;
 pub struct Sequencer<C> {
     replica: Arc<Replica>,
     consensus: C,
-    /// Invariant: outstanding changes lie over the tree only for the entries of `chain`; when a chain starts there are none.
+    /// Invariant: outstanding changes lie over the tree only for the entries of `chain`; when a chain starts there are
+    /// none.
     evaluator: Evaluator,
     judge: Judge,
     clocks: Clocks,
@@ -74,9 +76,9 @@ pub struct Sequencer<C> {
     ///
     /// Invariant: at most one request of a connection is worked on.
     held: HashMap<ConnectionId, VecDeque<QueuedRequest>>,
-    /// Connections whose last write has an unknown outcome. No more of their requests are evaluated or passed on. At most
-    /// as many as had writes in flight when a leadership was lost. A connection of this member never leaves the set, which
-    /// does no harm because connection ids are never used again.
+    /// Connections whose last write has an unknown outcome. No more of their requests are evaluated or passed on. At
+    /// most as many as had writes in flight when a leadership was lost. A connection of this member never leaves the
+    /// set, which does no harm because connection ids are never used again.
     broken: HashSet<ConnectionId>,
     /// Whether a quorum has acknowledged this leader lately (`Event::Lease`).
     lease_held: bool,
@@ -148,7 +150,8 @@ impl<C: Proposes> Sequencer<C> {
                 sleep => {
                     inbox.wait(&mut events, sleep);
                     if self.has_company {
-                        // Other threads are about to submit requests. Waiting for them costs less than a batch of their own.
+                        // Other threads are about to submit requests. Waiting for them costs less than a batch of their
+                        // own.
                         courtesy.let_others_go_first();
                         inbox.take_more(&mut events);
                     }
@@ -173,8 +176,8 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// Whether `Event::Stop` has come and every entry in flight is resolved. A leader without a quorum does not wait for
-    /// its entries, because they may never be resolved.
+    /// Whether `Event::Stop` has come and every entry in flight is resolved. A leader without a quorum does not wait
+    /// for its entries, because they may never be resolved.
     fn is_done(&self) -> bool {
         self.stopping && (self.chain.is_resolved() || !self.lease_held)
     }
@@ -263,7 +266,8 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// Whether the request was passed on to a leadership that is over. The member it came from has closed the connection.
+    /// Whether the request was passed on to a leadership that is over. The member it came from has closed the
+    /// connection.
     fn is_void(&self, request: &QueuedRequest) -> bool {
         request.link.is_some_and(|link| Some(link.term) != self.term())
     }

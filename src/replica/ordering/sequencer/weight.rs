@@ -3,8 +3,8 @@
 use crate::model::acl;
 use crate::model::txn::{Change, Outcome, Slot, Txn};
 
-/// Roughly the bytes that the transaction takes in the log and on the way to other members. Everything that a client or a
-/// plugin can make large is counted.
+/// Roughly the bytes that the transaction takes in the log and on the way to other members. Everything that a client or
+/// a plugin can make large is counted.
 pub(super) fn weight(txn: &Txn) -> usize {
     let changes = txn.changes.iter().map(|change| match change {
         Change::Create { path, data, acl, .. } => {
