@@ -196,3 +196,41 @@ impl WriteOrder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(term: u64, index: u64) -> LogPosition {
+        LogPosition { term, index }
+    }
+
+    #[test]
+    fn entries_follow_each_other_and_a_later_state_may_skip_some() {
+        let mut boundary = Boundary::new(None, None);
+        boundary.advance(at(1, 0));
+        boundary.advance(at(1, 1));
+        boundary.advance(at(3, 2));
+        boundary.jump(at(3, 9), vec![7]);
+        boundary.advance(at(3, 10));
+        assert_eq!((boundary.position(), boundary.membership()), (Some(at(3, 10)), Some(&vec![7])));
+    }
+
+    #[test]
+    #[should_panic = "entries are applied in the order of the log"]
+    fn an_entry_that_is_left_out_is_a_bug() {
+        Boundary::new(Some(at(1, 4)), None).advance(at(1, 6));
+    }
+
+    #[test]
+    #[should_panic = "the terms of log entries never decrease"]
+    fn an_entry_of_an_older_term_is_a_bug() {
+        Boundary::new(Some(at(2, 4)), None).advance(at(1, 5));
+    }
+
+    #[test]
+    #[should_panic = "a state is only replaced by a later one"]
+    fn an_older_state_in_the_place_of_a_newer_one_is_a_bug() {
+        Boundary::new(Some(at(2, 4)), None).jump(at(2, 3), Vec::new());
+    }
+}

@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    #[should_panic = "digests are kept in the order of their zxids"]
+    fn a_digest_of_the_past_is_a_bug() {
+        let soundness = Soundness::default();
+        soundness.note(Zxid(5), 1);
+        soundness.note(Zxid(5), 1);
+    }
+
+    #[test]
     fn digests_kept_are_bounded() {
         let mut kept = Kept::default();
         (0..3000).for_each(|zxid| kept.note(Zxid(zxid), 1));

@@ -493,6 +493,15 @@ mod tests {
     }
 
     #[test]
+    #[should_panic = "one call at a time is made for a path"]
+    fn two_calls_for_one_path_are_a_bug() {
+        let (_, mut controller) = controller("x");
+        controller.enqueue("/x/a");
+        controller.running.insert("/x/a".to_owned());
+        controller.begin();
+    }
+
+    #[test]
     fn failed_paths_beyond_the_bound_are_looked_for_again_when_there_is_room() {
         let (_, mut full) = controller("x");
         let path = |number: usize| format!("/x/{number}");

@@ -133,3 +133,93 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Ask, Submission};
+
+    /// A chain that stands on zxid 5 of epoch 2.
+    fn chain() -> Chain {
+        let mut chain = Chain::default();
+        chain.start(Zxid::new(2, 5));
+        chain
+    }
+
+    /// Proposes an entry of one request, which can be told by `xid`.
+    fn push(chain: &mut Chain, xid: i32) {
+        chain.extend(chain.end().next(), false);
+        let submission = Submission { xid, ..Submission::own(Ask::Collect { path: "/x".into() }) };
+        chain.push(vec![QueuedRequest::new(submission, None)]);
+        chain.check();
+    }
+
+    #[test]
+    fn refused_requests_come_back_in_their_first_order() {
+        let mut chain = chain();
+        push(&mut chain, 1);
+        push(&mut chain, 2);
+        chain.refuse(1);
+        chain.refuse(0);
+        assert!(chain.is_broken() && chain.is_resolved());
+        let xids: Vec<i32> = chain.take_refused().map(|request| request.submission.xid).collect();
+        assert_eq!(xids, [1, 2]);
+        chain.start(Zxid::new(2, 5));
+        chain.check();
+    }
+
+    #[test]
+    fn an_epoch_may_begin_within_a_chain() {
+        let mut chain = chain();
+        chain.extend(Zxid::new(2, 6), false);
+        chain.extend(Zxid::new(3, 1), true);
+        assert!(chain.changes_plugins() && !chain.has_room());
+    }
+
+    #[test]
+    #[should_panic = "zxids have no gaps"]
+    fn a_zxid_that_is_left_out_is_a_bug() {
+        chain().extend(Zxid::new(2, 7), false);
+    }
+
+    #[test]
+    #[should_panic = "nothing is evaluated behind a change of the plugins in force"]
+    fn a_transaction_behind_a_deployment_is_a_bug() {
+        let mut chain = chain();
+        chain.extend(Zxid::new(2, 6), true);
+        chain.extend(Zxid::new(2, 7), false);
+    }
+
+    #[test]
+    #[should_panic = "an entry is only accepted behind all entries before it"]
+    fn an_entry_that_is_accepted_before_an_older_one_is_a_bug() {
+        let mut chain = chain();
+        push(&mut chain, 1);
+        push(&mut chain, 2);
+        chain.accept(1);
+    }
+
+    #[test]
+    #[should_panic = "nothing is proposed behind a refused entry"]
+    fn an_entry_behind_a_refused_one_is_a_bug() {
+        let mut chain = chain();
+        push(&mut chain, 1);
+        chain.refuse(0);
+        push(&mut chain, 2);
+    }
+
+    #[test]
+    #[should_panic = "entries are proposed and not dealt with"]
+    fn more_entries_than_may_be_in_flight_are_a_bug() {
+        let mut chain = chain();
+        (0..=limits::ENTRIES_IN_FLIGHT_MAX as i32).for_each(|xid| push(&mut chain, xid));
+    }
+
+    #[test]
+    #[should_panic = "the old chain is resolved before the new one starts"]
+    fn a_chain_that_starts_over_entries_in_flight_is_a_bug() {
+        let mut chain = chain();
+        push(&mut chain, 1);
+        chain.start(Zxid::new(3, 1));
+    }
+}
