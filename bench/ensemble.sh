@@ -1,35 +1,39 @@
 #!/usr/bin/env bash
-# Measures three of our servers (release binary) and three ZooKeepers 3.9.5, in alternation on the same machine and disk,
-# with fsync on, and prints a table with ratios. `wasmkeeper bench` is the load generator for both, spread over the members.
+# Compares three servers of ours with three ZooKeepers 3.9.5, and prints a table with ratios.
 #
-#   bench/ensemble.sh [figure ...]     all of: load single connect memory kill stop cut (default: all)
+#   bench/ensemble.sh [FIGURE...]      load single connect memory kill stop cut (default: all)
 #
-# kill, stop, cut: the leader is lost under load, by kill -9, by SIGSTOP, by a network that carries nothing between it and
-# the other two (namespaces: needs root and `ip`; skipped without); measured is the longest time without any acknowledged
-# write, and whether anything acknowledged is missing afterwards.
+#   load      throughput of sets, gets and a mix, spread over the members
+#   single    latency of one client's sets, at the leader and at a follower
+#   connect   sessions opened and closed a second
+#   memory    resident memory of the largest member
+#   kill, stop, cut
+#             the leader is lost under load: by kill -9, by SIGSTOP, or because the network carries nothing between it and the
+#             other two. Measured: the longest time without an acknowledged write, and acknowledged writes and sessions that
+#             are missing afterwards. `cut` needs root and `ip`, for network namespaces; it is skipped without them.
 #
-# Environment:
-#   BINARY           our server and load generator          (default target/release/wasmkeeper)
-#   ZOOKEEPER_START  a script whose `classpath` prints ZooKeeper's Java class path
-#                    (default ../shared/peers/zookeeper.sh beside the project; without one only we are measured)
-#   ZOOKEEPER_JVM    options of each of its JVMs            (default -Xmx1g)
-#   ROUNDS           rounds of throughput and latency       (default 3)
-#   SECONDS_EACH     seconds of each measurement            (default 10)
-#   FAILOVER_ROUNDS  rounds of each loss of the leader      (default 20)
-#   WORK             where all keep their data              (default: a new folder in the current one, removed at the end)
+# The two ensembles run one after the other on the same machine and disk, with fsync on, and change places every round.
+# `wasmkeeper bench` is the load generator for both. Prints medians over the rounds, and the greatest values of the
+# losses.
+#
+# Settings from the environment: those of bench/lib.sh and bench/three-servers.sh, and
+#   FAILOVER_ROUNDS  rounds of each loss of the leader (default 20)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+figures_all="load single connect memory kill stop cut"
+# shellcheck source=bench/lib.sh
+source bench/lib.sh
+choose "$@"
 # shellcheck source=bench/three-servers.sh
 source bench/three-servers.sh
-rounds=${ROUNDS:-3} seconds=${SECONDS_EACH:-10} losses=${FAILOVER_ROUNDS:-20}
-figures=" ${*:-load single connect memory kill stop cut} "
-wanted() { [[ $figures == *" $1 "* ]]; }
+losses=${FAILOVER_ROUNDS:-20}
 
-net=wkb$$                             # begins the names of namespaces and bridge
-networked=                            # whether they exist
+net=wkb$$                             # the names of namespaces and bridge begin with this
+networked=                            # set if they exist
 
-# ---- a network namespace for each member, on one bridge; a cut gives a neighbour an address that nobody has
+# ---- a network namespace for each member, all on one bridge. A cut gives a neighbour a hardware address that nobody
+# has
 network_up() {
   [[ $(id -u) == 0 ]] && command -v ip > /dev/null || return 1
   ip link add "${net}br" type bridge 2>/dev/null || return 1
@@ -49,6 +53,7 @@ network_down() {
   ip link del "${net}br" 2>/dev/null || true
   networked=
 }
+undo() { network_down; }
 isolate() { # member
   local n
   for n in "${members[@]}"; do
@@ -65,8 +70,6 @@ heal() {
 }
 
 # ---- measuring
-note() { echo "$1 $2 $3" >> "$results"; printf '  %-28s %-10s %s\n' "$1" "$2" "$3" >&2; } # figure ensemble value
-field() { sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p"; }
 
 throughput() { # figure arguments...: notes rate and p99
   local figure=$1 json errors; shift
@@ -86,7 +89,7 @@ one_round() { # ensemble
     throughput mixed-64x8 --op mixed --mix 90 --clients 64 --depth 8
   fi
   if wanted single; then
-    # A client's member leads, or it does not: both matter, and which a list of servers begins with is chance.
+    # Measured at the leader and at a follower, because the two differ.
     local leads n json; leads=$(leader "${members[@]}")
     for n in "$leads" "$((leads % 3 + 1))"; do
       json=$("$binary" bench "${host[$n]}:${port[$n]}" --json --dir "$work" --seconds "$seconds" --op set --clients 1)
@@ -106,7 +109,7 @@ one_round() { # ensemble
   stop
 }
 
-lose_leader() { # how: the gap of one loss, in the middle of a load
+lose_leader() { # how: one loss, in the middle of a load
   local how=$1 leads others n bench code=0
   leads=$(leader "${members[@]}")
   others=(); for n in "${members[@]}"; do [[ $n == "$leads" ]] || others+=("$n"); done
@@ -149,55 +152,39 @@ losing_leaders() { # how
   network_down
 }
 
-for ((round = 1; round <= rounds; round++)); do
-  if ! wanted load && ! wanted single && ! wanted connect && ! wanted memory; then break; fi
-  # Who goes first changes, so that neither always finds the warmer machine.
-  order=("${ensembles[@]}")
-  if ((round % 2 == 0 && ${#ensembles[@]} == 2)); then order=("${ensembles[1]}" "${ensembles[0]}"); fi
-  echo "round $round of $rounds: ${order[*]}" >&2
-  for ensemble in "${order[@]}"; do one_round "$ensemble"; done
-done
+if wanted load single connect memory; then
+  for ((round = 1; round <= rounds; round++)); do
+    order=$(in_turn "$round" "${ensembles[@]}")
+    echo "round $round of $rounds: $order" >&2
+    for ensemble in $order; do one_round "$ensemble"; done
+  done
+fi
 for how in kill stop cut; do
   if wanted "$how"; then echo "the leader is lost: $how" >&2; losing_leaders "$how"; fi
 done
 
-# ---- the table: medians over the rounds, and for the losses of a leader the greatest too
-# rate: ours over theirs at least the goal; time: theirs over ours; most: our own figure at most the goal; none: no goal
-awk '
-  function sorted(key, v,   n, i, j, t) {
-    n = split(values[key], v, " ")
-    for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-    return n
-  }
-  function median(key,   n, v) { n = sorted(key, v); return n == 0 ? "" : n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2 }
-  function greatest(key,   n, v) { n = sorted(key, v); return n == 0 ? "" : v[n] }
-  function row(name, ours, theirs, kind, goal,   ratio, said, reached) {
-    if (ours == "") return
-    ratio = "-"; reached = "-"; said = "-"
-    if (kind == "most") { said = "<= " goal; reached = ours + 0 <= goal ? "yes" : "NO" }
-    if (kind == "rate") said = ">= " goal "x"
-    if (kind == "time") said = ">= " goal "x faster"
-    if (theirs != "" && ours > 0 && theirs > 0) {
-      ratio = kind == "rate" ? ours / theirs : theirs / ours
-      if (kind == "rate" || kind == "time") reached = ratio >= goal ? "yes" : "NO"
-      ratio = sprintf("%.2f", ratio)
-    }
-    printf "%-28s %12.1f %12s %8s   %-14s %s\n", name, ours, theirs == "" ? "-" : sprintf("%.1f", theirs), ratio, said, reached
-  }
-  function medians(figure, kind, goal) { row(figure, median(figure " ours"), median(figure " zookeeper"), kind, goal) }
-  function loss(how, goal) {
-    row(how ".gap_ms p50", median(how ".gap_ms ours"), median(how ".gap_ms zookeeper"), goal ? "most" : "none", goal)
-    row(how ".gap_ms max", greatest(how ".gap_ms ours"), greatest(how ".gap_ms zookeeper"), goal ? "most" : "none", goal)
-    row(how ".lost max", greatest(how ".lost ours"), greatest(how ".lost zookeeper"), "most", 0)
-    row(how ".sessions_lost max", greatest(how ".sessions_lost ours"), greatest(how ".sessions_lost zookeeper"), "most", 0)
-    if (greatest(how ".failed ours") != "" || greatest(how ".failed zookeeper") != "") print how ": some rounds failed, see above"
-  }
-  { key = $1 " " $2; values[key] = values[key] " " $3 }
-  END {
-    printf "%-28s %12s %12s %8s   %-14s %s\n", "figure (medians)", "wasmkeeper", "ZooKeeper", "ratio", "goal", "reached"
-    medians("set-64x1/s", "rate", 4); medians("set-64x1.p99_us", "time", 3); medians("set-64x16/s", "rate", 4)
-    medians("one-set-at-leader.p50_us", "time", 2); medians("one-set-at-follower.p50_us", "time", 2)
-    medians("get-64x1/s", "rate", 3); medians("mixed-64x8/s", "rate", 3); medians("connect/s", "rate", 5)
-    medians("server.rss_mib", "most", 60)
-    loss("kill", 500); loss("stop", 0); loss("cut", 0)
-  }' "$results"
+rows() {
+  cat <<'ROWS'
+set-64x1/s set-64x1/s median rate 4
+set-64x1.p99_us set-64x1.p99_us median time 3
+set-64x16/s set-64x16/s median rate 4
+one-set-at-leader.p50_us one-set-at-leader.p50_us median time 2
+one-set-at-follower.p50_us one-set-at-follower.p50_us median time 2
+get-64x1/s get-64x1/s median rate 3
+mixed-64x8/s mixed-64x8/s median rate 3
+connect/s connect/s median rate 5
+server.rss_mib server.rss_mib median most 60
+ROWS
+  local how goal
+  for how in kill stop cut; do
+    goal="none 0"
+    if [[ $how == kill ]]; then goal="most 500"; fi
+    echo "$how.gap_ms_p50 $how.gap_ms median $goal"
+    echo "$how.gap_ms_max $how.gap_ms greatest $goal"
+    echo "$how.lost_max $how.lost greatest most 0"
+    echo "$how.sessions_lost_max $how.sessions_lost greatest most 0"
+    # Noted only if the load of a round ended with an error.
+    echo "$how.failed $how.failed greatest most 0"
+  done
+}
+rows | table wasmkeeper ZooKeeper

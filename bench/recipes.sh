@@ -1,29 +1,30 @@
 #!/usr/bin/env bash
-# Locks and queues side by side: the recipes `lock` and `queue` on three of our servers (release binary) against Curator's
-# InterProcessMutex and DistributedQueue on three ZooKeepers 3.9.5, in alternation on the same machine and disk, with fsync
-# on. One Java program is the client of both (bench/recipes/LocksAndQueues.java). Prints a table with ratios. Needs a JDK.
+# Compares locks and queues: the recipes `lock` and `queue` on three servers of ours with Curator's InterProcessMutex
+# and DistributedQueue on three ZooKeepers 3.9.5. Prints a table with ratios. Needs a JDK.
 #
-#   bench/recipes.sh [figure ...]      all of: lock alone queue (default: all)
+#   bench/recipes.sh [FIGURE...]      lock alone queue (default: all)
 #
-# lock    one contended lock, 32 sessions: handovers a second, and how long a session waited
-# alone   one session, a lock nobody else wants: acquire and release a second
-# queue   16 workers take and acknowledge items that are there: a second
+#   lock    32 sessions want one lock: handovers a second, and how long a session waits
+#   alone   one session and a lock that nobody else wants: acquires and releases a second
+#   queue   16 workers take and acknowledge items that are there: items a second
 #
-# Environment: BINARY, ZOOKEEPER_START, ZOOKEEPER_JVM, WORK as in bench/ensemble.sh; ROUNDS (default 3); SECONDS_EACH (default 10).
+# The two ensembles run one after the other on the same machine and disk, with fsync on, and change places every round.
+# One Java program is the client of both (bench/recipes/LocksAndQueues.java).
+#
+# Settings from the environment: those of bench/lib.sh and bench/three-servers.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+figures_all="lock alone queue"
+# shellcheck source=bench/lib.sh
+source bench/lib.sh
+choose "$@"
 # shellcheck source=bench/three-servers.sh
 source bench/three-servers.sh
-if [[ -z $class_path ]]; then echo "Curator is needed for either side: name a starter by ZOOKEEPER_START" >&2; exit 2; fi
-rounds=${ROUNDS:-3} seconds=${SECONDS_EACH:-10}
-figures=" ${*:-lock alone queue} "
-wanted() { [[ $figures == *" $1 "* ]]; }
+if [[ -z $class_path ]]; then echo "Curator is needed for both sides: see ZOOKEEPER_START in bench/lib.sh" >&2; exit 2; fi
 javac -nowarn -cp "$class_path" -d "$work/classes" bench/recipes/LocksAndQueues.java
 
-note() { echo "$1 $2 $3" >> "$results"; printf '  %-28s %-10s %s\n' "$1" "$2" "$3" >&2; } # figure ensemble value
-field() { sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p"; }
-client() { # what clients: one line of JSON
+client() { # what, number of clients: one line of JSON
   java -Xmx512m -cp "$work/classes:$class_path" LocksAndQueues "$1" "$servers" "$2" "$seconds" 2> "$work/client.log" ||
     { cat "$work/client.log" >&2; exit 1; }
 }
@@ -48,27 +49,15 @@ one_round() { # ensemble
 }
 
 for ((round = 1; round <= rounds; round++)); do
-  order=("${ensembles[@]}")
-  if ((round % 2 == 0)); then order=("${ensembles[1]}" "${ensembles[0]}"); fi
-  echo "round $round of $rounds: ${order[*]}" >&2
-  for ensemble in "${order[@]}"; do one_round "$ensemble"; done
+  order=$(in_turn "$round" "${ensembles[@]}")
+  echo "round $round of $rounds: $order" >&2
+  for ensemble in $order; do one_round "$ensemble"; done
 done
 
-awk '
-  function median(key,   n, v, i, j, t) {
-    n = split(values[key], v, " ")
-    for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-    return n == 0 ? "" : n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-  }
-  function row(figure, kind, goal,   ours, theirs, ratio) {
-    ours = median(figure " ours"); theirs = median(figure " zookeeper")
-    if (ours == "" || theirs == "") return
-    ratio = kind == "rate" ? ours / theirs : theirs / ours
-    printf "%-22s %12.1f %12.1f %8.2f   %-10s %s\n", figure, ours, theirs, ratio, goal ? ">= " goal "x" : "-", goal ? (ratio >= goal ? "yes" : "NO") : "-"
-  }
-  { key = $1 " " $2; values[key] = values[key] " " $3 }
-  END {
-    printf "%-22s %12s %12s %8s   %-10s %s\n", "figure (medians)", "recipes", "Curator", "ratio", "goal", "reached"
-    row("lock.handovers/s", "rate", 5); row("lock.wait_p50_ms", "time", 0); row("lock.wait_p99_ms", "time", 0)
-    row("alone/s", "rate", 3); row("queue/s", "rate", 5)
-  }' "$results"
+table recipes Curator <<'ROWS'
+lock.handovers/s lock.handovers/s median rate 5
+lock.wait_p50_ms lock.wait_p50_ms median none 0
+lock.wait_p99_ms lock.wait_p99_ms median none 0
+alone/s alone/s median rate 3
+queue/s queue/s median rate 5
+ROWS

@@ -1,65 +1,41 @@
 #!/usr/bin/env bash
-# Measures our release binary and ZooKeeper 3.9.5, standalone, in alternation on the same machine and disk, both with
-# fsync on, and prints a table with ratios. `wasmkeeper bench` is the load generator for both.
+# Compares one server of ours with one ZooKeeper 3.9.5, and prints a table with ratios.
 #
-#   bench/side-by-side.sh [figure ...]      all of: load single connect watch idle memory start guard (default: all)
+#   bench/side-by-side.sh [FIGURE...]      load single connect watch idle memory start guard (default: all)
 #
-# Environment:
-#   BINARY           our server and load generator          (default target/release/wasmkeeper)
-#   ZOOKEEPER_START  a script with `start N BASEPORT DIR` and `stop DIR`, leaving the process id in DIR/1/pid
-#                    (default ../shared/peers/zookeeper.sh beside the project; without one only we are measured)
-#   ROUNDS           rounds of throughput and latency       (default 3)
-#   SECONDS_EACH     seconds of each measurement            (default 10)
-#   WORK             where both keep their data             (default: a new folder in the current one, removed at the end)
-#   NODES            znodes of the memory and restart figures (default 1000000)
-#   IDLE_SESSIONS    (default 9000)
+#   load      throughput of sets and gets, 64 clients, one or 16 requests under way each
+#   single    latency of one client's sets, and its ratio to the disk's fdatasync plus a ping
+#   connect   sessions opened and closed a second
+#   watch     time until 1,000 watches are told of a change
+#   idle      memory with IDLE_SESSIONS idle sessions
+#   memory    memory with NODES znodes, and time of restarts with them
+#   start     time of a start without data, and memory after it
+#   guard     what the plugin `guard` costs a set, in percent (our server only)
+#
+# The two servers run one after the other on the same machine and disk, with fsync on, and change places every round.
+# `wasmkeeper bench` is the load generator for both. Prints medians over the rounds.
+#
+# Settings from the environment: those of bench/lib.sh, and
+#   NODES            znodes of `memory` (default 1000000)
+#   IDLE_SESSIONS    sessions of `idle` (default 9000)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-binary=$(readlink -f "${BINARY:-target/release/wasmkeeper}")
-[[ -x $binary ]] || { echo "no binary at $binary: cargo build --release" >&2; exit 2; }
-zookeeper=${ZOOKEEPER_START:-../shared/peers/zookeeper.sh}
+figures_all="load single connect watch idle memory start guard"
+# shellcheck source=bench/lib.sh
+source bench/lib.sh
+choose "$@"
+nodes=${NODES:-1000000} idle=${IDLE_SESSIONS:-9000}
 servers=(ours)
-if [[ -x $zookeeper || -f $zookeeper ]]; then
-  zookeeper=$(readlink -f "$zookeeper"); servers=(ours zookeeper)
-else
-  echo "no ZooKeeper starter at $zookeeper (ZOOKEEPER_START): measuring only ourselves" >&2
-fi
-rounds=${ROUNDS:-3} seconds=${SECONDS_EACH:-10} nodes=${NODES:-1000000} idle=${IDLE_SESSIONS:-9000}
-figures=" ${*:-load single connect watch idle memory start guard} "
-wanted() { [[ $figures == *" $1 "* ]]; }
+if [[ -n $zookeeper ]]; then servers=(ours zookeeper); fi
 
-if [[ -n ${WORK:-} ]]; then work=$WORK; mkdir -p "$work"; remove_work=; else work=$(mktemp -d "$PWD/side-by-side.XXXXXX"); remove_work=1; fi
-results=$work/results; : > "$results"
-ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+base=24100                       # our server listens on this port, ZooKeeper on the next
+declare -A port=([ours]=$base [zookeeper]=$((base + 1)))
 
-base=24100                       # ours listens here, ZooKeeper on the port behind
-declare -A pid=() port=([ours]=$base [zookeeper]=$((base + 1)))
-
-# ---- the two servers; every process that is ended was started here, by its id
-alive() { [[ -n ${1:-} && -d /proc/$1 && $(awk '{print $3}' "/proc/$1/stat" 2>/dev/null) != Z ]]; }
-
-end() { # server signal
-  local p=${pid[$1]:-}
-  [[ -n $p ]] || return 0
-  alive "$p" && kill "-$2" "$p" 2>/dev/null || true
-  for _ in $(seq 600); do alive "$p" || break; sleep 0.05; done
-  if alive "$p"; then kill -KILL "$p" 2>/dev/null || true; fi
-  wait "$p" 2>/dev/null || true
-  pid[$1]=
-}
+# ---- the two servers
 stop() { end "$1" TERM; }
 
-finish() {
-  local code=$?
-  stop ours; stop zookeeper
-  if [[ -n $remove_work ]]; then rm -rf "$work"; fi
-  exit "$code"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-serves() { # port: whether it answers srvr with a mode
+serves() { # port: whether a server answers there with its mode. Without a process of its own, since start times are measured
   local line
   exec 9<>"/dev/tcp/127.0.0.1/$1" || return 1
   printf srvr >&9
@@ -70,9 +46,7 @@ serves() { # port: whether it answers srvr with a mode
   return 1
 }
 
-milliseconds() { local t=$EPOCHREALTIME; echo $(( ${t/./} / 1000 )); }
-
-start() { # server: starts it on the data it has; sets started_ms, the time until it served
+start() { # server: starts it on the data it has; sets started_ms, the time until it serves
   local from; from=$(milliseconds)
   if [[ $1 == ours ]]; then
     mkdir -p "$work/ours"
@@ -81,8 +55,8 @@ start() { # server: starts it on the data it has; sets started_ms, the time unti
     "$binary" serve --config "$work/ours/zoo.cfg" > "$work/ours/log" 2>&1 &
     pid[ours]=$!
   else
-    # The starter returns once the server answers; it notes the process it started.
-    "$zookeeper" start 1 "$base" "$work/zookeeper" >&2
+    # The starter returns once the server answers, and notes the process it has started.
+    bash "$zookeeper" start 1 "$base" "$work/zookeeper" >&2
     pid[zookeeper]=$(cat "$work/zookeeper/1/pid")
   fi
   until serves "${port[$1]}" 2>/dev/null; do
@@ -101,13 +75,11 @@ fresh() { stop "$1"; rm -rf "${work:?}/$1"; start "$1"; }
 
 # ---- measuring
 status_mib() { awk -v key="$2:" '$1 == key { printf "%.1f", $2 / 1024 }' "/proc/${pid[$1]}/status"; }
-note() { echo "$1 $2 $3" >> "$results"; printf '  %-28s %-10s %s\n' "$1" "$2" "$3" >&2; } # figure server value
 
 bench() { # server, arguments: one JSON object
   local server=$1; shift
   "$binary" bench "127.0.0.1:${port[$server]}" --json --dir "$work" "$@"
 }
-field() { sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p"; }
 
 throughput() { # server figure arguments...: notes rate and p99
   local server=$1 figure=$2 json; shift 2
@@ -136,7 +108,7 @@ one_round() { # server
   stop "$1"
 }
 
-# Size and a required field of JSON, on values of 100 bytes; off and on in alternation on one server.
+# `guard` checks the size and a required JSON field of values of 100 bytes. Off and on in alternation, on one server.
 guard() {
   local data='{"owner":"pay","note":"' off on round
   while (( ${#data} < 98 )); do data+=x; done
@@ -171,10 +143,10 @@ memory() { # server
   bench "$1" --op load --count "$nodes" --clients 16 --depth 64 > "$work/load.json"
   note load/s "$1" "$(field per_second < "$work/load.json")"
   note nodes-load.hwm_mib "$1" "$(status_mib "$1" VmHWM)"
-  # Right behind the load: what was written must be there again, and quickly.
+  # Killed right after the load: everything that was written must be there again, and quickly.
   end "$1" KILL; start "$1"
   note restart-after-kill.ms "$1" "$started_ms"
-  # Time for checkpoints to be written and garbage to be collected.
+  # Some time, so that checkpoints are written and ZooKeeper collects its garbage.
   bench "$1" --op set --clients 16 --depth 16 --seconds 15 > /dev/null
   sleep 10
   note nodes.rss_mib "$1" "$(status_mib "$1" VmRSS)"
@@ -193,13 +165,11 @@ starting() { # server
 }
 
 for ((round = 1; round <= rounds; round++)); do
-  # Who goes first changes, so that neither always finds the warmer machine.
-  order=("${servers[@]}")
-  if (( round % 2 == 0 && ${#servers[@]} == 2 )); then order=("${servers[1]}" "${servers[0]}"); fi
-  echo "round $round of $rounds: ${order[*]}" >&2
-  for server in "${order[@]}"; do
+  order=$(in_turn "$round" "${servers[@]}")
+  echo "round $round of $rounds: $order" >&2
+  for server in $order; do
     if wanted start; then starting "$server"; fi
-    if wanted load || wanted single || wanted connect || wanted watch; then one_round "$server"; fi
+    if wanted load single connect watch; then one_round "$server"; fi
   done
 done
 for server in "${servers[@]}"; do
@@ -208,38 +178,24 @@ for server in "${servers[@]}"; do
 done
 if wanted guard; then guard; fi
 
-# ---- the table: medians over the rounds
-# rate: ours over theirs at least the goal; time: theirs over ours; most: our own figure at most the goal
-awk -v idle="$idle" '
-  function median(key,   n, i, j, t, v) {
-    n = split(values[key], v, " ")
-    for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-    if (n == 0) return ""
-    return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-  }
-  function row(figure, kind, goal,   ours, theirs, ratio, said, reached) {
-    ours = median(figure " ours"); theirs = median(figure " zookeeper")
-    if (ours == "") return
-    ratio = "-"; reached = "-"
-    if (kind == "most") { said = "<= " goal; reached = ours + 0 <= goal ? "yes" : "NO" }
-    if (kind == "rate") said = ">= " goal "x"
-    if (kind == "time") said = ">= " goal "x faster"
-    if (theirs != "" && ours > 0 && theirs > 0) {
-      ratio = kind == "rate" ? ours / theirs : theirs / ours
-      if (kind != "most") reached = ratio >= goal ? "yes" : "NO"
-      ratio = sprintf("%.2f", ratio)
-    }
-    printf "%-26s %12.1f %12s %8s   %-14s %s\n", figure, ours, theirs == "" ? "-" : sprintf("%.1f", theirs), ratio, said, reached
-  }
-  { key = $1 " " $2; values[key] = values[key] " " $3 }
-  END {
-    printf "%-26s %12s %12s %8s   %-14s %s\n", "figure (medians)", "wasmkeeper", "ZooKeeper", "ratio", "goal", "reached"
-    row("set-64x1/s", "rate", 2); row("set-64x1.p99_us", "time", 2); row("set-64x16/s", "rate", 2)
-    row("get-64x1/s", "rate", 2); row("get-64x16/s", "rate", 2)
-    row("one-set.p50_us", "time", 1); row("one-set.over-floor", "most", 1.5); row("connect/s", "rate", 3)
-    row("watch-1000.p50_us", "time", 2); row("guard-cost-percent", "most", 10)
-    row("idle-" idle ".rss_mib", "most", 120); row("start.rss_mib", "most", 40)
-    row("load/s", "rate", 1); row("nodes.rss_mib", "most", 300); row("nodes.hwm_mib", "most", 300)
-    row("nodes-load.hwm_mib", "most", 300)
-    row("restart.ms", "most", 1500); row("restart-after-kill.ms", "most", 1500); row("start-empty.ms", "most", 150)
-  }' "$results"
+table wasmkeeper ZooKeeper <<ROWS
+set-64x1/s set-64x1/s median rate 2
+set-64x1.p99_us set-64x1.p99_us median time 2
+set-64x16/s set-64x16/s median rate 2
+get-64x1/s get-64x1/s median rate 2
+get-64x16/s get-64x16/s median rate 2
+one-set.p50_us one-set.p50_us median time 1
+one-set.over-floor one-set.over-floor median most 1.5
+connect/s connect/s median rate 3
+watch-1000.p50_us watch-1000.p50_us median time 2
+guard-cost-percent guard-cost-percent median most 10
+idle-$idle.rss_mib idle-$idle.rss_mib median most 120
+start.rss_mib start.rss_mib median most 40
+load/s load/s median rate 1
+nodes.rss_mib nodes.rss_mib median most 300
+nodes.hwm_mib nodes.hwm_mib median most 300
+nodes-load.hwm_mib nodes-load.hwm_mib median most 300
+restart.ms restart.ms median most 1500
+restart-after-kill.ms restart-after-kill.ms median most 1500
+start-empty.ms start-empty.ms median most 150
+ROWS

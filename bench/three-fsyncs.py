@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How long the disk alone needs until two of three servers on it have a write: the floor under one client's set.
+"""Measures the floor under one client's set on three servers: until two of three processes have synced a write.
 
     bench/three-fsyncs.py [DIRECTORY] [ROUNDS]
 
-One, two, and three processes write a sector of a preallocated file and call fdatasync, all at the same moment, ROUNDS times
-(default 2000). Prints the medians of one call, and of the time from the first call until the second process is done. No
-server that keeps three synced copies on one disk, of which two must be there, acknowledges a write in less.
+One, two and three processes write a sector of a preallocated file and call fdatasync, all at the same moment, ROUNDS times
+(default 2000). The script prints the median of one call, and the median of the time from the first call until the second
+process is done. Three servers that keep synced copies on one disk, and wait for two of them, cannot acknowledge a write
+in less time.
 """
 
 import multiprocessing
@@ -25,7 +26,7 @@ def write(path, rounds, start, results):
     times = []
     for turn in range(rounds):
         start.wait()
-        # Whoever is released last has come round by then.
+        # By then the process that the barrier released last runs, too.
         time.sleep(0.0003)
         begun = time.perf_counter_ns()
         os.pwrite(file, b"x" * SECTOR, turn % SECTORS * SECTOR)

@@ -1,62 +1,28 @@
-# Three of our servers and three ZooKeepers on this machine, one ensemble at a time: sourced by the benchmarks of ensembles, from
-# the project's folder. Uses BINARY, ZOOKEEPER_START, ZOOKEEPER_JVM and WORK of the environment (bench/ensemble.sh); leaves
-# `ensembles`, `class_path`, `work`, `results`, and after `fresh NAME` `servers`, `pid`, `host`, `port`.
+# Ensembles of three servers on this machine, one ensemble at a time: ours, or ZooKeeper's. Sourced after lib.sh.
+#
+# Setting: ZOOKEEPER_JVM, the options of each of ZooKeeper's JVMs (default -Xmx1g).
+# Sets: ensembles, class_path, members; after `fresh NAME` also running, servers, host and port.
+# shellcheck shell=bash
 
-binary=$(readlink -f "${BINARY:-target/release/wasmkeeper}")
-[[ -x $binary ]] || { echo "no binary at $binary: cargo build --release" >&2; exit 2; }
-zookeeper=${ZOOKEEPER_START:-../shared/peers/zookeeper.sh}
 ensembles=(ours) class_path=
-if [[ -f $zookeeper ]]; then
-  class_path=$(bash "$(readlink -f "$zookeeper")" classpath); ensembles=(ours zookeeper)
-else
-  echo "no ZooKeeper starter at $zookeeper (ZOOKEEPER_START): measuring only ourselves" >&2
-fi
-
-if [[ -n ${WORK:-} ]]; then work=$WORK; mkdir -p "$work"; remove_work=; else work=$(mktemp -d "$PWD/ensemble.XXXXXX"); remove_work=1; fi
-results=$work/results; : > "$results"
-ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+if [[ -n $zookeeper ]]; then class_path=$(bash "$zookeeper" classpath); ensembles=(ours zookeeper); fi
 
 members=(1 2 3)
-declare -A pid=() host=() port=()     # by member, of the ensemble that runs
-running=                              # which one that is
+declare -A host=() port=()            # of each member of the ensemble that runs
+running=                              # the name of that ensemble
+servers=                              # its members as clients name them: host:port,host:port,host:port
 
-# ---- processes; every one that is ended was started here, by its id
-alive() { [[ -n ${1:-} && -d /proc/$1 && $(awk '{print $3}' "/proc/$1/stat" 2>/dev/null) != Z ]]; }
+stop() { local n; for n in "${members[@]}"; do end "$n" TERM; done; running=; }
 
-end() { # member signal
-  local p=${pid[$1]:-}
-  [[ -n $p ]] || return 0
-  kill -CONT "$p" 2>/dev/null || true
-  kill "-$2" "$p" 2>/dev/null || true
-  for _ in $(seq 200); do alive "$p" || break; sleep 0.05; done
-  if alive "$p"; then kill -KILL "$p" 2>/dev/null || true; fi
-  wait "$p" 2>/dev/null || true
-  pid[$1]=
-}
-stop() { local n; for n in "${members[@]}"; do end "$n" "${1:-TERM}"; done; running=; }
-
-finish() {
-  local code=$?
-  stop KILL
-  if declare -F network_down > /dev/null; then network_down; fi
-  if [[ -n $remove_work ]]; then rm -rf "$work"; fi
-  exit "$code"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-ask() { # member word: the answer, nothing if there is none in two seconds
-  timeout 2 bash -c 'exec 9<>"/dev/tcp/$0/$1" && printf "%s" "$2" >&9 && cat <&9' "${host[$1]}" "${port[$1]}" "$2" 2>/dev/null || true
-}
-mode() { ask "$1" srvr | sed -n 's/^Mode: //p'; }
-leader() { # among the members given: the one that leads; nothing if none does
+mode() { four_letters "${host[$1]}" "${port[$1]}" srvr | sed -n 's/^Mode: //p'; } # of a member
+leader() { # members: the one that leads; nothing if none does
   local n
   for n in "$@"; do if [[ $(mode "$n") == leader ]]; then echo "$n"; return; fi; done
 }
-milliseconds() { local t=$EPOCHREALTIME; echo $(( ${t/./} / 1000 )); }
 
-launch() { # member: on the data it has
+launch() { # member: starts it on the data it has
   local folder=$work/$running/$1 through=()
+  # Another address than this machine's means a network namespace: see ensemble.sh.
   if [[ ${host[$1]} != 127.0.0.1 ]]; then through=(ip netns exec "$net-$1"); fi
   if [[ $running == ours ]]; then
     "${through[@]}" "$binary" serve --config "$folder/zoo.cfg" >> "$folder/log" 2>&1 &
@@ -68,7 +34,7 @@ launch() { # member: on the data it has
   pid[$1]=$!
 }
 
-until_all_serve() { # all members follow or lead, and one leads
+until_all_serve() { # returns once every member follows or leads, and one leads
   local n m from leads; from=$(milliseconds)
   while :; do
     leads=0
@@ -85,7 +51,7 @@ until_all_serve() { # all members follow or lead, and one leads
   done
 }
 
-fresh() { # ensemble [network]: starts it with empty folders, in namespaces if asked to
+fresh() { # ensemble [network]: starts it with empty folders; with `network`, each member in its own network namespace
   stop
   running=$1
   rm -rf "${work:?}/$running"

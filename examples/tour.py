@@ -1,4 +1,4 @@
-"""The README's tour, to be run against a local server with the plugin `names` deployed (pip install kazoo)."""
+"""The README's tour. It needs a local server with the plugin `names` deployed, and `pip install kazoo`."""
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import BadArgumentsError, NodeExistsError
@@ -9,7 +9,7 @@ try:
     zk.create("/services/a", b'{"owner":"pay"}', makepath=True)
     print("/services/a: created")
 except NodeExistsError:
-    print("/services/a: is there already")
+    print("/services/a: exists already")
 try:
     zk.create("/services/b", b"{}")
     print("/services/b: created; is the plugin deployed?")

@@ -3,7 +3,7 @@
 //! The window stands near the top of the layers, because it shows values of most folders. `hooks` is its counterpart near
 //! the bottom: what the simulation changes in a member.
 
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use crate::model::Zxid;
 use crate::model::txn::{Batch, Txn};
 use crate::plugin::registry::Registry;
@@ -51,7 +51,7 @@ pub enum Seen<'a> {
     /// A proposed entry was applied, refused or lost.
     Resolved {
         entry: u64,
-        outcome: Resolution,
+        outcome: ProposalOutcome,
     },
     /// The member wrote a checkpoint of that zxid.
     Checkpoint {

@@ -1,16 +1,17 @@
-// Locks and queues by the same Java client, once as Curator's recipes on any ZooKeeper, once as the server's own recipes:
+// Measures locks and queues with one Java client: Curator's recipes on any ZooKeeper, or the recipes of our server.
 //
 //   java -cp ... LocksAndQueues.java WHAT HOSTS CLIENTS SECONDS
 //
-// WHAT              who waits for whom
-// curator-lock      CLIENTS sessions contend for one InterProcessMutex
-// server-lock       the same for one lock of the recipe `lock` mounted at /locks
-// curator-alone     each of CLIENTS sessions acquires and releases a lock of its own
-// server-alone      the same, by the recipe
-// curator-queue     CLIENTS workers take and acknowledge items of a DistributedQueue (with a lock path, so that a lost worker's item comes back)
-// server-queue      the same from the recipe `queue` mounted at /queue: claims, acknowledged together with the next claim
+// WHAT              what the clients do curator-lock      CLIENTS sessions contend for one InterProcessMutex
+// server-lock       CLIENTS sessions contend for one lock of the recipe `lock`, mounted at /locks curator-alone
+// each of CLIENTS sessions acquires and releases a lock of its own server-alone      the same with the recipe `lock`
+// curator-queue     CLIENTS workers take and acknowledge items of a DistributedQueue. It has a lock path, so that the
+// item of
+//                   a lost worker comes back
+// server-queue      the same with the recipe `queue`, mounted at /queue: a worker acknowledges an item with its next
+// claim
 //
-// Prints one line of JSON: how many a second, and of locks how long a client waited (milliseconds).
+// Prints one line of JSON: operations a second, and for locks how long a client waited, in milliseconds.
 import java.nio.charset.StandardCharsets;
 import java.util.*;
 import java.util.concurrent.*;

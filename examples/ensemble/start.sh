@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Three servers on this machine, from the zoo.cfg files beside this script. Data goes to ./ensemble-data; Ctrl-C ends them.
+# Starts three servers on this machine with the zoo.cfg files beside this script. Their data is in ./ensemble-data.
+# Ctrl-C ends them. BINARY names the program (default target/release/wasmkeeper).
 set -eu
 here=$(dirname "$0") binary=${BINARY:-target/release/wasmkeeper}
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT

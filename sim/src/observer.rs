@@ -133,7 +133,7 @@ impl Observer for Eye {
             Seen::Resolved { entry, outcome } => {
                 let InFlight { refusals, .. } =
                     self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or_default();
-                if !matches!(outcome, consensus::Resolution::Applied { accepted: true, .. }) {
+                if !matches!(outcome, consensus::ProposalOutcome::Applied { accepted: true, .. }) {
                     note(&[14, machine.into(), entry]);
                     say(who, || format!("its entry {entry} came to {outcome:?}"));
                     met(Met::ChainReset);

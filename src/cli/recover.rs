@@ -69,7 +69,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (wall_ms, ensemble_ms) = (found.state.wall_ms(), found.state.ensemble_ms());
     // Members of before that come back belong to another ensemble.
     let cluster = crate::environment::random_u64()?.max(1);
-    data_directory::note_cluster(&*disk, cluster)?;
+    data_directory::record_cluster(&*disk, cluster)?;
     let marker = Txn {
         zxid: first,
         wall_ms,
@@ -80,7 +80,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         made_by: Vec::new(),
     };
     let batch = |term| Batch { term, prev: last, digest: None, txns: Arc::new(vec![marker]) };
-    found.log.go_on_alone(&found.member, found.position, batch).context("write the log")?;
+    found.log.force_sole_voter(&found.member, found.position, batch).context("write the log")?;
     println!(
         "server {} is the ensemble now. Start it; then add the others with empty data directories: `wasmkeeper cluster \
          add`",

@@ -1,11 +1,11 @@
 //! Messages between members, to and from openraft's types.
 //!
-//! Inwards everything is checked that openraft takes for granted and would panic over: bytes from another member may
-//! be those of a damaged or foreign program.
+//! Incoming messages are checked for everything that openraft relies on and would panic over. Bytes from another member
+//! may be those of a damaged or foreign program.
 
 use super::types::{self, LogId, TypeConfig, log_id, position};
 use crate::peer::messages::raft::{
-    Answer, Append, Appended, Candidacy, Entry, Granted, HandOver, Payload, Standing, Vote,
+    Answer, Append, Appended, Candidacy, Entry, Granted, HandOver, Payload, Vote, VoteAndLog,
 };
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -27,8 +27,8 @@ fn positions(id: &Option<LogId>) -> Option<crate::storage::LogPosition> {
     id.as_ref().map(position)
 }
 
-/// What `bytes` say that no member would.
-pub fn nonsense(what: &str) -> io::Error {
+/// The error for a message that no member would send. `what` says why.
+pub fn invalid_message(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a message of a peer makes no sense: {what}"))
 }
 
@@ -56,7 +56,7 @@ pub fn append(request: AppendEntriesRequest<TypeConfig>, wants_answer: bool) -> 
 
 pub fn to_append(append: Append) -> io::Result<AppendEntriesRequest<TypeConfig>> {
     if !append.vote.committed {
-        return Err(nonsense("entries of somebody who does not lead"));
+        return Err(invalid_message("entries from a member that does not lead"));
     }
     let mut before = append.prev;
     let mut entries = Vec::with_capacity(append.entries.len());
@@ -66,25 +66,21 @@ pub fn to_append(append: Append) -> io::Result<AppendEntriesRequest<TypeConfig>>
             Some(before) => before.index.checked_add(1) == Some(entry.at.index) && entry.at.term >= before.term,
         };
         if !follows || entry.at.term > append.vote.term {
-            return Err(nonsense(&format!("entry {} does not follow what is before it", entry.at)));
+            return Err(invalid_message(&format!("entry {} does not follow what is before it", entry.at)));
         }
         before = Some(entry.at);
         let payload = match entry.payload {
             Payload::Blank => types::Payload::Blank,
             Payload::Batch(batch) => types::Payload::Normal(batch),
             Payload::Membership(bytes) => {
-                let membership = types::decode_membership(&bytes).map_err(|error| nonsense(&error))?;
-                // Any few would be a majority of nobody.
-                if membership.get_joint_config().is_empty() {
-                    return Err(nonsense("a membership without voters"));
-                }
+                let membership = types::decode_membership(&bytes).map_err(|error| invalid_message(&error))?;
                 types::Payload::Membership(membership)
             }
         };
         entries.push(types::Entry { log_id: log_id(entry.at), payload });
     }
     if append.commit.max(before).is_some_and(|at| at.term > append.vote.term) {
-        return Err(nonsense("it knows of later terms than its own"));
+        return Err(invalid_message("it names entries of a later term than its own"));
     }
     Ok(AppendEntriesRequest {
         vote: to_vote(&append.vote),
@@ -120,7 +116,7 @@ pub fn candidacy(request: &VoteRequest<TypeConfig>) -> Candidacy {
 
 pub fn to_candidacy(candidacy: &Candidacy) -> io::Result<VoteRequest<TypeConfig>> {
     if candidacy.vote.committed || candidacy.last.is_some_and(|last| last.term > candidacy.vote.term) {
-        return Err(nonsense("a candidacy for a term that it says is decided"));
+        return Err(invalid_message("a candidacy with a vote that is committed, or with entries of a later term"));
     }
     Ok(VoteRequest {
         vote: to_vote(&candidacy.vote),
@@ -129,12 +125,12 @@ pub fn to_candidacy(candidacy: &Candidacy) -> io::Result<VoteRequest<TypeConfig>
     })
 }
 
-pub fn voted(response: &VoteResponse<TypeConfig>) -> (Standing, Granted) {
-    let standing = Standing { vote: vote(&response.vote), last: positions(&response.last_log_id) };
+pub fn voted(response: &VoteResponse<TypeConfig>) -> (VoteAndLog, Granted) {
+    let standing = VoteAndLog { vote: vote(&response.vote), last: positions(&response.last_log_id) };
     (standing, if response.vote_granted { Granted::Yes } else { Granted::No })
 }
 
-pub fn to_voted(standing: &Standing, granted: Granted) -> VoteResponse<TypeConfig> {
+pub fn to_voted(standing: &VoteAndLog, granted: Granted) -> VoteResponse<TypeConfig> {
     VoteResponse {
         vote: to_vote(&standing.vote),
         vote_granted: granted == Granted::Yes,
@@ -150,7 +146,7 @@ pub fn to_hand_over(hand_over: &HandOver) -> TransferLeaderRequest<TypeConfig> {
     TransferLeaderRequest::new(to_vote(&hand_over.from), hand_over.to, hand_over.last.map(log_id))
 }
 
-/// The answer is to another question than was asked.
-pub fn misplaced(answer: &Answer) -> io::Error {
-    nonsense(&format!("the answer does not fit what was asked: {answer:?}"))
+/// The error for an answer to another question than was asked.
+pub fn unexpected_answer(answer: &Answer) -> io::Error {
+    invalid_message(&format!("the answer does not fit what was asked: {answer:?}"))
 }

@@ -1,15 +1,15 @@
-//! Who leads, how sure that is at the moment, and how it passes on.
+//! Who leads, how recently a quorum confirmed it, and how the leadership passes on.
 
+use super::connection::{MemberConnection, PeerError};
 use super::convert;
 use super::membership::MembershipError;
-use super::network::{Link, Trouble};
+use super::proposals::unless_ended;
 use super::types::{TypeConfig, position};
-use super::under_way::answered;
 use super::{BarrierError, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::Purpose;
-use crate::peer::messages::raft::{Answer, Call, HandOver, Standing};
+use crate::peer::messages::raft::{Answer, Call, HandOver, VoteAndLog};
 use crate::storage::LogPosition;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -17,12 +17,12 @@ use openraft::{Instant as _, ReadPolicy, ServerState};
 use std::time::Duration;
 
 impl Consensus {
-    /// On a leader: what a reader must have applied to see everything that was acknowledged before this call. Costs a
-    /// round of heartbeats, which readers that come together share.
+    /// On a leader: the log index that a reader must have applied to see everything that was acknowledged before this
+    /// call. Costs one round of heartbeats. Calls that come together share a round.
     pub async fn read_index(&self) -> Result<u64, BarrierError> {
         let raft = self.raft.clone();
-        // A task of its own: a call into openraft that is dropped half way, while openraft ends, breaks other calls.
-        let call = async move { answered(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
+        // A task of its own: if a call into openraft is dropped halfway, while openraft ends, other calls break.
+        let call = async move { unless_ended(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
         match self.runtime.spawn(call).await {
             Ok(Some(Ok(linearizer))) => Ok(linearizer.read_log_id().index()),
             Ok(Some(Err(error))) => Err(BarrierError(error.to_string())),
@@ -38,8 +38,8 @@ impl Consensus {
         reached.map(drop).map_err(|_| BarrierError::ended())
     }
 
-    /// On a leader: a moment at which a quorum took it for the leader. What nobody else can have done before that moment,
-    /// nobody has. None if it does not lead, or no quorum has answered it yet.
+    /// On a leader: a moment at which a quorum accepted this member as the leader. No other member can have been
+    /// elected before that moment. None if this member does not lead, or no quorum has answered it yet.
     pub fn quorum_heard(&self) -> Option<Instant> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -50,13 +50,13 @@ impl Consensus {
         if alone { Some(Instant::now()) } else { metrics.last_quorum_acked.map(|at| Instant::now() - at.elapsed()) }
     }
 
-    /// Whether this member may try to lead. One that leads goes on.
-    pub fn elect(&self, may: bool) {
+    /// Sets whether this member may stand for election. A member that leads goes on leading.
+    pub fn allow_election(&self, may: bool) {
         self.raft.runtime_config().elect(may);
     }
 
-    /// Hands the leadership to that voter, or to the one whose log goes furthest; returns who leads then. Nothing is
-    /// accepted from the moment it is asked, whatever comes of it: if nobody takes over, the others elect by themselves.
+    /// Hands the leadership to voter `to`, or to the voter whose log goes furthest. Returns who leads then. From the
+    /// call on this leader accepts nothing, even if nobody takes over: then the others hold an election.
     pub async fn transfer(&self, to: Option<u64>) -> Result<u64, MembershipError> {
         let (me, to) = {
             let metrics = self.raft.metrics();
@@ -91,10 +91,11 @@ impl Consensus {
         }
     }
 
-    /// Has a member elected at once, although the lease of the leader of `from_term` still runs: that leader's process
-    /// must be known to be gone, for its votes do not ask. Those that can be reached say how far their logs go, and the
-    /// one with the longest is asked to lead, so that several that find out at once do not stand against each
-    /// other. Nothing happens if another term has begun meanwhile.
+    /// Has a member elected at once, although the lease of the leader of `from_term` still runs. The process of that
+    /// leader must be known to be gone, because the votes ignore its lease.
+    ///
+    /// Asks the reachable voters how far their logs go, and asks the one with the longest log to lead. So several
+    /// members that find out at once do not stand against each other. Does nothing if another term has begun.
     pub async fn take_over(&self, from_term: u64) {
         let (me, vote, voters) = {
             let metrics = self.raft.server_metrics();
@@ -112,47 +113,48 @@ impl Consensus {
         let mine = self.raft.watch_log_progress().get().and_then(|flushed| flushed.last_log_id);
         let mut best = (mine.as_ref().map(position), std::cmp::Reverse(me));
         let others = voters.iter().copied().filter(|id| *id != me && *id != vote.voted_for);
-        let mut asked: FuturesUnordered<_> = others.map(|id| self.standing(id)).collect();
+        let mut asked: FuturesUnordered<_> = others.map(|id| self.vote_and_log_of(id)).collect();
         while let Some((id, standing)) = asked.next().await {
             let Some(standing) = standing else { continue };
             if standing.vote != vote {
-                tracing::debug!(member = id, "no take-over: it has voted otherwise already");
+                tracing::debug!(member = id, "no take-over: this member has already voted otherwise");
                 return;
             }
             best = best.max((standing.last, std::cmp::Reverse(id)));
         }
         let (last, std::cmp::Reverse(to)) = best;
-        tracing::info!(from_term, to, "the leader is gone: a member is asked to lead at once");
+        assert!(voters.contains(&to), "member {to} is to lead and is no voter");
+        tracing::info!(from_term, to, "the leader is gone: the member with the longest log is asked to lead at once");
         let hand_over = HandOver { from: vote, to, last };
         if to == me {
             let _ = self.raft.handle_transfer_leader(convert::to_hand_over(&hand_over)).await;
-        } else if let Err(trouble) = self.call(to, &Call::HandOver(hand_over)).await {
-            tracing::debug!(member = to, ?trouble, "it could not be asked to lead");
+        } else if let Err(error) = self.call(to, &Call::HandOver(hand_over)).await {
+            tracing::debug!(member = to, ?error, "this member could not be asked to lead");
         }
     }
 
-    async fn standing(&self, of: u64) -> (u64, Option<Standing>) {
-        match self.call(of, &Call::Standing).await {
-            Ok(Answer::Standing(standing)) => (of, Some(standing)),
+    async fn vote_and_log_of(&self, of: u64) -> (u64, Option<VoteAndLog>) {
+        match self.call(of, &Call::VoteAndLog).await {
+            Ok(Answer::VoteAndLog(standing)) => (of, Some(standing)),
             _ => (of, None),
         }
     }
 
-    /// One question to a member, answered within a heartbeat or two, or not at all.
-    async fn call(&self, to: u64, call: &Call) -> Result<Answer, Trouble> {
-        let Some(mut link) = Link::to(&self.roads, to, Purpose::Votes) else {
-            return Err(Trouble::Refused("it is no member".to_owned()));
+    /// Asks a member one question. The member answers within a heartbeat or two, or not at all.
+    async fn call(&self, to: u64, call: &Call) -> Result<Answer, PeerError> {
+        let Some(mut link) = MemberConnection::to(&self.clients, to, Purpose::Votes) else {
+            return Err(PeerError::Refused("it is no member".to_owned()));
         };
         let patience = Duration::from_millis(limits::STANDING_MS_MAX);
         let answer = tokio::time::timeout(patience, link.call(call)).await;
-        answer.unwrap_or(Err(Trouble::NoAnswer(patience)))
+        answer.unwrap_or(Err(PeerError::NoAnswer(patience)))
     }
 
-    pub(super) fn standing_here(&self) -> Standing {
+    pub(super) fn own_vote_and_log(&self) -> VoteAndLog {
         let metrics = self.raft.server_metrics();
         let vote = metrics.borrow_watched().vote;
         let flushed = self.raft.watch_log_progress().get();
-        Standing { vote: convert::vote(&vote), last: last_of(flushed) }
+        VoteAndLog { vote: convert::vote(&vote), last: last_of(flushed) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! openraft's log, over `storage::wal`.
 //!
-//! An entry's payload in the log is one byte - 0 blank, 1 batch, 2 membership - and the postcard of it. A batch that
-//! was proposed here is applied from the log's cache, as it was proposed: nothing is decoded that was not read from the
-//! disk.
+//! An entry's payload in the log is one byte (0 blank, 1 batch, 2 membership) and the postcard encoding behind it. A
+//! batch that was proposed on this member is applied from the log's cache, as it was proposed. Only what is read from
+//! the disk is decoded.
 
 use super::types::{self, Entry, LogId, TypeConfig, Vote, log_id, position};
 use crate::limits;
@@ -52,6 +52,9 @@ impl wal::Payload for Payload {
 }
 
 /// Log storage and reader; clones are the same log. Only openraft's core writes through it, one call after another.
+///
+/// The contract of `RaftLogStorage`: openraft leaves no hole in the log and serializes all writes, votes included. The
+/// log's index checks it: entries follow one another, and votes, purges and the committed position never fall.
 #[derive(Clone)]
 pub struct LogStore {
     wal: Arc<Wal<Payload>>,
@@ -100,7 +103,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.wal.read(start..end, limits::LOG_READ_BYTES_MAX)?.into_iter().map(to_openraft).collect())
     }
 
-    /// Piece by piece: a long stretch, as after a start, is never in memory at once.
+    /// Reads piece by piece, so that a long part of the log, as after a start, is never in memory at once.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
@@ -170,8 +173,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
+    /// openraft truncates only entries that contradict a leader's, and never a committed one (Raft, section 5.4; the
+    /// same when it installs a snapshot: `FollowingHandler::install_full_snapshot`).
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.wal.truncate_after(last_log_id.as_ref().map(position));
+        let after = last_log_id.as_ref().map(position);
+        let committed = self.wal.committed();
+        assert!(after >= committed, "entries behind {after:?} are dropped, and {committed:?} is committed");
+        self.wal.truncate_after(after);
         Ok(())
     }
 

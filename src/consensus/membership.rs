@@ -1,12 +1,13 @@
-//! Who takes part: what consensus knows of it, and how it is changed.
+//! Who takes part: what consensus knows of the membership, and how it is changed.
 //!
-//! A change goes through a joint membership, of which a majority of the old and of the new voters has to agree, and is
-//! over once it has left it again. A leader that finds its predecessor's change halfway finishes it (`finish`).
+//! A change goes through a joint membership. In a joint membership a majority of the old voters and a majority of the
+//! new voters must agree. The change is over when the joint membership has been left. A leader that finds its
+//! predecessor's change halfway finishes it (`finish`).
 
 use super::Consensus;
 use super::machine::Machine;
+use super::proposals::unless_ended;
 use super::types::{StoredMembership, TypeConfig, log_id, position};
-use super::under_way::answered;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -19,16 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// As of the last membership entry in this member's log, committed or not.
+/// The membership as of the last membership entry in this member's log, committed or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// Where it stands in the log; None while this member has heard of none.
+    /// The position of that entry; None while this member knows of no membership.
     pub at: Option<LogPosition>,
-    /// While it changes: those that will be.
+    /// The voters. During a change, the voters that will be. Invariant: not empty if `at` is known.
     pub voters: BTreeSet<u64>,
-    /// The change to it is not over: it may yet turn out otherwise.
+    /// Whether the change to this membership is not over. It may still be undone.
     pub changing: bool,
-    /// Voters and learners.
+    /// Voters and learners. Invariant: every voter is among them.
     pub members: BTreeMap<u64, Member>,
 }
 
@@ -41,27 +42,35 @@ impl Membership {
             changing: joint.len() > 1 || effective.log_id() != committed.log_id(),
             members: effective.nodes().map(|(id, member)| (*id, member.clone())).collect(),
         }
+        .checked()
+    }
+
+    fn checked(self) -> Membership {
+        assert!(self.at.is_none() || !self.voters.is_empty(), "the membership at {:?} has no voter", self.at);
+        let stranger = self.voters.iter().find(|voter| !self.members.contains_key(voter));
+        assert!(stranger.is_none(), "member {stranger:?} votes and is no member");
+        self
     }
 }
 
-/// Why a membership, or who leads, could not be changed.
+/// Why a membership, or the leadership, could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {
     #[error("this member does not lead{}", .leader.map(|leader| format!(": ask member {leader}")).unwrap_or_default())]
     NotLeader { leader: Option<u64> },
-    /// Look again, and decide again.
+    /// The caller has to look at the membership again and decide again.
     #[error("the membership has changed meanwhile")]
     Changed,
-    /// Try again when it is over.
+    /// The caller may try again when that change is over.
     #[error("another change of the membership is under way")]
     InProgress,
-    /// It would not be a membership. A sentence.
+    /// The change would not give a valid membership. A sentence.
     #[error("{0}")]
     Refused(String),
-    /// The leadership was lost meanwhile: the change may come to be, also half of it.
+    /// The leadership was lost during the change. The change may happen, or half of it.
     #[error("the leadership was lost meanwhile: whether it happened is not known")]
     Unknown,
-    /// Nobody else leads so far, although it was asked for.
+    /// Nobody else leads so far, although another member was asked to.
     #[error("no other member has taken the leadership in time")]
     NoSuccessor,
     #[error("consensus has ended")]
@@ -97,20 +106,21 @@ impl Consensus {
         self.membership.borrow().clone()
     }
 
-    /// Hears of each membership that enters the log or leaves it again, and of each commit of one.
+    /// Reports each membership that enters the log or leaves it again, and each commit of a membership.
     pub fn membership_watch(&self) -> watch::Receiver<Membership> {
         self.membership.clone()
     }
 
-    /// Makes it a member without a vote, or gives one that is there already these addresses. Returns when that is
-    /// committed; `lag` says how far it has come.
+    /// Makes the member a learner. If it is a member already, gives it these addresses. Returns when the change is
+    /// committed; `lag` says how far the member has come.
     pub async fn add_learner(&self, member: Member) -> Result<(), MembershipError> {
         let id = u64::from(member.server.id);
         self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), Retain::Yes, None).await?;
         Ok(())
     }
 
-    /// Entries that it is behind, as this leader knows; None if it does not lead, or nothing was ever heard of it.
+    /// How many entries the member is behind, as this leader knows. None if this member does not lead, or has never
+    /// heard of that member.
     pub fn lag(&self, member: u64) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -118,7 +128,8 @@ impl Consensus {
         Some(metrics.last_log_index.unwrap_or_default().saturating_sub(matching.index))
     }
 
-    /// On a leader: when that member last answered it. None if it does not lead, or has never heard of the member.
+    /// On a leader: when that member last answered. None if this member does not lead, or has never heard of that
+    /// member.
     pub fn member_heard(&self, member: u64) -> Option<Instant> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -126,9 +137,11 @@ impl Consensus {
         Some(Instant::now() - heard.elapsed())
     }
 
-    /// Changes to exactly these members, of which `voters` vote; what becomes of a leader that is not among them is its
-    /// caller's to arrange before. `expected` is the membership on which this was decided; None: whatever it is.
-    /// New voters had better be caught up: nothing is committed without a majority of them.
+    /// Changes the membership to exactly `members`, of which `voters` vote. If the leader is not among the voters, the
+    /// caller has to pass the leadership on before.
+    ///
+    /// `expected` is the position of the membership on which the change was decided. None: any. New voters should be
+    /// caught up, because nothing is committed without a majority of them.
     pub async fn change_membership(
         &self,
         expected: Option<LogPosition>,
@@ -142,7 +155,8 @@ impl Consensus {
             return Err(MembershipError::Refused(format!("member {stranger} shall vote and is not among the members")));
         }
         let now = self.membership();
-        // openraft drops an old voter unless told to retain all; a learner that goes is dropped at once.
+        // openraft drops an old voter unless it is told to retain all old voters. A learner that goes is dropped at
+        // once.
         let demotes = now.voters.iter().any(|voter| members.contains_key(voter) && !voters.contains(voter));
         let gone = |id: &u64| !members.contains_key(id);
         let learners_gone = now.members.keys().filter(|id| gone(id) && !now.voters.contains(id)).copied().collect();
@@ -159,7 +173,7 @@ impl Consensus {
         Ok(())
     }
 
-    /// Returns where the membership stands that it came to.
+    /// Returns the position of the membership that the change led to.
     async fn change(
         &self,
         change: ChangeMembers<u64, Member>,
@@ -167,10 +181,11 @@ impl Consensus {
         expected: Option<LogPosition>,
     ) -> Result<LogPosition, MembershipError> {
         let raft = self.raft.clone();
-        // A task of its own: half a change had better be finished, whoever asked for it.
+        // A task of its own: the change is finished even if its caller is gone.
         let changed = self.runtime.spawn(async move {
             let mut changed = apply(&raft, change, retain, expected).await;
-            // A lease that runs out between the halves has the second one refused, in a leadership that goes on.
+            // If the lease runs out between the two halves, the second half is refused, although the leadership goes
+            // on.
             if matches!(changed, Err(MembershipError::NotLeader { .. } | MembershipError::Unknown)) {
                 while changed.is_err() && stuck(&raft) {
                     tokio::time::sleep(Duration::from_millis(limits::HEARTBEAT_MS)).await;
@@ -183,7 +198,7 @@ impl Consensus {
     }
 }
 
-/// What becomes of voters that lose their vote: they learn on, or are members no more.
+/// What becomes of voters that lose their vote: they become learners, or leave the ensemble.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retain {
     Yes,
@@ -197,20 +212,20 @@ async fn apply(
     expected: Option<LogPosition>,
 ) -> Result<LogPosition, MembershipError> {
     let unchanged = expected.map(|at| Precondition::LastMembershipLogId { last_membership_log_id: Some(log_id(at)) });
-    let changed = answered(raft, raft.change_membership_if(change, retain == Retain::Yes, unchanged)).await;
+    let changed = unless_ended(raft, raft.change_membership_if(change, retain == Retain::Yes, unchanged)).await;
     let response = changed.unwrap_or(Err(RaftError::Fatal(Fatal::Stopped)))?;
     Ok(position(&response.log_id))
 }
 
-/// Whether this member leads, by what it knows, and the membership is halfway.
+/// Whether this member leads, as far as it knows, and the membership is halfway through a change.
 fn stuck(raft: &Raft<TypeConfig, Machine>) -> bool {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
     metrics.state == ServerState::Leader && metrics.membership_config.get_joint_config().len() > 1
 }
 
-/// Brings a change to its end that was left halfway, as far as one can tell: to where it was going. Returns where the
-/// membership stands then.
+/// Finishes a change that was left halfway: to the membership that it was going to. Returns the position of the
+/// membership then.
 pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>, retain: Retain) -> Result<LogPosition, MembershipError> {
     let (at, voters) = {
         let metrics = raft.server_metrics();
@@ -222,6 +237,6 @@ pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>, retain: Retain) -> 
             _ => (at, joint.last().cloned().unwrap_or_default()),
         }
     };
-    tracing::info!(?voters, "finishes a change of the membership that was left halfway");
+    tracing::info!(?voters, "finishing a change of the membership that was left halfway");
     apply(raft, ChangeMembers::ReplaceAllVoters(voters), retain, at).await
 }

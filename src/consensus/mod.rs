@@ -1,159 +1,86 @@
 //! Consensus as the rest of the server sees it: batches go in, in order, and come out applied on every replica.
 //!
-//! openraft stays behind this boundary (docs/decisions/0002): nothing outside this folder names one of its types.
+//! openraft stays behind this boundary (docs/decisions/0002). Nothing outside this folder names one of its types.
 //!
 //! Promises:
-//! - `propose_then` never waits for a disk or a network. Batches proposed by one thread enter the log in the order of the
-//!   calls - those that enter it: a batch can be refused and a later one accepted, within one term (an expired lease
-//!   does that). The chain fence in `Batch` is what makes that harmless, and the `StateMachine` checks it.
-//! - `Resolution::Refused` means that the batch is not in the log and never will be. `Resolution::Unknown`
-//!   promises neither that nor the contrary.
-//! - `Role::Leader` is shown only once this leadership's own blank entry is applied, so everything any earlier leader
-//!   committed is in the state by then.
+//! - `propose_then` never waits for a disk or a network. Batches that one thread proposes enter the log in the order of
+//!   the calls, except those that are refused. Within one term a batch can be refused and a later one accepted; an
+//!   expired lease does that. The chain fence in `Batch` makes that harmless, and the `StateMachine` checks the fence.
+//! - `ProposalOutcome::Refused` means that the batch is not in the log and never will be. After
+//!   `ProposalOutcome::Unknown` both are possible.
+//! - `Role::Leader` is shown only when this leadership's own blank entry is applied. So everything that an earlier
+//!   leader committed is in the state by then.
 //!
 //! | file | what |
 //! |---|---|
-//! | `types` | the types openraft is asked to carry |
-//! | `runtime` | tokio as openraft asks for it, with chance from `environment` |
-//! | `log` | openraft's log, over `storage::wal` |
-//! | `machine` | openraft's state machine, over `StateMachine` |
+//! | `state_machine` | what consensus needs of the replica: to apply entries, and checkpoints |
 //! | `start`, `replay` | from a log and a state to a member that takes part |
-//! | `under_way` | proposals without an outcome |
-//! | `leadership` | who leads, how sure that is, and how it passes on |
+//! | `role` | this member's role and the membership, as openraft's metrics show them |
+//! | `proposals` | proposals that have no outcome yet |
+//! | `leadership` | who leads, how recently that was confirmed, and how the leadership passes on |
 //! | `membership` | who takes part, and how that is changed |
-//! | `network`, `serve`, `convert` | asking the other members, answering them, and in which words |
-//! | `reach` | which members answer, for the operator |
-//! | `checkpoints` | a checkpoint on its way from one member to another |
-//! | `mend` | another member's state in the place of one that is not trusted |
-//! | `forced` | a log made to go on without its majority (`cluster recover`) |
+//! | `types`, `runtime`, `log`, `machine` | what openraft asks for: types, tokio, the log over `storage::wal`, the machine |
+//! | `network`, `connection`, `append_pipeline` | what openraft tells the other members |
+//! | `serve`, `convert` | what the other members tell this one; messages to and from openraft's types |
+//! | `reachability` | which members answer, for the operator |
+//! | `checkpoint_transfer` | a checkpoint on its way from one member to another |
+//! | `log_purge` | how much of the log goes after a checkpoint |
+//! | `blocking_work` | work that takes more than a moment |
+//! | `state_replacement` | another member's state in the place of a state that is not trusted |
+//! | `forced_recovery` | a log made to go on without its majority (`cluster recover`) |
 
-mod checkpoints;
+mod append_pipeline;
+mod blocking_work;
+mod checkpoint_transfer;
+mod connection;
 mod convert;
-mod forced;
+mod forced_recovery;
 mod leadership;
 mod log;
+mod log_purge;
 mod machine;
 mod membership;
-mod mend;
 mod network;
-mod reach;
+mod proposals;
+mod reachability;
 mod replay;
+mod role;
 mod runtime;
 mod serve;
 mod start;
+mod state_machine;
+mod state_replacement;
 mod types;
-mod under_way;
 
 pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use checkpoints::fetch;
+pub use blocking_work::BlockingWork;
+pub use checkpoint_transfer::fetch;
 pub use membership::{Membership, MembershipError};
 pub use start::start;
+pub use state_machine::{IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
 
-use crate::hooks;
 use crate::limits;
 use crate::model::ensemble::Member;
 use crate::model::txn::Batch;
 use crate::peer::Peers;
 use crate::storage::disk::Disk;
 use crate::storage::wal::{self, Wal};
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use parking_lot::Mutex;
-use std::any::Any;
+use proposals::PendingProposals;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{Answer, TypeConfig};
-use under_way::UnderWay;
+use types::{TypeConfig, WriteResponder};
 
-/// What a replica does with the log. All calls come from one task, in log order, one at a time.
-pub trait StateMachine: Send + Sync + 'static {
-    /// Applies the batch if its fence holds, and says whether it did. The log position advances either way.
-    fn apply(&self, at: LogPosition, batch: &Batch) -> bool;
-    /// A blank entry, or a membership (opaque bytes, to be kept with the state and given back by `applied`). They lie
-    /// outside the chain.
-    fn apply_other(&self, at: LogPosition, membership: Option<Vec<u8>>);
-    /// The last applied position and the last membership, as loaded at start or as of now.
-    fn applied(&self) -> (Option<LogPosition>, Option<Vec<u8>>);
-    /// A run of entries is through: time to wake those who write to clients.
-    fn batch_done(&self);
-    /// Whether the last `apply` took place at all. If not, the state is not to be trusted, and the batch is applied again when
-    /// it is.
-    fn is_sound(&self) -> bool {
-        true
-    }
-    /// Waits until the state may be trusted, which may be that of a later entry then.
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
-    /// The last checkpoint on this member's disk; None before the first. A single voter is asked for it once, at its
-    /// start.
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>>;
-    /// Begins to take a checkpoint of that description from another member, in the place of any taken before.
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>>;
-    /// Replaces the whole state by what `receive` began and has been found right, which is as of `at`.
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()>;
-}
-
-/// A checkpoint that stays as it is, and can be read, while newer ones are written.
-pub trait HeldCheckpoint: Send + Sync {
-    /// The last entry it has applied.
-    fn position(&self) -> LogPosition;
-    /// As `StateMachine::apply_other` was told.
-    fn membership(&self) -> Option<Vec<u8>>;
-    /// What it is a state of, and the sum over its records: `storage::records::encode`.
-    fn description(&self) -> Vec<u8>;
-    /// Appends records in key order, those behind `after`, about `bytes_max` bytes of them; false if these were the last.
-    fn piece(&self, after: Option<&[u8]>, bytes_max: usize, out: &mut Vec<(Bytes, Bytes)>) -> io::Result<bool>;
-}
-
-/// A checkpoint that comes piece by piece. Nothing of the member's own state is touched by it.
-pub trait Receiving: Any + Send {
-    /// The last key that is there, and the number of records.
-    fn reached(&self) -> (Option<Vec<u8>>, u64);
-    fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
-    /// All records are there: makes them durable, and verifies them by count, sum and digest.
-    fn finish(&mut self) -> io::Result<()>;
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
-}
-
-/// What openraft calls a snapshot.
-pub enum SnapshotData {
-    /// There is no checkpoint yet: it covers no entry, and nobody is given it.
-    Nothing,
-    Held(Arc<dyn HeldCheckpoint>),
-    Received(Box<dyn Receiving>),
-}
-
-/// Where work is done that takes more than a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heavy {
-    /// On a thread beside the runtime, so that no heartbeat waits for it.
-    Aside,
-    /// Where it comes up: the simulation has one thread, and its time stands still meanwhile.
-    Here,
-}
-
-impl Heavy {
-    /// To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
-    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        match self {
-            Heavy::Aside => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
-            Heavy::Here => Ok(work()),
-        }
-    }
-}
-
-/// The opened log. It is opened before the state is loaded, because the state has to reach as far as the log's
-/// beginning.
+/// The open log. It is opened before the state is loaded, because the state has to reach at least to the beginning of
+/// the log.
 #[derive(Clone)]
 pub struct Log(Arc<Wal<log::Payload>>);
 
@@ -162,12 +89,12 @@ impl Log {
         Ok(Log(Arc::new(Wal::open(disk, options)?)))
     }
 
-    /// Nothing was ever written to it, a vote neither.
+    /// Whether nothing was ever written to the log, not even a vote.
     pub fn is_new(&self) -> bool {
         self.0.last().is_none() && self.0.vote().is_none()
     }
 
-    /// The last entry that is gone from it, or may be; None if it goes back to the very first.
+    /// The last entry that is gone from the log, or may be. None if the log goes back to the very first entry.
     pub fn purged(&self) -> Option<LogPosition> {
         self.0.purged()
     }
@@ -183,23 +110,25 @@ impl Log {
 
 /// What a member needs to take part.
 pub struct Options {
-    /// This member. Never given out again once its disk was lost: a voter that forgot its promises is not the same
-    /// voter.
+    /// The number of this member. If a voter's disk was lost, its number must not be used again: a voter that forgot
+    /// its votes is not the same voter.
     pub member: u64,
     pub log: Log,
     pub machine: Arc<dyn StateMachine>,
-    /// Where Raft's tasks run: a runtime of its own, so that nothing of the server delays a heartbeat.
+    /// Where Raft's tasks run. It is a runtime of its own, so that nothing else in the server delays a heartbeat.
     pub runtime: tokio::runtime::Handle,
     pub timing: Timing,
-    pub heavy: Heavy,
+    pub blocking: BlockingWork,
     pub peers: Arc<Peers>,
-    /// If the log is new: begins with exactly these, of which participants vote and observers learn; each of them has to
-    /// begin with the same. None, or if this member has no vote among them: waits until a leader adds it.
-    pub found: Option<BTreeMap<u64, Member>>,
+    /// The first members of a new ensemble, of which participants vote and observers learn. Used if the log is new.
+    /// Each founding member has to start with the same set. None, or a set in which this member has no vote: the member
+    /// waits until a leader adds it.
+    pub founding_members: Option<BTreeMap<u64, Member>>,
 }
 
-/// Milliseconds. A follower campaigns `election_max_ms` + random(`election_min_ms`..`election_max_ms`) after the last word
-/// from its leader, because openraft's lease is `election_max_ms`.
+/// Times in milliseconds. A follower stands for election `election_max_ms` +
+/// random(`election_min_ms`..`election_max_ms`) after it last heard from its leader, because openraft's lease is
+/// `election_max_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub heartbeat_ms: u64,
@@ -217,30 +146,30 @@ impl Default for Timing {
     }
 }
 
-/// Where this member stands.
+/// The role of this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Its own blank entry is applied: it may evaluate, under this term.
+    /// This member leads and has applied its own blank entry. It may evaluate requests, under this term.
     Leader { term: u64 },
     /// Follower, candidate, or a leader that is not ready yet.
     Follower { leader: Option<u64> },
-    /// Shut down, or ended by an error of the log.
+    /// Consensus was shut down, or an error of the log ended it.
     Stopped,
 }
 
-/// What became of a proposed batch.
+/// The outcome of a proposed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// Applied here. `accepted` is the state machine's word on the fence: a batch it did not accept had no effect on
-    /// any replica.
+pub enum ProposalOutcome {
+    /// The batch was applied here. `accepted`: whether the state machine accepted its fence. A batch that was not
+    /// accepted had no effect on any replica.
     Applied { at: LogPosition, accepted: bool },
-    /// Surely not in the log.
+    /// The batch is not in the log and never will be.
     Refused,
-    /// Leadership or this process ended first: it may or may not come to be.
+    /// The leadership or this process ended first. The batch may be in the log or not.
     Unknown,
 }
 
-/// Why it does not start: a full sentence.
+/// Why consensus does not start: a full sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("start consensus: {0}")]
 pub struct StartError(String);
@@ -251,7 +180,7 @@ pub struct Metrics {
     pub term: u64,
     pub leader: Option<u64>,
     pub voters: usize,
-    /// Whether this member is one of them.
+    /// Whether this member is a voter.
     pub votes: bool,
     pub last_log_index: Option<u64>,
     pub applied: Option<LogPosition>,
@@ -261,7 +190,7 @@ pub struct Metrics {
 
 type ClientWriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 
-/// A running member. Clones are the same member; `shutdown` ends it.
+/// A running member. Clones are the same member. `shutdown` ends it.
 #[derive(Clone)]
 pub struct Consensus {
     raft: Raft<TypeConfig, machine::Machine>,
@@ -270,46 +199,53 @@ pub struct Consensus {
     role: watch::Receiver<Role>,
     membership: watch::Receiver<Membership>,
     runtime: tokio::runtime::Handle,
-    heavy: Heavy,
-    /// How to ask other members something beside what openraft asks them.
-    roads: Arc<network::Roads>,
-    offers: Arc<checkpoints::Offers>,
-    taking: Arc<checkpoints::Taking>,
-    /// Proposals without an outcome.
-    under_way: Arc<UnderWay>,
-    /// What the last checkpoint has set going.
-    letting_go: Arc<Mutex<Option<JoinHandle<()>>>>,
+    blocking: BlockingWork,
+    /// Makes connections for what this file and its neighbours ask other members beside openraft.
+    clients: Arc<network::ClientFactory>,
+    offers: Arc<checkpoint_transfer::CheckpointOffers>,
+    receiver: Arc<checkpoint_transfer::CheckpointReceiver>,
+    /// The proposals that have no outcome yet.
+    pending: Arc<PendingProposals>,
+    /// The purge that the last checkpoint has started.
+    purge_task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Consensus {
-    /// Proposes the batch under its term. Never blocks; order of calls is order in the log.
+    /// Proposes the batch under its term. Never blocks. The order of the calls is the order in the log.
     ///
-    /// `done` is called once, from one of Raft's tasks right behind the batch's `apply`, or from this call, or once
-    /// consensus has ended; for batches that are in the log in its order, which a refusal may overtake. It must not block.
-    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
-        let Some(number) = self.under_way.begin(Box::new(done)) else { return };
-        let under_way = self.under_way.clone();
-        let answer = Answer::new(move |result: Option<ClientWriteResult>| under_way.tell(number, outcome(result)));
+    /// `done` is called once, and must not block. One of Raft's tasks calls it right behind the batch's `apply`; or
+    /// this call does; or it is called when consensus has ended. For batches in the log, the calls come in log order. A
+    /// refusal may overtake them.
+    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
+        // The chain fence: a batch begins behind the zxid that it was evaluated on.
+        let begins = batch.txns.first().is_none_or(|first| batch.prev < first.zxid);
+        assert!(begins, "the batch behind {} begins at {:?}", batch.prev, batch.txns.first().map(|first| first.zxid));
+        let Some(number) = self.pending.add(Box::new(done)) else { return };
+        let pending = self.pending.clone();
+        let answer =
+            WriteResponder::new(move |result: Option<ClientWriteResult>| pending.resolve(number, outcome(result)));
         let raft = self.raft.clone();
         let mut write = Box::pin(async move {
             let leader = CommittedLeaderId::new(batch.term);
-            // An error says that openraft has ended; the answer is dropped with it.
+            // An error means that openraft has ended. The responder is dropped with it.
             let _ = raft.write(batch).with_leader(leader).responder(answer).await;
         });
-        // Queued at its first poll, unless openraft's queue of 65,536 is full - far more than is ever under way - or it
-        // is just ending. Its place in that queue's line it has from now on, so whoever polls it on, order is kept.
+        // The first poll queues the write. Two cases are pending: openraft's queue of 65,536 is full, which is far more
+        // than is ever in flight; or openraft is ending. The write already has its place in the queue's line, so the
+        // order is kept when another task polls it on.
         if write.as_mut().poll(&mut Context::from_waker(futures::task::noop_waker_ref())).is_pending() {
             self.runtime.spawn(write);
         }
     }
 
-    /// Where this member stands, and a way to hear of changes.
+    /// The role of this member, to read and to watch.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
     }
 
-    /// Waits until everything that was committed when this member started is applied - for a single voter, all that is
-    /// in its log - and, if it leads, its own blank entry too. False if it stopped before.
+    /// Waits until everything is applied that was committed when this member started. For a single voter that is
+    /// everything in its log. On a leader, waits for its own blank entry too. Returns false if consensus stopped
+    /// before.
     pub async fn recovered(&self) -> bool {
         let mut role = self.role.clone();
         loop {
@@ -326,53 +262,13 @@ impl Consensus {
         }
     }
 
-    /// A checkpoint is on the disk that has applied the log up to `checkpoint`, and may be given to others; this member's
-    /// own start will not need the log up to `purge_up_to` any more (the image reaches that far). Entries up to there may
-    /// go, but for those that others are likely to ask for. Returns at once; `shutdown` waits until they are gone.
-    pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
-        let consensus = self.clone();
-        let letting_go = self.runtime.spawn(async move { consensus.let_log_go(checkpoint, purge_up_to).await });
-        *self.letting_go.lock() = Some(letting_go);
-    }
-
-    async fn let_log_go(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
-        // openraft purges up to what it takes for a snapshot, at most. Errors mean that it is shut down.
-        let mut known = self.raft.watch_snapshot_progress();
-        if self.raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        let known = known.wait_until(move |at| at.as_ref().is_some_and(|at| at.index >= checkpoint.index));
-        if !matches!(tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, known).await, Ok(Ok(_))) {
-            return;
-        }
-        let Some(purge) = purge_up_to.min(Some(checkpoint)) else { return };
-        let last = self.log.last().map_or(0, |last| last.index);
-        let alone = self.membership.borrow().members.len() <= 1;
-        let room = self.log.stats().segments * limits::LOG_SEGMENT_BYTES <= limits::LOG_BYTES_KEPT_FOR_PEERS;
-        let kept = if alone || !room { 0 } else { hooks::pace().log_entries_kept_for_peers };
-        let Some(unkept) = last.checked_sub(kept) else { return };
-        let mut index = purge.index.min(unkept);
-        if let Some(offered) = self.offers.oldest() {
-            index = index.min(offered.index);
-        }
-        let _ = self.raft.trigger().purge_log(index).await;
-        let mut metrics = self.raft.metrics();
-        let gone = async {
-            while metrics.borrow_watched().purged.is_none_or(|purged| purged.index < index) {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        // Too late is as good as with the next checkpoint.
-        let _ = tokio::time::timeout(limits::CHECKPOINT_NOTED_MAX, gone).await;
-    }
-
     pub fn metrics(&self) -> Metrics {
-        // Before the metrics are borrowed: whoever holds on to those holds up openraft.
+        // Taken before the metrics are borrowed, because a borrow of the metrics blocks openraft.
         let log = self.log.stats();
         let raft = self.raft.metrics();
         let raft = raft.borrow_watched();
+        let applied = raft.last_applied.as_ref().map(|at| at.index);
+        assert!(applied <= raft.last_log_index, "applied {applied:?}, and the log ends at {:?}", raft.last_log_index);
         let membership = raft.membership_config.membership();
         Metrics {
             term: raft.current_term,
@@ -386,32 +282,24 @@ impl Consensus {
         }
     }
 
-    /// Waits for proposals under way (at most `limits::SHUTDOWN_DRAIN_MS`) and for the log that is to go (at most twice
-    /// `limits::CHECKPOINT_NOTED_MAX`), then ends. Propose nothing more before calling it. The log is closed when the last
-    /// clone is gone.
+    /// Waits for pending proposals (at most `limits::SHUTDOWN_DRAIN_MS`) and for the running purge (at most twice
+    /// `limits::CHECKPOINT_NOTED_MAX`), then ends consensus. The caller must propose nothing more. The log is closed
+    /// when the last clone is dropped.
     pub async fn shutdown(&self) {
         let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
-        if tokio::time::timeout(patience, self.under_way.until_none()).await.is_err() {
-            tracing::warn!("shutting down with proposals still under way");
+        if tokio::time::timeout(patience, self.pending.until_empty()).await.is_err() {
+            tracing::warn!("consensus shuts down with proposals that have no outcome");
         }
-        let letting_go = self.letting_go.lock().take();
-        if let Some(letting_go) = letting_go {
-            // An error is a panic, which has been told.
-            let _ = letting_go.await;
+        let purge_task = self.purge_task.lock().take();
+        if let Some(purge_task) = purge_task {
+            // An error is a panic, which the panic hook has reported.
+            let _ = purge_task.await;
         }
         if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!("shut down consensus: {error}");
+            tracing::warn!("consensus could not be shut down: {error}");
         }
-        // Whoever shows the role hears of it a moment later. An error says that it has, and is gone.
+        // The role watcher hears of the end a moment later. An error means that it has ended itself.
         let _ = self.role.clone().wait_for(|role| *role == Role::Stopped).await;
-    }
-}
-
-#[cfg(test)]
-impl Consensus {
-    /// As if it had grown so long that what others may ask for does not count any more.
-    pub async fn purge(&self, index: u64) {
-        self.raft.trigger().purge_log(index).await.expect("it runs");
     }
 }
 
@@ -426,13 +314,13 @@ impl BarrierError {
     }
 }
 
-fn outcome(result: Option<ClientWriteResult>) -> Resolution {
+fn outcome(result: Option<ClientWriteResult>) -> ProposalOutcome {
     match result {
         Some(Ok(response)) => {
-            Resolution::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
+            ProposalOutcome::Applied { at: types::position(&response.log_id), accepted: response.data.accepted }
         }
-        Some(Err(ClientWriteError::ForwardToLeader(_))) => Resolution::Refused,
-        Some(Err(_)) | None => Resolution::Unknown,
+        Some(Err(ClientWriteError::ForwardToLeader(_))) => ProposalOutcome::Refused,
+        Some(Err(_)) | None => ProposalOutcome::Unknown,
     }
 }
 

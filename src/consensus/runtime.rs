@@ -1,5 +1,5 @@
-//! tokio, as openraft asks for a runtime, but with chance from `environment`: there a seed can stand behind it, and a
-//! simulated run is repeated exactly.
+//! tokio as openraft asks for a runtime, but with random numbers from `environment`. There they can come from a seed,
+//! so that a simulated run can be repeated exactly.
 
 use crate::environment;
 use openraft_rt::{AsyncRuntime, OptionalSend};
@@ -68,7 +68,7 @@ impl AsyncRuntime for Runtime {
     }
 }
 
-/// Random numbers of `environment`. openraft draws a few an election.
+/// Random numbers from `environment`. openraft draws a few for each election.
 pub struct Chance;
 
 impl rand_core::TryRng for Chance {

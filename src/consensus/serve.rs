@@ -1,11 +1,11 @@
-//! Answering the other members.
+//! Answers the other members.
 
-use super::checkpoints::{busy_until, describe};
-use super::convert::{self, nonsense};
-use super::network::Trouble;
+use super::checkpoint_transfer::{busy_until, describe};
+use super::connection::PeerError;
+use super::convert::{self, invalid_message};
 use super::{Consensus, SnapshotData, types};
 use crate::limits;
-use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromTaker, Intent, Vote};
+use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromReceiver, TransferRequest, Vote};
 use crate::peer::{Connection, Purpose};
 use crate::storage::LogPosition;
 use futures::FutureExt;
@@ -15,26 +15,28 @@ use openraft::raft::AppendEntriesRequest;
 use std::io;
 
 impl Consensus {
-    /// Serves a connection of another member - entries, votes, or a checkpoint - until it ends.
+    /// Serves a connection of another member until it ends. It carries entries, votes, or a checkpoint.
     pub async fn serve(&self, connection: Connection) {
         let (from, purpose) = (u64::from(connection.hello.from), connection.hello.purpose);
-        // It lives: no reason to wait with what is for it.
+        // The member lives, so openraft need not wait any longer before it sends to the member.
         let _ = self.raft.trigger().reset_backoff([from]).await;
         let served = match purpose {
             Purpose::Appends => self.take_entries(connection).await,
             Purpose::Votes => self.answer_calls(connection).await,
             Purpose::Checkpoint => self.exchange_checkpoint(connection).await,
-            Purpose::Greeting | Purpose::Requests => Err(nonsense("it is not for consensus")),
+            Purpose::Greeting | Purpose::Requests => Err(invalid_message("the connection is not for consensus")),
         };
         if let Err(error) = served {
             tracing::debug!(from, ?purpose, %error, "a connection of a member ends");
         }
     }
 
-    /// Hands entries in as they come, several at a time, and answers in their order once they are durable.
+    /// Hands entries in as they come, several requests at a time. Answers in the order of the requests, once the
+    /// entries are durable.
     async fn take_entries(&self, mut connection: Connection) -> io::Result<()> {
         let mut answers = FuturesOrdered::new();
         loop {
+            assert!(answers.len() <= limits::APPENDS_IN_FLIGHT_MAX, "{} requests are being answered", answers.len());
             let room = answers.len() < limits::APPENDS_IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
@@ -62,12 +64,12 @@ impl Consensus {
         }
     }
 
-    /// None if consensus has ended.
+    /// Returns None if consensus has ended.
     async fn append(self, request: AppendEntriesRequest<types::TypeConfig>) -> Option<Appended> {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let response = self.raft.append_entries(request).await.ok()?;
-        // Without anything before it nothing conflicts.
+        // If no entry lies before the first, nothing can conflict.
         let conflicts = matches!(response, openraft::raft::AppendEntriesResponse::Conflict) && prev.is_none();
         (!conflicts).then(|| convert::appended(response.into_stream_result(prev, last)))
     }
@@ -95,7 +97,7 @@ impl Consensus {
                     let taken = self.raft.handle_transfer_leader(request).await.map_err(io::Error::other)?;
                     Answer::HandOver(taken.err().map(|error| error.to_string()))
                 }
-                Call::Standing => Answer::Standing(self.standing_here()),
+                Call::VoteAndLog => Answer::VoteAndLog(self.own_vote_and_log()),
             };
             connection.writer.send(&answer).await?;
         }
@@ -103,44 +105,46 @@ impl Consensus {
     }
 
     async fn exchange_checkpoint(&self, mut connection: Connection) -> io::Result<()> {
-        let Some(intent) = connection.reader.next::<Intent>().await? else { return Ok(()) };
+        let Some(intent) = connection.reader.next::<TransferRequest>().await? else { return Ok(()) };
         match intent {
-            Intent::Take => self.offers.give_to(connection, &*self.machine).await,
-            Intent::Give { vote, description } => {
+            TransferRequest::Fetch => self.offers.send_on_request(connection, &*self.machine).await,
+            TransferRequest::Send { vote, description } => {
                 let answer = match self.take_checkpoint(&mut connection, vote, description).await {
-                    Ok(vote) => FromTaker::Done { vote },
-                    Err(Trouble::Io(error)) => {
-                        tracing::warn!("a checkpoint from another member is not taken: {error}");
-                        FromTaker::Failed(error.to_string())
+                    Ok(vote) => FromReceiver::Done { vote },
+                    Err(PeerError::Io(error)) => {
+                        tracing::warn!("a checkpoint from another member was not taken: {error}");
+                        FromReceiver::Failed(error.to_string())
                     }
-                    Err(trouble) => return Err(io::Error::other(trouble.to_string())),
+                    Err(error) => return Err(io::Error::other(error.to_string())),
                 };
                 connection.writer.send(&answer).await
             }
         }
     }
 
-    /// Returns this member's vote, which is another than the giver's if it does not take it from that one.
+    /// Returns this member's vote. If it differs from the sender's, the checkpoint was not taken.
     async fn take_checkpoint(
         &self,
         connection: &mut Connection,
         vote: Vote,
         description: Vec<u8>,
-    ) -> Result<Vote, Trouble> {
+    ) -> Result<Vote, PeerError> {
         let (meta, at) = describe(&description)?;
         let last_membership = meta.membership.as_deref().map(types::decode_stored).transpose();
-        let last_membership = last_membership.map_err(|error| nonsense(&error))?.unwrap_or_default();
+        let last_membership = last_membership.map_err(|error| invalid_message(&error))?.unwrap_or_default();
         if !vote.committed || at.term > vote.term {
-            return Err(nonsense("a checkpoint of somebody who does not lead").into());
+            return Err(invalid_message("a checkpoint from a member that does not lead").into());
         }
         if !self.wants(&vote, at)? {
-            return Ok(self.standing_here().vote);
+            return Ok(self.own_vote_and_log().vote);
         }
         let machine = self.machine.clone();
-        let received =
-            self.taking.take(connection, description, self.heavy, |description| machine.receive(description)).await?;
+        let received = self
+            .receiver
+            .receive(connection, description, self.blocking, |description| machine.receive(description))
+            .await?;
         if !self.wants(&vote, at)? {
-            return Ok(self.standing_here().vote);
+            return Ok(self.own_vote_and_log().vote);
         }
         let meta = openraft::SnapshotMeta { last_log_id: Some(types::log_id(at)), last_membership };
         let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(received) };
@@ -152,8 +156,8 @@ impl Consensus {
         Ok(convert::vote(&installed.vote))
     }
 
-    /// Whether openraft would take a checkpoint of that position from the leader of `vote`. It panics over one that
-    /// contradicts what is committed here.
+    /// Whether openraft would take a checkpoint of that position from the leader of `vote`. An error if the checkpoint
+    /// contradicts what is committed here, because openraft would panic.
     fn wants(&self, vote: &Vote, at: LogPosition) -> io::Result<bool> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -162,7 +166,7 @@ impl Consensus {
         }
         let Some(committed) = metrics.local_committed.as_ref().map(types::position) else { return Ok(true) };
         if at > committed && at.index <= committed.index {
-            return Err(nonsense("a checkpoint that contradicts what is committed"));
+            return Err(invalid_message("a checkpoint that contradicts what is committed"));
         }
         Ok(at > committed)
     }

@@ -1,29 +1,29 @@
 //! From a log and a loaded state to a member that takes part.
 
-use super::checkpoints::{Offers, Taking};
+use super::checkpoint_transfer::{CheckpointOffers, CheckpointReceiver};
 use super::log::{LogStore, Payload};
 use super::machine::Machine;
-use super::membership::{self, Membership};
-use super::network::Roads;
-use super::types::{self, TypeConfig};
-use super::under_way::{UnderWay, answered};
+use super::membership::Membership;
+use super::network::ClientFactory;
+use super::proposals::PendingProposals;
+use super::role::RoleWatcher;
+use super::types;
 use super::{Consensus, Log, Options, Role, StartError, Timing, replay};
 use crate::model::ensemble::{Member, ServerRole};
 use crate::storage::LogPosition;
 use crate::storage::wal;
-use openraft::async_runtime::WatchReceiver;
-use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Raft, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Brings the state machine up to what is known to be committed, and takes part. Returns before there
-/// is a leader: `recovered` waits for that.
+/// Brings the state machine up to what is known to be committed, and takes part. Returns before there is a leader;
+/// `Consensus::recovered` waits for one.
 pub async fn start(options: Options) -> Result<Consensus, StartError> {
     let runtime = options.runtime.clone();
-    // openraft spawns its tasks on the runtime it is started in.
+    // openraft spawns its tasks on the runtime in which it is started.
     let started = runtime.spawn(start_here(options)).await;
     started.unwrap_or_else(|error| Err(StartError(error.to_string())))
 }
@@ -31,71 +31,75 @@ pub async fn start(options: Options) -> Result<Consensus, StartError> {
 async fn start_here(options: Options) -> Result<Consensus, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
     let applied = options.machine.applied().0;
-    if let Some(members) = &options.found
+    if let Some(members) = &options.founding_members
         && options.log.is_new()
         && applied.is_none()
     {
-        found(&options.log, members, options.member).await?;
+        found_ensemble(&options.log, members, options.member).await?;
     }
     reconcile(&options.log, applied).await?;
-    let offers = Arc::new(Offers::new(options.heavy));
-    let machine = Machine::new(options.machine.clone(), offers.clone(), options.heavy);
-    replay::replay(&options.log.0, &machine, options.heavy).map_err(StartError)?;
+    let offers = Arc::new(CheckpointOffers::new(options.blocking));
+    let mut machine = Machine::new(options.machine.clone(), offers.clone(), options.blocking);
+    replay::replay(&options.log.0, &mut machine, options.blocking).map_err(StartError)?;
     let config = config(&options.timing).validate().map_err(|error| failed(&error))?;
     let store = LogStore::new(options.log.0.clone());
     let (membership_sender, membership) = watch::channel(Membership::default());
-    let roads = || Roads::new(options.member, options.peers.clone(), membership.clone(), offers.clone());
+    let clients = || ClientFactory::new(options.member, options.peers.clone(), membership.clone(), offers.clone());
     let raft =
-        Raft::new(options.member, Arc::new(config), roads(), store, machine).await.map_err(|error| failed(&error))?;
+        Raft::new(options.member, Arc::new(config), clients(), store, machine).await.map_err(|error| failed(&error))?;
     if raft.voter_ids().eq([options.member]) {
-        // No one else can be leader: no reason to wait for the election time-out.
+        // No other member can lead, so there is no reason to wait for the election timeout.
         raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
     }
-    let under_way = Arc::new(UnderWay::new());
+    let pending = Arc::new(PendingProposals::new());
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    let follower = Follower {
+    let watcher = RoleWatcher {
         raft: raft.clone(),
         member: options.member,
         patience: Duration::from_millis(options.timing.heartbeat_ms),
         role: role_sender,
         membership: membership_sender,
-        under_way: under_way.clone(),
+        pending: pending.clone(),
+        term: 0,
+        led: 0,
     };
-    follower.show_membership();
-    tokio::spawn(follower.run());
+    watcher.show_membership();
+    tokio::spawn(watcher.run());
     Ok(Consensus {
         raft,
         log: options.log,
         machine: options.machine,
         role,
-        roads: Arc::new(roads()),
+        clients: Arc::new(clients()),
         membership,
         runtime: options.runtime,
-        heavy: options.heavy,
+        blocking: options.blocking,
         offers,
-        taking: Arc::new(Taking::default()),
-        under_way,
-        letting_go: Arc::default(),
+        receiver: Arc::new(CheckpointReceiver::default()),
+        pending,
+        purge_task: Arc::default(),
     })
 }
 
-/// The first entry of a new ensemble's log, which each of its first voters writes by itself: who they are. The same bytes
-/// everywhere, so whoever is elected first, all of them have it. openraft has a call for it, which knows no observers.
-async fn found(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
+/// Writes the first entry of a new ensemble's log: who its members are. Each of the first voters writes it by itself,
+/// with the same bytes. So all of them have the entry, whoever is elected first. openraft has a call for this, but that
+/// call knows no observers.
+async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
     let votes = |member: &Member| member.server.role == ServerRole::Participant;
     let voters: BTreeSet<u64> = members.iter().filter(|(_, member)| votes(member)).map(|(id, _)| *id).collect();
     if !voters.contains(&me) {
         return Ok(());
     }
     let membership = openraft::Membership::new(vec![voters], members.clone());
-    let membership = membership.map_err(|error| StartError(format!("found: {error}")))?;
+    let membership = membership.map_err(|error| StartError(format!("found the ensemble: {error}")))?;
     let payload = Payload(types::Payload::Membership(membership));
     let entry = wal::Entry { at: LogPosition { term: 0, index: 0 }, payload };
-    durable(|done| log.0.append(vec![entry], done)).await.map_err(|error| StartError(format!("found: {error}")))
+    let written = durable(|done| log.0.append(vec![entry], done)).await;
+    written.map_err(|error| StartError(format!("found the ensemble: {error}")))
 }
 
-/// A state that came from another member may be ahead of the log, or contradict what in the log was never committed:
-/// entries of a leader that lost. Those go; openraft sees to the rest.
+/// A state that came from another member may be ahead of the log. It may also contradict entries that were never
+/// committed, the entries of a leader that lost. This function drops those entries. openraft does the rest.
 async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartError> {
     let Some(applied) = applied else { return Ok(()) };
     let wal = &log.0;
@@ -103,15 +107,18 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
         return Ok(());
     }
     let failed = |error: io::Error| StartError(format!("compare the log with the state: {error}"));
-    let there = wal.read(applied.index..applied.index + 1, 1).map_err(failed)?;
+    let there = wal.read(applied.index..applied.index.saturating_add(1), 1).map_err(failed)?;
     let same = there.first().is_some_and(|entry| entry.at == applied);
-    // Behind a purge there is no entry to compare with; what was purged was committed.
+    // Behind a purge there is no entry to compare with. What was purged was committed.
     if same || wal.purged().is_some_and(|purged| purged.index >= applied.index) {
         return Ok(());
     }
-    tracing::warn!(%applied, "the log ends in entries that were never committed, and the state is ahead of them: they go");
+    tracing::warn!(
+        %applied,
+        "the log ends in entries that were never committed, and the state is ahead of them: these entries are dropped"
+    );
     wal.truncate_after(wal.committed().max(wal.purged()));
-    // A vote is written behind the truncation: once it is durable, both are.
+    // A vote is written behind the truncation. When the vote is durable, so is the truncation.
     let vote = wal.vote().unwrap_or_default();
     durable(|done| wal.save_vote(vote, done)).await.map_err(failed)
 }
@@ -119,7 +126,7 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
 /// Waits until what is handed to the log with this completion is on the disk.
 async fn durable(hand_in: impl FnOnce(wal::Completion)) -> io::Result<()> {
     let (sender, durable) = oneshot::channel();
-    // Nobody waits any more if the start was given up.
+    // If the start was given up, nobody receives the result.
     hand_in(Box::new(move |result| drop(sender.send(result))));
     durable.await.unwrap_or_else(|_| Err(io::Error::other("the log has ended")))
 }
@@ -131,100 +138,15 @@ fn config(timing: &Timing) -> openraft::Config {
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
-        // Each leadership gets a term of its own, a restarted one too: an epoch is opened by a term's first entry.
+        // Each leadership gets a term of its own, also after a restart: a term's first entry opens an epoch.
         enable_leader_restore: Some(false),
-        // The smallest it takes: lease plus election time-out. Without it an old leader's heartbeats can block a
-        // connected majority for ever (openraft#2080).
+        // The smallest value that openraft takes: lease plus election timeout. Without the probe an old leader's
+        // heartbeats can block a connected majority for ever (openraft#2080).
         quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
-        // Snapshots are our checkpoints, of which `checkpointed` tells; and it purges the log too, by itself, up to the
-        // image, which openraft knows nothing of.
+        // Snapshots are checkpoints, which `checkpointed` reports. `checkpointed` also purges the log, up to the image,
+        // of which openraft knows nothing.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..openraft::Config::default()
-    }
-}
-
-/// Turns openraft's states into roles and memberships until it ends.
-struct Follower {
-    raft: Raft<TypeConfig, Machine>,
-    member: u64,
-    patience: Duration,
-    role: watch::Sender<Role>,
-    membership: watch::Sender<Membership>,
-    under_way: Arc<UnderWay>,
-}
-
-impl Follower {
-    async fn run(self) {
-        let mut metrics = self.raft.server_metrics();
-        loop {
-            let (state, term, leader) = {
-                let metrics = metrics.borrow_watched();
-                (metrics.state, metrics.vote.leader_id.term, metrics.current_leader)
-            };
-            self.show_membership();
-            let leads = state == ServerState::Leader && leader == Some(self.member);
-            let ready = Role::Leader { term };
-            if state == ServerState::Shutdown {
-                break;
-            } else if !leads {
-                self.show(Role::Follower { leader: leader.filter(|leader| *leader != self.member) });
-            } else if *self.role.borrow() != ready {
-                self.show(Role::Follower { leader: None });
-                self.get_ready(term).await;
-            }
-            let waiting = leads && *self.role.borrow() != ready;
-            let change = metrics.changed();
-            // A leader that could not get ready tries again before long.
-            let ended = if waiting {
-                tokio::time::timeout(self.patience, change).await.unwrap_or(Ok(()))
-            } else {
-                change.await
-            };
-            if ended.is_err() {
-                break;
-            }
-        }
-        self.under_way.end();
-        self.show(Role::Stopped);
-    }
-
-    fn show(&self, role: Role) {
-        self.role.send_if_modified(|old| std::mem::replace(old, role) != role);
-    }
-
-    fn show_membership(&self) {
-        let new = {
-            let metrics = self.raft.server_metrics();
-            let metrics = metrics.borrow_watched();
-            Membership::new(&metrics.membership_config, &metrics.committed_membership_config)
-        };
-        self.membership.send_if_modified(|old| {
-            let differs = *old != new;
-            *old = new;
-            differs
-        });
-    }
-
-    /// Ready once what a quorum agrees to be committed - at least this term's blank entry - is applied.
-    async fn get_ready(&self, term: u64) {
-        let applied = answered(&self.raft, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
-        if !matches!(applied, Some(Ok(_))) {
-            return;
-        }
-        let still = {
-            let metrics = self.raft.server_metrics();
-            let metrics = metrics.borrow_watched();
-            metrics.state == ServerState::Leader && metrics.vote.leader_id.term == term
-        };
-        if still {
-            self.show(Role::Leader { term });
-            let raft = self.raft.clone();
-            tokio::spawn(async move {
-                if let Err(error) = membership::finish(&raft, membership::Retain::Yes).await {
-                    tracing::warn!("finish an earlier leader's change of the membership: {error}");
-                }
-            });
-        }
     }
 }

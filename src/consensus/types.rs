@@ -1,5 +1,5 @@
-//! The types openraft carries for us, and their translation: openraft's own encodings may change between its releases,
-//! so what goes to the disk is spelled out here.
+//! The types that openraft carries, and their encodings on disk. They are written out here, because openraft's own
+//! encodings may change between its releases.
 
 use super::runtime::Runtime;
 use crate::model::ensemble::{Member, Server};
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The choice of types. (openraft's macro for it cannot name a responder of one's own.)
+/// The choice of types. openraft's macro for this cannot name a responder type of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;
-    type R = EntryAnswer;
+    type R = ApplyResult;
     type NodeId = u64;
     type Node = Member;
     type Term = u64;
@@ -29,7 +29,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Payload = openraft::EntryPayload<Batch, u64, Member>;
     type Entry = openraft::Entry<CommittedLeaderId<u64>, Self::Payload>;
     type Responder<T>
-        = Answer<T>
+        = WriteResponder<T>
     where
         T: OptionalSend + 'static;
     type Batch<T>
@@ -46,9 +46,9 @@ pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 pub type Payload = openraft::EntryPayload<Batch, u64, Member>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 
-/// The state machine's word on one entry.
+/// Whether the state machine accepted one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryAnswer {
+pub struct ApplyResult {
     pub accepted: bool,
 }
 
@@ -58,17 +58,17 @@ impl fmt::Display for Batch {
     }
 }
 
-/// Calls back once with the answer to a write; with None if openraft drops it unanswered, as it does when it is shut
-/// down.
-pub struct Answer<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
+/// Calls back once with the answer to a write. Calls back with None if openraft drops the write unanswered, as it does
+/// when it shuts down.
+pub struct WriteResponder<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
-impl<T> Answer<T> {
-    pub fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> Answer<T> {
-        Answer(Some(Box::new(done)))
+impl<T> WriteResponder<T> {
+    pub fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> WriteResponder<T> {
+        WriteResponder(Some(Box::new(done)))
     }
 }
 
-impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Answer<T> {
+impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for WriteResponder<T> {
     fn on_complete(mut self, result: T) {
         if let Some(done) = self.0.take() {
             done(Some(result));
@@ -76,7 +76,7 @@ impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Answer<T> {
     }
 }
 
-impl<T> Drop for Answer<T> {
+impl<T> Drop for WriteResponder<T> {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
             done(None);
@@ -100,23 +100,23 @@ pub fn log_id(at: LogPosition) -> LogId {
     LogId::new(CommittedLeaderId::new(at.term), at.index)
 }
 
-/// A membership as it lies in the log and beside the state: postcard of this, behind a format byte.
+/// A membership as it lies in the log and beside the state: a format byte, then the postcard encoding of this type.
 #[derive(Serialize, Deserialize)]
 struct Members {
-    /// One set of voters, or two while it changes.
+    /// One set of voters. Two sets during a change.
     voters: Vec<BTreeSet<u64>>,
     /// Voters and learners.
     members: BTreeMap<u64, Member>,
 }
 
-/// The membership with the position of its entry, as the state machine keeps it.
+/// A membership and the position of its entry, as the state machine keeps it.
 #[derive(Serialize, Deserialize)]
 struct StoredMembers {
     at: Option<LogPosition>,
     members: Members,
 }
 
-/// As servers that knew only themselves wrote it: the same without addresses and incarnations.
+/// Format 1, of servers that knew only themselves: without addresses and incarnations.
 const FORMAT_1: u8 = 1;
 const FORMAT: u8 = 2;
 
@@ -134,7 +134,8 @@ struct StoredMembers1 {
 
 impl From<Members1> for Members {
     fn from(old: Members1) -> Members {
-        // Nobody ever had to find these: they stood alone. The first change of the membership fills them in.
+        // Nobody ever had to find such a server, because it stood alone. The first change of the membership fills these
+        // fields in.
         let member = |id: u64| Member {
             server: Server { id: u32::try_from(id).unwrap_or_default(), ..Server::default() },
             ..Member::default()
@@ -160,7 +161,7 @@ fn membership(members: Members) -> Result<Membership<u64, Member>, String> {
     Membership::new(members.voters, members.members).map_err(|error| format!("membership: {error}"))
 }
 
-/// One voter and nobody else.
+/// A membership of one voter and nobody else.
 pub fn alone(id: u64, member: Member) -> Result<Membership<u64, Member>, String> {
     membership(Members { voters: vec![BTreeSet::from([id])], members: BTreeMap::from([(id, member)]) })
 }
@@ -170,7 +171,8 @@ fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     put_postcard(value, out);
 }
 
-/// Writing into memory cannot fail, and none of our types has a sequence of unknown length, postcard's other error.
+/// Writing into memory cannot fail. postcard's other error is a sequence of unknown length, which none of these types
+/// has.
 pub fn put_postcard<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     postcard::to_io(value, out).expect("these types always encode");
 }
@@ -188,9 +190,13 @@ pub fn encode_membership(value: &Membership<u64, Member>, out: &mut Vec<u8>) {
     put(&members(value), out);
 }
 
+/// The membership of a log entry. It has a voter: without voters, every set of members would be a majority.
 pub fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, Member>, String> {
-    membership(take::<Members1, Members>(bytes)?)
+    let decoded = membership(take::<Members1, Members>(bytes)?)?;
+    if decoded.voter_ids().next().is_none() { Err(NO_VOTERS.to_owned()) } else { Ok(decoded) }
 }
+
+const NO_VOTERS: &str = "a membership without voters";
 
 pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
     let mut out = Vec::new();
@@ -198,16 +204,21 @@ pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
     out
 }
 
+/// The membership beside a state. If it comes from a log entry, it has a voter.
 pub fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, String> {
     let stored = take::<StoredMembers1, StoredMembers>(bytes)?;
-    Ok(StoredMembership::new(stored.at.map(log_id), membership(stored.members)?))
+    let decoded = membership(stored.members)?;
+    if stored.at.is_some() && decoded.voter_ids().next().is_none() {
+        return Err(NO_VOTERS.to_owned());
+    }
+    Ok(StoredMembership::new(stored.at.map(log_id), decoded))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// As release 0.1.0 wrote them for member 77 alone, at log position 0.0.
+    /// Bytes that release 0.1.0 wrote for member 77 alone, at log position 0.0.
     const STORED_1: [u8; 9] = [1, 1, 0, 0, 1, 1, 77, 1, 77];
     const MEMBERSHIP_1: [u8; 6] = [1, 1, 1, 77, 1, 77];
 
@@ -239,5 +250,9 @@ mod tests {
             assert!(decode_membership(&bytes[..length]).is_err(), "{length} bytes");
         }
         assert!(decode_membership(&[3, 0, 0]).is_err());
+        // No voters, no members; and beside a state, at log position 0.0 or at none.
+        assert_eq!(decode_membership(&[FORMAT, 0, 0]), Err(NO_VOTERS.to_owned()));
+        assert_eq!(decode_stored(&[FORMAT, 1, 0, 0, 0, 0]), Err(NO_VOTERS.to_owned()));
+        assert_eq!(decode_stored(&[FORMAT, 0, 0, 0]), Ok(StoredMembership::default()));
     }
 }

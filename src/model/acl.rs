@@ -1,4 +1,4 @@
-//! Access control lists: who may do what to one node.
+//! ACLs: who may do what to one node. `pipeline::authorize` checks them.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -10,8 +10,7 @@ pub const DELETE: i32 = 8;
 pub const ADMIN: i32 = 16;
 pub const ALL: i32 = 31;
 
-/// Who somebody is, or is asked to be: a scheme and a name within it. ACL entries and a connection's proven
-/// identities have the same form.
+/// An identity: a scheme and an id within it. A connection's proven identities and the ids in ACL entries have this form.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Identity {
     pub scheme: String,
@@ -26,15 +25,15 @@ impl Identity {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct AclEntry {
-    /// Bits as the client sent them; `READ` to `ADMIN` have a meaning.
+    /// Bits as the client sent them. Only `READ` to `ADMIN` have a meaning.
     pub permissions: i32,
     pub who: Identity,
 }
 
-/// A node's whole list. Shared, since nearly all nodes of a tree have one of a few.
+/// A node's whole ACL. Shared, because nearly all nodes of a tree have one of a few ACLs.
 pub type Acl = Arc<[AclEntry]>;
 
-/// Roughly the bytes of a list as it is sent and kept.
+/// Roughly the bytes of an ACL, on the wire and in memory.
 pub fn bytes(list: &[AclEntry]) -> usize {
     list.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
 }

@@ -64,8 +64,8 @@ impl ErrorCode {
     }
 }
 
-/// Why a request is refused. `text` is what the session reads at `/zookeeper/rejection`; it is empty for the ordinary
-/// errors of the protocol, which need no words.
+/// Why a request is refused. The session reads `text` at `/zookeeper/rejection`. It is empty for the ordinary errors of the
+/// protocol, which need no explanation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -74,6 +74,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Cuts the text at the bound.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         let mut text = text.into();
         let mut end = text.len().min(crate::limits::REFUSAL_TEXT_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! The nouns of the field: what every other folder talks about. Pure; depends on nothing of ours.
+//! The nouns of the field, which every other folder talks about. Pure. Of our own folders, only `limits` lies below.
 //!
 //! | file | noun |
 //! |---|---|
@@ -9,10 +9,12 @@
 //! | `owner` | how long a node lives: persistent, ephemeral, container, TTL |
 //! | `acl` | identities and access control lists |
 //! | `error` | error codes and refusals |
-//! | `chores` | what the tree keeps of a plugin's unfinished business |
-//! | `control_plane` | where the server keeps and shows what is its own |
-//! | `ensemble` | the servers of an ensemble, and their text |
-//! | `txn` | a transaction: what one write changes; the only thing that enters the log |
+//! | `chores` | the nodes for a plugin's timers and for a mount that must be put in order |
+//! | `control_plane` | the paths of the server's own nodes below `/zookeeper` |
+//! | `ensemble` | the servers of an ensemble, and their text form |
+//! | `txn` | a transaction: what one write changes. Only transactions enter the log |
+
+#![deny(clippy::iter_over_hash_type)]
 
 pub mod acl;
 pub mod chores;

@@ -1,14 +1,14 @@
 //! Connections from members, within limits.
 //!
-//! Each connection has a task of its own from its first byte, so one that is slow with its hello, or its TLS handshake,
-//! delays no other. The tasks end with the future that accepts.
+//! Each connection has a task of its own from its first byte. So a connection that is slow with its hello, or with its
+//! TLS handshake, delays no other. The tasks end with the future that accepts.
 //!
-//! What is not protected against: a stranger who can reach the port and keeps opening connections takes them away from
-//! members for as long as it does; keep the port to the members.
+//! What this does not protect against: a stranger who can reach the port and keeps opening connections takes them away
+//! from members. Keep the port to the members.
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Hello, HelloRefusal, Me, Welcome};
+use super::hello::{self, Hello, HelloRefusal, LocalMember, Welcome};
 use super::net::{Listen, Socket};
 use crate::limits;
 use futures::future::BoxFuture;
@@ -17,30 +17,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Who takes connections.
-pub trait Incoming: Send + Sync + 'static {
-    /// Whether the membership allows that connection. That it is meant for this member and its cluster has been seen to.
+/// Takes the accepted connections.
+pub trait ConnectionHandler: Send + Sync + 'static {
+    /// Whether the membership allows the connection. The caller has checked that the hello is meant for this member and
+    /// comes from its cluster.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
 
-    /// Serves one until it ends.
+    /// Serves a connection until it ends.
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()>;
 }
 
-/// Accepts until it is dropped.
-pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Incoming>) {
+/// Accepts connections until the future is dropped.
+pub async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incoming: Arc<dyn ConnectionHandler>) {
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         tokio::select! { biased;
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "serving a connection of another member");
+                    tracing::error!(%error, "the task that served a connection of another member has failed");
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((socket, from)) => take_in(&mut connections, socket, from, &me, &incoming),
+                Ok((socket, from)) => serve_socket(&mut connections, socket, from, &me, &incoming),
                 Err(error) => {
-                    // Most likely no file descriptors: the peer waits in the backlog until some are given back.
-                    tracing::warn!(%error, "accepting a member");
+                    // Most likely there are no file descriptors. The peer waits in the backlog until some are free.
+                    tracing::warn!(%error, "no connection of another member can be accepted at the moment");
                     tokio::time::sleep(std::time::Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
                 }
             },
@@ -48,29 +49,44 @@ pub async fn accept(mut listener: Box<dyn Listen>, me: Me, incoming: Arc<dyn Inc
     }
 }
 
-fn take_in(connections: &mut JoinSet<()>, socket: Socket, from: SocketAddr, me: &Me, incoming: &Arc<dyn Incoming>) {
+fn serve_socket(
+    connections: &mut JoinSet<()>,
+    socket: Socket,
+    from: SocketAddr,
+    me: &LocalMember,
+    incoming: &Arc<dyn ConnectionHandler>,
+) {
     let full = connections.len() >= limits::PEER_CONNECTIONS_MAX;
     if connections.len() >= limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
         return;
     }
     let (me, incoming) = (me.clone(), Arc::clone(incoming));
+    // Invariant: a stranger who opens connections takes no more than this many tasks.
     connections.spawn(async move {
-        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, greet(socket, &me, &*incoming, full));
+        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, handshake(socket, &me, &*incoming, full));
         match greeted.await {
             Ok(Ok(Some(connection))) => incoming.serve(connection).await,
             Ok(Ok(None)) => (),
-            Ok(Err(error)) => tracing::debug!(%from, %error, "no hello of a member"),
-            Err(_) => tracing::debug!(%from, "no hello in time"),
+            Ok(Err(error)) => tracing::debug!(%from, %error, "a connection ended before its hello"),
+            Err(_) => tracing::debug!(%from, "a connection sent no hello in time"),
         }
     });
+    let count = connections.len();
+    let most = limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX;
+    assert!(count <= most, "{count} connections of members are served");
 }
 
-/// Hello and welcome; None: it was refused.
-async fn greet(socket: Socket, me: &Me, incoming: &dyn Incoming, full: bool) -> io::Result<Option<Connection>> {
+/// Exchanges hello and welcome. None: the connection was refused.
+async fn handshake(
+    socket: Socket,
+    me: &LocalMember,
+    incoming: &dyn ConnectionHandler,
+    full: bool,
+) -> io::Result<Option<Connection>> {
     let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
     let Some(payload) = reader.next_payload().await? else { return Ok(None) };
     let judged = hello::decode_hello(&payload)?.and_then(|hello| {
-        me.is_meant(&hello)?;
+        me.check_hello(&hello)?;
         if full {
             return Err(HelloRefusal::Full { id: me.id });
         }
@@ -83,14 +99,15 @@ async fn greet(socket: Socket, me: &Me, incoming: &dyn Incoming, full: bool) -> 
     };
     let welcome = me.accepted();
     writer.send(&Welcome::Accepted(welcome)).await?;
-    reader.allow(limits::PEER_FRAME_BYTES_MAX);
-    writer.allow(limits::PEER_FRAME_BYTES_MAX);
+    reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+    writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
     Ok(Some(Connection { hello, welcome, reader, writer }))
 }
 
-/// Tells the dialer why not, and waits until it has gone: closing first could take the answer away from it.
+/// Tells the dialer why it is refused, and waits until it has closed. If this end closed first, the answer could be
+/// lost.
 async fn refuse(refusal: HelloRefusal, mut reader: FrameReader, mut writer: FrameWriter) -> io::Result<()> {
-    tracing::debug!(%refusal, "turning a member away");
+    tracing::debug!(%refusal, "a member is refused");
     writer.send(&Welcome::Refused(refusal)).await?;
     writer.close().await?;
     while reader.next_payload().await?.is_some() {}

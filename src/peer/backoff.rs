@@ -4,9 +4,10 @@ use crate::environment;
 use crate::limits::{PEER_BACKOFF_MAX, PEER_BACKOFF_MIN};
 use std::time::Duration;
 
-/// Waits that double from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`, each shortened by up to a half by chance, so that
-/// members that lost each other at once do not dial in step.
+/// Delays that double from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`. Each is shortened by a random part of up to a
+/// half, so that members that lost each other at the same moment do not dial in step.
 pub struct Backoff {
+    /// The next delay before it is shortened. Invariant: from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`.
     next: Duration,
 }
 
@@ -17,23 +18,24 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits; longer each time.
+    /// Waits. Each wait is longer than the one before.
     pub async fn wait(&mut self) {
         tokio::time::sleep(self.delay()).await;
     }
 
-    /// How long to wait; longer each time.
+    /// How long to wait. Each delay is longer than the one before.
     pub fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(PEER_BACKOFF_MAX);
+        assert!((PEER_BACKOFF_MIN..=PEER_BACKOFF_MAX).contains(&self.next), "the next delay is {:?}", self.next);
         let half = whole / 2;
-        // Without chance it is still a backoff.
+        // Without a random number the delay is not shortened.
         let chance = environment::random_u64().unwrap_or(0);
         let range = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
         whole - Duration::from_micros(chance % range)
     }
 
-    /// To be called once a connection has proven good.
+    /// To be called when a connection has proven good.
     pub fn reset(&mut self) {
         *self = Backoff::default();
     }

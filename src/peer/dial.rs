@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Accepted, Hello, HelloRefusal, Me, Purpose, Welcome};
+use super::hello::{self, Accepted, Hello, HelloRefusal, LocalMember, Purpose, Welcome};
 use super::net::Net;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Server};
@@ -12,33 +12,34 @@ use std::sync::Arc;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Its machine has answered, at every address, that nobody listens there: the process is gone.
+    /// At every address the machine has answered that nobody listens there. So the process is gone.
     #[error("nobody listens there")]
     Refused,
-    /// Everything else: whether the member lives is not known.
+    /// Everything else. Whether the member lives is not known.
     #[error("{0}")]
     Unreachable(io::Error),
     #[error("{0}")]
     Rejected(HelloRefusal),
 }
 
-/// What a member needs to speak to others.
+/// Connects to other members.
 pub struct Peers {
     net: Arc<dyn Net>,
-    me: Me,
+    me: LocalMember,
 }
 
 impl Peers {
-    pub fn new(net: Arc<dyn Net>, me: Me) -> Peers {
+    pub fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
         Peers { net, me }
     }
 
-    pub fn me(&self) -> &Me {
+    pub fn me(&self) -> &LocalMember {
         &self.me
     }
 
-    /// Connects to a member at the first of its addresses where it is found, each tried for `limits::PEER_CONNECT_TIMEOUT`
-    /// at most. `expects`: its data directory, if it is known. May be dropped at any time.
+    /// Connects to a member at the first of its addresses where the member is found. Each address is tried for
+    /// `limits::PEER_CONNECT_TIMEOUT` at most. `expects` is the incarnation of the member's data directory, if it is
+    /// known. The future may be dropped at any time.
     pub async fn connect(
         &self,
         to: &Server,
@@ -54,7 +55,7 @@ impl Peers {
                 Err(error) => error,
             };
             failure = Some(match failure {
-                Some(before) if weight(&before) >= weight(&error) => before,
+                Some(before) if specificity(&before) >= specificity(&error) => before,
                 _ => error,
             });
         }
@@ -76,19 +77,19 @@ impl Peers {
         })?;
         let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
         let hello = self.me.hello(to, purpose);
-        let welcome = introduce(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
+        let welcome = handshake(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
         let welcome = match welcome {
             Welcome::Accepted(accepted) => accepted,
             Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
         };
-        self.judge(to, expects, &welcome).map_err(ConnectError::Rejected)?;
-        reader.allow(limits::PEER_FRAME_BYTES_MAX);
-        writer.allow(limits::PEER_FRAME_BYTES_MAX);
+        self.check_welcome(to, expects, &welcome).map_err(ConnectError::Rejected)?;
+        reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+        writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
         Ok(Connection { hello, welcome, reader, writer })
     }
 
-    /// The acceptor has judged us; now we judge it.
-    fn judge(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
+    /// Checks the acceptor's answer. The acceptor has checked our hello.
+    fn check_welcome(&self, to: u32, expects: Option<Incarnation>, welcome: &Accepted) -> Result<(), HelloRefusal> {
         hello::same_cluster((self.me.id, self.me.cluster()), (to, welcome.cluster))?;
         match expects {
             Some(known) if known != welcome.incarnation => {
@@ -99,8 +100,9 @@ impl Peers {
     }
 }
 
-/// Which of several failures to tell: the one that knows most. Refused means that none of them was anything else.
-fn weight(error: &ConnectError) -> u8 {
+/// How much a failure says; of several failures the one that says most is returned. "Refused" is returned only if all
+/// of them are.
+fn specificity(error: &ConnectError) -> u8 {
     match error {
         ConnectError::Refused => 0,
         ConnectError::Unreachable(_) => 1,
@@ -108,7 +110,7 @@ fn weight(error: &ConnectError) -> u8 {
     }
 }
 
-async fn introduce(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
+async fn handshake(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
     writer.send(hello).await?;
     let ended =
         || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer to our hello");

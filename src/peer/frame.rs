@@ -5,12 +5,24 @@
 //! | length  | crc32   | message    |
 //! ```
 //!
-//! Both numbers are little endian. `length` counts the message's bytes alone; the checksum covers the four bytes of the
-//! length and the message, so that a damaged length is not believed. The message is postcard, of a type that both ends
-//! know by the connection's purpose and the protocol of its hello. A message must fill its frame.
+//! Both numbers are little endian. `length` counts only the message's bytes. The checksum covers the four bytes of the
+//! length and the message, so that a damaged length is not believed. The message is postcard. Both ends know its type
+//! by the connection's purpose and the protocol of its hello. A message must fill its frame.
 //!
-//! Promises: a reader takes no more memory than about twice what it has received, whatever a length claims; waiting for a
-//! frame, and sending one, may be given up at any point without losing or tearing one.
+//! Promises: a reader takes at most about twice the memory of what it has received, whatever a length claims. A caller
+//! may stop waiting for a frame, or stop sending one, at any point; no frame is lost or torn.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 use super::net::Socket;
 use crate::limits;
@@ -20,10 +32,10 @@ use serde::de::DeserializeOwned;
 use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
-/// Bytes before the message.
+/// How many bytes come before the message.
 pub const HEADER_BYTES: usize = 8;
 
-/// Why bytes are no frame of ours. Nothing that follows on the connection can be believed.
+/// Why bytes are not a frame. Nothing that follows on the connection can be believed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {length} bytes is announced, and at most {bytes_max} are allowed here")]
@@ -42,7 +54,7 @@ impl From<FrameError> for io::Error {
     }
 }
 
-/// The two ends of a socket, for messages of at most `bytes_max` bytes.
+/// Splits a socket into a reader and a writer, for messages of at most `bytes_max` bytes.
 pub fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
     let (reader, writer) = tokio::io::split(socket);
     let reader = FrameReader { socket: reader, received: BytesMut::new(), bytes_max };
@@ -51,13 +63,14 @@ pub fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
 
 pub struct FrameReader {
     socket: ReadHalf<Socket>,
-    /// What has arrived and is not yet taken.
+    /// What has arrived and is not taken yet.
     received: BytesMut,
     bytes_max: usize,
 }
 
 impl FrameReader {
-    /// The next message; None: the other end has closed the connection between two frames. May be dropped while it waits.
+    /// The next message. None: the other end has closed the connection between two frames. The future may be dropped
+    /// while it waits.
     pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         match self.next_payload().await? {
             Some(payload) => Ok(Some(decode(&payload)?)),
@@ -65,10 +78,11 @@ impl FrameReader {
         }
     }
 
-    /// As [`FrameReader::next`], before the message is understood.
+    /// As [`FrameReader::next`], before the message is decoded.
     pub(super) async fn next_payload(&mut self) -> io::Result<Option<BytesMut>> {
         loop {
             if let Some(payload) = take(&mut self.received, self.bytes_max)? {
+                assert!(payload.len() <= self.bytes_max, "a frame of {} bytes is taken", payload.len());
                 return Ok(Some(payload));
             }
             if self.received.is_empty() && self.received.capacity() > limits::PEER_BUFFER_BYTES_KEPT {
@@ -84,49 +98,55 @@ impl FrameReader {
         }
     }
 
-    /// From now on messages may have so many bytes.
-    pub(super) fn allow(&mut self, bytes_max: usize) {
+    /// Sets how many bytes a message may have from now on.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
     }
 }
 
 pub struct FrameWriter {
     socket: WriteHalf<Socket>,
-    /// Frames that are not yet written as a whole; at most `PEER_WRITE_BYTES` and one frame.
+    /// Frames that are not yet written to their end. Invariant: at most `PEER_WRITE_BYTES` and one frame.
     pending: Vec<u8>,
-    /// Bytes of `pending` that the socket has taken.
+    /// How many bytes of `pending` the socket has taken. Invariant: at most `pending.len()`.
     written: usize,
     bytes_max: usize,
 }
 
 impl FrameWriter {
-    /// Sends a message. If it is dropped while it waits, the message goes out before the next one, or not at all.
+    /// Sends a message. If the future is dropped while it waits, the message goes out before the next one, or not at
+    /// all.
     pub async fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
         self.queue(message).await?;
         self.flush().await
     }
 
-    /// Puts a message behind those that wait for [`FrameWriter::flush`]. Waits only while too much of them is there.
+    /// Puts a message behind those that wait for [`FrameWriter::flush`]. Waits only while too many bytes are pending.
     pub async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+        assert!(self.written <= self.pending.len(), "{} bytes of {} are written", self.written, self.pending.len());
         if self.pending.len() - self.written >= limits::PEER_WRITE_BYTES {
             self.write_pending().await?;
         }
-        Ok(put(message, &mut self.pending, self.bytes_max)?)
+        let before = self.pending.len();
+        put(message, &mut self.pending, self.bytes_max)?;
+        let frame = self.pending.len() - before;
+        assert!(frame <= HEADER_BYTES + self.bytes_max, "a frame of {frame} bytes is queued");
+        Ok(())
     }
 
-    /// Sends what waits.
+    /// Sends the pending frames.
     pub async fn flush(&mut self) -> io::Result<()> {
         self.write_pending().await?;
         self.socket.flush().await
     }
 
-    /// Sends what waits, and tells the other end that nothing follows.
+    /// Sends the pending frames, and tells the other end that nothing follows.
     pub async fn close(mut self) -> io::Result<()> {
         self.write_pending().await?;
         self.socket.shutdown().await
     }
 
-    pub(super) fn allow(&mut self, bytes_max: usize) {
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
     }
 
@@ -136,6 +156,7 @@ impl FrameWriter {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            assert!(written <= rest.len(), "the socket has taken {written} bytes of {}", rest.len());
             self.written += written;
         }
         self.pending.clear();
@@ -145,7 +166,7 @@ impl FrameWriter {
     }
 }
 
-/// Appends a message's frame. On error `out` is as before.
+/// Appends a message's frame. On error `out` is unchanged.
 pub fn put<T: Serialize>(message: &T, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), FrameError> {
     let start = out.len();
     out.extend([0; HEADER_BYTES]);
@@ -170,7 +191,7 @@ fn seal(frame: &mut [u8], bytes_max: usize) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// Takes the first frame's message out of `received`; None: it is not there as a whole.
+/// Takes the first frame's message out of `received`. None: the frame is not there to its end.
 pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, FrameError> {
     let Some((&[l0, l1, l2, l3], rest)) = received.split_first_chunk::<4>() else { return Ok(None) };
     let length = [l0, l1, l2, l3];
@@ -187,7 +208,7 @@ pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut
     Ok(Some(frame.split_off(HEADER_BYTES)))
 }
 
-/// The message of a frame.
+/// Decodes the message of a frame.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(payload) {
         Ok((message, [])) => Ok(message),
@@ -246,7 +267,7 @@ mod tests {
         assert_eq!(received, messages);
     }
 
-    /// Whoever gives up waiting, or sending, tears nothing.
+    /// A caller that stops waiting, or stops sending, tears no frame.
     #[tokio::test]
     async fn giving_up_loses_nothing() {
         let (near, far) = tokio::io::duplex(16);
@@ -265,7 +286,7 @@ mod tests {
         assert_eq!(reader.next::<Message>().await.unwrap(), Some(short));
     }
 
-    /// The drawing at the head of this file. Bytes that were sent by a release are understood for ever.
+    /// The drawing at the head of this file. Bytes that a release sent are understood for ever.
     #[test]
     fn as_drawn() {
         let frame = framed(&(1u8, 2u8));
@@ -279,7 +300,7 @@ mod tests {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
                 damaged[position] ^= 1 << bit;
-                // A length that says more than there is looks like a frame that is still under way.
+                // A length that claims more bytes than there are looks like a frame that is still on its way.
                 let taken = take(&mut BytesMut::from(damaged.as_slice()), MESSAGE_MAX);
                 assert!(!matches!(taken, Ok(Some(_))), "bit {bit} of byte {position}");
             }
@@ -296,7 +317,7 @@ mod tests {
         assert_eq!(out, [1, 2, 3]);
         let mut announced = BytesMut::from([255, 255, 255, 255].as_slice());
         assert!(matches!(take(&mut announced, 100), Err(FrameError::TooLong { .. })));
-        // The longest frame that is allowed takes no memory before it comes.
+        // The longest allowed frame takes no memory before it comes.
         let mut allowed = BytesMut::from([100, 0, 0, 0, 1, 2, 3, 4].as_slice());
         assert_eq!(take(&mut allowed, 100), Ok(None));
         assert!(allowed.capacity() < 64);

@@ -1,11 +1,23 @@
 //! Who is there: the first frame of each side of a connection.
 //!
-//! The dialer says who it is, whom it wants, and what for; the acceptor says who it is, or why it will not talk. Both
-//! frames are small and bounded by `limits::PEER_HELLO_BYTES_MAX`, since nobody is known yet.
+//! The dialer says who it is, which member it wants, and for what purpose. The acceptor says who it is, or why it
+//! refuses. Both frames are bounded by `limits::PEER_HELLO_BYTES_MAX`, because neither side is known yet.
 //!
-//! The versions of the protocol meet here. A hello of every version, past and to come, starts with its version as postcard
-//! writes a `u16`; what follows is read only if it is ours. `Welcome::Refused(HelloRefusal::OtherProtocol)` keeps its bytes
-//! (1, 0, and the two versions), so that each version understands why it is turned away.
+//! Versions of the protocol meet here. A hello of every version, past and future, begins with its version as postcard
+//! writes a `u16`. The rest is read only if it is this version. `Welcome::Refused(HelloRefusal::OtherProtocol)` keeps
+//! its bytes (1, 0, and the two versions), so that each version understands why it is refused.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 use super::frame::{self, FrameError};
 use crate::model::ensemble::Incarnation;
@@ -14,13 +26,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The version of everything that members say to each other. Raised with any change to a message.
+/// The version of everything that members say to each other. Raised with every change to a message.
 pub const PROTOCOL: u16 = 1;
 
-/// What a connection is for: one kind of traffic each, so that none waits behind another.
+/// What a connection is for. Each kind of traffic has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Purpose {
-    /// Who are you, are you empty, whom do you know: before there is a membership.
+    /// Questions before there is a membership: who the other member is, whether it is empty, which members it knows.
     Greeting,
     /// Log entries and heartbeats.
     Appends,
@@ -35,17 +47,17 @@ pub enum Purpose {
 /// The dialer's first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL`]; the first field for ever.
+    /// [`PROTOCOL`]. This field is the first one for ever.
     pub protocol: u16,
-    /// The dialer's cluster; 0: it does not know one yet.
+    /// The dialer's cluster; 0 if the dialer does not know one yet.
     pub cluster: u64,
     pub from: u32,
-    /// The dialer's data directory.
+    /// The incarnation of the dialer's data directory.
     pub incarnation: Incarnation,
-    /// Whom it believes to speak to.
+    /// The member that the dialer believes to speak to.
     pub to: u32,
     pub purpose: Purpose,
-    /// The highest level that the dialer's program understands.
+    /// The highest format level that the dialer's program understands.
     pub format_level: u32,
 }
 
@@ -59,16 +71,16 @@ pub enum Welcome {
 /// Who the acceptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// 0: it does not know one yet.
+    /// The acceptor's cluster; 0 if the acceptor does not know one yet.
     pub cluster: u64,
     pub incarnation: Incarnation,
     pub format_level: u32,
 }
 
-/// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, with the way out.
+/// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloRefusal {
-    /// The first variant for ever, see the head of this file.
+    /// This variant is the first one for ever; the head of this file says why.
     OtherProtocol {
         dialer: u16,
         acceptor: u16,
@@ -84,35 +96,35 @@ pub enum HelloRefusal {
         wanted: u32,
         is: u32,
     },
-    /// Nobody of that number is a member.
+    /// No member has that number.
     UnknownMember {
         id: u32,
     },
-    /// The member is known, and this is not its data directory.
+    /// The member is known, and its data directory is another one.
     OtherIncarnation {
         id: u32,
         known: Incarnation,
         shown: Incarnation,
     },
-    /// Not yet: the acceptor is starting, or does not know its ensemble. Worth another try.
+    /// The acceptor is starting, or does not know its ensemble yet. The dialer may try again.
     NotReady {
         id: u32,
     },
-    /// The program is older than what the ensemble's state needs.
+    /// The program is older than the ensemble's state requires.
     TooOld {
         id: u32,
         format_level: u32,
         needed: u32,
     },
-    /// The acceptor has as many connections as it may. Worth another try.
+    /// The acceptor has as many connections as it may have. The dialer may try again.
     Full {
         id: u32,
     },
 }
 
 impl HelloRefusal {
-    /// Whether it may be over without anybody doing anything.
-    pub fn passes(&self) -> bool {
+    /// Whether the refusal may pass without anybody doing anything.
+    pub fn is_temporary(&self) -> bool {
         matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
     }
 }
@@ -168,7 +180,7 @@ impl fmt::Display for HelloRefusal {
     }
 }
 
-/// Enough of an incarnation to tell two apart.
+/// The first bytes of an incarnation, enough to tell two apart.
 struct Short<'a>(&'a Incarnation);
 
 impl fmt::Display for Short<'_> {
@@ -177,30 +189,30 @@ impl fmt::Display for Short<'_> {
     }
 }
 
-/// Who this member is, as it says to others. Clones are the same member.
+/// Who this member is, as it tells other members. Clones are the same member.
 #[derive(Clone, Debug)]
-pub struct Me {
+pub struct LocalMember {
     pub id: u32,
     pub incarnation: Incarnation,
-    /// The highest level that this program understands.
+    /// The highest format level that this program understands.
     pub format_level: u32,
-    /// 0 until it is known; then it never changes.
+    /// The cluster; 0 until it is known. Invariant: a known cluster never changes.
     cluster: Arc<AtomicU64>,
 }
 
-impl Me {
+impl LocalMember {
     /// `cluster`: 0 if it is not known yet.
-    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> Me {
-        Me { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
+    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> LocalMember {
+        LocalMember { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
     }
 
-    /// 0: not known yet.
+    /// The cluster; 0 if it is not known yet.
     pub fn cluster(&self) -> u64 {
         self.cluster.load(Ordering::Acquire)
     }
 
-    /// Notes which cluster this is. The error is the other one that it is already known to be.
-    pub fn belong_to(&self, cluster: u64) -> Result<(), u64> {
+    /// Records which cluster this member belongs to. The error is another cluster that this member already belongs to.
+    pub fn set_cluster(&self, cluster: u64) -> Result<(), u64> {
         match self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(known) if known == cluster => Ok(()),
@@ -224,8 +236,8 @@ impl Me {
         Accepted { cluster: self.cluster(), incarnation: self.incarnation, format_level: self.format_level }
     }
 
-    /// What holds whatever the membership is: it is me who is meant, and in the same cluster.
-    pub(super) fn is_meant(&self, hello: &Hello) -> Result<(), HelloRefusal> {
+    /// Checks what holds for every membership: the hello is meant for this member, and comes from the same cluster.
+    pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.to != self.id {
             return Err(HelloRefusal::NotMe { wanted: hello.to, is: self.id });
         }
@@ -233,7 +245,7 @@ impl Me {
     }
 }
 
-/// Whether dialer and acceptor, each with its id and cluster, can belong together.
+/// Checks whether dialer and acceptor, each with its id and cluster, can belong together.
 pub(super) fn same_cluster(dialer: (u32, u64), acceptor: (u32, u64)) -> Result<(), HelloRefusal> {
     if dialer.1 == acceptor.1 || dialer.1 == 0 || acceptor.1 == 0 {
         return Ok(());
@@ -258,8 +270,8 @@ mod tests {
         postcard::to_stdvec(message).unwrap()
     }
 
-    fn me() -> Me {
-        Me::new(2, [7; 16], 1, 0)
+    fn me() -> LocalMember {
+        LocalMember::new(2, [7; 16], 1, 0)
     }
 
     /// What every version must keep, byte by byte.
@@ -281,13 +293,13 @@ mod tests {
     fn a_cluster_is_learned_once() {
         let (me, clone) = (me(), me());
         let shared = me.clone();
-        assert_eq!((me.belong_to(5), me.belong_to(5), me.belong_to(6)), (Ok(()), Ok(()), Err(5)));
+        assert_eq!((me.set_cluster(5), me.set_cluster(5), me.set_cluster(6)), (Ok(()), Ok(()), Err(5)));
         assert_eq!((shared.cluster(), clone.cluster()), (5, 0));
         let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends) };
-        assert_eq!(me.is_meant(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
-        assert_eq!(me.is_meant(&hello(5, 2)), Ok(()));
-        assert!(matches!(me.is_meant(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
-        assert_eq!(me.is_meant(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
+        assert_eq!(me.check_hello(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
+        assert_eq!(me.check_hello(&hello(5, 2)), Ok(()));
+        assert!(matches!(me.check_hello(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
+        assert_eq!(me.check_hello(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
     }
 
     /// Each refusal tells the operator what to do.

@@ -1,22 +1,22 @@
-//! Connections between the members of an ensemble: whom one talks to, and messages in frames. What the messages say is
-//! the business of those who send them.
+//! Connections between the members of an ensemble, and messages in frames. What the messages mean is the business of
+//! the folders that send them.
 //!
-//! Each kind of traffic has a connection of its own (`Purpose`), so that a checkpoint on its way never delays a vote. The
-//! dialer speaks first: a hello, which is answered by a welcome or by a refusal that says what to do.
+//! Each kind of traffic has a connection of its own (`Purpose`), so that a checkpoint on its way never delays a vote.
+//! The dialer speaks first, with a hello. The acceptor answers with a welcome, or with a refusal that says what to do.
 //!
-//! Promises: both ends know the other's id, cluster and data directory before the first message; a frame that arrives is
-//! the one that was sent; bytes from outside never panic and never take more memory than has been received; no peer that
-//! hangs, in its name, its connect or its hello, delays another. What can go wrong is an `io::Error`, and then the
-//! connection is done with: whoever dialed dials again, after a `Backoff`.
+//! Promises: before the first message both ends know the other's id, cluster and data directory. A frame that arrives
+//! is the frame that was sent. Bytes from outside never cause a panic and never take more memory than was received. A
+//! peer that hangs while its name is resolved, while it connects, or in its hello, delays no other peer. What goes
+//! wrong is an `io::Error`, and it ends the connection. The dialer then dials again, after a `Backoff`.
 //!
 //! | file | what |
 //! |---|---|
-//! | `hello` | who is there: hello, welcome, and the refusals with their way out |
+//! | `hello` | who is there: hello, welcome, and refusals that say what to do |
 //! | `dial` | a connection to a member, over any of its addresses |
 //! | `accept` | connections from members, within limits |
 //! | `frame` | messages to bytes and back, drawn as bytes |
-//! | `messages` | what is said, by purpose |
-//! | `net` | the network as a trait, and the operating system's |
+//! | `messages` | the messages, by purpose |
+//! | `net` | the network as a trait, and the operating system's network |
 //! | `resolve` | names to addresses, beside the runtime |
 //! | `tls` | mutual TLS between members |
 //! | `backoff` | how long to wait before dialing again |
@@ -36,18 +36,18 @@ pub mod testing;
 mod tests;
 pub mod tls;
 
-pub use accept::{Incoming, accept};
+pub use accept::{ConnectionHandler, accept};
 pub use backoff::Backoff;
 pub use dial::{ConnectError, Peers};
 pub use frame::{FrameReader, FrameWriter};
-pub use hello::{Accepted, Hello, HelloRefusal, Me, PROTOCOL, Purpose, Welcome};
+pub use hello::{Accepted, Hello, HelloRefusal, LocalMember, PROTOCOL, Purpose, Welcome};
 pub use net::{Duplex, Listen, Net, Socket, TcpNet};
 
-/// A connection after its hello, at either end.
+/// A connection behind its hello, at either end.
 pub struct Connection {
-    /// What the dialer said.
+    /// The dialer's hello.
     pub hello: Hello,
-    /// What the acceptor answered.
+    /// The acceptor's answer.
     pub welcome: Accepted,
     pub reader: FrameReader,
     pub writer: FrameWriter,

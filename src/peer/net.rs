@@ -1,5 +1,5 @@
-//! The network between members: a trait, so that tests and the simulation can put their own in its place, and the operating
-//! system's.
+//! The network between members: a trait, and the operating system's network. Tests and the simulation put networks of
+//! their own in its place.
 
 use super::resolve::Resolver;
 use super::tls::Tls;
@@ -20,18 +20,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 pub type Socket = Box<dyn Duplex>;
 
-/// Where connections come from. The error of a dial tells whether the other machine has answered:
-/// `io::ErrorKind::ConnectionRefused` means that it runs and nobody listens there, and nothing else means that.
+/// Makes connections. The error of a dial tells whether the other machine has answered.
+/// `io::ErrorKind::ConnectionRefused` means that the machine runs and that nobody listens at the port. No other error
+/// means that.
 pub trait Net: Send + Sync + 'static {
-    /// Connects. The name is resolved each time anew; the caller bounds how long it may take, by dropping it.
+    /// Connects. The name is resolved each time. The caller limits the time by dropping the future.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Socket>>;
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listen>>>;
 }
 
-/// A socket that others can connect to; dropped, nobody listens there any more.
+/// A socket that others can connect to. When it is dropped, nobody listens there any more.
 pub trait Listen: Send {
-    /// The next connection, with nothing read from it. May be dropped while it waits.
+    /// The next connection, with nothing read from it. The future may be dropped while it waits.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
 
     fn local_address(&self) -> io::Result<SocketAddr>;
@@ -44,13 +45,14 @@ pub struct TcpNet {
 }
 
 impl TcpNet {
-    /// Without TLS, whoever reaches the ports can read along, and speak as any member. Blocks on the files of keys.
+    /// Without TLS, anybody who reaches the ports can read the traffic and speak as any member. Blocks on the key
+    /// files.
     pub fn new(tls: Option<&PeerTls>) -> Result<TcpNet, TlsError> {
         let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
         Ok(TcpNet { resolver: Resolver::default(), tls })
     }
 
-    /// Takes up new files of keys and certificates, where that is configured. To be spawned.
+    /// Takes up new key and certificate files, if that is configured. To be spawned.
     pub fn watch_files(&self) -> impl Future<Output = ()> + Send + use<> {
         let tls = self.tls.clone();
         async move {
@@ -87,7 +89,7 @@ impl Listen for TcpListen {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = self.listener.accept().await?;
-            prepare(&stream);
+            set_options(&stream);
             let socket = match &self.tls {
                 Some(tls) => Box::new(tls.accept(stream)) as Socket,
                 None => Box::new(stream),
@@ -103,37 +105,37 @@ impl Listen for TcpListen {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A member that restarts gets its port back while old connections linger.
+    // So a member that restarts gets its port back while old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(limits::LISTEN_BACKLOG)
 }
 
-/// Connects to the first of the addresses that answers. Each has an equal share of the time, so that the last one is tried
-/// before the caller gives up.
+/// Connects to the first of the addresses that answers. Each address has an equal share of the time, so that the last
+/// one is tried before the caller gives up.
 async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let share = limits::PEER_CONNECT_TIMEOUT / (u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1));
     let mut failure: Option<io::Error> = None;
     for address in addresses {
         let error = match tokio::time::timeout(share, TcpStream::connect((*address, port))).await {
             Ok(Ok(stream)) => {
-                prepare(&stream);
+                set_options(&stream);
                 return Ok(stream);
             }
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
         };
         failure = Some(match failure {
-            Some(before) if weight(&before) >= weight(&error) => before,
+            Some(before) if specificity(&before) >= specificity(&error) => before,
             _ => error,
         });
     }
     Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-/// Which of several failures to tell. Refused counts only if no address may lead to a process that lives; one for which
-/// this machine has no route says nothing.
-fn weight(error: &io::Error) -> u8 {
+/// How much a failure says; of several failures the one that says most is returned. "Refused" counts only if no other
+/// address may lead to a living process. An address without a route from this machine says nothing.
+fn specificity(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
         io::ErrorKind::ConnectionRefused => 1,
@@ -141,10 +143,10 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// Messages are small and waited for; and a machine that lost its power must not hold its connections for ever.
-fn prepare(stream: &TcpStream) {
+/// Messages are small and must not wait. And a machine that lost its power must not keep its connections for ever.
+fn set_options(stream: &TcpStream) {
     use rustix::net::sockopt;
-    // On failure the connection is slower to be served or to be missed, and still good.
+    // If a call fails, the connection is slower, or its loss is noticed later. It is still good.
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, limits::PEER_KEEP_ALIVE);

@@ -1,10 +1,12 @@
 //! Names to addresses, beside the runtime.
 //!
-//! The system's resolver blocks, for half a minute if its servers do not answer. So each lookup has a thread of its own, at
-//! most one for each name and `limits::PEER_LOOKUPS_MAX` altogether; whoever asks for a name that is being looked up waits
-//! for the same answer. A name that hangs therefore delays nobody but those who want that name, and not even the end of
-//! the process. They are asked for anew each time; if that fails, or takes longer than `limits::PEER_LOOKUP_TIMEOUT`,
-//! the addresses of the last time are used, so that members that knew each other find each other without name servers.
+//! The system's resolver blocks, for half a minute if its servers do not answer. So each lookup has a thread of its
+//! own: at most one for each name, and at most `limits::PEER_LOOKUPS_MAX` in all. A caller that asks for a name that is
+//! being looked up waits for the same answer. So a name whose lookup hangs delays only callers that want this name. It
+//! does not delay the end of the process.
+//!
+//! A name is looked up each time. If that fails, or takes longer than `limits::PEER_LOOKUP_TIMEOUT`, the addresses of
+//! the last lookup are used. So members that knew each other find each other without name servers.
 
 use crate::limits;
 use parking_lot::Mutex;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
-/// None: it has not answered yet.
+/// None until the lookup has answered.
 type Answer = Option<Result<Vec<IpAddr>, String>>;
 
 pub struct Resolver {
@@ -23,11 +25,12 @@ pub struct Resolver {
     names: Arc<Mutex<Names>>,
 }
 
-/// The lock is held for moments only.
+/// The lock is held for a moment only.
 #[derive(Default)]
 struct Names {
+    /// The lookups that run. Invariant: at most `PEER_LOOKUPS_MAX`.
     under_way: BTreeMap<String, watch::Receiver<Answer>>,
-    /// The addresses of the last time.
+    /// The addresses of the last lookup. Invariant: at most `PEER_LOOKUPS_MAX` names.
     known: BTreeMap<String, Vec<IpAddr>>,
 }
 
@@ -48,7 +51,7 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let mut answer = self.ask(host)?;
+        let mut answer = self.start_lookup(host)?;
         let answered = async {
             match answer.wait_for(Option::is_some).await {
                 Ok(answer) => answer.clone().unwrap_or_else(|| Ok(Vec::new())),
@@ -67,8 +70,8 @@ impl Resolver {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("the name `{host}` cannot be resolved: {error}")))
     }
 
-    /// Starts a lookup, unless one is under way for that name.
-    fn ask(&self, host: &str) -> io::Result<watch::Receiver<Answer>> {
+    /// Starts a lookup, unless one runs for that name.
+    fn start_lookup(&self, host: &str) -> io::Result<watch::Receiver<Answer>> {
         let mut names = self.names.lock();
         if let Some(answer) = names.under_way.get(host) {
             return Ok(answer.clone());
@@ -91,11 +94,14 @@ impl Resolver {
                 && (names.known.len() < limits::PEER_LOOKUPS_MAX || names.known.contains_key(&name))
             {
                 names.known.insert(name, addresses.clone());
+                assert!(names.known.len() <= limits::PEER_LOOKUPS_MAX, "{} names are kept", names.known.len());
             }
             drop(names);
             tell.send_replace(Some(found));
         })?;
         names.under_way.insert(host.to_owned(), answer.clone());
+        let lookups = names.under_way.len();
+        assert!(lookups <= limits::PEER_LOOKUPS_MAX, "{lookups} lookups run at once");
         Ok(answer)
     }
 }
@@ -116,12 +122,12 @@ mod tests {
         vec![ONE.parse().unwrap()]
     }
 
-    /// What a lookup that has been asked for comes to, however long its thread takes: `resolve` would stop waiting.
+    /// The result of a lookup, however long its thread takes. `resolve` would stop waiting.
     async fn answer(mut lookup: watch::Receiver<Answer>) -> Vec<IpAddr> {
         lookup.wait_for(Option::is_some).await.unwrap().clone().unwrap().unwrap()
     }
 
-    /// A name whose server does not answer has one thread, and the others are found meanwhile.
+    /// A name whose server does not answer has one thread, and other names are found meanwhile.
     #[tokio::test(start_paused = true)]
     async fn a_name_that_hangs_delays_no_other() {
         let (release, hang) = mpsc::channel::<()>();
@@ -139,8 +145,8 @@ mod tests {
             assert!(resolver.resolve("hangs").await.unwrap_err().to_string().contains("no answer in time"));
         }
         assert_eq!(resolver.names.lock().under_way.len(), 1);
-        assert_eq!(answer(resolver.ask("answers").unwrap()).await, addresses());
-        let hanging = resolver.ask("hangs").unwrap();
+        assert_eq!(answer(resolver.start_lookup("answers").unwrap()).await, addresses());
+        let hanging = resolver.start_lookup("hangs").unwrap();
         drop(release);
         assert_eq!(answer(hanging).await, addresses());
         assert_eq!(asked.load(Ordering::SeqCst), 1);
@@ -156,12 +162,12 @@ mod tests {
                     if *working.lock() { Ok(addresses()) } else { Err(io::Error::other("no name server")) }
                 },
             );
-        assert_eq!(answer(resolver.ask("zk1").unwrap()).await, addresses());
+        assert_eq!(answer(resolver.start_lookup("zk1").unwrap()).await, addresses());
         *works.lock() = false;
         assert_eq!(resolver.resolve("zk1").await.unwrap(), addresses());
         let error = resolver.resolve("zk2").await.unwrap_err().to_string();
         assert!(error.contains("`zk2`"), "{error}");
-        let why = resolver.ask("zk3").unwrap().wait_for(Option::is_some).await.unwrap().clone();
+        let why = resolver.start_lookup("zk3").unwrap().wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(why, Some(Err("no name server".to_owned())));
     }
 

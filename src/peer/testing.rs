@@ -1,8 +1,8 @@
-//! A network in memory whose cables can be cut. It has no delays: tests that need them, and loss, run in the simulation.
+//! A network in memory whose cables can be cut. It has no delays. Tests that need delays or loss run in the simulation.
 //!
-//! Hosts have names and, from 10.0.0.1 on, addresses. While a cable is cut nothing arrives and nothing is known: dials
-//! wait, bytes that were sent stay where they are, and arrive once it is healed. A host without a listener at a port
-//! refuses; so does one whose listener was dropped.
+//! Hosts have names and addresses from 10.0.0.1 on. While a cable is cut, nothing arrives: dials wait, and sent bytes
+//! stay where they are until the cable is healed. A host refuses a dial if it has no listener at the port, or if the
+//! listener was dropped.
 
 use super::net::{Listen, Net, Socket};
 use futures::future::BoxFuture;
@@ -16,27 +16,27 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
-/// Bytes under way in one direction of a connection before its writer waits.
+/// How many bytes are on their way in one direction of a connection before the writer waits.
 const PIPE_BYTES: usize = 256 << 10;
-/// Connections that wait to be accepted.
+/// How many connections wait to be accepted.
 const BACKLOG: usize = 128;
 
-/// The cables, and who listens. Clones are the same network.
+/// The cables and the listeners. Clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNet {
     cables: Arc<Mutex<Cables>>,
 }
 
-/// Held for moments only.
+/// Its lock is held for a moment only.
 #[derive(Default)]
 struct Cables {
     /// By position: host n has the address 10.0.0.(n + 1).
     hosts: Vec<String>,
     listeners: BTreeMap<SocketAddr, mpsc::Sender<(Socket, SocketAddr)>>,
     cut: BTreeSet<(IpAddr, IpAddr)>,
-    /// Whom to wake when something changes: what waits for a cut cable.
+    /// The tasks to wake when something changes: they wait for a cut cable.
     waiting: Vec<Waker>,
-    /// Raised with each [`MemoryNet::reset`], with those it is about.
+    /// The number of calls of [`MemoryNet::reset`] for each pair of hosts.
     resets: BTreeMap<(IpAddr, IpAddr), u64>,
     /// The last port given to a dialer.
     port: u16,
@@ -47,7 +47,7 @@ impl MemoryNet {
         MemoryNet::default()
     }
 
-    /// The network as that host sees it; it is plugged in when it is first named.
+    /// The network as that host sees it. The host joins when it is first named.
     pub fn host(&self, name: &str) -> Arc<dyn Net> {
         let address = self.address(name);
         Arc::new(Host { net: self.clone(), address })
@@ -68,7 +68,7 @@ impl MemoryNet {
         host.parse().ok().or_else(|| position().map(nth))
     }
 
-    /// From now on nothing passes between the two, in either direction.
+    /// From now on nothing passes between the two hosts, in either direction.
     pub fn cut(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.cables.lock().cut.insert(pair);
@@ -81,7 +81,7 @@ impl MemoryNet {
         });
     }
 
-    /// Breaks every connection between the two.
+    /// Breaks every connection between the two hosts.
     pub fn reset(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.change(|cables| *cables.resets.entry(pair).or_default() += 1);
@@ -95,7 +95,7 @@ impl MemoryNet {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready once the cable is whole.
+    /// Ready when the cable is whole.
     fn poll_whole(&self, pair: (IpAddr, IpAddr), context: &Context<'_>) -> Poll<()> {
         let mut cables = self.cables.lock();
         if !cables.cut.contains(&pair) {
@@ -198,13 +198,13 @@ impl Drop for Listener {
 struct End {
     net: MemoryNet,
     pair: (IpAddr, IpAddr),
-    /// How many resets there had been when it was made.
+    /// How many resets there were when the connection was made.
     resets: u64,
     pipe: DuplexStream,
 }
 
 impl End {
-    /// Ready if bytes may pass. Registers for resets, too, so that one wakes an end that waits for bytes.
+    /// Ready if bytes may pass. Registers for resets too, so that a reset wakes an end that waits for bytes.
     fn poll_cable(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         let mut cables = self.net.cables.lock();
         if cables.resets(self.pair) != self.resets {
@@ -224,7 +224,7 @@ impl AsyncRead for End {
 }
 
 impl AsyncWrite for End {
-    /// Into a cut cable, too, as the kernel's buffer takes bytes: they do not arrive.
+    /// Also into a cut cable, as the kernel's buffer takes bytes. They do not arrive.
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let end = self.get_mut();
         if let Poll::Ready(Err(error)) = end.poll_cable(context) {

@@ -1,4 +1,4 @@
-//! Two members at the ends of a connection: who is let in, what a dialer learns, limits, TLS.
+//! Two members at the two ends of a connection: who is admitted, what a dialer learns, limits, TLS.
 
 use super::testing::MemoryNet;
 use super::*;
@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 const CLUSTER: u64 = 77;
 const PORT: u16 = 2888;
 
-/// Sends back what it gets; member 9 is nobody.
+/// Sends back what it gets. Member 9 is not admitted.
 struct Echo;
 
-impl Incoming for Echo {
+impl ConnectionHandler for Echo {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.from == 9 { Err(HelloRefusal::UnknownMember { id: 9 }) } else { Ok(()) }
     }
@@ -35,8 +35,8 @@ impl Incoming for Echo {
     }
 }
 
-fn me(id: u32) -> Me {
-    Me::new(id, [id as u8; 16], limits::FORMAT_LEVEL, CLUSTER)
+fn me(id: u32) -> LocalMember {
+    LocalMember::new(id, [id as u8; 16], limits::FORMAT_LEVEL, CLUSTER)
 }
 
 fn server(id: u32, addresses: &str) -> Server {
@@ -76,7 +76,7 @@ async fn two_members_know_each_other_before_they_talk() {
     let mut connection = peers(&net, "a", 1).connect(&to, Some([2; 16]), Purpose::Requests).await.unwrap();
     let welcome = Accepted { cluster: CLUSTER, incarnation: [2; 16], format_level: limits::FORMAT_LEVEL };
     assert_eq!((connection.welcome, connection.hello.purpose), (welcome, Purpose::Requests));
-    // Larger than a hello may be.
+    // More bytes than a hello may have.
     echoes(&mut connection, &"x".repeat(1 << 20)).await.unwrap();
 }
 
@@ -90,12 +90,12 @@ async fn who_is_not_meant_or_not_let_in_learns_why() {
     assert_eq!(refused, HelloRefusal::UnknownMember { id: 9 });
     let refused = rejection(peers(&net, "a", 1).connect(&to(3), None, votes).await);
     assert_eq!(refused, HelloRefusal::NotMe { wanted: 3, is: 2 });
-    let stranger = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 5));
+    let stranger = Peers::new(net.host("a"), LocalMember::new(1, [1; 16], 1, 5));
     let refused = rejection(stranger.connect(&to(2), None, votes).await);
     assert_eq!(refused, HelloRefusal::OtherCluster { from: 1, to: 2, dialer: 5, acceptor: CLUSTER });
-    let empty = Peers::new(net.host("a"), Me::new(1, [1; 16], 1, 0));
+    let empty = Peers::new(net.host("a"), LocalMember::new(1, [1; 16], 1, 0));
     assert_eq!(empty.connect(&to(2), None, Purpose::Greeting).await.unwrap().welcome.cluster, CLUSTER);
-    // The dialer judges, too: this is not the disk that it knows.
+    // The dialer checks too: this is not the data directory that it knows.
     let refused = rejection(peers(&net, "a", 1).connect(&to(2), Some([8; 16]), votes).await);
     assert_eq!(refused, HelloRefusal::OtherIncarnation { id: 2, known: [8; 16], shown: [2; 16] });
 }
@@ -124,14 +124,14 @@ async fn each_address_is_tried_in_its_order() {
         let from = &from;
         async move { from.connect(&to, None, Purpose::Appends).await }
     };
-    // Past one that nobody listens at, one without an address, and one that swallows everything.
+    // The dialer goes past an address where nobody listens, a name without address, and a host that does not answer.
     connect("empty:1:1|no-such-name:1:1|dark:2888:1|right:2888:1").await.unwrap();
     let before = tokio::time::Instant::now();
     connect("right:2888:1|dark:2888:1").await.unwrap();
     assert_eq!(before.elapsed(), std::time::Duration::ZERO, "the first one that works is taken");
     net.host("empty");
     assert!(matches!(connect("empty:1:1|right:1:1").await, Err(ConnectError::Refused)));
-    // As long as one address may lead to a living process, it does not count as gone.
+    // If one address may lead to a living process, the process does not count as gone.
     for unclear in ["empty:1:1|dark:2888:1", "dark:2888:1|empty:1:1", "no-such-name:1:1|empty:1:1"] {
         assert!(matches!(connect(unclear).await, Err(ConnectError::Unreachable(_))), "{unclear}");
     }
@@ -148,7 +148,7 @@ async fn gone_and_silent_are_told_apart() {
     let before = tokio::time::Instant::now();
     assert!(matches!(from.connect(&to, None, Purpose::Appends).await, Err(ConnectError::Unreachable(_))));
     assert_eq!(before.elapsed(), limits::PEER_CONNECT_TIMEOUT);
-    // What was sent into the cut cable arrives once it is whole.
+    // Bytes that were sent into the cut cable arrive when it is healed.
     {
         let mut echoed = std::pin::pin!(echoes(&mut connection, "late"));
         assert!(futures::poll!(&mut echoed).is_pending());
@@ -164,7 +164,7 @@ async fn gone_and_silent_are_told_apart() {
     assert!(matches!(from.connect(&to, None, Purpose::Appends).await, Err(ConnectError::Refused)));
 }
 
-/// A peer whose process is stopped accepts, in its kernel, and says nothing.
+/// A peer whose process is stopped: its kernel accepts, and the process says nothing.
 #[tokio::test(start_paused = true)]
 async fn a_welcome_that_does_not_come_is_not_waited_for() {
     let net = MemoryNet::new();
@@ -181,7 +181,7 @@ async fn who_says_no_hello_is_dropped() {
     let before = tokio::time::Instant::now();
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(before.elapsed(), limits::PEER_HELLO_TIMEOUT);
-    // Bytes that are no hello, and one that is too long, are not waited for.
+    // The acceptor does not wait behind bytes that are no hello, or behind a hello that is too long.
     for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[1, 4, 0, 0, 0, 0, 0, 0], &[0; 8]] {
         let mut stranger = net.host("a").dial("b", PORT).await.unwrap();
         stranger.write_all(bytes).await.unwrap();
@@ -202,7 +202,7 @@ async fn connections_are_bounded() {
     }
     let refused = rejection(from.connect(&to, None, Purpose::Requests).await);
     assert_eq!(refused, HelloRefusal::Full { id: 2 });
-    // Beyond the few that are told, the rest is closed at once.
+    // A few connections more get a refusal. The rest is closed at once.
     let mut strangers = Vec::new();
     for _ in 0..limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
         strangers.push(net.host("a").dial("b", PORT).await.unwrap());
@@ -251,7 +251,7 @@ impl Ca {
         Ca { pem, issuer: rcgen::Issuer::new(params, key) }
     }
 
-    /// What a member of that host has in its configuration.
+    /// The TLS settings of a member on that host.
     fn member(&self, folder: &Path, host: &str) -> PeerTls {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
@@ -274,7 +274,7 @@ impl Ca {
     }
 }
 
-/// Whether a member with these settings gets an echo from one with those.
+/// Tests whether a dialer with these settings gets an echo from an acceptor with those.
 async fn secure(acceptor: &PeerTls, dialer: Option<&PeerTls>) -> Result<(), String> {
     let net: Arc<dyn Net> = Arc::new(TcpNet::new(Some(acceptor)).unwrap());
     let (serving, port) = serve_tcp(&net).await;
@@ -298,7 +298,7 @@ async fn members_show_each_other_certificates() {
     for versions in [TlsVersions { v1_2: true, v1_3: false }, TlsVersions { v1_2: false, v1_3: true }] {
         let dialer = PeerTls { versions, ..dialer.clone() };
         assert_eq!(secure(&acceptor, Some(&dialer)).await, Ok(()));
-        // Its certificate is another CA's, in the acceptor's eyes and then in its own.
+        // The stranger's certificate comes from another CA. Then the acceptor's does, in the dialer's eyes.
         let stranger = PeerTls { key_store: other.member(folder.path(), "anything").key_store, ..dialer.clone() };
         assert!(secure(&acceptor, Some(&stranger)).await.is_err());
         let distrusts = PeerTls { trust_store: other.member(folder.path(), "anything").trust_store, ..dialer };
@@ -317,12 +317,12 @@ async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
     assert!(secure(&acceptor, Some(&dialer)).await.is_err());
     let lenient = PeerTls { verify_names: false, ..dialer };
     assert_eq!(secure(&acceptor, Some(&lenient)).await, Ok(()));
-    // But not another CA's.
+    // Another CA's certificate is still refused.
     let stranger = Ca::new().member(folder.path(), "127.0.0.1");
     assert!(secure(&stranger, Some(&lenient)).await.is_err());
 }
 
-/// Whether those two come to speak.
+/// Whether the two complete a handshake.
 async fn shake_hands(dialer: &tls::Tls, acceptor: &tls::Tls) -> bool {
     let (near, far) = tokio::io::duplex(1 << 16);
     let dial = async {
@@ -357,7 +357,7 @@ async fn changed_certificates_are_taken_up_and_broken_ones_are_not() {
     assert!(!shake_hands(&member, &restarted_later).await && !shake_hands(&restarted_later, &member).await);
 }
 
-/// A client that speaks TLS and has nothing to show.
+/// A client that speaks TLS and has no certificate.
 #[tokio::test]
 async fn without_a_certificate_nobody_is_heard() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,11 @@
-//! Mutual TLS between members (`sslQuorum`): who dials checks the certificate and, unless told otherwise, the name in it;
-//! who accepts checks the certificate.
+//! Mutual TLS between members (`sslQuorum`). The dialer checks the certificate and, unless configured otherwise, the
+//! name in it. The acceptor checks the certificate.
 //!
-//! Promises: a member's handshake delays no other's, since an accepted connection shakes hands when it is first read. What
-//! goes wrong at start is one sentence with the file in it; later, an `io::Error` of the connection. Files that have changed
-//! are taken up for new connections without a restart (`sslQuorumReloadCertFiles`), and a broken new file leaves the old
-//! certificates in use. A certificate says that a member may be spoken to, not which one it is: that is the hello's business.
+//! Promises: one member's handshake delays no other's, because an accepted connection shakes hands when it is first
+//! read. An error at start is one sentence that names the file; a later error is an `io::Error` of the connection.
+//! Files that have changed are used for new connections without a restart (`sslQuorumReloadCertFiles`). A broken new
+//! file leaves the old certificates in use. A certificate says that its owner is a member. It does not say which
+//! member; the hello does.
 
 use crate::config::{ClientAuth, PeerTls, Store};
 use crate::limits;
@@ -21,21 +22,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client, server};
 
-/// Makes secure connections out of plain ones, in both directions.
+/// Makes TLS connections out of plain ones, in both directions.
 pub struct Tls {
     settings: PeerTls,
-    /// Guards: what new connections are made with, and the look of the files that came from. Held for moments only.
+    /// Guards what new connections are made with, and the look of the files that it was loaded from. Held for a moment
+    /// only.
     loaded: RwLock<Loaded>,
 }
 
 struct Loaded {
-    ends: Ends,
+    endpoints: Endpoints,
     files: Look,
 }
 
 /// Both sides of a connection between members.
 #[derive(Clone)]
-struct Ends {
+struct Endpoints {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
 }
@@ -44,25 +46,25 @@ impl Tls {
     /// Reads the stores. Blocks on files.
     pub fn new(settings: &PeerTls) -> Result<Tls, TlsError> {
         let files = tls::look(stores(settings));
-        let loaded = RwLock::new(Loaded { ends: Ends::new(settings)?, files });
+        let loaded = RwLock::new(Loaded { endpoints: Endpoints::new(settings)?, files });
         Ok(Tls { settings: settings.clone(), loaded })
     }
 
-    /// Takes up new certificates if the files have changed since the last look; whether they had. An error leaves the old
-    /// ones in use, and is told once for each change. Blocks on files.
+    /// Loads new certificates if the files have changed since the last look. Returns whether they had. An error leaves
+    /// the old ones in use, and is returned once for each change. Blocks on files.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = tls::look(stores(&self.settings));
         if self.loaded.read().files == files {
             return Ok(false);
         }
-        let ends = Ends::new(&self.settings);
+        let endpoints = Endpoints::new(&self.settings);
         let mut loaded = self.loaded.write();
         loaded.files = files;
-        loaded.ends = ends?;
+        loaded.endpoints = endpoints?;
         Ok(true)
     }
 
-    /// Looks at the files for as long as it is polled; returns at once if that is not wanted. To be spawned.
+    /// Looks at the files as long as it is polled. Returns at once if reloading is not configured. To be spawned.
     pub async fn watch_files(self: Arc<Self>) {
         if !self.settings.reload {
             return;
@@ -80,30 +82,30 @@ impl Tls {
         }
     }
 
-    /// The dialer's side, with its handshake. `host`: as it was dialed.
+    /// Shakes hands as the dialer. `host` is the name that was dialed.
     pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let connector = self.loaded.read().ends.connector.clone();
+        let connector = self.loaded.read().endpoints.connector.clone();
         connector
             .connect(name, stream)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("TLS with the member at `{host}`: {error}")))
     }
 
-    /// The acceptor's side; it shakes hands when it is first read or written.
+    /// The acceptor's side. It shakes hands when it is first read or written.
     pub fn accept<S>(&self, stream: S) -> Accepting<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        Accepting::Handshake(Box::new(self.loaded.read().ends.acceptor.accept(stream)))
+        Accepting::Handshake(Box::new(self.loaded.read().endpoints.acceptor.accept(stream)))
     }
 }
 
-impl Ends {
-    fn new(settings: &PeerTls) -> Result<Ends, TlsError> {
+impl Endpoints {
+    fn new(settings: &PeerTls) -> Result<Endpoints, TlsError> {
         let provider = tls::provider(&settings.cipher_suites);
         let versions = tls::versions(settings.versions);
         let refused = |error: rustls::Error| TlsError {
@@ -130,11 +132,11 @@ impl Ends {
             )?)),
         };
         let server = server.with_cert_resolver(key);
-        Ok(Ends { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+        Ok(Endpoints { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
     }
 }
 
-/// The stores whose changes are looked for.
+/// The stores whose changes are watched.
 fn stores(settings: &PeerTls) -> impl Iterator<Item = &Store> {
     [&settings.key_store, &settings.trust_store].into_iter()
 }
@@ -143,7 +145,7 @@ fn stores(settings: &PeerTls) -> impl Iterator<Item = &Store> {
 pub enum Accepting<S> {
     Handshake(Box<Accept<S>>),
     Secure(Box<server::TlsStream<S>>),
-    /// The handshake has failed, and that has been told.
+    /// The handshake has failed, and its error was returned.
     Failed,
 }
 

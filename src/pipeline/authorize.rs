@@ -1,7 +1,7 @@
-//! Access control lists: who is allowed what, and which lists are good (ZooKeeperServer.checkACL,
-//! PrepRequestProcessor.fixupACL, the authentication providers of ZooKeeper 3.9.5).
+//! ACLs: what an ACL allows to whom, and which ACLs are valid (ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, the
+//! authentication providers of ZooKeeper 3.9.5).
 //!
-//! A list speaks of one node, not of what is below it. The identity `super` passes every list.
+//! An ACL protects one node, not the nodes below it. The identity `super` passes every ACL.
 
 use super::{Fuel, Rules};
 use crate::model::acl::{Acl, AclEntry, Identity};
@@ -11,10 +11,10 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-/// Nearly all nodes of most trees have this list: it is made once.
+/// The ACL of nearly all nodes in most trees. Made once and shared.
 static OPEN: LazyLock<Acl> = LazyLock::new(acl::open_unsafe);
 
-/// Whose identities a list is held against, and the session in which that is done.
+/// The identities that an ACL is checked for, and their session.
 #[derive(Clone, Copy)]
 pub struct Who<'a> {
     pub identities: &'a [Identity],
@@ -25,8 +25,8 @@ impl Who<'_> {
     pub const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
 }
 
-/// Whether they have one of the bits in `permissions` by that list. Asks plugins whom it means: each question has all of its
-/// own budget, since no transaction is in the making.
+/// Whether the ACL gives `who` one of the bits in `permissions`. Asks authenticators about the entries of their schemes. Each
+/// question has a budget of its own, because no transaction is in the making.
 pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     let ask = |held: &Identity, wanted: &Identity| {
         rules.schemes.get().matches(who.session, u64::MAX, &wanted.scheme, &held.id, &wanted.id).said == Ok(true)
@@ -34,14 +34,14 @@ pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>)
     allows(rules, list, permissions, who, ask)
 }
 
-/// As `allowed`, at the expense of a transaction. The refusal is NOAUTH; if a plugin that might have said otherwise cannot say so
-/// now, or there is nothing left to ask it with, it is what that comes to.
+/// As `allowed`, on the fuel budget of a transaction. The refusal is NOAUTH. If an authenticator that might have allowed it
+/// cannot answer now, or no fuel is left to ask it, the refusal is the one of that failure.
 pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>, fuel: &Fuel) -> Result<(), Refusal> {
     let schemes = rules.schemes.get();
     let mut unsaid = None;
     let ask = |held: &Identity, wanted: &Identity| {
         if unsaid.is_some() && fuel.left() == 0 {
-            // A long list would count as a fault for each of its entries.
+            // Asking without fuel counts as a fault. A long ACL would count one fault for each of its entries.
             return schemes.known(&wanted.scheme, &held.id, &wanted.id) == Some(true);
         }
         let answered = schemes.matches(who.session, fuel.left_to_judge(), &wanted.scheme, &held.id, &wanted.id);
@@ -56,7 +56,7 @@ pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>,
     }
 }
 
-/// `ask`: whether somebody who holds the one identity is whom the other one means.
+/// `ask(held, wanted)`: whether the identity `held` satisfies the ACL id `wanted`.
 fn allows(
     rules: &Rules,
     list: &[AclEntry],
@@ -74,7 +74,8 @@ fn allows(
     list.iter().any(granted)
 }
 
-/// As `allowed`, without asking a plugin; None: it depends on what one would say. For who holds the state's lock.
+/// As `allowed`, without asking an authenticator. None: the answer depends on what an authenticator would say. For callers
+/// that hold the state's lock.
 pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Option<bool> {
     if rules.skip_acl || list.is_empty() || is_super(identities) {
         return Some(true);
@@ -98,8 +99,9 @@ pub fn is_super(identities: &[Identity]) -> bool {
     identities.iter().any(|identity| identity.scheme == "super")
 }
 
-/// The list as it will be stored: without duplicates, `auth` replaced by what the caller has proven. INVALIDACL for an
-/// empty list, an unknown scheme or a malformed id. Plugins are asked at the expense of a transaction.
+/// The ACL as it will be stored: without duplicates, and with `auth` replaced by the identities that the caller has proven.
+/// INVALIDACL for an empty ACL, an unknown scheme or a malformed id. Authenticators are asked on the fuel budget of a
+/// transaction.
 pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
@@ -127,7 +129,7 @@ pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fu
     Ok(Arc::from(fixed))
 }
 
-/// The list as those see it who may not change it: without the hashes of passwords.
+/// The ACL as a client without ADMIN sees it: without the hashes of passwords.
 pub fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
     let mask = |entry: &AclEntry| match (entry.who.scheme.as_str(), entry.who.id.split_once(':')) {
         ("digest", Some((user, _))) => {
@@ -138,28 +140,28 @@ pub fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
     list.iter().map(mask).collect()
 }
 
-/// What whoAmI tells of an identity: the name without the proof.
+/// What whoAmI shows of an identity: the name without the proof.
 pub fn user_name(identity: &Identity) -> &str {
     match identity.scheme.as_str() {
-        // A scheme without provider has no users, `super` among them.
+        // A scheme without a provider has no user names. `super` is such a scheme.
         "super" => "",
         "digest" => identity.id.split_once(':').map_or(&identity.id, |(user, _)| user),
         _ => &identity.id,
     }
 }
 
-/// Whether somebody may write what the server keeps of its plugins.
+/// Whether the holder of these identities may write the nodes that the server keeps about its plugins.
 pub fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
     rules.deploy_by_anyone || is_super(identities)
 }
 
-/// Manifests, settings and what else is kept of plugins; and the bytes of their modules.
+/// Whether the path is in the control plane: manifests, settings and everything else below `PLUGINS`, and modules.
 pub fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
 
-/// Manifests (with the settings in them) and modules hold keys; logs, recordings and what a plugin left behind when it failed
-/// hold what clients wrote: only those who may deploy read them.
+/// Whether only those who may deploy read that node. Manifests, with the settings in them, and modules hold keys. Logs,
+/// recordings and the remains of a failed plugin hold what clients wrote.
 pub fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
@@ -168,13 +170,13 @@ pub fn is_secret(path: &str) -> bool {
         return true;
     }
     let of_plugin = path.strip_prefix(PLUGINS).and_then(|rest| rest.strip_prefix('/'));
-    // A version on trial has the same nodes as the one in force, one level below.
+    // A version on trial has the same nodes as the version in force, one level below.
     let what = of_plugin.and_then(|rest| rest.split('/').skip(1).find(|name| *name != CANARY));
     let secret_of_plugin = matches!(what, None | Some(VERSIONS | "log" | "recording" | "audit" | "faults"));
     of_plugin.is_some() && secret_of_plugin || path.strip_prefix(MODULES).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Why a write to `path` of somebody who may not deploy is refused, and what to do about it.
+/// The refusal of a write to the control plane by a client that may not deploy. The text says what to do about it.
 pub fn deploy_refusal(path: &str) -> Refusal {
     Refusal::new(
         ErrorCode::NoAuth,
@@ -186,7 +188,7 @@ pub fn deploy_refusal(path: &str) -> Refusal {
     )
 }
 
-/// Schemes whose identities stand for somebody, as opposed to somewhere.
+/// Whether identities of that scheme stand for a user, not for a place such as an IP address.
 fn authenticates(rules: &Rules, scheme: &str) -> bool {
     match scheme {
         "digest" => true,
@@ -196,10 +198,10 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
     }
 }
 
-/// What somebody holds, against a whole list.
+/// The identities that a whole ACL is checked for.
 struct Held<'a> {
     identities: &'a [Identity],
-    /// Those of scheme `ip`, from the first entry on that asks for one: a list may have tens of thousands.
+    /// The identities of scheme `ip`, parsed at the first entry of that scheme. An ACL may have tens of thousands of them.
     addresses: OnceCell<Vec<ip::Address>>,
 }
 
@@ -208,12 +210,13 @@ impl<'a> Held<'a> {
         Held { identities, addresses: OnceCell::new() }
     }
 
-    /// `meant`: whether a plugin means that identity, of a scheme that is none of ours.
+    /// Whether one of the identities satisfies the ACL id `wanted`. `meant` answers for an identity of a scheme that is not
+    /// built in.
     fn matches(&self, rules: &Rules, wanted: &Identity, meant: impl FnMut(&Identity) -> bool) -> bool {
         let mut held = self.identities.iter().filter(|identity| identity.scheme == wanted.scheme);
         match wanted.scheme.as_str() {
             "world" => wanted.id == "anyone",
-            // Controllers prove to be who they are by being called.
+            // The server itself calls controllers, so their identities need no proof.
             "digest" | "plugin" => held.any(|identity| identity.id == wanted.id),
             "ip" => ip::lies_in(self.addresses(), &wanted.id),
             "x509" => rules.x509_scheme_enabled && held.any(|identity| identity.id == wanted.id),
@@ -230,6 +233,7 @@ impl<'a> Held<'a> {
     }
 }
 
+/// INVALIDACL if an ACL may not contain that id.
 fn check_form(rules: &Rules, who: &Identity, session: SessionId, fuel: &Fuel) -> Result<(), Refusal> {
     let well_formed = match who.scheme.as_str() {
         "digest" => is_digest(&who.id),
@@ -245,13 +249,13 @@ fn check_form(rules: &Rules, who: &Identity, session: SessionId, fuel: &Fuel) ->
     if well_formed { Ok(()) } else { Err(ErrorCode::InvalidAcl.into()) }
 }
 
-/// Two parts around colons as Java splits: empty parts at the end do not count.
+/// `user:hash`. Split at colons as Java splits: empty parts at the end do not count.
 fn is_digest(id: &str) -> bool {
     let parts = id.trim_end_matches(':');
     !parts.is_empty() && parts.split(':').count() == 2
 }
 
-/// A subject's name: `CN=a, O=b`. Quoting and escapes are taken as they come.
+/// The name of a certificate's subject: `CN=a, O=b`. Commas that are quoted or escaped do not separate.
 fn is_distinguished_name(id: &str) -> bool {
     if id.trim().is_empty() {
         return true;
@@ -293,7 +297,8 @@ mod ip {
         V6(u128),
     }
 
-    /// Whether one of the addresses lies in the network `wanted`. One that no address is of the kind of is not parsed.
+    /// Whether one of the addresses lies in the network `wanted`. The network is parsed only if one of the addresses is of
+    /// the same kind, IPv4 or IPv6.
     pub fn lies_in(addresses: &[Address], wanted: &str) -> bool {
         let is_v6 = wanted.contains(':');
         let mut of_its_kind = addresses.iter().filter(|address| matches!(address, Address::V6(_)) == is_v6).peekable();
@@ -332,7 +337,7 @@ mod ip {
         }
     }
 
-    /// In one pass over the bytes, since a check may meet tens of thousands of them.
+    /// Parses in one pass over the bytes, because a check may meet tens of thousands of addresses.
     fn parse_v4(text: &str) -> Option<u32> {
         let (mut address, mut parts) = (0, 1);
         let (mut part, mut digits, mut signed) = (0, 0, false);
@@ -378,7 +383,7 @@ mod ip {
         }
     }
 
-    /// How many segments of up to four hexadecimal digits, and their value.
+    /// The number of segments of up to four hexadecimal digits, and their value.
     fn segments(text: &str) -> Option<(u32, u128)> {
         if text.is_empty() {
             return Some((0, 0));
@@ -402,7 +407,7 @@ mod tests {
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
     use crate::pipeline::tests::rules;
 
-    /// As a transaction that asks nobody.
+    /// `fix_acl` with a budget that no test here uses up.
     fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {
         super::fix_acl(rules, who, list, &Fuel::default())
     }
@@ -416,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_allowed() {
+    fn an_acl_allows_its_identities_and_super() {
         let rules = rules();
         let alice = [Identity::new("ip", "127.0.0.1"), Identity::new("digest", "alice:h")];
         let list = [entry(READ, "world", "anyone"), entry(WRITE, "digest", "alice:h"), entry(ALL, "digest", "bob:h")];
@@ -424,12 +429,12 @@ mod tests {
         assert!(allowed(&rules, &list, WRITE, who(&alice)) && !allowed(&rules, &list, WRITE, who(&[])));
         assert!(!allowed(&rules, &list, ADMIN, who(&alice)) && allowed(&rules, &list, READ | ADMIN, who(&alice)));
         assert!(allowed(&rules, &list, ADMIN, who(&[Identity::new("super", "")])));
-        assert!(allowed(&rules, &[], ADMIN, who(&[])), "an empty list keeps nobody out");
+        assert!(allowed(&rules, &[], ADMIN, who(&[])), "an empty ACL allows everybody");
         assert!(allowed(&Rules { skip_acl: true, ..rules }, &list, ADMIN, who(&[])));
     }
 
     #[test]
-    fn schemes_that_are_off_match_nobody() {
+    fn a_disabled_scheme_matches_no_identity() {
         let off = rules();
         let on = Rules { x509_scheme_enabled: true, sasl_scheme_enabled: true, ..rules() };
         for (scheme, id) in [("x509", "CN=a"), ("sasl", "a@B")] {
@@ -442,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_put_in_order() {
+    fn an_acl_is_fixed_or_refused_before_it_is_stored() {
         let rules = rules();
         let held = [Identity::new("ip", "::1"), Identity::new("digest", "a:h"), Identity::new("digest", "b:h")];
         let fix = |list: &[AclEntry]| fix_acl(&rules, who(&held), Some(list)).map(|list| list.to_vec());
@@ -479,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn networks() {
+    fn addresses_match_networks() {
         let lies_in = |held: &str, wanted: &str| ip::lies_in(&[ip::Address::parse(held).unwrap()], wanted);
         for (held, wanted) in [
             ("10.1.2.3", "10.0.0.0/8"),
@@ -505,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_both_kinds_may_be_held() {
+    fn a_client_may_have_ipv4_and_ipv6_addresses() {
         let held = [Identity::new("ip", "10.1.2.3"), Identity::new("digest", "::1"), Identity::new("ip", "fe80::1")];
         let allows = |id: &str| allowed(&rules(), &[entry(READ, "ip", id)], READ, who(&held));
         assert!(allows("10.0.0.0/8") && allows("fe80::/10"));
@@ -513,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn names_and_paths_are_recognized() {
         assert!(
             is_distinguished_name("CN=a, O=\"b, c\"")
                 && is_distinguished_name("CN=a\\,b")

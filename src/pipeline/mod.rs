@@ -1,25 +1,27 @@
-//! The stages of a write on the leader, from a decoded request to a `Txn` (docs/ARCHITECTURE.md). Pure: time and
-//! random numbers come in as arguments, plugins as a trait.
+//! The stages of a write on the leader, from a decoded request to a `Txn` (docs/ARCHITECTURE.md). Pure: time and random
+//! numbers come in as arguments, plugins as a trait.
 //!
-//! Promises: what comes out as done will succeed on every replica; a refusal leaves nothing behind; errors and their order
-//! are ZooKeeper's (PrepRequestProcessor and FinalRequestProcessor of 3.9.5).
+//! Promises: a transaction whose outcome is `Done` will succeed on every replica. A refusal leaves nothing behind. The errors
+//! and their order are ZooKeeper's (PrepRequestProcessor and FinalRequestProcessor of 3.9.5).
 //!
 //! | file | |
 //! |---|---|
+//! | `evaluate` | the `Evaluator`, the stages of a request, one file for each operation |
+//! | `authorize` | ACLs |
+//! | `view` | the applied tree with the outstanding changes laid over it: what a request is evaluated on |
 //! | `overlay` | the outstanding changes: reserved, not yet applied |
-//! | `view` | the applied tree with the overlay on it: what a request is judged on |
-//! | `authorize` | access control lists |
-//! | `evaluate` | one file an operation; the `Evaluator` |
-//! | `desk` | what controllers look at, and what they shall have done |
-//! | `plugins` | what plugins are asked and lent |
+//! | `reconcile` | the optimistic transaction of a controller |
+//! | `plugins` | what plugins are asked, and what they may read and change during a call |
 //! | `read` | reads, on the applied tree |
 
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod authorize;
-pub mod desk;
 pub mod evaluate;
 pub mod overlay;
 pub mod plugins;
 pub mod read;
+pub mod reconcile;
 #[cfg(test)]
 pub mod tests;
 pub mod view;
@@ -27,7 +29,7 @@ pub mod view;
 pub use evaluate::{Evaluation, Evaluator};
 pub use plugins::{
     Answered, Call, Cause, Fuel, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe,
-    Schemes, Verb, Versions, Workbench, Write,
+    Schemes, TreeWriter, Verb, Versions, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
@@ -36,23 +38,23 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// One request on its way to the sequencer, perhaps that of another member (`peer::messages::requests`).
+/// One request on its way to the sequencer, of this member or of another (`peer::messages::requests`).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Submission {
-    /// None: the server itself asks (expiry, collection).
+    /// None: the server itself (expiry, collection).
     pub caller: Option<Caller>,
     pub xid: i32,
     pub ask: Ask,
 }
 
 impl Submission {
-    /// The server's own.
+    /// A submission of the server itself.
     pub fn own(ask: Ask) -> Submission {
         Submission { caller: None, xid: 0, ask }
     }
 }
 
-/// Who asks: what the connection had proven when the request was read.
+/// The client of a request, as its connection knew it when the request was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Caller {
     pub session: SessionId,
@@ -60,12 +62,12 @@ pub struct Caller {
     pub identities: Arc<[Identity]>,
     pub address: IpAddr,
     pub port: u16,
-    /// Only its own member knows the session (`localSessionsEnabled`).
+    /// A local session: only the caller's own member knows it (`localSessionsEnabled`).
     pub local: bool,
 }
 
 impl Caller {
-    /// As access lists ask.
+    /// The identities and the session, for the check of an ACL.
     pub fn who(&self) -> authorize::Who<'_> {
         authorize::Who { identities: &self.identities, session: self.session }
     }
@@ -76,73 +78,52 @@ impl Caller {
 pub enum Ask {
     /// A write of the protocol: create, delete, setData, setACL, multi, check, reconfig, deleteContainer.
     Request(Request),
-    OpenSession {
-        session: SessionId,
-        password: Password,
-        timeout_ms: i32,
-    },
-    /// `password`: what the client showed.
-    AttachSession {
-        session: SessionId,
-        password: Option<Password>,
-        timeout_ms: i32,
-    },
-    CloseSession {
-        session: SessionId,
-        expired: bool,
-    },
-    /// Delete a container or TTL node that has become collectable; nothing happens if it no longer is.
-    Collect {
-        path: String,
-    },
-    /// The members are these now: write them to `/zookeeper/config`. The end of a reconfig, whose caller it then has, or a
-    /// new leader's own.
-    Configure {
-        servers: Vec<crate::model::ensemble::Server>,
-    },
-    /// Every voter's release knows this format level; nothing happens if it is raised already.
-    RaiseFormatLevel {
-        level: u32,
-    },
-    /// The plugin's timer of that name is due; nothing happens if it is not, or is gone, or cannot fire now.
-    Timer {
-        plugin: String,
-        name: String,
-    },
-    /// The next step of putting a recipe's mount in order; nothing happens if there is nothing to be done.
-    Recover {
-        plugin: String,
-    },
-    /// A native call of a recipe. Its caller has no session, and a connection number that no connection has; what the recipe
+    /// A client opens a session.
+    OpenSession { session: SessionId, password: Password, timeout_ms: i32 },
+    /// A client came back. `password`: what the client showed.
+    AttachSession { session: SessionId, password: Option<Password>, timeout_ms: i32 },
+    /// A client closes its session, or the session has expired.
+    CloseSession { session: SessionId, expired: bool },
+    /// Delete a container or TTL node that has become collectable. Nothing happens if the node no longer is.
+    Collect { path: String },
+    /// These are the members now: write them to `/zookeeper/config`. At the end of a reconfig the caller is that of the
+    /// reconfig. A new leader also submits this on its own.
+    Configure { servers: Vec<crate::model::ensemble::Server> },
+    /// Every voter's release knows this format level. Nothing happens if the level is reached already.
+    RaiseFormatLevel { level: u32 },
+    /// The plugin's timer of that name is due. Nothing happens if the timer is not due, is gone, or cannot fire now.
+    Timer { plugin: String, name: String },
+    /// Make the next step in putting a recipe's mount in order. Nothing happens if the mount is not owed.
+    Recover { plugin: String },
+    /// A native call of a recipe. The caller has no session, and a connection number that no connection has. What the recipe
     /// returned is at `Evaluator::take_reply`.
-    Call {
-        plugin: String,
-        method: String,
-        payload: bytes::Bytes,
-    },
-    /// A plugin misbehaves; nothing happens if that is known already.
+    Call { plugin: String, method: String, payload: bytes::Bytes },
+    /// A plugin misbehaves. Nothing happens if that is known already.
     Blame(Blame),
-    /// What a controller has worked out, in its own name; nothing happens if something it looked at has changed.
-    Reconcile(Box<desk::Reconciled>),
+    /// The operations that a controller has decided on, in the controller's own name. Nothing happens if something that the
+    /// controller read has changed.
+    Reconcile(Box<reconcile::Reconciled>),
 }
 
-/// What a member has to say against a plugin (`evaluate::blame`).
+/// A member's report against a plugin (`evaluate::blame`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Blame {
-    /// Its node below `/zookeeper/plugins`: `<name>`, or `<name>/canary` for a version on trial.
+    /// The path of the plugin's node below `/zookeeper/plugins`: `<name>`, or `<name>/canary` for a version on trial.
     pub plugin: String,
-    /// Of that node as the member knew it: it is this version that is meant.
+    /// The mzxid of that node as the member knew it. It names the version that the report is about.
     pub manifest_mzxid: i64,
-    /// A call has ended a process, and which: `<member>-<run>`. None: its faults are reason enough.
+    /// The process that a call of the plugin has ended: `<member>-<run>`. None: the report is about faults.
     pub crashed: Option<String>,
-    /// What the node of the quarantine is to say if it comes to that.
+    /// The data of the quarantine node, if the report leads to a quarantine.
     pub quarantine: bytes::Bytes,
 }
 
-/// What a transaction knows of the time and chance it is made in.
+/// The times and the random number that a transaction is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
+    /// Unix milliseconds.
     pub wall_ms: i64,
+    /// Milliseconds of ensemble time.
     pub ensemble_ms: u64,
     /// Random, for plugins' `context.seed`.
     pub seed: u64,
@@ -170,6 +151,6 @@ pub struct Rules {
     pub sasl_scheme_enabled: bool,
     /// Whether ACLs may use the scheme x509.
     pub x509_scheme_enabled: bool,
-    /// Schemes of authenticators: no setting, but at hand wherever an access list is looked at.
+    /// The schemes that authenticators prove. Not a setting, but needed wherever an ACL is checked.
     pub schemes: ProvenSchemes,
 }

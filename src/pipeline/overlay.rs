@@ -1,9 +1,9 @@
 //! The outstanding changes: what reserved but not yet applied transactions make of nodes, sessions, ephemeral nodes and
-//! quotas. `view` lays it over the applied state.
+//! quotas. `View` lays them over the applied state.
 //!
-//! Promises: a record says the same as the state will once its zxid is applied, so a record that the state has caught
-//! up with is redundant, never wrong, and is forgotten when convenient. Rolling back to a savepoint leaves nothing of
-//! what came behind it. Nothing here is iterated in hash order.
+//! Promises: a record says what the state will say once the record's zxid is applied. So a record is redundant, never
+//! wrong, once the state has caught up, and `forget` may drop it at any later time. `rollback` leaves nothing of what came
+//! behind its savepoint. No hash map here is iterated.
 //!
 //! Bounded by the transactions in flight (`limits::ENTRIES_IN_FLIGHT_MAX` batches).
 
@@ -24,28 +24,38 @@ pub struct Overlay {
     sessions: HashMap<SessionId, Outstanding<Option<Session>>>,
     /// Whether the session owns that ephemeral node.
     ephemerals: BTreeMap<(SessionId, Arc<str>), Outstanding<bool>>,
-    /// Children of that node that outstanding transactions create or delete, oldest first; a name may occur twice.
+    /// By parent: the children that outstanding transactions create or delete, oldest first. A child may occur twice.
+    ///
+    /// Invariant: a parent has one child here for each `Touched::Child` of that parent in `queue`.
     children: HashMap<Arc<str>, VecDeque<Arc<str>>>,
-    /// What outstanding changes add to the usage of the quota at that path.
+    /// By quota: what outstanding changes add to its usage.
+    ///
+    /// Invariant: the sum of the `Touched::Usage` of that quota in `queue`. No entry is zero.
     usage: HashMap<Arc<str>, Used>,
-    /// The part of it that is the transaction's in the making.
+    /// By quota: the part of `usage` that the transaction in the making has added.
     usage_made: HashMap<Arc<str>, Used>,
-    /// What each transaction touched, oldest first: the order of forgetting.
+    /// What each transaction touched, oldest first. `forget` goes through it in this order.
+    ///
+    /// Invariant: the zxids never fall. Each record of `nodes`, `sessions` and `ephemerals` stands here with the record's
+    /// zxid, so once nothing up to a zxid is queued, no record of that zxid is left.
     queue: VecDeque<(Zxid, Touched)>,
     /// What the transaction in the making replaced, in order.
+    ///
+    /// Invariant: empty while no transaction is in the making.
     journal: Vec<Undo>,
-    /// Where in a long journal each node is first, as far as somebody asked.
+    /// For a long journal: where each node occurs first, as far as somebody asked.
     first_undo: RefCell<FirstUndo>,
 }
 
-/// Of so much of the journal.
+/// An index of the first `read` entries of the journal.
 #[derive(Default)]
 struct FirstUndo {
+    /// Invariant: at most the length of the journal.
     read: usize,
     at: HashMap<Arc<str>, usize>,
 }
 
-/// A journal up to this length is searched from its beginning.
+/// A journal of at most this length is searched from its beginning.
 const JOURNAL_SEARCHED_MAX: usize = 32;
 
 /// A node as outstanding transactions leave it.
@@ -54,22 +64,22 @@ pub struct NodeRecord {
     pub data: Data,
     /// As a client will see it.
     pub stat: Stat,
-    /// The stored counter of creations, of which sequence numbers are made.
+    /// The stored counter of creations, from which sequence numbers are made.
     pub cversion: i32,
     pub owner: Owner,
     pub acl: Acl,
 }
 
-/// A parent's record needs no copy of its data.
+/// The data of a `NodeRecord`. A record that only counts children needs no copy of the data.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// What the applied state has: no outstanding transaction sets it.
+    /// No outstanding transaction sets the data. The applied state has it.
     AsApplied,
     Set(Option<Bytes>),
 }
 
 struct Outstanding<T> {
-    /// The last transaction that touched it.
+    /// The last transaction that touched the value.
     zxid: Zxid,
     value: T,
 }
@@ -90,7 +100,7 @@ enum Undo {
     Usage(Arc<str>, Used),
 }
 
-/// A point within the transaction in the making to which `rollback` returns.
+/// A point within the transaction in the making, to which `rollback` returns.
 #[derive(Clone, Copy)]
 pub struct Savepoint {
     queue: usize,
@@ -98,12 +108,14 @@ pub struct Savepoint {
 }
 
 impl Overlay {
-    /// None: no outstanding transaction touches the node. Some(None): it will be gone.
+    /// The node as outstanding transactions leave it. None: no outstanding transaction touches the node. Some(None): the
+    /// node will be gone.
     pub fn node(&self, path: &str) -> Option<Option<&NodeRecord>> {
         self.nodes.get(path).map(|record| record.value.as_ref())
     }
 
-    /// The node before the transaction in the making: none if that did not touch it, else as `node` answered then.
+    /// The node before the transaction in the making. None: that transaction has not touched the node. Otherwise the
+    /// answer that `node` gave then.
     pub fn node_before(&self, path: &str) -> Option<Option<Option<&NodeRecord>>> {
         let touches = |undo: &&Undo| matches!(undo, Undo::Node(touched, _) if &**touched == path);
         let first = if self.journal.len() <= JOURNAL_SEARCHED_MAX {
@@ -117,6 +129,7 @@ impl Overlay {
         }
     }
 
+    /// The session as outstanding transactions leave it. None: they do not touch it. Some(None): it will be closed.
     pub fn session(&self, id: SessionId) -> Option<Option<&Session>> {
         if self.sessions.is_empty() {
             return None;
@@ -139,49 +152,59 @@ impl Overlay {
         touched.filter_map(|path| Some((path::name(path), self.nodes.get(path)?.value.is_some()))).collect()
     }
 
-    /// What outstanding changes add to that quota's usage.
+    /// What outstanding changes add to the usage of the quota at that path.
     pub fn usage(&self, quota: &str) -> Used {
-        self.usage.get(quota).copied().unwrap_or(Used { count: 0, bytes: 0 })
+        self.usage.get(quota).copied().unwrap_or(NO_USAGE)
     }
 
-    /// What the transaction in the making has added to that quota's usage so far.
+    /// What the transaction in the making has added to the usage of the quota at that path.
     pub fn usage_made(&self, quota: &str) -> Used {
-        self.usage_made.get(quota).copied().unwrap_or(Used { count: 0, bytes: 0 })
+        self.usage_made.get(quota).copied().unwrap_or(NO_USAGE)
     }
 
+    /// Lays a node over the view. None: the node is gone.
     pub fn lay_node(&mut self, zxid: Zxid, path: Arc<str>, record: Option<NodeRecord>) {
         let before = self.nodes.insert(path.clone(), Outstanding { zxid, value: record });
-        // The queue holds each path once a transaction, however many operations of a multi touch it.
+        // The queue holds each path once per transaction, however many operations of a multi touch it.
         if before.as_ref().is_none_or(|before| before.zxid != zxid) {
-            self.queue.push_back((zxid, Touched::Node(path.clone())));
+            self.enqueue(zxid, Touched::Node(path.clone()));
         }
         self.journal.push(Undo::Node(path, before));
     }
 
-    /// A child of `parent` comes or goes; `lay_node` says what it is.
+    /// Notes that a child of `parent` comes or goes. `lay_node` says which.
     pub fn lay_child(&mut self, zxid: Zxid, parent: Arc<str>, child: Arc<str>) {
         self.children.entry(parent.clone()).or_default().push_back(child);
-        self.queue.push_back((zxid, Touched::Child(parent)));
+        self.enqueue(zxid, Touched::Child(parent));
     }
 
+    /// Lays a session over the view. None: the session is closed.
     pub fn lay_session(&mut self, zxid: Zxid, id: SessionId, session: Option<Session>) {
         let before = self.sessions.insert(id, Outstanding { zxid, value: session });
-        self.queue.push_back((zxid, Touched::Session(id)));
+        self.enqueue(zxid, Touched::Session(id));
         self.journal.push(Undo::Session(id, before));
     }
 
+    /// Lays over the view whether the session owns the ephemeral node at `path`.
     pub fn lay_ephemeral(&mut self, zxid: Zxid, session: SessionId, path: Arc<str>, owned: bool) {
         let before = self.ephemerals.insert((session, path.clone()), Outstanding { zxid, value: owned });
-        self.queue.push_back((zxid, Touched::Ephemeral(session, path.clone())));
+        self.enqueue(zxid, Touched::Ephemeral(session, path.clone()));
         self.journal.push(Undo::Ephemeral(session, path, before));
     }
 
+    /// Adds to the usage of the quota at that path.
     pub fn lay_usage(&mut self, zxid: Zxid, quota: &str, more: Used) {
         let quota: Arc<str> = Arc::from(quota);
         add_usage(&mut self.usage, &quota, more.count, more.bytes);
         add_usage(&mut self.usage_made, &quota, more.count, more.bytes);
-        self.queue.push_back((zxid, Touched::Usage(quota.clone(), more)));
+        self.enqueue(zxid, Touched::Usage(quota.clone(), more));
         self.journal.push(Undo::Usage(quota, more));
+    }
+
+    fn enqueue(&mut self, zxid: Zxid, touched: Touched) {
+        let last = self.queue.back().map_or(Zxid::ZERO, |(last, _)| *last);
+        assert!(last <= zxid, "{zxid} is laid over the view behind {last}, which is later");
+        self.queue.push_back((zxid, touched));
     }
 
     pub fn savepoint(&self) -> Savepoint {
@@ -190,6 +213,8 @@ impl Overlay {
 
     /// Undoes everything since `savepoint`.
     pub fn rollback(&mut self, savepoint: Savepoint) {
+        assert!(savepoint.queue <= self.queue.len(), "a savepoint's queue is a beginning of the queue");
+        assert!(savepoint.journal <= self.journal.len(), "a savepoint's journal is a beginning of the journal");
         if self.first_undo.get_mut().read > savepoint.journal {
             self.first_undo.take();
         }
@@ -215,20 +240,23 @@ impl Overlay {
                 take_child(&mut self.children, &parent, VecDeque::pop_back);
             }
         }
+        self.check();
     }
 
-    /// The transaction in the making is complete: no way back.
+    /// The transaction in the making is complete and can no longer be rolled back.
     pub fn keep(&mut self) {
+        assert!(self.first_undo.get_mut().read <= self.journal.len(), "the index covers a beginning of the journal");
         self.journal.clear();
         self.usage_made.clear();
         if self.first_undo.get_mut().read > 0 {
             self.first_undo.take();
         }
+        self.check();
     }
 
-    /// Forgets what the state has caught up with.
+    /// Forgets what the state has caught up with. No transaction may be in the making.
     pub fn forget(&mut self, applied: Zxid) {
-        debug_assert!(self.journal.is_empty(), "no transaction is in the making");
+        assert!(self.journal.is_empty(), "no transaction is in the making while {applied} is forgotten");
         while self.queue.front().is_some_and(|(zxid, _)| *zxid <= applied) {
             let Some((_, touched)) = self.queue.pop_front() else { break };
             match touched {
@@ -244,17 +272,72 @@ impl Overlay {
                 Touched::Usage(quota, more) => add_usage(&mut self.usage, &quota, -more.count, -more.bytes),
             }
         }
+        self.check();
     }
 
-    /// Forgets everything: the chain broke.
+    /// Forgets everything, because the chain broke.
     pub fn clear(&mut self) {
         *self = Overlay::default();
     }
 
+    /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.nodes.is_empty() && self.sessions.is_empty() && self.ephemerals.is_empty()
+        self.queue.is_empty()
+    }
+
+    /// Checks the invariants that cost the same however much is outstanding. `check_all` checks the rest.
+    fn check(&self) {
+        let records = self.nodes.len() + self.sessions.len() + self.ephemerals.len();
+        assert!(records <= self.queue.len(), "{records} records are laid, {} stand in the queue", self.queue.len());
+        assert!(self.children.len() <= self.queue.len(), "each parent's row of children stands in the queue");
+        if self.queue.is_empty() {
+            assert!(self.usage.is_empty(), "nothing is outstanding, so nothing is used by it");
+            assert!(self.usage_made.is_empty(), "nothing is outstanding, so nothing is used by the last transaction");
+            assert!(self.journal.is_empty(), "nothing is outstanding, so nothing can be undone");
+        }
+    }
+
+    /// Checks every invariant of the overlay. Walks everything: for tests.
+    #[cfg(test)]
+    pub fn check_all(&self) {
+        self.check();
+        let mut queued: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        let mut used: BTreeMap<Arc<str>, Used> = BTreeMap::new();
+        for ((zxid, touched), next) in self.queue.iter().zip(self.queue.iter().skip(1).map(Some).chain([None])) {
+            assert!(next.is_none_or(|(next, _)| zxid <= next), "the queue is in order of zxids");
+            match touched {
+                Touched::Child(parent) => *queued.entry(parent.clone()).or_default() += 1,
+                Touched::Usage(quota, more) => {
+                    let used = used.entry(quota.clone()).or_insert(NO_USAGE);
+                    (used.count, used.bytes) = (used.count + more.count, used.bytes + more.bytes);
+                }
+                Touched::Node(_) | Touched::Session(_) | Touched::Ephemeral(..) => {}
+            }
+        }
+        used.retain(|_, used| *used != NO_USAGE);
+        let rows = self.children.iter().map(|(parent, row)| (parent.clone(), row.len())).collect();
+        assert_eq!(queued, rows, "each child that came or went is queued once");
+        let usage = self.usage.iter().map(|(quota, used)| (quota.clone(), *used)).collect();
+        assert_eq!(used, usage, "usage is the sum of what is queued");
+        let is_queued = |found: &dyn Fn(&Touched) -> bool, zxid| {
+            self.queue.iter().any(|(queued, touched)| *queued == zxid && found(touched))
+        };
+        for (path, record) in &self.nodes {
+            let is_it = |touched: &Touched| matches!(touched, Touched::Node(queued) if queued == path);
+            assert!(is_queued(&is_it, record.zxid), "{path}: a record that nothing will forget");
+        }
+        for (id, record) in &self.sessions {
+            let is_it = |touched: &Touched| matches!(touched, Touched::Session(queued) if queued == id);
+            assert!(is_queued(&is_it, record.zxid), "{id}: a session that nothing will forget");
+        }
+        for ((id, path), record) in &self.ephemerals {
+            let is_it = |touched: &Touched| matches!(touched, Touched::Ephemeral(of, at) if of == id && at == path);
+            assert!(is_queued(&is_it, record.zxid), "{id} {path}: an ephemeral node that nothing will forget");
+        }
     }
 }
+
+const NO_USAGE: Used = Used { count: 0, bytes: 0 };
 
 impl FirstUndo {
     fn find(&mut self, journal: &[Undo], path: &str) -> Option<usize> {
@@ -274,19 +357,20 @@ fn take_child(
     parent: &str,
     take: impl FnOnce(&mut VecDeque<Arc<str>>) -> Option<Arc<str>>,
 ) {
-    if let EntryRef::Occupied(mut row) = children.entry_ref(parent) {
-        take(row.get_mut());
-        if row.get().is_empty() {
-            row.remove();
-        }
+    let EntryRef::Occupied(mut row) = children.entry_ref(parent) else {
+        panic!("{parent}: a queued child is in its parent's row");
+    };
+    assert!(take(row.get_mut()).is_some(), "{parent}: a row of children is never empty");
+    if row.get().is_empty() {
+        row.remove();
     }
 }
 
 fn add_usage(usage: &mut HashMap<Arc<str>, Used>, quota: &Arc<str>, count: i64, bytes: i64) {
-    let used = usage.entry(quota.clone()).or_insert(Used { count: 0, bytes: 0 });
+    let used = usage.entry(quota.clone()).or_insert(NO_USAGE);
     used.count += count;
     used.bytes += bytes;
-    if *used == (Used { count: 0, bytes: 0 }) {
+    if *used == NO_USAGE {
         usage.remove(quota);
     }
 }
@@ -301,7 +385,8 @@ fn restore<K: std::hash::Hash + Eq, T>(
             records.insert(key, before);
         }
         None => {
-            records.remove(&key);
+            let laid = records.remove(&key);
+            assert!(laid.is_some(), "what is undone was laid");
         }
     }
 }
@@ -366,7 +451,8 @@ impl NodeRecord {
         self.children(zxid, self.stat.num_children - 1);
     }
 
-    /// Clients see a cversion that counts creations and deletions (DataNode.copyStat).
+    /// Sets what a client sees of the children. A client sees a cversion that counts creations and deletions
+    /// (DataNode.copyStat).
     fn children(&mut self, zxid: Zxid, count: i32) {
         self.stat.num_children = count;
         self.stat.cversion = self.cversion.wrapping_mul(2).wrapping_sub(count);
@@ -379,7 +465,7 @@ fn length(data: &Option<Bytes>) -> i32 {
     data.as_ref().map_or(0, |data| data.len() as i32)
 }
 
-/// The path of the node that a change touches; none if it is about a session.
+/// The path of the node that a change touches. None: the change is not about a node.
 pub fn path_of(change: &Change) -> Option<&Arc<str>> {
     match change {
         Change::Create { path, .. }

@@ -1,5 +1,5 @@
-//! What the pipeline asks plugins, and what it lends them for the time of a call. `plugin` implements it with WebAssembly,
-//! tests with a few lines of Rust.
+//! What the pipeline asks plugins, and what they may read and change during a call. The folder `plugin` implements `Plugins`
+//! with WebAssembly, tests with a few lines of Rust.
 
 use super::{Caller, Moment};
 use crate::limits;
@@ -11,66 +11,70 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-/// The plugins that have a say in a write.
+/// The plugins that decide about writes.
 ///
-/// The functions about recipes have defaults that answer as a server without recipes does, so a fake needs none of them.
+/// The functions about recipes have defaults: they answer as a server without recipes does.
 pub trait Plugins {
-    /// May this transaction be? Asked once for a transaction, with all its changes; the call's view shows the tree as they
-    /// leave it. Without a caller the changes are plugins' on their own account: of a timer, say. Must be cheap where
-    /// nothing matches.
+    /// Whether the validators accept the transaction. Called once per transaction, with all of its changes. The call's view
+    /// shows the tree as the changes leave it. Without a caller, plugins made the changes on their own, for example when a
+    /// timer fired. Must be cheap if no validator matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()>;
 
-    /// May the caller do that to the node at `path`? Asked once an access list has allowed it, for each operation of a
-    /// multi on the view that the one before leaves. `path` is the node's own, as the client wrote it: a sequential create
-    /// is judged without its digits. The superuser and what lies under `/zookeeper` pass unasked. A refusal is NOAUTH with
-    /// the policy's text, or what its failure makes of it. Must be cheap where nothing matches.
+    /// Whether the policies allow the caller to do that to the node at `path`. Called after the ACL has allowed it, for each
+    /// operation of a multi on the view that the operation before left. `path` is the node's path as the client wrote it: a
+    /// sequential create is judged without its digits. Policies are not asked about the superuser or about paths under
+    /// `/zookeeper`. A refusal is NOAUTH with the policy's text, or the refusal of the policy's failure. Must be cheap if no
+    /// policy matches.
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()>;
 
-    /// The recipe that the node at `path` belongs to: the one with the longest mount. Must be cheap where there is none.
+    /// The recipe that the node at `path` belongs to: the recipe with the longest mount. Must be cheap if there is none.
     fn recipe(&mut self, _path: &str) -> Option<Arc<Recipe>> {
         None
     }
 
-    /// The recipe of that name, if it is put to work.
+    /// The recipe of that name, if it is at work.
     fn recipe_named(&mut self, _plugin: &str) -> Option<Arc<Recipe>> {
         None
     }
 
-    /// The mount at which a manifest of that text puts a recipe to work, if it does.
+    /// The mount at which that manifest puts a recipe to work. None: the manifest does not.
     fn starts_recipe(&mut self, _manifest: &[u8]) -> Option<String> {
         None
     }
 
-    /// The nodes that hold the component of a manifest of that text, if it puts one to work.
+    /// The nodes that hold the manifest's component. Empty if the manifest puts no component to work.
     fn pieces(&mut self, _manifest: &[u8]) -> Vec<String> {
         Vec::new()
     }
 
-    /// A client's write at the mount. What `Handled::Done` names is a path that the reply may speak of.
+    /// Asks the recipe to handle a client's write at its mount. The implementation makes sure that the reply may speak of the
+    /// path in `Handled::Done`.
     fn handle(&mut self, recipe: &Recipe, _call: &Call<'_>, _write: &Write<'_>) -> Answered<Handled> {
         no_recipe(recipe)
     }
 
-    /// What others changed at the mount.
+    /// Tells the recipe what others have changed at its mount.
     fn on_change(&mut self, recipe: &Recipe, _call: &Call<'_>, _cause: Cause, _changes: &[Change]) -> Answered<()> {
         no_recipe(recipe)
     }
 
+    /// Tells the recipe that its timer of that name has fired.
     fn on_timer(&mut self, recipe: &Recipe, _call: &Call<'_>, _name: &str) -> Answered<()> {
         no_recipe(recipe)
     }
 
+    /// Makes a native call of the recipe. Returns what the recipe returned.
     fn on_call(&mut self, recipe: &Recipe, _call: &Call<'_>, _method: &str, _payload: &[u8]) -> Answered<Bytes> {
         no_recipe(recipe)
     }
 
-    /// One step of putting the mount in order; what the next one is to be told, none behind the last.
+    /// Makes one step in putting the mount in order. `after`: what the step before returned. None: this was the last step.
     fn recover(&mut self, recipe: &Recipe, _call: &Call<'_>, _after: Option<&str>) -> Answered<Option<String>> {
         no_recipe(recipe)
     }
 }
 
-/// The answer of nobody.
+/// The answer in place of a recipe that does not exist.
 pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
     let text = format!("{}: there is no such recipe", recipe.name);
     Answered::unasked(Err(Refusal::new(ErrorCode::SystemError, text)))
@@ -85,33 +89,33 @@ pub struct Recipe {
     pub version: u32,
 }
 
-/// What a plugin answered, or several together; a fault is a refusal, too.
+/// What a plugin answered, or several plugins together. A fault is a refusal, too.
 pub struct Answered<T> {
     pub said: Result<T, Refusal>,
-    /// What the calls cost, instances that were made for them included, in fuel. What was known already costs nothing.
+    /// The fuel that the calls used, including the instances that were made for them. A cached answer costs nothing.
     pub fuel: u64,
 }
 
 impl<T> Answered<T> {
-    /// An answer for which nobody was called.
+    /// An answer for which no plugin was called.
     pub fn unasked(said: Result<T, Refusal>) -> Answered<T> {
         Answered { said, fuel: 0 }
     }
 }
 
-/// What the plugins of one transaction have used together. A cell, since policies, validators and authenticators are asked
-/// about a transaction that they only look at.
+/// The fuel that the plugins of one transaction have used together. It is a cell, because policies, validators and
+/// authenticators are asked while the transaction is only borrowed.
 #[derive(Default)]
 pub struct Fuel(Cell<u64>);
 
 impl Fuel {
-    /// What plugins may still use.
+    /// The fuel that plugins may still use.
     pub fn left(&self) -> u64 {
         limits::PLUGIN_TXN_FUEL.saturating_sub(self.0.get())
     }
 
-    /// As `left`, for those that judge: none is asked once all is used up, but one that was deployed with more than a
-    /// transaction has, for large nodes say, gets what it was given.
+    /// As `left`, for policies, validators and authenticators. None of them is called once the fuel is used up. Before that,
+    /// each gets all of its own budget, which may be more than a transaction has, for large nodes for example.
     pub fn left_to_judge(&self) -> u64 {
         match self.left() {
             0 => 0,
@@ -119,21 +123,21 @@ impl Fuel {
         }
     }
 
-    /// What was answered, at the expense of that.
+    /// Takes the answer's fuel off the budget and returns the answer.
     pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
         self.0.set(self.0.get().saturating_add(answered.fuel));
         answered.said
     }
 }
 
-/// A client's write, as a recipe is told of it. `version`: none is any.
+/// A client's write, as a recipe sees it. `version`: the version that the node must have; None is any.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Write<'a> {
     Create {
         path: &'a str,
         data: &'a [u8],
         kind: NodeKind,
-        /// The client expects digits behind `path`.
+        /// The client expects ten digits behind `path`.
         sequential: bool,
         /// As it will be stored.
         acl: &'a Acl,
@@ -155,7 +159,12 @@ pub enum Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    /// Bytes of its path and data.
+    /// `version` for the version of a request, where -1 is any.
+    pub(super) fn expected(version: i32) -> Option<i32> {
+        (version != -1).then_some(version)
+    }
+
+    /// Bytes of the path and of the data or ACL.
     pub fn bytes(&self) -> usize {
         self.path().len()
             + match self {
@@ -165,7 +174,7 @@ impl<'a> Write<'a> {
             }
     }
 
-    /// As the client wrote it.
+    /// The path as the client wrote it.
     pub fn path(&self) -> &'a str {
         match self {
             Write::Create { path, .. }
@@ -176,41 +185,43 @@ impl<'a> Write<'a> {
     }
 }
 
-/// What becomes of a write that a recipe was asked about.
+/// What a recipe does with a client's write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Handled {
-    /// It is carried out as if there were no recipe.
+    /// The write is carried out as if there were no recipe.
     Pass,
-    /// The recipe has done what there is to do; the reply speaks of the node at that path.
+    /// The recipe has handled the write. The reply speaks of the node at that path.
     Done(String),
 }
 
-/// Whose changes a recipe is told of.
+/// Who made the changes that a recipe is told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// The superuser's, whose requests no recipe handles.
+    /// The superuser, whose requests no recipe handles.
     Request,
+    /// A client closed its session.
     SessionClosed,
+    /// A session expired.
     SessionExpired,
-    /// Another plugin's.
+    /// Another plugin.
     Plugin,
-    /// The server's own.
+    /// The server itself.
     Server,
 }
 
-/// What is done to a node, as policies are asked about it (`types.verb` of the contract).
+/// What a client does to a node, as policies see it (`types.verb` of the contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Its data, Stat or access list, and events about it; a check within a multi.
+    /// Reading the data, Stat or ACL, and events about them. A check within a multi.
     Read,
-    /// The names of its children, and events about them.
+    /// Reading the names of the children, and events about them.
     Children,
     Create,
     Set,
     Delete,
     Acl,
-    /// Calling the recipe that is mounted on it.
+    /// Calling the recipe that is mounted on the node.
     Call,
 }
 
@@ -218,7 +229,7 @@ impl Verb {
     pub const ALL: [Verb; 7] =
         [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
 
-    /// As manifests have it.
+    /// The name in manifests.
     pub fn name(self) -> &'static str {
         match self {
             Verb::Read => "read",
@@ -232,32 +243,32 @@ impl Verb {
     }
 }
 
-/// What a plugin is lent for one call: eyes, perhaps hands, and the circumstances.
+/// What a plugin has during one call: a view to read, perhaps a writer, and the circumstances of the call.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub view: &'a dyn ReadView,
-    /// None: the kind that is called only looks.
-    pub bench: Option<&'a dyn Workbench>,
-    /// Who asks; none in timers, at a session's end, in calls and recovery.
+    /// None: plugins of this kind only read.
+    pub writer: Option<&'a dyn TreeWriter>,
+    /// The client whose request led to the call. None in timers, at a session's end and in recovery.
     pub caller: Option<&'a Caller>,
-    /// The session that asked or that ended; 0 where there is none.
+    /// The session that sent the request or that ended. 0: there is none.
     pub session: SessionId,
-    /// The request's number; 0 where there is no request.
+    /// The request's number. 0: there is no request.
     pub xid: i32,
-    /// The transaction's; on a read, the last one applied.
+    /// The zxid of the transaction. On a read, the last zxid applied.
     pub zxid: Zxid,
     pub moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub writers: &'a [Arc<str>],
-    /// What is left of the fuel that plugins may use in this transaction; a call has no more. Of those that judge, all of
-    /// their own budget as long as anything is left. With none left nobody is called.
+    /// The fuel that this call may use: what is left of the transaction's. For plugins that judge, `Fuel::left_to_judge`.
+    /// With 0 the plugin is not called.
     pub fuel_max: u64,
-    /// Bytes of names and data that it was told of, as far as a client chose them.
+    /// Bytes of the names and data that the plugin is told of, as far as a client chose them.
     pub told_bytes: usize,
 }
 
 impl<'a> Call<'a> {
-    /// A call that only looks.
+    /// A call of a plugin that only reads.
     pub fn looking(
         view: &'a dyn ReadView,
         caller: Option<&'a Caller>,
@@ -266,13 +277,15 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, bench: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
+        Call { view, writer: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
     }
 }
 
-/// Looking at the tree: as the transaction leaves it so far, and as it was before.
+/// Read access to the tree, as the transaction leaves it so far and as it was before.
 pub trait ReadView {
+    /// The node as the transaction leaves it so far.
     fn node(&self, path: &str) -> Option<NodeCopy>;
+    /// The node before the transaction.
     fn original(&self, path: &str) -> Option<NodeCopy>;
     /// Names in byte order behind `after`, at most `limit`.
     fn children(&self, path: &str, after: Option<&str>, limit: usize) -> Vec<String>;
@@ -284,18 +297,19 @@ pub trait ReadView {
         self.node(path).map(|node| node.stat)
     }
 
-    /// By what it can be told later whether the node is still the same.
+    /// The numbers that tell later whether the node is still the same.
     fn versions(&self, path: &str) -> Option<Versions> {
         self.stat(path).map(|stat| Versions::of(&stat))
     }
 
-    /// Whether what is shown of the node may yet be undone, so that its versions may come to stand for something else.
+    /// Whether the node is shown with outstanding changes. They may be undone, and the same versions may then stand for another
+    /// node.
     fn is_outstanding(&self, _path: &str) -> bool {
         false
     }
 }
 
-/// Shows nothing.
+/// A view of nothing.
 pub struct NoView;
 
 impl ReadView for NoView {
@@ -313,7 +327,7 @@ impl ReadView for NoView {
     }
 }
 
-/// A node whose versions are the same has the same data, list and children. `NodeCopy` of it is the same, then.
+/// As long as a node has the same `Versions`, it has the same data, ACL and children, and the same `NodeCopy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Versions {
     pub mzxid: i64,
@@ -327,6 +341,7 @@ impl Versions {
     }
 }
 
+/// What a plugin sees of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeCopy {
     pub data: Option<bytes::Bytes>,
@@ -334,38 +349,39 @@ pub struct NodeCopy {
     pub acl: Acl,
 }
 
-/// Changing the tree within the transaction in the making (`writing.transaction` of the contract). Each operation follows
-/// ZooKeeper's rules, takes effect in the call's view at once, and leaves nothing behind if it is refused. Grants are
-/// the plugin host's to check, before it comes here.
+/// Write access to the tree within the transaction in the making (`writing.transaction` of the contract). Each operation
+/// follows ZooKeeper's rules. It takes effect in the call's view at once, and leaves nothing behind if it is refused. The
+/// plugin host checks the grants before it calls these functions.
 ///
-/// Through a shared reference, since a call looks and writes at once.
-pub trait Workbench {
-    /// The path of the new node: `path`, with ten digits behind it if `sequential`. An empty `acl`: the parent's.
+/// The functions take a shared reference, because a call reads and writes through the same object.
+pub trait TreeWriter {
+    /// Creates a node. Returns its path: `path`, with ten digits behind it if `sequential`. An empty `acl` stands for the
+    /// parent's ACL.
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal>;
     fn set_data(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<(), Refusal>;
     fn set_acl(&self, path: &str, acl: &Acl, version: Option<i32>) -> Result<(), Refusal>;
     fn delete(&self, path: &str, version: Option<i32>) -> Result<(), Refusal>;
-    /// Sets or moves the plugin's timer of that name, to so many milliseconds of ensemble time from now.
+    /// Sets or moves the plugin's timer of that name. It fires after `after_ms` milliseconds of ensemble time.
     fn set_timer(&self, name: &str, after_ms: u64) -> Result<(), Refusal>;
     fn cancel_timer(&self, name: &str);
 }
 
-/// Identities of schemes that plugins prove, as access lists need them: on the leader for writes, on the serving member
-/// for reads and events. `session`: who caused the question, which is no part of it. `fuel_max`: what is left for it; with
-/// none left nobody is asked.
+/// The authenticators, as ACL checks need them: on the leader for writes, on the serving member for reads and events.
+/// `session`: the session that caused the question. It is not part of the question. `fuel_max`: the fuel that the answer may
+/// use. With 0 no authenticator is called.
 pub trait Schemes: Send + Sync {
-    /// Whether a plugin proves identities of that scheme.
+    /// Whether an authenticator proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
-    /// Whether somebody who has proven `held` is whom an entry means by `wanted`; false if nobody proves the scheme, or who
-    /// does failed at it. A refusal: that cannot be said now.
+    /// Whether identity `held` satisfies the ACL id `wanted`. False if no plugin provides the scheme or that plugin failed. A
+    /// refusal: the plugin cannot answer now.
     fn matches(&self, session: SessionId, fuel_max: u64, scheme: &str, held: &str, wanted: &str) -> Answered<bool>;
-    /// What `matches` says without asking a plugin; None if it would have to.
+    /// What `matches` would answer without asking the plugin. None: it would have to ask.
     fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool>;
-    /// Whether an entry may have that id; None if nobody proves the scheme.
+    /// Whether an ACL entry may have that id. None: no plugin provides the scheme.
     fn check_id(&self, session: SessionId, fuel_max: u64, scheme: &str, id: &str) -> Option<Answered<()>>;
 }
 
-/// `Schemes` as a part of `Rules`; by default there are none.
+/// `Schemes` as a part of `Rules`. The default has no schemes.
 #[derive(Clone, Default)]
 pub struct ProvenSchemes(Option<Arc<dyn Schemes>>);
 
@@ -388,14 +404,14 @@ impl fmt::Debug for ProvenSchemes {
     }
 }
 
-/// Settings are compared, and this is none.
+/// `Rules` are compared for their settings. The schemes are not a setting.
 impl PartialEq for ProvenSchemes {
     fn eq(&self, _: &ProvenSchemes) -> bool {
         true
     }
 }
 
-/// No plugin: everything is fine.
+/// No plugin at all: everything is allowed.
 pub struct NoPlugins;
 
 impl Plugins for NoPlugins {

@@ -1,5 +1,5 @@
 //! The tree as it will be once every reserved transaction is applied: the applied state with the outstanding changes laid
-//! over it. What the next request is judged on.
+//! over it. The next request is evaluated on this view.
 
 use super::overlay::{Data, NodeRecord, Overlay};
 use super::{NodeCopy, ReadView, Versions};
@@ -16,11 +16,11 @@ pub struct View<'a> {
     pub overlay: &'a Overlay,
 }
 
-/// The applied tree alone: what reads see.
+/// The applied tree alone. Reads see this.
 #[derive(Clone, Copy)]
 pub struct AppliedTree<'a>(pub &'a State);
 
-/// The same, locked for each look by that function: it may change between two.
+/// The applied tree, locked by the function for each single read. The tree may change between two reads.
 pub struct LockedTree<F>(pub F);
 
 /// A node in the view.
@@ -182,7 +182,7 @@ fn versions(node: Node<'_>) -> Versions {
     Versions { mzxid: node.mzxid(), pzxid: node.pzxid(), aversion: node.aversion() }
 }
 
-/// The first names behind `after`, in byte order.
+/// The first `limit` names behind `after`, in byte order. The order of `names` does not matter: the set sorts them.
 fn page<'a>(names: impl Iterator<Item = &'a str>, after: Option<&str>, limit: usize) -> Vec<String> {
     let mut page: BTreeSet<&str> = BTreeSet::new();
     for name in names.filter(|name| after.is_none_or(|after| *name > after)) {
@@ -230,7 +230,7 @@ impl Seen<'_> {
         }
     }
 
-    /// The stored counter of creations.
+    /// The stored counter of creations, from which sequence numbers are made.
     pub fn cversion(&self) -> i32 {
         match self {
             Seen::Applied(node) => node.cversion(),
@@ -252,7 +252,7 @@ impl Seen<'_> {
         }
     }
 
-    /// The node to be changed and laid over the view again.
+    /// A copy of the node, to be changed and laid over the view.
     pub fn to_record(self) -> NodeRecord {
         match self {
             Seen::Applied(node) => NodeRecord::of(node),

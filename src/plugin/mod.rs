@@ -1,71 +1,46 @@
-//! Users' WebAssembly components inside the transaction.
+//! Plugins: users' WebAssembly components that run inside the transaction.
 //!
-//! | file | what |
+//! A file imports from its own folder and from the rows above it. The rows stand in this order:
+//!
+//! | where | what |
 //! |---|---|
-//! | `manifest` | what binds a component to paths (in the tree), what its author says of it (inside it) |
-//! | `pattern`, `grant` | which paths it is asked about, and which it may look at |
-//! | `component` | what a component imports and exports, read without running it |
-//! | `host` | the engine, the contract as Rust types, budgets |
-//! | `functions`, `lend` | what guests may call, and what they are lent for it |
-//! | `stand_ins` | what components of stock toolchains import of WASI, without its power |
-//! | `call` | one instance, one bounded call, and how it can fail |
-//! | `binding` | a plugin at work: instances, counters, the failure policy |
-//! | `idle` | instances between two calls |
-//! | `signature` | who vouches for a component |
-//! | `compile` | machine code: made by a child process, kept on disk |
-//! | `registry` | the plugins of this server, from the tree |
-//! | `recipes` | what recipes are asked, and what their answers come to |
-//! | `policies` | what policies are asked, and what their answers come to |
-//! | `verdicts` | answers of pure policies, kept while they hold |
-//! | `authenticators` | identities that plugins prove, and whom access lists mean |
-//! | `judge` | the plugins as the pipeline asks them |
-//! | `admission` | what a deployment must pass before it enters the pipeline |
-//! | `counters`, `faults` | what a plugin has done, and its last faults |
-//! | `marks`, `quarantine` | calls that ended a process; plugins that are no longer called |
-//! | `audit` | what a validator says of nodes that are there |
-//! | `log` | what a plugin has said of late |
-//! | `tape` | recordings of its calls, and playing them |
-//! | `tree` | manifests and pieces of components in the tree, and those nobody needs |
-//! | `bundled` | the plugins that come with the server |
+//! | `contract` | the types of `wit/plugin.wit`, and conversions from and to the server's types |
+//! | `fault` | how a call of a guest can fail |
+//! | `manifest/` | `Manifest` binds a component to paths; its parts; where manifests and components are stored |
+//! | `report/` | what people see of a plugin: counters, faults, log lines, recordings |
+//! | `guest/` | the engine, one instance of a component, and one bounded call of the instance |
+//! | `code/` | what a file is, the machine code made of it, and the bundled plugins |
+//! | `binding/` | a plugin at work, all plugins of a server, checks of deployments, quarantine |
+//! | `kinds/` | what each kind of plugin is asked, and what its answers mean |
 //!
-//! Promises: a guest judges, or changes what its grants reach, and nothing else; a call ends within its budget; whatever a
-//! guest does is a value, never an end of the server; validators and policies are asked about nothing under `/zookeeper`
-//! and nothing of the superuser's, of whose changes recipes are told.
+//! Promises:
+//! - A guest can answer, and change nodes that its grants cover. A guest has no other effect.
+//! - A call ends within its budget.
+//! - Whatever a guest does becomes a value. No guest ends the server.
+//! - Validators and policies are never asked about nodes below `/zookeeper`, nor about the superuser's requests.
+//!   Recipes are told of the superuser's changes.
 
-pub mod admission;
-pub mod audit;
-pub mod authenticators;
 pub mod binding;
-pub mod bundled;
-pub mod call;
-pub mod compile;
-pub mod component;
-pub mod counters;
-pub mod faults;
-mod functions;
-pub mod grant;
-pub mod host;
-mod idle;
-pub mod judge;
-mod lend;
-pub mod log;
+mod code;
+mod contract;
+pub mod fault;
+mod guest;
+mod kinds;
 pub mod manifest;
-pub mod marks;
-pub mod pattern;
-pub mod policies;
-pub mod quarantine;
-mod recipes;
-pub mod registry;
-pub mod signature;
-pub mod stand_ins;
-pub mod tape;
+mod report;
 #[cfg(test)]
 mod tests;
-pub mod tree;
-pub mod verdicts;
 
+// The modules that other rooms import, without the folder in which each module stands.
+pub use binding::{check_deployment, marks, quarantine, registry};
+pub use code::{bundled, compile, component};
+pub use guest::{call, program, stand_ins};
+pub use kinds::{audit, authenticators, policies};
+pub use manifest::{grant, pattern, signature, tree};
+pub use report::{counters, log, tape};
+
+pub use binding::plugins::Plugins;
 pub use compile::Compiler;
-pub use judge::Judge;
-pub use registry::Plugins;
+pub use kinds::judge::Judge;
 
 pub use crate::model::control_plane::{MODULES, PLUGINS};

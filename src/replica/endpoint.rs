@@ -40,7 +40,7 @@ impl Server for Endpoint {
         self.replica.ensemble.lease.serving()
     }
 
-    fn word_until_us(&self) -> u64 {
+    fn lease_until_us(&self) -> u64 {
         match self.replica.ensemble.lease.serving() {
             // A session that only reads lives as long as this member says so.
             Serving::ReadOnly => u64::MAX,

@@ -60,7 +60,7 @@ pub use ordering::delayed_consensus::ProposalFault;
 pub use process::{Running, start};
 
 use crate::config::Config;
-use crate::consensus::Heavy;
+use crate::consensus::BlockingWork;
 use ensemble::Ensemble;
 use files::Files;
 use ordering::WriteOrder;
@@ -79,7 +79,7 @@ pub struct Replica {
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
     /// Where longer work runs.
-    heavy: Heavy,
+    heavy: BlockingWork,
 }
 
 impl Replica {

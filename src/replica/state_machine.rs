@@ -1,7 +1,7 @@
 //! What consensus asks of a member: to apply entries, and to give, take and install checkpoints.
 
 use super::Replica;
-use crate::consensus::{HeldCheckpoint, Receiving, StateMachine};
+use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::model::txn::Batch;
 use crate::storage::LogPosition;
 use futures::future::BoxFuture;
@@ -34,19 +34,19 @@ impl StateMachine for Replica {
         self.order.soundness.is_sound()
     }
 
-    fn sound_again(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.order.soundness.sound_again())
+    fn until_sound(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.order.soundness.until_sound())
     }
 
-    fn checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    fn checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         self.files.held_checkpoint()
     }
 
-    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
         self.files.receive(description)
     }
 
-    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn Receiving>) -> io::Result<()> {
+    fn install(&self, at: LogPosition, membership: Vec<u8>, received: Box<dyn IncomingCheckpoint>) -> io::Result<()> {
         // A checkpoint can come from another member before consensus has finished starting.
         let log_bytes = self.ensemble.log_bytes_written();
         self.files.install(&self.order, log_bytes, at, membership, received)

@@ -5,7 +5,7 @@ use super::*;
 use crate::limits;
 use crate::model::ensemble::Server;
 use crate::peer::testing::MemoryNet;
-use crate::peer::{ConnectError, HelloRefusal, Me, Peers, Purpose};
+use crate::peer::{ConnectError, HelloRefusal, LocalMember, Peers, Purpose};
 use crate::plugin::Compiler;
 use crate::session::tests::{Client, create, hello};
 use crate::session::{Serving, Workers};
@@ -315,7 +315,7 @@ async fn the_format_level_rises_with_the_last_upgrade_and_shuts_the_old_release_
     let to = members.iter().position(|member| member.replica.order.leadership.leads()).unwrap();
     let away = (to + 1) % NAMES.len();
     let me = members[away].replica.ensemble.known_members.me().clone();
-    let old = Me::new(me.id, me.incarnation, OLD, me.cluster());
+    let old = LocalMember::new(me.id, me.incarnation, OLD, me.cluster());
     let server = config(&net, folder.path(), to).own_server().unwrap().clone();
     let refused = Peers::new(net.host(NAMES[away]), old).connect(&server, None, Purpose::Appends).await;
     let Err(ConnectError::Rejected(refusal)) = refused else { panic!("it is let in") };

@@ -1,12 +1,12 @@
-//! Counters of one connection, as `stat` and `cons` print them. Those of the whole server are `metrics`.
+//! One connection's counters, as `stat` and `cons` print them. The server's counters are in `metrics`.
 //!
-//! All relaxed: a reader may see a reply counted whose latency is not. Latencies run from the frame's arrival to the
-//! moment its reply is queued, in microseconds.
+//! All atomics are relaxed: a reader may see a reply that is counted and whose latency is not. A latency is the time
+//! from the frame's arrival to the moment at which its reply is queued, in microseconds.
 
 use crate::wire::request::RequestHeader;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// What a connection has received and sent.
+/// Packets and latencies of one connection.
 #[derive(Debug)]
 pub struct Statistics {
     pub received: AtomicU64,
@@ -58,7 +58,7 @@ impl Statistics {
         }
     }
 
-    /// `crst`
+    /// `crst`: all counters start over.
     pub fn reset(&self) {
         for counter in [&self.received, &self.sent, &self.latency_us_max, &self.latency_us_sum, &self.latencies] {
             counter.store(0, Relaxed);
@@ -73,10 +73,10 @@ impl Default for Statistics {
     }
 }
 
-/// The last request a connection got an answer to.
+/// The request that was answered last.
 #[derive(Debug)]
 pub struct Last {
-    /// The opcode; `NONE` before the first.
+    /// The opcode; `NONE` before the first answer.
     op: AtomicI32,
     xid: AtomicI32,
     zxid: AtomicI64,
@@ -84,7 +84,7 @@ pub struct Last {
     latency_ms: AtomicU64,
 }
 
-/// No operation, no xid, no zxid.
+/// Stands for no operation, no xid, no zxid.
 const NONE: i32 = -1;
 
 impl Last {
@@ -98,10 +98,10 @@ impl Last {
         }
     }
 
-    /// `response_ms`: when it was answered, by the server's clock (`Connections::now_us`).
+    /// Notes a request that was answered. `response_ms`: when, in milliseconds of the member's clock.
     pub fn note(&self, header: RequestHeader, zxid: i64, response_ms: u64, latency_ms: u64) {
         self.op.store(header.op, Relaxed);
-        // Those of pings and the like would hide the client's last real request.
+        // Pings and the like have negative xids. They would hide the client's last real request.
         if header.xid >= 0 {
             self.xid.store(header.xid, Relaxed);
         }

@@ -1,7 +1,7 @@
-//! The access control lists of the tree, each kept once and counted.
+//! The ACLs of the tree. Each is kept once, with a count of the nodes that have it.
 //!
-//! Nearly all nodes of a tree have one of a few lists, so a node holds a number of four bytes. Numbers are local to
-//! this process: records and digests hold the list itself, in the form below.
+//! Nearly all nodes of a tree have one of a few ACLs, so a node holds a number of four bytes in its place. The numbers are
+//! local to this process. Records and digests hold the ACL itself, in the form below.
 //!
 //! ```text
 //! +------+                      form 0: world:anyone may do everything
@@ -21,21 +21,28 @@ const OPEN: u8 = 0;
 const READ: u8 = 1;
 const LIST: u8 = 2;
 
-/// Number of a list, as nodes hold it.
+/// The number of an ACL, as nodes hold it.
 pub(super) type AclId = u32;
 
 pub(super) struct Acls {
+    /// By number.
     entries: Vec<Entry>,
+    /// Numbers to be used again.
+    ///
+    /// Invariant: exactly the numbers of the entries without users.
     free: Vec<AclId>,
-    /// The one asked for last: it is mostly the one asked for next. May be free.
+    /// The number that was asked for last. Mostly it is the next one asked for. May be free.
     last: AclId,
-    /// Keyed by content. Holds exactly the entries with `users > 0`.
+    /// Numbers by content. Never iterated.
+    ///
+    /// Invariant: holds exactly the entries with users.
     ids: HashMap<Acl, AclId, foldhash::fast::FixedState>,
 }
 
 struct Entry {
     acl: Acl,
     encoded: Box<[u8]>,
+    /// How many nodes have the ACL.
     users: u32,
 }
 
@@ -49,7 +56,7 @@ impl Acls {
         }
     }
 
-    /// The number of that list, for one more node.
+    /// The number of that ACL, for one more node.
     pub(super) fn acquire(&mut self, acl: &Acl) -> AclId {
         if let Some(id) = self.acquire_last(|entry| entry.acl == *acl) {
             return id;
@@ -62,20 +69,23 @@ impl Acls {
         let entry = Entry { acl: acl.clone(), encoded: encode(acl), users: 1 };
         let id = match self.free.pop() {
             Some(id) => {
-                self.entries[id as usize] = entry;
+                let freed = std::mem::replace(&mut self.entries[id as usize], entry);
+                assert!(freed.users == 0, "ACL {id} is free and has {} users", freed.users);
                 id
             }
             None => {
                 self.entries.push(entry);
-                AclId::try_from(self.entries.len() - 1).expect("fewer lists than nodes")
+                AclId::try_from(self.entries.len() - 1).expect("a tree has fewer ACLs than nodes")
             }
         };
-        self.ids.insert(acl.clone(), id);
+        let other = self.ids.insert(acl.clone(), id);
+        assert!(other.is_none(), "an ACL has two numbers, {other:?} and {id}");
         self.last = id;
+        self.check();
         id
     }
 
-    /// The number of the list that a record has; none if its bytes are damaged.
+    /// The number of the ACL in a record, for one more node. None: the bytes are damaged.
     pub(super) fn acquire_encoded(&mut self, encoded: &[u8]) -> Option<AclId> {
         match self.acquire_last(|entry| *entry.encoded == *encoded) {
             Some(id) => Some(id),
@@ -83,7 +93,7 @@ impl Acls {
         }
     }
 
-    /// One more user for the list asked for last, if it is in use and the one that is meant.
+    /// Counts one more user for the ACL that was asked for last, if it has users and is the one that is `meant`.
     fn acquire_last(&mut self, meant: impl Fn(&Entry) -> bool) -> Option<AclId> {
         let entry = self.entries.get_mut(self.last as usize)?;
         if entry.users == 0 || !meant(entry) {
@@ -93,14 +103,40 @@ impl Acls {
         Some(self.last)
     }
 
-    /// One node less has that list.
+    /// Counts one user less for that ACL.
     pub(super) fn release(&mut self, id: AclId) {
         let entry = &mut self.entries[id as usize];
+        assert!(entry.users > 0, "ACL {id} has no user that could release it");
         entry.users -= 1;
         if entry.users == 0 {
-            self.ids.remove(&entry.acl);
+            let known = self.ids.remove(&entry.acl);
+            assert!(known == Some(id), "ACL {id} has users and is known as {known:?}");
             entry.encoded = Box::default();
             self.free.push(id);
+            self.check();
+        }
+    }
+
+    fn check(&self) {
+        let (entries, free) = (self.entries.len(), self.free.len());
+        assert!(
+            self.ids.len() + free == entries,
+            "of {entries} ACLs {} have users and {free} are free",
+            self.ids.len()
+        );
+    }
+
+    /// Checks every invariant, given how many nodes have each ACL.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check_all(&self, users: &std::collections::BTreeMap<AclId, u32>) {
+        self.check();
+        for (id, entry) in self.entries.iter().enumerate() {
+            let id = id as AclId;
+            let counted = users.get(&id).copied().unwrap_or(0);
+            assert!(entry.users == counted, "ACL {id} counts {} users and has {counted}", entry.users);
+            let known = self.ids.get(&entry.acl).copied();
+            assert!(entry.users == 0 || known == Some(id), "ACL {id} has users and is known as {known:?}");
+            assert!(self.free.contains(&id) == (entry.users == 0), "ACL {id} is free or has users");
         }
     }
 
@@ -132,7 +168,7 @@ fn encode(list: &Acl) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// The list of those bytes; none if they are damaged.
+/// The ACL in those bytes. None: they are damaged.
 fn decode(bytes: &[u8]) -> Option<Acl> {
     let mut reader = Reader(bytes);
     let list = match reader.u8()? {
@@ -159,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_shared_counted_and_survive_encoding() {
+    fn acls_are_shared_counted_and_survive_encoding() {
         let mut acls = Acls::new(1);
         let mixed: Acl = Arc::from([
             AclEntry { permissions: 5, who: Identity::new("digest", "a:b") },
@@ -173,7 +209,7 @@ mod tests {
             assert_eq!(decode(&encode(&list)), Some(list));
         }
         acls.release(id);
-        assert_eq!(acls.acquire(&acl::read_unsafe()), id, "the number is free again");
+        assert_eq!(acls.acquire(&acl::read_unsafe()), id, "the number is used again");
         assert_eq!(acls.get(id), &acl::read_unsafe());
         assert_eq!(acls.encoded(id), [READ]);
         acls.release(open);
@@ -182,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_lists_are_refused() {
+    fn damaged_acls_are_refused() {
         for bytes in [&[][..], &[3], &[OPEN, 0], &[LIST, 0, 0, 0], &[LIST, 255, 255, 255, 255, 0]] {
             assert_eq!(decode(bytes), None, "{bytes:?}");
         }

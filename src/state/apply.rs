@@ -1,8 +1,9 @@
-//! Applying a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the
-//! events in the order in which ZooKeeper has them.
+//! Applies a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the events
+//! in ZooKeeper's order.
 //!
-//! Never fails. What cannot be applied (a node that is there already, a parent that is not) would mean that this replica
-//! is no longer what the leader evaluated on; going on would spread it, so it is asserted against.
+//! Never fails. A change that cannot be applied (a node that exists already, a parent that does not) would mean that this
+//! replica differs from the state that the leader evaluated on. Going on would spread the difference, so it is asserted
+//! against.
 
 use super::quota::{self, Special, Used};
 use super::tree::{Id, NewNode};
@@ -13,27 +14,28 @@ use crate::model::{Acl, ConnectionId, NodeKind, Owner, SessionId, Stat, Zxid, pa
 use crate::wire::reply::EventKind;
 use std::sync::Arc;
 
-/// What one transaction did, for replies and watches. Kept and filled anew for the next.
+/// What one transaction did, for replies and watches. The caller keeps one and passes it for every transaction.
 #[derive(Default, Debug)]
 pub struct Effects {
-    /// One per slot of `Outcome::Done`; zeros for `Slot::Nothing`.
+    /// One per slot of `Outcome::Done`. Zeros for `Slot::Nothing`.
     pub slots: Vec<Stat>,
+    /// In the order in which clients hear of them.
     pub events: Vec<Event>,
-    /// With the connections that owned them.
+    /// Each with the connection that owned it.
     pub sessions_closed: Vec<(SessionId, ConnectionId)>,
-    /// A session that has another owner now, and the one it had.
+    /// A session that has another owner now, with the owner before.
     pub session_moved: Option<(SessionId, ConnectionId)>,
 }
 
-/// Something that watches may wait for. Cheap to make: nothing is allocated, and mostly nobody watches.
+/// Something that watches may wait for. Making an event allocates nothing, because mostly nobody watches.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub kind: EventKind,
     pub zxid: Zxid,
-    /// READ in this list decides who may hear of it: the node's own, as it was or became; for `ChildrenChanged` the
-    /// parent's.
+    /// READ in this ACL decides who may hear of the event. It is the ACL of the node, as it was before a deletion and after
+    /// any other change. For `ChildrenChanged` it is the parent's.
     pub acl: Acl,
-    /// The node that came, went or changed. For `ChildrenChanged`, `path()` is its parent's, a part of this.
+    /// The path of the node that came, went or changed. For `ChildrenChanged`, `path()` is the parent's, a part of this.
     node: Arc<str>,
 }
 
@@ -47,9 +49,12 @@ impl Effects {
 }
 
 impl Event {
-    /// An event at the node `path`; of `ChildrenChanged`, the path of the child.
+    /// An event at `node`. For `ChildrenChanged`, `node` is the child.
     pub fn new(kind: EventKind, node: Arc<str>, zxid: Zxid, acl: Acl) -> Event {
-        assert!(kind != EventKind::ChildrenChanged || node.len() > 1, "the root is nobody's child");
+        assert!(
+            kind != EventKind::ChildrenChanged || node.len() > 1,
+            "the root has no parent whose children could change"
+        );
         Event { kind, zxid, acl, node }
     }
 
@@ -70,13 +75,17 @@ struct At {
 }
 
 impl State {
+    /// Applies the next transaction. `applied` is cleared and filled with what the transaction did.
     pub fn apply(&mut self, txn: &Txn, applied: &mut Effects) {
-        assert!(txn.zxid > self.last_zxid, "{} is not behind {}, the last applied", txn.zxid, self.last_zxid);
+        let zxid = txn.zxid;
+        assert!(zxid > self.last_zxid, "{zxid} is not behind {}, the last applied", self.last_zxid);
+        assert!(txn.wall_ms >= self.wall_ms, "{zxid}: the clock of transactions went back");
+        assert!(txn.ensemble_ms >= self.ensemble_ms, "{zxid}: ensemble time went back");
         applied.clear();
         let slots: &[Slot] = match &txn.outcome {
             Outcome::Done(slots) => slots,
             Outcome::Refused(_) | Outcome::MultiRefused { .. } => {
-                assert!(txn.changes.is_empty(), "{}: a refusal changes nothing", txn.zxid);
+                assert!(txn.changes.is_empty(), "{zxid}: a refusal changes nothing");
                 &[]
             }
         };
@@ -101,9 +110,10 @@ impl State {
         if self.scratch.capacity() > RECORD_BUFFER_BYTES_KEPT {
             self.scratch = Vec::new();
         }
+        self.check();
     }
 
-    /// Returns the node of the change, if there still is one.
+    /// Applies one change. Returns the node that the change created or changed.
     fn change(&mut self, change: &Change, at: At, applied: &mut Effects) -> Option<Id> {
         match change {
             Change::Create { path, data, acl, owner, parent_cversion } => {
@@ -140,7 +150,7 @@ impl State {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a change's fields, with what surrounds it")]
+    #[allow(clippy::too_many_arguments, reason = "the fields of one kind of change")]
     fn create(
         &mut self,
         path: &Arc<str>,
@@ -154,7 +164,12 @@ impl State {
         let parent_path = path::parent(path).unwrap_or_else(|| panic!("{}: create {path:?}: no path", at.zxid));
         let parent = self.known(parent_path, at);
         let name = path::name(path);
-        assert!(self.tree.child(parent, name).is_none(), "{}: create {path}: it is there", at.zxid);
+        assert!(self.tree.child(parent, name).is_none(), "{}: create {path}: it exists", at.zxid);
+        let created = parent_cversion.wrapping_sub(self.tree.slot(parent).cversion());
+        assert!(created > 0, "{}: create {path}: the parent's cversion falls to {parent_cversion}", at.zxid);
+        if let NodeKind::Ephemeral(session) = owner.kind() {
+            assert!(self.sessions.contains_key(&session), "{}: create {path}: there is no {session}", at.zxid);
+        }
         let zxid = at.zxid.to_wire();
 
         self.before(parent, parent_path);
@@ -175,7 +190,7 @@ impl State {
         self.after(parent, parent_path);
         self.tracking.created(id, path);
         self.after(id, path);
-        self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.resize(0, path.len() + data.map_or(0, <[u8]>::len));
         self.index(id, path);
         if let Some(Special::Stats(root)) = quota::special(path) {
             let used = self.count_used(root);
@@ -206,16 +221,16 @@ impl State {
         self.tree.set_counts(parent, at.zxid.to_wire(), cversion);
         self.after(parent, parent_path);
         self.tracking.deleted(id, path);
-        self.data_size -= (path.len() + data_length) as u64;
+        self.resize(path.len() + data_length, 0);
         match owner.kind() {
             NodeKind::Persistent => {}
             NodeKind::Ephemeral(session) => self.forget_ephemeral(session, path),
             NodeKind::Container | NodeKind::Ttl(_) => {
-                self.collectables.remove(&id);
+                assert!(self.collectables.remove(&id), "{}: delete {path}: no collectable", at.zxid);
             }
         }
         if let Some(Special::Limits(root)) = quota::special(path) {
-            self.quotas.remove(root);
+            assert!(self.quotas.remove(root), "{}: delete {path}: no quota", at.zxid);
         }
         self.use_quota(path, -1, -(data_length as i64));
 
@@ -239,13 +254,13 @@ impl State {
         slot.mzxid = at.zxid.to_wire();
         slot.mtime = at.wall_ms;
         self.after(id, path);
-        self.data_size = self.data_size - length_before as u64 + length as u64;
+        self.resize(length_before, length);
         self.use_quota(path, 0, length as i64 - length_before as i64);
         applied.events.push(Event::new(EventKind::DataChanged, path.clone(), at.zxid, self.acl_of(id)));
         id
     }
 
-    /// Nobody is told: ZooKeeper has no event for it.
+    /// There is no event: ZooKeeper has none for a change of the ACL.
     fn set_acl(&mut self, path: &Arc<str>, acl: &Acl, aversion: i32, at: At) -> Id {
         let id = self.known(path, at);
         self.before(id, path);
@@ -261,14 +276,14 @@ impl State {
     fn open_session(&mut self, id: SessionId, session: Session, at: At) {
         let stored = self.tracking.session_opened(id);
         let before = self.sessions.insert(id, TrackedSession { session, dirty: true, stored });
-        assert!(before.is_none(), "{}: open session {id}: it is open", at.zxid);
+        assert!(before.is_none(), "{}: open session {id}: it is open already", at.zxid);
         self.digests.add(&record::session(id, &session));
     }
 
-    /// Returns the owner before.
+    /// Gives the session another owner and timeout. Returns the owner before.
     fn attach_session(&mut self, id: SessionId, timeout_ms: i32, owner: ConnectionId, at: At) -> ConnectionId {
         let Some(tracked) = self.sessions.get_mut(&id) else {
-            panic!("{}: attach session {id}: there is none", at.zxid);
+            panic!("{}: attach session {id}: it does not exist", at.zxid);
         };
         let before = tracked.session;
         tracked.session = Session { timeout_ms, owner, ..before };
@@ -278,10 +293,10 @@ impl State {
         before.owner
     }
 
-    /// Returns the owner.
+    /// Removes the session, whose ephemeral nodes must be gone. Returns the owner.
     fn close_session(&mut self, id: SessionId, at: At) -> ConnectionId {
         let Some(tracked) = self.sessions.remove(&id) else {
-            panic!("{}: close session {id}: there is none", at.zxid);
+            panic!("{}: close session {id}: it does not exist", at.zxid);
         };
         assert!(!self.ephemerals.contains_key(&id), "{}: close session {id}: it has ephemeral nodes", at.zxid);
         self.digests.subtract(&record::session(id, &tracked.session));
@@ -291,10 +306,11 @@ impl State {
         tracked.session.owner
     }
 
+    /// The node at that path, which must exist.
     fn known(&self, path: &str, at: At) -> Id {
-        // Reads may call the root by the empty path; a record has only one key.
+        // The tree finds the root by the empty path, too, for reads. In a transaction the root has one path only.
         let id = self.tree.find(path).filter(|_| !path.is_empty());
-        id.unwrap_or_else(|| panic!("{}: {path:?} is not there", at.zxid))
+        id.unwrap_or_else(|| panic!("{}: {path:?} does not exist", at.zxid))
     }
 
     fn acl_of(&self, id: Id) -> Acl {
@@ -303,15 +319,21 @@ impl State {
 
     fn forget_ephemeral(&mut self, session: SessionId, path: &Arc<str>) {
         let paths = self.ephemerals.get_mut(&session).expect("an ephemeral node is in its session's set");
-        paths.remove(path);
+        assert!(paths.remove(path), "{path}: an ephemeral node is in its session's set");
         if paths.is_empty() {
             self.ephemerals.remove(&session);
         }
-        self.ephemerals_count -= 1;
+        self.ephemerals_count = self.ephemerals_count.checked_sub(1).expect("each ephemeral node is counted");
     }
 
-    /// To be called before a node changes or goes: takes its record out of the digests, and keeps it if a checkpoint
-    /// in the making has yet to write it.
+    /// Counts in `data_size` that `before` bytes have become `after` bytes.
+    fn resize(&mut self, before: usize, after: usize) {
+        let rest = self.data_size.checked_sub(before as u64).expect("each path and its data are counted");
+        self.data_size = rest + after as u64;
+    }
+
+    /// To be called before a node changes or goes. Takes its record out of the digests, and keeps the record if a checkpoint in
+    /// the making has yet to write it.
     fn before(&mut self, id: Id, path: &str) {
         let digested = self.encode(id, path);
         self.digests.subtract_node(&self.scratch, path.len(), digested);
@@ -325,14 +347,14 @@ impl State {
         self.tracking.changed(id);
     }
 
-    /// The node's record, key and value, into `scratch`.
+    /// Writes the node's record, key and value, into `scratch`. Returns how many bytes of the value ZooKeeper's digest takes.
     fn encode(&mut self, id: Id, path: &str) -> usize {
         self.scratch.clear();
         self.scratch.extend_from_slice(path.as_bytes());
         record::write_node(&self.tree, id, &mut self.scratch)
     }
 
-    /// Counts a change in the quota it falls under. A stats node that is missing is passed over, as in ZooKeeper.
+    /// Counts a change in the quota that `path` falls under. Does nothing if the stats node is missing, as in ZooKeeper.
     fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
         let Some(root) = self.quotas.find(path) else { return };
         let stats = quota::stats_path(root);
@@ -343,6 +365,7 @@ impl State {
         self.rewrite(id, &stats, numbers.text().as_bytes());
     }
 
+    /// Counts the usage of a quota from its subtree.
     fn count_used(&self, root: &str) -> Used {
         let mut used = Used { count: 0, bytes: 0 };
         if let Some(id) = self.tree.find(root) {
@@ -354,12 +377,12 @@ impl State {
         used
     }
 
-    /// Replaces the data of a stats node: no version, no time, no event.
+    /// Replaces the data of a stats node. Its version and mtime stay, and there is no event.
     fn rewrite(&mut self, id: Id, path: &str, text: &[u8]) {
         let length_before = self.tree.slot(id).data().map_or(0, <[u8]>::len);
         self.before(id, path);
         self.tree.slot_mut(id).set_data(Some(text));
         self.after(id, path);
-        self.data_size = self.data_size - length_before as u64 + text.len() as u64;
+        self.resize(length_before, text.len());
     }
 }

@@ -1,12 +1,14 @@
-//! Writing a checkpoint while transactions go on: all of one moment, little memory, no long stop.
+//! Writes a checkpoint while transactions go on. The checkpoint shows the state of one moment, needs little memory, and never
+//! stops the server for long.
 //!
-//! Of each node it is known whether it has changed since the last checkpoint, so the next one holds only that. At the cut
-//! the changed nodes are frozen; pieces are then encoded one after the other, each under the lock for a short while only.
-//! A frozen node that is about to change or go while its piece has not come is encoded there and then, as it was at the
-//! cut. All pieces applied to the records of the checkpoint before give exactly the state at the cut.
+//! The state knows of each node whether it has changed since the last checkpoint, so the next checkpoint holds only the
+//! changed nodes. At the cut the changed nodes are frozen. Pieces are then encoded one after the other, and the lock is held
+//! only for one piece. If a frozen node is about to change or go before its piece has come, its record is encoded at that
+//! time, as it was at the cut. All pieces together, applied to the records of the checkpoint before, give exactly the state
+//! at the cut.
 //!
-//! Memory: three bits a node, the paths of stored nodes that have gone since the last checkpoint, and the records that
-//! changed under the writer. A piece is as large as its caller says, or one record.
+//! Memory: three bits per node, the paths of stored nodes that have gone since the last checkpoint, and the records of frozen
+//! nodes that changed while the checkpoint was written. A piece is as large as its caller says, or one record.
 
 use super::record::{self, Meta};
 use super::tree::Id;
@@ -16,17 +18,19 @@ use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
-/// A key with its value, or with none if the record has gone.
+/// A key with its value. None: the record has gone.
 pub type Record = (Vec<u8>, Option<Vec<u8>>);
 
-/// A checkpoint in the making: what of it lies outside the state. At most one at a time.
+/// The part of a checkpoint in the making that is kept outside the state. There is at most one at a time.
 pub struct Cut {
-    /// Stored nodes and sessions that are gone at the cut. Written first: a key is either gone or has a value.
+    /// Stored nodes that are gone at the cut. No node has such a path at the cut, so a key is either gone or has a value.
     nodes_deleted: BTreeSet<Arc<str>>,
     sessions_closed: BTreeSet<SessionId>,
+    /// None: it is written.
     meta: Option<(Vec<u8>, Vec<u8>)>,
+    /// Sessions that have changed, as of the cut.
     sessions: std::vec::IntoIter<(SessionId, Session)>,
-    /// Where in the bits the search for frozen nodes stands.
+    /// Where in `Tracking::frozen` the search for frozen nodes goes on.
     next_word: usize,
 }
 
@@ -35,66 +39,99 @@ pub struct Cut {
 pub(super) struct Tracking {
     /// Nodes that have changed since the last cut.
     dirty: Bits,
-    /// Nodes that the checkpoint in the making has yet to write. Empty while there is none.
+    /// Nodes that the checkpoint in the making has yet to write.
+    ///
+    /// Invariant: empty while no checkpoint is in the making.
     frozen: Bits,
-    /// Nodes that have a record in the last checkpoint, or will have in the one in the making.
+    /// Nodes that have a record in the last checkpoint, or will have one in the checkpoint in the making.
     stored: Bits,
-    /// Paths that have a record there but no node any more. Never that of a node.
+    /// Paths that have a record there but no node any more.
+    ///
+    /// Invariant: never the path of a node.
     nodes_deleted: BTreeSet<Arc<str>>,
+    /// Sessions that have a record there but do not exist any more.
+    ///
+    /// Invariant: never the id of a session.
     sessions_closed: BTreeSet<SessionId>,
-    /// Records as of the cut of nodes that were frozen and then changed.
+    /// The records, as of the cut, of frozen nodes that have changed since.
+    ///
+    /// Invariant: empty while no checkpoint is in the making.
     images: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A checkpoint is in the making.
     cutting: bool,
 }
 
 impl Tracking {
+    /// A node has come. Its number may have been another node's before.
     pub(super) fn created(&mut self, id: Id, path: &Arc<str>) {
-        // The path has come back before a checkpoint said that it was gone.
+        assert!(!self.frozen.contains(id), "{path}: a new node has the number of a frozen one");
+        assert!(!self.stored.contains(id), "{path}: a new node has the number of a stored one");
+        assert!(!self.dirty.contains(id), "{path}: a new node has the number of a changed one");
+        // The path may have come back before a checkpoint has said that it was gone.
         if !self.nodes_deleted.is_empty() && self.nodes_deleted.remove(path) {
             self.stored.insert(id);
         }
     }
 
+    /// A node has gone. `changing` was called before.
     pub(super) fn deleted(&mut self, id: Id, path: &Arc<str>) {
+        assert!(!self.frozen.contains(id), "{path}: deleted before its record was kept");
         self.dirty.remove(id);
         if self.stored.remove(id) {
-            self.nodes_deleted.insert(path.clone());
+            assert!(self.nodes_deleted.insert(path.clone()), "{path}: a node that exists is noted as gone");
         }
     }
 
-    /// `record`: the node's key, then its value, as they still are.
+    /// A node is about to change or go. `record`: the node's key, then its value, as they still are.
     pub(super) fn changing(&mut self, id: Id, record: &[u8], key_length: usize) {
         if self.cutting && self.frozen.remove(id) {
             self.images.push(record::seal(record, key_length));
         }
     }
 
+    /// A node has come or changed.
     pub(super) fn changed(&mut self, id: Id) {
         self.dirty.insert(id);
     }
 
-    /// A node as a checkpoint has it.
+    /// A node was loaded from a checkpoint.
     pub(super) fn loaded(&mut self, id: Id) {
         self.stored.insert(id);
     }
 
-    /// Whether the last checkpoint still has a record of that session, from an earlier life.
+    /// A session was opened. Returns whether the last checkpoint has a record of an earlier session with that id.
     pub(super) fn session_opened(&mut self, id: SessionId) -> bool {
         self.sessions_closed.remove(&id)
     }
 
-    /// A stored session is gone.
+    /// A session that has a record in the last checkpoint was closed.
     pub(super) fn session_closed(&mut self, id: SessionId) {
-        self.sessions_closed.insert(id);
+        assert!(self.sessions_closed.insert(id), "{id}: a session that exists is noted as gone");
+    }
+
+    /// Checks the invariants that cost the same however much has changed.
+    pub(super) fn check(&self) {
+        assert!(self.cutting || self.images.is_empty(), "no checkpoint is in the making that needs records kept");
+    }
+
+    /// Checks what must hold of a node that exists.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check_live(&self, id: Id, path: &str) {
+        assert!(!self.nodes_deleted.contains(path), "{path}: a node that exists is noted as gone");
+        assert!(self.dirty.contains(id) || self.stored.contains(id), "{path}: no checkpoint will have it");
+        assert!(self.cutting || !self.frozen.contains(id), "{path}: frozen without a checkpoint in the making");
     }
 }
 
 impl State {
-    /// Cuts here: the checkpoint will hold the state as it is now. Costs a look at every session and 64 nodes at a step.
+    /// Begins a checkpoint of the state as it is now. Costs a step for each session and for each 64 nodes.
     pub fn begin_checkpoint(&mut self) -> Cut {
         let tracking = &mut self.tracking;
         assert!(!mem::replace(&mut tracking.cutting, true), "one checkpoint at a time");
-        assert!(tracking.frozen.is_empty() && tracking.images.is_empty(), "the checkpoint before is complete");
+        assert!(
+            tracking.frozen.is_empty() && tracking.images.is_empty(),
+            "the checkpoint before was written completely"
+        );
         tracking.frozen = mem::take(&mut tracking.dirty);
         tracking.stored.insert_all(&tracking.frozen);
         let nodes_deleted = mem::take(&mut tracking.nodes_deleted);
@@ -110,7 +147,8 @@ impl State {
         Cut { nodes_deleted, sessions_closed, meta, sessions: sessions.into_iter(), next_word: 0 }
     }
 
-    /// Appends records until they come to `bytes_max` bytes (one record may exceed it). Returns whether to ask again.
+    /// Appends records to `out` until they have `bytes_max` bytes. The last record may exceed that. Returns whether there may be
+    /// more records.
     pub fn checkpoint_piece(&mut self, cut: &mut Cut, bytes_max: usize, out: &mut Vec<Record>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -121,14 +159,14 @@ impl State {
         true
     }
 
-    /// To be called once all pieces are durable.
+    /// Ends the checkpoint. To be called once all pieces are durable.
     pub fn end_checkpoint(&mut self, cut: Cut) {
         let complete = cut.meta.is_none() && cut.sessions.len() == 0 && self.tracking.images.is_empty();
-        assert!(complete && self.tracking.frozen.is_empty(), "all pieces were written");
+        assert!(complete && self.tracking.frozen.is_empty(), "a checkpoint ends when all its pieces are written");
         self.tracking.cutting = false;
     }
 
-    /// Forgets that there is a checkpoint: the next one holds everything.
+    /// Forgets the last checkpoint, so that the next one holds everything.
     #[cfg(test)]
     pub fn forget_checkpoint(&mut self) {
         assert!(!self.tracking.cutting, "not while one is being written");
@@ -182,7 +220,7 @@ fn present((key, value): (Vec<u8>, Vec<u8>)) -> Record {
     (key, Some(value))
 }
 
-/// A set of node numbers, a bit each.
+/// A set of node numbers, one bit each.
 #[derive(Default)]
 struct Bits(Vec<u64>);
 
@@ -195,13 +233,17 @@ impl Bits {
         self.0[word] |= 1 << (id % 64);
     }
 
-    /// Whether it was there.
+    /// Returns whether the number was in the set.
     fn remove(&mut self, id: Id) -> bool {
         let Some(word) = self.0.get_mut(id as usize / 64) else { return false };
         let bit = 1 << (id % 64);
         let found = *word & bit != 0;
         *word &= !bit;
         found
+    }
+
+    fn contains(&self, id: Id) -> bool {
+        self.0.get(id as usize / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
     }
 
     fn insert_all(&mut self, others: &Bits) {
@@ -213,7 +255,7 @@ impl Bits {
         }
     }
 
-    /// Takes the next number, searching from `word` on. Numbers before it must have been taken or never been there.
+    /// Takes the smallest number out of the set, searching from `word` on. No number before that word may be in the set.
     fn take_next(&mut self, word: &mut usize) -> Option<Id> {
         while let Some(bits) = self.0.get_mut(*word) {
             if *bits != 0 {

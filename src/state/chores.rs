@@ -1,38 +1,39 @@
-//! Timers and owed work of plugins, by what the tree has of them below `/zookeeper/plugins` (`model::chores`): so that
-//! whoever fires timers need not look for those that are due.
+//! An index of the plugins' timers and owed mounts, which are nodes below `/zookeeper/plugins` (`model::chores`). It lets the
+//! leader find the timers that are due without a search of the tree.
 
 use crate::model::chores::{self, Owed, Place, Timer};
 use crate::model::control_plane::PLUGINS;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of all plugins. Derived from nodes, and kept up to date with them.
+/// The timers and owed mounts of all plugins. Derived from nodes, and kept up to date with them.
 #[derive(Default)]
 pub struct Chores {
+    /// Invariant: no plugin without work.
     by_plugin: BTreeMap<Box<str>, Work>,
     changes: u64,
 }
 
-/// Of one plugin; never empty.
-#[derive(Default)]
+/// The timers and the owed mount of one plugin.
+#[derive(Default, PartialEq, Debug)]
 pub struct Work {
-    /// When due, in ensemble milliseconds, with the node's name.
+    /// The ensemble time in milliseconds at which a timer is due, with the name of the timer's node.
     timers: BTreeSet<(u64, Box<str>)>,
-    /// Its mount must be put in order, not before that ensemble time.
+    /// The ensemble time in milliseconds from which on the mount is to be put in order. None: the mount is in order.
     owed: Option<u64>,
 }
 
 impl Chores {
-    /// In order of names.
+    /// The plugins that have work, in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Work)> {
         self.by_plugin.iter().map(|(plugin, work)| (&**plugin, work))
     }
 
-    /// How often something has changed: whoever has seen this number has seen all.
+    /// Rises with each change, so that a caller can tell whether it has seen the last one.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// A node's data was `before` and is `after`; none: there was or is no node.
+    /// Notes that a node's data was `before` and is `after`. None: there was or is no node.
     pub(super) fn note(&mut self, path: &str, before: Option<&[u8]>, after: Option<&[u8]>) {
         let (plugin, timer) = match chores::place(path) {
             Some(Place::Timer { plugin, name }) => (plugin, Some(name)),
@@ -46,9 +47,11 @@ impl Chores {
             Some(name) => {
                 let key = |data: &[u8]| Timer::parse(data).map(|timer| (timer.due_ms, Box::from(name)));
                 if let Some(before) = before.and_then(key) {
-                    work.timers.remove(&before);
+                    assert!(work.timers.remove(&before), "{path}: a timer's node is known");
                 }
-                work.timers.extend(after.and_then(key));
+                if let Some(after) = after.and_then(key) {
+                    assert!(work.timers.insert(after), "{path}: a timer has one node");
+                }
             }
         }
         if work.timers.is_empty() && work.owed.is_none() {
@@ -58,18 +61,18 @@ impl Chores {
 }
 
 impl Work {
-    /// By the time at which they are due: that, and the node's name (`chores::unescape`).
+    /// The timers in the order in which they are due: the due time, and the name of the node (`chores::unescape`).
     pub fn timers(&self) -> impl Iterator<Item = (u64, &str)> {
         self.timers.iter().map(|(due_ms, name)| (*due_ms, &**name))
     }
 
-    /// From when on the mount is to be put in order; none: it is.
+    /// The ensemble time from which on the mount is to be put in order. None: the mount is in order.
     pub fn owed(&self) -> Option<u64> {
         self.owed
     }
 }
 
-/// Whether changes of that node's data may have to be noted: quick to say.
+/// Whether changes of that node's data may have to be noted. Costs one comparison.
 pub(super) fn concern(path: &str) -> bool {
     path.len() > PLUGINS.len() && path.starts_with(PLUGINS)
 }
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_noted_is_forgotten_with_its_node() {
+    fn work_is_noted_and_forgotten_with_its_node() {
         let mut chores = Chores::default();
         let seen = |chores: &Chores| {
             let work = |(plugin, work): (&str, &Work)| {

@@ -2,11 +2,11 @@
 
 use crate::model::{NodeKind, Owner};
 
-/// Whether a node may be deleted by the server itself. `cversion` is the stored counter of creations.
+/// Whether the server itself may delete a node. `cversion` is the stored counter of creations.
 ///
 /// A container may go once it has had children and has none left. A container that never had children may go
-/// `never_used_ms` after its last change, or never if that is 0. A TTL node may go once it has no children and its data was
-/// not set for the length of its TTL.
+/// `never_used_ms` after its last change, or never if that is 0. A TTL node may go once it has no children and its data has
+/// not been set for the length of its TTL (ContainerManager.getCandidates).
 pub fn may_go(
     owner: Owner,
     child_count: usize,
@@ -33,13 +33,13 @@ mod tests {
     use crate::model::SessionId;
 
     #[test]
-    fn what_may_go_and_when() {
+    fn containers_and_ttl_nodes_may_go_when_they_are_done() {
         let may_go = |owner, children, cversion, now, never_used| {
             super::may_go(owner, children, cversion, 1000, now, never_used)
         };
         assert!(may_go(Owner::CONTAINER, 0, 1, 1000, 0));
         assert!(!may_go(Owner::CONTAINER, 1, 2, 9999, 0));
-        assert!(!may_go(Owner::CONTAINER, 0, 0, 9999, 0), "never used, kept for ever");
+        assert!(!may_go(Owner::CONTAINER, 0, 0, 9999, 0), "a container that was never used stays");
         assert!(!may_go(Owner::CONTAINER, 0, 0, 1500, 500));
         assert!(may_go(Owner::CONTAINER, 0, 0, 1501, 500));
         assert!(!may_go(Owner::ttl(500), 0, 0, 1500, 0));

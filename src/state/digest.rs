@@ -1,10 +1,10 @@
-//! Two digests of the state, kept up to date with every change: sums of a hash per record, so that a change costs the
-//! old and the new record and no more.
+//! Two digests of the state, kept up to date with every change. Each is the sum of a hash per record, so a change costs the
+//! hashes of the old and the new record and no more.
 //!
-//! ZooKeeper's (DigestCalculator.java, AdHash.java, version 2) is the sum of the CRC-32 of each node outside
-//! `/zookeeper/`; `hash`, `mntr` and migrations compare it. Our own takes every byte of every record of a checkpoint;
-//! replicas compare it, and a checkpoint that was read is checked by it. Neither protects against somebody who makes
-//! records on purpose: they find mistakes and damage.
+//! ZooKeeper's digest (DigestCalculator.java, AdHash.java, version 2) is the sum of the CRC-32 of each node outside
+//! `/zookeeper/`. The words `hash` and `mntr` show it, and migrations compare it. Our own digest takes every byte of every
+//! record of a checkpoint. Replicas compare it, and a checkpoint is checked by it when it is loaded. The digests find mistakes
+//! and damage. Neither protects against somebody who forges records.
 
 use crate::limits::{ZOOKEEPER_DIGEST_LOG_INTERVAL, ZOOKEEPER_DIGESTS_KEPT};
 use crate::model::Zxid;
@@ -18,7 +18,7 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// The sum over nodes and sessions.
+    /// Our own digest: the sum over nodes and sessions.
     pub(super) fn own(&self) -> u64 {
         self.own
     }
@@ -27,12 +27,12 @@ impl Digests {
         self.zookeeper
     }
 
-    /// A node's record: its path is the first `path_length` bytes, and ZooKeeper's digest takes `digested` behind it.
+    /// Adds a node's record. The path is its first `path_length` bytes. ZooKeeper's digest takes the `digested` bytes behind it.
     pub(super) fn add_node(&mut self, record: &[u8], path_length: usize, digested: usize) {
         self.add_hashed_node(hash(record), record, path_length, digested);
     }
 
-    /// The same, where our hash of it is known.
+    /// As `add_node`, if our hash of the record is known.
     pub(super) fn add_hashed_node(&mut self, hash: u64, record: &[u8], path_length: usize, digested: usize) {
         self.add_hash(hash);
         self.zookeeper = self.zookeeper.wrapping_add(zookeeper_hash(record, path_length, digested));
@@ -55,7 +55,7 @@ impl Digests {
         self.own = self.own.wrapping_sub(hash(record));
     }
 
-    /// Notes the digest after that transaction, every so often.
+    /// Notes ZooKeeper's digest after that transaction, at every `ZOOKEEPER_DIGEST_LOG_INTERVAL`th zxid.
     pub(super) fn applied(&mut self, zxid: Zxid) {
         if zxid.0.is_multiple_of(ZOOKEEPER_DIGEST_LOG_INTERVAL) {
             if self.log.len() == ZOOKEEPER_DIGESTS_KEPT {
@@ -71,7 +71,7 @@ impl Digests {
     }
 }
 
-/// ZooKeeper takes the root for the empty path, and nothing below /zookeeper.
+/// ZooKeeper's hash of a node. ZooKeeper hashes the root with an empty path, and leaves out the nodes below /zookeeper.
 fn zookeeper_hash(record: &[u8], path_length: usize, digested: usize) -> u64 {
     let start = match &record[..path_length] {
         b"/" => 1,
@@ -81,10 +81,10 @@ fn zookeeper_hash(record: &[u8], path_length: usize, digested: usize) -> u64 {
     u64::from(crc32fast::hash(&record[start..path_length + digested]))
 }
 
-/// 64 bits of everything in `bytes`; part of the format (checkpoints, log entries), so it never changes.
+/// A hash of 64 bits over all of `bytes`. It is part of the format of checkpoints and log entries, so it never changes.
 ///
-/// Sixteen bytes at a time are multiplied into the state and both halves of the product kept; the length goes in last,
-/// so that the zeros that fill the last block are no part of the content.
+/// Sixteen bytes at a time are multiplied into the state, and both halves of the product are kept. The length goes in last,
+/// so that the zeros that fill the last block do not count as content.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     let (blocks, rest) = bytes.as_chunks::<16>();
     let mut state = KEYS[0];
@@ -97,12 +97,12 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
     multiply(state ^ bytes.len() as u64 ^ KEYS[2], KEYS[3])
 }
 
-/// Digits of the square roots of 2, 3, 5 and 7: nothing up the sleeve.
+/// Digits of the square roots of 2, 3, 5 and 7, so that nobody can have chosen them for a purpose.
 const KEYS: [u64; 4] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
 
 fn absorb(state: u64, block: &[u8; 16]) -> u64 {
     let number = u128::from_le_bytes(*block);
-    // The state is added again, so that a block that makes one factor zero does not wipe out what came before.
+    // The state is added again, so that a block that makes one factor zero does not erase what came before.
     multiply(state ^ number as u64, KEYS[1] ^ (number >> 64) as u64).wrapping_add(state.rotate_left(23))
 }
 

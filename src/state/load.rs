@@ -1,5 +1,5 @@
-//! From the records of a checkpoint to a state, trusting nothing: every byte of every record counts in the digest that
-//! the meta record states.
+//! From the records of a checkpoint to a state. Nothing is trusted: every byte of every record counts in the digest that the
+//! meta record states.
 
 use super::acls::AclId;
 use super::record::{self, Meta};
@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why records make no state. Each names the key (paths as they are, other keys in hexadecimal).
+/// Why records make no state. Paths are shown as they are, other keys in hexadecimal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum RecordError {
     #[error("record {key}: {what}")]
@@ -28,21 +28,21 @@ pub enum RecordError {
     Digest { stated: u64, found: u64 },
 }
 
-/// Takes a checkpoint's records one by one, in key order.
+/// Takes the records of a checkpoint one by one, in the order of their keys.
 pub struct Loader {
     state: State,
     meta: Option<Meta>,
     root_seen: bool,
-    /// Children that the records so far state.
+    /// The sum of the child counts that the records so far state.
     children: u64,
     last_key: Vec<u8>,
-    /// The directory of the last node, since siblings mostly come one after the other.
+    /// The parent of the last node, because siblings mostly come one after the other.
     directory: Id,
     directory_path: String,
 }
 
 impl State {
-    /// `seed`: as for `new`.
+    /// Begins to load a checkpoint. `seed`: as for `new`.
     pub fn load(seed: u64) -> Loader {
         Loader {
             state: State::empty(seed),
@@ -57,6 +57,7 @@ impl State {
 }
 
 impl Loader {
+    /// Takes one record.
     pub fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
         if key <= self.last_key.as_slice() {
             return Err(damaged(key, "it is out of order"));
@@ -76,7 +77,7 @@ impl Loader {
         result
     }
 
-    /// The state, if the records were all there and none was damaged.
+    /// The state, if no record was missing or damaged.
     pub fn finish(self) -> Result<State, RecordError> {
         let Loader { state, meta, root_seen, children, .. } = self;
         let stated = meta.ok_or(RecordError::NoMeta)?;

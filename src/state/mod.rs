@@ -1,23 +1,25 @@
-//! The tree, its sessions and indexes, in memory: transactions go in, Stats and events come out. Pure.
+//! The tree, the sessions and their indexes, in memory. Transactions go in, Stats and events come out. Pure.
 //!
-//! Nothing here decides and nothing can fail: whatever a transaction says has been decided by the leader's pipeline
-//! (docs/decisions/0001), so a change that does not fit the tree is a defect, and asserted against. The same
-//! transactions in the same order make the same state on every replica, down to both digests.
+//! Nothing here decides, and nothing can fail: the leader's pipeline has decided everything that a transaction says
+//! (docs/decisions/0001). So a change that does not fit the tree is a defect, and asserted against. The same transactions in
+//! the same order make the same state on every replica, down to both digests.
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | `State`: what can be asked |
-//! | `apply` | a transaction's effects; `Effects`, `Event` |
+//! | `mod` | `State` and its queries |
+//! | `apply` | applying a transaction; `Effects`, `Event` |
 //! | `tree` | nodes in a slab, tables of children |
-//! | `acls` | access control lists, each kept once |
-//! | `quota` | quotas and what is used of them |
-//! | `collect` | which containers and TTL nodes may go |
-//! | `chores` | timers and owed work of plugins |
+//! | `acls` | ACLs, each kept once |
+//! | `quota` | quotas and their usage |
+//! | `collect` | which containers and TTL nodes the server may delete |
+//! | `chores` | timers and owed mounts of plugins |
 //! | `digest` | ZooKeeper's digest and ours |
-//! | `record` | the bytes of a checkpoint |
-//! | `checkpoint` | what has changed since the last checkpoint, and writing it in pieces |
+//! | `record` | the bytes of a checkpoint's records |
+//! | `checkpoint` | what has changed since the last checkpoint, and writing a checkpoint in pieces |
 //! | `load` | from records to a state |
-//! | `reader` | numbers and texts off the front of bytes |
+//! | `reader` | reads numbers and texts from the front of bytes |
+
+#![deny(clippy::iter_over_hash_type)]
 
 mod acls;
 mod apply;
@@ -43,35 +45,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tree::{Id, NewNode, ROOT, Tree};
 
-/// All that a checkpoint holds, and what is derived from it.
+/// Everything that a checkpoint holds, and what is derived from it.
 pub struct State {
     tree: Tree,
     sessions: BTreeMap<SessionId, TrackedSession>,
+    /// Invariant: rises with each transaction.
     last_zxid: Zxid,
+    /// The clock of the last transaction, Unix milliseconds.
+    ///
+    /// Invariant: never falls.
     wall_ms: i64,
+    /// Ensemble time of the last transaction, milliseconds.
+    ///
+    /// Invariant: never falls.
     ensemble_ms: u64,
     format_level: u32,
 
     // Derived from the above, kept up to date with every change.
-    /// Paths of each session's ephemeral nodes; no empty sets.
+    /// Paths of each session's ephemeral nodes.
+    ///
+    /// Invariant: exactly the paths of the ephemeral nodes. No set is empty. A session with ephemeral nodes exists.
     ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
+    /// Invariant: the number of paths in `ephemerals`.
     ephemerals_count: usize,
-    /// Containers and TTL nodes.
+    /// Invariant: exactly the containers and TTL nodes.
     collectables: BTreeSet<Id>,
+    /// Invariant: exactly the subtrees with a limits node.
     quotas: quota::Roots,
     chores: chores::Chores,
-    /// Bytes of all paths and data.
+    /// Invariant: the bytes of all paths and data.
     data_size: u64,
+    /// Invariant: the sums over all records.
     digests: Digests,
 
     tracking: Tracking,
     /// A record being encoded: path, then value.
     scratch: Vec<u8>,
-    /// Stats after each change of the transaction being applied.
+    /// The Stats after each change of the transaction being applied.
     stats: Vec<Stat>,
 }
 
-/// The level of the first release.
+/// The format level of the first release.
 const FIRST_FORMAT_LEVEL: u32 = 1;
 
 /// A client's session.
@@ -91,7 +105,7 @@ struct TrackedSession {
     stored: bool,
 }
 
-/// A node of the tree, looked at.
+/// A node of the tree, for reading.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     tree: &'a Tree,
@@ -99,25 +113,24 @@ pub struct Node<'a> {
 }
 
 impl State {
-    /// What ZooKeeper 3.9.5 starts with (the constructor of DataTree.java): four nodes whose children and lists were
-    /// set without counting. `seed` is of the hash tables: random per process, so that nobody can choose names that
-    /// collide.
+    /// The tree that ZooKeeper 3.9.5 starts with (the constructor of DataTree.java): four nodes, whose creation raised no
+    /// counters. `seed` is the seed of the hash tables. It is random per process, so that nobody can choose names that collide.
     pub fn new(seed: u64) -> State {
         let mut state = State::empty(seed);
         let open = acl::open_unsafe();
         let zookeeper = state.add_first(ROOT, "zookeeper", &open, 0);
         state.add_first(zookeeper, "quota", &open, 0);
-        // setACL with version -1 made the list read-only.
+        // ZooKeeper sets this ACL with version -1.
         state.add_first(zookeeper, "config", &acl::read_unsafe(), -1);
         for path in ["/", control_plane::ROOT, control_plane::QUOTA, control_plane::CONFIG] {
-            let id = state.tree.find(path).expect("it was just made");
+            let id = state.tree.find(path).expect("it was just created");
             state.data_size += path.len() as u64;
             state.after(id, path);
         }
         state
     }
 
-    /// A root that is not yet counted anywhere.
+    /// A state with only a root, which is not yet counted anywhere.
     fn empty(seed: u64) -> State {
         State {
             tree: Tree::new(seed, &acl::open_unsafe()),
@@ -139,6 +152,7 @@ impl State {
         }
     }
 
+    /// Adds one of the nodes that the first tree has, without counting it.
     fn add_first(&mut self, parent: Id, name: &str, acl: &Acl, aversion: i32) -> Id {
         let acl = self.tree.acls.acquire(acl);
         let node = NewNode {
@@ -156,6 +170,7 @@ impl State {
         self.tree.insert(parent, &node)
     }
 
+    /// The node at that path. The empty path is the root, as in ZooKeeper.
     pub fn node(&self, path: &str) -> Option<Node<'_>> {
         Some(Node { tree: &self.tree, id: self.tree.find(path)? })
     }
@@ -169,12 +184,13 @@ impl State {
         self.wall_ms
     }
 
-    /// The level of effects that transactions may have (docs/membership.md); raised by one of them, never lowered.
+    /// The format level: which kinds of effects transactions may have (docs/membership.md). A transaction raises it. It is never
+    /// lowered.
     pub fn format_level(&self) -> u32 {
         self.format_level
     }
 
-    /// The level that a checkpoint was written at.
+    /// Raises the format level to that of a checkpoint or a transaction.
     pub fn begin_at_level(&mut self, level: u32) {
         self.format_level = self.format_level.max(level);
     }
@@ -184,7 +200,7 @@ impl State {
         self.ensemble_ms
     }
 
-    /// Our own digest, over all state: equal on all replicas at the same zxid.
+    /// Our own digest, over all state. Equal on all replicas at the same zxid.
     pub fn digest(&self) -> u64 {
         let mut meta = [0; 24];
         meta[..8].copy_from_slice(&self.last_zxid.0.to_be_bytes());
@@ -193,7 +209,7 @@ impl State {
         self.digests.own().wrapping_add(digest::hash(&meta))
     }
 
-    /// As a defect of the machine's memory might: the digest is not that of the records any more.
+    /// Does what a defect of the machine's memory might do: afterwards the digest is not that of the records.
     #[cfg(any(test, feature = "simulation"))]
     pub fn corrupt(&mut self) {
         self.digests.add(b"a flipped bit");
@@ -204,12 +220,13 @@ impl State {
         self.digests.zookeeper()
     }
 
-    /// ZooKeeper's digest at every 128th zxid since this process started, oldest first, at most 1024: the `hash` word.
+    /// ZooKeeper's digest at every 128th zxid since this process started, oldest first, at most 1024 of them. For the `hash`
+    /// word.
     pub fn digest_log(&self) -> impl Iterator<Item = (Zxid, u64)> + '_ {
         self.digests.log()
     }
 
-    /// The root counts once (in ZooKeeper's `znode_count` twice).
+    /// The number of nodes, including the root. (ZooKeeper's `znode_count` counts the root twice.)
     pub fn node_count(&self) -> usize {
         self.tree.len()
     }
@@ -241,17 +258,17 @@ impl State {
         self.ephemerals.get(&session).into_iter().flatten()
     }
 
-    /// The sessions that have ephemeral nodes, with their paths: the `dump` word.
+    /// The sessions that have ephemeral nodes, with the nodes' paths. For the `dump` word.
     pub fn all_ephemerals(&self) -> impl Iterator<Item = (SessionId, &BTreeSet<Arc<str>>)> + '_ {
         self.ephemerals.iter().map(|(&session, paths)| (session, paths))
     }
 
-    /// Timers and owed work of plugins.
+    /// Timers and owed mounts of plugins.
     pub fn chores(&self) -> &chores::Chores {
         &self.chores
     }
 
-    /// How many nodes lie below that one; none if it is not there.
+    /// The number of nodes below the node at `path`. None: there is no such node.
     pub fn subtree_count(&self, path: &str) -> Option<usize> {
         let id = self.tree.find(path)?;
         if id == ROOT {
@@ -262,8 +279,9 @@ impl State {
         Some(count - 1)
     }
 
-    /// Paths of at most `max` containers and TTL nodes that may be deleted now. `never_used_ms`: see `collect::may_go`. The
-    /// pipeline asks again on its view.
+    /// Paths of at most `max` containers and TTL nodes that the server may delete now. `never_used_ms`: see `collect::may_go`.
+    /// The order is that of the nodes' numbers, which differs between replicas. Only the leader asks, and the pipeline checks
+    /// each path again on its view.
     pub fn collectable(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
         let collectable = |&&id: &&Id| {
             let slot = self.tree.slot(id);
@@ -272,7 +290,7 @@ impl State {
         self.collectables.iter().filter(collectable).take(max).map(|&id| self.tree.path(id)).collect()
     }
 
-    /// The quota that a change at that path falls under. Like ZooKeeper's it knows nothing of outstanding changes.
+    /// The quota that a change at that path falls under. Like ZooKeeper's, it does not include outstanding changes.
     pub fn quota_for<'a>(&self, path: &'a str) -> Option<Quota<'a>> {
         let path = self.quotas.find(path)?;
         let numbers = |path: String| Some(quota::Numbers::parse(self.node(&path)?.data()));
@@ -281,7 +299,7 @@ impl State {
         Some(Quota { path, limits, used })
     }
 
-    /// Visits a node and all below it.
+    /// Visits a node and all nodes below it. The order differs between replicas, so what `visit` computes must not depend on it.
     fn walk(&self, id: Id, mut visit: impl FnMut(Id)) {
         let mut waiting = vec![id];
         while let Some(id) = waiting.pop() {
@@ -290,20 +308,21 @@ impl State {
         }
     }
 
-    /// Notes what kind of node this is, where that matters.
+    /// Adds a new node to the indexes of its kind.
     fn index(&mut self, id: Id, path: &Arc<str>) {
         match self.tree.slot(id).owner.kind() {
             NodeKind::Persistent => {}
             NodeKind::Ephemeral(session) => {
-                self.ephemerals.entry(session).or_default().insert(path.clone());
+                let is_new = self.ephemerals.entry(session).or_default().insert(path.clone());
+                assert!(is_new, "{path}: a new ephemeral node is in its session's set already");
                 self.ephemerals_count += 1;
             }
             NodeKind::Container | NodeKind::Ttl(_) => {
-                self.collectables.insert(id);
+                assert!(self.collectables.insert(id), "{path}: a new node is among the collectables already");
             }
         }
         if let Some(quota::Special::Limits(root)) = quota::special(path) {
-            self.quotas.insert(root);
+            assert!(self.quotas.insert(root), "{path}: a new quota is known already");
         }
         if chores::concern(path) {
             self.chores.note(path, None, Some(self.tree.slot(id).data().unwrap_or_default()));
@@ -311,8 +330,73 @@ impl State {
     }
 }
 
+impl State {
+    /// Checks the invariants that cost the same however large the state is. Called after each transaction.
+    fn check(&self) {
+        let (nodes, sessions) = (self.tree.len(), self.ephemerals.len());
+        assert!(self.ephemerals_count >= sessions, "{sessions} sessions have {} ephemerals", self.ephemerals_count);
+        assert!(sessions <= self.sessions.len(), "{sessions} sessions have ephemeral nodes, fewer exist");
+        let indexed = self.ephemerals_count + self.collectables.len();
+        assert!(indexed < nodes, "{indexed} ephemeral nodes and collectables, {nodes} nodes with the root");
+        assert!(self.data_size >= nodes as u64, "each path has a byte at least");
+        self.tracking.check();
+    }
+
+    /// Checks every invariant of the state against the tree. Walks everything: for tests.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check_all(&self) {
+        self.check();
+        self.tree.check_all();
+        let mut ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>> = BTreeMap::new();
+        let mut collectables = BTreeSet::new();
+        let mut quotas = quota::Roots::default();
+        let mut chores = chores::Chores::default();
+        let mut digests = Digests::default();
+        let mut data_size = 0;
+        let mut record = Vec::new();
+        self.walk(ROOT, |id| {
+            let slot = self.tree.slot(id);
+            record.clear();
+            self.tree.write_path(id, &mut record);
+            let path_length = record.len();
+            let path = String::from_utf8(record.clone()).expect("names are made from texts");
+            let digested = record::write_node(&self.tree, id, &mut record);
+            digests.add_node(&record, path_length, digested);
+            data_size += (path_length + slot.data().map_or(0, <[u8]>::len)) as u64;
+            match slot.owner.kind() {
+                NodeKind::Persistent => {}
+                NodeKind::Ephemeral(session) => {
+                    ephemerals.entry(session).or_default().insert(Arc::from(path.as_str()));
+                }
+                NodeKind::Container | NodeKind::Ttl(_) => {
+                    collectables.insert(id);
+                }
+            }
+            if let Some(quota::Special::Limits(root)) = quota::special(&path) {
+                quotas.insert(root);
+            }
+            if chores::concern(&path) {
+                chores.note(&path, None, Some(slot.data().unwrap_or_default()));
+            }
+            self.tracking.check_live(id, &path);
+        });
+        for (&id, tracked) in &self.sessions {
+            digests.add(&record::session(id, &tracked.session));
+        }
+        assert!(ephemerals == self.ephemerals, "the index has exactly the ephemeral nodes");
+        assert!(ephemerals.values().map(BTreeSet::len).sum::<usize>() == self.ephemerals_count, "and their number");
+        assert!(ephemerals.keys().all(|id| self.sessions.contains_key(id)), "the owner of an ephemeral node exists");
+        assert!(collectables == self.collectables, "the index has exactly the containers and TTL nodes");
+        assert!(quotas.iter().eq(self.quotas.iter()), "the index has exactly the quotas");
+        assert!(chores.iter().eq(self.chores.iter()), "the index has exactly the timers and owed mounts");
+        assert!(data_size == self.data_size, "{data_size} bytes of paths and data, {} counted", self.data_size);
+        assert!(digests.own() == self.digests.own(), "our digest is the sum over all records");
+        assert!(digests.zookeeper() == self.digests.zookeeper(), "ZooKeeper's digest is the sum over all nodes");
+    }
+}
+
 impl<'a> Node<'a> {
-    /// None: null, as clients may send it.
+    /// None: the data is null, as clients may send it.
     pub fn data(&self) -> Option<&'a [u8]> {
         self.tree.slot(self.id).data()
     }
@@ -337,7 +421,7 @@ impl<'a> Node<'a> {
         self.tree.slot(self.id).aversion
     }
 
-    /// The stored counter of creations, of which sequence numbers are made; clients see another (`stat`).
+    /// The stored counter of creations, from which sequence numbers are made. Clients see another cversion (`stat`).
     pub fn cversion(&self) -> i32 {
         self.tree.slot(self.id).cversion()
     }
@@ -358,7 +442,8 @@ impl<'a> Node<'a> {
         self.tree.slot(self.id).child_count()
     }
 
-    /// Names, in an order that means nothing and differs between replicas: sort what must be the same.
+    /// Names of the children, in the order of the hash table, which differs between replicas. Whoever decides by them sorts
+    /// them first.
     pub fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
         let tree = self.tree;
         tree.children(self.id).map(|id| tree.slot(id).name())

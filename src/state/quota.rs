@@ -1,10 +1,10 @@
-//! Quotas: limits that clients write below /zookeeper/quota, and what is used of them (ZooKeeper's Quotas.java
-//! and StatsTrack.java).
+//! Quotas: limits that clients write below /zookeeper/quota, and the usage of each (ZooKeeper's Quotas.java and
+//! StatsTrack.java).
 //!
-//! A subtree `/a` has a quota while `/zookeeper/quota/a/zookeeper_limits` is there. `apply` keeps what is used of it in
-//! the text of `/zookeeper/quota/a/zookeeper_stats`, as ZooKeeper does: counted when that node is created, then carried
-//! on with every change. What it finds there that is no number counts as unset (ZooKeeper would end with an exception).
-//! While there is no quota at all, all of this costs one comparison per change.
+//! A subtree `/a` has a quota while `/zookeeper/quota/a/zookeeper_limits` exists. `apply` keeps the usage in the text of
+//! `/zookeeper/quota/a/zookeeper_stats`, as ZooKeeper does: it counts the subtree when that node is created and adds each
+//! later change. A text there that is not a number counts as unset (ZooKeeper would fail with an exception). While there is
+//! no quota at all, all of this costs one comparison per change.
 
 use crate::model::control_plane::QUOTA;
 use crate::model::path;
@@ -26,7 +26,7 @@ pub struct Quota<'a> {
     pub used: Used,
 }
 
-/// Each -1: no limit. A hard limit takes the place of the soft one.
+/// -1 stands for no limit. A hard limit takes precedence over the soft one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     pub count: i64,
@@ -45,15 +45,15 @@ pub struct Used {
 /// How a change would break a quota.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Excess {
-    /// Worth a line in the log, nothing more.
+    /// Leads to a line in the log, nothing more.
     Soft,
     /// QUOTAEXCEEDED.
     Hard,
 }
 
 impl Quota<'_> {
-    /// What the quota says to `count` more nodes and `bytes` more bytes. Either may be 0 and is then not looked at, or
-    /// negative (which breaks a quota that is broken already, as in ZooKeeper; of plugins it is not asked then).
+    /// How `count` more nodes and `bytes` more bytes would break the quota. A 0 is not checked. A negative number breaks a quota
+    /// that is broken already, as in ZooKeeper. For plugins, the caller passes no negative number.
     pub fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
         let count = excess(count, self.used.count, self.limits.count, self.limits.count_hard);
         let bytes = excess(bytes, self.used.bytes, self.limits.bytes, self.limits.bytes_hard);
@@ -81,7 +81,7 @@ fn excess(more: i64, used: i64, soft: i64, hard: i64) -> Option<Excess> {
 #[derive(Default)]
 pub(super) struct Roots(BTreeSet<String>);
 
-/// What the creation or deletion of a node below /zookeeper/quota means.
+/// A node below /zookeeper/quota that the server itself reads or writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Special<'a> {
     /// The limits of that subtree.
@@ -109,15 +109,21 @@ pub(super) fn stats_path(root: &str) -> String {
 }
 
 impl Roots {
-    pub(super) fn insert(&mut self, root: &str) {
-        self.0.insert(root.to_owned());
+    /// Returns whether the subtree had no quota before.
+    pub(super) fn insert(&mut self, root: &str) -> bool {
+        self.0.insert(root.to_owned())
     }
 
-    pub(super) fn remove(&mut self, root: &str) {
-        self.0.remove(root);
+    /// Returns whether the subtree had a quota before.
+    pub(super) fn remove(&mut self, root: &str) -> bool {
+        self.0.remove(root)
     }
 
-    /// The longest subtree with a quota that the path lies in.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// The root of the smallest subtree with a quota that contains the path.
     pub(super) fn find<'a>(&self, mut path: &'a str) -> Option<&'a str> {
         if self.0.is_empty() {
             return None;
@@ -129,7 +135,7 @@ impl Roots {
     }
 }
 
-/// The numbers of a limits or stats node: `key=number` pairs between commas or semicolons, in any order.
+/// The numbers of a limits or stats node: `key=number` pairs separated by commas or semicolons, in any order.
 #[derive(Default)]
 pub(super) struct Numbers(BTreeMap<String, i64>);
 
@@ -138,7 +144,7 @@ impl Numbers {
         let text = String::from_utf8_lossy(data.unwrap_or_default());
         let mut numbers = Numbers::default();
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
-            // "bytes=5=" is how later versions of ZooKeeper write it, for the sake of earlier ones.
+            // Later versions of ZooKeeper write "bytes=5=", so that earlier versions can parse it.
             let mut parts = pair.split('=');
             let key = parts.next().unwrap_or_default();
             let number = parts.next().and_then(|number| number.parse().ok()).unwrap_or(-1);
@@ -165,12 +171,12 @@ impl Numbers {
         self.0.insert(BYTES.to_owned(), used.bytes);
     }
 
-    /// As StatsTrack.java writes it: the two first, then the others in order.
+    /// The text as StatsTrack.java writes it: count and bytes first, then the other keys in order.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{COUNT}={},{BYTES}={}", self.get(COUNT), self.get(BYTES));
         let mut separator = "=;";
         for (key, number) in self.0.iter().filter(|(key, _)| !matches!(key.as_str(), COUNT | BYTES)) {
-            write!(text, "{separator}{key}={number}").expect("writing to a text");
+            write!(text, "{separator}{key}={number}").expect("writing to a String cannot fail");
             separator = ";";
         }
         text
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(quota(-1, -1, -1, -1).check(5, 5), None);
         assert_eq!(quota(3, -1, -1, -1).check(1, 1), Some(Excess::Soft));
         assert_eq!(quota(3, -1, -1, -1).check(0, 1), None);
-        assert_eq!(quota(3, 4, -1, -1).check(1, 1), None, "the soft limit is not looked at");
+        assert_eq!(quota(3, 4, -1, -1).check(1, 1), None, "the soft limit does not count");
         assert_eq!(quota(3, 3, -1, -1).check(1, 1), Some(Excess::Hard));
         assert_eq!(quota(3, -1, -1, 100).check(1, 1), Some(Excess::Hard));
         assert_eq!(quota(-1, -1, 50, -1).check(0, -1), Some(Excess::Soft));
@@ -222,12 +228,11 @@ mod tests {
     fn the_longest_prefix_by_whole_names() {
         let mut roots = Roots::default();
         assert_eq!(roots.find("/a"), None);
-        roots.insert("/a");
-        roots.insert("/a/b");
+        assert!(roots.insert("/a") && roots.insert("/a/b") && !roots.insert("/a"));
         assert_eq!(roots.find("/a/b/c"), Some("/a/b"));
         assert_eq!(roots.find("/a/bc"), Some("/a"));
         assert_eq!(roots.find("/ab"), None);
-        roots.remove("/a/b");
+        assert!(roots.remove("/a/b") && !roots.remove("/a/b"));
         assert_eq!(roots.find("/a/b/c"), Some("/a"));
         assert_eq!(special("/zookeeper/quota/a/zookeeper_limits"), Some(Special::Limits("/a")));
         assert_eq!(special("/zookeeper/quota/a/zookeeper_stats"), Some(Special::Stats("/a")));

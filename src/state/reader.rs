@@ -1,6 +1,7 @@
-//! Taking numbers and texts off the front of a record's bytes. Nothing here panics: every step may find too little.
+//! Reads numbers and texts from the front of a record's bytes. Nothing here panics: every step returns None if the bytes end too
+//! early.
 
-/// What is left to read.
+/// The bytes that are left to read.
 pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -36,7 +37,7 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// A text behind its length.
+    /// A text, behind its length in bytes.
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let length = self.u32()?;
         std::str::from_utf8(self.take(length as usize)?).ok()

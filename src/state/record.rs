@@ -1,7 +1,7 @@
-//! Records of a checkpoint: all state as keys and values, the same bytes in redb, in the image and between peers.
+//! The records of a checkpoint: all state as keys and values. The bytes are the same in redb, in the image and between peers.
 //!
-//! The first byte of a key is its kind, so in key order the meta record comes first, then sessions, then nodes, each
-//! behind its parent. Format 1, all numbers big-endian:
+//! The first byte of a key is its kind. So in the order of keys the meta record comes first, then the sessions, then the nodes,
+//! each behind its parent. Format 1, all numbers big-endian:
 //!
 //! ```text
 //! key                            value
@@ -23,12 +23,13 @@
 //!                                +-----+----------+------------+-------+
 //! ```
 //!
-//! Every value ends in a seal of four more bytes: the low half of our hash of key and value before it. It lets a reader
-//! name the record that is damaged.
+//! Every value ends in a seal of four more bytes: the low half of our hash of the key and of the value before the seal. It lets
+//! a reader name the record that is damaged.
 //!
-//! A node's value is read from its end. Path, data and the 60 bytes behind them stand in the order in which ZooKeeper's
-//! digest takes them, and a record, key and value without seal, is what our own digest takes: one encoding serves all.
-//! The list's form is drawn in `acls`.
+//! A node's value is read from its end. The path, the data and the 60 bytes behind them stand in the order in which ZooKeeper's
+//! digest takes them. Our own digest takes the whole record, key and value, without the seal. So one encoding serves the
+//! checkpoint and both digests.
+//! The form of an ACL is drawn in `acls`.
 
 use super::Session;
 use super::digest;
@@ -77,14 +78,14 @@ pub(super) struct NodeRecord<'a> {
     pub(super) cversion: i32,
     pub(super) aversion: i32,
     pub(super) owner: Owner,
-    /// In the form of `acls`.
+    /// In the form that is drawn in `acls`.
     pub(super) acl: &'a [u8],
     pub(super) children: u32,
-    /// How many bytes of the value ZooKeeper's digest takes.
+    /// How many bytes of the value, from its beginning, ZooKeeper's digest takes.
     pub(super) digested: usize,
 }
 
-/// Takes a record apart at the end of its key, and seals it.
+/// Splits a record behind its key and seals the value. Returns both.
 pub(super) fn seal(record: &[u8], key_length: usize) -> (Vec<u8>, Vec<u8>) {
     let (key, value) = record.split_at(key_length);
     let mut sealed = Vec::with_capacity(value.len() + SEAL);
@@ -93,7 +94,7 @@ pub(super) fn seal(record: &[u8], key_length: usize) -> (Vec<u8>, Vec<u8>) {
     (key.to_vec(), sealed)
 }
 
-/// Puts key and value together in `record`; returns their hash, or none if the seal is not of this record.
+/// Puts the key and the value without its seal into `record`. Returns their hash. None: the seal does not fit the record.
 pub(super) fn unseal(key: &[u8], sealed: &[u8], record: &mut Vec<u8>) -> Option<u64> {
     let (value, seal) = sealed.split_last_chunk::<SEAL>()?;
     record.clear();
@@ -103,7 +104,7 @@ pub(super) fn unseal(key: &[u8], sealed: &[u8], record: &mut Vec<u8>) -> Option<
     (hash as u32 == u32::from_be_bytes(*seal)).then_some(hash)
 }
 
-/// Appends the value of a node; returns how many of its bytes ZooKeeper's digest takes.
+/// Appends the value of a node to `out`. Returns how many of its bytes ZooKeeper's digest takes.
 pub(super) fn write_node(tree: &Tree, id: Id, out: &mut Vec<u8>) -> usize {
     let slot = tree.slot(id);
     let acl = tree.acls.encoded(slot.acl);
@@ -131,7 +132,7 @@ pub(super) fn write_node(tree: &Tree, id: Id, out: &mut Vec<u8>) -> usize {
     bytes.len() + STAT
 }
 
-/// None: the bytes are no node's.
+/// Takes a node's value apart. None: the bytes are not a node's value.
 pub(super) fn read_node(value: &[u8]) -> Option<NodeRecord<'_>> {
     let (rest, tail) = value.split_at_checked(value.len().checked_sub(TAIL)?)?;
     let mut tail = Reader(tail);
@@ -176,7 +177,7 @@ pub(super) fn read_session_key(key: &[u8]) -> Option<SessionId> {
     reader.0.is_empty().then_some(session)
 }
 
-/// The record, key and value.
+/// A session's record, key and value.
 pub(super) fn session(id: SessionId, session: &Session) -> Vec<u8> {
     let mut record = session_key(id);
     write_session(session, &mut record);
@@ -202,7 +203,7 @@ pub(super) fn read_session(value: &[u8]) -> Option<Session> {
 }
 
 impl Meta {
-    /// The record, its key in front.
+    /// The meta record, key and value.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut out = vec![META, FORMAT];
         out.extend(self.zxid.to_be_bytes());
@@ -215,7 +216,7 @@ impl Meta {
         out
     }
 
-    /// `value`: what is behind the format.
+    /// Reads the value behind the format byte.
     pub(super) fn read(value: &[u8]) -> Option<Meta> {
         let mut reader = Reader(value);
         let meta = Meta {

@@ -1,11 +1,11 @@
-//! The nodes themselves: a slab of records that never move, and one table of children per directory.
+//! The nodes themselves: a slab of slots that never move, and one table of children for each directory.
 //!
-//! A node's number is its place in the slab; a path is looked up name by name. Name and data of a node lie together in
-//! one allocation. With 16-byte names and 100 bytes of data a node costs 80 bytes of record, 128 of name and data,
+//! A node's number is its place in the slab. A path is looked up name by name. The name and the data of a node lie together in
+//! one allocation. With a name of 16 bytes and 100 bytes of data, a node costs 80 bytes for the slot, 128 for name and data,
 //! and some 10 in its parent's table.
 //!
-//! Promises: looking up allocates nothing; replacing data by data of the same length neither. The slab does not shrink,
-//! but numbers of deleted nodes are used again.
+//! Promises: a look-up allocates nothing. Replacing data by data of the same length allocates nothing. The slab does not
+//! shrink, but the numbers of deleted nodes are used again.
 
 use super::acls::{AclId, Acls};
 use crate::model::{Owner, Stat};
@@ -13,31 +13,36 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hasher};
 
-/// A node's number.
+/// A node's number: its place in the slab. Local to this process.
 pub(super) type Id = u32;
 
 pub(super) const ROOT: Id = 0;
 
-/// The root's parent, and that of a free slot.
+/// The parent of the root and of a free slot.
 const NONE: Id = Id::MAX;
 
-/// Slots that are allocated at once. Small enough that an empty server does not pay for it.
+/// How many slots are allocated at once. Small enough for an empty server.
 const CHUNK: usize = 1024;
 
-/// A table of children that is at least so large and has become so many times too large is cut down: listing it would
-/// cost its former size. Small ones stay, for queues and locks whose only child comes and goes.
+/// A table of children with at least this capacity shrinks once its capacity is more than `SPARSE` times its length, because
+/// listing the children costs time by the capacity. Smaller tables stay, for queues and locks whose only child comes and goes.
 const SPARSE_CAPACITY_MIN: usize = 64;
 const SPARSE: usize = 8;
 
 pub(super) struct Tree {
-    /// All but the last are full; each has room for `CHUNK` slots from its beginning, so slots never move.
+    /// The slab. Each chunk has room for `CHUNK` slots from its beginning, so slots never move.
+    ///
+    /// Invariant: all chunks but the last are full. A slot that is neither the root's nor free stands in its parent's table.
     chunks: Vec<Vec<Slot>>,
+    /// Numbers of deleted nodes, to be used again.
+    ///
+    /// Invariant: a free slot has the parent `NONE` and stands in no table. The root is never free.
     free: Vec<Id>,
     pub(super) acls: Acls,
     hasher: foldhash::fast::FixedState,
 }
 
-/// One node. `pzxid` and `cversion` live in the directory, once there has been a child: before, they are `czxid` and 0.
+/// One node. `pzxid` and `cversion` live in the directory once the node has had a child. Before, they are `czxid` and 0.
 pub(super) struct Slot {
     pub(super) czxid: i64,
     pub(super) mzxid: i64,
@@ -56,13 +61,17 @@ const _: () = assert!(size_of::<Slot>() == 80, "the memory that a million nodes 
 
 struct Directory {
     pzxid: i64,
-    /// Children ever created.
+    /// How many children were ever created, wrapping.
+    ///
+    /// Invariant: never falls. `State::create` checks that it rises.
     cversion: i32,
-    /// Keyed by name.
+    /// The children, hashed by name.
+    ///
+    /// Invariant: exactly the slots whose parent this is.
     children: HashTable<Id>,
 }
 
-/// Everything of a new node but its parent.
+/// The fields of a new node, without its parent.
 pub(super) struct NewNode<'a> {
     pub(super) name: &'a str,
     pub(super) data: Option<&'a [u8]>,
@@ -77,7 +86,7 @@ pub(super) struct NewNode<'a> {
 }
 
 impl Tree {
-    /// A tree of an empty root with that list.
+    /// A tree of an empty root with that ACL.
     pub(super) fn new(seed: u64, acl: &crate::model::Acl) -> Tree {
         let mut tree = Tree {
             chunks: Vec::new(),
@@ -99,17 +108,17 @@ impl Tree {
             aversion: 0,
         };
         let id = tree.allocate(Slot::new(NONE, &root));
-        debug_assert_eq!(id, ROOT);
+        assert!(id == ROOT, "the first slot is the root's");
         tree
     }
 
-    /// How many nodes there are, the root included.
+    /// The number of nodes, including the root.
     pub(super) fn len(&self) -> usize {
         let full = self.chunks.len().saturating_sub(1) * CHUNK;
         full + self.chunks.last().map_or(0, Vec::len) - self.free.len()
     }
 
-    /// The node of that path. The empty path is the root, as in ZooKeeper.
+    /// The node at that path. The empty path is the root, as in ZooKeeper.
     pub(super) fn find(&self, path: &str) -> Option<Id> {
         if path.len() <= 1 {
             return matches!(path, "" | "/").then_some(ROOT);
@@ -130,13 +139,14 @@ impl Tree {
         &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK]
     }
 
-    /// In no particular order.
+    /// The node's children, in the order of the hash table, which differs between replicas.
     pub(super) fn children(&self, id: Id) -> impl Iterator<Item = Id> + '_ {
         self.slot(id).directory.iter().flat_map(|directory| directory.children.iter().copied())
     }
 
-    /// Adds a node under a parent that has no child of that name; what the parent counts is the caller's to set.
+    /// Adds a node under a parent that has no child of that name. The caller sets the parent's counters.
     pub(super) fn insert(&mut self, parent: Id, node: &NewNode<'_>) -> Id {
+        assert!(self.is_live(parent), "node {parent} is free and gets no child");
         let hash = self.hash(node.name);
         let id = self.allocate(Slot::new(parent, node));
         // The directory is out of its slot while its table grows: growing reads the names of the other children.
@@ -146,9 +156,11 @@ impl Tree {
         id
     }
 
-    /// Takes a childless node off its parent and frees its number and its use of its list.
+    /// Removes a childless node from its parent and frees its number and its use of its ACL.
     pub(super) fn remove(&mut self, id: Id) {
-        assert!(id != ROOT && self.slot(id).child_count() == 0, "only a childless node can go");
+        assert!(id != ROOT, "the root is never deleted");
+        assert!(self.is_live(id), "node {id} is free already");
+        assert!(self.slot(id).child_count() == 0, "node {id} is deleted and has children");
         let parent = self.slot(id).parent;
         let mut directory = self.take_directory(parent);
         directory
@@ -170,9 +182,9 @@ impl Tree {
         self.free.push(id);
     }
 
-    /// Gives the root, still without children, its fields.
+    /// Gives the root its fields. The root must have no children yet.
     pub(super) fn replace_root(&mut self, node: &NewNode<'_>) {
-        assert!(self.slot(ROOT).child_count() == 0, "the root comes before its children");
+        assert!(self.slot(ROOT).child_count() == 0, "the root gets its fields before its children");
         let before = std::mem::replace(self.slot_mut(ROOT), Slot::new(NONE, node));
         self.acls.release(before.acl);
     }
@@ -184,7 +196,7 @@ impl Tree {
         self.slot_mut(id).directory = Some(directory);
     }
 
-    /// Sets what a directory counts: the zxid of its last change, and its creations.
+    /// Sets a directory's counters: the zxid of the last change of its children, and the number of creations.
     pub(super) fn set_counts(&mut self, id: Id, pzxid: i64, cversion: i32) {
         let mut directory = self.take_directory(id);
         directory.pzxid = pzxid;
@@ -210,7 +222,7 @@ impl Tree {
         }
     }
 
-    /// Appends the path of a node. Walks up without recursion: a path may have as many names as fit in a frame.
+    /// Appends the path of a node to `out`. Walks up without recursion, because a path may have as many names as fit in a frame.
     pub(super) fn write_path(&self, id: Id, out: &mut Vec<u8>) {
         if id == ROOT {
             out.push(b'/');
@@ -236,6 +248,7 @@ impl Tree {
 
     fn allocate(&mut self, slot: Slot) -> Id {
         if let Some(id) = self.free.pop() {
+            assert!(id != ROOT && !self.is_live(id), "node {id} is in use and free");
             *self.slot_mut(id) = slot;
             return id;
         }
@@ -243,11 +256,46 @@ impl Tree {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let base = (self.chunks.len() - 1) * CHUNK;
-        let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
+        let chunk = self.chunks.last_mut().expect("there is a chunk with room");
         chunk.push(slot);
         let id = base + chunk.len() - 1;
         assert!(id < NONE as usize, "a tree has fewer than 2^32 - 1 nodes");
         id as Id
+    }
+
+    /// Whether a node has that number.
+    fn is_live(&self, id: Id) -> bool {
+        id == ROOT || self.slot(id).parent != NONE
+    }
+
+    /// Checks every invariant of the slab, the tables and the ACLs. Walks the whole tree.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check_all(&self) {
+        use std::collections::{BTreeMap, BTreeSet};
+        let full = self.chunks.len().saturating_sub(1);
+        assert!(self.chunks.iter().take(full).all(|chunk| chunk.len() == CHUNK), "all chunks but the last are full");
+        let slots = self.chunks.iter().map(Vec::len).sum::<usize>();
+        let free: BTreeSet<Id> = self.free.iter().copied().collect();
+        assert!(free.len() == self.free.len(), "a number is free twice");
+        let mut acls: BTreeMap<AclId, u32> = BTreeMap::new();
+        let mut in_tables = 0;
+        for id in 0..slots as Id {
+            let slot = self.slot(id);
+            assert!(free.contains(&id) != self.is_live(id), "node {id} is either free or in use");
+            if free.contains(&id) {
+                assert!(slot.directory.is_none(), "node {id} is free and has children");
+                continue;
+            }
+            *acls.entry(slot.acl).or_default() += 1;
+            in_tables += slot.child_count();
+            if id != ROOT {
+                assert!(self.is_live(slot.parent), "node {id} hangs under a free number");
+                let name = std::str::from_utf8(slot.name_bytes()).expect("names are made from texts");
+                assert!(self.child(slot.parent, name) == Some(id), "node {id} stands in its parent's table");
+            }
+        }
+        assert!(in_tables + 1 == self.len(), "{in_tables} children in tables, {} nodes", self.len());
+        self.acls.check_all(&acls);
     }
 
     fn take_directory(&mut self, id: Id) -> Box<Directory> {
@@ -319,7 +367,7 @@ impl Slot {
     }
 }
 
-/// Name and data in one allocation: `length of the name << 1 | data is null` as a varint, the name, the data.
+/// Name and data in one allocation: `length of the name << 1 | data is null` as a varint, then the name, then the data.
 #[derive(Default)]
 struct Blob(Box<[u8]>);
 
@@ -422,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_come_and_go() {
+    fn nodes_are_added_and_removed_and_numbers_used_again() {
         let mut tree = Tree::new(3, &open_unsafe());
         assert_eq!(tree.find("/"), Some(ROOT));
         assert_eq!(tree.find(""), Some(ROOT));
@@ -438,9 +486,11 @@ mod tests {
         for bad in ["a", "//", "/a/", "/a//child1", "/b", "/a/child1/x", "x/a"] {
             assert_eq!(tree.find(bad), None, "{bad}");
         }
+        tree.check_all();
         for &child in &children[1..] {
             tree.remove(child);
         }
+        tree.check_all();
         assert_eq!(tree.len(), 3);
         assert_eq!(tree.children(a).collect::<Vec<_>>(), [children[0]]);
         assert_eq!(tree.find("/a/child0"), Some(children[0]));

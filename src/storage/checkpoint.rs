@@ -1,12 +1,26 @@
-//! The checkpoint: all state as records in redb, of which one transaction changes what changed since the last.
+//! The checkpoint: all state as records in a redb file. One transaction changes what changed since the last checkpoint.
 //!
-//! Promises: the file holds the state of one entry boundary, whatever happens while a checkpoint is written; memory is
-//! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece; no damage is loaded unseen: every record counts into the
-//! sum that the description holds (`records`). What can go wrong: redb may report a damaged file, panic on it - at once, or
-//! only when pages are to be given out - or open the state before the last. The first two are `Damaged` here; whether the
-//! log still continues the third is for `start` to see.
+//! Promises: the file holds the state behind one log entry, whatever happens while a checkpoint is written. Memory is
+//! bounded by `limits::CHECKPOINT_CACHE_BYTES` and one piece. No damage is loaded unseen: every record counts into the
+//! sum that the description holds (`records`).
+//!
+//! What can go wrong: redb may report a damaged file. It may panic on a damaged file, at once or only when it needs
+//! free pages. Or it may open the state before the last. The first two are `Damaged` here. `start` finds out whether
+//! the log still continues the third.
 //!
 //! Votes and the log never live here (docs/decisions/0003).
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 use super::disk::{Disk, DiskFile};
 use super::records::{self, FileError, LogPosition, Meta, Tally};
@@ -21,47 +35,48 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-/// The state's records: key and value as the state packs them.
+/// The state's records. The state packs keys and values.
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 /// One record with an empty key: `records::encode`.
 const META: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
 
-/// redb's own page size; part of its file format.
+/// redb's page size, which is part of its file format.
 const PAGE_BYTES: u64 = 4096;
 
-/// One changed record: its new value, or none if it is gone.
+/// One changed record: its key, and its new value. None if the record is gone.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Where the records of a checkpoint come from: the replica, over its state.
+/// Where the records of a checkpoint come from. The replica implements it over its state.
 pub trait CheckpointSource {
-    /// Fixes the entry boundary that the following pieces belong to.
+    /// Fixes the log entry behind which the following pieces are the state. Returns which one.
     fn begin(&mut self) -> Meta;
-    /// Appends about `bytes_max` bytes of changes since the last checkpoint, each key once, best in key order; false if
-    /// these were the last.
+    /// Appends about `bytes_max` bytes of changes since the last checkpoint. Each key comes once, best in key order.
+    /// Returns false if these were the last.
     fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool;
-    /// The checkpoint is durable.
+    /// Called when the checkpoint is durable.
     fn end(&mut self);
 }
 
-/// The open checkpoint file. One owner; readers of its content see whole checkpoints only.
+/// The open checkpoint file. It has one owner. Readers of its content see whole checkpoints only.
 pub struct Checkpoint {
-    /// None only while dropping.
+    /// None only while it is dropped.
     database: Option<Arc<Database>>,
-    /// What is on disk; none before the first checkpoint.
+    /// What is on disk; None before the first checkpoint.
     described: Option<(Meta, Tally)>,
+    /// The first failure of the disk itself (`Backend`).
     failure: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Checkpoint {
-    /// A new, empty checkpoint in the place of whatever is there, durable on return.
+    /// Makes a new, empty checkpoint in the place of the old one. Durable on return.
     pub fn create(disk: &dyn Disk) -> io::Result<Checkpoint> {
         let checkpoint = Checkpoint::build(disk, |_| Ok::<_, io::Error>(None))?;
         checkpoint.take_place(disk)?;
         Ok(checkpoint)
     }
 
-    /// A new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill` gets what
-    /// to call with each record, in key order, and returns what they are a state of.
+    /// Makes a new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill`
+    /// calls its argument with each record, in key order, and returns which state they are.
     pub fn build<E: From<io::Error>>(
         disk: &dyn Disk,
         fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<Option<Meta>, E>,
@@ -86,13 +101,13 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Puts what `build` made in the place of whatever is there. A crash leaves the old file or the new one.
+    /// Puts the checkpoint that `build` made in the place of the old one. A crash leaves the old file or the new one.
     pub fn take_place(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.rename(CHECKPOINT_FILE_NEW, CHECKPOINT_FILE)?;
         disk.sync_folder("")
     }
 
-    /// Opens the file for further checkpoints. Its records are not looked at (see `load`).
+    /// Opens the file for further checkpoints. Does not look at its records (`load` does).
     pub fn open(disk: &dyn Disk) -> Result<Checkpoint, FileError> {
         let file = disk.open(CHECKPOINT_FILE, false)?;
         let backend = Backend::new(file, None);
@@ -104,7 +119,7 @@ impl Checkpoint {
         })
     }
 
-    /// What the records on disk are a state of; none before the first checkpoint.
+    /// Which state the records on disk are; None before the first checkpoint.
     pub fn meta(&self) -> Option<&Meta> {
         self.described.as_ref().map(|(meta, _)| meta)
     }
@@ -117,8 +132,8 @@ impl Checkpoint {
         self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
     }
 
-    /// Writes one checkpoint, in one transaction. After an error the process ends: what is on disk is the checkpoint
-    /// before, or a damaged file.
+    /// Writes one checkpoint, in one transaction. After an error the process must end. The file then holds the
+    /// checkpoint before, or it is damaged.
     pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
         let failure = self.failure.clone();
         guarded(&failure, || self.write_changes(source).map_err(damaged))?;
@@ -151,35 +166,36 @@ impl Checkpoint {
         })
     }
 
-    /// Every record of the checkpoint on disk, in key order, with what they are a state of.
+    /// Reads every record of the checkpoint on disk, in key order. Returns which state they are.
     pub fn read(&self, record: &mut records::EachRecord<'_, io::Error>) -> Result<Option<(Meta, Tally)>, FileError> {
         let Some((meta, tally)) = &self.described else { return Ok(None) };
         guarded(&self.failure, || {
-            let transaction = self.database().begin_read().map_err(damaged)?;
+            let transaction = self.database()?.begin_read().map_err(damaged)?;
             stream(&transaction, tally, |key, value| Ok(record(key, value)?))
         })?;
         Ok(Some((meta.clone(), *tally)))
     }
 
-    /// For those who read checkpoints while newer ones are written.
+    /// A way to read checkpoints while newer ones are written.
     pub fn reader(&self) -> CheckpointReader {
-        CheckpointReader { database: Arc::downgrade(self.database()), failure: self.failure.clone() }
+        let database = self.database.as_ref().map(Arc::downgrade).unwrap_or_default();
+        CheckpointReader { database, failure: self.failure.clone() }
     }
 
-    fn database(&self) -> &Arc<Database> {
-        self.database.as_ref().expect("taken only by drop")
+    fn database(&self) -> io::Result<&Arc<Database>> {
+        self.database.as_ref().ok_or_else(|| io::Error::other("the checkpoint file is closed"))
     }
 
-    /// One durable transaction; `change` returns what the records are a state of after it.
+    /// Runs one durable transaction. `change` returns which state the records are behind it.
     fn transaction<E: From<io::Error>>(
         &mut self,
         change: impl FnOnce(&mut redb::Table<'_, &'static [u8], &'static [u8]>, &mut Tally) -> Result<Option<Meta>, E>,
     ) -> Result<(), E> {
         let mut tally = self.tally();
-        let mut transaction = self.database().begin_write().map_err(failed)?;
+        let mut transaction = self.database()?.begin_write().map_err(failed)?;
         transaction.set_durability(Durability::Immediate).map_err(failed)?;
-        // Two syncs instead of one, and an unclean end costs the next start nothing: a commit is then known to be good
-        // without a walk over the file.
+        // This costs two syncs instead of one. In return an unclean end costs the next start nothing: redb knows that a
+        // commit is good without a walk over the file.
         transaction.set_quick_repair(true);
         let meta = change(&mut transaction.open_table(RECORDS).map_err(failed)?, &mut tally)?;
         if let Some(meta) = &meta {
@@ -194,22 +210,24 @@ impl Checkpoint {
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        // redb writes once more when it closes. After a failed disk it may panic there; all that matters is on disk.
+        // redb writes once more when it closes, and may panic there if the disk has failed. All that matters is on
+        // disk.
         let database = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
 }
 
-/// Opens views of whatever checkpoint is the last one in a file.
+/// Opens views of the last checkpoint in a file.
 #[derive(Clone)]
 pub struct CheckpointReader {
-    /// The writer's: what keeps the file open is its owner and views of it.
+    /// The writer's database. Only the `Checkpoint` and views of it keep the file open.
     database: Weak<Database>,
     failure: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl CheckpointReader {
-    /// The last checkpoint, as it will be for as long as the view lives. None: there is none yet, or the file was replaced by another.
+    /// The last checkpoint. It does not change as long as the view lives. None: there is no checkpoint yet, or another
+    /// file has replaced this one.
     pub fn view(&self) -> Result<Option<CheckpointView>, FileError> {
         let Some(database) = self.database.upgrade() else { return Ok(None) };
         guarded(&self.failure, || {
@@ -221,8 +239,8 @@ impl CheckpointReader {
     }
 }
 
-/// One checkpoint, which stays as it is while newer ones are written. Its pages stay in the file, which grows by what
-/// changes meanwhile.
+/// One checkpoint, which does not change while newer ones are written. Its pages stay in the file, and the file grows
+/// by what changes meanwhile.
 pub struct CheckpointView {
     meta: Meta,
     tally: Tally,
@@ -240,8 +258,8 @@ impl CheckpointView {
         &self.tally
     }
 
-    /// Appends the records behind `after`, in key order, until there are about `bytes_max` bytes of them; false if these were
-    /// the last. They are not verified: whoever has all of them compares them with the tally.
+    /// Appends the records behind the key `after`, in key order, until about `bytes_max` bytes. Returns false if these
+    /// were the last. They are not verified: a caller that has all of them compares them with the tally.
     pub fn piece(
         &self,
         after: Option<&[u8]>,
@@ -266,15 +284,15 @@ impl CheckpointView {
 }
 
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
-/// no such file, or no checkpoint was ever finished in it. Records are handed out before all of them are verified, so
-/// whatever was built from them counts only once this has returned.
+/// no such file, or no checkpoint was ever finished in it. `record` gets records before all of them are verified, so
+/// whatever was built from them counts only once this function has returned.
 pub fn load(disk: &dyn Disk, record: &mut records::EachRecord<'_, FileError>) -> Result<Option<Meta>, FileError> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(None);
     }
     let file = disk.open(CHECKPOINT_FILE, false)?;
-    // A damaged page could make redb walk in circles. Without a cache every step reads a page, and even a
-    // repair needs each of them only a few times.
+    // A damaged page could make redb walk in circles. Without a cache every step reads a page. Even a repair reads each
+    // page only a few times, so a bound on the reads ends such a walk.
     let reads_max = 1024 + 8 * file.len()? / PAGE_BYTES;
     let backend = Backend::new(file, Some(reads_max));
     let failure = backend.failure.clone();
@@ -332,7 +350,7 @@ fn stream(
     Ok(())
 }
 
-/// Gives a damaged checkpoint a name with a number, for whoever wants to find out what happened to it.
+/// Renames a damaged checkpoint to a name with a number, so that people can find out what happened to it.
 pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(());
@@ -350,7 +368,8 @@ pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
     disk.sync_folder("")
 }
 
-/// Runs what may fall over a damaged file. A failure of the disk itself outranks what redb makes of it.
+/// Runs code that may panic on a damaged file. If the disk itself failed, returns that failure, not what redb made of
+/// it.
 fn guarded<T>(failure: &Mutex<Option<io::Error>>, run: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
     let result = catch_unwind(AssertUnwindSafe(run));
     if let Some(error) = failure.lock().take() {
@@ -358,7 +377,7 @@ fn guarded<T>(failure: &Mutex<Option<io::Error>>, run: impl FnOnce() -> Result<T
     }
     match result {
         Ok(result) => result,
-        Err(_) => Err(FileError::Damaged("the database library panicked over it".into())),
+        Err(_) => Err(FileError::Damaged("the database library panicked on it".into())),
     }
 }
 
@@ -370,18 +389,18 @@ fn failed(error: impl fmt::Display) -> io::Error {
     io::Error::other(format!("write the checkpoint: {error}"))
 }
 
-/// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Another file may
-/// make up for it, whereas any other error has to do with the machine.
-pub(super) fn speaks_of_content(error: &io::Error) -> bool {
+/// Whether a failed read means that this file is damaged: it ends too early, or a sector is bad (EIO). Then another
+/// file may replace this one. Any other error says something about the machine.
+pub(super) fn is_content_error(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// A file of ours as redb wants it.
+/// A file of `Disk` as redb wants it.
 struct Backend {
     file: Arc<dyn DiskFile>,
-    /// Pages that may still be read; none: any number.
+    /// How many pages may still be read; None: any number.
     reads_left: Mutex<Option<u64>>,
-    /// The first failure that speaks of the disk, not of the file's content.
+    /// The first failure of the disk itself, not of the file's content.
     failure: Arc<Mutex<Option<io::Error>>>,
 }
 
@@ -390,8 +409,8 @@ impl Backend {
         Backend { file, reads_left: Mutex::new(reads_max), failure: Arc::default() }
     }
 
-    /// Keeps the first failure, since redb hands on only part of them.
-    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+    /// Keeps the first failure, because redb returns only some of them.
+    fn keep_failure<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             self.failure.lock().get_or_insert_with(|| io::Error::new(error.kind(), error.to_string()));
         }
@@ -407,7 +426,7 @@ impl fmt::Debug for Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.noted(self.file.len())
+        self.keep_failure(self.file.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -418,20 +437,20 @@ impl StorageBackend for Backend {
             *left = fewer;
         }
         match self.file.read_at(out, offset) {
-            Err(error) if speaks_of_content(&error) => Err(error),
-            result => self.noted(result),
+            Err(error) if is_content_error(&error) => Err(error),
+            result => self.keep_failure(result),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.noted(self.file.set_len(len))
+        self.keep_failure(self.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.noted(self.file.sync_data())
+        self.keep_failure(self.file.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.noted(self.file.write_at(data, offset))
+        self.keep_failure(self.file.write_at(data, offset))
     }
 }

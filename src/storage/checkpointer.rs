@@ -1,47 +1,52 @@
-//! When a checkpoint is written, when an image, and what of the log may go after them.
+//! When a checkpoint is written, when an image is written, and which part of the log may go after them.
 //!
-//! `Policy` decides and knows nothing of files; `Checkpointer` owns the checkpoint file and does what was decided, on
-//! whatever thread calls it. The log is kept back to the image, never only to the checkpoint: with a damaged checkpoint
-//! the image and the log still give the whole state.
+//! `CheckpointSchedule` decides and knows nothing of files. `Checkpointer` owns the checkpoint file and does what was
+//! decided, on the thread that calls it. The log is kept back to the image, never only to the checkpoint: if the
+//! checkpoint is damaged, the image and the log still give the whole state.
 
 use super::checkpoint::{self, Checkpoint, CheckpointSource};
 use super::disk::Disk;
 use super::image;
-use super::receive::Complete;
+use super::receive::ReceivedState;
 use super::records::{FileError, LogPosition, Meta, Tally};
 use super::{CHECKPOINT_FILE, IMAGE_FILE, IMAGE_FILE_RECEIVED};
 use crate::hooks;
 use std::io;
 use std::sync::Arc;
 
-/// How far things have come, as the replica sees it.
+/// How far the log and the clock have come, as the replica sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
-    /// Bytes of log that were there when the process started, plus all written since. Never falls.
+    /// Bytes of log that existed when the process started, plus all bytes written since.
     pub log_bytes: u64,
-    /// A monotonic clock.
+    /// Milliseconds of a monotonic clock.
     pub now_ms: u64,
     /// Whether anything was applied since the last checkpoint.
     pub changed: bool,
-    /// Whether the process is about to end: a checkpoint now saves the next start the replay.
+    /// Whether the process is about to end. Then a checkpoint saves the next start the replay.
     pub stopping: bool,
 }
 
-/// Decides; pure.
+/// Decides what is due. Pure.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    /// `Progress::log_bytes` and the clock at the last checkpoint.
+pub struct CheckpointSchedule {
+    /// `Progress::log_bytes` at the last checkpoint.
     checkpoint_log_bytes: u64,
+    /// `Progress::now_ms` at the last checkpoint.
     checkpoint_ms: u64,
-    /// `Progress::log_bytes` at the last image; none if one is missing that ought to be there.
+    /// `Progress::log_bytes` at the last image. None if there should be an image and there is no usable one.
     image_log_bytes: Option<u64>,
 }
 
-impl Policy {
-    /// At a start: the log that is there counts as written since the last checkpoint and the last image.
-    /// `image_is_owed`: the log was purged up to an image that cannot be used any more.
-    pub fn new(image_is_owed: bool, now_ms: u64) -> Policy {
-        Policy { checkpoint_log_bytes: 0, checkpoint_ms: now_ms, image_log_bytes: (!image_is_owed).then_some(0) }
+impl CheckpointSchedule {
+    /// The schedule at a start. The log that exists counts as written since the last checkpoint and the last image.
+    /// `image_is_missing`: the log was purged up to an image that cannot be used any more.
+    pub fn new(image_is_missing: bool, now_ms: u64) -> CheckpointSchedule {
+        CheckpointSchedule {
+            checkpoint_log_bytes: 0,
+            checkpoint_ms: now_ms,
+            image_log_bytes: (!image_is_missing).then_some(0),
+        }
     }
 
     pub fn checkpoint_due(&self, progress: &Progress) -> bool {
@@ -52,15 +57,16 @@ impl Policy {
                 || progress.now_ms.saturating_sub(self.checkpoint_ms) >= pace.checkpoint_interval_ms)
     }
 
-    /// `tree_bytes`: what an image would take. Writing one only when as much log has come together costs at most as
-    /// many bytes again as the log itself.
+    /// `tree_bytes`: how many bytes an image takes. An image is written only after as many bytes of log, so images cost
+    /// at most as many bytes as the log itself.
     pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
         let least = hooks::pace().image_log_bytes;
         self.image_log_bytes.is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(least))
     }
 
-    /// Whether the log was purged up to an image that cannot be used any more: the checkpoint alone knows what was in it.
-    fn image_is_owed(&self) -> bool {
+    /// Whether the log was purged up to an image that cannot be used any more. Then only the checkpoint holds what was
+    /// in the purged part.
+    fn image_is_missing(&self) -> bool {
         self.image_log_bytes.is_none()
     }
 
@@ -77,21 +83,22 @@ impl Policy {
 /// What `Checkpointer::run` did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckpointDone {
-    /// What the checkpoint is a state of.
+    /// Which state the checkpoint is.
     pub meta: Meta,
     pub tally: Tally,
-    /// Whether an image of it was written too.
+    /// Whether an image of the checkpoint was written too.
     pub image_written: bool,
-    /// `Checkpointer::purge_up_to`, image included.
+    /// `Checkpointer::purge_up_to`, behind the new image.
     pub purge_up_to: Option<LogPosition>,
 }
 
-/// Owns the checkpoint file; one thread calls it.
+/// Owns the checkpoint file. One thread calls it at a time.
 pub struct Checkpointer {
     disk: Arc<dyn Disk>,
+    /// Invariant: its position never falls.
     checkpoint: Checkpoint,
-    policy: Policy,
-    /// Where the image stands that is on disk and usable.
+    schedule: CheckpointSchedule,
+    /// The position of the usable image on disk.
     image: Option<LogPosition>,
 }
 
@@ -99,30 +106,32 @@ impl Checkpointer {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         checkpoint: Checkpoint,
-        policy: Policy,
+        schedule: CheckpointSchedule,
         image: Option<LogPosition>,
     ) -> Checkpointer {
-        Checkpointer { disk, checkpoint, policy, image }
+        Checkpointer { disk, checkpoint, schedule, image }
     }
 
-    /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error ends the
-    /// process: everything before this call is still on disk.
+    /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error must end
+    /// the process. Everything that was on disk before the call is still there.
     pub fn run(
         &mut self,
         progress: &Progress,
         source: &mut dyn CheckpointSource,
     ) -> io::Result<Option<CheckpointDone>> {
-        if !self.policy.checkpoint_due(progress) {
+        if !self.schedule.checkpoint_due(progress) {
             return Ok(None);
         }
         self.checkpoint(progress, source).map(Some)
     }
 
-    /// As `run`, due or not.
+    /// Does what `run` does, due or not.
     pub fn checkpoint(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<CheckpointDone> {
-        self.checkpoint.write(source).map_err(|error| self.give_up(error))?;
-        self.policy.checkpoint_done(progress);
-        let image_written = self.policy.image_due(progress, self.checkpoint.tally().bytes);
+        let before = self.checkpoint.position();
+        self.checkpoint.write(source).map_err(|error| self.fatal(error))?;
+        self.check_position(before);
+        self.schedule.checkpoint_done(progress);
+        let image_written = self.schedule.image_due(progress, self.checkpoint.tally().bytes);
         if image_written {
             self.image(progress)?;
         }
@@ -136,35 +145,46 @@ impl Checkpointer {
 
     /// Writes an image of the last checkpoint, due or not.
     pub fn image(&mut self, progress: &Progress) -> io::Result<()> {
-        let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.give_up(error))?;
+        let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.fatal(error))?;
         self.image = written.and_then(|meta| meta.position);
-        self.policy.image_done(progress);
+        let position = self.checkpoint.position();
+        assert!(self.image == position, "the image is of {:?}, and the checkpoint of {position:?}", self.image);
+        self.schedule.image_done(progress);
         Ok(())
     }
 
-    /// Puts a state that came from a peer in the place of this member's: image first, so that a crash leaves either
-    /// the old checkpoint, with which the log still goes on, or the new one with its image. Whatever is read from the
-    /// old checkpoint stays readable.
-    pub fn replace<S>(&mut self, complete: Complete<S>, progress: &Progress) -> io::Result<(S, Meta)> {
-        let Complete { state, meta, checkpoint } = complete;
+    /// Puts a state that came from a peer in the place of this member's state. The image comes first. So a crash leaves
+    /// the old checkpoint, which the log still continues, or the new checkpoint with its image. Open views of the old
+    /// checkpoint stay readable.
+    pub fn replace<S>(&mut self, complete: ReceivedState<S>, progress: &Progress) -> io::Result<(S, Meta)> {
+        let ReceivedState { state, meta, checkpoint } = complete;
         self.disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
         self.disk.sync_folder("")?;
         checkpoint.take_place(&*self.disk)?;
+        let before = self.checkpoint.position();
         self.checkpoint = checkpoint;
         self.image = meta.position;
-        self.policy.checkpoint_done(progress);
-        self.policy.image_done(progress);
+        self.check_position(before);
+        self.schedule.checkpoint_done(progress);
+        self.schedule.image_done(progress);
         Ok((state, meta))
     }
 
-    /// The error that ends the process. A damaged checkpoint must not be met again at the next start, which could believe
-    /// it if only its unused pages are damaged: it is set aside if the image and the log can do without it.
-    fn give_up(&self, error: FileError) -> io::Error {
+    /// Checks that the checkpoint's position has not fallen.
+    fn check_position(&self, before: Option<LogPosition>) {
+        let position = self.checkpoint.position();
+        assert!(position >= before, "the checkpoint's position falls from {before:?} to {position:?}");
+    }
+
+    /// Makes the error that ends the process. If only unused pages of a checkpoint are damaged, the next start could
+    /// believe the checkpoint. So a damaged checkpoint is set aside, if the image and the log give the state without
+    /// it.
+    fn fatal(&self, error: FileError) -> io::Error {
         let what = match error {
             FileError::Io(error) => return error,
             FileError::Damaged(what) | FileError::Newer(what) => what,
         };
-        let aside = if self.policy.image_is_owed() {
+        let aside = if self.schedule.image_is_missing() {
             "there is no image to take its place: keep a copy of the data directory before starting again".to_owned()
         } else {
             match checkpoint::set_aside(&*self.disk) {
@@ -175,12 +195,12 @@ impl Checkpointer {
         io::Error::new(io::ErrorKind::InvalidData, format!("the file `{CHECKPOINT_FILE}` is damaged: {what}; {aside}"))
     }
 
-    /// The log up to here, this entry included, is no longer needed by this member's own start: where the image stands.
+    /// The position of the image. A start of this member does not need the log up to here, this entry included.
     pub fn purge_up_to(&self) -> Option<LogPosition> {
         self.image
     }
 
-    /// What the last checkpoint holds: for backups, and for members that need all state.
+    /// The last checkpoint, for backups and for members that need all state.
     pub fn last(&self) -> &Checkpoint {
         &self.checkpoint
     }
@@ -197,26 +217,26 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_by_log_by_time_and_at_the_end_but_never_without_a_change() {
-        let mut policy = Policy::new(false, 1000);
-        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
-        assert!(policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
-        assert!(policy.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
-        assert!(policy.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
+        let mut schedule = CheckpointSchedule::new(false, 1000);
+        assert!(!schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
+        assert!(schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
+        assert!(schedule.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
+        assert!(schedule.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
         let unchanged = Progress { changed: false, stopping: true, ..progress(u64::MAX, u64::MAX) };
-        assert!(!policy.checkpoint_due(&unchanged));
-        policy.checkpoint_done(&progress(limits::CHECKPOINT_LOG_BYTES, 2000));
-        assert!(!policy.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES + 1, 2001)));
+        assert!(!schedule.checkpoint_due(&unchanged));
+        schedule.checkpoint_done(&progress(limits::CHECKPOINT_LOG_BYTES, 2000));
+        assert!(!schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES + 1, 2001)));
     }
 
     #[test]
     fn an_image_is_due_when_the_log_outgrew_the_tree_or_when_one_is_owed() {
-        let mut policy = Policy::new(false, 0);
+        let mut schedule = CheckpointSchedule::new(false, 0);
         let small = limits::IMAGE_LOG_BYTES_MIN;
-        assert!(!policy.image_due(&progress(small - 1, 0), 0));
-        assert!(policy.image_due(&progress(small, 0), 0));
-        assert!(!policy.image_due(&progress(small, 0), small + 1));
-        policy.image_done(&progress(small, 0));
-        assert!(!policy.image_due(&progress(2 * small - 1, 0), 0));
-        assert!(Policy::new(true, 0).image_due(&progress(0, 0), u64::MAX));
+        assert!(!schedule.image_due(&progress(small - 1, 0), 0));
+        assert!(schedule.image_due(&progress(small, 0), 0));
+        assert!(!schedule.image_due(&progress(small, 0), small + 1));
+        schedule.image_done(&progress(small, 0));
+        assert!(!schedule.image_due(&progress(2 * small - 1, 0), 0));
+        assert!(CheckpointSchedule::new(true, 0).image_due(&progress(0, 0), u64::MAX));
     }
 }

@@ -1,36 +1,38 @@
-//! The disk as the storage code sees it: a trait, so that power loss, torn writes and failing calls can be tried out.
+//! The disk as a trait, so that tests can try out power loss, torn writes and failing calls.
 //!
-//! `RealDisk` is the operating system's; `testing::SimDisk` (tests and simulation) keeps what was not synced apart from what was.
+//! `RealDisk` is the operating system's disk. `testing::SimDisk` (tests and simulation) keeps unsynced bytes apart from
+//! synced ones.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Files below one data directory. Paths are relative to it, with `/`.
+/// The files below one data directory. Paths are relative to it, with `/`.
 pub trait Disk: Send + Sync + 'static {
-    /// Opens for reading and writing; with `create` the file may be new.
+    /// Opens a file for reading and writing. With `create` the file may be new.
     fn open(&self, path: &str, create: bool) -> io::Result<Arc<dyn DiskFile>>;
     fn exists(&self, path: &str) -> io::Result<bool>;
-    /// Names in a folder, sorted; empty if there is no such folder.
+    /// The names in a folder, sorted. Empty if there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     fn create_folder(&self, folder: &str) -> io::Result<()>;
-    /// Durable only after `sync_folder` of the parent. So for `remove`.
+    /// Durable only after `sync_folder` of the parent folder. The same holds for `remove`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, path: &str) -> io::Result<()>;
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 }
 
 /// One open file. Positions and lengths are bytes.
-#[allow(clippy::len_without_is_empty)] // The length of a file on a disk that may fail, not of a collection.
+#[allow(clippy::len_without_is_empty)] // The length of a file, which may fail, not of a collection.
 pub trait DiskFile: Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Fills `buffer`; reading past the end is `UnexpectedEof`.
+    /// Fills `buffer`. A read past the end is `UnexpectedEof`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Reserves room, so that later writes need no new block of metadata; reads as zeros. The length grows.
+    /// Makes the file at least `len` bytes long. Reserves room, so that later writes need no new block of metadata. The
+    /// new bytes read as zeros.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// fdatasync: data, and the length if it grew. An error means that the process must end (docs/decisions).
+    /// fdatasync: syncs the data, and the length if it grew. After an error the process must end (docs/decisions).
     fn sync_data(&self) -> io::Result<()>;
 }
 
@@ -110,7 +112,7 @@ impl DiskFile for std::fs::File {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
-            // A file system without fallocate: the length alone will do, the first write of a block then costs more.
+            // This file system has no fallocate. The length alone is enough; the first write of a block costs more.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => std::fs::File::set_len(self, len),
             result => Ok(result?),
         }

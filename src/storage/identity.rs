@@ -1,8 +1,8 @@
 //! Who this data directory is: the ensemble it belongs to, the member it is, and a random incarnation.
 //!
-//! Written before anything else, since the log's segments carry the incarnation; written once more when the log holds
-//! something, so that a log that was removed later is not taken for one that never was. The incarnation tells a member
-//! from an emptied one with the same number, which has forgotten its votes.
+//! The file is written before anything else, because the log's segments carry the incarnation. It is written once more
+//! when the log holds something. So a start can tell a log that was removed from a log that never was. The incarnation
+//! tells a member from an emptied directory with the same member number, which has forgotten its votes.
 //!
 //! ```text
 //!  0   8  magic "WKIDENT" and a zero
@@ -17,6 +17,19 @@
 //!
 //! Numbers are little endian; the file has 52 bytes.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
+
+use super::cursor::Cursor;
 use super::disk::Disk;
 use super::{IDENTITY_FILE, IDENTITY_FILE_NEW};
 use std::io;
@@ -37,7 +50,7 @@ pub struct Identity {
     pub member: u64,
     /// Random, chosen when the directory was made.
     pub incarnation: [u8; 16],
-    /// Whether the log holds anything: then it must be there at every start.
+    /// Whether the log holds anything. If so, the log must be there at every start.
     pub log_in_use: bool,
 }
 
@@ -50,7 +63,7 @@ pub enum IdentityError {
     Io(#[from] io::Error),
 }
 
-/// Reads the identity; none if the directory has none yet.
+/// Reads the identity; None if the directory has none yet.
 pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
     if !disk.exists(IDENTITY_FILE)? {
         return Ok(None);
@@ -65,7 +78,7 @@ pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
     decode(&bytes).map(Some)
 }
 
-/// Writes the identity, durably, in the place of what is there: a crash leaves the old one or the new one.
+/// Writes the identity in the place of the old one, durably. A crash leaves the old identity or the new one.
 pub fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
     if disk.exists(IDENTITY_FILE_NEW)? {
         disk.remove(IDENTITY_FILE_NEW)?;
@@ -84,35 +97,34 @@ fn encode(identity: &Identity) -> [u8; BYTES] {
     bytes[12..20].copy_from_slice(&identity.cluster.to_le_bytes());
     bytes[20..28].copy_from_slice(&identity.member.to_le_bytes());
     bytes[28..44].copy_from_slice(&identity.incarnation);
-    bytes[44] = identity.log_in_use as u8;
+    bytes[44] = u8::from(identity.log_in_use);
     let crc = crc32fast::hash(&bytes[..CRC_AT]);
     bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
 fn decode(bytes: &[u8; BYTES]) -> Result<Identity, IdentityError> {
-    if bytes[..8] != MAGIC {
+    let mut fields = Cursor::new(bytes);
+    if fields.array() != Some(MAGIC) {
         return Err(damaged("it does not begin as such a file does"));
     }
-    let number = |at: usize| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(number)
-    };
-    // The checksum first: a flipped bit in the version must not read as a directory from the future.
-    if number(CRC_AT - 4) >> 32 != crc32fast::hash(&bytes[..CRC_AT]) as u64 {
+    // The checksum comes first: a flipped bit in the version must not read as a directory of a later version.
+    let crc = Cursor::new(&bytes[CRC_AT..]).u32();
+    if crc != Some(crc32fast::hash(&bytes[..CRC_AT])) {
         return Err(damaged("it does not match its checksum"));
     }
-    let version = number(8) as u32;
+    let version = fields.u32().unwrap_or_default();
     if version != FORMAT_VERSION {
         return Err(IdentityError::Refused(format!(
             "the data directory has format version {version}, and this server knows {FORMAT_VERSION} only; start the \
              server version that wrote it, or an empty data directory"
         )));
     }
-    let mut incarnation = [0; 16];
-    incarnation.copy_from_slice(&bytes[28..44]);
-    Ok(Identity { cluster: number(12), member: number(20), incarnation, log_in_use: bytes[44] != 0 })
+    let identity = (|| {
+        let (cluster, member, incarnation) = (fields.u64()?, fields.u64()?, fields.array()?);
+        Some(Identity { cluster, member, incarnation, log_in_use: fields.u8()? != 0 })
+    })();
+    identity.ok_or_else(|| damaged("it is cut short"))
 }
 
 fn damaged(what: &str) -> IdentityError {

@@ -1,8 +1,9 @@
-//! The plain image: all state as one file that needs no library to be read. The way back to the state when the
-//! checkpoint is damaged, and the backup format.
+//! The plain image: all state as one file that needs no library to be read. It gives the state back when the checkpoint
+//! is damaged, and it is the backup format.
 //!
-//! Promises: under its name there is a complete image or none; every damaged byte is seen before its block is used, and
-//! a missing or added one at the latest at the end. Written and read in blocks, never as a whole in memory.
+//! Promises: under its name there is a complete image or none. Every damaged byte is seen before its block is used; a
+//! missing or added byte is seen at the end at the latest. The image is written and read in blocks and is never in
+//! memory as a whole.
 //!
 //! ```text
 //! header    0   8  magic "WKIMAGE" and a zero
@@ -20,9 +21,22 @@
 //!
 //! Numbers are little endian. A record never crosses blocks.
 
-use super::checkpoint::{Checkpoint, speaks_of_content};
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
+
+use super::checkpoint::{Checkpoint, is_content_error};
+use super::cursor::{Cursor, length_u32};
 use super::disk::{Disk, DiskFile};
-use super::records::{self, FileError, Meta, Tally};
+use super::records::{self, EachRecord, FileError, Meta, Tally};
 use super::{IMAGE_FILE, IMAGE_FILE_NEW};
 use crate::limits;
 use std::io;
@@ -33,8 +47,8 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 const BLOCK_HEADER_BYTES: usize = 8;
 
-/// Writes what the checkpoint holds as the image, in the place of the one before; durable on return. None: there is no
-/// checkpoint yet. An error of the disk ends the process; the image before is still there.
+/// Writes the checkpoint's records as the image, in the place of the image before; durable on return. None: there is no
+/// checkpoint yet. An error of the disk ends the process, and the image before is still there.
 pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, FileError> {
     let Some(meta) = checkpoint.meta() else { return Ok(None) };
     write_as(disk, IMAGE_FILE_NEW, meta, &checkpoint.tally(), |record| {
@@ -67,7 +81,8 @@ pub fn write_as(
     Ok(())
 }
 
-/// What the image under its usual name says it is, or none if there is no such file. Its records are not looked at.
+/// Reads the description of the image under its usual name; None if there is no such file. Does not look at the
+/// records.
 pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(IMAGE_FILE)? {
         return Ok(None);
@@ -75,12 +90,12 @@ pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
     Ok(Some(Reader::open(disk, IMAGE_FILE)?.header()?))
 }
 
-/// Reads every record of an image, in key order, and verifies all of it. Records are handed out before the rest is
-/// verified, so whatever was built from them counts only once this has returned. None: there is no such file.
+/// Reads every record of an image, in key order, and verifies the whole image. `record` gets records before the rest is
+/// verified, so whatever was built from them counts only once this function has returned. None: there is no such file.
 pub fn load(
     disk: &dyn Disk,
     path: &str,
-    record: &mut super::records::EachRecord<'_, FileError>,
+    record: &mut EachRecord<'_, FileError>,
 ) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(path)? {
         return Ok(None);
@@ -91,9 +106,9 @@ pub fn load(
     let mut last_key: Option<Vec<u8>> = None;
     let mut number = 0;
     while let Some(block) = reader.block(number)? {
-        let mut rest = block.as_slice();
-        while !rest.is_empty() {
-            let (key, value) = split_record(&mut rest).ok_or_else(|| bad("a record is longer than its block"))?;
+        let mut fields = Cursor::new(&block);
+        while !fields.rest().is_empty() {
+            let (key, value) = take_record(&mut fields).ok_or_else(|| bad("a record is longer than its block"))?;
             if last_key.as_deref().is_some_and(|last| last >= key) {
                 return Err(bad("its records are out of order"));
             }
@@ -111,13 +126,9 @@ pub fn load(
     Ok(Some((meta, expected)))
 }
 
-fn split_record<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let (key_length, after) = rest.split_first_chunk::<4>()?;
-    let (value_length, after) = after.split_first_chunk::<4>()?;
-    let (key, after) = after.split_at_checked(u32::from_le_bytes(*key_length) as usize)?;
-    let (value, after) = after.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
-    *rest = after;
-    Some((key, value))
+fn take_record<'a>(fields: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    let (key, value) = (fields.u32()?, fields.u32()?);
+    Some((fields.take(key as usize)?, fields.take(value as usize)?))
 }
 
 fn bad(what: &str) -> FileError {
@@ -136,10 +147,14 @@ pub(super) struct Writer {
     /// Records of the block in the making.
     block: Vec<u8>,
     block_number: u64,
+    /// How many bytes were written.
     offset: u64,
+    /// How many bytes were synced. Invariant: at most `offset`.
     synced: u64,
     crc: crc32fast::Hasher,
     tally: Tally,
+    /// The end was written. Invariant: nothing is written behind the end.
+    ended: bool,
 }
 
 impl Writer {
@@ -152,15 +167,18 @@ impl Writer {
             synced: 0,
             crc: crc32fast::Hasher::new(),
             tally: Tally::default(),
+            ended: false,
         }
     }
 
+    /// Writes the header. To be called once, before anything else.
     pub fn header(&mut self, meta: &Meta, tally: &Tally) -> io::Result<()> {
+        assert!(self.offset == 0 && self.block.is_empty(), "an image's header comes behind its records");
         let description = records::encode(meta, tally);
         let mut header = Vec::with_capacity(HEADER_BYTES + description.len() + 4);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&(description.len() as u32).to_le_bytes());
+        header.extend_from_slice(&length_u32(description.len()).to_le_bytes());
         header.extend_from_slice(&description);
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
         self.put(&header)
@@ -174,8 +192,8 @@ impl Writer {
         if !self.block.is_empty() && self.block.len() + length > limits::IMAGE_BLOCK_BYTES {
             self.flush_block()?;
         }
-        self.block.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        self.block.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.block.extend_from_slice(&length_u32(key.len()).to_le_bytes());
+        self.block.extend_from_slice(&length_u32(value.len()).to_le_bytes());
         self.block.extend_from_slice(key);
         self.block.extend_from_slice(value);
         self.tally.add(key, value);
@@ -188,13 +206,14 @@ impl Writer {
         }
         let block = std::mem::take(&mut self.block);
         let mut header = [0; BLOCK_HEADER_BYTES];
-        header[..4].copy_from_slice(&(block.len() as u32).to_le_bytes());
+        header[..4].copy_from_slice(&length_u32(block.len()).to_le_bytes());
         header[4..].copy_from_slice(&block_crc(self.block_number, &block).to_le_bytes());
         self.put(&header)?;
         self.put(&block)?;
         self.block_number += 1;
         self.block = block;
         self.block.clear();
+        assert!(self.synced <= self.offset, "{} bytes are synced, and {} were written", self.synced, self.offset);
         if self.offset - self.synced >= limits::IMAGE_SYNC_BYTES {
             self.file.sync_data()?;
             self.synced = self.offset;
@@ -207,6 +226,7 @@ impl Writer {
         self.put(&0u32.to_le_bytes())?;
         let crc = self.crc.clone().finalize();
         self.put(&crc.to_le_bytes())?;
+        self.ended = true;
         self.file.sync_data()
     }
 
@@ -216,6 +236,7 @@ impl Writer {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        assert!(!self.ended, "something is written behind the end of an image");
         self.file.write_at(bytes, self.offset)?;
         self.offset += bytes.len() as u64;
         self.crc.update(bytes);
@@ -239,16 +260,12 @@ impl Reader {
 
     fn header(&mut self) -> Result<(Meta, Tally), FileError> {
         let mut header = self.take(HEADER_BYTES)?;
-        let mut rest = header.as_slice();
-        let magic = rest.split_first_chunk::<8>();
-        if magic.is_none_or(|(magic, _)| *magic != MAGIC) {
+        let mut fields = Cursor::new(&header);
+        if fields.array() != Some(MAGIC) {
             return Err(bad("it does not begin as an image does"));
         }
-        rest = &rest[8..];
-        let (version, length) = rest.split_at(4);
-        let version = u32::from_le_bytes(version.try_into().expect("four bytes were split off"));
-        let length = u32::from_le_bytes(length.try_into().expect("four bytes are left")) as usize;
-        let description = self.take(length)?;
+        let (Some(version), Some(length)) = (fields.u32(), fields.u32()) else { return Err(bad("it is cut short")) };
+        let description = self.take(length as usize)?;
         header.extend_from_slice(&description);
         if self.take_u32()? != crc32fast::hash(&header) {
             return Err(bad("its header does not match its checksum"));
@@ -259,7 +276,7 @@ impl Reader {
         records::decode(&description)
     }
 
-    /// The records of the next block; none at the end, when the whole file was found good.
+    /// The records of the next block. None at the end, if the whole file is good.
     fn block(&mut self, number: u64) -> Result<Option<Vec<u8>>, FileError> {
         let length = self.take_u32()? as usize;
         if length == 0 {
@@ -282,19 +299,18 @@ impl Reader {
 
     fn take_u32(&mut self) -> Result<u32, FileError> {
         let bytes = self.take(4)?;
-        let bytes = bytes.first_chunk::<4>().ok_or_else(|| bad("it is cut short"))?;
-        Ok(u32::from_le_bytes(*bytes))
+        Cursor::new(&bytes).u32().ok_or_else(|| bad("it is cut short"))
     }
 
     fn take(&mut self, count: usize) -> Result<Vec<u8>, FileError> {
-        // Before anything is reserved: a damaged length must not cost memory.
-        if count as u64 > self.length - self.offset {
+        // Compared before memory is reserved: a damaged length must not cost memory.
+        if count as u64 > self.length.saturating_sub(self.offset) {
             return Err(bad("it is cut short"));
         }
         let mut bytes = vec![0; count];
         self.file
             .read_at(&mut bytes, self.offset)
-            .map_err(|error| if speaks_of_content(&error) { bad(&error.to_string()) } else { FileError::Io(error) })?;
+            .map_err(|error| if is_content_error(&error) { bad(&error.to_string()) } else { FileError::Io(error) })?;
         self.offset += count as u64;
         self.crc.update(&bytes);
         Ok(bytes)

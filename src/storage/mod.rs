@@ -1,29 +1,35 @@
-//! What outlives the process: the log (`wal`), its checkpoint in redb (`checkpoint`), the plain image (`image`), and
-//! who this directory is (`identity`). docs/data-dir.md draws every byte and says what each kind of damage leads to.
+//! Everything that outlives the process: the log (`wal`), the checkpoint in redb (`checkpoint`), the plain image
+//! (`image`), and the identity of the data directory (`identity`). docs/data-dir.md draws every byte and says what each
+//! kind of damage leads to.
 //!
-//! Promises: the log is the truth, a checkpoint is one entry boundary, the log is purged only up to an image, and a
-//! start finds either the whole state or refuses (`start`). A failed write or sync ends the process; nobody retries.
+//! Promises: the log is the truth. A checkpoint is the state behind one log entry. The log is purged only up to an
+//! image. A start finds the whole state or refuses (`start`). A failed write or sync ends the process; it is never
+//! tried again.
 //!
 //! | file | what |
 //! |---|---|
-//! | `disk` | the disk as a trait, and the operating system's |
+//! | `disk` | the disk as a trait, and the operating system's disk |
 //! | `identity` | cluster, member and incarnation of this directory |
 //! | `records` | what checkpoint and image have in common: their description and the sum over the records |
-//! | `checkpoint` | all state in redb, one transaction per checkpoint |
+//! | `cursor` | checked reads of bytes that a disk returned |
+//! | `checkpoint` | all state in redb, one transaction for each checkpoint |
 //! | `image` | all state as one plain file, also the backup format |
-//! | `checkpointer` | when to write which of the two, and what of the log may go |
-//! | `wal` | the log: votes and entries, durable before anyone hears of them |
-//! | `receive` | all state from a peer, until it takes the place of one's own |
-//! | `start` | from files to state: which of them to believe |
+//! | `checkpointer` | when to write which of the two, and which part of the log may go |
+//! | `wal` | the log: votes and entries, durable before they are acknowledged |
+//! | `receive` | all state from another member, until it takes the place of this member's |
+//! | `start` | from files to state: which files to believe |
+//! | `sources` | the files that a state can be loaded from, each tried on its own |
 //! | `testing` | a disk that loses power on command (tests and simulation) |
 
 pub mod checkpoint;
 pub mod checkpointer;
+mod cursor;
 pub mod disk;
 pub mod identity;
 pub mod image;
 pub mod receive;
 pub mod records;
+mod sources;
 pub mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
@@ -35,13 +41,13 @@ pub use records::{LogPosition, Meta};
 
 /// The folder of the log's segments.
 pub const LOG_FOLDER: &str = "log";
-/// The checkpoint, and one in the making.
+/// The checkpoint, and a checkpoint in the making.
 pub const CHECKPOINT_FILE: &str = "checkpoint.redb";
 pub const CHECKPOINT_FILE_NEW: &str = "checkpoint.tmp";
-/// The image, and one in the making.
+/// The image, and an image in the making.
 pub const IMAGE_FILE: &str = "image";
 pub const IMAGE_FILE_NEW: &str = "image.tmp";
-/// An image of a peer's checkpoint, while it comes.
+/// A peer's checkpoint in the format of an image, while it is received.
 pub const IMAGE_FILE_RECEIVED: &str = "image.received";
 pub const IDENTITY_FILE: &str = "identity";
 pub const IDENTITY_FILE_NEW: &str = "identity.tmp";

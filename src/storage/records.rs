@@ -1,10 +1,23 @@
-//! What the checkpoint and the image have in common: records with a key and a value, a sum over all of them, and `Meta`,
-//! which says what they are a state of.
+//! What checkpoint and image have in common: records with a key and a value, a sum over all records, and `Meta`, which
+//! says which state the records are.
 //!
-//! The sum is kept up to date with every changed record and compared when everything was read. Each step of a record's
-//! hash can be undone, so damage within eight bytes in a row of one record always changes the sum; anything wider goes
-//! unseen once in 2^64. It guards against disks, not against people.
+//! The sum is updated with every changed record. A reader that has read everything compares it. Each step of a record's
+//! hash can be undone, so damage within eight bytes in a row of one record always changes the sum. Wider damage goes
+//! unseen once in 2^64 cases. The sum guards against disks, not against people.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
+
+use super::cursor::{Cursor, length_u32};
 use crate::model::Zxid;
 use serde::{Deserialize, Serialize};
 use std::{fmt, io};
@@ -26,23 +39,23 @@ impl fmt::Display for LogPosition {
 /// Why a checkpoint or an image cannot be used. The texts follow the file's name.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The content is not what was written: another source of state may help.
+    /// The content is not what was written. Another source of state may help.
     #[error("{0}")]
     Damaged(String),
-    /// It is whole, and of a format that a later version of this server writes. Nothing may be changed.
+    /// The file is whole, and a later version of this server wrote its format. Nothing may be changed.
     #[error("{0}")]
     Newer(String),
-    /// The disk failed: nothing can be said about the file.
+    /// The disk failed, so nothing is known about the file.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What the records are a state of: one entry boundary.
+/// Which state the records are: the state behind one log entry.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Meta {
-    /// The last entry that was applied; none before the first.
+    /// The last entry that was applied; None before the first.
     pub position: Option<LogPosition>,
-    /// The membership in force there, as the consensus encodes it.
+    /// The membership in force at that entry, as consensus encodes it.
     pub membership: Option<Vec<u8>>,
     /// The last transaction that was applied.
     pub zxid: Zxid,
@@ -55,7 +68,7 @@ pub struct Meta {
 /// Takes one record, key and value, and may refuse it.
 pub type EachRecord<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
 
-/// Number, size and sum of records: what must come out when they are read again.
+/// Number, size and sum of records. A reader must come to the same three numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub count: u64,
@@ -79,7 +92,7 @@ impl Tally {
     }
 }
 
-/// The hash of one record. Part of the file formats: never changes.
+/// The hash of one record. It is part of the file formats and never changes.
 pub fn record_hash(key: &[u8], value: &[u8]) -> u64 {
     let start = (key.len() as u64).rotate_left(32) ^ value.len() as u64;
     finish(absorb(absorb(start, key), value))
@@ -92,7 +105,9 @@ fn absorb(mut hash: u64, bytes: &[u8]) -> u64 {
     }
     if !rest.is_empty() {
         let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
         hash = step(hash ^ u64::from_le_bytes(last));
     }
     hash
@@ -109,7 +124,7 @@ fn finish(hash: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The version that `encode` writes; `decode` reads every one there ever was.
+/// The version that `encode` writes. `decode` reads every version that was ever written.
 const VERSION: u8 = 1;
 
 /// `Meta` and `Tally` as bytes (little endian):
@@ -139,50 +154,46 @@ pub fn encode(meta: &Meta, tally: &Tally) -> Vec<u8> {
     for number in [meta.zxid.0, meta.digest, tally.count, tally.bytes, tally.sum] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
-    bytes.push(meta.position.is_some() as u8);
+    bytes.push(u8::from(meta.position.is_some()));
     bytes.extend_from_slice(&position.term.to_le_bytes());
     bytes.extend_from_slice(&position.index.to_le_bytes());
-    bytes.push(meta.membership.is_some() as u8);
-    bytes.extend_from_slice(&(membership.len() as u32).to_le_bytes());
+    bytes.push(u8::from(meta.membership.is_some()));
+    bytes.extend_from_slice(&length_u32(membership.len()).to_le_bytes());
     bytes.extend_from_slice(membership);
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
 
-/// What `encode` wrote.
+/// Reads what `encode` wrote.
 pub fn decode(bytes: &[u8]) -> Result<(Meta, Tally), FileError> {
     let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut_short)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return Err(FileError::Damaged("its description does not match its checksum".into()));
     }
-    let mut body = body;
-    let version = take::<1>(&mut body)?[0];
+    let mut fields = Cursor::new(body);
+    let version = fields.u8().ok_or_else(cut_short)?;
     if version != VERSION {
         return Err(FileError::Newer(format!("its description has version {version}, this server knows {VERSION}")));
     }
-    let format_level = u32::from_le_bytes(take(&mut body)?);
-    let zxid = Zxid(u64::from_le_bytes(take(&mut body)?));
-    let digest = u64::from_le_bytes(take(&mut body)?);
-    let count = u64::from_le_bytes(take(&mut body)?);
-    let size = u64::from_le_bytes(take(&mut body)?);
-    let sum = u64::from_le_bytes(take(&mut body)?);
-    let has_position = take::<1>(&mut body)?[0] != 0;
-    let term = u64::from_le_bytes(take(&mut body)?);
-    let index = u64::from_le_bytes(take(&mut body)?);
-    let has_membership = take::<1>(&mut body)?[0] != 0;
-    let length = u32::from_le_bytes(take(&mut body)?);
-    if body.len() != length as usize {
-        return Err(cut_short());
-    }
-    let position = has_position.then_some(LogPosition { term, index });
-    let membership = has_membership.then(|| body.to_vec());
-    Ok((Meta { position, membership, zxid, digest, format_level }, Tally { count, bytes: size, sum }))
+    take_fields(&mut fields).ok_or_else(cut_short)
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], FileError> {
-    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(cut_short)?;
-    *bytes = rest;
-    Ok(*taken)
+fn take_fields(fields: &mut Cursor<'_>) -> Option<(Meta, Tally)> {
+    let format_level = fields.u32()?;
+    let zxid = Zxid(fields.u64()?);
+    let digest = fields.u64()?;
+    let tally = Tally { count: fields.u64()?, bytes: fields.u64()?, sum: fields.u64()? };
+    let has_position = fields.u8()? != 0;
+    let position = LogPosition { term: fields.u64()?, index: fields.u64()? };
+    let has_membership = fields.u8()? != 0;
+    let length = fields.u32()?;
+    let membership = fields.take(length as usize)?;
+    if !fields.rest().is_empty() {
+        return None;
+    }
+    let position = has_position.then_some(position);
+    let membership = has_membership.then(|| membership.to_vec());
+    Some((Meta { position, membership, zxid, digest, format_level }, tally))
 }
 
 fn cut_short() -> FileError {

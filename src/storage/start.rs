@@ -1,101 +1,75 @@
-//! From files to state: which of checkpoint, image and log to believe when a server starts.
+//! From files to state: which of checkpoint, image and log a server believes when it starts.
 //!
-//! Promises: the state that comes out, with the log from its position on, is everything that was ever acknowledged; or
-//! there is a refusal that says why and what to do, and no file was changed. Never an empty state beside a purged log.
+//! Promises: a start returns a state that, with the log from its position on, is everything that was ever acknowledged.
+//! Or it returns a refusal that says why and what to do, and has changed no file. It never returns an empty state
+//! beside a purged log.
 //!
-//! The order of trust is: the checkpoint, if it is whole and the log goes on where it ends; else the image, under the
-//! same condition, from which a new checkpoint is built; else the log alone, if it was never purged.
+//! The order of trust:
+//! 1. the checkpoint, if it is whole and the log continues where it ends;
+//! 2. the image, under the same condition; a new checkpoint is built from it;
+//! 3. the log alone, if it was never purged.
 
-use super::checkpoint::{self, Checkpoint, set_aside};
-use super::checkpointer::{Checkpointer, Policy};
+use super::checkpoint::{Checkpoint, set_aside};
+use super::checkpointer::{CheckpointSchedule, Checkpointer};
 use super::disk::Disk;
 use super::identity::{self, Identity, IdentityError};
 use super::image;
 use super::records::{FileError, LogPosition, Meta};
+use super::sources::{Attempt, load_checkpoint, newer, rebuild_from_image};
 use super::{
     CHECKPOINT_FILE, CHECKPOINT_FILE_NEW, IDENTITY_FILE, IDENTITY_FILE_NEW, IMAGE_FILE, IMAGE_FILE_NEW,
     IMAGE_FILE_RECEIVED, LOG_FOLDER,
 };
-use crate::state::{Loader, RecordError, State};
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What the log, which is opened first, holds.
+pub use super::sources::Load;
+
+/// What the log holds. It is opened before the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LogExtent {
-    /// The last entry that was purged; none if the log goes back to the very first.
+    /// The last entry that was purged; None if the log goes back to the very first entry.
     pub purged: Option<LogPosition>,
-    /// Whether it holds nothing at all: no entry, no vote, no purge.
+    /// Whether the log holds nothing at all: no entry, no vote, no purge.
     pub is_new: bool,
 }
 
 impl LogExtent {
-    /// Whether a state of this position and the log give all state.
-    fn continues(&self, position: Option<LogPosition>) -> bool {
+    /// Whether a state of that position and the log together give all state.
+    pub(super) fn continues(&self, position: Option<LogPosition>) -> bool {
         self.purged.is_none_or(|purged| position.is_some_and(|position| position.index >= purged.index))
-    }
-}
-
-/// Builds the state from records. A new one for each attempt.
-pub trait Load {
-    type State;
-    /// Records come in key order.
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;
-    /// All records were there. What does not fit is an error, the digest of `meta` for one.
-    fn finish(self, meta: &Meta) -> Result<Self::State, FileError>;
-}
-
-impl Load for Loader {
-    type State = State;
-
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
-        Ok(Loader::record(self, key, value)?)
-    }
-
-    fn finish(self, meta: &Meta) -> Result<State, FileError> {
-        let state = Loader::finish(self)?;
-        if state.last_zxid() != meta.zxid || state.digest() != meta.digest {
-            return Err(FileError::Damaged(format!(
-                "its records are the state of zxid {}, digest {:016x}, its description says {}, {:016x}",
-                state.last_zxid(),
-                state.digest(),
-                meta.zxid,
-                meta.digest
-            )));
-        }
-        Ok(state)
-    }
-}
-
-impl From<RecordError> for FileError {
-    fn from(error: RecordError) -> FileError {
-        match error {
-            RecordError::UnknownKind { .. } | RecordError::UnknownFormat { .. } => FileError::Newer(error.to_string()),
-            RecordError::Damaged { .. }
-            | RecordError::NoMeta
-            | RecordError::Count { .. }
-            | RecordError::Digest { .. } => FileError::Damaged(error.to_string()),
-        }
     }
 }
 
 /// Where the state came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// No checkpoint was ever finished: all state is in the log, which may be empty.
+    /// No checkpoint was ever finished. All state is in the log, which may be empty.
     Log,
     Checkpoint,
     Image,
 }
 
 pub struct Started<S> {
-    /// None: begin with the state of an empty tree, and apply the log from its first entry on.
+    /// The loaded state. None: begin with an empty tree, and apply the log from its first entry on.
     pub state: Option<S>,
-    /// What the state is a state of; of the empty one by default.
+    /// Which state it is. Invariant: the log continues from `meta.position` on.
     pub meta: Meta,
     pub source: Source,
     pub checkpointer: Checkpointer,
+}
+
+impl<S> Started<S> {
+    fn checked(self, log: LogExtent) -> Started<S> {
+        let position = self.meta.position;
+        assert!(
+            log.continues(position),
+            "a state at {position:?} is believed, and the log begins behind {:?}",
+            log.purged
+        );
+        self
+    }
 }
 
 #[derive(Debug, Error)]
@@ -103,7 +77,7 @@ pub enum StartError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// As `Refused`; votes and log are whole, though, and go on behind `purged`. A member of an ensemble may take all state
+    /// A refusal, with votes and log whole. The log goes on behind `purged`. A member of an ensemble may take all state
     /// from another member instead (`consensus::fetch`).
     #[error("{sentence}")]
     NoState { sentence: String, purged: LogPosition },
@@ -120,10 +94,11 @@ impl From<IdentityError> for StartError {
     }
 }
 
-/// Says whose a data directory is, before its log is opened; makes `new` the identity of an empty one. Refuses a
-/// directory of which a part is missing: a log made anew would have forgotten this member's votes.
+/// Returns the identity of a data directory, before its log is opened. Gives the identity `new` to an empty directory.
+/// Refuses a directory in which a part is missing, because a new log would have forgotten this member's votes.
 pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
-    // A name that an earlier process made but could not sync is believed from here on: make it last.
+    // An earlier process may have made a name and died before it synced the folder. This start believes that name, so
+    // it must become durable.
     disk.sync_folder("")?;
     let log_is_there = !disk.list(LOG_FOLDER)?.is_empty();
     match identity::read(disk)? {
@@ -132,7 +107,7 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
              number or the data directory",
             known.member, new.member
         ))),
-        Some(known) if known.log_in_use && !log_is_there => Err(log_is_gone()),
+        Some(known) if known.log_in_use && !log_is_there => Err(log_missing()),
         Some(known) => Ok(known),
         None => {
             let there = [(CHECKPOINT_FILE, disk.exists(CHECKPOINT_FILE)?), (IMAGE_FILE, disk.exists(IMAGE_FILE)?)];
@@ -151,66 +126,68 @@ pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> 
     }
 }
 
-fn log_is_gone() -> StartError {
+fn log_missing() -> StartError {
     StartError::Refused(format!(
-        "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had: it was removed, and with \
-         it what this member has promised to others; bring the folder back, or start with an empty data directory (in an ensemble: \
-         remove this member and add it again)"
+        "the data directory has no log in `{LOG_FOLDER}/`, or an empty one, although it once had a log: the log was removed, \
+         and with it the votes that this member gave; bring the folder back, or start with an empty data directory (in an \
+         ensemble: remove this member and add it again)"
     ))
 }
 
-/// Notes which ensemble the directory belongs to, durably.
-pub fn note_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
+/// Records durably which ensemble the directory belongs to.
+pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
         _ => Ok(()),
     }
 }
 
-/// To be called once the log durably holds something, be it only a vote: a start without log is refused from then on.
-pub fn note_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
+/// Records durably that the log holds something. To be called when the log holds an entry or a vote. From then on a
+/// start without log is refused.
+pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
         _ => Ok(()),
     }
 }
 
-/// Opens the state in a data directory that `identify` has seen and whose log holds `log`. `loader` is called for each attempt.
+/// Opens the state in a data directory that `identify` has accepted and whose log holds `log`. `loader` is called for
+/// each attempt to load a state.
 pub fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,
     now_ms: u64,
     loader: impl Fn() -> L,
 ) -> Result<Started<L::State>, StartError> {
-    // The image is looked at even if it is not needed: one that is missing must be written again soon.
+    // Looked at even if it is not needed: a missing image must be written again soon.
     let image = match image::peek(&*disk) {
         Ok(image) => image.map(|(meta, _)| meta),
         Err(FileError::Io(error)) => return Err(error.into()),
         Err(FileError::Newer(what)) => return Err(newer(IMAGE_FILE, &what)),
         Err(FileError::Damaged(what)) => {
-            tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new one will be written");
+            tracing::warn!("the file `{IMAGE_FILE}` is damaged: {what}; a new image will be written");
             None
         }
     };
     let image = image.filter(|meta| log.continues(meta.position));
-    let policy = Policy::new(log.purged.is_some() && image.is_none(), now_ms);
+    let schedule = CheckpointSchedule::new(log.purged.is_some() && image.is_none(), now_ms);
     let image_position = image.and_then(|meta| meta.position);
 
     let log_was_in_use = identity::read(&*disk)?.is_some_and(|known| known.log_in_use);
     if log.is_new && (log_was_in_use || image_position.is_some()) {
-        return Err(log_is_gone());
+        return Err(log_missing());
     }
     if !log.is_new {
-        note_log_in_use(&*disk)?;
+        record_log_in_use(&*disk)?;
     }
 
     let checkpoint_trouble = match load_checkpoint(&*disk, log, &loader)? {
-        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_is_gone()),
+        Attempt::Loaded(_, meta) if log.is_new && meta.position.is_some() => return Err(log_missing()),
         Attempt::Loaded(state, meta) => match Checkpoint::open(&*disk) {
             Ok(checkpoint) => {
-                let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, image_position);
-                tidy(&*disk)?;
-                return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer });
+                let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, image_position);
+                remove_unfinished_files(&*disk)?;
+                return Ok(Started { state: Some(state), meta, source: Source::Checkpoint, checkpointer }.checked(log));
             }
             Err(FileError::Io(error)) => return Err(error.into()),
             Err(FileError::Damaged(what) | FileError::Newer(what)) => Some(what),
@@ -227,9 +204,9 @@ pub fn open<L: Load>(
             );
             set_aside(&*disk)?;
             checkpoint.take_place(&*disk)?;
-            let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, meta.position);
-            tidy(&*disk)?;
-            return Ok(Started { state: Some(state), meta, source: Source::Image, checkpointer });
+            let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, meta.position);
+            remove_unfinished_files(&*disk)?;
+            return Ok(Started { state: Some(state), meta, source: Source::Image, checkpointer }.checked(log));
         }
         Attempt::Absent => None,
         Attempt::Unusable(what) => Some(what),
@@ -254,107 +231,13 @@ pub fn open<L: Load>(
         set_aside(&*disk)?;
     }
     let checkpoint = Checkpoint::create(&*disk)?;
-    let checkpointer = Checkpointer::new(disk.clone(), checkpoint, policy, None);
-    tidy(&*disk)?;
-    Ok(Started { state: None, meta: Meta::default(), source: Source::Log, checkpointer })
+    let checkpointer = Checkpointer::new(disk.clone(), checkpoint, schedule, None);
+    remove_unfinished_files(&*disk)?;
+    Ok(Started { state: None, meta: Meta::default(), source: Source::Log, checkpointer }.checked(log))
 }
 
-enum Attempt<T> {
-    Loaded(T, Meta),
-    /// There is no such file, or nothing was ever finished in it.
-    Absent,
-    /// What is wrong with it.
-    Unusable(String),
-}
-
-fn gap(position: Option<LogPosition>, log: LogExtent) -> String {
-    let ends = position.map_or("before the first entry".into(), |position| format!("at entry {}", position.index));
-    format!("it ends {ends}, and the log begins only after entry {}", log.purged.unwrap_or_default().index)
-}
-
-fn load_checkpoint<L: Load>(
-    disk: &dyn Disk,
-    log: LogExtent,
-    loader: &impl Fn() -> L,
-) -> Result<Attempt<L::State>, StartError> {
-    let mut loading = loader();
-    match checkpoint::load(disk, &mut |key, value| loading.record(key, value)) {
-        Ok(None) => Ok(Attempt::Absent),
-        Ok(Some(meta)) if !log.continues(meta.position) => Ok(Attempt::Unusable(gap(meta.position, log))),
-        Ok(Some(meta)) => match loading.finish(&meta) {
-            Ok(state) => Ok(Attempt::Loaded(state, meta)),
-            Err(error) => unusable(CHECKPOINT_FILE, error),
-        },
-        Err(error) => unusable(CHECKPOINT_FILE, error),
-    }
-}
-
-/// Damage leads to the next source. What a later version wrote does not: that source would be older, and the newer file
-/// would be replaced.
-fn unusable<T>(file: &str, error: FileError) -> Result<Attempt<T>, StartError> {
-    match error {
-        FileError::Damaged(what) => Ok(Attempt::Unusable(what)),
-        FileError::Newer(what) => Err(newer(file, &what)),
-        FileError::Io(error) => Err(error.into()),
-    }
-}
-
-fn newer(file: &str, what: &str) -> StartError {
-    StartError::Refused(format!(
-        "the file `{file}` in the data directory was written by a later version of this server: {what}; start that version, \
-         or bring back a data directory of this one"
-    ))
-}
-
-/// Loads the image and builds a checkpoint from it in the same pass; the checkpoint has not taken its place yet.
-fn rebuild_from_image<L: Load>(
-    disk: &Arc<dyn Disk>,
-    log: LogExtent,
-    loader: &impl Fn() -> L,
-) -> Result<Attempt<(L::State, Checkpoint)>, StartError> {
-    match image::peek(&**disk) {
-        Ok(None) => return Ok(Attempt::Absent),
-        Ok(Some((meta, _))) if !log.continues(meta.position) => {
-            return Ok(Attempt::Unusable(gap(meta.position, log)));
-        }
-        Ok(Some(_)) => {}
-        Err(error) => return unusable(IMAGE_FILE, error),
-    }
-    match build_from_image(&**disk, IMAGE_FILE, loader()) {
-        Ok((state, checkpoint, meta)) => Ok(Attempt::Loaded((state, checkpoint), meta)),
-        Err(error) => unusable(IMAGE_FILE, error),
-    }
-}
-
-/// As `rebuild_from_image`, from a file of any name.
-pub(super) fn build_from_image<L: Load>(
-    disk: &dyn Disk,
-    path: &str,
-    mut loading: L,
-) -> Result<(L::State, Checkpoint, Meta), FileError> {
-    let mut loaded = None;
-    let checkpoint = Checkpoint::build(disk, |insert| {
-        let mut failure = None;
-        let result = image::load(disk, path, &mut |key, value| {
-            loading.record(key, value)?;
-            insert(key, value).map_err(|error| {
-                failure = Some(error);
-                FileError::Damaged("it could not be copied".into())
-            })
-        });
-        if let Some(error) = failure {
-            return Err(FileError::Io(error));
-        }
-        let Some((meta, _)) = result? else { return Err(FileError::Damaged("it is gone".into())) };
-        loaded = Some((loading.finish(&meta)?, meta.clone()));
-        Ok(Some(meta))
-    })?;
-    let (state, meta) = loaded.ok_or_else(|| FileError::Damaged("it is gone".into()))?;
-    Ok((state, checkpoint, meta))
-}
-
-/// Removes what a crash left half made.
-fn tidy(disk: &dyn Disk) -> io::Result<()> {
+/// Removes the files that a crash left unfinished.
+fn remove_unfinished_files(disk: &dyn Disk) -> io::Result<()> {
     for file in [CHECKPOINT_FILE_NEW, IMAGE_FILE_NEW, IMAGE_FILE_RECEIVED, IDENTITY_FILE_NEW] {
         if disk.exists(file)? {
             disk.remove(file)?;
@@ -369,7 +252,7 @@ mod tests {
     use super::super::checkpointer::Progress;
     use super::super::testing::SimDisk;
     use super::*;
-    use crate::state::Cut;
+    use crate::state::{Cut, State};
 
     const NEW: Identity = Identity { cluster: 7, member: 2, incarnation: [9; 16], log_in_use: false };
 

@@ -1,10 +1,10 @@
 //! Checkpoint, image and start together, on a disk that loses power, fails and rots.
 //!
-//! The state is a map, an entry of the log a few changes to it, and the log itself a list that never loses anything but
-//! what was purged: so whatever comes up after a crash can be compared with everything that was acknowledged.
+//! In these tests the state is a map, and an entry of the log is a few changes to the map. The log is a list that loses
+//! only what was purged. So the state after a crash can be compared with everything that was acknowledged.
 //!
-//! `CRASH_POINTS=10000 cargo test --lib crash_points -- --nocapture` tries more crashes than the 300 of an
-//! ordinary run; `CRASH_SEED` begins elsewhere.
+//! An ordinary run tries 300 crashes. `CRASH_POINTS=10000 cargo test --lib crash_points -- --nocapture` tries more.
+//! `CRASH_SEED` begins with another seed.
 
 mod from_a_peer;
 mod with_log;
@@ -29,7 +29,7 @@ pub struct Model {
     map: Map,
     index: u64,
     dirty: BTreeSet<Vec<u8>>,
-    /// Of a checkpoint in the making: what is still to be handed out.
+    /// The changes of a checkpoint in the making that were not handed out yet.
     pending: Vec<Change>,
 }
 
@@ -45,7 +45,7 @@ impl Model {
         self.index += 1;
     }
 
-    /// Everything in the description follows from the place in the log, so that a mix of two checkpoints would show.
+    /// The whole description follows from the place in the log. So a mix of two checkpoints would show.
     fn meta(&self) -> Meta {
         meta_at(self.index)
     }
@@ -99,7 +99,7 @@ impl start::Load for Map {
     }
 }
 
-/// The log: what was acknowledged.
+/// The log: everything that was acknowledged.
 #[derive(Clone, Default)]
 struct Ledger {
     entries: Vec<Vec<Change>>,
@@ -115,7 +115,7 @@ impl Ledger {
         let mut entry = Vec::new();
         for _ in 0..1 + dice.below(12) {
             let key = format!("n/node-{:03}", dice.below(150)).into_bytes();
-            // Now and then one that takes more than a page, or even a region of its own.
+            // Some values take more than a page, or even a region of their own.
             let length = if dice.one_in(40) { dice.below(30_000) } else { dice.below(300) };
             let value = (!dice.one_in(5)).then(|| vec![dice.roll() as u8; length as usize]);
             entry.push((key, value));
@@ -124,7 +124,7 @@ impl Ledger {
         self.entries.push(entry);
     }
 
-    /// All state, from nothing.
+    /// The state that the whole log gives.
     fn replayed(&self) -> Model {
         let mut model = Model::default();
         for entry in &self.entries {
@@ -141,13 +141,13 @@ impl Ledger {
 fn open(disk: &SimDisk, ledger: &Ledger) -> Result<Started<Model>, StartError> {
     start::identify(disk, Identity { cluster: 1, member: 1, incarnation: [1; 16], log_in_use: false })?;
     if disk.list(LOG_FOLDER)?.is_empty() {
-        // Where the log would be: its entries are in the ledger.
+        // A file where the log would be. The entries are in the ledger.
         disk.set_bytes("log/1.log", b"");
     }
     start::open(Arc::new(disk.clone()), ledger.extent(), 0, Map::new)
 }
 
-/// Starts, replays the log, and compares with all that was acknowledged.
+/// Starts, replays the log, and compares the state with everything that was acknowledged.
 fn recover(disk: &SimDisk, ledger: &Ledger) -> Result<(Model, Checkpointer, Source), StartError> {
     let started = open(disk, ledger)?;
     let mut model = started.state.unwrap_or_default();
@@ -161,7 +161,7 @@ fn recover(disk: &SimDisk, ledger: &Ledger) -> Result<(Model, Checkpointer, Sour
     Ok((model, started.checkpointer, started.source))
 }
 
-/// A data directory with a checkpoint and an image before it, the log purged up to the image.
+/// A data directory with a checkpoint, an image of an earlier checkpoint, and a log that is purged up to the image.
 fn lived_in(seed: u64) -> (SimDisk, Ledger, Model) {
     let dice = &mut Dice::new(seed);
     let (disk, mut ledger) = (SimDisk::new(), Ledger::default());
@@ -234,7 +234,7 @@ fn every_damaged_missing_or_added_byte_of_an_image_is_seen() {
     checkpointer.image(&Progress::default()).unwrap();
     let bytes = disk.bytes(IMAGE_FILE).unwrap();
     let scratch = SimDisk::new();
-    // Each byte of the borders, and of the rest one in a few.
+    // Every byte of the borders, and every seventh byte of the rest.
     for at in (0..bytes.len()).filter(|at| *at < 300 || bytes.len() - at < 40 || at % 7 == 0) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << dice.below(8);
@@ -249,8 +249,8 @@ fn every_damaged_missing_or_added_byte_of_an_image_is_seen() {
     assert!(load_image(&scratch).unwrap().unwrap().0 == model.map);
 }
 
-/// Damage to the checkpoint is harmless, or it is seen, or it brings back the checkpoint before; and in each case the
-/// start finds the whole state.
+/// Damage to the checkpoint is harmless, or it is seen, or it brings back the checkpoint before. In each case the start
+/// finds the whole state.
 #[test]
 fn a_flipped_byte_in_any_page_of_the_checkpoint_never_costs_anything() {
     const PAGE: u64 = 4096;
@@ -258,7 +258,7 @@ fn a_flipped_byte_in_any_page_of_the_checkpoint_never_costs_anything() {
     let whole = load_checkpoint(&disk).unwrap().unwrap();
     let length = disk.bytes(CHECKPOINT_FILE).unwrap().len() as u64;
     let dice = &mut Dice::new(9);
-    // Every byte of redb's header, and some of every page.
+    // Every byte of redb's header, and some bytes of every page.
     let mut places: Vec<u64> = (0..512).collect();
     for page in 0..length / PAGE {
         places.extend([0, 1, 2, 3, 8].map(|at| page * PAGE + at));
@@ -282,7 +282,7 @@ fn a_flipped_byte_in_any_page_of_the_checkpoint_never_costs_anything() {
             }
             Source::Log => panic!("byte {place}: the log was purged"),
         }
-        // What was harmless to the reader may not be so to the writer.
+        // Damage that does no harm to the reader may do harm to the writer.
         let mut ledger = ledger.clone();
         ledger.append(dice, &mut model);
         if let Err(error) = checkpointer.checkpoint(&Progress::default(), &mut model) {
@@ -308,7 +308,7 @@ fn a_truncated_checkpoint_is_replaced_from_the_image() {
         disk.set_bytes(CHECKPOINT_FILE, &bytes[..length]);
         let (mut model, mut checkpointer, source) = recover(&disk, &ledger).unwrap();
         assert_eq!(source, Source::Image, "cut at {length}");
-        // The new checkpoint goes on where the image ends, and the next start believes it again.
+        // The new checkpoint goes on where the image ends, and the next start believes it.
         checkpointer.checkpoint(&Progress::default(), &mut model).unwrap();
         drop(checkpointer);
         disk.crash(length as u64);
@@ -379,8 +379,8 @@ fn only_the_last_damaged_checkpoints_are_kept() {
     assert_eq!(kept, ["checkpoint.damaged-3", "checkpoint.damaged-4", "checkpoint.damaged-5"]);
 }
 
-/// The first, second, third … call fails, until a whole run passes: each failure ends the process, and the next start,
-/// with or without a power loss in between, finds everything.
+/// The first call fails, then the second, and so on until a whole run passes. Each failure ends the process. The next
+/// start finds everything, with and without a power loss in between.
 #[test]
 fn whichever_call_fails_everything_is_found_again() {
     for failure in [Failure::Medium, Failure::Full] {
@@ -412,8 +412,8 @@ fn whichever_call_fails_everything_is_found_again() {
     }
 }
 
-/// One directory lives through many processes, each of which ends with a power loss or a kill at an arbitrary call:
-/// while it starts, while it writes a checkpoint or an image, or in between.
+/// One directory lives through many processes. Each ends with a power loss or a kill at an arbitrary call: while it
+/// starts, while it writes a checkpoint or an image, or in between.
 #[test]
 fn crash_points_lose_nothing_and_mix_nothing() {
     let points = number("CRASH_POINTS", 300);
@@ -427,7 +427,7 @@ fn crash_points_lose_nothing_and_mix_nothing() {
     println!("{done} crash points, states came from {sources:?}");
 }
 
-/// A number from the environment.
+/// Reads a number from an environment variable.
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
@@ -450,7 +450,7 @@ fn one_directory(seed: u64, processes: u64, sources: &mut BTreeMap<String, u64>)
         } else {
             disk.crash(dice.roll())
         }
-        // Now and then the medium rots as well: one of the two files at a time.
+        // Now and then the medium rots too: one of the two files at a time.
         if dice.one_in(8) {
             let length = disk.bytes(CHECKPOINT_FILE).map_or(0, |bytes| bytes.len() as u64);
             disk.flip(CHECKPOINT_FILE, dice.below(length), 1 << dice.below(8));
@@ -461,7 +461,7 @@ fn one_directory(seed: u64, processes: u64, sources: &mut BTreeMap<String, u64>)
     processes
 }
 
-/// Runs until the power goes.
+/// Works until the power goes.
 fn live(dice: &mut Dice, disk: &SimDisk, ledger: &mut Ledger, model: &mut Model, checkpointer: &mut Checkpointer) {
     for _ in 0..6 {
         for _ in 0..dice.below(8) {
@@ -477,7 +477,7 @@ fn live(dice: &mut Dice, disk: &SimDisk, ledger: &mut Ledger, model: &mut Model,
             Ok(())
         });
         if result.is_err() {
-            // Rot that only the writer meets ends the process too.
+            // Rot that only the writer meets also ends the process.
             let rot = result.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
             assert!(disk.is_down() || rot);
             return;
@@ -485,8 +485,9 @@ fn live(dice: &mut Dice, disk: &SimDisk, ledger: &mut Ledger, model: &mut Model,
     }
 }
 
-/// Memory and time of a large checkpoint on the real disk: `cargo test --lib storage::tests::a_million -- --ignored
-/// --nocapture`, alone, since the process's high-water mark is what is measured. Times are printed, not judged.
+/// Measures memory and time of a large checkpoint on the real disk. Run it alone, because it measures the process's
+/// high-water mark: `cargo test --lib storage::tests::a_million -- --ignored --nocapture`. It prints times and does not
+/// judge them.
 #[test]
 #[ignore = "takes a gigabyte of disk and half a minute"]
 fn a_million_records_take_little_memory() {
@@ -503,7 +504,7 @@ fn a_million_records_take_little_memory() {
         fn piece(&mut self, bytes_max: usize, out: &mut Vec<Change>) -> bool {
             let mut bytes = 0;
             while bytes < bytes_max && self.next < self.count {
-                // Every record first; every hundredth later.
+                // The first time every record, later every hundredth.
                 if self.round == 0 || self.next % 100 == self.round {
                     let key = format!("n/some/where/node-{:09}", self.next).into_bytes();
                     out.push((key, Some(vec![self.next as u8 ^ self.round as u8; 180])));

@@ -1,8 +1,9 @@
-//! Watches: who waits for what, and whom an event reaches (WatchManager.java, DataTree.java). Pure; never replicated.
+//! Watches: which connections wait for what, and which of them an event reaches (WatchManager.java, DataTree.java). Pure.
+//! Watches are never replicated.
 //!
-//! ZooKeeper has two tables, of data watches (getData, exists) and of child watches (getChildren). A persistent watch is
-//! in both, a recursive one in the first only, which is why it never hears of `ChildrenChanged`. Here one entry per path
-//! holds both: a connection's modes in either table are bits of one byte. What fires:
+//! ZooKeeper has two tables: one of data watches (getData, exists) and one of child watches (getChildren). A persistent watch
+//! is in both. A recursive watch is in the first only, so it never gets `ChildrenChanged`. Here one entry per path holds both
+//! tables: a connection's modes in either table are bits of one byte. The watches that fire:
 //!
 //! | event at P | one-shot, gone then | persistent | recursive |
 //! |---|---|---|---|
@@ -10,8 +11,13 @@
 //! | deleted | data and child | at P | at P and above |
 //! | children changed | child | at P | - |
 //!
-//! A connection hears of an event once, however many of its watches it meets. Without any recursive watch nobody walks
-//! up the path. An idle connection costs nothing; a watch costs some 16 bytes beside its path.
+//! A connection gets an event once, however many of its watches the event meets. Without any recursive watch the path is not
+//! walked up. A connection without watches costs nothing. A watch costs some 16 bytes beside its path.
+//!
+//! The hash tables here are iterated in two places: `by_connection`, which sorts, and `drop_connection`, where no caller can
+//! see the order.
+
+#![deny(clippy::iter_over_hash_type)]
 
 use crate::model::{ConnectionId, path};
 use crate::state::Event;
@@ -24,15 +30,15 @@ use std::mem;
 /// Which one-shot watch a read arms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WatchKind {
-    /// getData, and exists on a node that is there.
+    /// Armed by getData, and by exists if the node exists.
     Data,
-    /// getChildren.
+    /// Armed by getChildren.
     Child,
-    /// exists on a node that is not there.
+    /// Armed by exists if the node does not exist.
     Exist,
 }
 
-/// addWatch's mode.
+/// The mode of addWatch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
 pub enum PersistentMode {
@@ -74,7 +80,7 @@ impl WatcherType {
     }
 }
 
-/// What `wchs` prints: of the data table, like ZooKeeper.
+/// What `wchs` prints. Like ZooKeeper's, it counts data watches only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Summary {
     pub connections: usize,
@@ -84,19 +90,30 @@ pub struct Summary {
 
 /// The watches of all connections of this server.
 pub struct Watches {
-    /// The watched paths. Places of paths that nobody watches any more are free and empty.
+    /// The watched paths, by number.
     paths: Vec<WatchedPath>,
+    /// Numbers of paths that nobody watches any more.
+    ///
+    /// Invariant: each number is either here or in `by_path`. The path of a free number is empty and has no watchers.
     free_paths: Vec<PathId>,
     by_path: HashTable<PathId>,
+    /// The connections that have watches or had some, by number.
     connections: Vec<Watcher>,
+    /// Numbers of connections that are gone.
+    ///
+    /// Invariant: each number is either here or in `by_connection`.
     free_connections: Vec<WatcherId>,
     by_connection: HashMap<ConnectionId, WatcherId, Hashing>,
-    /// Watches in either table, and recursive ones.
+    /// Watches in the data table.
     data_count: usize,
+    /// Watches in the child table.
     child_count: usize,
+    /// Recursive watches.
+    ///
+    /// Invariant: at most `data_count`, because each is in the data table.
     recursive_count: usize,
     hashing: Hashing,
-    /// Whom the event at hand reaches.
+    /// The connections that the present event reaches.
     reached: Vec<WatcherId>,
 }
 
@@ -107,13 +124,14 @@ type WatcherId = u32;
 #[derive(Default)]
 struct WatchedPath {
     path: Box<str>,
-    /// Ordered by watcher, none without modes.
+    /// Invariant: in order of the watchers, each at most once, none without modes. A watcher stands here if the path stands in
+    /// `Watcher::paths`.
     watchers: SmallVec<[(WatcherId, Modes); 2]>,
 }
 
 struct Watcher {
     connection: ConnectionId,
-    /// Where it has a watch.
+    /// The paths on which the connection has a watch.
     paths: HashSet<PathId, Hashing>,
 }
 
@@ -146,7 +164,7 @@ impl Modes {
         Modes(self.0 & !less.0)
     }
 
-    /// What checkWatches looks for. Of persistent watches only the data table is asked, as in ZooKeeper.
+    /// The modes that checkWatches looks for. For persistent watches only the data table counts, as in ZooKeeper.
     const fn sought(kind: WatcherType) -> Modes {
         match kind {
             WatcherType::Children => Modes::CHILD_ONCE,
@@ -157,7 +175,7 @@ impl Modes {
         }
     }
 
-    /// What removeWatches takes away.
+    /// The modes that removeWatches takes away.
     const fn removed(kind: WatcherType) -> Modes {
         match kind {
             WatcherType::Persistent => Modes::PERSISTENT,
@@ -167,7 +185,7 @@ impl Modes {
 }
 
 impl Watches {
-    /// `seed`: of the hash tables, random per process.
+    /// `seed`: the seed of the hash tables, random per process.
     pub fn new(seed: u64) -> Watches {
         let hashing = Hashing::with_seed(seed);
         Watches {
@@ -185,7 +203,7 @@ impl Watches {
         }
     }
 
-    /// Sets a one-shot watch; nothing happens if there is one.
+    /// Sets a one-shot watch. Nothing happens if the connection has it already.
     pub fn arm(&mut self, kind: WatchKind, path: &str, connection: ConnectionId) {
         let modes = match kind {
             WatchKind::Data | WatchKind::Exist => Modes::DATA_ONCE,
@@ -194,7 +212,7 @@ impl Watches {
         self.watch(path, connection, modes);
     }
 
-    /// Sets a watch that stays.
+    /// Sets a watch that stays when it fires.
     pub fn add(&mut self, path: &str, mode: PersistentMode, connection: ConnectionId) {
         let modes = match mode {
             PersistentMode::Persistent => Modes::PERSISTENT,
@@ -203,7 +221,7 @@ impl Watches {
         self.watch(path, connection, modes);
     }
 
-    /// Returns whether there was anything to remove (if not: NOWATCHER).
+    /// Removes watches. Returns false if there was none to remove (NOWATCHER).
     pub fn remove(&mut self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
         let Some(path) = self.path_id(path) else { return false };
         let Some(&watcher) = self.by_connection.get(&connection) else { return false };
@@ -213,6 +231,7 @@ impl Watches {
         before != after
     }
 
+    /// Whether the connection has such a watch.
     pub fn has(&self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
         let Some(path) = self.path_id(path) else { return false };
         let Some(&watcher) = self.by_connection.get(&connection) else { return false };
@@ -223,13 +242,17 @@ impl Watches {
     pub fn drop_connection(&mut self, connection: ConnectionId) {
         let Some(watcher) = self.by_connection.remove(&connection) else { return };
         let paths = mem::take(&mut self.connections[watcher as usize].paths);
+        // In the order of a hash table, which decides only in which order the numbers of paths are used again.
         for path in paths {
-            self.set_modes(path, watcher, Modes::NONE);
+            let before = self.set_modes_at_path(path, watcher, Modes::NONE);
+            assert!(before != Modes::NONE, "{connection:?} watches a path that does not know it");
         }
         self.free_connections.push(watcher);
+        self.check();
     }
 
-    /// Calls `deliver` once for each connection that waits for the event, and takes away the one-shot watches it meets.
+    /// Calls `deliver` once for each connection that waits for the event, and removes the one-shot watches that it meets. The
+    /// connections come in the order of their numbers.
     pub fn trigger(&mut self, event: &Event, deliver: &mut dyn FnMut(ConnectionId, EventKind, &str)) {
         if self.by_path.is_empty() {
             return;
@@ -252,12 +275,12 @@ impl Watches {
         self.by_path.is_empty()
     }
 
-    /// ZooKeeper's `watch_count`: a persistent watch is in both tables and counts twice.
+    /// ZooKeeper's `watch_count`. A persistent watch is in both tables, so it counts twice.
     pub fn count(&self) -> usize {
         self.data_count + self.child_count
     }
 
-    /// For `wchs`.
+    /// What `wchs` prints.
     pub fn summary(&self) -> Summary {
         let watched = |path: &&WatchedPath| path.watchers.iter().any(|&(_, modes)| modes.has(Modes::DATA));
         Summary {
@@ -267,9 +290,10 @@ impl Watches {
         }
     }
 
-    /// Connections with the paths that they have data watches on, both in order: `wchc`.
+    /// Connections with the paths that they have data watches on, both in order. For `wchc`.
     pub fn by_connection(&self) -> Vec<(ConnectionId, Vec<&str>)> {
         let mut all = Vec::new();
+        // In the order of a hash table, and sorted at the end.
         for (&connection, &watcher) in &self.by_connection {
             let ids = self.connections[watcher as usize].paths.iter();
             let watched = ids.filter(|&&path| self.modes(path, watcher).has(Modes::DATA));
@@ -283,7 +307,7 @@ impl Watches {
         all
     }
 
-    /// Paths with the connections that have data watches on them, both in order: `wchp`.
+    /// Paths with the connections that have data watches on them, both in order. For `wchp`.
     pub fn by_path(&self) -> Vec<(&str, Vec<ConnectionId>)> {
         let mut all = Vec::new();
         for path in &self.paths {
@@ -306,7 +330,7 @@ impl Watches {
         self.set_modes(path, watcher, modes);
     }
 
-    /// Adds to `reached` all whom an event at exactly that path concerns.
+    /// Adds to `reached` the connections whose watches at exactly that path fire, and removes their one-shot watches.
     fn fire(&mut self, path: PathId, kind: EventKind) {
         let (concerned, once) = match kind {
             EventKind::Created | EventKind::DataChanged => (Modes::DATA, Modes::DATA_ONCE),
@@ -331,9 +355,10 @@ impl Watches {
         }
         self.paths[path as usize].watchers = watchers;
         self.free_path_if_unwatched(path);
+        self.check();
     }
 
-    /// Adds to `reached` the recursive watchers of all that lies above the path.
+    /// Adds to `reached` the connections with a recursive watch above the path. Each connection is there once afterwards.
     fn reach_recursive(&mut self, mut at: &str) {
         let reached_at_path = self.reached.len();
         while let Some(above) = path::parent(at) {
@@ -357,36 +382,83 @@ impl Watches {
         }
     }
 
-    /// The one place where a watch comes or goes, but for `fire`.
+    /// Sets a connection's modes at a path, in both indexes. Besides `fire` and `drop_connection` no other function changes
+    /// modes.
     fn set_modes(&mut self, path: PathId, watcher: WatcherId, modes: Modes) {
+        let before = self.set_modes_at_path(path, watcher, modes);
+        let paths = &mut self.connections[watcher as usize].paths;
+        match (before, modes) {
+            (Modes::NONE, Modes::NONE) => {}
+            (Modes::NONE, _) => assert!(paths.insert(path), "a connection knows a path that does not know it"),
+            (_, Modes::NONE) => forget_path(paths, path),
+            _ => {}
+        }
+        self.check();
+    }
+
+    /// Sets a connection's modes in the path's list of watchers. Returns the modes before.
+    fn set_modes_at_path(&mut self, path: PathId, watcher: WatcherId, modes: Modes) -> Modes {
         let watchers = &mut self.paths[path as usize].watchers;
         let place = watchers.binary_search_by_key(&watcher, |&(watcher, _)| watcher);
         let before = place.map_or(Modes::NONE, |at| watchers[at].1);
         match (place, modes) {
             (Ok(at), Modes::NONE) => {
                 watchers.remove(at);
-                forget_path(&mut self.connections[watcher as usize].paths, path);
             }
             (Ok(at), _) => watchers[at].1 = modes,
             (Err(_), Modes::NONE) => {}
-            (Err(at), _) => {
-                watchers.insert(at, (watcher, modes));
-                self.connections[watcher as usize].paths.insert(path);
-            }
+            (Err(at), _) => watchers.insert(at, (watcher, modes)),
         }
         self.count_change(before, modes);
         self.free_path_if_unwatched(path);
+        before
     }
 
     fn count_change(&mut self, before: Modes, after: Modes) {
         let count = |count: &mut usize, of: Modes| match (before.has(of), after.has(of)) {
             (false, true) => *count += 1,
-            (true, false) => *count -= 1,
+            (true, false) => *count = count.checked_sub(1).expect("each watch that goes was counted"),
             _ => {}
         };
         count(&mut self.data_count, Modes::DATA);
         count(&mut self.child_count, Modes::CHILD);
         count(&mut self.recursive_count, Modes::DATA_RECURSIVE);
+    }
+
+    /// Checks the invariants that cost the same however many watches there are.
+    fn check(&self) {
+        let (paths, known, free) = (self.paths.len(), self.by_path.len(), self.free_paths.len());
+        assert!(known + free == paths, "of {paths} paths {known} are watched and {free} are free");
+        let (connections, free) = (self.connections.len(), self.free_connections.len());
+        let known = self.by_connection.len();
+        assert!(known + free == connections, "of {connections} connections {known} are known and {free} are free");
+        assert!(self.recursive_count <= self.data_count, "each recursive watch is a data watch");
+        assert!(self.count() >= self.by_path.len(), "each watched path has a watch");
+    }
+
+    /// Checks every invariant of the watches. Walks all of them: for tests.
+    #[cfg(test)]
+    fn check_all(&self) {
+        self.check();
+        let mut counted = (0, 0, 0);
+        for (id, watched) in self.paths.iter().enumerate() {
+            let id = id as PathId;
+            let is_free = self.free_paths.contains(&id);
+            assert!(is_free == watched.watchers.is_empty(), "path {id} is free or has watchers");
+            assert!(is_free || self.path_id(&watched.path) == Some(id), "path {id} is found by its text");
+            assert!(watched.watchers.is_sorted_by_key(|(watcher, _)| *watcher), "path {id}: watchers are in order");
+            for &(watcher, modes) in &watched.watchers {
+                assert!(modes != Modes::NONE, "path {id}: watcher {watcher} waits for nothing");
+                assert!(self.connections[watcher as usize].paths.contains(&id), "watcher {watcher} knows path {id}");
+                counted.0 += usize::from(modes.has(Modes::DATA));
+                counted.1 += usize::from(modes.has(Modes::CHILD));
+                counted.2 += usize::from(modes.has(Modes::DATA_RECURSIVE));
+            }
+        }
+        assert!(counted == (self.data_count, self.child_count, self.recursive_count), "the counters are right");
+        let watched: usize = self.paths.iter().map(|path| path.watchers.len()).sum();
+        let known: usize = self.connections.iter().map(|watcher| watcher.paths.len()).sum();
+        assert!(watched == known, "both indexes have the same watches, {watched} and {known}");
     }
 
     fn watcher_id_or_new(&mut self, connection: ConnectionId) -> WatcherId {
@@ -395,7 +467,8 @@ impl Watches {
         }
         let watcher = Watcher { connection, paths: HashSet::with_hasher(self.hashing.clone()) };
         let id = place(&mut self.connections, &mut self.free_connections, watcher);
-        self.by_connection.insert(connection, id);
+        let other = self.by_connection.insert(connection, id);
+        assert!(other.is_none(), "{connection:?} has two numbers");
         id
     }
 
@@ -420,19 +493,18 @@ impl Watches {
             return;
         }
         let hash = hash(&self.hashing, &watched.path);
-        if let Ok(entry) = self.by_path.find_entry(hash, |&other| other == id) {
-            entry.remove();
-            *watched = WatchedPath::default();
-            self.free_paths.push(id);
-        }
+        let entry = self.by_path.find_entry(hash, |&other| other == id).expect("a path with a number is known");
+        entry.remove();
+        *watched = WatchedPath::default();
+        self.free_paths.push(id);
     }
 }
 
-/// Tables that have grown larger than this are given back when they become empty.
+/// A table with more capacity than this gives its memory back when it becomes empty.
 const SPARSE_CAPACITY_MIN: usize = 64;
 
 fn forget_path(paths: &mut HashSet<PathId, Hashing>, path: PathId) {
-    paths.remove(&path);
+    assert!(paths.remove(&path), "a path knows a connection that does not know it");
     if paths.is_empty() && paths.capacity() > SPARSE_CAPACITY_MIN {
         paths.shrink_to_fit();
     }
@@ -444,7 +516,7 @@ fn hash(hashing: &Hashing, path: &str) -> u64 {
     hasher.finish()
 }
 
-/// Puts a thing where one has gone, or at the end.
+/// Puts `thing` at a free place, or at the end. Returns the number of its place.
 fn place<T>(things: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
     match free.pop() {
         Some(id) => {
@@ -453,7 +525,7 @@ fn place<T>(things: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
         }
         None => {
             things.push(thing);
-            u32::try_from(things.len() - 1).expect("fewer than 2^32 of them fit in memory")
+            u32::try_from(things.len() - 1).expect("fewer than 2^32 watches fit in memory")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Watches against ZooKeeper's table, and against a model of WatchManager.java that is as plain as can be.
+//! Watches against ZooKeeper's table, and against a simple model of WatchManager.java.
 
 use super::*;
 use crate::model::Zxid;
@@ -46,7 +46,7 @@ fn one_shot_watches_fire_once() {
 }
 
 #[test]
-fn a_deletion_is_told_once_and_takes_both_watches() {
+fn a_deletion_fires_once_and_removes_both_watches() {
     let mut watches = Watches::new(1);
     watches.arm(WatchKind::Data, "/a", connection(1));
     watches.arm(WatchKind::Child, "/a", connection(1));
@@ -56,7 +56,7 @@ fn a_deletion_is_told_once_and_takes_both_watches() {
 }
 
 #[test]
-fn persistent_watches_stay_and_recursive_ones_look_down() {
+fn persistent_watches_stay_and_recursive_ones_cover_the_subtree() {
     let mut watches = Watches::new(1);
     watches.add("/a", PersistentMode::Persistent, connection(1));
     watches.add("/a", PersistentMode::Recursive, connection(2));
@@ -107,7 +107,7 @@ fn listings_are_of_data_watches_in_order() {
 }
 
 #[test]
-fn a_thousand_on_one_node() {
+fn a_thousand_watches_on_one_node() {
     let mut watches = Watches::new(1);
     for _ in 0..3 {
         for number in 0..1000 {
@@ -116,7 +116,7 @@ fn a_thousand_on_one_node() {
         assert_eq!(heard(&mut watches, DataChanged, "/a"), (0..1000).collect::<Vec<_>>());
         assert!(watches.is_empty());
     }
-    assert_eq!(watches.paths.len(), 1, "the place of the path is used again");
+    assert_eq!(watches.paths.len(), 1, "the number of the path is used again");
 }
 
 /// The two tables of WatchManager.java, word for word.
@@ -268,6 +268,7 @@ proptest! {
                     }
                 }
             }
+            watches.check_all();
             prop_assert_eq!(watches.count(), model.tables[DATA].len() + model.tables[CHILD].len());
             prop_assert_eq!(watches.summary().watches, model.tables[DATA].len());
         }

@@ -1,4 +1,6 @@
-// Curator's recipes against one server: java -cp ... Recipes.java HOST:PORT. Prints a line a recipe; exit 1 on the first failure.
+// Runs Curator's recipes against one server: java -cp ... Recipes.java HOST:PORT
+//
+// Prints a line for each recipe. Exits with 1 at the first failure.
 import java.nio.charset.StandardCharsets;
 import java.util.*;
 import java.util.concurrent.*;

@@ -1,6 +1,9 @@
-"""The bundled plugins as a stock client uses them: kazoo, with what their READMEs show, against one running server.
+"""Uses every bundled plugin with kazoo, a stock client, as the READMEs of the plugins show.
 
-    tests/clients/plugins.py HOST:PORT WASMKEEPER      (the program, which deploys; the server lets anybody)
+    tests/clients/plugins.py HOST:PORT WASMKEEPER
+
+WASMKEEPER is the program that deploys the plugins. The server must let everybody deploy. Prints a line for each part, and
+ends with an error at the first failure.
 """
 
 import base64, hashlib, hmac, json, subprocess, sys, threading, time
@@ -11,7 +14,7 @@ from kazoo.exceptions import (
 from kazoo.security import make_acl
 
 SERVER, PROGRAM = sys.argv[1], sys.argv[2]
-PATIENCE = 30
+PATIENCE = 30  # seconds that anything may take
 
 
 def deploy(plugin, *arguments):
@@ -45,7 +48,7 @@ def refused(kind, ask, *arguments, **more):
 def until(condition):
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it does not come about"
+        assert time.monotonic() < deadline, f"not fulfilled within {PATIENCE} s"
         time.sleep(0.02)
 
 
@@ -96,7 +99,7 @@ def locks():
     assert acquire(b, "/locks/db", wait_ms=100) is None
     refused(NodeExistsError, acquire, b, "/locks/db", wait_ms=0)
     refused(NoAuthError, b.delete, node)
-    # kazoo's own recipe beside it: the one waits for the other.
+    # kazoo's own lock recipe contends for the same lock.
     theirs, got = b.Lock("/locks/db", "kazoo", extra_lock_patterns=["lock-"]), []
     waiter = threading.Thread(target=lambda: got.append(theirs.acquire(timeout=PATIENCE)))
     waiter.start()
@@ -128,7 +131,7 @@ def queues():
             head, _, payload = data.partition(b"\n")
             item = json.loads(head)["item"]
             if lose and len(done) % 7 == 3:
-                # Without an acknowledgement: somebody else gets it.
+                # The session ends without an acknowledgement, so another worker gets the item.
                 zk.stop()
                 return work(lose - 1)
             done.setdefault(item, []).append(payload)
@@ -236,7 +239,7 @@ def identities():
     forged = connect()
     refused(AuthFailedError, forged.add_auth, "jwt", token(b"x" * 32, sub="alice", exp=soon, aud="test"))
     forged.stop()
-    # Roles of what the token proves.
+    # `rbac` takes roles from the ids that the token proves.
     root = connect()
     for path, data in [
         ("/rbac/roles/reader", {"allow": [{"path": "/app", "verbs": ["read", "children"]}]}),

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The real clients against one running server: Curator's recipes, zkCli, the C client.
+# Runs real clients against a running server: Curator's recipes, zkCli, and the C client.
 #
-#   CLASSPATH=... tests/clients/run.sh HOST:PORT      (the class path of Apache ZooKeeper 3.9 and Curator 5)
+#   CLASSPATH=$(tests/conformance/zookeeper.sh classpath) tests/clients/run.sh HOST:PORT
 #
-# A client whose tools are not installed (java, the C client's headers) is skipped, and said so.
+# Prints a line for each part. A client is skipped, with a line that says so, if its tools are not installed: a JDK and
+# a class path with ZooKeeper 3.9 and Curator 5, or the headers of the C client.
 set -euo pipefail
 server=$1; here=$(cd "$(dirname "$0")" && pwd); work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 if command -v javac >/dev/null && [[ -n ${CLASSPATH:-} ]]; then

@@ -1,4 +1,4 @@
-/* The C client against one server: smoke HOST:PORT. Prints a line a step; exit 1 on the first failure. */
+/* Runs the C client against one server: smoke HOST:PORT. Prints a line for each step. Exits with 1 at the first failure. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,8 @@
-"""Asks a server with a validator `short-LANG` at /LANG/**: what is short enters, what is long does not, and the client learns why.
+"""Checks a validator `short-LANG` that is deployed at /LANG/**: it accepts short data, refuses long data, and says why.
 
     check.py HOST:PORT LANG
+
+Prints the plugin's fuel and time per call.
 """
 import json
 import sys
@@ -25,7 +27,7 @@ for write in (lambda: client.create(f"{folder}/bad", b"x" * 1025), lambda: clien
         refusal = client.get("/zookeeper/rejection")[0].decode().splitlines()[0]
         assert f"{name}: {folder}/" in refusal and "1025 bytes, at most 1024 are allowed" in refusal, refusal
     else:
-        sys.exit("the long write was let in")
+        sys.exit("the validator accepted the long write")
 assert client.exists(f"{folder}/bad") is None
 assert client.get(f"{folder}/good")[0] == b"x" * 1024
 

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# The same validator from five toolchains, made by `plugin new` where there is a starter, built by `plugin build`, deployed on
-# one server, and asked by kazoo.
+# Builds the same validator with five toolchains, deploys each on one server, and asks each through kazoo.
 #
 #   tests/languages/run.sh [rust wasip2 js python c]      default: all
 #
-# Needs cargo, npm, python3 and a network: the toolchains are installed into a folder that is removed in the end.
-#   WASMKEEPER   the program (default: target/release/wasmkeeper, built if it is not there)
-#   WIT_BINDGEN  wit-bindgen's program with C, version 0.63 (default: built, which takes some minutes)
-#   TOOLS        a folder for the toolchains, which is then kept
+# `plugin new` makes the projects (for C, tests/languages/c is the project), and `plugin build` builds them. Prints
+# sizes and times. Needs cargo, npm, python3 and a network: the toolchains are installed into a folder that is removed
+# at the end.
+#
+# Settings from the environment:
+#   WASMKEEPER   the program (default: target/release/wasmkeeper, built if it does not exist)
+#   WIT_BINDGEN  the program wit-bindgen with C, version 0.63 (default: built, which takes some minutes)
+#   TOOLS        a folder for the toolchains; it is kept
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
 languages=${*:-rust wasip2 js python c}
@@ -23,10 +26,10 @@ wasmkeeper=$(realpath "$wasmkeeper")
 python() { "$tools/python/bin/python" "$@"; }
 python -c 'import kazoo' 2>/dev/null || python -m pip install --quiet kazoo
 
-# Seconds that a command takes, beside what it says.
+# timed COMMAND...: runs it, and prints the seconds that it took
 timed() { local began=$EPOCHREALTIME; "$@"; printf '   %s: %.1f s\n' "$1 ${2:-} ${3:-}" "$(echo "$EPOCHREALTIME - $began" | bc)"; }
 
-# Leaves $work/short-LANG.wasm.
+# Each of these functions leaves $work/short-LANG.wasm.
 build_rust() {
   (cd "$work" && "$wasmkeeper" plugin new --lang rust short-rust > /dev/null && cd short-rust &&
     timed "$wasmkeeper" plugin build --out "$work/short-rust.wasm" && cargo test --quiet > /dev/null)
@@ -73,5 +76,5 @@ for language in $languages; do
   python "$here/check.py" "127.0.0.1:$port" "$language" || { cat "$work/log"; exit 1; }
 done
 if [[ $languages == *c* ]] && ! grep -q 'refused /c/bad' "$work/log"; then
-  cat "$work/log"; echo "what C printed is not in the plugin's log"; exit 1
+  cat "$work/log"; echo "the plugin's log lacks what the C plugin printed"; exit 1
 fi

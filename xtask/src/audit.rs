@@ -1,13 +1,13 @@
-//! Dependencies, as far as they can be judged without a network: licences, and crates that must be there only once.
+//! Checks of dependencies that need no network: their licences, and crates that must have one version only.
 //!
-//! Known vulnerabilities are not looked up here; that needs the advisory database (`cargo audit`).
+//! Known vulnerabilities are not checked here. That needs the advisory database (`cargo audit`).
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-/// Licences that ask for no more than their text: what an Apache-2.0 program can be built from.
+/// Licences whose code may be part of an Apache-2.0 program: they only demand that their text is passed on.
 const LICENCES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -18,14 +18,14 @@ const LICENCES: &[&str] = &[
     "ISC",
     "MIT",
     "MIT-0",
-    // LLVM's libFuzzer, in the fuzz targets only.
+    // LLVM's libFuzzer. Only the fuzz targets contain it.
     "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
 ];
 
-/// Two versions of one of these would be two runtimes, two allocators, or types that do not fit each other.
+/// Two versions of one of these crates would mean two runtimes, two allocators, or types that do not fit each other.
 const ONCE: &[&str] = &[
     "bytes",
     "mimalloc",
@@ -52,7 +52,8 @@ pub fn check(root: &Path) -> Result<(), String> {
     if breaches.is_empty() { Ok(()) } else { Err(breaches.join("\n")) }
 }
 
-/// For the host only: the crates of other systems need not be downloaded. Refuses if Cargo.lock is out of date.
+/// What `cargo metadata` says, for this host only, so that crates of other systems need not be downloaded. Fails if
+/// Cargo.lock is out of date.
 fn metadata(folder: &Path) -> Result<Value, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -84,14 +85,14 @@ fn judge(metadata: &Value, breaches: &mut Vec<String>) -> Result<(), String> {
         versions.entry(name).or_default().insert(version);
         if !allowed(licence) {
             breaches
-                .push(format!("{name} {version}: its licence `{licence}` is not in the list of xtask/src/audit.rs"));
+                .push(format!("{name} {version}: its licence `{licence}` is not in the list in xtask/src/audit.rs"));
         }
     }
     for name in ONCE {
         if let Some(several) = versions.get(name).filter(|several| several.len() > 1) {
             let several: Vec<&str> = several.iter().copied().collect();
             breaches.push(format!(
-                "{name} is there {} times ({}); `cargo tree -i {name}` says why",
+                "{name} has {} versions ({}) and may have one; `cargo tree -i {name}` says why",
                 several.len(),
                 several.join(", ")
             ));
@@ -100,7 +101,7 @@ fn judge(metadata: &Value, breaches: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
-/// An SPDX expression, of which one choice must be in the list. `/` is crates.io's old word for OR.
+/// Whether an SPDX expression leaves a choice that is in the list. `/` is crates.io's old form of OR.
 fn allowed(licence: &str) -> bool {
     let text = licence.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -135,7 +136,7 @@ fn one(rest: &mut &[&str]) -> bool {
             *rest = tail;
             verdict
         }
-        // An exception only gives more.
+        // An exception only adds permissions.
         [licence, "WITH", _, tail @ ..] | [licence, tail @ ..] => {
             *rest = tail;
             LICENCES.contains(licence)

@@ -1,15 +1,15 @@
-//! What takes longer than a push may: fuzzing, crash points, kill -9.
+//! Tests that take too long for every push: fuzzing, crash points, kill -9, simulation.
 
 use crate::verify::cargo_in;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Set for the compiler's wrapper, which this program then is.
+/// If this variable is set, cargo calls this program as the wrapper of the compiler.
 const WRAPS: &str = "WASMKEEPER_FUZZ_WRAPPER";
 
-/// What `cargo fuzz` would set, for a stable compiler: a counter for every edge, and the operands of comparisons. And a
-/// wrapped addition counts as a finding, as a failed assertion does.
+/// The flags that `cargo fuzz` would set, for a stable compiler: a counter for every edge, and the operands of
+/// comparisons. With overflow checks a wrapped addition is a finding, as a failed assertion is.
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -21,7 +21,7 @@ const COVERAGE: &[&str] = &[
     "-Coverflow-checks",
 ];
 
-/// Seconds one input may take before it counts as a finding.
+/// Seconds that one input may take. A slower input is a finding.
 const INPUT_SECONDS_MAX: u32 = 10;
 
 pub fn list_fuzz_targets(root: &Path) -> Result<(), String> {
@@ -31,8 +31,8 @@ pub fn list_fuzz_targets(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Fuzzes one target and stops at the first finding, whose input is kept under `fuzz/artifacts`. The corpus grows in
-/// `fuzz/corpus`.
+/// Fuzzes one target and stops at the first finding. The input of a finding is kept in `fuzz/artifacts`. Inputs that
+/// reach new code are kept in `fuzz/corpus`.
 pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     let known = targets(root)?;
     if !known.iter().any(|name| name == target) {
@@ -44,7 +44,7 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     for folder in [&corpus, &artifacts] {
         fs::create_dir_all(folder).map_err(|error| format!("make {}: {error}", folder.display()))?;
     }
-    // Only our own code is instrumented: dependencies are those of the debug build, and are not compiled again.
+    // Only our own code is instrumented. Dependencies come from the debug build, and are not compiled again.
     let wrapper = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let built = cargo_in(root)
         .args(["build", "--locked", "--package", "wasmkeeper-fuzz", "--bin", target])
@@ -64,8 +64,9 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     succeed(run, "fuzz")
 }
 
-/// Whether cargo calls this program in place of the compiler; if so, calls the compiler with what fuzzing needs, and
-/// returns its verdict. Build scripts and procedural macros stay as they are: they would not link.
+/// If cargo calls this program in place of the compiler, calls the compiler with the flags for fuzzing and returns the
+/// result. None: cargo does not. Build scripts and procedural macros are compiled without these flags: they would not
+/// link.
 pub fn compile(arguments: &[String]) -> Option<Result<(), String>> {
     std::env::var_os(WRAPS)?;
     let (compiler, arguments) = arguments.split_first()?;
@@ -94,17 +95,17 @@ fn targets(root: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// The tests whose names contain `crash_points`, over `points` places where the power may fail.
+/// Runs the tests whose names contain `crash_points`, with `points` places at which the power fails.
 pub fn crash(root: &Path, points: u64) -> Result<(), String> {
     named_tests(root, "crash_points", "CRASH_POINTS", points)
 }
 
-/// The test of real processes that are killed under load, `rounds` times.
+/// Runs the test that kills real processes under load, `rounds` times.
 pub fn kill(root: &Path, rounds: u64) -> Result<(), String> {
     named_tests(root, "kill", "KILL_ROUNDS", rounds)
 }
 
-/// Simulated ensembles; the simulation itself knows what its options mean.
+/// Runs the simulation. The simulation itself parses `options`.
 pub fn simulate(root: &Path, options: &[&str]) -> Result<(), String> {
     let run = cargo_in(root)
         .args(["run", "--release", "--locked", "--quiet", "--package", "wasmkeeper-sim", "--"])

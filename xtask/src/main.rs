@@ -1,14 +1,16 @@
-//! The project's chores: `cargo xtask verify` before every push (CI runs the same), `fix`, and the long tests.
+//! The project's chores: `cargo xtask verify` before every push, `fix`, `ci`, and the long tests.
 //!
 //! | file | what |
 //! |---|---|
 //! | `verify` | the steps of `verify` and `fix` |
+//! | `ci` | what CI runs: `verify`, and the binary against real clients and ZooKeeper's stored answers |
 //! | `tidy` | rules for source files that no tool of Rust's knows |
 //! | `layers` | which folder may import which |
 //! | `audit` | dependencies: licences, and crates that must be there once |
 //! | `long` | fuzzing, crash points, kill -9, simulation |
 
 mod audit;
+mod ci;
 mod layers;
 mod long;
 mod tidy;
@@ -18,9 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-cargo xtask verify                       everything CI checks; writes nothing but target/
+cargo xtask verify                       formats, lints, documentation, dependencies, tests; writes nothing but target/
 cargo xtask tidy                         only the rules for source files, among them the layers
 cargo xtask fix                          format, apply what clippy can, write generated parts of pages
+cargo xtask ci [--only STEP,...]         what CI runs: `verify`, then the binary against clients (`ci --help`)
 cargo xtask fuzz TARGET [--minutes N]    fuzz one target (default 10 minutes); `cargo xtask fuzz` lists them
 cargo xtask crash [--points N]           N crash points on the simulated disk (default 10000)
 cargo xtask kill [--rounds N]            N rounds of kill -9 under load (default 200)
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["verify"] => verify::verify(&root()),
         ["tidy"] => tidy::check(&root()),
         ["fix"] => verify::fix(&root()),
+        ["ci", options @ ..] => ci::run(&root(), options),
         ["fuzz"] => long::list_fuzz_targets(&root()),
         ["fuzz", target, options @ ..] if !target.starts_with('-') => {
             number(options, "--minutes", 10).and_then(|minutes| long::fuzz(&root(), target, minutes))
@@ -44,10 +48,15 @@ fn main() -> ExitCode {
         ["crash", options @ ..] => number(options, "--points", 10_000).and_then(|points| long::crash(&root(), points)),
         ["kill", options @ ..] => number(options, "--rounds", 200).and_then(|rounds| long::kill(&root(), rounds)),
         ["sim", options @ ..] if !options.is_empty() => long::simulate(&root(), options),
+        ["--help" | "-h" | "help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
         _ => Err(USAGE.to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(why) if why.is_empty() => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("{why}");
             ExitCode::FAILURE
@@ -55,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The value of the one option a command has.
+/// The value of option `name`, the only one that the command has.
 fn number(options: &[&str], name: &str, default: u64) -> Result<u64, String> {
     match options {
         [] => Ok(default),

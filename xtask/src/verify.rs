@@ -1,29 +1,30 @@
-//! What must hold of every commit, one step after the other, cheapest first.
+//! The checks that every commit must pass, one step after the other, cheapest first.
 //!
-//! A step prints one line with its time; a failed one prints its output and the command that shows it again, and nothing
-//! behind it runs. The fuzz targets are left out: they need a C++ compiler, and `cargo xtask fuzz` builds them.
+//! A step prints one line with its time. A step that fails prints its output and the command that shows the output
+//! again, and the later steps do not run. The fuzz targets are left out: they need a C++ compiler, and `cargo xtask
+//! fuzz` builds them.
 
 use crate::{audit, layers, tidy};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What is checked and tested, beside the guests.
+/// Cargo's options for everything but the plugins, which are a workspace of their own.
 const OURS: &str = "--workspace --exclude wasmkeeper-fuzz";
 
-/// Checks everything and changes nothing (cargo's target folders apart).
+/// Checks everything. Writes to cargo's target folders only.
 pub fn verify(root: &Path) -> Result<(), String> {
     let started = Instant::now();
     step("tidy sources", || tidy::check(root))?;
     step("dependencies", || audit::check(root))?;
     step("format", || cargo(root, "fmt --all --check", &[]))?;
-    if has_guests(root) {
-        step("format of the guests", || cargo(&root.join("plugins"), "fmt --all --check", &[]))?;
+    if has_plugins(root) {
+        step("format of the plugins", || cargo(&root.join("plugins"), "fmt --all --check", &[]))?;
     }
     step("clippy", || cargo(root, &format!("clippy {OURS} --all-targets --locked -- -D warnings"), &[]))?;
-    if has_guests(root) {
+    if has_plugins(root) {
         let lint = "clippy --workspace --all-targets --locked -- -D warnings";
-        step("clippy of the guests", || cargo(&root.join("plugins"), lint, &[]))?;
+        step("clippy of the plugins", || cargo(&root.join("plugins"), lint, &[]))?;
     }
     step("documentation", || {
         let document = format!("doc {OURS} --no-deps --locked --document-private-items");
@@ -31,25 +32,25 @@ pub fn verify(root: &Path) -> Result<(), String> {
     })?;
     let tests = format!("test {OURS} --locked --no-fail-fast");
     step("tests", || test(root, &tests))?;
-    if has_guests(root) {
-        step("tests of the guests", || test(&root.join("plugins"), "test --workspace --locked --no-fail-fast"))?;
+    if has_plugins(root) {
+        step("tests of the plugins", || test(&root.join("plugins"), "test --workspace --locked --no-fail-fast"))?;
     }
     println!("verified in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-/// Formats, and lets clippy repair what it can.
+/// Formats the code, and applies what clippy can.
 pub fn fix(root: &Path) -> Result<(), String> {
     step("list of layers", || layers::write_page(root))?;
     step("format", || cargo(root, "fmt --all", &[]))?;
-    if has_guests(root) {
-        step("format of the guests", || cargo(&root.join("plugins"), "fmt --all", &[]))?;
+    if has_plugins(root) {
+        step("format of the plugins", || cargo(&root.join("plugins"), "fmt --all", &[]))?;
     }
     step("clippy", || cargo(root, &format!("clippy {OURS} --all-targets --fix --allow-dirty --allow-staged"), &[]))?;
     step("format", || cargo(root, "fmt --all", &[]))
 }
 
-fn has_guests(root: &Path) -> bool {
+fn has_plugins(root: &Path) -> bool {
     root.join("plugins/Cargo.toml").is_file()
 }
 
@@ -61,20 +62,20 @@ fn step(name: &str, check: impl FnOnce() -> Result<(), String>) -> Result<(), St
     result
 }
 
-/// Runs tests, and says how many passed.
+/// Runs tests, and prints how many passed.
 fn test(folder: &Path, arguments: &str) -> Result<(), String> {
     let printed = cargo_output(folder, arguments, &[])?;
     println!("{:<24} {} passed", "", passed(&printed));
     Ok(())
 }
 
-/// The sum over the lines in which each test binary counts.
+/// The sum of the passed tests over all test binaries.
 fn passed(printed: &str) -> u64 {
     let counts = printed.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
     counts.filter_map(|line| line.split(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Runs cargo, silently unless it fails. `arguments` have no blanks of their own.
+/// Runs cargo, silently unless it fails. Blanks separate `arguments`, so no argument may contain one.
 fn cargo(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result<(), String> {
     cargo_output(folder, arguments, environment).map(drop)
 }
@@ -83,7 +84,7 @@ fn cargo_output(folder: &Path, arguments: &str, environment: &[(&str, &str)]) ->
     let mut command = cargo_in(folder);
     command.args(arguments.split(' ')).stdin(Stdio::null());
     command.envs(environment.iter().copied());
-    // Set by whoever regenerates pages; here a stale page must fail.
+    // With REWRITE a test writes a stale page again. Here a stale page must fail.
     command.env_remove("REWRITE");
     let output = command.output().map_err(|error| format!("cannot run cargo: {error}"))?;
     if output.status.success() {
@@ -98,8 +99,8 @@ fn cargo_output(folder: &Path, arguments: &str, environment: &[(&str, &str)]) ->
     ))
 }
 
-/// Cargo, as if called by hand: the variables that `cargo xtask` has set for this program would make build scripts of
-/// others run again, and everything behind them compile again.
+/// Cargo in `folder`, as if it were called by hand. `cargo xtask` sets variables for this program; with them, build
+/// scripts would run again, and everything that depends on them would compile again.
 pub fn cargo_in(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {

@@ -1,14 +1,14 @@
-//! Which fields a JSON document lacks, in one pass that keeps nothing.
+//! Finds the first field that a JSON document lacks, in one pass that keeps nothing of the document.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// A bit for each in a word.
+/// One bit of a word for each field.
 pub const FIELDS_MAX: usize = 64;
 
 pub struct NotAnObject;
 
-/// The first of `fields` that the document lacks. `null` counts as there: its author wrote it.
+/// The first of `fields` that the document lacks. A field with the value `null` is there.
 pub fn missing<'a>(document: &[u8], fields: &'a [String]) -> Result<Option<&'a str>, NotAnObject> {
     let mut reader = serde_json::Deserializer::from_slice(document);
     let seen = Fields(fields).deserialize(&mut reader).map_err(|_| NotAnObject)?;
@@ -16,7 +16,7 @@ pub fn missing<'a>(document: &[u8], fields: &'a [String]) -> Result<Option<&'a s
     Ok(fields.iter().enumerate().find(|(at, _)| seen >> at & 1 == 0).map(|(_, field)| field.as_str()))
 }
 
-/// Reads an object as the set of those fields that it has.
+/// Reads an object as a set of bits: the fields that it has.
 struct Fields<'a>(&'a [String]);
 
 impl<'de> DeserializeSeed<'de> for Fields<'_> {
@@ -44,7 +44,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
     }
 }
 
-/// Reads a key as the bit of that field, 0 if nobody asks for it.
+/// Reads a key as the bit of its field, and as 0 if it is none of the fields.
 struct Field<'a>(&'a [String]);
 
 impl<'de> DeserializeSeed<'de> for Field<'_> {

@@ -1,11 +1,11 @@
-//! `guard`: the checks most trees want. Settings, all optional:
+//! `guard`: a validator with the checks that most trees want. All settings are optional:
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `max_bytes` | data of at most so many bytes |
-//! | `name` | the node's last name fits this pattern: `*` any text, `?` any character |
-//! | `require_json` | data is a JSON object with these fields |
-//! | `immutable` | `true`: a node that is there keeps its data and is not deleted |
+//! | `max_bytes` | the largest size of a node's data, in bytes |
+//! | `name` | a pattern for the last name of a created node: `*` is any text, `?` any character |
+//! | `require_json` | the data must be a JSON object with these fields |
+//! | `immutable` | `true`: an existing node keeps its data and is not deleted |
 
 mod json;
 mod name;
@@ -81,10 +81,10 @@ impl Guard {
         }
         if self.fields.is_empty() {
             let Some(bytes_max) = self.bytes_max else { return Ok(()) };
-            // The Stat is enough, and cheaper than the data.
+            // The Stat is enough, and cheaper to read than the data.
             return view.stat(path)?.map_or(Ok(()), |stat| within(path, stat.data_length, bytes_max));
         }
-        // Absent: a later change of the same transaction has deleted it.
+        // A later change of the same transaction may have deleted the node.
         let Some(node) = view.get(path)? else { return Ok(()) };
         if let Some(bytes_max) = self.bytes_max {
             within(path, node.stat.data_length, bytes_max)?;
@@ -97,7 +97,7 @@ impl Guard {
     }
 
     fn keep(&self, view: &View, path: &str, text: &str) -> Result<(), Rejection> {
-        // What this transaction itself creates may still change within it.
+        // A node that this transaction creates may still change within it.
         if self.immutable && view.original(path)?.is_some() { Err(Rejection::at(path, text)) } else { Ok(()) }
     }
 

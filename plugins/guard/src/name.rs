@@ -1,6 +1,7 @@
-//! Patterns for names: `*` is any text, `?` any one character, all else itself.
+//! Patterns for names: `*` is any text, `?` is any one character, and other characters stand for themselves.
 
-/// Whether the whole name fits. Takes at most pattern times name steps: there is one place to go back to, the last `*`.
+/// Whether the whole name matches. Takes at most pattern times name steps, because matching returns only to the last
+/// `*`.
 pub fn fits(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     let mut star: Option<(std::str::Chars, std::str::Chars)> = None;
@@ -17,7 +18,7 @@ pub fn fits(pattern: &str, name: &str) -> bool {
                 name = rest_of_name;
             }
             _ => {
-                // The last star takes one character more.
+                // The last `*` takes one character more.
                 let Some((behind, from)) = &mut star else { return false };
                 if from.next().is_none() {
                     return false;

@@ -1,5 +1,5 @@
-//! `homesick`: a validator that looks for WASI, for tests of the stand-ins. The setting `do` says what it tries; what it
-//! finds is the text of its refusal.
+//! `homesick`: a validator that uses WASI, for the tests of the stand-ins. The setting `do` says what it tries. The
+//! text of its refusal says what it found.
 
 wit_bindgen::generate!({
     path: ["../../wit", "wasi.wit"],

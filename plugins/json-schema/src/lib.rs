@@ -1,11 +1,11 @@
-//! `json-schema`: data must be JSON that fits a schema. Settings:
+//! `json-schema`: a validator. The data of a node must be JSON that matches a schema. Settings:
 //!
 //! | key | meaning |
 //! |---|---|
 //! | `schema` | the schema: the part of JSON Schema 2020-12 that README.md lists |
-//! | `allow-empty` | `true`: a node may have no data at all |
+//! | `allow-empty` | `true`: a node may have no data |
 //!
-//! The schema is read once, when the plugin is configured; whatever is not understood is refused then.
+//! The schema is parsed once, in `configure`. A schema with keywords that are not supported is refused there.
 
 mod schema;
 
@@ -37,7 +37,7 @@ impl Validator for JsonSchema {
     fn validate(&self, view: &View, changes: &[Change]) -> Result<(), Rejection> {
         let written = |change: &&Change| matches!(change.kind, ChangeKind::Created | ChangeKind::DataSet);
         for change in changes.iter().filter(written) {
-            // Absent: a later change of the same transaction has deleted it.
+            // A later change of the same transaction may have deleted the node.
             let Some(node) = view.get(&change.path)? else { continue };
             if self.allow_empty && node.data.is_empty() {
                 continue;

@@ -1,11 +1,11 @@
-//! The schema: read once into a list of demands, then asked of each document.
+//! A schema: parsed once into a list of demands, and then checked against each document.
 
 use regex_lite::Regex;
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// All of these must hold; none is any document.
+/// All demands must hold. An empty list accepts every document.
 pub struct Schema(Vec<Demand>);
 
 enum Demand {
@@ -14,14 +14,14 @@ enum Demand {
     Types(Vec<String>),
     /// `enum` and `const`.
     Among(Vec<Value>),
-    /// A bound on a number, and what it may not be to that.
+    /// A bound on a number: the orderings to the bound that are wrong, and their words.
     Number(Number, &'static [Ordering], &'static str),
     /// Bounds on the length of texts, lists and objects.
     Size(Kind, usize, usize),
     Pattern(Regex),
     Items(Schema),
     Required(Vec<String>),
-    /// `properties`, and `additionalProperties` for all others.
+    /// `properties`, and `additionalProperties` for all other fields.
     Fields(Vec<(String, Schema)>, Schema),
     AllOf(Vec<Schema>),
     AnyOf(Vec<Schema>),
@@ -36,7 +36,7 @@ enum Kind {
     Object,
 }
 
-/// What is wrong, and where in the document: a JSON pointer.
+/// What is wrong, and where in the document, as a JSON pointer.
 #[derive(Debug)]
 pub struct Misfit {
     at: String,
@@ -45,11 +45,11 @@ pub struct Misfit {
 
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
-/// They say nothing about a document.
+/// Keywords that demand nothing of a document.
 const NOTES: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "default", "examples"];
 
 impl Schema {
-    /// `place` is what leads to the schema, for errors, which name the keyword and what is known instead.
+    /// Parses a schema. `place` leads to the schema. An error has the place and names the keyword.
     pub fn read(place: &str, schema: &Value) -> Result<Schema, String> {
         let keywords = match schema {
             Value::Bool(true) => return Ok(Schema(Vec::new())),
@@ -114,7 +114,7 @@ impl Schema {
         Ok(Schema(demands))
     }
 
-    /// The first demand that the document does not meet.
+    /// Checks a document. The error is the first demand that the document does not meet.
     pub fn check(&self, document: &Value) -> Result<(), Misfit> {
         self.0.iter().try_for_each(|demand| demand.check(document))
     }
@@ -206,7 +206,7 @@ fn is(document: &Value, name: &str) -> bool {
     }
 }
 
-/// Numbers are equal by value: 1 is 1.0.
+/// Numbers are equal if their values are: 1 is 1.0.
 fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => compare(one, other) == Ordering::Equal,
@@ -224,7 +224,7 @@ fn equal(one: &Value, other: &Value) -> bool {
 fn compare(one: &Number, other: &Number) -> Ordering {
     match (one.as_i128(), other.as_i128()) {
         (Some(one), Some(other)) => one.cmp(&other),
-        // JSON has no numbers that do not compare.
+        // All numbers of JSON can be compared.
         _ => one.as_f64().partial_cmp(&other.as_f64()).unwrap_or(Ordering::Equal),
     }
 }

@@ -1,4 +1,4 @@
-//! Documents against schemas, and schemas against what is supported.
+//! Documents against schemas, and schemas against the supported keywords.
 
 use super::JsonSchema;
 use super::schema::Schema;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wasmkeeper_plugin::testing::Tree;
 use wasmkeeper_plugin::{Change, ChangeKind, Rejection, Validator};
 
-/// What is wrong with a document; nothing if it fits.
+/// What is wrong with a document. Empty if it matches.
 fn wrong(schema: &Value, document: &Value) -> String {
     let schema = Schema::read("schema", schema).unwrap();
     schema.check(document).map_or_else(|misfit| misfit.to_string(), |()| String::new())
@@ -67,7 +67,7 @@ fn schemas_of_schemas() {
     assert_eq!(wrong(&all, &json!(0.0)), "fits what it must not");
     assert_eq!((wrong(&json!(true), &json!(1)).as_str(), wrong(&json!({}), &json!(1)).as_str()), ("", ""));
     assert_eq!(wrong(&json!({ "items": false }), &json!([1])), "/0: nothing may be here");
-    // By value and exactly, beyond what a float tells apart.
+    // Numbers are compared by value and exactly, even where floats would be equal.
     let big = json!({ "const": { "a": [9007199254740993u64, 1] } });
     assert_eq!(wrong(&big, &json!({ "a": [9007199254740993u64, 1.0] })), "");
     assert_ne!(wrong(&big, &json!({ "a": [9007199254740992u64, 1] })), "");

@@ -1,8 +1,9 @@
-//! Checking Ed25519 signatures (RFC 8032) of keys that are known beforehand.
+//! Checks Ed25519 signatures (RFC 8032) of keys that are known beforehand.
 //!
-//! A check of a key that comes with the signature takes 2.2 million fuel, more than a call has. Here a table of the key's
-//! multiples is made once, when the plugin is configured, with which it takes 1.4 million. Points, scalars and tables are
-//! curve25519-dalek's; what is added is the equation, which tests compare with ed25519-dalek's.
+//! A check with a key that comes with the signature takes 2.2 million fuel, more than the default of a call. This
+//! module computes a table of the key's multiples once, when the plugin is configured. A check with that table takes
+//! 1.4 million. Points, scalars and tables are those of curve25519-dalek. This module adds the equation, and tests
+//! compare it with ed25519-dalek's.
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_TABLE;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsBasepointTable};
@@ -12,18 +13,20 @@ use sha2::{Digest, Sha512};
 
 pub struct PublicKey {
     bytes: [u8; 32],
-    /// Multiples of the key's negative.
+    /// A table of multiples of the negated key.
     negative: Box<EdwardsBasepointTable>,
 }
 
 impl PublicKey {
-    /// None for what is no point, and for the few points of small order, which verify what nobody has signed.
+    /// Reads a key. `None` for bytes that are no point, and for the few points of small order, with which signatures
+    /// verify that nobody has made.
     pub fn read(bytes: [u8; 32]) -> Option<PublicKey> {
         let point = CompressedEdwardsY(bytes).decompress().filter(|point| !point.is_small_order())?;
         Some(PublicKey { bytes, negative: Box::new(EdwardsBasepointTable::create(&-point)) })
     }
 
-    /// RFC 8032, 5.1.7, without the cofactor: R = sB - kA, compared as bytes, and s below the order of the group.
+    /// The check of RFC 8032, section 5.1.7, without the cofactor: R = sB - kA compared as bytes, and s below the order
+    /// of the group.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let Some((r, s)) = signature.split_first_chunk::<32>() else { return false };
         let s = s.try_into().ok().and_then(|s| Option::from(Scalar::from_canonical_bytes(s)));
@@ -54,7 +57,7 @@ mod tests {
             message.push(0);
             assert!(!ours.has_signed(&message, &signature));
             message.pop();
-            // Any one bit of either half.
+            // Flips one bit of either half.
             signature[turn] ^= 1 << (turn % 8);
             let signed = theirs.verifying_key().verify(&message, &signature.into()).is_ok();
             assert_eq!(ours.has_signed(&message, &signature), signed);
@@ -70,7 +73,7 @@ mod tests {
         assert!(ours.has_signed(b"m", &signature));
         assert!(!ours.has_signed(b"m", &signature[..63]) && !ours.has_signed(b"m", &[]));
         assert!(!ours.has_signed(b"m", &[&signature[..], &[0]].concat()));
-        // s + l, with l the order of the group, means the same scalar.
+        // s + l means the same scalar. l is the order of the group.
         let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
         let mut carry = 0u16;
         for (at, byte) in signature[32..].iter_mut().enumerate() {

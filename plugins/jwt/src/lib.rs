@@ -1,16 +1,16 @@
-//! `jwt`: clients prove who they are with a signed token (RFC 7519): `addauth jwt <token>`. Settings:
+//! `jwt`: an authenticator. Clients prove who they are with a signed token (RFC 7519): `addauth jwt <token>`. Settings:
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `keys` | whose signatures count: `{"kid":"a","alg":"HS256","secret":"..."}`, `{"kid":"b","alg":"EdDSA","public":"..."}`; required |
-//! | `issuer` | what `iss` must be; without it `iss` is not looked at |
-//! | `audience` | what `aud` must be or contain; without it a token with `aud` is for somebody else |
+//! | `keys` | keys whose signatures count: `{"kid":"a","alg":"HS256","secret":"..."}`, `{"kid":"b","alg":"EdDSA","public":"..."}`; required |
+//! | `issuer` | the required value of `iss`; without this setting `iss` is not checked |
+//! | `audience` | a value that `aud` must be or contain; without this setting a token with `aud` is refused |
 //! | `groups-claim` | the claim that lists groups; default `groups` |
-//! | `token-bytes-max` | how long a token may be; default 2048 |
+//! | `token-bytes-max` | the largest size of a token; default 2048 |
 //! | `leeway-ms` | how far the issuer's clock may be off; default 30000 |
 //!
-//! A token says by `kid` which key it is signed with, and the key says which algorithm that is: what the token says of
-//! algorithms must agree and decides nothing.
+//! The token's `kid` says which key signed it, and the key says which algorithm counts. The token's own `alg` must be
+//! that algorithm. It decides nothing.
 
 mod ed25519;
 
@@ -21,13 +21,14 @@ use serde_json::Value;
 use sha2::Sha256;
 use wasmkeeper_plugin::{Authenticator, Login, Rejection, Settings, View, authenticator, code, refuse};
 
-/// An EdDSA token of this length takes 1.7 million fuel, most of it the signature; longer ones need more than the default.
+/// An EdDSA token of this length takes 1.7 million fuel, most of it for the signature. Longer tokens need more than the
+/// default fuel.
 const TOKEN_BYTES_DEFAULT: u64 = 2048;
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
 const ID_BYTES_MAX: usize = 256;
-/// The server takes 64 ids, and one is the subject's.
+/// The server accepts 64 ids, and one of them is the subject.
 const GROUPS_MAX: usize = 63;
-/// What groups' ids begin with, and subjects' must not.
+/// The ids of groups begin with this. Subjects must not.
 const GROUP: &str = "group:";
 
 struct Jwt {
@@ -163,7 +164,7 @@ impl Jwt {
         let Some((message, header, claims, signature)) = parts else {
             return refused("three parts in base64url with dots between them are required");
         };
-        // Extensions that the issuer insists on; there are none that this understands.
+        // `crit` names extensions that the reader must understand. This plugin understands none.
         if !header["crit"].is_null() {
             return refused("crit is not supported");
         }
@@ -212,7 +213,7 @@ impl Jwt {
     }
 }
 
-/// The client learns AUTHFAILED; the text is for the log, so it says nothing that the token says.
+/// A refusal. The client learns AUTHFAILED. The text goes to the log, so it contains nothing of the token.
 fn refused<T>(text: &str) -> Result<T, Rejection> {
     refuse(code::NO_AUTH, format!("the token is refused: {text}"))
 }
@@ -229,7 +230,7 @@ fn json(part: &str) -> Option<Value> {
     serde_json::from_slice(&decode(part)?).ok()
 }
 
-/// Seconds since 1970, perhaps with a fraction, in milliseconds.
+/// Turns seconds since 1970, perhaps with a fraction, into milliseconds.
 fn time_ms(claim: &Value) -> Result<Option<u64>, Rejection> {
     match claim.as_f64() {
         None if claim.is_null() => Ok(None),

@@ -1,4 +1,4 @@
-//! Tokens that are taken and tokens that are not. Those of the RFCs are theirs; others are signed here.
+//! Tokens that are accepted and tokens that are refused. Some are from the RFCs, and the others are signed here.
 
 use super::Jwt;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -69,14 +69,14 @@ fn good_tokens() {
 
 #[test]
 fn the_tokens_of_the_rfcs() {
-    // RFC 8037, appendix A.4: its payload is no JSON, so it gets as far as that.
+    // RFC 8037, appendix A.4. Its payload is not JSON, so the check of the payload fails after the signature.
     let ed25519 =
         json!({ "keys": [{ "kid": "k", "alg": "EdDSA", "public": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] });
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\
                  hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     assert_eq!(why_not(&ed25519.to_string(), token), "the claims are no JSON object");
     assert_eq!(why_not(&ed25519.to_string(), &token.replace("hgyY", "hgyZ")), "the signature is wrong");
-    // RFC 7515, appendix A.1: it ended in 2011.
+    // RFC 7515, appendix A.1. The token expired in 2011.
     let hs256 = json!({ "keys": [{ "kid": "k", "alg": "HS256",
         "secret": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow" }] });
     let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
@@ -89,7 +89,7 @@ fn the_tokens_of_the_rfcs() {
 fn the_key_says_which_algorithm_it_is_for() {
     let claims = json!({ "sub": "alice", "exp": NOW_S + 60 });
     let settings = settings(json!({}));
-    // The public key of one used as the secret of the other, and none at all.
+    // The public key of one algorithm as the secret of the other, and no algorithm at all.
     let message =
         format!("{}.{}", encode(json!({ "alg": "HS256", "kid": "e" }).to_string()), encode(claims.to_string()));
     let public = signing_key().verifying_key();
@@ -103,7 +103,7 @@ fn the_key_says_which_algorithm_it_is_for() {
         json!({ "alg": "EdDSA", "kid": "h" }),
         json!({ "alg": "HS256", "kid": "x" }),
         json!({ "alg": "HS256", "kid": 7 }),
-        // Two keys, and it does not say which.
+        // There are two keys, and the token names none.
         json!({ "alg": "HS256" }),
     ] {
         assert_eq!(why_not(&settings, &signed(header, claims.clone())), "there is no such key for kid and alg");
@@ -172,7 +172,7 @@ fn settings_and_ids_are_checked() {
         (key(json!({ "kid": "a", "alg": "none" })), "keys[0].alg: HS256 or EdDSA"),
         (key(json!({ "kid": "a", "alg": "HS256", "secret": "short" })), "keys[0].secret: at least 32 bytes"),
         (key(json!({ "kid": "a", "alg": "EdDSA", "public": encode([0; 31]) })), "keys[0].public: an Ed25519 key"),
-        // The neutral element: it would verify what nobody has signed.
+        // The neutral element: signatures verify with it that nobody has made.
         (
             key(
                 json!({ "kid": "a", "alg": "EdDSA", "public": encode([1u8].iter().chain(&[0; 31]).copied().collect::<Vec<_>>()) }),

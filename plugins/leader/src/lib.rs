@@ -1,13 +1,15 @@
-//! `leader`: elections for stock clients. Members join by an ephemeral sequential node with whatever others should know of
-//! them; the election's own node says who leads and in which epoch, and is all there is to watch. README.md is the
-//! client's side.
+//! `leader`: a recipe for elections by ZooKeeper clients. A member joins with an ephemeral sequential node, whose data
+//! the others shall see. The node of the election says who leads and in which epoch, and is the only node to watch.
+//! README.md describes the client's side.
 //!
 //! | node, below the mount | kind | data |
 //! |---|---|---|
-//! | `scheduler` | as it was made, else a container | `{"epoch":4294967297,"leader":"host-a-0000000000"}`, a newline, that member's data; `{}` while nobody leads |
+//! | `scheduler` | as it was created, else a container | `{"epoch":4294967297,"leader":"host-a-0000000000"}`, a newline, that member's data; `{}` while nobody leads |
 //! | `scheduler/host-a-0000000000` | ephemeral | the member's own |
 //!
-//! Members stand in line by the zxid that wrote their node last, then by digits, and the first of them leads. So setting
+//! Members stand in line by the zxid that last wrote their node, then by digits. The first one leads. So a member that
+//! sets its own data goes to the end of the line. The epoch is the zxid of the election. The recipe keeps no other
+//! state.
 //! one's own data is going to the end of the line, and nothing needs to be kept but the epoch: the zxid of the election.
 
 use serde_json::{Value, json};
@@ -18,12 +20,12 @@ use wasmkeeper_plugin::{
     Settings, Stat, Transaction, View, code, recipe, refuse,
 };
 
-/// Members of one election, each of which a change of the leader looks at.
+/// The largest number of members of one election. A change of the leader reads all of them.
 const MEMBERS_MAX: u64 = 500;
 const MEMBERS_DEFAULT: u64 = 100;
-/// A member's data, which is copied into the election's node.
+/// The largest size of a member's data, in bytes. The data is copied into the election's node.
 const DATA_BYTES_MAX: usize = 64 << 10;
-/// Nodes that one step of recovery looks at.
+/// How many nodes one step of recovery reads.
 const STEP: u32 = 500;
 
 struct Elections {
@@ -48,7 +50,7 @@ impl Recipe for Elections {
     fn handle(&self, view: &View, txn: &Transaction, request: Request) -> Result<Answer, Rejection> {
         let parts = below(&self.mount, request.path()).unwrap_or_default();
         match (&request, parts.as_slice()) {
-            // The mount is an ordinary node, and an election with members cannot be deleted.
+            // The mount is an ordinary node. An election with members cannot be deleted.
             (_, []) | (Request::Delete(_), [_]) => Ok(Answer::Pass),
             (Request::Create(asked), [name]) if !asked.sequential => self.election(view, txn, name).make(asked),
             (Request::Create(asked), [name, _]) => self.election(view, txn, name).join(asked),
@@ -65,8 +67,8 @@ impl Recipe for Elections {
         touched.into_iter().try_for_each(|name| self.election(view, txn, name).elect())
     }
 
-    /// `resign` makes the leader of the election named by the payload go to the end of the line; the answer is the
-    /// election's data.
+    /// The method `resign` sends the leader of an election to the end of the line. The payload is the election's name.
+    /// Returns the election's data.
     fn on_call(&self, view: &View, txn: &Transaction, method: &str, payload: &[u8]) -> Result<Vec<u8>, Rejection> {
         if method != "resign" {
             return refuse(code::UNIMPLEMENTED, format!("{method}: there is no such method; there is resign"));
@@ -98,7 +100,7 @@ impl Elections {
     }
 }
 
-/// One election, in a call.
+/// One election, in one call.
 struct Election<'a> {
     elections: &'a Elections,
     view: &'a View,
@@ -107,7 +109,8 @@ struct Election<'a> {
 }
 
 impl Election<'_> {
-    /// For clients that make sure of the path, and for those who want it to stay: it is of the kind they ask for.
+    /// Creates the election's node, of the requested kind. Clients that create every parent do that, and so does a
+    /// client that wants the node to stay.
     fn make(&self, asked: &CreateRequest) -> Result<Answer, Rejection> {
         if matches!(asked.kind, NodeKind::Ephemeral(_)) {
             return refuse(code::BAD_ARGUMENTS, "an election is no ephemeral node; its members are, below it");
@@ -140,7 +143,7 @@ impl Election<'_> {
         Ok(Answer::Done(path))
     }
 
-    /// To the end of the line, with this data from now on.
+    /// Sends a member to the end of the line, with this data from now on.
     fn resign(&self, asked: &SetDataRequest) -> Result<Answer, Rejection> {
         if self.view.own(&asked.path)?.is_none() {
             return Ok(Answer::Pass);
@@ -160,8 +163,9 @@ impl Election<'_> {
         Ok(Answer::Done(asked.path.clone()))
     }
 
-    /// Makes the first in line the leader, if they are not: the leader has gone, or has written its node since it was
-    /// elected. Whether before or behind it does not show if both were in this transaction: then the line is looked at again.
+    /// Makes the first member in line the leader, if it does not lead yet. That happens if the leader is gone, or has
+    /// written its node since it was elected. If the leader was elected in this very transaction, the zxids do not show
+    /// which came first, so the line is read again.
     fn elect(&self) -> Result<(), Rejection> {
         let (leader, epoch) = self.standing()?;
         let elected_now = epoch == self.view.context().zxid;
@@ -191,7 +195,7 @@ impl Election<'_> {
         self.txn.set_data(&self.path, &data, None)
     }
 
-    /// Who leads, and since which epoch, as the election's node has it.
+    /// The leader and its epoch, as the election's node has them.
     fn standing(&self) -> Result<(Option<String>, u64), Rejection> {
         let Some(node) = self.view.get(&self.path)? else { return Ok((None, 0)) };
         let head = node.data.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An election as its members see it: by hand for each promise, then at random for all of them together.
+//! An election as its members see it: one test for each promise, and random schedules for all promises together.
 
 use super::Elections;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ fn server() -> Elected {
     Server::new("/election", "{}")
 }
 
-/// Leader, epoch and the leader's data, as everybody reads them at one node.
+/// Leader, epoch and the leader's data, as the election's node shows them.
 fn standing(server: &Elected, election: &str) -> Option<(String, u64, String)> {
     let text = server.tree.text(election);
     let (head, data) = text.split_once('\n')?;
@@ -55,13 +55,13 @@ fn who_resigns_stands_in_line_again() {
     server.set(a, &first, "new address").unwrap();
     assert_eq!(leader(&server), "b-0000000001");
     let (_, epoch, _) = standing(&server, "/election/x").unwrap();
-    // By call, for operators.
+    // By a call, as operators do it.
     let answer = server.call("resign", b"x").unwrap();
     assert_eq!(answer, server.tree.get("/election/x").unwrap().data);
     let (name, later, data) = standing(&server, "/election/x").unwrap();
     assert_eq!((name.as_str(), data.as_str()), ("a-0000000000", "new address"));
     assert!(later > epoch);
-    // Alone, one is elected again, to a new epoch.
+    // A lone member is elected again, with a new epoch.
     server.delete(b, &second).unwrap();
     server.set(a, &first, "").unwrap();
     let (name, latest, _) = standing(&server, "/election/x").unwrap();
@@ -77,7 +77,7 @@ fn what_is_set_in_the_transaction_that_elects_is_shown() {
     let a = server.connect();
     let join = |name: &str| create(a, &format!("/election/x/{name}"), "old", Mode::EphemeralSequential);
     let (first, second) = ("/election/x/a-0000000000", "/election/x/b-0000000001");
-    // The first candidate, who is elected by creating its node.
+    // The first candidate. The create of its node elects it.
     server.multi(a, vec![join("a-"), join("b-"), set(first, "new")]).unwrap();
     let (name, epoch, data) = standing(&server, "/election/x").unwrap();
     assert_eq!((name.as_str(), data.as_str()), ("a-0000000000", "new"));
@@ -86,12 +86,12 @@ fn what_is_set_in_the_transaction_that_elects_is_shown() {
         2,
         "it is written when there is something to write"
     );
-    // The next in line, to whom it is handed over.
+    // The next member in line, which becomes the leader.
     server.multi(a, vec![delete(first), set(second, "newer")]).unwrap();
     let (name, later, data) = standing(&server, "/election/x").unwrap();
     assert_eq!((name.as_str(), data.as_str()), ("b-0000000001", "newer"));
     assert!(later > epoch);
-    // Setting it is going to the end of the line, in that transaction as in any other.
+    // Setting the data sends a member to the end of the line, also in the transaction that elects it.
     let b = server.connect();
     server.join(a, "/election/x/c-", "third").unwrap();
     server.join(b, "/election/x/d-", "fourth").unwrap();
@@ -129,7 +129,7 @@ fn what_is_not_allowed() {
     assert_eq!(server.create(b, "/election/x/p", "", Mode::Persistent).unwrap_err().code, code::BAD_ARGUMENTS);
     assert_eq!(server.create(b, "/election/y", "", Mode::Ephemeral).unwrap_err().code, code::BAD_ARGUMENTS);
     assert!(Elections::configure("/", r#"{"members-max":501}"#).is_err());
-    // The superuser may depose; what it writes over the result is written anew.
+    // The superuser may depose a leader. If it writes over the result, the recipe writes the result again.
     server.superuser(b, vec![set(&first, "")]).unwrap();
     assert_eq!(leader(&server), "b-0000000001");
     server.superuser(b, vec![set("/election/x", "me")]).unwrap();
@@ -168,7 +168,7 @@ fn run(seed: u64, fresh: bool) -> String {
     let mut server = server();
     server.fresh = fresh;
     let mut sessions = vec![server.connect()];
-    // By election: the members in line, as the requests that succeeded put them there; and the last epoch.
+    // For each election: the members in line, as the successful requests put them there, and the last epoch.
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
     for step in 0..300 {
@@ -195,7 +195,7 @@ fn run(seed: u64, fresh: bool) -> String {
                 }
             }
             12 if own => {
-                // Leaves and joins in one: to the end of the line under another name.
+                // Leaves and joins in one multi: to the end of the line under another name.
                 let join = create(session, &name, &data, Mode::EphemeralSequential);
                 let paths = server.multi(session, vec![delete(&member), join]).unwrap();
                 line.retain(|other| *other != member);

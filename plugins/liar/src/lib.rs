@@ -1,6 +1,7 @@
-//! `liar`: says that it is pure and is not, for the tests of what the server does about that. The settings `{"do": "..."}` say how:
-//! `count` answers otherwise from the second call of an instance on, `keep` keeps the handle it is lent and uses it in the
-//! next call, and anything else is the truth.
+//! `liar`: says that it is pure and is not, for the tests of what the server does then.
+//!
+//! The settings `{"do": "..."}` say how it lies. `count` answers differently from the second call of an instance on.
+//! `keep` keeps the handle that it is lent and uses the handle in the next call. With anything else it tells the truth.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use wasmkeeper_plugin::{
@@ -21,7 +22,7 @@ plugin! {
     recipe: Recipe,
 }
 
-/// Whether it is to lie in this call.
+/// Whether to lie in this call.
 fn lies(what: &str, view: &View) -> bool {
     let calls = CALLS.fetch_add(1, Ordering::Relaxed);
     match what {
@@ -32,13 +33,13 @@ fn lies(what: &str, view: &View) -> bool {
     false
 }
 
-/// Uses the handle of the call before.
+/// Uses the handle of the previous call.
 #[cfg(target_family = "wasm")]
 fn keep(view: &View) {
     static KEPT: AtomicU32 = AtomicU32::new(0);
     let kept = KEPT.swap(view.handle(), Ordering::Relaxed);
     if kept != 0 {
-        // SAFETY: none; the host checks handles, which is what is tried.
+        // SAFETY: none. The host checks handles, and this tests that.
         let kept = unsafe { View::from_handle(kept) };
         std::hint::black_box(kept.context());
         std::mem::forget(kept);

@@ -1,16 +1,16 @@
-//! `lock`: fair locks for stock clients. One joins a lock by an ephemeral sequential node, looks at that one node and
-//! watches it, and leaves by deleting it. README.md is the client's side.
+//! `lock`: a recipe for fair locks by ZooKeeper clients. A client joins a lock with an ephemeral sequential node, reads
+//! and watches that one node, and leaves by deleting it. README.md describes the client's side.
 //!
 //! | node, below the mount | kind | data |
 //! |---|---|---|
 //! | `db` | container | `{"holder":"lock-0000000001","token":4294967297}`, or `{}` while nobody holds it |
 //! | `db/lock-0000000001` | ephemeral | `{"state":"held","token":4294967297}` |
-//! | `db/lock-0000000002` | ephemeral | `{"state":"waiting","ticket":"..."}`, and `"until"` if it does not wait for ever |
+//! | `db/lock-0000000002` | ephemeral | `{"state":"waiting","ticket":"..."}`, and `"until"` if the wait has a limit |
 //! | `db/queue/<ticket>` | persistent | the waiting member's name |
-//! | `db/delay` | persistent | `{"until":ms}`; nobody may hold the lock while it is there |
+//! | `db/delay` | persistent | `{"until":ms}`; nobody may hold the lock while this node exists |
 //!
-//! A ticket is the zxid of the join and the member's digits: tickets sort by arrival, and can be made anew from the
-//! members. Between transactions nobody waits for a lock that nobody holds, unless there is a delay.
+//! A ticket is the zxid of the join and the member's digits. So tickets sort by arrival and can be rebuilt from the
+//! members. Between two transactions nobody waits for a lock that nobody holds, unless there is a delay.
 
 mod lock;
 #[cfg(test)]
@@ -26,14 +26,14 @@ use wasmkeeper_plugin::{
 const QUEUE: &str = "queue";
 const DELAY: &str = "delay";
 const WAIT_MS_MAX: u64 = 30 * 24 * 3_600_000;
-/// Nodes that one step of recovery looks at, and tickets without a member that one hand-over passes over.
+/// How many nodes one step of recovery reads, and how many tickets without a member one hand-over skips.
 const STEP: u32 = 100;
 
 struct Locks {
     mount: String,
-    /// How long nobody may hold a lock whose holder's session has expired.
+    /// How long nobody may hold a lock after its holder's session has expired.
     delay_ms: u64,
-    /// How long those wait who do not say; none is for ever.
+    /// How long a member waits that sets no limit. None: for ever.
     wait_ms: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ impl Recipe for Locks {
     fn handle(&self, view: &View, txn: &Transaction, request: Request) -> Result<Answer, Rejection> {
         let parts = below(&self.mount, request.path()).unwrap_or_default();
         match (&request, parts.as_slice()) {
-            // The mount is an ordinary node, and a lock in use cannot be deleted: it has children.
+            // The mount is an ordinary node. A lock in use cannot be deleted, because it has children.
             (_, []) | (Request::Delete(_), [_]) => Ok(Answer::Pass),
             (Request::Create(asked), [name]) if !asked.sequential => self.lock(view, txn, name).make(asked),
             (Request::Create(asked), [name, _]) => self.lock(view, txn, name).join(asked),
@@ -65,7 +65,8 @@ impl Recipe for Locks {
     }
 
     fn on_change(&self, view: &View, txn: &Transaction, cause: Cause, changes: &[Change]) -> Result<(), Rejection> {
-        // Which locks, and have they lost their holder? Handed over is when all who are gone are known.
+        // First collects which locks are touched and which have lost their holder. A lock is handed over after that,
+        // when all members that are gone are known.
         let mut locks: BTreeMap<&str, bool> = BTreeMap::new();
         for change in changes {
             let parts = below(&self.mount, &change.path).unwrap_or_default();
@@ -89,7 +90,7 @@ impl Recipe for Locks {
         Ok(())
     }
 
-    /// Timers are named by paths: of a member whose patience ends, of a delay, of a lock to be handed over.
+    /// The name of a timer is a path: of a member whose wait ends, of a delay, or of a lock to be handed over.
     fn on_timer(&self, view: &View, txn: &Transaction, name: &str) -> Result<(), Rejection> {
         let parts = below(&self.mount, name).unwrap_or_default();
         let [name, child @ ..] = parts.as_slice() else { return Ok(()) };

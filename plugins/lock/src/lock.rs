@@ -1,4 +1,4 @@
-//! What is done at one lock.
+//! The operations on one lock.
 
 use super::{DELAY, Locks, QUEUE, STEP, WAIT_MS_MAX};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use wasmkeeper_plugin::{
     Answer, Context, CreateRequest, DeleteRequest, NodeKind, Rejection, Settings, Transaction, View, code, refuse,
 };
 
-/// One lock, in a call.
+/// One lock, in one call.
 pub struct Lock<'a> {
     pub locks: &'a Locks,
     pub view: &'a View,
@@ -17,7 +17,8 @@ pub struct Lock<'a> {
 }
 
 impl Lock<'_> {
-    /// For clients that make sure of the path. A container, whatever they asked for: what is unused goes by itself.
+    /// Creates the lock's node, for clients that create every parent. The node is a container whatever the client asked
+    /// for, so that unused locks disappear.
     pub fn make(&self, asked: &CreateRequest) -> Result<Answer, Rejection> {
         if matches!(asked.kind, NodeKind::Ephemeral(_)) {
             return refuse(code::BAD_ARGUMENTS, "a lock is no ephemeral node; its members are, below it");
@@ -59,7 +60,7 @@ impl Lock<'_> {
         Ok(Answer::Done(asked.path.clone()))
     }
 
-    /// A child has come or gone without the recipe. Says whether it was the holder.
+    /// Handles a child that was created or deleted without the recipe. Returns whether the child was the holder.
     pub fn changed(&self, child: &str) -> Result<bool, Rejection> {
         let (gone, come) = self.view.turnover(&self.child(child))?;
         let lost = gone.is_some() && self.is_holder(child)?;
@@ -72,7 +73,8 @@ impl Lock<'_> {
         Ok(lost)
     }
 
-    /// Makes the one who has waited longest the holder; nobody, if nobody waits or there is a delay.
+    /// Makes the member that has waited longest the holder. Nobody becomes the holder if nobody waits or if there is a
+    /// delay.
     pub fn hand_over(&self) -> Result<(), Rejection> {
         if self.view.exists(&self.child(DELAY))? {
             return self.note_nobody();
@@ -96,7 +98,8 @@ impl Lock<'_> {
         self.note_holder(member)
     }
 
-    /// Nobody is to hold the lock for a while: its holder's session has expired, and may not know it.
+    /// Lets nobody hold the lock for a while, because the session of its holder expired and the holder may not know
+    /// that yet.
     pub fn pause(&self) -> Result<(), Rejection> {
         let until = self.context.ensemble_ms + self.locks.delay_ms;
         let data = json!({ "until": until }).to_string();
@@ -105,7 +108,7 @@ impl Lock<'_> {
         self.note_nobody()
     }
 
-    /// Removes a waiting member, or the delay, if its time has come; one without a time stays.
+    /// Removes a waiting member, or the delay, if its time is over. A member without a limit stays.
     pub fn end_if_over(&self, child: &str) -> Result<(), Rejection> {
         let Some(node) = self.view.get(&self.child(child))? else { return Ok(()) };
         match read(&node.data)["until"].as_u64() {
@@ -135,8 +138,8 @@ impl Lock<'_> {
         self.txn.remove(&self.ticket(&ticket_of(member, czxid))).map(drop)
     }
 
-    /// Makes good what a member lacks, then what the lock does. The holder is whom the lock names; tickets without a
-    /// member can wait for the hand-over. Says where it stopped.
+    /// Repairs the members, and then the lock. The lock's node names the holder. Tickets without a member are left to
+    /// the next hand-over. Returns where it stopped.
     pub fn mend(&self, after: &str, left: &mut u32) -> Result<Option<String>, Rejection> {
         let holder = self.holder()?;
         let members = self.view.children(&self.path, Some(after), *left)?;
@@ -159,7 +162,7 @@ impl Lock<'_> {
         match holder {
             _ if *left == 0 => return Ok(members.last().cloned()),
             Some(holder) if self.view.exists(&self.child(&holder))? => {}
-            // Nobody knows how its session ended: the delay is the cautious guess.
+            // Nobody knows how the session of the holder ended. The delay is the cautious assumption.
             Some(_) if self.locks.delay_ms > 0 => self.pause()?,
             _ => self.hand_over()?,
         }
@@ -184,7 +187,7 @@ impl Lock<'_> {
         if self.holder()?.is_some() { self.txn.set_data(&self.path, b"{}", None) } else { Ok(()) }
     }
 
-    /// Makes the lock's node, and the mount's, if they are missing.
+    /// Creates the lock's node, and the mount's, if they are missing.
     fn open(&self) -> Result<bool, Rejection> {
         if self.view.exists(&self.path)? {
             return Ok(false);
@@ -206,7 +209,8 @@ impl Lock<'_> {
     }
 }
 
-/// Of `{"wait-ms":5000}`. Other data than an object is the client's own affair: lock libraries write an address there.
+/// The limit in `{"wait-ms":5000}`. Data that is not an object is the client's own: lock libraries write an address
+/// there.
 fn wait_limit(data: &[u8]) -> Result<Option<u64>, Rejection> {
     if data.first() != Some(&b'{') {
         return Ok(None);
@@ -217,7 +221,7 @@ fn wait_limit(data: &[u8]) -> Result<Option<u64>, Rejection> {
     Ok(wait_ms)
 }
 
-/// What is no JSON reads as null, which has no fields.
+/// Data that is not JSON becomes null, which has no fields.
 fn read(data: &[u8]) -> Value {
     serde_json::from_slice(data).unwrap_or_default()
 }

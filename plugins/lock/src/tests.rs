@@ -1,4 +1,4 @@
-//! A lock as its clients see it: by hand for each promise, then at random for all of them together.
+//! A lock as its clients see it: one test for each promise, and random schedules for all promises together.
 
 use super::{Locks, WAIT_MS_MAX};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ fn server(settings: &str) -> Locked {
     Server::new("/locks", settings)
 }
 
-/// What a member finds in its node: `held`, `waiting`, or nothing if there is no node.
+/// What a member reads in its node: `held`, `waiting`, or empty if there is no node.
 fn state(server: &Locked, path: &str) -> String {
     let data: serde_json::Value = serde_json::from_str(&server.tree.text(path)).unwrap_or_default();
     data["state"].as_str().unwrap_or_default().into()
@@ -34,7 +34,7 @@ fn who_leaves_hands_over_to_who_came_next() {
     let first_token = token(&server, &first);
     assert_eq!(server.tree.text("/locks/db"), format!(r#"{{"holder":"lock-0000000000","token":{first_token}}}"#));
     let second = server.join(b, "/locks/db/lock-", "").unwrap();
-    // Another name contends all the same, and what lock libraries write into their nodes is no option.
+    // A member under another name contends as well, and the data that lock libraries write is no option.
     let third = server.join(c, "/locks/db/other-", "10.0.0.1").unwrap();
     assert_eq!((state(&server, &second).as_str(), state(&server, &third).as_str()), ("waiting", "waiting"));
     server.delete(a, &first).unwrap();
@@ -56,7 +56,7 @@ fn a_repeated_join_finds_the_first() {
     assert_eq!(server.join(a, "/locks/db/lock-", "").unwrap(), held);
     let waiting = server.join(b, "/locks/db/lock-", "").unwrap();
     assert_eq!(server.join(b, "/locks/db/lock-", "").unwrap(), waiting);
-    // Begins alike, but is another name.
+    // Begins with the same text, but is another name.
     let third = server.join(b, "/locks/db/lock-0", "").unwrap();
     assert_ne!(third, waiting);
     assert_eq!(server.join(b, "/locks/db/lock-", "").unwrap(), waiting);
@@ -100,10 +100,10 @@ fn after_an_expiry_nobody_holds_for_a_while() {
     assert_eq!(state(&server, &second), "waiting");
     server.pass(1);
     assert_eq!((state(&server, &second).as_str(), state(&server, &third).as_str()), ("held", "waiting"));
-    // Who closes a session has decided to.
+    // A client that closes its session knows that it gives up the lock.
     server.end(b, Cause::SessionClosed);
     assert_eq!(state(&server, &third), "held");
-    // The superuser may cut a delay short.
+    // The superuser may end a delay early.
     let d = server.connect();
     let fourth = server.join(d, "/locks/db/lock-", "").unwrap();
     server.end(c, Cause::SessionExpired);
@@ -141,10 +141,10 @@ fn what_is_not_allowed() {
     assert_eq!(server.create(a, "/locks/db/x", "", Mode::Persistent).unwrap_err().code, code::BAD_ARGUMENTS);
     assert_eq!(server.create(a, "/locks/x", "", Mode::Ephemeral).unwrap_err().code, code::BAD_ARGUMENTS);
     assert_eq!(server.create(a, "/locks/db/queue/x", "", Mode::Persistent).unwrap_err().code, code::NO_AUTH);
-    // Making sure of the path is fine.
+    // A client may create the parents of its node.
     assert_eq!(server.create(a, "/locks/db", "", Mode::Persistent).unwrap_err().code, code::NODE_EXISTS);
     assert_eq!(server.create(a, "/locks/new", "", Mode::Persistent).unwrap(), "/locks/new");
-    // The superuser, too, may only remove members, and join.
+    // The superuser may only remove members and join, too.
     for meddling in [set("/locks/db", "x"), set(&waiting, "x"), create(b, "/locks/db/queue/x", "", Mode::Persistent)] {
         assert_eq!(server.superuser(b, vec![meddling]).unwrap_err().code, code::BAD_ARGUMENTS);
     }
@@ -171,7 +171,7 @@ fn a_multi_joins_and_leaves_all_or_none() {
 fn recovery_takes_over_what_it_finds() {
     let mut server = server("{}");
     let sessions = [server.connect(), server.connect(), server.connect()];
-    // A library's own lock, from before there was a recipe; and nodes that are no locks.
+    // A lock that a library made before there was a recipe, and nodes that are no locks.
     server.tree.put("/locks/readme", "hands off");
     server.tree.put("/locks/db/owner", "storage team");
     for session in sessions {
@@ -201,7 +201,7 @@ fn recovery_is_bounded_and_so_is_a_hand_over() {
     for session in sessions {
         server.end_unseen(session);
     }
-    // 349 tickets without a member are in the way.
+    // 349 tickets without a member come first.
     server.end(holder, Cause::SessionClosed);
     server.pass(0);
     assert_eq!(state(&server, "/locks/db/lock-0000000351"), "held");
@@ -260,7 +260,7 @@ fn run(seed: u64, settings: &str, fresh: bool) -> String {
             18 => server.collect(),
             _ => match member {
                 Some(member) => drop(server.superuser(session, vec![delete(&member)]).unwrap()),
-                // Unless the lock is not there.
+                // Unless there is no such lock.
                 None => drop(server.superuser(session, vec![create(session, &name, "", Mode::EphemeralSequential)])),
             },
         }
@@ -270,12 +270,12 @@ fn run(seed: u64, settings: &str, fresh: bool) -> String {
     server.tree.dump()
 }
 
-/// What must hold after each transaction.
+/// Checks what must hold after each transaction.
 #[derive(Default)]
 struct Check {
-    /// By lock: who has joined, in order, and is still there.
+    /// By lock: the members that have joined and not left, in order.
     order: BTreeMap<String, Vec<(String, u64)>>,
-    /// A session has ended unseen: tickets may be left that are nobody's.
+    /// A session has ended while the recipe was off. Tickets without a member may be left.
     unseen: bool,
     /// By lock: the last token.
     tokens: BTreeMap<String, u64>,
@@ -315,7 +315,7 @@ impl Check {
         let (holders, waiting) = (of("held"), of("waiting"));
         assert_eq!(holders.len() + waiting.len(), members.len());
         let paused = server.tree.get(&format!("{lock}/delay")).is_some();
-        // Never two; and one, whenever there can be one: the first of those who are there.
+        // Never two holders. There is one whenever there can be one: the first of the members.
         let expected = if paused { None } else { order.first().map(|(name, _)| name) };
         assert_eq!(holders, Vec::from_iter(expected), "at {lock} of\n{}", server.tree.dump());
         let noted: serde_json::Value = serde_json::from_str(&server.tree.text(lock)).unwrap();
@@ -326,7 +326,7 @@ impl Check {
             let last = self.tokens.insert(lock.into(), token).unwrap_or_default();
             assert!(token > last || token == last && before == expected.cloned());
         }
-        // One ticket for each who waits, in the order of arrival.
+        // One ticket for each waiting member, in the order of arrival.
         let queue = format!("{lock}/queue");
         let tickets =
             server.tree.children(&queue).into_iter().map(|ticket| server.tree.text(&format!("{queue}/{ticket}")));

@@ -1,9 +1,9 @@
-//! What can be done in any call.
+//! Misbehaviour that any call can show.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use wasmkeeper_plugin::{Level, View, log};
 
-/// Does it, if it is one of these.
+/// Does `what`, if it is one of these.
 pub fn act(what: &str, view: &View) {
     match what {
         "spin" => spin(),
@@ -39,14 +39,15 @@ fn grow() -> ! {
     }
 }
 
-/// Reads where there is no memory.
+/// Reads memory that does not exist.
 fn trap() {
     let nowhere = std::hint::black_box(usize::MAX - 15) as *const u8;
-    // SAFETY: none; in WebAssembly that is a trap, which is what is asked for.
+    // SAFETY: none. In WebAssembly this is a trap, which the test wants.
     std::hint::black_box(unsafe { nowhere.read_volatile() });
 }
 
-/// Uses up the memory that the compiler has set aside for variables: what most Rust programs would run into.
+/// Uses up the memory that the compiler has set aside for variables. Most Rust programs that recurse without end do
+/// this.
 #[inline(never)]
 #[expect(unconditional_recursion, reason = "that is the misbehaviour")]
 fn descend(depth: u64) -> u64 {
@@ -66,7 +67,7 @@ fn nest(depth: &AtomicU32) {
 /// Uses a handle that nobody has lent.
 #[cfg(target_family = "wasm")]
 fn forge() {
-    // SAFETY: none; the host checks handles, which is what is tried.
+    // SAFETY: none. The host checks handles, and this tests that.
     let forged = unsafe { View::from_handle(77) };
     std::hint::black_box(forged.context());
     std::mem::forget(forged);

@@ -1,4 +1,4 @@
-//! As a validator, a policy and an authenticator.
+//! Misbehaviour as a validator, a policy and an authenticator.
 
 use crate::{anywhere, told};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,13 +30,14 @@ impl plugin::Validator for Validator {
             "read-all" => loop {
                 view.get(&changes[0].path)?;
             },
-            // Whoever can choose a name chooses whether it fails.
+            // A client that can choose a name can choose whether the guest fails.
             "trap-on-evil" if changes.iter().any(|change| change.path.contains("evil")) => panic!("evil"),
             "trap-on-evil" => return Ok(()),
-            // A server of a test build ends itself by this line: a stand-in for whatever could make a call do that.
+            // A server of a test build ends itself at this log line. It stands for any defect by which a call could do
+            // that.
             "abort" => plugin::log(plugin::Level::Error, "wasmkeeper-test: end this process"),
             "spin" | "panic" | "trap" | "overflow" | "nest" | "grow" | "forge" => {}
-            // Impure: the second call of an instance answers otherwise than the first.
+            // Impure: the second call of an instance has another answer than the first.
             "remember" => match CALLS.fetch_add(1, Ordering::Relaxed) {
                 0 => {}
                 calls => return Err(Rejection::new(format!("call {calls}"))),
@@ -107,7 +108,7 @@ impl plugin::Authenticator for Authenticator {
             "match-spin" => anywhere::spin(),
             "match-panic" => panic!("told to"),
             "match-all" => true,
-            // The answer is kept, so it must not depend on how often it was asked.
+            // The answer is cached, so it must not depend on how often the guest was asked.
             "match-turns" => CALLS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2),
             _ => false,
         }

@@ -1,7 +1,8 @@
-//! `naughty`: misbehaves on request, for the tests of the server's defences. It is of all five kinds, and the settings
-//! `{"do": "..."}` say what it does: one word for a validator, a policy, an authenticator or a controller; for a recipe
-//! two, where and what, such as `on-change panic`, and everywhere else it behaves. `configure-...` misbehaves while it is
-//! configured.
+//! `naughty`: misbehaves on request, for the tests of the server's defences. It is of all five kinds.
+//!
+//! The settings `{"do": "..."}` say what it does. For a validator, a policy, an authenticator or a controller that is
+//! one word. For a recipe it is two words, where and what, such as `on-change panic`, and the recipe behaves everywhere
+//! else. `configure-...` misbehaves in `configure`.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -25,7 +26,7 @@ plugin! {
     controller: writers::Controller,
 }
 
-/// What to do, from the settings. No JSON library: it is the last quoted text.
+/// What to do, from the settings: the last quoted text. Without a JSON library.
 fn told(settings: &str) -> Result<String, String> {
     let what = settings.rsplit('"').nth(1).ok_or("do: say what to do")?.to_string();
     match what.as_str() {

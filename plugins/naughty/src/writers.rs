@@ -1,4 +1,4 @@
-//! As a recipe and a controller.
+//! Misbehaviour as a recipe and a controller.
 
 use crate::{anywhere, told};
 use wasmkeeper_plugin::{
@@ -21,10 +21,10 @@ impl plugin::Recipe for Recipe {
     fn handle(&self, view: &View, txn: &Transaction, request: Request) -> Result<Answer, Rejection> {
         let path = request.path().to_string();
         match self.at("handle") {
-            // Says that it is done, and of another node than it may.
+            // Answers that it is done, with the path of a node that it must not name.
             "elsewhere" => return Ok(Answer::Done("/zookeeper".into())),
             "sibling" => return Ok(Answer::Done(format!("{}/other", path::parent(&path)))),
-            // Says that it is done, and has done nothing.
+            // Answers that it is done, and has done nothing.
             "nothing" => return Ok(Answer::Done(path)),
             // Sets a timer that sets itself again, for ever.
             "timer" => txn.set_timer("again", 0)?,
@@ -55,7 +55,7 @@ impl plugin::Recipe for Recipe {
 
     fn recover(&self, view: &View, txn: &Transaction, after: Option<String>) -> Result<Option<String>, Rejection> {
         match self.at("recover") {
-            // Always one step more, and always the same step.
+            // There is always one more step, and it is always the same.
             "never" => Ok(Some(format!("{}x", after.unwrap_or_default()))),
             "same" => Ok(Some("same".into())),
             "huge" => Ok(Some("x".repeat(8 << 20))),
@@ -65,7 +65,7 @@ impl plugin::Recipe for Recipe {
 }
 
 impl Recipe {
-    /// What to do at this place; nothing, if it is another's turn.
+    /// What to do at this place. Empty if the settings name another place.
     fn at(&self, place: &str) -> &str {
         if self.place == place { &self.what } else { "" }
     }
@@ -88,7 +88,7 @@ impl plugin::Controller for Controller {
         match self.0.as_str() {
             // Asks to be called again, for ever.
             "again" => return txn.set_timer(path, 0),
-            // Changes what it looks at, so that there is always something to do.
+            // Changes what it reads, so that there is always something to do.
             "restless" => {
                 let seen = view.get(path)?.map_or(0, |node| node.stat.version);
                 return txn.set_data(path, seen.to_string().as_bytes(), None);
@@ -100,14 +100,14 @@ impl plugin::Controller for Controller {
     }
 }
 
-/// Writes too much, or where it may not.
+/// Writes too much, or where it must not.
 fn write(what: &str, mount: &str, txn: &Transaction) -> Result<(), Rejection> {
     let create = |path: &str, data: &[u8]| txn.create(path, data, NodeKind::Persistent, &[]);
     match what {
         "fail" => refuse(code::SYSTEM_ERROR, "told to"),
         "code" => refuse(-112, "a code that would cost the client its session"),
         "many" => (0..100_000).try_for_each(|at| create(&format!("{mount}/many-{at}"), b"")),
-        // The same, but it does not take no for an answer.
+        // The same, but ignores refusals.
         "many-deaf" => loop {
             drop(create(&format!("{mount}/deaf"), b""));
         },
@@ -124,9 +124,9 @@ fn write(what: &str, mount: &str, txn: &Transaction) -> Result<(), Rejection> {
             Ok(())
         }
         "system" => create("/zookeeper/naughty", b""),
-        // A session that is not there.
+        // A session that does not exist.
         "ghost" => txn.create(&format!("{mount}/ghost"), b"", NodeKind::Ephemeral(u64::MAX), &[]),
-        // Half of it, and then it fails.
+        // Does half of it, and then fails.
         "half" => {
             create(&format!("{mount}/half"), b"")?;
             panic!("told to")

@@ -1,11 +1,11 @@
-//! The folders of a queue. Those that are indexes have entries with a number and the name of an item or a claim.
+//! The folders of a queue. An entry of an index folder has a number and the name of an item or a claim.
 
 use super::queue::Queue;
 use super::{FOLDERS, STEP};
 use wasmkeeper_plugin::{Answer, CreateRequest, NodeKind, Rejection, code, path, refuse};
 
 impl Queue<'_> {
-    /// For clients that make sure of a path, the queue's or that of what is in it.
+    /// Creates the queue or one of its folders, for clients that create every parent.
     pub fn make(&self, asked: &CreateRequest) -> Result<Answer, Rejection> {
         let known = asked.path == self.path || FOLDERS.contains(&path::name(&asked.path));
         if asked.sequential || !known || matches!(asked.kind, NodeKind::Ephemeral(_)) {
@@ -17,13 +17,13 @@ impl Queue<'_> {
         self.open().map(|()| Answer::Done(asked.path.clone()))
     }
 
-    /// Deletes a queue that nothing is in.
+    /// Deletes the empty folders of a queue. The queue itself is deleted by the request.
     pub fn close(&self) -> Result<Answer, Rejection> {
         FOLDERS.iter().try_for_each(|folder| self.txn.remove(&self.at(folder, "")).map(drop))?;
         Ok(Answer::Pass)
     }
 
-    /// Makes the queue and what is in it, and the mount's node, as far as they are missing.
+    /// Creates the mount, the queue and its folders, as far as they are missing.
     pub fn open(&self) -> Result<(), Rejection> {
         if self.view.stat(&self.path)?.is_some_and(|stat| stat.num_children >= FOLDERS.len() as u32) {
             return Ok(());
@@ -34,7 +34,8 @@ impl Queue<'_> {
         FOLDERS.iter().try_for_each(|folder| self.txn.ensure(&self.at(folder, ""), b"", NodeKind::Persistent).map(drop))
     }
 
-    /// The first entry of an index whose claim or item is there, with its number and that name; others are removed.
+    /// The first entry of an index whose claim or item exists: its path, number and name. Removes entries before it
+    /// whose claim or item is gone.
     pub fn first(&self, index: &str, folder: &str) -> Result<Option<(String, u64, String)>, Rejection> {
         for _ in 0..STEP {
             let Some(rank) = self.view.first_child(&self.at(index, ""))? else { return Ok(None) };
@@ -49,7 +50,7 @@ impl Queue<'_> {
         self.txn.set_timer(&self.path, 0).map(|()| None)
     }
 
-    /// Writes an entry of an index, unless it is there like that.
+    /// Writes an entry of an index, unless it is there already.
     pub fn note(&self, path: &str, number: u64, name: &str) -> Result<(), Rejection> {
         let data = format!("{number} {name}");
         match self.view.get(path)? {
@@ -66,7 +67,7 @@ impl Queue<'_> {
         Ok(text.split_once(' ').and_then(|(number, name)| Some((number.parse().ok()?, name.to_string()))))
     }
 
-    /// The path of a folder, or of a node in it.
+    /// The path of a folder, or of a node in a folder.
     pub fn at(&self, folder: &str, name: &str) -> String {
         let slash = if name.is_empty() { "" } else { "/" };
         [&self.path, "/", folder, slash, name].concat()

@@ -1,5 +1,5 @@
-//! `queue`: queues for stock clients. Producers create items; workers create claims, find an item in the claim's data, and
-//! delete the claim when the work is done. README.md is the client's side.
+//! `queue`: a recipe for queues of ZooKeeper clients. A producer creates items. A worker creates a claim, finds an item
+//! in the data of the claim, and deletes the claim when the work is done. README.md describes the client's side.
 //!
 //! | node, below the mount | data |
 //! |---|---|
@@ -7,12 +7,12 @@
 //! | `jobs/ready/<rank>` | attempts so far and the item; ranks sort by priority and age |
 //! | `jobs/taken/<item>` | attempts so far and the claim |
 //! | `jobs/delayed/<item>` | when the delay ends, and the item |
-//! | `jobs/claims/w-0000000000` | ephemeral: nothing while it waits, else `{"attempt":1,"item":"...","until":ms}`, a newline, the payload |
-//! | `jobs/idle/<rank>` | `0` and the claim; ranks sort by how long it has waited |
-//! | `jobs/dead/<item>` | the payload of an item given up |
+//! | `jobs/claims/w-0000000000` | ephemeral: empty while it waits, else `{"attempt":1,"item":"...","until":ms}`, a newline, the payload |
+//! | `jobs/idle/<rank>` | `0` and the claim; ranks sort by how long the claim has waited |
+//! | `jobs/dead/<item>` | the payload of an item that was given up |
 //!
-//! Every item is in one of `ready`, `taken` and `delayed`, every waiting claim in `idle`: indexes that can be made anew
-//! from items and claims, but for the attempts of an item that nobody holds.
+//! Every item is in exactly one of `ready`, `taken` and `delayed`, and every waiting claim is in `idle`. These indexes
+//! can be rebuilt from items and claims. Only the attempts of an item that nobody holds are lost then.
 
 mod folders;
 mod queue;
@@ -36,14 +36,14 @@ const DEAD: &str = "dead";
 const FOLDERS: [&str; 7] = [CLAIMS, ITEMS, READY, TAKEN, DELAYED, IDLE, DEAD];
 
 const MS_MAX: u64 = 30 * 24 * 3_600_000;
-/// Nodes that one step of recovery looks at, and entries of nothing that one call passes over.
+/// How many nodes one step of recovery reads, and how many stale entries one call skips.
 const STEP: u32 = 50;
-/// Items that one call gives to waiting claims.
+/// How many items one call gives to waiting claims.
 const MATCHES_MAX: u32 = 16;
 
 struct Queues {
     mount: String,
-    /// How long a worker may hold an item; none is as long as its session lives.
+    /// How long a worker may hold an item. None: as long as its session lives.
     visibility_ms: Option<u64>,
     attempts_max: u64,
 }
@@ -96,12 +96,13 @@ impl Recipe for Queues {
             }
             touched.insert(*name);
         }
-        // Only now, when all that has come back stands in its place.
+        // After the loop, when every item that came back stands in its place.
         let matched = |left, name: &str| self.queue(view, txn, name).match_up(left);
         touched.into_iter().try_fold(MATCHES_MAX, matched).map(drop)
     }
 
-    /// Timers are named by paths: of a claim that is held too long, of a delayed item, of a queue with matches left.
+    /// The name of a timer is a path: of a claim that is held too long, of a delayed item, or of a queue with items
+    /// left to give out.
     fn on_timer(&self, view: &View, txn: &Transaction, name: &str) -> Result<(), Rejection> {
         let parts = below(&self.mount, name).unwrap_or_default();
         let [name, rest @ ..] = parts.as_slice() else { return Ok(()) };
@@ -125,7 +126,7 @@ impl Queues {
     }
 }
 
-/// Priority and delay, from the options in an item's name.
+/// Priority and delay in milliseconds, from the options in an item's name.
 fn options(item: &str) -> Result<(u64, u64), Rejection> {
     let (mut priority, mut delay_ms) = (4, 0);
     let name = digits(item).and_then(|digits| item.strip_suffix(digits)).unwrap_or(item);
@@ -141,13 +142,13 @@ fn options(item: &str) -> Result<(u64, u64), Rejection> {
     Ok((priority, delay_ms))
 }
 
-/// An item's place in line. Options that make no sense have got past the recipe, and count as not said.
+/// An item's place in line. Options that make no sense can only come in without the recipe. They count as left out.
 fn rank(item: &str, czxid: u64) -> String {
     let (priority, _) = options(item).unwrap_or((4, 0));
     format!("{}-{czxid:016x}-{}", 9 - priority, digits(item).unwrap_or(item))
 }
 
-/// A waiting claim's place in line, by its `mzxid`: it may have held items before.
+/// A waiting claim's place in line. It follows the `mzxid`, because the claim may have held items before.
 fn idle_rank(claim: &str, mzxid: u64) -> String {
     format!("{mzxid:016x}-{}", digits(claim).unwrap_or(claim))
 }

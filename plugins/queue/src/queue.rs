@@ -1,4 +1,4 @@
-//! What is done at one queue.
+//! The operations on one queue.
 
 use super::{CLAIMS, DEAD, DELAYED, IDLE, ITEMS, MATCHES_MAX, Queues, READY, TAKEN, idle_rank, options, rank};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use wasmkeeper_plugin::{
     Answer, Context, CreateRequest, DeleteRequest, NodeKind, Rejection, SetDataRequest, Transaction, View, code, refuse,
 };
 
-/// A payload is written twice, and what a call writes is bounded.
+/// The largest payload. A payload is written twice, and a call may write a bounded number of bytes.
 const PAYLOAD_BYTES_MAX: usize = 512 << 10;
 pub struct Queue<'a> {
     pub queues: &'a Queues,
@@ -50,7 +50,7 @@ impl Queue<'_> {
         Ok(Answer::Done(path))
     }
 
-    /// The work is done; or, while the claim waits, is not wanted.
+    /// Deletes a claim: its work is done, or it no longer waits.
     pub fn acknowledge(&self, asked: &DeleteRequest, claim: &str) -> Result<Answer, Rejection> {
         let Some(node) = self.view.own(&asked.path)? else { return Ok(Answer::Pass) };
         self.txn.delete(&asked.path, asked.version)?;
@@ -69,7 +69,7 @@ impl Queue<'_> {
         let Some((item, attempt, _)) = self.holding(claim, &node.data)? else {
             return refuse(code::BAD_ARGUMENTS, "the claim holds no item");
         };
-        // The client's version is checked by this; what it wrote is not to stay.
+        // Checks the version that the client named. The data that the client wrote does not stay.
         self.txn.set_data(&asked.path, b"", asked.version)?;
         match asked.data.as_slice() {
             b"extend" => drop(self.assign(&item, attempt, claim)?),
@@ -84,7 +84,7 @@ impl Queue<'_> {
         Ok(Answer::Done(asked.path.clone()))
     }
 
-    /// Takes an item out again that nobody works on.
+    /// Withdraws an item that no worker has.
     pub fn cancel(&self, asked: &DeleteRequest, item: &str) -> Result<Answer, Rejection> {
         let Some(stat) = self.view.stat(&asked.path)? else { return Ok(Answer::Pass) };
         if self.view.exists(&self.at(TAKEN, item))? {
@@ -93,7 +93,7 @@ impl Queue<'_> {
         self.forget(item, stat.czxid).map(|()| Answer::Pass)
     }
 
-    /// A claim has come or gone without the recipe.
+    /// Handles a claim that was created or deleted without the recipe.
     pub fn claim_changed(&self, claim: &str) -> Result<(), Rejection> {
         let path = self.at(CLAIMS, claim);
         let (gone, come) = self.view.turnover(&path)?;
@@ -107,7 +107,7 @@ impl Queue<'_> {
         come.map_or(Ok(()), |come| self.note(&self.at(IDLE, &idle_rank(claim, come.mzxid)), 0, claim))
     }
 
-    /// An item has come or gone without the recipe.
+    /// Handles an item that was created or deleted without the recipe.
     pub fn item_changed(&self, item: &str) -> Result<(), Rejection> {
         let was = self.view.original(&self.at(ITEMS, item))?.map(|node| node.stat.czxid);
         let is = self.view.stat(&self.at(ITEMS, item))?.map(|stat| stat.czxid);
@@ -138,8 +138,8 @@ impl Queue<'_> {
         self.give_back(item, 0).map(drop)
     }
 
-    /// Gives the claims that wait the items that are ready, first to first, as far as `left` goes; what is left then
-    /// is the next transaction's. Returns what is left of `left`.
+    /// Gives ready items to waiting claims, the first to the first, while `left` lasts. Another transaction gives out
+    /// the rest. Returns what remains of `left`.
     pub fn match_up(&self, mut left: u32) -> Result<u32, Rejection> {
         while left > 0 {
             let Some((idle, _, claim)) = self.first(IDLE, CLAIMS)? else { return Ok(left) };
@@ -151,7 +151,7 @@ impl Queue<'_> {
         self.txn.set_timer(&self.path, 0).map(|()| left)
     }
 
-    /// A claim that was written in this transaction and has nothing gets the first item, or waits for one.
+    /// Gives the first ready item to a claim that this transaction has written, or lets the claim wait.
     fn serve(&self, claim: &str) -> Result<(), Rejection> {
         if self.first(IDLE, CLAIMS)?.is_none()
             && let Some((ready, attempts, item)) = self.first(READY, ITEMS)?
@@ -162,7 +162,7 @@ impl Queue<'_> {
         self.note(&self.at(IDLE, &idle_rank(claim, self.context.zxid)), 0, claim)
     }
 
-    /// Gives an item to a claim; returns the bytes of its payload.
+    /// Gives an item to a claim. Returns the bytes of its payload.
     fn assign(&self, item: &str, attempt: u64, claim: &str) -> Result<usize, Rejection> {
         let payload = self.view.get(&self.at(ITEMS, item))?.map_or(Vec::new(), |node| node.data);
         let mut head = json!({ "item": item, "attempt": attempt });
@@ -176,7 +176,7 @@ impl Queue<'_> {
         Ok(payload.len())
     }
 
-    /// An item that is new here: to be had now, or after its delay.
+    /// Admits a new item: it is ready now, or after its delay.
     fn admit(&self, item: &str, czxid: u64) -> Result<(), Rejection> {
         let (_, delay_ms) = options(item).unwrap_or_default();
         if delay_ms == 0 {
@@ -186,7 +186,8 @@ impl Queue<'_> {
         self.note(&self.at(DELAYED, item), self.context.ensemble_ms + delay_ms, item)
     }
 
-    /// An item goes to its place in line, or, after so many attempts, to the dead; returns the bytes that took.
+    /// Returns an item to its place in line. After too many attempts it goes to `dead` instead. Returns the bytes that
+    /// were copied.
     fn give_back(&self, item: &str, attempts: u64) -> Result<usize, Rejection> {
         let path = self.at(ITEMS, item);
         self.txn.remove(&self.at(TAKEN, item))?;
@@ -200,15 +201,15 @@ impl Queue<'_> {
         self.txn.delete(&path, None).map(|()| payload.len())
     }
 
-    /// Removes what the indexes have of an item.
+    /// Removes the entries of an item from the indexes.
     fn forget(&self, item: &str, czxid: u64) -> Result<(), Rejection> {
         self.txn.cancel_timer(&self.at(DELAYED, item));
         let entries = [self.at(READY, &rank(item, czxid)), self.at(DELAYED, item), self.at(TAKEN, item)];
         entries.iter().try_for_each(|entry| self.txn.remove(entry).map(drop))
     }
 
-    /// Makes good what claims and items lack; entries without either can wait for those who find them. Says where it
-    /// stopped.
+    /// Adds the entries that claims and items lack. Entries without a claim or an item are left to later calls that
+    /// meet them. Returns where it stopped.
     pub fn mend(&self, after: &str, left: &mut u32) -> Result<Option<String>, Rejection> {
         let (folder, after) = after.split_once('/').unwrap_or((CLAIMS, after));
         if folder == IDLE {
@@ -249,23 +250,23 @@ impl Queue<'_> {
         if self.view.exists(&self.at(READY, &rank(item, stat.czxid)))? { Ok(0) } else { self.give_back(item, 0) }
     }
 
-    /// What a claim holds: the item that it names, unless that has been taken from it.
+    /// What a claim holds: the item that it names, unless the item was taken away from it.
     fn holding(&self, claim: &str, data: &[u8]) -> Result<Option<Held>, Rejection> {
         let Some(held) = held(data) else { return Ok(None) };
         Ok(self.entry(&self.at(TAKEN, &held.0))?.filter(|(_, by)| by == claim).map(|_| held))
     }
 }
 
-/// The item, which attempt it is, and until when the claim may hold it.
+/// The item, the number of the attempt, and until when the claim may hold the item.
 type Held = (String, u64, Option<u64>);
 
-/// What a claim says of its item; none while it waits.
+/// What the data of a claim says. None while the claim waits.
 fn held(data: &[u8]) -> Option<Held> {
     let head: Value = serde_json::from_slice(data.split(|byte| *byte == b'\n').next()?).ok()?;
     Some((head["item"].as_str()?.into(), head["attempt"].as_u64()?, head["until"].as_u64()))
 }
 
-/// A node counts as one, and 16 KiB of data as another.
+/// A node counts as one, and every 16 KiB of data count as one more.
 fn spend(left: &mut u32, bytes: usize) {
     *left = left.saturating_sub(1 + (bytes >> 14) as u32);
 }

@@ -1,4 +1,4 @@
-//! A queue as producers and workers see it: by hand for each promise, then at random for all of them together.
+//! A queue as producers and workers see it: one test for each promise, and random schedules for all promises together.
 
 use super::{DEAD, DELAYED, FOLDERS, IDLE, ITEMS, Queues, READY, TAKEN, rank};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ fn take(server: &mut Queued, session: u64) -> String {
     server.join(session, &format!("{JOBS}/claims/w-"), "").unwrap()
 }
 
-/// What a worker finds in its claim: item, attempt, payload. None while it waits.
+/// What a worker reads in its claim: item, attempt, payload. None while the claim waits.
 fn held(server: &Queued, claim: &str) -> Option<(String, u64, String)> {
     let text = server.tree.text(claim);
     let (head, payload) = text.split_once('\n')?;
@@ -48,12 +48,12 @@ fn items_come_in_order_to_workers_in_order() {
     put(&mut server, producer, "job?priority=9-", "urgent");
     put(&mut server, producer, "job?priority=0-", "some day");
     let claims: Vec<String> = (0..2).map(|_| take(&mut server, a)).collect();
-    // The same session under the same name: a repetition.
+    // The same session under the same name is a repetition.
     assert_eq!(claims[0], claims[1]);
     assert_eq!(held(&server, &claims[0]), Some(("job?priority=9-0000000002".into(), 1, "urgent".into())));
     let other = take(&mut server, b);
     assert_eq!(payload(&server, &other), "1");
-    // Done, and the next, in one.
+    // Acknowledges and takes the next item in one multi.
     let again = create(a, "/queue/jobs/claims/w-", "", Mode::EphemeralSequential);
     let next = server.multi(a, vec![delete(&claims[0]), again]).unwrap().remove(1);
     assert_eq!(payload(&server, &next), "2");
@@ -62,11 +62,11 @@ fn items_come_in_order_to_workers_in_order() {
     assert_eq!(payload(&server, &other), "some day");
     server.delete(a, &next).unwrap();
     server.delete(b, &other).unwrap();
-    // Now they wait, and whoever has waited longest is served.
+    // Both wait, and the worker that has waited longest is served first.
     let (first, second) = (take(&mut server, b), take(&mut server, a));
     put(&mut server, producer, "job-", "3");
     assert_eq!((payload(&server, &first).as_str(), payload(&server, &second).as_str()), ("3", "nothing"));
-    // Who leaves without having got anything leaves nothing behind.
+    // A worker that leaves without an item leaves nothing behind.
     server.delete(a, &second).unwrap();
     assert_eq!((names(&server, ITEMS).len(), names(&server, IDLE).len()), (1, 0));
 }
@@ -80,10 +80,10 @@ fn a_lost_worker_gives_back_in_the_same_zxid() {
     let first = take(&mut server, a);
     server.end(a, Cause::SessionExpired);
     assert_eq!(server.tree.get(&first), None);
-    // Its place is the old one.
+    // The item has its old place.
     let second = take(&mut server, b);
     assert_eq!(held(&server, &second), Some(("job-0000000000".into(), 2, "1".into())));
-    // Back again for the last time: to the dead, and on with the next.
+    // After the last attempt the item goes to `dead`, and the worker gets the next one.
     server.set(b, &second, "retry").unwrap();
     assert_eq!(held(&server, &second), Some(("job-0000000001".into(), 1, "2".into())));
     assert_eq!(server.tree.text("/queue/jobs/dead/job-0000000000"), "1");
@@ -92,7 +92,7 @@ fn a_lost_worker_gives_back_in_the_same_zxid() {
     server.end(b, Cause::SessionClosed);
     assert_eq!(held(&server, &waiting), Some(("job-0000000001".into(), 2, "2".into())));
     assert_eq!(server.tree.get(&waiting).unwrap().stat.mzxid, server.tree.view().context().zxid);
-    // The dead are for people to look at and to remove.
+    // People may read and remove dead items.
     server.delete(c, "/queue/jobs/dead/job-0000000000").unwrap();
 }
 
@@ -110,9 +110,9 @@ fn time_runs_out_unless_it_is_extended() {
     assert_eq!(payload(&server, &slow), "1");
     server.pass(1);
     assert_eq!(held(&server, &waiting), Some(("job-0000000000".into(), 2, "1".into())));
-    // A late acknowledgement finds nothing.
+    // A late acknowledgement finds no claim.
     assert_eq!(server.delete(a, &slow).unwrap_err().code, code::NO_NODE);
-    // A worker that waits has all the time.
+    // A waiting worker has no time limit.
     server.delete(b, &waiting).unwrap();
     let patient = take(&mut server, b);
     server.pass(100_000);
@@ -131,7 +131,7 @@ fn items_may_be_delayed_and_cancelled() {
     server.pass(500);
     assert_eq!(payload(&server, &claim), "later");
     assert_eq!(server.delete(a, &later).unwrap_err().code, code::BAD_ARGUMENTS);
-    // Named by a key instead of digits: a repeated put is refused.
+    // A name without digits is a key: a repeated put is refused.
     server.create(a, "/queue/jobs/items/order-7", "", Mode::Persistent).unwrap();
     let again = server.create(a, "/queue/jobs/items/order-7", "", Mode::Persistent);
     assert_eq!(again.unwrap_err().code, code::NODE_EXISTS);
@@ -167,7 +167,8 @@ fn what_is_not_allowed() {
     let taken = format!("{JOBS}/taken/job-0000000000");
     assert_eq!(server.superuser(b, vec![set(&claim, "")]).unwrap_err().code, code::BAD_ARGUMENTS);
     assert_eq!(server.superuser(b, vec![delete(&taken)]).unwrap_err().code, code::BAD_ARGUMENTS);
-    // The superuser may take an item from its worker, whose acknowledgement then does no harm to one of that name.
+    // The superuser may take an item from its worker. The worker's late acknowledgement does not touch another item of
+    // that name.
     server.superuser(b, vec![delete(&item)]).unwrap();
     server.delete(a, &claim).unwrap();
     let waiting = take(&mut server, a);
@@ -188,7 +189,7 @@ fn recovery_makes_the_indexes_anew() {
     put(&mut server, a, "job?delay-ms=500-", "4");
     let claim = take(&mut server, a);
     let lost = take(&mut server, b);
-    // Everything that is not the clients' own is lost.
+    // All nodes are lost that clients have not made themselves.
     server.tree.begin(0);
     for folder in [READY, TAKEN, DELAYED] {
         for name in names(&server, folder) {
@@ -221,7 +222,7 @@ fn calls_are_bounded() {
     (server.looks_max, server.writes_max) = (0, 0);
     server.end_unseen(b);
     assert_eq!((names(&server, DEAD).len(), names(&server, ITEMS).len()), (300, 0));
-    // What waits since then gets what comes, in several transactions.
+    // Claims that have waited since then get the items that come, in several transactions.
     server.tree.begin(0);
     for _ in 0..100 {
         let item = format!("{JOBS}/items/job-");
@@ -258,7 +259,7 @@ fn run(seed: u64, settings: &str, fresh: bool) -> String {
         let own = server.tree.get(&claim).is_some_and(|node| node.stat.ephemeral_owner == session);
         let holds = held(&server, &claim).map(|(item, _, _)| item);
         match random.below(24) {
-            // Of some seeds more work than workers, of others the reverse.
+            // Some seeds have more work than workers, and others fewer.
             0..=4 if !seed.is_multiple_of(3) && random.below(3) > 0 => {}
             0..=4 => drop(server.create(session, &item, step.to_string(), Mode::PersistentSequential).unwrap()),
             5 => {
@@ -305,18 +306,18 @@ fn run(seed: u64, settings: &str, fresh: bool) -> String {
     server.tree.dump()
 }
 
-/// What must hold after each transaction.
+/// Checks what must hold after each transaction.
 #[derive(Default)]
 struct Check {
-    /// A session has ended unseen: entries of claims that are gone may be left.
+    /// A session has ended while the recipe was off. Entries of claims that are gone may be left.
     unseen: bool,
-    /// Items of now, by name and czxid; an item may leave only by `done`, or to the dead.
+    /// The items, by name and czxid. An item may leave only through `done`, or to `dead`.
     items: BTreeSet<(String, u64)>,
     done: BTreeSet<String>,
-    /// How often each has been given to somebody, and to which claim last, written when.
+    /// How often each item was given out, and to which claim last, and when that claim was written.
     given: BTreeMap<String, (u64, String)>,
     ready: Vec<String>,
-    /// Waiting claims and their places.
+    /// The waiting claims and their places.
     idle: BTreeMap<String, String>,
 }
 
@@ -346,7 +347,7 @@ impl Check {
             }
         }
         self.done.clear();
-        // Each in exactly one index, at its place.
+        // Each item is in exactly one index, at its place.
         let ready = names(server, READY);
         let mut indexed: Vec<String> = ready.iter().map(|rank| entry(server, READY, rank).1).collect();
         for ((place, item), _) in ready.iter().zip(&indexed).zip(0..) {
@@ -356,7 +357,8 @@ impl Check {
         indexed.extend(names(server, DELAYED));
         indexed.sort();
         assert_eq!(indexed, items.iter().map(|(item, _)| item.clone()).collect::<Vec<_>>(), "{}", server.tree.dump());
-        // Each taken by one claim, which has its payload; the first before the others, and to who has waited longest.
+        // Each item is taken by one claim, which has its payload. First items go first, and to the claim that has
+        // waited longest.
         let idle: BTreeMap<_, _> =
             names(server, IDLE).into_iter().map(|rank| (entry(server, IDLE, &rank).1, rank)).collect();
         let mut holders = BTreeSet::new();

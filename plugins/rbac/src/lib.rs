@@ -1,27 +1,28 @@
-//! `rbac`: who may do what follows from roles, and roles from nodes. Settings, all optional:
+//! `rbac`: a policy. Roles say who may do what, and roles are nodes. All settings are optional:
 //!
 //! | key | meaning |
 //! |---|---|
 //! | `roles` | the node whose children are roles; default `/rbac/roles` |
 //! | `subjects` | the node whose children are subjects; default `/rbac/subjects` |
-//! | `otherwise` | what is answered where no role allows: `deny`, the default, or `abstain` |
+//! | `otherwise` | the answer if no role allows: `deny`, the default, or `abstain` |
 //!
-//! A role's data is `{"allow":[{"path":"/app","verbs":["read","children"]}]}`; a path covers all below, and `"*"` is every
-//! verb. A subject's is a list of roles, `["developer"]`; its name is scheme and id of an identity, `jwt:alice`, in which `%25`
-//! stands for % and `%2F` for /. Everybody is also the subject `world:anyone`.
+//! The data of a role is `{"allow":[{"path":"/app","verbs":["read","children"]}]}`. A path covers its node and all
+//! nodes below. `"*"` is every verb. The data of a subject is a list of roles, `["developer"]`. The name of a subject
+//! is the scheme and id of an identity, `jwt:alice`, with `%25` for % and `%2F` for /. Everybody is also the subject
+//! `world:anyone`.
 //!
-//! Nothing is remembered from question to question. The server keeps an answer until a node changes that it rests on, and the
-//! node of a subject that does not exist is one of those.
+//! The plugin remembers nothing between questions. The server caches an answer until a node changes that the answer
+//! rests on. That includes the node of a subject that does not exist.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wasmkeeper_plugin::path::is_within;
 use wasmkeeper_plugin::{Decision, Level, Policy, Rejection, Settings, Verb, View, log, policy};
 
-/// Roles that one question looks at; whoever has more has the first of them.
+/// How many roles one question reads. Of more roles, the first ones count.
 const ROLES_MAX: usize = 64;
 
-/// Bytes of a role's or subject's data that are read: parsing them costs fuel.
+/// How many bytes of a role's or a subject's data are read. Parsing costs fuel.
 const DATA_BYTES_MAX: usize = 32 << 10;
 
 struct Rbac {
@@ -32,7 +33,7 @@ struct Rbac {
 
 policy!(
     Rbac,
-    // The settings name the nodes, so what is asked for covers any; whoever deploys it grants `read:/rbac`.
+    // The settings name the nodes, so the manifest asks for all paths. The operator grants `read:/rbac`.
     r#"{ "name": "rbac", "version": "1.0.0", "pure": true, "grants": [ { "path": "/", "verbs": ["read"] } ] }"#
 );
 
@@ -73,7 +74,7 @@ impl Rbac {
         for (scheme, id) in subjects.chain([("world", "anyone")]) {
             let node = format!("{}/{}", self.subjects.trim_end_matches('/'), subject(scheme, id));
             for role in list(&read(view, &node)?, || format!("{node} is no list of roles")) {
-                // A name with a slash would lead to some other node.
+                // A name with a slash would lead to another node.
                 let Some(role) = role.as_str().filter(|role| !role.is_empty() && !role.contains('/')) else { continue };
                 if seen.len() == ROLES_MAX || !seen.insert(role.to_string()) {
                     continue;
@@ -93,7 +94,7 @@ impl Rbac {
     }
 }
 
-/// The node's data; null if there is none, or nothing that can be used.
+/// The node's data. Null if there is no node, or if its data cannot be used.
 fn read(view: &View, path: &str) -> Result<Value, Rejection> {
     let Some(node) = view.get(path)? else { return Ok(Value::Null) };
     if node.data.len() <= DATA_BYTES_MAX
@@ -105,7 +106,7 @@ fn read(view: &View, path: &str) -> Result<Value, Rejection> {
     Ok(Value::Null)
 }
 
-/// Does a rule of that role allow it? One that is not understood in full allows nothing.
+/// Whether a rule of the role allows this. A rule that is not fully understood allows nothing.
 fn allows(rule: &Value, verb: Verb, path: &str, role: &str) -> bool {
     let Some(root) = rule["path"].as_str().filter(|root| root.starts_with('/')) else {
         allows_nothing(&format!("{role}: a rule without a path that begins with /"));
@@ -115,7 +116,7 @@ fn allows(rule: &Value, verb: Verb, path: &str, role: &str) -> bool {
     is_within(path, root) && list(&rule["verbs"], verbs).iter().any(|name| name == "*" || name == verb.name())
 }
 
-/// `what`: what is to be said of a value that is there and no list.
+/// A list of texts. `what` is logged about a value that is there and is no list.
 fn list(value: &Value, what: impl Fn() -> String) -> &[Value] {
     if !value.is_null() && !value.is_array() {
         allows_nothing(&what());

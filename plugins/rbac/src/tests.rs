@@ -1,4 +1,4 @@
-//! Roles in nodes, and what follows from them.
+//! Roles in nodes, and what they allow.
 
 use super::{Rbac, subject};
 use wasmkeeper_plugin::testing::Tree;
@@ -51,7 +51,7 @@ fn a_change_of_roles_is_seen_at_once() {
     assert!(allowed(&tree, Verb::Read, "/app"));
     tree.put("/rbac/roles/reader", r#"{"allow":[]}"#);
     assert!(!allowed(&tree, Verb::Read, "/app"));
-    // Everybody, without having proven anything.
+    // Everybody has this role, without any proof.
     tree.identify(&[]);
     tree.put("/rbac/subjects/world:anyone", r#"["writer"]"#);
     assert!(allowed(&tree, Verb::Set, "/tmp/x"));
@@ -75,11 +75,11 @@ fn what_is_not_understood_allows_nothing() {
         tree.put("/rbac/roles/reader", role);
         assert!(!allowed(&tree, Verb::Read, "/app"), "{role}");
     }
-    // A role is a child of the roles, not any node.
+    // A role is a child of the node of roles, and no other node.
     tree.put("/rbac/other/all", r#"{"allow":[{"path":"/","verbs":["*"]}]}"#);
     tree.put("/rbac/subjects/jwt:alice", r#"["../other/all", "", 7]"#);
     assert!(!allowed(&tree, Verb::Read, "/app"));
-    // Of very many roles the first are looked at.
+    // Of very many roles, the first ones are read.
     let roles: Vec<String> = (0..100).map(|i| format!("\"r{i}\"")).collect();
     tree.put("/rbac/subjects/jwt:alice", format!("[{}]", roles.join(",")));
     let all = r#"{"allow":[{"path":"/","verbs":["*"]}]}"#;

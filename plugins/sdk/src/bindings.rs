@@ -1,7 +1,8 @@
 //! The guest's side of the contract, generated from `wit/plugin.wit`.
 //!
-//! One world for each exported interface instead of the contract's one for each kind, so that a component can be of
-//! several kinds: `setup` is exported once, whatever stands beside it. What nobody uses is not linked.
+//! The contract has one world for each kind. This module has one world for each exported interface instead, so that a
+//! component can be of several kinds and still export `setup` once. Interfaces that a plugin does not use are not
+//! linked.
 
 #![allow(missing_docs)]
 
@@ -19,7 +20,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-/// The side of one exported interface, upon the types above, which are named as far as it uses them.
+/// One exported interface. It uses the types of the module above, and `with` names those.
 macro_rules! exported {
     ($module:ident, $macro:literal, $world:literal in $package:literal, $($interface:literal: $types:ident),*) => {
         pub mod $module {

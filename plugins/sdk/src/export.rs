@@ -1,4 +1,4 @@
-//! From a type that implements a kind's trait to the functions that a component exports, and the macros that do it.
+//! The glue between the traits of the kinds and the functions that a component exports. The macros use it.
 
 use crate::bindings;
 use crate::{
@@ -9,22 +9,22 @@ use std::cell::OnceCell;
 use std::marker::PhantomData;
 use std::thread::LocalKey;
 
-/// Where the one instance of a component's memory lives.
+/// The place of a type's one instance in the memory of the component.
 pub trait Placed: Sized + 'static {
     fn place() -> &'static LocalKey<OnceCell<Self>>;
 }
 
-/// Keeps what `configure` has made.
+/// Keeps the instance that `configure` made.
 pub fn keep<T: Placed>(made: T) -> Result<(), String> {
     T::place().with(|place| place.set(made).map_err(|_| "configured twice".into()))
 }
 
-/// Sends a panic's text to the plugin's log: all that remains of it outside is "unreachable".
+/// Sends the text of a panic to the plugin's log. The server itself sees only that the guest executed `unreachable`.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| crate::log(crate::Level::Error, &panic.to_string())));
 }
 
-/// Exports a kind's interface for an implementor of its trait.
+/// Exports the interface of a kind for a type that implements the kind's trait.
 pub struct Exported<T>(PhantomData<T>);
 
 fn with<T: Placed, R>(call: impl FnOnce(&T) -> R) -> R {

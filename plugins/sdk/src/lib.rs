@@ -1,4 +1,5 @@
-//! Write a Wasmkeeper plugin in Rust: implement the trait of its kind, and name your type in the kind's macro.
+//! Everything that a Wasmkeeper plugin in Rust needs. Implement the trait of the plugin's kind, and name your type in
+//! the macro of that kind.
 //!
 //! ```
 //! use wasmkeeper_plugin::{Change, Rejection, Validator, View, validator};
@@ -31,11 +32,15 @@
 //! | gives the nodes at its mount a meaning of their own | [`Recipe`] | [`recipe!`] |
 //! | brings the tree towards what it should be | [`Controller`] | [`controller!`] |
 //!
-//! Build it for `wasm32-unknown-unknown` as a `cdylib`; `wasmkeeper plugin deploy` takes the `.wasm` file. A panic's text
-//! goes to the plugin's log before the call ends. Built for the machine you work on, [`View`] and [`Transaction`] look at
-//! a tree in memory, so that plugins have ordinary unit tests: see [`testing`].
+//! Build the plugin for `wasm32-unknown-unknown` as a `cdylib`. `wasmkeeper plugin deploy` takes the `.wasm` file.
 //!
-//! Types and their documentation are those of the contract, `wit/plugin.wit`.
+//! If the plugin panics, the text of the panic goes to the plugin's log, and the call fails. The server then answers by
+//! the plugin's failure policy.
+//!
+//! Built for your own machine, [`View`] and [`Transaction`] work on a tree in memory, so that ordinary unit tests can
+//! call the plugin: see [`testing`].
+//!
+//! The types and their documentation come from the contract, `wit/plugin.wit`.
 
 #![warn(missing_docs)]
 

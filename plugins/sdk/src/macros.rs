@@ -1,13 +1,13 @@
-//! `plugin!` and its short forms: what makes a crate a component.
+//! `plugin!` and its short forms: the macros that make a crate a component.
 
-/// Makes the crate a component of several kinds, each with a type of its own:
+/// Makes the crate a component of one kind or several, each with a type of its own:
 ///
 /// ```ignore
 /// plugin! { manifest: r#"{ "name": "orders" }"#, validator: Checks, policy: Hours }
 /// ```
 ///
-/// The manifest is the JSON that `wit/plugin.wit` describes. Built for another target than WebAssembly, as tests are,
-/// there is no component, only [`Plugin::MANIFEST`](crate::Plugin::MANIFEST).
+/// The manifest is JSON text, and `wit/plugin.wit` describes it. For other targets than WebAssembly, as in tests, the
+/// macro defines [`Plugin::MANIFEST`](crate::Plugin::MANIFEST) and no component.
 #[macro_export]
 macro_rules! plugin {
     (manifest: $manifest:expr, $($kind:ident: $type:ty),+ $(,)?) => {
@@ -17,7 +17,7 @@ macro_rules! plugin {
             }
         )+
 
-        // What a component exports; elsewhere nothing but tests would use the type.
+        // Outside of WebAssembly only tests use the type. This use of `configure` avoids warnings about unused code.
         #[cfg(not(target_family = "wasm"))]
         const _: () = {
             $(let _ = |mount: &str, settings: &str| $crate::plugin!(@configure $kind $type, mount, settings);)+

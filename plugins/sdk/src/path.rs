@@ -1,14 +1,14 @@
 //! Paths and names of nodes.
 
-/// How many digits ZooKeeper puts behind the name of a sequential node.
+/// The number of digits that ZooKeeper appends to the name of a sequential node.
 pub const DIGITS: usize = 10;
 
-/// The last part of a path: `c` of `/a/b/c`.
+/// The last name of a path: `c` of `/a/b/c`.
 pub fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// The path without its last part: `/a/b` of `/a/b/c`, and `/` of `/a`.
+/// The path without its last name: `/a/b` of `/a/b/c`, and `/` of `/a`.
 pub fn parent(path: &str) -> &str {
     match path.rfind('/') {
         None | Some(0) => "/",
@@ -16,8 +16,9 @@ pub fn parent(path: &str) -> &str {
     }
 }
 
-/// The parts of `path` below `mount`: `["b", "c"]` for `/a/b/c` below `/a`, none of them for `/a` itself, and `None` for
-/// what does not lie there. `/a/`, which a client asks for that wants a child named by digits alone, has one part without a name.
+/// The names of `path` below `mount`: `["b", "c"]` for `/a/b/c` below `/a`, and an empty list for `/a` itself. `None`
+/// if `path` does not lie there. A client that wants a child with digits alone as its name asks for `/a/`: that has one
+/// empty name.
 pub fn below<'a>(mount: &str, path: &'a str) -> Option<Vec<&'a str>> {
     let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
     match rest.strip_prefix('/') {
@@ -28,13 +29,13 @@ pub fn below<'a>(mount: &str, path: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
-/// Whether `path` is `root` or lies below it: what a grant or a rule on `root` covers.
+/// Whether `path` is `root` or lies below it. A grant or a rule on `root` covers these paths.
 pub fn is_within(path: &str, root: &str) -> bool {
     let rest = path.strip_prefix(root.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The ten digits at the end of a sequential node's name; none if it has not got them.
+/// The ten digits at the end of a sequential node's name. `None` if the name does not end with ten digits.
 pub fn digits(name: &str) -> Option<&str> {
     let digits = name.len().checked_sub(DIGITS).and_then(|at| name.get(at..))?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)

@@ -1,4 +1,4 @@
-//! Reading settings so that an operator's mistake is answered with the key and what would be right.
+//! Reads settings, so that an operator's mistake is answered with the key and with what would be right.
 //!
 //! ```
 //! # use wasmkeeper_plugin::Settings;
@@ -12,29 +12,29 @@
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
-/// An object of settings, of which one key after the other is taken.
+/// A JSON object of settings. A plugin takes one key after the other and then calls [`Settings::finish`].
 pub struct Settings {
-    /// What stands before a key in an error: `keys[0].`, say.
+    /// What stands before a key in an error, such as `keys[0].`.
     place: String,
     left: Map<String, Value>,
     known: Vec<&'static str>,
 }
 
 impl Settings {
-    /// Reads the text that `configure` gets.
+    /// Parses the text that `configure` gets.
     pub fn parse(text: &str) -> Result<Settings, String> {
         let value = serde_json::from_str(text).map_err(|error| format!("the settings are not JSON: {error}"))?;
         Settings::within("", value).map_err(|_| "the settings must be a JSON object, such as {}".into())
     }
 
-    /// An object within the settings; `place` is what leads to it, `keys[0]` say, and stands in errors.
+    /// Reads an object inside the settings. `place` leads to the object, such as `keys[0]`, and stands in errors.
     pub fn within(place: &str, value: Value) -> Result<Settings, String> {
         let Value::Object(left) = value else { return Err(format!("{place}: an object is required")) };
         let place = if place.is_empty() { String::new() } else { format!("{place}.") };
         Ok(Settings { place, left, known: Vec::new() })
     }
 
-    /// Whatever stands there.
+    /// The value of a key, whatever its type.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.left.remove(key)
@@ -56,13 +56,13 @@ impl Settings {
         self.read(key, || "a text is required".into(), full_text)
     }
 
-    /// A list of such texts; it may be empty.
+    /// A list of texts that are not empty. The list may be empty.
     pub fn texts(&mut self, key: &'static str) -> Result<Option<Vec<String>>, String> {
         let texts = |value: &Value| value.as_array()?.iter().map(full_text).collect();
         self.read(key, || "a list of texts is required".into(), texts)
     }
 
-    /// Refuses whatever nobody has asked for.
+    /// Refuses keys that were not taken.
     pub fn finish(self) -> Result<(), String> {
         match self.left.keys().next() {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! That the tree in memory keeps ZooKeeper's rules, and the server the contract's.
+//! The tree in memory keeps ZooKeeper's rules, and the server in memory keeps the contract's.
 
 use wasmkeeper_plugin::testing::{Mode, Server, Tree, create, delete, set};
 use wasmkeeper_plugin::{
@@ -17,7 +17,7 @@ fn nodes_follow_zookeepers_rules() {
     assert_eq!(code(txn.delete("/a/b", Some(1))), code::BAD_VERSION);
     assert_eq!(code(txn.set_data("/none", b"", None)), code::NO_NODE);
     assert_eq!(code(txn.create("/a/e", b"", NodeKind::Ephemeral(7), &[])), code::BAD_ARGUMENTS);
-    // Digits count the creates under the parent.
+    // The digits count the creates under the parent.
     let sequential = |name: &str| txn.create_sequential(name, b"", NodeKind::Persistent, &[]).unwrap();
     assert_eq!(sequential("/a/s-"), "/a/s-0000000001");
     assert_eq!(sequential("/a/t-"), "/a/t-0000000002");
@@ -47,7 +47,7 @@ fn grants_limit_a_call() {
     assert_eq!(tree.transaction().delete("/a/b", None).unwrap_err().code, code::NO_AUTH);
 }
 
-/// Notes in `/m/log` whatever it is told.
+/// A recipe that writes down in `/m/log` what it is told.
 struct Notes;
 
 impl Plugin for Notes {
@@ -101,14 +101,14 @@ fn a_recipe_is_told_what_the_contract_says() {
     let (a, b) = (server.connect(), server.connect());
     server.create(a, "/m/x", "", Mode::Ephemeral).unwrap();
     server.create(a, "/elsewhere", "", Mode::Persistent).unwrap();
-    // All or none.
+    // All operations of a multi are done, or none.
     let both = vec![create(a, "/m/y", "", Mode::Persistent), create(a, "/m/bad", "", Mode::Persistent)];
     assert!(server.multi(a, both).is_err());
     assert_eq!((server.tree.text("/m/log").as_str(), server.tree.get("/m/y")), ("asked /m/x;", None));
     server.superuser(b, vec![create(b, "/m/s", "", Mode::Persistent), set("/elsewhere", "1")]).unwrap();
     server.end(a, Cause::SessionExpired);
     assert_eq!(server.tree.text("/m/log"), "asked /m/x;Cause::Request /m/s;Cause::SessionExpired /m/x;");
-    // What the superuser does can be refused, the end of a session cannot.
+    // A recipe can refuse a change of the superuser. It cannot refuse the end of a session.
     server.superuser(b, vec![create(b, "/m/bad", "", Mode::Ephemeral)]).unwrap();
     assert!(server.superuser(b, vec![delete("/m/bad")]).is_err());
     let before = server.tree.text("/m/log");
@@ -123,7 +123,7 @@ fn timers_fire_in_ensemble_time_and_again_when_they_fail() {
     server.create(a, "/m/timer", "", Mode::Persistent).unwrap();
     server.pass(99);
     server.pass(1);
-    // It fails, and fires again after one second, then after two.
+    // The timer fails, and fires again after one second, then after two.
     server.tree.put("/m/ready", "");
     server.pass(999);
     assert_eq!(server.tree.text("/m/log"), "asked /m/timer;");

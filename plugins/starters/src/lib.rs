@@ -1,5 +1,5 @@
-//! The projects that `wasmkeeper plugin new --lang rust` writes, one a module, so that they compile, keep their tests, and
-//! are formatted. Not a component: built for the machine it is written on, a plugin exports nothing.
+//! The projects that `wasmkeeper plugin new --lang rust` writes, each as a module, so that they are compiled, tested
+//! and formatted here. This crate is no component: built for the machine it is written on, a plugin exports nothing.
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "../../../src/cli/plugin/templates"]

@@ -1,13 +1,14 @@
-//! `time-window`: writes, or other verbs, are allowed only within weekly windows. Settings:
+//! `time-window`: a policy. Writes, or other verbs, are allowed only within weekly windows. Settings:
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `windows` | when it is allowed: `"mon-fri 09:00-17:30"`, `"sat,sun 10:00-12:00"`, `"daily 22:00-02:00"`; required |
-//! | `utc-offset` | of the clock that the windows are read on, `"+02:00"`; default `"+00:00"` |
-//! | `verbs` | what is limited; default `["create","set","delete","acl"]` |
+//! | `windows` | the windows: `"mon-fri 09:00-17:30"`, `"sat,sun 10:00-12:00"`, `"daily 22:00-02:00"`; required |
+//! | `utc-offset` | the offset of the clock that the windows refer to, such as `"+02:00"`; default `"+00:00"` |
+//! | `verbs` | the verbs that are limited; default `["create","set","delete","acl"]` |
 //!
-//! A window ends before its last minute; one whose end is not after its begin ends on the next day. The offset is fixed:
-//! there is no daylight saving time here. Within a window the answer is `abstain`, since it is not this policy's to allow.
+//! The end of a window does not belong to the window. A window whose end is not after its begin ends on the next day.
+//! The offset is fixed: daylight saving time is not considered. Within a window the answer is `abstain`, because
+//! whether the caller may do it is for other policies to say.
 
 use wasmkeeper_plugin::{Decision, Policy, Settings, Verb, View, policy};
 
@@ -17,11 +18,11 @@ const WEEK: u64 = 7 * DAY;
 
 struct TimeWindow {
     verbs: Vec<Verb>,
-    /// Begin and end in minutes since Monday; an end can lie in the week after.
+    /// Begin and end in minutes since Monday. The end may lie in the following week.
     windows: Vec<(u64, u64)>,
-    /// Minutes, from 0 to a week: what the clock is ahead.
+    /// How far the clock is ahead of UTC, in minutes, from 0 to a week.
     offset: u64,
-    /// What a refusal says.
+    /// The text of a refusal.
     text: String,
 }
 
@@ -51,7 +52,7 @@ impl Policy for TimeWindow {
     }
 
     fn authorize(&self, view: &View, verb: Verb, _path: &str) -> Decision {
-        // Who is not asked for the time can be answered for good.
+        // A verb without limit does not read the time, so the server can cache the answer for good.
         if !self.verbs.contains(&verb) {
             return Decision::Abstain;
         }
@@ -84,7 +85,7 @@ fn read_window(text: &str) -> Option<Vec<(u64, u64)>> {
     (begin < DAY).then_some(windows)
 }
 
-/// Minutes since midnight: 00:00 to 24:00.
+/// Minutes since midnight, of a text from 00:00 to 24:00.
 fn read_time(text: &str) -> Option<u64> {
     let (hours, minutes) = text.split_once(':').filter(|(hours, minutes)| hours.len() == 2 && minutes.len() == 2)?;
     let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);

@@ -7,7 +7,7 @@ use wasmkeeper_plugin::{Decision, Policy, Verb};
 /// Midnight at the begin of Monday, the fifth of January 2026, UTC.
 const MONDAY_MS: u64 = 1_767_571_200_000;
 
-/// May `set` be done on that day, 0 is Monday, at that time, UTC?
+/// Whether `set` may be done on that day (0 is Monday) at that time, UTC.
 fn open(settings: &str, day: u64, hours: u64, minutes: u64) -> bool {
     let tree = Tree::new();
     tree.circumstances(|context| context.wall_ms = MONDAY_MS + ((day * 24 + hours) * 60 + minutes) * 60_000);

@@ -1,9 +1,12 @@
 //! `warden`: a policy and an authenticator for the server's tests. The settings are `{"do": "..."}`.
 //!
-//! As a policy it looks at `/roles/<name>` for the caller's names (`digest` without the hash, other schemes as they are):
-//! lines `<verb> <path>`, a path covering what is below. `do` is `roles` to deny what no role allows and abstain
-//! otherwise, `allow` to allow it, or one of the other answers and misbehaviours below. As an authenticator of a scheme it
-//! takes `<name>:<what do says>[:<until ms>]` and proves the name and the group of its first letter.
+//! As a policy it reads `/roles/<name>` for each name of the caller (`digest` without the hash, other schemes as they
+//! are). The node has lines `<verb> <path>`, and a path covers the nodes below. With `do` as `roles`, it denies what no
+//! role allows, and abstains otherwise. With `allow`, it allows that. The other values of `do` are answers and
+//! misbehaviours below.
+//!
+//! As an authenticator it accepts the credential `<name>:<text of do>[:<until ms>]`. It proves the name, and a group
+//! named by the name's first letter.
 
 wit_bindgen::generate!({
     path: "../../wit",
@@ -63,7 +66,7 @@ impl authorization::Guest for Warden {
             "allow" => by_roles(view, verb, &path, Decision::Allow),
             "abstain" => Decision::Abstain,
             "deny" => Decision::Deny("told to".into()),
-            // Answers that cannot be kept.
+            // Answers that cannot be cached.
             "context" => match view.context().zxid {
                 0 => Decision::Deny("nothing has happened yet".into()),
                 _ => Decision::Allow,
@@ -76,7 +79,7 @@ impl authorization::Guest for Warden {
             "spin" => loop {
                 std::hint::black_box(0);
             },
-            // It says that it is pure, and is not.
+            // Says that it is pure, and is not.
             "count" => {
                 static CALLS: AtomicU32 = AtomicU32::new(0);
                 match CALLS.fetch_add(1, Ordering::Relaxed) {
@@ -136,7 +139,7 @@ impl authentication::Guest for Warden {
         if id.contains(' ') { Err("an id has no spaces".into()) } else { Ok(()) }
     }
 
-    /// `a*` means everybody whose id begins with `a`.
+    /// `a*` means every id that begins with `a`.
     fn matches(held: String, wanted: String) -> bool {
         wanted.strip_suffix('*').is_some_and(|prefix| held.starts_with(prefix))
     }

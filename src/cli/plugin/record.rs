@@ -7,8 +7,9 @@ use crate::cli::client::Client;
 use crate::limits;
 use crate::model::ErrorCode;
 use crate::pipeline::Call;
-use crate::plugin::call::{Budget, Instance, Program, Setup};
+use crate::plugin::call::Instance;
 use crate::plugin::grant::Grants;
+use crate::plugin::program::{Budget, Program, Setup};
 use crate::plugin::tape::{FORMAT, Header, Player, Recorded};
 use crate::plugin::{PLUGINS, Plugins, manifest, tree};
 use anyhow::{Context, anyhow, bail, ensure};
@@ -174,14 +175,14 @@ struct Played {
 
 /// None: it cannot be played. Every call gets an instance of its own: what others left behind would not be the recorded.
 fn play(program: &Program, setup: &Setup, recorded: &Recorded) -> anyhow::Result<Option<Played>> {
-    let failed = |fault: crate::plugin::call::Fault| anyhow!("it does not start ({}): {}", fault.name(), fault.text());
+    let failed = |fault: crate::plugin::fault::Fault| anyhow!("it does not start ({}): {}", fault.name(), fault.text());
     let mut instance = Instance::new(program, setup).map_err(failed)?;
     let player = Player::new(recorded);
     let (caller, writers) = (recorded.around.caller(), recorded.around.writers());
     let mut call =
         Call::looking(&player, caller.as_ref(), recorded.around.xid, recorded.around.zxid(), recorded.around.moment());
     call.session = crate::model::SessionId(recorded.around.session);
-    call.bench = Some(&player);
+    call.writer = Some(&player);
     call.writers = &writers;
     let Some((said, fuel)) = instance.play(&call, &recorded.question) else { return Ok(None) };
     let mut differences = Vec::new();

@@ -1,13 +1,13 @@
-//! Several members in one process, on a network in memory and a clock that only moves when nobody has anything to do.
+//! Several members in one process, on a network in memory. The clock moves only when no task has anything to do.
 
 use super::*;
 use crate::peer::messages::raft::{Append, Appended, Entry, Payload, Vote};
-use crate::peer::{Connection, Hello, HelloRefusal, Incoming, Net, Purpose, accept};
+use crate::peer::{Connection, ConnectionHandler, Hello, HelloRefusal, Net, Purpose, accept};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use tokio::task::JoinHandle;
 
-/// Simulated time in which anything that has to happen must have happened.
+/// Simulated time within which everything that must happen has happened.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Ensemble {
@@ -24,7 +24,7 @@ struct Running {
 
 struct Serving(Consensus);
 
-impl Incoming for Serving {
+impl ConnectionHandler for Serving {
     fn admit(&self, _hello: &Hello) -> Result<(), HelloRefusal> {
         Ok(())
     }
@@ -38,8 +38,8 @@ fn name(id: u64) -> String {
     format!("m{id}")
 }
 
-fn me(id: u64) -> Me {
-    Me::new(id as u32, [id as u8; 16], limits::FORMAT_LEVEL, 1)
+fn me(id: u64) -> LocalMember {
+    LocalMember::new(id as u32, [id as u8; 16], limits::FORMAT_LEVEL, 1)
 }
 
 fn member(id: u64, role: &str) -> Member {
@@ -51,7 +51,7 @@ fn members(ids: impl IntoIterator<Item = u64>) -> BTreeMap<u64, Member> {
     ids.into_iter().map(|id| (id, member(id, "participant"))).collect()
 }
 
-/// A member's network, its way to others, and its log.
+/// A member's network, its dialer, and its log.
 fn stand(net: &MemoryNet, disk: &SimDisk, id: u64) -> (Arc<dyn Net>, Arc<Peers>, Log) {
     let runtime = tokio::runtime::Handle::current();
     let delay = Arc::new(|| Duration::from_millis(1));
@@ -61,7 +61,7 @@ fn stand(net: &MemoryNet, disk: &SimDisk, id: u64) -> (Arc<dyn Net>, Arc<Peers>,
 }
 
 impl Ensemble {
-    /// All of them are started with the same first membership.
+    /// Starts all of them with the same first membership.
     async fn found(ids: impl IntoIterator<Item = u64>) -> Ensemble {
         let mut ensemble = Ensemble { net: MemoryNet::new(), disks: BTreeMap::new(), running: BTreeMap::new() };
         let members = members(ids);
@@ -71,7 +71,7 @@ impl Ensemble {
         ensemble
     }
 
-    async fn start(&mut self, id: u64, counter: Arc<Counter>, found: Option<BTreeMap<u64, Member>>) {
+    async fn start(&mut self, id: u64, counter: Arc<Counter>, founding_members: Option<BTreeMap<u64, Member>>) {
         let disk = self.disks.entry(id).or_default();
         let (net, peers, log) = stand(&self.net, disk, id);
         let consensus = super::super::start(Options {
@@ -80,9 +80,9 @@ impl Ensemble {
             machine: counter.clone(),
             runtime: tokio::runtime::Handle::current(),
             timing: Timing::default(),
-            heavy: Heavy::Here,
+            blocking: BlockingWork::Inline,
             peers,
-            found,
+            founding_members,
         });
         let consensus = consensus.await.unwrap();
         let listener = net.listen(([0, 0, 0, 0], 2888).into()).await.unwrap();
@@ -90,7 +90,7 @@ impl Ensemble {
         self.running.insert(id, Running { consensus, counter, accepts });
     }
 
-    /// Ends it without a word to anybody; from then on nobody listens there.
+    /// Ends a member without a word to the others. From then on nobody listens there.
     async fn kill(&mut self, id: u64) -> Arc<Counter> {
         let running = self.running.remove(&id).unwrap();
         running.accepts.abort();
@@ -115,7 +115,7 @@ impl Ensemble {
         self.disks.keys().filter(|other| **other != id).for_each(|other| self.net.heal(&name(id), &name(*other)));
     }
 
-    /// Waits for a leader among those that are named.
+    /// Waits for a leader among the named members.
     async fn leader_among(&self, ids: &[u64]) -> (u64, u64) {
         self.until("there is a leader", || {
             let leads = |id: &u64| match *self.of(*id).role().borrow() {
@@ -152,18 +152,18 @@ impl Ensemble {
         .await
     }
 
-    /// Proposes what the leader's applied state asks for, until it is accepted.
+    /// Proposes batches behind the leader's applied state, each until it is accepted.
     async fn write(&self, count: u64) {
         let (leader, mut term) = self.leader().await;
         for _ in 0..count {
             loop {
                 let next = batch(term, self.counter(leader).zxid(), 1);
                 match self.of(leader).propose(next).await {
-                    Resolution::Applied { accepted: true, .. } => break,
-                    Resolution::Applied { .. } | Resolution::Refused => {
+                    ProposalOutcome::Applied { accepted: true, .. } => break,
+                    ProposalOutcome::Applied { .. } | ProposalOutcome::Refused => {
                         tokio::time::sleep(Duration::from_millis(5)).await
                     }
-                    Resolution::Unknown => panic!("the leadership was lost"),
+                    ProposalOutcome::Unknown => panic!("the leadership was lost"),
                 }
                 term = self.leader_among(&[leader]).await.1;
             }
@@ -182,13 +182,13 @@ async fn members_elect_one_of_them_and_have_the_same_log() {
         let membership = ensemble.of(id).membership();
         assert_eq!((membership.members, membership.changing), (members([1, 2, 3]), false));
     }
-    // A follower's wrong proposal does not reach the log.
+    // A proposal on a follower does not reach the log.
     let follower = if leader == 1 { 2 } else { 1 };
-    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, Resolution::Refused);
+    assert_eq!(ensemble.of(follower).propose(batch(term, Zxid(100), 1)).await, ProposalOutcome::Refused);
     assert_eq!(ensemble.of(follower).lag(leader), None);
     assert_eq!(ensemble.of(leader).lag(follower), Some(0));
 
-    // What the leader has heard is new; and reads everywhere see what was acknowledged.
+    // The leader has heard a quorum recently. Reads everywhere see what was acknowledged.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let recently = Instant::now() - Duration::from_millis(2 * limits::HEARTBEAT_MS);
     assert!(ensemble.of(leader).quorum_heard().unwrap() > recently);
@@ -209,12 +209,12 @@ async fn a_lost_leader_is_replaced_and_nothing_acknowledged_goes() {
         let lost = Instant::now();
         let counter = ensemble.kill(leader).await;
         let (successor, next) = ensemble.leader().await;
-        // Less than 600 ms, unless chance has both stand at once.
+        // Less than 600 ms, unless two members stand for election at the same moment.
         assert!(lost.elapsed() < Duration::from_secs(3), "{:?}", lost.elapsed());
         assert!(successor != leader && next > term);
         assert!(ensemble.counter(successor).state.lock().batches.starts_with(&batches));
         ensemble.write(10).await;
-        // What was lost comes back with the log alone.
+        // The lost member comes back with its log alone.
         drop(counter);
         ensemble.start(leader, Arc::default(), None).await;
         ensemble.until_equal().await;
@@ -228,22 +228,22 @@ async fn a_leader_out_of_touch_refuses_and_goes_on_in_the_same_term() {
     ensemble.write(1).await;
     let consensus = ensemble.of(leader);
     ensemble.isolate(leader);
-    // Its lease still runs: this one is in its log, and committed once the others hear of it.
+    // The leader's lease still runs. So this batch enters its log, and is committed when the others get it.
     let pending = consensus.propose(batch(term, Zxid(1), 1));
     tokio::time::sleep(Duration::from_millis(limits::ELECTION_MAX_MS + 50)).await;
-    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, Resolution::Refused);
+    assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, ProposalOutcome::Refused);
     let silent = consensus.quorum_heard().unwrap().elapsed();
     assert!(silent > Duration::from_millis(limits::ELECTION_MAX_MS), "{silent:?}");
     ensemble.heal(leader);
-    assert!(matches!(pending.await, Resolution::Applied { accepted: true, .. }));
+    assert!(matches!(pending.await, ProposalOutcome::Applied { accepted: true, .. }));
     ensemble
         .until("a quorum answers again", || (consensus.quorum_heard()?.elapsed().as_millis() < 100).then_some(()))
         .await;
-    // What was evaluated behind the refused one is in the log and has no effect anywhere.
+    // What was evaluated behind the refused batch is in the log and has no effect anywhere.
     let behind = consensus.propose(batch(term, Zxid(3), 1)).await;
-    assert!(matches!(behind, Resolution::Applied { accepted: false, .. }), "{behind:?}");
+    assert!(matches!(behind, ProposalOutcome::Applied { accepted: false, .. }), "{behind:?}");
     let again = consensus.propose(batch(term, Zxid(2), 1)).await;
-    assert!(matches!(again, Resolution::Applied { accepted: true, .. }), "{again:?}");
+    assert!(matches!(again, ProposalOutcome::Applied { accepted: true, .. }), "{again:?}");
     assert_eq!(ensemble.leader().await, (leader, term));
     ensemble.until_equal().await;
 }
@@ -275,11 +275,11 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
     assert!(new != old && next > term);
     for n in 0..20 {
         let written = ensemble.of(new).propose(batch(next, Zxid(5 + n), 1)).await;
-        assert!(matches!(written, Resolution::Applied { accepted: true, .. }), "{written:?}");
+        assert!(matches!(written, ProposalOutcome::Applied { accepted: true, .. }), "{written:?}");
     }
     ensemble.heal(old);
     for proposal in lost {
-        assert_eq!(proposal.await, Resolution::Unknown);
+        assert_eq!(proposal.await, ProposalOutcome::Unknown);
     }
     ensemble.until_equal().await;
     assert_eq!(ensemble.counter(old).zxid(), Zxid(25));
@@ -290,7 +290,7 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
 async fn word_of_a_commit_is_not_answered() {
     let mut ensemble = Ensemble::found([]).await;
     ensemble.start(2, Arc::default(), None).await;
-    // A leader that 2 has never heard of.
+    // A leader that member 2 has never heard of.
     let (net, server) = (ensemble.net.clone(), member(2, "participant").server);
     let peers = Peers::new(net.host(&name(3)), me(3));
     let mut there = peers.connect(&server, None, Purpose::Appends).await.unwrap();
@@ -340,7 +340,7 @@ async fn a_leader_whose_process_is_gone_is_replaced_before_its_lease_ends() {
     ensemble.kill(leader).await;
     let began = Instant::now();
     let survivors: Vec<u64> = ensemble.running.keys().copied().collect();
-    // Nothing comes of a leadership that is over already.
+    // Nothing happens if that leadership is over.
     ensemble.of(survivors[0]).take_over(term - 1).await;
     assert_eq!(ensemble.of(survivors[0]).metrics().term, term);
     // Both find out at once, and only one of them is elected.
@@ -373,7 +373,7 @@ async fn a_member_that_may_not_lead_does_not() {
     let mut ensemble = Ensemble::found([1, 2, 3]).await;
     let (leader, _) = ensemble.leader().await;
     let (held_back, other) = (1 + leader % 3, 1 + (leader + 1) % 3);
-    ensemble.of(held_back).elect(false);
+    ensemble.of(held_back).allow_election(false);
     ensemble.kill(leader).await;
     assert_eq!(ensemble.leader().await.0, other);
     ensemble.write(1).await;
@@ -413,7 +413,7 @@ async fn one_member_becomes_three_and_another_one() {
     let strangers = one.change_membership(None, BTreeSet::from([1, 4]), members([1])).await;
     assert!(matches!(strangers, Err(MembershipError::Refused(_))));
 
-    // One goes, one becomes an observer, at once; the leader is not among them.
+    // At once one member goes and one becomes an observer. The leader is neither.
     let remaining = BTreeMap::from([(1, member(1, "participant")), (2, member(2, "observer"))]);
     one.change_membership(None, BTreeSet::from([1]), remaining.clone()).await.unwrap();
     let membership = one.membership();
@@ -437,7 +437,7 @@ async fn an_observer_is_founded_with_the_others_and_learns() {
     assert!(!ensemble.of(2).metrics().votes);
 }
 
-/// A member that is told to be far behind: the others have purged what it would need.
+/// An ensemble with one member far behind: the others have purged what it would need.
 async fn left_behind() -> (Ensemble, u64, u64) {
     let mut ensemble = Ensemble::found([1, 2, 3]).await;
     let (leader, _) = ensemble.leader().await;
@@ -447,7 +447,7 @@ async fn left_behind() -> (Ensemble, u64, u64) {
     ensemble.kill(behind).await;
     ensemble.write(200).await;
     let at = ensemble.counter(leader).make_checkpoint();
-    // As `checkpointed` would, were there not other members to keep entries for.
+    // `checkpointed` alone keeps entries for the other members.
     ensemble.of(leader).checkpointed(at, Some(at));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(ensemble.of(leader).metrics().purged, None, "what others may ask for stays");
@@ -465,7 +465,7 @@ async fn a_member_that_is_far_behind_goes_on_from_a_checkpoint() {
     assert!(ensemble.counter(behind).checkpoint.lock().is_some());
     ensemble.write(5).await;
     ensemble.until_equal().await;
-    // With that checkpoint it starts again by itself.
+    // The member starts again from that checkpoint alone.
     let counter = ensemble.kill(behind).await;
     let checkpoint = counter.checkpoint.lock().clone().unwrap();
     let again = Counter { state: Mutex::new(checkpoint.clone()), ..Counter::default() };
@@ -483,7 +483,7 @@ async fn a_broken_transfer_goes_on_where_it_was_and_with_the_same_checkpoint() {
     *ensemble.counter(leader).served_instead.lock() = Some(breaking.clone());
     ensemble.start(behind, Arc::default(), None).await;
     ensemble.until("the transfer broke", || (breaking.asked.lock().len() > 3).then_some(())).await;
-    // A newer one is there when it goes on.
+    // The sender has a newer checkpoint when the transfer goes on.
     *ensemble.counter(leader).served_instead.lock() = None;
     ensemble.counter(leader).make_checkpoint();
     ensemble.until_equal().await;
@@ -492,19 +492,19 @@ async fn a_broken_transfer_goes_on_where_it_was_and_with_the_same_checkpoint() {
     assert!(asked.len() <= 205usize.div_ceil(20) + 2, "{asked:?}");
 }
 
-/// A checkpoint that fails to be read once, which breaks the connection.
+/// A checkpoint of which one read fails. That breaks the connection.
 struct Breaking {
     state: CounterState,
     asked: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
-impl HeldCheckpoint for Breaking {
+impl PinnedCheckpoint for Breaking {
     fn position(&self) -> LogPosition {
         self.state.position()
     }
 
     fn membership(&self) -> Option<Vec<u8>> {
-        HeldCheckpoint::membership(&self.state)
+        PinnedCheckpoint::membership(&self.state)
     }
 
     fn description(&self) -> Vec<u8> {
@@ -541,11 +541,11 @@ async fn a_member_without_state_takes_a_checkpoint_before_it_starts() {
     let (mut ensemble, leader, behind) = left_behind().await;
     let purged = ensemble.of(leader).metrics().purged.unwrap();
     let other = [1, 2, 3].into_iter().find(|id| ![leader, behind].contains(id)).unwrap();
-    // That one has no checkpoint.
+    // The first of them has no checkpoint.
     let from = [member(other, "participant").server, member(leader, "participant").server];
     let host = ensemble.net.host(&name(behind));
     let (peers, counter) = (Peers::new(host, me(behind)), Counter::default());
-    let received = fetch(&peers, &from, purged, Heavy::Here, |description| counter.receive(description)).await;
+    let received = fetch(&peers, &from, purged, BlockingWork::Inline, |description| counter.receive(description)).await;
     let received = received.into_any().downcast::<CounterReceiving>().unwrap();
     assert_eq!(received.state, ensemble.counter(leader).checkpoint.lock().clone().unwrap());
     let counter = Counter { state: Mutex::new(received.state.clone()), ..Counter::default() };

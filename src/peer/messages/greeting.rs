@@ -1,8 +1,8 @@
-//! What two members say on a Greeting connection: who each of them is, before and beside all consensus.
+//! The messages of a Greeting connection: who the two members are, before there is consensus and beside it.
 //!
-//! The dialer speaks first, the other answers, as often as the dialer likes. Everybody answers at any time, an empty member
-//! too. Nothing that is said here decides anything by itself: an empty member waits by it (`replica::ensemble::bootstrap`), a leader
-//! reports by it (`replica::ensemble::known_members`).
+//! The dialer speaks first, and the other member answers, as often as the dialer likes. Every member answers at any
+//! time, also an empty one. No message here decides anything by itself. An empty member uses them to wait for its
+//! ensemble (`replica::ensemble::bootstrap`), a leader to report on members (`replica::ensemble::known_members`).
 
 use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, ServerRole};
@@ -18,9 +18,9 @@ pub enum Greeting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {
     pub incarnation: Incarnation,
-    /// Numbers and roles of the servers that its file names.
+    /// Numbers and roles of the servers in its configuration file.
     pub configured: Vec<(u32, ServerRole)>,
-    /// The highest level that its release knows.
+    /// The highest format level that its release knows.
     pub format_level: u32,
 }
 
@@ -30,7 +30,7 @@ pub struct Initialised {
     pub cluster: u64,
     pub roster: Roster,
     pub report: Report,
-    /// What the leader has gathered of the others; empty from everybody else.
+    /// The reports that the leader has gathered from the others. Empty from every other member.
     pub gathered: Vec<(u32, Report)>,
 }
 
@@ -48,7 +48,7 @@ impl Roster {
     }
 }
 
-/// How one member is.
+/// The state of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub standing: Standing,
@@ -57,18 +57,18 @@ pub struct Report {
     pub zxid: Zxid,
     /// Index of the last entry applied.
     pub applied: u64,
-    /// The highest level that its release knows.
+    /// The highest format level that its release knows.
     pub format_level: u32,
-    /// Its digest of `zxid` is another than the leader's: it neither applies nor serves.
+    /// Its digest of `zxid` differs from the leader's. It neither applies nor serves.
     pub diverged: bool,
-    /// Which of the plugins in force it runs.
+    /// Which of the active plugins it runs.
     pub plugins: PluginsHere,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PluginsHere {
     All,
-    /// Some cannot be run, or are not ready yet.
+    /// Some plugins cannot run, or are not ready yet.
     NotAll,
     /// It was started with `--plugins off`.
     Off,

@@ -1,5 +1,17 @@
-//! What members say to each other, by purpose; versioned by `Hello::protocol`. Variants and fields are only ever added at
-//! the end.
+//! The messages between members, by purpose. `Hello::protocol` is their version. Variants and fields are only ever
+//! added at the end.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 pub mod greeting;
 pub mod raft;

@@ -1,8 +1,8 @@
-//! What Raft says from member to member, on the streams `Appends`, `Votes` and `Checkpoint`.
+//! Raft's messages from member to member, on the streams `Appends`, `Votes` and `Checkpoint`.
 //!
-//! Types of our own: openraft's may change from one release to the next. They are versioned by `Hello::protocol`;
-//! variants and fields are only ever added at the end. What consensus makes of them is `consensus::convert`, and a
-//! message that no member would send is refused there.
+//! These types are our own, because openraft's types may change from one release to the next. `Hello::protocol` is
+//! their version; variants and fields are only ever added at the end. `consensus::convert` turns them into openraft's
+//! types, and refuses a message that no member would send.
 
 use crate::model::txn::Batch;
 use crate::storage::LogPosition;
@@ -13,20 +13,20 @@ use serde::{Deserialize, Serialize};
 pub struct Vote {
     pub term: u64,
     pub voted_for: u64,
-    /// A quorum gave it: whom it names leads.
+    /// A quorum gave this vote, so `voted_for` leads.
     pub committed: bool,
 }
 
-/// Entries from the leader behind `prev`, or none: then it is a heartbeat, or tells of a commit. The one message on an
-/// `Appends` stream from the dialer's side; each that wants it is answered by an `Appended`, in order.
+/// Log entries from the leader, behind entry `prev`. Without entries it is a heartbeat, or reports a commit. The only
+/// message of the dialer on an `Appends` stream. Each that wants an answer gets an `Appended`, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Append {
     pub vote: Vote,
     pub prev: Option<LogPosition>,
     pub commit: Option<LogPosition>,
     pub entries: Vec<Entry>,
-    /// Only the word of a commit behind entries of the same stream can do without: whatever can be said to it is said to
-    /// what comes next, and half of all messages between two members would be such answers.
+    /// False only for the report of a commit behind entries of the same stream. Anything that could be answered to it
+    /// is answered to the next message. Otherwise half of all messages between two members would be such answers.
     pub wants_answer: bool,
 }
 
@@ -40,51 +40,51 @@ pub struct Entry {
 pub enum Payload {
     Blank,
     Batch(Batch),
-    /// As it lies in the log.
+    /// The membership as it lies in the log.
     Membership(Bytes),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Appended {
-    /// Durable up to here, and the same as the leader's.
+    /// The log is durable up to here, and is the same as the leader's.
     Matching(Option<LogPosition>),
-    /// There is another entry at this place, or none. The last answer of its stream.
+    /// At this place the log has another entry, or none. The last answer of its stream.
     Conflict(LogPosition),
-    /// Somebody else leads, or wants to. The last answer of its stream.
+    /// Another member leads, or stands for election. The last answer of its stream.
     HigherVote(Vote),
 }
 
-/// On a `Votes` stream: one at a time, each answered by the variant of `Answer` with its name.
+/// Calls on a `Votes` stream: one at a time. The variant of `Answer` with the same name answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Call {
     Heartbeat(Append),
     Vote(Candidacy),
     PreVote(Candidacy),
     HandOver(HandOver),
-    /// What this member has voted and how far its log goes.
-    Standing,
+    /// Asks for the member's vote and how far its log goes.
+    VoteAndLog,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     Heartbeat(Appended),
-    Vote(Standing, Granted),
-    PreVote(Standing, Granted),
-    /// None: the leadership is asked for.
+    Vote(VoteAndLog, Granted),
+    PreVote(VoteAndLog, Granted),
+    /// None: the member stands for election. Some: why it does not.
     HandOver(Option<String>),
-    Standing(Standing),
+    VoteAndLog(VoteAndLog),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidacy {
     pub vote: Vote,
     pub last: Option<LogPosition>,
-    /// The leader asked for it, or is known to be gone: its lease does not count.
+    /// The leader asked for it, or is known to be gone. So the leader's lease does not count.
     pub hand_over: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct VoteAndLog {
     pub vote: Vote,
     pub last: Option<LogPosition>,
 }
@@ -95,44 +95,47 @@ pub enum Granted {
     Yes,
 }
 
-/// `to` shall lead, since the leader of `from` goes or is gone.
+/// Asks `to` to lead, because the leader of `from` goes or is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
     pub from: Vote,
     pub to: u64,
-    /// What it must have in its log.
+    /// The entry that `to` must have in its log.
     pub last: Option<LogPosition>,
 }
 
-/// The dialer's first message on a `Checkpoint` stream. From then on one side gives and the other takes.
+/// The dialer's first message on a `Checkpoint` stream. From then on one side sends a checkpoint and the other receives
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Intent {
-    /// The leader of `vote` gives the member it dials a checkpoint to go on from.
-    Give { vote: Vote, description: Vec<u8> },
-    /// The dialer has lost its state and takes whatever checkpoint there is.
-    Take,
+pub enum TransferRequest {
+    /// The leader of `vote` sends a checkpoint to the member that it dials.
+    Send { vote: Vote, description: Vec<u8> },
+    /// The dialer has lost its state and asks for the checkpoint that the other member has.
+    Fetch,
 }
 
-/// From the taker.
+/// From the receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromTaker {
-    /// Go on behind this key, after so many records; none of it is there yet otherwise.
+pub enum FromReceiver {
+    /// Go on behind this key; the receiver has this many records. None and 0: begin.
     GoOn { after: Option<Vec<u8>>, records: u64 },
-    /// So many records are written down.
+    /// This many records are written.
     Written { records: u64 },
-    /// All of it is there and being made the state: still at it.
+    /// All records are there, and the receiver makes them its state. It is still at work.
     Busy,
-    /// It is the state now, unless `vote` is another than the giver's: then it is not wanted any more.
+    /// The checkpoint is the receiver's state now. If `vote` differs from the sender's, the checkpoint was not wanted
+    /// any more.
     Done { vote: Vote },
     /// A full sentence.
     Failed(String),
 }
 
-/// From the giver.
+/// From the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromGiver {
-    /// The first answer to `Intent::Take`: what there is (`storage::records::encode`), or nothing.
+pub enum FromSender {
+    /// The first answer to `TransferRequest::Fetch`: the description of the checkpoint (`storage::records::encode`), or
+    /// None if there is none.
     Description(Option<Vec<u8>>),
-    /// Records in key order, each once over all pieces. The last piece may be empty.
+    /// Records in key order. Each record comes once over all pieces. The last piece may be empty.
     Piece { records: Vec<(Bytes, Bytes)>, last: bool },
 }

@@ -1,7 +1,8 @@
-//! What goes over a `Requests` connection: writes on their way to the leader, and what a member must hear of it to serve.
+//! The messages of a `Requests` connection: writes on their way to the leader, and what a member must hear from the
+//! leader to serve clients.
 //!
-//! One connection a leadership: it begins with `Begin`, and ends with the leadership at the latest. Answers to writes do
-//! not come this way: each member answers its own clients when it applies their transactions.
+//! There is one connection for each leadership. It begins with `Begin` and ends with the leadership at the latest.
+//! Answers to writes do not come this way: each member answers its own clients when it applies their transactions.
 
 use crate::model::{ConnectionId, SessionId};
 use crate::pipeline::{Blame, Submission};
@@ -10,43 +11,44 @@ use serde::{Deserialize, Serialize};
 /// From the member that dialed.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToLeader {
-    /// The first message: I take you for the leader.
+    /// The first message: the dialer takes the other member for the leader.
     Begin,
-    /// A client's write, behind all that was submitted before.
+    /// A client's write, behind everything that was submitted before.
     Submit(Submission),
-    /// What must I have applied to have seen everything acknowledged before now?
+    /// Asks what the dialer must have applied to see everything that was acknowledged before.
     ReadIndex { id: u64 },
-    /// Sessions heard since the last report. `number`: of the last message of a report; it is to be answered.
+    /// The sessions that were heard since the last report. `number`: set on the last message of a report, which is to
+    /// be answered.
     Heard { number: Option<u64>, sessions: Vec<SessionId> },
-    /// The answer to `HoldBack`: all that was submitted is applied here, and nothing more will be.
+    /// The answer to `HoldBack`: everything submitted is applied here, and nothing more will be submitted.
     HeldBack,
-    /// Something is to be said against a plugin.
+    /// A complaint about a plugin.
     Blame(Blame),
-    /// The answer to `Compile`; an error is a sentence.
+    /// The answer to `Compile`. An error is a sentence.
     Compiled { id: u64, result: Result<(), String> },
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromLeader {
-    /// The answer to `Begin`: I lead in this term and take requests.
+    /// The answer to `Begin`: the member leads in this term and takes requests.
     Begun {
         term: u64,
     },
-    /// Nothing more of that connection can be served: its session has moved, or a write has an unknown outcome.
+    /// Nothing more of that client connection can be served: its session has moved, or a write has an unknown outcome.
     Close(ConnectionId),
     ReadIndexAt {
         id: u64,
         index: u64,
     },
-    /// The answer to a report, from a leader that a quorum has acknowledged of late.
+    /// The answer to a report. It shows that a quorum has recently acknowledged the leader.
     HeardBy {
         number: u64,
     },
-    /// The other answer to `Begin`, and the last message.
+    /// The other answer to `Begin`: the member does not lead. The last message.
     NotLeading,
-    /// I am about to hand over: submit nothing more, so that nothing is under way then.
+    /// The leader is about to hand over. Submit nothing more, so that nothing is in flight then.
     HoldBack,
-    /// Make machine code of the component that this manifest (JSON) names; its pieces are in the tree.
+    /// Compile the component that this manifest (JSON) names. Its pieces are in the tree.
     Compile {
         id: u64,
         manifest: Vec<u8>,

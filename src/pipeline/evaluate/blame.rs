@@ -1,10 +1,10 @@
-//! What a member has to say against a plugin: faults that clients of several sessions met, or a call that has ended its
-//! process. A report of the latter is kept in the tree; the second one against the same version, or the former at once,
-//! sets the plugin under quarantine.
+//! A member's report against a plugin. A report of faults says that clients of several sessions met faults. It puts the
+//! plugin into quarantine at once. A report of a crash says that a call of the plugin has ended a process. It is kept in the
+//! tree, and the second such report against the same version puts the plugin into quarantine.
 //!
 //! ```text
-//! /zookeeper/plugins/<name>/quarantine                      why it is not called (what it holds is the plugin host's)
-//! /zookeeper/plugins/<name>/crashes/<zxid>-<member>-<run>   one for each process that a call of it has ended
+//! /zookeeper/plugins/<name>/quarantine                      why it is not called (the plugin host chooses the data)
+//! /zookeeper/plugins/<name>/crashes/<zxid>-<member>-<run>   one for each process that a call of the plugin has ended
 //! ```
 
 use super::draft::{Draft, Existing};
@@ -15,8 +15,8 @@ use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Whether anything has been written. Another version that has come into force meanwhile has a chance of its own, and
-/// what was reported before is not reported again.
+/// Returns whether anything has been written. Nothing is written if another version of the plugin is in force by now, or if
+/// the same crash was reported before.
 pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     let plugin = path::join(PLUGINS, &blame.plugin);
     if draft.node(&plugin).is_none_or(|node| node.stat().mzxid != blame.manifest_mzxid) {
@@ -48,7 +48,7 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     true
 }
 
-/// The plugin whose quarantine is the node at that path; none if it is no such node.
+/// The plugin whose quarantine node has that path. None: the path is not a quarantine node's.
 pub fn released(node: &str) -> Option<&str> {
     let (plugin, name) = node.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
     (name == QUARANTINE).then_some(plugin)

@@ -1,15 +1,15 @@
-//! check, and ClickHouse's checkNotExists: conditions of a multi, without effect.
+//! check, and ClickHouse's checkNotExists: conditions of a multi. They change nothing.
 
 use super::draft::{Draft, next_version, parent_of, valid_path};
 use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::{Plugins, Verb};
 
-/// The node is there and has that version.
+/// Checks that the node exists and has that version.
 pub fn evaluate(
     draft: &Draft<'_>,
     plugins: &mut dyn Plugins,
-    path: &Option<String>,
+    path: Option<&str>,
     version: i32,
 ) -> Result<Slot, Refusal> {
     let path = valid_path(path)?;
@@ -20,11 +20,12 @@ pub fn evaluate(
     Ok(Slot::Nothing)
 }
 
-/// The node is not there; with a version: not in that version. Needs READ on the parent, as in ClickHouse Keeper.
+/// Checks that the node does not exist or, given a version, that it does not have that version. Needs READ on the parent, as
+/// in ClickHouse Keeper.
 pub fn evaluate_absence(
     draft: &Draft<'_>,
     plugins: &mut dyn Plugins,
-    path: &Option<String>,
+    path: Option<&str>,
     version: i32,
 ) -> Result<Slot, Refusal> {
     let path = valid_path(path)?;

@@ -1,11 +1,11 @@
-//! What recipes are asked outside of any request: timers that are due, mounts that must be put in order, native calls.
+//! Calls of recipes that belong to no client's request: timers that are due, mounts that must be put in order, native calls.
 //!
-//! Each is a transaction of its own, with all that follows from it: other recipes are told, validators judge. What fails has
-//! not happened; a timer stays and a step is repeated, later each time.
+//! Each call is a transaction of its own. Other recipes are told of its changes, and validators judge them. A call that fails
+//! has changed nothing. A timer that failed fires again and a recovery step is repeated, each time after a longer pause.
 
 use super::draft::{Draft, Existing};
 use super::recipe::{self, Asker, call, is_owed, note_owed, owed, tell};
-use super::validate;
+use super::stages::validate;
 use crate::limits;
 use crate::model::chores::{self, Owed, Timer};
 use crate::model::{ErrorCode, Refusal, SessionId};
@@ -13,7 +13,7 @@ use crate::pipeline::{Cause, Plugins, ReadView, Verb};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Fires a timer. False: there is nothing to be done, now or at all.
+/// Fires a timer. False: the timer is gone or not due yet, or its recipe is not at work or must first be put in order.
 pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, name: &str) -> bool {
     let path = chores::timer_path(plugin, name);
     let node = ReadView::node(&draft.view(), &path);
@@ -22,7 +22,7 @@ pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, nam
     let Some(timer) = timer.filter(|timer| timer.due_ms <= now_ms) else { return false };
     let Some(recipe) = plugins.recipe_named(plugin).filter(|_| !is_owed(draft, plugin)) else { return false };
     let savepoint = draft.savepoint();
-    // First, since the recipe may set it anew.
+    // Deleted before the call, because the recipe may set the timer again.
     draft.delete(Arc::from(path.as_str()));
     let fired = call(draft, &recipe, Asker::NOBODY, |call| plugins.on_timer(&recipe, call, name));
     if fired.and_then(|()| complete(draft, plugins, Asker::NOBODY)).is_err() {
@@ -32,7 +32,8 @@ pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, nam
     true
 }
 
-/// Makes the next step in putting a mount in order. False: there is nothing to be done, now or at all.
+/// Makes the next step in putting a mount in order. False: the mount is not owed or its pause is not over, or the recipe is
+/// not at work.
 pub fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -> bool {
     let now_ms = draft.moment.ensemble_ms;
     let Some(begun) = owed(draft, plugin).filter(|owed| owed.due <= now_ms) else { return false };
@@ -42,7 +43,7 @@ pub fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -
     let after = begun.after.clone().filter(|_| begun.epoch == epoch);
     let step = call(draft, &recipe, Asker::NOBODY, |call| plugins.recover(&recipe, call, after.as_deref()));
     let made = step.and_then(|next| {
-        // Before others are told: what they answer is told to a recipe that knows of this step.
+        // Noted before other recipes are told, so that this recipe is told in turn if they change its mount.
         match next {
             None => draft.delete(Arc::from(chores::owed_path(plugin))),
             Some(next) if next.len() > limits::PLUGIN_TIMER_NAME_BYTES_MAX => {
@@ -64,7 +65,7 @@ pub fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -
     true
 }
 
-/// A native call; what the recipe returned.
+/// Makes a native call. Returns what the recipe returned.
 pub fn native(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
@@ -83,7 +84,7 @@ pub fn native(
     Ok(reply)
 }
 
-/// What follows from a recipe's changes; an error refuses them all.
+/// Tells other recipes of the recipe's changes and asks the validators. An error refuses all of the changes.
 fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, asker: Asker<'_>) -> Result<(), Refusal> {
     tell(draft, plugins, Cause::Plugin, SessionId::NONE)?;
     validate(draft, plugins, 0, asker)

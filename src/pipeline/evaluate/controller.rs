@@ -1,23 +1,24 @@
-//! What a controller has worked out: ordinary operations of the identity `plugin:<name>`, all or none, if nothing that it
-//! looked at has changed.
+//! The operations that a controller has decided on. They are ordinary operations of the identity `plugin:<name>`. All of
+//! them take effect or none, and only if nothing that the controller read has changed since.
 
-use super::bench::Bench;
 use super::draft::Draft;
-use super::{complete, evaluate_one};
+use super::stages::{self, Within, complete};
+use super::workbench::Workbench;
 use crate::model::chores::{self, Timer};
 use crate::model::{Refusal, SessionId};
-use crate::pipeline::desk::{Reconciled, Step};
-use crate::pipeline::{Cause, Plugins, ReadView, Workbench};
+use crate::pipeline::reconcile::{Reconciled, Step};
+use crate::pipeline::{Cause, Plugins, ReadView, TreeWriter};
 use std::sync::Arc;
 
-/// Whether all conditions hold, and the work can be carried out.
+/// Whether everything that the controller read is still as it was.
 pub fn is_current(draft: &Draft<'_>, work: &Reconciled) -> bool {
     work.conditions.iter().all(|condition| condition.holds(&draft.view()))
 }
 
+/// Carries out the controller's operations and the changes of its timers.
 pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &Reconciled) -> Result<(), Refusal> {
     draft.parts.note_maker(&work.plugin, work.version, work.fuel);
-    // First, since the controller may have set it anew.
+    // Deleted before the steps, because one of them may set the timer again.
     let timer = chores::timer_path(&work.plugin, &work.path);
     let due = ReadView::node(&draft.view(), &timer).and_then(|node| Timer::parse(&node.data.unwrap_or_default()));
     if due.is_some_and(|timer| timer.due_ms <= draft.moment.ensemble_ms) {
@@ -25,9 +26,9 @@ pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &Reconci
     }
     for step in &work.steps {
         match step {
-            Step::Request(request) => drop(evaluate_one(draft, plugins, request)?),
-            Step::SetTimer { name, after_ms } => Bench::new(draft, &work.plugin).set_timer(name, *after_ms)?,
-            Step::CancelTimer { name } => Bench::new(draft, &work.plugin).cancel_timer(name),
+            Step::Request(request) => drop(stages::operation(draft, plugins, request, Within::Request)?),
+            Step::SetTimer { name, after_ms } => Workbench::new(draft, &work.plugin).set_timer(name, *after_ms)?,
+            Step::CancelTimer { name } => Workbench::new(draft, &work.plugin).cancel_timer(name),
         }
     }
     complete(draft, plugins, Cause::Plugin, SessionId::NONE)

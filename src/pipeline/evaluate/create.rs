@@ -1,17 +1,34 @@
 //! create, create2, createContainer, createTTL, and ClickHouse's createIfNotExists.
 //!
-//! The order of the checks decides which error a client sees where several apply; it is that of
-//! PrepRequestProcessor.pRequest2TxnCreate. It is the opcode that makes a node a container or gives it a time to live:
-//! the flags for those on an ordinary create outside a multi make an ordinary node, or an error.
+//! The order of the checks decides which error a client sees if several apply. It is the order of
+//! PrepRequestProcessor.pRequest2TxnCreate. The opcode, not the flags, makes a node a container or gives it a TTL. Outside
+//! a multi, an ordinary create with the flags of a container makes an ordinary node, and one with the flags of a TTL node
+//! is refused.
 
 use super::draft::{Draft, parent_of};
+use super::stages::{Phase, Stages};
 use crate::model::owner::TTL_MS_MAX;
 use crate::model::txn::Slot;
-use crate::model::{ErrorCode, NodeKind, Owner, Refusal, acl, path};
-use crate::pipeline::{Plugins, Verb};
+use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, acl, path};
+use crate::pipeline::{Plugins, Verb, Write};
 use crate::wire::request::{Create, CreateForm};
 use std::borrow::Cow;
 use std::sync::Arc;
+
+pub struct Operation<'r> {
+    pub create: &'r Create,
+    /// What the operation counts as. Within a multi this may differ from `create.form` (`multi::create_form`).
+    pub form: CreateForm,
+}
+
+pub struct Allowed<'r> {
+    /// The path as the client wrote it, without the digits of a sequential node.
+    requested: &'r str,
+    sequential: bool,
+    owner: Owner,
+    /// As it will be stored.
+    acl: Acl,
+}
 
 /// What a client asked for by its flags (CreateMode.java).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,57 +55,85 @@ impl CreateMode {
     }
 }
 
-/// The path by which policies judge a creation: as the client wrote it. But where all of the name will be digits that are
-/// not known yet, that would be the parent, with a slash behind: then ten zeros stand for them.
+impl<'r> Stages for Operation<'r> {
+    type Allowed = Allowed<'r>;
+
+    fn path(&self) -> Option<&str> {
+        self.create.path.as_deref()
+    }
+
+    fn allow(&self, draft: &Draft<'_>, plugins: &mut dyn Plugins, phase: Phase) -> Result<Allowed<'r>, Refusal> {
+        let mode = CreateMode::from_flags(self.create.flags).ok_or(ErrorCode::BadArguments)?;
+        let owner = owner(draft, self.create, self.form, mode)?;
+        let requested = self.create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = parent_of(requested)?;
+        if phase == Phase::BeforeRecipe {
+            valid_once_numbered(requested, mode.sequential)?;
+        }
+        draft.require_deployer(requested)?;
+        let acl = draft.fix_acl(self.create.acl.as_deref())?;
+        phase.require(draft, parent_path, acl::CREATE)?;
+        phase.permit(draft, plugins, Verb::Create, &judged_by(requested))?;
+        Ok(Allowed { requested, sequential: mode.sequential, owner, acl })
+    }
+
+    fn write<'w>(&'w self, allowed: &'w Allowed<'r>) -> Write<'w> {
+        Write::Create {
+            path: allowed.requested,
+            data: self.create.data.as_deref().unwrap_or_default(),
+            kind: allowed.owner.kind(),
+            sequential: allowed.sequential,
+            acl: &allowed.acl,
+        }
+    }
+
+    fn carry_out(&self, draft: &mut Draft<'_>, allowed: Allowed<'r>) -> Result<Slot, Refusal> {
+        let Allowed { requested, sequential, owner, acl } = allowed;
+        let parent = draft.node(parent_of(requested)?).ok_or(ErrorCode::NoNode)?;
+        let path: Arc<str> = match sequential {
+            true => Arc::from(format!("{requested}{:010}", parent.cversion())),
+            false => Arc::from(requested),
+        };
+        path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
+        if draft.node(&path).is_some() {
+            return match self.form {
+                CreateForm::IfNotExists => Ok(Slot::Path(requested.to_owned())),
+                _ => Err(ErrorCode::NodeExists.into()),
+            };
+        }
+        if parent.owner().is_ephemeral() {
+            return Err(ErrorCode::NoChildrenForEphemerals.into());
+        }
+        let bytes = self.create.data.as_ref().map_or(0, |data| data.len() as i64);
+        draft.check_quota(&path, 1, bytes)?;
+        Ok(draft.create(path, self.create.data.clone(), acl, owner))
+    }
+}
+
+/// The path that policies judge a creation by: the path as the client wrote it. If the whole name will be digits, the
+/// client's path is the parent's with a slash behind it. Then ten zeros stand for the digits, which are not known yet.
 pub fn judged_by(requested: &str) -> Cow<'_, str> {
     if requested.ends_with('/') { Cow::Owned(format!("{requested}0000000000")) } else { Cow::Borrowed(requested) }
 }
 
-/// `form`: what the operation counts as, which within a multi may differ from `create.form`.
-pub fn evaluate(
-    draft: &mut Draft<'_>,
-    plugins: &mut dyn Plugins,
-    create: &Create,
-    form: CreateForm,
-) -> Result<Slot, Refusal> {
-    let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
-    let owner = owner(draft, create, form, mode)?;
-    let requested = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-    let parent_path = parent_of(requested)?;
-    draft.require_deployer(requested)?;
-    let acl = draft.fix_acl(create.acl.as_deref())?;
-
-    let parent = draft.node(parent_path).ok_or(ErrorCode::NoNode)?;
-    draft.require(parent.acl(), acl::CREATE)?;
-    draft.permit(plugins, Verb::Create, &judged_by(requested))?;
-    let path: Arc<str> = match mode.sequential {
-        true => Arc::from(format!("{requested}{:010}", parent.cversion())),
-        false => Arc::from(requested),
+/// Whether the path will be valid. The path of a sequential node may end with a slash, because digits follow.
+fn valid_once_numbered(requested: &str, sequential: bool) -> Result<(), ErrorCode> {
+    let valid = match sequential {
+        true => path::validate(&format!("{requested}0")),
+        false => path::validate(requested),
     };
-    path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
-    if draft.node(&path).is_some() {
-        return match form {
-            CreateForm::IfNotExists => Ok(Slot::Path(requested.to_owned())),
-            _ => Err(ErrorCode::NodeExists.into()),
-        };
-    }
-    if parent.owner().is_ephemeral() {
-        return Err(ErrorCode::NoChildrenForEphemerals.into());
-    }
-    let bytes = create.data.as_ref().map_or(0, |data| data.len() as i64);
-    draft.check_quota(&path, 1, bytes)?;
-    Ok(draft.create(path, create.data.clone(), acl, owner))
+    valid.map_err(|_| ErrorCode::BadArguments)
 }
 
-/// Whose the node will be, or why it cannot be.
-pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateMode) -> Result<Owner, ErrorCode> {
+/// The owner field of the new node, or why the node cannot be of the kind that the client asked for.
+fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateMode) -> Result<Owner, ErrorCode> {
     if mode.ttl && !draft.rules.extended_types {
         return Err(ErrorCode::Unimplemented);
     }
     let ttl_ms = if form == CreateForm::Ttl { create.ttl_ms } else { -1 };
     let ttl_is_good = match mode.ttl {
         true => (1..=TTL_MS_MAX).contains(&ttl_ms),
-        // ZooKeeper lets a negative time pass for createTTL with another mode, and dies of it.
+        // ZooKeeper accepts a negative TTL for createTTL with another mode, and then fails with an exception.
         false => form != CreateForm::Ttl,
     };
     if !ttl_is_good {
@@ -103,7 +148,7 @@ pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateM
                 return Err(ErrorCode::EphemeralOnLocalSession);
             }
             let owner = Owner::session(caller.session);
-            // Ids that look like another kind of owner are never given out.
+            // Session ids that look like another kind of owner are never given out.
             debug_assert_eq!(owner.kind(), NodeKind::Ephemeral(caller.session));
             owner
         }
@@ -115,7 +160,7 @@ pub fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateM
 mod tests {
     use super::*;
 
-    /// A pattern for what lies below a node matches none that ends with the slash behind it.
+    /// A policy's pattern for the nodes below `/a` does not match `/a/`.
     #[test]
     fn a_name_of_digits_alone_is_judged_as_a_name() {
         assert_eq!(judged_by("/a/"), "/a/0000000000");

@@ -1,4 +1,4 @@
-//! The transaction in the making: each change enters the view at once, so that the next operation of a multi sees it.
+//! The transaction in the making. Each change enters the view at once, so that the next operation of a multi sees it.
 
 use crate::limits;
 use crate::model::txn::{Change, Made, Slot};
@@ -18,25 +18,25 @@ pub struct Draft<'a> {
     pub state: &'a State,
     pub overlay: &'a mut Overlay,
     pub rules: &'a Rules,
-    /// None: the server itself, which no access list stops.
+    /// None: the server itself, which passes every ACL.
     pub caller: Option<&'a Caller>,
-    /// The request's number; 0 where there is no request.
+    /// The request's number. 0: there is no request.
     pub xid: i32,
     pub zxid: Zxid,
     pub moment: Moment,
     /// A reconfig is under way.
     pub reconfiguring: bool,
-    /// The member that evaluates.
+    /// The number of the member that evaluates.
     pub member: u32,
+    /// The transaction's changes so far, in order. All of them are laid over the view.
     pub changes: Vec<Change>,
     pub parts: Parts,
-    /// A recipe has passed the operation being evaluated: policies have allowed it.
-    pub passed: bool,
     pub lists: Lists,
 }
 
-/// What long access lists have said to the caller, who is the same throughout: a multi may meet one list a thousand times. By
-/// the list's address and the permissions asked for; holding the list keeps its address its own.
+/// Remembers what long ACLs have said to the caller, who is the same throughout the transaction: a multi may meet one ACL a
+/// thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the ACL, so no
+/// other ACL gets that address.
 #[derive(Default)]
 pub struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
 
@@ -57,20 +57,24 @@ impl Lists {
     }
 }
 
-/// The plugins' parts in a transaction: whose changes are whose, and what all of them together have used.
+/// The plugins' parts in a transaction: which plugin made which change, and what all plugins together have used.
 #[derive(Default)]
 pub struct Parts {
-    /// Those whose calls stand, in the order in which they came in.
+    /// The plugins whose calls stand, in the order of their first calls.
     made_by: Vec<Made>,
-    /// From that change on, changes are by that one of `made_by`, or else the request's own.
+    /// Who made which changes. (from, Some(author)): from the change with index `from` on, `made_by[author]` made them.
+    /// (from, None): from there on the request itself made them.
+    ///
+    /// Invariant: in order of `from`; no `from` is beyond the transaction's changes; each author stands in `made_by`.
     runs: Vec<(usize, Option<usize>)>,
-    /// Operations and bytes of all calls, those that were taken back too, and fuel.
+    /// Operations of all calls, including calls that were rolled back.
     operations: usize,
+    /// Bytes of those operations.
     bytes: usize,
     pub fuel: Fuel,
 }
 
-/// A point to which the transaction can go back.
+/// A point to which the transaction can be rolled back.
 #[derive(Clone, Copy)]
 pub struct Savepoint {
     overlay: overlay::Savepoint,
@@ -79,7 +83,7 @@ pub struct Savepoint {
     runs: usize,
 }
 
-/// What becomes of the data of a node that is there.
+/// What `Draft::put` does to the data of a node that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     Keep,
@@ -91,7 +95,7 @@ impl Parts {
         self.made_by.is_empty()
     }
 
-    /// Whose request it is, if a plugin's; such a request's changes are its own nonetheless.
+    /// Notes the plugin whose request this is: a controller. The request's changes still count as the request's own.
     pub fn note_maker(&mut self, plugin: &str, version: u32, fuel: u64) {
         self.made_by.push(Made { plugin: plugin.into(), version, fuel });
     }
@@ -100,18 +104,18 @@ impl Parts {
         self.made_by
     }
 
-    /// Names of the plugins that have a part so far.
+    /// Names of the plugins that have a part in the transaction so far.
     pub fn writers(&self) -> Vec<Arc<str>> {
         self.made_by.iter().map(|made| made.plugin.clone()).collect()
     }
 
-    /// Whose that change is; none: the request's own.
+    /// The plugin that made the change with that index. None: the request itself made it.
     pub fn author(&self, change: usize) -> Option<&Arc<str>> {
         let run = self.runs.partition_point(|(from, _)| *from <= change).checked_sub(1)?;
         self.made_by.get(self.runs.get(run)?.1?).map(|made| &made.plugin)
     }
 
-    /// One more operation of a plugin, of so many bytes.
+    /// Counts one more operation of a plugin. QUOTAEXCEEDED if plugins would do too much in one transaction.
     pub fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.operations += 1;
         self.bytes += bytes;
@@ -137,15 +141,30 @@ impl Draft<'_> {
         }
     }
 
-    /// Takes back all changes since then. What they cost stays spent.
+    /// Undoes all changes since `savepoint`. The fuel, operations and bytes that they cost stay spent.
     pub fn rollback(&mut self, savepoint: Savepoint) {
+        let Savepoint { changes, made_by, runs, .. } = savepoint;
+        assert!(changes <= self.changes.len(), "{}: a savepoint's changes are a beginning of these", self.zxid);
+        assert!(made_by <= self.parts.made_by.len(), "{}: a savepoint's plugins are a beginning of these", self.zxid);
+        assert!(runs <= self.parts.runs.len(), "{}: a savepoint's runs are a beginning of these", self.zxid);
         self.overlay.rollback(savepoint.overlay);
         self.changes.truncate(savepoint.changes);
         self.parts.made_by.truncate(savepoint.made_by);
         self.parts.runs.truncate(savepoint.runs);
+        self.check_last_run();
     }
 
-    /// What is changed from here on is that recipe's.
+    /// Checks the invariant of `Parts::runs` for the last run, after the runs or what they refer to have changed.
+    fn check_last_run(&self) {
+        let runs = &self.parts.runs;
+        let Some(&(from, author)) = runs.last() else { return };
+        assert!(from <= self.changes.len(), "{}: a run begins beyond the last change", self.zxid);
+        assert!(author.is_none_or(|author| author < self.parts.made_by.len()), "{}: a run has no author", self.zxid);
+        let before = runs.len().checked_sub(2).and_then(|at| runs.get(at));
+        assert!(before.is_none_or(|(before, _)| *before <= from), "{}: the runs are out of order", self.zxid);
+    }
+
+    /// Attributes the changes from here on to that recipe.
     pub fn begin_part(&mut self, recipe: &Recipe) {
         let made_by = &mut self.parts.made_by;
         let known = made_by.iter().position(|made| made.plugin == recipe.name);
@@ -154,14 +173,17 @@ impl Draft<'_> {
             made_by.len() - 1
         });
         self.parts.runs.push((self.changes.len(), Some(author)));
+        self.check_last_run();
     }
 
-    /// The recipe is done; for so much fuel, which `Fuel::settle` counts.
+    /// Attributes the changes from here on to the request again. `fuel`: what the recipe's call used. `Fuel::settle` takes
+    /// it off the transaction's budget.
     pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
-        if let Some(made) = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name) {
-            made.fuel = made.fuel.saturating_add(fuel);
-        }
+        let made = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name);
+        let made = made.expect("begin_part has noted the recipe");
+        made.fuel = made.fuel.saturating_add(fuel);
         self.parts.runs.push((self.changes.len(), None));
+        self.check_last_run();
     }
 
     pub fn view(&self) -> View<'_> {
@@ -172,19 +194,19 @@ impl Draft<'_> {
         self.view().node(path)
     }
 
-    /// What the caller has proven; nothing if it is the server itself.
+    /// The identities that the caller has proven. Empty if the caller is the server itself.
     pub fn identities(&self) -> &[Identity] {
         self.caller.map_or(&[], |caller| &caller.identities)
     }
 
-    /// Whether the caller has that permission by the list.
+    /// Whether the ACL gives the caller that permission.
     pub fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
         let Some(caller) = self.caller else { return Ok(()) };
         let ask = || authorize::require(self.rules, list, permission, caller.who(), &self.parts.fuel);
         self.lists.require(list, permission, ask)
     }
 
-    /// Whether the caller may change what lies at `path`, as far as that is the server's own.
+    /// Whether the caller may change the node at `path`, if that node belongs to the control plane.
     pub fn require_deployer(&self, path: &str) -> Result<(), Refusal> {
         match self.caller {
             Some(caller)
@@ -196,10 +218,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether the policies that are hit let the caller do that to the node at `path`, as the client wrote it. To be asked
-    /// once the access list has allowed it.
+    /// Whether the policies that match let the caller do that to the node at `path`, as the client wrote the path. To be
+    /// called once the ACL has allowed it.
     pub fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
-        if self.passed || self.caller.is_none() {
+        if self.caller.is_none() {
             return Ok(());
         }
         let view = self.view();
@@ -208,12 +230,13 @@ impl Draft<'_> {
         self.parts.fuel.settle(plugins.authorize(&call, verb, path))
     }
 
+    /// The ACL as it will be stored (`authorize::fix_acl`).
     pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
         authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list, &self.parts.fuel)
     }
 
-    /// Whether a hard quota stands against so many more nodes and bytes at `path`. The limits are those of the applied
-    /// tree, as in ZooKeeper; the usage counts what is outstanding, too.
+    /// QUOTAEXCEEDED if a hard quota forbids `count` more nodes or `bytes` more bytes at `path`. The limits are those of the
+    /// applied tree, as in ZooKeeper. The usage includes the outstanding changes.
     pub fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.rules.enforce_quota {
             return Ok(());
@@ -228,9 +251,9 @@ impl Draft<'_> {
         }
     }
 
-    /// As `check_quota`, of what a plugin does. What leaves no more nodes, or bytes, than there were before the transaction is
-    /// not refused for their number, though the quota may have been broken for long: else a lock could not be released, nor
-    /// handed over, where somebody has set a limit below what there is. A client's own write is judged as in ZooKeeper.
+    /// As `check_quota`, for what a plugin does. The number of nodes counts only if the transaction leaves more nodes than
+    /// there were before; the same holds for bytes. Otherwise a lock could neither be released nor handed over once somebody
+    /// has set a limit below the present usage. A client's own write is judged as in ZooKeeper.
     pub fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         let Some(quota) = self.state.quota_for(path).filter(|_| self.rules.enforce_quota) else { return Ok(()) };
         let made = self.overlay.usage_made(quota.path);
@@ -238,7 +261,7 @@ impl Draft<'_> {
         self.check_quota(path, growing(made.count, count), growing(made.bytes, bytes))
     }
 
-    /// The path is complete and free, the parent there.
+    /// Creates a node. The path must be complete and free, and the parent must exist.
     pub fn create(&mut self, path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner) -> Slot {
         let parent_path = path::parent(&path).expect("the root exists");
         let mut parent = self.node(parent_path).expect("its parent was looked up").to_record();
@@ -257,7 +280,7 @@ impl Draft<'_> {
         self.push(Change::Create { path, data, acl, owner, parent_cversion })
     }
 
-    /// The node is there and has no children.
+    /// Deletes a node. The node must exist and have no children.
     pub fn delete(&mut self, path: Arc<str>) {
         let node = self.node(&path).expect("it was looked up");
         let owner = node.owner();
@@ -276,7 +299,7 @@ impl Draft<'_> {
         self.push(Change::Delete { path });
     }
 
-    /// `record`: the node as it is.
+    /// Sets the node's data. `record`: the node before. `version`: the node's version after.
     pub fn set_data(&mut self, path: Arc<str>, mut record: NodeRecord, data: Option<Bytes>, version: i32) -> Slot {
         let bytes = i64::from(record.stat.data_length);
         record.set_data(self.zxid, self.moment.wall_ms, data.clone(), version);
@@ -285,7 +308,7 @@ impl Draft<'_> {
         self.push(Change::SetData { path, data, version })
     }
 
-    /// `record`: the node as it is.
+    /// Sets the node's ACL. `record`: the node before. `aversion`: the node's aversion after.
     pub fn set_acl(&mut self, path: Arc<str>, mut record: NodeRecord, acl: Acl, aversion: i32) -> Slot {
         record.acl = acl.clone();
         record.stat.aversion = aversion;
@@ -293,30 +316,35 @@ impl Draft<'_> {
         self.push(Change::SetAcl { path, acl, aversion })
     }
 
-    /// Has a node of the server's own there with that data; its list is its parent's, so that those who have deployed a plugin
-    /// may take away what is kept of it. Nothing happens where the parent is missing: the plugin has been removed.
+    /// Makes sure that the server's own node at `path` exists, with that data. The node gets its parent's ACL, so that
+    /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is missing,
+    /// because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has no children.
     pub fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
         if let Some(node) = self.node(path) {
             if existing == Existing::Set {
                 let (record, version) = (node.to_record(), node.version().wrapping_add(1));
                 self.set_data(Arc::from(path), record, Some(data), version);
             }
-        } else if let Some(parent) = path::parent(path).and_then(|parent| self.node(parent)) {
+        } else if let Some(parent) = path::parent(path).and_then(|parent| self.node(parent))
+            && !parent.owner().is_ephemeral()
+        {
             let acl = parent.acl().clone();
             self.create(Arc::from(path), Some(data), acl, Owner::PERSISTENT);
         }
     }
 
+    /// Lays the session over the view. None: the session is closed.
     pub fn lay_session(&mut self, id: SessionId, session: Option<Session>) {
         self.overlay.lay_session(self.zxid, id, session);
     }
 
-    /// Adds a change that is laid over the view already; the slot that speaks of it.
+    /// Adds a change that is already laid over the view. Returns the slot that speaks of the change.
     pub fn push(&mut self, change: Change) -> Slot {
+        // A request is at most a frame, and each change takes at least one byte of it. A session's ephemeral nodes fit into
+        // memory. Both are far below 2^32.
+        let index = u32::try_from(self.changes.len()).expect("a transaction has fewer than 2^32 changes");
         self.changes.push(change);
-        // A request is at most a frame, and each change takes at least one of its bytes; a session's ephemeral nodes fit
-        // into memory. Both are far below 2^32.
-        Slot::Change((self.changes.len() - 1) as u32)
+        Slot::Change(index)
     }
 
     fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
@@ -329,8 +357,8 @@ impl Draft<'_> {
     }
 }
 
-/// Where a node hangs, as creations and deletions find it (validatePathForCreate, getParentPathAndValidate): all that is
-/// checked of the path before the parent is looked up.
+/// The parent's path, as creations and deletions take it (validatePathForCreate, getParentPathAndValidate). Nothing else of
+/// the path is checked before the parent is looked up.
 pub fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     match path.rfind('/') {
         Some(_) if path.contains('\0') => Err(ErrorCode::BadArguments),
@@ -340,15 +368,109 @@ pub fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     }
 }
 
-/// The version behind the node's, if the node has the expected one. -1 is any.
+/// The version after `current`. BADVERSION unless `expected` is `current` or -1, which is any.
 pub fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BadVersion) }
 }
 
-/// A path that must follow the rules; a null one does not.
-pub fn valid_path(path: &Option<String>) -> Result<&str, ErrorCode> {
+/// A path that must follow ZooKeeper's rules. A null does not.
+pub fn valid_path(path: Option<&str>) -> Result<&str, ErrorCode> {
     match path {
         Some(path) if path::validate(path).is_ok() => Ok(path),
         _ => Err(ErrorCode::BadArguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::txn::{Outcome, Txn};
+    use crate::model::{ConnectionId, Password};
+    use crate::pipeline::ProvenSchemes;
+    use crate::state::Effects;
+
+    fn rules() -> Rules {
+        Rules {
+            skip_acl: false,
+            extended_types: true,
+            enforce_quota: false,
+            reconfig: false,
+            container_never_used_ms: 0,
+            deploy_by_anyone: false,
+            sasl_scheme_enabled: false,
+            x509_scheme_enabled: false,
+            schemes: ProvenSchemes::default(),
+        }
+    }
+
+    fn draft<'a>(state: &'a State, overlay: &'a mut Overlay, rules: &'a Rules) -> Draft<'a> {
+        Draft {
+            state,
+            overlay,
+            rules,
+            caller: None,
+            xid: 0,
+            zxid: state.last_zxid().next(),
+            moment: Moment { wall_ms: 1, ensemble_ms: 1, seed: 0 },
+            reconfiguring: false,
+            member: 1,
+            changes: Vec::new(),
+            parts: Parts::default(),
+            lists: Lists::default(),
+        }
+    }
+
+    fn create(path: &str, owner: Owner, parent_cversion: i32) -> Change {
+        Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner, parent_cversion }
+    }
+
+    /// A child of an ephemeral node would make it impossible to apply the end of the node's session: every replica would
+    /// have to delete a node that has children.
+    #[test]
+    fn the_server_creates_nothing_below_an_ephemeral_node() {
+        let session = SessionId(7);
+        let mut state = State::new(1);
+        let owner = ConnectionId { member: 1, run: 1, number: 1 };
+        let changes = vec![
+            Change::OpenSession { session, timeout_ms: 1000, password: Password([1; 16]), owner },
+            create("/persistent", Owner::PERSISTENT, 1),
+            create("/ephemeral", Owner::session(session), 2),
+        ];
+        let outcome = Outcome::Done(vec![Slot::Nothing]);
+        let (zxid, made_by) = (Zxid(1), Vec::new());
+        let txn = Txn { zxid, wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by };
+        state.apply(&txn, &mut Effects::default());
+        let (mut overlay, rules) = (Overlay::default(), rules());
+        let mut draft = draft(&state, &mut overlay, &rules);
+        draft.put("/ephemeral/owed", Bytes::new(), Existing::Set);
+        draft.put("/missing/owed", Bytes::new(), Existing::Set);
+        assert!(draft.changes.is_empty(), "{:?}", draft.changes);
+        draft.put("/persistent/owed", Bytes::new(), Existing::Set);
+        assert_eq!(draft.changes.len(), 1);
+    }
+
+    #[test]
+    fn a_rollback_undoes_changes_and_their_authors_but_not_what_they_cost() {
+        let state = State::new(1);
+        let (mut overlay, rules) = (Overlay::default(), rules());
+        let mut draft = draft(&state, &mut overlay, &rules);
+        let recipe = Recipe { name: "r".into(), mount: "/".into(), version: 1 };
+        let put = |draft: &mut Draft<'_>, path: &str| draft.put(path, Bytes::new(), Existing::Set);
+        put(&mut draft, "/request");
+        draft.begin_part(&recipe);
+        put(&mut draft, "/kept");
+        draft.end_part(&recipe, 5);
+        let savepoint = draft.savepoint();
+        draft.begin_part(&recipe);
+        put(&mut draft, "/undone");
+        assert!(draft.parts.charge(9).is_ok());
+        draft.end_part(&recipe, 5);
+        draft.rollback(savepoint);
+        put(&mut draft, "/late");
+        let authors: Vec<_> = (0..draft.changes.len()).map(|at| draft.parts.author(at).map(|name| &**name)).collect();
+        assert_eq!(authors, [None, Some("r"), None]);
+        assert!(draft.node("/undone").is_none() && draft.node("/kept").is_some());
+        assert_eq!((draft.parts.operations, draft.parts.bytes), (1, 9));
+        draft.overlay.check_all();
     }
 }

@@ -1,27 +1,28 @@
-//! From a request to a transaction: one file an operation, and the evaluator that owns the outstanding changes.
+//! From a request to a transaction: the `Evaluator` that owns the outstanding changes, and one file for each operation.
 //!
-//! Promises: a transaction that comes out will succeed on every replica; a refusal is a transaction, too, and has left
-//! nothing in the view; the next request sees what this one did. Nothing here waits or fails for want of resources.
+//! Promises: a transaction that comes out will succeed on every replica. A refusal is a transaction too, and has left
+//! nothing in the view. The next request sees what this request did. Nothing here waits, and nothing fails because
+//! resources are missing.
 //!
-//! | file | operation |
+//! | file | what |
 //! |---|---|
+//! | `stages` | a client's request: authorize, recipe, evaluate, validate |
 //! | `create` | create in all forms |
-//! | `delete`, `set_data`, `set_acl` | the same |
+//! | `delete`, `set_data`, `set_acl` | the operation of that name |
 //! | `check` | check, checkNotExists |
 //! | `multi` | multi |
-//! | `session` | open, attach, close |
-//! | `delete_container` | opcode 20 and the server's own collection |
+//! | `session` | opening, attaching and closing a session |
+//! | `delete_container` | opcode 20, and the server's own collection of containers and TTL nodes |
 //! | `reconfig` | reconfig |
 //! | `transfer` | a write to `/zookeeper/leader` |
-//! | `recipe` | recipes within a transaction |
-//! | `chores` | timers, putting mounts in order, native calls |
-//! | `deployment` | what must hold of a deployment in its transaction |
-//! | `blame` | what a member says against a plugin |
-//! | `controller` | what a controller has worked out |
-//! | `bench` | what a plugin's operations do |
+//! | `recipe` | what recipes do within a transaction |
+//! | `chores` | timers of recipes, their recovery, native calls |
+//! | `manifest_integrity` | that manifests and what they name agree |
+//! | `blame` | a member's report against a plugin |
+//! | `controller` | the operations that a controller has decided on |
+//! | `workbench` | the operations that a recipe calls for |
 //! | `draft` | the transaction in the making, which all of them write to |
 
-mod bench;
 pub mod blame;
 mod check;
 mod chores;
@@ -29,47 +30,54 @@ mod controller;
 mod create;
 mod delete;
 mod delete_container;
-pub mod deployment;
 mod draft;
+pub mod manifest_integrity;
 mod multi;
 mod recipe;
 mod reconfig;
 mod session;
 mod set_acl;
 mod set_data;
+mod stages;
 mod transfer;
+mod workbench;
 
 pub use multi::effective_op;
 pub use reconfig::servers_of;
 
-use super::overlay::{Overlay, path_of};
+use super::overlay::Overlay;
 use super::view::View;
-use super::{Ask, Call, Cause, Moment, Plugins, Rules, Submission, authorize};
-use crate::hooks;
-use crate::model::control_plane::LEADER;
+use super::{Ask, Cause, Moment, Plugins, Rules, Submission};
 use crate::model::ensemble::Server;
 use crate::model::txn::{Change, Origin, Outcome, Slot, Txn};
-use crate::model::{ConnectionId, ErrorCode, Refusal, SessionId, Zxid, path};
+use crate::model::{ConnectionId, Refusal, SessionId, Zxid};
 use crate::state::{Session, State};
-use crate::wire::request::{CreateForm, Operation, Request};
+use crate::wire::request::Request;
 use bytes::Bytes;
 use draft::{Draft, Lists, Parts};
-use recipe::Asker;
-use std::borrow::Cow;
+use stages::complete;
 use std::sync::Arc;
 
-/// The leader's judge: owns the outstanding changes and the next zxid. Belongs to the sequencer's thread.
+/// Turns submissions into transactions on the leader. Owns the outstanding changes and the next zxid. Only the sequencer's
+/// thread uses it.
 pub struct Evaluator {
     rules: Arc<Rules>,
     overlay: Overlay,
     /// The last zxid reserved.
     last: Zxid,
-    /// The next one: behind `last`, or the first of a new leadership.
+    /// The zxid of the next transaction.
+    ///
+    /// Invariant: `last.next()`, or the first zxid of a later epoch if a leadership has just begun.
     next: Zxid,
-    /// The times of the last transaction: none is made earlier, whatever the clock does.
+    /// The clock of the last transaction, Unix milliseconds.
+    ///
+    /// Invariant: never falls within a chain, whatever the machine's clock does.
     wall_ms: i64,
+    /// Ensemble time of the last transaction, milliseconds.
+    ///
+    /// Invariant: never falls within a chain.
     ensemble_ms: u64,
-    /// A reconfig is between its two steps: another one is refused.
+    /// A reconfig is between its two steps. Another reconfig is refused.
     reconfiguring: bool,
     /// This member's number.
     member: u32,
@@ -80,19 +88,19 @@ pub struct Evaluator {
 /// What becomes of a submission.
 #[derive(Debug)]
 pub enum Evaluation {
-    /// Its zxid is reserved and its effects lie over the view: it must be proposed, in order.
+    /// The transaction's zxid is reserved and its effects lie over the view. It must be proposed, in order.
     Txn(Txn),
-    /// The caller no longer owns its session (SESSIONMOVED): close the connection without a reply.
+    /// The caller no longer owns its session (SESSIONMOVED). The connection is to be closed without a reply.
     Close,
-    /// There is nothing to do: a session that is gone already, a node that is no longer collectable.
+    /// There is nothing to do: the session is gone already, or the node is no longer collectable.
     Nothing,
-    /// The leadership goes to that member first; the request is then asked again, of whoever leads.
+    /// The leadership must go to that member first. The request is then evaluated again by the next leader.
     Transfer(u32),
-    /// A reconfig that may go on: these shall be the servers. It comes back as `Ask::Configure`, or is refused.
+    /// A reconfig that may go on to these servers. It comes back as `Ask::Configure`, or is refused.
     Reconfigure(Vec<Server>),
 }
 
-/// How an evaluation ends, before it is a transaction.
+/// How an evaluation ends, before it becomes an `Evaluation`.
 enum Ruling {
     Outcome(Outcome),
     Close,
@@ -102,7 +110,7 @@ enum Ruling {
 }
 
 impl Evaluator {
-    /// `start_chain` comes before the first evaluation.
+    /// `start_chain` must be called before the first evaluation.
     pub fn new(rules: Arc<Rules>) -> Evaluator {
         let overlay = Overlay::default();
         Evaluator {
@@ -118,13 +126,13 @@ impl Evaluator {
         }
     }
 
-    /// The member whose evaluator it is.
+    /// The same evaluator, for that member.
     pub fn of(self, member: u32) -> Evaluator {
         Evaluator { member, ..self }
     }
 
-    /// Begins anew on the applied state: all outstanding changes are void. `new_epoch`: the leadership is new, too. The
-    /// first of all has epoch 0, as in a ZooKeeper that stands alone: there is no epoch before it to tell it from.
+    /// Starts a new chain on the applied state and drops all outstanding changes. `new_epoch`: a leadership begins with this
+    /// chain. The very first leadership has epoch 0, as in a standalone ZooKeeper, because no epoch came before.
     pub fn start_chain(&mut self, state: &State, new_epoch: bool) {
         self.overlay.clear();
         self.last = state.last_zxid();
@@ -134,12 +142,12 @@ impl Evaluator {
         self.ensemble_ms = state.ensemble_ms();
     }
 
-    /// The last zxid reserved: what the next batch stands on.
+    /// The last zxid reserved. The next batch is evaluated on it.
     pub fn last_zxid(&self) -> Zxid {
         self.last
     }
 
-    /// Forgets what is applied up to that zxid. Evaluating does so by itself.
+    /// Forgets the outstanding changes up to that zxid. `evaluate` and `refuse` do this themselves.
     pub fn committed(&mut self, applied: Zxid) {
         self.overlay.forget(applied);
     }
@@ -150,29 +158,30 @@ impl Evaluator {
         self.overlay.is_empty()
     }
 
-    /// What the native call returned that was evaluated last; to be shown to its caller once its transaction is applied.
+    /// What the last native call returned. The caller gets the reply once the call's transaction is applied.
     pub fn take_reply(&mut self) -> Option<Bytes> {
         self.reply.take()
     }
 
-    /// Whether a reconfig has been taken up and not yet ended.
+    /// Notes whether a reconfig is between its two steps.
     pub fn reconfigures(&mut self, under_way: bool) {
         self.reconfiguring = under_way;
     }
 
-    /// The outstanding changes, to be looked at through a `View`.
+    /// The outstanding changes, for a `View`.
     pub fn overlay(&self) -> &Overlay {
         &self.overlay
     }
 
-    /// Whether an outstanding transaction gives the session another owner: its client is just coming back, which nobody
-    /// who looks at the applied state can know.
+    /// Whether an outstanding transaction gives the session another owner, or ends it. Then the session's client is just
+    /// coming back, which the applied state does not show yet.
     pub fn is_coming_back(&self, state: &State, session: SessionId) -> bool {
         let view = View { state, overlay: &self.overlay };
         let owner = |known: &Session| known.owner;
         state.session(session).map(owner) != view.session(session).map(owner)
     }
 
+    /// Evaluates a submission on the applied state with the outstanding changes laid over it.
     pub fn evaluate(
         &mut self,
         state: &State,
@@ -187,10 +196,10 @@ impl Evaluator {
         evaluation
     }
 
-    /// As `evaluate`, for a request that was refused before it came here (a deployment that does not pass, a change of
-    /// members or a transfer that cannot be): answered in its turn, like any refusal.
+    /// As `evaluate`, for a request that was refused before it came here: a deployment, a reconfig or a transfer that
+    /// failed. The client gets the refusal in the order of its requests, like any other refusal.
     pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
-        self.transact(state, submission, moment, |draft| match (check_session(draft), &submission.ask) {
+        self.transact(state, submission, moment, |draft| match (session::require_owner(draft), &submission.ask) {
             (Err(ruling), _) => ruling,
             (Ok(()), Ask::Request(Request::Multi(operations))) => Ruling::Outcome(Outcome::MultiRefused {
                 failed: 0,
@@ -227,32 +236,35 @@ impl Evaluator {
             member: self.member,
             changes: Vec::with_capacity(1),
             parts: Parts::default(),
-            passed: false,
             lists: Lists::default(),
         };
-        // Whoever asked for other members may have gone or moved meanwhile, but the members have changed all the same.
-        let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && check_session(&draft).is_err();
+        // The session that asked for the reconfig may have ended or moved since. The members have changed all the same.
+        let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && session::require_owner(&draft).is_err();
         let caller = submission.caller.as_ref().filter(|_| !is_orphan);
         draft.caller = caller;
-        let outcome = match judge(&mut draft) {
+        let ruling = judge(&mut draft);
+        let Draft { mut changes, parts, .. } = draft;
+        if !matches!(ruling, Ruling::Outcome(_)) {
+            assert!(changes.is_empty(), "{} changes without a transaction to hold them", changes.len());
+        }
+        let outcome = match ruling {
             Ruling::Outcome(outcome) => outcome,
             Ruling::Close => return Evaluation::Close,
             Ruling::Nothing => return Evaluation::Nothing,
             Ruling::Transfer(to) => return Evaluation::Transfer(to),
             Ruling::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
         };
-        let Draft { mut changes, parts, .. } = draft;
         let mut made_by = parts.into_made_by();
         if !matches!(outcome, Outcome::Done(_)) {
             (changes, made_by) = (Vec::new(), Vec::new());
             self.overlay.rollback(start);
         }
         self.overlay.keep();
-        // The caller of a native call has no connection that could be answered, nor has a controller.
+        // Neither the caller of a native call nor a controller has a connection that could get an answer.
         let asks = caller.filter(|_| !matches!(submission.ask, Ask::Call { .. } | Ask::Reconcile(_)));
         let origin =
             asks.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
-        Evaluation::Txn(Txn {
+        let txn = Txn {
             zxid: self.reserve(moment),
             wall_ms: moment.wall_ms,
             ensemble_ms: moment.ensemble_ms,
@@ -260,10 +272,17 @@ impl Evaluator {
             outcome,
             changes,
             made_by,
-        })
+        };
+        txn.check();
+        Evaluation::Txn(txn)
     }
 
+    /// Stage "reserve": the transaction gets its zxid.
     fn reserve(&mut self, moment: Moment) -> Zxid {
+        assert!(moment.wall_ms >= self.wall_ms, "{}: the clock of transactions went back", self.next);
+        assert!(moment.ensemble_ms >= self.ensemble_ms, "{}: ensemble time went back", self.next);
+        let follows = self.next == self.last.next() || self.next == self.last.next_epoch();
+        assert!(follows, "{} does not follow {}", self.next, self.last);
         self.last = self.next;
         self.next = self.last.next();
         self.wall_ms = moment.wall_ms;
@@ -281,8 +300,8 @@ fn judge(
     let owner = draft.caller.map(|caller| caller.connection);
     let done = |done| if done { single(Ok(Slot::Nothing)) } else { Ruling::Nothing };
     match &submission.ask {
-        Ask::Request(request) => match check_session(draft) {
-            Ok(()) => judge_request(draft, request, plugins),
+        Ask::Request(request) => match session::require_owner(draft) {
+            Ok(()) => stages::request(draft, plugins, request),
             Err(ruling) => ruling,
         },
         Ask::OpenSession { session, password, timeout_ms } => {
@@ -291,12 +310,12 @@ fn judge(
         Ask::AttachSession { session, password, timeout_ms } => {
             with_owner(owner, |owner| session::attach(draft, *session, *password, *timeout_ms, owner))
         }
-        Ask::CloseSession { session, expired } => evaluate_close(draft, *session, *expired, plugins),
+        Ask::CloseSession { session, expired } => session::end(draft, plugins, *session, *expired),
         Ask::Collect { path } => {
             let collected = delete_container::collect(draft, path);
             if collected {
                 complete(draft, plugins, Cause::Server, SessionId::NONE)
-                    .expect("what the server does by itself is never refused");
+                    .expect("nothing refuses what the server does on its own");
             }
             done(collected)
         }
@@ -323,159 +342,8 @@ fn judge(
     }
 }
 
-fn judge_request(draft: &mut Draft<'_>, request: &Request, plugins: &mut dyn Plugins) -> Ruling {
-    match request {
-        Request::Multi(operations) => evaluate_multi(draft, operations, plugins),
-        Request::Reconfig { joining, leaving, new_members, config_id } => {
-            let wanted = reconfig::Wanted {
-                joining: joining.as_deref(),
-                leaving: leaving.as_deref(),
-                new_members: new_members.as_deref(),
-                from_version: *config_id,
-            };
-            match reconfig::plan(draft, &wanted) {
-                Ok(servers) => Ruling::Reconfigure(servers),
-                Err(refusal) => single(Err(refusal)),
-            }
-        }
-        Request::SetData { path: Some(path), data, .. } if path == LEADER => {
-            match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
-                Ok(Some(to)) => Ruling::Transfer(to),
-                Ok(None) => single(Ok(Slot::Nothing)),
-                Err(refusal) => single(Err(refusal)),
-            }
-        }
-        request => {
-            let slot = evaluate_one(draft, plugins, request);
-            single(slot.and_then(|slot| {
-                complete_request(draft, plugins)?;
-                Ok(slot)
-            }))
-        }
-    }
-}
-
-fn evaluate_one(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Request) -> Result<Slot, Refusal> {
-    let form = match request {
-        Request::Create(create) => create.form,
-        _ => CreateForm::Create,
-    };
-    recipe::first(draft, plugins, request, form, |draft, plugins| match request {
-        Request::Create(create) => create::evaluate(draft, plugins, create, form),
-        Request::Delete { path, version } => delete::evaluate(draft, plugins, path, *version),
-        Request::SetData { path, data, version } => set_data::evaluate(draft, plugins, path, data, *version),
-        Request::SetAcl { path, acl, version } => set_acl::evaluate(draft, plugins, path, acl.as_deref(), *version),
-        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, plugins, path, *version),
-        Request::DeleteContainer { path } => delete_container::evaluate(draft, path),
-        // A check alone is unimplemented in ZooKeeper; reads and what concerns the connection never come here.
-        _ => Err(ErrorCode::Unimplemented.into()),
-    })
-}
-
-fn evaluate_multi(draft: &mut Draft<'_>, operations: &[Operation], plugins: &mut dyn Plugins) -> Ruling {
-    let count = operations.len() as u32;
-    let refused = |failed, refusal| Outcome::MultiRefused { failed, operations: count, refusal };
-    Ruling::Outcome(match multi::evaluate(draft, plugins, operations) {
-        Ok(slots) => match complete_request(draft, plugins) {
-            Ok(()) => Outcome::Done(slots),
-            Err(refusal) => refused(last_judged(draft, &slots, operations), refusal),
-        },
-        Err(multi::Failure::Whole(refusal)) => Outcome::Refused(refusal),
-        Err(multi::Failure::Operation { failed, refusal }) => refused(failed, refusal),
-    })
-}
-
-/// The operation that a refusal of the whole is pinned on: the last one that changed something plugins may judge. Clients
-/// read the code from whichever slot has one.
-fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
-    let changes = |slot: &Slot, request: &Request| match (slot, request) {
-        (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
-        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !path::is_servers_own(path),
-        (Slot::Path(path), Request::Create(create)) => {
-            create.form != CreateForm::IfNotExists && !path::is_servers_own(path)
-        }
-        (Slot::Path(path), _) => !path::is_servers_own(path),
-        (Slot::Nothing, _) => false,
-    };
-    let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
-    last.unwrap_or(0) as u32
-}
-
-/// What follows from a request's changes. Where it is a client's, recipes and validators may refuse it as a whole; the
-/// superuser's and the server's own stand.
-fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
-    let (by, session) = match draft.caller {
-        None => (Cause::Server, SessionId::NONE),
-        Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
-        Some(caller) => (Cause::Plugin, caller.session),
-    };
-    deployment::check(draft, plugins)?;
-    complete(draft, plugins, by, session)
-}
-
-/// What follows from a transaction's changes (`recipe::tell`).
-fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session: SessionId) -> Result<(), Refusal> {
-    recipe::tell(draft, plugins, by, session)?;
-    recipe::note_beginnings(draft, plugins);
-    match by {
-        Cause::Plugin => validate(draft, plugins, 0, Asker { caller: draft.caller, session, xid: draft.xid }),
-        _ => Ok(()),
-    }
-}
-
-/// Closing needs no ownership in ZooKeeper, since expiry asks for it, too. Here the two are told apart: a connection whose
-/// session moved away cannot end it.
-fn evaluate_close(draft: &mut Draft<'_>, session: SessionId, expired: bool, plugins: &mut dyn Plugins) -> Ruling {
-    match (draft.view().session(session), draft.caller) {
-        (None, None) => Ruling::Nothing,
-        (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
-        (Some(known), Some(caller)) if known.owner != caller.connection => Ruling::Close,
-        (Some(_), _) => {
-            session::close(draft, session, expired);
-            let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
-            if !hooks::recipes_hear_of_end(draft.zxid.counter()) {
-                return single(Ok(Slot::Nothing));
-            }
-            single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
-        }
-    }
-}
-
-/// Only the connection that owns a session writes in its name. What only one member knows, that one vouches for.
-fn check_session(draft: &Draft<'_>) -> Result<(), Ruling> {
-    let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
-    match draft.view().session(caller.session) {
-        None => Err(single(Err(ErrorCode::SessionExpired.into()))),
-        Some(session) if !hooks::may_write(session.owner == caller.connection) => Err(Ruling::Close),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Asks the validators about what the transaction changes from that change on. Everything under /zookeeper is not theirs
-/// to judge; nor is what the superuser or the server does, and that is for the caller of this to know.
-fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: Asker<'_>) -> Result<(), Refusal> {
-    let changes = &draft.changes[from..];
-    let changes: Cow<'_, [Change]> = match changes.iter().all(is_judged) {
-        true => Cow::Borrowed(changes),
-        false => changes.iter().filter(|change| is_judged(change)).cloned().collect(),
-    };
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let view: View<'_> = draft.view();
-    let writers = draft.parts.writers();
-    let Asker { caller, session, xid } = asker;
-    let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
-    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel.left_to_judge(), ..looking };
-    draft.parts.fuel.settle(plugins.validate(&call, &changes))
-}
-
-fn is_judged(change: &Change) -> bool {
-    path_of(change).is_some_and(|path| !path::is_servers_own(path))
-}
-
 fn with_owner(owner: Option<ConnectionId>, evaluate: impl FnOnce(ConnectionId) -> Result<Slot, Refusal>) -> Ruling {
-    // A session belongs to a connection: without a caller there is none to give it to.
+    // A session belongs to a connection. Without a caller there is no connection.
     owner.map_or(Ruling::Nothing, |owner| single(evaluate(owner)))
 }
 

@@ -1,87 +1,83 @@
-//! multi: all operations or none, in one transaction. Each sees what the ones before left; a failure takes all of it back,
-//! sequence numbers included.
+//! multi: all operations or none, in one transaction. Each operation sees what the operations before it left. A failure
+//! undoes everything, sequence numbers included.
 //!
-//! Within a multi ZooKeeper decides by the flags what a create counts as (Op.java): container flags make a container
-//! whatever the opcode, createTTL with other flags is an ordinary create, and flags that cannot be meant spoil the
-//! whole request.
+//! Within a multi, the flags decide what a create counts as (Op.java). The flags of a container make a container whatever
+//! the opcode. createTTL with other flags is an ordinary create. Flags that do not exist spoil the whole request.
 
-use super::create::{self, CreateMode};
+use super::create::CreateMode;
 use super::draft::Draft;
-use super::{check, delete, recipe, set_data};
-use crate::model::txn::Slot;
-use crate::model::{ErrorCode, Refusal};
+use super::stages::{self, Within, complete_request, is_judged};
+use crate::model::txn::{Outcome, Slot};
+use crate::model::{ErrorCode, path};
 use crate::pipeline::Plugins;
-use crate::wire::request::{CreateForm, Operation, Request, op};
+use crate::wire::request::{Create, CreateForm, Operation, Request, op};
 
-/// Why a multi is refused.
-pub enum Failure {
-    /// It cannot be understood: no operation was looked at.
-    Whole(Refusal),
-    Operation {
-        failed: u32,
-        refusal: Refusal,
-    },
-}
-
-/// One slot an operation.
-pub fn evaluate(
-    draft: &mut Draft<'_>,
-    plugins: &mut dyn Plugins,
-    operations: &[Operation],
-) -> Result<Vec<Slot>, Failure> {
+/// One slot an operation, or the refusal of all.
+pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operations: &[Operation]) -> Outcome {
     if !operations.iter().all(is_understood) {
-        return Err(Failure::Whole(ErrorCode::MarshallingError.into()));
+        return Outcome::Refused(ErrorCode::MarshallingError.into());
     }
+    // A request is at most a frame, so the number of its operations fits.
+    let count = operations.len() as u32;
     let mut slots = Vec::with_capacity(operations.len());
     for (index, operation) in operations.iter().enumerate() {
-        // Operations come in a frame, so their number fits.
-        let slot = evaluate_operation(draft, plugins, operation)
-            .map_err(|refusal| Failure::Operation { failed: index as u32, refusal })?;
-        slots.push(slot);
+        match stages::operation(draft, plugins, &operation.request, Within::Multi) {
+            Ok(slot) => slots.push(slot),
+            Err(refusal) => return Outcome::MultiRefused { failed: index as u32, operations: count, refusal },
+        }
     }
-    Ok(slots)
+    match complete_request(draft, plugins) {
+        Ok(()) => Outcome::Done(slots),
+        Err(refusal) => {
+            Outcome::MultiRefused { failed: last_judged(draft, &slots, operations), operations: count, refusal }
+        }
+    }
 }
 
-/// The opcode that an operation counts as, and whose form its result has. A reply to a create, for one, has a Stat if
-/// this is not `op::CREATE`.
+/// The opcode that an operation counts as. It decides the form of the operation's result: the result of a create has a
+/// Stat if this is not `op::CREATE`.
 pub fn effective_op(operation: &Operation) -> i32 {
-    let Request::Create(create) = &operation.request else { return operation.op };
-    match create.form {
-        CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
-        form => match (CreateMode::from_flags(create.flags), form) {
-            (Some(mode), _) if mode.container => op::CREATE_CONTAINER,
-            (Some(mode), _) if mode.ttl => op::CREATE_TTL,
-            (_, CreateForm::Ttl | CreateForm::Create) => op::CREATE,
-            (_, CreateForm::Container) => op::CREATE_CONTAINER,
-            (_, _) => op::CREATE2,
+    match &operation.request {
+        Request::Create(create) => match create_form(create) {
+            CreateForm::Create => op::CREATE,
+            CreateForm::Create2 => op::CREATE2,
+            CreateForm::Container => op::CREATE_CONTAINER,
+            CreateForm::Ttl => op::CREATE_TTL,
+            CreateForm::IfNotExists => op::CREATE_IF_NOT_EXISTS,
         },
+        _ => operation.op,
     }
 }
 
-fn evaluate_operation(
-    draft: &mut Draft<'_>,
-    plugins: &mut dyn Plugins,
-    operation: &Operation,
-) -> Result<Slot, Refusal> {
-    let form = match effective_op(operation) {
-        op::CREATE => CreateForm::Create,
-        op::CREATE_CONTAINER => CreateForm::Container,
-        op::CREATE_TTL => CreateForm::Ttl,
-        op::CREATE_IF_NOT_EXISTS => CreateForm::IfNotExists,
-        _ => CreateForm::Create2,
-    };
-    recipe::first(draft, plugins, &operation.request, form, |draft, plugins| match &operation.request {
-        Request::Create(create) => create::evaluate(draft, plugins, create, form),
-        Request::Delete { path, version } => delete::evaluate(draft, plugins, path, *version),
-        Request::SetData { path, data, version } => set_data::evaluate(draft, plugins, path, data, *version),
-        Request::Check { path, version } => check::evaluate(draft, plugins, path, *version),
-        Request::CheckNotExists { path, version } => check::evaluate_absence(draft, plugins, path, *version),
-        _ => Err(ErrorCode::MarshallingError.into()),
-    })
+/// The form that a create within a multi counts as.
+pub fn create_form(create: &Create) -> CreateForm {
+    match (create.form, CreateMode::from_flags(create.flags)) {
+        (CreateForm::IfNotExists, _) => CreateForm::IfNotExists,
+        (_, Some(mode)) if mode.container => CreateForm::Container,
+        (_, Some(mode)) if mode.ttl => CreateForm::Ttl,
+        (CreateForm::Ttl, _) => CreateForm::Create,
+        (form, _) => form,
+    }
 }
 
-/// What ZooKeeper takes apart at all: known operations, paths and access lists that are not null, flags that exist, and a
-/// time to live where the flags ask for one. Of createTTL it looks at the path only.
+/// The operation that a refusal of the whole multi is attributed to: the last one that changed something validators judge.
+/// Clients read the code from whichever slot has one.
+fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
+    let changes = |slot: &Slot, request: &Request| match (slot, request) {
+        (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
+        (Slot::Nothing, Request::Delete { path: Some(path), .. }) => !path::is_servers_own(path),
+        (Slot::Path(path), Request::Create(create)) => {
+            create.form != CreateForm::IfNotExists && !path::is_servers_own(path)
+        }
+        (Slot::Path(path), _) => !path::is_servers_own(path),
+        (Slot::Nothing, _) => false,
+    };
+    let last = slots.iter().zip(operations).rposition(|(slot, operation)| changes(slot, &operation.request));
+    last.unwrap_or(0) as u32
+}
+
+/// Whether ZooKeeper parses the operation: a known operation, a path and an ACL that are not null, flags that exist, and
+/// createTTL if the flags ask for a TTL. Of createTTL ZooKeeper checks only the path.
 fn is_understood(operation: &Operation) -> bool {
     match &operation.request {
         Request::Create(create) => {

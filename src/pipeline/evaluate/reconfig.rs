@@ -1,11 +1,11 @@
-//! reconfig: what is asked, checked in ZooKeeper's order; and the transaction at its end, which sets `/zookeeper/config`.
+//! reconfig: the checks of the request, in ZooKeeper's order, and the transaction at the end that sets `/zookeeper/config`.
 //!
-//! Two steps, because the first member that joins has to be asked and to catch up in between: `plan` is judged on the
-//! view like any request and yields the servers there shall be; once consensus has them as its members, `configure`
-//! writes them down. Its zxid is the version of the configuration.
+//! A reconfig has two steps, because in between the members that join must be asked and must catch up. `plan` is evaluated on
+//! the view like any request and yields the new servers. Once consensus has those servers as its members, `configure` writes
+//! them down. The zxid of that transaction is the version of the configuration.
 //!
-//! One order differs: who may not reconfigure is told so before any server is spoken to, where ZooKeeper looks for a quorum
-//! of the new configuration first.
+//! One check comes in another order than in ZooKeeper: a client that may not reconfigure is refused before any server is
+//! contacted. ZooKeeper first looks for a quorum of the new configuration.
 
 use super::draft::Draft;
 use crate::model::control_plane::CONFIG;
@@ -17,23 +17,23 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The version ZooKeeper gives the node with every configuration.
+/// The version that ZooKeeper gives the node with every configuration.
 const NODE_VERSION: i32 = -1;
 
-/// Voters without which a configuration is refused, as ZooKeeper does while `standaloneEnabled` is on, its default: an
-/// ensemble does not become a server alone by mistake.
+/// A configuration with fewer voters is refused, so that an ensemble does not become a standalone server by mistake. ZooKeeper
+/// does the same while `standaloneEnabled` is on, which is its default.
 const VOTERS_MIN: usize = 2;
 
-/// What a client asks for, as the protocol has it.
+/// The fields of the request.
 pub struct Wanted<'a> {
     pub joining: Option<&'a str>,
     pub leaving: Option<&'a str>,
     pub new_members: Option<&'a str>,
-    /// The version it must replace; -1: any.
+    /// The version of the configuration that the request must replace. -1: any.
     pub from_version: i64,
 }
 
-/// The servers that there shall be, by number.
+/// The servers of the new configuration, by number.
 pub fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refusal> {
     if !draft.rules.reconfig {
         return Err(ErrorCode::ReconfigDisabled.into());
@@ -42,7 +42,7 @@ pub fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refus
     let node = ReadView::node(&view, CONFIG);
     let data = node.as_ref().and_then(|node| node.data.clone()).unwrap_or_default();
     let Some((present, version)) = parse(&String::from_utf8_lossy(&data)) else {
-        // A server that stands alone and has no `server.N` line of its own.
+        // A standalone server without a `server.N` line of its own.
         return Err(ErrorCode::Unimplemented.into());
     };
     if draft.reconfiguring {
@@ -73,14 +73,14 @@ pub fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refus
     }
 }
 
-/// Writes down what the members are now.
+/// Writes the present members to `/zookeeper/config`.
 pub fn configure(draft: &mut Draft<'_>, servers: &[Server]) -> Slot {
-    let record = draft.node(CONFIG).expect("every tree has this node").to_record();
+    let record = draft.node(CONFIG).expect("/zookeeper/config is never deleted").to_record();
     let text = config_text(servers.iter(), draft.zxid);
     draft.set_data(Arc::from(CONFIG), record, Some(Bytes::from(text)), NODE_VERSION)
 }
 
-/// The servers that a configuration's text names, if it is one.
+/// The servers in the text of a configuration. None: the text is not a configuration.
 pub fn servers_of(text: &str) -> Option<Vec<Server>> {
     parse(text).map(|(servers, _)| servers.into_values().collect())
 }
@@ -94,7 +94,8 @@ fn parse(text: &str) -> Option<(Servers, i64)> {
     Some((servers.into_iter().map(|server| (i64::from(server.id), server)).collect(), version))
 }
 
-/// All of them anew: commas or line ends between them. Where clients come in may be left to each server's own file.
+/// All servers of the new configuration, separated by commas or line ends. The client address may be left out: each server's
+/// own file has it.
 fn whole(text: &str) -> Result<Servers, Refusal> {
     let mut servers = Servers::new();
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
@@ -112,6 +113,7 @@ fn whole(text: &str) -> Result<Servers, Refusal> {
     Ok(servers)
 }
 
+/// The present servers without those that leave, and with those that join.
 fn changed(mut servers: Servers, joining: Option<&str>, leaving: Option<&str>) -> Result<Servers, Refusal> {
     for id in parts(leaving.unwrap_or_default(), ',') {
         servers.remove(&number(id)?);
@@ -130,17 +132,17 @@ fn changed(mut servers: Servers, joining: Option<&str>, leaving: Option<&str>) -
     Ok(servers)
 }
 
-/// As ZooKeeper splits: parts without the blanks around them, empty ones left out.
+/// Splits as ZooKeeper does: blanks around a part are cut off, empty parts are left out.
 fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separator).map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// ZooKeeper's parser throws at what is no number, and that becomes MARSHALLINGERROR.
+/// ZooKeeper's parser throws an exception at a text that is not a number, and that becomes MARSHALLINGERROR.
 fn number(text: &str) -> Result<i64, Refusal> {
     text.parse().map_err(|_| Refusal::new(ErrorCode::MarshallingError, format!("`{text}` is no server's number")))
 }
 
-/// The number is looked at later: with one that is out of our range a client must still hear what ZooKeeper says first.
+/// Parses a server. Whether `id` is in our range is checked later, because ZooKeeper's errors come first.
 fn server(id: i64, value: &str) -> Result<Server, Refusal> {
     let known = u32::try_from(id).ok().filter(|id| ensemble::SERVER_IDS.contains(id));
     let parsed = Server::parse(known.unwrap_or(1), value);

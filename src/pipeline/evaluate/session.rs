@@ -1,11 +1,15 @@
-//! Opening, re-attaching and closing sessions.
+//! Opening, re-attaching and closing sessions, and who may write in a session's name.
 
 use super::draft::Draft;
+use super::stages::complete;
+use super::{Ruling, single};
+use crate::hooks;
 use crate::model::txn::{Change, Slot};
 use crate::model::{ConnectionId, ErrorCode, Password, Refusal, SessionId};
+use crate::pipeline::{Cause, Plugins};
 use crate::state::Session;
 
-/// Ids and passwords are chosen by the member that the client connected to; `session` is new.
+/// Opens a new session. The member that the client connected to has chosen the id and the password.
 pub fn open(
     draft: &mut Draft<'_>,
     session: SessionId,
@@ -14,7 +18,7 @@ pub fn open(
     owner: ConnectionId,
 ) -> Result<Slot, Refusal> {
     if draft.view().session(session).is_some() {
-        // The id is taken, which a member's counting should rule out. The client comes again and gets another.
+        // The id is taken. The members' counters should rule that out. The client tries again and gets another id.
         return Err(ErrorCode::SessionExpired.into());
     }
     draft.lay_session(session, Some(Session { timeout_ms, password, owner }));
@@ -22,7 +26,8 @@ pub fn open(
     Ok(Slot::Nothing)
 }
 
-/// A client came back. To one that cannot prove it the session is gone, as it is if it really is.
+/// Gives the session to the connection on which its client came back. A client that shows the wrong password gets the same
+/// answer as for a session that has expired.
 pub fn attach(
     draft: &mut Draft<'_>,
     session: SessionId,
@@ -39,8 +44,39 @@ pub fn attach(
     Ok(Slot::Nothing)
 }
 
-/// The session is there. Its ephemeral nodes go first, those among them that outstanding transactions create.
-pub fn close(draft: &mut Draft<'_>, session: SessionId, expired: bool) {
+/// Ends a session, because its client closes it or because it has expired.
+///
+/// ZooKeeper closes without looking at the owner, since expiry uses the same request. Here the two differ: a connection
+/// cannot close a session that has moved to another connection.
+pub fn end(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, session: SessionId, expired: bool) -> Ruling {
+    match (draft.view().session(session), draft.caller) {
+        (None, None) => Ruling::Nothing,
+        (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
+        (Some(known), Some(caller)) if known.owner != caller.connection => Ruling::Close,
+        (Some(_), _) => {
+            close(draft, session, expired);
+            if !hooks::recipes_hear_of_end(draft.zxid.counter()) {
+                return single(Ok(Slot::Nothing));
+            }
+            let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
+            single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
+        }
+    }
+}
+
+/// Only the connection that owns a session writes in the session's name. A local session is known only to the caller's
+/// member, which has checked the owner itself.
+pub fn require_owner(draft: &Draft<'_>) -> Result<(), Ruling> {
+    let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
+    match draft.view().session(caller.session) {
+        None => Err(single(Err(ErrorCode::SessionExpired.into()))),
+        Some(session) if !hooks::may_write(session.owner == caller.connection) => Err(Ruling::Close),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Deletes the session's ephemeral nodes, also those that outstanding transactions create, then the session.
+fn close(draft: &mut Draft<'_>, session: SessionId, expired: bool) {
     for path in draft.view().ephemerals_of(session) {
         draft.delete(path);
     }

@@ -1,14 +1,14 @@
-//! A write to `/zookeeper/leader`, which is no node of the tree: the number of the member that shall lead.
+//! A write to `/zookeeper/leader`, which is not a node of the tree. The data is the number of the member that is to lead.
 //!
-//! Whoever may deploy plugins may choose the leader. The one that leads already says that it is done: a request that had the
-//! leadership moved is asked again of the next leader, and so answered.
+//! Whoever may deploy plugins may choose the leader. If that member leads already, the write succeeds. A write that moves the
+//! leadership is evaluated again by the new leader, and so succeeds there.
 
 use super::draft::Draft;
 use crate::model::control_plane::LEADER;
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::authorize;
 
-/// Who shall lead; None if that is so already.
+/// The member that is to lead. None: this member, which leads already.
 pub fn evaluate(draft: &Draft<'_>, data: &[u8]) -> Result<Option<u32>, Refusal> {
     if !authorize::may_deploy(draft.rules, draft.identities()) {
         return Err(Refusal::new(ErrorCode::NoAuth, format!("{LEADER}: only the superuser may choose the leader")));

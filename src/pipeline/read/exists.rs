@@ -1,11 +1,11 @@
-//! exists: a node's Stat. Needs READ on a node that is there.
+//! exists: a node's Stat. Needs READ if the node exists.
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::ErrorCode;
 use crate::wire::reply::Body;
 
 pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
-    // The only read for which ZooKeeper looks at the path.
+    // This is the only read whose path ZooKeeper checks.
     if path.contains('\0') {
         return Err(ErrorCode::BadArguments);
     }

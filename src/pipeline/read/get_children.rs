@@ -1,4 +1,5 @@
-//! getChildren, getChildren2, and ClickHouse's filteredList: names of children, in no particular order. Need READ.
+//! getChildren, getChildren2, and ClickHouse's filteredList: names of children. They need READ. The names come in the order of
+//! the state's hash tables, which differs between replicas. ZooKeeper promises no order either.
 
 use super::Reader;
 use crate::model::{ErrorCode, path};
@@ -13,7 +14,7 @@ pub fn names_and_stat<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, Er
     Ok(Body::ChildrenStat(node.children().collect(), node.stat()))
 }
 
-/// `filter`: 0 all, 1 without ephemeral nodes, 2 ephemeral nodes only.
+/// `filter`: 0 all children, 1 without ephemeral nodes, 2 ephemeral nodes only.
 pub fn filtered<'a>(reader: Reader<'a>, path: &str, filter: u8) -> Result<Body<'a>, ErrorCode> {
     let ephemeral = match filter {
         0 => return names_and_stat(reader, path),

@@ -1,4 +1,4 @@
-//! getData: a node's data and Stat. Needs READ; manifests and modules of plugins are for those who may deploy.
+//! getData: a node's data and Stat. Needs READ. Only clients that may deploy plugins read manifests and modules.
 
 use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};

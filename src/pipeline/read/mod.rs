@@ -1,7 +1,7 @@
 //! Reads: answered from the applied state of the member that the client is connected to (FinalRequestProcessor).
 //!
-//! Promises: nothing is changed, nothing is checked of a path but what ZooKeeper checks, and the body borrows from the
-//! state: it is encoded while the state's lock is held. Arming watches is the caller's part (`watch_to_arm`).
+//! Promises: a read changes nothing. Of a path, only what ZooKeeper checks is checked. The body borrows from the state, so it
+//! is encoded while the state's lock is held. The caller arms the watches (`watch_to_arm`).
 //!
 //! | file | requests |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `get_children` | getChildren, getChildren2, ClickHouse's filteredList |
 //! | `counts` | getEphemerals, getAllChildrenNumber |
 //! | `multi_read` | multiRead |
-//! | `virtual_nodes` | nodes that are answered without being there |
+//! | `virtual_nodes` | nodes that the server answers for although the tree does not have them |
 
 mod counts;
 mod exists;
@@ -30,7 +30,7 @@ use crate::watch::WatchKind;
 use crate::wire::reply::Body;
 use crate::wire::request::Request;
 
-/// Who reads what.
+/// Who reads, and from what.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     pub state: &'a State,
@@ -38,20 +38,20 @@ pub struct Reader<'a> {
     pub identities: &'a [Identity],
     pub session: SessionId,
     pub virtual_nodes: &'a dyn VirtualNodes,
-    /// What policies refuse of a multiRead, by operation; those behind the end are allowed.
+    /// The policies' refusals of a multiRead, by operation. Operations beyond the end are allowed.
     pub denied: &'a [Option<ErrorCode>],
 }
 
-/// Keeps what a body shows and the state does not have. One a connection, used again and again.
+/// Keeps what a body shows and the state does not have. Each connection has one and uses it for all of its reads.
 #[derive(Default)]
 pub struct Scratch {
-    /// Data of virtual nodes: one for a single read, one a slot for a multiRead.
+    /// Data of virtual nodes: one for a single read, one for each slot of a multiRead.
     virtual_data: Vec<Option<Vec<u8>>>,
     acl: Vec<AclEntry>,
     identities: Vec<Identity>,
 }
 
-/// Answers a read. UNIMPLEMENTED for what is none, or is about the connection's watches.
+/// Answers a read. UNIMPLEMENTED for a request that is not a read, or that is about the connection's watches.
 pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
     match request {
         Request::Exists { path, .. } => exists::read(reader, required(path)?, scratch),
@@ -68,8 +68,8 @@ pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scrat
     }
 }
 
-/// The one-shot watch that a read asked for and may set now that it ended so; on the path as the client sent it. Only
-/// exists watches what is not there.
+/// The one-shot watch that a read asked for and gets, now that it ended with `answer`. The path is as the client sent it. Only
+/// exists watches a node that does not exist.
 pub fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &str)> {
     let (kind, path) = match (request, answer) {
         (Request::Exists { path, watch: true }, Ok(())) => (WatchKind::Data, path),
@@ -84,15 +84,15 @@ pub fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<
 }
 
 impl<'a> Reader<'a> {
-    /// Whether that list gives the reader one of `permissions`, by what is known of whom it means: plugins have been asked
-    /// before, where need be (`session::judgement`), and no guest may run while the state is locked.
+    /// Whether the ACL gives the reader one of `permissions`, by the cached answers of authenticators. If need be, they have
+    /// been asked before (`session::judgement`). No guest may run while the state is locked.
     fn has(&self, list: &[AclEntry], permissions: i32) -> bool {
         authorize::known(self.rules, list, permissions, self.identities) == Some(true)
     }
 
-    /// The node, if the reader has one of `permissions` on it.
+    /// The node, if it exists and the reader has one of `permissions` on it.
     fn node(&self, path: &str, permissions: i32) -> Result<Node<'a>, ErrorCode> {
-        // ZooKeeper keeps the root under two names.
+        // ZooKeeper keeps the root under two names, "/" and "".
         let node = self.state.node(if path.is_empty() { "/" } else { path }).ok_or(ErrorCode::NoNode)?;
         if self.has(node.acl(), permissions) { Ok(node) } else { Err(ErrorCode::NoAuth) }
     }
@@ -102,12 +102,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A null path breaks ZooKeeper's processing of a read.
+/// A null path makes ZooKeeper fail with an exception, which becomes MARSHALLINGERROR.
 fn required(path: &Option<String>) -> Result<&str, ErrorCode> {
     path.as_deref().ok_or(ErrorCode::MarshallingError)
 }
 
-/// Everything the connection has proven, without the proofs.
+/// The identities that the connection has proven, without the proofs.
 fn who_am_i<'a>(reader: Reader<'a>, scratch: &'a mut Scratch) -> Body<'a> {
     let shown = |identity: &Identity| Identity::new(identity.scheme.as_str(), authorize::user_name(identity));
     scratch.identities = reader.identities.iter().map(shown).collect();

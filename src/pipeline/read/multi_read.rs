@@ -5,13 +5,13 @@ use crate::model::ErrorCode;
 use crate::wire::reply::{Body, MultiSlot};
 use crate::wire::request::{Operation, Request};
 
-/// A null path, or an operation that is no read, breaks the request off: what was read before it is still shown.
+/// A null path or an operation that is not a read ends the request. The client still gets the slots before it.
 pub fn read<'a>(
     reader: Reader<'a>,
     operations: &'a [Operation],
     scratch: &'a mut Scratch,
 ) -> Result<Body<'a>, ErrorCode> {
-    // First what virtual nodes say, since the slots borrow it.
+    // The data of virtual nodes comes first, because the slots borrow it.
     scratch.virtual_data.clear();
     for operation in operations {
         let data = match &operation.request {

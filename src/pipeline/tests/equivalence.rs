@@ -115,7 +115,9 @@ fn foretell(world: &mut World, seed: u64) {
         let view = View { state: &world.state, overlay: world.evaluator.overlay() };
         paths.iter().map(|path| ReadView::children(&view, path, None, 1000)).collect()
     };
+    world.evaluator.overlay().check_all();
     world.apply(usize::MAX);
+    world.state.check_all();
     assert!(world.evaluator.is_idle(), "seed {seed}: everything is applied");
     let empty = overlay::Overlay::default();
     let view = View { state: &world.state, overlay: &empty };

@@ -182,6 +182,8 @@ impl World {
             ("apply", _) => {
                 let count = words.get(1).map_or(usize::MAX, |count| count.parse().expect("a number"));
                 self.apply(count);
+                self.state.check_all();
+                self.evaluator.overlay().check_all();
                 "ok".into()
             }
             ("drop", _) => {

@@ -100,32 +100,32 @@ fn members(call: &Call<'_>, mount: &str) -> Vec<String> {
 }
 
 fn set_head(call: &Call<'_>, mount: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
+    let writer = call.writer.expect("a recipe has hands");
     let first = members(call, mount).into_iter().next().unwrap_or_default();
     let head = format!("{mount}/head");
     match call.view.node(&head) {
-        None => bench.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
-        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => bench.set_data(&head, first.as_bytes(), None),
+        None => writer.create(&head, first.as_bytes(), NodeKind::Persistent, &Arc::from([]), false).map(drop),
+        Some(node) if node.data.as_deref() != Some(first.as_bytes()) => writer.set_data(&head, first.as_bytes(), None),
         Some(_) => Ok(()),
     }
 }
 
 fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
+    let writer = call.writer.expect("a recipe has hands");
     match write {
         Write::Create { path, acl, .. } => {
             if call.view.node(mount).is_none() {
-                bench.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
+                writer.create(mount, b"", NodeKind::Container, &Arc::from([]), false)?;
             }
             if let Some(mine) = call.view.ephemerals(call.session, path, 1).pop() {
                 return Ok(Handled::Done(mine));
             }
-            let path = bench.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
+            let path = writer.create(path, b"", NodeKind::Ephemeral(call.session), acl, true)?;
             set_head(call, mount)?;
             Ok(Handled::Done(path))
         }
         Write::Delete { path, version } => {
-            bench.delete(path, *version)?;
+            writer.delete(path, *version)?;
             set_head(call, mount)?;
             Ok(Handled::Done((*path).to_owned()))
         }
@@ -136,8 +136,8 @@ fn line(call: &Call<'_>, mount: &str, write: &Write<'_>) -> Result<Handled, Refu
 
 /// Writes a node of its own, and one that `to` names.
 fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
-    let bench = call.bench.expect("a recipe has hands");
-    bench.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
+    let writer = call.writer.expect("a recipe has hands");
+    writer.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
 }
 
 impl Plugins for Fakes {
@@ -189,10 +189,10 @@ impl Plugins for Fakes {
                 Ok(Handled::Pass)
             }
             Does::No => {
-                let bench = call.bench.expect("a recipe has hands");
-                let missing = bench.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let writer = call.writer.expect("a recipe has hands");
+                let missing = writer.create("/not/there", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert_eq!(missing.unwrap_err().code, ErrorCode::NoNode, "a plain error leaves it usable");
-                let trace = bench.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
+                let trace = writer.create("/trace", b"", NodeKind::Persistent, &Arc::from([]), false);
                 assert!(trace.is_ok() && call.view.node("/trace").is_some() && call.view.original("/trace").is_none());
                 Err(refusal(ErrorCode::NotEmpty))
             }
@@ -217,16 +217,16 @@ impl Plugins for Fakes {
     }
 
     fn on_call(&mut self, recipe: &Recipe, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
-        let bench = call.bench.expect("a recipe has hands");
+        let writer = call.writer.expect("a recipe has hands");
         let said = match method {
-            "timer" => bench.set_timer(std::str::from_utf8(payload).unwrap(), 100),
+            "timer" => writer.set_timer(std::str::from_utf8(payload).unwrap(), 100),
             "cancel" => {
-                bench.cancel_timer(std::str::from_utf8(payload).unwrap());
+                writer.cancel_timer(std::str::from_utf8(payload).unwrap());
                 Ok(())
             }
             "create" => {
                 let path = std::str::from_utf8(payload).unwrap();
-                bench.create(path, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop)
+                writer.create(path, b"", NodeKind::Persistent, &Arc::from([]), false).map(drop)
             }
             _ => Err(refusal(ErrorCode::Unimplemented)),
         };
@@ -373,6 +373,29 @@ fn a_part_that_fails_is_owed_and_put_in_order_step_by_step() {
          stat /zookeeper/plugins/line/owed  => none
          recover line                       => nothing
          3 create /line/c- flags=3          => at /line/c-0000000003
+         apply",
+    );
+}
+
+/// An ephemeral node has no children. Otherwise its session could not end: every replica would panic while it deletes a node
+/// that has children.
+#[test]
+fn nothing_is_kept_of_a_plugin_whose_node_is_ephemeral() {
+    let (mut world, _, fails, _) = fakes(&[("line", "/line", Does::Line)]);
+    world.play(
+        "1 delete /zookeeper/plugins/line
+         1 create /zookeeper/plugins/line flags=1 => /zookeeper/plugins/line
+         call line timer t                  => timer done
+         stat /zookeeper/plugins/line       => v=0 cv=0 n=0 len=0
+         2 create /line/a- flags=3          => at /line/a-0000000000
+         apply",
+    );
+    *fails.lock() = true;
+    world.play(
+        "close 2
+         stat /zookeeper/plugins/line/owed  => none
+         close 1
+         stat /zookeeper/plugins/line       => none
          apply",
     );
 }
@@ -653,31 +676,34 @@ fn more_changes_than_a_call_is_told_of_are_owed() {
 }
 
 /// What a controller works out that keeps the number of `/f`'s children in `/f/n`.
-fn counted(world: &World) -> desk::Reconciled {
+fn counted(world: &World) -> reconcile::Reconciled {
     let overlay = overlay::Overlay::default();
     let committed = View { state: &world.state, overlay: &overlay };
-    let desk = desk::Desk::new(&committed);
-    let count = desk.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
-    match desk.node("/f/n") {
-        Some(_) => desk.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
+    let optimistic = reconcile::OptimisticTransaction::new(&committed);
+    let count = optimistic.children("/f", None, 1000).iter().filter(|name| *name != "n").count();
+    match optimistic.node("/f/n") {
+        Some(_) => optimistic.set_data("/f/n", count.to_string().as_bytes(), None).unwrap(),
         None => {
             let acl: Acl = Arc::from([]);
-            desk.create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false).map(drop).unwrap();
+            optimistic
+                .create("/f/n", count.to_string().as_bytes(), NodeKind::Persistent, &acl, false)
+                .map(drop)
+                .unwrap();
         }
     }
-    let foretold = desk.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
+    let foretold = optimistic.create("/f/x-", b"", NodeKind::Persistent, &Arc::from([]), true).unwrap();
     let cversion = world.state.node("/f").unwrap().cversion() + i32::from(world.state.node("/f/n").is_none());
     assert_eq!(foretold, format!("/f/x-{cversion:010}"));
-    desk.set_timer("/f", 50).unwrap();
-    let (conditions, steps) = desk.into_notes();
-    desk::Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
+    optimistic.set_timer("/f", 50).unwrap();
+    let (conditions, steps) = optimistic.finish();
+    reconcile::Reconciled { plugin: "counts".into(), version: 2, fuel: 9, path: "/f".into(), conditions, steps }
 }
 
 #[test]
 fn what_a_controller_worked_out_holds_as_long_as_what_it_looked_at() {
     let (mut world, _, _, _) = fakes(&[("counts", "/nowhere", Does::Note)]);
     world.play("1 create /f => /f \n 1 create /f/a => /f/a \n apply");
-    let reconcile = |world: &mut World, work: desk::Reconciled| world.submit(None, Ask::Reconcile(Box::new(work)));
+    let reconcile = |world: &mut World, work: reconcile::Reconciled| world.submit(None, Ask::Reconcile(Box::new(work)));
     let overtaken = counted(&world);
     world.play("2 create /f/b => /f/b");
     assert_eq!(reconcile(&mut world, overtaken), "nothing", "outstanding changes count");
@@ -691,12 +717,12 @@ fn what_a_controller_worked_out_holds_as_long_as_what_it_looked_at() {
     world.play("data /f/n => 2 \n data /zookeeper/plugins/counts/timers/%2Ff => 50 0 \n apply \n tick 50");
     // Called by its timer, which goes with what that came to, unless it is set anew.
     let mut last = counted(&world);
-    last.steps.retain(|step| !matches!(step, desk::Step::SetTimer { .. }));
+    last.steps.retain(|step| !matches!(step, reconcile::Step::SetTimer { .. }));
     assert_eq!(reconcile(&mut world, last), "ok");
     world.play("stat /zookeeper/plugins/counts/timers => v=0 cv=1 n=0 len=0 \n apply");
     // All or none.
     let mut wrong = counted(&world);
-    wrong.steps.push(desk::Step::Request(Request::Delete { path: Some("/missing".into()), version: -1 }));
+    wrong.steps.push(reconcile::Step::Request(Request::Delete { path: Some("/missing".into()), version: -1 }));
     assert_eq!(reconcile(&mut world, wrong), "NONODE");
     world.play("data /f/n => 3");
 }

@@ -81,8 +81,8 @@ fn sequence_numbers_wrap_as_in_java() {
         let zxid = world.state.last_zxid().next();
         let txn = Txn {
             zxid,
-            wall_ms: 0,
-            ensemble_ms: 0,
+            wall_ms: world.state.wall_ms(),
+            ensemble_ms: world.state.ensemble_ms(),
             origin: None,
             outcome: Outcome::Done(vec![Slot::Change(0)]),
             changes: vec![change],

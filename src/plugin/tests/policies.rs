@@ -1,4 +1,4 @@
-//! Policies and authenticators: the guest `warden` in its roles.
+//! Policies and authenticators, with the guest `warden` in its roles.
 
 use super::*;
 use crate::pipeline::{Fuel, ProvenSchemes, Rules, Schemes, Verb, authorize};
@@ -8,7 +8,7 @@ fn warden() -> &'static [u8] {
     include_bytes!(env!("WASMKEEPER_WARDEN"))
 }
 
-/// Nodes' data with their mzxid; those listed last are outstanding.
+/// The data of nodes with their mzxid. `outstanding` names a node with an outstanding change.
 #[derive(Default)]
 struct Nodes {
     nodes: BTreeMap<String, (String, i64)>,
@@ -86,24 +86,24 @@ fn roles_come_from_nodes_and_an_answer_is_kept_until_one_of_them_changes() {
         assert_eq!(server.may(&view, &alice, Verb::Set, "/services/a/b"), Ok(()));
         let (code, text) = refused(server.may(&view, &bob, Verb::Read, "/services/a"));
         assert_eq!((code, text.as_str()), (ErrorCode::NoAuth, "w: /services/a: no role may read it"));
-        // Another Arc with the same identities is the same caller.
+        // Another `Arc` with the same identities is the same caller.
         let again = caller("digest", "alice:hash");
         assert_eq!(refused(server.may(&view, &again, Verb::Delete, "/services/a")).0, ErrorCode::NoAuth);
     }
     assert_eq!((&server.counters("w")["calls"], &server.counters("w")["refusals"]), (&json!(4), &json!(6)));
-    // Bob had none, so that there is one now is a change, too.
+    // Bob's role node was absent before, so its creation is a change, too.
     view.set("/roles/bob", "read /services");
     view.set("/roles/alice", "");
     assert_eq!(server.may(&view, &bob, Verb::Read, "/services/a"), Ok(()));
     assert_eq!(refused(server.may(&view, &alice, Verb::Read, "/services/a")).0, ErrorCode::NoAuth);
     assert_eq!(server.counters("w")["calls"], 6);
-    // A new version of the plugin knows nothing of the old one's answers.
+    // A new version of the plugin does not use the old version's answers.
     server.policy("w", "deny", json!({ "version": 2 }));
     assert!(server.may(&view, &bob, Verb::Read, "/services/a").is_err());
 }
 
 #[test]
-fn what_cannot_be_known_again_is_not_kept() {
+fn answers_that_rest_on_circumstances_are_not_cached() {
     let mut server = Server::new();
     let alice = caller("digest", "alice:hash");
     server.policy("w", "context", json!({}));
@@ -118,7 +118,7 @@ fn what_cannot_be_known_again_is_not_kept() {
         assert_eq!(server.may(&outstanding, &alice, Verb::Read, "/services/a"), Ok(()));
         assert_eq!(server.counters("w")["calls"], calls);
     }
-    // A listing is known by its node's pzxid.
+    // A list of children is known by the node's pzxid.
     server.policy("w", "names", json!({ "version": 3 }));
     let mut view = Nodes::with(&[("/roles", "")]);
     assert!(server.may(&view, &alice, Verb::Read, "/services/a").is_err());
@@ -151,7 +151,7 @@ fn where_an_allow_is_required_silence_is_a_deny() {
     server.policy("a", "abstain", json!({ "require": "allow" }));
     let (code, text) = refused(server.may(&view, &alice, Verb::Read, "/services/a"));
     assert_eq!((code, text.as_str()), (ErrorCode::NoAuth, "a: /services/a: no policy allows it, and one must"));
-    // One on trial does not count.
+    // A policy in mode `audit` does not count.
     server.policy("b", "allow", json!({ "mode": "audit" }));
     assert!(server.may(&view, &alice, Verb::Read, "/services/a").is_err());
     server.policy("b", "allow", json!({ "version": 2 }));
@@ -224,7 +224,7 @@ fn a_reads_answer_counts_only_while_what_it_rests_on_is_the_same() {
     assert_eq!((&server.counters("w")["calls"], &server.counters("x")["calls"]), (&json!(2), &json!(1)));
 }
 
-/// A tree that changes behind each look: the role allows, then not, and so on.
+/// A tree that changes at each read: the role allows, then it does not, and so on.
 #[derive(Default)]
 struct Restless(std::cell::Cell<i64>);
 
@@ -320,7 +320,7 @@ fn access_lists_know_the_scheme_while_it_is_bound() {
     for _ in 0..3 {
         assert!(allowed("alice") && allowed("group*") && !allowed("b*") && !allowed("bob"));
     }
-    // alice and group-a against three entries that are none of theirs, except that the second fits at once.
+    // Two identities against three ACL ids that differ from them make six questions.
     assert_eq!(server.counters("j")["calls"], 6);
     assert_eq!(fix("jwt", "anybody").unwrap().to_vec(), [entry("jwt", "anybody")]);
     let refusal = fix("jwt", "no such").unwrap_err();

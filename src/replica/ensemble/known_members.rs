@@ -15,7 +15,7 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
-use crate::peer::{ConnectError, Connection, Hello, HelloRefusal, Incoming, Me, Peers, Purpose};
+use crate::peer::{ConnectError, Connection, ConnectionHandler, Hello, HelloRefusal, LocalMember, Peers, Purpose};
 use crate::replica::Replica;
 use crate::replica::ensemble::follower_links;
 use crate::replica::plugins::blame;
@@ -64,7 +64,7 @@ impl KnownMembers {
     }
 
     /// What this member tells others of itself.
-    pub(in crate::replica) fn me(&self) -> &Me {
+    pub(in crate::replica) fn me(&self) -> &LocalMember {
         self.peers.me()
     }
 
@@ -249,7 +249,7 @@ fn roster_of(membership: &Membership) -> Roster {
     Roster { at: membership.at.map(|at| (at.term, at.index)), members: membership.members.values().cloned().collect() }
 }
 
-impl Incoming for KnownMembers {
+impl ConnectionHandler for KnownMembers {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.purpose == Purpose::Greeting {
             return Ok(());

@@ -251,7 +251,9 @@ impl Ensemble {
                         "it belongs to another ensemble; give it an empty data directory if it shall leave that".into(),
                     ));
                 }
-                Err(ConnectError::Rejected(refusal)) if !refusal.passes() => return Err(refused(refusal.to_string())),
+                Err(ConnectError::Rejected(refusal)) if !refusal.is_temporary() => {
+                    return Err(refused(refusal.to_string()));
+                }
                 Err(error) => error,
             };
             // As in ZooKeeper, an observer need not be running yet. Its data directory is noted when it comes.

@@ -39,9 +39,9 @@ pub(in crate::replica) async fn keep_sound(replica: Arc<Replica>) {
             "this member's state differs from its leader's: it stops applying and serving, and takes the state of \
              another member; this is a bug, or a defect of this machine's memory"
         );
-        ensemble.consensus().elect(false);
+        ensemble.consensus().allow_election(false);
         ensemble.repair(order, doubt).await;
-        ensemble.consensus().elect(true);
+        ensemble.consensus().allow_election(true);
         tracing::warn!(zxid = %order.last_applied(), "the state is sound again");
     }
 }

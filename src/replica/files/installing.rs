@@ -1,7 +1,7 @@
 //! This member's checkpoints for other members, and another member's state in the place of this member's.
 
 use super::Files;
-use crate::consensus::{self, Heavy, HeldCheckpoint, Receiving};
+use crate::consensus::{self, BlockingWork, IncomingCheckpoint, PinnedCheckpoint};
 use crate::environment;
 use crate::metrics::Metrics;
 use crate::model::ensemble::Server;
@@ -12,7 +12,7 @@ use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
 use crate::storage::disk::Disk;
-use crate::storage::receive::Incoming;
+use crate::storage::receive::IncomingState;
 use crate::storage::records::{self, FileError};
 use bytes::Bytes;
 use std::any::Any;
@@ -26,7 +26,7 @@ struct Held {
     metrics: Arc<Metrics>,
 }
 
-impl HeldCheckpoint for Held {
+impl PinnedCheckpoint for Held {
     fn position(&self) -> LogPosition {
         self.position
     }
@@ -49,11 +49,11 @@ impl HeldCheckpoint for Held {
 }
 
 /// A checkpoint of another member on its way here.
-struct Received(Incoming<Loader>);
+struct Received(IncomingState<Loader>);
 
-impl Receiving for Received {
-    fn reached(&self) -> (Option<Vec<u8>>, u64) {
-        let (key, records) = self.0.reached();
+impl IncomingCheckpoint for Received {
+    fn progress(&self) -> (Option<Vec<u8>>, u64) {
+        let (key, records) = self.0.progress();
         (key.map(<[u8]>::to_vec), records)
     }
 
@@ -94,12 +94,12 @@ pub async fn fetch_state(
     from: &[Server],
     purged: LogPosition,
     disk: Arc<dyn Disk>,
-    heavy: Heavy,
+    heavy: BlockingWork,
 ) -> io::Result<()> {
     let seed = environment::random_u64()?;
     let begin = |description: &[u8]| {
-        let incoming = Incoming::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
-        Ok(Box::new(Received(incoming)) as Box<dyn Receiving>)
+        let incoming = IncomingState::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
+        Ok(Box::new(Received(incoming)) as Box<dyn IncomingCheckpoint>)
     };
     let received = consensus::fetch(peers, from, purged, heavy, begin).await;
     let received = received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
@@ -109,16 +109,17 @@ pub async fn fetch_state(
 
 impl Files {
     /// This member's last checkpoint, for another member. None before the first.
-    pub(in crate::replica) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn HeldCheckpoint>>> {
+    pub(in crate::replica) fn held_checkpoint(&self) -> io::Result<Option<Arc<dyn PinnedCheckpoint>>> {
         let view = self.reader.lock().view().map_err(of_this_member)?;
         let metrics = self.metrics.clone();
         let held = view.and_then(|view| Some(Held { position: view.meta().position?, view, metrics }));
-        Ok(held.map(|held| Arc::new(held) as Arc<dyn HeldCheckpoint>))
+        Ok(held.map(|held| Arc::new(held) as Arc<dyn PinnedCheckpoint>))
     }
 
     /// Begins to take a checkpoint of that description.
-    pub(in crate::replica) fn receive(&self, description: &[u8]) -> io::Result<Box<dyn Receiving>> {
-        let incoming = Incoming::begin(self.disk.clone(), description, State::load(self.seed)).map_err(of_a_peer)?;
+    pub(in crate::replica) fn receive(&self, description: &[u8]) -> io::Result<Box<dyn IncomingCheckpoint>> {
+        let incoming =
+            IncomingState::begin(self.disk.clone(), description, State::load(self.seed)).map_err(of_a_peer)?;
         Ok(Box::new(Received(incoming)))
     }
 
@@ -130,7 +131,7 @@ impl Files {
         log_bytes_written: u64,
         at: LogPosition,
         membership: Vec<u8>,
-        received: Box<dyn Receiving>,
+        received: Box<dyn IncomingCheckpoint>,
     ) -> io::Result<()> {
         let _whole = DieOnPanic("installing a state from another member");
         let received =

@@ -21,11 +21,11 @@ use super::ordering::delayed_consensus::ProposalFaults;
 use super::ordering::event::Event;
 use crate::admin::http::Admin;
 use crate::config::Config;
-use crate::consensus::Heavy;
+use crate::consensus::BlockingWork;
 use crate::environment::{Clock, Instant};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::peer::{self, Me, Net, Peers};
+use crate::peer::{self, LocalMember, Net, Peers};
 use crate::plugin::Compiler;
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::storage::disk::Disk;
@@ -70,10 +70,10 @@ pub enum Execution {
 }
 
 impl Execution {
-    fn heavy(&self) -> Heavy {
+    fn heavy(&self) -> BlockingWork {
         match self {
-            Execution::Threads => Heavy::Aside,
-            Execution::Tasks { .. } => Heavy::Here,
+            Execution::Threads => BlockingWork::OwnThread,
+            Execution::Tasks { .. } => BlockingWork::Inline,
         }
     }
 }
@@ -128,7 +128,7 @@ impl Member {
 
         let is_empty = log.is_new() && loaded.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
-        let me = Me::new(config.server_id, identity.incarnation, format_level, cluster);
+        let me = LocalMember::new(config.server_id, identity.incarnation, format_level, cluster);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let known_members = Arc::new(KnownMembers::new(peers, &config.ensemble.servers));
         let tasks = listen_for_members(&config, &*net, &me, &known_members, &raft).await?;
@@ -269,7 +269,7 @@ async fn let_clients_go(connections: &Connections) {
 async fn listen_for_members(
     config: &Config,
     net: &dyn Net,
-    me: &Me,
+    me: &LocalMember,
     known_members: &Arc<KnownMembers>,
     raft: &Handle,
 ) -> anyhow::Result<JoinSet<()>> {

@@ -5,7 +5,7 @@ use crate::consensus::{self, Consensus, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::ensemble::Incarnation;
-use crate::peer::Me;
+use crate::peer::LocalMember;
 use crate::replica::ensemble::bootstrap::{Bootstrapped, EmptyMember};
 use crate::replica::ensemble::{gate, leader_link, repair, serving_lease};
 use crate::replica::fatal::die;
@@ -31,7 +31,7 @@ pub(super) struct Startup {
     pub housekeeping: Handle,
     pub execution: Execution,
     pub disk: Arc<dyn Disk>,
-    pub me: Me,
+    pub me: LocalMember,
     /// The incarnation, if log and state are empty.
     pub empty: Option<Incarnation>,
     pub load_took: Duration,
@@ -59,7 +59,7 @@ impl Startup {
         }
         // A member that has recovered has a leader: it has voted for it, or taken its vote over. The log holds that
         // vote.
-        data_directory::note_log_in_use(&*self.disk)?;
+        data_directory::record_log_in_use(&*self.disk)?;
         self.settle_plugins().await;
         order.set_recovered();
         self.start_checkpointing()?;
@@ -77,8 +77,8 @@ impl Startup {
         let known_members = &self.replica.ensemble.known_members;
         let bootstrapped = EmptyMember::new(&self.replica.config, incarnation).settle(known_members).await;
         // Only the first call has an effect, and this is the first.
-        let _ = self.me.belong_to(bootstrapped.cluster);
-        data_directory::note_cluster(&*self.disk, bootstrapped.cluster)?;
+        let _ = self.me.set_cluster(bootstrapped.cluster);
+        data_directory::record_cluster(&*self.disk, bootstrapped.cluster)?;
         Ok(Some(bootstrapped))
     }
 
@@ -97,9 +97,9 @@ impl Startup {
             machine: replica.clone(),
             runtime: self.raft.clone(),
             timing: consensus::Timing::default(),
-            heavy: replica.heavy,
+            blocking: replica.heavy,
             peers: known_members.peers().clone(),
-            found,
+            founding_members: found,
         })
         .await?;
         replica.ensemble.set_consensus(consensus.clone());

@@ -10,7 +10,7 @@ use crate::environment::wall_ms;
 use crate::hooks;
 use crate::model::Zxid;
 use crate::model::txn::{Batch, Change};
-use crate::plugin::admission;
+use crate::plugin::check_deployment;
 use crate::replica::fatal::DieOnPanic;
 use crate::simulation::{self, Seen};
 use crate::state::{Effects, State};
@@ -109,7 +109,7 @@ impl WriteOrder {
             state.apply(txn, &mut boundary.effects);
             assert!(state.last_zxid() == txn.zxid, "applying {} leaves the state at {}", txn.zxid, state.last_zxid());
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
-            if admission::touches(txn) || self.plugins.waited_for(txn) {
+            if check_deployment::touches(txn) || self.plugins.waited_for(txn) {
                 // Under the lock: nobody sees this tree with the plugins of the tree before.
                 self.bind_plugins(&state);
                 plugins_changed = true;

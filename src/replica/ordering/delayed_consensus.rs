@@ -6,7 +6,7 @@
 //! as openraft does when its leader's lease runs out and is renewed between the two.
 
 use super::sequencer::Proposes;
-use crate::consensus::{Consensus, Resolution};
+use crate::consensus::{Consensus, ProposalOutcome};
 use crate::model::txn::Batch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct DelayedConsensus {
     batches: UnboundedSender<(Batch, Done)>,
 }
 
-type Done = Box<dyn FnOnce(Resolution) + Send>;
+type Done = Box<dyn FnOnce(ProposalOutcome) + Send>;
 
 impl DelayedConsensus {
     pub(in crate::replica) fn new(consensus: Consensus, faults: ProposalFaults, runtime: &Handle) -> DelayedConsensus {
@@ -41,7 +41,7 @@ impl DelayedConsensus {
 }
 
 impl Proposes for DelayedConsensus {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         // The receiver lives as long as the runtime and `self`.
         let _ = self.batches.send((batch, Box::new(done)));
     }
@@ -54,7 +54,7 @@ async fn propose_later(consensus: Consensus, faults: ProposalFaults, mut batches
             tokio::time::sleep(fault.delay).await;
         }
         match fault.refused {
-            true => done(Resolution::Refused),
+            true => done(ProposalOutcome::Refused),
             false => consensus.propose_then(batch, done),
         }
     }

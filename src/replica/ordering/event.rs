@@ -1,6 +1,6 @@
 //! What the sequencer hears of, and a request that waits for its turn.
 
-use crate::consensus::{Resolution, Role};
+use crate::consensus::{ProposalOutcome, Role};
 use crate::model::{ConnectionId, Refusal};
 use crate::pipeline::Submission;
 use crate::replica::ensemble::follower_links::FollowerLinkId;
@@ -34,7 +34,7 @@ pub enum Event {
     /// Consensus has an outcome for an entry.
     Resolved {
         entry: u64,
-        outcome: Resolution,
+        outcome: ProposalOutcome,
         /// The entry has native calls, which the sequencer answers when it hears this.
         awaited: bool,
     },

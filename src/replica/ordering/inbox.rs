@@ -5,7 +5,7 @@
 //! bounded by `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::event::Event;
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -44,7 +44,7 @@ impl Sleep {
             Sleep::Awake => false,
             Sleep::ForWork => !matches!(
                 event,
-                Event::Resolved { outcome: Resolution::Applied { accepted: true, .. }, awaited: false, .. }
+                Event::Resolved { outcome: ProposalOutcome::Applied { accepted: true, .. }, awaited: false, .. }
             ),
             Sleep::ForRoom => !matches!(event, Event::Submitted(_) | Event::Forwarded { .. }),
         }
@@ -132,12 +132,12 @@ mod tests {
 
     #[test]
     fn only_an_applied_entry_leaves_an_idle_sequencer_asleep() {
-        let applied = |accepted| Resolution::Applied { at: LogPosition::default(), accepted };
+        let applied = |accepted| ProposalOutcome::Applied { at: LogPosition::default(), accepted };
         let resolved = |outcome, awaited| Event::Resolved { entry: 0, outcome, awaited };
         let ends = |sleep: Sleep, outcome| sleep.is_ended_by(&resolved(outcome, false));
         assert!(!ends(Sleep::ForWork, applied(true)));
         assert!(Sleep::ForWork.is_ended_by(&resolved(applied(true), true)), "a native call waits for its answer");
-        for outcome in [applied(false), Resolution::Refused, Resolution::Unknown] {
+        for outcome in [applied(false), ProposalOutcome::Refused, ProposalOutcome::Unknown] {
             assert!(ends(Sleep::ForWork, outcome), "{outcome:?}: requests are to be evaluated again");
             assert!(ends(Sleep::ForRoom, outcome));
         }

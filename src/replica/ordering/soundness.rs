@@ -87,7 +87,7 @@ impl Soundness {
     }
 
     /// Waits until the state may be trusted.
-    pub(in crate::replica) async fn sound_again(&self) {
+    pub(in crate::replica) async fn until_sound(&self) {
         // The channel never closes, because the sender is a field of `self`.
         let _ = self.doubt.subscribe().wait_for(Option::is_none).await;
     }

@@ -10,8 +10,8 @@ use crate::admin::http::CallError;
 use crate::limits;
 use crate::model::txn::Txn;
 use crate::model::{Identity, Refusal, chores, path};
-use crate::pipeline::desk::{Desk, Reconciled};
 use crate::pipeline::overlay::path_of;
+use crate::pipeline::reconcile::{OptimisticTransaction, Reconciled};
 use crate::pipeline::view::LockedTree;
 use crate::pipeline::{Ask, Call, Moment};
 use crate::plugin::binding::{Binding, Once};
@@ -375,16 +375,16 @@ fn work_out(
         Moment { wall_ms: state.wall_ms(), ensemble_ms: state.ensemble_ms(), seed: state.last_zxid().0 }
     };
     let tree = LockedTree(|| order.state.read());
-    let desk = Desk::new(&tree);
-    let call = Call { bench: Some(&desk), ..Call::looking(&desk, None, 0, order.last_applied(), moment) };
+    let optimistic = OptimisticTransaction::new(&tree);
+    let call = Call { writer: Some(&optimistic), ..Call::looking(&optimistic, None, 0, order.last_applied(), moment) };
     let asked =
         binding.ask_at_cost(plugins.plugins.enabled(), Once::Only, &call, |instance| instance.reconcile(&call, &path));
-    match asked.said.and_then(|said| binding.sensible(&call, said.answer)) {
+    match asked.said.and_then(|said| binding.checked(&call, said.answer)) {
         Ok(Ok(())) => {}
         Ok(Err(rejection)) => return Err(binding.refusal_about(rejection, &path)),
         Err(fault) => return Err(binding.fault_refusal(&fault, &path)),
     }
-    let (conditions, steps) = desk.into_notes();
+    let (conditions, steps) = optimistic.finish();
     let timer = chores::timer_path(&binding.name, &path);
     if steps.is_empty() && order.state.read().node(&timer).is_none() {
         return Ok(None);
@@ -427,7 +427,7 @@ fn follow(at_work: &mut BTreeMap<Arc<str>, Controller>, registry: &Registry) {
 mod tests {
     use super::*;
     use crate::limits::CONTROLLER_PATHS_MAX;
-    use crate::plugin::binding::{Stands, Watched};
+    use crate::plugin::binding::{Stands, Supervision};
     use crate::plugin::manifest;
     use serde_json::json;
 
@@ -438,7 +438,7 @@ mod tests {
             "component": { "sha256": "0".repeat(64), "bytes": 10, "chunks": 1 },
         });
         let manifest = manifest::parse(manifest.to_string().as_bytes()).unwrap();
-        let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Watched::default(), Arc::default());
+        let (slot, counters, watched, idle) = (Arc::default(), Arc::default(), Supervision::default(), Arc::default());
         let binding = Binding::new(name, manifest, Stands::default(), slot, counters, watched, idle).unwrap();
         let mut controller = Controller::new(Arc::new(binding));
         assert_eq!(std::mem::take(&mut controller.search), [format!("/{name}")], "it begins with all paths");

@@ -9,9 +9,9 @@ use crate::environment::Instant;
 use crate::limits;
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::messages::requests::{FromLeader, ToLeader};
-use crate::pipeline::evaluate::deployment::refused;
+use crate::pipeline::evaluate::manifest_integrity::refused;
 use crate::pipeline::{Ask, Submission, authorize};
-use crate::plugin::admission::{self, Admitted};
+use crate::plugin::check_deployment::{self, Admitted};
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::tree::{self, Tree};
 use crate::replica::Replica;
@@ -82,10 +82,10 @@ pub(in crate::replica) fn prepare_deployment(replica: &Arc<Replica>, mut request
             true => {
                 let checking = replica.clone();
                 let checked = replica.heavy.run(move || {
-                    let admitted = check_deployment(&checking.order, &request.submission);
+                    let admitted = check(&checking.order, &request.submission);
                     (request, admitted)
                 });
-                // `check_deployment` catches its panics, and nothing cancels the work while this task runs.
+                // `check` catches its panics, and nothing cancels the work while this task runs.
                 let Ok((back, admitted)) = checked.await else { return };
                 request = back;
                 admitted
@@ -107,11 +107,11 @@ fn may_deploy(order: &WriteOrder, submission: &Submission) -> bool {
     authorize::may_deploy(&order.rules, identities)
 }
 
-fn check_deployment(order: &WriteOrder, submission: &Submission) -> Result<Vec<Admitted>, Refusal> {
+fn check(order: &WriteOrder, submission: &Submission) -> Result<Vec<Admitted>, Refusal> {
     let Ask::Request(request) = &submission.ask else { return Ok(Vec::new()) };
-    let check = || admission::prepare(&order.plugins, request, &NodeByNode(order));
+    let prepare = || check_deployment::prepare(&order.plugins, request, &NodeByNode(order));
     // After a panic the session must not wait for ever.
-    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(prepare));
     checked.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked")))
 }
 

@@ -1,5 +1,5 @@
-//! All state from a peer: given while it goes on changing, refused while nothing is replaced yet, and put in the place of
-//! a member's own under power losses at every call.
+//! A whole state from another member: sent while it changes, refused before anything is replaced, and put in the place
+//! of a member's own state with power losses at every call.
 
 use super::with_log::{Changes, durable, log_options, position};
 use super::{Map, Model, lived_in, load_checkpoint, load_image, meta_at, open, recover};
@@ -8,7 +8,7 @@ use crate::storage::checkpoint::{Change, Checkpoint, CheckpointView};
 use crate::storage::checkpointer::{Checkpointer, Progress};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::identity::Identity;
-use crate::storage::receive::{Complete, Incoming};
+use crate::storage::receive::{IncomingState, ReceivedState};
 use crate::storage::records::{self, FileError, Tally};
 use crate::storage::start::{self, LogExtent, Source, StartError};
 use crate::storage::testing::{Dice, SimDisk};
@@ -18,21 +18,21 @@ use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
-/// What one member gives, and another one takes.
+/// The records that one member sends and another receives.
 type Records = Vec<(Bytes, Bytes)>;
 
 const PIECE_BYTES: usize = 3000;
 
-/// The next piece of a checkpoint, behind what was taken; false if it was the last.
-fn take_piece(view: &CheckpointView, incoming: &mut Incoming<Map>) -> bool {
+/// Sends the next piece of a checkpoint, behind what was received. Returns false if it was the last.
+fn take_piece(view: &CheckpointView, incoming: &mut IncomingState<Map>) -> bool {
     let mut records = Records::new();
-    let after = incoming.reached().0.map(<[u8]>::to_vec);
+    let after = incoming.progress().0.map(<[u8]>::to_vec);
     let more = view.piece(after.as_deref(), PIECE_BYTES, &mut records).unwrap();
     records.iter().for_each(|(key, value)| incoming.record(key, value).unwrap());
     more
 }
 
-/// A directory with a checkpoint of that many entries, and their state.
+/// A directory with a checkpoint of `entries` entries, and their state.
 fn giver(disk: Arc<dyn Disk>, entries: u64, dice: &mut Dice) -> (Model, Checkpointer) {
     let log = LogExtent { purged: None, is_new: false };
     let mut checkpointer = start::open(disk, log, 0, Map::new).unwrap().checkpointer;
@@ -50,7 +50,7 @@ fn some_changes(dice: &mut Dice) -> Vec<Change> {
     (0..1 + dice.below(8)).map(|_| change(dice)).collect()
 }
 
-/// Gives what `giver` has to a directory, while each piece finds it changed, and compares.
+/// Sends `giver`'s checkpoint to another directory while the state changes with each piece, and compares.
 fn give_while_it_changes(from: Arc<dyn Disk>, to: Arc<dyn Disk>) {
     let dice = &mut Dice::new(11);
     let (mut model, mut checkpointer) = giver(from.clone(), 60, dice);
@@ -58,7 +58,7 @@ fn give_while_it_changes(from: Arc<dyn Disk>, to: Arc<dyn Disk>) {
     let view = reader.view().unwrap().unwrap();
     let description = records::encode(view.meta(), view.tally());
     let (mut taker, mut own) = giver(to.clone(), 5, dice);
-    let mut incoming = Incoming::begin(to.clone(), &description, Map::new()).unwrap();
+    let mut incoming = IncomingState::begin(to.clone(), &description, Map::new()).unwrap();
     let mut pieces = 1;
     while take_piece(&view, &mut incoming) {
         pieces += 1;
@@ -71,17 +71,17 @@ fn give_while_it_changes(from: Arc<dyn Disk>, to: Arc<dyn Disk>) {
     let complete = incoming.into_complete().unwrap();
     assert_eq!(complete.meta, given.meta());
     assert!(complete.state.map == given.map, "what came is a mix");
-    // Another view is as of now.
+    // A new view shows the present checkpoint.
     assert_eq!(*reader.view().unwrap().unwrap().meta(), model.meta());
 
-    // In its place, and with what was read from there before still to be read.
+    // Puts the state in its place, while a view of the old checkpoint is still read.
     let before = own.last().reader().view().unwrap().unwrap();
     let (state, meta) = own.replace(complete, &Progress::default()).unwrap();
     assert!(state.map == given.map && meta == given.meta());
     assert_eq!(own.purge_up_to(), meta.position);
     let read: Map = all_in(&before).into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
     assert!(read == taker.map, "the checkpoint before is not what it was");
-    // The next checkpoint goes on from what came.
+    // The next checkpoint goes on from the received state.
     taker = state;
     taker.apply(&some_changes(dice));
     own.checkpoint(&Progress::default(), &mut taker).unwrap();
@@ -103,7 +103,7 @@ fn a_checkpoint_is_given_from_one_real_disk_to_another() {
     give_while_it_changes(Arc::new(RealDisk::new(from.path())), Arc::new(RealDisk::new(to.path())));
 }
 
-/// All of a checkpoint, to be altered.
+/// A whole checkpoint, for tests to alter.
 fn all_of(checkpoint: &Checkpoint) -> (Meta, Tally, Records) {
     let view = checkpoint.reader().view().unwrap().unwrap();
     (view.meta().clone(), *view.tally(), all_in(&view))
@@ -118,8 +118,8 @@ fn all_in(view: &CheckpointView) -> Records {
     records
 }
 
-fn receive(disk: &SimDisk, description: &[u8], records: &Records) -> Result<Incoming<Map>, FileError> {
-    let mut incoming = Incoming::begin(Arc::new(disk.clone()), description, Map::new())?;
+fn receive(disk: &SimDisk, description: &[u8], records: &Records) -> Result<IncomingState<Map>, FileError> {
+    let mut incoming = IncomingState::begin(Arc::new(disk.clone()), description, Map::new())?;
     records.iter().try_for_each(|(key, value)| incoming.record(key, value))?;
     incoming.finish()?;
     Ok(incoming)
@@ -158,7 +158,7 @@ fn what_is_not_as_it_was_announced_is_refused_and_replaces_nothing() {
     }
     assert_eq!(recover(&disk, &ledger).unwrap().2, Source::Checkpoint);
     assert!(!disk.paths().contains(&IMAGE_FILE_RECEIVED.to_owned()), "a start removes what is left of it");
-    // The same, unaltered, is taken; and only `replace` changes anything.
+    // The unaltered records are accepted, and only `replace` changes anything.
     let complete = receive(&disk, &description, &records).unwrap().into_complete().unwrap();
     assert_eq!(complete.meta, meta);
     assert!(disk.bytes(IMAGE_FILE) == image);
@@ -166,7 +166,7 @@ fn what_is_not_as_it_was_announced_is_refused_and_replaces_nothing() {
     assert_eq!(open(&disk, &ledger).unwrap().meta, meta_at(80));
 }
 
-/// The digest of the tree itself, beside that of the records.
+/// The digest of the tree itself, beside the sum over the records.
 #[test]
 fn a_tree_with_another_digest_than_announced_is_refused() {
     let mut state = State::new(1);
@@ -182,17 +182,17 @@ fn a_tree_with_another_digest_than_announced_is_refused() {
     for (meta, taken) in [(Meta { digest: right.digest ^ 1, ..right.clone() }, false), (right, true)] {
         let disk = SimDisk::new();
         let description = records::encode(&meta, &tally);
-        let mut incoming = Incoming::begin(Arc::new(disk), &description, State::load(1)).unwrap();
+        let mut incoming = IncomingState::begin(Arc::new(disk), &description, State::load(1)).unwrap();
         records.iter().for_each(|(key, value)| incoming.record(key, value).unwrap());
         assert_eq!(incoming.finish().is_ok(), taken);
         assert_eq!(incoming.into_complete().is_some(), taken);
     }
 }
 
-/// What the leader's log came to, of which this member has the beginning.
+/// The leader's log, of which this member has the beginning.
 struct History {
     entries: Vec<Vec<Change>>,
-    /// Behind what it has of them: entries of an earlier leader that were never committed.
+    /// Behind that beginning: entries of an earlier leader that were never committed.
     lost: Vec<Vec<Change>>,
 }
 
@@ -250,7 +250,7 @@ fn begin(disk: &SimDisk) -> Result<Process, StartError> {
     Ok(Process { wal, model, checkpointer: started.checkpointer })
 }
 
-/// A member that is behind: a log purged up to entry 10, where its image stands.
+/// A member that is behind. Its log is purged up to entry 10, where its image stands.
 fn behind(history: &History) -> SimDisk {
     let disk = SimDisk::new();
     let Process { wal, mut model, mut checkpointer } = begin(&disk).unwrap();
@@ -272,14 +272,14 @@ fn vote(wal: &Wal<Changes>) -> io::Result<()> {
     durable(|done| wal.save_vote(Vote { term: 9, voted_for: 2, committed: true }, done))
 }
 
-/// Takes all of it, but does not yet put it in its place.
-fn take(disk: &SimDisk, description: &[u8], records: &Records) -> io::Result<Complete<Model>> {
+/// Receives all of it, and does not put it in its place yet.
+fn take(disk: &SimDisk, description: &[u8], records: &Records) -> io::Result<ReceivedState<Model>> {
     let received = receive(disk, description, records).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(received.into_complete().unwrap())
 }
 
-/// Loses power at every changing call of `act`, in several ways, and has `look` see what a start finds; until `act`
-/// comes through.
+/// Loses power at every changing call of `act`, in several ways, until `act` passes. `look` checks what a start finds
+/// each time.
 fn at_every_call(base: &SimDisk, act: impl Fn(&SimDisk) -> io::Result<()>, mut look: impl FnMut(&SimDisk, bool)) {
     for nth in 1.. {
         let disk = base.fork();
@@ -314,7 +314,7 @@ fn power_lost_at_any_call_of_an_installation_leaves_the_old_state_or_the_new() {
             let Process { wal, mut checkpointer, .. } = begin(disk).map_err(io::Error::other)?;
             let complete = take(disk, &description, &records)?;
             checkpointer.replace(complete, &Progress::default())?;
-            // As openraft does behind an installation: the log ends before the entry up to which it is purged.
+            // openraft does this behind an installation: the log ends before the entry up to which it is purged.
             wal.purge(position(COMES));
             vote(&wal)
         },
@@ -329,7 +329,7 @@ fn power_lost_at_any_call_of_an_installation_leaves_the_old_state_or_the_new() {
             let half: Vec<String> =
                 disk.paths().into_iter().filter(|path| path.ends_with(".tmp") || path == IMAGE_FILE_RECEIVED).collect();
             assert!(half.is_empty(), "{half:?}");
-            // The other of the two files gives a state that the log goes on behind, too.
+            // The other of the two files also gives a state that the log continues.
             let image = load_image(disk).unwrap().unwrap();
             assert!(image == (history.leads_to(10).map, meta_at(10)) || image == (new.map.clone(), new.meta()));
             *if installed { &mut news } else { &mut olds } += 1;
@@ -344,7 +344,7 @@ fn power_lost_at_any_call_of_an_installation_leaves_the_old_state_or_the_new() {
     assert!(olds > 100 && news > 3);
 }
 
-/// Before anything is opened: the way back of a member whose checkpoint and image are both lost.
+/// Before anything is opened: how a member recovers whose checkpoint and image are both lost.
 #[test]
 fn power_lost_while_a_lost_state_is_replaced_leaves_a_refusal_or_the_new_state() {
     let history = History::new(22);

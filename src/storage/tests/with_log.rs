@@ -1,10 +1,10 @@
-//! The same with the real log on the same disk: identity, log, checkpoint and image of a directory that loses power at
-//! arbitrary calls, some of them made by the log's threads.
+//! The same tests with the real log on the same disk: identity, log, checkpoint and image of a directory that loses
+//! power at arbitrary calls. Some of the calls are made by the log's threads.
 //!
-//! An entry counts as acknowledged once the log completed it. After each crash the log may hold a few more than that,
-//! never fewer, and the state must be that of exactly the entries the log holds.
+//! An entry counts as acknowledged when the log has completed it. After a crash the log may hold a few more entries,
+//! never fewer. The state must be that of exactly the entries in the log.
 //!
-//! Which call of which thread comes first is not fixed, so a seed repeats the directory, not always the crash.
+//! The order of calls between threads is not fixed. So a seed repeats the directory, and not always the crash.
 
 use super::{Map, Model, meta_at, number};
 use crate::storage::checkpoint::Change;
@@ -30,10 +30,10 @@ impl Payload for Changes {
     }
 }
 
-/// What the outside knows.
+/// What an outside observer knows.
 #[derive(Default)]
 struct Oracle {
-    /// Every entry that was handed to the log; those lost in a crash are taken out after it.
+    /// Every entry that was handed to the log. Entries that a crash lost are taken out after it.
     handed_in: Vec<Vec<Change>>,
     acknowledged: u64,
     voted: u64,
@@ -59,7 +59,7 @@ pub(super) fn log_options(identity: &Identity) -> Options {
     }
 }
 
-/// Starts as a server does. The error is a sentence, whatever failed.
+/// Starts as a server does. Any error is a sentence.
 fn recover(disk: &SimDisk, oracle: &mut Oracle) -> Result<Process, String> {
     let new = Identity { cluster: 1, member: 1, incarnation: [7; 16], log_in_use: false };
     let identity = start::identify(disk, new).map_err(|error| error.to_string())?;
@@ -81,7 +81,7 @@ fn recover(disk: &SimDisk, oracle: &mut Oracle) -> Result<Process, String> {
     let vote = wal.vote().map_or(0, |vote| vote.term);
     assert!(vote >= oracle.voted, "a vote for term {} is forgotten", oracle.voted);
     oracle.handed_in.truncate(last as usize);
-    // The log gave them back: they are durable, as an acknowledgement would have said.
+    // The log returned these entries, so they are durable, as if they had been acknowledged.
     oracle.acknowledged = last;
     oracle.voted = vote;
     let mut expected = Model::default();
@@ -90,7 +90,7 @@ fn recover(disk: &SimDisk, oracle: &mut Oracle) -> Result<Process, String> {
     Ok(Process { wal, model, checkpointer: started.checkpointer })
 }
 
-/// Hands something to the log and waits until it says that it is durable.
+/// Hands a command to the log and waits until it is durable.
 pub(super) fn durable(hand_in: impl FnOnce(Box<dyn FnOnce(io::Result<()>) + Send>)) -> io::Result<()> {
     let (done, wait) = mpsc::channel();
     hand_in(Box::new(move |result| {
@@ -144,8 +144,8 @@ fn crash_points_with_the_log_on_the_same_disk_lose_nothing_and_mix_nothing() {
     directories(|disk, dice| disk.crash(dice.roll()));
 }
 
-/// A killed process leaves in the log what can be read and is not durable. The next one builds on it, so a power loss
-/// after that must not take it away.
+/// A killed process leaves bytes in the log that can be read and are not durable. The next process builds on them, so a
+/// later power loss must not take them away.
 #[test]
 fn crash_points_after_a_kill_lose_nothing_that_was_built_on() {
     directories(|disk, dice| if dice.one_in(4) { disk.restart() } else { disk.crash(dice.roll()) });

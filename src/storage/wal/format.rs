@@ -1,7 +1,8 @@
-//! The log's bytes. Pure: buffers in, values out; nothing here panics on what a disk returned.
+//! The log's bytes. This file is pure: buffers go in, values come out. No bytes that a disk returned make it panic.
 //!
-//! All numbers are little-endian. A segment file is a row of 512-byte *sectors*: one for its header, then the batches,
-//! then zeros up to its preallocated end. A batch begins on a sector and never spans two segments.
+//! All numbers are little endian. A segment file is a row of 512-byte *sectors*. The first sector is the segment's
+//! header. The batches follow, then zeros up to the preallocated end. A batch begins on a sector and never spans two
+//! segments.
 //!
 //! ```text
 //! sector   0        1                                                  511
@@ -24,8 +25,8 @@
 //!          4  purge           term u64, index u64       (may lie beyond the last entry)
 //!          5  committed       term u64, index u64       (a hint for the start; never synced for its own sake)
 //!
-//! segment header = content of sector 0: what the log had come to when the segment was begun, so that the segments before
-//! it can be deleted
+//! segment header = content of sector 0: the log's facts at the moment when the segment was begun, so that the segments
+//! before it can be deleted
 //!          0        8         12      28       36               44
 //!          +--------+---------+-------+--------+----------------+-------+------+--------+-----------+------+-----+
 //!          | WKLOG  | version | ident | number | first sequence | flags | vote | purged | committed | last | crc |
@@ -34,16 +35,31 @@
 //!          flags: bit 0 vote, 1 purged, 2 committed, 3 last: whether the field is set
 //! ```
 //!
-//! Every crc32 begins with the log's identity, so that neither a sector of another log nor bytes a client wrote can
-//! pass for a batch.
+//! Every crc32 of a batch begins with the log's identity. So neither a sector of another log nor bytes that a client
+//! wrote can pass for a batch.
 //!
-//! The two marks are what tells a torn batch from a damaged one. A disk writes a sector from one end to the other or
-//! not at all, so a sector that did not get there whole lacks a mark and reads zero there - whatever its content - and
-//! one flipped byte never makes a mark zero.
+//! The two marks tell a torn batch from a damaged one. A disk writes a sector from one end to the other, or not at all.
+//! A sector that was written in part therefore lacks a mark and reads zero there, whatever its content is. One flipped
+//! byte never turns a mark into zero.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 use super::{LogPosition, Vote};
+use crate::storage::cursor::{Cursor, length_u32};
 
 pub const SECTOR: usize = 512;
+/// `SECTOR` as an offset within a file.
+pub const SECTOR_BYTES: u64 = SECTOR as u64;
 const CONTENT: usize = SECTOR - 2;
 const MARK_FIRST: u8 = 0xa5;
 const MARK_LAST: u8 = 0x5a;
@@ -55,14 +71,32 @@ pub const VERSION: u32 = 1;
 
 pub type Identity = [u8; 16];
 
-/// What the log knows beside its entries: replayed from the records, and repeated in each segment's header.
+/// What the log knows beside its entries. The records change these facts, and each segment's header repeats them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogFacts {
+    /// Invariant: never falls (`Vote::may_follow`).
     pub vote: Option<Vote>,
+    /// The last entry that may be gone. Invariant: never falls, and is not behind `last`.
     pub purged: Option<LogPosition>,
+    /// A lower bound of what is committed.
     pub committed: Option<LogPosition>,
     /// The last entry, or the purge point if that is further on.
     pub last: Option<LogPosition>,
+}
+
+impl LogFacts {
+    /// Whether the purge point lies within the log or at its end.
+    pub fn are_ordered(&self) -> bool {
+        self.purged.is_none_or(|purged| self.last.is_some_and(|last| purged.index <= last.index))
+    }
+
+    /// Checks what no batch may change.
+    pub fn check_follow(&self, before: &LogFacts) {
+        assert!(self.are_ordered(), "the log ends before its purge point: {self:?}");
+        assert!(self.purged >= before.purged, "the purge point falls from {:?} to {:?}", before.purged, self.purged);
+        let votes = before.vote.is_none_or(|old| self.vote.is_some_and(|new| new.may_follow(&old)));
+        assert!(votes, "a vote is taken back: {:?} follows {:?}", self.vote, before.vote);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +106,13 @@ pub struct SegmentHeader {
     pub facts: LogFacts,
 }
 
-/// What a sector's worth of bytes turned out to be.
+/// What one sector of bytes turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sector<T> {
     Valid(T),
-    /// A mark reads zero: never written, or not to its end.
+    /// A mark reads zero: the sector was never written, or not to its end.
     Unwritten,
-    /// Written, and not what was written. The text completes "the header ...".
+    /// The sector was written, and its content is not what was written. The text completes "the header ...".
     Damaged(&'static str),
 }
 
@@ -89,7 +123,7 @@ pub struct BatchHeader {
     payload_crc: u32,
 }
 
-/// A record as it lies in a payload.
+/// One record of a batch's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     Vote(Vote),
@@ -100,15 +134,15 @@ pub enum Record<'a> {
 }
 
 impl BatchHeader {
-    /// Bytes on disk.
+    /// How many bytes the batch takes on disk.
     pub fn extent(&self) -> u64 {
         extent(self.length as usize)
     }
 }
 
-/// Bytes on disk of a batch with a payload of that length.
+/// How many bytes a batch with `payload` bytes of payload takes on disk.
 pub fn extent(payload: usize) -> u64 {
-    ((BATCH_HEADER + payload).div_ceil(CONTENT) * SECTOR) as u64
+    (BATCH_HEADER + payload).div_ceil(CONTENT) as u64 * SECTOR_BYTES
 }
 
 fn crc(identity: &Identity) -> crc32fast::Hasher {
@@ -123,7 +157,7 @@ fn crc_of(identity: &Identity, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Appends `content`, whose length is a multiple of `CONTENT`, as sectors.
+/// Appends `content` as sectors. Its length is a multiple of `CONTENT`.
 fn put_sectors(content: &[u8], out: &mut Vec<u8>) {
     for piece in content.chunks_exact(CONTENT) {
         out.push(MARK_FIRST);
@@ -132,30 +166,31 @@ fn put_sectors(content: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Puts `payload` (which begins with `BATCH_HEADER` bytes of room for the header) on disk: appends its sectors to
-/// `out`.
+/// Appends a batch's sectors to `out`. `payload` begins with `BATCH_HEADER` bytes of room for the header.
 pub fn put_batch(identity: &Identity, sequence: u64, payload: &mut Vec<u8>, out: &mut Vec<u8>) {
-    let length = (payload.len() - BATCH_HEADER) as u32;
+    assert!(payload.len() >= BATCH_HEADER, "a batch has no room for its header");
+    let length = length_u32(payload.len() - BATCH_HEADER);
     payload.resize(payload.len().next_multiple_of(CONTENT), 0);
-    let payload_crc = crc_of(identity, &payload[BATCH_HEADER..]);
-    payload[0..4].copy_from_slice(&BATCH_MAGIC);
-    payload[4..8].copy_from_slice(&length.to_le_bytes());
-    payload[8..16].copy_from_slice(&sequence.to_le_bytes());
-    let header_crc = crc_of(identity, &payload[..16]);
-    payload[16..20].copy_from_slice(&header_crc.to_le_bytes());
-    payload[20..24].copy_from_slice(&payload_crc.to_le_bytes());
+    if let Some((header, content)) = payload.split_first_chunk_mut::<BATCH_HEADER>() {
+        header[0..4].copy_from_slice(&BATCH_MAGIC);
+        header[4..8].copy_from_slice(&length.to_le_bytes());
+        header[8..16].copy_from_slice(&sequence.to_le_bytes());
+        let header_crc = crc_of(identity, &header[..16]);
+        header[16..20].copy_from_slice(&header_crc.to_le_bytes());
+        header[20..24].copy_from_slice(&crc_of(identity, content).to_le_bytes());
+    }
     put_sectors(payload, out);
 }
 
-/// Whether a sector did not get to the disk whole.
+/// Whether a sector was not written to its end.
 pub fn unwritten(sector: &[u8]) -> bool {
     sector.first().is_none_or(|mark| *mark == 0) || sector.get(SECTOR - 1).is_none_or(|mark| *mark == 0)
 }
 
-/// The header of a batch in its first sector. An unwritten sector may still hold a readable header (`Valid`): the
-/// sector was cut behind it.
+/// Reads a batch's header from the batch's first sector. An unwritten sector may still hold a readable header
+/// (`Valid`): then the write ended behind the header.
 pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
-    let mut fields = Fields(sector.get(1..1 + BATCH_HEADER).unwrap_or_default());
+    let mut fields = Cursor::new(sector.get(1..1 + BATCH_HEADER).unwrap_or_default());
     let parsed = (|| Some((fields.array::<4>()?, fields.u32()?, fields.u64()?, fields.u32()?, fields.u32()?)))();
     if let Some((BATCH_MAGIC, length, sequence, header_crc, payload_crc)) = parsed
         && header_crc == crc_of(identity, sector.get(1..17).unwrap_or_default())
@@ -165,7 +200,7 @@ pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
     if unwritten(sector) { Sector::Unwritten } else { Sector::Damaged("does not match its checksum") }
 }
 
-/// Takes the payload out of the batch's sectors, appending to `payload`. The error completes "the batch ...".
+/// Takes the payload out of the batch's sectors and appends it to `payload`. The error completes "the batch ...".
 pub fn batch_payload(
     identity: &Identity,
     header: &BatchHeader,
@@ -211,18 +246,18 @@ pub fn put_segment_header(identity: &Identity, header: &SegmentHeader, out: &mut
     }
     let crc = crc_of(&[0; 16], &content);
     content.extend_from_slice(&crc.to_le_bytes());
-    debug_assert_eq!(content.len(), SEGMENT_HEADER);
+    assert_eq!(content.len(), SEGMENT_HEADER, "the header of a segment has another size than the format says");
     content.resize(CONTENT, 0);
     put_sectors(&content, out);
 }
 
-/// Reads a segment's header, with the identity it names.
+/// Reads a segment's header, and the identity that it names.
 pub fn segment_header(sector: &[u8]) -> Sector<(Identity, SegmentHeader)> {
     if unwritten(sector) {
         return Sector::Unwritten;
     }
     let content = sector.get(1..1 + SEGMENT_HEADER).unwrap_or_default();
-    let mut fields = Fields(content);
+    let mut fields = Cursor::new(content);
     let Some(magic) = fields.array::<8>() else { return Sector::Damaged("is too short") };
     if magic != SEGMENT_MAGIC {
         return Sector::Damaged("is not that of a log segment");
@@ -230,15 +265,17 @@ pub fn segment_header(sector: &[u8]) -> Sector<(Identity, SegmentHeader)> {
     if fields.u32() != Some(VERSION) {
         return Sector::Damaged("names a format version that this release does not know");
     }
-    let crc = content.get(SEGMENT_HEADER - 4..).and_then(|bytes| Fields(bytes).u32());
+    let crc = content.get(SEGMENT_HEADER - 4..).and_then(|bytes| Cursor::new(bytes).u32());
     if crc != Some(crc_of(&[0; 16], content.get(..SEGMENT_HEADER - 4).unwrap_or_default())) {
         return Sector::Damaged("does not match its checksum");
     }
     let parsed = (|| {
         let identity = fields.array::<16>()?;
         let (number, first_sequence, flags) = (fields.u64()?, fields.u64()?, fields.u32()?);
-        let (vote, purged, committed, last) =
-            (fields.vote()?, fields.position()?, fields.position()?, fields.position()?);
+        let vote = take_vote(&mut fields)?;
+        let purged = take_position(&mut fields)?;
+        let committed = take_position(&mut fields)?;
+        let last = take_position(&mut fields)?;
         let facts = LogFacts {
             vote: (flags & 1 != 0).then_some(vote),
             purged: (flags & 2 != 0).then_some(purged),
@@ -266,15 +303,17 @@ pub fn put_vote_record(vote: &Vote, out: &mut Vec<u8>) {
     put_vote(vote, out);
 }
 
-/// `put` appends the entry's payload; returns the bytes of it.
+/// Appends an entry. `put` appends the entry's payload. Returns the payload's length in bytes.
 pub fn put_entry_record(at: LogPosition, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
     out.push(2);
     put_position(at, out);
     let length_at = out.len();
     out.extend_from_slice(&[0; 4]);
     put(out);
-    let length = (out.len() - length_at - 4) as u32;
-    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    let length = length_u32(out.len() - length_at - 4);
+    if let Some(field) = out.get_mut(length_at..length_at + 4) {
+        field.copy_from_slice(&length.to_le_bytes());
+    }
     length
 }
 
@@ -294,71 +333,44 @@ pub fn put_committed_record(at: LogPosition, out: &mut Vec<u8>) {
     put_position(at, out);
 }
 
-/// The records of a payload. An error ends it; it completes "a record ...".
+/// The records of a payload. An error is the last item; it completes "a record ...".
 pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, &'static str>> {
-    let mut fields = Fields(payload);
+    let mut fields = Cursor::new(payload);
     std::iter::from_fn(move || {
-        if fields.0.is_empty() {
+        if fields.rest().is_empty() {
             return None;
         }
-        let record = fields.record();
+        let record = take_record(&mut fields);
         if record.is_err() {
-            fields.0 = &[];
+            fields = Cursor::new(&[]);
         }
         Some(record)
     })
 }
 
-/// A cursor over bytes; every read is checked.
-struct Fields<'a>(&'a [u8]);
+fn take_position(fields: &mut Cursor<'_>) -> Option<LogPosition> {
+    Some(LogPosition { term: fields.u64()?, index: fields.u64()? })
+}
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
+fn take_vote(fields: &mut Cursor<'_>) -> Option<Vote> {
+    Some(Vote { term: fields.u64()?, voted_for: fields.u64()?, committed: fields.u8()? != 0 })
+}
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn position(&mut self) -> Option<LogPosition> {
-        Some(LogPosition { term: self.u64()?, index: self.u64()? })
-    }
-
-    fn vote(&mut self) -> Option<Vote> {
-        Some(Vote { term: self.u64()?, voted_for: self.u64()?, committed: self.u8()? != 0 })
-    }
-
-    fn record(&mut self) -> Result<Record<'a>, &'static str> {
-        const SHORT: &str = "is cut short";
-        match self.u8().ok_or(SHORT)? {
-            1 => self.vote().map(Record::Vote).ok_or(SHORT),
-            2 => {
-                let at = self.position().ok_or(SHORT)?;
-                let length = self.u32().ok_or(SHORT)?;
-                Ok(Record::Entry(at, self.take(length as usize).ok_or(SHORT)?))
-            }
-            3 => {
-                let (present, after) = (self.u8().ok_or(SHORT)?, self.position().ok_or(SHORT)?);
-                Ok(Record::TruncateAfter((present != 0).then_some(after)))
-            }
-            4 => self.position().map(Record::Purge).ok_or(SHORT),
-            5 => self.position().map(Record::Committed).ok_or(SHORT),
-            _ => Err("is of a kind that this release does not know"),
+fn take_record<'a>(fields: &mut Cursor<'a>) -> Result<Record<'a>, &'static str> {
+    const SHORT: &str = "is cut short";
+    match fields.u8().ok_or(SHORT)? {
+        1 => take_vote(fields).map(Record::Vote).ok_or(SHORT),
+        2 => {
+            let at = take_position(fields).ok_or(SHORT)?;
+            let length = fields.u32().ok_or(SHORT)?;
+            Ok(Record::Entry(at, fields.take(length as usize).ok_or(SHORT)?))
         }
+        3 => {
+            let (present, after) = (fields.u8().ok_or(SHORT)?, take_position(fields).ok_or(SHORT)?);
+            Ok(Record::TruncateAfter((present != 0).then_some(after)))
+        }
+        4 => take_position(fields).map(Record::Purge).ok_or(SHORT),
+        5 => take_position(fields).map(Record::Committed).ok_or(SHORT),
+        _ => Err("is of a kind that this release does not know"),
     }
 }

@@ -1,12 +1,24 @@
-//! What the log knows in memory: its facts, the recent entries, and where on disk the others are.
+//! What the log knows in memory: its facts, its recent entries, and where the other entries lie on disk.
 //!
-//! Entries that are not durable yet are always in the cache, so reading back touches only bytes that no one writes any
-//! more. Durable ones leave it from the front once it outgrows its bound. The way to the others is a list of *runs*: a
-//! run is a stretch of segment that begins with a batch, one for every `LOG_INDEX_STRIDE_BYTES` of log. Within a run
-//! each index occurs once: a truncation begins a new one.
+//! Entries that are not durable yet are always in the cache. So a read from the disk touches only bytes that are not
+//! written any more. Durable entries leave the cache from its front when the cache outgrows its bound. A list of *runs*
+//! leads to them. A run is a part of a segment that begins with a batch; there is one for every
+//! `LOG_INDEX_STRIDE_BYTES` of log. Within a run each index occurs once, because a truncation begins a new run.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap
+    )
+)]
 
 use super::format::{self, LogFacts, Record, Sector};
-use super::{Entry, Identity, LogPosition, Payload};
+use super::{Entry, Identity, LogPosition, Payload, Vote};
 use crate::limits;
 use crate::storage::disk::DiskFile;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,28 +27,36 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub struct Index<P> {
-    /// As the callers see the log: everything handed in, durable or not.
+    /// The log as its callers see it: everything that was handed in, durable or not.
+    ///
+    /// Invariant: `purged` is not behind `last`. Neither the vote nor `purged` nor `committed` ever falls.
     pub facts: LogFacts,
-    /// The newest entries, without a gap up to `facts.last`.
+    /// The newest entries.
+    ///
+    /// Invariant: their indexes and tickets grow without a gap, and the newest entry is `facts.last`. No purged entry
+    /// is among them. The durable entries come before the others.
     pub cache: VecDeque<Cached<P>>,
-    /// Bytes of the durable entries in the cache, as encoded.
+    /// Bytes of the durable entries in the cache, as encoded. Invariant: 0 if the cache is empty.
     pub cached_bytes: usize,
     pub cache_bytes_max: usize,
-    /// The ticket of the next entry handed in.
+    /// The ticket of the next entry. Invariant: greater than every ticket in the cache.
     pub next_ticket: u64,
-    /// By first index, strictly growing.
+    /// The runs, oldest first.
+    ///
+    /// Invariant: their first indexes grow strictly, and each run begins within its segment.
     pub runs: VecDeque<Run>,
-    /// A truncation has been written since the last run began: the next batch with entries, whichever that is, begins
-    /// another, or an index would occur twice in one.
+    /// A truncation was written since the last run began. The next batch with entries begins another run. Otherwise an
+    /// index could occur twice in one run.
     run_is_over: bool,
+    /// The segments by number. Invariant: the numbers grow without a gap.
     pub segments: BTreeMap<u64, Segment>,
 }
 
 pub struct Cached<P> {
     pub entry: Entry<P>,
-    /// Tells this entry from another that had its index before a truncation.
+    /// Tells this entry from another entry that had the same index before a truncation.
     pub ticket: u64,
-    /// As encoded; 0 until it is durable.
+    /// The entry's length as encoded; 0 until the entry is durable.
     pub bytes: u32,
 }
 
@@ -44,15 +64,15 @@ pub struct Cached<P> {
 pub struct Run {
     pub first_index: u64,
     pub segment: u64,
-    /// Of the first batch, in bytes.
+    /// Where the first batch of the run begins, in bytes.
     pub offset: u64,
 }
 
 pub struct Segment {
     pub file: Arc<dyn DiskFile>,
-    /// Where the next batch goes, or went.
+    /// Where the last batch ends. Invariant: a whole number of sectors, and never falls.
     pub end: u64,
-    /// The largest index in it, also of entries that were truncated since.
+    /// The largest index in the segment. It counts entries that were truncated since.
     pub last_index: Option<u64>,
 }
 
@@ -70,10 +90,26 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// The index of the first entry there is, or would be. A log that was never purged may begin anywhere.
+    /// Checks the invariants that one look can check. Called after each change by a caller of the log.
+    pub fn check(&self) {
+        let facts = &self.facts;
+        assert!(facts.are_ordered(), "the log ends before its purge point: {facts:?}");
+        let (Some(oldest), Some(newest)) = (self.cache.front(), self.cache.back()) else {
+            assert!(self.cached_bytes == 0, "an empty cache counts {} bytes", self.cached_bytes);
+            return;
+        };
+        assert!(Some(newest.entry.at) == facts.last, "the cache ends at {}, the log at {facts:?}", newest.entry.at);
+        let purged = facts.purged.is_none_or(|purged| purged.index < oldest.entry.at.index);
+        assert!(purged, "entry {} is in the cache and purged", oldest.entry.at);
+        let indexes = newest.entry.at.index.checked_sub(oldest.entry.at.index).and_then(|gaps| gaps.checked_add(1));
+        assert!(indexes == Some(self.cache.len() as u64), "an entry of the cache is missing or there twice");
+        assert!(newest.ticket < self.next_ticket, "ticket {} was never given out", newest.ticket);
+    }
+
+    /// The index of the first entry that is in the log or would be. A log that was never purged may begin anywhere.
     pub fn first_index(&self) -> u64 {
         match self.facts.purged {
-            Some(purged) => purged.index + 1,
+            Some(purged) => purged.index.saturating_add(1),
             None => {
                 let cached = self.cache.front().map(|cached| cached.entry.at.index);
                 self.runs.front().map(|run| run.first_index).or(cached).unwrap_or(0)
@@ -81,52 +117,83 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// Takes entries in; returns the ticket of the first.
+    pub fn set_vote(&mut self, vote: Vote) {
+        let follows = self.facts.vote.is_none_or(|old| vote.may_follow(&old));
+        assert!(follows, "a vote is taken back: {vote:?} follows {:?}", self.facts.vote);
+        self.facts.vote = Some(vote);
+    }
+
+    pub fn set_committed(&mut self, at: LogPosition) {
+        assert!(self.facts.committed <= Some(at), "what is committed falls to {at} from {:?}", self.facts.committed);
+        let exists = self.facts.last.is_some_and(|last| at.index <= last.index);
+        assert!(exists, "entry {at} is called committed, and the log ends at {:?}", self.facts.last);
+        self.facts.committed = Some(at);
+    }
+
+    /// Adds entries to the cache. Returns the ticket of the first.
     pub fn append(&mut self, entries: &[Entry<P>]) -> u64 {
         let first_ticket = self.next_ticket;
         for entry in entries {
+            if let Some(last) = self.facts.last {
+                assert!(last.index.checked_add(1) == Some(entry.at.index), "entry {} does not follow {last}", entry.at);
+                assert!(entry.at.term >= last.term, "the term falls from entry {last} to entry {}", entry.at);
+            }
             self.cache.push_back(Cached { entry: entry.clone(), ticket: self.next_ticket, bytes: 0 });
             self.next_ticket += 1;
             self.facts.last = Some(entry.at);
         }
+        self.check();
         first_ticket
     }
 
-    /// Drops the entries behind `after`, an entry of the log or the purge point.
+    /// Drops the entries behind `after`, which is an entry of the log or the purge point. None drops every entry.
     pub fn truncate(&mut self, after: Option<LogPosition>) {
+        assert!(self.facts.last >= after, "the log ends at {:?}, before {after:?}", self.facts.last);
         while self.cache.back().is_some_and(|cached| after.is_none_or(|after| cached.entry.at.index > after.index)) {
             if let Some(cached) = self.cache.pop_back() {
-                self.cached_bytes -= cached.bytes as usize;
+                self.uncount(&cached);
             }
         }
         self.facts.last = after;
+        self.check();
     }
 
     pub fn purge(&mut self, upto: LogPosition) {
-        self.facts.purged = self.facts.purged.max(Some(upto));
+        assert!(self.facts.purged < Some(upto), "the purge point falls from {:?} to {upto}", self.facts.purged);
+        self.facts.purged = Some(upto);
         if self.facts.last.is_none_or(|last| last.index < upto.index) {
             self.facts.last = Some(upto);
         }
         while self.cache.front().is_some_and(|cached| cached.entry.at.index <= upto.index) {
             self.evict_front();
         }
+        self.check();
     }
 
     fn evict_front(&mut self) {
         if let Some(cached) = self.cache.pop_front() {
-            self.cached_bytes -= cached.bytes as usize;
+            self.uncount(&cached);
         }
     }
 
-    /// The entry with that ticket is on disk, `bytes` long.
+    /// Takes an entry that leaves the cache off the sum of bytes.
+    fn uncount(&mut self, cached: &Cached<P>) {
+        let bytes = cached.bytes as usize;
+        assert!(bytes <= self.cached_bytes, "entry {} takes more bytes than the whole cache", cached.entry.at);
+        self.cached_bytes -= bytes;
+    }
+
+    /// Notes that the entry with that ticket is on disk, `bytes` long.
     pub fn durable(&mut self, ticket: u64, bytes: u32) {
+        assert!(ticket < self.next_ticket, "ticket {ticket} is durable and was never given out");
         let at = self.cache.partition_point(|cached| cached.ticket < ticket);
-        if let Some(cached) = self.cache.get_mut(at)
-            && cached.ticket == ticket
-        {
-            cached.bytes = bytes.max(1);
-            self.cached_bytes += cached.bytes as usize;
-        }
+        let before = at.checked_sub(1).and_then(|before| self.cache.get(before));
+        let in_order = before.is_none_or(|before| before.bytes > 0);
+        let Some(cached) = self.cache.get_mut(at).filter(|cached| cached.ticket == ticket) else { return };
+        assert!(in_order, "entry {} is durable before the entry in front of it", cached.entry.at);
+        assert!(cached.bytes == 0, "entry {} becomes durable a second time", cached.entry.at);
+        cached.bytes = bytes.max(1);
+        self.cached_bytes += cached.bytes as usize;
     }
 
     pub fn shrink_cache(&mut self) {
@@ -138,14 +205,37 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// A batch with entries from `first_index` on lies there.
+    /// Adds a segment behind the last one.
+    pub fn add_segment(&mut self, number: u64, segment: Segment) {
+        let last = self.segments.last_key_value().map(|(last, _)| *last);
+        let follows = last.is_none_or(|last| last.checked_add(1) == Some(number));
+        assert!(follows, "segment {number} does not follow segment {last:?}");
+        self.segments.insert(number, segment);
+    }
+
+    /// Notes that a segment now ends at `end`, and that the entries up to `last_index` lie in it.
+    pub fn extend_segment(&mut self, number: u64, end: u64, last_index: Option<u64>) {
+        let Some(segment) = self.segments.get_mut(&number) else { return };
+        assert!(end > segment.end, "segment {number} shrinks from {} to {end} bytes", segment.end);
+        assert!(end.is_multiple_of(format::SECTOR_BYTES), "segment {number} ends within a sector, at {end}");
+        segment.end = end;
+        segment.last_index = segment.last_index.max(last_index);
+    }
+
+    /// Notes where a batch with entries lies. `run` describes the batch.
     pub fn add_run(&mut self, run: Run) {
-        if let Some(last) = self.runs.back()
-            && !self.run_is_over
-            && last.segment == run.segment
-            && run.offset - last.offset < limits::LOG_INDEX_STRIDE_BYTES
-        {
-            return;
+        let inside = self.segments.get(&run.segment).is_some_and(|segment| run.offset < segment.end);
+        assert!(inside, "{run:?} lies outside of its segment");
+        if let Some(last) = self.runs.back() {
+            assert!(last.first_index < run.first_index, "{run:?} does not follow {last:?}");
+            let ordered = last.segment < run.segment || last.segment == run.segment && last.offset < run.offset;
+            assert!(ordered, "{run:?} lies before {last:?}");
+            if !self.run_is_over
+                && last.segment == run.segment
+                && run.offset - last.offset < limits::LOG_INDEX_STRIDE_BYTES
+            {
+                return;
+            }
         }
         self.run_is_over = false;
         self.runs.push_back(run);
@@ -167,12 +257,12 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// The longest row of entries from `index` on that is in the cache, up to `end` and about `bytes_max`.
+    /// Appends the entries of `range` that are in the cache, from its start on, until about `bytes_max` bytes.
     pub fn cached(&self, range: &Range<u64>, bytes_max: usize, out: &mut Vec<Entry<P>>) {
         let Some(front) = self.cache.front() else { return };
         let Some(skip) = range.start.checked_sub(front.entry.at.index) else { return };
         let mut bytes = 0;
-        for cached in self.cache.iter().skip(skip as usize) {
+        for cached in self.cache.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
             if cached.entry.at.index >= range.end || bytes > bytes_max {
                 break;
             }
@@ -181,25 +271,27 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// The stretch of file to read `index` from.
-    pub fn find(&self, index: u64) -> Option<Stretch> {
+    /// The run that holds entry `index` on disk.
+    pub fn find(&self, index: u64) -> Option<RunReader> {
         let behind = self.runs.partition_point(|run| run.first_index <= index);
         let run = self.runs.get(behind.checked_sub(1)?)?;
         let segment = self.segments.get(&run.segment)?;
         let next = self.runs.get(behind);
-        Some(Stretch {
+        let end = next.filter(|next| next.segment == run.segment).map_or(segment.end, |next| next.offset);
+        assert!(run.offset < end, "{run:?} ends before it begins, at {end}");
+        Some(RunReader {
             file: segment.file.clone(),
             segment: run.segment,
             begin: run.offset,
-            end: next.filter(|next| next.segment == run.segment).map_or(segment.end, |next| next.offset),
-            // A run that follows a truncation stands for its indexes from there on.
+            end,
+            // Behind a truncation the next run holds the indexes from its first on.
             indexes: run.first_index..next.map_or(u64::MAX, |next| next.first_index),
         })
     }
 }
 
-/// A run, with what reading it takes.
-pub struct Stretch {
+/// A run, and what it takes to read it.
+pub struct RunReader {
     file: Arc<dyn DiskFile>,
     segment: u64,
     begin: u64,
@@ -207,8 +299,8 @@ pub struct Stretch {
     indexes: Range<u64>,
 }
 
-impl Stretch {
-    /// The entries of `wanted` in it, in order, until about `bytes_max`.
+impl RunReader {
+    /// Appends the entries of `wanted` that lie in the run, in order, until about `bytes_max` bytes.
     pub fn read<P: Payload>(
         &self,
         identity: &Identity,
@@ -222,17 +314,18 @@ impl Stretch {
                 format!("read the log back: segment {} at offset {offset}: {what}", self.segment),
             )
         };
-        let mut bytes = vec![0; (self.end - self.begin) as usize];
+        let length = usize::try_from(self.end - self.begin).map_err(|e| error(self.begin, &e.to_string()))?;
+        let mut bytes = vec![0; length];
         self.file.read_at(&mut bytes, self.begin).map_err(|e| error(self.begin, &e.to_string()))?;
         let mut payload = Vec::new();
-        let (mut at, mut taken) = (0, 0);
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let offset = self.begin + at as u64;
+        let (mut rest, mut offset, mut taken) = (bytes.as_slice(), self.begin, 0);
+        while !rest.is_empty() {
             let Sector::Valid(header) = format::batch_header(identity, rest) else {
                 return Err(error(offset, "the batch header that was written there is gone"));
             };
-            let sectors =
-                rest.get(..header.extent() as usize).ok_or_else(|| error(offset, "the batch is cut short"))?;
+            let extent = usize::try_from(header.extent()).unwrap_or(usize::MAX);
+            let (sectors, behind) =
+                rest.split_at_checked(extent).ok_or_else(|| error(offset, "the batch is cut short"))?;
             payload.clear();
             format::batch_payload(identity, &header, sectors, &mut payload)
                 .map_err(|what| error(offset, &format!("the batch {what}")))?;
@@ -253,7 +346,8 @@ impl Stretch {
                     .map_err(|what| error(offset, &format!("entry {} does not decode: {what}", position.index)))?;
                 out.push(Entry { at: position, payload });
             }
-            at += header.extent() as usize;
+            rest = behind;
+            offset += header.extent();
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
-//! The lock on the data directory: two servers on one log would destroy it.
+//! The lock on the data directory. Two servers on one log would destroy it.
 //!
-//! An flock on the file `LOCK`: it goes away with the process, however that ends. It does not protect against a second
-//! machine on a network file system that ignores locks.
+//! The lock is an flock on the file `LOCK`. It goes away with the process, however the process ends. It does not
+//! protect against a second machine on a network file system that ignores locks.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Held as long as the value lives.
+/// The lock is held as long as this value lives.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
-    /// Fails with a full sentence if another process holds it.
+    /// Takes the lock. If another process holds it, the error is a full sentence.
     pub fn acquire(directory: &Path) -> io::Result<DirectoryLock> {
         let path = directory.join("LOCK");
         let context = |verb: &str, error: io::Error| io::Error::new(error.kind(), format!("{verb} {path:?}: {error}"));
@@ -31,14 +31,14 @@ impl DirectoryLock {
                 return Err(io::Error::new(
                     io::ErrorKind::WouldBlock,
                     format!(
-                        "the data directory {directory:?} is in use by another server (it holds the lock on {path:?}): \
-                         stop that server, or give this one a directory of its own"
+                        "the data directory {directory:?} is in use by another server, which holds the lock on {path:?}: \
+                         stop that server, or give this server a directory of its own"
                     ),
                 ));
             }
             Err(error) => return Err(context("lock", error.into())),
         }
-        // For whoever looks for the holder; nothing reads it.
+        // The process number helps people to find the holder. No program reads it.
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|error| context("write", error))?;

@@ -1,33 +1,36 @@
-//! The log: segmented, preallocated, on a thread of its own.
+//! The log: a row of preallocated segment files, written by a thread of its own.
 //!
-//! One batch is everything that waited when the thread came round: one write, one fdatasync. Encoding and checksums are
-//! done on that thread too. Batch k+1 is written only after batch k is durable, and the recovery rules stand on that.
+//! A batch is everything that waited when the log's thread came round: one write and one fdatasync. That thread also
+//! encodes the entries and computes the checksums. Batch k+1 is written only after batch k is durable; the rules of
+//! recovery rest on that.
 //!
 //! Promises:
-//! - A completion is called only once what it stands for, and everything handed in before it, is durable.
-//! - What was handed in can be read at once, durable or not.
+//! - A completion is called only when its command and every command before it are durable.
+//! - An entry can be read as soon as it was handed in, durable or not.
 //! - A failed write or sync is never tried again: Linux may have dropped the pages and call the next sync a success.
 //!   `on_fatal` ends the process, and a restart finds every acknowledged batch.
-//! - After a crash the last batch may be torn: it was never acknowledged, is cut, and a warning says so. Anything else
-//!   that does not check is damage, and `open` refuses with a sentence; it never drops a batch that may have been
-//!   acknowledged.
+//! - After a crash the last batch may be torn. It was never acknowledged. Recovery cuts it off and logs a warning. Any
+//!   other batch that does not check is damage: `open` refuses with a sentence and never drops a batch that may have
+//!   been acknowledged.
 //!
-//! What torn means (`format` draws the bytes): an invalid batch with no later batch header behind it, of which some
-//! sector lacks a mark. A flipped byte cannot look like that. What the rule does not tell from a torn batch: a whole
-//! sector of the very last batch that a broken disk returns as zeros.
+//! A batch is torn if it is invalid, no later batch header lies behind it, and one of its sectors lacks a mark
+//! (`format` draws the bytes). A flipped byte cannot look like that. One kind of damage does: a broken disk that
+//! returns a whole sector of the very last batch as zeros.
 //!
 //! | file | what |
 //! |---|---|
 //! | `format` | bytes, drawn |
 //! | `recover` | from files to an open log |
-//! | `writer` | the thread that writes, the thread that prepares and removes files |
-//! | `index` | recent entries in memory, the others' places on disk |
+//! | `writer` | the thread that writes batches |
+//! | `segments` | the thread that prepares and removes segment files |
+//! | `index` | the recent entries in memory, the places of the others on disk |
 //! | `lock` | one server to a data directory |
 
 pub mod format;
 mod index;
 mod lock;
 mod recover;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -50,7 +53,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use writer::Command;
 
-/// A promise to a candidate (or, committed, to a leader).
+/// A vote for a candidate or, if it is committed, for an elected leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vote {
     pub term: u64,
@@ -58,7 +61,15 @@ pub struct Vote {
     pub committed: bool,
 }
 
-/// What an entry carries: encoded on the log's thread, decoded only when it is read back.
+impl Vote {
+    /// Whether a member that gave the vote `old` may give this vote. A member votes for one candidate a term.
+    pub fn may_follow(&self, old: &Vote) -> bool {
+        let same_candidate = (self.term, self.voted_for) == (old.term, old.voted_for);
+        self.term > old.term || same_candidate && self.committed >= old.committed
+    }
+}
+
+/// What an entry carries. The log's thread encodes it. It is decoded only when the entry is read from the disk.
 pub trait Payload: Clone + Send + Sync + 'static {
     fn encode(&self, out: &mut Vec<u8>);
     /// The error completes "entry 7 does not decode: ...".
@@ -71,21 +82,21 @@ pub struct Entry<P> {
     pub payload: P,
 }
 
-/// Called once, on the log's thread; it must not block.
+/// Called once, on the log's thread. It must not block.
 pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// Called with a full sentence when the log cannot go on. It ends the process; if it returns (tests), the log stays
+/// Called with a full sentence when the log cannot go on. It ends the process. In tests it returns, and the log stays
 /// dead: every completion fails.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Called on the log's thread with how long each sync of a batch took; it must not block.
+/// Called on the log's thread with the time that each sync of a batch took. It must not block.
 pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Options {
-    /// Below the disk's root.
+    /// The log's folder, relative to the disk's root.
     pub folder: String,
-    /// Random, chosen when the data directory was made: segments of another log are refused.
+    /// Random, chosen when the data directory was made. Segments with another identity are refused.
     pub identity: Identity,
     pub segment_bytes: u64,
     pub cache_bytes_max: usize,
@@ -94,17 +105,17 @@ pub struct Options {
     pub drive: Drive,
 }
 
-/// Who writes.
+/// What runs the writer.
 #[derive(Clone)]
 pub enum Drive {
-    /// A thread of the log's own, and a second one for its files.
+    /// One thread for batches and a second thread for the segment files.
     Threads,
-    /// One task, for the simulation. Each batch lasts as long as `delay` says.
+    /// One task, for the simulation. Each batch takes the time that `delay` returns.
     Task { runtime: tokio::runtime::Handle, delay: Arc<dyn Fn() -> Duration + Send + Sync> },
 }
 
 impl Options {
-    /// The usual sizes, and an end of the process that leaves a sentence in the log.
+    /// The usual sizes. A fatal error prints its sentence and ends the process.
     pub fn new(folder: &str, identity: Identity) -> Options {
         Options {
             folder: folder.to_owned(),
@@ -123,17 +134,17 @@ impl Options {
     }
 }
 
-/// Since the start. `syncs` counts those of batches, so `syncs / batches` is 1 and `entries / syncs` says what batching
-/// does; those of new segments are `segment_syncs`, off the path of a write.
+/// Counters since the start. `syncs` counts the syncs of batches. So `syncs / batches` is 1, and `entries / syncs` says
+/// how much batching achieves. `segment_syncs` counts the syncs of new segments; no write waits for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub syncs: u64,
     pub segment_syncs: u64,
     pub batches: u64,
     pub entries: u64,
-    /// Written, with everything the format adds.
+    /// Bytes written, with everything that the format adds.
     pub bytes: u64,
-    /// Of the segments in use.
+    /// How many segments are in use.
     pub segments: u64,
 }
 
@@ -146,35 +157,36 @@ struct Counters {
     bytes: AtomicU64,
 }
 
-/// What the callers and the log's thread share.
+/// What the log's callers and its thread share.
 struct Shared<P> {
     identity: Identity,
     index: Mutex<Index<P>>,
     queue: Mutex<Queue<P>>,
-    /// Something was queued, for a thread and for a task.
+    /// Wakes the writer's thread when something was queued.
     filled: Condvar,
+    /// Wakes the writer's task when something was queued.
     filled_for_task: Notify,
     counters: Counters,
 }
 
 struct Queue<P> {
-    /// In the order of the calls. Bounded by the callers: consensus keeps at most a few batches in flight.
+    /// In the order of the calls. The callers bound it: consensus keeps at most a few batches in flight.
     commands: Vec<Command<P>>,
-    /// Written with the next batch, whenever that is.
+    /// The committed hint. It is written behind the commands of the next batch, whenever that is.
     committed: Option<LogPosition>,
     closed: bool,
-    /// The sentence, once the log is dead.
+    /// The sentence that `on_fatal` was told, if the log is dead.
     dead: Option<String>,
 }
 
-/// The open log. Closed, its queue written out, when the last handle goes away.
+/// The open log. When the last handle is dropped, the log writes its queue and closes.
 pub struct Wal<P: Payload> {
     shared: Arc<Shared<P>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl<P: Payload> Wal<P> {
-    /// Recovers what is in the folder and starts the log's thread.
+    /// Recovers the folder's content and starts the log's thread.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Wal<P>, OpenError> {
         let recovered = recover::recover::<P>(&*disk, &options)?;
         let shared = Arc::new(Shared {
@@ -193,7 +205,7 @@ impl<P: Payload> Wal<P> {
         self.shared.index.lock().facts.purged
     }
 
-    /// The last entry, or the purge point if there is none behind it.
+    /// The last entry. If there is none behind the purge point, the purge point.
     pub fn last(&self) -> Option<LogPosition> {
         self.shared.index.lock().facts.last
     }
@@ -202,48 +214,48 @@ impl<P: Payload> Wal<P> {
         self.shared.index.lock().facts.vote
     }
 
-    /// A lower bound of what is committed.
+    /// A lower bound of what is committed. Never beyond the last entry.
     pub fn committed(&self) -> Option<LogPosition> {
         self.shared.index.lock().facts.committed
     }
 
-    /// Entries must follow the last one without a gap. `done` is a watermark: of those waiting in one batch only the
-    /// last append's is called, and it stands for all before it.
+    /// Appends entries, which follow the last entry without a gap. `done` is a watermark: of the appends that wait in
+    /// one batch, only the last one's `done` is called, and it stands for all before it.
     pub fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
-        let first_ticket = {
-            let mut index = self.shared.index.lock();
-            if let (Some(last), Some(first)) = (index.facts.last, entries.first()) {
-                assert_eq!(first.at.index, last.index + 1, "an append leaves a hole in the log");
-            }
-            index.append(&entries)
-        };
+        let first_ticket = self.shared.index.lock().append(&entries);
         self.queue(Command::Append { entries, first_ticket, done });
     }
 
+    /// Saves a vote. It must be one that may follow the last (`Vote::may_follow`).
     pub fn save_vote(&self, vote: Vote, done: Completion) {
-        self.shared.index.lock().facts.vote = Some(vote);
+        self.shared.index.lock().set_vote(vote);
         self.queue(Command::Vote { vote, done });
     }
 
-    /// Remembered, and written with the next batch: losing it costs a restart nothing but a later start of serving.
+    /// Remembers what is committed, an entry of the log. It is written with the next batch. If it is lost, a restart
+    /// only begins to serve later.
     pub fn save_committed(&self, at: LogPosition) {
-        self.shared.index.lock().facts.committed = Some(at);
+        self.shared.index.lock().set_committed(at);
         self.shared.queue.lock().committed = Some(at);
     }
 
-    /// Drops all entries behind `after`; None drops every entry.
+    /// Drops all entries behind `after`, an entry of the log. None drops every entry. Purged entries stay purged.
     pub fn truncate_after(&self, after: Option<LogPosition>) {
-        let last = self.last();
-        if last.is_none() || after.is_some_and(|after| last.is_some_and(|last| after.index >= last.index)) {
-            return;
-        }
-        let after = after.max(self.purged());
-        self.shared.index.lock().truncate(after);
+        let after = {
+            let mut index = self.shared.index.lock();
+            let Some(last) = index.facts.last else { return };
+            if after.is_some_and(|after| after.index >= last.index) {
+                return;
+            }
+            let after = after.max(index.facts.purged);
+            index.truncate(after);
+            after
+        };
         self.queue(Command::Truncate { after });
     }
 
-    /// Everything up to `upto` may go. It may lie beyond the last entry: the state came from a peer's checkpoint then,
-    /// and the log goes on behind it.
+    /// Lets everything up to `upto` go. `upto` may lie beyond the last entry: then the state came from a peer's
+    /// checkpoint, and the log goes on behind that checkpoint.
     pub fn purge(&self, upto: LogPosition) {
         {
             let mut index = self.shared.index.lock();
@@ -255,14 +267,14 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Purge { upto });
     }
 
-    /// The entries of `range` that the log has, from its first on, at most about `bytes_max` of them (as encoded), at
-    /// least one if there is one.
+    /// The entries of `range` that are in the log, from the first of them on, until about `bytes_max` bytes (as
+    /// encoded). At least one entry, if there is one.
     pub fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
         let mut out = Vec::new();
-        let stretch = {
+        let run = {
             let index = self.shared.index.lock();
             range.start = range.start.max(index.first_index());
-            range.end = range.end.min(index.facts.last.map_or(0, |last| last.index + 1));
+            range.end = range.end.min(index.facts.last.map_or(0, |last| last.index.saturating_add(1)));
             if range.is_empty() {
                 return Ok(out);
             }
@@ -270,17 +282,18 @@ impl<P: Payload> Wal<P> {
             if !out.is_empty() {
                 return Ok(out);
             }
-            // What the disk has from there on may have been truncated since, and that need not be on disk yet.
+            // From the first cached index on, the entries on disk may have been truncated, and the truncation need not
+            // be on disk yet.
             if let Some(cached) = index.cache.front() {
                 range.end = range.end.min(cached.entry.at.index);
             }
             index.find(range.start)
         };
-        let stretch = stretch.ok_or_else(|| not_there(range.start))?;
-        stretch.read(&self.shared.identity, range.clone(), bytes_max, &mut out)?;
+        let run = run.ok_or_else(|| missing_entry(range.start))?;
+        run.read(&self.shared.identity, range.clone(), bytes_max, &mut out)?;
         match out.first() {
             Some(first) if first.at.index == range.start => Ok(out),
-            _ => Err(not_there(range.start)),
+            _ => Err(missing_entry(range.start)),
         }
     }
 
@@ -305,27 +318,35 @@ impl<P: Payload> Wal<P> {
         }
         queue.commands.push(command);
         drop(queue);
-        self.shared.ring();
+        self.shared.wake_writer();
     }
 }
 
 impl<P> Shared<P> {
-    fn ring(&self) {
+    fn wake_writer(&self) {
         self.filled.notify_one();
         self.filled_for_task.notify_one();
     }
 }
 
-fn not_there(index: u64) -> io::Error {
+/// The sentence for `on_fatal`. `trouble` begins it: "write segment 7 of the log at offset 512: ...".
+fn fatal_sentence(trouble: &str) -> String {
+    format!(
+        "{trouble}; the server ends here, because what is on the disk is not known any more. Everything acknowledged is \
+         safe: free room on the disk, or replace it, and start the server again"
+    )
+}
+
+fn missing_entry(index: u64) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("read the log back: entry {index} should be in the log and is not"))
 }
 
 impl<P: Payload> Drop for Wal<P> {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
-        self.shared.ring();
+        self.shared.wake_writer();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook; there is nothing to add to it here.
+            // The panic hook has reported a panic of that thread.
             let _ = thread.join();
         }
     }

@@ -21,7 +21,7 @@ type TestEntry = Entry<Vec<u8>>;
 const FOLDER: &str = "log";
 const FIRST_SEGMENT: &str = "log/0000000000000001.log";
 
-/// Small segments and a small cache; the sentences of `on_fatal`.
+/// Options with small segments and a small cache, and the sentences that `on_fatal` gets.
 fn options() -> (Options, Arc<Mutex<Vec<String>>>) {
     let fatal = Arc::new(Mutex::new(Vec::new()));
     let told = fatal.clone();
@@ -45,7 +45,7 @@ fn position(term: u64, index: u64) -> LogPosition {
     LogPosition { term, index }
 }
 
-/// Odd ones are text, even ones zeros: the hard case for telling written from unwritten.
+/// Odd entries are text, even ones zeros. Zeros are the hard case for telling written from unwritten.
 fn entry(term: u64, index: u64, length: usize) -> TestEntry {
     let byte = if index.is_multiple_of(2) { 0 } else { b'a' + (index % 26) as u8 };
     Entry { at: position(term, index), payload: vec![byte; length] }
@@ -63,12 +63,12 @@ fn save_vote(wal: &TestWal, vote: Vote) -> io::Result<()> {
     outcome.recv().unwrap()
 }
 
-/// Waits until all that was handed in is durable.
+/// Waits until everything that was handed in is durable.
 fn settle(wal: &TestWal) {
     save_vote(wal, wal.vote().unwrap_or_default()).unwrap();
 }
 
-/// Everything the log has, read in small pieces.
+/// Everything in the log, read in small pieces.
 fn all(wal: &TestWal) -> Vec<TestEntry> {
     let mut out: Vec<TestEntry> = Vec::new();
     loop {
@@ -164,7 +164,7 @@ fn a_truncation_in_a_batch_of_its_own_begins_a_new_run() {
     // Durable alone, before any entry comes behind it.
     save_vote(&wal, Vote { term: 2, ..Vote::default() }).unwrap();
     append(&wal, (5..=8).map(|index| entry(2, index, 100)).collect()).unwrap();
-    // Large ones push the others out of the cache: they are read back from the disk.
+    // Large entries push the others out of the cache. So the others are read back from the disk.
     append(&wal, (9..=14).map(|index| entry(2, index, 2100)).collect()).unwrap();
     let terms: Vec<u64> = all(&wal).iter().map(|entry| entry.at.term).collect();
     assert_eq!(terms, [vec![1; 4], vec![2; 10]].concat());
@@ -223,7 +223,8 @@ fn the_index_of_many_small_batches_stays_small() {
     assert_eq!(all(&wal).len(), 500);
 }
 
-/// A log of three batches in one segment, the last of two entries and several sectors; its entries and its length.
+/// Makes a log of three batches in one segment. The last has two entries and several sectors. Returns the entries,
+/// where the last batch begins and where it ends.
 fn three_batches(disk: &SimDisk) -> (Vec<TestEntry>, u64, u64) {
     let wal = open(disk).unwrap();
     let written = vec![entry(1, 0, 20), entry(1, 1, 600), entry(1, 2, 1300), entry(1, 3, 10)];
@@ -260,7 +261,7 @@ fn a_flipped_byte_is_refused_or_harmless() {
             assert!(disk.bytes(FIRST_SEGMENT).unwrap() == whole, "offset {offset}: something was changed");
         }
     }
-    // Only the empty rest of the segment header's sector, and its marks, are not covered by a checksum.
+    // No checksum covers the empty rest of the segment header's sector, and its marks.
     assert!(harmless <= 2 * 395, "{harmless}");
 }
 
@@ -294,7 +295,7 @@ fn a_last_batch_with_any_sector_missing_is_dropped() {
         let disk = origin.fork();
         disk.set_bytes(FIRST_SEGMENT, &torn);
         assert_eq!(all(&open(&disk).unwrap()), written[..2], "sector at {sector}");
-        // Nothing of it is left behind.
+        // Nothing of the torn batch is left.
         assert!(disk.bytes(FIRST_SEGMENT).unwrap()[last_begins as usize..].iter().all(|byte| *byte == 0));
     }
 }
@@ -304,7 +305,7 @@ fn a_broken_batch_in_front_of_another_is_refused() {
     let origin = SimDisk::new();
     let (_, last_begins, _) = three_batches(&origin);
     let mut damaged = origin.bytes(FIRST_SEGMENT).unwrap();
-    // The first sector of the second batch was never written, it seems: but the third is there.
+    // The first sector of the second batch seems never written, but the third batch is there.
     damaged[1024..1536].fill(0);
     origin.set_bytes(FIRST_SEGMENT, &damaged);
     let error = open(&origin).err().unwrap().to_string();
@@ -338,11 +339,11 @@ fn another_logs_segment_is_refused() {
     assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
 }
 
-/// What a run of `work` had acknowledged when it ended.
+/// What was acknowledged to a run of `work` when it ended.
 #[derive(Default)]
 struct Acknowledged {
     vote: Option<Vote>,
-    /// By index; the truncations and purges that were asked for are taken as done, which costs the check nothing.
+    /// By index. Truncations and purges count as done when they were asked for, which makes the check no weaker.
     entries: Vec<TestEntry>,
     purged: Option<LogPosition>,
 }
@@ -382,8 +383,8 @@ fn work(disk: &SimDisk, seed: u64) -> Acknowledged {
                 wal.purge(upto);
             }
         }
-        // Nothing acknowledges a truncation: until something behind it is durable, its entries may come back, and the
-        // next run would build on them.
+        // Nothing acknowledges a truncation. Until a later command is durable, the truncated entries may come back, and
+        // the next run would build on them.
         if save_vote(&wal, vote).is_err() {
             return known;
         }
@@ -463,7 +464,7 @@ fn a_failed_sync_is_told_once_and_never_tried_again() {
     let (options, fatal) = options();
     let wal: TestWal = Wal::open(Arc::new(disk.clone()), options).unwrap();
     append(&wal, vec![entry(1, 0, 10)]).unwrap();
-    // The segment made ahead must not be in the way of counting.
+    // The segment that is prepared ahead must not disturb the counting.
     while wal.stats().segment_syncs < 2 {
         std::thread::yield_now();
     }
@@ -476,7 +477,7 @@ fn a_failed_sync_is_told_once_and_never_tried_again() {
     assert!(told[0].starts_with("sync segment 1 of the log at offset 1024"), "{}", told[0]);
 }
 
-/// One append that makes several batches, of which the first fails.
+/// One append becomes several batches, of which the first fails.
 #[test]
 fn an_append_that_fails_halfway_is_told_so() {
     let disk = SimDisk::new();
@@ -491,7 +492,7 @@ fn an_append_that_fails_halfway_is_told_so() {
     assert!(error.to_string().contains("the server ends here"), "{error}");
 }
 
-/// Linux after a failed fdatasync: the page cache still has the batch, as clean, and the disk has not.
+/// Linux after a failed fdatasync: the page cache still has the batch, as clean pages, and the disk has not.
 #[test]
 fn a_batch_whose_sync_failed_is_made_durable_by_the_next_start() {
     let disk = SimDisk::new();
@@ -515,7 +516,7 @@ fn a_batch_whose_sync_failed_is_made_durable_by_the_next_start() {
     }
 }
 
-/// A disk whose file syncs wait for a permit, once they need one.
+/// A disk on which each sync of a file waits for a permit, once `shut` has a receiver of permits.
 struct Gate {
     disk: SimDisk,
     shut: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
@@ -592,7 +593,7 @@ fn all_that_waits_takes_one_sync_and_only_the_last_completion() {
         wal.append(vec![entry(1, index, 10)], Box::new(move |_| done.send(index).unwrap()));
     };
     append_one(1);
-    // Once the queue is empty, the first batch is on its way to the gate.
+    // When the queue is empty, the first batch is on its way to the gate.
     while !wal.shared.queue.lock().commands.is_empty() {
         std::thread::yield_now();
     }
@@ -610,7 +611,7 @@ fn all_that_waits_takes_one_sync_and_only_the_last_completion() {
 fn a_truncation_counts_at_once_for_a_read_that_begins_before_it() {
     let disk = SimDisk::new();
     append(&open(&disk).unwrap(), (1..=6).map(|index| entry(1, index, 50)).collect()).unwrap();
-    // A log whose writer never comes round, and that has nothing in memory.
+    // A log whose writer never runs, and that has nothing in memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let drive = Drive::Task { runtime: runtime.handle().clone(), delay: Arc::new(|| Duration::ZERO) };
     let wal: TestWal = Wal::open(Arc::new(disk.clone()), Options { drive, ..options().0 }).unwrap();
@@ -618,4 +619,36 @@ fn a_truncation_counts_at_once_for_a_read_that_begins_before_it() {
     wal.append(vec![entry(2, 4, 60), entry(2, 5, 60)], Box::new(|_| {}));
     let expected = [entry(1, 1, 50), entry(1, 2, 50), entry(1, 3, 50), entry(2, 4, 60), entry(2, 5, 60)];
     assert_eq!(all(&wal), expected);
+}
+
+/// The commands of one turn become two batches, and the power goes at any call.
+#[test]
+fn the_committed_hint_never_names_an_entry_that_a_crash_has_lost() {
+    let mut without_the_last = 0;
+    for nth in 1.. {
+        let disk = SimDisk::new();
+        // The writer is a task, so that its first turn finds all commands.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let drive = Drive::Task { runtime: runtime.handle().clone(), delay: Arc::new(|| Duration::ZERO) };
+        let wal: TestWal = Wal::open(Arc::new(disk.clone()), Options { drive, ..options().0 }).unwrap();
+        let (done, written) = tokio::sync::oneshot::channel();
+        let large = |index| entry(1, index, limits::LOG_BATCH_BYTES_MAX / 2 + 1);
+        wal.append((0..=3).map(large).collect(), Box::new(move |result| done.send(result).unwrap()));
+        wal.save_committed(position(1, 3));
+        disk.crash_at(nth);
+        let through = runtime.block_on(written).unwrap().is_ok();
+        drop(wal);
+        for seed in 0..4 {
+            let disk = disk.fork();
+            disk.crash(seed);
+            let wal = open(&disk).unwrap();
+            let (committed, last) = (wal.committed(), wal.last());
+            assert!(committed <= last, "call {nth}, seed {seed}: {committed:?} behind {last:?}");
+            without_the_last += u32::from(last.is_some_and(|last| last.index < 3));
+        }
+        if through {
+            break;
+        }
+    }
+    assert!(without_the_last > 0, "no crash came between the two batches");
 }

@@ -1,10 +1,11 @@
-//! The thread that writes batches, and a second one that prepares segments and removes old ones, so that a write meets
-//! neither.
+//! The thread that writes batches. A second thread prepares and removes the segment files (`segments`), so that no
+//! write waits for that.
 
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
 use super::recover::{OpenError, Tail};
-use super::{Completion, Drive, Entry, LogPosition, Options, Payload, Shared, Vote};
+use super::segments::{FileJob, FileJobs, PreparedSegment, SegmentFiles};
+use super::{Completion, Drive, Entry, LogPosition, OnFatal, Options, Payload, Shared, Vote, fatal_sentence};
 use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
@@ -32,17 +33,7 @@ impl<P> Command<P> {
     }
 }
 
-/// A segment ready to be begun: preallocated, zero, durable as a file.
-pub struct Prepared {
-    pub number: u64,
-    pub file: Arc<dyn DiskFile>,
-}
-
-/// The name of a segment's file in the log's folder.
-pub fn segment_name(number: u64) -> String {
-    format!("{number:016}.log")
-}
-
+/// Starts the writer behind `tail`. Returns its thread; None if a task drives it.
 pub fn start<P: Payload>(
     disk: Arc<dyn Disk>,
     options: Options,
@@ -53,7 +44,7 @@ pub fn start<P: Payload>(
     let (ready_sender, ready) = mpsc::channel();
     let next_number = tail.current.as_ref().map_or(tail.next_number, |current| current.number + 1);
     let counted = shared.clone();
-    let files = Files {
+    let files = SegmentFiles {
         disk,
         folder: options.folder.clone(),
         segment_bytes: options.segment_bytes,
@@ -67,12 +58,12 @@ pub fn start<P: Payload>(
         Drive::Threads => {
             let (sender, receiver) = mpsc::channel();
             let named = std::thread::Builder::new().name("log-files".to_owned());
-            Jobs::Threaded(sender, named.spawn(move || files.run(receiver)).map_err(thread)?)
+            FileJobs::Threaded(sender, named.spawn(move || files.run(receiver)).map_err(thread)?)
         }
-        Drive::Task { .. } => Jobs::Here(files),
+        Drive::Task { .. } => FileJobs::Inline(files),
     };
     if ready_now.is_none() {
-        jobs.put(Job::Prepare(next_number));
+        jobs.put(FileJob::Prepare(next_number));
     }
     let drive = options.drive.clone();
     let writer = Writer {
@@ -81,6 +72,7 @@ pub fn start<P: Payload>(
         jobs,
         ready,
         current: tail.current,
+        next_number,
         next_sequence: tail.next_sequence,
         facts: tail.facts,
         out: Vec::new(),
@@ -98,22 +90,28 @@ pub fn start<P: Payload>(
 }
 
 /// The segment that is being written.
-pub struct Current {
+pub struct CurrentSegment {
     pub number: u64,
     pub file: Arc<dyn DiskFile>,
+    /// Where the next batch begins. Invariant: a whole number of sectors, at most `capacity`.
     pub end: u64,
+    /// The file's length.
     pub capacity: u64,
 }
 
 struct Writer<P: Payload> {
     shared: Arc<Shared<P>>,
     options: Options,
-    jobs: Jobs,
-    ready: mpsc::Receiver<Result<Prepared, String>>,
-    current: Option<Current>,
+    jobs: FileJobs,
+    ready: mpsc::Receiver<Result<PreparedSegment, String>>,
+    current: Option<CurrentSegment>,
+    /// The number of the segment to begin next. Invariant: one more than that of the current segment.
+    next_number: u64,
+    /// The sequence of the next batch.
     next_sequence: u64,
-    /// As of the last durable batch.
+    /// As of the last durable batch. Invariant: `LogFacts::check_follow` holds from each batch to the next.
     facts: LogFacts,
+    /// The bytes of the batch that is being written.
     out: Vec<u8>,
 }
 
@@ -121,27 +119,28 @@ struct Writer<P: Payload> {
 struct Batch {
     /// Begins with room for the header.
     payload: Vec<u8>,
-    /// As of behind this batch.
+    /// The log's facts behind this batch.
     facts: LogFacts,
-    /// Ticket and encoded bytes of each entry.
+    /// Ticket and encoded length of each entry.
     entries: Vec<(u64, u32)>,
     first_index: Option<u64>,
-    /// A truncation comes before all entries: a batch ends where one would come behind them.
+    /// The last truncation. Invariant: it comes before all entries of its batch. A batch ends where a truncation would
+    /// come behind an entry.
     truncated: Option<Option<LogPosition>>,
     purged: Option<LogPosition>,
-    /// The last append's: it stands for those before it.
+    /// The completion of the last append. It stands for those before it.
     watermark: Option<Completion>,
     votes: Vec<Completion>,
 }
 
-/// A batch that could not be made durable, and what to say of it.
+/// A batch that could not be made durable, and the sentence for `on_fatal`.
 struct Failed {
     sentence: String,
     batch: Batch,
 }
 
 impl Batch {
-    /// `buffer` is one to use again.
+    /// `buffer` is a used buffer, whose memory the batch takes over.
     fn new(facts: LogFacts, mut buffer: Vec<u8>) -> Batch {
         buffer.clear();
         buffer.shrink_to(limits::LOG_BUFFER_BYTES_KEPT);
@@ -167,10 +166,42 @@ impl Batch {
     }
 
     fn add_entry<P: Payload>(&mut self, entry: &Entry<P>, ticket: u64) {
+        let follows = self.facts.last.is_none_or(|last| last.index.checked_add(1) == Some(entry.at.index));
+        assert!(follows, "entry {} does not follow what is written: {:?}", entry.at, self.facts);
         let bytes = format::put_entry_record(entry.at, &mut self.payload, |out| entry.payload.encode(out));
         self.entries.push((ticket, bytes));
         self.first_index.get_or_insert(entry.at.index);
         self.facts.last = Some(entry.at);
+    }
+
+    fn add_vote(&mut self, vote: Vote, done: Completion) {
+        format::put_vote_record(&vote, &mut self.payload);
+        self.facts.vote = Some(vote);
+        self.votes.push(done);
+    }
+
+    fn add_truncation(&mut self, after: Option<LogPosition>) {
+        assert!(self.entries.is_empty(), "a truncation comes behind the entries of its batch");
+        assert!(after <= self.facts.last, "a truncation to {after:?} lies behind what is written: {:?}", self.facts);
+        format::put_truncate_record(after, &mut self.payload);
+        self.facts.last = after;
+        self.truncated = Some(after);
+    }
+
+    fn add_purge(&mut self, upto: LogPosition) {
+        format::put_purge_record(upto, &mut self.payload);
+        self.facts.purged = Some(upto);
+        if self.facts.last.is_none_or(|last| last.index < upto.index) {
+            self.facts.last = Some(upto);
+        }
+        self.purged = Some(upto);
+    }
+
+    fn add_committed(&mut self, at: LogPosition) {
+        let exists = self.facts.last.is_some_and(|last| at.index <= last.index);
+        assert!(exists, "entry {at} is called committed before it is written: {:?}", self.facts);
+        format::put_committed_record(at, &mut self.payload);
+        self.facts.committed = Some(at);
     }
 
     fn complete(self, result: impl Fn() -> io::Result<()>) {
@@ -180,11 +211,18 @@ impl Batch {
     }
 }
 
+/// Everything that was queued when the writer looked.
+struct Taken<P> {
+    commands: Vec<Command<P>>,
+    committed: Option<LogPosition>,
+}
+
 impl<P: Payload> Writer<P> {
     fn run(mut self) {
+        let _guard = FatalPanic(self.options.on_fatal.clone());
         let mut batch = Some(Batch::new(self.facts, Vec::new()));
         let mut commands = Vec::new();
-        while let Some(mut next) = batch {
+        while let Some(next) = batch {
             {
                 let mut queue = self.shared.queue.lock();
                 while queue.commands.is_empty() && !queue.closed {
@@ -194,8 +232,8 @@ impl<P: Payload> Writer<P> {
                     break;
                 }
             }
-            self.take(&mut commands, &mut next);
-            batch = self.work(&mut commands, next);
+            let taken = self.take(commands);
+            (batch, commands) = self.work(taken, next);
         }
         self.jobs.end();
     }
@@ -204,7 +242,7 @@ impl<P: Payload> Writer<P> {
         let mut batch = Some(Batch::new(self.facts, Vec::new()));
         let mut commands = Vec::new();
         let shared = self.shared.clone();
-        while let Some(mut next) = batch {
+        while let Some(next) = batch {
             let (empty, closed) = {
                 let queue = shared.queue.lock();
                 (queue.commands.is_empty(), queue.closed)
@@ -215,35 +253,34 @@ impl<P: Payload> Writer<P> {
                 shared.filled_for_task.notified().await;
                 batch = Some(next);
             } else {
-                self.take(&mut commands, &mut next);
+                let taken = self.take(commands);
                 tokio::time::sleep(delay()).await;
-                batch = self.work(&mut commands, next);
+                (batch, commands) = self.work(taken, next);
             }
         }
     }
 
-    /// Takes all that is queued.
-    fn take(&self, commands: &mut Vec<Command<P>>, batch: &mut Batch) {
-        let committed = {
-            let mut queue = self.shared.queue.lock();
-            std::mem::swap(&mut queue.commands, commands);
-            queue.committed.take()
-        };
-        if let Some(at) = committed {
-            format::put_committed_record(at, &mut batch.payload);
-            batch.facts.committed = Some(at);
-        }
+    /// Takes all that is queued. `commands` is an empty vector, whose memory the queue takes over.
+    fn take(&self, mut commands: Vec<Command<P>>) -> Taken<P> {
+        let mut queue = self.shared.queue.lock();
+        std::mem::swap(&mut queue.commands, &mut commands);
+        Taken { commands, committed: queue.committed.take() }
     }
 
-    /// Writes all that was taken. Returns an empty batch to go on with; None once the log is dead.
-    fn work(&mut self, commands: &mut Vec<Command<P>>, batch: Batch) -> Option<Batch> {
+    /// Writes all that was taken. Returns an empty batch to go on with, or None once the log is dead; and the emptied
+    /// vector.
+    fn work(&mut self, taken: Taken<P>, batch: Batch) -> (Option<Batch>, Vec<Command<P>>) {
+        let Taken { mut commands, committed } = taken;
         let mut waiting = commands.drain(..);
-        match self.write_all(&mut waiting, batch) {
-            Ok(next) => Some(next),
+        match self.write_all(&mut waiting, committed, batch) {
+            Ok(next) => {
+                drop(waiting);
+                (Some(next), commands)
+            }
             Err(failed) => {
                 let rest: Vec<Command<P>> = waiting.collect();
                 self.die(*failed, rest);
-                None
+                (None, Vec::new())
             }
         }
     }
@@ -252,6 +289,7 @@ impl<P: Payload> Writer<P> {
     fn write_all(
         &mut self,
         waiting: &mut impl Iterator<Item = Command<P>>,
+        committed: Option<LogPosition>,
         mut batch: Batch,
     ) -> Result<Batch, Box<Failed>> {
         for command in waiting {
@@ -271,34 +309,26 @@ impl<P: Payload> Writer<P> {
                     }
                     batch.watermark = Some(done);
                 }
-                Command::Vote { vote, done } => {
-                    format::put_vote_record(&vote, &mut batch.payload);
-                    batch.facts.vote = Some(vote);
-                    batch.votes.push(done);
-                }
+                Command::Vote { vote, done } => batch.add_vote(vote, done),
                 Command::Truncate { after } => {
                     if !batch.entries.is_empty() {
                         batch = self.write(batch)?;
                     }
-                    format::put_truncate_record(after, &mut batch.payload);
-                    batch.facts.last = after;
-                    batch.truncated = Some(after);
+                    batch.add_truncation(after);
                 }
-                Command::Purge { upto } => {
-                    format::put_purge_record(upto, &mut batch.payload);
-                    batch.facts.purged = Some(upto);
-                    if batch.facts.last.is_none_or(|last| last.index < upto.index) {
-                        batch.facts.last = Some(upto);
-                    }
-                    batch.purged = Some(upto);
-                }
+                Command::Purge { upto } => batch.add_purge(upto),
             }
+        }
+        // Behind all commands: a crash between two batches must not leave a hint beyond the last entry on disk.
+        if let Some(at) = committed {
+            batch.add_committed(at);
         }
         if batch.is_empty() { Ok(batch) } else { self.write(batch) }
     }
 
-    /// Makes the batch durable and tells everyone; returns an empty one behind it.
+    /// Makes the batch durable, then calls its completions. Returns an empty batch to go on with.
     fn write(&mut self, mut batch: Batch) -> Result<Batch, Box<Failed>> {
+        batch.facts.check_follow(&self.facts);
         match self.write_to_disk(&mut batch.payload) {
             Ok((offset, begun)) => {
                 self.facts = batch.facts;
@@ -311,7 +341,7 @@ impl<P: Payload> Writer<P> {
         }
     }
 
-    /// Returns where the batch lies in the current segment, and whether it is that segment's first.
+    /// Returns where the batch lies in the current segment, and whether it is the first batch of that segment.
     fn write_to_disk(&mut self, payload: &mut Vec<u8>) -> Result<(u64, bool), String> {
         let extent = format::extent(payload.len() - format::BATCH_HEADER);
         let begun = self.current.as_ref().is_none_or(|current| current.end + extent > current.capacity);
@@ -319,13 +349,16 @@ impl<P: Payload> Writer<P> {
         if begun {
             self.begin_segment(extent)?;
         }
-        let Some(current) = &mut self.current else { return Err(sentence("the log has no segment")) };
+        let Some(current) = &mut self.current else { return Err(fatal_sentence("the log has no segment")) };
         let (number, offset) = (current.number, current.end);
         format::put_batch(&self.options.identity, self.next_sequence, payload, &mut self.out);
-        // The header of a new segment goes with its first batch, in the same write.
+        // The header of a new segment is written together with the segment's first batch.
         let write_at = if begun { 0 } else { offset };
+        let end = write_at + self.out.len() as u64;
+        assert!(end == offset + extent, "a batch of {extent} bytes at {offset} ends at {end}");
+        assert!(end <= current.capacity, "a batch ends at {end}, behind its segment of {} bytes", current.capacity);
         let failed = |verb: &str, error: io::Error| {
-            sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
+            fatal_sentence(&format!("{verb} segment {number} of the log at offset {write_at}: {error}"))
         };
         if !hooks::write_precedes_sync() {
             current.file.sync_data().map_err(|error| failed("sync", error))?;
@@ -336,11 +369,11 @@ impl<P: Payload> Writer<P> {
             current.file.sync_data().map_err(|error| failed("sync", error))?;
         }
         (self.options.on_sync)(began.elapsed());
-        current.end += extent;
+        current.end = end;
         self.next_sequence += 1;
         if begun {
-            // Only now: a segment never lies ready behind one that a crash may find not begun.
-            self.jobs.put(Job::Prepare(number + 1));
+            // Not earlier: a crash must never leave a prepared segment behind a segment that was not begun.
+            self.jobs.put(FileJob::Prepare(self.next_number));
         }
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
@@ -352,36 +385,38 @@ impl<P: Payload> Writer<P> {
     }
 
     fn begin_segment(&mut self, extent: u64) -> Result<(), String> {
-        let prepared = self.ready.recv().unwrap_or_else(|_| Err(sentence("the log's second thread is gone")))?;
-        let needed = format::SECTOR as u64 + extent;
-        let context = |error: io::Error| sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
+        let prepared =
+            self.ready.recv().unwrap_or_else(|_| Err(fatal_sentence("the log's second thread has ended")))?;
+        assert!(prepared.number == self.next_number, "segment {} follows {}", prepared.number, self.next_number);
+        let needed = format::SECTOR_BYTES + extent;
+        let context =
+            |error: io::Error| fatal_sentence(&format!("allocate segment {} of the log: {error}", prepared.number));
         let mut capacity = prepared.file.len().map_err(context)?;
         if capacity < needed {
-            // One entry larger than a segment gets a segment of its own size.
+            // An entry that is larger than a segment gets a segment of its own size.
             prepared.file.allocate(needed).map_err(context)?;
             capacity = needed;
         }
         let header = SegmentHeader { number: prepared.number, first_sequence: self.next_sequence, facts: self.facts };
         format::put_segment_header(&self.options.identity, &header, &mut self.out);
-        self.current =
-            Some(Current { number: prepared.number, file: prepared.file, end: format::SECTOR as u64, capacity });
+        let (number, file) = (prepared.number, prepared.file);
+        self.current = Some(CurrentSegment { number, file, end: format::SECTOR_BYTES, capacity });
+        self.next_number = number + 1;
         Ok(())
     }
 
-    /// Puts a durable batch into the index, and lets go of what it purged.
+    /// Puts a durable batch into the index, and lets the segments go that it purged.
     fn publish(&mut self, batch: &Batch, offset: u64, begun: bool) {
         let Some(current) = &self.current else { return };
         let mut index = self.shared.index.lock();
         if begun {
-            let segment = Segment { file: current.file.clone(), end: current.end, last_index: None };
-            index.segments.insert(current.number, segment);
+            let segment = Segment { file: current.file.clone(), end: format::SECTOR_BYTES, last_index: None };
+            index.add_segment(current.number, segment);
         }
-        if let Some(segment) = index.segments.get_mut(&current.number) {
-            segment.end = current.end;
-            if batch.first_index.is_some() {
-                segment.last_index = segment.last_index.max(batch.facts.last.map(|last| last.index));
-            }
-        }
+        let behind = index.segments.get(&current.number).map(|segment| segment.end);
+        assert!(behind == Some(offset), "a batch lies at {offset}, and the one before it ends at {behind:?}");
+        let last_index = batch.facts.last.filter(|_| batch.first_index.is_some()).map(|last| last.index);
+        index.extend_segment(current.number, current.end, last_index);
         if let Some(after) = batch.truncated {
             index.truncate_runs(after);
         }
@@ -405,7 +440,7 @@ impl<P: Payload> Writer<P> {
         }
         drop(index);
         if !gone.is_empty() {
-            self.jobs.put(Job::Remove(gone));
+            self.jobs.put(FileJob::Remove(gone));
         }
     }
 
@@ -425,91 +460,16 @@ impl<P: Payload> Writer<P> {
     }
 }
 
-/// What `on_fatal` is told.
-fn sentence(trouble: &str) -> String {
-    format!(
-        "{trouble}; the server ends here, since what is on the disk is not known any more. Everything acknowledged is safe: \
-         free room on the disk, or replace it, and start again"
-    )
-}
+/// Ends the process if the writer's thread panics. Otherwise the server would wait for the log without end.
+struct FatalPanic(OnFatal);
 
-enum Job {
-    Prepare(u64),
-    /// Oldest first.
-    Remove(Vec<u64>),
-}
-
-struct Files {
-    disk: Arc<dyn Disk>,
-    folder: String,
-    segment_bytes: u64,
-    ready: mpsc::Sender<Result<Prepared, String>>,
-    /// A segment's file was synced.
-    synced: Box<dyn Fn() + Send>,
-}
-
-/// Who prepares and removes files.
-enum Jobs {
-    /// The second thread, so that no write waits for it.
-    Threaded(mpsc::Sender<Job>, JoinHandle<()>),
-    Here(Files),
-}
-
-impl Jobs {
-    fn put(&self, job: Job) {
-        match self {
-            // If that thread is gone, the next segment's turn will say so.
-            Jobs::Threaded(jobs, _) => drop(jobs.send(job)),
-            Jobs::Here(files) => files.work(job),
+impl Drop for FatalPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)(
+                "the log's thread panicked, so the server ends here: this is a bug, and the lines before say where. \
+                 Everything acknowledged is safe: start the server again",
+            );
         }
     }
-
-    fn end(self) {
-        if let Jobs::Threaded(jobs, thread) = self {
-            drop(jobs);
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Files {
-    fn run(self, jobs: mpsc::Receiver<Job>) {
-        for job in jobs {
-            self.work(job);
-        }
-    }
-
-    fn work(&self, job: Job) {
-        match job {
-            Job::Prepare(number) => {
-                let prepared = prepare(&*self.disk, &self.folder, number, self.segment_bytes)
-                    .map_err(|error| sentence(&format!("make segment {number} of the log: {error}")));
-                (self.synced)();
-                // Nobody takes it any more when the log is on its way out.
-                let _ = self.ready.send(prepared);
-            }
-            Job::Remove(numbers) => {
-                for number in numbers {
-                    // In order, each durable before the next: what is left is always a row without a gap.
-                    let path = format!("{}/{}", self.folder, segment_name(number));
-                    let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_folder(&self.folder));
-                    if let Err(error) = removed {
-                        tracing::warn!(
-                            "remove old log segment {path}: {error}; it stays until the next purge after a start"
-                        );
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Makes a segment's file, or brings one that is there and unused to its full length.
-pub fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<Prepared> {
-    let file = disk.open(&format!("{folder}/{}", segment_name(number)), true)?;
-    file.allocate(bytes)?;
-    file.sync_data()?;
-    disk.sync_folder(folder)?;
-    Ok(Prepared { number, file })
 }

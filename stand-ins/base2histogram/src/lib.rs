@@ -1,14 +1,15 @@
-//! What openraft needs of the crate `base2histogram`, without its tables.
+//! The part of the crate `base2histogram` that openraft needs, without the tables of the real crate.
 //!
-//! openraft keeps histograms of its own batch sizes. At their first use the real crate makes lookup tables for sixteen
-//! resolutions, 26 MiB that stay resident and of which one resolution is read: two thirds of this server's memory
-//! after a start. Nothing here asks openraft for these statistics, so this crate counts samples and keeps their sum and
-//! maximum only. `[patch.crates-io]` in the workspace's Cargo.toml puts it in place; docs/decisions has the measurement.
+//! openraft keeps histograms of its own batch sizes. At its first use the real crate makes lookup tables for sixteen
+//! resolutions. They take 26 MiB of resident memory, two thirds of this server's memory after a start, and only one
+//! resolution is used. The server does not read these statistics, so this crate counts samples and keeps only their sum
+//! and maximum. `[patch.crates-io]` in the workspace's Cargo.toml puts it in place of the real crate. docs/decisions
+//! has the measurement.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Counts values; every percentile is told as the maximum.
+/// Counts values. Every percentile is the maximum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram<T = ()> {
     samples: u64,
@@ -16,7 +17,7 @@ pub struct Histogram<T = ()> {
     slots: PhantomData<T>,
 }
 
-/// The real crate's record of percentiles.
+/// The percentiles of the real crate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PercentileStats {
     pub samples: u64,

@@ -1,4 +1,4 @@
-// The starter's validator in C: refuses data of more than 1024 bytes, and writes what it refuses to its log.
+// The same validator as `plugin new` makes, in C: it refuses data of more than 1024 bytes, and logs what it refuses.
 #include "validator.h"
 #include <stdio.h>
 
@@ -19,7 +19,7 @@ bool exports_wasmkeeper_plugin_validation_validate(exports_wasmkeeper_plugin_val
     validator_string_t path = changes->ptr[i].path;
     wasmkeeper_plugin_reading_option_stat_t stat;
     if (!wasmkeeper_plugin_reading_method_view_stat(view, &path, &stat, err)) {
-      fine = false;  // In the server's own words.
+      fine = false;  // `err` has the server's own text.
     } else if (stat.is_some && stat.val.data_length > BYTES_MAX) {
       printf("refused %.*s\n", (int)path.len, (const char *)path.ptr);
       fflush(stdout);

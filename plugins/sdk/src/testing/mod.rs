@@ -1,10 +1,10 @@
-//! For unit tests of plugins on the machine they are written on: a tree in memory that follows ZooKeeper's rules.
+//! Unit tests of plugins without a server: a tree in memory that follows ZooKeeper's rules.
 //!
 //! | type | for |
 //! |---|---|
 //! | [`Tree`] | nodes, and the circumstances of a call; makes the [`View`] that a validator, a policy or an authenticator gets |
 //! | [`Server`] | a recipe at its mount: clients' requests, ends of sessions, timers, recovery |
-//! | [`Random`] | schedules that can be repeated |
+//! | [`Random`] | random schedules that a seed repeats |
 //!
 //! ```
 //! use wasmkeeper_plugin::testing::Tree;
@@ -13,7 +13,7 @@
 //! assert_eq!(tree.view().get("/app/x").unwrap().unwrap().data, b"data");
 //! ```
 //!
-//! It has no fuel, no quotas and no ACLs: what those do, `wasmkeeper plugin test` shows.
+//! The tree has no fuel, no quotas and no ACL checks. `wasmkeeper plugin test` has them.
 
 mod server;
 mod tree;
@@ -21,19 +21,19 @@ mod tree;
 pub use server::{Mode, Server, create, delete, set};
 pub use tree::{Transaction, Tree, View};
 
-/// Random numbers that a seed repeats; where a test fails, its seed is printed.
+/// Random numbers that a seed repeats. If a test fails, its seed is printed.
 pub struct Random {
     seed: u64,
     state: u64,
 }
 
 impl Random {
-    /// Numbers of this seed.
+    /// The random numbers of this seed.
     pub fn new(seed: u64) -> Random {
         Random { seed, state: seed }
     }
 
-    /// One of 0 to `n` - 1.
+    /// A number from 0 to `n` - 1.
     pub fn below(&mut self, n: usize) -> usize {
         // SplitMix64.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -43,7 +43,7 @@ impl Random {
         ((mixed ^ (mixed >> 31)) % n as u64) as usize
     }
 
-    /// One of these; none if there are none.
+    /// One element of the slice. `None` if the slice is empty.
     pub fn choose<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
         if among.is_empty() { None } else { among.get(self.below(among.len())) }
     }
@@ -57,7 +57,7 @@ impl Drop for Random {
     }
 }
 
-/// Prints what a plugin logs; `cargo test` shows it where a test fails.
+/// Prints what a plugin logs. `cargo test` shows the output of tests that fail.
 pub fn log(level: crate::Level, message: &str) {
     println!("{level:?}: {message}");
 }

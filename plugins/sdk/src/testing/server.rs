@@ -1,4 +1,4 @@
-//! A recipe at its mount, with everything that happens to one but crashes of the process.
+//! A recipe at its mount, and everything that can happen to a recipe except crashes of the server.
 
 use super::tree::{State, Tree};
 use crate::{
@@ -7,39 +7,41 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// The create modes of a stock client.
+/// The create modes of ZooKeeper clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// A node that stays.
     Persistent,
-    /// The same, with digits.
+    /// A node that stays, with digits at the end of its name.
     PersistentSequential,
-    /// A node of the session.
+    /// A node that ends with its session.
     Ephemeral,
-    /// The same, with digits.
+    /// A node that ends with its session, with digits at the end of its name.
     EphemeralSequential,
 }
 
-/// A server with one recipe. It holds the recipe to the contract: a reply's path, a recovery that ends and that changes
-/// nothing where all is well. Grants are those of the manifest (with feature `settings`; without it there is no limit).
+/// A server with one recipe. It panics if the recipe breaks the contract: a reply with a wrong path, a recovery that
+/// does not end, or one that changes a mount in order. The grants are those of the manifest. Without the feature
+/// `settings` the manifest is not read, and there is no limit.
 pub struct Server<R> {
-    /// What is there, for tests to look at and to prepare.
+    /// The tree, for tests to read and to prepare.
     pub tree: Tree,
-    /// Makes the recipe anew for each call, as a server does with a plugin that is not pure.
+    /// Makes a new recipe for each call, as a server does with a plugin that is not pure.
     pub fresh: bool,
-    /// How many host functions the busiest call has used so far, for looking and for writing.
+    /// The largest number of reads that one call has done so far.
     pub looks_max: u32,
-    /// See `looks_max`.
+    /// The largest number of writes that one call has done so far.
     pub writes_max: u32,
     mount: String,
     settings: String,
     recipe: R,
-    /// How often a timer has failed in a row.
+    /// How often each timer has failed in a row.
     failed: BTreeMap<String, u32>,
 }
 
 impl<R: Recipe + Plugin> Server<R> {
-    /// The recipe at a mount, which is created, and recovered. Panics with the recipe's text if it refuses the settings.
+    /// Creates the mount, configures the recipe, and recovers the mount. Panics with the recipe's text if the recipe
+    /// refuses the settings.
     pub fn new(mount: &str, settings: &str) -> Server<R> {
         let recipe = R::configure(mount, settings).unwrap_or_else(|refused| panic!("configure: {refused}"));
         let tree = Tree::new();
@@ -60,7 +62,7 @@ impl<R: Recipe + Plugin> Server<R> {
         server
     }
 
-    /// A new session.
+    /// Opens a session.
     pub fn connect(&mut self) -> u64 {
         let mut state = self.tree.state();
         let session = state.sessions.last().map_or(0x1_0000, |last| last + 1);
@@ -68,7 +70,7 @@ impl<R: Recipe + Plugin> Server<R> {
         session
     }
 
-    /// A create of a client's; the reply's path.
+    /// A client's create. Returns the path of the reply.
     pub fn create(
         &mut self,
         session: u64,
@@ -79,22 +81,22 @@ impl<R: Recipe + Plugin> Server<R> {
         self.one(session, create(session, path, data, mode))
     }
 
-    /// An ephemeral sequential create: how recipes are joined.
+    /// A client's create of an ephemeral sequential node: how clients join most recipes.
     pub fn join(&mut self, session: u64, path: &str, data: impl AsRef<[u8]>) -> Result<String, Rejection> {
         self.create(session, path, data, Mode::EphemeralSequential)
     }
 
-    /// A setData of a client's.
+    /// A client's setData.
     pub fn set(&mut self, session: u64, path: &str, data: impl AsRef<[u8]>) -> Result<(), Rejection> {
         self.one(session, set(path, data)).map(drop)
     }
 
-    /// A delete of a client's.
+    /// A client's delete.
     pub fn delete(&mut self, session: u64, path: &str) -> Result<(), Rejection> {
         self.one(session, delete(path)).map(drop)
     }
 
-    /// A multi: the paths of the replies, or the one refusal.
+    /// A client's multi. Returns the paths of the replies, or the one refusal.
     pub fn multi(&mut self, session: u64, requests: Vec<Request>) -> Result<Vec<String>, Rejection> {
         self.tree.begin(session);
         let saved = self.tree.state().clone();
@@ -111,7 +113,7 @@ impl<R: Recipe + Plugin> Server<R> {
         Ok(replies)
     }
 
-    /// A multi of the superuser's: the recipe learns of it as of changes by others, and may refuse it.
+    /// A multi of the superuser. The recipe is told of its changes in `on_change`, and may refuse the multi.
     pub fn superuser(&mut self, session: u64, requests: Vec<Request>) -> Result<Vec<String>, Rejection> {
         self.tree.begin(session);
         let saved = self.tree.state().clone();
@@ -126,7 +128,7 @@ impl<R: Recipe + Plugin> Server<R> {
         done
     }
 
-    /// The end of a session. What the recipe cannot do in the same transaction it recovers.
+    /// Ends a session. If the recipe fails in that transaction, the mount is recovered.
     pub fn end(&mut self, session: u64, cause: Cause) {
         self.drop_session(session);
         let saved = self.tree.state().clone();
@@ -136,13 +138,13 @@ impl<R: Recipe + Plugin> Server<R> {
         }
     }
 
-    /// The end of a session that the recipe does not learn of, as with plugins switched off; then it recovers.
+    /// Ends a session while the recipe is switched off, and recovers the mount afterwards.
     pub fn end_unseen(&mut self, session: u64) {
         self.drop_session(session);
         self.recover();
     }
 
-    /// Lets ensemble time pass, and the timers fire that come due.
+    /// Lets ensemble time pass. Timers that come due fire.
     pub fn pass(&mut self, ms: u64) {
         let until = self.tree.view().context().ensemble_ms + ms;
         loop {
@@ -157,13 +159,13 @@ impl<R: Recipe + Plugin> Server<R> {
         });
     }
 
-    /// Removes the containers that are left, as the server does about once a minute.
+    /// Removes the containers that had children and have none, as a server does about once a minute.
     pub fn collect(&mut self) {
         loop {
             let left = self.tree.state().left_containers();
             for path in &left {
                 self.tree.begin(0);
-                // The recipe may have put something into it in the meantime.
+                // The recipe may have created a child in the meantime.
                 if self.tree.state().delete(path, None).is_ok() {
                     self.tell(Cause::Server).unwrap_or_else(|refused| panic!("collect {path}: {refused}"));
                 }
@@ -174,7 +176,7 @@ impl<R: Recipe + Plugin> Server<R> {
         }
     }
 
-    /// A call by HTTP or CLI.
+    /// A call over HTTP or from the command line.
     pub fn call(&mut self, method: &str, payload: &[u8]) -> Result<Vec<u8>, Rejection> {
         self.tree.begin(0);
         let saved = self.tree.state().clone();
@@ -185,8 +187,8 @@ impl<R: Recipe + Plugin> Server<R> {
         answer
     }
 
-    /// Recovers the mount and says how many writes that took. Panics if it does not end, or finds something to do when
-    /// it is repeated.
+    /// Recovers the mount and returns the number of writes that this took. Panics if the recovery does not end, or if a
+    /// second recovery writes again.
     pub fn recover(&mut self) -> u32 {
         let written = self.recover_once();
         let again = self.recover_once();
@@ -299,7 +301,7 @@ impl<R: Recipe + Plugin> Server<R> {
     }
 }
 
-/// A create, for [`Server::multi`].
+/// A create request, for [`Server::multi`].
 pub fn create(session: u64, path: &str, data: impl AsRef<[u8]>, mode: Mode) -> Request {
     let ephemeral = matches!(mode, Mode::Ephemeral | Mode::EphemeralSequential);
     Request::Create(CreateRequest {
@@ -311,12 +313,12 @@ pub fn create(session: u64, path: &str, data: impl AsRef<[u8]>, mode: Mode) -> R
     })
 }
 
-/// A setData, for [`Server::multi`].
+/// A setData request, for [`Server::multi`].
 pub fn set(path: &str, data: impl AsRef<[u8]>) -> Request {
     Request::SetData(SetDataRequest { path: path.into(), data: data.as_ref().into(), version: None })
 }
 
-/// A delete, for [`Server::multi`].
+/// A delete request, for [`Server::multi`].
 pub fn delete(path: &str) -> Request {
     Request::Delete(DeleteRequest { path: path.into(), version: None })
 }

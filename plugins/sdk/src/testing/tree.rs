@@ -1,4 +1,4 @@
-//! The tree in memory, and what a call sees of it and does to it.
+//! The tree in memory, and how a call reads and changes it.
 
 use crate::rejection::refuse;
 use crate::{
@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-/// Nodes and the circumstances of a call. Clones are the same tree.
+/// Nodes, and the circumstances of a call. A clone is the same tree.
 #[derive(Clone, Default)]
 pub struct Tree(Rc<RefCell<State>>);
 
-/// What a call may look at: the native twin of the contract's resource, function by function.
+/// What a call may read. It has the functions of the contract's resource.
 pub struct View(Rc<RefCell<State>>);
 
-/// What a call may write: the native twin of the contract's resource, function by function.
+/// What a call may change. It has the functions of the contract's resource.
 pub struct Transaction(Rc<RefCell<State>>);
 
 type Done<T> = Result<T, Rejection>;
@@ -24,17 +24,17 @@ type Done<T> = Result<T, Rejection>;
 #[derive(Clone)]
 pub(super) struct State {
     nodes: BTreeMap<String, Rc<Entry>>,
-    /// As they were before the transaction.
+    /// The nodes before the transaction.
     before: BTreeMap<String, Rc<Entry>>,
-    /// When they are due, in ensemble time.
+    /// When each timer is due, in ensemble time.
     pub timers: BTreeMap<String, u64>,
     pub sessions: BTreeSet<u64>,
     pub context: Context,
     identities: Vec<Identity>,
     facts: BTreeMap<String, String>,
-    /// None: everything.
+    /// None: no limit.
     pub grants: Option<Vec<(String, Vec<String>)>>,
-    /// Of the transaction so far.
+    /// The changes of the transaction so far.
     pub changes: Vec<Change>,
     /// Host functions called since the call began.
     pub looks: u32,
@@ -47,7 +47,7 @@ struct Entry {
     stat: Stat,
     acl: Vec<AclEntry>,
     kind: NodeKind,
-    /// Children there ever were: the digits of the next sequential one.
+    /// How many children were ever created: the digits of the next sequential child.
     creates: u32,
 }
 
@@ -57,7 +57,7 @@ impl Tree {
         Tree::default()
     }
 
-    /// Creates the node, and its ancestors where they are missing, or sets its data; as a transaction of its own.
+    /// Creates the node and missing ancestors, or sets the node's data, in a transaction of its own.
     pub fn put(&self, path: &str, data: impl AsRef<[u8]>) {
         let (parent, data) = (path::parent(path), data.as_ref());
         if !self.0.borrow().nodes.contains_key(parent) {
@@ -72,18 +72,18 @@ impl Tree {
         put.unwrap_or_else(|refused| panic!("put {path}: {refused}"));
     }
 
-    /// Deletes a node without children; as a transaction of its own.
+    /// Deletes a node without children, in a transaction of its own.
     pub fn delete(&self, path: &str) {
         self.begin(0);
         self.0.borrow_mut().delete(path, None).unwrap_or_else(|refused| panic!("delete {path}: {refused}"));
     }
 
-    /// The node, if it is there.
+    /// The node, if it exists.
     pub fn get(&self, path: &str) -> Option<Node> {
         self.0.borrow().nodes.get(path).map(|entry| entry.node())
     }
 
-    /// The node's data as text; empty if it is not there.
+    /// The data of the node as text. Empty if the node does not exist.
     pub fn text(&self, path: &str) -> String {
         self.get(path).map_or(String::new(), |node| String::from_utf8_lossy(&node.data).into_owned())
     }
@@ -93,7 +93,7 @@ impl Tree {
         self.0.borrow().children(path, None, usize::MAX)
     }
 
-    /// Every node and timer as a line of text, to compare trees or to look at.
+    /// Every node and timer as a line of text, to compare trees or to print them.
     pub fn dump(&self) -> String {
         let state = self.0.borrow();
         let mut text = String::new();
@@ -107,7 +107,8 @@ impl Tree {
         text
     }
 
-    /// Begins a transaction of that session (0: of none): the next zxid, and `original` is the tree of now.
+    /// Begins a transaction of this session (0: of no session). It has the next zxid, and `original` shows the tree as
+    /// it is now.
     pub fn begin(&self, session: u64) {
         let mut state = self.0.borrow_mut();
         state.before = state.nodes.clone();
@@ -117,35 +118,35 @@ impl Tree {
         state.context.seed = state.context.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
     }
 
-    /// Changes the circumstances: `tree.circumstances(|context| context.wall_ms = 0)`.
+    /// Changes the circumstances of calls: `tree.circumstances(|context| context.wall_ms = 0)`.
     pub fn circumstances(&self, change: impl FnOnce(&mut Context)) {
         change(&mut self.0.borrow_mut().context);
     }
 
-    /// Who the caller has proven to be: pairs of scheme and id.
+    /// Sets the identities of the caller: pairs of scheme and id.
     pub fn identify(&self, who: &[(&str, &str)]) {
         let identity = |(scheme, id): &(&str, &str)| Identity { scheme: (*scheme).into(), id: (*id).into() };
         self.0.borrow_mut().identities = who.iter().map(identity).collect();
     }
 
-    /// What `fact` answers.
+    /// Sets the answer of `fact`.
     pub fn fact(&self, name: &str, value: &str) {
         self.0.borrow_mut().facts.insert(name.into(), value.into());
     }
 
-    /// Limits views and transactions to these paths, with all below, and verbs. At first there is no limit.
+    /// Limits views and transactions to these verbs at and below these paths. A new tree has no limit.
     pub fn grant(&self, grants: &[(&str, &[&str])]) {
         let grant =
             |(path, verbs): &(&str, &[&str])| (path.to_string(), verbs.iter().map(|verb| verb.to_string()).collect());
         self.0.borrow_mut().grants = Some(grants.iter().map(grant).collect());
     }
 
-    /// What a call is lent to look at.
+    /// The view that a call gets.
     pub fn view(&self) -> View {
         View(self.0.clone())
     }
 
-    /// What a call is lent to write with.
+    /// The transaction that a call gets.
     pub fn transaction(&self) -> Transaction {
         Transaction(self.0.clone())
     }
@@ -156,53 +157,53 @@ impl Tree {
 }
 
 impl View {
-    /// A node; none if there is none. Needs `read`.
+    /// A node. `None` if it does not exist. Needs `read`.
     pub fn get(&self, path: &str) -> Done<Option<Node>> {
         let state = self.look(path, Verb::Read)?;
         Ok(state.nodes.get(path).map(|entry| entry.node()))
     }
 
-    /// A node's Stat; none if there is none. Needs `read`.
+    /// The Stat of a node. `None` if it does not exist. Needs `read`.
     pub fn stat(&self, path: &str) -> Done<Option<Stat>> {
         let state = self.look(path, Verb::Read)?;
         Ok(state.nodes.get(path).map(|entry| entry.stat))
     }
 
-    /// A node's ACL; empty if there is none. Needs `read`.
+    /// The ACL of a node. Empty if the node does not exist. Needs `read`.
     pub fn acl(&self, path: &str) -> Done<Vec<AclEntry>> {
         let state = self.look(path, Verb::Read)?;
         Ok(state.nodes.get(path).map_or(Vec::new(), |entry| entry.acl.clone()))
     }
 
-    /// Names of children in byte order, behind `after`, at most `limit` and at most 1000. Needs `children`.
+    /// The names of children in byte order after `after`: at most `limit`, and at most 1000. Needs `children`.
     pub fn children(&self, path: &str, after: Option<&str>, limit: u32) -> Done<Vec<String>> {
         let state = self.look(path, Verb::Children)?;
         Ok(state.children(path, after, limit.min(crate::PAGE) as usize))
     }
 
-    /// Paths that begin with `prefix` among the session's ephemeral nodes, in order. Needs `read` on `prefix`.
+    /// The paths of the session's ephemeral nodes that begin with `prefix`, in order. Needs `read` on `prefix`.
     pub fn ephemerals(&self, session: u64, prefix: &str, limit: u32) -> Done<Vec<String>> {
         let state = self.look(prefix, Verb::Read)?;
         Ok(state.ephemerals(session, prefix).take(limit.min(crate::PAGE) as usize).cloned().collect())
     }
 
-    /// A node as it was before this transaction; none if there was none. Needs `read`.
+    /// A node as it was before this transaction. `None` if it did not exist. Needs `read`.
     pub fn original(&self, path: &str) -> Done<Option<Node>> {
         let state = self.look(path, Verb::Read)?;
         Ok(state.before.get(path).map(|entry| entry.node()))
     }
 
-    /// Zxid, time, seed, session.
+    /// Zxid, time, seed and session of the call.
     pub fn context(&self) -> Context {
         self.0.borrow().context
     }
 
-    /// Everything the caller has proven to be.
+    /// All identities that the caller has proven.
     pub fn identities(&self) -> Vec<Identity> {
         self.0.borrow().identities.clone()
     }
 
-    /// Whatever else is known of the call.
+    /// Another fact about the call, by name.
     pub fn fact(&self, name: &str) -> Option<String> {
         self.0.borrow().facts.get(name).cloned()
     }
@@ -221,17 +222,17 @@ impl Transaction {
         self.write(path, Verb::Create)?.create(path, data, kind, acl, false).map(|_| ())
     }
 
-    /// Creates a node named `path` and ten digits; returns its path. Needs `create`.
+    /// Creates a node with ten digits after `path`, and returns its path. Needs `create`.
     pub fn create_sequential(&self, path: &str, data: &[u8], kind: NodeKind, acl: &[AclEntry]) -> Done<String> {
         self.write(path, Verb::Create)?.create(path, data, kind, acl, true)
     }
 
-    /// Sets a node's data. Needs `set`.
+    /// Sets the data of a node. Needs `set`.
     pub fn set_data(&self, path: &str, data: &[u8], version: Option<i32>) -> Done<()> {
         self.write(path, Verb::Set)?.set_data(path, data, version)
     }
 
-    /// Sets a node's ACL; `version` is its aversion. Needs `acl`.
+    /// Sets the ACL of a node. `version` is the node's aversion. Needs `acl`.
     pub fn set_acl(&self, path: &str, acl: &[AclEntry], version: Option<i32>) -> Done<()> {
         self.write(path, Verb::Acl)?.set_acl(path, acl, version)
     }
@@ -241,7 +242,7 @@ impl Transaction {
         self.write(path, Verb::Delete)?.delete(path, version)
     }
 
-    /// Sets the timer of that name, or moves it, to `after_ms` of ensemble time from now.
+    /// Sets or moves the timer with this name. It fires after `after_ms` of ensemble time.
     pub fn set_timer(&self, name: &str, after_ms: u64) -> Done<()> {
         let mut state = self.0.borrow_mut();
         state.writes += 1;
@@ -395,7 +396,7 @@ impl State {
         begin_alike.filter(move |(_, entry)| entry.stat.ephemeral_owner == session).map(|(path, _)| path)
     }
 
-    /// Containers that had children and have none.
+    /// The containers that had children and have none.
     pub fn left_containers(&self) -> Vec<String> {
         let left =
             |entry: &Entry| entry.kind == NodeKind::Container && entry.creates > 0 && entry.stat.num_children == 0;

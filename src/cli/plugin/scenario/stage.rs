@@ -22,7 +22,7 @@ use crate::pipeline::{
 };
 use crate::plugin::manifest::{self, Manifest, Mode};
 use crate::plugin::quarantine::Quarantine;
-use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, admission, audit};
+use crate::plugin::{Judge, MODULES, PLUGINS, Plugins, audit, check_deployment};
 use crate::session::auth;
 use crate::session::judgement::{self, Rulings};
 use crate::session::rejection::Refusals;
@@ -512,7 +512,7 @@ impl Stage {
             }
         }
         self.applied = applied;
-        if admission::touches(&txn) {
+        if check_deployment::touches(&txn) {
             self.plugins.refresh(&self.state);
         }
         self.evaluator.committed(self.state.last_zxid());
@@ -555,7 +555,7 @@ impl Stage {
             match again {
                 Evaluation::Txn(alone) if (&alone.outcome, &alone.changes) == (&txn.outcome, &txn.changes) => {
                     state.apply(&alone, &mut applied);
-                    if admission::touches(&alone) {
+                    if check_deployment::touches(&alone) {
                         self.plugins.refresh(&state);
                     }
                 }
@@ -791,8 +791,8 @@ impl Stage {
 
     /// A write of the operator's. `about`: the plugin whose deployment it is; a refusal is printed as its answer.
     fn operate(&mut self, about: Option<&str>, request: Request) -> Result<(), String> {
-        let refusal =
-            admission::concerns(&request).then(|| admission::prepare(&self.plugins, &request, &self.state).err());
+        let refusal = check_deployment::concerns(&request)
+            .then(|| check_deployment::prepare(&self.plugins, &request, &self.state).err());
         self.xid += 1;
         let submission = Submission { caller: Some(operator()), xid: self.xid, ask: Ask::Request(request) };
         let refused = refusal.flatten();

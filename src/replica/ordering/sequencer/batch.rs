@@ -2,13 +2,13 @@
 
 use super::weight::weight;
 use super::{Phase, Proposes, QueuedRequest, Sequencer};
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
 use crate::model::txn::{Batch, Outcome, Txn};
 use crate::pipeline::{Ask, Evaluation};
-use crate::plugin::admission;
+use crate::plugin::check_deployment;
 use crate::replica::ordering::event::Event;
 use crate::replica::ordering::mutations;
 use crate::simulation::{self, Seen};
@@ -68,7 +68,7 @@ impl<C: Proposes> Sequencer<C> {
         self.chain.push(requests);
         let replica = self.replica.clone();
         self.consensus.propose_then(batch, move |outcome| {
-            if let Resolution::Applied { .. } = outcome {
+            if let ProposalOutcome::Applied { .. } = outcome {
                 replica.order.metrics.proposal_latency.add(proposed.elapsed().as_millis() as u64);
             }
             replica.order.inbox.put(Event::Resolved { entry, outcome, awaited });
@@ -125,7 +125,7 @@ impl<C: Proposes> Sequencer<C> {
                         Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
                     });
                 }
-                self.chain.extend(txn.zxid, admission::touches(&txn) && hooks::waits_for_deployment());
+                self.chain.extend(txn.zxid, check_deployment::touches(&txn) && hooks::waits_for_deployment());
                 draft.txns.push(txn);
                 draft.requests.push(request);
             }

@@ -5,7 +5,7 @@ use super::{Proposes, QueuedRequest, Sequencer};
 use crate::model::ConnectionId;
 use crate::model::ensemble::Server;
 use crate::pipeline::{Ask, Submission};
-use crate::plugin::admission;
+use crate::plugin::check_deployment;
 use crate::replica::ensemble::reconfig::{self, ReconfigEnd};
 use crate::replica::plugins::prepare;
 use std::collections::VecDeque;
@@ -106,5 +106,5 @@ impl<C: Proposes> Sequencer<C> {
 }
 
 fn deploys(submission: &Submission) -> bool {
-    matches!(&submission.ask, Ask::Request(request) if admission::concerns(request))
+    matches!(&submission.ask, Ask::Request(request) if check_deployment::concerns(request))
 }

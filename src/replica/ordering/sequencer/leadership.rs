@@ -1,7 +1,7 @@
 //! What happens when an entry is resolved, a chain breaks, and a leadership begins or ends.
 
 use super::{Phase, Proposes, QueuedRequest, Sequencer};
-use crate::consensus::Resolution;
+use crate::consensus::ProposalOutcome;
 use crate::pipeline::{Ask, Submission};
 use crate::replica::ensemble::reconfig;
 use crate::simulation::{self, Seen};
@@ -47,16 +47,16 @@ impl<C: Proposes> Sequencer<C> {
     }
 
     /// Consensus has an outcome for an entry.
-    pub(super) fn resolved(&mut self, entry: u64, outcome: Resolution) {
+    pub(super) fn resolved(&mut self, entry: u64, outcome: ProposalOutcome) {
         simulation::see(|| Seen::Resolved { entry, outcome });
         match outcome {
-            Resolution::Applied { accepted: true, .. } => {
+            ProposalOutcome::Applied { accepted: true, .. } => {
                 self.refused_in_a_row = 0;
                 let accepted = self.chain.accept(entry);
                 accepted.requests.into_iter().filter_map(|request| request.call).for_each(|call| call.applied());
                 self.forget_applied();
             }
-            Resolution::Applied { accepted: false, .. } | Resolution::Refused => {
+            ProposalOutcome::Applied { accepted: false, .. } | ProposalOutcome::Refused => {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
                 self.refused_in_a_row += 1;
                 if self.refused_in_a_row > 1 {
@@ -67,7 +67,7 @@ impl<C: Proposes> Sequencer<C> {
                 self.chain.refuse(entry);
                 self.break_chain();
             }
-            Resolution::Unknown => {
+            ProposalOutcome::Unknown => {
                 for request in self.chain.remove(entry).requests {
                     if !self.is_void(&request) {
                         self.break_connection(&request);

@@ -42,7 +42,7 @@ mod weight;
 use super::clocks::Clocks;
 use super::event::{Event, QueuedRequest};
 use super::inbox::Sleep;
-use crate::consensus::{Consensus, Resolution, Role};
+use crate::consensus::{Consensus, ProposalOutcome, Role};
 use crate::courtesy::Courtesy;
 use crate::model::ConnectionId;
 use crate::model::txn::Batch;
@@ -96,11 +96,11 @@ pub struct Sequencer<C> {
 /// What takes batches: consensus, or a stand-in.
 pub trait Proposes {
     /// Brings the batch into the log. Batches enter the log in the order of the calls. `done` hears the outcome.
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static);
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static);
 }
 
 impl Proposes for Consensus {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         Consensus::propose_then(self, batch, done);
     }
 }

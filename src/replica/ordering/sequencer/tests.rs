@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Proposed>>>);
 
-type Proposed = (Batch, Box<dyn FnOnce(Resolution) + Send>);
+type Proposed = (Batch, Box<dyn FnOnce(ProposalOutcome) + Send>);
 
 impl Proposes for Log {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(Resolution) + Send + 'static) {
+    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         self.0.lock().push((batch, Box::new(done)));
     }
 }
@@ -65,7 +65,7 @@ impl Alone {
     }
 
     /// Resolves the oldest batch.
-    fn resolve(&mut self, outcome: Resolution) {
+    fn resolve(&mut self, outcome: ProposalOutcome) {
         let (_, done) = self.log.0.lock().remove(0);
         done(outcome);
         let mut events = Vec::new();
@@ -120,7 +120,7 @@ async fn requests_of_other_members_end_with_the_leadership_and_own_ones_are_pass
     alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
     assert_eq!(alone.log.xids(), [2, 3]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Resolution::Refused);
+    alone.resolve(ProposalOutcome::Refused);
     let mut to_leader = alone.link(1);
     assert_eq!(xids(&mut to_leader), [3]);
 }
@@ -132,7 +132,7 @@ async fn an_unknown_outcome_stops_only_its_own_connection() {
     let unknown = alone.write(1, 1, false);
     alone.hear([Event::Submitted(unknown)]);
     alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(Resolution::Unknown);
+    alone.resolve(ProposalOutcome::Unknown);
     let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
     alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
     let mut to_leader = alone.link(1);
@@ -148,7 +148,7 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     assert!(alone.log.xids().is_empty());
     alone.hear([Event::Lease { held: true }]);
     assert_eq!(alone.log.xids(), [1]);
-    alone.resolve(Resolution::Applied { at: LogPosition::default(), accepted: false });
+    alone.resolve(ProposalOutcome::Applied { at: LogPosition::default(), accepted: false });
     assert_eq!(alone.log.xids(), [1], "the requests of an entry without effect are evaluated again");
 }
 
