@@ -143,7 +143,7 @@ impl Whitelist {
 /// The version in ZooKeeper's form. Clients parse the text: kazoo reads the three numbers, go-zk matches the whole
 /// line.
 pub const VERSION: &str =
-    concat!("3.9.5-wasmkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", "2026-11-20 00:00 UTC");
+    concat!("3.9.5-wasmkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", env!("WASMKEEPER_BUILT"));
 
 /// The text that answers `word`. `argument`: the eight bytes that followed the word, if it has them.
 pub fn answer(word: &Word, argument: Option<[u8; 8]>, whitelist: &Whitelist, facts: &dyn Facts) -> String {
