@@ -22,6 +22,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod consensus;
 mod courtesy;
@@ -35,6 +36,7 @@ pub mod peer;
 pub mod pipeline;
 pub mod plugin;
 pub mod replica;
+pub mod scenario;
 pub mod session;
 pub mod simulation;
 pub mod state;

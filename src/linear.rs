@@ -1,26 +1,26 @@
-//! Whether a history is linearizable: whether every operation can have happened at one moment between its begin and its
-//! end, so that all one after the other make sense to a sequential model of the thing.
+//! Checks whether a history is linearizable. It is if there is an order in which each operation happens at one moment
+//! between its begin and its end, and every answer is the one that a sequential model gives in this order.
 //!
-//! Wing and Gong's search with Lowe's memory of configurations: take the operations that may come first one after the
-//! other, go back where none fits. It knows the model and what was answered when, nothing else. The simulation has it judge
-//! registers (`sim/`), `plugin test` recipes (`cli/plugin/scenario/models`). Things that do not share a state are
-//! judged apart.
+//! The search is Wing and Gong's, with Lowe's memory of configurations: it takes one of the operations that may come
+//! first, then the next, and goes back if none fits. It uses only the model, and what was answered when. The simulation
+//! checks registers (`sim/`), and `plugin test` checks recipes (`scenario/models`). Objects that share no state are
+//! checked separately.
 //!
 //! An operation without an answer may have happened at any time after its begin, or never.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// What operations are about, as it is if they happen one after the other.
+/// A sequential model of an object: how it answers if operations happen one after the other.
 pub trait Model {
     type State: Clone + Eq + Hash;
-    /// What was asked, and what was answered.
+    /// A request with its answer.
     type Action;
 
-    /// What the action leaves of the state; none if it cannot come now, or not with that answer.
+    /// The state after the action. None if the action cannot happen in this state, or cannot get this answer.
     fn after(&self, state: &Self::State, action: &Self::Action) -> Option<Self::State>;
 
-    /// Of actions without an answer: which one of those it is makes no difference.
+    /// For an action without an answer: whether all such actions are alike, so that the search tries one of them only.
     fn is_anonymous(&self, _action: &Self::Action) -> bool {
         false
     }
@@ -37,18 +37,19 @@ pub struct Operation<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Linearizable,
-    /// The index of an operation whose answer fits nowhere: the one the search got least far beyond.
+    /// No order exists. `stuck_at` is the index of the operation that the search could not get past in its furthest
+    /// try.
     Not {
         stuck_at: usize,
     },
-    /// Given up after `STEPS_MAX`.
+    /// The search gave up after `STEPS_MAX` steps.
     Undecided,
 }
 
-/// Steps of the search after which it gives up: some seconds. Histories of a run take a hundredth.
+/// The number of steps after which the search gives up: some seconds. The history of a run takes a hundredth of it.
 const STEPS_MAX: u64 = 20_000_000;
 
-/// `operations`: in any order. `initial`: the state before all of them.
+/// Checks `operations`, which may be in any order. `initial`: the state before all of them.
 pub fn check<M: Model>(model: &M, initial: M::State, operations: &[Operation<M::Action>]) -> Verdict {
     Search::new(model, initial, operations).run()
 }
@@ -59,7 +60,7 @@ enum Moment {
     End(usize),
 }
 
-/// One end of the list of moments.
+/// The index of the head of the list of moments.
 const HEAD: usize = 0;
 
 struct Search<'a, M: Model> {
@@ -69,7 +70,7 @@ struct Search<'a, M: Model> {
     moments: Vec<Moment>,
     next: Vec<usize>,
     previous: Vec<usize>,
-    /// Where each operation's end stands; `HEAD` if it has none.
+    /// The index in `moments` of each operation's end. `HEAD` if the operation has none.
     end_of: Vec<usize>,
     ends_left: usize,
     state: M::State,
@@ -77,20 +78,20 @@ struct Search<'a, M: Model> {
     known: HashSet<(Vec<u64>, M::State)>,
 }
 
-/// How far the search has come in what may come next.
+/// How far the search has come among the operations that may come next.
 #[derive(Clone, Copy)]
 struct Place {
-    /// The moment looked at.
+    /// The index of the moment at hand.
     at: usize,
-    /// What was answered has been tried; now what was not. Most often such a thing has not happened.
+    /// Whether operations without an answer are tried now. They come last, since most of them have not happened.
     unanswered: bool,
-    /// An anonymous action was tried from here: another would be no other try.
+    /// Whether an anonymous action was tried from here. Trying another would be the same.
     passed_anonymous: bool,
 }
 
 impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, initial: M::State, operations: &'a [Operation<M::Action>]) -> Search<'a, M> {
-        // At the same moment begins come before ends: such operations count as concurrent.
+        // Begins come before ends at the same moment, so that the operations count as concurrent.
         let mut moments: Vec<(u64, bool, Moment)> = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
             moments.push((operation.begin, false, Moment::Begin(index)));
@@ -123,7 +124,7 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn run(mut self) -> Verdict {
-        // Where what was taken begins, and what was so before it.
+        // The place and the state before each operation that was taken.
         let mut trail: Vec<(Place, M::State)> = Vec::new();
         let mut place = self.start();
         let mut furthest = (0, 0);
@@ -145,7 +146,7 @@ impl<'a, M: Model> Search<'a, M> {
                         place.at = self.next[place.at];
                     }
                 }
-                // What ends here had to be taken before.
+                // The operation that ends here must be taken before this moment.
                 Moment::End(_) if !place.unanswered => place = Place { at: self.next[HEAD], unanswered: true, ..place },
                 Moment::End(index) => {
                     if place.at > furthest.0 {
@@ -156,7 +157,7 @@ impl<'a, M: Model> Search<'a, M> {
                     };
                     self.state = state;
                     self.give_back(before.at);
-                    // The next is tried in its place.
+                    // The next operation is tried instead.
                     place = Place { at: self.next[before.at], ..before };
                 }
             }
@@ -177,7 +178,7 @@ impl<'a, M: Model> Search<'a, M> {
         !(anonymous && std::mem::replace(&mut place.passed_anonymous, true))
     }
 
-    /// Whether the search was never there.
+    /// Whether the search has not had these operations taken with this state before.
     fn is_new(&mut self, index: usize, state: &M::State) -> bool {
         let mut taken = self.taken.clone();
         taken[index / 64] |= 1 << (index % 64);
@@ -209,7 +210,7 @@ impl<'a, M: Model> Search<'a, M> {
         self.previous[next] = previous;
     }
 
-    /// Undoes the last `unlink` that was not undone.
+    /// Undoes the latest `unlink` that has not been undone.
     fn link(&mut self, at: usize) {
         let (previous, next) = (self.previous[at], self.next[at]);
         self.next[previous] = at;

@@ -13,50 +13,23 @@ use crate::storage::LogPosition;
 #[derive(Clone, Copy)]
 pub enum Seen<'a> {
     /// The state was loaded from disk, or replaced by a peer's. Its last zxid is `zxid` now.
-    Loaded {
-        zxid: Zxid,
-        digest: u64,
-        from: Source,
-    },
+    Loaded { zxid: Zxid, digest: u64, from: Source },
     /// A transaction was applied to the state whose last zxid was `before`.
-    Applied {
-        at: LogPosition,
-        batch: &'a Batch,
-        txn: &'a Txn,
-        before: Zxid,
-        digest: u64,
-    },
+    Applied { at: LogPosition, batch: &'a Batch, txn: &'a Txn, before: Zxid, digest: u64 },
     /// These plugins are in force from the tree of that zxid on.
-    Bound {
-        zxid: Zxid,
-        registry: &'a Registry,
-    },
+    Bound { zxid: Zxid, registry: &'a Registry },
     /// The chain fence made this entry a no-op.
-    Fenced {
-        at: LogPosition,
-        batch: &'a Batch,
-    },
+    Fenced { at: LogPosition, batch: &'a Batch },
     /// A chain begins: this member evaluates requests in that term.
-    Leads {
-        term: u64,
-    },
+    Leads { term: u64 },
     /// This member no longer evaluates.
     Follows,
     /// The member proposed an entry. `registry`: the plugins that judged it.
-    Proposed {
-        entry: u64,
-        txns: &'a [Txn],
-        registry: &'a Registry,
-    },
+    Proposed { entry: u64, txns: &'a [Txn], registry: &'a Registry },
     /// A proposed entry was applied, refused or lost.
-    Resolved {
-        entry: u64,
-        outcome: ProposalOutcome,
-    },
+    Resolved { entry: u64, outcome: ProposalOutcome },
     /// The member wrote a checkpoint of that zxid.
-    Checkpoint {
-        zxid: Zxid,
-    },
+    Checkpoint { zxid: Zxid },
 }
 
 /// Where a member's state came from.

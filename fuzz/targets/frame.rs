@@ -1,5 +1,5 @@
-//! The frame splitter: any stream, cut anywhere, gives the same frames or the same error, and takes no memory for what has
-//! not come.
+//! The frame splitter: any stream, cut anywhere, gives the same frames or the same error. Bytes that have not come take
+//! no memory.
 #![no_main]
 
 use bytes::BytesMut;
@@ -9,7 +9,7 @@ use wasmkeeper::wire::frame::{FrameError, Frames, READ_BYTES};
 
 type Split = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// What the stream holds when it comes in pieces of that size.
+/// The frames of the stream if it comes in pieces of `piece` bytes.
 fn split(stream: &[u8], piece: usize) -> Split {
     let (mut frames, mut buf, mut seen) = (Frames::new(FRAME_BYTES_MAX), BytesMut::new(), Vec::new());
     for bytes in stream.chunks(piece) {

@@ -1,4 +1,4 @@
-//! Manifests of plugins, and the section their authors put into components: whatever the bytes, an answer and no panic.
+//! Manifests of plugins, and the section that authors put into components: no bytes panic.
 
 #![no_main]
 

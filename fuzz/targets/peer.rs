@@ -1,5 +1,5 @@
-//! Frames between members: any bytes, cut anywhere, give the same messages or the same error; hellos are read or refused;
-//! what was written is read.
+//! Frames between members: any bytes, cut anywhere, give the same messages or the same error. Hellos are read or
+//! refused. A message that was encoded is decoded as the same message.
 #![no_main]
 
 use bytes::BytesMut;
@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 1 << 10;
 
 type Taken = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// What a stream holds when it comes in pieces of that size.
+/// The messages of a stream if it comes in pieces of `piece` bytes.
 fn take(stream: &[u8], piece: usize) -> Taken {
     let (mut received, mut seen) = (BytesMut::new(), Vec::new());
     for bytes in stream.chunks(piece) {
@@ -30,7 +30,7 @@ fn take(stream: &[u8], piece: usize) -> Taken {
 fuzz_target!(|input: &[u8]| {
     let Some((&cut, stream)) = input.split_first() else { return };
     assert_eq!(take(stream, usize::from(cut) + 1), take(stream, stream.len().max(1)));
-    // Checksums keep a fuzzer out: so the same bytes once more as a message.
+    // A fuzzer does not guess checksums. So the same bytes are also decoded as a message.
     if let Ok(Ok(read)) = hello::decode_hello(stream) {
         written_is_read(&read, frame::decode::<Hello>);
     }

@@ -1,4 +1,4 @@
-//! The log's bytes as recovery reads them: whatever a disk gives back, an answer and no panic; and what was written is read.
+//! The log's bytes as recovery reads them: no bytes panic. An entry that was encoded is decoded as the same entry.
 
 #![no_main]
 
@@ -16,9 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
             format::records(&payload).for_each(drop);
         }
     }
-    // Checksums keep a fuzzer out: so the same bytes once more as a payload, read as they are ...
+    // A fuzzer does not guess checksums. So the same bytes are also decoded as a payload ...
     let read: Vec<_> = format::records(bytes).collect();
-    // ... and through a batch that holds them.
+    // ... and as part of a batch.
     let mut payload = vec![0; format::BATCH_HEADER];
     payload.extend_from_slice(bytes);
     let mut written = Vec::new();

@@ -1,4 +1,4 @@
-//! `zoo.cfg`, our own format and the JAAS file: whatever the bytes, an answer and no panic.
+//! `zoo.cfg`, our own format and the JAAS file: no bytes panic.
 
 #![no_main]
 

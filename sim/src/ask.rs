@@ -3,10 +3,10 @@
 use crate::linear::{Action, Register};
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use wasmkeeper::client::codec as wire;
 use wasmkeeper::model::control_plane::CONFIG;
 use wasmkeeper::model::{ErrorCode, acl};
 use wasmkeeper::pipeline::Verb;
-use wasmkeeper::wire::client as wire;
 use wasmkeeper::wire::request::{Create, CreateForm, Operation, Request};
 
 /// What a client asks for.

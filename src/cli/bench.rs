@@ -1,20 +1,21 @@
-//! `wasmkeeper bench`: puts load on any server that speaks ZooKeeper's protocol, and says how it answered.
+//! `wasmkeeper bench`: puts load on any server that speaks ZooKeeper's protocol, and measures the answers.
 //!
-//! It runs on one thread, with one read and one write a wake-up and connection, so that on a small machine it leaves the
-//! other cores to the server. Latency is measured from handing a request to the system to having its reply in hand, queueing
-//! behind `--depth` included. Every run works below a folder of its own under `--base` and removes it at its end.
+//! All clients run on one thread, with one read and one write for each wake-up of a connection. So a small machine has
+//! its other cores left for the server. Latency runs from handing a request to the system until its reply is read, and
+//! includes queueing behind `--depth`. Each run works below a node of its own under `--base`, and removes it at its
+//! end.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `link` | one connection, with pipelining |
+//! | `connection` | one connection, with pipelining |
 //! | `throughput` | set, get, mixed, create, load |
 //! | `sessions` | connect, watch, idle |
 //! | `failover` | sets while a server is lost |
-//! | `floor` | what the machine allows: one fdatasync, one round trip |
+//! | `floor` | the lower bound that the machine sets: one fdatasync, one round trip |
 
+mod connection;
 mod failover;
 mod floor;
-mod link;
 mod sessions;
 mod throughput;
 
@@ -39,28 +40,28 @@ pub enum Operation {
     Mixed,
     /// open a session and close it
     Connect,
-    /// all clients watch one node: how long until all have heard of a change (--rounds)
+    /// all clients watch one node: how long until all have the event of a change (--rounds)
     Watch,
     /// open sessions and hold them
     Idle,
     /// create --count nodes under one parent, and leave them
     Load,
-    /// set, and clients that move to another server when theirs is gone: how long nobody got an answer, what was lost
+    /// set, by clients that move to another server when theirs is gone: how long no client got an answer, what was lost
     Failover,
 }
 
 /// Puts load on a ZooKeeper server and measures how it answers
 #[derive(Parser, Clone, Debug)]
 pub struct Args {
-    /// host:port of the server; of several, divided by commas, the clients are spread over all
+    /// host:port of the server. With several, separated by commas, the clients spread over all
     pub server: String,
     /// What to do
     #[arg(long, value_enum, default_value = "set")]
     pub op: Operation,
-    /// Connections, each with a session of its own
+    /// How many connections, each with a session of its own
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub clients: u32,
-    /// Requests each client has under way at once
+    /// How many requests each client has under way at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub depth: u32,
     /// Bytes of a node's data
@@ -84,10 +85,10 @@ pub struct Args {
     /// The node below which all work is done
     #[arg(long, default_value = "/bench")]
     pub base: String,
-    /// Leave the nodes there
+    /// Do not remove the nodes at the end
     #[arg(long)]
     pub keep: bool,
-    /// The folder in which fdatasync is measured: best on the server's disk (default: the current one)
+    /// The folder in which to measure fdatasync, best on the server's disk (default: the current folder)
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Data of the nodes, instead of --value bytes
@@ -127,7 +128,7 @@ async fn measure(args: Rc<Args>) -> Result<Report> {
 }
 
 impl Args {
-    /// What a node's data is.
+    /// The data of each node.
     fn payload(&self) -> Vec<u8> {
         match &self.data {
             Some(text) => text.as_bytes().to_vec(),
@@ -135,7 +136,7 @@ impl Args {
         }
     }
 
-    /// A folder that no other run uses.
+    /// A path below `--base` that no other run uses.
     fn folder(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         crate::model::path::join(&self.base, &format!("{now:x}"))
@@ -147,7 +148,7 @@ impl Args {
         servers.get(number as usize % servers.len()).copied().unwrap_or_default()
     }
 
-    /// Whether the clients are spread over several.
+    /// Whether there are several servers.
     fn is_ensemble(&self) -> bool {
         self.server.contains(',')
     }
@@ -157,7 +158,7 @@ impl Args {
     }
 }
 
-/// Each connection is an open file: asks for as many as the system lets us have.
+/// Raises the limit of open files to what the clients need: each connection is an open file.
 fn raise_file_limit(clients: u32) -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -171,17 +172,17 @@ fn raise_file_limit(clients: u32) -> Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: Some(needed), ..limit }).context("raise the limit of open files")
 }
 
-/// Latencies from a microsecond to a minute, to a thousandth.
+/// A histogram of latencies in nanoseconds, up to a minute, exact to a thousandth.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are sound")
 }
 
-/// Adds a latency; what lies beyond the bounds counts as the bound.
+/// Adds a latency. One beyond the bounds counts as the bound.
 fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     histogram.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// A line of progress each second, until the task is aborted: how many there are, and how many more than before.
+/// Prints a line of progress each second until the task is aborted: the count, and its growth in that second.
 async fn each_second(args: Rc<Args>, count: impl Fn() -> u64, what: &str) {
     if args.json {
         return;
@@ -195,13 +196,13 @@ async fn each_second(args: Rc<Args>, count: impl Fn() -> u64, what: &str) {
     }
 }
 
-/// What a run found. `facts` are named by their unit: `_us`, `_ms`, `_bytes`.
+/// The result of a run. Names of `facts` end in their unit: `_us`, `_ms`, `_bytes`.
 struct Report {
     args: Rc<Args>,
     operations: u64,
     elapsed: Duration,
     latency: Histogram<u64>,
-    /// How often which error code came instead of an answer.
+    /// How often each error code was the answer.
     errors: BTreeMap<i32, u64>,
     facts: Vec<(&'static str, f64)>,
 }
@@ -273,7 +274,7 @@ impl Report {
     }
 }
 
-/// Microseconds as people read them.
+/// Microseconds as text.
 fn duration(us: f64) -> String {
     if us < 1000.0 { format!("{us:.0} us") } else { format!("{:.2} ms", us / 1000.0) }
 }

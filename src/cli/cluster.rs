@@ -1,11 +1,11 @@
-//! `wasmkeeper cluster`: who belongs to the ensemble and how they are, and changing that.
+//! `wasmkeeper cluster`: shows the members of the ensemble and their state, and changes the members.
 //!
-//! All but `recover` go through the ordinary client protocol, to any member: what is shown is read from
-//! `/zookeeper/members`, a change is ZooKeeper's reconfig, a transfer is a write to `/zookeeper/leader`
+//! All commands except `recover` use the ordinary client protocol, to any member. They read `/zookeeper/members`. A
+//! change is ZooKeeper's reconfig, and a transfer of the leadership is a write to `/zookeeper/leader`
 //! (docs/membership.md). `recover` works on the data directory of a server that does not run.
 
-use super::client::{Client, ClientError};
 use super::recover;
+use crate::client::{Client, ClientError};
 use crate::limits;
 use crate::model::ErrorCode;
 use crate::model::control_plane::{CONFIG, LEADER, MEMBERS, REJECTION};
@@ -18,13 +18,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Connecting, and ordinary requests.
+/// How long connecting and ordinary requests may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often something is looked at that is waited for.
+/// How often a command that waits looks again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A reconfig: a new member has to be found, and to catch up.
+/// How long a reconfig may take: a new member has to be found, and to catch up.
 const CHANGE_TIMEOUT: Duration =
     Duration::from_secs(limits::RECONFIG_PATIENCE.as_secs() + limits::NEWCOMER_PATIENCE.as_secs() + 15);
 
@@ -52,11 +52,11 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Show the members: who leads, how far each is, when it was last heard of
+    /// Show the members: which one leads, how far each one is, when each one was last heard of
     Status,
     /// Print the members as `server.N` lines, with the configuration's version
     Members,
-    /// Add a server, or change the addresses or the role of one; waits until it takes part
+    /// Add a server, or change a server's addresses or role; waits until the server takes part
     Add {
         /// As in zoo.cfg, with the client port: `server.4=host:2888:3888;2181`, or with `:observer` before the `;`
         #[arg(value_name = "SERVER.N=...")]
@@ -96,7 +96,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// What `/zookeeper/members` says.
+/// The content of `/zookeeper/members`.
 #[derive(Deserialize, Debug)]
 struct Status {
     asked: u32,
@@ -176,7 +176,7 @@ impl Ensemble {
                     return self
                         .done(&format!("server {} is a member; the configuration has version {version}", server.id));
                 }
-                // Nobody answers there yet, or somebody else's change is under way.
+                // The server does not answer yet, or another change is under way.
                 Err(Failure { again: true, error }) if Instant::now() < until => {
                     if !waits {
                         eprintln!("waits: {error:#}");
@@ -204,14 +204,15 @@ impl Ensemble {
                     return self
                         .done(&format!("{leaving}: no member any more; the configuration has version {version}"));
                 }
-                // A leader that is to go hands over first, and whoever asked it asks its successor.
+                // A leader that is removed hands over first; then its successor has to be asked.
                 Err(Failure { again: true, .. }) if Instant::now() < until => sleep(LOOK_INTERVAL).await,
                 Err(Failure { error, .. }) => return Err(error),
             }
         }
     }
 
-    /// One reconfig; the version it has led to. Tells on standard error how the server `joining` comes along.
+    /// Sends one reconfig and returns the version of the new configuration. Prints on standard error how far the server
+    /// `joining` has caught up.
     async fn change(&self, joins: Option<&str>, leaves: Option<&str>, joining: Option<u32>) -> Result<String, Failure> {
         let mut client = self.connect().await.map_err(Failure::now)?;
         client.set_timeout(CHANGE_TIMEOUT);
@@ -235,7 +236,7 @@ impl Ensemble {
         match changed {
             Ok(mut record) => {
                 let text = record.buffer().map_err(protocol)?.unwrap_or_default();
-                // It is done, whatever becomes of the session.
+                // The change is done, so an error at the end of the session does not matter.
                 let _ = client.close().await;
                 Ok(version_of(&String::from_utf8_lossy(&text)).unwrap_or_default().to_owned())
             }
@@ -277,7 +278,7 @@ impl Ensemble {
             if leader.is_some() {
                 let mut client = self.connect().await?;
                 match client.set(LEADER, to.to_string().as_bytes(), -1).await {
-                    // The connection may be closed with the old leadership.
+                    // The old leader may have closed the connection.
                     Ok(_) | Err(ClientError::Lost { .. }) => {}
                     Err(error) => {
                         let failure = explain(&mut client, error).await;
@@ -312,9 +313,9 @@ impl Ensemble {
     }
 }
 
-/// Why a change has not come about.
+/// Why a change has failed.
 struct Failure {
-    /// It may the next time.
+    /// Whether the change may succeed the next time.
     again: bool,
     error: anyhow::Error,
 }
@@ -325,7 +326,7 @@ impl Failure {
     }
 }
 
-/// An error with the server's own words, if it has some, and with what to do.
+/// The error, with the text that the server gave for the refusal, if there is one, and with what to do.
 async fn explain(client: &mut Client, error: ClientError) -> Failure {
     let Some(code) = error.code() else {
         let again = matches!(error, ClientError::Lost { .. });
@@ -358,7 +359,7 @@ async fn explain(client: &mut Client, error: ClientError) -> Failure {
     Failure { again, error: anyhow!(sentence) }
 }
 
-/// `server.4=...` or `4=...`.
+/// Reads `server.4=...` or `4=...`.
 fn wanted(text: &str) -> anyhow::Result<Server> {
     let form = "a member has the form server.N=host:peerPort:electionPort[:observer];clientPort";
     let (key, value) = text.split_once('=').with_context(|| format!("`{text}`: {form}"))?;
@@ -383,7 +384,7 @@ fn parse(text: &str) -> anyhow::Result<Status> {
     serde_json::from_str(text).with_context(|| format!("{MEMBERS} is not what this release expects"))
 }
 
-/// The servers, the version as the text has it, and the text.
+/// The configuration: the servers, the version as text, and the whole text.
 async fn configuration(client: &mut Client) -> anyhow::Result<(Vec<Server>, String, String)> {
     let (data, _) = client.get(CONFIG).await?;
     let text = String::from_utf8_lossy(&data).into_owned();
@@ -398,7 +399,7 @@ fn version_of(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("version="))
 }
 
-/// For humans: columns as wide as what they hold.
+/// The table of members, with columns as wide as what they hold.
 fn table(status: &Status) -> String {
     let dash = || "-".to_owned();
     let head = ["ID", "STATE", "ADDRESS", "CLIENTS", "ZXID", "BEHIND", "HEARD", "DISK"].map(str::to_owned);

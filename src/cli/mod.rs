@@ -1,16 +1,14 @@
-//! The command line: one file per subcommand, and how logging is set up before any of them runs.
+//! The command line: one file for each subcommand. This file sets up logging before a subcommand runs.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `serve` | `wasmkeeper serve`: run a server |
-//! | `plugin` | `wasmkeeper plugin`: deploys plugins and looks after them |
-//! | `cluster` | `wasmkeeper cluster`: who belongs to the ensemble |
-//! | `recover` | `wasmkeeper cluster recover`: going on without a lost majority |
-//! | `bench` | `wasmkeeper bench`: load on any ZooKeeper server, and what it answers |
-//! | `client` | a small ZooKeeper client for our own commands |
+//! | `plugin` | `wasmkeeper plugin`: deploys, operates, writes and tests plugins |
+//! | `cluster` | `wasmkeeper cluster`: shows and changes the members of the ensemble |
+//! | `recover` | `wasmkeeper cluster recover`: goes on without a majority that is lost |
+//! | `bench` | `wasmkeeper bench`: puts load on any ZooKeeper server |
 
 pub mod bench;
-pub mod client;
 pub mod cluster;
 pub mod plugin;
 pub mod recover;
@@ -24,9 +22,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser, Debug)]
 #[command(name = "wasmkeeper", version, about)]
 pub struct Arguments {
-    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`. Of the
-    /// library openraft only errors, unless a filter names it.
-    /// RUST_LOG is read when neither this nor WASMKEEPER_LOG is given
+    /// What to log: a level (error, warn, info, debug, trace) or filters such as `info,wasmkeeper::storage=debug`. Of
+    /// the library openraft only errors, unless a filter names it. RUST_LOG is read when neither this nor
+    /// WASMKEEPER_LOG is given
     #[arg(long, global = true, env = "WASMKEEPER_LOG", value_name = "FILTER")]
     log: Option<String>,
 
@@ -58,12 +56,12 @@ enum Command {
     /// Put load on any ZooKeeper server and print what it answers
     Bench(bench::Args),
 
-    /// The server's own child process: machine code for one component
+    /// A child process of the server, which compiles one component
     #[command(name = crate::plugin::compile::SUBCOMMAND, hide = true)]
     CompilePlugin { input: PathBuf, output: PathBuf },
 }
 
-/// Sets up logging and runs the subcommand; it returns when that is done.
+/// Sets up logging and runs the subcommand to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     start_logging(arguments.log.as_deref(), arguments.log_format)?;
     match arguments.command {
@@ -77,14 +75,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// What is logged unless somebody wants more.
+/// The log filter if the user sets none.
 const QUIET: &str = "warn";
 
-/// openraft warns of what is in order: of each lost heartbeat, twenty a second while a member is away, and at a first start.
-/// What ends it is an error; all else that an operator has to know, `consensus` says itself.
+/// Only errors of openraft are logged by default. openraft warns of each lost heartbeat, twenty times a second while a
+/// member is away, and at a first start. `consensus` itself logs what an operator has to know.
 const OPENRAFT: &str = "openraft=error";
 
-/// Log lines go to standard error, so that standard output is the subcommand's alone. Quiet by default: WARN and ERROR.
+/// Sets up logging. Log lines go to standard error, so that standard output has only the subcommand's own lines. Only
+/// WARN and ERROR are logged by default.
 fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
     let from_environment = std::env::var("RUST_LOG").ok();
     let asked = filter.or(from_environment.as_deref()).unwrap_or(QUIET);
@@ -98,7 +97,7 @@ fn start_logging(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What was asked for, and little of openraft unless it was asked for by name.
+/// The filter that was asked for, with `OPENRAFT` added unless the filter names openraft.
 fn filter_of(asked: &str) -> String {
     if asked.contains("openraft") { asked.to_owned() } else { format!("{asked},{OPENRAFT}") }
 }

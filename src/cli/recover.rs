@@ -1,5 +1,5 @@
-//! `wasmkeeper cluster recover`: the last resort of an ensemble that has lost its majority for good. It makes one stopped
-//! server the ensemble, and says what may be lost by that.
+//! `wasmkeeper cluster recover`: the last resort if an ensemble has lost its majority for good. Makes one stopped
+//! server the whole ensemble, and says what may be lost.
 
 use crate::consensus::{Log, Membership};
 use crate::limits;
@@ -19,15 +19,15 @@ use std::sync::Arc;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// The data directory of the server that is left; it must not run
+    /// The data directory of the server that is left; the server must not run
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// Where its log is, if that is elsewhere (dataLogDir)
+    /// Where its log is, if not in the data directory (dataLogDir)
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
 
-    /// The number of that server: it alone will be the ensemble
+    /// The number of that server, which alone will be the ensemble
     #[arg(long, value_name = "N")]
     keep: u32,
 
@@ -36,7 +36,7 @@ pub struct Arguments {
     yes_i_know_what_may_be_lost: bool,
 }
 
-/// What the directory holds.
+/// What the data directory holds.
 struct Found {
     log: Log,
     state: State,
@@ -67,7 +67,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let last = found.state.last_zxid();
     let first = Zxid::new(last.epoch() + limits::RECOVERY_EPOCHS, 1);
     let (wall_ms, ensemble_ms) = (found.state.wall_ms(), found.state.ensemble_ms());
-    // Members of before that come back belong to another ensemble.
+    // Former members that come back belong to another ensemble from now on.
     let cluster = crate::environment::random_u64()?.max(1);
     data_directory::record_cluster(&*disk, cluster)?;
     let marker = Txn {
@@ -93,14 +93,14 @@ fn look(arguments: &Arguments, disk: Arc<RealDisk>, incarnation: [u8; 16]) -> an
     let log_dir = arguments.log_dir.as_ref().unwrap_or(&arguments.data_dir);
     let log = Log::open(Arc::new(RealDisk::new(log_dir)), wal::Options::new(LOG_FOLDER, incarnation))?;
     let extent = LogExtent { purged: log.purged(), is_new: log.is_new() };
-    // Hash tables of a process that lives for a moment, with nobody who could choose names.
+    // A fixed seed is safe: the process is short, and no client chooses the names in its hash tables.
     let opened = data_directory::open(disk, extent, 0, || State::load(0))?;
     let mut state = opened.state.unwrap_or_else(|| State::new(0));
     let mut membership =
         opened.meta.membership.as_deref().map(Membership::stored).transpose().map_err(anyhow::Error::msg)?;
     let mut applied = Effects::default();
     let in_log = log.read_all(opened.meta.position, &mut |at, batch| {
-        // The chain fence, as every replica looks at it.
+        // The chain fence, as every replica checks it.
         if batch.term == at.term && batch.prev == state.last_zxid() {
             batch.txns.iter().for_each(|txn| state.apply(txn, &mut applied));
         }

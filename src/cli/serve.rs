@@ -1,4 +1,4 @@
-//! `wasmkeeper serve`: from the command line to a configuration, and on to the server.
+//! `wasmkeeper serve`: makes a configuration of the command line, and runs the server with it.
 
 use crate::config::{self, Sources};
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ pub struct Arguments {
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Folder of the data, in place of the file's [default: ./wasmkeeper-data]
+    /// The data directory, instead of the file's [default: ./wasmkeeper-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Address and port for clients, in place of the file's [default: 127.0.0.1:2181]
+    /// Address and port for clients, instead of the file's [default: 127.0.0.1:2181]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
@@ -25,13 +25,13 @@ pub struct Arguments {
     #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
     plugins: Option<String>,
 
-    /// At the first start of all: listed servers that will not come. If one of them holds data after all, there are two
-    /// ensembles, and the data of one is lost when they are made one again
+    /// At the very first start: listed servers that will not come. If one of them holds data after all, there are two
+    /// ensembles, and the data of one is lost when they are merged
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     found_without: Vec<u32>,
 }
 
-/// Reads the configuration and runs the server until it is told to stop.
+/// Reads the configuration and runs the server until the server is told to stop.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.sources())?;
     for warning in &config.warnings {

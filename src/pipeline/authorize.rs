@@ -405,7 +405,10 @@ mod ip {
 mod tests {
     use super::*;
     use crate::model::acl::{ADMIN, ALL, READ, WRITE};
-    use crate::pipeline::tests::rules;
+
+    fn rules() -> Rules {
+        Rules::default()
+    }
 
     /// `fix_acl` with a budget that no test here uses up.
     fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>) -> Result<Acl, Refusal> {

@@ -22,8 +22,6 @@ pub mod overlay;
 pub mod plugins;
 pub mod read;
 pub mod reconcile;
-#[cfg(test)]
-pub mod tests;
 pub mod view;
 
 pub use evaluate::{Evaluation, Evaluator};
@@ -153,4 +151,21 @@ pub struct Rules {
     pub x509_scheme_enabled: bool,
     /// The schemes that authenticators prove. Not a setting, but needed wherever an ACL is checked.
     pub schemes: ProvenSchemes,
+}
+
+impl Default for Rules {
+    /// A server that stands alone, without plugins.
+    fn default() -> Rules {
+        Rules {
+            skip_acl: false,
+            extended_types: true,
+            enforce_quota: false,
+            reconfig: false,
+            container_never_used_ms: 0,
+            deploy_by_anyone: false,
+            sasl_scheme_enabled: false,
+            x509_scheme_enabled: false,
+            schemes: ProvenSchemes::default(),
+        }
+    }
 }

@@ -171,14 +171,16 @@ fn watching(
             (None, Some(_)) => Ok(()),
             (_, None) => Err(ErrorCode::MarshallingError),
         },
-        // A null path is an exception in ZooKeeper here.
+        // An unknown watcher type is an exception in ZooKeeper. Nobody watches a null path.
         Request::CheckWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (_, None) => Err(ErrorCode::MarshallingError),
+            (None, Some(_)) => Err(ErrorCode::NoWatcher),
             (Some(path), Some(kind)) => found(watches.has(path, kind, id)),
-            _ => Err(ErrorCode::MarshallingError),
         },
         Request::RemoveWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (_, None) => Err(ErrorCode::MarshallingError),
+            (None, Some(_)) => Err(ErrorCode::NoWatcher),
             (Some(path), Some(kind)) => found(watches.remove(path, kind, id)),
-            _ => Err(ErrorCode::MarshallingError),
         },
         Request::SetWatches(asked) => {
             set_watches(connection, state, watches, asked, rulings);

@@ -3,6 +3,7 @@
 mod policies;
 
 use super::*;
+use crate::client::codec::{self as client, Record, SlotReply};
 use crate::environment::Clock;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
 use crate::model::txn::Change;
@@ -12,7 +13,6 @@ use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
 use crate::state::Effects;
-use crate::wire::client::{self, Record, SlotReply};
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, ReplyHeader};
 use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches, op};
@@ -801,6 +801,13 @@ async fn watches_are_added_checked_removed_and_set_again() {
     for error in [0, -121] {
         client.ask(4, Request::RemoveWatches { path: path(), kind: 3 }).await;
         assert_eq!(client.next().await, (4, error));
+    }
+    // No watch is on a null path, and an unknown type is refused before the path is looked at.
+    for (kind, error) in [(3, -121), (6, -5)] {
+        client.ask(5, Request::CheckWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (5, error), "type {kind}");
+        client.ask(6, Request::RemoveWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (6, error), "type {kind}");
     }
     writer.create("/w").await;
     let before = replica.state().last_zxid().to_wire();

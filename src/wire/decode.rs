@@ -1,7 +1,7 @@
-//! Frames to requests, by the rules of ZooKeeper 3.9.5.
+//! Decodes requests by the rules of ZooKeeper 3.9.5.
 //!
-//! Bytes behind a record are ignored, as ZooKeeper does. What cannot be read is a `DecodeError`, which carries the header
-//! when there was one and knows what ZooKeeper would have answered (`DecodeError::answer`).
+//! Bytes after a record are ignored, as in ZooKeeper. A frame that cannot be read is a `DecodeError`, which has the
+//! header if that could be read, and knows what ZooKeeper would have answered (`DecodeError::answer`).
 
 pub use super::jute::Fault;
 use super::jute::Reader;
@@ -16,19 +16,19 @@ use thiserror::Error;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("{}{fault}", self.header.map_or_else(String::new, |header| format!("operation {}: ", header.op)))]
 pub struct DecodeError {
-    /// None if the frame ends within it.
+    /// None if the frame ends within the header.
     pub header: Option<RequestHeader>,
     pub fault: Fault,
 }
 
-/// What becomes of a frame that is no request.
+/// What the server does about a frame that is no request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The connection is closed without a reply.
     Close,
-    /// The connection lives on.
+    /// An error is the reply, and the connection stays open.
     Reply(RequestHeader, ErrorCode),
-    /// The reply overtakes those of earlier requests; then the connection is closed.
+    /// The reply is sent before those of earlier requests. Then the connection is closed.
     ReplyAndClose(RequestHeader, ErrorCode),
 }
 
@@ -37,9 +37,9 @@ impl DecodeError {
         let Some(header) = self.header else { return Answer::Close };
         match (self.fault, header.op) {
             (Fault::UnknownOperation, _) => Answer::ReplyAndClose(header, ErrorCode::Unimplemented),
-            // These two are read on the connection's own thread in ZooKeeper, which gives up.
+            // ZooKeeper reads these two on the connection's own thread, which then closes the connection.
             (_, op::AUTH | op::SASL) => Answer::Close,
-            // ClickHouse's operations are none to ZooKeeper, so whoever sends one by its rules sends no such body.
+            // ZooKeeper does not know ClickHouse's operations, so it would answer that the operation is unknown.
             (_, op::FILTERED_LIST | op::CHECK_NOT_EXISTS | op::CREATE_IF_NOT_EXISTS) => {
                 Answer::ReplyAndClose(header, ErrorCode::Unimplemented)
             }
@@ -48,7 +48,7 @@ impl DecodeError {
     }
 }
 
-/// The first message of a connection.
+/// Decodes the first message of a connection.
 pub fn connect_request(frame: &Bytes) -> Result<ConnectRequest, DecodeError> {
     let mut reader = Reader::new(frame.clone());
     read_connect_request(&mut reader).map_err(|fault| DecodeError { header: None, fault })
@@ -65,7 +65,7 @@ fn read_connect_request(reader: &mut Reader) -> Result<ConnectRequest, Fault> {
     })
 }
 
-/// Any later message. Buffers in the request are slices of the frame.
+/// Decodes any later message. Buffers in the request are slices of the frame.
 pub fn request(frame: Bytes) -> Result<(RequestHeader, Request), DecodeError> {
     let mut reader = Reader::new(frame);
     let header = read_header(&mut reader).map_err(|fault| DecodeError { header: None, fault })?;
@@ -124,7 +124,7 @@ fn read_request(reader: &mut Reader, opcode: i32) -> Result<Request, Fault> {
             Request::FilteredList { path: reader.string()?, watch: reader.boolean()?, filter: reader.byte()? }
         }
         op::CHECK_NOT_EXISTS => Request::CheckNotExists { path: reader.string()?, version: reader.int()? },
-        // `check` (13) exists only within a multi.
+        // `check` (13) is allowed only in a multi.
         _ => return Err(Fault::UnknownOperation),
     })
 }
@@ -151,12 +151,13 @@ fn read_set_watches(reader: &mut Reader) -> Result<SetWatches, Fault> {
     })
 }
 
-/// ZooKeeper stumbles over a null list and over a null path in it.
+/// A list of paths. ZooKeeper cannot handle a null list, nor a null path in a list.
 fn paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
     reader.vector(|reader| reader.string()?.ok_or(Fault::Null))?.ok_or(Fault::Null)
 }
 
-/// A null path among persistent watches is watched like any other in ZooKeeper; nothing happens to it, so it is left out.
+/// A list of paths of persistent watches. ZooKeeper accepts a null path and watches it, but no event can ever happen
+/// there. So null paths are left out.
 fn optional_paths(reader: &mut Reader) -> Result<Vec<String>, Fault> {
     let paths = reader.vector(Reader::string)?.ok_or(Fault::Null)?;
     Ok(paths.into_iter().flatten().collect())

@@ -1,18 +1,18 @@
-//! Replies and events to bytes. Everything is appended straight to the connection's outbox, without a buffer between.
+//! Encodes replies and events, straight into the connection's outbox.
 
 use super::jute;
 use super::reply::{Body, ConnectResponse, EventKind, MultiSlot, ReplyHeader, xid};
 use super::request::op;
 use bytes::{BufMut, BytesMut};
 
-/// KeeperState SyncConnected: what every node event says of the connection.
+/// KeeperState SyncConnected, the state in every event of a node.
 const SYNC_CONNECTED: i32 = 3;
 
 /// The end of a multi's results: type -1, done, error -1.
 const MULTI_END: (i32, bool, i32) = (-1, true, -1);
 
-/// Appends a complete frame with its length. A header with an error has no body, whatever `body` is, except where a
-/// multiRead broke off.
+/// Appends a reply as a complete frame. A header with an error is sent without the body, unless a multiRead was cut
+/// off.
 pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
     jute::put_frame(out, |out| {
         put_header(out, header);
@@ -22,7 +22,7 @@ pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
     });
 }
 
-/// Appends a watch event. `zxid`: the transaction that fired the watch, or -1 when it is replayed by setWatches.
+/// Appends a watch event. `zxid`: the transaction that fired the watch, or -1 if setWatches makes the event.
 pub fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
     jute::put_frame(out, |out| {
         put_header(out, &ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 });
@@ -32,7 +32,7 @@ pub fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
     });
 }
 
-/// Appends the answer to the first message of a connection; it has no reply header.
+/// Appends the answer to the first message of a connection, which has no reply header.
 pub fn connect_response(out: &mut BytesMut, response: &ConnectResponse) {
     jute::put_frame(out, |out| {
         out.put_i32(0);

@@ -1,13 +1,13 @@
 //! Cuts a connection's byte stream into frames: four bytes of length, then that many bytes.
 //!
-//! Promises: memory grows with the bytes that came, not with the length they announce, and an idle connection holds no
-//! buffer at all (thousands of them must be cheap). A length that is negative or beyond the limit cannot be resynchronised:
-//! the connection is closed without a reply, as in ZooKeeper.
+//! Promises: memory grows with the bytes that came, not with the length they announce. An idle connection holds no
+//! buffer, since thousands of idle connections must be cheap. After a length that is negative or beyond the limit, no
+//! later frame can be found: the connection is closed without a reply, as in ZooKeeper.
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
-/// The stream makes no sense any more: close the connection.
+/// No later frame can be found in the stream: close the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum FrameError {
     #[error("frame length {0} is negative")]
@@ -18,10 +18,10 @@ pub enum FrameError {
 
 const LENGTH_BYTES: usize = 4;
 
-/// Room for the next read, in bytes, where nothing larger is on its way. Sixteen pipelined requests of 200 bytes fit.
+/// Room for the next read in bytes, unless a longer frame has begun. Forty pipelined requests of 200 bytes fit.
 pub const READ_BYTES: usize = 8 << 10;
 
-/// The splitter. It owns no bytes: they wait in the buffer the caller reads into.
+/// Finds frames in the buffer that the caller reads into. Owns no bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Frames {
     max: usize,
@@ -33,8 +33,8 @@ impl Frames {
         Frames { max }
     }
 
-    /// The next complete frame at the front of `buf`, without its length; none if more bytes are needed. An empty
-    /// buffer is then given back to the allocator, so wait for readiness before calling `make_room`.
+    /// The next complete frame at the front of `buf`, without its length. None if more bytes are needed. An empty
+    /// buffer is then given back to the allocator, so wait until the socket is readable before you call `make_room`.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.announced(buf)? else {
             if buf.is_empty() && buf.capacity() > 0 {
@@ -49,8 +49,8 @@ impl Frames {
         Ok(Some(buf.split_to(length).freeze()))
     }
 
-    /// Makes room for the next read: at least `READ_BYTES`; for a long frame its missing bytes, but never more than has
-    /// come already.
+    /// Makes room for the next read: at least `READ_BYTES`. For a long frame, room for the bytes that are missing, but
+    /// never more than have come already.
     pub fn make_room(&self, buf: &mut BytesMut) {
         let missing = match self.announced(buf) {
             Ok(Some(length)) => (length + LENGTH_BYTES).saturating_sub(buf.len()),

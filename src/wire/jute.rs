@@ -1,12 +1,12 @@
-//! The primitives of ZooKeeper's serialization (jute): what every record is made of.
+//! The primitives of ZooKeeper's serialization (jute), of which every record is made.
 //!
-//! Big-endian integers; one byte for a boolean; strings and buffers behind an `i32` length, -1 for null; vectors behind
-//! an `i32` count, -1 for null. There are no tags and no padding, so a record is its fields in order
-//! (BinaryInputArchive.java, BinaryOutputArchive.java).
+//! Integers are big-endian, and a boolean is one byte. Strings and buffers follow an `i32` length, vectors an `i32`
+//! count; -1 is null. There are no tags and no padding, so a record is its fields in order (BinaryInputArchive.java,
+//! BinaryOutputArchive.java).
 //!
-//! Reading never allocates by what a length or count claims: a length must lie within the frame, and a vector grows as
-//! its elements turn up. ZooKeeper's other bound, jute.maxbuffer plus extrasize for one string, is wider than the frame
-//! and therefore needs no check of its own.
+//! Reading never allocates what a length or count claims. A length must lie within the frame, and a vector grows as its
+//! elements are read. ZooKeeper also bounds one string by jute.maxbuffer plus extrasize. That bound is wider than the
+//! frame and needs no check of its own.
 
 use crate::model::{AclEntry, Identity, Stat};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,12 +28,12 @@ pub enum Fault {
     BadMultiPart(i32),
     #[error("{0} is no create mode here")]
     BadCreateMode(i32),
-    /// A null where ZooKeeper stumbles over it: a path or list of setWatches, an ACL's id, the ACL of a multi's create.
+    /// A null that ZooKeeper cannot handle: a path or list of setWatches, an ACL's id, the ACL of a multi's create.
     #[error("a field that must be there is null")]
     Null,
 }
 
-/// Reads fields off the front of a frame. Buffers are slices of the frame, without a copy.
+/// Reads the fields of a frame in order. Buffers are slices of the frame, without a copy.
 pub struct Reader {
     frame: Bytes,
     at: usize,
@@ -76,7 +76,7 @@ impl Reader {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// The length before a string or buffer; none for null.
+    /// The length before a string or buffer. None for null.
     fn length(&mut self) -> Result<Option<usize>, Fault> {
         match self.int()? {
             -1 => Ok(None),
@@ -96,7 +96,7 @@ impl Reader {
         Ok(Some(self.frame.slice(start..self.at)))
     }
 
-    /// A vector; none for null. A negative count other than -1 is an empty vector, as in Java's loop.
+    /// A vector. None for null. A negative count other than -1 is an empty vector, as in Java's loop.
     pub fn vector<T>(
         &mut self,
         mut element: impl FnMut(&mut Reader) -> Result<T, Fault>,
@@ -138,9 +138,9 @@ impl Reader {
     }
 }
 
-/// A null scheme is refused as an invalid ACL by whoever judges it: the empty scheme is unknown too. A null id makes the
-/// schemes that look at it fail in ZooKeeper (MARSHALLINGERROR); `auth` does not look at it, unknown schemes have nobody
-/// to look.
+/// An identity of scheme and id, either of which may be null. A null scheme becomes the empty scheme, which nobody
+/// knows, so the ACL is refused as invalid later. A null id makes ZooKeeper fail with MARSHALLINGERROR in the schemes
+/// that read the id. `auth` does not read it, and no code reads the id of an unknown scheme.
 fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Fault> {
     let scheme = scheme.unwrap_or_default();
     let looked_at = matches!(scheme.as_str(), "world" | "digest" | "ip" | "x509" | "sasl" | "super");
@@ -150,8 +150,8 @@ fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Faul
     }
 }
 
-/// Bytes as text, the way Java reads UTF-8: what is malformed becomes U+FFFD, and an encoded surrogate (three bytes, as
-/// CESU-8 writes half of a character beyond the first plane) becomes one U+FFFD, where Rust would make it three.
+/// Reads UTF-8 as Java does. Malformed bytes become U+FFFD. An encoded surrogate becomes one U+FFFD, where Rust would
+/// make it three. Such a surrogate has three bytes; CESU-8 writes half of a character beyond the first plane so.
 pub fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -181,7 +181,7 @@ fn lossy_text(bytes: &[u8]) -> String {
     out
 }
 
-/// Bytes of an encoded surrogate, complete or cut short behind its second byte, at the front of `bytes`.
+/// The length of an encoded surrogate at the front of `bytes`: three bytes, or two if its third is missing.
 fn surrogate_length(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => Some(3),
@@ -190,8 +190,8 @@ fn surrogate_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Appends a string. Characters beyond the first plane are written as two encoded surrogates (CESU-8), six bytes: so
-/// does Java's writer, which encodes UTF-16 units one by one.
+/// Appends a string. A character beyond the first plane is written as two encoded surrogates of three bytes each
+/// (CESU-8), as Java's writer does, which encodes UTF-16 units one by one.
 pub fn put_string(out: &mut BytesMut, text: &str) {
     if text.bytes().any(|byte| byte >= 0xf0) {
         return put_supplementary(out, text);
@@ -203,10 +203,13 @@ pub fn put_string(out: &mut BytesMut, text: &str) {
 fn put_supplementary(out: &mut BytesMut, text: &str) {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 2);
     for unit in text.encode_utf16() {
+        let [high, low] = unit.to_be_bytes();
+        // Bits 6 to 11 of the unit.
+        let middle = (high & 0x0f) << 2 | low >> 6;
         match unit {
-            0..=0x7f => bytes.push(unit as u8),
-            0x80..=0x7ff => bytes.extend([0xc0 | (unit >> 6) as u8, 0x80 | (unit & 0x3f) as u8]),
-            _ => bytes.extend([0xe0 | (unit >> 12) as u8, 0x80 | (unit >> 6 & 0x3f) as u8, 0x80 | (unit & 0x3f) as u8]),
+            0..=0x7f => bytes.push(low),
+            0x80..=0x7ff => bytes.extend([0xc0 | middle, 0x80 | low & 0x3f]),
+            _ => bytes.extend([0xe0 | high >> 4, 0x80 | middle, 0x80 | low & 0x3f]),
         }
     }
     put_buffer(out, Some(&bytes));
@@ -230,7 +233,7 @@ pub fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
     }
 }
 
-/// A length or count as the wire has it. What we hold in memory came in frames far below 2 GiB.
+/// A length or count as the wire has it. All data in memory came in frames far below 2 GiB.
 pub fn wire_length(length: usize) -> i32 {
     i32::try_from(length).expect("nothing we send is 2 GiB long")
 }
@@ -266,13 +269,14 @@ pub fn put_stat(out: &mut BytesMut, stat: &Stat) {
     out.put_i64(stat.pzxid);
 }
 
-/// Appends what `fill` writes as one frame, its length before it.
+/// Appends what `fill` writes as one frame, with its length before it.
 pub fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);
     fill(out);
-    let length = wire_length(out.len() - start - 4).to_be_bytes();
-    out[start..start + 4].copy_from_slice(&length);
+    let (_, frame) = out.split_at_mut(start);
+    let (place, body) = frame.split_first_chunk_mut::<4>().expect("the length was put first");
+    *place = wire_length(body.len()).to_be_bytes();
 }
 
 #[cfg(test)]

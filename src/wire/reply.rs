@@ -2,7 +2,7 @@
 
 use crate::model::{AclEntry, Identity, Stat};
 
-/// xids with a meaning of their own.
+/// xids with a special meaning.
 pub mod xid {
     pub const NOTIFICATION: i32 = -1;
     pub const PING: i32 = -2;
@@ -13,18 +13,18 @@ pub mod xid {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplyHeader {
     pub xid: i32,
-    /// The last zxid applied where the reply was made (0 in auth and SASL replies).
+    /// The last zxid applied by the member that replies. 0 in auth and SASL replies.
     pub zxid: i64,
     pub error: i32,
 }
 
-/// The body behind a header without error. Borrows from the tree: encoded while its lock is held.
+/// The body after a header without an error. Borrows from the tree, so it is encoded while the tree's lock is held.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Body<'a> {
     Empty,
     /// create (1)
     Path(&'a str),
-    /// sync: as the client sent it.
+    /// sync: the path as the client sent it.
     OptionalPath(Option<&'a str>),
     /// create2, createContainer, createTTL
     PathStat(&'a str, Stat),
@@ -42,11 +42,11 @@ pub enum Body<'a> {
     Identities(&'a [Identity]),
     Sasl(Option<&'a [u8]>),
     Multi(Vec<MultiSlot<'a>>),
-    /// multiRead that broke off with MARSHALLINGERROR: ZooKeeper sends the results before that behind the error.
+    /// A multiRead that was cut off by MARSHALLINGERROR. ZooKeeper sends the results up to that point after the error.
     BrokenMulti(Vec<MultiSlot<'a>>),
 }
 
-/// One slot of a multi's reply: the header's type follows from the operation.
+/// The result of one operation of a multi. Its type follows from the operation.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MultiSlot<'a> {
     /// type -1
@@ -65,7 +65,7 @@ pub enum MultiSlot<'a> {
     Data(Option<&'a [u8]>, Stat),
     /// type 8
     Children(Vec<&'a str>),
-    /// ClickHouse operations answer with their own opcode and no body (501) or a path (502).
+    /// The results of ClickHouse's operations have the operation's own opcode, and no body (501) or a path (502).
     Typed(i32, Option<&'a str>),
 }
 
@@ -76,7 +76,7 @@ pub struct ConnectResponse {
     pub timeout_ms: i32,
     pub session_id: i64,
     pub password: [u8; 16],
-    /// Sent only if the request had the field.
+    /// Sent only if the request had this field.
     pub read_only: Option<bool>,
 }
 

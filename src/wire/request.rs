@@ -4,7 +4,7 @@ use crate::model::AclEntry;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Four bytes of request number and four of opcode before every body.
+/// The header before every body: four bytes of request number, four of opcode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestHeader {
     pub xid: i32,
@@ -51,7 +51,7 @@ pub mod op {
     pub const CREATE_IF_NOT_EXISTS: i32 = 502;
 }
 
-/// How a new node lives and is named, as clients send it (CreateMode.java).
+/// The kind of a new node, and whether its name gets a number, as clients send them (CreateMode.java).
 pub mod create_mode {
     pub const PERSISTENT: i32 = 0;
     pub const EPHEMERAL: i32 = 1;
@@ -72,12 +72,14 @@ pub struct ConnectRequest {
     pub session_id: i64,
     /// None if the client sent a null buffer.
     pub password: Option<Bytes>,
-    /// None if the client is too old to say (before 3.4): it then gets no such field back either.
+    /// None if the client is older than 3.4 and does not send the field. Then the answer does not have the field
+    /// either.
     pub read_only: Option<bool>,
 }
 
-/// A decoded request; also as it travels from member to member (`peer::messages::requests`). Strings may be null on the wire (`None`): what ZooKeeper answers then differs by operation.
-/// Bytes that are no UTF-8 become U+FFFD, as in Java.
+/// A decoded request. Members also send each other requests in this form (`peer::messages::requests`). A string may be
+/// null on the wire (`None`), which ZooKeeper answers differently for each operation. Bytes that are no UTF-8 become
+/// U+FFFD, as in Java.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
     Create(Create),
@@ -118,13 +120,13 @@ pub enum Request {
         path: Option<String>,
     },
     Ping,
-    /// Only within a multi; alone it is an unimplemented operation.
+    /// Allowed only in a multi. Alone it is an unimplemented operation.
     Check {
         path: Option<String>,
         version: i32,
     },
     Multi(Vec<Operation>),
-    /// Each `GetData` or `GetChildren`, without watch; or writes only, which no multiRead can do.
+    /// All operations are `GetData` or `GetChildren` without a watch, or all are writes, which a multiRead cannot do.
     MultiRead(Vec<Operation>),
     Reconfig {
         joining: Option<String>,
@@ -132,7 +134,7 @@ pub enum Request {
         new_members: Option<String>,
         config_id: i64,
     },
-    /// `kind`: 1 children, 2 data, 3 any, 4 persistent, 5 persistent recursive; others as sent.
+    /// `kind`: 1 children, 2 data, 3 any, 4 persistent, 5 persistent recursive. Other numbers are kept as sent.
     CheckWatches {
         path: Option<String>,
         kind: i32,
@@ -159,20 +161,20 @@ pub enum Request {
     GetAllChildrenNumber {
         path: Option<String>,
     },
-    /// `mode`: 0 persistent, 1 persistent recursive; others as sent.
+    /// `mode`: 0 persistent, 1 persistent recursive. Other numbers are kept as sent.
     AddWatch {
         path: Option<String>,
         mode: i32,
     },
     WhoAmI,
     CloseSession,
-    /// ClickHouse: getChildren2 with a filter: 0 all, 1 persistent only, 2 ephemeral only.
+    /// ClickHouse's getChildren2 with a filter: 0 all, 1 persistent only, 2 ephemeral only.
     FilteredList {
         path: Option<String>,
         watch: bool,
         filter: u8,
     },
-    /// ClickHouse, within a multi: fails with NODEEXISTS if the node is there.
+    /// ClickHouse's checkNotExists: fails with NODEEXISTS if the node is there.
     CheckNotExists {
         path: Option<String>,
         version: i32,
@@ -186,22 +188,23 @@ pub struct Create {
     pub path: Option<String>,
     pub data: Option<Bytes>,
     pub acl: Option<Vec<AclEntry>>,
-    /// CreateMode.java: 0 persistent, 1 ephemeral, 2 and 3 the same sequential, 4 container, 5 and 6 TTL; others as sent.
+    /// As in `create_mode`: 0 persistent, 1 ephemeral, 2 and 3 the same with a number, 4 container, 5 and 6 TTL. Other
+    /// numbers are kept as sent.
     pub flags: i32,
-    /// Milliseconds; 0 where the form has no such field.
+    /// Milliseconds. 0 if the form has no such field.
     pub ttl_ms: i64,
 }
 
-/// Which opcode a create came by: it decides the form of the reply and which flags are good.
+/// The opcode of a create. It decides the form of the reply, and which flags are allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CreateForm {
     /// Reply: the path.
     Create,
-    /// Reply: path and Stat. So for the two below.
+    /// Reply: path and Stat. The same for `Container` and `Ttl`.
     Create2,
     Container,
     Ttl,
-    /// ClickHouse 502: like `Create`, but no error if the node is there.
+    /// ClickHouse's opcode 502. Like `Create`, but not an error if the node is there.
     IfNotExists,
 }
 
@@ -217,14 +220,15 @@ impl CreateForm {
     }
 }
 
-/// One operation of a multi or multiRead with its opcode.
+/// One operation of a multi or multiRead, with its opcode.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Operation {
     pub op: i32,
     pub request: Request,
 }
 
-/// What a client that came back asks to watch again. `persistent` and `recursive` are empty in the older form (101).
+/// The watches that a client sets again after it has connected again. `persistent` and `recursive` are empty in the
+/// older form (101).
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct SetWatches {
     pub relative_zxid: i64,

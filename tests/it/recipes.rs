@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use wasmkeeper::wire::client as wire;
+use wasmkeeper::client::codec as wire;
 use wasmkeeper::wire::request::{ConnectRequest, create_mode};
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
-use wasmkeeper::cli::client::Client as OwnClient;
+use wasmkeeper::client::Client as OwnClient;
 use wasmkeeper::model::ErrorCode;
 use zookeeper_client::{Acl, Acls, AuthId, AuthUser, Client, CreateMode, Error, Permission, SaslOptions};
 

@@ -141,7 +141,7 @@ impl Whitelist {
 }
 
 /// The version in ZooKeeper's form. Clients parse the text: kazoo reads the three numbers, go-zk matches the whole
-/// line.
+/// line. Our own version comes from Cargo.toml, and the time from build.rs.
 pub const VERSION: &str =
     concat!("3.9.5-wasmkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", env!("WASMKEEPER_BUILT"));
 

@@ -1,15 +1,16 @@
-//! failover: clients set values, one after the other each, while somebody else stops, kills or cuts off a server.
+//! failover: each client sets values, one after the other, while somebody else stops, kills or cuts off a server.
 //!
-//! A client whose server is gone goes on with its session on the next one, as any ZooKeeper client does. What is measured:
-//! the longest time in which no client at all had a write acknowledged, how many sessions were lost, and whether a
-//! write that was acknowledged is missing at the end. A write without an answer may have taken effect or not; the
-//! next one has a higher number, so each node must hold at least the last number acknowledged and at most the last tried.
+//! A client whose server is gone attaches to its session on the next server, as any ZooKeeper client does. The run
+//! measures the longest time in which no client had a write acknowledged, how many sessions were lost, and whether an
+//! acknowledged write is missing at the end. A write without an answer may have taken effect or not. Each write has a
+//! higher number than the one before. So each node must hold at least the last number acknowledged and at most the last
+//! number tried.
 
-use super::super::client::Client;
-use super::link::{Link, Session};
+use super::connection::{Connection, Session};
 use super::throughput::ensure;
 use super::{Args, Report, each_second, histogram, record};
-use crate::wire::client as wire;
+use crate::client::Client;
+use crate::client::codec as wire;
 use crate::wire::request::Request;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
@@ -23,13 +24,13 @@ use tokio::time::{sleep, timeout};
 /// How long a server may take to accept a connection and its session before the next is tried.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Between two trials, so that clients without a server do not take its processor.
+/// The pause between two trials, so that clients without a server do not take the processor from the servers.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long it may take at the end until some server answers for the others.
+/// How long it may take at the end until a server answers that has a leader.
 const VERDICT: Duration = Duration::from_secs(60);
 
-/// What the clients share; all run on one thread.
+/// What the clients share. All run on one thread.
 struct Shared {
     args: Rc<Args>,
     folder: String,
@@ -45,7 +46,7 @@ struct Shared {
     errors: RefCell<BTreeMap<i32, u64>>,
 }
 
-/// Numbers a client has written into its node.
+/// The numbers that a client has written into its node.
 struct Written {
     acknowledged: u64,
     tried: u64,
@@ -66,7 +67,7 @@ impl Shared {
         self.note_gap(Instant::now());
     }
 
-    /// Nothing was acknowledged between the last time and `now`.
+    /// Notes the time since the last acknowledgement, if it is the longest so far.
     fn note_gap(&self, now: Instant) {
         let since = self.last.replace(now);
         let gap = now - since;
@@ -78,15 +79,15 @@ impl Shared {
 
 pub async fn measure(args: Rc<Args>) -> Result<Report> {
     let folder = args.folder();
-    let mut control = Link::open(&args, 0).await?;
+    let mut control = Connection::open(&args, 0).await?;
     ensure(&mut control, &folder).await.context("create the nodes to work on")?;
-    let mut links = Vec::new();
+    let mut connections = Vec::new();
     for number in 0..args.clients {
         let error = control.ask(|out, xid| wire::create(out, xid, &format!("{folder}/c{number}"), b"0", 0)).await?;
         if error != 0 {
             bail!("create the nodes to work on: the server answered {error}");
         }
-        links.push(Link::open(&args, number).await?);
+        connections.push(Connection::open(&args, number).await?);
     }
     control.close().await?;
     let begin = Instant::now();
@@ -107,7 +108,8 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         let shared = shared.clone();
         each_second(args.clone(), move || shared.acknowledged.get(), "writes")
     });
-    let clients: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(client(shared.clone(), n, link))).collect();
+    let clients: Vec<_> =
+        (0..).zip(connections).map(|(n, connection)| spawn_local(client(shared.clone(), n, connection))).collect();
     let mut written = Vec::new();
     for client in clients {
         written.push(client.await.context("a client's task ended")?);
@@ -134,19 +136,19 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
     })
 }
 
-/// Writes until the end, wherever it can.
-async fn client(shared: Rc<Shared>, number: u32, link: Link) -> Written {
+/// Runs one client: it writes until the end, on any server that takes its session.
+async fn client(shared: Rc<Shared>, number: u32, connection: Connection) -> Written {
     let path = shared.path(number);
     let mut written = Written { acknowledged: 0, tried: 0 };
-    // A reply that takes longer than this: clients of ZooKeeper then look for another server.
-    let patience = link.session_timeout * 2 / 3;
-    let mut session = link.session();
+    // After this time without a reply, clients of ZooKeeper look for another server.
+    let patience = connection.session_timeout * 2 / 3;
+    let mut session = connection.session();
     let mut turn = number;
-    let mut link = Some(link);
+    let mut connection = Some(connection);
     while !shared.ends_in().is_zero() {
-        let Some(attached) = &mut link else {
+        let Some(attached) = &mut connection else {
             turn = turn.wrapping_add(1);
-            link = go_on(&shared, turn, &mut session).await;
+            connection = go_on(&shared, turn, &mut session).await;
             continue;
         };
         written.tried += 1;
@@ -160,20 +162,20 @@ async fn client(shared: Rc<Shared>, number: u32, link: Link) -> Written {
             Ok(Ok(code)) => *shared.errors.borrow_mut().entry(code).or_default() += 1,
             Ok(Err(_)) | Err(_) => {
                 session = attached.session();
-                link = None;
+                connection = None;
             }
         }
     }
     written
 }
 
-/// Tries one server. None: it does not take the session now.
-async fn go_on(shared: &Shared, turn: u32, session: &mut Session) -> Option<Link> {
+/// Tries one server. None: the server does not take the session now.
+async fn go_on(shared: &Shared, turn: u32, session: &mut Session) -> Option<Connection> {
     let attempt = ATTEMPT.min(shared.ends_in());
-    match timeout(attempt, Link::attach(&shared.args, turn, session)).await {
-        Ok(Ok(Some(link))) => {
+    match timeout(attempt, Connection::attach(&shared.args, turn, session)).await {
+        Ok(Ok(Some(connection))) => {
             shared.moves.set(shared.moves.get() + 1);
-            Some(link)
+            Some(connection)
         }
         Ok(Ok(None)) => {
             shared.sessions_lost.set(shared.sessions_lost.get() + 1);
@@ -187,7 +189,7 @@ async fn go_on(shared: &Shared, turn: u32, session: &mut Session) -> Option<Link
     }
 }
 
-/// How many nodes do not hold what was acknowledged, as a server knows that speaks for the ensemble. Removes them.
+/// Counts the nodes that do not hold what was acknowledged, and removes all nodes. Asks a server that has a leader.
 async fn verdict(shared: &Shared, written: &[Written]) -> Result<u64> {
     let mut client = speaker(shared).await?;
     let mut lost = 0;
@@ -210,7 +212,7 @@ async fn verdict(shared: &Shared, written: &[Written]) -> Result<u64> {
     Ok(lost)
 }
 
-/// A client of a server that has answered a `sync`: it knows all that was acknowledged.
+/// A client of a server that has answered a `sync`, and so has all that was acknowledged.
 async fn speaker(shared: &Shared) -> Result<Client> {
     let sync = Request::Sync { path: Some(shared.folder.clone()) };
     let deadline = Instant::now() + VERDICT;

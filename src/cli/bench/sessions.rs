@@ -1,8 +1,8 @@
-//! Sessions rather than requests: opening and closing them, holding many, and telling all of them at once.
+//! connect, idle and watch: opening and closing sessions, holding many, and events that all of them get at once.
 
-use super::link::{Arrival, Link};
+use super::connection::{Arrival, Connection};
 use super::{Args, Report, duration, each_second, histogram, record};
-use crate::wire::client as wire;
+use crate::client::codec as wire;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, watch as channel};
 use tokio::task::spawn_local;
 
-/// Handshakes under way while many sessions are opened: below the backlog of a listening socket.
+/// How many sessions are opened at once: fewer than the backlog of a listening socket.
 const OPENING_AT_ONCE: usize = 64;
 
 /// connect: each client opens a session, closes it, and begins again.
@@ -45,7 +45,7 @@ async fn open_and_close(
 ) -> Result<()> {
     while Instant::now() < end {
         let since = Instant::now();
-        Link::open(&args, number).await?.close().await?;
+        Connection::open(&args, number).await?.close().await?;
         let now = Instant::now();
         if (start..end).contains(&now) {
             record(&mut latency.borrow_mut(), now - since);
@@ -54,36 +54,37 @@ async fn open_and_close(
     Ok(())
 }
 
-/// Opens all sessions, some at a time.
-async fn open_all(args: &Rc<Args>) -> Result<Vec<Link>> {
+/// Opens all sessions, `HANDSHAKES_AT_ONCE` at a time.
+async fn open_all(args: &Rc<Args>) -> Result<Vec<Connection>> {
     let places = Rc::new(Semaphore::new(OPENING_AT_ONCE));
     let opening: Vec<_> = (0..args.clients)
         .map(|number| {
             let (args, places) = (args.clone(), places.clone());
             spawn_local(async move {
                 let _place = places.acquire().await;
-                Link::open(&args, number).await
+                Connection::open(&args, number).await
             })
         })
         .collect();
-    let mut links = Vec::with_capacity(opening.len());
-    for link in opening {
-        links.push(link.await.context("a client's task ended")??);
+    let mut connections = Vec::with_capacity(opening.len());
+    for connection in opening {
+        connections.push(connection.await.context("a client's task ended")??);
     }
-    Ok(links)
+    Ok(connections)
 }
 
 /// idle: opens sessions and keeps them with pings for `--seconds`.
 pub async fn idle(args: Rc<Args>) -> Result<Report> {
     let start = Instant::now();
-    let links = open_all(&args).await?;
+    let connections = open_all(&args).await?;
     let opened = start.elapsed();
     if !args.json {
-        eprintln!("{} sessions open after {:.2} s", links.len(), opened.as_secs_f64());
+        eprintln!("{} sessions open after {:.2} s", connections.len(), opened.as_secs_f64());
     }
     let end = Instant::now() + Duration::from_secs(args.seconds);
-    let total = links.len() as u32;
-    let holding: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(hold(link, n, total, end))).collect();
+    let total = connections.len() as u32;
+    let holding: Vec<_> =
+        (0..).zip(connections).map(|(n, connection)| spawn_local(hold(connection, n, total, end))).collect();
     let (mut latency, mut lost) = (histogram(), 0u64);
     for client in holding {
         match client.await.context("a client's task ended")? {
@@ -102,30 +103,30 @@ pub async fn idle(args: Rc<Args>) -> Result<Report> {
     })
 }
 
-/// Holds one session: a ping each third of its timeout, the sessions spread over that time.
-async fn hold(mut link: Link, number: u32, total: u32, end: Instant) -> Result<Histogram<u64>> {
+/// Holds one session with a ping each third of its timeout. The pings of all sessions are spread over that time.
+async fn hold(mut connection: Connection, number: u32, total: u32, end: Instant) -> Result<Histogram<u64>> {
     let mut pings = histogram();
-    let every = (link.session_timeout / 3).max(Duration::from_millis(100));
+    let every = (connection.session_timeout / 3).max(Duration::from_millis(100));
     let mut next = Instant::now() + every * number / total.max(1);
     while next < end {
         tokio::time::sleep_until(next.into()).await;
-        record(&mut pings, link.ping().await?);
+        record(&mut pings, connection.ping().await?);
         next += every;
     }
     tokio::time::sleep_until(end.into()).await;
-    link.close().await?;
+    connection.close().await?;
     Ok(pings)
 }
 
 /// What the sessions of `watch` share.
 struct Audience {
     path: String,
-    /// How many have their watch set in this round, and have heard.
+    /// How many sessions have set their watch in this round, and how many have had the event.
     ready: Cell<u32>,
     heard: Cell<u32>,
     last_heard: Cell<Option<Instant>>,
     all: u32,
-    /// All are ready, or all have heard.
+    /// Notified when all sessions are ready, and when all have had the event.
     complete: Notify,
 }
 
@@ -138,9 +139,9 @@ impl Audience {
     }
 }
 
-/// watch: all sessions watch one node; measured is the time from sending a change until the last of them has heard.
+/// watch: all sessions watch one node. Measures the time from sending a change until the last session has the event.
 pub async fn watch(args: Rc<Args>) -> Result<Report> {
-    let mut control = Link::open(&args, 0).await?;
+    let mut control = Connection::open(&args, 0).await?;
     let path = args.folder();
     create_parents(&mut control, &path).await?;
     let audience = Rc::new(Audience {
@@ -155,7 +156,7 @@ pub async fn watch(args: Rc<Args>) -> Result<Report> {
     let listeners: Vec<_> = open_all(&args)
         .await?
         .into_iter()
-        .map(|link| spawn_local(listen(audience.clone(), link, round.clone(), args.rounds)))
+        .map(|connection| spawn_local(listen(audience.clone(), connection, round.clone(), args.rounds)))
         .collect();
     let (mut latency, mut writes) = (histogram(), histogram());
     let (payload, start) = (args.payload(), Instant::now());
@@ -183,7 +184,7 @@ pub async fn watch(args: Rc<Args>) -> Result<Report> {
     }
     if !args.keep {
         control.ask(|out, xid| wire::delete(out, xid, &path, -1)).await?;
-        // Others may be at work below the same base.
+        // Other runs may work below the same base, so a failure does not matter.
         control.ask(|out, xid| wire::delete(out, xid, &args.base, -1)).await?;
     }
     control.close().await?;
@@ -191,10 +192,10 @@ pub async fn watch(args: Rc<Args>) -> Result<Report> {
     Ok(Report { operations: u64::from(args.rounds), args, elapsed, latency, errors: BTreeMap::new(), facts })
 }
 
-async fn create_parents(control: &mut Link, path: &str) -> Result<()> {
+async fn create_parents(control: &mut Connection, path: &str) -> Result<()> {
     let ends = path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]);
     for end in ends {
-        // That a parent is there already is fine; anything worse shows at the next step.
+        // A parent may be there already. Any other error shows at the next step.
         control.ask(|out, xid| wire::create(out, xid, &path[..end], b"", 0)).await?;
     }
     Ok(())
@@ -210,28 +211,29 @@ async fn within(args: &Args, what: &str, event: impl Future<Output = ()>) -> Res
 /// One session of `watch`: in each round sets its watch, then waits for the event.
 async fn listen(
     audience: Rc<Audience>,
-    mut link: Link,
+    mut connection: Connection,
     mut round: channel::Receiver<u32>,
     rounds: u32,
-) -> Result<Link> {
-    link.sync(&audience.path).await?;
+) -> Result<Connection> {
+    connection.sync(&audience.path).await?;
     for number in 1..=rounds {
         round.wait_for(|&current| current >= number).await.context("wait for the round")?;
-        link.put(|out, xid| wire::get_data(out, xid, &audience.path, true));
-        link.flush().await?;
+        connection.put(|out, xid| wire::get_data(out, xid, &audience.path, true));
+        connection.flush().await?;
         let mut heard = false;
         while !heard {
-            link.receive(|arrival| match arrival {
-                Arrival::Reply { .. } => audience.step(&audience.ready),
-                Arrival::Event => {
-                    heard = true;
-                    audience.last_heard.set(Some(Instant::now()));
-                    audience.step(&audience.heard);
-                }
-                Arrival::Pong => {}
-            })
-            .await?;
+            connection
+                .receive(|arrival| match arrival {
+                    Arrival::Reply { .. } => audience.step(&audience.ready),
+                    Arrival::Event => {
+                        heard = true;
+                        audience.last_heard.set(Some(Instant::now()));
+                        audience.step(&audience.heard);
+                    }
+                    Arrival::Pong => {}
+                })
+                .await?;
         }
     }
-    Ok(link)
+    Ok(connection)
 }

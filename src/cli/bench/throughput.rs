@@ -1,10 +1,10 @@
-//! Requests as fast as the server answers them: set, get, mixed, create; and load, which fills a tree.
+//! set, get, mixed and create: requests as fast as the server answers them. And load, which fills a tree.
 
+use super::connection::{Arrival, Connection};
 use super::floor::Floor;
-use super::link::{Arrival, Link};
 use super::{Args, Operation, Report, duration, each_second, histogram, record};
+use crate::client::codec as wire;
 use crate::model::ErrorCode;
-use crate::wire::client as wire;
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 use hdrhistogram::Histogram;
@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-/// Requests under way while nodes are made ready and removed.
+/// How many requests are under way while nodes are created before the run and removed after it.
 const DEPTH_HOUSEKEEPING: usize = 256;
 
 const NODE_EXISTS: i32 = ErrorCode::NodeExists.code();
 const NO_NODE: i32 = ErrorCode::NoNode.code();
 const NOT_EMPTY: i32 = ErrorCode::NotEmpty.code();
 
-/// What the clients share; all run on one thread.
+/// What the clients share. All run on one thread.
 struct Shared {
     args: Rc<Args>,
     folder: String,
@@ -31,10 +31,10 @@ struct Shared {
     phase: Cell<Phase>,
     answered: Cell<u64>,
     latency: RefCell<Histogram<u64>>,
-    /// Of the last second, for the progress line.
+    /// Latencies of the last second, for the line of progress.
     recent: RefCell<Histogram<u64>>,
     errors: RefCell<BTreeMap<i32, u64>>,
-    /// While `Phase::Paused`: the only client has nothing under way; it may go on.
+    /// While `Phase::Paused`: notified when the only client has nothing under way, and when it may go on.
     quiet: Notify,
     resume: Notify,
 }
@@ -43,9 +43,9 @@ struct Shared {
 enum Phase {
     Warmup,
     Measuring,
-    /// A single client stands still while the machine's own pace is taken.
+    /// The only client sends nothing while `floor` measures the machine.
     Paused,
-    /// No new requests; those under way are waited for, not counted.
+    /// No client sends new requests. Replies to those under way are awaited and not counted.
     Ending,
 }
 
@@ -80,7 +80,7 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         resume: Notify::new(),
         args: args.clone(),
     });
-    let mut control = Link::open(&args, 0).await?;
+    let mut control = Connection::open(&args, 0).await?;
     prepare(&mut control, &shared).await.context("create the nodes to work on")?;
 
     let mut floor = match (args.clients, args.op) {
@@ -90,22 +90,23 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
         }
         _ => None,
     };
-    let mut links = Vec::new();
+    let mut connections = Vec::new();
     for number in 0..args.clients {
-        let mut link = Link::open(&args, number).await?;
+        let mut connection = Connection::open(&args, number).await?;
         if args.is_ensemble() {
-            // A member that lags behind does not know the client's node yet.
-            link.sync(&shared.folder).await?;
+            // A member that lags behind may not have the client's node yet.
+            connection.sync(&shared.folder).await?;
         }
-        links.push(link);
+        connections.push(connection);
     }
-    let clients: Vec<_> = (0..).zip(links).map(|(n, link)| spawn_local(client(shared.clone(), n, link))).collect();
+    let clients: Vec<_> =
+        (0..).zip(connections).map(|(n, connection)| spawn_local(client(shared.clone(), n, connection))).collect();
     let elapsed = keep_time(&shared, &mut control, floor.as_mut()).await?;
     let mut made = Vec::new();
     for client in clients {
-        let (link, created) = client.await.context("a client's task ended")??;
+        let (connection, created) = client.await.context("a client's task ended")??;
         made.push(created);
-        link.close().await?;
+        connection.close().await?;
     }
     if !args.keep {
         remove(&mut control, &shared, &made).await.context("remove the nodes")?;
@@ -126,8 +127,9 @@ pub async fn measure(args: Rc<Args>) -> Result<Report> {
     Ok(report)
 }
 
-/// Base, folder, and a node for each client: what it reads and sets, or the parent of what it creates.
-async fn prepare(control: &mut Link, shared: &Shared) -> Result<()> {
+/// Creates the base, the run's node, and a node for each client: the one it reads and sets, or the parent of those it
+/// creates.
+async fn prepare(control: &mut Connection, shared: &Shared) -> Result<()> {
     ensure(control, &shared.folder).await?;
     let clients = u64::from(shared.args.clients);
     control
@@ -138,7 +140,7 @@ async fn prepare(control: &mut Link, shared: &Shared) -> Result<()> {
 }
 
 /// Creates a path with all its parents.
-pub(super) async fn ensure(control: &mut Link, path: &str) -> Result<()> {
+pub(super) async fn ensure(control: &mut Connection, path: &str) -> Result<()> {
     let ends: Vec<usize> = path.match_indices('/').map(|(at, _)| at).filter(|&at| at > 0).chain([path.len()]).collect();
     control
         .run(ends.len() as u64, 1, &[NODE_EXISTS], |out, xid, n| {
@@ -148,8 +150,8 @@ pub(super) async fn ensure(control: &mut Link, path: &str) -> Result<()> {
         .await
 }
 
-/// `made`: how many nodes each client has created.
-async fn remove(control: &mut Link, shared: &Shared, made: &[u64]) -> Result<()> {
+/// Removes the run's nodes. `made`: how many nodes each client has created.
+async fn remove(control: &mut Connection, shared: &Shared, made: &[u64]) -> Result<()> {
     for (client, &count) in (0..).zip(made) {
         let parent = shared.client_path(client);
         control
@@ -165,37 +167,38 @@ async fn remove(control: &mut Link, shared: &Shared, made: &[u64]) -> Result<()>
         })
         .await?;
     control.ask(|out, xid| wire::delete(out, xid, &shared.folder, -1)).await?;
-    // Another run may be at work below the same base.
+    // Another run may work below the same base.
     let base = &shared.args.base;
     control.run(1, 1, &[NO_NODE, NOT_EMPTY], |out, xid, _| wire::delete(out, xid, base, -1)).await
 }
 
-/// One client: keeps `depth` requests under way until the end. Returns how many nodes it created.
-async fn client(shared: Rc<Shared>, number: u32, mut link: Link) -> Result<(Link, u64)> {
+/// Runs one client, which keeps `depth` requests under way until the end. Returns how many nodes it created.
+async fn client(shared: Rc<Shared>, number: u32, mut connection: Connection) -> Result<(Connection, u64)> {
     let path = shared.client_path(number);
     let depth = shared.args.depth as usize;
     let mut sent = 0u64;
-    while shared.phase.get() != Phase::Ending || link.under_way() > 0 {
-        if shared.phase.get() == Phase::Paused && link.under_way() == 0 {
+    while shared.phase.get() != Phase::Ending || connection.under_way() > 0 {
+        if shared.phase.get() == Phase::Paused && connection.under_way() == 0 {
             shared.quiet.notify_one();
             shared.resume.notified().await;
             continue;
         }
-        while matches!(shared.phase.get(), Phase::Warmup | Phase::Measuring) && link.under_way() < depth {
-            link.put(|out, xid| encode(out, xid, &shared, &path, sent));
+        while matches!(shared.phase.get(), Phase::Warmup | Phase::Measuring) && connection.under_way() < depth {
+            connection.put(|out, xid| encode(out, xid, &shared, &path, sent));
             sent += 1;
         }
-        link.flush().await?;
-        link.receive(|arrival| {
-            if let Arrival::Reply { header, latency } = arrival {
-                shared.count(header.error, latency);
-            }
-        })
-        .await
-        .with_context(|| format!("client {number}"))?;
+        connection.flush().await?;
+        connection
+            .receive(|arrival| {
+                if let Arrival::Reply { header, latency } = arrival {
+                    shared.count(header.error, latency);
+                }
+            })
+            .await
+            .with_context(|| format!("client {number}"))?;
     }
     let created = if shared.args.op == Operation::Create { sent } else { 0 };
-    Ok((link, created))
+    Ok((connection, created))
 }
 
 fn encode(out: &mut BytesMut, xid: i32, shared: &Shared, path: &str, number: u64) {
@@ -207,15 +210,15 @@ fn encode(out: &mut BytesMut, xid: i32, shared: &Shared, path: &str, number: u64
     }
 }
 
-/// Whether the request with this number is a read, if `mix` of a hundred are: the writes are spread evenly.
+/// Whether the request with this number is a read, if `mix` of a hundred are reads. The writes are spread evenly.
 fn reads(number: u64, mix: u64) -> bool {
     let writes = 100 - mix;
     (number + 1) * writes / 100 == number * writes / 100
 }
 
-/// Warm-up, then the measurement, with a line of progress each second. Keeps the control session alive. Returns how long
-/// was measured: the pauses in which `floor` takes its samples are left out.
-async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut Floor>) -> Result<Duration> {
+/// Runs the warm-up and then the measurement, with a line of progress each second. Keeps the control session alive.
+/// Returns the time measured, without the pauses in which `floor` takes its samples.
+async fn keep_time(shared: &Shared, control: &mut Connection, mut floor: Option<&mut Floor>) -> Result<Duration> {
     tokio::time::sleep(Duration::from_secs(shared.args.warmup)).await;
     let (mut elapsed, mut before) = (Duration::ZERO, 0);
     for second in 1..=shared.args.seconds {
@@ -239,7 +242,7 @@ async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut F
             shared.phase.set(Phase::Measuring);
             shared.resume.notify_one();
         } else if second % 5 == 0 {
-            // The server must not think us dead; the answer waits in the socket until the end.
+            // The ping keeps the session alive. Its answer stays in the socket until the end.
             control.put_ping();
             control.flush().await?;
         }
@@ -251,14 +254,14 @@ async fn keep_time(shared: &Shared, control: &mut Link, mut floor: Option<&mut F
 /// Creates `--count` nodes under `<base>/load` and leaves them there.
 pub async fn load(args: Rc<Args>) -> Result<Report> {
     let folder = crate::model::path::join(&args.base, "load");
-    ensure(&mut Link::open(&args, 0).await?, &folder).await?;
+    ensure(&mut Connection::open(&args, 0).await?, &folder).await?;
     let next = Rc::new(Cell::new(0u64));
     let answered = Rc::new(Cell::new(0u64));
     let start = Instant::now();
     let mut clients = Vec::new();
     for number in 0..args.clients {
-        let link = Link::open(&args, number).await?;
-        clients.push(spawn_local(fill(args.clone(), folder.clone(), next.clone(), answered.clone(), link)));
+        let connection = Connection::open(&args, number).await?;
+        clients.push(spawn_local(fill(args.clone(), folder.clone(), next.clone(), answered.clone(), connection)));
     }
     let progress = spawn_local({
         let answered = answered.clone();
@@ -278,34 +281,35 @@ pub async fn load(args: Rc<Args>) -> Result<Report> {
     Ok(Report { operations: answered.get(), args, elapsed, latency, errors, facts: Vec::new() })
 }
 
-/// One client of `load`: takes the next number until there is none.
+/// Runs one client of `load`, which takes numbers from `next` until there is none.
 async fn fill(
     args: Rc<Args>,
     folder: String,
     next: Rc<Cell<u64>>,
     answered: Rc<Cell<u64>>,
-    mut link: Link,
+    mut connection: Connection,
 ) -> Result<(Histogram<u64>, BTreeMap<i32, u64>)> {
     let (payload, depth) = (args.payload(), args.depth as usize);
     let (mut latencies, mut errors) = (histogram(), BTreeMap::new());
-    while next.get() < args.count || link.under_way() > 0 {
-        while next.get() < args.count && link.under_way() < depth {
+    while next.get() < args.count || connection.under_way() > 0 {
+        while next.get() < args.count && connection.under_way() < depth {
             let number = next.replace(next.get() + 1);
-            link.put(|out, xid| wire::create(out, xid, &format!("{folder}/n{number:07}"), &payload, 0));
+            connection.put(|out, xid| wire::create(out, xid, &format!("{folder}/n{number:07}"), &payload, 0));
         }
-        link.flush().await?;
-        link.receive(|arrival| {
-            if let Arrival::Reply { header, latency } = arrival {
-                answered.set(answered.get() + 1);
-                record(&mut latencies, latency);
-                if header.error != 0 {
-                    *errors.entry(header.error).or_default() += 1;
+        connection.flush().await?;
+        connection
+            .receive(|arrival| {
+                if let Arrival::Reply { header, latency } = arrival {
+                    answered.set(answered.get() + 1);
+                    record(&mut latencies, latency);
+                    if header.error != 0 {
+                        *errors.entry(header.error).or_default() += 1;
+                    }
                 }
-            }
-        })
-        .await?;
+            })
+            .await?;
     }
-    link.close().await?;
+    connection.close().await?;
     Ok((latencies, errors))
 }
 

@@ -1,6 +1,6 @@
-//! What the commands that talk to a server share: connecting, manifests in the tree, and the server's own words.
+//! What the commands that talk to a server share: connecting, reading manifests, and showing why the server refuses.
 
-use crate::cli::client::{Client, ClientError};
+use crate::client::{Client, ClientError};
 use crate::limits;
 use crate::model::control_plane::{PLUGINS, REJECTION};
 use crate::model::{AclEntry, ErrorCode, Identity, acl, path};
@@ -10,10 +10,10 @@ use anyhow::{Context, anyhow};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Connecting, and ordinary requests.
+/// How long connecting and ordinary requests may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A deployment: the leader compiles before it answers, and then a quorum does.
+/// How long a deployment may take: the leader compiles the component before it answers, and then a quorum does.
 const DEPLOY_TIMEOUT: Duration =
     Duration::from_secs(limits::COMPILE_WALL_SECONDS + limits::PREPARE_PATIENCE.as_secs() + 30);
 
@@ -27,7 +27,7 @@ pub(super) async fn connect(server: &str, auth: Option<&str>) -> anyhow::Result<
     Ok(client)
 }
 
-/// One multi, which may be a deployment.
+/// Sends one multi, which may be a deployment.
 pub(super) async fn submit(client: &mut Client, requests: Vec<Request>) -> anyhow::Result<()> {
     client.set_timeout(DEPLOY_TIMEOUT);
     let answered = client.multi(requests).await;
@@ -38,7 +38,7 @@ pub(super) async fn submit(client: &mut Client, requests: Vec<Request>) -> anyho
     }
 }
 
-/// The manifest and the version of its node.
+/// The manifest in force, and the version of its node. None: there is no plugin of that name.
 pub(super) async fn read_manifest(client: &mut Client, name: &str) -> anyhow::Result<Option<(Manifest, i32)>> {
     manifest::check_name(name).map_err(|error| anyhow!(error))?;
     let node = path::join(PLUGINS, name);
@@ -57,14 +57,14 @@ pub(super) async fn expect_manifest(client: &mut Client, name: &str) -> anyhow::
     found.with_context(|| format!("there is no plugin {name}; `wasmkeeper plugin list` shows those there are"))
 }
 
-/// What the server says of itself; null if it says nothing.
+/// The JSON of a virtual node below the plugin's node, such as `status`. Null if the server has none.
 pub(super) async fn virtual_json(client: &mut Client, name: &str, what: &str) -> Value {
     let node = format!("{PLUGINS}/{name}/{what}");
     let data = client.get(&node).await.ok().map(|(data, _)| data);
     data.and_then(|data| serde_json::from_slice(&data).ok()).unwrap_or(Value::Null)
 }
 
-/// Only who deploys may read it: settings may hold keys.
+/// The ACL of a plugin's nodes: only the client that deploys may read them, since settings may hold keys.
 pub(super) fn node_acl(authenticated: bool) -> Vec<AclEntry> {
     if authenticated {
         vec![AclEntry { permissions: acl::ALL, who: Identity::new("auth", "") }]
@@ -86,7 +86,7 @@ pub(super) async fn create_if_absent(
     }
 }
 
-/// An error with the server's own words, if it has some.
+/// The error, with the text that the server gave for the refusal, if there is one.
 pub(super) async fn explain(client: &mut Client, error: ClientError) -> anyhow::Error {
     let Some(code) = error.code() else { return error.into() };
     let words = client.get(REJECTION).await.ok().map(|(words, _)| words);

@@ -1,7 +1,7 @@
-//! `plugin audit`: what a validator says of nodes that were there before it.
+//! `plugin audit`: asks a validator about nodes that were there before the validator.
 
 use super::access::{expect_manifest, explain};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::plugin::PLUGINS;
 use crate::plugin::audit::Slice;
 use anyhow::{Context, bail};
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) struct Audit {
     name: String,
 
-    /// Refused nodes to show at most
+    /// How many refused nodes to show at most
     #[arg(long, default_value_t = 1000)]
     refused_max: usize,
 

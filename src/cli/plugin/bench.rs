@@ -1,10 +1,11 @@
-//! `plugin bench`: what a plugin costs per call, on a server in memory.
+//! `plugin bench`: measures what a plugin costs per call, on a server in memory.
 
-use super::deploy::Deploy;
-use super::scenario::{Stage, compiler};
+use super::deploy::{self, Deploy};
+use super::test::{compiler, setup};
 use crate::metrics::Timing;
 use crate::plugin::Plugins;
 use crate::plugin::counters::Counters;
+use crate::scenario::Stage;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -16,15 +17,15 @@ pub(super) struct Bench {
     #[command(flatten)]
     deploy: Deploy,
 
-    /// A command of a scenario that comes before all others, for example 'client a: create /services'; may be repeated
+    /// A command of a scenario to run before measuring, for example 'client a: create /services'; may be repeated
     #[arg(long, value_name = "COMMAND")]
     before: Vec<String>,
 
-    /// What is measured: a command of a scenario, `{n}` in it another number each time; several take turns
+    /// The command of a scenario to measure. `{n}` in it is another number each time. Several commands take turns
     #[arg(long, required = true, value_name = "COMMAND")]
     request: Vec<String>,
 
-    /// How often each request is made
+    /// How often each command runs
     #[arg(long, default_value_t = 5000)]
     times: u64,
 }
@@ -32,8 +33,9 @@ pub(super) struct Bench {
 pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
     let plugins = Plugins::new(true, compiler());
     for fresh in [false, true] {
-        let mut stage = Stage::new(plugins.clone(), None);
-        let refused = stage.deploy(&bench.deploy).map_err(|sentence| anyhow!(sentence))?;
+        let mut stage = Stage::new(setup(plugins.clone(), None));
+        let deployment = deploy::prepare(&bench.deploy, None)?.deployment();
+        let refused = stage.deploy(deployment).map_err(|sentence| anyhow!(sentence))?;
         if let Some(line) = refused.first() {
             bail!("{line}");
         }
@@ -46,7 +48,7 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<()> {
         if fresh {
             binding.never_reuse();
         }
-        // Caches, and an instance that is already there, as in a server that has run for a while.
+        // Fills caches and makes an instance, as in a server that has run for a while.
         requests(&mut stage, bench, 0..bench.times.min(200))?;
         let measured = Measured::of(&mut stage, bench, &binding.counters)?;
         if measured.calls == 0 {
@@ -93,7 +95,7 @@ struct Measured {
     calls: u64,
     ns: Timing,
     fuel: Timing,
-    /// Of whole requests.
+    /// Nanoseconds of each whole request.
     requests: Timing,
     memory_bytes: u64,
     operations: u64,
@@ -146,7 +148,7 @@ impl Measured {
             [("ns per call", &self.ns), ("fuel per call", &self.fuel), ("ns per request", &self.requests)]
         {
             let totals = timing.totals();
-            // A percentile is where a bucket begins, which may lie below all that is in it.
+            // A percentile is the lower bound of its bucket, which may lie below every value in the bucket.
             let percentile = |part| timing.percentile(part).clamp(totals.min, totals.max);
             println!(
                 "{:<22} {:>10} {:>10} {:>10} {:>10} {:>10.0}",

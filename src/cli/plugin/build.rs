@@ -1,7 +1,7 @@
-//! `plugin build`: from a project, or from what another toolchain has built, to a component that can be deployed.
+//! `plugin build`: makes a component that can be deployed, from a project or from what another toolchain has built.
 //!
-//! The compiling is the languages' own tools' affair. What is ours: finding those, making a component of a core module,
-//! putting the manifest into it, and telling what a server would refuse.
+//! The languages' own tools compile. This command finds them, makes a component of a core module, puts the manifest
+//! into the component, and says what a server would refuse.
 
 use super::inspect::Report;
 use super::new::Language;
@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The target without imports of its own.
+/// Rust's target without imports.
 const TARGET: &str = "wasm32-unknown-unknown";
 
 #[derive(Args, Debug)]
@@ -96,7 +96,7 @@ struct Manifest {
 }
 
 impl Manifest {
-    /// None: there is no such file.
+    /// Reads the project's manifest. None: there is no such file.
     fn read(folder: &Path) -> anyhow::Result<Option<Manifest>> {
         let path = folder.join(MANIFEST);
         let bytes = match fs::read(&path) {
@@ -128,7 +128,7 @@ fn language(folder: &Path) -> anyhow::Result<Language> {
     })
 }
 
-/// Builds a crate; the bytes of its `cdylib`.
+/// Builds a crate and returns the bytes of its `cdylib`.
 fn cargo(folder: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
     check_target(target)?;
     let crate_file = fs::canonicalize(folder.join("Cargo.toml"))?;
@@ -153,7 +153,7 @@ fn cargo(folder: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
 
 const CARGO_MISSING: &str = "cargo is not installed: https://rustup.rs says how to install Rust";
 
-/// Asks the compiler where the target's standard library would be.
+/// Fails if the target's standard library is not installed. Asks the compiler where that library would be.
 fn check_target(target: &str) -> anyhow::Result<()> {
     let mut command = Command::new("rustc");
     command.args(["--print", "target-libdir", "--target", target]).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -163,13 +163,13 @@ fn check_target(target: &str) -> anyhow::Result<()> {
     if there { Ok(()) } else { bail!("Rust's target {target} is not installed: `rustup target add {target}` does it") }
 }
 
-/// Lets the language's tool make a component of a project in JavaScript or Python.
+/// Runs the language's tool, which makes a component of a project in JavaScript or Python.
 fn componentize(language: Language, folder: &Path, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
     let world = manifest.world.as_deref();
     let world =
         world.with_context(|| format!("{MANIFEST}: world: a world of wit/ is required, such as \"validator\""))?;
     let folder = fs::canonicalize(folder)?;
-    // Beside the project, not in the system's folder for such files, which may be small.
+    // In the project's folder: the system's folder for temporary files may be small.
     let out = folder.join(format!(".building-{}.wasm", std::process::id()));
     let _removed = Removed(&out);
     let tool = |name: &str, near: &str| {
@@ -179,7 +179,7 @@ fn componentize(language: Language, folder: &Path, manifest: &Manifest) -> anyho
     let (name, mut command) = match language {
         Language::Js => {
             let mut command = tool("componentize-js", "node_modules/.bin");
-            // What the engine would bring along of WASI's HTTP has no use here.
+            // A plugin cannot use WASI's HTTP, so the engine's support for it is left out.
             command.args([&*main_of(&folder)?, "--wit", "wit", "--world-name", world]);
             command.args(["--disable", "http", "fetch-event", "--out"]).arg(&out);
             ("componentize-js", command)
@@ -201,7 +201,7 @@ fn componentize(language: Language, folder: &Path, manifest: &Manifest) -> anyho
     fs::read(&out).with_context(|| format!("{name} has written no component: read {}", out.display()))
 }
 
-/// The module that `package.json` names.
+/// The main module, as `package.json` names it.
 fn main_of(folder: &Path) -> anyhow::Result<String> {
     let path = folder.join("package.json");
     let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
@@ -209,7 +209,7 @@ fn main_of(folder: &Path) -> anyhow::Result<String> {
     Ok(package["main"].as_str().unwrap_or("plugin.js").to_owned())
 }
 
-/// Runs a tool to its end; what it printed, where that is piped. Its messages are the author's to read.
+/// Runs a tool to its end and returns what it printed to a pipe. The tool's messages go to the terminal.
 fn run_tool(command: &mut Command, missing: &str) -> anyhow::Result<String> {
     let program = command.get_program().display().to_string();
     let child = command.stdin(Stdio::null()).spawn().map_err(|error| match error.kind() {
@@ -223,7 +223,7 @@ fn run_tool(command: &mut Command, missing: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A file that goes in the end, if it is there.
+/// A file that is removed when this value is dropped, if the file is there.
 struct Removed<'a>(&'a Path);
 
 impl Drop for Removed<'_> {

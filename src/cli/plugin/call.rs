@@ -1,6 +1,6 @@
 //! `plugin call`: a native call of a recipe, by the HTTP interface of the server that leads.
 
-use crate::cli::client;
+use crate::client;
 use crate::limits;
 use anyhow::{Context, bail};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A call waits for its transaction, which takes as long as the log and a quorum do.
+/// How long a call may take. A call waits until the log and a quorum have its transaction.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Call {
     http: String,
 }
 
-/// `auth`: `digest:NAME:PASSWORD`.
+/// Calls the recipe and prints what it returns. `auth`: `digest:NAME:PASSWORD`.
 pub(super) fn call(call: &Call, auth: Option<&str>) -> anyhow::Result<()> {
     let payload = match call.payload.strip_prefix('@') {
         Some(file) => std::fs::read(file).with_context(|| format!("read {file}"))?,
@@ -70,7 +70,7 @@ pub(super) fn call(call: &Call, auth: Option<&str>) -> anyhow::Result<()> {
     bail!("{}", String::from_utf8_lossy(body).trim());
 }
 
-/// Status and body of an answer that has ended with its connection.
+/// Status and body of an HTTP answer that ends with its connection. None: the bytes are no HTTP.
 fn parse(answer: &[u8]) -> Option<(u16, &[u8])> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = answer.split_at_checked(end + 4)?;

@@ -3,13 +3,13 @@
 use super::access::{expect_manifest, explain, node_acl};
 use super::life;
 use super::options::read_settings;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::{chores, path};
 use crate::plugin::PLUGINS;
 use crate::plugin::manifest::{self, Mode};
 use anyhow::anyhow;
 
-/// Timers that go in one request.
+/// How many timers are removed in one request.
 const DELETED_AT_ONCE: usize = 500;
 
 pub(super) async fn set_mode(client: &mut Client, authenticated: bool, name: &str, mode: Mode) -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ pub(super) async fn set_settings(
     let settings = read_settings("SETTINGS", text)?;
     let (mut manifest, node_version) = expect_manifest(client, name).await?;
     manifest.settings = settings;
-    // As the server will see it.
+    // Checks the manifest as the server will.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(|error| anyhow!(error))?;
     manifest.version = life::next_version(client, name).await?;
     life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;
@@ -42,13 +42,14 @@ pub(super) async fn set_settings(
     Ok(())
 }
 
-/// With all its versions, and what the server keeps for it.
+/// Removes a plugin with all its versions, and all that the server keeps for it.
 pub(super) async fn remove(client: &mut Client, authenticated: bool, name: &str) -> anyhow::Result<()> {
     let (mut manifest, node_version) = expect_manifest(client, name).await?;
     let node = path::join(PLUGINS, name);
     let timers = chores::timers_path(name);
     if client.exists(&timers).await?.is_some() && manifest.mode != Mode::Off {
-        // So that no more come while they go, which takes several requests if they are many.
+        // The plugin is switched off first, so that it sets no timers while they are removed. Many take several
+        // requests.
         manifest.mode = Mode::Off;
         manifest.version = life::next_version(client, name).await?;
         life::bring_into_force(client, name, &manifest, Some(node_version), &node_acl(authenticated)).await?;

@@ -1,4 +1,4 @@
-//! `plugin deploy`: pieces of a component, and one multi for the manifest.
+//! `plugin deploy`: uploads a component in pieces, and deploys it by one multi that writes its manifest.
 
 use super::access::{create_if_absent, node_acl, read_manifest};
 use super::look::{grants_text, place_text};
@@ -7,7 +7,7 @@ use super::options::{
 };
 use super::source::{read_source, say_if_slow};
 use super::{life, signing};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::limits;
 use crate::model::path;
 use crate::pipeline::Verb;
@@ -15,8 +15,9 @@ use crate::plugin::grant::{self, Grant};
 use crate::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode, OnFailure, Require};
 use crate::plugin::pattern::Pattern;
 use crate::plugin::{MODULES, PLUGINS, binding, component, tree};
+use crate::scenario::Deployment;
 use anyhow::{anyhow, bail};
-use clap::Args;
+use clap::{Args, Parser as _};
 use serde_json::Value;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -27,32 +28,34 @@ pub(super) struct Deploy {
     #[arg(value_name = "FILE|bundled:NAME")]
     source: String,
 
-    /// What the plugin is called here; it stands before its refusals
+    /// The plugin's name. Texts of its refusals begin with it
     #[arg(long)]
     name: String,
 
-    /// What of the component is put to work, where it is several kinds: validator, policy, authenticator, recipe, controller
+    /// Which kind of plugin to deploy, if the component is several: validator, policy, authenticator, recipe,
+    /// controller
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
 
-    /// Paths it is asked about (validators, policies, controllers); * is any text in a name, ** any depth below. Default:
-    /// as before, /** if there was no version before
+    /// Paths the plugin is asked about (validators, policies, controllers); * is any text in a name, ** any depth
+    /// below. Default: as before, /** if there was no version before
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
 
-    /// The node that a recipe owns, with all below: /locks for example
+    /// The node that a recipe owns, with all nodes below, for example /locks
     #[arg(long, value_name = "PATH")]
     mount: Option<String>,
 
-    /// The scheme of an authenticator: jwt for example
+    /// The scheme of an authenticator, for example jwt
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Of a policy: allow, if somebody has to allow what is asked. Default: as before, none
+    /// For a policy: allow, if a request needs a plugin that allows it. Default: as before, none
     #[arg(long, value_parser = require, value_name = "allow|none")]
     require: Option<Require>,
 
-    /// Operations it is asked about: create, set, delete, acl; a policy also read, children, call. Default: as before, all
+    /// Operations the plugin is asked about: create, set, delete, acl; a policy also read, children, call. Default: as
+    /// before, all
     #[arg(long, value_name = "OP", value_parser = operation, value_delimiter = ',')]
     on: Vec<Verb>,
 
@@ -64,8 +67,8 @@ pub(super) struct Deploy {
     #[arg(long, value_parser = on_failure, value_name = "reject|ignore")]
     on_failure: Option<OnFailure>,
 
-    /// Try it beside the version in force: it is asked about this node and all below in that one's place, or, with --mode
-    /// audit, as well. Then `promote` or `abort`
+    /// Try the new version beside the one in force. It is asked about this node and all below instead of the version in
+    /// force, or, with --mode audit, as well. Then `promote` or `abort`
     #[arg(long, value_name = "PATH")]
     canary: Vec<String>,
 
@@ -73,11 +76,11 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
 
-    /// What it may touch, for example read:/services; verbs with commas. Default: what it asks for
+    /// What the plugin may touch, for example read:/services; verbs separated by commas. Default: what it asks for
     #[arg(long = "grant", value_name = "VERB:PATH", value_parser = parse_grant)]
     grants: Vec<Grant>,
 
-    /// Grant what it asks for beyond the place it is deployed at, without being asked
+    /// Grant what the plugin asks for beyond the paths it is deployed at, without a question
     #[arg(long)]
     yes: bool,
 
@@ -85,7 +88,7 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
 
-    /// Fuel of one call; two million are about a millisecond
+    /// Fuel of one call; two million last about a millisecond
     #[arg(long)]
     fuel: Option<u64>,
 
@@ -97,37 +100,60 @@ pub(super) struct Deploy {
     #[arg(long, value_parser = byte_count, value_name = "BYTES")]
     memory: Option<u64>,
 
-    /// Time after which a call is noted in the plugin's log as slow, for example 10ms
+    /// A call that takes longer is noted in the plugin's log as slow, for example 10ms
     #[arg(long, value_parser = milliseconds, value_name = "DURATION")]
     slow: Option<u64>,
 }
 
+/// A line `deploy ...` of a scenario.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true)]
+struct Line {
+    #[command(flatten)]
+    deploy: Deploy,
+}
+
+/// The deployment that a scenario's line `deploy ...` asks for (`scenario::Prepare`).
+pub(super) fn of_line(line: &[String], former: &dyn Fn(&str) -> Option<Manifest>) -> Result<Deployment, String> {
+    let Line { deploy } = Line::try_parse_from(line).map_err(|error| error.to_string())?;
+    let prepared = prepare(&deploy, former(&deploy.name).as_ref()).map_err(|error| format!("{error:#}"))?;
+    Ok(prepared.deployment())
+}
+
 impl Deploy {
-    /// What the plugin is called.
+    /// The plugin's name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// A component and its manifest, whose version is yet to be found.
+/// A component and its manifest, whose version is set when it is deployed.
 pub(super) struct Prepared {
     pub name: String,
     pub component: Vec<u8>,
     pub manifest: Manifest,
-    /// What its author asks for, at this place.
+    /// The grants that the author asks for, at the paths of this deployment.
     asked: Vec<Grant>,
-    /// The author's own words on it.
+    /// The name and version that the author gave the component.
     described: String,
 }
 
-/// `former`: the version in force, whose ways are kept where the options say nothing.
+impl Prepared {
+    /// The part that a server gets.
+    pub(super) fn deployment(self) -> Deployment {
+        Deployment { name: self.name, component: self.component, manifest: self.manifest }
+    }
+}
+
+/// Reads the component and makes its manifest. `former`: the manifest in force, whose values are kept where the options
+/// say nothing.
 pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Result<Prepared> {
     let sentence = |sentence: String| anyhow!(sentence);
     manifest::check_name(&deploy.name).map_err(sentence)?;
     let component = read_source(&deploy.source)?;
     let inspected = component::inspect(&component).map_err(|error| anyhow!("{}: {error}", deploy.source))?;
     let kind = wanted_kind(deploy, &inspected.kinds, former)?;
-    // Another kind has other ways.
+    // Values of another kind of plugin are not kept.
     let former = former.filter(|former| former.kind == kind);
     let by_paths = matches!(kind, Kind::Validator | Kind::Policy | Kind::Controller);
     let paths = match (former, deploy.paths.as_slice()) {
@@ -185,15 +211,15 @@ pub(super) fn prepare(deploy: &Deploy, former: Option<&Manifest>) -> anyhow::Res
         grants: if deploy.grants.is_empty() { asked.clone() } else { deploy.grants.clone() },
         limits: given,
     };
-    // The server reads it as we would.
+    // Checks the manifest as the server will.
     manifest::parse(&serde_json::to_vec(&manifest)?).map_err(sentence)?;
     let described = format!("{} {}", section.name, section.version).trim().to_string();
     Ok(Prepared { name: deploy.name.clone(), component, manifest, asked, described })
 }
 
-/// What a component wants to touch elsewhere than where it is deployed is granted by a word of the operator: by `--grant`,
-/// `--yes`, or an answer at the terminal. What comes with the server is trusted as the server is, and what the version
-/// before has been granted needs no second word.
+/// Asks the operator if the component wants to touch more than the paths it is deployed at. `--grant` or `--yes`
+/// answers before the question. Components that come with the server are trusted, and what the version in force has
+/// been granted is granted again. Fails if the answer is no.
 fn confirm(deploy: &Deploy, prepared: &Prepared, former: Option<&Manifest>) -> anyhow::Result<()> {
     let elsewhere = elsewhere(prepared, former);
     if elsewhere.is_empty() || deploy.yes || !deploy.grants.is_empty() || deploy.source.starts_with("bundled:") {
@@ -213,7 +239,7 @@ fn confirm(deploy: &Deploy, prepared: &Prepared, former: Option<&Manifest>) -> a
     }
 }
 
-/// What is asked for beyond its place and what it had before.
+/// The grants that the component asks for beyond its paths and beyond those of the version in force.
 fn elsewhere(prepared: &Prepared, former: Option<&Manifest>) -> Vec<Grant> {
     let manifest = &prepared.manifest;
     let patterns: Vec<Pattern> = manifest.patterns().unwrap_or_default();
@@ -231,7 +257,7 @@ fn elsewhere(prepared: &Prepared, former: Option<&Manifest>) -> Vec<Grant> {
     prepared.asked.iter().filter(|grant| !at_its_place(grant) && !had_before(grant)).cloned().collect()
 }
 
-/// The kind that the options name or imply, or the only one that the component is.
+/// The kind of plugin that the options name or imply, or else the only kind that the component is.
 fn wanted_kind(deploy: &Deploy, kinds: &[Kind], former: Option<&Manifest>) -> anyhow::Result<Kind> {
     let implied = match (&deploy.mount, &deploy.scheme) {
         (Some(_), _) => Some(Kind::Recipe),
@@ -239,7 +265,7 @@ fn wanted_kind(deploy: &Deploy, kinds: &[Kind], former: Option<&Manifest>) -> an
         (None, None) => None,
     };
     let names = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-    // One that is several kinds goes on as what it was.
+    // A component of several kinds keeps the kind of the version in force.
     let before = former.map(|former| former.kind).filter(|kind| kinds.len() > 1 && kinds.contains(kind));
     match (deploy.kind.or(implied).or(before), kinds) {
         (Some(kind), _) if !kinds.contains(&kind) => {
@@ -251,7 +277,8 @@ fn wanted_kind(deploy: &Deploy, kinds: &[Kind], former: Option<&Manifest>) -> an
     }
 }
 
-pub(super) async fn run(client: &mut Client, authenticated: bool, deploy: &Deploy) -> anyhow::Result<()> {
+/// Uploads the component and deploys it, or brings it on trial.
+pub(super) async fn upload_and_deploy(client: &mut Client, authenticated: bool, deploy: &Deploy) -> anyhow::Result<()> {
     let former = read_manifest(client, &deploy.name).await?;
     let on_trial = !deploy.canary.is_empty();
     let prepared = prepare(deploy, former.as_ref().map(|(former, _)| former))?;

@@ -1,4 +1,4 @@
-//! `plugin inspect`: what a component is and asks for, read without running anything of it.
+//! `plugin inspect`: says what a component is and what it asks for, without running it.
 
 use super::look::grants_text;
 use super::signing;
@@ -42,13 +42,13 @@ pub(super) fn run(inspect: &Inspect) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What there is to say of a component.
+/// What `inspect` prints of a component.
 pub(super) struct Report {
     source: String,
     inspected: Inspected,
     sha256: String,
     bytes: usize,
-    /// The key of whoever has signed it.
+    /// The key that has signed the component.
     signer: Option<String>,
 }
 
@@ -62,7 +62,7 @@ impl Report {
         self.inspected.kinds.iter().map(|kind| kind.name()).collect()
     }
 
-    /// A line for each thing, without a line break at the end.
+    /// The report as text: one line for each property, without a line break at the end.
     pub(super) fn text(&self) -> String {
         let section = &self.inspected.section;
         let budget = binding::budget(&Limits::default(), section);
@@ -131,7 +131,7 @@ impl Report {
     }
 }
 
-/// What the author asks for, where he does: it can only be less than the server's.
+/// The limit that the author asks for, if there is one. It can only lower the server's.
 fn asked(limit: Option<u64>) -> String {
     limit.map_or_else(String::new, |asked| format!(" (asked: {asked})"))
 }

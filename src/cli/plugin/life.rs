@@ -1,8 +1,8 @@
-//! The life of a plugin: versions into force, on trial beside the one in force, and back. Each step is one multi, so
-//! that it happens at one zxid or not at all; the server judges each manifest as it judges a deployment.
+//! The versions of a plugin: bringing one into force, trying one beside the one in force, and going back. Each step is
+//! one multi, so it happens at one zxid or not at all. The server checks each manifest as it checks a deployment.
 
 use super::access::{expect_manifest, explain, node_acl, submit};
-use crate::cli::client::{Client, create_request};
+use crate::client::{Client, create_request};
 use crate::limits;
 use crate::model::control_plane::{CANARY, CRASHES, QUARANTINE, VERSIONS};
 use crate::model::{AclEntry, ErrorCode, path};
@@ -18,9 +18,9 @@ fn node_of(name: &str) -> String {
     path::join(PLUGINS, name)
 }
 
-/// One multi that makes this the manifest in force, with a copy among the versions. What stands against the former version,
-/// a quarantine, goes with it, and so do versions beyond those that are kept. `former`: the version of the node, so that
-/// somebody else's deployment in between makes this one fail instead of being lost.
+/// Makes `manifest` the one in force, with a copy among the versions. The same multi removes the former version's
+/// quarantine and crash reports, and the versions that are not kept any longer. `former`: the version of the manifest's
+/// node, so that this deployment fails if somebody else has deployed meanwhile.
 pub async fn bring_into_force(
     client: &mut Client,
     name: &str,
@@ -39,7 +39,7 @@ pub async fn bring_into_force(
     submit(client, requests).await
 }
 
-/// The same for a version on trial.
+/// As `bring_into_force`, for a version on trial.
 pub async fn put_on_trial(
     client: &mut Client,
     name: &str,
@@ -57,7 +57,7 @@ pub async fn put_on_trial(
     submit(client, requests).await
 }
 
-/// Adds a copy of a manifest to the versions, and takes away the oldest beyond those that are kept.
+/// The requests that add a copy of a manifest to the versions, and remove the oldest ones that are not kept.
 async fn keep_version(
     client: &mut Client,
     name: &str,
@@ -102,7 +102,7 @@ pub async fn promote(client: &mut Client, authenticated: bool, name: &str) -> an
         );
     };
     manifest.canary.clear();
-    // It may have been audited beside the one in force; what it is from now on, that one was.
+    // The version on trial may have been in mode audit. From now on it has the mode of the version that was in force.
     manifest.mode = in_force.mode;
     let mut requests = vec![set(&node_of(name), &serde_json::to_vec_pretty(&manifest)?, node_version)];
     keep_version(client, name, &manifest, &node_acl(authenticated), &mut requests).await?;
@@ -145,7 +145,7 @@ pub async fn roll_back(client: &mut Client, name: &str, to: Option<u32>) -> anyh
         bail!("{name} has no version {wanted}; there are {}", there.join(", "));
     };
     let mut manifest = manifest.clone();
-    // It may have been on trial only.
+    // That version may have been on trial only, so its canary paths are dropped.
     manifest.canary.clear();
     let mut requests = vec![set(&node_of(name), &serde_json::to_vec_pretty(&manifest)?, node_version)];
     requests.extend(reproaches(client, &node_of(name)).await?.into_iter().map(delete));
@@ -195,13 +195,13 @@ pub async fn release(client: &mut Client, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The quarantine at a plugin's node.
+/// The quarantine at a plugin's node. None: there is none.
 pub async fn quarantine(client: &mut Client, node: &str) -> anyhow::Result<Option<Quarantine>> {
     let data = data(client, &path::join(node, QUARANTINE)).await?;
     Ok(data.and_then(|data| serde_json::from_slice(&data).ok()))
 }
 
-/// What stands against the plugin at that node, children before parents.
+/// The quarantine and the crash reports at that node, children before parents.
 async fn reproaches(client: &mut Client, node: &str) -> anyhow::Result<Vec<String>> {
     let mut nodes = Vec::new();
     for name in [QUARANTINE, CRASHES] {
@@ -214,7 +214,7 @@ async fn reproaches(client: &mut Client, node: &str) -> anyhow::Result<Vec<Strin
     Ok(nodes)
 }
 
-/// All nodes below that one, children before parents.
+/// All nodes below `root`, children before parents.
 pub async fn below(client: &mut Client, node: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut to_look_at = vec![node.to_owned()];
@@ -225,12 +225,12 @@ pub async fn below(client: &mut Client, node: &str) -> anyhow::Result<Vec<String
             found.push(child);
         }
     }
-    // Each was found behind its parent.
+    // Each node was found after its parent.
     found.reverse();
     Ok(found)
 }
 
-/// The manifests that are kept, by number.
+/// The manifests of the versions that are kept, by number.
 async fn versions_of(client: &mut Client, name: &str) -> anyhow::Result<BTreeMap<u32, Manifest>> {
     let folder = path::join(&node_of(name), VERSIONS);
     let mut versions = BTreeMap::new();
@@ -243,7 +243,7 @@ async fn versions_of(client: &mut Client, name: &str) -> anyhow::Result<BTreeMap
     Ok(versions)
 }
 
-/// None if there is none, or somebody has written something else there.
+/// The manifest at `node`. None: there is no node, or its data are no manifest.
 async fn read(client: &mut Client, node: &str) -> anyhow::Result<Option<Manifest>> {
     Ok(data(client, node).await?.and_then(|data| manifest::parse(&data).ok()))
 }

@@ -1,7 +1,7 @@
-//! `plugin logs`: what a plugin has said on the server that is asked.
+//! `plugin logs`: prints what a plugin has logged on the server that is asked.
 
 use super::access::{expect_manifest, explain};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::ErrorCode;
 use crate::plugin::PLUGINS;
 use crate::plugin::log::{Level, Line};
@@ -10,14 +10,14 @@ use clap::Args;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// How often `-f` looks for more.
+/// How often `-f` asks for more lines.
 const INTERVAL: Duration = Duration::from_millis(300);
 
 #[derive(Args, Debug)]
 pub(super) struct Logs {
     name: String,
 
-    /// Go on with what comes
+    /// Go on with new lines as they come
     #[arg(short, long)]
     follow: bool,
 
@@ -31,7 +31,7 @@ fn level(text: &str) -> Result<Level, String> {
     known.ok_or_else(|| "trace, debug, info, warn or error is required".into())
 }
 
-/// What a server answers (`plugin::log`).
+/// The server's answer (`plugin::log`).
 #[derive(Deserialize)]
 struct Behind {
     run: i64,
@@ -69,7 +69,7 @@ async fn behind(client: &mut Client, name: &str, number: u64) -> anyhow::Result<
     let node = format!("{PLUGINS}/{name}/log/{number}");
     match client.get(&node).await {
         Ok((data, _)) => serde_json::from_slice(&data).with_context(|| format!("{node}: the answer is not understood")),
-        // Removed while it was followed, or not yet bound here.
+        // The plugin was removed meanwhile, or this server has not bound it yet.
         Err(error) if error.code() == Some(ErrorCode::NoNode) => {
             anyhow::bail!("{name}: the server asked does not run it")
         }
@@ -77,7 +77,7 @@ async fn behind(client: &mut Client, name: &str, number: u64) -> anyhow::Result<
     }
 }
 
-/// Of the day, UTC: `09:30:00.250`.
+/// The time of the day in UTC: `09:30:00.250`.
 fn time(unix_ms: i64) -> String {
     let ms = unix_ms.rem_euclid(86_400_000);
     format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)

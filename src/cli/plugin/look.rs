@@ -1,7 +1,7 @@
 //! `plugin list` and `plugin show`.
 
 use super::access::{expect_manifest, explain, read_manifest, virtual_json};
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::ErrorCode;
 use crate::plugin::PLUGINS;
 use crate::plugin::grant::Grant;
@@ -22,7 +22,7 @@ pub(super) async fn list(client: &mut Client) -> anyhow::Result<()> {
         return Ok(());
     }
     names.sort_unstable();
-    // Printed once all is known, so that no error stands below half a table.
+    // The table is printed when it is complete, so that no error stands below half a table.
     let mut table = format!(
         "{:<20} {:<13} {:>7} {:<8} {:<8} {:>10} {:>10} {:>8}  AT\n",
         "NAME", "KIND", "VERSION", "MODE", "STATE", "CALLS", "REFUSALS", "FAULTS"
@@ -123,8 +123,8 @@ pub(super) fn grants_text(grants: &[Grant]) -> String {
     text
 }
 
-/// The bounds of a call. `effective`: those that the server asked says it goes by, whose defaults the component's own
-/// section may have lowered; null while its code is not there.
+/// The limits of a call. `effective`: the limits that the server applies, whose defaults the component's own section
+/// may have lowered. Null while the server has no code for the component.
 fn limits_text(given: &Limits, effective: &Value) -> String {
     let text = |key: &str, given: Option<u64>, unit: &str| match (given, effective[key].as_u64()) {
         (Some(given), _) => format!("{given}{unit}"),

@@ -1,14 +1,14 @@
-//! What each member says of a plugin: asked one after the other, at the addresses that clients have.
+//! `plugin status` and `plugin faults`: ask each member in turn, at its client address, about a plugin.
 
 use super::access::{connect, expect_manifest, virtual_json};
 use super::life;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::control_plane::{CANARY, MEMBERS, PLUGINS};
 use crate::model::path;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Of `/zookeeper/members`.
+/// The content of `/zookeeper/members`.
 #[derive(Deserialize)]
 struct Members {
     asked: u32,
@@ -19,13 +19,13 @@ struct Members {
 #[derive(Deserialize)]
 struct Member {
     id: u32,
-    /// Where members reach it: `host:port:port`, several divided by `|`.
+    /// Where other members reach the member: `host:port:port`, several separated by `|`.
     address: String,
-    /// Where clients do: `host:port` or a port alone.
+    /// Where clients reach the member: `host:port`, or a port alone.
     client: Option<String>,
 }
 
-/// One member, and where it is reached; the server that was named for the one that answers there.
+/// A member, and where clients reach it. For the member that answers now, that is the address on the command line.
 struct Place {
     id: u32,
     leads: bool,
@@ -49,7 +49,7 @@ async fn places(client: &mut Client, server: &str) -> anyhow::Result<Vec<Place>>
     Ok(places)
 }
 
-/// An address that stands for all interfaces is that of the host under which members know it.
+/// The member's client address. If it stands for all interfaces, its host is the one by which other members know it.
 fn client_address(member: &Member) -> Option<String> {
     let client = member.client.as_deref()?;
     let (host, port) = client.rsplit_once(':').unwrap_or(("", client));
@@ -96,7 +96,7 @@ pub async fn status(client: &mut Client, server: &str, name: &str) -> anyhow::Re
                 text("reason")
             );
         }
-        // It has said what it had to say.
+        // The connection has served its purpose, so an error at its end does not matter.
         let _ = member.close().await;
     }
     Ok(())
@@ -146,7 +146,7 @@ fn print_fault(member: u32, key: &str, fault: &Value) {
     }
 }
 
-/// Unix milliseconds as UTC, for people.
+/// Unix milliseconds as a date and time in UTC.
 fn time(ms: i64) -> String {
     let (days, ms_of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let seconds = ms_of_day / 1000;

@@ -1,18 +1,18 @@
 //! `wasmkeeper plugin`: deploys plugins and looks after them, through the ordinary client protocol.
 //!
-//! A deployment is a few creates for the component's pieces and one multi for the manifest (docs/plugins.md). The server
-//! judges it; what it refuses is read at `/zookeeper/rejection` and printed.
+//! A deployment is a few creates for the component's pieces, and one multi for the manifest (docs/plugins.md). The
+//! server checks it. The reason for a refusal is read at `/zookeeper/rejection` and printed.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `deploy` | `plugin deploy` |
+//! | `deploy` | `plugin deploy`: uploads and deploys |
 //! | `new` | `plugin new`: a project from `templates` |
-//! | `build` | `plugin build`: a component of a project |
+//! | `build` | `plugin build`: makes a component of a project |
 //! | `inspect` | `plugin inspect` |
 //! | `look` | `plugin list`, `plugin show` |
 //! | `change` | `plugin mode`, `plugin remove`, `plugin settings` |
-//! | `life` | versions: into force, on trial, back |
-//! | `members` | what each member says of a plugin |
+//! | `life` | `plugin versions`, `promote`, `abort`, `rollback`, `release`: versions into force, on trial, back |
+//! | `members` | `plugin status`, `plugin faults`: what each member says of a plugin |
 //! | `signing` | keys and signatures |
 //! | `audit` | `plugin audit` |
 //! | `call` | `plugin call` |
@@ -20,9 +20,9 @@
 //! | `bench` | `plugin bench` |
 //! | `logs` | `plugin logs` |
 //! | `record` | `plugin record`, `plugin replay` |
-//! | `scenario` | `plugin test` |
-//! | `access` | connecting, manifests in the tree, the server's own words |
-//! | `source` | components from files, and those that come with the server |
+//! | `test` | `plugin test` |
+//! | `access` | connecting, reading manifests, why the server refuses |
+//! | `source` | where components come from |
 //! | `options` | values of options |
 
 mod access;
@@ -40,9 +40,9 @@ mod members;
 mod new;
 mod options;
 mod record;
-mod scenario;
 mod signing;
 mod source;
+mod test;
 mod trace;
 
 use crate::plugin::manifest::Mode;
@@ -75,18 +75,18 @@ enum Command {
     Call(call::Call),
 }
 
-/// What authors do on their own machine.
+/// Commands that authors run on their own machine.
 #[derive(Subcommand, Debug)]
 enum Author {
     /// Make a project for a new plugin, with something small that works
     New(new::New),
     /// Build a project, or make a component of what another toolchain has built
     Build(build::Build),
-    /// Say what a component is and asks for, without running it
+    /// Say what a component is and what it asks for, without running it
     Inspect(inspect::Inspect),
-    /// Make a key that signs plugins, and print what servers are told of it
+    /// Make a key that signs plugins, and print the line that tells servers about it
     Keygen {
-        /// The file to be written: PEM, for you alone
+        /// The file to write: PEM, readable by you alone
         file: PathBuf,
     },
     /// Sign a plugin's component; any other file is refused
@@ -104,19 +104,19 @@ enum Author {
         out: Option<PathBuf>,
     },
     /// Run scenario files against a component, in memory
-    Test(scenario::Test),
+    Test(test::Test),
     /// Measure what a plugin costs per call, in memory
     Bench(Box<bench::Bench>),
-    /// Make recorded calls again, here, and tell what is answered otherwise
+    /// Make recorded calls again, here, and show which answers differ
     Replay(record::Replay),
 }
 
-/// What a server is asked to do.
+/// Commands that ask a server.
 #[derive(Subcommand, Debug)]
 enum Operator {
     /// Deploy a component, or a new version or other settings of one
     Deploy(Box<deploy::Deploy>),
-    /// List the plugins and how they do
+    /// List the plugins, with their state and counters
     List,
     /// Show one plugin: what it is bound to, its settings, grants, state and counters
     Show { name: String },
@@ -128,7 +128,7 @@ enum Operator {
     },
     /// Remove a plugin with all its versions
     Remove { name: String },
-    /// List the versions there were
+    /// List the versions that are kept
     Versions { name: String },
     /// Make the version on trial the one in force, for all paths
     Promote { name: String },
@@ -137,7 +137,7 @@ enum Operator {
     /// Bring a former version back into force, with the settings and the mode it had
     Rollback {
         name: String,
-        /// Which; the one before by default
+        /// Which version; the one before by default
         #[arg(long, value_name = "N")]
         to: Option<u32>,
     },
@@ -147,13 +147,13 @@ enum Operator {
         #[arg(value_name = "JSON|@FILE")]
         settings: String,
     },
-    /// Show on which members it runs, and why not on the others
+    /// Show on which members the plugin runs, and why not on the others
     Status { name: String },
-    /// Show its last faults on each member: backtraces, and what it logged
+    /// Show the plugin's last faults on each member: backtraces, and what it logged
     Faults { name: String },
-    /// Let a plugin be called again that is under quarantine
+    /// End a plugin's quarantine, so that it is called again
     Release { name: String },
-    /// Show what a plugin has said on the server that is asked
+    /// Show what a plugin has logged on the server that is asked
     Logs(logs::Logs),
     /// Ask a validator about the nodes that are there already
     Audit(audit::Audit),
@@ -171,7 +171,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Author(Author::Inspect(inspect)) => inspect::run(&inspect),
         Command::Author(Author::Keygen { file }) => signing::keygen(&file),
         Command::Author(Author::Sign { source, key, out }) => signing::sign(&source, &key, out),
-        Command::Author(Author::Test(test)) => scenario::run(&test),
+        Command::Author(Author::Test(test)) => test::run(&test),
         Command::Author(Author::Bench(wanted)) => bench::run(&wanted),
         Command::Author(Author::Replay(replay)) => record::replay(&replay),
         Command::Call(wanted) => call::call(&wanted, auth.as_deref()),
@@ -184,13 +184,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn operate(server: &str, auth: Option<&str>, command: Operator) -> anyhow::Result<()> {
     if let Operator::Deploy(deploy) = &command {
-        // Whatever can be seen to be wrong is, before the server is troubled.
+        // Finds what is wrong with the options before the server is asked.
         deploy::prepare(deploy, None)?;
     }
     let client = &mut connect(server, auth).await?;
     let authenticated = auth.is_some();
     match command {
-        Operator::Deploy(deploy) => deploy::run(client, authenticated, &deploy).await,
+        Operator::Deploy(deploy) => deploy::upload_and_deploy(client, authenticated, &deploy).await,
         Operator::List => look::list(client).await,
         Operator::Show { name } => look::show(client, &name).await,
         Operator::Mode { name, mode } => change::set_mode(client, authenticated, &name, mode).await,

@@ -1,7 +1,8 @@
-//! `plugin new`: a project that works and is meant to be changed.
+//! `plugin new`: makes a project that works, for its author to change.
 //!
-//! Everything it writes is part of this program: the contract, a starter of each kind in each language (`templates`), and for
-//! Rust the crate for authors. So it needs neither a network nor our repository, and fits the server it came with.
+//! All files of a project are part of this program: the contract, a starter of each kind in each language
+//! (`templates`), and for Rust the crate for authors. So `plugin new` needs no network and no repository, and the
+//! project fits this server.
 
 use super::options::kind;
 use crate::plugin::manifest::{self, Kind};
@@ -33,10 +34,10 @@ pub(super) enum Language {
     Python,
 }
 
-/// A kind's beginning in each language.
+/// The starters of one kind of plugin.
 struct Starter {
     manifest: &'static str,
-    /// For `plugin test`, in whatever language.
+    /// The scenario for `plugin test`, the same for all languages.
     scenario: &'static str,
     rust: &'static str,
     js: &'static str,
@@ -118,7 +119,7 @@ impl Language {
         }
     }
 
-    /// Where an author begins.
+    /// The file where an author begins.
     fn source(self) -> &'static str {
         match self {
             Language::Rust => "src/lib.rs",
@@ -183,7 +184,7 @@ fn place(kind: Kind) -> &'static str {
     }
 }
 
-/// What to try then, in zkCli's words.
+/// What to try then: commands of zkCli.
 fn to_try(kind: Kind) -> &'static str {
     match kind {
         Kind::Validator => {

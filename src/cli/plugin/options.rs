@@ -45,7 +45,7 @@ pub(super) fn parse_grant(text: &str) -> Result<Grant, String> {
     Ok(grant)
 }
 
-/// `50ms`, `1s`, or plain milliseconds.
+/// A duration in milliseconds: `50ms`, `1s`, or plain milliseconds.
 pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let (digits, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(digits), _) => (digits, 1),
@@ -55,7 +55,7 @@ pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     scaled(digits, factor).ok_or_else(|| "a duration is required, for example 50ms or 1s".into())
 }
 
-/// `16MiB`, `64KiB`, or plain bytes.
+/// A number of bytes: `16MiB`, `64KiB`, or plain bytes.
 pub(super) fn byte_count(text: &str) -> Result<u64, String> {
     let (digits, factor) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
         (Some(digits), _) => (digits, 1 << 10),
@@ -65,7 +65,7 @@ pub(super) fn byte_count(text: &str) -> Result<u64, String> {
     scaled(digits, factor).ok_or_else(|| "a number of bytes is required, for example 16MiB".into())
 }
 
-/// `JSON` or `@FILE`.
+/// Settings: `JSON` or `@FILE`. `option`: the option's name, for messages.
 pub(super) fn read_settings(option: &str, text: &str) -> anyhow::Result<Value> {
     let text = match text.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("{option}: read {file}"))?,

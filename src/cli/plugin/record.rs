@@ -1,9 +1,9 @@
-//! `plugin record`: a plugin's calls on a server into a file; `plugin replay`: the same calls made again here.
+//! `plugin record` writes a plugin's calls on a server into a file. `plugin replay` makes the same calls again, here.
 
 use super::access::{expect_manifest, explain};
-use super::scenario::compiler;
 use super::source::read_source;
-use crate::cli::client::Client;
+use super::test::compiler;
+use crate::client::Client;
 use crate::limits;
 use crate::model::ErrorCode;
 use crate::pipeline::Call;
@@ -19,7 +19,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often the server is asked for more: well within `limits::RECORDING_LEASE_MS`.
+/// How often the server is asked for more calls: well within `limits::RECORDING_LEASE_MS`.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
@@ -59,7 +59,7 @@ pub(super) async fn record(client: &mut Client, record: &Record) -> anyhow::Resu
     let mut file = BufWriter::new(file);
     writeln!(file, "{}", serde_json::to_string(&header)?)?;
     let (begun, mut last, mut calls, mut lost) = (Instant::now(), None, 0, 0);
-    // What was recorded for somebody before is not ours.
+    // The server may still keep calls of an earlier recording: those are skipped.
     while begun.elapsed() < Duration::from_secs(record.seconds) && record.calls.is_none_or(|wanted| calls < wanted) {
         let lines = get(client, &format!("{PLUGINS}/{name}/recording/{}", last.unwrap_or(0))).await?;
         let first_look = last.is_none();
@@ -156,7 +156,7 @@ pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A component of this machine, ready to run.
+/// The component, compiled for this machine and ready to run.
 pub(super) fn program(component: &[u8]) -> anyhow::Result<std::sync::Arc<Program>> {
     let named = manifest::Component {
         sha256: tree::sha256(component),
@@ -173,7 +173,8 @@ struct Played {
     fuel: u64,
 }
 
-/// None: it cannot be played. Every call gets an instance of its own: what others left behind would not be the recorded.
+/// Makes a recorded call again. None: the call cannot be made again. Each call gets an instance of its own, since the
+/// state that earlier calls leave in an instance is not recorded.
 fn play(program: &Program, setup: &Setup, recorded: &Recorded) -> anyhow::Result<Option<Played>> {
     let failed = |fault: crate::plugin::fault::Fault| anyhow!("it does not start ({}): {}", fault.name(), fault.text());
     let mut instance = Instance::new(program, setup).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Keys and signatures, without a server.
+//! `plugin keygen`, `plugin sign`, and the signature that is deployed with a component.
 
 use super::source::read_source;
 use crate::plugin::component;
@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Makes a key; a file that is there is never overwritten.
+/// Makes a key. Never overwrites a file.
 pub fn keygen(file: &Path) -> anyhow::Result<()> {
     let (key, pem) = Key::generate().map_err(|error| anyhow!(error))?;
     let mut options = std::fs::OpenOptions::new();
@@ -24,7 +24,7 @@ pub fn keygen(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Signs what a server could load, and nothing else: whoever signs a wrong file learns it now.
+/// Signs a component. Refuses a file that no server could load, so that a wrong file is noticed now.
 pub fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()> {
     let component = read_source(source)?;
     component::inspect(&component).map_err(|sentence| anyhow!("{source}: {sentence}; nothing is signed"))?;
@@ -41,7 +41,8 @@ pub fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()
     Ok(())
 }
 
-/// The signature to be deployed with a component: the one that is named, or that lies beside the file. It fits.
+/// The signature to deploy with a component: the file that is named, or the one beside the component. Fails if the
+/// signature is not that of the component.
 pub fn beside(source: &str, named: Option<&Path>, component: &[u8]) -> anyhow::Result<Option<Signature>> {
     let file = match named {
         Some(file) => file.to_owned(),

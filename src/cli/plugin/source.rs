@@ -1,4 +1,4 @@
-//! A component from a file or from those that come with the server.
+//! Where a component comes from: a file, or one of those that come with the server.
 
 use crate::plugin::{bundled, component};
 use anyhow::{Context, anyhow, bail};
@@ -6,7 +6,7 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 
-/// The bytes of a component. A core module that carries the contract's types becomes one.
+/// The bytes of a component. A core module that carries the contract's types is made a component.
 pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
     if let Some(name) = source.strip_prefix("bundled:") {
         let Some(bundled) = bundled::find(name) else {
@@ -19,17 +19,18 @@ pub(super) fn read_source(source: &str) -> anyhow::Result<Vec<u8>> {
     component_of(bytes, source)
 }
 
-/// Says why somebody will wait, where a component carries the engine of a language: that takes long to compile.
+/// Tells the user about the wait if the component carries the engine of a language, which takes long to compile.
 pub(super) fn say_if_slow(source: &str, bytes: usize) {
-    /// Plugins in Rust and C have a hundredth.
+    /// From this size on, a component carries an engine. Plugins in Rust and C have a hundredth of it.
     const ENGINE_BYTES: usize = 4 << 20;
     if bytes > ENGINE_BYTES {
         eprintln!("{source} has {} MB, which take a while to compile, once", bytes / 1_000_000);
     }
 }
 
-/// A component of what a toolchain has built, which may be one already. C, Zig and TinyGo leave core modules that import
-/// the first version of WASI: an adapter makes the second of it, for which there are stand-ins.
+/// Makes a component of what a toolchain has built, which may be a component already. C, Zig and TinyGo make core
+/// modules that import the first version of WASI. An adapter turns those imports into the second version, for which the
+/// server has stand-ins.
 pub(super) fn component_of(bytes: Vec<u8>, source: &str) -> anyhow::Result<Vec<u8>> {
     if !component::is_core_module(&bytes) {
         return Ok(bytes);

@@ -1,7 +1,7 @@
-//! `plugin trace`: which plugins had a part in a transaction.
+//! `plugin trace`: shows which plugins had a part in a transaction.
 
 use super::access::explain;
-use crate::cli::client::Client;
+use crate::client::Client;
 use crate::model::control_plane::{PLUGINS, TRACE, VERSIONS};
 use crate::model::{ErrorCode, path};
 use crate::plugin::{manifest, tree};

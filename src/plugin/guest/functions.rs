@@ -8,7 +8,7 @@ use super::looks::Look;
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::{Acl, ErrorCode, Refusal, SessionId, acl};
-use crate::pipeline::{NodeCopy, ReadView, Versions, TreeWriter};
+use crate::pipeline::{NodeCopy, ReadView, TreeWriter, Versions};
 use crate::plugin::contract::{self, Rejection, TransactionHandle, ViewHandle, logging, reading, types, writing};
 use crate::plugin::manifest::grant::GrantVerb;
 use crate::plugin::report::log::Level;

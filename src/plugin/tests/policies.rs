@@ -309,7 +309,7 @@ fn a_scheme_has_one_authenticator() {
 fn access_lists_know_the_scheme_while_it_is_bound() {
     let mut server = Server::new();
     let plugins: Arc<dyn Schemes> = server.plugins.clone();
-    let rules = Rules { schemes: ProvenSchemes::new(plugins), ..crate::pipeline::tests::rules() };
+    let rules = Rules { schemes: ProvenSchemes::new(plugins), ..Rules::default() };
     let entry = |scheme: &str, id: &str| acl::AclEntry { permissions: acl::READ, who: Identity::new(scheme, id) };
     let held = [Identity::new("jwt", "alice"), Identity::new("jwt", "group-a")];
     let held = authorize::Who { identities: &held, session: SessionId(1) };

@@ -2,7 +2,7 @@
 
 use super::form::{Around, Base64, HostAnswer, HostQuestion, Recorded, acl_of, entries};
 use crate::model::{Acl, ConnectionId, ErrorCode, Identity, NodeKind, Refusal, SessionId, Stat, Zxid};
-use crate::pipeline::{Caller, Moment, NodeCopy, ReadView, Versions, TreeWriter};
+use crate::pipeline::{Caller, Moment, NodeCopy, ReadView, TreeWriter, Versions};
 use std::cell::RefCell;
 use std::sync::Arc;
 

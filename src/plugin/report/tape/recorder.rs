@@ -2,7 +2,7 @@
 
 use super::form::{Around, Heard, HostAnswer, HostQuestion, Question, Recorded, Who, entries};
 use crate::model::{Acl, NodeKind, Refusal, SessionId, Stat};
-use crate::pipeline::{Call, NodeCopy, ReadView, Versions, TreeWriter};
+use crate::pipeline::{Call, NodeCopy, ReadView, TreeWriter, Versions};
 use std::cell::RefCell;
 
 /// Stands between a guest and the host in one call, and notes each question to the host with its answer.

@@ -1,19 +1,19 @@
-//! An authenticator for names and passwords from its settings: a beginning to change into your own.
+//! An authenticator for names and passwords from its settings: a start, for you to change.
 //!
-//! What an authenticator is asked and what it may ask back stands in wit/plugin.wit. A client says
-//! `addauth <scheme> alice:secret`, and from then on is `<scheme>:alice` in access lists and policies.
+//! wit/plugin.wit says what an authenticator is asked and what it may ask. A client sends
+//! `addauth <scheme> alice:secret`. From then on it has the identity `<scheme>:alice` in ACLs and policies.
 
 use wasmkeeper_plugin::{Authenticator, Login, Rejection, Settings, View, authenticator, code, refuse};
 
 struct Passwords {
-    /// As `alice:secret`.
+    /// Logins as `alice:secret`.
     logins: Vec<String>,
 }
 
 authenticator!(Passwords, include_str!("../manifest.json"));
 
 impl Authenticator for Passwords {
-    /// Runs before a deployment is accepted, too. An error is the operator's answer, so it names the setting.
+    /// Also runs before a deployment is accepted. The operator sees the error, so it names the setting.
     fn configure(_scheme: &str, settings: &str) -> Result<Passwords, String> {
         let mut settings = Settings::parse(settings)?;
         let logins = settings.texts("logins")?.unwrap_or_default();
@@ -24,7 +24,7 @@ impl Authenticator for Passwords {
         Ok(Passwords { logins })
     }
 
-    /// What this credential proves. Never log it.
+    /// The identities that this credential proves. Never log the credential.
     fn authenticate(&self, _view: &View, credential: &[u8]) -> Result<Login, Rejection> {
         let known = self.logins.iter().find(|login| equal(login.as_bytes(), credential));
         let Some(login) = known else { return refuse(code::NO_AUTH, "there is no such login") };
@@ -32,10 +32,10 @@ impl Authenticator for Passwords {
         Ok(Login { ids: vec![name.into()], valid_until_ms: None })
     }
 
-    // `check_id` and `matches` have defaults: any id may stand in an access list, and matches only itself.
+    // `check_id` and `matches` have defaults: an ACL may name any id, and an id matches only itself.
 }
 
-/// Takes as long wherever the difference is, so that nobody can guess a password letter by letter.
+/// Takes the same time wherever the texts differ, so that nobody can guess a password letter by letter.
 fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

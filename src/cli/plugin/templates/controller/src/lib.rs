@@ -1,7 +1,7 @@
-//! A controller that keeps the number of a folder's children in its child `count`: a beginning to change into your own.
+//! A controller that keeps the number of a folder's children in its child `count`: a start, for you to change.
 //!
-//! What a controller is asked and what it may do stands in wit/plugin.wit. It runs beside the requests, so the number
-//! follows the children soon, not at once.
+//! wit/plugin.wit says what a controller is asked and what it may do. A controller runs beside the requests, so the
+//! number follows the children soon, not at once.
 
 use wasmkeeper_plugin::path::parent;
 use wasmkeeper_plugin::{Controller, NodeKind, PAGE, Rejection, Settings, Transaction, View, controller};
@@ -13,14 +13,14 @@ struct Counts;
 controller!(Counts, include_str!("../manifest.json"));
 
 impl Controller for Counts {
-    /// Runs before a deployment is accepted, too. An error is the operator's answer, so it names the setting.
+    /// Also runs before a deployment is accepted. The operator sees the error, so it names the setting.
     fn configure(_mount: &str, settings: &str) -> Result<Counts, String> {
         Settings::parse(settings)?.finish()?;
         Ok(Counts)
     }
 
-    /// Something at `path` may have changed; how, is not told. Look, compare, write what is missing; where all is well,
-    /// write nothing. What is written here goes on only if nothing that was looked at has changed meanwhile.
+    /// Something at `path` may have changed. The call does not say what. Read, compare, and write what is missing; if
+    /// nothing is missing, write nothing. The writes take effect only if nothing that was read has changed meanwhile.
     fn reconcile(&self, view: &View, txn: &Transaction, path: &str) -> Result<(), Rejection> {
         let folder = parent(path);
         if !view.exists(folder)? {
@@ -36,7 +36,7 @@ impl Controller for Counts {
     }
 }
 
-/// How many children there are beside `count`. They come in pages.
+/// How many children there are besides `count`. They come in pages.
 fn children(view: &View, folder: &str) -> Result<usize, Rejection> {
     let mut count = 0;
     let mut after: Option<String> = None;

@@ -1,19 +1,19 @@
-//! A policy under which everybody reads and only some may write: a beginning to change into your own.
+//! A policy under which everybody reads and only some may write: a start, for you to change.
 //!
-//! What a policy is asked and what it may ask back stands in wit/plugin.wit. It takes away what access lists grant, and
-//! cannot grant what they refuse.
+//! wit/plugin.wit says what a policy is asked and what it may ask. A policy can deny what ACLs allow. It cannot allow
+//! what they deny.
 
 use wasmkeeper_plugin::{Decision, Policy, Settings, Verb, View, policy};
 
 struct Writers {
-    /// As `scheme:id`, `ip:127.0.0.1` say.
+    /// Identities as `scheme:id`, for example `ip:127.0.0.1`.
     writers: Vec<String>,
 }
 
 policy!(Writers, include_str!("../manifest.json"));
 
 impl Policy for Writers {
-    /// Runs before a deployment is accepted, too. An error is the operator's answer, so it names the setting.
+    /// Also runs before a deployment is accepted. The operator sees the error, so it names the setting.
     fn configure(_mount: &str, settings: &str) -> Result<Writers, String> {
         let mut settings = Settings::parse(settings)?;
         let writers = settings.texts("writers")?.unwrap_or_default();
@@ -21,7 +21,7 @@ impl Policy for Writers {
         Ok(Writers { writers })
     }
 
-    /// Asked for each operation that the access list has allowed, and for each event of a watch.
+    /// Called for each operation that the ACL allows, and for each event of a watch.
     fn authorize(&self, view: &View, verb: Verb, path: &str) -> Decision {
         if matches!(verb, Verb::Read | Verb::Children) {
             return Decision::Allow;

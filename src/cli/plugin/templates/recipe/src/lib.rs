@@ -1,11 +1,11 @@
-//! A recipe for counters: a beginning to change into your own.
+//! A recipe for counters: a start, for you to change.
 //!
-//! What a recipe is asked and what it may do stands in wit/plugin.wit. Stock clients use this one with what they have:
+//! wit/plugin.wit says what a recipe is asked and what it may do. Any ZooKeeper client can use this one:
 //!
 //! | a client's request | does |
 //! |---|---|
-//! | create `<mount>/hits` | makes a counter that stands at 0 |
-//! | set `<mount>/hits` to `+5`, `-2`, or nothing (`+1`) | counts, without reading before and trying again |
+//! | create `<mount>/hits` | makes a counter with the value 0 |
+//! | set `<mount>/hits` to `+5`, `-2`, or nothing (`+1`) | adds, without a read and retries |
 //! | get `<mount>/hits` | the number |
 
 use wasmkeeper_plugin::path::below;
@@ -20,13 +20,13 @@ struct Counters {
 recipe!(Counters, include_str!("../manifest.json"));
 
 impl Recipe for Counters {
-    /// Runs before a deployment is accepted, too. An error is the operator's answer, so it names the setting.
+    /// Also runs before a deployment is accepted. The operator sees the error, so it names the setting.
     fn configure(mount: &str, settings: &str) -> Result<Counters, String> {
         Settings::parse(settings)?.finish()?;
         Ok(Counters { mount: mount.into() })
     }
 
-    /// A client's write at the mount. What is written here and the client's request take effect together or not at all.
+    /// A client's write at the mount. The recipe's writes and the client's request take effect together or not at all.
     fn handle(&self, view: &View, txn: &Transaction, request: Request) -> Result<Answer, Rejection> {
         // The mount itself is an ordinary node.
         let Some([_]) = below(&self.mount, request.path()).as_deref() else { return Ok(Answer::Pass) };
@@ -45,21 +45,21 @@ impl Recipe for Counters {
                 let step = if asked.data.is_empty() { Some(1) } else { number(&asked.data) };
                 let Some(step) = step else { return refuse(code::BAD_ARGUMENTS, "+5 or -2 is required, or nothing") };
                 let count = number(&node.data).unwrap_or(0).saturating_add(step);
-                // The client's version still holds: BADVERSION, if it has another one in mind.
+                // The version that the client gave is still checked: BADVERSION if the node has another one.
                 txn.set_data(&asked.path, count.to_string().as_bytes(), asked.version)?;
                 Ok(Answer::Done(asked.path))
             }
-            // As if there were no recipe.
+            // The server carries out the request as if there were no recipe.
             Request::SetAcl(_) | Request::Delete(_) => Ok(Answer::Pass),
         }
     }
 
-    /// What others changed: the superuser, a session's end, other plugins. Counters are no worse for it.
+    /// Changes by others: the superuser, the end of a session, other plugins. Counters need no repair after them.
     fn on_change(&self, _: &View, _: &Transaction, _: Cause, _: &[Change]) -> Result<(), Rejection> {
         Ok(())
     }
 
-    /// Puts the mount in order when the recipe starts there. Nothing here depends on anything else.
+    /// Puts the mount in order when the recipe starts there. Counters do not depend on other nodes.
     fn recover(&self, _: &View, _: &Transaction, _after: Option<String>) -> Result<Option<String>, Rejection> {
         Ok(None)
     }

@@ -1,10 +1,10 @@
-//! A validator that refuses data of more than `max-bytes`: a beginning to change into your own.
+//! A validator that refuses data of more than `max-bytes`: a start, for you to change.
 //!
-//! What a validator is asked and what it may ask back stands in wit/plugin.wit.
+//! wit/plugin.wit says what a validator is asked and what it may ask.
 
 use wasmkeeper_plugin::{Change, Rejection, Settings, Validator, View, validator};
 
-/// What `configure` found in the settings; later calls need nothing else.
+/// What `configure` read from the settings, for later calls.
 struct Short {
     bytes_max: u32,
 }
@@ -12,7 +12,7 @@ struct Short {
 validator!(Short, include_str!("../manifest.json"));
 
 impl Validator for Short {
-    /// Runs before a deployment is accepted, too. An error is the operator's answer, so it names the setting.
+    /// Also runs before a deployment is accepted. The operator sees the error, so it names the setting.
     fn configure(_mount: &str, settings: &str) -> Result<Short, String> {
         let mut settings = Settings::parse(settings)?;
         let bytes_max = settings.number("max-bytes", 1..=1_048_576)?.unwrap_or(1024);
@@ -20,11 +20,11 @@ impl Validator for Short {
         Ok(Short { bytes_max: bytes_max as u32 })
     }
 
-    /// All changes of one transaction that match; `view` shows the tree as they leave it. An error refuses them all.
+    /// All changes of one transaction that match. `view` shows the tree after them. An error refuses the transaction.
     fn validate(&self, view: &View, changes: &[Change]) -> Result<(), Rejection> {
         for change in changes {
-            // A change carries no data: `stat` tells the length, `get` has the bytes, `original` the node as it was.
-            // None: the node is gone, by this change or a later one. `?` refuses in the server's own words.
+            // A change carries no data. `stat` has the length, `get` the bytes, and `original` the node before the
+            // change. None: this change or a later one has deleted the node. `?` refuses with the server's own error.
             let Some(stat) = view.stat(&change.path)? else { continue };
             if stat.data_length > self.bytes_max {
                 let text = format!("{} bytes, at most {} are allowed", stat.data_length, self.bytes_max);
