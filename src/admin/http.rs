@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /metrics` | figures in Prometheus' text format |
 //! | `GET /healthz` | 200 while the process answers |
-//! | `GET /readyz` | 200 if clients are served and every plugin that should run does run; otherwise 503 and the reason |
+//! | `GET /readyz` | 200 if clients are served and all plugins run that should; otherwise 503 and the reason |
 //! | `GET /plugins` | every plugin's state and counters, as JSON |
 //! | `POST /plugins/NAME/call/METHOD` | what the recipe returns; only for the superuser, by HTTP basic authentication |
 //!

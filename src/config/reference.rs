@@ -13,16 +13,17 @@ const OPENING: &str = "\
 
 Without any configuration the server listens on 127.0.0.1:2181 and keeps its data in `./wasmkeeper-data`.
 
-Most settings have two names, separated by a slash below: the name in a zoo.cfg, and the name in our own format, which is TOML.
+Most settings have two names, separated by a slash below: the name in a zoo.cfg, and the name in our own format, which
+is TOML.
 
-- A FILE that ends in `.toml` is in our own format. Its table `[zookeeper]` takes every key of a zoo.cfg under the name that
-  zoo.cfg has for it. A key that does not exist is refused.
+- A FILE that ends in `.toml` is in our own format. Its table `[zookeeper]` takes every key of a zoo.cfg under the name
+  that zoo.cfg has for it. A key that does not exist is refused.
 - Any other FILE is a zoo.cfg, read as ZooKeeper reads it. Keys without effect here, and unknown keys, are named in one
   warning.
-- `-D` takes ZooKeeper's system properties: `zookeeper.` and the name in a zoo.cfg. Properties that have no such prefix in
-  ZooKeeper work without it. Properties of the JVM are ignored.
-- `--listen`, `--data-dir` and `--plugins` replace the values of the file. Any other setting that has two different values
-  is refused, be it in the file and with `-D`, or twice in the file.
+- `-D` takes ZooKeeper's system properties: `zookeeper.` and the name in a zoo.cfg. Properties that have no such prefix
+  in ZooKeeper work without it. Properties of the JVM are ignored.
+- `--listen`, `--data-dir` and `--plugins` replace the values of the file. Any other setting that has two different
+  values is refused, be it in the file and with `-D`, or twice in the file.
 - When the server refuses a configuration, it names the file, the line, the key and the remedy.
 
 A switch takes true, yes, on, false, no, off. The default is in brackets.

@@ -1,9 +1,9 @@
 //! Bytes read and written below each child of the root: `mntr`'s `..._read_per_namespace` and
 //! `..._write_per_namespace`.
 //!
-//! The namespaces are in a table of fixed size. Entries are never removed, so counting takes no lock. A namespace gets a
-//! free place near the one that the hash of its name selects. If there is none, the namespace is not counted. ZooKeeper
-//! counts without a bound.
+//! The namespaces are in a table of fixed size. Entries are never removed, so counting takes no lock. A namespace gets
+//! a free place near the one that the hash of its name selects. If there is none, the namespace is not counted.
+//! ZooKeeper counts without a bound.
 
 use super::Summary;
 use crate::limits::{NAMESPACE_BYTES_MAX, NAMESPACES_COUNTED};

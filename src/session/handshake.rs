@@ -33,7 +33,8 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     let last_zxid = dispatch.server().state().last_zxid().to_wire();
     if request.last_zxid_seen > last_zxid {
         // The client has seen a state that this server has not reached. It must not go back in time.
-        tracing::debug!(peer = %dispatch.connection().peer(), seen = request.last_zxid_seen, last_zxid, "client is ahead");
+        let peer = dispatch.connection().peer();
+        tracing::debug!(%peer, seen = request.last_zxid_seen, last_zxid, "client is ahead");
         return Flow::Broken;
     }
     let bounds = &home.options().sessions;

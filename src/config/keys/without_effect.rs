@@ -6,8 +6,8 @@ const OWN_LOG: &str = "Concerns ZooKeeper's snapshots and log files. Log and che
 const ADMIN: &str =
     "ZooKeeper's `/commands` are not served by HTTP. See `admin.enableServer`, and the four letter words.";
 const JAVA: &str = "Concerns the internals of the Java server: threads, caches, Netty or the JVM.";
-const THROTTLE: &str = "Not implemented. `maxClientCnxns`, `maxCnxns`, `globalOutstandingLimit` and 1000 unanswered requests for each \
-     connection bound the load that clients can cause.";
+const THROTTLE: &str = "Not implemented. `maxClientCnxns`, `maxCnxns`, `globalOutstandingLimit` and 1000 \
+    unanswered requests for each connection bound the load that clients can cause.";
 
 pub(super) const KEYS: &[Key] = &[
     silent("serverCnxnFactory", "There is only one network layer here, and it supports TLS."),

@@ -25,8 +25,8 @@ impl Finish<'_> {
         if trust_store.is_none() && client_auth != ClientAuth::None {
             return self.refuse(
                 asks,
-                "client certificates are asked for, and `ssl.trustStore.location` does not say whose to trust; set it, or \
-                 `ssl.clientAuth=none`",
+                "client certificates are asked for, and `ssl.trustStore.location` does not say whose to trust; set it, \
+                 or `ssl.clientAuth=none`",
             );
         }
         let both = TlsVersions { v1_2: true, v1_3: true };
@@ -117,8 +117,8 @@ fn store(draft: DraftStore, name: &str) -> Result<Option<Store>, String> {
         (None, "p12" | "pfx" | "pkcs12") => StoreFormat::Pkcs12,
         (None, "jks" | "bcfks") => {
             return Err(format!(
-                "`{name}.location` is a Java key store; convert it: keytool -importkeystore -srckeystore {} -destkeystore \
-                 {} -deststoretype PKCS12",
+                "`{name}.location` is a Java key store; convert it: keytool -importkeystore -srckeystore {} \
+                 -destkeystore {} -deststoretype PKCS12",
                 path.display(),
                 path.with_extension("p12").display()
             ));

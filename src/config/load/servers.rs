@@ -96,8 +96,8 @@ impl Finish<'_> {
         let Some(own) = config.own_server().cloned() else {
             let listed: Vec<String> = config.ensemble.servers.iter().map(|server| server.id.to_string()).collect();
             let what = format!(
-                "this server is number {} (from {}), which is not among the servers listed: {}; add its line, or correct \
-                 the number",
+                "this server is number {} (from {}), which is not among the servers listed: {}; add its line, or \
+                 correct the number",
                 config.server_id,
                 if draft.server_id.is_some() {
                     "`server_id`".into()

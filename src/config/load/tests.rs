@@ -304,7 +304,8 @@ fn a_server_that_is_listed_alone() {
 #[test]
 fn an_ensemble_in_our_own_format() {
     let text = "server_id = 2\n[network]\nlisten = \"127.0.0.1:5\"\n[ensemble]\ninit_ticks = 4\n\
-                listen_on_all_addresses = true\n[ensemble.servers]\n1 = \"a:1:2;3\"\n2 = \"b:1:2\"\n3 = \"c:1:2:observer\"\n";
+                listen_on_all_addresses = true\n[ensemble.servers]\n1 = \"a:1:2;3\"\n2 = \"b:1:2\"\n\
+                3 = \"c:1:2:observer\"\n";
     let config = own(text).unwrap();
     assert_eq!(config.own_server().map(ToString::to_string).as_deref(), Some("b:1:2:participant"));
     assert_eq!((config.ensemble.servers.len(), config.ensemble.init_ticks), (3, 4));

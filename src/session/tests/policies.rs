@@ -1,4 +1,5 @@
-//! Plugins on reads, events and logins, with the guest `warden`: what waits for a verdict, and in which order replies leave.
+//! Plugins on reads, events and logins, with the guest `warden`: what waits for a verdict, and in which order replies
+//! leave.
 
 use super::*;
 use crate::plugin::tree::testing::MapTree;
