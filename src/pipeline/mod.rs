@@ -155,7 +155,7 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// A server that stands alone, without plugins.
+    /// The settings of a standalone server without plugins. TTL nodes are allowed.
     fn default() -> Rules {
         Rules {
             skip_acl: false,

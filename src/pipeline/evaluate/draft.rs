@@ -392,22 +392,7 @@ mod tests {
     use super::*;
     use crate::model::txn::{Outcome, Txn};
     use crate::model::{ConnectionId, Password};
-    use crate::pipeline::ProvenSchemes;
     use crate::state::Effects;
-
-    fn rules() -> Rules {
-        Rules {
-            skip_acl: false,
-            extended_types: true,
-            enforce_quota: false,
-            reconfig: false,
-            container_never_used_ms: 0,
-            deploy_by_anyone: false,
-            sasl_scheme_enabled: false,
-            x509_scheme_enabled: false,
-            schemes: ProvenSchemes::default(),
-        }
-    }
 
     fn draft<'a>(state: &'a State, overlay: &'a mut Overlay, rules: &'a Rules) -> Draft<'a> {
         Draft {
@@ -446,7 +431,7 @@ mod tests {
         let (zxid, made_by) = (Zxid(1), Vec::new());
         let txn = Txn { zxid, wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by };
         state.apply(&txn, &mut Effects::default());
-        let (mut overlay, rules) = (Overlay::default(), rules());
+        let (mut overlay, rules) = (Overlay::default(), Rules::default());
         let mut draft = draft(&state, &mut overlay, &rules);
         draft.put("/ephemeral/owed", Bytes::new(), Existing::Set);
         draft.put("/missing/owed", Bytes::new(), Existing::Set);
@@ -458,7 +443,7 @@ mod tests {
     #[test]
     fn a_rollback_undoes_changes_and_their_authors_but_not_what_they_cost() {
         let state = State::new(1);
-        let (mut overlay, rules) = (Overlay::default(), rules());
+        let (mut overlay, rules) = (Overlay::default(), Rules::default());
         let mut draft = draft(&state, &mut overlay, &rules);
         let recipe = Recipe { name: "r".into(), mount: "/".into(), version: 1 };
         let put = |draft: &mut Draft<'_>, path: &str| draft.put(path, Bytes::new(), Existing::Set);
