@@ -1,6 +1,6 @@
 //! That plugin manifests and what they name agree: each mount belongs to one recipe, and the pieces of each component exist.
 //!
-//! A deployment is checked beside the sequencer before it is evaluated (`plugin::admission`). Its transaction must check the
+//! A deployment is checked beside the sequencer before it is evaluated (`plugin::check_deployment`). Its transaction must check the
 //! references again, because they may have changed since: two deployments may have been checked at the same time, and
 //! pieces that no manifest named yet may have been deleted. While a manifest names a component, its pieces cannot be
 //! deleted.
