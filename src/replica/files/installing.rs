@@ -89,7 +89,7 @@ fn of_a_peer(error: FileError) -> io::Error {
 /// members `from` can be asked.
 ///
 /// For a member whose checkpoint and image are both damaged, and whose log is sound but was purged up to `purged`.
-pub async fn fetch_state(
+pub(crate) async fn fetch_state(
     peers: &Peers,
     from: &[Server],
     purged: LogPosition,
