@@ -1,4 +1,4 @@
-//! The simulation's eye in its members: what they show goes into the ledger and into the count of what a run has met.
+//! Receives the events that members report, and passes them to the ledger and to `coverage`.
 
 use crate::bundled::WEAK;
 use crate::coverage::{Met, met};
@@ -14,25 +14,25 @@ use wasmkeeper::hooks::{Died, Hooks, Mutation, Pace};
 use wasmkeeper::model::txn::{Outcome, Txn};
 use wasmkeeper::simulation::{Observer, Seen, Source};
 
-/// What all members may show in one slice: thousands of transactions replayed at a start, and much room.
+/// Events that all members may report in one slice. A member that replays its log at a start reports thousands.
 const SEEN_MAX: u64 = 100_000;
 
 pub struct Eye {
     mutation: Option<Mutation>,
     pace: Cell<Pace>,
-    /// In the slice that began then, so much was seen.
+    /// The start of a slice, and the number of events seen in that slice.
     seen: Cell<(u64, u64)>,
-    /// Entries proposed and not resolved, by member.
+    /// Log entries that were proposed and are not resolved, by member and entry.
     in_flight: RefCell<BTreeMap<(Machine, u64), InFlight>>,
 }
 
-/// What there is in an entry.
+/// The contents of a proposed log entry that matter for `coverage`.
 #[derive(Clone, Copy, Default)]
 struct InFlight {
     refusals: usize,
-    /// A lock goes from hand to hand.
+    /// A lock passes to its next holder.
     hand_over: bool,
-    /// An item goes to a worker, or comes back.
+    /// A queue's item goes to a worker or comes back.
     claim: bool,
 }
 
@@ -51,7 +51,7 @@ impl Eye {
         Eye { mutation, pace: Cell::new(pace), seen: Cell::new((0, 0)), in_flight: RefCell::default() }
     }
 
-    /// That member leads no more, whatever it had under way.
+    /// Counts the situations in which `machine` lost its leadership.
     fn loses_lead(&self, machine: Machine) {
         let in_flight = self.in_flight.borrow();
         let own: Vec<&InFlight> =
@@ -73,7 +73,7 @@ impl Eye {
         awaited.into_iter().for_each(met);
     }
 
-    /// That member's process is gone.
+    /// The process of `machine` has ended.
     pub fn forget(&self, machine: Machine) {
         self.loses_lead(machine);
         self.in_flight.borrow_mut().retain(|&(of, _), _| of != machine);
@@ -81,13 +81,14 @@ impl Eye {
 }
 
 impl Eye {
-    /// Simulated time stands still while a member is busy: one that goes in circles would never end.
+    /// Ends a member that reports more than `SEEN_MAX` events in a slice. Simulated time stands still while a member runs,
+    /// so an endless loop would never end.
     fn count_slice(&self) {
         let (slice, count) = self.seen.get();
         let count = if slice == now_us() { count + 1 } else { 1 };
         self.seen.set((now_us(), count));
         if count > SEEN_MAX {
-            breach(format!("member {} goes in circles", machine::current()));
+            breach(format!("member {} is in an endless loop", machine::current()));
             std::panic::panic_any(Died);
         }
     }
@@ -135,7 +136,7 @@ impl Observer for Eye {
                     self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or_default();
                 if !matches!(outcome, consensus::ProposalOutcome::Applied { accepted: true, .. }) {
                     note(&[14, machine.into(), entry]);
-                    say(who, || format!("its entry {entry} came to {outcome:?}"));
+                    say(who, || format!("its entry {entry} has the outcome {outcome:?}"));
                     met(Met::ChainReset);
                     if refusals > 0 {
                         met(Met::RefusalAcrossLeaderChange);
