@@ -132,8 +132,8 @@ impl Ask {
         )
     }
 
-    /// Whether the write takes effect in the order of its session's writes. A reconfig need not: the server carries it out
-    /// even if the session has ended meanwhile.
+    /// Whether the write takes effect in the order of its session's writes. A reconfig need not: the server carries it
+    /// out even if the session has ended meanwhile.
     pub fn is_ordered(&self) -> bool {
         self.writes() && !matches!(self, Ask::Reconfig { .. })
     }
@@ -206,8 +206,8 @@ impl Ask {
     }
 }
 
-/// The path and the action on a register for `linear`. `None` if the request is none on a register, or if the answer says
-/// too little.
+/// The path and the action on a register for `linear`. `None` if the request is none on a register, or if the answer
+/// says too little.
 pub fn action(ask: &Ask, answer: Option<&Answer>) -> Option<(String, Action)> {
     let (path, action) = match (ask, answer) {
         (Ask::Set { path, value }, None | Some(Answer::Lost)) => (path, Action::Set { value: *value, made: None }),

@@ -100,8 +100,8 @@ impl Plugin {
         data(&self.bound(version, settings))
     }
 
-    /// The manifest of a version on trial at the znodes `canary`. In the mode `Enforce` that version is asked there in place
-    /// of the version in force, and in the mode `Audit` beside it.
+    /// The manifest of a version on trial at the znodes `canary`. In the mode `Enforce` that version is asked there in
+    /// place of the version in force, and in the mode `Audit` beside it.
     pub fn trial(&self, version: u32, settings: Value, canary: Vec<String>, mode: Mode) -> Bytes {
         data(&Manifest { canary, mode, ..self.bound(version, settings) })
     }

@@ -14,8 +14,8 @@ const RUNS_AT_ONCE: usize = 2;
 /// A mutation counts as not found if this many seeds do not find it.
 const MUTATION_SEEDS: u64 = 200;
 
-/// The percentage of seeds that must meet each situation in `DEMANDED`. Campaigns of fewer than `SEEDS_FOR_PERCENT` seeds
-/// are not held to it.
+/// The percentage of seeds that must meet each situation in `DEMANDED`. Campaigns of fewer than `SEEDS_FOR_PERCENT`
+/// seeds are not held to it.
 const PERCENT_MIN: u64 = 5;
 const SEEDS_FOR_PERCENT: u64 = 100;
 

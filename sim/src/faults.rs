@@ -186,8 +186,8 @@ impl Faults {
         }
     }
 
-    /// Makes a member leave the ensemble and join again, perhaps with an empty disk. Only one member at a time does so: if
-    /// two members lost their disks, the ensemble could lose committed entries.
+    /// Makes a member leave the ensemble and join again, perhaps with an empty disk. Only one member at a time does so:
+    /// the server does not promise to survive more.
     fn change_members(&mut self, machine: &mut Machine) {
         if !self.plan.is_in_order() {
             return;
@@ -315,8 +315,8 @@ impl Faults {
         }
     }
 
-    /// Makes the member's lease unreliable and its batches slow. Batches then wait between the sequencer and consensus, and
-    /// some are refused although batches behind them are accepted.
+    /// Makes the member's lease unreliable and its batches slow. Batches then wait between the sequencer and consensus,
+    /// and some are refused although batches behind them are accepted.
     fn come_and_go_of_the_lease(&mut self, machine: &Machine) {
         met(Met::LeaseGap);
         let wait_us = 5_000 << self.dice.below(5);

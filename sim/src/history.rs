@@ -1,4 +1,5 @@
-//! Histories of registers for `linear`: each operation of a client with its answer. Registers are the znodes below `/r/`.
+//! Histories of registers for `linear`: each operation of a client with its answer. Registers are the znodes below
+//! `/r/`.
 
 use crate::ask::{Answer, Ask, action};
 use crate::linear::{self, Action, Operation, Register, Verdict};
@@ -68,7 +69,9 @@ pub fn check(initial: Register) -> usize {
                     let near: Vec<&Operation> = history.iter().filter(near).collect();
                     breach(format!("{path} is not linearizable: {stuck:?} does not fit; near it: {near:#?}"));
                 }
-                Verdict::Undecided => breach(format!("{path}: the checker gave up before it decided on linearizability")),
+                Verdict::Undecided => {
+                    breach(format!("{path}: the checker gave up before it decided on linearizability"))
+                }
             }
         }
         histories.values().map(Vec::len).sum()

@@ -1,7 +1,7 @@
 //! The model of a register, with which `wasmkeeper::linear` checks histories.
 //!
-//! This check ignores zxids and everything else that the server says about its own order; `ledger` checks those. Registers
-//! are independent of each other, so each history is that of one register.
+//! This check ignores zxids and everything else that the server says about its own order; `ledger` checks those.
+//! Registers are independent of each other, so each history is that of one register.
 
 use std::collections::HashSet;
 pub use wasmkeeper::linear::Verdict;
@@ -134,7 +134,8 @@ mod tests {
         assert!(!is_fine(&[set(1, 9, 7, 1), get(2, 3, 7, 1), get(4, 5, 0, 0)]));
         // An acknowledged write that is lost.
         assert!(!is_fine(&[set(1, 2, 7, 1), set(3, 4, 8, 1)]));
-        // A compare-and-set that fails although nothing was written, and a second one that succeeds on the same version.
+        // A compare-and-set that fails although nothing was written, and a second one that succeeds on the same
+        // version.
         assert!(!is_fine(&[cas(1, 2, 0, 7, false)]));
         assert!(!is_fine(&[cas(1, 2, 0, 7, true), cas(3, 4, 0, 8, true)]));
         // A value that is read before its write begins.
@@ -175,7 +176,8 @@ mod tests {
         })
     }
 
-    /// A history of a correct register in which some answers are lost. In half of all histories one answer is falsified.
+    /// A history of a correct register in which some answers are lost. In half of all histories one answer is
+    /// falsified.
     fn random_history(dice: &mut Dice) -> Vec<Operation> {
         let mut register = START;
         let mut operations: Vec<Operation> = (0..1 + dice.below(7))

@@ -140,7 +140,8 @@ fn asked() -> Result<Asked, String> {
                 asked.passed_on.extend([word, value]);
             }
             "--trace" => trace::show(),
-            // `--log` takes no filter by module. That filter uses hash tables, which draw random numbers and so change the run.
+            // `--log` takes no filter by module. That filter uses hash tables, which draw random numbers and so change
+            // the run.
             "--log" => {
                 let level = value()?.parse::<tracing::Level>().map_err(|error| error.to_string())?;
                 tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stdout).without_time().init();

@@ -81,8 +81,8 @@ impl Eye {
 }
 
 impl Eye {
-    /// Ends a member that reports more than `SEEN_MAX` events in a slice. Simulated time stands still while a member runs,
-    /// so an endless loop would never end.
+    /// Ends a member that reports more than `SEEN_MAX` events in a slice. Simulated time stands still while a member
+    /// runs, so an endless loop would never end.
     fn count_slice(&self) {
         let (slice, count) = self.seen.get();
         let count = if slice == now_us() { count + 1 } else { 1 };

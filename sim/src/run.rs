@@ -88,9 +88,9 @@ pub fn run(options: &Options) -> Report {
     let eye = Rc::new(Eye::new(options.mutation, pace));
     hooks::install(eye.clone());
     observe(eye.clone());
-    // A session may expire early by one tick: if a pause of the leader begins between two ticks of the expiry check, the
-    // leader does not forgive the time until the next tick. In an ensemble there is more slack: a leader learns of clients
-    // on followers from reports, and a follower without them goes on answering for `WORD_LASTS_MIN`.
+    // A session may expire early by one tick: if a pause of the leader begins between two ticks of the expiry check,
+    // the leader does not forgive the time until the next tick. In an ensemble there is more slack: a leader learns of
+    // clients on followers from reports, and a follower without them goes on answering for `WORD_LASTS_MIN`.
     let behind = if members == 1 { Duration::ZERO } else { limits::WORD_LASTS_MIN };
     ledger(|ledger| {
         ledger.expiry_slack_us = u64::from(TICK_MS) * 1000 + behind.as_micros() as u64;

@@ -1,7 +1,7 @@
 //! The events of a run: one hash over all of them, and with `--trace` a line for each: time, who, what.
 //!
-//! Every message that arrives, every reply and every applied transaction goes into the hash. Two runs of one seed must end
-//! with the same hash. This file also keeps the simulated time and the breaches.
+//! Every message that arrives, every reply and every applied transaction goes into the hash. Two runs of one seed must
+//! end with the same hash. This file also keeps the simulated time and the breaches.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

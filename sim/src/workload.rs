@@ -1,4 +1,4 @@
-//! What clients do: each a task of its own that lives for the whole run.
+//! The workload of the clients. Each client is a task that lives for the whole run.
 
 use crate::ask::{Answer, Ask, Data};
 use crate::bundled::{self, Plugin};
@@ -22,62 +22,65 @@ use wasmkeeper::plugin::manifest::Mode;
 use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
-/// Registers there are. Few, so that clients meet.
+/// The number of registers. They are few, so that clients use the same ones.
 pub const REGISTER_COUNT: u64 = 6;
 
-/// Where sequential nodes and ephemerals come and go.
+/// The parents of sequential and of ephemeral znodes.
 const QUEUE: &str = "/q";
 const EPHEMERALS: &str = "/e";
 
-/// Nodes that the guard is asked about, and the policy, locks, and queues.
+/// The number of znodes that the guard, and that the policy, is asked about.
 const GUARDED_COUNT: u64 = 4;
 const POLICED_COUNT: u64 = 4;
 
-/// Nodes at which a plugin fails.
+/// The number of znodes at which the weak guard fails.
 const FAULTY_COUNT: u64 = 2;
+
+/// The number of locks and of queues.
 const LOCK_COUNT: u64 = 1;
 const QUEUE_COUNT: u64 = 2;
 
-/// How often a client looks at its place in a lock's or a queue's line before it leaves that.
+/// How often a client reads its own znode in a lock or queue before it gives up waiting.
 const LOOKS_MAX: u64 = 8;
 
-/// What all clients share.
+/// State that all clients share.
 #[derive(Default)]
 pub struct Plan {
-    /// The tree is set up: everybody may begin.
+    /// The tree is set up, and clients may begin.
     pub is_set_up: Cell<bool>,
-    /// Time to come to an end.
+    /// Clients must finish.
     pub is_ending: Cell<bool>,
-    /// Clients that have come to their end.
+    /// The number of clients that have finished.
     pub ended: Cell<usize>,
-    /// What the operator has to do, and whether that includes something under way.
+    /// Chores that the operator has not begun.
     pub chores: RefCell<VecDeque<Chore>>,
+    /// Whether the operator is doing a chore.
     pub is_operating: Cell<bool>,
-    /// Names of sequential nodes that were given out.
+    /// Paths of sequential znodes that clients were told.
     names: RefCell<BTreeSet<String>>,
-    /// Items that some client was told to have acknowledged.
+    /// Items whose acknowledgement a client was told.
     acknowledged: RefCell<BTreeSet<String>>,
     pub totals: RefCell<crate::client::Counts>,
 }
 
-/// A member that leaves the ensemble and joins it again.
+/// A chore of the operator: a member leaves the ensemble and joins it again.
 #[derive(Clone, Debug)]
 pub struct Chore {
     pub number: Machine,
-    /// As it joins: ZooKeeper's line.
+    /// The member's line in ZooKeeper's configuration: `server.N=...`.
     pub line: String,
-    /// Its disk was replaced meanwhile.
+    /// Whether the disk was replaced with an empty one.
     pub is_wiped: bool,
 }
 
 impl Plan {
-    /// Nothing is left for the operator.
+    /// Whether the operator has no chore left.
     pub fn is_in_order(&self) -> bool {
         self.chores.borrow().is_empty() && !self.is_operating.get()
     }
 }
 
-/// Does the operator's chores, for as long as the run lasts.
+/// Does the operator's chores until the run ends.
 pub async fn operate(mut client: Client, plan: Rc<Plan>) {
     loop {
         let chore = plan.chores.borrow_mut().pop_front();
@@ -102,7 +105,7 @@ pub async fn operate(mut client: Client, plan: Rc<Plan>) {
     }
 }
 
-/// Asks until the member is one, or is none.
+/// Repeats the reconfig `ask` until the configuration lists the member (`shall_be`), or does not.
 async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: bool) {
     loop {
         let answers = client.perform(vec![Ask::Members]).await;
@@ -116,7 +119,8 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
     }
 }
 
-/// Deploys plugins anew, with other settings, rolls back, and tries versions on a part, for as long as the run lasts.
+/// Deploys plugins again, changes settings, rolls back, tries versions on some paths, and ends quarantines, until the
+/// run ends.
 pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
@@ -168,7 +172,8 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     client.close().await;
 }
 
-/// Puts a version of the plugin on trial, or ends the trial, one way or the other. Who comes into force stands in `former`.
+/// Puts a version of the plugin on trial, or ends a trial by promotion or deletion. A promoted version is added to
+/// `former`.
 async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
     let node = plugin.trial_node();
     let on_trial = match client.perform(vec![Ask::Read { path: node.clone(), watch: false }]).await.pop() {
@@ -195,7 +200,7 @@ async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &m
     bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
 }
 
-/// Ends the plugin's quarantine, if it is under one: by taking that away, or by another version.
+/// Ends the plugin's quarantine if there is one. In half of all cases another version is deployed first.
 async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
     let node = plugin.quarantine_node();
     let there = client.perform(vec![Ask::Exists { path: node.clone(), watch: false }]).await.pop();
@@ -211,7 +216,7 @@ async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
     }
 }
 
-/// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
+/// Changes the roles of subjects, the rules of roles, and the policy's settings, until the run ends.
 pub async fn govern(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
@@ -255,13 +260,13 @@ pub async fn govern(mut client: Client, plan: Rc<Plan>) {
     client.close().await;
 }
 
-/// Roles of everybody: some choice.
+/// The path and data of the subject that every client is. `number` chooses the roles.
 fn anyone(number: u64) -> (String, Value) {
     let roles = [json!(["reader", "writer"]), json!(["reader"]), json!([]), json!(["writer"])];
     (format!("{}/{}", SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
 }
 
-/// What a role allows: some choice.
+/// The path and data of a role. `number` chooses the role and its rules.
 fn role(folder: &str, number: u64) -> (String, Value) {
     let (all, one) = (POLICED.to_owned(), policed(number / 8 % POLICED_COUNT));
     let (name, allow) = match number % 8 {
@@ -275,7 +280,7 @@ fn role(folder: &str, number: u64) -> (String, Value) {
     (format!("{folder}/{name}"), json!({ "allow": allow }))
 }
 
-/// Asks until there is an answer. That it is a refusal can be right: a quorum may have been away.
+/// Repeats `ask` until there is an answer. A refusal may be right, for example if no quorum was reachable.
 async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met) {
     loop {
         ledger(|ledger| ledger.awaited.push(awaited));
@@ -284,7 +289,8 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
         match answer {
             Some(Answer::Lost) | None => {}
             Some(Answer::Refused(code)) => {
-                // Deleted, or made, by a request before whose answer was lost; or a quorum that cannot be reached.
+                // An earlier request whose answer was lost may have made or deleted the znode. Or no quorum is
+                // reachable.
                 let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::NotEmpty, ErrorCode::BadArguments];
                 if !known.contains(&code) {
                     breach(format!("{ask:?} is refused with {}", code.name()));
@@ -296,7 +302,7 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
     }
 }
 
-/// What one client remembers.
+/// A client of the workload, and the state that it remembers.
 struct Memory {
     client: Client,
     plan: Rc<Plan>,
@@ -321,7 +327,7 @@ fn register(number: u64) -> String {
     format!("{REGISTERS}/{number}")
 }
 
-/// Makes the tree that the others work on.
+/// Creates the tree of the workload, and deploys the plugins.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
     let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
@@ -354,7 +360,7 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     plan.is_set_up.set(true);
 }
 
-/// Lives until the run ends, then sees that every member serves it, and closes its session.
+/// Acts at random until the run ends. Then checks that every member serves the client, and closes the session.
 pub async fn live(client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
@@ -407,7 +413,7 @@ impl Memory {
             94..96 => self.client.close().await,
             96 => self.client.vanish(),
             97 => {
-                // It hears nothing and says nothing for longer than its session may last.
+                // The client neither reads nor sends for longer than the session's timeout.
                 let timeout = self.client.timeout();
                 sleep(timeout + timeout / 2).await;
             }
@@ -431,7 +437,7 @@ impl Memory {
         }
     }
 
-    /// Joins a lock, and leaves it, or is lost.
+    /// Joins a lock, perhaps holds it for a while, and leaves it or vanishes.
     async fn hold_a_lock(&mut self) {
         let lock = format!("{LOCKS}/l{}", self.client.dice.below(LOCK_COUNT));
         let options = if self.client.dice.one_in(4) { r#"{"wait-ms":1000}"# } else { "" };
@@ -441,7 +447,7 @@ impl Memory {
             match self.perform(vec![Ask::Read { path: path.clone(), watch: true }]).await.pop() {
                 Some(Answer::Data(data)) => is_held = recipes::holds(&data.0),
                 Some(Answer::Lost) => {}
-                // Its time is up, or its session.
+                // The lock's `wait-ms` has passed, or the session has ended.
                 _ => return,
             }
             if is_held {
@@ -458,7 +464,7 @@ impl Memory {
         self.leave(path).await;
     }
 
-    /// Its path, if it was told.
+    /// Creates an ephemeral sequential znode. The path, if the create was answered.
     async fn join(&mut self, prefix: String, options: &'static str) -> Option<String> {
         let data = Data(Bytes::from_static(options.as_bytes()));
         let make = Ask::Make { path: prefix, data, mode: create_mode::EPHEMERAL_SEQUENTIAL };
@@ -468,7 +474,8 @@ impl Memory {
         }
     }
 
-    /// Deletes a node of its own, or leaves it to the end of its session. Whether it was told that it has deleted it.
+    /// Deletes the client's own znode, or leaves it to the end of the session. Whether a successful delete was
+    /// answered.
     async fn leave(&mut self, path: String) -> bool {
         match self.client.dice.below(10) {
             0 => self.client.vanish(),
@@ -494,7 +501,7 @@ impl Memory {
         self.perform((0..count).map(|_| create.clone()).collect()).await;
     }
 
-    /// Takes an item, and acknowledges it, gives it back, or is lost with it.
+    /// Takes an item, and then acknowledges it, gives it back, or vanishes with it.
     async fn work(&mut self) {
         let queue = format!("{QUEUES}/q{}", self.client.dice.below(QUEUE_COUNT));
         let Some(path) = self.join(format!("{queue}/claims/w-"), "").await else { return };
@@ -516,7 +523,7 @@ impl Memory {
         if item.is_some() && self.client.dice.one_in(6) {
             let data = if self.client.dice.one_in(2) { "retry" } else { "extend" };
             self.perform(vec![Ask::Write { path: path.clone(), data: Data(data.into()) }]).await;
-            // What it has now may be another.
+            // The claim may hold another item now.
             item = None;
         }
         if self.leave(path).await
@@ -529,7 +536,7 @@ impl Memory {
         }
     }
 
-    /// Writes what a guard lets pass, or does not.
+    /// Writes data that the guard accepts or refuses.
     async fn be_guarded(&mut self) {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
@@ -537,7 +544,7 @@ impl Memory {
         self.perform(asks).await;
     }
 
-    /// Writes what a plugin fails at, and what it does not.
+    /// Writes data at which the weak guard fails, and data at which it does not.
     async fn make_fail(&mut self) {
         let path = faulty(self.client.dice.below(FAULTY_COUNT));
         let many: String = (0..250).map(|field| format!(r#","k{field}":{field}"#)).collect();
@@ -550,7 +557,7 @@ impl Memory {
         self.perform(asks).await;
     }
 
-    /// Reads where a policy fails whatever it is asked.
+    /// Reads at the path where the frail policy fails at every question.
     async fn ask_in_vain(&mut self) {
         let count = 3 + self.client.dice.below(4);
         let mut read = |_| match self.client.dice.one_in(3) {
@@ -561,7 +568,7 @@ impl Memory {
         self.perform(asks).await;
     }
 
-    /// Reads and writes what a policy allows, or does not.
+    /// Reads and writes that the policy allows or denies.
     async fn be_policed(&mut self) {
         let count = 1 + self.client.dice.below(3);
         let mut asks = Vec::new();
@@ -612,7 +619,7 @@ impl Memory {
         }
     }
 
-    /// Many at once, most about one register, so that reads stand between writes that change what they see.
+    /// Pipelines requests, most of them on one register, so that reads stand between writes of the same register.
     async fn pipeline(&mut self) {
         let count = 2 + self.client.dice.below(9);
         let path = self.register();
@@ -621,7 +628,7 @@ impl Memory {
             let ask = match self.client.dice.below(6) {
                 0 => self.about_register(),
                 1 | 2 => Ask::Get { path: path.clone(), watch: false },
-                // Refused, more often than not.
+                // The register exists, so this create is refused.
                 3 if at % 2 == 0 => Ask::Create { path: path.clone(), value: 0, mode: create_mode::PERSISTENT },
                 _ => Ask::Set { path: path.clone(), value: self.value() },
             };
@@ -664,7 +671,7 @@ impl Memory {
         }
         let watch = self.client.dice.one_in(4);
         let names = self.perform(vec![Ask::Children { path: QUEUE.to_owned(), watch }]).await.pop();
-        // Whoever finds too many takes some away, whosever they are.
+        // Any client that finds more than 12 znodes deletes the excess, whichever client created them.
         if let Some(Answer::Names(names)) = names {
             let excess = names.len().saturating_sub(12);
             let deletes = names.into_iter().take(excess);
@@ -706,7 +713,8 @@ impl Memory {
         }
     }
 
-    /// Writes under way when it moves must not overtake what it does then.
+    /// Moves to another member while writes are under way. Those must not take effect after the session's later
+    /// requests.
     async fn fire_and_go(&mut self) {
         let path = self.register();
         let count = 1 + self.client.dice.below(6);
@@ -715,7 +723,7 @@ impl Memory {
         self.go_elsewhere().await;
     }
 
-    /// Every member lets it in, hears of what it wrote elsewhere, and writes.
+    /// Connects to every member in turn, and makes a linearizable read, a write and another read on each.
     async fn come_to_an_end(&mut self) {
         for member in self.client.members().to_vec() {
             loop {
