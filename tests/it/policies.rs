@@ -1,4 +1,4 @@
-//! Policies and authenticators through the real binary, with a client that is not ours: the bundled `rbac` and `jwt`.
+//! The bundled policy `rbac` and authenticator `jwt` through the real binary, with a client from another project.
 
 use crate::process::{Server, connector, wasmkeeper, words};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use zookeeper_client::{
 
 const KEY: &[u8] = b"many bytes that ought to be random";
 
-/// A token that ends in so many seconds.
+/// A token that expires in `seconds`. If negative, the token has already expired.
 fn token(subject: &str, groups: &[&str], seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let claims = json!({ "sub": subject, "groups": groups, "exp": now + seconds });
@@ -71,7 +71,7 @@ async fn rejection(client: &Client) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// A server with `jwt` and `rbac` on `/app`, where alice is a developer, and a client on which nothing is enforced.
+/// A server with `jwt` and `rbac` on `/app`, where alice is a developer, and a client to which no policy applies.
 async fn with_roles(server: &Server) -> Client {
     let admin = server.connect().await;
     for path in ["/app", "/app/a", "/rbac", "/rbac/roles", "/rbac/subjects"] {
@@ -85,7 +85,7 @@ async fn with_roles(server: &Server) -> Client {
 }
 
 #[tokio::test]
-async fn roles_decide_who_reads_writes_and_hears() {
+async fn roles_decide_about_reads_writes_and_events() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let admin = with_roles(&server).await;
@@ -123,7 +123,7 @@ async fn roles_decide_who_reads_writes_and_hears() {
     assert!(matches!(&slots[2], MultiReadResult::Data { .. }), "{slots:?}");
     assert!(matches!(&slots[3], MultiReadResult::Error { err: Error::NoAuth }), "{slots:?}");
 
-    // A role that is taken or given counts from its zxid on, for reads and writes alike.
+    // A role that is granted or revoked takes effect at that zxid, for reads and for writes.
     for round in 0..20 {
         put(&admin, "/rbac/subjects/jwt:alice", "[]").await;
         alice.sync("/app").await.unwrap();
@@ -139,7 +139,7 @@ async fn roles_decide_who_reads_writes_and_hears() {
 }
 
 #[tokio::test]
-async fn where_an_allow_is_required_silence_denies() {
+async fn if_an_allow_is_required_an_abstention_denies() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     with_roles(&server).await;
@@ -154,7 +154,7 @@ async fn where_an_allow_is_required_silence_denies() {
 }
 
 #[tokio::test]
-async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
+async fn acls_name_identities_that_tokens_prove_and_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     deploy_jwt(&server);
@@ -169,7 +169,7 @@ async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
     ];
     let listed = CreateMode::Persistent.with_acls(Acls::new(&acls));
     alice.create("/pay", b"data", &listed).await.unwrap();
-    // `auth` stands for what has been proven.
+    // The scheme `auth` stands for the identities of the connection.
     alice.create("/own", b"data", &CreateMode::Persistent.with_acls(Acls::creator_all())).await.unwrap();
     let unknown = [Acl::new(Permission::ALL, AuthId::new("nope", "alice"))];
     let unknown = CreateMode::Persistent.with_acls(Acls::new(&unknown));
@@ -194,7 +194,7 @@ async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
         assert_eq!(client.auth("jwt", bad.as_bytes()).await.unwrap_err(), Error::AuthFailed, "{bad}");
         assert!(!server.said().contains(&bad), "credentials are not logged");
     }
-    // Without its authenticator the scheme means nothing.
+    // Without the authenticator, ACL entries of its scheme match no client.
     plugin(&server, &["remove", "jwt"]);
     assert_eq!(alice.get_data("/pay").await.unwrap_err(), Error::NoAuth);
 }
