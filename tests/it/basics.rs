@@ -123,8 +123,8 @@ async fn check_numbers(client: &Client, count: usize) {
     }
 }
 
-/// One connection pipelines expensive requests: each checks an ACL of 20,000 entries. Other connections are served before
-/// all of them are done.
+/// One connection pipelines expensive requests: each checks an ACL of 20,000 entries. Other connections are served
+/// before all of them are done.
 #[tokio::test]
 async fn expensive_requests_of_one_connection_do_not_block_other_connections() {
     const DEAR: usize = 200;

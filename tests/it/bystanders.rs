@@ -1,9 +1,10 @@
-//! How a plugin that misbehaves, or has much to do, affects other clients. The tests assert that other clients are served.
-//! They also print how long that takes, which is meaningful on a quiet machine with a release build:
+//! How a plugin that misbehaves, or has much to do, affects other clients. The tests assert that other clients are
+//! served. They also print how long that takes, which is meaningful on a quiet machine with a release build:
 //!
 //!     cargo test --release --test it -- --nocapture --test-threads 1 bystanders
 //!
-//! The environment variables `MOUNTS` (default 12) and `WRITES` (default 200) set the size. docs/performance.md has figures.
+//! The environment variables `MOUNTS` (default 12) and `WRITES` (default 200) set the size. docs/performance.md has
+//! figures.
 
 use crate::process::{PATIENCE, Server, wasmkeeper, words};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ async fn create(client: &Client, path: &str) -> Result<(), Error> {
     client.create(path, b"", &options).await.map(drop)
 }
 
-/// Sets `path` again and again, until `end` is set and at least `at_least` sets are done. Returns how long each set took.
+/// Sets `path` again and again, until `end` is set and at least `at_least` sets are done. Returns how long each set
+/// took.
 async fn sets(client: &Client, path: &str, at_least: usize, end: &AtomicBool) -> Vec<Duration> {
     let mut took = Vec::new();
     while took.len() < at_least || !end.load(Ordering::Acquire) {

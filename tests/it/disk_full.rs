@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
-/// Creates `/n0`, `/n1`, ... until a create is not acknowledged. Before each create it calls `at(n)` and writes `ballast`
-/// bytes. Returns the number of acknowledged creates.
+/// Creates `/n0`, `/n1`, ... until a create is not acknowledged. Before each create it calls `at(n)` and writes
+/// `ballast` bytes. Returns the number of acknowledged creates.
 async fn write_until_it_fails(client: &Client, ballast: usize, mut at: impl FnMut(usize)) -> usize {
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     client.create("/ballast", b"", &options).await.unwrap();
@@ -44,8 +44,8 @@ fn ended_with_a_sentence(server: &mut Server) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// Limits the size of files of the running process, as `ulimit -f` does. A write beyond the limit fails. The log reports
-/// that like any other error of the disk.
+/// Limits the size of files of the running process, as `ulimit -f` does. A write beyond the limit fails. The log
+/// reports that like any other error of the disk.
 #[tokio::test]
 async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     const KIB: u64 = 1024;

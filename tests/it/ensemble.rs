@@ -23,7 +23,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A running ensemble. The server id of a member is its index in `members` plus one. Dropping the value ends the members.
+/// A running ensemble. The server id of a member is its index in `members` plus one. Dropping the value ends the
+/// members.
 pub struct Ensemble {
     pub members: Vec<Server>,
     folder: tempfile::TempDir,
@@ -82,7 +83,8 @@ impl Ensemble {
         configuration_file(self.folder.path(), member as u32 + 1)
     }
 
-    /// The members that report to be leader. For a moment there can be two, if one of them is deposed and does not know yet.
+    /// The members that report to be leader. For a moment there can be two, if one of them is deposed and does not know
+    /// yet.
     pub fn leaders(&self) -> Vec<usize> {
         (0..self.members.len()).filter(|&at| said(&self.members[at]).is_some_and(|it| it.mode == "leader")).collect()
     }

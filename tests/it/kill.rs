@@ -65,7 +65,8 @@ async fn load_and_kill(server: &mut Server, load: Duration, ending: Option<Durat
             let mut paths = Vec::new();
             // An error means that the server has ended. The outcome of the failed request is unknown and not counted.
             let _: Result<(), zookeeper_client::Error> = async {
-                // The timeout is short. With a long one the client would hold a request back until a server is there again.
+                // The timeout is short. With a long one the client would hold a request back until a server is there
+                // again.
                 let client = connector().with_session_timeout(Duration::from_secs(4)).connect(&address).await?;
                 let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
                 while !stop.load(Ordering::Relaxed) {

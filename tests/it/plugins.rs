@@ -1,6 +1,7 @@
 //! Plugins through the real binary and its command line: deployment, calls, containment of failures, and restarts.
 //!
-//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the meantime.
+//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the
+//! meantime.
 
 use crate::process::{Server, wasmkeeper, words};
 use serde_json::Value;

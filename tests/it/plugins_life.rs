@@ -1,7 +1,8 @@
 //! The life of a plugin through the real binary: versions, trials, quarantines, calls that end the server, signatures.
 //! With three servers also: which members have compiled which version.
 //!
-//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the meantime.
+//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the
+//! meantime.
 
 use crate::ensemble::{Ensemble, wait_until};
 use crate::process::{Server, wasmkeeper, words};
@@ -168,7 +169,7 @@ async fn a_plugin_that_keeps_failing_is_quarantined_until_it_is_released() {
 #[cfg(debug_assertions)]
 async fn end_by_a_call(server: &mut Server) {
     let client = server.connect().await;
-    create(&client, "/n/x", "").await.expect_err("nobody is there to answer");
+    create(&client, "/n/x", "").await.expect_err("the server has ended");
     assert!(!server.wait_for_its_end());
 }
 
@@ -413,7 +414,7 @@ async fn a_plugin_whose_calls_end_two_members_is_quarantined() {
         all_run(&at, "n");
         let leader = ensemble.leader();
         let client = ensemble.members[leader].connect().await;
-        create(&client, "/n/x", "").await.expect_err("nobody is there to answer");
+        create(&client, "/n/x", "").await.expect_err("the server has ended");
         assert!(!ensemble.members[leader].wait_for_its_end());
         ensemble.restart(leader);
         ended.push(leader);

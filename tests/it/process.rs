@@ -11,8 +11,8 @@ use zookeeper_client::{Client, Connector};
 /// How long a server may take to start or to end. Only a server that hangs takes that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The timeout of clients' sessions. The client gives up a server that has not answered for two fifths of the timeout. On
-/// a busy machine a server that compiles a plugin or waits for its disk can be silent for long.
+/// The timeout of clients' sessions. The client gives up a server that has not answered for two fifths of the timeout.
+/// On a busy machine a server that compiles a plugin or waits for its disk can be silent for long.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 const LOOPBACK: &str = "127.0.0.1";
@@ -30,8 +30,8 @@ pub struct Server {
     stderr: tempfile::NamedTempFile,
 }
 
-/// Runs a server that ignores SIGXFSZ. That signal would end the process when a file exceeds its limit (`Server::limit`).
-/// With the signal ignored, the write fails instead.
+/// Runs a server that ignores SIGXFSZ. That signal would end the process when a file exceeds its limit
+/// (`Server::limit`). With the signal ignored, the write fails instead.
 pub const DEAF_TO_FILE_SIZES: [&str; 3] = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
 
 impl Server {
@@ -54,7 +54,8 @@ impl Server {
         server
     }
 
-    /// Starts a server at this address, through a program if `through` names one. Does not wait until the server serves.
+    /// Starts a server at this address, through a program if `through` names one. Does not wait until the server
+    /// serves.
     pub fn launch(data_dir: &Path, (host, port): (&str, u16), extra: Vec<String>, through: &[&str]) -> Server {
         let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
         let through: Vec<String> = through.iter().map(|word| word.to_string()).collect();
@@ -138,7 +139,7 @@ impl Server {
         former.expect("a parent may limit its child");
     }
 
-    /// Sends a four letter word and returns the answer; none if nobody answers.
+    /// Sends a four letter word and returns the answer. `None` if nothing answers.
     pub fn ask(&self, word: &str) -> Option<String> {
         four_letters_of(&self.host, self.port, word)
     }
@@ -220,7 +221,7 @@ fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
     command.stderr(appended).spawn().expect("the binary was built")
 }
 
-/// Sends a four letter word and returns the answer; none if nobody answers.
+/// Sends a four letter word and returns the answer. `None` if nothing answers.
 pub fn four_letters(port: u16, word: &str) -> Option<String> {
     four_letters_of(LOOPBACK, port, word)
 }
@@ -241,8 +242,8 @@ pub fn connector() -> Connector {
     Client::connector().with_session_timeout(SESSION_TIMEOUT)
 }
 
-/// A free port of loopback, a different one with each call. The port is below 32768, where the kernel's ports for outgoing
-/// connections begin: otherwise a connection could take the port before the server does.
+/// A free port of loopback, a different one with each call. The port is below 32768, where the kernel's ports for
+/// outgoing connections begin: otherwise a connection could take the port before the server does.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 22_000;

@@ -107,7 +107,7 @@ async fn without_its_log_a_server_refuses_and_changes_nothing() {
     refused_and_untouched(folder.path(), "log");
 }
 
-/// The log's oldest segment is damaged, and there is no checkpoint and no image. No source of the state is left.
+/// The checkpoint, the image and the oldest segment of the log are damaged. No source of the state is left.
 #[tokio::test]
 async fn with_no_source_of_state_left_a_server_refuses_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
