@@ -1,6 +1,6 @@
 //! The bundled plugins that runs deploy: their manifests, and their machine code, which all members of a process share.
 
-use crate::places::{FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, ROLES};
+use crate::places::{FRAIL_POLICED, GUARDED, LOCKS, POLICED, QUEUES, ROLES, WEAK_GUARDED};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::thread;
@@ -64,12 +64,12 @@ impl Plugin {
 
     pub fn weak() -> Plugin {
         let limits = Limits { fuel: Some(WEAK_FUEL), ..Limits::default() };
-        Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, FAULTY) }
+        Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, WEAK_GUARDED) }
     }
 
     pub fn frail() -> Plugin {
         let limits = Limits { fuel: Some(FRAIL_FUEL), ..Limits::default() };
-        Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FORLORN) }
+        Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FRAIL_POLICED) }
     }
 
     /// The znode of the plugin's manifest.

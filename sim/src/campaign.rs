@@ -1,6 +1,6 @@
 //! Many runs, each in a process of its own, and a table of the situations that they met.
 
-use crate::coverage::Met;
+use crate::coverage::Situation;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::{Command, Stdio};
@@ -82,7 +82,7 @@ fn table(all: &[Run]) -> (String, bool) {
     let mut met_enough = true;
     let count = all.len() as u64;
     let seeds_of = |name: &str| all.iter().filter(|run| run.met.contains_key(name)).count() as u64;
-    for (met, name) in Met::DEMANDED {
+    for (met, name) in Situation::DEMANDED {
         let seeds = seeds_of(&format!("{met:?}"));
         let too_few = count >= SEEDS_FOR_PERCENT && seeds * 100 < count * PERCENT_MIN;
         met_enough &= !too_few;
@@ -93,7 +93,9 @@ fn table(all: &[Run]) -> (String, bool) {
     }
     let others: std::collections::BTreeSet<&str> =
         all.iter().flat_map(|run| run.met.keys()).map(String::as_str).collect();
-    for name in others.into_iter().filter(|name| !Met::DEMANDED.iter().any(|(met, _)| format!("{met:?}") == *name)) {
+    for name in
+        others.into_iter().filter(|name| !Situation::DEMANDED.iter().any(|(met, _)| format!("{met:?}") == *name))
+    {
         let _ = writeln!(table, "({name:<34}) {:>6} seeds", seeds_of(name));
     }
     (table, met_enough)

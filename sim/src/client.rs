@@ -7,7 +7,7 @@
 
 use crate::ask::{Answer, Ask, Data, data};
 use crate::bundled::WEAK;
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
 use crate::net::{self, CLIENT_PORT, Machine, Net, Stream};
@@ -181,7 +181,7 @@ impl Client {
     }
 
     /// Sends all requests, and closes the connection without waiting for answers.
-    pub async fn fire(&mut self, asks: Vec<Ask>) {
+    pub async fn send_and_hang_up(&mut self, asks: Vec<Ask>) {
         self.connect().await;
         let mut out = BytesMut::new();
         for (at, ask) in asks.into_iter().enumerate() {
@@ -312,7 +312,7 @@ impl Client {
         self.sent.push(Vec::new());
         self.last_write = None;
         ledger(|ledger| {
-            ledger.belongs(self.session, self.number);
+            ledger.set_client(self.session, self.number);
             ledger.heard(self.session, sent_us);
         });
         let mut out = BytesMut::new();
@@ -549,7 +549,7 @@ impl Client {
         let from = if zxid < 0 { self.zxid } else { zxid as u64 };
         ledger(|ledger| {
             let last = ledger.last();
-            if !policy::allows(ledger, from, self.number, verb, path) && !ledger.ruled_anew(from, last) {
+            if !policy::allows(ledger, from, self.number, verb, path) && !ledger.policy_may_have_changed(from, last) {
                 let (who, what) = (self.name(), event_name(kind));
                 breach(format!("{who} hears that {path} {what} at {zxid:#x}, and the policy forbids that"));
             }
@@ -566,10 +566,10 @@ impl Client {
                 // The server asks the policy about an event on the event's state or on a later one.
                 let is_withheld = ledger(|ledger| {
                     !policy::allows(ledger, at, number, verb, path)
-                        || policy::is_policed(path) && ledger.ruled_anew(at, ledger.last())
+                        || policy::is_policed(path) && ledger.policy_may_have_changed(at, ledger.last())
                 });
                 if is_withheld || !watch.is_set {
-                    met(Met::EventWithheld);
+                    met(Situation::EventWithheld);
                     return false;
                 }
                 breach(format!(
@@ -648,7 +648,7 @@ impl Client {
         self.counts.refused += u64::from(error.is_some());
         let zxid = header.zxid as u64;
         let answer = if ask.writes() {
-            if ask.is_ordered() && !error.is_some_and(|code| ledger::VOID.contains(&code)) {
+            if ask.is_ordered() && !error.is_some_and(|code| ledger::SESSION_LOST.contains(&code)) {
                 self.acknowledged.insert(header.xid, zxid);
             }
             self.check_write(ask, header, error);
@@ -717,7 +717,7 @@ impl Client {
             if let Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } = &txn.outcome
                 && refusal.code == ErrorCode::NoAuth
             {
-                met(Met::WriteForbidden);
+                met(Situation::WriteForbidden);
                 let forbids = |before: u64| {
                     let mut writes = ask.writings().into_iter();
                     writes.any(|(verb, path)| !policy::allows(ledger, before, self.number, verb, path))
@@ -727,7 +727,7 @@ impl Client {
                 }
             }
             if let Ask::Write { path, data } = ask
-                && ledger::is_faulty(path)
+                && ledger::is_weak_guarded(path)
                 && error == Some(ErrorCode::SystemError)
                 && data.0.len() <= ledger::FEW_BYTES
                 && !ledger.before(zxid).is_some_and(|before| ledger.is_quarantined(WEAK, before))
@@ -738,7 +738,7 @@ impl Client {
             if error != Some(ErrorCode::BadArguments) || !ledger::is_guarded(path) {
                 return;
             }
-            met(Met::GuardRefusal);
+            met(Situation::GuardRefusal);
             let Some(before) = ledger.before(zxid) else { return };
             ledger.note_trial(path, data(*value).len(), before);
             let allowed = ledger.guard_bytes_max(path, before);
@@ -766,7 +766,7 @@ impl Client {
             _ => return Ok(Answer::Done),
         };
         let who = self.name();
-        if ledger(|ledger| ledger.is_forlorn(path, zxid)) {
+        if ledger(|ledger| ledger.is_frail_policed(path, zxid)) {
             return match error {
                 Some(code @ (ErrorCode::SystemError | ErrorCode::OperationTimeout)) => Ok(Answer::Refused(code)),
                 _ => {
@@ -779,11 +779,11 @@ impl Client {
         let allowed = ledger(|ledger| policy::allows(ledger, zxid, self.number, verb, path));
         match error {
             Some(ErrorCode::NoAuth) if !allowed => {
-                met(Met::ReadForbidden);
+                met(Situation::ReadForbidden);
                 return Ok(Answer::Refused(ErrorCode::NoAuth));
             }
             Some(ErrorCode::OperationTimeout) if policy::is_policed(path) => {
-                met(Met::ReadUndecided);
+                met(Situation::ReadUndecided);
                 return Ok(Answer::Refused(ErrorCode::OperationTimeout));
             }
             _ if !allowed => {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Met {
+pub enum Situation {
     /// A chain of proposals broke: an entry was refused or fenced, or its outcome is unknown.
     ChainReset,
     /// A leader lost its leadership while log entries that it had proposed were unresolved.
@@ -79,43 +79,43 @@ pub enum Met {
     EventWithheld,
 }
 
-impl Met {
+impl Situation {
     /// Situations that at least 5 of 100 seeds must meet, with their names in the table of a campaign.
-    pub const DEMANDED: [(Met, &'static str); 16] = [
-        (Met::ChainReset, "chain reset"),
-        (Met::Fenced, "entry behind a refused one"),
-        (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
-        (Met::RefusalAcrossLeaderChange, "refusal across a leader change"),
-        (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
-        (Met::LeaderChangeWithClaim, "leader change with a claim"),
-        (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
-        (Met::LeaderChangeWithTrial, "leader change with a trial"),
-        (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
-        (Met::LeaderChangeWithQuarantine, "leader change with a quarantine"),
-        (Met::CheckpointInstall, "checkpoint install"),
-        (Met::SessionMove, "session move"),
-        (Met::PauseBeyondTimeout, "pause beyond a timeout"),
-        (Met::Expiry, "expiry"),
-        (Met::WipedMember, "wiped member"),
-        (Met::MembershipChange, "membership change"),
+    pub const DEMANDED: [(Situation, &'static str); 16] = [
+        (Situation::ChainReset, "chain reset"),
+        (Situation::Fenced, "entry behind a refused one"),
+        (Situation::LeaderChangeWithWrites, "leader change with writes in flight"),
+        (Situation::RefusalAcrossLeaderChange, "refusal across a leader change"),
+        (Situation::LeaderChangeWithHandOver, "leader change with a hand-over"),
+        (Situation::LeaderChangeWithClaim, "leader change with a claim"),
+        (Situation::LeaderChangeWithDeployment, "leader change with a deployment"),
+        (Situation::LeaderChangeWithTrial, "leader change with a trial"),
+        (Situation::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
+        (Situation::LeaderChangeWithQuarantine, "leader change with a quarantine"),
+        (Situation::CheckpointInstall, "checkpoint install"),
+        (Situation::SessionMove, "session move"),
+        (Situation::PauseBeyondTimeout, "pause beyond a timeout"),
+        (Situation::Expiry, "expiry"),
+        (Situation::WipedMember, "wiped member"),
+        (Situation::MembershipChange, "membership change"),
     ];
 }
 
 thread_local! {
-    static COUNTS: RefCell<BTreeMap<Met, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static COUNTS: RefCell<BTreeMap<Situation, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Counts one occurrence of `what`.
-pub fn met(what: Met) {
+pub fn met(what: Situation) {
     add(what, 1);
 }
 
-pub fn add(what: Met, count: u64) {
+pub fn add(what: Situation, count: u64) {
     if count > 0 {
         COUNTS.with_borrow_mut(|counts| *counts.entry(what).or_insert(0) += count);
     }
 }
 
-pub fn counts() -> BTreeMap<Met, u64> {
+pub fn counts() -> BTreeMap<Situation, u64> {
     COUNTS.with_borrow(|counts| counts.clone())
 }

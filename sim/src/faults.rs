@@ -1,9 +1,9 @@
 //! The faults of a run. The seed chooses them; several can be active at once; each is healed after a while.
 
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::machine::{End, Machine, Passages};
 use crate::net::{self, Net, Quality};
-use crate::observer::Eye;
+use crate::observer::MemberObserver;
 use crate::trace::{now_us, say};
 use crate::workload::{Chore, Plan};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ pub const DISK_US: u64 = 300;
 pub struct Faults {
     dice: Dice,
     net: Net,
-    eye: Rc<Eye>,
+    observer: Rc<MemberObserver>,
     plan: Rc<Plan>,
     clients: u32,
     next_us: u64,
@@ -41,8 +41,8 @@ enum Mend {
 const SECOND: u64 = 1_000_000;
 
 impl Faults {
-    pub fn new(seed: u64, net: Net, eye: Rc<Eye>, plan: Rc<Plan>, clients: u32) -> Faults {
-        Faults { dice: Dice::new(seed), net, eye, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
+    pub fn new(seed: u64, net: Net, observer: Rc<MemberObserver>, plan: Rc<Plan>, clients: u32) -> Faults {
+        Faults { dice: Dice::new(seed), net, observer, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
     }
 
     /// Lets faults begin between one and three seconds after `from_us`.
@@ -176,11 +176,11 @@ impl Faults {
                 let ahead = self.dice.below(7_200_000) as i64 - 3_600_000;
                 let ms = if self.dice.one_in(2) { ahead } else { ahead / 3600 };
                 machines[victim].set_wall_offset(ms);
-                met(Met::ClockJump);
+                met(Situation::ClockJump);
                 self.later(SECOND, 10 * SECOND, Mend::Clock(number));
             }
             19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
-            21 | 22 => self.come_and_go_of_the_lease(&machines[victim]),
+            21 | 22 => self.make_lease_unreliable(&machines[victim]),
             23 => self.ask_to_end(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
@@ -195,7 +195,7 @@ impl Faults {
         let is_wiped = self.dice.one_in(2);
         if is_wiped && machine.is_up() {
             machine.end(End::Killed, 0);
-            self.eye.forget(machine.number);
+            self.observer.forget(machine.number);
             machine.wipe();
             self.later(50_000, 2 * SECOND, Mend::Start(machine.number));
         }
@@ -208,10 +208,10 @@ impl Faults {
             return;
         }
         if how == End::PowerLost {
-            met(Met::PowerLoss);
+            met(Situation::PowerLoss);
         }
         machine.end(how, self.dice.roll());
-        self.eye.forget(machine.number);
+        self.observer.forget(machine.number);
         let most = if self.dice.one_in(3) { 6 * SECOND } else { SECOND };
         self.later(50_000, most, Mend::Start(machine.number));
     }
@@ -219,7 +219,7 @@ impl Faults {
     /// Ends the member with SIGTERM, as an operator would.
     fn ask_to_end(&mut self, machine: &mut Machine) {
         if machine.is_up() && !machine.is_stopped() {
-            met(Met::CleanEnd);
+            met(Situation::CleanEnd);
             machine.ask_to_end();
         }
     }
@@ -243,7 +243,7 @@ impl Faults {
     }
 
     fn partition(&mut self, machines: &[Machine], victim: net::Machine) {
-        met(Met::Partition);
+        met(Situation::Partition);
         let all: Vec<net::Machine> = machines.iter().map(|machine| machine.number).collect();
         let others: Vec<net::Machine> = all.iter().copied().filter(|&other| other != victim).collect();
         let both = |one: net::Machine, other: net::Machine| [(one, other), (other, one)];
@@ -304,7 +304,7 @@ impl Faults {
     }
 
     fn slow_disks(&mut self, machines: &mut [Machine], victim: usize) {
-        met(Met::SlowDisk);
+        met(Situation::SlowDisk);
         let us = 2_000 << self.dice.below(9);
         let all = self.dice.one_in(2);
         let chosen = if all { machines } else { &mut machines[victim..=victim] };
@@ -317,8 +317,8 @@ impl Faults {
 
     /// Makes the member's lease unreliable and its batches slow. Batches then wait between the sequencer and consensus,
     /// and some are refused although batches behind them are accepted.
-    fn come_and_go_of_the_lease(&mut self, machine: &Machine) {
-        met(Met::LeaseGap);
+    fn make_lease_unreliable(&mut self, machine: &Machine) {
+        met(Situation::LeaseGap);
         let wait_us = 5_000 << self.dice.below(5);
         say(format!("m{}", machine.number), || format!("its lease is unreliable; batches wait for up to {wait_us} us"));
         machine.set_passages(Passages { wait_us, refused: true });

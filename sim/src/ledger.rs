@@ -8,9 +8,9 @@
 //! The ledger trusts the order of the members, and nothing else. `linear` does not trust that order either.
 
 use crate::bundled::{FRAIL, Plugin, WEAK};
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::net::Machine;
-use crate::places::{FAULTY, FORLORN, GUARDED};
+use crate::places::{FRAIL_POLICED, GUARDED, WEAK_GUARDED};
 use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
@@ -64,10 +64,10 @@ pub struct Ledger {
     /// The plugins by which each proposed transaction was judged, until a member applies the transaction.
     judged: BTreeMap<u64, InForce>,
     /// Zxids of transactions that may have changed the policy's verdicts.
-    ruled: Vec<u64>,
+    policy_changes: Vec<u64>,
     /// One situation for each unanswered request of an operator. If leadership changes, the run has met these
     /// situations.
-    pub awaited: Vec<Met>,
+    pub awaited: Vec<Situation>,
 }
 
 /// Plugins in the order of their keys.
@@ -87,7 +87,7 @@ struct Binding {
 
 /// Error codes of a request whose session has moved to another connection or has ended. Such a request counts as never
 /// received.
-pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
+pub const SESSION_LOST: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
 
 /// The znode that lists the members of the ensemble.
 pub const CONFIG: &str = "/zookeeper/config";
@@ -193,7 +193,7 @@ impl Ledger {
     /// `machine` begins to evaluate requests as the leader of `term`.
     pub fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
         if self.leader().is_some_and(|before| before != machine) {
-            met(Met::LeaderChange);
+            met(Situation::LeaderChange);
         }
         let (leader, _) = *self.leaders.entry(term).or_insert((machine, now_us));
         if leader != machine {
@@ -287,8 +287,9 @@ impl Ledger {
                 ));
             }
             // The handshake has no xid.
-            let is_void = matches!(&txn.outcome, Outcome::Refused(refusal) if VOID.contains(&refusal.code));
-            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_void) {
+            let is_session_lost =
+                matches!(&txn.outcome, Outcome::Refused(refusal) if SESSION_LOST.contains(&refusal.code));
+            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_session_lost) {
                 if session.requests.last().is_some_and(|last| last.xid >= origin.xid) {
                     breach(format!("requests of session {} take effect out of order: {}", origin.session, Shown(txn)));
                 }
@@ -309,7 +310,7 @@ impl Ledger {
             self.note_plugins(zxid);
         }
         if txn.changes.iter().any(|change| touched(change).is_some_and(policy::decides)) {
-            self.ruled.push(zxid);
+            self.policy_changes.push(zxid);
         }
         let nodes = &self.nodes;
         self.recipes.settle(txn, |plugin| {
@@ -468,23 +469,23 @@ impl Ledger {
                 && path.ends_with("/quarantine")
             {
                 match &**path {
-                    path if path == Plugin::weak().quarantine_node() => met(Met::Quarantine),
-                    path if path == Plugin::frail().quarantine_node() => met(Met::QuarantineByReads),
+                    path if path == Plugin::weak().quarantine_node() => met(Situation::Quarantine),
+                    path if path == Plugin::frail().quarantine_node() => met(Situation::QuarantineByReads),
                     _ => breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn))),
                 }
             }
             let Change::SetData { path, data: Some(data), .. } = change else { continue };
-            if is_faulty(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
+            if is_weak_guarded(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
                 breach(format!("a write gets past a plugin that cannot be called: {}", Shown(txn)));
             }
         }
         let Outcome::Refused(refusal) = &txn.outcome else { return };
         let (uncalled, failed) = (refusal.text.contains("is not called"), refusal.text.contains("the plugin failed"));
         if uncalled {
-            met(Met::QuarantineRefusal);
+            met(Situation::QuarantineRefusal);
         }
         if failed {
-            met(Met::Fault);
+            met(Situation::Fault);
         }
         let plugin = refusal.text.split(':').next().unwrap_or_default();
         let is_quarantined = self.is_quarantined(plugin, before);
@@ -496,8 +497,8 @@ impl Ledger {
     }
 
     /// Whether the frail policy covers the znode at `zxid`. That policy always fails, so only the superuser has access.
-    pub fn is_forlorn(&self, path: &str, zxid: u64) -> bool {
-        is_within(path, FORLORN) && self.manifest(FRAIL, zxid).is_some()
+    pub fn is_frail_policed(&self, path: &str, zxid: u64) -> bool {
+        is_within(path, FRAIL_POLICED) && self.manifest(FRAIL, zxid).is_some()
     }
 
     /// Whether the version of `plugin` that is in force at `zxid` is under quarantine.
@@ -527,9 +528,9 @@ impl Ledger {
     }
 
     /// Whether a transaction after `after` and up to `upto` may have changed the policy's verdicts.
-    pub fn ruled_anew(&self, after: u64, upto: u64) -> bool {
-        let next = self.ruled.partition_point(|zxid| *zxid <= after);
-        self.ruled.get(next).is_some_and(|zxid| *zxid <= upto)
+    pub fn policy_may_have_changed(&self, after: u64, upto: u64) -> bool {
+        let next = self.policy_changes.partition_point(|zxid| *zxid <= after);
+        self.policy_changes.get(next).is_some_and(|zxid| *zxid <= upto)
     }
 
     /// The manifest of `plugin` that is in force at `zxid`.
@@ -554,7 +555,7 @@ impl Ledger {
         let passes = |manifest: Manifest| bytes_max(&manifest).is_some_and(|bytes_max| bytes <= bytes_max);
         let on_trial = self.guard_on_trial(path, zxid).map(passes);
         if on_trial.is_some() && on_trial != self.manifest("guard", zxid).map(passes) {
-            met(Met::TrialJudges);
+            met(Situation::TrialJudges);
         }
     }
 
@@ -583,7 +584,7 @@ impl Ledger {
     }
 
     /// Whether no recipe owes its mount anything: all mounts are in order.
-    pub fn nothing_is_owed(&self) -> bool {
+    pub fn no_mount_is_owed(&self) -> bool {
         ["lock", "queue"].iter().all(|plugin| self.node(&owed_path(plugin), self.last).is_none())
     }
 
@@ -606,7 +607,7 @@ impl Ledger {
     }
 
     /// Records that the session belongs to `client`.
-    pub fn belongs(&mut self, session: i64, client: u32) {
+    pub fn set_client(&mut self, session: i64, client: u32) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.client = Some(client);
         }
@@ -713,8 +714,8 @@ fn owed_path(plugin: &str) -> String {
 pub const FEW_BYTES: usize = 100;
 
 /// Whether the weak guard is asked about the znode.
-pub fn is_faulty(path: &str) -> bool {
-    path.strip_prefix(FAULTY).is_some_and(|rest| rest.starts_with('/'))
+pub fn is_weak_guarded(path: &str) -> bool {
+    path.strip_prefix(WEAK_GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether the guard is asked about the znode.

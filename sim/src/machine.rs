@@ -3,7 +3,7 @@
 //! The process is a tokio runtime. Its clock stands still unless the machine is stepped. Dropping the runtime ends the
 //! process; only the disk stays.
 
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::ledger::{Pause, ledger};
 use crate::net::{self, CLIENT_PORT, Net};
 use crate::trace::{now_us, say};
@@ -48,7 +48,7 @@ pub struct Machine {
     disk: SimDisk,
     config: Config,
     compiler: Compiler,
-    outside: Rc<Outside>,
+    environment: Rc<MemberEnvironment>,
     process: Option<Process>,
     /// Writing a batch of the log takes at least this many microseconds, and at most twice as many. The process reads
     /// the value for each batch.
@@ -76,7 +76,7 @@ const REFUSED_ONE_IN: u64 = 6;
 const START_AGAIN_US: u64 = 300_000;
 
 /// The wall clock and the random numbers of one member.
-struct Outside {
+struct MemberEnvironment {
     dice: RefCell<Dice>,
     wall_offset_ms: Cell<i64>,
 }
@@ -87,7 +87,7 @@ const TIMEOUT_US: u64 = 1_200_000;
 /// The simulated run begins in 2023.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-impl simulated::Source for Outside {
+impl simulated::Source for MemberEnvironment {
     fn wall_ms(&self) -> i64 {
         EPOCH_MS + (now_us() / 1000) as i64 + self.wall_offset_ms.get()
     }
@@ -138,7 +138,7 @@ impl Machine {
             disk: SimDisk::new(),
             config,
             compiler,
-            outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
+            environment: Rc::new(MemberEnvironment { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
             passages: Arc::default(),
@@ -180,7 +180,7 @@ impl Machine {
 
     pub fn set_wall_offset(&self, ms: i64) {
         say(self.name(), || format!("its wall clock is {ms} ms off"));
-        self.outside.wall_offset_ms.set(ms);
+        self.environment.wall_offset_ms.set(ms);
     }
 
     /// Starts the process.
@@ -197,7 +197,7 @@ impl Machine {
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let dice = || Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll()));
+        let dice = || Mutex::new(Dice::new(self.environment.dice.borrow_mut().roll()));
         let (delay_us, disk_dice) = (self.disk_delay_us.clone(), dice());
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
@@ -245,7 +245,7 @@ impl Machine {
         }
         let Some(process) = self.process.as_mut().filter(|process| process.stopped_since.is_none()) else { return };
         CURRENT.set(self.number);
-        simulated::replace(Some(self.outside.clone()));
+        simulated::replace(Some(self.environment.clone()));
         let to = process.born + Duration::from_micros(to_us - process.born_us);
         process.runtime.block_on(async { sleep_until(to).await });
         simulated::replace(None);
@@ -291,12 +291,12 @@ impl Machine {
             let pause = Pause { machine: self.number, from_us: since, to_us: now_us() };
             say(format!("m{}", self.number), || format!("goes on after {} ms", (now_us() - since) / 1000));
             CURRENT.set(self.number);
-            simulated::replace(Some(self.outside.clone()));
+            simulated::replace(Some(self.environment.clone()));
             process.runtime.block_on(async { tokio::time::advance(Duration::from_micros(now_us() - since)).await });
             simulated::replace(None);
             CURRENT.set(0);
             if now_us() - since > TIMEOUT_US {
-                met(Met::PauseBeyondTimeout);
+                met(Situation::PauseBeyondTimeout);
             }
             ledger(|ledger| ledger.pauses.push(pause));
         }
@@ -314,7 +314,7 @@ impl Machine {
         // Code that runs while the process is dropped must not write to the disk.
         self.disk.cut_off();
         CURRENT.set(self.number);
-        simulated::replace(Some(self.outside.clone()));
+        simulated::replace(Some(self.environment.clone()));
         drop(process);
         simulated::replace(None);
         CURRENT.set(0);

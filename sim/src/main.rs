@@ -55,7 +55,7 @@ wasmkeeper-sim --mutations                                  checks that each mut
 all take [--members N] [--seconds N] [--mutation NAME]";
 
 /// The parsed command line.
-struct Asked {
+struct CommandLine {
     options: run::Options,
     campaign: Option<Campaign>,
     /// Arguments that a campaign passes to each of its runs.
@@ -63,7 +63,7 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    let asked = match asked() {
+    let asked = match parse_command_line() {
         Ok(asked) => asked,
         Err(why) => {
             eprintln!("{why}\n{USAGE}");
@@ -108,9 +108,9 @@ fn one(options: &run::Options) -> bool {
     breaches.is_empty()
 }
 
-fn asked() -> Result<Asked, String> {
+fn parse_command_line() -> Result<CommandLine, String> {
     let mut options = run::Options { seed: 1, members: None, mutation: None, seconds: 60 };
-    let mut asked = Asked { options: options.clone(), campaign: None, passed_on: Vec::new() };
+    let mut asked = CommandLine { options: options.clone(), campaign: None, passed_on: Vec::new() };
     let mut from = 1;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -155,5 +155,5 @@ fn asked() -> Result<Asked, String> {
         Some(Campaign::Twice { seed }) => *seed = options.seed,
         _ => {}
     }
-    Ok(Asked { options, ..asked })
+    Ok(CommandLine { options, ..asked })
 }

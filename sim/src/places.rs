@@ -10,10 +10,10 @@ pub const GUARDED: &str = "/guarded";
 pub const POLICED: &str = "/policed";
 
 /// The path at which the weak guard applies, which has too little fuel for more than a few hundred bytes of JSON.
-pub const FAULTY: &str = "/faulty";
+pub const WEAK_GUARDED: &str = "/faulty";
 
 /// The path at which the frail policy applies, which has too little fuel for any question.
-pub const FORLORN: &str = "/forlorn";
+pub const FRAIL_POLICED: &str = "/forlorn";
 
 /// The parent of the roles and subjects of `rbac`. Settings choose between the two folders of roles.
 pub const FACTS: &str = "/rbac";

@@ -2,14 +2,14 @@
 
 use crate::bundled;
 use crate::client::Client;
-use crate::coverage::{Met, add, counts};
+use crate::coverage::{Situation, add, counts};
 use crate::faults::{DISK_US, Faults, GOOD};
 use crate::history;
 use crate::ledger::ledger;
 use crate::linear::Register;
 use crate::machine::Machine;
 use crate::net::{self, Net};
-use crate::observer::Eye;
+use crate::observer::MemberObserver;
 use crate::trace::{breach, is_clean, now_us, say, set_now_us};
 use crate::workload::{self, Plan};
 use std::rc::Rc;
@@ -85,9 +85,9 @@ pub fn run(options: &Options) -> Report {
         log_segment_bytes: 1 << (16 + dice.below(6)),
         log_entries_kept_for_peers: 20 << dice.below(9),
     };
-    let eye = Rc::new(Eye::new(options.mutation, pace));
-    hooks::install(eye.clone());
-    observe(eye.clone());
+    let observer = Rc::new(MemberObserver::new(options.mutation, pace));
+    hooks::install(observer.clone());
+    observe(observer.clone());
     // A session may expire early by one tick: if a pause of the leader begins between two ticks of the expiry check,
     // the leader does not forgive the time until the next tick. In an ensemble there is more slack: a leader learns of
     // clients on followers from reports, and a follower without them goes on answering for `WORD_LASTS_MIN`.
@@ -114,19 +114,19 @@ pub fn run(options: &Options) -> Report {
     let deployer = Client::new(CLIENTS + 2, net.clone(), numbers.clone(), 20_000, dice.roll());
     clients.tasks.spawn_local(workload::deploy(deployer, plan.clone()));
     let governor = Client::new(CLIENTS + 3, net.clone(), numbers.clone(), 20_000, dice.roll());
-    clients.tasks.spawn_local(workload::govern(governor, plan.clone()));
+    clients.tasks.spawn_local(workload::change_policy(governor, plan.clone()));
     for number in 0..CLIENTS {
         let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
         let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());
-        clients.tasks.spawn_local(workload::live(client, plan.clone()));
+        clients.tasks.spawn_local(workload::run_client(client, plan.clone()));
     }
-    let mut faults = Faults::new(dice.roll(), net.clone(), eye, plan.clone(), CLIENTS);
+    let mut faults = Faults::new(dice.roll(), net.clone(), observer, plan.clone(), CLIENTS);
     let mut world = World { net, machines, clients, plan, dice };
     world.go(options.seconds, &mut faults);
     let checked = if is_clean() { world.check() } else { 0 };
     let totals = *world.plan.totals.borrow();
-    add(Met::SessionMove, totals.moves);
-    add(Met::Expiry, totals.expired);
+    add(Situation::SessionMove, totals.moves);
+    add(Situation::Expiry, totals.expired);
     Report { members, operations: totals.answered + totals.lost, faults: faults.count, simulated_us: now_us(), checked }
 }
 
@@ -205,7 +205,7 @@ impl World {
             let leader = ledger(|ledger| ledger.leader());
             faults.tick(&mut self.machines, leader);
             self.slice();
-            self.look_at_refusals();
+            self.check_refusals();
         }
         if !is_clean() {
             return;
@@ -227,7 +227,7 @@ impl World {
             ledger(|ledger| {
                 let last = ledger.last();
                 ledger.sessions_open() == 0
-                    && ledger.nothing_is_owed()
+                    && ledger.no_mount_is_owed()
                     && world.machines.iter().all(|machine| ledger.applied_by(machine.number) == Some(last))
             })
         };
@@ -235,7 +235,7 @@ impl World {
             ledger(|ledger| {
                 let stand: Vec<_> = self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
                 let (open, last) = (ledger.sessions_open(), ledger.last());
-                let owed = !ledger.nothing_is_owed();
+                let owed = !ledger.no_mount_is_owed();
                 breach(format!(
                     "after healing, {open} sessions have not expired; members have applied up to {stand:x?}, of {last:#x}; \
                     mounts that are not in order: {owed}"
@@ -252,13 +252,13 @@ impl World {
                 return false;
             }
             self.slice();
-            self.look_at_refusals();
+            self.check_refusals();
         }
         true
     }
 
     /// Reports every member that refused to start or ended itself. No fault of the simulation justifies either.
-    fn look_at_refusals(&mut self) {
+    fn check_refusals(&mut self) {
         for machine in &mut self.machines {
             if let Some(sentence) = machine.refusal.take() {
                 breach(format!("member {} ended itself: {sentence}", machine.number));

@@ -3,10 +3,10 @@
 use crate::ask::{Answer, Ask, Data};
 use crate::bundled::{self, Plugin};
 use crate::client::Client;
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::ledger::ledger;
 use crate::net::Machine;
-use crate::places::{FACTS, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, REGISTERS, ROLES, SUBJECTS};
+use crate::places::{FACTS, FRAIL_POLICED, GUARDED, LOCKS, POLICED, QUEUES, REGISTERS, ROLES, SUBJECTS, WEAK_GUARDED};
 use crate::policy;
 use crate::recipes;
 use crate::trace::{breach, say};
@@ -34,7 +34,7 @@ const GUARDED_COUNT: u64 = 4;
 const POLICED_COUNT: u64 = 4;
 
 /// The number of znodes at which the weak guard fails.
-const FAULTY_COUNT: u64 = 2;
+const WEAK_GUARDED_COUNT: u64 = 2;
 
 /// The number of locks and of queues.
 const LOCK_COUNT: u64 = 1;
@@ -97,9 +97,9 @@ pub async fn operate(mut client: Client, plan: Rc<Plan>) {
         reconfigure(&mut client, &chore, leaving, false).await;
         let joining = Ask::Reconfig { joining: Some(chore.line.clone()), leaving: None };
         reconfigure(&mut client, &chore, joining, true).await;
-        met(Met::MembershipChange);
+        met(Situation::MembershipChange);
         if chore.is_wiped {
-            met(Met::WipedMember);
+            met(Situation::WipedMember);
         }
         plan.is_operating.set(false);
     }
@@ -152,12 +152,12 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
             }
             8..13 => {
                 version += 1;
-                try_some(&mut client, &guard, version, &mut former).await;
+                change_trial(&mut client, &guard, version, &mut former).await;
                 continue;
             }
             13..16 => {
                 let failing = if client.dice.one_in(2) { &weak } else { &frail };
-                call_again(&mut client, failing, of(failing)).await;
+                end_quarantine(&mut client, failing, of(failing)).await;
                 continue;
             }
             16 => vec![set(&lock, of(&lock))],
@@ -165,8 +165,8 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
         };
         for ask in asks {
             let is_recipe = matches!(&ask, Ask::Write { path, .. } if *path != guard.node());
-            let done = if is_recipe { Met::RecipeDeployment } else { Met::Deployment };
-            bring_into_force(&mut client, ask, Met::LeaderChangeWithDeployment, done).await;
+            let done = if is_recipe { Situation::RecipeDeployment } else { Situation::Deployment };
+            repeat_until_answered(&mut client, ask, Situation::LeaderChangeWithDeployment, done).await;
         }
     }
     client.close().await;
@@ -174,7 +174,7 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
 
 /// Puts a version of the plugin on trial, or ends a trial by promotion or deletion. A promoted version is added to
 /// `former`.
-async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
+async fn change_trial(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
     let node = plugin.trial_node();
     let on_trial = match client.perform(vec![Ask::Read { path: node.clone(), watch: false }]).await.pop() {
         Some(Answer::Data(data)) => Some(data.0),
@@ -186,22 +186,22 @@ async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &m
     let trial = plugin.trial(version, bundled::settings(plugin.name, number), some.map(guarded).collect(), mode);
     let delete = Ask::Delete { path: node.clone(), version: -1 };
     let (ask, done) = match on_trial {
-        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Met::Trial),
+        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Situation::Trial),
         Some(on_trial) => match client.dice.below(4) {
-            0 => (Ask::Write { path: node, data: Data(trial) }, Met::Trial),
-            1 => (delete, Met::Abort),
+            0 => (Ask::Write { path: node, data: Data(trial) }, Situation::Trial),
+            1 => (delete, Situation::Abort),
             _ => {
                 let Some(promoted) = bundled::promoted(&on_trial) else { return };
                 former.push(promoted.clone());
-                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Met::Promotion)
+                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Situation::Promotion)
             }
         },
     };
-    bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
+    repeat_until_answered(client, ask, Situation::LeaderChangeWithTrial, done).await;
 }
 
 /// Ends the plugin's quarantine if there is one. In half of all cases another version is deployed first.
-async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
+async fn end_quarantine(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
     let node = plugin.quarantine_node();
     let there = client.perform(vec![Ask::Exists { path: node.clone(), watch: false }]).await.pop();
     if !matches!(there, Some(Answer::Node { .. })) {
@@ -212,12 +212,12 @@ async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
         asks.insert(0, Ask::Write { path: plugin.node(), data: Data(manifest) });
     }
     for ask in asks {
-        bring_into_force(client, ask, Met::LeaderChangeWithDeployment, Met::Release).await;
+        repeat_until_answered(client, ask, Situation::LeaderChangeWithDeployment, Situation::Release).await;
     }
 }
 
 /// Changes the roles of subjects, the rules of roles, and the policy's settings, until the run ends.
-pub async fn govern(mut client: Client, plan: Rc<Plan>) {
+pub async fn change_policy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -254,7 +254,8 @@ pub async fn govern(mut client: Client, plan: Rc<Plan>) {
             }
         };
         for ask in asks {
-            bring_into_force(&mut client, ask, Met::LeaderChangeWithPolicyChange, Met::PolicyChange).await;
+            repeat_until_answered(&mut client, ask, Situation::LeaderChangeWithPolicyChange, Situation::PolicyChange)
+                .await;
         }
     }
     client.close().await;
@@ -281,7 +282,7 @@ fn role(folder: &str, number: u64) -> (String, Value) {
 }
 
 /// Repeats `ask` until there is an answer. A refusal may be right, for example if no quorum was reachable.
-async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met) {
+async fn repeat_until_answered(client: &mut Client, ask: Ask, awaited: Situation, done: Situation) {
     loop {
         ledger(|ledger| ledger.awaited.push(awaited));
         let answer = client.perform(vec![ask.clone()]).await.pop();
@@ -303,7 +304,7 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
 }
 
 /// A client of the workload, and the state that it remembers.
-struct Memory {
+struct ActiveClient {
     client: Client,
     plan: Rc<Plan>,
     last_value: u64,
@@ -315,8 +316,8 @@ fn guarded(number: u64) -> String {
     format!("{GUARDED}/{number}")
 }
 
-fn faulty(number: u64) -> String {
-    format!("{FAULTY}/{number}")
+fn weak_guarded(number: u64) -> String {
+    format!("{WEAK_GUARDED}/{number}")
 }
 
 fn policed(number: u64) -> String {
@@ -330,13 +331,14 @@ fn register(number: u64) -> String {
 /// Creates the tree of the workload, and deploys the plugins.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
+    let folders =
+        [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, WEAK_GUARDED, FRAIL_POLICED, LOCKS, QUEUES, PLUGINS, MODULES];
     let facts = [FACTS, ROLES[0], ROLES[1], SUBJECTS];
     let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
     paths.extend((0..POLICED_COUNT).map(policed));
-    paths.extend((0..FAULTY_COUNT).map(faulty));
+    paths.extend((0..WEAK_GUARDED_COUNT).map(weak_guarded));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
     let roles = ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
@@ -361,19 +363,19 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
 }
 
 /// Acts at random until the run ends. Then checks that every member serves the client, and closes the session.
-pub async fn live(client: Client, plan: Rc<Plan>) {
+pub async fn run_client(client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
-    let mut memory =
-        Memory { client, plan: plan.clone(), last_value: 0, versions: BTreeMap::new(), queued: Vec::new() };
+    let mut active =
+        ActiveClient { client, plan: plan.clone(), last_value: 0, versions: BTreeMap::new(), queued: Vec::new() };
     while !plan.is_ending.get() {
-        memory.act().await;
-        let think = memory.client.dice.below(160);
-        memory.client.rest(Duration::from_millis(think)).await;
+        active.act().await;
+        let think = active.client.dice.below(160);
+        active.client.rest(Duration::from_millis(think)).await;
     }
-    memory.come_to_an_end().await;
-    let counts = memory.client.counts;
+    active.finish().await;
+    let counts = active.client.counts;
     let mut totals = plan.totals.borrow_mut();
     totals.answered += counts.answered;
     totals.lost += counts.lost;
@@ -386,7 +388,7 @@ pub async fn live(client: Client, plan: Rc<Plan>) {
     plan.ended.set(plan.ended.get() + 1);
 }
 
-impl Memory {
+impl ActiveClient {
     fn value(&mut self) -> u64 {
         self.last_value += 1;
         u64::from(self.client.number + 1) * 1_000_000 + self.last_value
@@ -408,8 +410,8 @@ impl Memory {
             66..76 => self.ephemeral().await,
             76..86 => self.watch().await,
             86..90 => self.client.hang_up(),
-            90..93 => self.go_elsewhere().await,
-            93 => self.fire_and_go().await,
+            90..93 => self.move_to_other_member().await,
+            93 => self.write_and_move().await,
             94..96 => self.client.close().await,
             96 => self.client.vanish(),
             97 => {
@@ -421,24 +423,24 @@ impl Memory {
                 let pause = self.client.dice.below(3000);
                 self.client.rest(Duration::from_millis(pause)).await;
             }
-            100..107 => self.hold_locks().await,
+            100..107 => self.use_locks().await,
             107..110 => self.put_items().await,
-            110..114 => self.work().await,
-            114..120 => self.be_guarded().await,
-            120..130 => self.be_policed().await,
-            130..135 => self.make_fail().await,
-            _ => self.ask_in_vain().await,
+            110..114 => self.take_item().await,
+            114..120 => self.write_guarded().await,
+            120..130 => self.use_policed().await,
+            130..135 => self.write_weak_guarded().await,
+            _ => self.read_frail_policed().await,
         }
     }
 
-    async fn hold_locks(&mut self) {
+    async fn use_locks(&mut self) {
         for _ in 0..1 + self.client.dice.below(3) {
-            self.hold_a_lock().await;
+            self.use_lock().await;
         }
     }
 
     /// Joins a lock, perhaps holds it for a while, and leaves it or vanishes.
-    async fn hold_a_lock(&mut self) {
+    async fn use_lock(&mut self) {
         let lock = format!("{LOCKS}/l{}", self.client.dice.below(LOCK_COUNT));
         let options = if self.client.dice.one_in(4) { r#"{"wait-ms":1000}"# } else { "" };
         let Some(path) = self.join(format!("{lock}/lock-"), options).await else { return };
@@ -457,7 +459,7 @@ impl Memory {
             self.client.rest(Duration::from_millis(pause)).await;
         }
         if is_held {
-            met(Met::LockHeld);
+            met(Situation::LockHeld);
             let pause = self.client.dice.below(250);
             self.client.rest(Duration::from_millis(pause)).await;
         }
@@ -502,7 +504,7 @@ impl Memory {
     }
 
     /// Takes an item, and then acknowledges it, gives it back, or vanishes with it.
-    async fn work(&mut self) {
+    async fn take_item(&mut self) {
         let queue = format!("{QUEUES}/q{}", self.client.dice.below(QUEUE_COUNT));
         let Some(path) = self.join(format!("{queue}/claims/w-"), "").await else { return };
         let mut item = None;
@@ -529,7 +531,7 @@ impl Memory {
         if self.leave(path).await
             && let Some(item) = item
         {
-            met(Met::Acknowledgement);
+            met(Situation::Acknowledgement);
             if !self.plan.acknowledged.borrow_mut().insert(format!("{queue} {item}")) {
                 breach(format!("two clients are told to have acknowledged {item} of {queue}"));
             }
@@ -537,7 +539,7 @@ impl Memory {
     }
 
     /// Writes data that the guard accepts or refuses.
-    async fn be_guarded(&mut self) {
+    async fn write_guarded(&mut self) {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
@@ -545,8 +547,8 @@ impl Memory {
     }
 
     /// Writes data at which the weak guard fails, and data at which it does not.
-    async fn make_fail(&mut self) {
-        let path = faulty(self.client.dice.below(FAULTY_COUNT));
+    async fn write_weak_guarded(&mut self) {
+        let path = weak_guarded(self.client.dice.below(WEAK_GUARDED_COUNT));
         let many: String = (0..250).map(|field| format!(r#","k{field}":{field}"#)).collect();
         let count = 3 + self.client.dice.below(4);
         let mut write = |_| {
@@ -558,18 +560,18 @@ impl Memory {
     }
 
     /// Reads at the path where the frail policy fails at every question.
-    async fn ask_in_vain(&mut self) {
+    async fn read_frail_policed(&mut self) {
         let count = 3 + self.client.dice.below(4);
         let mut read = |_| match self.client.dice.one_in(3) {
-            true => Ask::Children { path: FORLORN.to_owned(), watch: false },
-            false => Ask::Read { path: FORLORN.to_owned(), watch: false },
+            true => Ask::Children { path: FRAIL_POLICED.to_owned(), watch: false },
+            false => Ask::Read { path: FRAIL_POLICED.to_owned(), watch: false },
         };
         let asks = (0..count).map(&mut read).collect();
         self.perform(asks).await;
     }
 
     /// Reads and writes that the policy allows or denies.
-    async fn be_policed(&mut self) {
+    async fn use_policed(&mut self) {
         let count = 1 + self.client.dice.below(3);
         let mut asks = Vec::new();
         for _ in 0..count {
@@ -704,7 +706,7 @@ impl Memory {
         self.perform(vec![ask]).await;
     }
 
-    async fn go_elsewhere(&mut self) {
+    async fn move_to_other_member(&mut self) {
         if let Some(member) = self.client.any_member()
             && self.client.connect_to(member).await.is_ok()
         {
@@ -715,16 +717,16 @@ impl Memory {
 
     /// Moves to another member while writes are under way. Those must not take effect after the session's later
     /// requests.
-    async fn fire_and_go(&mut self) {
+    async fn write_and_move(&mut self) {
         let path = self.register();
         let count = 1 + self.client.dice.below(6);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
-        self.client.fire(asks).await;
-        self.go_elsewhere().await;
+        self.client.send_and_hang_up(asks).await;
+        self.move_to_other_member().await;
     }
 
     /// Connects to every member in turn, and makes a linearizable read, a write and another read on each.
-    async fn come_to_an_end(&mut self) {
+    async fn finish(&mut self) {
         for member in self.client.members().to_vec() {
             loop {
                 if self.client.connect_to(member).await.is_ok() {
