@@ -597,7 +597,7 @@ impl Client {
             breach(format!("{who}: the reply to #{} goes back from {:#x} to {zxid:#x}", header.xid, self.zxid));
         }
         if zxid > ledger(|ledger| ledger.last()) {
-            breach(format!("{who}: the reply to #{} tells of {zxid:#x}, which nobody has applied", header.xid));
+            breach(format!("{who}: the reply to #{} tells of {zxid:#x}, which no member has applied", header.xid));
         }
         self.zxid = self.zxid.max(zxid);
         ledger(|ledger| ledger.heard(self.session, waiting.sent_us));

@@ -178,7 +178,7 @@ impl Ledger {
         note(&[10, machine.into(), zxid.0, digest]);
         if zxid.0 != 0 {
             match self.transactions.get(&zxid.0) {
-                None => breach(format!("member {machine} loads a state of {zxid:?}, which nobody has applied")),
+                None => breach(format!("member {machine} loads a state of {zxid:?}, which no member has applied")),
                 Some(known) if known.digest != digest => {
                     breach(format!(
                         "member {machine} loads a state of {zxid:?} with another digest than the recorded one"

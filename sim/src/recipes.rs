@@ -164,7 +164,7 @@ impl Lock {
         });
         let holders: Vec<(String, u64)> = holders.collect();
         if holders.len() > 1 {
-            return Some(format!("two hold it: {holders:?}"));
+            return Some(format!("two members hold the lock: {holders:?}"));
         }
         if let Some((name, token)) = holders.first()
             && *token != self.token
@@ -182,7 +182,7 @@ impl Lock {
         }
         let is_waited_for = self.members.values().any(|member| *member != Member::Unknown);
         if holders.is_empty() && !self.is_delayed && is_waited_for {
-            return Some(format!("nobody holds it, and these wait: {:?}", self.members));
+            return Some(format!("no member holds the lock, and these wait: {:?}", self.members));
         }
         None
     }

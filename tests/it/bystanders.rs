@@ -51,7 +51,7 @@ async fn while_a_guest_misbehaves() {
     let writes = setting("WRITES", 200);
     let (bystander, attacker) = (server.connect().await, Arc::new(server.connect().await));
     create(&bystander, "/other").await.unwrap();
-    say("nobody misbehaves", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
+    say("no guest misbehaves", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
     for what in ["spin", "grow", "trap", "chat", "remember", "forge", "huge", "nest", "outside"] {
         let (top, glob, settings) = (format!("/{what}"), format!("/{what}/**"), format!(r#"{{"do":"{what}"}}"#));
         create(&attacker, &top).await.unwrap();
@@ -102,7 +102,7 @@ async fn while_a_session_ends_that_holds_locks_at_many_mounts() {
         let (_, digits) = next.create(&prefix, b"", &member).await.unwrap();
         waiting.push(format!("{prefix}{digits}"));
     }
-    say("nobody's session ends", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
+    say("no session ends", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
 
     let end = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn({

@@ -399,7 +399,10 @@ async fn a_leader_without_plugins_gives_way_to_a_member_that_runs_them() {
     let said = ensemble.members[off].said();
     assert!(said.contains("hands over to a member that does"), "{}\n{said}", words(&output));
     let client = ensemble.members[off].connect().await;
-    assert!(refusal(&client, "/services/a", "{}").await.contains("owner"), "the leader judges, whoever is asked");
+    assert!(
+        refusal(&client, "/services/a", "{}").await.contains("owner"),
+        "the leader judges the writes of every member"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,9 +96,9 @@ async fn roles_decide_about_reads_writes_and_events() {
         assert_eq!(bob.get_data("/app/a").await.unwrap_err(), Error::NoAuth);
         let said = rejection(&bob).await;
         assert!(said.starts_with("rbac: /app/a: "), "{said}");
-        assert_eq!(bob.check_stat("/app/none").await.unwrap_err(), Error::NoAuth, "nor whether it is there");
+        assert_eq!(bob.check_stat("/app/none").await.unwrap_err(), Error::NoAuth, "exists is denied, too");
         assert_eq!(alice.check_stat("/app/none").await.unwrap(), None);
-        assert_eq!(alice.list_children("/app").await.unwrap_err(), Error::NoAuth, "another verb");
+        assert_eq!(alice.list_children("/app").await.unwrap_err(), Error::NoAuth, "the verb children is not allowed");
         assert_eq!(admin.get_data("/rbac").await.unwrap().0, b"first");
     }
     assert_eq!(bob.watch("/app/a", AddWatchMode::Persistent).await.map(drop).unwrap_err(), Error::NoAuth);
@@ -110,7 +110,11 @@ async fn roles_decide_about_reads_writes_and_events() {
     assert_eq!(one.changed().await.event_type, EventType::NodeDataChanged);
     create(&admin, "/free", "").await.unwrap();
     let heard = all.changed().await;
-    assert_eq!((heard.event_type, heard.path.as_str()), (EventType::NodeCreated, "/free"), "the other was withheld");
+    assert_eq!(
+        (heard.event_type, heard.path.as_str()),
+        (EventType::NodeCreated, "/free"),
+        "the event about /app was withheld"
+    );
 
     let mut many = alice.new_multi_reader();
     for path in ["/app/a", "/app/none", "/free"] {
@@ -183,7 +187,7 @@ async fn acls_name_identities_that_tokens_prove_and_survive_a_restart() {
     alice.set_data("/own", b"new", None).await.unwrap();
     assert_eq!(ops.get_data("/pay").await.unwrap().0, b"new");
     assert_eq!(ops.set_data("/pay", b"x", None).await.map(drop).unwrap_err(), Error::NoAuth);
-    assert_eq!(ops.get_data("/own").await.unwrap().0, b"new", "she is of a group that had it");
+    assert_eq!(ops.get_data("/own").await.unwrap().0, b"new", "olga is in a group that owned the znode");
     let nobody = server.connect().await;
     assert_eq!(nobody.get_data("/pay").await.unwrap_err(), Error::NoAuth);
     nobody.auth("jwt", token("alice", &[], 3_600).as_bytes()).await.unwrap();

@@ -172,8 +172,8 @@ fn an_ensemble_is_founded_by_all_of_its_servers() {
     let fleet = Fleet::of(3);
     let all = [1, 2, 3];
     let (mut one, mut two) = (fleet.start(1, &all, &[]), fleet.start(2, &all, &[]));
-    wait_until("it says whom it waits for", || one.said().contains("no answer of server 3"));
-    wait_until("it says whom it waits for", || two.said().contains("no answer of server 3"));
+    wait_until("the server names the servers that it waits for", || one.said().contains("no answer of server 3"));
+    wait_until("the server names the servers that it waits for", || two.said().contains("no answer of server 3"));
     assert!(status(&one).is_none() && status(&two).is_none());
     one.kill();
     two.kill();

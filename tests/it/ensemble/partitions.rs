@@ -79,7 +79,7 @@ async fn everyone_is_cut_off() {
     let load = Load::start(&ensemble, CLIENTS).await;
     load.goes_on(SOME).await;
     (0..3).for_each(|member| network.isolate(member));
-    wait_until("nobody serves as a leader", || ensemble.leaders().is_empty());
+    wait_until("no member leads", || ensemble.leaders().is_empty());
     network.heal();
     ensemble.wait_until_all_serve();
     load.goes_on(SOME).await;
