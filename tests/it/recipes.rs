@@ -264,8 +264,8 @@ async fn a_queue_hands_each_item_to_one_worker_and_a_lost_workers_to_the_next() 
     assert!(client.list_children("/queue/jobs/items").await.unwrap().is_empty());
 }
 
-/// Two sessions hold many locks at many mounts, and other sessions wait for them. One transaction cannot hand all of
-/// them over: the rest is owed, and done soon.
+/// One session holds many locks at many mounts, and another waits for each of them. When the first session ends, one
+/// transaction cannot hand over all locks. The server notes the rest as owed, and does it soon.
 #[tokio::test]
 async fn all_locks_of_an_ended_session_are_handed_over_at_many_mounts() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,10 +13,10 @@ use wasmkeeper::client::Client as OwnClient;
 use wasmkeeper::model::ErrorCode;
 use zookeeper_client::{Acl, Acls, AuthId, AuthUser, Client, CreateMode, Error, Permission, SaslOptions};
 
-/// `super:test`, as in ZooKeeper's documentation.
+/// The setting that makes `super:test` the superuser, as in ZooKeeper's documentation.
 const SUPER_DIGEST: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
-/// ACLs of the scheme `sasl`.
+/// The setting that allows the scheme `sasl` in ACLs.
 const SASL_PROVIDER: &str = "zookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
 /// A certificate authority for a test, with a folder for the certificates that it issues.

@@ -124,7 +124,7 @@ async fn calls_are_recorded_and_replayed() {
     let output = wasmkeeper(&["plugin", "replay", file]).output().unwrap();
     let again = words(&output);
     assert!(output.status.success() && again.contains("6 calls, 0 different"), "{again}");
-    // The replay with other settings gives other answers to the same calls.
+    // The settings in the recording are changed, so the replay gives other answers to the same calls.
     let text = std::fs::read_to_string(file).unwrap();
     assert!(text.contains(r#"field \\\"owner\\\" is missing"#), "{text}");
     std::fs::write(file, text.replace(r#"\"require_json\":[\"owner\"]"#, r#"\"require_json\":[\"name\"]"#)).unwrap();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::process::Output;
 
-/// The digest of `super:test`.
+/// The setting that makes `super:test` the superuser.
 const SUPERUSER: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 /// Servers that can be started one by one, by number.
