@@ -250,7 +250,8 @@ impl Ledger {
             }
             None if before.0 != self.last => {
                 breach(format!(
-                    "member {machine} applies {:?} on {before:?}, but {:?} has been applied after that: a committed transaction is lost",
+                    "member {machine} applies {:?} on {before:?}, but {:?} has been applied after that: a committed \
+                     transaction is lost",
                     txn.zxid,
                     Zxid(self.last)
                 ));

@@ -237,8 +237,8 @@ impl World {
                 let (open, last) = (ledger.sessions_open(), ledger.last());
                 let owed = !ledger.no_mount_is_owed();
                 breach(format!(
-                    "after healing, {open} sessions have not expired; members have applied up to {stand:x?}, of {last:#x}; \
-                    mounts that are not in order: {owed}"
+                    "after healing, {open} sessions have not expired; members have applied up to {stand:x?}, of \
+                     {last:#x}; mounts that are not in order: {owed}"
                 ));
             });
         }
