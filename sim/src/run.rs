@@ -238,7 +238,7 @@ impl World {
                 let owed = !ledger.no_mount_is_owed();
                 breach(format!(
                     "after healing, {open} sessions have not expired; members have applied up to {stand:x?}, of \
-                     {last:#x}; mounts that are not in order: {owed}"
+                     {last:#x}; some mount is not in order: {owed}"
                 ));
             });
         }
