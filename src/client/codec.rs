@@ -300,11 +300,11 @@ impl Record {
         self.0.stat()
     }
 
-    pub(crate) fn acl(&mut self) -> Result<Vec<AclEntry>, Fault> {
+    pub fn acl(&mut self) -> Result<Vec<AclEntry>, Fault> {
         Ok(self.0.acl()?.unwrap_or_default())
     }
 
-    pub(crate) fn identities(&mut self) -> Result<Vec<Identity>, Fault> {
+    pub fn identities(&mut self) -> Result<Vec<Identity>, Fault> {
         let identities = self.0.vector(|reader| {
             let scheme = reader.string()?.unwrap_or_default();
             Ok(Identity { scheme, id: reader.string()?.unwrap_or_default() })

@@ -164,7 +164,7 @@ impl Client {
         &self.server
     }
 
-    pub(crate) fn session_id(&self) -> i64 {
+    pub fn session_id(&self) -> i64 {
         self.session_id
     }
 
@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// Creates the node and all its missing parents, without data. Not an error if the node is there already.
-    pub(crate) async fn ensure(&mut self, path: &str) -> Result<(), ClientError> {
+    pub async fn ensure(&mut self, path: &str) -> Result<(), ClientError> {
         let ends = path.char_indices().skip(1).filter(|&(_, c)| c == '/').map(|(at, _)| at).chain([path.len()]);
         for end in ends {
             match self.create(&path[..end], b"", 0).await {
@@ -315,7 +315,7 @@ impl Client {
     }
 
     /// The next watch event with its zxid; none if there is none within `wait`.
-    pub(crate) async fn next_event(&mut self, wait: Duration) -> Result<Option<(i64, Event)>, ClientError> {
+    pub async fn next_event(&mut self, wait: Duration) -> Result<Option<(i64, Event)>, ClientError> {
         const OPERATION: &str = "wait for an event";
         let deadline = Instant::now() + wait;
         while self.events.is_empty() {

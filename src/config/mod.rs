@@ -26,11 +26,11 @@ pub mod jaas;
 pub mod keys;
 mod load;
 pub mod properties;
+#[cfg(test)]
 mod reference;
 pub mod toml_file;
 
-pub(crate) use load::{ConfigError, Place, Sources, load};
-pub(crate) use reference::reference;
+pub(crate) use load::{Sources, load};
 
 use crate::limits;
 use crate::model::ensemble::Server;
@@ -322,6 +322,7 @@ pub enum FourLetterWords {
 
 impl FourLetterWords {
     /// Whether the word is answered.
+    #[cfg(test)]
     pub(crate) fn allows(&self, word: &str) -> bool {
         match self {
             FourLetterWords::All => true,

@@ -11,9 +11,8 @@ use super::connection::{MemberConnection, PeerError};
 use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::Instant;
 use crate::limits;
-use crate::model::ensemble::Server;
+use crate::peer::Connection;
 use crate::peer::messages::raft::{FromReceiver, FromSender, TransferRequest, Vote};
-use crate::peer::{Connection, Peers, Purpose};
 use crate::storage::records;
 use crate::storage::{LogPosition, Meta};
 use bytes::Bytes;
@@ -295,58 +294,6 @@ async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, Pee
 async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
     let patience = limits::CHECKPOINT_ANSWER_MAX;
     Ok(tokio::time::timeout(patience, future).await.map_err(|_| PeerError::NoAnswer(patience))??)
-}
-
-/// Fetches a checkpoint for a member that has lost its state and still has its votes and its log. To be called before
-/// `start`. Asks the members `from` in turn, until one of them has a checkpoint that the log continues: a checkpoint at
-/// or behind `purged`. Returns the verified checkpoint, which is not in its place yet. `begin` does what
-/// `StateMachine::receive` does.
-pub(crate) async fn fetch(
-    peers: &Peers,
-    from: &[Server],
-    purged: LogPosition,
-    blocking: BlockingWork,
-    begin: impl Fn(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
-) -> Box<dyn IncomingCheckpoint> {
-    let receiver = CheckpointReceiver::default();
-    loop {
-        for server in from {
-            match fetch_from(peers, server, purged, blocking, &receiver, &begin).await {
-                Ok(received) => return received,
-                Err(error) => {
-                    tracing::warn!(member = server.id, ?error, "this member gave no checkpoint; the next one is asked");
-                }
-            }
-        }
-        tokio::time::sleep(limits::CHECKPOINT_FETCH_PAUSE).await;
-    }
-}
-
-async fn fetch_from(
-    peers: &Peers,
-    from: &Server,
-    purged: LogPosition,
-    blocking: BlockingWork,
-    receiver: &CheckpointReceiver,
-    begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
-) -> Result<Box<dyn IncomingCheckpoint>, PeerError> {
-    let mut connection = peers.connect(from, None, Purpose::Checkpoint).await?;
-    in_time(connection.writer.send(&TransferRequest::Fetch)).await?;
-    let first = next::<FromSender>(&mut connection).await?;
-    let FromSender::Description(description) = first else { return Err(out_of_place(&first).into()) };
-    let description = description.ok_or_else(|| PeerError::Refused("it has no checkpoint yet".to_owned()))?;
-    let (meta, at) = describe(&description)?;
-    if at.index < purged.index {
-        return Err(PeerError::Refused(format!(
-            "its checkpoint ends at entry {at}, and this member's log begins behind entry {purged}"
-        )));
-    }
-    let received = receiver.receive(&mut connection, description, blocking, begin).await?;
-    tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "the state of another member was taken");
-    // The sender need not know what becomes of the checkpoint. This message ends its offer at once.
-    let vote = Vote { term: 0, voted_for: 0, committed: false };
-    let _ = connection.writer.send(&FromReceiver::Done { vote }).await;
-    Ok(received)
 }
 
 #[cfg(test)]

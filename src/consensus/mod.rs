@@ -52,9 +52,8 @@ mod state_machine;
 mod state_replacement;
 mod types;
 
-pub(crate) use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
+pub(crate) use crate::storage::wal::{LogPosition, Stats as LogStats};
 pub(crate) use blocking_work::BlockingWork;
-pub(crate) use checkpoint_transfer::fetch;
 pub(crate) use membership::{Membership, MembershipError};
 pub(crate) use start::start;
 pub(crate) use state_machine::{IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};

@@ -49,10 +49,6 @@ pub(crate) fn place(node: &str) -> Option<Place<'_>> {
     })
 }
 
-pub(crate) fn home(plugin: &str) -> String {
-    path::join(PLUGINS, plugin)
-}
-
 pub(crate) fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }

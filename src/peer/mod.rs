@@ -30,7 +30,7 @@ pub mod hello;
 pub(crate) mod messages;
 pub(crate) mod net;
 pub(crate) mod resolve;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
@@ -44,6 +44,7 @@ pub(crate) use hello::Accepted;
 pub use hello::Hello;
 pub(crate) use hello::HelloRefusal;
 pub use hello::LocalMember;
+#[cfg(test)]
 pub(crate) use hello::PROTOCOL;
 pub(crate) use hello::Purpose;
 pub use hello::Welcome;
@@ -56,6 +57,7 @@ pub(crate) struct Connection {
     /// The dialer's hello.
     pub(crate) hello: Hello,
     /// The acceptor's answer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests read the answer"))]
     pub(crate) welcome: Accepted,
     pub(crate) reader: FrameReader,
     pub(crate) writer: FrameWriter,

@@ -25,10 +25,12 @@ pub(crate) mod reconcile;
 pub(crate) mod view;
 
 pub(crate) use evaluate::{Evaluation, Evaluator};
+#[cfg(test)]
+pub(crate) use plugins::NoPlugins;
 pub use plugins::Verb;
 pub(crate) use plugins::{
-    Answered, Call, Cause, Fuel, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe,
-    Schemes, TreeWriter, Versions, Write,
+    Answered, Call, Cause, Fuel, Handled, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
+    TreeWriter, Versions, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};

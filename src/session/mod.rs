@@ -67,8 +67,7 @@ pub(crate) mod tests;
 
 pub(crate) use asking::Inquirer;
 pub(crate) use connection::Connection;
-pub(crate) use connections::Connections;
-pub(crate) use expiry::Expiry;
+pub(crate) use connections::{Connections, MemberRun};
 pub(crate) use workers::WaitsFor;
 pub(crate) use workers::WorkerThreads;
 pub use workers::Workers;

@@ -116,6 +116,7 @@ impl Tracking {
 
     /// Checks what must hold of a node that exists.
     #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(super) fn check_live(&self, id: Id, path: &str) {
         assert!(!self.nodes_deleted.contains(path), "{path}: a node that exists is noted as gone");
         assert!(self.dirty.contains(id) || self.stored.contains(id), "{path}: no checkpoint will have it");

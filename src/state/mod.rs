@@ -34,7 +34,9 @@ pub(crate) mod record;
 mod tree;
 
 pub(crate) use apply::{Effects, Event};
-pub(crate) use checkpoint::{Cut, Record};
+pub(crate) use checkpoint::Cut;
+#[cfg(test)]
+pub(crate) use checkpoint::Record;
 pub(crate) use load::{Loader, RecordError};
 
 use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl, control_plane};
@@ -211,6 +213,7 @@ impl State {
 
     /// Does what a defect of the machine's memory might do: afterwards the digest is not that of the records.
     #[cfg(any(test, feature = "simulation"))]
+    #[cfg(test)]
     pub(crate) fn corrupt(&mut self) {
         self.digests.add(b"a flipped bit");
     }
@@ -344,6 +347,7 @@ impl State {
 
     /// Checks every invariant of the state against the tree. Walks everything: for tests.
     #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(crate) fn check_all(&self) {
         self.check();
         self.tree.check_all();
@@ -430,10 +434,6 @@ impl<'a> Node<'a> {
         self.tree.slot(self.id).mzxid
     }
 
-    pub(crate) fn mtime(&self) -> i64 {
-        self.tree.slot(self.id).mtime
-    }
-
     pub(crate) fn pzxid(&self) -> i64 {
         self.tree.slot(self.id).pzxid()
     }
@@ -447,10 +447,6 @@ impl<'a> Node<'a> {
     pub(crate) fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
         let tree = self.tree;
         tree.children(self.id).map(|id| tree.slot(id).name())
-    }
-
-    pub(crate) fn child(&self, name: &str) -> Option<Node<'a>> {
-        Some(Node { tree: self.tree, id: self.tree.child(self.id, name)? })
     }
 }
 

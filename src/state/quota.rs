@@ -119,6 +119,7 @@ impl Roots {
         self.0.remove(root)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

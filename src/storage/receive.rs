@@ -17,13 +17,12 @@
     )
 )]
 
+use super::IMAGE_FILE_RECEIVED;
 use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::image;
 use super::records::{self, FileError, Meta, Tally};
 use super::sources::{Load, build_from_image};
-use super::{IMAGE_FILE, IMAGE_FILE_RECEIVED};
-use std::io;
 use std::sync::Arc;
 
 /// What has come so far.
@@ -51,8 +50,9 @@ pub(crate) struct ReceivedState<S> {
 impl<S> ReceivedState<S> {
     /// Puts the state in the place of the member's own, so that the next start finds it. To be called before the data
     /// directory is opened.
-    pub(crate) fn take_place(self, disk: &dyn Disk) -> io::Result<()> {
-        disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
+    #[cfg(test)]
+    pub(crate) fn take_place(self, disk: &dyn Disk) -> std::io::Result<()> {
+        disk.rename(IMAGE_FILE_RECEIVED, super::IMAGE_FILE)?;
         disk.sync_folder("")?;
         self.checkpoint.take_place(disk)
     }

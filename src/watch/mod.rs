@@ -82,6 +82,7 @@ impl WatcherType {
 
 /// What `wchs` prints. Like ZooKeeper's, it counts data watches only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg(test)]
 pub(crate) struct Summary {
     pub(crate) connections: usize,
     pub(crate) paths: usize,
@@ -271,6 +272,7 @@ impl Watches {
     }
 
     /// Whether nobody watches anything.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.by_path.is_empty()
     }
@@ -281,6 +283,7 @@ impl Watches {
     }
 
     /// What `wchs` prints.
+    #[cfg(test)]
     pub(crate) fn summary(&self) -> Summary {
         let watched = |path: &&WatchedPath| path.watchers.iter().any(|&(_, modes)| modes.has(Modes::DATA));
         Summary {

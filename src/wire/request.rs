@@ -13,7 +13,6 @@ pub struct RequestHeader {
 
 /// Opcodes (ZooDefs.java of 3.9.5; 500 and up: ClickHouse Keeper's).
 pub(crate) mod op {
-    pub(crate) const NOTIFICATION: i32 = 0;
     pub(crate) const CREATE: i32 = 1;
     pub(crate) const DELETE: i32 = 2;
     pub(crate) const EXISTS: i32 = 3;

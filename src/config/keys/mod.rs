@@ -28,7 +28,6 @@ mod values;
 mod without_effect;
 
 pub use draft::Draft;
-pub(crate) use draft::DraftAdmin;
 pub use draft::DraftPeerTls;
 pub(crate) use draft::DraftStore;
 

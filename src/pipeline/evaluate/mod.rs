@@ -42,6 +42,7 @@ mod stages;
 mod transfer;
 mod workbench;
 
+#[cfg(test)]
 pub(crate) use multi::effective_op;
 pub(crate) use reconfig::servers_of;
 

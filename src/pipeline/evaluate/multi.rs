@@ -10,7 +10,7 @@ use super::stages::{self, Within, complete_request, is_judged};
 use crate::model::txn::{Outcome, Slot};
 use crate::model::{ErrorCode, path};
 use crate::pipeline::Plugins;
-use crate::wire::request::{Create, CreateForm, Operation, Request, op};
+use crate::wire::request::{Create, CreateForm, Operation, Request};
 
 /// One slot an operation, or the refusal of all.
 pub(crate) fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operations: &[Operation]) -> Outcome {
@@ -36,7 +36,9 @@ pub(crate) fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operati
 
 /// The opcode that an operation counts as. It decides the form of the operation's result: the result of a create has a
 /// Stat if this is not `op::CREATE`.
+#[cfg(test)]
 pub(crate) fn effective_op(operation: &Operation) -> i32 {
+    use crate::wire::request::op;
     match &operation.request {
         Request::Create(create) => match create_form(create) {
             CreateForm::Create => op::CREATE,

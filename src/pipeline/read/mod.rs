@@ -21,7 +21,9 @@ mod get_data;
 mod multi_read;
 mod virtual_nodes;
 
-pub(crate) use virtual_nodes::{FEATURE_FLAGS, NoVirtualNodes, VirtualNodes};
+pub(crate) use virtual_nodes::VirtualNodes;
+#[cfg(test)]
+pub(crate) use virtual_nodes::{FEATURE_FLAGS, NoVirtualNodes};
 
 use super::{Rules, authorize};
 use crate::model::{AclEntry, ErrorCode, Identity, SessionId, acl};

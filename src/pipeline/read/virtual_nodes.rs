@@ -18,8 +18,10 @@ pub(crate) trait VirtualNodes {
 }
 
 /// No virtual nodes under `/zookeeper`.
+#[cfg(test)]
 pub(crate) struct NoVirtualNodes;
 
+#[cfg(test)]
 impl VirtualNodes for NoVirtualNodes {
     fn data(&self, _: &State, _: &str) -> Option<Vec<u8>> {
         None

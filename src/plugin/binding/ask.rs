@@ -25,10 +25,9 @@ pub(crate) struct CallResult<T> {
     pub(crate) cost: u64,
 }
 
-/// A guest's answer, and what it used.
+/// A guest's answer, and what it rests on.
 pub(crate) struct Said<T> {
     pub(crate) answer: T,
-    pub(crate) fuel: u64,
     /// The guest asked for circumstances that no node shows. The same question may have another answer later.
     pub(crate) circumstances: bool,
     /// What a policy read. Empty for other kinds.
@@ -75,7 +74,7 @@ impl Binding {
         if let Err(fault) = &said {
             self.note(fault, call, evidence);
         }
-        CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
+        CallResult { said: said.map(|said| Said { answer: said, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and blames the plugin if it has failed too often.

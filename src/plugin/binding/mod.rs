@@ -48,7 +48,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use verdicts::Verdicts;
 
-pub(crate) use ask::{CallResult, Once, Said};
+pub(crate) use ask::{CallResult, Once};
 
 /// A plugin at work.
 pub struct Binding {

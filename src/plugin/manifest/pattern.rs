@@ -49,10 +49,6 @@ impl Pattern {
         Ok(Pattern { text: text.into(), form })
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     pub(crate) fn matches(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => path == self.text,

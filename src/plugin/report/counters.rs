@@ -70,11 +70,6 @@ impl Counters {
         }
     }
 
-    pub(crate) fn faults(&self, class: &str) -> u64 {
-        let at = Fault::CLASSES.iter().position(|name| *name == class);
-        at.and_then(|at| self.faults.get(at)).map_or(0, |counter| counter.load(Relaxed))
-    }
-
     /// The names of all faults, with their counts.
     pub(crate) fn all_faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Fault::CLASSES.iter().zip(&self.faults).map(|(name, count)| (*name, count.load(Relaxed)))

@@ -124,8 +124,7 @@ impl Assembly {
             rules.clone(),
             Box::new(virtual_nodes),
             plugins.clone(),
-            config.server_id,
-            run,
+            session::MemberRun { id: config.server_id, run },
             metrics.clone(),
             clock,
         );

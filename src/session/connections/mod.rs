@@ -26,7 +26,7 @@ use super::connection::{Arrival, Connection};
 use super::expiry::Expiry;
 use super::local_sessions::LocalSessions;
 use super::{Options, Server, VirtualNodes};
-use crate::environment::{Clock, Instant};
+use crate::environment::Clock;
 use crate::metrics::Metrics;
 use crate::model::txn::Txn;
 use crate::model::{ConnectionId, SessionId};
@@ -61,20 +61,28 @@ pub struct Connections {
     asking: Asking,
 }
 
+/// One start of one member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemberRun {
+    /// The member's number.
+    pub(crate) id: u32,
+    /// Random, another number for each start.
+    pub(crate) run: u32,
+}
+
 impl Connections {
-    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `run`: random, another
-    /// number for each start. `clock`: the member's.
+    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `clock`: the
+    /// member's.
     pub(crate) fn new(
         options: Options,
         rules: Arc<Rules>,
         virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
         plugins: Arc<Plugins>,
-        member: u32,
-        run: u32,
+        member: MemberRun,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Arc<Connections> {
-        let registry = Arc::new(Registry::new(member, run));
+        let registry = Arc::new(Registry::new(member.id, member.run));
         let departed = Arc::<Departed>::default();
         Arc::new(Connections {
             rules,
@@ -312,20 +320,5 @@ impl Connections {
             self.end(&connection);
             connection.close();
         }
-    }
-}
-
-// Moved to whoever owns clock and counters; gone once `replica` has its own.
-impl Connections {
-    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    pub(crate) fn now_us(&self) -> u64 {
-        self.clock.now_us()
-    }
-
-    pub(crate) fn us_at(&self, then: Instant) -> u64 {
-        self.clock.us_at(then)
     }
 }
