@@ -3,22 +3,25 @@
 //!
 //! # The life of a write, in ten links
 //!
-//! 1. [`session`]'s `task` reads bytes from a socket; [`wire`] takes frames apart and decodes a [`wire::request::Request`].
-//! 2. `session::dispatch` sees that it is a write, notes it among the connection's unanswered requests, and submits it.
-//! 3. [`replica`]'s sequencer takes it from its inbox, in order with everybody else's.
-//! 4. [`pipeline::Evaluator`] judges it on the view: the committed tree with all outstanding changes laid over it.
-//! 5. `pipeline::authorize` checks the access list, policies are asked, a recipe at whose mount it is may handle it
-//!    (`pipeline::evaluate::recipe`), or one file of `pipeline::evaluate` works out the effects.
-//! 6. [`plugin`]'s validators whose rules match look at every resulting change.
-//! 7. The result is a [`model::txn::Txn`] with a zxid, in a [`model::txn::Batch`] with its neighbours.
-//! 8. [`consensus`] brings the batch into the log; [`storage`]'s log thread makes it durable with one fdatasync.
-//! 9. `replica::ordering::apply` hands each transaction to [`state`], which changes the tree without deciding anything.
-//! 10. [`watch`] maps its events to connections; events first, then the reply, leave through the connection's outbox.
+//! 1. The task of a connection ([`session`]) reads bytes from a socket. [`wire`] cuts them into frames and decodes a
+//!    [`wire::request::Request`].
+//! 2. `session::dispatch` sees that the request is a write. It notes the request among the connection's unanswered ones,
+//!    and submits it.
+//! 3. The sequencer of [`replica`] takes the request from its inbox, in order with the requests of all connections.
+//! 4. The `Evaluator` of [`pipeline`] judges the request on the view: the applied tree with all outstanding changes on top.
+//! 5. `pipeline::authorize` checks the ACL, and policies are asked. Then the recipe at whose mount the path lies may
+//!    handle the request (`pipeline::evaluate::recipe`), or one file of `pipeline::evaluate` works out the effects.
+//! 6. The validators of [`plugin`] whose rules match are shown every resulting change.
+//! 7. The result is a [`model::txn::Txn`] with a zxid. It joins its neighbours in a [`model::txn::Batch`].
+//! 8. [`consensus`] appends the batch to the log. The log's thread in [`storage`] makes it durable with one fdatasync.
+//! 9. `replica` hands each transaction to [`state`], which changes the tree without deciding anything.
+//! 10. [`watch`] maps the events to connections. The events, and then the reply, leave through the connection's outbox.
 //!
-//! A read is links 1 and 2, and then `pipeline::read` under the state's shared lock.
+//! A read takes links 1 and 2, and then `pipeline::read` under the state's shared lock.
 //!
-//! docs/ARCHITECTURE.md lists the folders in the order in which a request meets them. `model`, `wire`, `pipeline`, `state`
-//! and `watch` are pure: no clock, no files, no sockets, no randomness.
+//! docs/ARCHITECTURE.md has the same way with the names of files and functions, and the layers in the order in which a
+//! request meets them. `model`, `wire`, `pipeline`, `state` and `watch` are pure: no clock, no files, no sockets, no
+//! randomness.
 
 pub mod admin;
 pub mod cli;
