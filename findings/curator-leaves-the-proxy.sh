@@ -25,7 +25,7 @@ port=$(free_port)
 printf '%s\n' tickTime=2000 initLimit=5 syncLimit=5 "dataDir=$work/member/data" standaloneEnabled=false admin.enableServer=false \
   '4lw.commands.whitelist=*' "server.1=127.0.0.1:$(free_port):$(free_port);127.0.0.1:$port" > "$work/member/zoo.cfg"
 start_java "$work/member/log" org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/member/zoo.cfg"
-for ((n = 0; n < 150; n++)); do
+for ((n = 0; n < 300; n++)); do
   [[ $(four "$port" isro 2> /dev/null || true) == rw ]] && break
   sleep 0.2
 done
@@ -50,7 +50,9 @@ class Tunnel {
         long session = client.getZookeeperClient().getZooKeeper().getSessionId();
         settle(() -> !client.getZookeeperClient().getCurrentConnectionString().equals(given));
         String now = client.getZookeeperClient().getCurrentConnectionString();
-        System.out.println(label + ", connect string = " + (now.equals(given) ? "as given" : now.equals("127.0.0.1:" + port) ? "the server's own address" : now));
+        if (now.equals(given)) now = "as given";
+        if (now.equals("127.0.0.1:" + port)) now = "the server's own address";
+        System.out.println(label + ", connect string = " + now);
         for (int i = 1; i <= 3; i++) {
             int before = proxy.accepted.get();
             proxy.cut();

@@ -17,12 +17,13 @@ set -euo pipefail
 debian_packages etcd-server etcd-client
 client=$(free_port)
 peer=$(free_port)
-"$debian/usr/bin/etcd" --data-dir "$work/etcd" --listen-client-urls "http://127.0.0.1:$client" --advertise-client-urls "http://127.0.0.1:$client" \
-  --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" --initial-cluster "default=http://127.0.0.1:$peer" \
-  > "$work/log" 2>&1 &
+"$debian/usr/bin/etcd" --data-dir "$work/etcd" \
+  --listen-client-urls "http://127.0.0.1:$client" --advertise-client-urls "http://127.0.0.1:$client" \
+  --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
+  --initial-cluster "default=http://127.0.0.1:$peer" > "$work/log" 2>&1 &
 started+=("$!")
 etcdctl() { ETCDCTL_API=3 "$debian/usr/bin/etcdctl" --endpoints "127.0.0.1:$client" "$@"; }
-for ((n = 0; n < 100; n++)); do
+for ((n = 0; n < 300; n++)); do
   etcdctl endpoint health > "$work/out" 2>&1 && break
   sleep 0.2
 done

@@ -37,7 +37,9 @@ class Replay {
         ZooKeeper writer = new ZooKeeper("127.0.0.1:" + port, 20000, e -> {});
         Proxy proxy = new Proxy(port);
         ZooKeeper zk = new ZooKeeper("127.0.0.1:" + proxy.port, 20000, e -> {});
-        for (String path : List.of("/once", "/persistent", "/recursive", "/both")) writer.create(path, null, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        for (String path : List.of("/once", "/persistent", "/recursive", "/both")) {
+            writer.create(path, null, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        }
         List<String> once = new CopyOnWriteArrayList<>(), persistent = new CopyOnWriteArrayList<>();
         List<String> recursive = new CopyOnWriteArrayList<>(), both = new CopyOnWriteArrayList<>();
         zk.getData("/once", into(once), null);

@@ -151,7 +151,7 @@ zookeeper_start() {
   # shellcheck disable=SC2086
   start_java "$dir/out.log" ${JVM_FLAGS:-} org.apache.zookeeper.server.quorum.QuorumPeerMain "$dir/zoo.cfg"
   zookeeper_pid=${started[-1]}
-  for ((n = 0; n < 150; n++)); do
+  for ((n = 0; n < 300; n++)); do
     if [[ $(four "$zookeeper_port" srvr 2>/dev/null || true) == *Mode:* ]]; then
       echo "started: $(four "$zookeeper_port" srvr | head -1)"
       return

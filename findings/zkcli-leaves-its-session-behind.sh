@@ -8,8 +8,8 @@
 # Why it matters: A smoke test ("create -e, then check that the node went away") fails for half a minute. A probe that
 #   calls zkCli.sh every 5 s keeps 6 sessions alive at any time. The leader ends each of them by expiry, so metrics show
 #   clients dying that had finished.
-# Documents: ZooKeeper, "ZooKeeper-cli", documents `create -e`. Programmer's Guide, "Ephemeral Nodes": they "exist as
-#   long as the session that created the znode is active".
+# Documents: ZooKeeper, "ZooKeeper-cli", documents `create -e`. Programmer's Guide, "Ephemeral Nodes": such a node
+#   "exists as long as the session that created the znode is active".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -20,7 +20,7 @@ port=$(free_port)
   for i in 1 2 3; do echo "server.$i=127.0.0.1:$(free_port):$(free_port)"; done; } > "$work/member/zoo.cfg"
 # Servers 2 and 3 are never started.
 start_java "$work/member/log" org.apache.zookeeper.server.quorum.QuorumPeerMain "$work/member/zoo.cfg"
-for ((n = 0; n < 100; n++)); do
+for ((n = 0; n < 300; n++)); do
   [[ $(four "$port" ruok 2> /dev/null || true) == imok ]] && break
   sleep 0.2
 done

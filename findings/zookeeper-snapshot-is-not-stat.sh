@@ -13,7 +13,7 @@
 #   containers. A comparison of a backup with a live server reports false differences. No client can read a node's TTL.
 # Documents: ZooKeeper, Programmer's Guide, "ZooKeeper Stat Structure": cversion is "the number of changes to the
 #   children of this znode", ephemeralOwner "the session id of the owner" or zero. Tools, zkSnapShotToolkit.sh: "showing
-#   detailed information for each znode", under the same names.
+#   the detailed information of the each zk-node", under the same names.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -7,9 +7,9 @@
 #   1, `mntr` counts 2. A recursive watch is in the data table only.
 # Why it matters: These words are the tool to find the client that leaks watches. Service discovery, caches and lock
 #   queues watch children, so the words cannot find them. The total of `wchs` does not match zk_watch_count.
-# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": wchs "lists brief information on watches for the
-#   server", wchp "outputs a list of paths (znodes) with associated sessions". Programmer's Guide, "ZooKeeper Watches",
-#   names two lists, data watches and child watches.
+# Documents: ZooKeeper, Administrator's Guide, "The Four Letter Words": wchs "Lists brief information on watches for the
+#   server", wchp "Lists detailed information on watches for the server, by path. This outputs a list of paths (znodes)
+#   with associated sessions". Programmer's Guide, "ZooKeeper Watches", names two lists, data watches and child watches.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 zookeeper_jars

@@ -1,15 +1,16 @@
-//! HTTP for operators and their tools: metrics, readiness, plugins, and calls of recipes. Off unless it is configured.
+//! HTTP for operators and their tools: metrics, readiness, plugins, and calls of recipes. It is off by default.
 //!
 //! | request | answers |
 //! |---|---|
 //! | `GET /metrics` | figures in Prometheus' text format |
 //! | `GET /healthz` | 200 while the process answers |
-//! | `GET /readyz` | 200 if clients are served and every plugin that shall run does; else 503, and why |
+//! | `GET /readyz` | 200 if clients are served and all plugins run that should; otherwise 503 and the reason |
 //! | `GET /plugins` | every plugin's state and counters, as JSON |
-//! | `POST /plugins/NAME/call/METHOD` | what the recipe returns; the superuser's, by HTTP basic authentication |
+//! | `POST /plugins/NAME/call/METHOD` | what the recipe returns; only for the superuser, by HTTP basic authentication |
 //!
-//! Promises: an answer is bounded in time and a body in bytes, so nobody can hold a place for long, and there are at most
-//! `limits::ADMIN_CONNECTIONS_MAX`. A request that a browser sends on behalf of a page (it has an `Origin`) changes nothing.
+//! Promises: at most `limits::ADMIN_CONNECTIONS_MAX` connections are served at a time. The time of an answer and the
+//! bytes of a body are bounded, so no caller occupies a connection for long. A request with an `Origin`, which a
+//! browser sends for a page, changes nothing.
 
 use crate::limits;
 use crate::model::Refusal;
@@ -31,45 +32,53 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// What the server behind it tells and does.
+/// What the server offers by HTTP.
 pub trait Admin: Send + Sync + 'static {
-    /// In Prometheus' text format.
+    /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
-    /// Whether clients can be sent here; else a sentence that says why not.
+    /// Whether this server can take clients. The error is a sentence that says why not.
     fn ready(&self) -> Result<(), String>;
-    /// JSON.
+    /// All plugins, as JSON.
     fn plugins(&self) -> String;
-    /// Whether those are the superuser's name and password; `None`: nothing was shown.
+    /// Whether `credential` is `NAME:PASSWORD` of the superuser. None: the request has no credential.
     fn is_superuser(&self, credential: Option<&str>) -> bool;
-    /// Calls a recipe, in the superuser's name.
+    /// Calls a recipe as the superuser.
     fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>>;
 }
 
-/// Why a call has no answer.
+/// Why a call has no result.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum CallError {
-    /// Nothing has happened.
+    /// The call was refused, and has changed nothing.
     #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
     Refused(Refusal),
-    /// Nothing has happened; that member leads, as far as is known here.
-    #[error("this server does not lead, {}", match .leader { Some(leader) => format!("server {leader} does: call it there"), None => "and nobody does at the moment: try again".into() })]
+    /// This member does not lead, and the call has changed nothing. `leader`: the leader as far as this member knows.
+    #[error("this server does not lead, {}", leads(.leader))]
     NotLeading { leader: Option<u64> },
-    /// The leadership was lost over it: it may have happened or not.
+    /// The leadership was lost during the call, which may have taken effect or not.
     #[error("the leadership was lost during the call: it may have taken effect or not")]
     Unknown,
+}
+
+/// The end of the sentence about a server that does not lead.
+fn leads(leader: &Option<u64>) -> String {
+    match leader {
+        Some(leader) => format!("server {leader} does: call it there"),
+        None => "and no server does at the moment: try again".to_owned(),
+    }
 }
 
 /// A call of a recipe's method.
 #[derive(Debug)]
 pub struct RecipeCall {
-    pub plugin: String,
-    pub method: String,
-    pub payload: Bytes,
-    pub peer: SocketAddr,
+    pub(crate) plugin: String,
+    pub(crate) method: String,
+    pub(crate) payload: Bytes,
+    pub(crate) peer: SocketAddr,
 }
 
-/// Listens there. The error is a sentence.
-pub fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+/// Opens the port. The error is a sentence for the operator.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     use anyhow::Context;
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("listen on {address} for HTTP: admin.serverPort chooses another port"))?;
@@ -77,15 +86,15 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Runs until it is aborted.
-pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
+/// Serves requests until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, mostly: they come back.
+                // Most likely the process is out of file descriptors. Some will be free later.
                 tracing::warn!(%error, "accept a connection for HTTP");
                 tokio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
                 continue;
@@ -102,7 +111,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
                 .header_read_timeout(limits::ADMIN_HEADER_TIMEOUT)
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(socket), answer);
-            // Whatever goes wrong on the way is the caller's to notice.
+            // An error here means that the caller has no answer, and the caller notices that.
             let _ = tokio::time::timeout(limits::ADMIN_ANSWER_TIMEOUT, connection).await;
             drop(place);
         });
@@ -155,7 +164,8 @@ async fn answer(admin: &dyn Admin, request: Request<Incoming>, peer: SocketAddr)
     }
 }
 
-/// Of a refusal ZooKeeper's code and the text are in the body: `NONODE there is no such lock`.
+/// The response to a call. For a refusal the body has ZooKeeper's error code and the text: `NONODE there is no such
+/// lock`.
 fn called(result: Result<Bytes, CallError>) -> Answer {
     use crate::model::ErrorCode;
     match result {
@@ -179,12 +189,12 @@ fn called(result: Result<Bytes, CallError>) -> Answer {
             plain(status, format!("{} {}\n", refusal.code.name(), refusal.text))
         }
         Err(error @ CallError::NotLeading { .. }) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-        // It may have happened: a proxy must not try again by itself.
+        // The call may have taken effect, so a proxy must not repeat it. Proxies may repeat after a 503.
         Err(error @ CallError::Unknown) => plain(StatusCode::BAD_GATEWAY, format!("{error}\n")),
     }
 }
 
-/// `NAME:PASSWORD` as basic authentication has it.
+/// `NAME:PASSWORD` of HTTP basic authentication.
 fn credential(request: &Request<Incoming>) -> Option<String> {
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let encoded = header.strip_prefix("Basic ").or_else(|| header.strip_prefix("basic "))?;

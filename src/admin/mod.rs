@@ -1,10 +1,11 @@
-//! What operators ask a running server: four letter words, HTTP.
+//! What operators can ask a running server, by four letter words and by HTTP.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `fourletter` | ZooKeeper's four letter words, text for text |
-//! | `http`, `prometheus` | the same figures, readiness and plugins by HTTP |
+//! | `fourletter/` | ZooKeeper's four letter words |
+//! | `http` | metrics, readiness, plugins, and calls of recipes by HTTP |
+//! | `prometheus` | the text of `/metrics` |
 
-pub mod fourletter;
-pub mod http;
-pub mod prometheus;
+pub(crate) mod fourletter;
+pub(crate) mod http;
+pub(crate) mod prometheus;

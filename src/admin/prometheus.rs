@@ -1,17 +1,17 @@
-//! `GET /metrics`: what `mntr` tells, in Prometheus' text format, and plugins' figures with their histograms.
+//! `GET /metrics`: the figures of `mntr` in Prometheus' text format, and the figures of plugins with histograms.
 //!
-//! ZooKeeper's own figures have the names of its metrics provider: those of `mntr` without `zk_`. Plugins' figures begin
-//! with `plugin_` and have the plugin's name as a label.
+//! ZooKeeper's figures have the names that its Prometheus provider uses: those of `mntr` without `zk_`. The names of
+//! plugins' figures begin with `plugin_`, and the plugin's name is a label.
 
 use super::fourletter::{Facts, PluginFacts};
 use crate::metrics::Timing;
 use std::fmt::Write as _;
 
-/// `mntr`: the text of that word.
-pub fn text(mntr: &str, facts: &dyn Facts) -> String {
+/// The text of `/metrics`. `mntr`: the text of that four letter word.
+pub(crate) fn text(mntr: &str, facts: &dyn Facts) -> String {
     let mut out = String::new();
     for (key, value) in mntr.lines().filter_map(|line| line.strip_prefix("zk_")?.split_once('\t')) {
-        // What is no number tells who it is.
+        // Values that are no numbers, such as the version, are left out.
         if value.parse::<f64>().is_ok() && !key.starts_with("plugin_") {
             let _ = writeln!(out, "{} {value}", name(key));
         }
@@ -31,13 +31,13 @@ pub fn text(mntr: &str, facts: &dyn Facts) -> String {
     out
 }
 
-/// Prometheus allows letters, digits, `_` and `:`; a namespace's name may be anything.
+/// A valid name: Prometheus allows letters, digits, `_` and `:`, and the name of a namespace may have any character.
 fn name(key: &str) -> String {
     let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' }).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }
 
-/// All samples of a series stand together, so each plugin's are made apart.
+/// Plugins' series, with their types. All samples of a series must be together, whichever plugin they are of.
 const SERIES: [(&str, &str); 10] = [
     ("plugin_state", "gauge"),
     ("plugin_calls_total", "counter"),
@@ -80,7 +80,8 @@ impl Series {
     }
 }
 
-/// Buckets by powers of two, from 256 on: what is below costs nothing worth telling apart.
+/// A histogram with buckets at powers of two, from 256 on. Smaller values are so cheap that their differences do not
+/// matter.
 fn histogram(series: &str, label: &str, timing: &Timing, unit: f64) -> String {
     const FIRST: u64 = 255;
     let mut out = String::new();
@@ -94,6 +95,7 @@ fn histogram(series: &str, label: &str, timing: &Timing, unit: f64) -> String {
     out
 }
 
+/// The value of a label, with escapes.
 fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_prometheus() {
+    fn names_are_valid_in_prometheus() {
         assert_eq!(name("avg_latency"), "avg_latency");
         assert_eq!(name("my-app_read_per_namespace"), "my_app_read_per_namespace");
         assert_eq!(name("0x"), "_0x");

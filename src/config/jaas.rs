@@ -1,4 +1,4 @@
-//! The JAAS file, as far as SASL DIGEST-MD5 needs it: who is in which section with which password.
+//! The JAAS file, as far as SASL DIGEST-MD5 needs it: the users of each section, and their passwords.
 //!
 //! ```text
 //! Server {
@@ -7,22 +7,23 @@
 //!     user_bob="hunter2";
 //! };
 //! ```
-//! Syntax as in `sun.security.provider.ConfigFile`: words, quoted strings, `{ } ; =`, comments `//`, `/* */` and `#`.
-//! Sections of other names are read and left alone; an empty file has no sections and turns SASL off, as in ZooKeeper.
+//! The syntax is that of `sun.security.provider.ConfigFile`: words, quoted strings, `{ } ; =`, comments `//`, `/* */`
+//! and `#`. Sections with other names are skipped. A file without the section turns SASL off, as in ZooKeeper.
 
 use std::collections::BTreeMap;
 
-/// The login module that holds passwords in the file itself.
+/// The login module whose passwords are in the file itself.
 const DIGEST_LOGIN_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
 
-/// What is wrong, and in which line (counted from 1).
+/// What is wrong, and in which line. Lines are counted from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JaasError {
-    pub line: usize,
-    pub what: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
-/// The users of `section` (`Server`, unless `zookeeper.sasl.serverconfig` says otherwise); None: no such section.
+/// The users of `section`, with their passwords. None: there is no such section. The section is `Server`, unless
+/// `zookeeper.sasl.serverconfig` names another.
 pub fn users(text: &str, section: &str) -> Result<Option<BTreeMap<String, String>>, JaasError> {
     let mut tokens = Tokens { rest: text, line: 1 };
     let mut found = None;
@@ -38,7 +39,7 @@ pub fn users(text: &str, section: &str) -> Result<Option<BTreeMap<String, String
     Ok(found)
 }
 
-/// Modules up to `};`. Only the section that is asked for must be of our module.
+/// Reads the modules of a section up to `};`. Only the wanted section must consist of `DIGEST_LOGIN_MODULE`.
 fn read_section(tokens: &mut Tokens<'_>, wanted: bool) -> Result<BTreeMap<String, String>, JaasError> {
     let mut users = BTreeMap::new();
     loop {

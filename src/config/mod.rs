@@ -1,23 +1,24 @@
-//! What the server was asked to be: command line, `-D` properties and file become one plain [`Config`].
+//! The configuration: command line, `-D` properties and file become one plain [`Config`].
 //!
-//! A file ending in `.toml` is our own format; any other is a `zoo.cfg`, read as ZooKeeper reads it. Both, and `-D`, name
-//! the same settings, which stand in one table (`keys`); `docs/configuration.md` is generated from it.
+//! A file ending in `.toml` is in our own format. Any other file is a `zoo.cfg`, read as ZooKeeper reads it. Both, and
+//! `-D`, name the settings of one table (`keys`). docs/configuration.md is generated from the table.
 //!
-//! Promises: after [`load()`] every value is within its bounds and nothing contradicts anything else, so nobody behind it
-//! checks again. A refusal is a [`ConfigError`]: file, line, key, and what to write instead. Keys of ZooKeeper that mean
-//! nothing here are collected in [`Config::warnings`], one sentence for the log.
+//! Promises: after [`load()`] every value is within its bounds, and no two values contradict each other, so no other
+//! code checks them again. A refusal is a [`ConfigError`]: file, line, key, and the remedy. Keys of ZooKeeper without
+//! effect here are named in [`Config::warnings`], in one sentence for the log.
 //!
-//! Who wins: `--listen`, `--data-dir` and `--plugins` replace what the file says, because whoever types them looks at the
-//! file's result. `-D` and the file are equals: the same setting with two different values is refused (ZooKeeper would
-//! let the file win silently, most other servers the command line).
+//! Precedence: `--listen`, `--data-dir` and `--plugins` replace the values of the file, since they are meant to
+//! override it. `-D` and the file have the same rank: a setting with two different values is refused. (In ZooKeeper the
+//! file would win silently, in most other servers the command line.)
 //!
 //! | file | what |
 //! |---|---|
-//! | `keys` | the table: every key, its meaning, default, bounds, and what it sets |
+//! | `keys/` | the table: every key, its meaning, default, bounds, and what it sets |
 //! | `properties` | the syntax of `zoo.cfg` |
 //! | `toml_file` | the syntax of our own format |
 //! | `jaas` | the JAAS file with the users of SASL DIGEST-MD5 |
-//! | `load` | sources to settings to `Config`, and the checks across keys |
+//! | `load/` | from the sources to settings to `Config`, with the checks across keys |
+//! | `cipher_suites` | the names of cipher suites |
 //! | `reference` | the generated page |
 
 pub(crate) mod cipher_suites;
@@ -28,8 +29,8 @@ pub mod properties;
 mod reference;
 pub mod toml_file;
 
-pub use load::{ConfigError, Place, Sources, load};
-pub use reference::reference;
+pub(crate) use load::{ConfigError, Place, Sources, load};
+pub(crate) use reference::reference;
 
 use crate::limits;
 use crate::model::ensemble::Server;
@@ -40,12 +41,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// Everything a server is told before it starts, grouped by who uses it.
+/// Everything that is set before a server starts, grouped by the folder that uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file it was read from, for messages; None: built-in values.
+    /// The configuration file, for messages. None: there is none.
     pub file: Option<PathBuf>,
-    /// This server's number, 1 to 254: the top byte of the session ids it gives out. From `myid`; 1 without one.
+    /// This server's number, 1 to 254.
     pub server_id: u32,
     pub ensemble: Ensemble,
     pub network: Network,
@@ -53,37 +54,37 @@ pub struct Config {
     pub storage: Storage,
     pub rules: Rules,
     pub auth: Auth,
-    /// Present exactly if `network.secure` is, or `network.tls_on_client_port`.
+    /// Some if and only if clients can use TLS: `network.secure` is set, or `network.tls_on_client_port`.
     pub tls: Option<Tls>,
-    /// TLS between members; None: plain.
+    /// TLS between members. None: connections between members are plain.
     pub peer_tls: Option<PeerTls>,
     pub four_letter_words: FourLetterWords,
-    /// Where HTTP is served (`admin::http`); None: nowhere.
+    /// The address of the HTTP server (`admin::http`). None: there is no HTTP server.
     pub admin: Option<SocketAddr>,
-    /// Whether plugins run. Without them, paths under an enforcing plugin refuse all but the superuser.
+    /// Whether plugins run. If not, only the superuser may use a path that an enforcing plugin guards.
     pub plugins: bool,
-    /// Who must have signed a plugin's component for it to run; nobody: it need not be signed.
+    /// Whose signatures plugins need. Empty: plugins need no signature.
     pub plugin_signers: Signers,
     pub throttle: Throttle,
     pub containers: Containers,
-    /// `readonlymode.enabled`: a member cut off serves clients that accept it. A single server is never cut off.
+    /// `readonlymode.enabled`: whether a member that is cut off serves clients that accept read-only mode.
     pub read_only_mode: bool,
-    /// Sentences about what was accepted but means nothing here, or not what one may hope; for the log, at WARN.
+    /// Sentences for the log, at WARN: about settings without effect, and settings with surprising effects.
     pub warnings: Vec<String>,
 }
 
-/// Owner: `peer` and `replica`; the servers this one belongs to.
+/// The servers of the ensemble. Used by `peer` and `replica`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ensemble {
-    /// `server.N`, by number, this server among them. They found the ensemble at its first start; from then on the
-    /// membership in the log counts. None: a single server that no other can join.
+    /// `server.N` by number, with this server among them. The list counts at the first start of the ensemble; later the
+    /// members in the log count. Empty: a single server that no other can join.
     pub servers: Vec<Server>,
-    /// Where this server listens for its peers: the peer ports of its own line, on the line's own addresses or, with
-    /// `quorumListenOnAllIPs`, on all. Empty without `servers`.
+    /// Where this server listens for other members: the peer ports of its own line, on the addresses of that line, or
+    /// on all addresses with `quorumListenOnAllIPs`. Empty if `servers` is.
     pub listen: Vec<SocketAddr>,
-    /// `--found-without`: listed servers that are gone for good, so that an empty server need not wait for them.
+    /// `--found-without`: listed servers that are lost for ever. A server with an empty disk does not wait for them.
     pub found_without: BTreeSet<u32>,
-    /// `standaloneEnabled`: a server that is listed alone is standalone in clients' eyes, as without any list.
+    /// `standaloneEnabled`: whether clients see the only server of a list as a standalone server.
     pub standalone: bool,
     /// `initLimit`, in ticks
     pub init_ticks: u32,
@@ -91,33 +92,33 @@ pub struct Ensemble {
     pub sync_ticks: u32,
 }
 
-/// Owner: `session`'s listeners.
+/// Addresses and bounds for connections. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// `clientPort`, `clientPortAddress`
     pub client: Option<SocketAddr>,
     /// `secureClientPort`, `secureClientPortAddress`
     pub secure: Option<SocketAddr>,
-    /// `client.portUnification`: the client port takes TLS too, told apart by the first byte.
+    /// `client.portUnification`: whether the client port also accepts TLS. The first byte of a connection tells.
     pub tls_on_client_port: bool,
-    /// `maxClientCnxns`: connections of one client address; 0: no bound.
+    /// `maxClientCnxns`: connections of one client address at most; 0: no bound.
     pub connections_per_address_max: usize,
-    /// `maxCnxns`: connections altogether; 0: no bound of ours.
+    /// `maxCnxns`: connections of all clients at most; 0: no bound.
     pub connections_max: usize,
-    /// `clientPortListenBacklog`: connections the kernel queues for us.
+    /// `clientPortListenBacklog`: connections that the kernel queues until they are accepted.
     pub backlog: u32,
-    /// `jute.maxbuffer`: bytes of one request.
+    /// `jute.maxbuffer`: bytes of one request at most.
     pub frame_bytes_max: usize,
-    /// `nio.sessionlessCnxnTimeout`: a connection that has not asked for a session by then is closed.
+    /// `nio.sessionlessCnxnTimeout`: a connection that has not asked for a session after this time is closed.
     pub sessionless_timeout_ms: u64,
-    /// `clientTcpKeepAlive`
+    /// `clientTcpKeepAlive`: without effect in this version.
     pub tcp_keep_alive: bool,
 }
 
-/// Owner: `session`'s handshake and expiry.
+/// Session timeouts and local sessions. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sessions {
-    /// `tickTime`: the grain of expiry; the two bounds below are multiples of it unless set.
+    /// `tickTime`: sessions expire at multiples of it. The defaults of the two bounds below are multiples of it.
     pub tick_ms: u32,
     /// `minSessionTimeout`
     pub timeout_ms_min: i32,
@@ -129,43 +130,43 @@ pub struct Sessions {
     pub local_upgrade: bool,
 }
 
-/// Owner: `storage`.
+/// Folders. Used by `storage`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
-    /// `dataDir`: checkpoint and image; created when missing.
-    pub data_dir: PathBuf,
-    /// `dataLogDir`: the log; the same folder unless set.
-    pub log_dir: PathBuf,
+    /// `dataDir`: checkpoint and image. Created if it does not exist.
+    pub(crate) data_dir: PathBuf,
+    /// `dataLogDir`: the log. The same folder as `data_dir` if it is not set.
+    pub(crate) log_dir: PathBuf,
 }
 
-/// Owner: `session`; what a client must and may prove.
+/// Which identities a client may prove, and which it must. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
     /// `DigestAuthenticationProvider.superDigest`: `super:base64(hash(super:password))`.
-    pub super_digest: Option<String>,
+    pub(crate) super_digest: Option<String>,
     /// `DigestAuthenticationProvider.enabled`
-    pub digest_enabled: bool,
+    pub(crate) digest_enabled: bool,
     /// `DigestAuthenticationProvider.digestAlg`
-    pub digest_algorithm: DigestAlgorithm,
-    /// Users of SASL DIGEST-MD5; None: SASL is off and opcode 102 fails.
-    pub sasl: Option<Sasl>,
-    /// `superUser`, `superUser.N`: SASL users who are superusers.
-    pub sasl_super_users: BTreeSet<String>,
+    pub(crate) digest_algorithm: DigestAlgorithm,
+    /// The users of SASL DIGEST-MD5. None: SASL is off.
+    pub(crate) sasl: Option<Sasl>,
+    /// `superUser`, `superUser.N`: SASL users that are superusers.
+    pub(crate) sasl_super_users: BTreeSet<String>,
     /// `X509AuthenticationProvider.superUser`: the subject of a client certificate that is superuser.
-    pub x509_super_user: Option<String>,
-    /// `enforce.auth.schemes`: when not empty, a session must have proven an identity of one of these.
-    pub enforce_schemes: Vec<String>,
-    /// `sessionRequireClientSASLAuth`: requests before a finished SASL exchange close the session.
-    pub require_sasl: bool,
-    /// `allowSaslFailedClients`: a failed exchange leaves the connection open, without an identity.
-    pub allow_sasl_failed: bool,
+    pub(crate) x509_super_user: Option<String>,
+    /// `enforce.auth.schemes`: a client must have proven an identity of one of these schemes. Empty: it need not.
+    pub(crate) enforce_schemes: Vec<String>,
+    /// `sessionRequireClientSASLAuth`: a request before a finished SASL exchange closes the connection.
+    pub(crate) require_sasl: bool,
+    /// `allowSaslFailedClients`: whether a connection stays open after a failed exchange, without a SASL identity.
+    pub(crate) allow_sasl_failed: bool,
 }
 
-/// Who may log in by SASL DIGEST-MD5.
+/// The users of SASL DIGEST-MD5, with their passwords.
 #[derive(Clone, PartialEq)]
-pub struct Sasl {
+pub(crate) struct Sasl {
     /// `user_NAME="password"` of the JAAS file's `Server` section.
-    pub users: BTreeMap<String, String>,
+    pub(crate) users: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Sasl {
@@ -174,9 +175,9 @@ impl fmt::Debug for Sasl {
     }
 }
 
-/// The hash of digest identities, by the names Java gives them.
+/// The hash of digest identities. Java's names for the hashes are in `NAMES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestAlgorithm {
+pub(crate) enum DigestAlgorithm {
     Md5,
     Sha1,
     Sha224,
@@ -190,7 +191,7 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    pub const NAMES: [(&'static str, DigestAlgorithm); 11] = [
+    pub(crate) const NAMES: [(&'static str, DigestAlgorithm); 11] = [
         ("SHA1", DigestAlgorithm::Sha1),
         ("SHA-1", DigestAlgorithm::Sha1),
         ("SHA-224", DigestAlgorithm::Sha224),
@@ -204,8 +205,8 @@ impl DigestAlgorithm {
         ("MD5", DigestAlgorithm::Md5),
     ];
 
-    /// The hash of `bytes`, 16 to 64 bytes long.
-    pub fn hash(self, bytes: &[u8]) -> Vec<u8> {
+    /// The hash of `bytes`: 16 to 64 bytes.
+    pub(crate) fn hash(self, bytes: &[u8]) -> Vec<u8> {
         use sha1::Digest as _;
         match self {
             DigestAlgorithm::Md5 => md5::Md5::digest(bytes).to_vec(),
@@ -222,7 +223,7 @@ impl DigestAlgorithm {
     }
 
     /// The identity that `user:password` proves, as ZooKeeper writes it: `user:base64(hash(user:password))`.
-    pub fn identity(self, user_and_password: &str) -> String {
+    pub(crate) fn identity(self, user_and_password: &str) -> String {
         use base64::Engine as _;
         let user = user_and_password.split(':').next().unwrap_or_default();
         let hash = base64::engine::general_purpose::STANDARD.encode(self.hash(user_and_password.as_bytes()));
@@ -230,80 +231,81 @@ impl DigestAlgorithm {
     }
 }
 
-/// Owner: `session::tls`.
+/// TLS for clients. Used by `session::tls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// `ssl.keyStore.*`: the server's key and certificate chain.
-    pub key_store: Store,
-    /// `ssl.trustStore.*`: the CAs that client certificates must come from.
-    pub trust_store: Option<Store>,
+    pub(crate) key_store: Store,
+    /// `ssl.trustStore.*`: the CAs that sign client certificates.
+    pub(crate) trust_store: Option<Store>,
     /// `ssl.clientAuth`
-    pub client_auth: ClientAuth,
+    pub(crate) client_auth: ClientAuth,
     /// `ssl.enabledProtocols`, or else `ssl.protocol`
-    pub versions: TlsVersions,
-    /// `ssl.ciphersuites`: IANA names, all of them known to us; empty: the library's choice.
-    pub cipher_suites: Vec<String>,
-    /// `client.certReload`: look every few seconds whether the files have changed.
-    pub reload: bool,
-    /// `ssl.handshakeDetectionTimeoutMillis`: a client must be through with its handshake by then.
-    pub handshake_timeout_ms: u64,
-    /// `outstandingHandshake.limit`: handshakes at once; more are closed. 0: no bound.
-    pub handshakes_max: usize,
+    pub(crate) versions: TlsVersions,
+    /// `ssl.ciphersuites`: IANA names of suites that exist here. Empty: the library's default.
+    pub(crate) cipher_suites: Vec<String>,
+    /// `client.certReload`: whether changed files are used for new connections.
+    pub(crate) reload: bool,
+    /// `ssl.handshakeDetectionTimeoutMillis`: a client must finish its handshake in this time.
+    pub(crate) handshake_timeout_ms: u64,
+    /// `netty.server.outstandingHandshake.limit`: handshakes at the same time at most; 0: no bound.
+    pub(crate) handshakes_max: usize,
 }
 
-/// Owner: `peer::tls`; `sslQuorum`.
+/// TLS between members (`sslQuorum`). Used by `peer::tls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerTls {
-    /// `ssl.quorum.keyStore.*`: what this member shows, dialing and accepting.
-    pub key_store: Store,
-    /// `ssl.quorum.trustStore.*`: the CAs that members' certificates come from.
-    pub trust_store: Store,
-    /// `ssl.quorum.clientAuth`: of members that connect to this one.
-    pub client_auth: ClientAuth,
-    /// `ssl.quorum.hostnameVerification`: the certificate of a member must name the host that was dialed.
-    pub verify_names: bool,
+    /// `ssl.quorum.keyStore.*`: the certificate that this member shows on connections in both directions.
+    pub(crate) key_store: Store,
+    /// `ssl.quorum.trustStore.*`: the CAs that sign members' certificates.
+    pub(crate) trust_store: Store,
+    /// `ssl.quorum.clientAuth`: whether members that connect to this one must show a certificate.
+    pub(crate) client_auth: ClientAuth,
+    /// `ssl.quorum.hostnameVerification`: whether the certificate of a member must name the host that was dialed.
+    pub(crate) verify_names: bool,
     /// `ssl.quorum.enabledProtocols`, or else `ssl.quorum.protocol`
-    pub versions: TlsVersions,
+    pub(crate) versions: TlsVersions,
     /// `ssl.quorum.ciphersuites`: as in [`Tls`].
-    pub cipher_suites: Vec<String>,
-    /// `sslQuorumReloadCertFiles`: new files are used for new connections.
-    pub reload: bool,
+    pub(crate) cipher_suites: Vec<String>,
+    /// `sslQuorumReloadCertFiles`: whether changed files are used for new connections.
+    pub(crate) reload: bool,
 }
 
 /// A file with keys or certificates.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Store {
-    pub path: PathBuf,
-    pub format: StoreFormat,
-    pub password: Secret,
+pub(crate) struct Store {
+    pub(crate) path: PathBuf,
+    pub(crate) format: StoreFormat,
+    pub(crate) password: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFormat {
+pub(crate) enum StoreFormat {
     Pem,
     Pkcs12,
 }
 
-/// Whether a client shows a certificate.
+/// Whether a client must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// It is not asked for one.
+pub(crate) enum ClientAuth {
+    /// The client is not asked for a certificate.
     None,
-    /// It is asked; one that it shows must be good.
+    /// The client is asked for a certificate and need not show one. If it does, the certificate must be valid.
     Want,
-    /// Without a good one there is no connection.
+    /// The client must show a valid certificate.
     Need,
 }
 
+/// The TLS versions that are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsVersions {
-    pub v1_2: bool,
-    pub v1_3: bool,
+pub(crate) struct TlsVersions {
+    pub(crate) v1_2: bool,
+    pub(crate) v1_3: bool,
 }
 
-/// A password on its way from the configuration to its one user; never printed.
+/// A password. `Debug` does not print it.
 #[derive(Clone, PartialEq, Default)]
-pub struct Secret(pub String);
+pub(crate) struct Secret(pub(crate) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -311,7 +313,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Owner: `admin`; `4lw.commands.whitelist`.
+/// `4lw.commands.whitelist`. Used by `admin`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FourLetterWords {
     All,
@@ -319,7 +321,8 @@ pub enum FourLetterWords {
 }
 
 impl FourLetterWords {
-    pub fn allows(&self, word: &str) -> bool {
+    /// Whether the word is answered.
+    pub(crate) fn allows(&self, word: &str) -> bool {
         match self {
             FourLetterWords::All => true,
             FourLetterWords::Only(words) => words.contains(word),
@@ -327,42 +330,42 @@ impl FourLetterWords {
     }
 }
 
-/// Owner: `session`; when to stop reading from clients.
+/// When to stop reading from clients. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Throttle {
-    /// `globalOutstandingLimit`: requests taken in and not yet answered, over all connections.
-    pub outstanding_max: usize,
+    /// `globalOutstandingLimit`: unanswered requests of all connections.
+    pub(crate) outstanding_max: usize,
 }
 
-/// Owner: `replica`'s collector of empty containers and outlived TTL nodes.
+/// The collection of empty containers and expired TTL nodes. Used by `replica`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Containers {
     /// `znode.container.checkIntervalMs`
-    pub check_interval_ms: u64,
+    pub(crate) check_interval_ms: u64,
     /// `znode.container.maxPerMinute`
-    pub per_minute_max: u32,
+    pub(crate) per_minute_max: u32,
 }
 
 impl Config {
-    /// Whether only programs on this machine can reach the server, or another of its ensemble.
-    pub fn loopback_only(&self) -> bool {
+    /// Whether only programs on this machine can reach the server: its ports for clients and for members.
+    pub(crate) fn loopback_only(&self) -> bool {
         let clients = [self.network.client, self.network.secure];
         clients.iter().flatten().chain(&self.ensemble.listen).all(|address| address.ip().is_loopback())
     }
 
-    /// This server as the list has it.
+    /// This server's entry in the list of servers.
     pub fn own_server(&self) -> Option<&Server> {
         self.ensemble.servers.iter().find(|server| server.id == self.server_id)
     }
 
-    /// Whether the configuration asks for a server without an ensemble. A server that has joined others since, or that
-    /// others have joined, is no longer one: the membership in the log counts then.
-    pub fn stands_alone(&self) -> bool {
+    /// Whether the configuration is that of a standalone server. If members have joined since, the members in the log
+    /// count instead.
+    pub(crate) fn stands_alone(&self) -> bool {
         self.ensemble.servers.len() <= 1 && self.ensemble.standalone
     }
 
-    /// Whether anyone can be superuser.
-    pub fn has_superuser(&self) -> bool {
+    /// Whether a client can become superuser.
+    pub(crate) fn has_superuser(&self) -> bool {
         self.auth.super_digest.is_some()
             || self.auth.x509_super_user.is_some()
             || (self.auth.sasl.is_some() && !self.auth.sasl_super_users.is_empty())
@@ -370,7 +373,8 @@ impl Config {
 }
 
 impl Default for Config {
-    /// No configuration at all: reachable from this machine only, data beside the working directory.
+    /// The configuration of a server without any setting: only this machine reaches the server, and its data is in the
+    /// working directory.
     fn default() -> Config {
         Config {
             file: None,
@@ -441,5 +445,5 @@ impl Default for Config {
     }
 }
 
-/// Where data goes when nobody says.
-pub const DATA_DIR: &str = "wasmkeeper-data";
+/// The default of `dataDir`.
+pub(crate) const DATA_DIR: &str = "wasmkeeper-data";

@@ -1,11 +1,15 @@
 //! The syntax of `zoo.cfg`: Java's properties files, as `java.util.Properties.load` reads them.
 //!
-//! Logical lines end at a line break not escaped by `\`; `#` and `!` open comments; `=`, `:` or blanks divide key from
-//! value; `\t \n \r \f \uXXXX` and `\` before anything else are escapes. ZooKeeper trims keys and values, and so do we.
-//! Unlike Java we read UTF-8, of which all ASCII files are. Nothing is refused but a broken `\u` escape: every line is
-//! a key with a value, as in Java.
+//! - A logical line ends at a line break that `\` does not escape.
+//! - `#` and `!` begin a comment.
+//! - `=`, `:` or blanks separate the key from the value.
+//! - `\t \n \r \f \uXXXX` are escapes. `\` before any other character stands for that character.
+//! - Keys and values are trimmed, as in ZooKeeper.
+//! - The file is UTF-8, unlike in Java. ASCII files are the same in both.
+//!
+//! Only a broken `\u` escape is refused: any other line is a key with a value, as in Java.
 
-/// One `key=value`, with the line its key stands in, counted from 1.
+/// One `key=value`, with the line of the key. Lines are counted from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Property {
     pub line: usize,
@@ -13,13 +17,13 @@ pub struct Property {
     pub value: String,
 }
 
-/// An escape that is none.
+/// A broken `\u` escape.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadEscape {
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
-/// Reads a whole file, in its order; the same key may come more than once.
+/// Reads a whole file. A key may occur more than once.
 pub fn parse(text: &str) -> Result<Vec<Property>, BadEscape> {
     let mut properties = Vec::new();
     for (line, logical) in logical_lines(text) {
@@ -31,11 +35,11 @@ pub fn parse(text: &str) -> Result<Vec<Property>, BadEscape> {
     Ok(properties)
 }
 
-/// Lines with continuations joined, without comments and blank ones; each with the number of its first line.
+/// The logical lines, without comments and blank lines. Each has the number of its first line.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut logical: Vec<(usize, String)> = Vec::new();
     let mut continued = false;
-    // A lone \r ends a line in Java as well; files from old tools have them.
+    // A lone \r also ends a line in Java. Files from old tools have it.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for (index, line) in text.split('\n').enumerate() {
         let line = line.trim_start_matches(is_blank);
@@ -54,7 +58,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     logical
 }
 
-/// Where the key ends: at the first `=`, `:` or blank that is not escaped.
+/// Key and value, separated at the first `=`, `:` or blank that is not escaped.
 fn divide(line: &str) -> (&str, &str) {
     let mut escaped = false;
     let end = line
@@ -75,7 +79,7 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\x0c')
 }
 
-/// None: a `\u` without four hexadecimal digits, or a surrogate without its other half.
+/// The text without escapes. None: a `\u` has no four hexadecimal digits, or a surrogate has no other half.
 fn unescape(text: &str) -> Option<String> {
     if !text.contains('\\') {
         return Some(text.to_owned());

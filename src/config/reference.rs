@@ -1,4 +1,4 @@
-//! The page of all settings, made from the table.
+//! The page of all settings, docs/configuration.md, generated from the table.
 
 use super::keys::{Effect, KEYS, Key};
 use std::fmt::Write as _;
@@ -6,49 +6,69 @@ use std::fmt::Write as _;
 const OPENING: &str = "\
 # Configuration
 
-<!-- Generated from src/config/keys.rs. Do not edit: `REWRITE=1 cargo test --lib config` writes it anew. -->
+<!-- Generated from src/config/keys/. Do not edit: `REWRITE=1 cargo test --lib config` writes it anew. -->
 
     wasmkeeper serve [--config FILE] [--data-dir DIR] [--listen ADDR] [-D key=value]... [--plugins on|off]
                     [--found-without N,N]
 
 Without any configuration the server listens on 127.0.0.1:2181 and keeps its data in `./wasmkeeper-data`.
 
-- A FILE ending in `.toml` is our own format: the name behind the slash (the only one, where it has a section in front, as
-  in `network.listen`, and no slash); its table `[zookeeper]` takes any key of a zoo.cfg by its own name. A key it does not
-  know is refused.
-- Any other FILE is a `zoo.cfg` as ZooKeeper reads it: the name before the slash. Keys without effect here, and keys nobody
-  knows, are named in one warning.
-- `-D` takes ZooKeeper's system properties: `zookeeper.` and the name before the slash (those that are properties without
-  that prefix in ZooKeeper work without it). Properties of the JVM are ignored.
-- `--listen`, `--data-dir` and `--plugins` replace what the file says. One setting with two different values, in the file and
-  `-D` or twice in the file, is refused.
-- A refusal names file, line, key and the way out.
+Most settings have two names, separated by a slash below: the name in a zoo.cfg, and the name in our own format, which
+is TOML.
 
-A switch takes true, yes, on, false, no, off. The default stands in brackets.
+- A FILE that ends in `.toml` is in our own format. Its table `[zookeeper]` takes every key of a zoo.cfg under the name
+  that zoo.cfg has for it. A key that does not exist is refused.
+- Any other FILE is a zoo.cfg, read as ZooKeeper reads it. Keys without effect here, and unknown keys, are named in one
+  warning.
+- `-D` takes ZooKeeper's system properties: `zookeeper.` and the name in a zoo.cfg. Properties that have no such prefix
+  in ZooKeeper work without it. Properties of the JVM are ignored.
+- `--listen`, `--data-dir` and `--plugins` replace the values of the file. Any other setting that has two different
+  values is refused, be it in the file and with `-D`, or twice in the file.
+- When the server refuses a configuration, it names the file, the line, the key and the remedy.
+
+A switch takes true, yes, on, false, no, off. The default is in brackets.
 ";
 
 /// `docs/configuration.md`.
-pub fn reference() -> String {
+pub(crate) fn reference() -> String {
     let mut page = OPENING.to_owned();
     for (heading, keys) in KEYS {
         let _ = write!(page, "\n## {heading}\n\n");
         for key in *keys {
-            line(&mut page, key);
+            item(&mut page, &text(key));
         }
     }
     page
 }
 
-fn line(page: &mut String, key: &Key) {
-    let names: Vec<String> = [key.name, key.toml].iter().filter(|n| !n.is_empty()).map(|n| format!("`{n}`")).collect();
-    let names = names.join(" / ");
-    let _ = match (&key.effect, key.default) {
-        (Effect::Set(_), "") => writeln!(page, "- {names}: {}", key.meaning),
-        (Effect::Set(_), default) => writeln!(page, "- {names} [{default}]: {}", key.meaning),
-        (Effect::Nothing, _) => writeln!(page, "- {names}: no effect, with a warning. {}", key.meaning),
-        (Effect::Silent, _) => writeln!(page, "- {names}: no effect. {}", key.meaning),
+fn text(key: &Key) -> String {
+    let names = match (key.name, key.toml) {
+        (zoo_cfg, "") => format!("`{zoo_cfg}`"),
+        ("", toml) => format!("`{toml}` (TOML only)"),
+        (zoo_cfg, toml) => format!("`{zoo_cfg}` / `{toml}`"),
     };
+    match (&key.effect, key.default) {
+        (Effect::Set(_), "") => format!("{names}: {}", key.meaning),
+        (Effect::Set(_), default) => format!("{names} [{default}]: {}", key.meaning),
+        (Effect::Nothing, _) => format!("{names}: no effect, with a warning. {}", key.meaning),
+        (Effect::Silent, _) => format!("{names}: no effect. {}", key.meaning),
+    }
 }
+
+/// One item of a Markdown list, wrapped at `WIDTH` columns.
+fn item(page: &mut String, text: &str) {
+    let mut line = "-".to_owned();
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(page, "{line}");
+            line = " ".to_owned();
+        }
+        let _ = write!(line, " {word}");
+    }
+    let _ = writeln!(page, "{line}");
+}
+
+const WIDTH: usize = 120;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Our own format: TOML, whose tables and keys are the `toml` names of the table in `keys`.
+//! Our own format: TOML. Its tables and keys are the names in `Key::toml`.
 //!
 //! ```toml
 //! plugins = true
@@ -8,14 +8,14 @@
 //! [zookeeper]                       # any key of zoo.cfg by its own name
 //! "server.1" = "zk1:2888:3888"
 //! ```
-//! Values become the text that `zoo.cfg` would hold, so that one rule judges both. Unlike in `zoo.cfg` a key that is not
-//! known is refused: what is misspelt in a format of our own can only be a mistake.
+//! A value becomes the text that `zoo.cfg` would have, so that one rule checks both. Unlike in `zoo.cfg`, an unknown
+//! key is refused: in our own format it can only be a mistake.
 
 use super::keys;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// A setting as it stands in the file; `name` as in the table.
+/// A setting in the file. `name` is the full name, with its section.
 pub struct Entry {
     pub line: usize,
     pub name: String,
@@ -25,13 +25,14 @@ pub struct Entry {
 
 /// What is wrong, and where.
 pub struct Refused {
-    pub line: usize,
-    pub what: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
-/// The table that holds ZooKeeper's own names.
+/// The table whose keys have their names of zoo.cfg.
 const ZOOKEEPER: &str = "zookeeper";
 
+/// Reads a whole file.
 pub fn parse(text: &str) -> Result<Vec<Entry>, Refused> {
     let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
     let table = DeTable::parse(text).map_err(|error| Refused {
@@ -43,6 +44,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Refused> {
     Ok(entries)
 }
 
+/// Reads a table and the tables in it. `prefix`: the name of the table.
 fn walk(
     prefix: &str,
     table: &DeTable<'_>,
@@ -78,7 +80,7 @@ fn walk(
     Ok(())
 }
 
-/// As `zoo.cfg` would write it; lists with commas.
+/// The value as `zoo.cfg` would have it. A list has commas. None: the value has a type that no setting has.
 fn text_of(value: &Spanned<DeValue<'_>>) -> Option<String> {
     match value.get_ref() {
         DeValue::String(text) => Some(text.to_string()),

@@ -1,26 +1,29 @@
-//! Bytes read and written below each child of the root: `mntr`'s `..._read_per_namespace` and `..._write_per_namespace`.
+//! Bytes read and written below each child of the root: `mntr`'s `..._read_per_namespace` and
+//! `..._write_per_namespace`.
 //!
-//! A table of fixed size that is only ever filled, so that counting takes no lock: whoever comes first gets a place near
-//! that of its name. Who finds none is not counted, where ZooKeeper would count without a bound.
+//! The namespaces are in a table of fixed size. Entries are never removed, so counting takes no lock. A namespace gets
+//! a free place near the one that the hash of its name selects. If there is none, the namespace is not counted.
+//! ZooKeeper counts without a bound.
 
 use super::Summary;
 use crate::limits::{NAMESPACE_BYTES_MAX, NAMESPACES_COUNTED};
 use std::sync::OnceLock;
 
-/// So many places are looked at for one name.
+/// How many places are tried for one name.
 const PLACES_TRIED: usize = 8;
 
+/// The counted namespaces.
 #[derive(Debug)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     places: [OnceLock<Namespace>; NAMESPACES_COUNTED],
 }
 
-/// Each value is the length of a path and of what was read or written there.
+/// One namespace. Each value is the length of a path plus the bytes that were read or written there.
 #[derive(Debug)]
-pub struct Namespace {
-    pub name: Box<str>,
-    pub read: Summary,
-    pub write: Summary,
+pub(crate) struct Namespace {
+    pub(crate) name: Box<str>,
+    pub(crate) read: Summary,
+    pub(crate) write: Summary,
 }
 
 impl Namespaces {
@@ -28,30 +31,32 @@ impl Namespaces {
         Namespaces { places: [const { OnceLock::new() }; NAMESPACES_COUNTED] }
     }
 
-    pub fn read(&self, path: &str, bytes: usize) {
+    /// `bytes` were read at `path`.
+    pub(crate) fn read(&self, path: &str, bytes: usize) {
         if let Some(namespace) = self.of(path) {
             namespace.read.add((path.len() + bytes) as u64);
         }
     }
 
-    pub fn written(&self, path: &str, bytes: usize) {
+    /// `bytes` were written at `path`.
+    pub(crate) fn written(&self, path: &str, bytes: usize) {
         if let Some(namespace) = self.of(path) {
             namespace.write.add((path.len() + bytes) as u64);
         }
     }
 
-    /// Those counted so far.
-    pub fn all(&self) -> impl Iterator<Item = &Namespace> {
+    /// The namespaces counted so far.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Namespace> {
         self.places.iter().filter_map(OnceLock::get)
     }
 
-    /// None for the root, for an overlong name, and when all places are taken.
+    /// The namespace of a path. None: the path is the root, the name is too long, or no place is free.
     fn of(&self, path: &str) -> Option<&Namespace> {
         let name = path.strip_prefix('/')?.split('/').next()?;
         if name.is_empty() || name.len() > NAMESPACE_BYTES_MAX {
             return None;
         }
-        // FNV-1a: names are short, and whoever makes them collide only spoils a figure.
+        // FNV-1a: names are short. A client that makes names collide only spoils a figure.
         let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let first = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash) as usize % NAMESPACES_COUNTED;
         let places = self.places.iter().cycle().skip(first).take(PLACES_TRIED);

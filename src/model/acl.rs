@@ -1,41 +1,40 @@
-//! Access control lists: who may do what to one node.
+//! ACLs: who may do what to one node. `pipeline::authorize` checks them.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-pub const READ: i32 = 1;
-pub const WRITE: i32 = 2;
-pub const CREATE: i32 = 4;
-pub const DELETE: i32 = 8;
-pub const ADMIN: i32 = 16;
-pub const ALL: i32 = 31;
+pub(crate) const READ: i32 = 1;
+pub(crate) const WRITE: i32 = 2;
+pub(crate) const CREATE: i32 = 4;
+pub(crate) const DELETE: i32 = 8;
+pub(crate) const ADMIN: i32 = 16;
+pub(crate) const ALL: i32 = 31;
 
-/// Who somebody is, or is asked to be: a scheme and a name within it. ACL entries and a connection's proven
-/// identities have the same form.
+/// An identity: a scheme and an id within it. A connection's proven identities and the ids in ACL entries have this form.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Identity {
-    pub scheme: String,
-    pub id: String,
+    pub(crate) scheme: String,
+    pub(crate) id: String,
 }
 
 impl Identity {
-    pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Identity {
+    pub(crate) fn new(scheme: impl Into<String>, id: impl Into<String>) -> Identity {
         Identity { scheme: scheme.into(), id: id.into() }
     }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct AclEntry {
-    /// Bits as the client sent them; `READ` to `ADMIN` have a meaning.
-    pub permissions: i32,
-    pub who: Identity,
+    /// Bits as the client sent them. Only `READ` to `ADMIN` have a meaning.
+    pub(crate) permissions: i32,
+    pub(crate) who: Identity,
 }
 
-/// A node's whole list. Shared, since nearly all nodes of a tree have one of a few.
-pub type Acl = Arc<[AclEntry]>;
+/// A node's whole ACL. Shared, because nearly all nodes of a tree have one of a few ACLs.
+pub(crate) type Acl = Arc<[AclEntry]>;
 
-/// Roughly the bytes of a list as it is sent and kept.
-pub fn bytes(list: &[AclEntry]) -> usize {
+/// Roughly the bytes of an ACL, on the wire and in memory.
+pub(crate) fn bytes(list: &[AclEntry]) -> usize {
     list.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
 }
 
@@ -45,6 +44,6 @@ pub fn open_unsafe() -> Acl {
 }
 
 /// `world:anyone` may read.
-pub fn read_unsafe() -> Acl {
+pub(crate) fn read_unsafe() -> Acl {
     Arc::from([AclEntry { permissions: READ, who: Identity::new("world", "anyone") }])
 }

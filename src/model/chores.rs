@@ -1,11 +1,11 @@
-//! What the tree keeps of a plugin's unfinished business, below `/zookeeper/plugins/<name>`:
+//! The nodes for a plugin's timers and for a mount that must be put in order, below `/zookeeper/plugins/<name>`:
 //!
 //! ```text
 //! timers/<name, escaped>   a timer: "<due> <attempts>", ensemble milliseconds and failed attempts
 //! owed                     the plugin's mount must be put in order first: JSON, `Owed`
 //! ```
 //!
-//! They are ordinary nodes, so that checkpoints, images, digests and replication know nothing of them.
+//! They are ordinary nodes, so checkpoints, images, digests and replication need no code for them.
 
 use super::control_plane::PLUGINS;
 use super::path;
@@ -13,22 +13,22 @@ use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// How long to wait after so many failed attempts.
-pub fn back_off_ms(attempts: u32) -> u64 {
+/// The pause after `attempts` failed attempts in a row, in milliseconds.
+pub(crate) fn back_off_ms(attempts: u32) -> u64 {
     (limits::PLUGIN_BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(limits::PLUGIN_BACK_OFF_MS_MAX)
 }
 
-/// What one node below `/zookeeper/plugins` is.
+/// What a node below `/zookeeper/plugins` is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place<'a> {
-    /// `/zookeeper/plugins/<name>`: it binds the plugin.
+pub(crate) enum Place<'a> {
+    /// `/zookeeper/plugins/<name>`: the manifest that binds the plugin.
     Manifest {
         plugin: &'a str,
     },
     Owed {
         plugin: &'a str,
     },
-    /// `name`: escaped.
+    /// `name` is escaped.
     Timer {
         plugin: &'a str,
         name: &'a str,
@@ -36,8 +36,8 @@ pub enum Place<'a> {
     Other,
 }
 
-/// None: it does not lie below `/zookeeper/plugins`.
-pub fn place(node: &str) -> Option<Place<'_>> {
+/// What the node at that path is for. None: the path does not lie below `/zookeeper/plugins`.
+pub(crate) fn place(node: &str) -> Option<Place<'_>> {
     let rest = node.strip_prefix(PLUGINS)?.strip_prefix('/')?;
     Some(match rest.split_once('/') {
         None => Place::Manifest { plugin: rest },
@@ -49,27 +49,27 @@ pub fn place(node: &str) -> Option<Place<'_>> {
     })
 }
 
-pub fn home(plugin: &str) -> String {
+pub(crate) fn home(plugin: &str) -> String {
     path::join(PLUGINS, plugin)
 }
 
-pub fn owed_path(plugin: &str) -> String {
+pub(crate) fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }
 
 /// The folder of a plugin's timers.
-pub fn timers_path(plugin: &str) -> String {
+pub(crate) fn timers_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/timers")
 }
 
 /// The node of the timer that the plugin calls `name`.
-pub fn timer_path(plugin: &str, name: &str) -> String {
+pub(crate) fn timer_path(plugin: &str, name: &str) -> String {
     format!("{PLUGINS}/{plugin}/timers/{}", escape(name))
 }
 
-/// Any text as one name of a path: what a name may not hold, and `%`, as `%` and two hexadecimal digits a byte. The empty
-/// text is a single `%`.
-pub fn escape(name: &str) -> String {
+/// Makes any text one name of a path. A character that a name may not contain, and `%`, becomes `%` and two hexadecimal digits
+/// for each of its bytes. The empty text becomes a single `%`.
+pub(crate) fn escape(name: &str) -> String {
     if name.is_empty() {
         return "%".into();
     }
@@ -79,7 +79,7 @@ pub fn escape(name: &str) -> String {
     for c in name.chars() {
         if relative || matches!(c, '/' | '%') || !path::allowed(c) {
             for byte in c.encode_utf8(&mut bytes).as_bytes() {
-                write!(escaped, "%{byte:02X}").expect("writing to a text");
+                write!(escaped, "%{byte:02X}").expect("writing to a String cannot fail");
             }
         } else {
             escaped.push(c);
@@ -88,8 +88,8 @@ pub fn escape(name: &str) -> String {
     escaped
 }
 
-/// What `escape` made of it; none if that made no such name.
-pub fn unescape(escaped: &str) -> Option<String> {
+/// The text that `escape` made this name of. None: `escape` makes no such name.
+pub(crate) fn unescape(escaped: &str) -> Option<String> {
     if escaped == "%" {
         return Some(String::new());
     }
@@ -109,26 +109,26 @@ pub fn unescape(escaped: &str) -> Option<String> {
 
 /// The data of a timer's node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timer {
-    /// Ensemble time.
-    pub due_ms: u64,
-    /// How often it fired in vain.
-    pub attempts: u32,
+pub(crate) struct Timer {
+    /// The ensemble time at which the timer fires, in milliseconds.
+    pub(crate) due_ms: u64,
+    /// How often in a row the timer has fired and failed.
+    pub(crate) attempts: u32,
 }
 
 impl Timer {
-    /// None: somebody else has written there.
-    pub fn parse(data: &[u8]) -> Option<Timer> {
+    /// Reads the data. None: it is not a timer's, so somebody else has written there.
+    pub(crate) fn parse(data: &[u8]) -> Option<Timer> {
         let (due_ms, attempts) = std::str::from_utf8(data).ok()?.split_once(' ')?;
         Some(Timer { due_ms: due_ms.parse().ok()?, attempts: attempts.parse().ok()? })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{} {}", self.due_ms, self.attempts)
     }
 
-    /// After one more failure at that time.
-    pub fn failed(&self, now_ms: u64) -> Timer {
+    /// The timer after it has failed once more, at `now_ms`.
+    pub(crate) fn failed(&self, now_ms: u64) -> Timer {
         let attempts = self.attempts.saturating_add(1);
         Timer { due_ms: now_ms.saturating_add(back_off_ms(attempts)), attempts }
     }
@@ -136,28 +136,28 @@ impl Timer {
 
 /// The data of `owed`: how far putting the mount in order has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Owed {
-    /// The zxid that made it necessary.
-    pub since: u64,
-    /// Of the leadership in which the last step was made: another one begins again.
-    pub epoch: u32,
-    /// What the last step returned; none: the next step is the first.
+pub(crate) struct Owed {
+    /// The zxid since which the mount must be put in order.
+    pub(crate) since: u64,
+    /// The epoch of the leadership that made the last step. Another leadership begins from the first step.
+    pub(crate) epoch: u32,
+    /// What the last step returned. None: the next step is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub(crate) after: Option<String>,
     /// Failed attempts in a row.
-    pub attempts: u32,
-    /// Ensemble time before which it is not tried again.
-    pub due: u64,
+    pub(crate) attempts: u32,
+    /// The ensemble time before which no step is made, in milliseconds.
+    pub(crate) due: u64,
 }
 
 impl Owed {
-    /// Of data that nobody can read: what is owed is owed from the beginning.
-    pub fn parse(data: &[u8]) -> Owed {
+    /// Reads the data. If it cannot be read, the mount must be put in order from the beginning.
+    pub(crate) fn parse(data: &[u8]) -> Owed {
         serde_json::from_slice(data).unwrap_or(Owed { since: 0, epoch: 0, after: None, attempts: 0, due: 0 })
     }
 
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).expect("numbers and a text")
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string(self).expect("numbers and a text make valid JSON")
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_text_is_a_name_and_comes_back() {
+    fn any_text_can_be_escaped_and_unescaped() {
         for (name, escaped) in [
             ("plain", "plain"),
             ("/locks/db", "%2Flocks%2Fdb"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn places() {
+    fn paths_below_plugins_are_told_apart() {
         assert_eq!(place("/zookeeper/plugins/a"), Some(Place::Manifest { plugin: "a" }));
         assert_eq!(place("/zookeeper/plugins/a/owed"), Some(Place::Owed { plugin: "a" }));
         assert_eq!(place("/zookeeper/plugins/a/timers/t"), Some(Place::Timer { plugin: "a", name: "t" }));

@@ -1,4 +1,4 @@
-//! Where the server keeps what is its own, and shows what it knows: below `/zookeeper`, as in ZooKeeper.
+//! The paths of the server's own nodes and of its virtual nodes. All of them lie below `/zookeeper`, as in ZooKeeper.
 //!
 //! ```text
 //! /zookeeper
@@ -10,29 +10,29 @@
 //!     canary               the manifest of a version on trial
 //!     quarantine           why that version is not called; also below canary
 //!     crashes/<report>     processes that a call has ended; also below canary
-//!     timers/..., owed     unfinished business: see `chores`
+//!     timers/..., owed     timers, and a mount that must be put in order: see `chores`
 //!
-//! no nodes, but answers of the server that is asked; neither listed nor counted:
-//!   leader                 who leads; written to, the leadership goes there
-//!   members                the members and how they are
+//! virtual nodes, answered by the member that is asked, neither listed nor counted:
+//!   leader                 who leads; a write moves the leadership
+//!   members                the members and their state
 //!   rejection              the texts of this session's last refusals
 //!   trace, trace/0x<zxid>  which plugins had a part in which transactions
 //!   plugins/<name>/...     status, counters, faults, log, recording, audit: see `plugin::registry`
 //! ```
 
-pub const ROOT: &str = "/zookeeper";
-pub const QUOTA: &str = "/zookeeper/quota";
+pub(crate) const ROOT: &str = "/zookeeper";
+pub(crate) const QUOTA: &str = "/zookeeper/quota";
 pub const CONFIG: &str = "/zookeeper/config";
 pub const MODULES: &str = "/zookeeper/modules";
 pub const PLUGINS: &str = "/zookeeper/plugins";
 
 /// Names of nodes below a plugin's.
-pub const VERSIONS: &str = "versions";
+pub(crate) const VERSIONS: &str = "versions";
 pub const CANARY: &str = "canary";
-pub const QUARANTINE: &str = "quarantine";
-pub const CRASHES: &str = "crashes";
+pub(crate) const QUARANTINE: &str = "quarantine";
+pub(crate) const CRASHES: &str = "crashes";
 
-pub const LEADER: &str = "/zookeeper/leader";
-pub const MEMBERS: &str = "/zookeeper/members";
-pub const REJECTION: &str = "/zookeeper/rejection";
-pub const TRACE: &str = "/zookeeper/trace";
+pub(crate) const LEADER: &str = "/zookeeper/leader";
+pub(crate) const MEMBERS: &str = "/zookeeper/members";
+pub(crate) const REJECTION: &str = "/zookeeper/rejection";
+pub(crate) const TRACE: &str = "/zookeeper/trace";

@@ -1,8 +1,8 @@
-//! The servers of an ensemble, as `server.N=` lines, `/zookeeper/config` and `reconfig` name them (QuorumPeer.QuorumServer).
+//! The servers of an ensemble, in the form of `server.N=` lines, `/zookeeper/config` and `reconfig` (QuorumPeer.QuorumServer).
 //!
-//! The text is ZooKeeper's: `host:peerPort:electionPort[|...][:role][;[host:]clientPort[;[host:]securePort]]`, IPv6 hosts
-//! in brackets. What parses prints as text that parses to the same server again. Names are not resolved here: whoever
-//! connects does so, each time anew. Groups and weights (hierarchical quorums) are refused.
+//! The text is ZooKeeper's: `host:peerPort:electionPort[|...][:role][;[host:]clientPort[;[host:]securePort]]`, with IPv6 hosts
+//! in brackets. A server that was parsed prints as text that parses to the same server. Names are not resolved here, but each
+//! time somebody connects. Groups and weights (hierarchical quorums) are refused.
 
 use super::Zxid;
 use serde::{Deserialize, Serialize};
@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Numbers a server can have: the top byte of the session ids it gives out. 0 would not tell its sessions from invented
-/// ones, and ids under 255 would look like TTL nodes.
-pub const SERVER_IDS: RangeInclusive<u32> = 1..=254;
+/// The numbers that a server can have. The number is the top byte of the session ids that the server gives out. With 0, its
+/// sessions could not be told from ids that clients make up. With 255, session ids would look like TTL nodes.
+pub(crate) const SERVER_IDS: RangeInclusive<u32> = 1..=254;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Within [`SERVER_IDS`].
     pub id: u32,
-    /// Where its peers reach it, in the order in which they try: one, or several networks of the same machine.
+    /// Where its peers reach it, in the order in which they try. Several addresses are several networks of one machine.
     pub addresses: Vec<PeerAddress>,
     pub role: ServerRole,
-    /// Where clients reach it; None: its own file says so, and nobody else knows.
+    /// Where clients reach it. None: only the server's own file says so.
     pub client: Option<ClientAddress>,
     /// Where clients reach it with TLS.
     pub secure_client: Option<ClientAddress>,
@@ -31,9 +31,9 @@ pub struct Server {
 pub struct PeerAddress {
     /// A name, or an address; IPv6 without its brackets.
     pub host: String,
-    /// All traffic between members.
+    /// The port for all traffic between members.
     pub peer_port: u16,
-    /// Kept and shown because ZooKeeper's text has it; nothing listens there.
+    /// Kept and shown because ZooKeeper's text has it. Nothing listens there.
     pub election_port: u16,
 }
 
@@ -53,19 +53,19 @@ pub enum ServerRole {
     Observer,
 }
 
-/// What a data directory is told apart by: random, drawn when it is created. A wiped disk has another one.
-pub type Incarnation = [u8; 16];
+/// Identifies a data directory: random bytes, drawn when the directory is created. A wiped disk gets another incarnation.
+pub(crate) type Incarnation = [u8; 16];
 
-/// A member as consensus keeps it. The default (id 0, no address) exists only because openraft asks for one.
+/// A member as consensus keeps it. The default (id 0, no address) exists only because openraft requires one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    pub server: Server,
-    pub incarnation: Incarnation,
+pub(crate) struct Member {
+    pub(crate) server: Server,
+    pub(crate) incarnation: Incarnation,
 }
 
 impl Server {
-    /// Reads what stands behind `server.N=`. The error is the end of "`server.N=value` ...".
-    pub fn parse(id: u32, value: &str) -> Result<Server, String> {
+    /// Reads the text behind `server.N=`. The error is a text that completes the sentence "`server.N=value` ...".
+    pub(crate) fn parse(id: u32, value: &str) -> Result<Server, String> {
         let refused = |what: String| {
             format!("must have the form server.N=host:port:port[:participant|observer][;[host:]clientPort]: {what}")
         };
@@ -82,13 +82,13 @@ impl Server {
         Ok(Server { id, addresses, role, client, secure_client })
     }
 
-    pub fn is_observer(&self) -> bool {
+    pub(crate) fn is_observer(&self) -> bool {
         self.role == ServerRole::Observer
     }
 }
 
 impl fmt::Display for Server {
-    /// The value text; the role is always written, as ZooKeeper does.
+    /// The text behind `server.N=`. The role is always written, as in ZooKeeper.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, address) in self.addresses.iter().enumerate() {
             write!(f, "{}{address}", if index == 0 { "" } else { "|" })?;
@@ -124,17 +124,18 @@ impl fmt::Display for ServerRole {
     }
 }
 
-/// The data of `/zookeeper/config`: a line for each server, by number, and the version, which is the zxid of the change.
-pub fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
+/// The data of `/zookeeper/config`: one line for each server, in the order of their numbers, and the version, which is the zxid
+/// of the change.
+pub(crate) fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
     let sorted: BTreeMap<u32, &Server> = servers.map(|server| (server.id, server)).collect();
     let mut text: String = sorted.values().map(|server| format!("server.{}={server}\n", server.id)).collect();
     text.push_str(&format!("version={:x}", version.0));
     text
 }
 
-/// Reads what [`config_text`] writes, and what `reconfig` gives as members: lines, or the same with commas. The servers
-/// come in the order of their numbers; none at all is for the caller to judge.
-pub fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
+/// Reads the text of [`config_text`], and the members in a `reconfig`: lines, or the same separated by commas. Returns the
+/// servers in the order of their numbers. The result may be empty.
+pub(crate) fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
     let mut servers: BTreeMap<u32, Server> = BTreeMap::new();
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
         let Some((key, value)) = line.split_once('=') else {
@@ -157,9 +158,9 @@ pub fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
     Ok(servers.into_values().collect())
 }
 
-/// Two servers that cannot both be meant: the sentence names both. A client address on all addresses of its machine says
-/// nothing about which machine that is, so it never conflicts.
-pub fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
+/// A sentence that names two servers with the same address. None: there are no such servers. A client address that stands for
+/// all addresses of a machine never conflicts, because it does not say which machine.
+pub(crate) fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
     let mut taken: BTreeMap<(&str, u16), u32> = BTreeMap::new();
     for server in servers {
         let peers = server.addresses.iter().map(|address| (address.host.as_str(), address.peer_port));
@@ -178,10 +179,10 @@ pub fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String>
     None
 }
 
-/// How the text says "all addresses of the machine".
+/// Stands in the text for all addresses of the machine.
 const ANYWHERE: &str = "0.0.0.0";
 
-/// Brackets around an IPv6 address.
+/// Prints a host, with brackets around an IPv6 address.
 struct Host<'a>(&'a str);
 
 impl fmt::Display for Host<'_> {
@@ -190,7 +191,8 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// `host:port:port[:role]`, several with `|`; the role stands behind any of them, and no two of them disagree.
+/// Parses `host:port:port[:role]`, several of them separated by `|`. The role may stand behind any of them. No two of them may
+/// have different roles.
 fn peers(text: &str) -> Result<(Vec<PeerAddress>, ServerRole), String> {
     let mut addresses = Vec::new();
     let mut role = None;
@@ -226,7 +228,7 @@ fn client_with_tls(text: &str) -> Result<Option<ClientAddress>, String> {
     client_address(text, "the secure client port")
 }
 
-/// `[host:]port`, or nothing.
+/// Parses `[host:]port`, or nothing.
 fn client_address(text: &str, what: &str) -> Result<Option<ClientAddress>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -239,7 +241,7 @@ fn client_address(text: &str, what: &str) -> Result<Option<ClientAddress>, Strin
     Ok(Some(ClientAddress { host, port: port(rest, what)? }))
 }
 
-/// `[::1]:2888` or `host:2888:3888` to the host and what follows its colon.
+/// Splits `[::1]:2888` or `host:2888:3888` into the host and the text behind its colon.
 fn host_and_rest(text: &str) -> Result<(&str, &str), String> {
     let (host, rest) = match text.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once("]:"),
@@ -274,7 +276,7 @@ mod tests {
 
     /// The text, and how the server is printed.
     #[test]
-    fn zookeepers_lines() {
+    fn zookeepers_server_lines_parse_and_print() {
         for (value, printed) in [
             ("zk1:2888:3888", "zk1:2888:3888:participant"),
             ("zk1:2888:3888;2181", "zk1:2888:3888:participant;0.0.0.0:2181"),
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_refused_with_the_reason() {
+    fn a_malformed_server_line_is_refused_with_the_reason() {
         for (value, why) in [
             ("", "no port"),
             ("zk1", "no port"),
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn config_texts() {
+    fn a_configuration_prints_and_parses() {
         let (two, one) = (Server::parse(2, "b:1:2:observer").unwrap(), parsed("a:1:2;3"));
         let text = config_text([&two, &one].into_iter(), Zxid(0x1_0000_000a));
         assert_eq!(text, "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:observer\nversion=10000000a");
@@ -379,7 +381,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_parses_to_the_same(servers in proptest::collection::vec(any_server(), 0..6), version: u64) {
+        fn a_printed_configuration_parses_to_the_same_servers(servers in proptest::collection::vec(any_server(), 0..6), version: u64) {
             let servers: BTreeMap<u32, Server> = servers.into_iter().map(|server| (server.id, server)).collect();
             let text = config_text(servers.values(), Zxid(version));
             prop_assert_eq!(parse_config_text(&text), Ok(servers.into_values().collect()));

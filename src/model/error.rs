@@ -59,13 +59,13 @@ codes! {
 }
 
 impl ErrorCode {
-    pub const fn code(self) -> i32 {
+    pub(crate) const fn code(self) -> i32 {
         self as i32
     }
 }
 
-/// Why a request is refused. `text` is what the session reads at `/zookeeper/rejection`; it is empty for the ordinary
-/// errors of the protocol, which need no words.
+/// Why a request is refused. The session reads `text` at `/zookeeper/rejection`. It is empty for the ordinary errors of the
+/// protocol, which need no explanation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -74,7 +74,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
+    /// Cuts the text at the bound.
+    pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         let mut text = text.into();
         let mut end = text.len().min(crate::limits::REFUSAL_TEXT_BYTES_MAX);
         while !text.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! The nouns of the field: what every other folder talks about. Pure; depends on nothing of ours.
+//! The nouns of the field, which every other folder talks about. Pure. Of our own folders, only `limits` lies below.
 //!
 //! | file | noun |
 //! |---|---|
@@ -9,26 +9,31 @@
 //! | `owner` | how long a node lives: persistent, ephemeral, container, TTL |
 //! | `acl` | identities and access control lists |
 //! | `error` | error codes and refusals |
-//! | `chores` | what the tree keeps of a plugin's unfinished business |
-//! | `control_plane` | where the server keeps and shows what is its own |
-//! | `ensemble` | the servers of an ensemble, and their text |
-//! | `txn` | a transaction: what one write changes; the only thing that enters the log |
+//! | `chores` | the nodes for a plugin's timers and for a mount that must be put in order |
+//! | `control_plane` | the paths of the server's own nodes below `/zookeeper` |
+//! | `ensemble` | the servers of an ensemble, and their text form |
+//! | `txn` | a transaction: what one write changes. Only transactions enter the log |
+
+#![deny(clippy::iter_over_hash_type)]
 
 pub mod acl;
-pub mod chores;
+pub(crate) mod chores;
 pub mod control_plane;
 pub mod ensemble;
-pub mod error;
-pub mod owner;
+pub(crate) mod error;
+pub(crate) mod owner;
 pub mod path;
-pub mod session;
-pub mod stat;
+pub(crate) mod session;
+pub(crate) mod stat;
 pub mod txn;
-pub mod zxid;
+pub(crate) mod zxid;
 
-pub use acl::{Acl, AclEntry, Identity};
-pub use error::{ErrorCode, Refusal};
-pub use owner::{NodeKind, Owner};
-pub use session::{ConnectionId, Password, SessionId};
+pub(crate) use acl::{Acl, AclEntry, Identity};
+pub use error::ErrorCode;
+pub use error::Refusal;
+pub(crate) use owner::{NodeKind, Owner};
+pub use session::ConnectionId;
+pub(crate) use session::Password;
+pub use session::SessionId;
 pub use stat::Stat;
 pub use zxid::Zxid;

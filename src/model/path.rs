@@ -1,10 +1,10 @@
-//! Paths of znodes: ZooKeeper's rules (PathUtils.java), and their parts.
+//! Paths of znodes: ZooKeeper's rules for them (PathUtils.java), and taking them apart.
 
 use super::control_plane;
 use thiserror::Error;
 
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum PathError {
+pub(crate) enum PathError {
     #[error("a path cannot be empty")]
     Empty,
     #[error("a path must start with /")]
@@ -19,8 +19,8 @@ pub enum PathError {
     Character(usize, u32),
 }
 
-/// Checks a path by ZooKeeper's rules. Reads hardly check in ZooKeeper; writes and watches do.
-pub fn validate(path: &str) -> Result<(), PathError> {
+/// Checks a path by ZooKeeper's rules. In ZooKeeper, writes and watches check their paths. Most reads do not.
+pub(crate) fn validate(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }
@@ -48,14 +48,14 @@ pub fn validate(path: &str) -> Result<(), PathError> {
     }
 }
 
-/// Whether a name may hold it. Java looks at UTF-16 units, so what lies beyond the first plane (surrogates there) is refused
-/// as well.
-pub fn allowed(c: char) -> bool {
+/// Whether a name may contain the character. Java checks UTF-16 units, so characters beyond the first plane, which are pairs of
+/// surrogates there, are refused as well.
+pub(crate) fn allowed(c: char) -> bool {
     !matches!(c as u32, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff | 0x10000..)
 }
 
-/// The path of the parent; none for the root and for what is no absolute path.
-pub fn parent(path: &str) -> Option<&str> {
+/// The path of the parent. None for the root and for a text without a slash.
+pub(crate) fn parent(path: &str) -> Option<&str> {
     match path.rfind('/')? {
         0 if path.len() == 1 => None,
         0 => Some("/"),
@@ -63,13 +63,13 @@ pub fn parent(path: &str) -> Option<&str> {
     }
 }
 
-/// The last name of a path, empty for the root.
-pub fn name(path: &str) -> &str {
+/// The last name of a path. Empty for the root.
+pub(crate) fn name(path: &str) -> &str {
     path.rfind('/').map_or(path, |at| &path[at + 1..])
 }
 
 /// The path of a child.
-pub fn join(parent: &str, name: &str) -> String {
+pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
 }
 
@@ -78,8 +78,8 @@ pub fn is_within(path: &str, root: &str) -> bool {
     root == "/" || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether `path` is `/zookeeper` or lies below it, where the server keeps what is its own.
-pub fn is_servers_own(path: &str) -> bool {
+/// Whether `path` is `/zookeeper` or lies below it. The server keeps its own nodes there.
+pub(crate) fn is_servers_own(path: &str) -> bool {
     is_within(path, control_plane::ROOT)
 }
 

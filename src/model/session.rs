@@ -1,15 +1,15 @@
-//! Who a session and a connection are.
+//! The ids of sessions and connections, and the password of a session.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A session's number, as the client knows it. Never 0; the top byte is the id of the member that opened it.
+/// A session's number, as the client knows it. Never 0 for a session. The top byte is the id of the member that opened it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub i64);
 
 impl SessionId {
     /// Stands for "no session": the server's own transactions.
-    pub const NONE: SessionId = SessionId(0);
+    pub(crate) const NONE: SessionId = SessionId(0);
 }
 
 impl fmt::Display for SessionId {
@@ -24,8 +24,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// One TCP connection of one run of one member. Never given out twice, also not by a member that restarted: `number`
-/// starts anew at each start, `run` (random, chosen at start) tells the starts apart.
+/// One TCP connection of one run of one member. Never used twice, even by a member that restarts: `number` begins anew at each
+/// start, and `run` (random, chosen at each start) differs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ConnectionId {
     pub member: u32,
@@ -33,13 +33,14 @@ pub struct ConnectionId {
     pub number: u64,
 }
 
-/// The secret a client shows to get its session back: 16 random bytes.
+/// The secret that a client shows to get its session back: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Password(pub [u8; 16]);
 
 impl Password {
-    /// Takes the same time wherever two passwords differ, so that guessing learns nothing.
-    pub fn is(&self, shown: &Password) -> bool {
+    /// Whether `shown` is this password. Takes the same time wherever the two differ, so that an attacker learns nothing from
+    /// the time.
+    pub(crate) fn is(&self, shown: &Password) -> bool {
         self.0.iter().zip(&shown.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }

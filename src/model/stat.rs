@@ -11,10 +11,10 @@ pub struct Stat {
     pub ctime: i64,
     pub mtime: i64,
     pub version: i32,
-    /// What clients see: twice the number of children ever created, less those there are (DataNode.copyStat).
+    /// As clients see it: twice the number of children ever created, minus the number of present children (DataNode.copyStat).
     pub cversion: i32,
     pub aversion: i32,
-    /// The owning session of an ephemeral node; 0 for all others, containers and TTL nodes among them.
+    /// The owning session of an ephemeral node. 0 for all other nodes, including containers and TTL nodes.
     pub ephemeral_owner: i64,
     pub data_length: i32,
     pub num_children: i32,

@@ -1,17 +1,18 @@
-//! A transaction: what happens, not what was asked. The only thing that enters the log.
+//! A transaction: what happens, not what was asked. Only transactions enter the log.
 //!
-//! The leader decides everything while it evaluates; replicas apply a `Txn` without deciding anything
-//! (docs/decisions/0001). A refusal is a `Txn` too: without changes, answered only once the view it was judged on has committed.
+//! The leader decides everything while it evaluates. Replicas apply a `Txn` without deciding anything (docs/decisions/0001). A
+//! refusal is a `Txn` too. It has no changes, and its client gets the answer only once the view that it was judged on has
+//! committed.
 //!
-//! What a released kind of change does never alters; a new effect is a new kind. The postcard encoding of
-//! these types is the format of the log (docs/data-dir.md), so variants and fields are only ever added at the end, under
-//! a new format level.
+//! What a released kind of change does never alters. A new effect is a new kind. The postcard encoding of these types is the
+//! format of the log (docs/data-dir.md), so variants and fields are added only at the end, under a new format level.
 
 use crate::model::{Acl, ConnectionId, Owner, Password, Refusal, SessionId, Zxid};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// See the head of this file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Txn {
     pub zxid: Zxid,
@@ -59,14 +60,14 @@ impl Txn {
 /// One plugin's part in a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Made {
-    pub plugin: Arc<str>,
+    pub(crate) plugin: Arc<str>,
     /// The deployment, as its manifest counts them.
-    pub version: u32,
-    /// What its calls used.
-    pub fuel: u64,
+    pub(crate) version: u32,
+    /// The fuel that the plugin's calls used.
+    pub(crate) fuel: u64,
 }
 
-/// Where the answer goes: to that connection of that member, if it still lives.
+/// Where the answer goes: to that connection, if it is still open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Origin {
     pub session: SessionId,
@@ -76,10 +77,10 @@ pub struct Origin {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Outcome {
-    /// One slot for a single operation, one an operation for a multi.
+    /// One slot for a single operation. For a multi, one slot for each of its operations.
     Done(Vec<Slot>),
     Refused(Refusal),
-    /// A multi of `operations` failed at operation `failed` (counted from 0): nothing of it happened.
+    /// A multi of `operations` operations failed at operation `failed`, counted from 0. Nothing of it happened.
     MultiRefused {
         failed: u32,
         operations: u32,
@@ -87,21 +88,22 @@ pub enum Outcome {
     },
 }
 
-/// What the reply to one operation speaks of.
+/// What the reply to one operation is about.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Slot {
     /// No body: delete, check, sessions.
     Nothing,
-    /// The node of that change (an index into `Txn::changes`), its Stat as that change leaves it.
+    /// The node of that change (an index into `Txn::changes`), with the Stat that the change leaves.
     Change(u32),
-    /// That path, its Stat as the whole transaction leaves it (zeros if it is not there).
+    /// The node at that path, with the Stat that the whole transaction leaves. Zeros if there is no such node.
     Path(String),
 }
 
 /// One effect. All values are absolute: applying needs no decision.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Change {
-    /// `parent_cversion`: the parent's stored counter of creations after this one. The path is complete, digits and all.
+    /// `path` is complete, including the digits of a sequential node. `parent_cversion`: the parent's stored counter of
+    /// creations after this one.
     Create {
         path: Arc<str>,
         data: Option<Bytes>,
@@ -112,13 +114,13 @@ pub enum Change {
     Delete {
         path: Arc<str>,
     },
-    /// `version`: the node's version after it.
+    /// `version`: the node's version after this change.
     SetData {
         path: Arc<str>,
         data: Option<Bytes>,
         version: i32,
     },
-    /// `aversion`: after it.
+    /// `aversion`: the node's aversion after this change.
     SetAcl {
         path: Arc<str>,
         acl: Acl,
@@ -130,25 +132,25 @@ pub enum Change {
         password: Password,
         owner: ConnectionId,
     },
-    /// A client came back, here or elsewhere: the session has a new owner and perhaps another timeout.
+    /// A client came back, to the same member or another. The session has a new owner and perhaps another timeout.
     AttachSession {
         session: SessionId,
         timeout_ms: i32,
         owner: ConnectionId,
     },
-    /// Its ephemeral nodes are deleted by `Delete` changes before this one in the same transaction.
+    /// The session's ephemeral nodes are deleted by `Delete` changes before this change, in the same transaction.
     CloseSession {
         session: SessionId,
         expired: bool,
     },
-    /// Every voter's release knows this level: kinds of effects that it brought may be used from now on.
+    /// Every voter's release knows this format level. The kinds of effects that it brought may be used from now on.
     RaiseFormatLevel {
         level: u32,
     },
 }
 
-/// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies
-/// the batch only if `term` is the entry's Raft term and `prev` its own last applied zxid; else the entry is a no-op.
+/// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies the batch only
+/// if `term` is the entry's Raft term and `prev` is the replica's last applied zxid. Otherwise the entry is a no-op.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Batch {
     pub term: u64,

@@ -1,7 +1,7 @@
 //! The number of a transaction: `epoch << 32 | counter`, as in ZooKeeper.
 //!
-//! Zxids only grow. A leadership opens a new epoch with its first transaction; a nearly full counter opens the next
-//! epoch within the leadership, so that the counter never wraps.
+//! Zxids only grow. A leadership opens a new epoch with its first transaction. A full counter opens the next epoch within the
+//! leadership, so that the counter never wraps.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -9,37 +9,36 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Zxid(pub u64);
 
-/// The last counter of an epoch: the transaction behind it opens the next.
-pub const COUNTER_MAX: u32 = u32::MAX;
+/// The last counter of an epoch. The next transaction opens the next epoch.
+pub(crate) const COUNTER_MAX: u32 = u32::MAX;
 
 impl Zxid {
-    pub const ZERO: Zxid = Zxid(0);
+    pub(crate) const ZERO: Zxid = Zxid(0);
 
-    pub const fn new(epoch: u32, counter: u32) -> Zxid {
+    pub(crate) const fn new(epoch: u32, counter: u32) -> Zxid {
         Zxid((epoch as u64) << 32 | counter as u64)
     }
 
-    pub const fn epoch(self) -> u32 {
+    pub(crate) const fn epoch(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    pub const fn counter(self) -> u32 {
+    pub(crate) const fn counter(self) -> u32 {
         self.0 as u32
     }
 
-    /// The zxid behind this one in the same leadership: the next counter, or the first of the next epoch.
-    pub const fn next(self) -> Zxid {
+    /// The next zxid in the same leadership: the next counter, or the first of the next epoch if the counter is full.
+    pub(crate) const fn next(self) -> Zxid {
         if self.counter() == COUNTER_MAX { self.next_epoch() } else { Zxid(self.0 + 1) }
     }
 
-    /// The first zxid of the next epoch: what a new leadership starts with. Counter 0 is never given out, as in
-    /// ZooKeeper.
-    pub const fn next_epoch(self) -> Zxid {
+    /// The first zxid of the next epoch, with which a new leadership starts. Counter 0 is never used, as in ZooKeeper.
+    pub(crate) const fn next_epoch(self) -> Zxid {
         Zxid::new(self.epoch() + 1, 1)
     }
 
-    /// As the wire has it.
-    pub const fn to_wire(self) -> i64 {
+    /// The zxid as a number of the wire protocol.
+    pub(crate) const fn to_wire(self) -> i64 {
         self.0 as i64
     }
 }

@@ -1,13 +1,17 @@
-//! Where guests are asked on behalf of clients: one thread, so that reads call fewer guests at once than there are threads
-//! that serve clients. A slow policy delays those that it is asked about, and nobody else.
+//! The thread on which plugins are asked on behalf of clients: policies about reads and events, authenticators about
+//! logins.
 //!
-//! A connection has at most three jobs here: its oldest read, its oldest held event, a login. Each is done in turns of
-//! `limits::QUESTIONS_IN_A_ROW` questions. A guest's host calls lock the state one by one (`Live`), so the tree may change
-//! under it; whoever has its answer looks, under the state's lock, whether it still counts.
+//! There is one such thread, so plugins never occupy the threads that serve clients. A slow policy delays only the
+//! clients that it is asked about, and the jobs behind theirs.
+//!
+//! A connection has at most three jobs here: its oldest read, its held events, and a login. A job is done in turns of
+//! at most `limits::QUESTIONS_IN_A_ROW` questions. Each read of a plugin locks the state anew (`LockedTree`), so the
+//! tree may change while a plugin runs. The code that uses an answer checks under the state's
+//! lock whether the answer still holds.
 
 use super::Server;
 use super::connection::{Connection, Turn};
-use super::judgement::{Due, Inquiry, Told};
+use super::judgement::{EventQuestion, EventVerdict, Inquiry};
 use crate::environment::{self, wall_ms};
 use crate::limits;
 use crate::pipeline::view::LockedTree;
@@ -19,63 +23,64 @@ use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What is to be asked. Bounded by the connections.
+/// What plugins are to be asked. Bounded by the number of connections.
 pub(super) enum Job {
-    /// The oldest request of the connection reads what guests are asked about.
+    /// The oldest request of the connection is a read that plugins are asked about.
     Read { connection: Arc<Connection>, inquiry: Inquiry },
-    /// Events are held in the connection's outbox.
+    /// The connection's outbox holds events.
     Events { connection: Arc<Connection> },
-    /// An `addauth` for an authenticator. The credential goes nowhere else.
+    /// An `addauth` for an authenticator. The credential is given to nobody else.
     Login { connection: Arc<Connection>, header: RequestHeader, scheme: String, credential: Bytes },
 }
 
-/// The way to the thread.
+/// The queue of jobs for the thread.
 pub(super) struct Asking {
     jobs: UnboundedSender<Job>,
-    taken: Mutex<Option<UnboundedReceiver<Job>>>,
+    /// The thread's end of the queue, until `Inquirer::of` takes it.
+    receiver: Mutex<Option<UnboundedReceiver<Job>>>,
 }
 
 impl Default for Asking {
     fn default() -> Asking {
-        let (jobs, taken) = unbounded_channel();
-        Asking { jobs, taken: Mutex::new(Some(taken)) }
+        let (jobs, receiver) = unbounded_channel();
+        Asking { jobs, receiver: Mutex::new(Some(receiver)) }
     }
 }
 
 impl Asking {
-    pub fn put(&self, job: Job) {
-        // An error means that the server has ended, and with it the connection.
+    pub(crate) fn put(&self, job: Job) {
+        // An error means that the thread has ended, and so have the server and the connection.
         let _ = self.jobs.send(job);
     }
 }
 
-/// The thread's side: does what is asked for, until the connections are gone.
-pub struct Inquirer {
+/// What the thread runs. It ends with the server.
+pub(crate) struct Inquirer {
     jobs: UnboundedReceiver<Job>,
-    /// Not kept alive from here.
+    /// Weak, so that the thread does not keep the server alive.
     server: Weak<dyn Server>,
 }
 
 impl Inquirer {
-    /// Of a server, once.
-    pub fn of(server: &Arc<dyn Server>) -> Inquirer {
-        let jobs = server.connections().asking().taken.lock().take().expect("one thread asks");
+    /// The one thread of a server. Panics if it is called twice for a server.
+    pub(crate) fn of(server: &Arc<dyn Server>) -> Inquirer {
+        let jobs = server.connections().asking().receiver.lock().take().expect("a server has one such thread");
         Inquirer { jobs, server: Arc::downgrade(server) }
     }
 
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         while let Some(job) = self.jobs.blocking_recv() {
             self.turn(job);
         }
     }
 
-    pub async fn run_as_task(mut self) {
+    pub(crate) async fn run_as_task(mut self) {
         while let Some(job) = self.jobs.recv().await {
             self.turn(job);
         }
     }
 
-    /// Does one turn of what has been asked for so far. Whether there was anything.
+    /// Does one turn of one job, if there is a job. Returns whether there was.
     #[cfg(test)]
     pub(super) fn run_once(&mut self) -> bool {
         let job = self.jobs.try_recv();
@@ -92,7 +97,7 @@ impl Inquirer {
     }
 }
 
-/// One turn. Gives back what is not done with it.
+/// One turn of a job. Returns the job if it needs another turn.
 fn turn(server: &dyn Server, job: Job) -> Option<Job> {
     let home = server.connections();
     let plugins = home.plugins();
@@ -109,18 +114,19 @@ fn turn(server: &dyn Server, job: Job) -> Option<Job> {
         Job::Events { connection } => {
             for _ in 0..limits::QUESTIONS_IN_A_ROW {
                 let held = connection.outbox.first_held().filter(|_| !connection.is_gone())?;
-                let told = Told { kind: held.kind, path: &held.path, acl: &held.acl, who: &held.identities };
+                let question =
+                    EventQuestion { kind: held.kind, path: &held.path, acl: &held.acl, who: &held.identities };
                 let mut answers = Answers::default();
-                let mut due = told.judge(home, &server.state(), &answers);
+                let mut verdict = question.judge(home, &server.state(), &answers);
                 for _ in 0..limits::QUESTION_TRIES {
-                    if due != Due::Ask {
+                    if verdict != EventVerdict::Unknown {
                         break;
                     }
                     let caller = connection.caller_of(connection.session(), held.identities.clone());
-                    with_call(server, &caller, 0, |call| told.ask(home, call, &mut answers));
-                    due = told.judge(home, &server.state(), &answers);
+                    with_call(server, &caller, 0, |call| question.ask(home, call, &mut answers));
+                    verdict = question.judge(home, &server.state(), &answers);
                 }
-                connection.settle_event(&held, due == Due::Tell);
+                connection.settle_event(&held, verdict == EventVerdict::Send);
             }
             Some(Job::Events { connection })
         }
@@ -133,13 +139,13 @@ fn turn(server: &dyn Server, job: Job) -> Option<Job> {
     }
 }
 
-/// A call that looks at the applied tree as it goes on.
+/// Calls `ask` with a call whose reads see the applied tree of their moment.
 fn with_call<T>(server: &dyn Server, caller: &Caller, xid: i32, ask: impl FnOnce(&Call<'_>) -> T) -> T {
     let (zxid, ensemble_ms) = {
         let state = server.state();
         (state.last_zxid(), state.ensemble_ms())
     };
-    // Without chance a guest still has an answer to give, and the seed is no secret.
+    // A plugin can answer without random bytes, and the seed is no secret.
     let seed = environment::random_u64().unwrap_or_default();
     let moment = Moment { wall_ms: wall_ms(), ensemble_ms, seed };
     ask(&Call::looking(&LockedTree(|| server.state()), Some(caller), xid, zxid, moment))

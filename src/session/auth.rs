@@ -1,8 +1,8 @@
-//! Who a connection is: `addauth digest` and `ip`, certificates, and SASL's place.
+//! Who a client is: its address, its certificate, `addauth`, and what SASL proves.
 //!
-//! Rules are DigestAuthenticationProvider's and IPAuthenticationProvider's of ZooKeeper 3.9.5: digest accepts any
-//! credential, since the name it proves is made of it; only an ACL decides what that name may do. Credentials are never
-//! logged or kept.
+//! The rules are those of DigestAuthenticationProvider and IPAuthenticationProvider in ZooKeeper 3.9.5. The scheme
+//! digest accepts every credential, since the identity that it proves is a hash of the credential. Only an ACL decides
+//! what that identity may do. Credentials are never logged or kept.
 
 use crate::config::Auth;
 use crate::model::{AclEntry, Identity, acl};
@@ -10,17 +10,17 @@ use crate::pipeline::Rules;
 use crate::pipeline::authorize::{self, Who};
 use std::net::IpAddr;
 
-/// What an `addauth` comes to.
+/// The result of an `addauth`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Added {
-    /// The connection has these from now on.
+pub(crate) enum Added {
+    /// The connection has these identities from now on.
     Proven(Vec<Identity>),
-    /// AUTHFAILED, and the connection is closed.
+    /// The client gets AUTHFAILED, and the connection closes.
     Failed,
 }
 
-/// What a connection is before it says anything: its address, and the subject of its certificate (RFC 2253).
-pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
+/// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253).
+pub(crate) fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
     let mut identities = vec![Identity::new("ip", address.to_string())];
     if let Some(subject) = subject {
         if auth.x509_super_user.as_ref() == Some(&subject) {
@@ -31,8 +31,15 @@ pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<
     identities
 }
 
-/// A client's `addauth`. `known`: what the connection has proven so far; for `x509` its certificate has spoken.
-pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: &[Identity], address: IpAddr) -> Added {
+/// A client's `addauth`. `known`: the identities proven so far. The scheme `x509` succeeds if the certificate has
+/// proven one.
+pub(crate) fn add(
+    auth: &Auth,
+    scheme: Option<&str>,
+    credential: Option<&[u8]>,
+    known: &[Identity],
+    address: IpAddr,
+) -> Added {
     match (scheme, credential) {
         (Some("digest"), Some(credential)) if auth.digest_enabled => {
             let name = auth.digest_algorithm.identity(&String::from_utf8_lossy(credential));
@@ -49,8 +56,8 @@ pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: 
     }
 }
 
-/// What a finished SASL exchange proves.
-pub fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
+/// The identities that a finished SASL exchange proves.
+pub(crate) fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
     let is_super = auth.sasl_super_users.contains(&user);
     let mut identities = vec![Identity::new("sasl", user)];
     if is_super {
@@ -59,9 +66,9 @@ pub fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
     identities
 }
 
-/// Whether such a client may ask anything at all (AuthenticationHelper.enforceAuthentication). Where SASL is required
-/// the list of schemes means nothing.
-pub fn admits(auth: &Auth, identities: &[Identity]) -> bool {
+/// Whether a client with these identities may send requests (AuthenticationHelper.enforceAuthentication). If SASL is
+/// required, the list of required schemes does not count.
+pub(crate) fn admits(auth: &Auth, identities: &[Identity]) -> bool {
     let has = |scheme: &str| identities.iter().any(|identity| identity.scheme == scheme);
     if auth.require_sasl {
         return has("sasl");
@@ -69,18 +76,18 @@ pub fn admits(auth: &Auth, identities: &[Identity]) -> bool {
     auth.enforce_schemes.is_empty() || auth.enforce_schemes.iter().any(|scheme| has(scheme))
 }
 
-/// Whether SASL is demanded: a failed exchange is then told with another code.
-pub fn requires_sasl(auth: &Auth) -> bool {
+/// Whether SASL is required. A failed exchange is then answered with another error code.
+pub(crate) fn requires_sasl(auth: &Auth) -> bool {
     auth.require_sasl || auth.enforce_schemes.iter().any(|scheme| scheme == "sasl")
 }
 
-/// Who may do everything.
-pub fn superuser() -> Identity {
+/// The identity that may do everything.
+pub(crate) fn superuser() -> Identity {
     Identity::new("super", "")
 }
 
-/// Whether events about a node with that list may reach somebody (READ).
-pub fn may_hear(rules: &Rules, list: &[AclEntry], who: Who<'_>) -> bool {
+/// Whether a client may get events about a node with that ACL: it needs READ.
+pub(crate) fn may_hear(rules: &Rules, list: &[AclEntry], who: Who<'_>) -> bool {
     authorize::allowed(rules, list, acl::READ, who)
 }
 
@@ -100,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_superuser_is_named_by_its_digest() {
-        // As ZooKeeper's documentation of superDigest has it.
+        // From ZooKeeper's documentation of superDigest.
         let auth = Auth { super_digest: Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".into()), ..auth() };
         let Added::Proven(proven) = add_text(&auth, "digest", "super:test") else { panic!("digest never fails") };
         assert!(proven.contains(&superuser()) && proven.len() == 2);

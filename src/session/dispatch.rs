@@ -1,16 +1,19 @@
-//! What becomes of each request frame: answered here, handed to the sequencer, or the end of the connection.
+//! What happens to each request frame of a connection.
+//!
+//! A read is answered here, or parked in the connection's `Order`. A write goes to the sequencer (`Server::submit`). A
+//! frame that is no request ends the connection.
 
 use super::asking::Job;
 use super::auth::{self, Added};
 use super::connection::Connection;
+use super::form::Form;
 use super::judgement::{self, Inquiry};
-use super::order::{Awaited, Entry, Form, OwnRequest, Parked};
+use super::order::{Awaited, Handshake, LocalRequest, Parked};
 use super::sasl::{DigestMd5, Step};
-use super::{Server, order};
-use super::{local, local_sessions};
+use super::{Server, local, local_sessions};
 use crate::environment;
 use crate::limits::READS_PER_LOCK;
-use crate::model::{ErrorCode, Identity};
+use crate::model::{ErrorCode, Identity, SessionId};
 use crate::pipeline::{Ask, Caller, Submission};
 use crate::state::State;
 use crate::wire::decode::{self, Answer};
@@ -21,17 +24,18 @@ use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
 
-/// ZooKeeper's replies to unknown operations carry the zxid of a request that never got one.
+/// The zxid in ZooKeeper's replies to unknown operations: the value that a request has before it gets a zxid.
 const NO_ZXID: i64 = -1;
 
-/// The requesting side of a connection, owned by its task.
+/// Takes a connection's requests. The connection's task owns it.
 pub(super) struct Dispatch {
     server: Arc<dyn Server>,
     connection: Arc<Connection>,
-    /// What `Connection::identities` holds, without its lock.
+    /// A copy of `Connection::identities`, readable without its lock.
     identities: Arc<[Identity]>,
-    /// An authenticator may have added to that.
+    /// Whether an authenticator may have added identities since the copy was made.
     identities_stale: bool,
+    /// The SASL exchange that is under way.
     sasl: Option<Box<DigestMd5>>,
 }
 
@@ -39,24 +43,26 @@ pub(super) struct Dispatch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Flow {
     On,
-    /// What is queued is still written.
+    /// The connection closes once everything queued is written.
     Closing,
-    /// The connection ends at once.
+    /// The connection closes at once.
     Broken,
 }
 
-/// The state's shared lock, kept over a run of reads.
+/// The state's shared lock, held over several reads.
 pub(super) struct Reading<'a> {
     server: &'a dyn Server,
     state: Option<RwLockReadGuard<'a, State>>,
+    /// Reads until the lock is released, so that the thread that applies can take it.
     left: u32,
 }
 
 impl<'a> Reading<'a> {
-    pub fn new(server: &'a dyn Server) -> Reading<'a> {
+    pub(crate) fn new(server: &'a dyn Server) -> Reading<'a> {
         Reading { server, state: None, left: 0 }
     }
 
+    /// The state, for one read. Takes the lock if it is not held.
     fn state(&mut self) -> &State {
         if self.left == 0 {
             self.state = None;
@@ -66,7 +72,7 @@ impl<'a> Reading<'a> {
         self.state.get_or_insert_with(|| self.server.state())
     }
 
-    /// To be called before anything that may want the lock itself.
+    /// Releases the lock. Called before anything that may take the lock.
     fn release(&mut self) {
         self.state = None;
         self.left = 0;
@@ -74,21 +80,21 @@ impl<'a> Reading<'a> {
 }
 
 impl Dispatch {
-    pub fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
+    pub(crate) fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
         let identities = connection.identities();
         Dispatch { server, connection, identities, identities_stale: false, sasl: None }
     }
 
-    pub fn connection(&self) -> &Arc<Connection> {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    pub fn server(&self) -> &Arc<dyn Server> {
+    pub(crate) fn server(&self) -> &Arc<dyn Server> {
         &self.server
     }
 
-    /// Deals with one frame. `received_us`: when it was read.
-    pub fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+    /// Takes one frame. `received_us`: when it was read, microseconds of the member's clock.
+    pub(crate) fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         self.connection.count_received();
         if self.identities_stale || self.connection.identities_end() {
             self.identities = self.connection.identities();
@@ -109,9 +115,9 @@ impl Dispatch {
             return self.overtake_and_close(&header, 0, ErrorCode::SessionClosedRequireSaslAuth);
         }
         match request {
-            // Whoever has no word of a leader does not know whether the session lives.
-            Request::Ping if received_us > self.server.word_until_us() => Flow::Broken,
-            // Good only within a multi.
+            // Without a lease this server does not know whether the session still lives.
+            Request::Ping if received_us > self.server.lease_until_us() => Flow::Broken,
+            // Allowed only within a multi.
             Request::Check { .. } | Request::CheckNotExists { .. } => {
                 self.overtake_and_close(&header, NO_ZXID, ErrorCode::Unimplemented)
             }
@@ -120,7 +126,7 @@ impl Dispatch {
             }
             Request::Sync { path } => self.sync(header, path, received_us, reading),
             Request::CloseSession if self.connection.has_local_session() => {
-                self.local(header, OwnRequest::CloseLocalSession, received_us, reading)
+                self.local(header, LocalRequest::CloseLocalSession, received_us, reading)
             }
             Request::CloseSession if self.connection.is_read_only() => {
                 self.not_while_cut_off(header, received_us, reading)
@@ -141,7 +147,7 @@ impl Dispatch {
                 }
                 if self.connection.has_local_session() && local_sessions::need_upgrade(&request) {
                     if !self.connection.home().options().local_sessions_upgrade {
-                        let refused = OwnRequest::Refused(ErrorCode::EphemeralOnLocalSession);
+                        let refused = LocalRequest::Refused(ErrorCode::EphemeralOnLocalSession);
                         return self.local(header, refused, received_us, reading);
                     }
                     reading.release();
@@ -152,18 +158,19 @@ impl Dispatch {
                 let form = Form::of(&header, &request);
                 self.write(header, form, Ask::Request(request), received_us, reading)
             }
-            request => self.local(header, OwnRequest::Request(request), received_us, reading),
+            request => self.local(header, LocalRequest::Request(request), received_us, reading),
         }
     }
 
+    /// Answers a frame that is no request, as ZooKeeper does.
     fn undecodable(&mut self, answer: Answer, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         match answer {
             Answer::Close => Flow::Broken,
-            Answer::Reply(header, code) => self.local(header, OwnRequest::Refused(code), received_us, reading),
+            Answer::Reply(header, code) => self.local(header, LocalRequest::Refused(code), received_us, reading),
             Answer::ReplyAndClose(header, _) if header.op == op::CREATE_SESSION => {
                 let session = self.connection.session();
                 match reading.state().session(session).map(|session| session.password) {
-                    Some(password) => self.local(header, OwnRequest::SessionAgain(password), received_us, reading),
+                    Some(password) => self.local(header, LocalRequest::SessionAgain(password), received_us, reading),
                     None => Flow::Broken,
                 }
             }
@@ -171,11 +178,12 @@ impl Dispatch {
         }
     }
 
-    /// A request for this server: at once if nothing is before it and no guest need be asked, else when its turn comes.
+    /// Answers a request that needs no transaction. At once, if no older request waits and no plugin must be asked.
+    /// Otherwise the request is parked until its turn.
     fn local(
         &mut self,
         header: RequestHeader,
-        request: OwnRequest,
+        request: LocalRequest,
         received_us: u64,
         reading: &mut Reading<'_>,
     ) -> Flow {
@@ -189,14 +197,14 @@ impl Dispatch {
             let inquiry = Inquiry::default();
             if local::answer(&self.connection, refusals, state, watches.as_deref_mut(), &question, &inquiry).is_err() {
                 let parked = Parked { asked: true, ..Parked::new(request, self.identities.clone(), true) };
-                order.push(Entry { header, received_us, awaited: Awaited::Own(Box::new(parked)) });
+                order.push(header, received_us, Awaited::Local(Box::new(parked)));
                 self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
             }
         } else {
             let home = self.connection.home();
             let may_be_asked = judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
             let parked = Parked::new(request, self.identities.clone(), may_be_asked);
-            order.push(Entry { header, received_us, awaited: Awaited::Own(Box::new(parked)) });
+            order.push(header, received_us, Awaited::Local(Box::new(parked)));
         }
         Flow::On
     }
@@ -210,24 +218,24 @@ impl Dispatch {
         reading: &mut Reading<'_>,
     ) -> Flow {
         reading.release();
-        // First in the order, then to the sequencer: it may be answered before `submit` returns.
-        self.connection.order.lock().push(Entry { header, received_us, awaited: Awaited::Write(form) });
+        // First into the order, then to the sequencer: the write may be answered before `submit` returns.
+        self.connection.order.lock().push(header, received_us, Awaited::Write(form));
         self.server.submit(Submission { caller: Some(self.caller(self.connection.session())), xid: header.xid, ask });
         Flow::On
     }
 
-    /// This member is cut off: it shows what it has, and takes nothing.
+    /// Refuses a write: this member is cut off from its ensemble.
     fn not_while_cut_off(&mut self, header: RequestHeader, received_us: u64, reading: &mut Reading<'_>) -> Flow {
-        self.local(header, OwnRequest::Refused(ErrorCode::NotReadOnly), received_us, reading)
+        self.local(header, LocalRequest::Refused(ErrorCode::NotReadOnly), received_us, reading)
     }
 
-    /// Makes the session everybody's, before the request that needs it. False if it has just expired.
+    /// Makes the local session a global one, before the request that needs that. False if the session has just expired.
     fn upgrade(&mut self, received_us: u64) -> bool {
         let session = self.connection.session();
         let Some(password) = self.connection.home().local_sessions().password(session) else { return false };
-        self.connection.becomes_everybodys();
+        self.connection.becomes_global();
         let header = RequestHeader { xid: 0, op: op::CREATE_SESSION };
-        self.connection.order.lock().push(Entry { header, received_us, awaited: Awaited::Upgrade });
+        self.connection.order.lock().push(header, received_us, Awaited::Upgrade);
         let ask = Ask::OpenSession { session, password, timeout_ms: self.connection.timeout_ms() };
         self.server.submit(Submission { caller: Some(self.caller(session)), xid: header.xid, ask });
         true
@@ -242,20 +250,19 @@ impl Dispatch {
     ) -> Flow {
         reading.release();
         let awaited = Awaited::Sync { path, done: false };
-        self.connection.order.lock().push(Entry { header, received_us, awaited });
+        self.connection.order.lock().push(header, received_us, awaited);
         self.server.barrier(self.connection.clone());
         Flow::On
     }
 
-    pub fn caller(&self, session: crate::model::SessionId) -> Caller {
+    fn caller(&self, session: SessionId) -> Caller {
         self.connection.caller_of(session, self.identities.clone())
     }
 
-    /// The session of the first frame; see `handshake`.
-    pub fn submit_session(&mut self, handshake: order::Handshake, ask: Ask, received_us: u64) {
+    /// Submits the transaction that the first message asks for (`handshake`).
+    pub(crate) fn submit_session(&mut self, handshake: Handshake, ask: Ask, received_us: u64) {
         let header = RequestHeader { xid: 0, op: op::CREATE_SESSION };
-        let entry = Entry { header, received_us, awaited: Awaited::Handshake(handshake) };
-        self.connection.order.lock().push(entry);
+        self.connection.order.lock().push(header, received_us, Awaited::Handshake(handshake));
         self.server.submit(Submission { caller: Some(self.caller(handshake.session)), xid: header.xid, ask });
     }
 
@@ -265,7 +272,7 @@ impl Dispatch {
         // Plugins cannot have a scheme that the server has.
         if let Some(scheme) = scheme.filter(|scheme| home.rules().schemes.get().proves(scheme)) {
             let (scheme, credential) = (scheme.to_owned(), credential.unwrap_or_default());
-            self.connection.order.lock().authenticating = true;
+            self.connection.order.lock().authenticate();
             self.identities_stale = true;
             home.asking().put(Job::Login { connection: self.connection.clone(), header, scheme, credential });
             return Flow::On;
@@ -279,12 +286,12 @@ impl Dispatch {
             return Flow::On;
         }
         tracing::debug!(peer = %self.connection.peer(), scheme, "addauth failed");
-        self.connection.home().metrics().auth_failed.increment();
+        self.connection.metrics().auth_failed.increment();
         self.overtake_and_close(&header, 0, ErrorCode::AuthFailed)
     }
 
     fn sasl(&mut self, header: &RequestHeader, token: Option<Bytes>) -> Flow {
-        // ZooKeeper's thread stumbles over a null token and closes.
+        // ZooKeeper fails on a null token with an exception, and closes the connection.
         let Some(token) = token else { return Flow::Broken };
         let connection = self.connection.clone();
         let auth = &connection.home().options().auth;
@@ -314,7 +321,7 @@ impl Dispatch {
             Err(error) => {
                 self.sasl = None;
                 tracing::info!(peer = %connection.peer(), %error, "SASL failed");
-                connection.home().metrics().auth_failed.increment();
+                connection.metrics().auth_failed.increment();
                 match (auth::requires_sasl(auth), auth.allow_sasl_failed) {
                     (true, _) => self.overtake_and_close(header, 0, ErrorCode::SessionClosedRequireSaslAuth),
                     (false, false) => self.overtake_and_close(header, 0, ErrorCode::AuthFailed),
@@ -327,7 +334,7 @@ impl Dispatch {
         }
     }
 
-    /// Queues a reply before those of earlier requests that are still unanswered.
+    /// Queues a reply at once, before the replies to earlier requests that still wait.
     fn overtake(&self, header: &RequestHeader, zxid: i64, code: ErrorCode, body: &Body<'_>) {
         let reply = ReplyHeader { xid: header.xid, zxid, error: code.code() };
         self.connection.queue_reply(|out| encode::frame(out, &reply, body));

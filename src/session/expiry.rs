@@ -1,11 +1,12 @@
-//! When each session was last heard of, and which have been silent too long.
+//! When each session gave its last sign of life, and which sessions have been silent too long.
 //!
-//! Every member keeps the table; only the leader asks it who is due. Times are milliseconds of a monotonic clock and come
-//! in as arguments. Hearing is one atomic store.
+//! Every member keeps the table. Only the leader asks which sessions are due. Times are milliseconds of the member's
+//! clock and are passed as arguments. Noting a sign of life is one atomic store.
 //!
-//! As ZooKeeper's ExpiryQueue: a session expires at the next multiple of tickTime behind its timeout. Beyond ZooKeeper:
-//! only time in which the expirer ran counts. A tick that comes late (the process was stopped, the machine overloaded, a
-//! laptop slept) extends every session by its lateness, since clients could not be heard meanwhile.
+//! As in ZooKeeper's ExpiryQueue, a session expires at the next multiple of tickTime behind its timeout. Unlike
+//! ZooKeeper, only time in which the expirer ran counts. A tick may come late: the process was stopped, the machine was
+//! overloaded, a laptop slept. A late tick extends every session by the delay, since the server could not hear clients
+//! meanwhile.
 
 use crate::hooks;
 use crate::model::SessionId;
@@ -16,15 +17,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// The table.
-pub struct Expiry {
+/// The table of sessions and their last signs of life.
+pub(crate) struct Expiry {
+    /// Invariant: not 0.
     tick_ms: u64,
     table: Mutex<Table>,
 }
 
 struct Table {
     sessions: HashMap<SessionId, Entry>,
-    /// When `due` was last asked, or a leadership began behind that; none: neither yet.
+    /// When `due` was last called, or a later leadership began. None: neither has happened.
     asked_ms: Option<u64>,
 }
 
@@ -33,37 +35,39 @@ struct Entry {
     heard: Arc<Heard>,
 }
 
-/// One session's last sign of life; its connection keeps it at hand.
+/// A session's last sign of life. The session's connection and the table share it.
 #[derive(Debug)]
-pub struct Heard {
+pub(crate) struct Heard {
     last_ms: AtomicU64,
-    /// Nothing is read from its connection for back-pressure: that is our doing, so it counts as heard.
+    /// Whether backpressure keeps the server from reading the connection. The session then counts as alive.
     held: AtomicBool,
 }
 
 impl Heard {
-    pub fn touch(&self, now_ms: u64) {
+    /// The session gives a sign of life at `now_ms`.
+    pub(crate) fn touch(&self, now_ms: u64) {
         self.last_ms.store(now_ms, Relaxed);
     }
 
-    pub fn hold(&self, held: bool) {
+    /// Backpressure begins or ends.
+    pub(crate) fn hold(&self, held: bool) {
         self.held.store(held, Relaxed);
     }
 
-    /// Whether there was a sign of life at that time or later.
-    pub fn since(&self, ms: u64) -> bool {
+    /// Whether there was a sign of life at `ms` or later, or backpressure holds the connection.
+    pub(crate) fn since(&self, ms: u64) -> bool {
         self.held.load(Relaxed) || self.last_ms.load(Relaxed) >= ms
     }
 }
 
 impl Expiry {
-    pub fn new(tick_ms: u32) -> Expiry {
+    pub(crate) fn new(tick_ms: u32) -> Expiry {
         let table = Table { sessions: HashMap::new(), asked_ms: None };
         Expiry { tick_ms: u64::from(tick_ms.max(1)), table: Mutex::new(table) }
     }
 
-    /// A session that was opened, attached or loaded: it has its full timeout from now on.
-    pub fn open(&self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
+    /// Enters a session that was opened, attached or loaded. It has its full timeout from `now_ms` on.
+    pub(crate) fn open(&self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
         let mut table = self.table.lock();
         let entry = table.sessions.entry(session).or_insert_with(|| Entry {
             timeout_ms: 0,
@@ -74,28 +78,28 @@ impl Expiry {
         entry.heard.clone()
     }
 
-    /// As `open`, for a session whose connection has a sign of life already, in another table.
-    pub fn adopt(&self, session: SessionId, timeout_ms: i32, heard: Arc<Heard>) {
+    /// Enters a session that comes from another table, and that keeps its last sign of life.
+    pub(crate) fn adopt(&self, session: SessionId, timeout_ms: i32, heard: Arc<Heard>) {
         let entry = Entry { timeout_ms: timeout_ms.max(0) as u64, heard };
         self.table.lock().sessions.insert(session, entry);
     }
 
-    /// The session is no more, or not in this table.
-    pub fn forget(&self, session: SessionId) {
+    /// Removes a session: it is closed, or belongs in another table.
+    pub(crate) fn forget(&self, session: SessionId) {
         self.table.lock().sessions.remove(&session);
     }
 
-    /// All sessions are to be entered anew.
-    pub fn forget_all(&self) {
+    /// Removes all sessions: they will be entered anew.
+    pub(crate) fn forget_all(&self) {
         self.table.lock().sessions.clear();
     }
 
-    /// What an applied transaction does to the table.
-    pub fn follow(&self, txn: &Txn, now_ms: u64) {
+    /// Does to the table what an applied transaction does to sessions.
+    pub(crate) fn follow(&self, txn: &Txn, now_ms: u64) {
         for change in &txn.changes {
             match *change {
                 Change::OpenSession { session, timeout_ms, .. } | Change::AttachSession { session, timeout_ms, .. } => {
-                    // A new owner starts with a new sign of life: what held the old connection back is no concern of it.
+                    // A new connection starts with a new `Heard`, so that backpressure on the old one does not count.
                     self.table.lock().sessions.remove(&session);
                     self.open(session, timeout_ms, now_ms);
                 }
@@ -107,8 +111,8 @@ impl Expiry {
         }
     }
 
-    /// A sign of life that came by another way than the session's connection: a report from another member.
-    pub fn hear(&self, session: SessionId, now_ms: u64) {
+    /// A sign of life that another member reports.
+    pub(crate) fn hear(&self, session: SessionId, now_ms: u64) {
         if let Some(entry) = self.table.lock().sessions.get(&session) {
             entry.heard.touch(now_ms);
         }
@@ -116,22 +120,23 @@ impl Expiry {
 
     /// The last sign of life of a session.
     #[cfg(test)]
-    pub fn last_heard_ms(&self, session: SessionId) -> Option<u64> {
+    pub(crate) fn last_heard_ms(&self, session: SessionId) -> Option<u64> {
         self.table.lock().sessions.get(&session).map(|entry| entry.heard.last_ms.load(Relaxed))
     }
 
-    /// A leadership begins: every session has its full timeout.
-    pub fn grant_all(&self, now_ms: u64) {
+    /// A leadership begins: every session gets its full timeout.
+    pub(crate) fn grant_all(&self, now_ms: u64) {
         let mut table = self.table.lock();
-        // The time until the expirer first looks counts as little as any other in which it does not run.
+        // The time until the expirer first runs does not count, as any time in which the expirer does not run.
         table.asked_ms = Some(now_ms);
         table.sessions.values().for_each(|entry| entry.heard.touch(now_ms));
     }
 
-    /// Sessions that have expired, in order. To be asked twice a tick; they are named again until they are closed.
-    pub fn due(&self, now_ms: u64) -> Vec<SessionId> {
+    /// The sessions that have expired, in order. Called twice a tick. Names a session at each call until it is closed.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<SessionId> {
         let mut table = self.table.lock();
-        // Asked twice a tick. When exactly it stood still within a gap that is longer nobody knows: all of it is forgiven.
+        // Two calls are half a tick apart. If they are farther apart, the expirer stood still for some of that time.
+        // How long is not known, so none of the time counts.
         let gap_ms = table.asked_ms.replace(now_ms).map_or(0, |asked_ms| now_ms.saturating_sub(asked_ms));
         let late_ms = if gap_ms > self.tick_ms * 3 / 4 { gap_ms } else { 0 };
         let late_ms = hooks::forgiven_ms(late_ms);
@@ -144,8 +149,9 @@ impl Expiry {
             }
             let mut last_ms = heard.last_ms.load(Relaxed);
             if late_ms > 0 {
-                let extended_ms = (last_ms + late_ms).min(now_ms);
-                // If it fails the session was heard this very moment.
+                let extended_ms = (last_ms + late_ms).min(now_ms.max(last_ms));
+                assert!(extended_ms >= last_ms, "a late tick takes no time from a session");
+                // The exchange fails if the session gives a sign of life at this very moment.
                 let _ = heard.last_ms.compare_exchange(last_ms, extended_ms, Relaxed, Relaxed);
                 last_ms = extended_ms;
             }
@@ -157,8 +163,9 @@ impl Expiry {
         due
     }
 
-    /// Whether the session still is one of those that `due` names: it may have been heard, or granted more time, since.
-    pub fn is_due(&self, session: SessionId, now_ms: u64) -> bool {
+    /// Whether `due` would name the session now. It may have given a sign of life, or got more time, since `due` named
+    /// it.
+    pub(crate) fn is_due(&self, session: SessionId, now_ms: u64) -> bool {
         let table = self.table.lock();
         table.sessions.get(&session).is_some_and(|entry| {
             let heard = &entry.heard;
@@ -166,8 +173,8 @@ impl Expiry {
         })
     }
 
-    /// Sessions by the moment at which they would expire: what `dump` prints.
-    pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
+    /// Sessions by the time at which they would expire, for `dump`.
+    pub(crate) fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut deadlines = BTreeMap::<u64, Vec<SessionId>>::new();
         for (&session, entry) in &self.table.lock().sessions {
             let deadline = self.deadline(entry.heard.last_ms.load(Relaxed), entry.timeout_ms);
@@ -177,13 +184,17 @@ impl Expiry {
         deadlines
     }
 
-    pub fn tick_ms(&self) -> u64 {
+    pub(crate) fn tick_ms(&self) -> u64 {
         self.tick_ms
     }
 
-    /// ExpiryQueue.roundToNextInterval
+    /// When a session expires: ExpiryQueue.roundToNextInterval.
     fn deadline(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
-        ((heard_ms + timeout_ms) / self.tick_ms + 1) * self.tick_ms
+        let timeout_ends_ms = heard_ms + timeout_ms;
+        let deadline_ms = (timeout_ends_ms / self.tick_ms + 1) * self.tick_ms;
+        assert!(deadline_ms > timeout_ends_ms, "a session has its whole timeout");
+        assert!(deadline_ms - timeout_ends_ms <= self.tick_ms, "a session expires within a tick behind its timeout");
+        deadline_ms
     }
 }
 
@@ -194,9 +205,9 @@ mod tests {
     const A: SessionId = SessionId(1);
     const B: SessionId = SessionId(2);
 
-    /// The process stands still between the begin of its leadership and the expirer's first look.
+    /// The process stands still between the beginning of its leadership and the expirer's first run.
     #[test]
-    fn a_pause_right_behind_the_begin_of_a_leadership_is_forgiven() {
+    fn a_pause_at_the_beginning_of_a_leadership_does_not_count() {
         let expiry = Expiry::new(200);
         expiry.open(A, 1000, 0);
         expiry.grant_all(10_000);
@@ -204,7 +215,7 @@ mod tests {
         assert_eq!(first_due(&expiry, 12_100, 20_000), Some((13_200, vec![A])));
     }
 
-    /// Asks at every tick from `from` on, like the expirer; the first answer that names somebody.
+    /// Asks every 100 ms from `from` to `to`, as the expirer does. Returns the first answer that names a session.
     fn first_due(expiry: &Expiry, from: u64, to: u64) -> Option<(u64, Vec<SessionId>)> {
         (from..=to).step_by(100).map(|now| (now, expiry.due(now))).find(|(_, due)| !due.is_empty())
     }
@@ -216,11 +227,15 @@ mod tests {
         assert_eq!(first_due(&expiry, 1000, 10_000), Some((6000, vec![A])));
         let expiry = Expiry::new(2000);
         expiry.open(A, 4000, 2000);
-        assert_eq!(first_due(&expiry, 2000, 10_000), Some((8000, vec![A])), "a full multiple goes to the next one");
+        assert_eq!(
+            first_due(&expiry, 2000, 10_000),
+            Some((8000, vec![A])),
+            "a timeout that ends at a tick gets one tick more"
+        );
     }
 
     #[test]
-    fn hearing_puts_it_off() {
+    fn a_sign_of_life_postpones_the_end() {
         let expiry = Expiry::new(1000);
         let heard = expiry.open(A, 4000, 0);
         expiry.open(B, 4000, 0);
@@ -237,12 +252,12 @@ mod tests {
         assert!(expiry.due(0).is_empty());
         // The process stood still for a minute.
         assert!(expiry.due(60_000).is_empty());
-        // Nothing of that minute counts: 4,000 ms are left, rounded up.
+        // That minute does not count: 4,000 ms are left, rounded up to a tick.
         assert_eq!(first_due(&expiry, 60_100, 70_000), Some((65_000, vec![A])));
     }
 
     #[test]
-    fn a_connection_held_back_counts_as_heard() {
+    fn a_session_under_backpressure_is_alive() {
         let expiry = Expiry::new(1000);
         let heard = expiry.open(A, 4000, 0);
         heard.hold(true);
@@ -260,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_may_not_be_any_more() {
+    fn a_due_session_may_be_saved() {
         let expiry = Expiry::new(1000);
         expiry.open(A, 4000, 0);
         assert!(expiry.is_due(A, 5000) && !expiry.is_due(A, 4999) && !expiry.is_due(B, 5000));

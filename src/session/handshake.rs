@@ -1,7 +1,8 @@
 //! The first message of a connection: a ConnectRequest (ZooKeeperServer.processConnectRequest).
 //!
-//! The answer is queued when the session's transaction is applied (`Connection::applied`); until then no request is
-//! taken. What cannot be served is closed without a word: the client tries another server.
+//! The answer is queued when the session's transaction is applied (`Connection::applied`). Until then no request is
+//! taken. A client that this server cannot serve is disconnected without an answer, so that the client tries another
+//! server.
 
 use super::Serving;
 use super::connections::Connections;
@@ -14,14 +15,14 @@ use crate::wire::decode;
 use crate::wire::request::ConnectRequest;
 use bytes::Bytes;
 
-/// Deals with the first frame.
+/// Takes the first frame. `received_us`: when it was read, microseconds of the member's clock.
 pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) -> Flow {
     dispatch.connection().count_received();
     let Ok(request) = decode::connect_request(frame) else { return Flow::Broken };
-    dispatch.connection().home().metrics().connection_request_count.increment();
+    dispatch.connection().metrics().connection_request_count.increment();
     let content_with_reading = request.read_only == Some(true);
     let let_in = match dispatch.server().serving() {
-        Serving::Everybody => received_us <= dispatch.server().word_until_us(),
+        Serving::Everybody => received_us <= dispatch.server().lease_until_us(),
         Serving::ReadOnly => content_with_reading,
         Serving::Nobody => false,
     };
@@ -31,12 +32,19 @@ pub(super) fn connect(dispatch: &mut Dispatch, frame: &Bytes, received_us: u64) 
     let home = dispatch.connection().home().clone();
     let last_zxid = dispatch.server().state().last_zxid().to_wire();
     if request.last_zxid_seen > last_zxid {
-        // It has seen what we have not applied yet: it must not go back in time.
-        tracing::debug!(peer = %dispatch.connection().peer(), seen = request.last_zxid_seen, last_zxid, "client is ahead");
+        // The client has seen a state that this server has not reached. It must not go back in time.
+        let peer = dispatch.connection().peer();
+        tracing::debug!(%peer, seen = request.last_zxid_seen, last_zxid, "client is ahead");
         return Flow::Broken;
     }
     let bounds = &home.options().sessions;
     let timeout_ms = request.timeout_ms.max(bounds.timeout_ms_min).min(bounds.timeout_ms_max);
+    assert!(
+        timeout_ms > 0,
+        "a session has time to live: timeouts are {} to {} ms",
+        bounds.timeout_ms_min,
+        bounds.timeout_ms_max
+    );
     let knows_read_only = request.read_only.is_some();
     let handshake = Handshake { session: SessionId(request.session_id), timeout_ms, knows_read_only };
     if dispatch.server().serving() == Serving::ReadOnly {
@@ -59,7 +67,8 @@ enum ReadOnly {
     No,
 }
 
-/// A session without a transaction: one that only this member knows, or, while it is cut off, one that it knows of.
+/// Opens or takes up a session without a transaction: a local session, or, while this member is cut off, any session
+/// that it knows.
 fn begin_here(
     dispatch: &mut Dispatch,
     home: &Connections,
@@ -67,7 +76,7 @@ fn begin_here(
     handshake: Handshake,
     read_only: ReadOnly,
 ) -> Flow {
-    let now_ms = home.now_us() / 1000;
+    let now_ms = dispatch.connection().clock().now_ms();
     let Handshake { session, timeout_ms, knows_read_only } = handshake;
     if request.session_id == 0 {
         let Some((session, password)) = new_session(dispatch, home) else { return Flow::Broken };
@@ -81,8 +90,8 @@ fn begin_here(
     }
     let local = home.local_sessions().password(session);
     let known = local.or_else(|| dispatch.server().state().session(session).map(|known| known.password));
-    let shown = shown(request);
-    match known.filter(|known| shown.is_some_and(|shown| known.is(&shown))) {
+    let given = given_password(request);
+    match known.filter(|known| given.is_some_and(|given| known.is(&given))) {
         None => dispatch.connection().refuse_session(knows_read_only),
         Some(password) => {
             let heard = local.map(|password| home.local_sessions().open(session, password, timeout_ms, now_ms));
@@ -92,11 +101,12 @@ fn begin_here(
     Flow::On
 }
 
-fn shown(request: &ConnectRequest) -> Option<Password> {
+/// The password that the client sends. None: the password does not have 16 bytes, so it fits no session.
+fn given_password(request: &ConnectRequest) -> Option<Password> {
     request.password.as_deref().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(Password)
 }
 
-/// The number and the password of a session that is to be; none without chance.
+/// Id and password for a new session. None if the system gives no random bytes.
 fn new_session(dispatch: &Dispatch, home: &Connections) -> Option<(SessionId, Password)> {
     let mut password = [0; 16];
     if let Err(error) = environment::fill_random(&mut password) {
@@ -106,9 +116,10 @@ fn new_session(dispatch: &Dispatch, home: &Connections) -> Option<(SessionId, Pa
     let wall_ms = environment::wall_ms();
     let state = dispatch.server().state();
     let taken = |id| state.session(id).is_some() || home.local_sessions().password(id).is_some();
-    Some((home.new_session_id(wall_ms, taken), Password(password)))
+    Some((home.session_ids().new_id(wall_ms, taken), Password(password)))
 }
 
+/// Opens a new global session.
 fn open(dispatch: &mut Dispatch, home: &Connections, timeout_ms: i32, knows_read_only: bool, received_us: u64) -> Flow {
     let Some((session, password)) = new_session(dispatch, home) else { return Flow::Broken };
     let handshake = Handshake { session, timeout_ms, knows_read_only };
@@ -117,6 +128,7 @@ fn open(dispatch: &mut Dispatch, home: &Connections, timeout_ms: i32, knows_read
     Flow::On
 }
 
+/// Attaches a global session to this connection.
 fn attach(
     dispatch: &mut Dispatch,
     home: &Connections,
@@ -124,12 +136,12 @@ fn attach(
     handshake: Handshake,
     received_us: u64,
 ) -> Flow {
-    // As in ZooKeeper before the password is looked at: whoever says the session's number ends its live connection.
+    // As in ZooKeeper, before the password is checked: a client that names a session ends its present connection.
     if let Some(before) = home.of_session(handshake.session) {
         before.close_after_flush();
     }
-    home.metrics().connection_revalidate_count.increment();
-    let password = shown(request);
+    dispatch.connection().metrics().connection_revalidate_count.increment();
+    let password = given_password(request);
     let Handshake { session, timeout_ms, .. } = handshake;
     dispatch.submit_session(handshake, Ask::AttachSession { session, password, timeout_ms }, received_us);
     Flow::On

@@ -1,10 +1,10 @@
-//! What policies say of a request that this server answers, and of events, and whom access lists mean that name schemes of
-//! plugins.
+//! What plugins decide about requests that this server answers, and about events: policies judge paths, and
+//! authenticators say which identities satisfy an ACL id of their scheme.
 //!
-//! Guests never run here. Where a kept answer is missing the answer is that the question is open: then the connection
-//! waits, guests are asked (`asking`), and it is judged again on the state as it is by then.
+//! No plugin runs here. This file only uses answers that are cached. If an answer is missing, the question is open: the
+//! connection waits while plugins are asked (`asking`), and the request is judged again on the state of that time.
 
-use super::order::OwnRequest;
+use super::order::LocalRequest;
 use super::{Connections, auth};
 use crate::limits;
 use crate::model::{Acl, AclEntry, ErrorCode, Identity, Refusal, acl};
@@ -20,20 +20,20 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a request asks of one node.
+/// What a request wants of one node.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     verb: Verb,
     path: &'a str,
-    /// Those of which an access list must give one; 0 where none is looked at.
+    /// The node's ACL must give one of these permissions; 0: no ACL is checked.
     permissions: i32,
 }
 
-/// What guests have answered about one request so far, by the request's parts.
+/// The plugins' answers about one request so far, by the request's parts.
 #[derive(Default)]
 pub(super) struct Inquiry {
     parts: HashMap<usize, AskedPart>,
-    /// No guest may be asked any more.
+    /// Whether no plugin may be asked any more.
     closed: bool,
 }
 
@@ -43,37 +43,37 @@ struct AskedPart {
     tries: u32,
 }
 
-/// A part of a request about which a guest must be asked.
-pub(super) struct Open {
+/// A part of a request that plugins must be asked about.
+pub(super) struct OpenQuestion {
     part: usize,
     verb: Verb,
     path: Box<str>,
     permissions: i32,
-    /// An access list, if it is not known whom it means.
+    /// The node's ACL, if it is not known yet what the ACL allows the client.
     list: Option<Acl>,
 }
 
-/// By part of a request: what policies refuse. Those behind the end are allowed.
-pub type Rulings = SmallVec<[Option<Refusal>; 1]>;
+/// By part of a request: the policies' refusal. Parts beyond the end of the list are allowed.
+pub(crate) type Rulings = SmallVec<[Option<Refusal>; 1]>;
 
-/// What is refused of the request as a whole: of several reads in one each has its own ruling.
-pub fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal> {
+/// The refusal of the whole request. None for multiRead and setWatches, of which each part has its own ruling.
+pub(crate) fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal> {
     match request {
         Request::MultiRead(_) | Request::SetWatches(_) => None,
         _ => rulings.iter().flatten().next(),
     }
 }
 
-/// What is refused of a multiRead, for `read::Reader`.
-pub fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCode>> {
+/// The refusals of a multiRead's operations, for `read::Reader`.
+pub(crate) fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCode>> {
     match request {
         Request::MultiRead(_) => rulings.iter().map(|ruling| ruling.as_ref().map(|refusal| refusal.code)).collect(),
         _ => Vec::new(),
     }
 }
 
-/// As a server judges in the end, with guests asked at once: for a tree that nobody waits for.
-pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
+/// The final rulings, with plugins asked at once. For scenarios, where nobody waits for the tree.
+pub(crate) fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
     let registry = plugins.registry();
     let who = call.caller.map_or(Who::NOBODY, Caller::who);
     let judge = |part: &Part<'_>| {
@@ -84,8 +84,8 @@ pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Reques
     parts(request).iter().map(judge).collect()
 }
 
-/// What policies are asked about an event of that kind.
-pub fn verb_of(kind: EventKind) -> Verb {
+/// The verb that policies are asked about for an event of that kind.
+pub(crate) fn verb_of(kind: EventKind) -> Verb {
     match kind {
         EventKind::ChildrenChanged => Verb::Children,
         EventKind::Created | EventKind::Deleted | EventKind::DataChanged => Verb::Read,
@@ -93,21 +93,22 @@ pub fn verb_of(kind: EventKind) -> Verb {
 }
 
 impl Inquiry {
-    /// For a request behind which others have been taken already, since no guest had to be asked about it when it was read. That
-    /// has changed meanwhile, and the answer would be too late: unless it is kept, the client has to ask again.
-    pub fn closed() -> Inquiry {
+    /// An inquiry that asks no plugin. For a request that no plugin had to be asked about when it was read, so that
+    /// requests behind it have been taken already. If a plugin must be asked after all, the client has to send the
+    /// request again.
+    pub(crate) fn closed() -> Inquiry {
         Inquiry { closed: true, ..Inquiry::default() }
     }
 
-    /// Asks guests what is open. The tree may change meanwhile.
-    pub fn ask(&mut self, home: &Connections, who: &Arc<[Identity]>, call: &Call<'_>, open: &[Open]) {
+    /// Asks plugins the open questions, and keeps their answers. The tree may change meanwhile.
+    pub(crate) fn ask(&mut self, home: &Connections, who: &Arc<[Identity]>, call: &Call<'_>, open: &[OpenQuestion]) {
         let plugins = home.plugins();
         let registry = plugins.registry();
-        for Open { part, verb, path, permissions, list } in open {
+        for OpenQuestion { part, verb, path, permissions, list } in open {
             let asked = self.parts.entry(*part).or_default();
             asked.tries += 1;
             let caller = Who { identities: who, session: call.session };
-            // What comes out is kept.
+            // The registry caches the authenticators' answers.
             if list.as_ref().is_some_and(|list| !asked_list(home.rules(), list, *permissions, caller)) {
                 continue;
             }
@@ -116,15 +117,15 @@ impl Inquiry {
     }
 }
 
-/// Whether guests may have to be asked about the request when its turn comes.
+/// Whether plugins may have to be asked about the request when its turn comes.
 pub(super) fn concerns(
     plugins: &Plugins,
     rules: &Rules,
     state: &State,
     who: &Arc<[Identity]>,
-    request: &OwnRequest,
+    request: &LocalRequest,
 ) -> bool {
-    let OwnRequest::Request(request) = request else { return false };
+    let LocalRequest::Request(request) = request else { return false };
     let policed = plugins.has_policies();
     let proven = plugins.has_authenticators() && who.iter().any(|identity| plugins.proves(&identity.scheme));
     if !policed && !proven {
@@ -132,7 +133,7 @@ pub(super) fn concerns(
     }
     let registry = plugins.registry_now();
     let hits = |part: &Part<'_>| registry.hits(Question { who, verb: part.verb, path: part.path });
-    // What is not there yet may have any list by then.
+    // A node that does not exist yet may have any ACL by then.
     let may_be_open = |part: &Part<'_>| match part.node(state) {
         None => part.permissions != 0,
         Some(_) => part.listed(rules, state, who).is_none(),
@@ -140,8 +141,9 @@ pub(super) fn concerns(
     parts(request).iter().any(|part| policed && hits(part) || proven && may_be_open(part))
 }
 
-/// What policies refuse of the request on this state, or what guests must be asked first (some of it). With rulings the
-/// request can be answered without a guest: `authorize::known` has an answer for its access lists.
+/// The policies' rulings on the request in this state. The error has questions that plugins must be asked first; there
+/// may be more. With rulings the request can be answered without a plugin: `authorize::known` has an answer for its
+/// ACLs.
 pub(super) fn rule(
     plugins: &Plugins,
     rules: &Rules,
@@ -149,7 +151,7 @@ pub(super) fn rule(
     who: &Arc<[Identity]>,
     request: &Request,
     inquiry: &Inquiry,
-) -> Result<Rulings, Vec<Open>> {
+) -> Result<Rulings, Vec<OpenQuestion>> {
     let authenticated = plugins.has_authenticators();
     if !plugins.has_policies() && !authenticated {
         return Ok(Rulings::new());
@@ -168,7 +170,7 @@ pub(super) fn rule(
             Some(answered) if !authenticated || part.listed(rules, state, who).is_some() => {
                 known.push(Ok(Some(answered)))
             }
-            // The request fails by itself, and guests are asked only about what an access list allows.
+            // The ACL refuses the request. Plugins are asked only about what an ACL allows.
             None if part.listed(rules, state, who) == Some(false) => known.push(Ok(None)),
             _ if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
                 let text = format!("plugins: {path}: what decides it is just changing, ask again");
@@ -177,7 +179,13 @@ pub(super) fn rule(
             _ => {
                 let unknown = part.node(state).filter(|_| part.listed(rules, state, who).is_none());
                 let list = unknown.map(|node| node.acl().clone());
-                open.push(Open { part: at, verb: *verb, path: (*path).into(), permissions: *permissions, list });
+                open.push(OpenQuestion {
+                    part: at,
+                    verb: *verb,
+                    path: (*path).into(),
+                    permissions: *permissions,
+                    list,
+                });
                 if open.len() >= limits::QUESTIONS_IN_A_ROW {
                     break;
                 }
@@ -195,46 +203,47 @@ pub(super) fn rule(
     Ok(parts.iter().zip(known).map(decide).collect())
 }
 
-/// What becomes of an event, by what is known.
+/// Whether a client may get an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Due {
-    Tell,
+pub(super) enum EventVerdict {
+    Send,
     Withhold,
-    Ask,
+    /// Plugins must be asked first.
+    Unknown,
 }
 
-/// An event about the node at `path`.
+/// May a client with these identities get an event about the node at `path`?
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
-    pub kind: EventKind,
-    pub path: &'a str,
-    pub acl: &'a [AclEntry],
-    pub who: &'a Arc<[Identity]>,
+pub(super) struct EventQuestion<'a> {
+    pub(crate) kind: EventKind,
+    pub(crate) path: &'a str,
+    pub(crate) acl: &'a [AclEntry],
+    pub(crate) who: &'a Arc<[Identity]>,
 }
 
-impl Told<'_> {
-    /// Whether the access list and policies let the event pass. A failure withholds it.
-    pub fn judge(self, home: &Connections, state: &State, answers: &Answers) -> Due {
+impl EventQuestion<'_> {
+    /// Whether the ACL and the policies allow the event. If a plugin has failed, the event is withheld.
+    pub(crate) fn judge(self, home: &Connections, state: &State, answers: &Answers) -> EventVerdict {
         let plugins = home.plugins();
         match authorize::known(home.rules(), self.acl, acl::READ, self.who) {
-            None => return Due::Ask,
-            Some(false) => return Due::Withhold,
+            None => return EventVerdict::Unknown,
+            Some(false) => return EventVerdict::Withhold,
             Some(true) => {}
         }
         if !plugins.has_policies() {
-            return Due::Tell;
+            return EventVerdict::Send;
         }
         let registry = plugins.registry_now();
         match registry.known(self.question(), &AppliedTree(state), Some(state.last_zxid()), answers) {
-            None => Due::Ask,
-            Some(known) if known.decide(self.path).is_ok() => Due::Tell,
-            Some(_) => Due::Withhold,
+            None => EventVerdict::Unknown,
+            Some(known) if known.decide(self.path).is_ok() => EventVerdict::Send,
+            Some(_) => EventVerdict::Withhold,
         }
     }
 
-    /// Asks guests whom the access list means, and what policies say.
-    pub fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
-        // What comes out is kept.
+    /// Asks authenticators about the ACL, and then policies about the path.
+    pub(crate) fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
+        // The registry caches the authenticators' answers.
         if !auth::may_hear(home.rules(), self.acl, Who { identities: self.who, session: call.session }) {
             return;
         }
@@ -248,16 +257,17 @@ impl Told<'_> {
 }
 
 impl Part<'_> {
-    /// The node whose access list is looked at.
+    /// The node whose ACL is checked. None: no ACL is checked, or there is no node.
     fn node<'s>(&self, state: &'s State) -> Option<Node<'s>> {
         if self.permissions == 0 { None } else { state.node(self.path) }
     }
 
-    /// Whether an access list, if there is one, gives one of the permissions; None: a plugin must be asked whom it means.
+    /// Whether the node's ACL gives one of the permissions. True if no ACL is checked. None: an authenticator must be
+    /// asked.
     fn listed(&self, rules: &Rules, state: &State, who: &[Identity]) -> Option<bool> {
         let Some(node) = self.node(state) else { return Some(true) };
         let may = |permissions| authorize::known(rules, node.acl(), permissions, who);
-        // Who has ADMIN is shown more of a list, so that must be known, too.
+        // A client with ADMIN is shown more of an ACL, so that must be known as well.
         if self.permissions & acl::ADMIN != 0 && may(acl::ADMIN).is_none() {
             return None;
         }
@@ -265,14 +275,14 @@ impl Part<'_> {
     }
 }
 
-/// As `Part::listed`, asking whoever must be.
+/// As `Part::listed`, and asks authenticators where their answer is missing.
 fn asked_list(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     let administers = permissions & acl::ADMIN != 0 && authorize::allowed(rules, list, acl::ADMIN, who);
     administers || authorize::allowed(rules, list, permissions, who)
 }
 
-/// What policies are asked about a request, in the order of its own parts: of a multiRead one part an operation, up to the
-/// first that makes no sense. What concerns only the connection itself is not asked about.
+/// The parts of a request that policies are asked about, in the request's order. A multiRead has one part for each
+/// operation, up to the first operation that is malformed. Requests about the connection itself have no parts.
 fn parts(request: &Request) -> SmallVec<[Part<'_>; 1]> {
     fn part(verb: Verb, permissions: i32, path: &Option<String>) -> SmallVec<[Part<'_>; 1]> {
         path.as_deref().map(|path| Part { verb, path: node(path), permissions }).into_iter().collect()
@@ -313,17 +323,17 @@ fn of_operation(operation: &Operation) -> Option<Part<'_>> {
     }
 }
 
-/// ZooKeeper keeps the root under two names.
+/// The path as the tree has it. ZooKeeper knows the root under two names, `/` and the empty one.
 fn node(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
-/// The deepest node that all paths with that prefix are below: the prefix is text, `/a/b` begins `/a/bc`, too.
+/// The deepest node above all paths with that prefix. The prefix is text: `/a/b` is a prefix of `/a/bc` as well.
 fn listed(prefix: Option<&str>) -> &str {
     let prefix = prefix.map_or("", str::trim);
-    match prefix.rfind('/') {
-        None | Some(0) => "/",
-        Some(slash) => &prefix[..slash],
+    match prefix.rsplit_once('/') {
+        None | Some(("", _)) => "/",
+        Some((path, _)) => path,
     }
 }
 
@@ -366,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_many_are_in_their_order() {
+    fn the_parts_of_a_multi_read_are_in_its_order() {
         let get = |path: &str| Operation {
             op: op::GET_DATA,
             request: Request::GetData { path: Some(path.into()), watch: false },

@@ -1,5 +1,6 @@
-//! Accepts clients, within the limits.
+//! Accepts clients within the limits, plain or through TLS.
 
+use super::connection::Arrival;
 use super::connections::Connections;
 use super::{Server, Workers, task, tls};
 use crate::limits::ACCEPT_PAUSE_MS;
@@ -16,14 +17,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::server::TlsStream;
 
 /// What turns an accepted socket into a stream of the client protocol.
-pub trait Acceptor: Send + Sync + 'static {
+pub(crate) trait Acceptor: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The stream, and the subject of the client's certificate (RFC 2253), if it showed one.
     fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Option<String>)>> + Send;
 }
 
-/// No TLS.
-pub struct Plain;
+/// A port without TLS.
+pub(crate) struct Plain;
 
 impl Acceptor for Plain {
     type Stream = TcpStream;
@@ -32,14 +33,14 @@ impl Acceptor for Plain {
     }
 }
 
-/// TLS only.
-pub struct Secure {
+/// A port for TLS only.
+pub(crate) struct Secure {
     acceptor: Arc<tls::Acceptor>,
     metrics: Arc<Metrics>,
 }
 
 impl Secure {
-    pub fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
+    pub(crate) fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
         Secure { acceptor, metrics }
     }
 }
@@ -61,9 +62,9 @@ impl Acceptor for Secure {
     }
 }
 
-/// Both on one port (`client.portUnification`), told apart by the first byte: that of a TLS handshake is neither a
-/// letter nor the begin of a first message's length.
-pub struct Either(pub Secure);
+/// A port for both (`client.portUnification`). The first byte tells them apart: the first byte of a TLS handshake is no
+/// letter, so it begins no four letter word, and the length of a first message does not begin with it.
+pub(crate) struct Either(pub(crate) Secure);
 
 /// The type of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -80,8 +81,8 @@ impl Acceptor for Either {
     }
 }
 
-/// What a port for both has.
-pub enum EitherStream {
+/// The stream of a client on a port for both.
+pub(crate) enum EitherStream {
     Plain(TcpStream),
     Secure(Box<TlsStream<TcpStream>>),
 }
@@ -119,16 +120,16 @@ impl AsyncWrite for EitherStream {
 }
 
 /// Opens a listening socket. `backlog`: `clientPortListenBacklog`.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A server that restarts gets its port back while old connections linger.
+    // A server that restarts gets its port back although old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
 
-/// Accepts until it is dropped. Connections live on in tasks of their own, on one of the workers each.
-pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
+/// Accepts clients until the future is dropped. Each connection goes on in a task of its own, on one of the workers.
+pub(crate) async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
     let acceptor = Arc::new(acceptor);
     loop {
         match listener.accept().await {
@@ -138,7 +139,8 @@ pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc
                 }
             }
             Err(error) => {
-                // Most likely no file descriptors: the client waits in the backlog until some are given back.
+                // Most likely the process is out of file descriptors. The client waits in the backlog until some are
+                // free.
                 tracing::warn!(%error, "accepting a client");
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
             }
@@ -146,6 +148,7 @@ pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc
     }
 }
 
+/// Lets a client in and starts its task.
 fn welcome<A: Acceptor>(
     socket: TcpStream,
     peer: SocketAddr,
@@ -154,21 +157,21 @@ fn welcome<A: Acceptor>(
     workers: &Workers,
 ) -> io::Result<()> {
     let home = server.connections();
-    let mut admission = match home.admit(peer.ip()) {
+    let admission = match home.admit(peer.ip()) {
         Ok(admission) => admission,
         Err(reason) => {
             tracing::warn!(%peer, reason, "turning a client away");
             return Ok(());
         }
     };
-    // Replies are small and each client waits for its own.
+    // Replies are small, and each client waits for its own: Nagle's algorithm would delay them.
     let _ = socket.set_nodelay(true);
     let (acceptor, server) = (acceptor.clone(), server.clone());
     let patience = Duration::from_millis(home.options().network.sessionless_timeout_ms);
-    // A socket belongs to the runtime that it was made in.
+    // The socket belongs to the runtime of the listener, and has to move to that of the worker.
     let socket = socket.into_std()?;
     let (worker, bell) = workers.next();
-    admission.bell = Some(bell.clone());
+    let bell = Some(bell.clone());
     worker.spawn(async move {
         let socket = match TcpStream::from_std(socket) {
             Ok(socket) => socket,
@@ -176,8 +179,7 @@ fn welcome<A: Acceptor>(
         };
         match tokio::time::timeout(patience, acceptor.accept(socket)).await {
             Ok(Ok((stream, subject))) => {
-                admission.subject = subject;
-                let connection = server.connections().register(admission, peer);
+                let connection = server.connections().register(Arrival { admission, peer, subject, bell });
                 task::serve(stream, server, connection).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake"),
@@ -187,13 +189,13 @@ fn welcome<A: Acceptor>(
     Ok(())
 }
 
-/// Serves one stream that came otherwise than through a listener: tests, and ports that several protocols share.
-pub async fn serve<S>(home: &Arc<Connections>, stream: S, peer: SocketAddr, server: Arc<dyn Server>)
+/// Serves one stream that no listener accepted. For tests and simulated members.
+pub(crate) async fn serve<S>(home: &Arc<Connections>, stream: S, peer: SocketAddr, server: Arc<dyn Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if let Ok(admission) = home.admit(peer.ip()) {
-        let connection = home.register(admission, peer);
+        let connection = home.register(Arrival { admission, peer, subject: None, bell: None });
         task::serve(stream, server, connection).await;
     }
 }

@@ -1,10 +1,11 @@
 //! Requests that this server answers from its own state: reads, watches, ping, whoAmI.
 //!
-//! The reply and the watch it sets are queued under the state's lock, so that no event of that watch can come before.
+//! The reply is queued and the watch is set under one lock of the state. So no event of the watch leaves before the
+//! reply.
 
 use super::connection::{Connection, Kind};
-use super::judgement::{self, Inquiry, Open, Rulings};
-use super::order::OwnRequest;
+use super::judgement::{self, Inquiry, OpenQuestion, Rulings};
+use super::order::LocalRequest;
 use super::rejection::Refusals;
 use crate::model::control_plane::REJECTION;
 use crate::model::{ErrorCode, Identity};
@@ -15,21 +16,21 @@ use crate::wire::reply::{Body, EventKind, xid};
 use crate::wire::request::{Request, RequestHeader, SetWatches};
 use std::sync::Arc;
 
-/// Events that setWatches replays belong to no transaction (WatchedEvent.NO_ZXID).
+/// The zxid of events that setWatches replays: they belong to no transaction (WatchedEvent.NO_ZXID).
 const NO_ZXID: i64 = -1;
 
 /// One request whose turn has come.
 pub(super) struct Question<'a> {
-    pub header: RequestHeader,
-    pub received_us: u64,
-    pub request: &'a OwnRequest,
-    pub identities: &'a Arc<[Identity]>,
+    pub(crate) header: RequestHeader,
+    pub(crate) received_us: u64,
+    pub(crate) request: &'a LocalRequest,
+    pub(crate) identities: &'a Arc<[Identity]>,
 }
 
 /// Whether `answer` needs the table of watches.
-pub(super) fn needs_watches(request: &OwnRequest) -> bool {
+pub(super) fn needs_watches(request: &LocalRequest) -> bool {
     match request {
-        OwnRequest::Request(request) => match request {
+        LocalRequest::Request(request) => match request {
             Request::Exists { watch, .. }
             | Request::GetData { watch, .. }
             | Request::GetChildren { watch, .. }
@@ -41,11 +42,12 @@ pub(super) fn needs_watches(request: &OwnRequest) -> bool {
             | Request::SetWatches(_) => true,
             _ => false,
         },
-        OwnRequest::Refused(_) | OwnRequest::SessionAgain(_) | OwnRequest::CloseLocalSession => false,
+        LocalRequest::Refused(_) | LocalRequest::SessionAgain(_) | LocalRequest::CloseLocalSession => false,
     }
 }
 
-/// Queues the answer, unless guests must be asked about it first. `watches`: given wherever `needs_watches` says so.
+/// Queues the answer. The error has the questions that plugins must be asked first; then nothing is queued. `watches`:
+/// Some if `needs_watches` says so.
 pub(super) fn answer(
     connection: &Connection,
     refusals: &mut Refusals,
@@ -53,18 +55,18 @@ pub(super) fn answer(
     watches: Option<&mut Watches>,
     question: &Question<'_>,
     inquiry: &Inquiry,
-) -> Result<(), Vec<Open>> {
+) -> Result<(), Vec<OpenQuestion>> {
     let zxid = state.last_zxid().to_wire();
     let header = question.header;
     match question.request {
-        OwnRequest::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
-        OwnRequest::CloseLocalSession => {
+        LocalRequest::Refused(code) => connection.reply(header.xid, zxid, code.code(), &Body::Empty),
+        LocalRequest::CloseLocalSession => {
             connection.reply(header.xid, zxid, 0, &Body::Empty);
             connection.home().local_sessions().forget(connection.session());
             connection.close_after_flush();
         }
-        OwnRequest::SessionAgain(password) => connection.queue_session(*password, true),
-        OwnRequest::Request(request) => {
+        LocalRequest::SessionAgain(password) => connection.queue_session(*password, true),
+        LocalRequest::Request(request) => {
             let home = connection.home();
             let rulings = judgement::rule(home.plugins(), home.rules(), state, question.identities, request, inquiry)?;
             answer_request(connection, refusals, state, watches, question, request, &rulings);
@@ -108,7 +110,7 @@ fn answer_request(
         other => other.as_ref().map(|_| ()).map_err(|&code| code),
     };
     let error = ended.err().map_or(0, ErrorCode::code);
-    // Whatever number a ping came with.
+    // A ping is answered under the xid of pings, whatever its own xid is.
     let xid = if *request == Request::Ping { xid::PING } else { header.xid };
     let body = result.unwrap_or(Body::Empty);
     connection.reply(xid, zxid, error, &body);
@@ -116,13 +118,13 @@ fn answer_request(
     if let (Some((kind, path)), Some(watches)) = (read::watch_to_arm(request, ended), watches) {
         arm(watches, kind, path, connection);
     }
-    // Nobody asks for words about what a library sends by itself.
+    // Client libraries send setWatches by themselves, and nobody asks for the reason of its refusal.
     if !matches!(request, Request::SetWatches(_)) {
         rulings.iter().flatten().for_each(|refusal| refusals.note(header.xid, refusal));
     }
 }
 
-/// What was read where, for `mntr`.
+/// Counts the bytes read per namespace, for `mntr`.
 fn count_read(connection: &Connection, request: &Request, body: &Body<'_>) {
     let (Request::Exists { path: Some(path), .. }
     | Request::GetData { path: Some(path), .. }
@@ -135,13 +137,13 @@ fn count_read(connection: &Connection, request: &Request, body: &Body<'_>) {
         Body::Stat(_) => 0,
         Body::DataStat(data, _) => data.map_or(0, <[u8]>::len),
         Body::Children(names) | Body::ChildrenStat(names, _) => names.iter().map(|name| name.len()).sum(),
-        // It failed.
+        // The read failed.
         _ => return,
     };
-    connection.home().metrics().namespaces.read(path, bytes);
+    connection.metrics().namespaces.read(path, bytes);
 }
 
-/// What is about the connection itself, not the tree; none for reads.
+/// Answers a request about the connection and its watches. None for reads of the tree.
 fn watching(
     connection: &Connection,
     state: &State,
@@ -159,8 +161,8 @@ fn watching(
     };
     let id = connection.id();
     Some(match request {
-        // ZooKeeper throws where a number is unknown, and calls that MARSHALLINGERROR. It watches a null path, to which
-        // nothing happens.
+        // ZooKeeper throws an exception at an unknown mode, which the client sees as MARSHALLINGERROR. ZooKeeper
+        // accepts a watch on a null path, which never fires.
         Request::AddWatch { path, mode } => match (path, PersistentMode::from_wire(*mode)) {
             (Some(path), Some(mode)) => {
                 watches.add(path, mode, id);
@@ -169,14 +171,16 @@ fn watching(
             (None, Some(_)) => Ok(()),
             (_, None) => Err(ErrorCode::MarshallingError),
         },
-        // Here a null path is too much for it.
+        // An unknown watcher type is an exception in ZooKeeper. Nobody watches a null path.
         Request::CheckWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (_, None) => Err(ErrorCode::MarshallingError),
+            (None, Some(_)) => Err(ErrorCode::NoWatcher),
             (Some(path), Some(kind)) => found(watches.has(path, kind, id)),
-            _ => Err(ErrorCode::MarshallingError),
         },
         Request::RemoveWatches { path, kind } => match (path, WatcherType::from_wire(*kind)) {
+            (_, None) => Err(ErrorCode::MarshallingError),
+            (None, Some(_)) => Err(ErrorCode::NoWatcher),
             (Some(path), Some(kind)) => found(watches.remove(path, kind, id)),
-            _ => Err(ErrorCode::MarshallingError),
         },
         Request::SetWatches(asked) => {
             set_watches(connection, state, watches, asked, rulings);
@@ -186,22 +190,24 @@ fn watching(
     })
 }
 
+/// The answer of checkWatches and removeWatches.
 fn found(any: bool) -> Result<(), ErrorCode> {
     if any { Ok(()) } else { Err(ErrorCode::NoWatcher) }
 }
 
 fn watch_body(request: &Request) -> Body<'static> {
     match request {
-        // ErrorResponse with the code 0
+        // ZooKeeper sends an ErrorResponse with code 0.
         Request::AddWatch { .. } => Body::Number(0),
         _ => Body::Empty,
     }
 }
 
-/// A client that came back: what changed meanwhile is told at once, the rest is watched again (DataTree.setWatches).
-/// As in ZooKeeper, no ACL is asked: only changes are told, no content. What policies refuse is neither told nor watched.
+/// A client that came back sets its watches again (DataTree.setWatches). An event is sent at once for each node that
+/// has changed since `relative_zxid`; the other watches are set. As in ZooKeeper, no ACL is checked: events tell of
+/// changes, not of content. A path that a policy refuses gets neither event nor watch.
 fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, asked: &SetWatches, rulings: &Rulings) {
-    // In the order of the request, as `judgement` has it.
+    // `judgement` rules on the paths in this order.
     let mut rulings = rulings.iter();
     let mut allowed = move |_: &&String| rulings.next().is_none_or(Option::is_none);
     for path in asked.data.iter().filter(&mut allowed) {
@@ -236,14 +242,15 @@ fn set_watches(connection: &Connection, state: &State, watches: &mut Watches, as
     }
 }
 
+/// Sets a watch for the connection.
 fn arm(watches: &mut Watches, kind: WatchKind, path: &str, connection: &Connection) {
-    // That node is none, so nothing would ever fire.
+    // The path is no node, so a watch on it would never fire.
     if path != REJECTION {
         watches.arm(kind, path, connection.id());
     }
 }
 
-/// The nodes under `/zookeeper/` that are no nodes.
+/// The paths under `/zookeeper/` that are computed and are no nodes of the tree.
 struct Nodes<'a> {
     refusals: &'a Refusals,
     of_server: &'a dyn VirtualNodes,

@@ -1,6 +1,8 @@
-//! Sessions that only this member knows (`localSessionsEnabled`, and those of read-only mode): opened without a
-//! transaction, expired by this member, gone with it. They write like others but own no ephemeral nodes; the first one
-//! they ask for makes them everybody's (ZooKeeper's LocalSessionTracker and UpgradeableSessionTracker).
+//! Local sessions: sessions that only this member knows (`localSessionsEnabled`, and read-only mode).
+//!
+//! A local session is opened without a transaction, this member expires it, and it ends with the member. It writes like
+//! a global session, but owns no ephemeral nodes. When it asks for its first ephemeral node, it becomes a global
+//! session (ZooKeeper's LocalSessionTracker and UpgradeableSessionTracker).
 
 use super::expiry::{Expiry, Heard};
 use crate::model::txn::{Change, Txn};
@@ -11,34 +13,36 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub struct LocalSessions {
+/// The local sessions of this member.
+pub(crate) struct LocalSessions {
     expiry: Expiry,
     passwords: Mutex<HashMap<SessionId, Password>>,
 }
 
 impl LocalSessions {
-    pub fn new(tick_ms: u32) -> LocalSessions {
+    pub(crate) fn new(tick_ms: u32) -> LocalSessions {
         LocalSessions { expiry: Expiry::new(tick_ms), passwords: Mutex::default() }
     }
 
-    pub fn open(&self, session: SessionId, password: Password, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
+    /// Opens a session, or takes it up again: it has its full timeout from `now_ms` on.
+    pub(crate) fn open(&self, session: SessionId, password: Password, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
         self.passwords.lock().insert(session, password);
         self.expiry.open(session, timeout_ms, now_ms)
     }
 
-    /// Its password; none if it is not one of these.
-    pub fn password(&self, session: SessionId) -> Option<Password> {
+    /// The session's password. None: it is not a local session of this member.
+    pub(crate) fn password(&self, session: SessionId) -> Option<Password> {
         self.passwords.lock().get(&session).copied()
     }
 
-    /// It has been closed, or is everybody's now.
-    pub fn forget(&self, session: SessionId) {
+    /// Removes a session: it has been closed, or is global now.
+    pub(crate) fn forget(&self, session: SessionId) {
         self.passwords.lock().remove(&session);
         self.expiry.forget(session);
     }
 
-    /// What an applied transaction does: one that it opens is everybody's.
-    pub fn follow(&self, txn: &Txn) {
+    /// Removes the sessions that an applied transaction opens as global sessions.
+    pub(crate) fn follow(&self, txn: &Txn) {
         for change in &txn.changes {
             if let Change::OpenSession { session, .. } = change
                 && self.passwords.lock().remove(session).is_some()
@@ -48,30 +52,30 @@ impl LocalSessions {
         }
     }
 
-    /// This member is no longer cut off, and sessions are everybody's again.
-    pub fn forget_all(&self) {
+    /// Removes all sessions: this member is no longer cut off, and its clients open global sessions again.
+    pub(crate) fn forget_all(&self) {
         let sessions = std::mem::take(&mut *self.passwords.lock());
         sessions.into_keys().for_each(|session| self.expiry.forget(session));
     }
 
-    /// Those that were silent too long, in order. To be asked every tick; they are forgotten.
-    pub fn expire(&self, now_ms: u64) -> Vec<SessionId> {
+    /// Removes the sessions that were silent too long, and returns them in order. Called every tick.
+    pub(crate) fn expire(&self, now_ms: u64) -> Vec<SessionId> {
         let due = self.expiry.due(now_ms);
         due.iter().for_each(|&session| self.forget(session));
         due
     }
 
     /// As `Expiry::deadlines`.
-    pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
+    pub(crate) fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         self.expiry.deadlines()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.passwords.lock().len()
     }
 }
 
-/// Whether a session must be everybody's for that: an ephemeral node has to go with it.
+/// Whether the request needs a global session: it creates an ephemeral node.
 pub(super) fn need_upgrade(request: &Request) -> bool {
     match request {
         Request::Create(create) => {
@@ -88,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_expire_here_and_are_gone() {
+    fn silent_sessions_are_removed() {
         let sessions = LocalSessions::new(1000);
         let (a, b) = (SessionId(1), SessionId(2));
         sessions.open(a, Password([1; 16]), 4000, 0);

@@ -1,72 +1,79 @@
-//! The part between sockets and the replica: connections, the order of their replies, sessions' liveness.
+//! Everything between sockets and the replica: connections, the order of their replies, the life of sessions.
 //!
-//! One tokio task a connection reads frames, answers reads at once from the local state, hands writes to the sequencer and
-//! writes what has queued up. Whoever applies transactions calls `Connections::applied` for each, under the exclusive
-//! lock of the state: it queues watch events, the writer's reply, and the reads that waited behind that write.
+//! Each connection has a tokio task. The task reads frames, answers reads at once from the local state, hands writes to
+//! the sequencer, and writes the replies that have queued up. The thread that applies transactions calls
+//! `Connections::applied` for each, under the exclusive lock of the state. That queues watch events, the reply to the
+//! writer, and the replies to reads that waited behind the write.
 //!
 //! Promises:
-//! - Replies leave in the order of the requests (auth, SASL and unknown operations overtake, as in ZooKeeper).
-//! - The reply that sets a watch leaves before any event of it; events of a zxid leave before the reply to that write and
-//!   before any reply that shows the new state.
-//! - Whoever applies never waits for a connection: a full outbox closes it.
+//! - Replies leave in the order of the requests. The replies to auth, SASL and unknown operations overtake, as in
+//!   ZooKeeper.
+//! - The reply that sets a watch leaves before any event of the watch. Events of a zxid leave before the reply to that
+//!   write, and before any reply that shows the new state.
+//! - The thread that applies never waits for a connection: a full outbox closes its connection.
 //! - An idle connection owns no buffer.
 //!
-//! Lock order, everywhere: state, watches, `Order` of a connection, its outbox. The registry's locks are leaves.
+//! Lock order: state, watches, `Order` of a connection, its outbox. All other locks here are leaves: whoever holds one
+//! takes no other lock.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `listener` | accepts sockets within the limits, plain or through TLS |
+//! | `listener` | accepts clients within the limits, plain or through TLS |
 //! | `workers` | the threads that connections live on |
-//! | `task` | one connection's loop: write, take frames apart, read |
+//! | `task` | a connection's loop: write, take frames, read |
 //! | `handshake` | the first message: a four letter word or a ConnectRequest |
-//! | `dispatch` | what becomes of each request |
+//! | `dispatch` | what happens to each request |
 //! | `local` | requests that this server answers from its own state |
-//! | `judgement` | what policies say of such a request, or of an event |
-//! | `asking` | the thread on which guests are asked for it |
-//! | `order` | what a connection has not answered yet, and how replies to writes look |
-//! | `connection` | what others may do with a connection: events, replies, closing |
-//! | `outbox` | bytes on their way out, and the wake-up of the task |
-//! | `connections` | all connections of this server; what a transaction means for them |
-//! | `rejection` | the refusals a client finds at `/zookeeper/rejection` |
-//! | `auth` | who a connection is: its address, certificate, `addauth`, SASL |
-//! | `proven` | what it has proven, and until when |
+//! | `judgement` | what plugins decide about such a request, or about an event |
+//! | `asking` | the thread on which plugins are asked |
+//! | `order` | the requests that a connection has not answered yet |
+//! | `form` | how replies to writes look |
+//! | `connection/` | what other threads may do with a connection: replies, events, closing |
+//! | `outbox` | packets on their way out, and the wake-up of the task |
+//! | `connections/` | all connections of this server, and what a transaction means for them |
+//! | `rejection` | the refusals that a client finds at `/zookeeper/rejection` |
+//! | `auth` | who a client is: by address, certificate, `addauth`, SASL |
+//! | `proven` | the identities that a client has proven, and when they expire |
 //! | `sasl` | SASL DIGEST-MD5 |
 //! | `tls` | TLS towards clients |
-//! | `local_sessions` | sessions that only this member knows |
-//! | `expiry` | when each session was last heard of, and which are due |
-//! | `statistics` | what `stat` and `cons` print of one connection |
+//! | `local_sessions` | local sessions: only this member knows them |
+//! | `expiry` | each session's last sign of life, and which sessions are due |
+//! | `statistics` | one connection's counters, for `stat` and `cons` |
 
 mod asking;
-pub mod auth;
-pub mod connection;
-pub mod connections;
+pub(crate) mod auth;
+pub(crate) mod connection;
+pub(crate) mod connections;
 mod dispatch;
-pub mod expiry;
+pub(crate) mod expiry;
+mod form;
 mod handshake;
-pub mod judgement;
-pub mod listener;
+pub(crate) mod judgement;
+pub(crate) mod listener;
 mod local;
 mod local_sessions;
 mod order;
-pub mod outbox;
+pub(crate) mod outbox;
 mod proven;
-pub mod rejection;
-pub mod sasl;
-pub mod statistics;
+pub(crate) mod rejection;
+pub(crate) mod sasl;
+pub(crate) mod statistics;
 mod task;
-pub mod tls;
-pub mod workers;
+pub(crate) mod tls;
+pub(crate) mod workers;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use asking::Inquirer;
-pub use connection::Connection;
-pub use connections::Connections;
-pub use expiry::Expiry;
-pub use workers::{WaitsFor, WorkerThreads, Workers};
+pub(crate) use asking::Inquirer;
+pub(crate) use connection::Connection;
+pub(crate) use connections::Connections;
+pub(crate) use expiry::Expiry;
+pub(crate) use workers::WaitsFor;
+pub(crate) use workers::WorkerThreads;
+pub use workers::Workers;
 
-pub use crate::pipeline::read::VirtualNodes;
+pub(crate) use crate::pipeline::read::VirtualNodes;
 
 use crate::config;
 use crate::pipeline::Submission;
@@ -76,62 +83,64 @@ use parking_lot::{MutexGuard, RwLockReadGuard};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What connections need of the replica.
+/// What connections need from the replica.
 pub trait Server: Send + Sync + 'static {
+    /// The shared lock of the applied state.
     fn state(&self) -> RwLockReadGuard<'_, State>;
-    /// Only ever locked while the state is locked, shared or exclusive.
+    /// The table of watches. The caller holds the lock of the state, shared or exclusive.
     fn watches(&self) -> MutexGuard<'_, Watches>;
-    /// Hands a write over, in order. Never waits; connections bound their own unanswered writes.
+    /// Hands a write to the sequencer, in order. Never waits: each connection bounds its own unanswered writes.
     fn submit(&self, submission: Submission);
-    /// Calls `connection.synced` once this server has applied what a leader had committed when it was asked. May do so
-    /// before it returns. If that cannot be, it closes the connection.
+    /// Calls `connection.synced` once, when this server has applied everything that the leader had committed at the
+    /// time of the call. It may do so before it returns. If that is not possible, it closes the connection.
     fn barrier(&self, connection: Arc<Connection>);
-    /// Whom this server lets in.
+    /// Which clients this server lets in.
     fn serving(&self) -> Serving;
-    /// Until when it may tell clients that their sessions live: microseconds of its clock (`Connections::now_us`).
-    fn word_until_us(&self) -> u64;
+    /// Until when this server may tell clients that their sessions live: microseconds of the member's clock.
+    fn lease_until_us(&self) -> u64;
     fn connections(&self) -> &Arc<Connections>;
     fn four_letter_words(&self) -> &dyn FourLetter;
 }
 
-/// Whom a server lets in.
+/// Which clients a server lets in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Serving {
     Nobody,
-    /// It is cut off from its ensemble: clients that are content with reading what it has.
+    /// Clients that accept read-only mode: the server is cut off from its ensemble.
     ReadOnly,
     Everybody,
 }
 
-/// Four letter words: what a fresh connection may send instead of a ConnectRequest.
+/// Answers four letter words, which a new connection may send instead of a ConnectRequest.
 pub trait FourLetter: Send + Sync {
-    /// How many more bytes belong to that command; none if it is no command, and so the length of a frame.
+    /// How many more bytes belong to the word. None: the bytes are no word, but the length of a frame.
     fn argument_bytes(&self, word: [u8; 4]) -> Option<usize>;
-    /// What is sent before the connection is closed.
+    /// The text that is sent before the connection closes.
     fn answer(&self, word: [u8; 4], argument: &[u8], peer: SocketAddr) -> Vec<u8>;
 }
 
 /// The settings of sessions and connections.
 #[derive(Clone, Debug)]
-pub struct Options {
-    pub network: config::Network,
-    pub sessions: config::Sessions,
-    pub auth: config::Auth,
+pub(crate) struct Options {
+    pub(crate) network: config::Network,
+    pub(crate) sessions: config::Sessions,
+    pub(crate) auth: config::Auth,
     /// The server's number: the top byte of session ids.
-    pub server_id: u32,
+    pub(crate) server_id: u32,
     /// `globalOutstandingLimit`
-    pub outstanding_max: usize,
-    /// Whether new sessions are this member's own (`localSessionsEnabled` in an ensemble), and whether they become
-    /// everybody's with their first ephemeral node (`localSessionsUpgradingEnabled`).
-    pub local_sessions: bool,
-    pub local_sessions_upgrade: bool,
+    pub(crate) outstanding_max: usize,
+    /// Whether new sessions are local ones: `localSessionsEnabled`, in an ensemble.
+    pub(crate) local_sessions: bool,
+    /// Whether a local session becomes global with its first ephemeral node: `localSessionsUpgradingEnabled`.
+    pub(crate) local_sessions_upgrade: bool,
 }
 
 impl From<&config::Config> for Options {
     fn from(config: &config::Config) -> Options {
         let config::Config { network, sessions, auth, server_id, throttle, .. } = config.clone();
-        // A server that stands alone has no others to spare, and ZooKeeper's ignores the setting then.
+        // Local sessions save work of the other members. A standalone server has none, and ZooKeeper's ignores the
+        // setting.
         let local_sessions = sessions.local && !config.stands_alone();
         let local_sessions_upgrade = sessions.local_upgrade;
         let outstanding_max = throttle.outstanding_max;

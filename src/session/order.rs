@@ -1,385 +1,372 @@
-//! What a connection has not answered yet, oldest first, and how replies to writes look.
+//! The requests that a connection has not answered yet, oldest first.
 //!
-//! The queue is empty for a connection that only reads: its requests are then answered at once. A write waits here for its
-//! transaction; everything behind it waits with it. The oldest entry is always a write, a handshake, an unfinished `sync`
-//! or a read about which guests are being asked: whatever can be answered is answered as soon as it is the oldest. Behind
-//! an unfinished `sync` and a read that policies are asked about nothing is taken from the socket, so the oldest is a write
-//! whenever a transaction of this connection is applied.
+//! Replies leave in the order of the requests. A write waits here for its transaction, and everything behind it waits
+//! with it. A connection that only reads has an empty queue: its requests are answered at once.
+//!
+//! Whatever can be answered is answered as soon as it is the oldest. So the oldest request always waits for something:
+//! a write or a handshake for its transaction, a `sync` for its barrier, a read for plugins.
+//!
+//! Some requests let nothing pass: a handshake, a `sync`, a read that plugins may be asked about, the end of the
+//! session. Behind such a request nothing is taken from the socket. So the oldest request is a write whenever a
+//! transaction of this connection is applied.
 
+use super::connections::Load;
+use super::form::Form;
 use super::rejection::Refusals;
 use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT};
-use crate::model::txn::{Change, Outcome, Slot, Txn};
-use crate::model::{ErrorCode, Identity, Password, SessionId, Stat};
-use crate::state::Effects;
-use crate::wire::encode;
-use crate::wire::reply::{Body, MultiSlot, ReplyHeader};
-use crate::wire::request::{Request, RequestHeader, op};
-use bytes::BytesMut;
+use crate::model::{ErrorCode, Identity, Password, SessionId};
+use crate::wire::request::{Request, RequestHeader};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-#[derive(Default)]
+/// The order of one connection's replies.
 pub(super) struct Order {
+    /// Invariant: the numbers of the entries are consecutive, from `answered` + 1 to `asked`.
+    /// Invariant: only the newest entry may hold back, since nothing is pushed behind such an entry.
+    /// Invariant: at most `UNANSWERED_MAX` entries, and one that makes the session global.
     queue: VecDeque<Entry>,
-    /// Entries that let nothing pass: a handshake, a `sync`, a read that policies are asked about, the session's end.
-    barriers: usize,
-    /// An `addauth` waits for its authenticator: nothing is taken before it is known who asks.
-    pub authenticating: bool,
-    /// The task is gone: nothing more is answered, no watch armed.
-    pub ended: bool,
-    pub refusals: Refusals,
-    /// How many of the oldest writes and handshakes the leader has been sent: what becomes of them is known once they
-    /// are applied here.
+    /// The number of the newest request so far; 0 before the first.
+    asked: u64,
+    /// The number of the request that was answered last; 0 before the first.
+    answered: u64,
+    /// How many entries wait for a transaction.
+    transactions: usize,
+    /// How many of the oldest transactions have been passed on to the leader. Their outcome is known once they are
+    /// applied here. Invariant: at most `transactions`, and 0 after the end.
     passed_on: usize,
-    /// Unanswered requests of all connections.
-    outstanding: Arc<AtomicUsize>,
+    /// An `addauth` waits for its authenticator. Nothing is taken from the socket until the identities are known.
+    authenticating: bool,
+    /// The connection is gone. Nothing more is answered, and no watch is set.
+    ended: bool,
+    /// What the client finds at `/zookeeper/rejection`.
+    pub(crate) refusals: Refusals,
+    load: Arc<Load>,
 }
 
+/// One request without an answer.
 pub(super) struct Entry {
-    pub header: RequestHeader,
-    /// When the frame was read, microseconds of the server's clock.
-    pub received_us: u64,
-    pub awaited: Awaited,
+    /// Counts the connection's queued requests, from 1.
+    number: u64,
+    pub(crate) header: RequestHeader,
+    /// When the frame was read: microseconds of the member's clock.
+    pub(crate) received_us: u64,
+    pub(crate) awaited: Awaited,
 }
 
+/// What a request waits for.
 pub(super) enum Awaited {
+    /// The transaction that opens or attaches the session.
     Handshake(Handshake),
+    /// The write's transaction.
     Write(Form),
-    Sync {
-        path: Option<String>,
-        done: bool,
-    },
-    Own(Box<Parked>),
-    /// The transaction that makes a session of this member everybody's. It has no reply.
+    /// The transaction that makes a local session global. It has no reply.
     Upgrade,
+    /// The barrier of a `sync`.
+    Sync { path: Option<String>, done: bool },
+    /// Its turn, and perhaps plugins.
+    Local(Box<Parked>),
 }
 
-/// A session is being opened or attached.
+/// A session that is being opened or attached.
 #[derive(Clone, Copy)]
 pub(super) struct Handshake {
-    pub session: SessionId,
-    pub timeout_ms: i32,
-    /// Whether the client's request had the field, so that the answer has it too.
-    pub knows_read_only: bool,
+    pub(crate) session: SessionId,
+    pub(crate) timeout_ms: i32,
+    /// Whether the client's request had the field `readOnly`. The answer has it then, too.
+    pub(crate) knows_read_only: bool,
 }
 
-/// A request that this server answers itself, once its turn comes.
+/// A request that this server answers from its own state once it is the oldest.
 pub(super) struct Parked {
-    pub request: OwnRequest,
-    /// What the connection had proven when the request was read.
-    pub identities: Arc<[Identity]>,
-    /// Guests may have to be asked about it: nothing behind it is taken from the socket, since a verdict may be late, and what
-    /// it reads must not be later than what came before the next write.
-    pub may_be_asked: bool,
-    /// It is the oldest, and guests are being asked.
-    pub asked: bool,
+    pub(crate) request: LocalRequest,
+    /// The identities that the client had proven when the request was read.
+    pub(crate) identities: Arc<[Identity]>,
+    /// Whether plugins may have to be asked. Their answer may be late, and the read must not see writes that come
+    /// behind it, so nothing behind it is taken from the socket.
+    pub(crate) may_be_asked: bool,
+    /// Whether the request is the oldest, and plugins are being asked.
+    pub(crate) asked: bool,
 }
 
 impl Parked {
-    pub fn new(request: OwnRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
+    pub(crate) fn new(request: LocalRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
         Parked { request, identities, may_be_asked, asked: false }
     }
 }
 
-pub(super) enum OwnRequest {
+/// A request that needs no transaction.
+pub(super) enum LocalRequest {
     Request(Request),
-    /// It could not be read, or is not for this connection.
+    /// The request could not be decoded, or this connection may not make it.
     Refused(ErrorCode),
-    /// closeSession of one that only this member knows.
+    /// closeSession of a local session.
     CloseLocalSession,
     /// createSession as a request: ZooKeeper answers with the ConnectResponse once more.
     SessionAgain(Password),
 }
 
-/// How the reply to a write looks; it follows from the opcode.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Form {
-    Empty,
-    Path,
-    PathStat,
-    Stat,
-    /// reconfig
-    DataStat,
-    /// The operations' opcodes.
-    Multi(Box<[i32]>),
-    /// The reply is the connection's last.
-    CloseSession,
-}
-
-impl Form {
-    pub fn of(header: &RequestHeader, request: &Request) -> Form {
-        match request {
-            Request::Multi(operations) => Form::Multi(operations.iter().map(|operation| operation.op).collect()),
-            _ => match header.op {
-                op::CREATE | op::CREATE_IF_NOT_EXISTS => Form::Path,
-                op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => Form::PathStat,
-                op::SET_DATA | op::SET_ACL => Form::Stat,
-                op::RECONFIG => Form::DataStat,
-                op::CLOSE_SESSION => Form::CloseSession,
-                _ => Form::Empty,
-            },
-        }
-    }
-}
-
-impl Order {
-    pub fn new(outstanding: Arc<AtomicUsize>) -> Order {
-        let mut order = Order::default();
-        order.outstanding = outstanding;
-        order
-    }
-
-    /// Whether this connection has enough under way: by its own bound, or because all together have more than
-    /// `outstanding_max` and it has its share of them. One without any may always ask, so nobody starves (ZooKeeper's
-    /// globalOutstandingLimit).
-    pub fn is_crowded(&self, outstanding_max: usize) -> bool {
-        self.queue.len() >= UNANSWERED_MAX
-            || (!self.queue.is_empty() && self.outstanding.load(Ordering::Relaxed) > outstanding_max)
-    }
-
-    pub fn push(&mut self, entry: Entry) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-        self.barriers += usize::from(entry.awaited.holds_back());
-        self.queue.push_back(entry);
-    }
-
-    pub fn pop(&mut self) -> Option<Entry> {
-        let entry = self.queue.pop_front()?;
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.barriers -= usize::from(entry.awaited.holds_back());
-        if self.queue.is_empty() && self.queue.capacity() > UNANSWERED_ROOM_KEPT {
-            self.queue = VecDeque::new();
-        }
-        Some(entry)
-    }
-
-    pub fn oldest(&self) -> Option<&Entry> {
-        self.queue.front()
-    }
-
-    /// As `pop`, for the oldest write: its transaction is applied.
-    pub fn pop_applied(&mut self) -> Option<Entry> {
-        self.passed_on = self.passed_on.saturating_sub(1);
-        self.pop()
-    }
-
-    /// One more of its writes is on its way to the leader.
-    pub fn note_passed_on(&mut self) {
-        self.passed_on += 1;
-    }
-
-    pub fn passed_on(&self) -> usize {
-        self.passed_on
-    }
-
-    /// The oldest entry, if it can be answered now: no write or unfinished sync.
-    pub fn pop_ready(&mut self) -> Option<Entry> {
-        match self.queue.front()?.awaited {
-            Awaited::Own(ref parked) if parked.asked => None,
-            Awaited::Own(_) | Awaited::Sync { done: true, .. } => self.pop(),
-            _ => None,
-        }
-    }
-
-    /// The oldest entry again, which `pop` has given out.
-    pub fn put_back(&mut self, entry: Entry) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-        self.barriers += usize::from(entry.awaited.holds_back());
-        self.queue.push_front(entry);
-    }
-
-    /// The oldest entry, if guests are being asked about it.
-    pub fn pop_asked(&mut self) -> Option<Entry> {
-        match &self.queue.front()?.awaited {
-            Awaited::Own(parked) if parked.asked => self.pop(),
-            _ => None,
-        }
-    }
-
-    /// The barrier of the oldest unfinished sync has been reached.
-    pub fn sync_done(&mut self) {
-        let unfinished = self.queue.iter_mut().find_map(|entry| match &mut entry.awaited {
-            Awaited::Sync { done, .. } if !*done => Some(done),
-            _ => None,
-        });
-        if let Some(done) = unfinished {
-            *done = true;
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Whether no further request may be taken.
-    pub fn holds_back(&self) -> bool {
-        self.barriers > 0 || self.authenticating
-    }
-}
-
 impl Awaited {
+    fn is_transaction(&self) -> bool {
+        matches!(self, Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade)
+    }
+
+    /// Whether the request can be answered once it is the oldest.
+    fn is_ready(&self) -> bool {
+        match self {
+            Awaited::Local(parked) => !parked.asked,
+            Awaited::Sync { done, .. } => *done,
+            Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade => false,
+        }
+    }
+
+    /// Whether no request may be taken from the socket behind this one.
     fn holds_back(&self) -> bool {
         match self {
             Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
-            Awaited::Own(parked) => parked.may_be_asked || matches!(parked.request, OwnRequest::CloseLocalSession),
+            Awaited::Local(parked) => parked.may_be_asked || matches!(parked.request, LocalRequest::CloseLocalSession),
             Awaited::Write(_) | Awaited::Upgrade => false,
         }
     }
 }
 
-/// Appends the reply to a write that was applied. Returns the error in its header.
-pub(super) fn encode_write(out: &mut BytesMut, xid: i32, form: &Form, txn: &Txn, applied: &Effects) -> i32 {
-    let error = match &txn.outcome {
-        Outcome::Refused(refusal) => refusal.code.code(),
-        Outcome::Done(_) | Outcome::MultiRefused { .. } => 0,
-    };
-    let header = ReplyHeader { xid, zxid: txn.zxid.to_wire(), error };
-    encode::frame(out, &header, &body(form, txn, applied));
-    error
-}
-
-fn body<'a>(form: &Form, txn: &'a Txn, applied: &Effects) -> Body<'a> {
-    match (&txn.outcome, form) {
-        (Outcome::Refused(_), _) => Body::Empty,
-        (Outcome::MultiRefused { failed, operations, refusal }, _) => {
-            let slot = |at: u32| match at.cmp(failed) {
-                std::cmp::Ordering::Less => ErrorCode::Ok,
-                std::cmp::Ordering::Equal => refusal.code,
-                std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency,
-            };
-            Body::Multi((0..*operations).map(|at| MultiSlot::Error(slot(at).code())).collect())
-        }
-        (Outcome::Done(slots), Form::Multi(operations)) => {
-            assert_eq!(slots.len(), operations.len(), "a multi has one result an operation");
-            let results = operations.iter().zip(slots).enumerate();
-            Body::Multi(results.map(|(at, (&op, slot))| multi_slot(op, txn, slot, stat(applied, at))).collect())
-        }
-        (Outcome::Done(slots), form) => {
-            let path = || slots.first().map_or("", |slot| path_of(txn, slot));
-            match form {
-                Form::Path => Body::Path(path()),
-                Form::PathStat => Body::PathStat(path(), stat(applied, 0)),
-                Form::Stat => Body::Stat(stat(applied, 0)),
-                Form::DataStat => Body::DataStat(slots.first().and_then(|slot| data_of(txn, slot)), stat(applied, 0)),
-                Form::Empty | Form::CloseSession | Form::Multi(_) => Body::Empty,
-            }
+impl Order {
+    pub(crate) fn new(load: Arc<Load>) -> Order {
+        Order {
+            queue: VecDeque::new(),
+            asked: 0,
+            answered: 0,
+            transactions: 0,
+            passed_on: 0,
+            authenticating: false,
+            ended: false,
+            refusals: Refusals::default(),
+            load,
         }
     }
-}
 
-fn multi_slot<'a>(op: i32, txn: &'a Txn, slot: &'a Slot, stat: Stat) -> MultiSlot<'a> {
-    match op {
-        op::CREATE => MultiSlot::Path(path_of(txn, slot)),
-        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => MultiSlot::PathStat(path_of(txn, slot), stat),
-        op::DELETE => MultiSlot::Deleted,
-        op::SET_DATA => MultiSlot::Stat(stat),
-        op::CHECK => MultiSlot::Checked,
-        op::CREATE_IF_NOT_EXISTS => MultiSlot::Typed(op, Some(path_of(txn, slot))),
-        other => MultiSlot::Typed(other, None),
+    /// Takes in a request that is not answered at once.
+    pub(crate) fn push(&mut self, header: RequestHeader, received_us: u64, awaited: Awaited) {
+        assert!(!self.holds_back(), "nothing passes a request that holds back");
+        assert!(!self.queue.is_empty() || !awaited.is_ready(), "what can be answered does not wait");
+        self.load.add_one();
+        self.asked += 1;
+        self.transactions += usize::from(awaited.is_transaction());
+        self.queue.push_back(Entry { number: self.asked, header, received_us, awaited });
+        self.check();
     }
-}
 
-fn stat(applied: &Effects, slot: usize) -> Stat {
-    applied.slots.get(slot).copied().unwrap_or_default()
-}
-
-fn path_of<'a>(txn: &'a Txn, slot: &'a Slot) -> &'a str {
-    match slot {
-        Slot::Nothing => "",
-        Slot::Path(path) => path,
-        Slot::Change(at) => match txn.changes.get(*at as usize) {
-            Some(
-                Change::Create { path, .. }
-                | Change::Delete { path }
-                | Change::SetData { path, .. }
-                | Change::SetAcl { path, .. },
-            ) => path,
-            _ => "",
-        },
+    /// The oldest request, whose transaction has been applied. `xid`: of the request that the transaction answers.
+    pub(crate) fn pop_applied(&mut self, xid: i32) -> Entry {
+        let entry = self.pop().expect("a transaction answers a request of its connection");
+        assert!(entry.awaited.is_transaction(), "the oldest request waits for a transaction");
+        assert_eq!(entry.header.xid, xid, "transactions come in the order of the requests");
+        entry
     }
-}
 
-fn data_of<'a>(txn: &'a Txn, slot: &Slot) -> Option<&'a [u8]> {
-    match slot {
-        Slot::Change(at) => match txn.changes.get(*at as usize) {
-            Some(Change::SetData { data, .. }) => data.as_deref(),
+    /// The oldest request, if it can be answered now.
+    pub(crate) fn pop_ready(&mut self) -> Option<Entry> {
+        if self.queue.front()?.awaited.is_ready() { self.pop() } else { None }
+    }
+
+    /// The oldest request, if plugins are being asked about it.
+    pub(crate) fn pop_asked(&mut self) -> Option<Entry> {
+        match &self.queue.front()?.awaited {
+            Awaited::Local(parked) if parked.asked => self.pop(),
             _ => None,
-        },
-        _ => None,
+        }
+    }
+
+    /// Takes back the entry that was popped last: it still waits for plugins.
+    pub(crate) fn put_back(&mut self, entry: Entry) {
+        assert_eq!(entry.number, self.answered, "only what was popped last is put back");
+        assert!(!entry.awaited.is_ready(), "what is put back waits for plugins");
+        self.load.add_one();
+        self.answered -= 1;
+        self.transactions += usize::from(entry.awaited.is_transaction());
+        self.queue.push_front(entry);
+        self.check();
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        assert!(!self.ended, "nothing is answered after the end");
+        let entry = self.queue.pop_front()?;
+        self.load.take_off(1);
+        self.answered += 1;
+        assert_eq!(entry.number, self.answered, "requests are answered in their order");
+        if entry.awaited.is_transaction() {
+            self.transactions -= 1;
+            self.passed_on = self.passed_on.saturating_sub(1);
+        }
+        if self.queue.is_empty() && self.queue.capacity() > UNANSWERED_ROOM_KEPT {
+            self.queue = VecDeque::new();
+        }
+        self.check();
+        Some(entry)
+    }
+
+    /// The barrier of the unfinished `sync` has been reached.
+    pub(crate) fn sync_done(&mut self) {
+        match self.queue.back_mut().map(|newest| &mut newest.awaited) {
+            Some(Awaited::Sync { done, .. }) if !*done => *done = true,
+            _ => panic!("the unfinished `sync` is the newest request, since nothing passes it"),
+        }
+    }
+
+    /// One more of the oldest transactions goes to the leader.
+    pub(crate) fn note_passed_on(&mut self) {
+        assert!(!self.ended, "writes of a connection that is gone are counted among the departed");
+        self.passed_on += 1;
+        self.check();
+    }
+
+    /// Writes that were passed on to the leader and are not applied here.
+    pub(crate) fn passed_on(&self) -> usize {
+        self.passed_on
+    }
+
+    /// An authenticator is being asked. It answers `authenticated`.
+    pub(crate) fn authenticate(&mut self) {
+        assert!(!self.authenticating, "nothing is taken behind a login that waits");
+        self.authenticating = true;
+    }
+
+    pub(crate) fn authenticated(&mut self) {
+        assert!(self.authenticating, "a login is answered once");
+        self.authenticating = false;
+    }
+
+    /// The connection is gone. Returns how many of its writes were passed on and are not applied.
+    pub(crate) fn end(&mut self) -> usize {
+        self.ended = true;
+        std::mem::take(&mut self.passed_on)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn oldest(&self) -> Option<&Entry> {
+        self.queue.front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether another request may be taken from the socket.
+    pub(crate) fn takes_requests(&self) -> bool {
+        !self.ended && !self.holds_back() && !self.is_crowded()
+    }
+
+    fn holds_back(&self) -> bool {
+        self.authenticating || self.queue.back().is_some_and(|newest| newest.awaited.holds_back())
+    }
+
+    /// Whether this connection has enough under way: by its own bound, or because all connections together have more
+    /// than `globalOutstandingLimit`. A connection with nothing under way may always ask, so that none starves.
+    fn is_crowded(&self) -> bool {
+        self.queue.len() >= UNANSWERED_MAX || (!self.queue.is_empty() && self.load.is_over())
+    }
+
+    /// The invariants, after each change. Without `debug_assertions` this takes constant time.
+    fn check(&self) {
+        let len = self.queue.len();
+        assert_eq!(self.answered + len as u64, self.asked, "each request waits or is answered");
+        assert!(len <= UNANSWERED_MAX + 1, "a connection has {len} unanswered requests");
+        assert!(self.transactions <= len, "every transaction is of a request that waits");
+        assert!(self.passed_on <= self.transactions, "only transactions that wait are passed on");
+        #[cfg(debug_assertions)]
+        {
+            let transactions = self.queue.iter().filter(|entry| entry.awaited.is_transaction()).count();
+            assert_eq!(self.transactions, transactions, "all transactions are counted");
+            let older = self.queue.iter().take(len.saturating_sub(1));
+            assert!(older.into_iter().all(|entry| !entry.awaited.holds_back()), "only the newest request holds back");
+            let numbers = self.queue.iter().map(|entry| entry.number);
+            assert!(numbers.eq(self.answered + 1..=self.asked), "requests wait in their order");
+        }
     }
 }
 
-/// What a connection leaves unanswered when it goes is no longer outstanding.
+/// Requests that the connection leaves unanswered no longer count as outstanding.
 impl Drop for Order {
     fn drop(&mut self) {
-        self.outstanding.fetch_sub(self.queue.len(), Ordering::Relaxed);
+        self.load.take_off(self.queue.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Owner, Refusal, Zxid, acl};
 
-    fn txn(outcome: Outcome, changes: Vec<Change>) -> Txn {
-        Txn { zxid: Zxid(7), wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by: Vec::new() }
+    fn order() -> Order {
+        Order::new(Arc::new(Load::new(1000)))
     }
 
-    fn create(path: &str) -> Change {
-        let owner = Owner::PERSISTENT;
-        Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner, parent_cversion: 1 }
+    fn push(order: &mut Order, xid: i32, awaited: Awaited) {
+        order.push(RequestHeader { xid, op: 0 }, 0, awaited);
     }
 
-    #[test]
-    fn a_multi_answers_each_operation_in_its_own_type() {
-        let slots = vec![Slot::Change(0), Slot::Change(1), Slot::Nothing, Slot::Nothing, Slot::Path("/old".into())];
-        let txn = txn(Outcome::Done(slots), vec![create("/a"), create("/c")]);
-        let stats = vec![Stat { version: 1, ..Stat::default() }; 5];
-        let applied = Effects { slots: stats.clone(), ..Effects::default() };
-        let operations = [op::CREATE, op::CREATE_CONTAINER, op::DELETE, op::CHECK_NOT_EXISTS, op::CREATE_IF_NOT_EXISTS];
-        assert_eq!(
-            body(&Form::Multi(operations.into()), &txn, &applied),
-            Body::Multi(vec![
-                MultiSlot::Path("/a"),
-                MultiSlot::PathStat("/c", stats[1]),
-                MultiSlot::Deleted,
-                MultiSlot::Typed(op::CHECK_NOT_EXISTS, None),
-                MultiSlot::Typed(op::CREATE_IF_NOT_EXISTS, Some("/old")),
-            ])
-        );
-    }
-
-    #[test]
-    fn a_refused_multi_says_where_and_header_says_nothing() {
-        let refusal = Refusal::from(ErrorCode::NodeExists);
-        let txn = txn(Outcome::MultiRefused { failed: 1, operations: 3, refusal }, Vec::new());
-        let mut out = BytesMut::new();
-        let form = Form::Multi([op::CREATE; 3].into());
-        assert_eq!(encode_write(&mut out, 5, &form, &txn, &Effects::default()), 0);
-        let errors = [0, -110, -2].map(MultiSlot::Error).to_vec();
-        assert_eq!(body(&form, &txn, &Effects::default()), Body::Multi(errors));
+    fn parked() -> Awaited {
+        Awaited::Local(Box::new(Parked::new(LocalRequest::Request(Request::Ping), Arc::from([]), false)))
     }
 
     #[test]
     fn reads_wait_behind_a_write_and_a_sync_lets_nothing_pass() {
-        let header = RequestHeader { xid: 1, op: 0 };
-        let entry = |awaited| Entry { header, received_us: 0, awaited };
-        let parked = || Awaited::Own(Box::new(Parked::new(OwnRequest::Request(Request::Ping), Arc::from([]), false)));
-        let mut order = Order::default();
-        order.push(entry(Awaited::Write(Form::Empty)));
-        order.push(entry(parked()));
-        order.push(entry(Awaited::Sync { path: None, done: false }));
-        assert!(order.holds_back());
+        let mut order = order();
+        push(&mut order, 1, Awaited::Write(Form::Empty));
+        push(&mut order, 2, parked());
+        push(&mut order, 3, Awaited::Sync { path: None, done: false });
+        assert!(!order.takes_requests());
         assert!(order.pop_ready().is_none());
         order.sync_done();
         assert!(order.pop_ready().is_none(), "the write is older");
-        assert!(order.pop().is_some());
+        order.pop_applied(1);
         assert!(order.pop_ready().is_some() && order.pop_ready().is_some());
-        assert!(order.is_empty() && !order.holds_back());
+        assert!(order.is_empty() && order.takes_requests());
+    }
+
+    #[test]
+    fn passed_on_writes_are_counted_until_they_are_applied_or_the_connection_ends() {
+        let mut order = order();
+        for xid in 1..=3 {
+            push(&mut order, xid, Awaited::Write(Form::Empty));
+        }
+        order.note_passed_on();
+        order.note_passed_on();
+        order.pop_applied(1);
+        assert_eq!(order.passed_on(), 1);
+        assert_eq!((order.end(), order.passed_on(), order.takes_requests()), (1, 0, false));
+    }
+
+    #[test]
+    fn what_a_connection_leaves_behind_is_no_longer_outstanding() {
+        let load = Arc::new(Load::new(0));
+        let mut order = Order::new(load.clone());
+        push(&mut order, 1, Awaited::Write(Form::Empty));
+        assert!(load.is_over() && !order.takes_requests());
+        assert!(Order::new(load.clone()).takes_requests(), "a connection with nothing under way may ask");
+        drop(order);
+        assert_eq!(load.outstanding(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "transactions come in the order of the requests")]
+    fn a_transaction_out_of_order_is_a_defect() {
+        let mut order = order();
+        push(&mut order, 1, Awaited::Write(Form::Empty));
+        push(&mut order, 2, Awaited::Write(Form::Empty));
+        order.pop_applied(2);
+    }
+
+    #[test]
+    #[should_panic(expected = "nothing passes a request that holds back")]
+    fn a_request_behind_a_sync_is_a_defect() {
+        let mut order = order();
+        push(&mut order, 1, Awaited::Sync { path: None, done: false });
+        push(&mut order, 2, parked());
     }
 }

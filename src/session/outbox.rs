@@ -1,9 +1,10 @@
-//! Bytes on their way to a client, and the wake-up of the task that writes them.
+//! Packets on their way to a client, and the wake-up of the task that writes them.
 //!
-//! Whoever applies transactions appends replies and events here; the connection's task takes all of it at once. Bounded:
-//! a client that does not read is disconnected rather than waited for. Nothing is accepted behind an announced end.
+//! Whoever applies transactions appends replies and events here. The connection's task takes all bytes at once. The
+//! outbox is bounded: a client that does not read is disconnected, and nobody waits for it. Behind the last reply
+//! nothing is accepted.
 //!
-//! An event that a policy has not yet allowed keeps its place: what comes behind it waits, so that the order stays.
+//! An event that a policy has not allowed yet keeps its place. What is queued behind it waits, so that the order stays.
 
 use crate::limits::{EVENTS_HELD_MAX, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SOFT};
 use crate::model::{Acl, Identity};
@@ -16,62 +17,66 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-/// How long the connection goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+/// How far a connection is from its end. A connection only ever moves down this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum End {
     Open,
-    /// Once everything queued is written.
+    /// Nothing more is queued. The connection closes once everything queued is written.
     AfterFlush,
+    /// The connection closes at once. Nothing is queued, and nothing is written any more.
     Now,
 }
 
-pub struct Outbox {
+/// What one client gets next.
+pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     task: AtomicWaker,
-    /// Whether the connection is on the list of those to wake (`Connections::flush`).
+    /// Whether the connection is on the list of those that `Connections::flush` wakes.
     marked: AtomicBool,
 }
 
 struct Queue {
-    /// May leave.
+    /// Bytes that may be written.
     bytes: BytesMut,
-    /// Waits, oldest first.
+    /// Events that wait for a verdict, oldest first. Invariant: at most `limits::EVENTS_HELD_MAX`.
     held: VecDeque<Held>,
-    /// Of all `Held::behind`.
+    /// Invariant: the sum of the lengths of all `Held::behind`.
     held_bytes: usize,
+    /// Invariant: with `End::Now` the queue is empty.
     end: End,
 }
 
 struct Held {
     event: Arc<HeldEvent>,
-    /// What was queued after it, up to the next one.
+    /// Bytes that were queued behind the event, up to the next held event.
     behind: BytesMut,
 }
 
 /// An event that waits for a verdict.
 #[derive(Debug)]
-pub struct HeldEvent {
-    pub zxid: i64,
-    pub kind: EventKind,
-    pub path: Box<str>,
-    /// Who may read what it is about.
-    pub acl: Acl,
-    /// What the connection had proven when the event came.
-    pub identities: Arc<[Identity]>,
+pub(crate) struct HeldEvent {
+    pub(crate) zxid: i64,
+    pub(crate) kind: EventKind,
+    pub(crate) path: Box<str>,
+    /// The ACL of the node that the event is about.
+    pub(crate) acl: Acl,
+    /// The identities that the client had proven when the event came.
+    pub(crate) identities: Arc<[Identity]>,
 }
 
-/// What becomes of an event that is to be held.
+/// What `Outbox::hold` has done with an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Holding {
-    /// Nothing was held before: somebody has to see to it.
+pub(crate) enum Holding {
+    /// The event is the only held one. The caller has to have it judged.
     First,
+    /// The event waits behind other held events.
     Behind,
-    /// The connection is ending.
+    /// The event is dropped: the connection is ending.
     No,
 }
 
 impl Outbox {
-    pub fn new() -> Outbox {
+    pub(crate) fn new() -> Outbox {
         Outbox {
             queue: Mutex::new(Queue { bytes: BytesMut::new(), held: VecDeque::new(), held_bytes: 0, end: End::Open }),
             task: AtomicWaker::new(),
@@ -79,9 +84,9 @@ impl Outbox {
         }
     }
 
-    /// Appends what `fill` writes; returns how many bytes wait now, 0 if the connection is ending. The bound is looked at
-    /// before: one reply, however large, always fits behind a small queue.
-    pub fn push(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
+    /// Appends what `fill` writes. Returns how many bytes wait now; 0 if the connection is ending. The bound is checked
+    /// before `fill`, so one reply of any length fits behind a short queue.
+    pub(crate) fn push(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
         let mut queue = self.queue.lock();
         if queue.end != End::Open {
             return 0;
@@ -92,18 +97,25 @@ impl Outbox {
         }
         let queue = &mut *queue;
         match queue.held.back_mut() {
-            None => fill(&mut queue.bytes),
+            None => {
+                let before = queue.bytes.len();
+                fill(&mut queue.bytes);
+                assert!(queue.bytes.len() >= before, "a packet is only ever appended");
+            }
             Some(held) => {
                 let before = held.behind.len();
                 fill(&mut held.behind);
+                assert!(held.behind.len() >= before, "a packet is only ever appended");
                 queue.held_bytes += held.behind.len() - before;
             }
         }
+        queue.check();
         queue.len()
     }
 
-    /// Gives an event its place. As many as `limits::EVENTS_HELD_MAX` wait; one more is too much, as a full outbox is.
-    pub fn hold(&self, event: HeldEvent) -> Holding {
+    /// Holds an event at the end of the queue. At most `limits::EVENTS_HELD_MAX` events are held: one more closes the
+    /// connection, as a full outbox does.
+    pub(crate) fn hold(&self, event: HeldEvent) -> Holding {
         let mut queue = self.queue.lock();
         if queue.end != End::Open {
             return Holding::No;
@@ -113,81 +125,84 @@ impl Outbox {
             return Holding::No;
         }
         queue.held.push_back(Held { event: Arc::new(event), behind: BytesMut::new() });
+        queue.check();
         if queue.held.len() == 1 { Holding::First } else { Holding::Behind }
     }
 
-    /// The oldest event that is held.
-    pub fn first_held(&self) -> Option<Arc<HeldEvent>> {
+    /// The oldest held event.
+    pub(crate) fn first_held(&self) -> Option<Arc<HeldEvent>> {
         self.queue.lock().held.front().map(|held| held.event.clone())
     }
 
-    /// The oldest held event leaves as `fill` writes it, or not at all, and what was behind it goes on. How many bytes the
-    /// event has.
-    pub fn settle(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
+    /// Replaces the oldest held event by what `fill` writes, which may be nothing. The bytes behind the event may be
+    /// written from now on. Returns the length of what `fill` wrote.
+    pub(crate) fn settle(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
         let mut queue = self.queue.lock();
         let Some(held) = queue.held.pop_front() else { return 0 };
         let before = queue.bytes.len();
         fill(&mut queue.bytes);
         let written = queue.bytes.len() - before;
+        assert!(queue.held_bytes >= held.behind.len(), "bytes behind a held event are counted");
         queue.held_bytes -= held.behind.len();
         if queue.bytes.is_empty() {
             queue.bytes = held.behind;
         } else {
             queue.bytes.extend_from_slice(&held.behind);
         }
+        queue.check();
         written
     }
 
-    /// Whether something waits behind an event that is held.
-    pub fn holds(&self) -> bool {
+    /// Whether an event is held.
+    pub(crate) fn holds(&self) -> bool {
         !self.queue.lock().held.is_empty()
     }
 
-    /// Everything that may leave.
-    pub fn take(&self) -> BytesMut {
+    /// Takes all bytes that may be written.
+    pub(crate) fn take(&self) -> BytesMut {
         std::mem::take(&mut self.queue.lock().bytes)
     }
 
-    /// Whether so little waits that more requests may be taken.
-    pub fn has_room(&self) -> bool {
+    /// Whether more requests may be taken: less than `limits::OUTBOX_BYTES_SOFT` waits.
+    pub(crate) fn has_room(&self) -> bool {
         let queue = self.queue.lock();
         queue.end == End::Open && queue.len() < OUTBOX_BYTES_SOFT
     }
 
-    /// Whether there is something to take.
-    pub fn waits(&self) -> bool {
+    /// Whether there are bytes to take.
+    pub(crate) fn waits(&self) -> bool {
         !self.queue.lock().bytes.is_empty()
     }
 
-    pub fn end(&self) -> End {
+    pub(crate) fn end(&self) -> End {
         self.queue.lock().end
     }
 
-    /// The last reply has been queued.
-    pub fn close_after_flush(&self) {
+    /// The last reply has been queued. The connection closes once everything queued is written.
+    pub(crate) fn close_after_flush(&self) {
         let mut queue = self.queue.lock();
-        if queue.end == End::Open {
-            queue.end = End::AfterFlush;
-        }
+        queue.end = queue.end.max(End::AfterFlush);
     }
 
-    pub fn close(&self) {
+    /// Closes the connection at once. What is queued is dropped.
+    pub(crate) fn close(&self) {
         self.queue.lock().end_now();
     }
 
-    /// Notes that there is something to do; true if nobody had.
-    pub fn mark(&self) -> bool {
+    /// Notes that the task has something to do. True if that was not noted already; the caller then sees to the
+    /// wake-up.
+    pub(crate) fn mark(&self) -> bool {
         !self.marked.swap(true, Ordering::AcqRel)
     }
 
-    /// Wakes the task and takes the mark away.
-    pub fn wake(&self) {
+    /// Wakes the task, and removes the mark.
+    pub(crate) fn wake(&self) {
         self.marked.store(false, Ordering::Release);
         self.task.wake();
     }
 
-    /// To be called by the task before it looks at the queue.
-    pub fn register(&self, waker: &Waker) {
+    /// Sets what `wake` wakes. The task calls this before it looks at the queue.
+    pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
     }
 }
@@ -202,6 +217,18 @@ impl Queue {
         self.bytes = BytesMut::new();
         self.held = VecDeque::new();
         self.held_bytes = 0;
+    }
+
+    /// The invariants, after each change. Without `debug_assertions` this takes constant time.
+    fn check(&self) {
+        assert!(self.held.len() <= EVENTS_HELD_MAX, "{} events are held", self.held.len());
+        assert!(!self.held.is_empty() || self.held_bytes == 0, "bytes wait only behind a held event");
+        assert_ne!(self.end, End::Now, "nothing is queued for a connection that has closed");
+        #[cfg(debug_assertions)]
+        {
+            let behind: usize = self.held.iter().map(|held| held.behind.len()).sum();
+            assert_eq!(self.held_bytes, behind, "all bytes behind held events are counted");
+        }
     }
 }
 
@@ -259,7 +286,7 @@ mod tests {
         assert_eq!(outbox.first_held().map(|held| held.zxid), Some(1));
         assert_eq!(outbox.settle(|out| out.extend_from_slice(b"1")), 1);
         assert_eq!((&outbox.take()[..], outbox.holds()), (&b"1b"[..], true));
-        // Withheld.
+        // The second event is withheld.
         assert_eq!(outbox.settle(|_| {}), 0);
         assert_eq!((&outbox.take()[..], outbox.holds()), (&b"c"[..], false));
     }

@@ -1,30 +1,32 @@
-//! What a connection has proven, and until when.
+//! The identities that a client has proven, and when they expire.
 
 use crate::limits::IDENTITIES_MAX;
 use crate::model::Identity;
 use std::sync::Arc;
 
-/// Times are Unix milliseconds of this server.
+/// A client's identities. Times are Unix milliseconds of this server.
 pub(super) struct Proven {
+    /// Invariant: no identity is here twice. `add` keeps the list within `limits::IDENTITIES_MAX`.
     all: Arc<[Identity]>,
-    /// Those among them that end.
+    /// The identities that expire, and when. Invariant: each is in `all`, and is here once.
     ends: Vec<(Identity, u64)>,
 }
 
-/// Later than any end.
+/// The time of an identity that does not expire: later than any other.
 pub(super) const NEVER: u64 = u64::MAX;
 
 impl Proven {
-    pub fn new(all: Vec<Identity>) -> Proven {
+    pub(crate) fn new(all: Vec<Identity>) -> Proven {
         Proven { all: all.into(), ends: Vec::new() }
     }
 
-    pub fn all(&self) -> &Arc<[Identity]> {
+    pub(crate) fn all(&self) -> &Arc<[Identity]> {
         &self.all
     }
 
-    /// Adds what was proven, for good or until a time; false if it is too much. Proven twice, the later end holds.
-    pub fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
+    /// Adds identities. `until_ms`: when they expire; None: never. An identity that is proven twice expires at the
+    /// later time. False, and nothing is added, if there would be more than `limits::IDENTITIES_MAX`.
+    pub(crate) fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
         let mut new: Vec<Identity> = Vec::new();
         for identity in &proven {
             if !self.all.contains(identity) && !new.contains(identity) {
@@ -46,18 +48,21 @@ impl Proven {
         if !new.is_empty() {
             self.all = self.all.iter().cloned().chain(new).collect();
         }
+        assert!(self.ends.len() <= self.all.len(), "only identities that the client has expire");
+        assert!(self.all.len() <= IDENTITIES_MAX, "the identities of a connection are bounded");
         true
     }
 
-    /// When the next of them ends.
-    pub fn next_end_ms(&self) -> u64 {
+    /// When the next identity expires; `NEVER` if none does.
+    pub(crate) fn next_end_ms(&self) -> u64 {
         self.ends.iter().map(|(_, until_ms)| *until_ms).min().unwrap_or(NEVER)
     }
 
-    /// Takes away what has ended by now.
-    pub fn end(&mut self, now_ms: u64) {
+    /// Removes the identities that have expired at `now_ms`.
+    pub(crate) fn end(&mut self, now_ms: u64) {
         let (ended, others): (Vec<_>, Vec<_>) = self.ends.drain(..).partition(|(_, until_ms)| *until_ms <= now_ms);
         self.ends = others;
+        assert!(self.next_end_ms() > now_ms, "what has expired is gone");
         if !ended.is_empty() {
             let has_ended = |identity: &Identity| ended.iter().any(|(ended, _)| ended == identity);
             self.all = self.all.iter().filter(|identity| !has_ended(identity)).cloned().collect();
@@ -74,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_end() {
+    fn each_identity_expires_at_its_time() {
         let mut proven = Proven::new(ids(&["host"]));
         assert!(proven.add(ids(&["a", "g", "a"]), Some(10)) && proven.add(ids(&["b", "g"]), Some(20)));
         assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "a", "g", "b"]), 10));
@@ -82,14 +87,14 @@ mod tests {
         assert_eq!(proven.all().len(), 4);
         proven.end(10);
         assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "g", "b"]), 20));
-        // For good now; and what never ended does not get an end.
+        // Proven without an end, `b` no longer expires. `host` never expired, and still does not.
         assert!(proven.add(ids(&["b"]), None) && proven.add(ids(&["host"]), Some(15)));
         proven.end(30);
         assert_eq!((proven.all().to_vec(), proven.next_end_ms()), (ids(&["host", "b"]), NEVER));
     }
 
     #[test]
-    fn so_many_and_no_more() {
+    fn identities_are_bounded() {
         let mut proven = Proven::new(ids(&["host"]));
         let names: Vec<String> = (0..IDENTITIES_MAX).map(|at| at.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -1,16 +1,18 @@
-//! The refusals a client finds at `/zookeeper/rejection`.
+//! The refusals that a client finds at `/zookeeper/rejection`.
 //!
-//! The path is no node: a connection answers it from a ring of its last refusals with a text, in request order. It is gone
-//! with the connection, NONODE when empty, never listed, and a watch on it never fires.
+//! The path is no node of the tree. A connection keeps its last refusals that have a text, and answers reads of the
+//! path with them, in the order of the requests. Without such a refusal the path is NONODE. It is never listed, and a
+//! watch on it never fires. The refusals are lost with the connection.
 
 use crate::limits::REFUSALS_KEPT;
 use crate::model::Refusal;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-/// Newest first. Nothing is allocated before the first refusal with a text.
+/// The last refusals with a text, newest first. Allocates nothing before the first.
+/// Invariant: at most `limits::REFUSALS_KEPT`.
 #[derive(Default)]
-pub struct Refusals(VecDeque<Refused>);
+pub(crate) struct Refusals(VecDeque<Refused>);
 
 struct Refused {
     xid: i32,
@@ -18,23 +20,24 @@ struct Refused {
 }
 
 impl Refusals {
-    /// Keeps a refusal that has something to say.
-    pub fn note(&mut self, xid: i32, refusal: &Refusal) {
+    /// Keeps a refusal if it has a text.
+    pub(crate) fn note(&mut self, xid: i32, refusal: &Refusal) {
         if refusal.text.is_empty() {
             return;
         }
         self.0.truncate(REFUSALS_KEPT - 1);
         self.0.push_front(Refused { xid, text: refusal.text.clone() });
+        assert!(self.0.len() <= REFUSALS_KEPT, "{} refusals are kept", self.0.len());
     }
 
-    /// One line a refusal: its text and the request's xid. None: there is no such node.
-    pub fn text(&self) -> Option<String> {
+    /// One line for each refusal: its text, and the xid of the request. None: there is no refusal.
+    pub(crate) fn text(&self) -> Option<String> {
         let mut text = String::new();
         if self.0.is_empty() {
             return None;
         }
         for refused in &self.0 {
-            // The text is a plugin's own; a line break in it must not make two refusals of one.
+            // The text comes from a plugin. A line break in it must not look like a second refusal.
             let line = refused.text.replace(['\n', '\r'], " ");
             writeln!(text, "{line} (xid {})", refused.xid).expect("a string takes all that is written");
         }
@@ -52,7 +55,7 @@ mod tests {
         let mut refusals = Refusals::default();
         assert!(refusals.text().is_none());
         refusals.note(1, &ErrorCode::NoNode.into());
-        assert!(refusals.text().is_none(), "an ordinary error has no words");
+        assert!(refusals.text().is_none(), "an ordinary error has no text");
         for xid in 1..=REFUSALS_KEPT as i32 + 4 {
             let refusal = Refusal::new(ErrorCode::BadArguments, format!("names: /a: no\n{xid}"));
             refusals.note(xid, &refusal);

@@ -1,6 +1,7 @@
-//! SASL DIGEST-MD5, the server's side (RFC 2831), as ZooKeeper offers it: one realm, authentication only.
+//! SASL DIGEST-MD5, the server's side (RFC 2831), as ZooKeeper offers it: one realm, and authentication only.
 //!
-//! Pure: random bytes for the nonce come in, tokens go out; `session` carries them in opcode 102.
+//! The code is pure: it gets random bytes for the nonce as an argument, and returns tokens. `dispatch` carries the
+//! tokens in opcode 102.
 //!
 //! ```text
 //! client: (empty)
@@ -9,24 +10,26 @@
 //!         digest-uri="zookeeper/zk-sasl-md5",response=...
 //! server: rspauth=...
 //! ```
-//! Promises: an exchange proves at most one user and is of no use afterwards; a wrong user and a wrong password are told
-//! apart neither by answer nor by the work done. What it does not protect against: whoever records an exchange can try
-//! passwords at leisure, and what follows it is neither encrypted nor signed. Use TLS where that matters.
+//! Promises: an exchange proves at most one user, and cannot be used again. Neither the answer nor the work done tells
+//! a wrong user from a wrong password.
+//!
+//! It does not protect against a listener: who records an exchange can try passwords offline, and the messages behind
+//! the exchange are neither encrypted nor signed. Use TLS where that matters.
 
 use crate::config::Sasl;
 use crate::limits;
 use md5::{Digest as _, Md5};
 use std::collections::HashMap;
 
-/// ZooKeeper's server name for this mechanism, whatever the host is called (SecurityUtils), and the realm.
+/// The realm, and ZooKeeper's server name for this mechanism. The name does not depend on the host (SecurityUtils).
 const SERVER_NAME: &str = "zk-sasl-md5";
 
-/// What clients must say they talk to.
+/// The `digest-uri` that clients must send.
 const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 
-/// Why an exchange failed; for the log, the client learns no more than that it did.
+/// Why an exchange failed. For the log: the client is told only that it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SaslError {
+pub(crate) enum SaslError {
     #[error("the first token of DIGEST-MD5 must be empty")]
     InitialResponse,
     #[error("the token is not a list of directives")]
@@ -41,36 +44,36 @@ pub enum SaslError {
     Over,
 }
 
-/// One exchange; a connection that starts anew makes a new one.
+/// One exchange. A client that starts again gets a new one.
 #[derive(Debug, Default)]
-pub struct DigestMd5 {
+pub(crate) struct DigestMd5 {
     state: State,
 }
 
-/// In order, what happens in an exchange.
+/// The states of an exchange, in order.
 #[derive(Debug, Default)]
 enum State {
-    /// Nothing has come yet.
+    /// No token has come.
     #[default]
     Start,
-    /// The challenge with this nonce is out.
+    /// The challenge with this nonce has been sent.
     Challenged { nonce: String },
-    /// Proven or failed.
+    /// The exchange has proven a user, or failed.
     Over,
 }
 
 /// The server's answer to one token.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send this; the client goes on.
+pub(crate) enum Step {
+    /// Send this. The exchange goes on.
     Challenge(Vec<u8>),
-    /// Send this; the client is `user`.
+    /// Send this. The client has proven to be `user`.
     Proven { token: Vec<u8>, user: String },
 }
 
 impl DigestMd5 {
     /// Takes the client's next token. `nonce`: fresh random bytes, used by the first step only.
-    pub fn step(&mut self, sasl: &Sasl, token: &[u8], nonce: [u8; 16]) -> Result<Step, SaslError> {
+    pub(crate) fn step(&mut self, sasl: &Sasl, token: &[u8], nonce: [u8; 16]) -> Result<Step, SaslError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Start => {
                 if !token.is_empty() {
@@ -111,10 +114,11 @@ fn prove(sasl: &Sasl, token: &[u8], nonce: &str) -> Result<Step, SaslError> {
 
     let user = String::from_utf8(user_bytes.to_vec()).map_err(|_| SaslError::Credentials)?;
     let password = sasl.users.get(&user).map(String::as_str);
-    // The same work for a user that does not exist, who then fails whatever was sent.
+    // The same work is done for a user that does not exist. That user fails below, whatever the response is.
     let hash = credentials(user_bytes, realm, password.unwrap_or_default().as_bytes());
     let right = same(proof.value(&hash, Side::Client).as_bytes(), response);
-    // Clients that leave out `charset=utf-8` may mean ISO 8859-1; it differs only where a name or password is not ASCII.
+    // Clients that leave out `charset=utf-8` may hash in ISO 8859-1. That differs only if name or password is not
+    // ASCII.
     let latin = latin_1(&user).zip(latin_1(password.unwrap_or_default()));
     let latin_hash = latin.map_or(hash, |(user, password)| credentials(&user, realm, &password));
     let right_latin = same(proof.value(&latin_hash, Side::Client).as_bytes(), response);
@@ -125,14 +129,14 @@ fn prove(sasl: &Sasl, token: &[u8], nonce: &str) -> Result<Step, SaslError> {
     Ok(Step::Proven { token: format!("rspauth={answer}").into_bytes(), user })
 }
 
-/// What enters the hash beside user and password (RFC 2831 section 2.1.2.1), `qop=auth` and the first use of the nonce.
+/// What is hashed besides user and password (RFC 2831 section 2.1.2.1), for `qop=auth` and the first use of the nonce.
 struct Proof<'a> {
     nonce: &'a [u8],
     cnonce: &'a [u8],
     uri: &'a [u8],
 }
 
-/// Whose value: the client's response, or the server's proof that it knows the password too.
+/// Who sends the value: the client as its response, or the server to prove that it knows the password as well.
 #[derive(Clone, Copy)]
 enum Side {
     Client,
@@ -177,12 +181,12 @@ fn latin_1(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
 }
 
-/// Equal or not, in a time that does not tell where they differ.
+/// Whether both are equal. The time taken does not depend on where they differ.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-/// `name=value,name="value"`; each name at most once (RFC 2831 section 2.1.2), names in any case.
+/// Parses `name=value,name="value"`. Each name may occur once, in upper or lower case (RFC 2831 section 2.1.2).
 fn directives(token: &[u8]) -> Result<HashMap<String, Vec<u8>>, SaslError> {
     if token.len() > limits::SASL_TOKEN_BYTES_MAX {
         return Err(SaslError::Malformed);
@@ -247,7 +251,7 @@ mod tests {
         assert_eq!(proof.value(&hash, Side::Server), "ea40f60335c427b5527b84dbabcdfffd");
     }
 
-    /// A client as kazoo's (pure-sasl): answers the challenge and returns its response with the rspauth it expects.
+    /// A client like kazoo's (pure-sasl). Returns its response to the challenge, and the rspauth that it expects.
     fn client(challenge: &[u8], user: &[u8], password: &[u8]) -> (Vec<u8>, String) {
         let challenge = directives(challenge).unwrap();
         let hash = credentials(user, &challenge["realm"], password);
@@ -286,10 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn other_characters_in_either_encoding() {
+    fn names_and_passwords_beyond_ascii_in_either_encoding() {
         assert_eq!(exchange("grün".as_bytes(), "pässword".as_bytes()).as_deref(), Ok("grün"));
         assert_eq!(exchange(b"\xff", b"x"), Err(SaslError::Credentials));
-        // The name in UTF-8, hashed as ISO 8859-1, as RFC 2831 wants it of clients that say charset=utf-8.
+        // The name is sent in UTF-8 and hashed in ISO 8859-1, as RFC 2831 wants it from clients that send
+        // charset=utf-8.
         let (sasl, mut server) = (users(), DigestMd5::default());
         let Ok(Step::Challenge(challenge)) = server.step(&sasl, b"", [1; 16]) else { panic!("no challenge") };
         let (response, _) = client(&challenge, "grün".as_bytes(), b"-");
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_challenge_did_not_ask_for() {
+    fn a_response_that_does_not_fit_the_challenge_is_refused() {
         let judge = |change: &dyn Fn(String) -> String| {
             let (sasl, mut server) = (users(), DigestMd5::default());
             let Ok(Step::Challenge(challenge)) = server.step(&sasl, b"", [7; 16]) else { panic!("no challenge") };

@@ -1,7 +1,7 @@
-//! One connection's task: write what is queued, take frames apart, read more.
+//! One connection's task: it writes what is queued, takes frames from what has arrived, and reads more.
 //!
-//! Few system calls: one read for all that has arrived, all its frames dealt with, one write of all they queued. Bytes are
-//! read into a buffer of the worker thread, so that a connection which waits owns none.
+//! It makes few system calls: one read for everything that has arrived, then all frames, then one write of everything
+//! they queued. Bytes are read into a buffer of the worker thread, so an idle connection owns no buffer.
 
 use super::dispatch::{Dispatch, Flow, Reading};
 use super::outbox::End;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 thread_local! {
-    /// What a read of any connection on this thread fills first.
+    /// The buffer that every socket read on this thread fills first.
     static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; SOCKET_READ_BYTES].into_boxed_slice());
 }
 
@@ -30,15 +30,17 @@ pub(super) struct Task<S> {
     server: Arc<dyn Server>,
     dispatch: Dispatch,
     frames: Frames,
-    /// Read, but not yet a whole frame, or not yet allowed to be dealt with.
+    /// Bytes that were read and not taken: less than a frame, or frames that backpressure holds back.
     arrived: BytesMut,
+    /// When the last bytes were read: microseconds of the member's clock.
     arrived_us: u64,
-    /// Taken from the outbox, not yet written.
+    /// Bytes that were taken from the outbox and are not written.
     leaving: BytesMut,
+    /// Whether backpressure holds the connection back (`Connection::hold`).
     held: bool,
 }
 
-/// Serves a connection until its end.
+/// Serves a connection until it ends.
 pub(super) async fn serve<S>(stream: S, server: Arc<dyn Server>, connection: Arc<super::Connection>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -57,7 +59,7 @@ where
         leaving: BytesMut::new(),
         held: false,
     };
-    // Boxed, so that the timer's memory is given back before the connection's long life begins.
+    // Boxed, so that the timer's memory is freed before the connection goes on for long.
     let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
     if greeted.is_err() {
         task.metrics().sessionless_connections_expired.increment();
@@ -65,13 +67,13 @@ where
     if let Ok(Ok(true)) = greeted
         && poll_fn(|context| task.poll(context)).await.is_ok()
     {
-        // A client that reads no more must not keep the connection for ever.
+        // A client that does not read must not keep the connection for ever.
         let _ = Box::pin(tokio::time::timeout(patience, task.end_politely())).await;
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
-    /// The first message. Whether the connection goes on.
+    /// Takes the first message. Returns whether the connection goes on.
     async fn greet(&mut self) -> io::Result<bool> {
         loop {
             if let Some(&word) = self.arrived.first_chunk::<4>() {
@@ -96,21 +98,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
+    /// Answers a four letter word, and `argument_bytes` more bytes that belong to it.
     async fn four_letter_word(&mut self, word: [u8; 4], argument_bytes: usize) -> io::Result<()> {
-        while self.arrived.len() < word.len() + argument_bytes {
+        let argument = loop {
+            if let Some(argument) = self.arrived.get(word.len()..word.len() + argument_bytes) {
+                break argument.to_vec();
+            }
             if poll_fn(|context| self.poll_read(context)).await? == 0 {
                 return Ok(());
             }
-        }
+        };
         self.dispatch.connection().count_received();
         let peer = self.dispatch.connection().peer();
-        let argument = &self.arrived[word.len()..word.len() + argument_bytes];
-        let answer = self.dispatch.server().four_letter_words().answer(word, argument, peer);
+        let answer = self.dispatch.server().four_letter_words().answer(word, &argument, peer);
         self.stream.write_all(&answer).await?;
         self.stream.shutdown().await
     }
 
-    /// Runs until the connection ends: `Ok` if what is queued shall still be written.
+    /// Runs until the connection ends. `Ok`: what is queued is still to be written.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         workers::count_turn();
         self.dispatch.connection().outbox.register(context.waker());
@@ -131,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 Taken::Enough => {
                     self.hold(false);
                     let _ = self.poll_write(context)?;
-                    // Unlike a plain wake this comes back behind what has arrived on other sockets, too.
+                    // `yield_now` polls the sockets before this task runs again. Waking the task would not.
                     return pin!(tokio::task::yield_now()).poll(context).map(Ok);
                 }
                 Taken::Nothing => self.hold(false),
@@ -145,14 +150,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Writes all that is queued.
+    /// Writes everything that is queued.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wrote = false;
         loop {
             if self.leaving.is_empty() {
                 let bytes = self.dispatch.connection().outbox.take();
                 if bytes.is_empty() {
-                    // Streams that encrypt keep what they could not write yet.
+                    // A TLS stream keeps bytes that the socket did not take.
                     if wrote {
                         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
                     }
@@ -169,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Deals with the frames that have arrived whole, as far as the connection may go on.
+    /// Takes the frames that have arrived whole, until backpressure or the end of this connection's turn.
     fn take_frames(&mut self) -> Taken {
         let mut taken = Taken::Nothing;
         let mut reading = Reading::new(&*self.server);
@@ -177,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let mut count = 0_u32;
         loop {
             if !self.dispatch.connection().takes_requests() {
-                // Replies that are queued already go out first; whoever answers the rest wakes us.
+                // Queued replies are written first. Whoever answers the other requests wakes this task.
                 return if let Taken::Some = taken { taken } else { Taken::HeldBack };
             }
             match self.frames.next(&mut self.arrived) {
@@ -193,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     Flow::Broken => return Taken::Broken,
                 },
             }
-            // Seldom, since asking the clock costs a tenth of what a read does.
+            // Only every fourth time: reading the clock costs a tenth of answering a read.
             count = count.wrapping_add(1);
             if count.is_multiple_of(4) && begun.elapsed() > limits::CONNECTION_TURN_MAX {
                 return Taken::Enough;
@@ -201,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Reads what has arrived; 0 at the end of the stream.
+    /// Reads what has arrived. Returns the number of bytes; 0 at the end of the stream.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.stream);
         let arrived = &mut self.arrived;
@@ -212,13 +217,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             Poll::Ready(io::Result::Ok(buffer.filled().len()))
         }))?;
         self.metrics().bytes_received_count.add(count as u64);
-        self.arrived_us = self.dispatch.connection().home().now_us();
+        self.arrived_us = self.dispatch.connection().clock().now_us();
         self.dispatch.connection().touch(self.arrived_us);
         Poll::Ready(Ok(count))
     }
 
     fn metrics(&self) -> &Metrics {
-        self.dispatch.connection().home().metrics()
+        self.dispatch.connection().metrics()
     }
 
     fn count_refused(&self, error: &FrameError) {
@@ -227,25 +232,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
+    /// Backpressure begins (`held`) or ends.
     fn hold(&mut self, held: bool) {
         if self.held != held {
             self.held = held;
             let connection = self.dispatch.connection();
             connection.hold(held);
             if held {
-                connection.home().metrics().request_throttle_wait_count.increment();
+                connection.metrics().request_throttle_wait_count.increment();
             }
-            connection.touch(connection.home().now_us());
+            connection.touch(connection.clock().now_us());
         }
     }
 
-    /// Writes the rest. What the client has sent meanwhile is read and dropped: closing a socket with unread bytes resets
-    /// it, and the last reply could be lost on the way.
+    /// Writes the rest. Reads and drops what the client has sent meanwhile: closing a socket with unread bytes resets
+    /// the connection, and the last reply could be lost.
     async fn end_politely(&mut self) -> io::Result<()> {
         poll_fn(|context| {
             self.dispatch.connection().outbox.register(context.waker());
             ready!(self.poll_write(context))?;
-            // What waits for a verdict was queued, too.
+            // A held event, and what is queued behind it, is written as well.
             if self.dispatch.connection().outbox.holds() { Poll::Pending } else { Poll::Ready(io::Result::Ok(())) }
         })
         .await?;
@@ -259,24 +265,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     }
 }
 
-/// Also where the task is dropped half-way, by a panic or the runtime's end.
+/// Runs also if the task is dropped early, by a panic or by the end of the runtime.
 impl<S> Drop for Task<S> {
     fn drop(&mut self) {
         let connection = self.dispatch.connection();
-        // What held it back does so no more, and must not keep its session alive.
+        // Backpressure is over, and must not keep the session alive.
         connection.hold(false);
         connection.home().forget(&**self.dispatch.server(), connection);
     }
 }
 
 enum Taken {
-    /// There may be something to write.
+    /// Frames were taken, so there may be something to write.
     Some,
-    /// Bytes are missing.
+    /// No whole frame has arrived.
     Nothing,
-    /// There is too much unanswered or unwritten.
+    /// Backpressure: too much is unanswered or unwritten.
     HeldBack,
-    /// There is more, but it is somebody else's turn.
+    /// More frames have arrived, but other connections have their turn first.
     Enough,
     Broken,
 }

@@ -1,9 +1,10 @@
-//! Sessions against a replica that applies at once, or when it is told to, over in-memory streams.
+//! Clients over in-memory streams, against a replica that applies writes at once, or when the test says so.
 
 mod policies;
 
 use super::*;
 use crate::client::codec::{self as client, Record, SlotReply};
+use crate::environment::Clock;
 use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
 use crate::model::txn::Change;
 use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
@@ -39,24 +40,25 @@ fn options() -> Options {
     Options::from(&config::Config::default())
 }
 
-/// The real evaluator and state without consensus between them.
+/// The real evaluator and the real state, without consensus between them.
 struct Replica {
     state: RwLock<State>,
     watches: Mutex<Watches>,
     connections: Arc<Connections>,
+    clock: Clock,
     sequencer: Mutex<Sequencer>,
     me: Weak<Replica>,
 }
 
 struct Sequencer {
     evaluator: Evaluator,
-    /// Submissions and barriers wait until `release`.
+    /// Whether submissions and barriers wait until `release`.
     paused: bool,
     waiting: VecDeque<Submission>,
     barriers: VecDeque<Arc<Connection>>,
 }
 
-/// Refuses every path with "refused" in it.
+/// A plugin that refuses to create every path that contains "refused".
 struct Names;
 
 impl crate::pipeline::Plugins for Names {
@@ -85,10 +87,21 @@ impl Replica {
         let mut evaluator = Evaluator::new(rules.clone());
         let state = State::new(1);
         evaluator.start_chain(&state, true);
+        let clock = Clock::start();
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), plugins, 1, 7, Arc::default()),
+            connections: Connections::new(
+                options,
+                rules,
+                Box::new(NoVirtualNodes),
+                plugins,
+                1,
+                7,
+                Arc::default(),
+                clock,
+            ),
+            clock,
             sequencer: Mutex::new(Sequencer {
                 evaluator,
                 paused: false,
@@ -103,7 +116,7 @@ impl Replica {
         self.sequencer.lock().paused = true;
     }
 
-    /// Applies what waits and goes on at once from now on.
+    /// Applies the waiting submissions. Later ones are applied at once.
     fn release(&self) {
         self.sequencer.lock().paused = false;
         self.run();
@@ -148,7 +161,7 @@ impl Replica {
         self.connections.of_session(client.session).expect("the client is connected")
     }
 
-    /// A stream to a connection that has not said anything.
+    /// A client on a new connection, before its first message.
     fn dial(&self) -> Client {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let server: Arc<dyn Server> = self.me.upgrade().expect("the test holds it");
@@ -189,7 +202,7 @@ impl Server for Replica {
     fn serving(&self) -> Serving {
         Serving::Everybody
     }
-    fn word_until_us(&self) -> u64 {
+    fn lease_until_us(&self) -> u64 {
         u64::MAX
     }
     fn connections(&self) -> &Arc<Connections> {
@@ -218,12 +231,12 @@ impl FourLetter for Words {
 pub(crate) struct Client {
     stream: DuplexStream,
     arrived: BytesMut,
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     password: [u8; 16],
 }
 
 impl Client {
-    /// The far end of `stream` is a connection that has not said anything.
+    /// A client before its first message. The other end of `stream` is a connection of the server.
     pub(crate) fn on(stream: DuplexStream) -> Client {
         Client { stream, arrived: BytesMut::new(), session: SessionId::NONE, password: [0; 16] }
     }
@@ -244,7 +257,7 @@ impl Client {
         self.send(&out).await;
     }
 
-    /// xid and error of the answer to a request; none if the connection ends before.
+    /// xid and error of the reply to a request. None: the connection ends before.
     pub(crate) async fn attempt(&mut self, xid: i32, request: Request) -> Option<(i32, i32)> {
         let mut out = BytesMut::new();
         client::request(&mut out, xid, &request);
@@ -253,7 +266,7 @@ impl Client {
         Some((header.xid, header.error))
     }
 
-    /// The next frame; none at the end of the stream.
+    /// The next frame. None: the end of the stream.
     pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let mut frames = Frames::new(1 << 24);
         loop {
@@ -344,7 +357,7 @@ fn set(path: &str) -> Request {
     Request::SetData { path: Some(path.into()), data: Some(Bytes::from_static(b"new")), version: -1 }
 }
 
-/// Lets the tasks of this thread run until it is so.
+/// Lets the tasks of this thread run until `so` holds.
 async fn until(what: &str, mut so: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if so() {
@@ -352,7 +365,7 @@ async fn until(what: &str, mut so: impl FnMut() -> bool) {
         }
         tokio::task::yield_now().await;
     }
-    panic!("it never came to this: {what}");
+    panic!("this never happens: {what}");
 }
 
 #[tokio::test]
@@ -370,7 +383,7 @@ async fn a_session_is_opened_with_the_timeout_in_bounds() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_seen_more_is_closed_silently() {
+async fn a_client_that_has_seen_a_later_state_is_closed_without_an_answer() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     client.create("/a").await;
@@ -462,7 +475,7 @@ async fn the_reply_that_sets_a_watch_leaves_before_its_event() {
         writer.ask(6, set("/a")).await;
         assert_eq!(writer.next().await, (6, 0));
         assert_eq!(watcher.next().await, (5, 0), "the reply first");
-        // Whether the read came before or behind the write; in either case one more write fires what is armed.
+        // The read came before or behind the write. In both cases a further write fires the watch.
         writer.ask(7, set("/a")).await;
         assert_eq!(writer.next().await, (7, 0));
         assert_eq!(watcher.event().await, (3, "/a".into()));
@@ -470,7 +483,7 @@ async fn the_reply_that_sets_a_watch_leaves_before_its_event() {
 }
 
 #[tokio::test]
-async fn a_watch_armed_by_a_parked_read_is_no_exception() {
+async fn the_reply_of_a_parked_read_leaves_before_the_events_of_its_watch() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
@@ -518,7 +531,7 @@ async fn events_reach_only_those_who_may_read() {
 }
 
 #[tokio::test]
-async fn damage_closes_that_connection_and_no_other() {
+async fn malformed_bytes_close_only_their_own_connection() {
     let replica = Replica::new(options());
     let mut other = replica.client().await;
     for bytes in [&[0xff; 4][..], &0x10_0000_i32.to_be_bytes(), &[0, 0, 0, 4, 0, 0, 0, 1]] {
@@ -556,14 +569,14 @@ async fn an_unknown_operation_overtakes_and_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_under_the_number_of_pings() {
+async fn a_ping_is_answered_under_the_xid_of_pings() {
     let mut client = Replica::new(options()).client().await;
     client.ask(9, Request::Ping).await;
     assert_eq!(client.next().await, (-2, 0));
 }
 
 #[tokio::test]
-async fn a_null_path_can_be_watched_for_nothing() {
+async fn a_null_path_can_be_watched() {
     let mut client = Replica::new(options()).client().await;
     for (mode, error) in [(0, 0), (1, 0), (2, -5)] {
         client.ask(1, Request::AddWatch { path: None, mode }).await;
@@ -582,7 +595,7 @@ async fn create_session_as_a_request_repeats_the_connect_response() {
 }
 
 #[tokio::test]
-async fn a_multi_tells_each_slot() {
+async fn a_multi_answers_each_operation() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let multi = |paths: &[&str]| {
@@ -628,7 +641,7 @@ async fn refusals_are_read_back_in_order() {
 }
 
 #[tokio::test]
-async fn addauth_overtakes_and_counts_for_what_follows() {
+async fn addauth_overtakes_and_counts_for_later_requests() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let connection = replica.connection(&client);
@@ -657,7 +670,7 @@ async fn addauth_overtakes_and_counts_for_what_follows() {
 }
 
 #[tokio::test]
-async fn required_authentication() {
+async fn a_client_without_a_required_identity_is_refused() {
     let mut options = options();
     options.auth.enforce_schemes = vec!["digest".into()];
     let replica = Replica::new(options);
@@ -753,6 +766,25 @@ async fn an_expired_session_ends_its_connection() {
 }
 
 #[tokio::test]
+async fn writes_on_the_way_are_counted_until_they_are_applied_although_their_connection_has_ended() {
+    let replica = Replica::new(options());
+    let mut client = replica.client().await;
+    let connection = replica.connection(&client);
+    replica.pause();
+    client.ask(1, create("/a")).await;
+    client.ask(2, create("/b")).await;
+    until("two writes wait", || connection.unanswered() == 2).await;
+    replica.connections.pass_on(connection.id());
+    replica.connections.abandon_all();
+    replica.connections.pass_on(connection.id());
+    client.closed().await;
+    until("the connection is forgotten", || replica.connections.count() == 0).await;
+    assert_eq!(replica.connections.passed_on(), 2);
+    replica.release();
+    assert_eq!(replica.connections.passed_on(), 0);
+}
+
+#[tokio::test]
 async fn watches_are_added_checked_removed_and_set_again() {
     let replica = Replica::new(options());
     let (mut client, mut writer) = (replica.client().await, replica.client().await);
@@ -769,6 +801,13 @@ async fn watches_are_added_checked_removed_and_set_again() {
     for error in [0, -121] {
         client.ask(4, Request::RemoveWatches { path: path(), kind: 3 }).await;
         assert_eq!(client.next().await, (4, error));
+    }
+    // No watch is on a null path, and an unknown type is refused before the path is looked at.
+    for (kind, error) in [(3, -121), (6, -5)] {
+        client.ask(5, Request::CheckWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (5, error), "type {kind}");
+        client.ask(6, Request::RemoveWatches { path: None, kind }).await;
+        assert_eq!(client.next().await, (6, error), "type {kind}");
     }
     writer.create("/w").await;
     let before = replica.state().last_zxid().to_wire();
@@ -836,11 +875,11 @@ async fn requests_in_single_bytes() {
 }
 
 #[tokio::test]
-async fn expiry_hears_a_connection() {
+async fn bytes_from_a_client_are_a_sign_of_life() {
     let replica = Replica::new(options());
     let mut client = replica.client().await;
     let before = replica.connections.expiry().last_heard_ms(client.session).unwrap();
-    until("the clock has moved", || replica.connections.now_us() / 1000 > before).await;
+    until("the clock has moved", || replica.clock.now_ms() > before).await;
     client.ask(-2, Request::Ping).await;
     assert_eq!(client.next().await, (-2, 0));
     assert!(replica.connections.expiry().last_heard_ms(client.session).unwrap() > before);

@@ -1,8 +1,11 @@
-//! TLS towards clients: the certificates, the handshake, and who the client's certificate says it is.
+//! TLS towards clients: certificates, handshakes, and the subject of a client's certificate.
 //!
-//! Promises: a handshake ends within its time, and no more of them are under way than configured, since each costs a
-//! signature; files that have changed are taken up for new connections without a restart (`client.certReload`), and a broken
-//! new file leaves the old certificates in use. What can go wrong at start is one sentence with the file in it.
+//! Promises:
+//! - A handshake ends within `ssl.handshakeDetectionTimeoutMillis`. The number of handshakes under way is bounded,
+//!   since each costs a signature.
+//! - Changed files are used for new connections without a restart (`client.certReload`). If a new file is broken, the
+//!   old certificates stay in use.
+//! - What goes wrong at the start is one sentence that names the file.
 
 use crate::config::{ClientAuth, Store, Tls};
 use crate::limits;
@@ -16,11 +19,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Why a client got no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
+pub(crate) enum AcceptError {
     #[error("too many TLS handshakes are under way")]
     Busy,
     #[error("the TLS handshake took too long")]
@@ -29,10 +31,10 @@ pub enum AcceptError {
     Handshake(io::Error),
 }
 
-/// Makes TLS connections out of plain ones; one for the whole server.
+/// Does TLS handshakes. A server has one.
 pub struct Acceptor {
     settings: Tls,
-    /// Guards: the certificates in use and the look of the files they came from. Held for moments only.
+    /// Guards the certificates in use and the look of their files. Nothing blocks while the lock is held.
     loaded: RwLock<Loaded>,
     handshakes: Semaphore,
 }
@@ -44,7 +46,7 @@ struct Loaded {
 
 impl Acceptor {
     /// Reads the stores. Blocks on files.
-    pub fn new(settings: &Tls) -> Result<Acceptor, TlsError> {
+    pub(crate) fn new(settings: &Tls) -> Result<Acceptor, TlsError> {
         let handshakes = match settings.handshakes_max {
             0 => Semaphore::MAX_PERMITS,
             some => some,
@@ -54,8 +56,8 @@ impl Acceptor {
         Ok(Acceptor { settings: settings.clone(), loaded, handshakes: Semaphore::new(handshakes) })
     }
 
-    /// The handshake on a fresh connection.
-    pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, AcceptError>
+    /// Does the handshake on a new connection.
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -70,14 +72,14 @@ impl Acceptor {
     }
 
     /// Handshakes under way.
-    pub fn handshakes(&self) -> usize {
+    pub(crate) fn handshakes(&self) -> usize {
         let all = if self.settings.handshakes_max == 0 { Semaphore::MAX_PERMITS } else { self.settings.handshakes_max };
         all.saturating_sub(self.handshakes.available_permits())
     }
 
-    /// Takes up new certificates if the files have changed since the last look; whether they had. An error leaves the old
-    /// ones in use, and is told once for each change. Blocks on files.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    /// Uses new certificates if the files have changed since the last call. Returns whether they had. After an error
+    /// the old certificates stay in use. A broken file is an error once, until it changes again. Blocks on files.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let files = tls::look(stores(&self.settings));
         if self.loaded.read().files == files {
             return Ok(false);
@@ -89,8 +91,9 @@ impl Acceptor {
         Ok(true)
     }
 
-    /// Looks at the files for as long as it is polled; returns at once if that is not wanted. To be spawned.
-    pub async fn watch_files(self: Arc<Self>) {
+    /// Reloads changed files every `limits::TLS_RELOAD_INTERVAL_S` seconds until the future is dropped. Returns at once
+    /// if `client.certReload` is off.
+    pub(crate) async fn watch_files(self: Arc<Self>) {
         if !self.settings.reload {
             return;
         }
@@ -106,11 +109,12 @@ impl Acceptor {
     }
 }
 
-/// The stores whose changes are looked for.
+/// The stores that `reload` looks at.
 fn stores(settings: &Tls) -> impl Iterator<Item = &Store> {
     std::iter::once(&settings.key_store).chain(&settings.trust_store)
 }
 
+/// The configuration of rustls for these settings. Blocks on files.
 fn server_config(settings: &Tls) -> Result<ServerConfig, TlsError> {
     let provider = tls::provider(&settings.cipher_suites);
     let refused = |what: String| TlsError { path: settings.key_store.path.clone(), what };
@@ -127,89 +131,10 @@ fn server_config(settings: &Tls) -> Result<ServerConfig, TlsError> {
     Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key))))
 }
 
-/// The subject of the certificate that the client has shown, as ACLs of the scheme x509 name it; None: it showed none.
-pub fn peer_subject<S>(stream: &TlsStream<S>) -> Option<String> {
+/// The subject of the client's certificate, as ACLs of the scheme x509 name it. None: the client showed no certificate.
+pub(crate) fn peer_subject<S>(stream: &TlsStream<S>) -> Option<String> {
     let (_, connection) = stream.get_ref();
-    connection.peer_certificates().and_then(|chain| chain.first()).and_then(|certificate| subject(certificate))
-}
-
-/// A certificate's subject in RFC 2253's form, character by character as Java's `X500Principal.getName()` writes it.
-pub fn subject(certificate: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let names = certificate.subject().iter_rdn().map(|name| name.iter().map(attribute).collect::<Vec<_>>().join("+"));
-    let mut names: Vec<String> = names.collect();
-    names.reverse();
-    Some(names.join(","))
-}
-
-/// `CN=name`, or `1.2.3=#0c...` where RFC 2253 has no word for it (sun.security.x509.AVA).
-fn attribute(attribute: &x509_parser::x509::AttributeTypeAndValue<'_>) -> String {
-    let oid = attribute.attr_type().to_id_string();
-    let word = match oid.as_str() {
-        "2.5.4.3" => Some("CN"),
-        "2.5.4.6" => Some("C"),
-        "2.5.4.7" => Some("L"),
-        "2.5.4.8" => Some("ST"),
-        "2.5.4.9" => Some("STREET"),
-        "2.5.4.10" => Some("O"),
-        "2.5.4.11" => Some("OU"),
-        "0.9.2342.19200300.100.1.25" => Some("DC"),
-        "0.9.2342.19200300.100.1.1" => Some("UID"),
-        _ => None,
-    };
-    let value = attribute.attr_value();
-    match (word, text(value.tag().0, value.data)) {
-        (Some(word), Some(text)) => format!("{word}={}", escaped(&text)),
-        (word, _) => {
-            let mut element = vec![u8::try_from(value.tag().0).unwrap_or_default()];
-            let length = value.data.len();
-            match u8::try_from(length) {
-                Ok(short @ 0..0x80) => element.push(short),
-                Ok(long) => element.extend([0x81, long]),
-                // Names are far below this; a longer one is cut, and then matches no ACL.
-                Err(_) => element.extend([0x82, (length >> 8 & 0xff) as u8, (length & 0xff) as u8]),
-            }
-            element.extend(value.data);
-            let digits: String = element.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{}=#{digits}", word.unwrap_or(&oid))
-        }
-    }
-}
-
-/// The text of an ASN.1 string; None: another type.
-fn text(tag: u32, bytes: &[u8]) -> Option<String> {
-    let latin = || bytes.iter().map(|byte| char::from(*byte)).collect();
-    match tag {
-        12 => Some(String::from_utf8_lossy(bytes).into_owned()),
-        19 | 20 | 22 | 27 => Some(latin()),
-        28 => bytes
-            .chunks(4)
-            .map(|unit| <[u8; 4]>::try_from(unit).ok().and_then(|unit| char::from_u32(u32::from_be_bytes(unit))))
-            .collect(),
-        30 => {
-            let units: Option<Vec<u16>> =
-                bytes.chunks(2).map(|unit| <[u8; 2]>::try_from(unit).ok().map(u16::from_be_bytes)).collect();
-            String::from_utf16(&units?).ok()
-        }
-        _ => None,
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let is_pad = |c: &char| matches!(c, ' ' | '\r');
-    let chars: Vec<char> = text.chars().collect();
-    let lead = chars.iter().take_while(|c| is_pad(c)).count();
-    let trail = chars.len() - chars.iter().rev().take_while(|c| is_pad(c)).count();
-    let mut out = String::with_capacity(text.len());
-    for (at, c) in chars.into_iter().enumerate() {
-        match c {
-            '\0' => out.push_str("\\00"),
-            ',' | '=' | '+' | '<' | '>' | '#' | ';' | '"' | '\\' => out.extend(['\\', c]),
-            _ if at < lead || at >= trail => out.extend(['\\', c]),
-            _ => out.push(c),
-        }
-    }
-    out
+    connection.peer_certificates().and_then(|chain| chain.first()).and_then(|certificate| tls::subject(certificate))
 }
 
 #[cfg(test)]
@@ -225,7 +150,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const OLD_CA: &str = include_str!("../../tests/data/tls/ca.pem");
-    /// A client of that CA, X.509 version 1, with its key.
+    /// The certificate of a client of that CA, X.509 version 1, with its key.
     const OLD_CLIENT: &str = include_str!("../../tests/data/tls/version-1.pem");
 
     struct Ca {
@@ -340,7 +265,7 @@ mod tests {
         }
     }
 
-    /// kazoo's suite makes its clients' certificates so.
+    /// kazoo's test suite makes such certificates for its clients.
     #[tokio::test]
     async fn certificates_of_version_1() {
         let folder = tempfile::tempdir().unwrap();
@@ -348,7 +273,7 @@ mod tests {
         let key = pem_store(folder.path(), "key.pem", &ca.sign("server"));
         let trust = pem_store(folder.path(), "trust.pem", OLD_CA);
         let acceptor = Acceptor::new(&settings(key.clone(), Some(trust), ClientAuth::Need)).unwrap();
-        // A CA of the same name with another key: the signature decides.
+        // A CA with the same name and another key: the signature decides.
         let false_trust = pem_store(folder.path(), "false.pem", &Ca::new("ca").pem);
         let stranger = Acceptor::new(&settings(key.clone(), Some(false_trust), ClientAuth::Need)).unwrap();
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
@@ -361,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changed_files_are_taken_up_and_broken_ones_are_not() {
+    async fn changed_files_are_used_and_broken_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let (ca, other) = (Ca::new("ca"), Ca::new("other"));
         let key = pem_store(folder.path(), "key.pem", &ca.sign("server"));
@@ -370,7 +295,7 @@ mod tests {
         assert!(!acceptor.reload().unwrap());
         pem_store(folder.path(), "key.pem", "nothing");
         assert!(acceptor.reload().is_err());
-        assert!(!acceptor.reload().unwrap(), "told once");
+        assert!(!acceptor.reload().unwrap(), "a broken file is an error once");
         assert!(connect(&acceptor, &ca.pem, None, version).await.is_ok());
         pem_store(folder.path(), "key.pem", &(other.sign("server") + "\n# new\n"));
         assert!(acceptor.reload().unwrap());
@@ -424,26 +349,6 @@ mod tests {
         let missing = Store { path: "/no/such.pem".into(), format: StoreFormat::Pem, password: Secret::default() };
         let error = Acceptor::new(&settings(missing, None, ClientAuth::None)).err().unwrap().to_string();
         assert!(error.contains("/no/such.pem"), "{error}");
-    }
-
-    #[test]
-    fn subjects_as_java_writes_them() {
-        let name = |entries: &[(DnType, &str)]| {
-            let mut params = CertificateParams::default();
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            for (kind, value) in entries {
-                params.distinguished_name.push(kind.clone(), *value);
-            }
-            let key = KeyPair::generate().unwrap();
-            subject(params.self_signed(&key).unwrap().der()).unwrap()
-        };
-        assert_eq!(name(&[(DnType::CountryName, "DE"), (DnType::CommonName, "zoo")]), "CN=zoo,C=DE");
-        assert_eq!(name(&[(DnType::CommonName, " a=b;\"c\" #")]), "CN=\\ a\\=b\\;\\\"c\\\" \\#");
-        assert_eq!(name(&[(DnType::CommonName, "größe ")]), "CN=größe\\ ");
-        // An e-mail address has no word in RFC 2253: its type's number, and the DER of the value.
-        let mail = DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]);
-        assert_eq!(name(&[(mail, "a@b")]), "1.2.840.113549.1.9.1=#0c03614062");
-        assert_eq!(subject(b"no certificate"), None);
     }
 
     #[tokio::test]

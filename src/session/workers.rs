@@ -1,9 +1,9 @@
-//! Threads with a runtime of their own: those that serve clients, where a connection stays on the one it was put on, and
-//! Raft's.
+//! Threads that each have a runtime of their own: the workers, which serve clients, and Raft's thread. A connection
+//! stays on the worker that it was given to.
 //!
-//! A shared, work-stealing runtime wakes a second thread for each reply that comes from outside of it; with one runtime a
-//! thread, a wake-up goes straight to the thread that writes the reply. A runtime without sockets sleeps on a futex
-//! instead of epoll, which is the cheaper one to be woken from: Raft's thread is woken twice for each lone write.
+//! A shared, work-stealing runtime wakes a second thread for each reply that comes from outside the runtime. With one
+//! runtime for each thread, a wake-up goes straight to the thread that writes the reply. A runtime without sockets
+//! sleeps on a futex instead of epoll, and waking it costs less: Raft's thread is woken twice for each lone write.
 
 use super::connection::Connection;
 use crate::courtesy::Courtesy;
@@ -18,24 +18,27 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
 
-/// Hands out threads in turn. Clones share the threads.
+/// Gives connections to threads in turn. Clones share the threads.
 #[derive(Clone)]
 pub struct Workers {
+    /// Invariant: not empty.
     workers: Arc<[(Handle, Arc<Bell>)]>,
+    /// How many connections have been given to workers, modulo 2^64.
     next: Arc<AtomicUsize>,
 }
 
-/// How other threads wake connections of one worker: many with one system call. Waking a task of a sleeping runtime from
-/// outside costs one each, and whoever applies a batch has as many to wake as the batch has writers.
+/// Wakes many connections of one worker with one system call. To wake a task of a sleeping runtime from another thread
+/// costs one system call each, and the thread that applies a batch has to wake every writer of the batch.
 #[derive(Default)]
-pub struct Bell {
+pub(crate) struct Bell {
+    /// Connections to be woken. The lock is a leaf.
     waiting: Mutex<Vec<Arc<Connection>>>,
     rung: Notify,
 }
 
 impl Bell {
-    /// Wakes them all, each on its thread.
-    pub fn wake_all(connections: Vec<Arc<Connection>>) {
+    /// Wakes all of them, each on its own thread.
+    pub(crate) fn wake_all(connections: Vec<Arc<Connection>>) {
         if let [one] = connections.as_slice() {
             return one.wake();
         }
@@ -55,7 +58,7 @@ impl Bell {
         }
     }
 
-    /// Runs on the worker, for good.
+    /// Runs on the worker until the worker ends.
     async fn answer(self: Arc<Bell>) {
         loop {
             self.rung.notified().await;
@@ -68,33 +71,34 @@ impl Bell {
 }
 
 thread_local! {
-    /// Turns that connections have had on this thread since it last slept; one alone with its client has one.
+    /// Turns that connections have had on this thread since it last slept.
     static TURNS: Cell<u32> = const { Cell::new(0) };
     static COURTESY: RefCell<Courtesy> = const { RefCell::new(Courtesy::new()) };
 }
 
-/// A connection has its turn on this thread.
+/// Counts a turn of a connection on this thread.
 pub(super) fn count_turn() {
     TURNS.set(TURNS.get().saturating_add(1));
 }
 
-/// Before a thread sleeps that several connections have kept busy, others may go first: one look at the sockets then finds
-/// many requests. One that served a single connection sleeps at once, and is there when the next request comes.
+/// Called before a worker sleeps. If several connections kept it busy, other threads may run first, so that the next
+/// look at the sockets finds many requests. A worker that served a single connection sleeps at once, and is awake in
+/// time for that connection's next request.
 fn let_others_ask() {
     if TURNS.replace(0) > 1 {
         COURTESY.with_borrow_mut(Courtesy::let_others_go_first);
     }
 }
 
-/// The threads themselves; ends them.
-pub struct WorkerThreads {
+/// The threads. Whoever has this ends them.
+pub(crate) struct WorkerThreads {
     workers: Workers,
     end: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// One worker: a runtime that is there already, and that somebody else runs.
+    /// One worker, on a runtime that the caller runs.
     pub fn on(runtime: Handle) -> Workers {
         let bell = Arc::<Bell>::default();
         runtime.spawn(bell.clone().answer());
@@ -102,29 +106,31 @@ impl Workers {
     }
 
     /// The worker for the next connection.
-    pub fn next(&self) -> (&Handle, &Arc<Bell>) {
+    pub(crate) fn next(&self) -> (&Handle, &Arc<Bell>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.workers.is_empty(), "there is a worker for every connection");
         let (handle, bell) = &self.workers[turn % self.workers.len()];
         (handle, bell)
     }
 
-    /// The runtime that listeners and housekeeping run on.
-    pub fn first(&self) -> &Handle {
+    /// The runtime of the first worker. Listeners and housekeeping run on it.
+    pub(crate) fn first(&self) -> &Handle {
         &self.workers[0].0
     }
 }
 
 /// What the tasks of a runtime wait for, besides each other and timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaitsFor {
+pub(crate) enum WaitsFor {
     Clients,
     Peers,
     Nothing,
 }
 
 impl WorkerThreads {
-    pub fn start(name: &str, count: usize, waits_for: WaitsFor) -> io::Result<WorkerThreads> {
-        assert!(count > 0, "somebody has to serve");
+    /// Starts `count` threads, at least one.
+    pub(crate) fn start(name: &str, count: usize, waits_for: WaitsFor) -> io::Result<WorkerThreads> {
+        assert!(count > 0, "there is a worker for every connection");
         let (end, _) = watch::channel(false);
         let mut workers = Vec::new();
         let mut threads = Vec::new();
@@ -143,21 +149,22 @@ impl WorkerThreads {
             workers.push((runtime.handle().clone(), bell));
             let mut ended = end.subscribe();
             threads.push(std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
-                // An error means that whoever could end it is gone.
+                // An error means that `WorkerThreads` is gone, which is the end as well.
                 let _ = runtime.block_on(async { ended.wait_for(|ended| *ended).await.map(drop) });
                 runtime.shutdown_timeout(Duration::ZERO);
             })?);
         }
+        assert_eq!(workers.len(), count, "each thread has one runtime");
         let workers = Workers { workers: workers.into(), next: Arc::default() };
         Ok(WorkerThreads { workers, end, threads })
     }
 
-    pub fn workers(&self) -> &Workers {
+    pub(crate) fn workers(&self) -> &Workers {
         &self.workers
     }
 
-    /// Drops every task, and with it every connection and listener.
-    pub fn end(self) {
+    /// Ends the threads. Drops every task, and so every connection and listener.
+    pub(crate) fn end(self) {
         let _ = self.end.send(true);
         for thread in self.threads {
             let _ = thread.join();

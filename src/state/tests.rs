@@ -7,7 +7,7 @@ use crate::wire::reply::EventKind::{self, ChildrenChanged, Created, DataChanged,
 use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, TestCaseError, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-/// A state, and the leader's part in it: zxids, times, versions.
+/// A state, with what the leader adds to a transaction: zxids, times, versions.
 struct World {
     state: State,
     applied: Effects,
@@ -135,13 +135,13 @@ fn stats_and_events_of_create_set_and_delete() {
     assert_eq!(world.events(), []);
     assert_eq!(world.stat("/a"), Stat { aversion: 1, ..set });
     world.delete("/a/c");
-    assert_eq!(world.applied.events[1].acl, acl::read_unsafe(), "the parent's list guards its children's events");
+    assert_eq!(world.applied.events[1].acl, acl::read_unsafe(), "the parent's ACL guards the events of its children");
     assert_eq!(world.state.subtree_count("/a"), Some(0));
     assert_eq!(world.state.subtree_count("/nowhere"), None);
 }
 
 #[test]
-fn slots_speak_of_a_change_or_of_the_whole() {
+fn slots_have_the_stat_after_a_change_or_after_the_whole_transaction() {
     let mut world = World::new();
     let changes = vec![
         world.create_as("/m", Some(b""), Owner::PERSISTENT),
@@ -172,7 +172,7 @@ fn sessions_and_their_ephemerals() {
         |owner| vec![Change::AttachSession { session: SessionId(7), timeout_ms: 9000, owner: connection(owner) }];
     world.apply(attach(1));
     assert_eq!(world.applied.session_moved, None);
-    assert_eq!(world.state.session(SessionId(7)).unwrap().timeout_ms, 9000, "its timeout may be another");
+    assert_eq!(world.state.session(SessionId(7)).unwrap().timeout_ms, 9000, "attaching may change the timeout");
     world.apply(attach(2));
     assert_eq!(world.applied.session_moved, Some((SessionId(7), connection(1))));
     let session = world.state.session(SessionId(7)).unwrap();
@@ -189,7 +189,7 @@ fn sessions_and_their_ephemerals() {
 }
 
 #[test]
-fn containers_and_ttl_nodes_are_found_when_they_may_go() {
+fn containers_and_ttl_nodes_are_found_when_they_may_be_deleted() {
     let mut world = World::new();
     world.apply(vec![world.create_as("/c", None, Owner::CONTAINER)]);
     world.apply(vec![world.create_as("/t", None, Owner::ttl(500))]);
@@ -213,7 +213,7 @@ fn quotas_are_kept_as_zookeeper_keeps_them() {
     world.create("/q/a", b"123");
     world.create("/zookeeper/quota/q", b"");
     world.create("/zookeeper/quota/q/zookeeper_limits", b"count=3,bytes=-1=;byteHardLimit=10");
-    assert_eq!(world.state.quota_for("/q/a"), None, "no stats yet");
+    assert_eq!(world.state.quota_for("/q/a"), None, "there is no stats node yet");
     world.create("/zookeeper/quota/q/zookeeper_stats", b"count=0,bytes=0");
     let stats = "/zookeeper/quota/q/zookeeper_stats";
     assert_eq!(world.text(stats), "count=2,bytes=8");
@@ -222,7 +222,7 @@ fn quotas_are_kept_as_zookeeper_keeps_them() {
     assert_eq!(world.text(stats), "count=3,bytes=9");
     world.set("/q/a", Some(b""));
     assert_eq!(world.text(stats), "count=3,bytes=6");
-    assert_eq!(world.events(), [(DataChanged, "/q/a")], "nobody hears of the stats");
+    assert_eq!(world.events(), [(DataChanged, "/q/a")], "there is no event for the stats");
     let quota = world.state.quota_for("/q/a/b").unwrap();
     assert_eq!(quota.path, "/q");
     assert_eq!(quota.check(1, 4), Some(quota::Excess::Soft));
@@ -238,7 +238,7 @@ fn quotas_are_kept_as_zookeeper_keeps_them() {
 }
 
 #[test]
-fn quotas_with_nonsense_in_them_do_no_harm() {
+fn malformed_quotas_do_no_harm() {
     let mut world = World::new();
     for path in ["/zookeeper/quota/zookeeper_limits", "/zookeeper/quota/zookeeper_stats", "/zookeeper/quota/n"] {
         world.create(path, b"");
@@ -254,7 +254,7 @@ fn quotas_with_nonsense_in_them_do_no_harm() {
 }
 
 #[test]
-fn digests_depend_on_the_state_and_not_on_the_way_there() {
+fn digests_depend_on_the_state_and_not_on_its_history() {
     let mut world = World::new();
     world.create("/a", b"1");
     let (own, zookeeper) = (world.state.digest(), world.state.zookeeper_digest());
@@ -265,13 +265,13 @@ fn digests_depend_on_the_state_and_not_on_the_way_there() {
     assert_ne!(world.state.zookeeper_digest(), before, "/zookeeper itself counts: its cversion has changed");
     let before = world.state.zookeeper_digest();
     world.set("/zookeeper/x", Some(b"2"));
-    assert_eq!(world.state.zookeeper_digest(), before, "what lies below it does not");
+    assert_eq!(world.state.zookeeper_digest(), before, "nodes below it do not count");
     assert_ne!(world.state.digest(), own);
 
     let mut other = World::new();
     other.state = State::new(99);
     other.create("/a", b"1");
-    assert_eq!((other.state.digest(), other.state.zookeeper_digest()), (own, zookeeper), "whatever the seed");
+    assert_eq!((other.state.digest(), other.state.zookeeper_digest()), (own, zookeeper), "the seed does not matter");
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn an_old_zxid_is_a_defect() {
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Everything a state holds, as records, without touching it.
+/// Everything that a state holds, as records. Does not change the state.
 fn all_records(state: &State) -> Records {
     let mut records = Records::from([record::seal(&state.meta().write(), record::META_KEY_LENGTH)]);
     for (id, session) in state.sessions() {
@@ -337,7 +337,7 @@ fn checkpoint(state: &mut State, records: &mut Records) {
     state.end_checkpoint(cut);
 }
 
-/// What clients can see, and what is derived, must come out of the records alike.
+/// Both states show clients the same, and have the same indexes.
 fn assert_same(a: &State, b: &State) {
     assert_eq!(all_records(a), all_records(b));
     assert_eq!(a.meta(), b.meta());
@@ -513,8 +513,8 @@ fn changes(world: &World, step: Step) -> Option<Vec<Change>> {
 }
 
 proptest! {
-    /// Whatever happens while a checkpoint is written, it gives the state at its cut; and from it and the transactions
-    /// behind it comes the state at the end.
+    /// A checkpoint gives the state at its cut, whatever happens while it is written. The checkpoint and the transactions behind
+    /// it give the state at the end.
     #[test]
     fn checkpoints_hold_the_state_at_their_cut(steps in steps()) {
         let mut world = World::new();
@@ -559,9 +559,9 @@ proptest! {
         assert_same(&loaded, &world.state);
     }
 
-    /// A state that was loaded goes on like the one that was saved.
+    /// A loaded state behaves like the state that was saved.
     #[test]
-    fn a_loaded_state_goes_on_alike(before in steps(), after in steps()) {
+    fn a_loaded_state_behaves_like_the_saved_one(before in steps(), after in steps()) {
         let mut world = World::new();
         for step in before {
             if let Some(changes) = changes(&world, step) {

@@ -10,19 +10,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Why TLS cannot be offered as configured: the file, and what to do about it.
+/// Why TLS does not work as it is configured: the file, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", path.display())]
-pub struct TlsError {
-    pub path: PathBuf,
-    pub what: String,
+pub(crate) struct TlsError {
+    pub(crate) path: PathBuf,
+    pub(crate) what: String,
 }
 
-/// How files look from outside, to be compared: time of change and length.
-pub type Look = Vec<Option<(SystemTime, u64)>>;
+/// The modification time and length of files, to see whether a file has changed. None: the file does not exist.
+pub(crate) type Look = Vec<Option<(SystemTime, u64)>>;
 
-/// How the files look from outside; a file that is missing just now (being replaced) is None.
-pub fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
+/// The present look of the files. A file may be missing for a moment while it is replaced.
+pub(crate) fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
     stores
         .map(|store| {
             let metadata = std::fs::metadata(&store.path).ok()?;
@@ -31,8 +31,8 @@ pub fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
         .collect()
 }
 
-/// Key and chain as this side shows them. Blocks on the file.
-pub fn certified_key(store: &Store, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+/// The key and the certificate chain of this server. Blocks on the file.
+pub(crate) fn certified_key(store: &Store, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let refused = |what: String| TlsError { path: store.path.clone(), what };
     let (chain, key) = key_and_chain(store)?;
     let key = provider.key_provider.load_private_key(key).map_err(|error| {
@@ -47,7 +47,7 @@ pub fn certified_key(store: &Store, provider: &CryptoProvider) -> Result<Certifi
             "the private key is not the one of the first certificate; put the server's own first".into(),
         ));
     }
-    // Not `CertifiedKey::from_der`: that parses the certificate with webpki, which knows no version 1.
+    // Not `CertifiedKey::from_der`, which parses the certificate with webpki: webpki cannot read X.509 version 1.
     Ok(CertifiedKey::new(chain, key))
 }
 
@@ -65,7 +65,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 
 type KeyAndChain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The server's certificate, then those that lead to its CA; and its key.
+/// The certificate chain, from the server's own certificate towards its CA, and the key.
 fn key_and_chain(store: &Store) -> Result<KeyAndChain, TlsError> {
     let refused = |what: &str| TlsError { path: store.path.clone(), what: what.to_owned() };
     let bytes = read(&store.path)?;
@@ -95,7 +95,7 @@ fn key_and_chain(store: &Store) -> Result<KeyAndChain, TlsError> {
 
 const ENCRYPTED_KEY: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 
-/// Every certificate in the store.
+/// All certificates of a trust store.
 pub(super) fn trusted(store: &Store) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     use p12_keystore::KeyStoreEntry;
     let bytes = read(&store.path)?;

@@ -1,4 +1,4 @@
-//! Whether the other side's certificate is good: see the head of `tls`.
+//! Whether the other side's certificate is valid. `tls` says which certificates are.
 
 use super::stores::{self, TlsError};
 use crate::config::{ClientAuth, Store};
@@ -12,16 +12,16 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCer
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
-/// Judges the certificates of those who connect to us.
+/// Verifies the certificates of clients and members that connect to this server.
 #[derive(Debug)]
-pub struct ClientCertificates {
+pub(crate) struct ClientCertificates {
     webpki: Arc<dyn ClientCertVerifier>,
     trust: Trust,
 }
 
 impl ClientCertificates {
-    /// Blocks on the store's file.
-    pub fn new(
+    /// `asked`: whether a certificate must be shown. Blocks on the store's file.
+    pub(crate) fn new(
         store: &Store,
         asked: ClientAuth,
         provider: &Arc<CryptoProvider>,
@@ -37,21 +37,25 @@ impl ClientCertificates {
     }
 }
 
-/// Judges the certificates of those we connect to.
+/// Verifies the certificates of members that this one connects to.
 #[derive(Debug)]
-pub struct ServerCertificates {
+pub(crate) struct ServerCertificates {
     trust: Trust,
     names: bool,
 }
 
 impl ServerCertificates {
     /// `names`: whether a certificate must name the host that was dialed. Blocks on the store's file.
-    pub fn new(store: &Store, names: bool, provider: &Arc<CryptoProvider>) -> Result<ServerCertificates, TlsError> {
+    pub(crate) fn new(
+        store: &Store,
+        names: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ServerCertificates, TlsError> {
         Ok(ServerCertificates { trust: Trust::new(store, provider)?, names })
     }
 }
 
-/// Whom a store trusts, and the signatures that are understood.
+/// The certificates of a trust store, and the signature algorithms.
 #[derive(Debug)]
 struct Trust {
     roots: Arc<RootCertStore>,
@@ -64,7 +68,7 @@ impl Trust {
         let anchors = stores::trusted(store)?;
         let mut roots = RootCertStore::empty();
         for anchor in &anchors {
-            // A certificate that webpki cannot read may still be the other side's own, see `directly`.
+            // webpki cannot read every certificate. Such a certificate may still be the other side's own (`directly`).
             let _ = roots.add(anchor.clone());
         }
         if roots.is_empty() {
@@ -76,7 +80,7 @@ impl Trust {
         Ok(Trust { roots: Arc::new(roots), anchors, algorithms: provider.signature_verification_algorithms })
     }
 
-    /// What Java trusts beyond webpki, see the head of `tls`.
+    /// Whether the certificate is one of the two kinds that Java accepts and webpki does not (`tls`).
     fn directly(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -113,7 +117,7 @@ impl Trust {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms).or_else(|error| {
-            // webpki refuses to read version 1; then the key is taken out of the certificate here.
+            // webpki cannot read X.509 version 1. The key is then taken from the certificate here.
             let key = spki(certificate).ok_or(CertificateError::BadEncoding)?;
             let possible = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
             let right = possible
@@ -234,14 +238,14 @@ fn verifies(
     let Some((_, inside, _, _)) = der(spki) else { return false };
     let Some((_, key_algorithm, _, rest)) = der(inside) else { return false };
     let Some((_, bits, _, _)) = der(rest) else { return false };
-    // A BIT STRING opens with the number of bits that are not used; a key has whole bytes.
+    // A BIT STRING begins with the number of unused bits. A key has whole bytes.
     let Some(key) = bits.strip_prefix(&[0]) else { return false };
     algorithm.public_key_alg_id().as_ref() == key_algorithm
         && algorithm.verify_signature(key, message, signature).is_ok()
 }
 
-/// The SubjectPublicKeyInfo of a certificate: the element behind version (which may be left out), serial number,
-/// algorithm, issuer, validity and subject.
+/// The SubjectPublicKeyInfo of a certificate: the element behind version (which is optional), serial number, algorithm,
+/// issuer, validity and subject.
 pub(super) fn spki(certificate: &[u8]) -> Option<&[u8]> {
     let (_, inside, _, _) = der(certificate)?;
     let (_, mut fields, _, _) = der(inside)?;
@@ -253,17 +257,17 @@ pub(super) fn spki(certificate: &[u8]) -> Option<&[u8]> {
     der(fields).map(|(_, _, whole, _)| whole)
 }
 
-/// A certificate's signed part, and what follows it: algorithm and signature.
+/// The signed part of a certificate, and the bytes behind it: algorithm and signature.
 fn outer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, inside, _, _) = der(certificate)?;
     let (_, _, signed, rest) = der(inside)?;
     Some((signed, rest))
 }
 
-/// One DER element: tag, contents, the whole element, and what follows it.
+/// One DER element: its tag, its contents, the whole element, and the bytes behind it.
 type Der<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
 
-/// The first of them.
+/// The first element of `bytes`. None: the bytes are no DER.
 fn der(bytes: &[u8]) -> Option<Der<'_>> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;

@@ -1,4 +1,5 @@
-//! Policies on reads and events, and logins, with the guest `warden`: what waits for whom, and in which order it leaves.
+//! Plugins on reads, events and logins, with the guest `warden`: what waits for a verdict, and in which order replies
+//! leave.
 
 use super::*;
 use crate::plugin::tree::testing::MapTree;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 const NO_AUTH: i32 = -102;
 
-/// A replica whose policies are asked when the test says so.
+/// A replica whose plugins are asked when the test says so.
 struct Policed {
     replica: Arc<Replica>,
     inquirer: Inquirer,
@@ -20,7 +21,7 @@ struct Policed {
 }
 
 impl Policed {
-    /// `roles` decide on `/services` and below.
+    /// With a policy that decides by roles about `/services` and the nodes below.
     async fn new() -> Policed {
         let mut policed = Policed::without_policies().await;
         policed.bind("w", "roles", json!({ "kind": "policy", "paths": ["/services", "/services/**"] }));
@@ -33,7 +34,7 @@ impl Policed {
         Policed::on(replica, Inquirer::of(&server)).await
     }
 
-    /// With the nodes that the tests speak of, and the client that made them.
+    /// Creates the nodes that the tests use.
     async fn on(replica: Arc<Replica>, inquirer: Inquirer) -> Policed {
         let admin = replica.client().await;
         let mut policed = Policed { replica, inquirer, bound: MapTree::default(), admin };
@@ -91,19 +92,19 @@ impl Policed {
         assert_eq!(self.admin.next().await, (2, 0));
     }
 
-    /// Does all that guests have been asked for.
+    /// Asks plugins everything that waits to be asked.
     fn answer(&mut self) {
         while self.inquirer.run_once() {}
     }
 
-    /// Waits until something has been asked, then does it.
+    /// Waits until there is a question, then asks plugins everything that waits.
     async fn answer_when_asked(&mut self) {
         let inquirer = &mut self.inquirer;
         until("a guest is asked", || inquirer.run_once()).await;
         self.answer();
     }
 
-    /// Answers whatever is asked until that is over.
+    /// Asks plugins everything that waits, again and again, until `over` is done.
     async fn answering<T>(&mut self, over: impl Future<Output = T>) -> T {
         tokio::pin!(over);
         loop {
@@ -139,7 +140,7 @@ async fn rejection(client: &mut Client) -> String {
 }
 
 #[tokio::test]
-async fn a_read_waits_for_its_verdict_and_the_next_one_goes_by_it() {
+async fn a_read_waits_for_its_verdict_and_later_reads_use_it() {
     let mut policed = Policed::new().await;
     policed.role("alice", "read /services").await;
     let (mut alice, mut bob) = (policed.client("alice").await, policed.client("bob").await);
@@ -150,7 +151,7 @@ async fn a_read_waits_for_its_verdict_and_the_next_one_goes_by_it() {
     policed.answer();
     assert_eq!(bob.next().await, (3, NO_AUTH));
     assert_eq!(rejection(&mut bob).await, "w: /services/a: no role may read it (xid 3)\n");
-    // By now nobody need be asked; nor about what no policy is bound to.
+    // The verdict is cached now, so no plugin is asked. A path without a policy needs no plugin.
     for _ in 0..3 {
         for (path, denied) in [("/services/a", NO_AUTH), ("/roles", 0)] {
             alice.ask(4, get(path, false)).await;
@@ -159,7 +160,7 @@ async fn a_read_waits_for_its_verdict_and_the_next_one_goes_by_it() {
         }
     }
     assert_eq!(policed.calls("w"), 2);
-    // A role counts from the zxid on that makes it.
+    // A role counts from the zxid on that writes it.
     policed.role("alice", "").await;
     policed.role("bob", "read /services/a").await;
     alice.ask(5, get("/services/a", false)).await;
@@ -192,7 +193,7 @@ async fn every_read_is_asked_about() {
         assert_eq!(policed.answering(bob.next()).await, (3, NO_AUTH), "{request:?}");
     }
     assert!(policed.replica.watches.lock().is_empty(), "what is denied sets no watch");
-    // Not about the connection's own affairs.
+    // Requests about the connection itself need no verdict.
     for request in [Request::WhoAmI, Request::Ping] {
         bob.ask(4, request).await;
         assert_eq!(bob.next().await.1, 0);
@@ -202,7 +203,7 @@ async fn every_read_is_asked_about() {
 }
 
 #[tokio::test]
-async fn guests_are_not_asked_about_what_an_access_list_refuses() {
+async fn plugins_are_not_asked_about_what_an_acl_refuses() {
     let policed = Policed::new().await;
     let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("digest", "root:x") }];
     let Request::Create(open) = create("/services/secret") else { unreachable!() };
@@ -232,14 +233,14 @@ async fn nothing_passes_a_read_that_waits_and_it_sees_what_came_before_it() {
     assert_eq!(alice.next().await, (3, 0));
     until("the read is the oldest", || connection.unanswered() == 1).await;
     assert!(!connection.takes_requests());
-    // Others go on meanwhile.
+    // Other clients go on meanwhile.
     policed.admin.ask(7, get("/roles", false)).await;
     assert_eq!(policed.admin.next().await, (7, 0));
     policed.answer_when_asked().await;
     assert_eq!(data(&mut alice).await, (4, 0, Bytes::from_static(b"new")));
     assert_eq!(alice.next().await, (5, 0));
     assert_eq!(data(&mut alice).await, (6, 0, Bytes::from_static(b"last")));
-    // What is known lets a parked read go when its write is applied, with nobody asked.
+    // With a cached verdict a parked read is answered when its write is applied, and no plugin is asked.
     policed.replica.pause();
     alice.ask(8, set("/services/a")).await;
     alice.ask(9, get("/services/a", false)).await;
@@ -250,7 +251,7 @@ async fn nothing_passes_a_read_that_waits_and_it_sees_what_came_before_it() {
 }
 
 #[tokio::test]
-async fn a_policy_that_comes_between_reading_a_request_and_its_turn_is_not_missed() {
+async fn a_policy_that_is_deployed_while_a_read_is_parked_counts_for_the_read() {
     let mut policed = Policed::new().await;
     let mut bob = policed.client("bob").await;
     let connection = policed.replica.connection(&bob);
@@ -267,7 +268,7 @@ async fn a_policy_that_comes_between_reading_a_request_and_its_turn_is_not_misse
 }
 
 #[tokio::test]
-async fn each_slot_of_a_multi_read_has_its_own_verdict() {
+async fn each_operation_of_a_multi_read_has_its_own_verdict() {
     let mut policed = Policed::new().await;
     policed.role("alice", "read /services/a").await;
     let mut alice = policed.client("alice").await;
@@ -290,7 +291,7 @@ async fn each_slot_of_a_multi_read_has_its_own_verdict() {
 }
 
 #[tokio::test]
-async fn watches_that_are_set_again_are_told_and_kept_by_verdict() {
+async fn set_watches_sends_events_and_sets_watches_by_verdict() {
     let mut policed = Policed::new().await;
     policed.admin.create("/services/b").await;
     policed.role("alice", "read /services/a").await;
@@ -326,7 +327,7 @@ async fn an_event_keeps_its_place_while_its_verdict_is_awaited() {
     assert_eq!(alice.next().await, (3, 0), "the reply that sets a watch leaves before its event");
     bob.ask(3, Request::AddWatch { path: Some("/".into()), mode: 1 }).await;
     assert_eq!(bob.next().await, (3, 0));
-    // Her role is written anew, so that what is known of her no longer holds.
+    // Her role is written anew, so the cached verdict no longer holds.
     policed.role("alice", "read /services/a").await;
     assert_eq!(bob.event().await, (3, "/roles/alice".into()), "nobody is asked about that");
     alice.ask(4, set("/services/a")).await;
@@ -338,16 +339,16 @@ async fn an_event_keeps_its_place_while_its_verdict_is_awaited() {
         tokio::task::yield_now().await;
     }
     assert!(!waiting.outbox.waits(), "what comes behind the event waits with it");
-    // Nobody else does.
+    // Other clients do not wait.
     policed.admin.ask(6, get("/roles", false)).await;
     assert_eq!(policed.admin.next().await, (6, 0));
     policed.answer();
     assert_eq!(alice.event().await, (3, "/services/a".into()), "before the reply to the write that fired it");
     assert_eq!((alice.next().await, alice.next().await), ((4, 0), (-2, 0)));
-    // Bob has no role: the event is withheld, and what follows is told.
+    // Bob has no role: his event is withheld, and later ones are sent.
     policed.admin.create("/free").await;
     assert_eq!(bob.event().await, (1, "/free".into()));
-    // What is known by now is told or withheld at once.
+    // With a cached verdict an event is sent or withheld at once.
     alice.ask(7, get("/services/a", true)).await;
     assert_eq!(alice.next().await, (7, 0));
     policed.set("/services/a").await;
@@ -357,7 +358,7 @@ async fn an_event_keeps_its_place_while_its_verdict_is_awaited() {
 }
 
 #[tokio::test]
-async fn children_events_are_of_the_verb_children() {
+async fn events_about_children_need_the_verb_children() {
     let mut policed = Policed::new().await;
     policed.role("alice", "children /services").await;
     let mut alice = policed.client("alice").await;
@@ -408,7 +409,7 @@ async fn the_last_reply_waits_for_the_events_before_it() {
 }
 
 #[tokio::test]
-async fn a_connection_may_go_while_guests_are_asked_for_it() {
+async fn a_connection_may_end_while_plugins_are_asked() {
     let mut policed = Policed::new().await;
     let mut bob = policed.client("bob").await;
     bob.ask(3, Request::AddWatch { path: Some("/".into()), mode: 1 }).await;
@@ -422,7 +423,7 @@ async fn a_connection_may_go_while_guests_are_asked_for_it() {
     policed.answer();
     assert!(policed.replica.watches.lock().is_empty());
     assert_eq!(policed.calls("w"), 0);
-    // A client that goes is noticed once its read is through.
+    // The server notices that a client is gone once the client's read is answered.
     let mut bob = policed.client("bob").await;
     bob.ask(4, get("/services/a", true)).await;
     let connection = policed.replica.connection(&bob);
@@ -432,7 +433,7 @@ async fn a_connection_may_go_while_guests_are_asked_for_it() {
     until("the connection is forgotten", || policed.replica.connections.count() == 1).await;
 }
 
-/// A server whose tree changes at each look, if it is told to.
+/// A server whose tree changes at each read of the state, if the test says so.
 struct Restless {
     replica: Arc<Replica>,
     restless: AtomicBool,
@@ -465,7 +466,7 @@ impl Server for Restless {
     fn serving(&self) -> Serving {
         Serving::Everybody
     }
-    fn word_until_us(&self) -> u64 {
+    fn lease_until_us(&self) -> u64 {
         u64::MAX
     }
     fn connections(&self) -> &Arc<Connections> {
@@ -477,7 +478,7 @@ impl Server for Restless {
 }
 
 #[tokio::test]
-async fn a_verdict_whose_ground_keeps_changing_is_a_timeout() {
+async fn a_verdict_that_never_holds_is_a_timeout() {
     let replica = Replica::new(options());
     let restless =
         Arc::new(Restless { replica: replica.clone(), restless: AtomicBool::new(false), zxid: AtomicU64::new(0) });
@@ -527,7 +528,7 @@ async fn frames_behind_a_login_wait_for_its_verdict() {
 }
 
 #[tokio::test]
-async fn a_login_that_fails_is_the_end() {
+async fn a_failed_login_closes_the_connection() {
     let mut policed = Policed::new().await;
     policed.bind_scheme();
     for credential in ["alice:wrong", "panic:secret", "many:secret"] {
@@ -543,7 +544,7 @@ async fn a_login_that_fails_is_the_end() {
 }
 
 #[tokio::test]
-async fn access_lists_may_name_what_was_proven_until_it_ends() {
+async fn acls_may_name_identities_that_expire() {
     let mut policed = Policed::new().await;
     policed.bind_scheme();
     let mut alice = policed.replica.client().await;
@@ -584,7 +585,7 @@ async fn access_lists_may_name_what_was_proven_until_it_ends() {
 }
 
 #[tokio::test]
-async fn whom_an_access_list_means_is_not_asked_while_applying() {
+async fn authenticators_are_not_asked_while_a_write_is_applied() {
     let mut policed = Policed::new().await;
     policed.bind_scheme();
     let mut alice = policed.replica.client().await;
@@ -610,7 +611,7 @@ async fn whom_an_access_list_means_is_not_asked_while_applying() {
 }
 
 impl Policed {
-    /// Somebody whom the plugin has let in.
+    /// A client that has logged in with the plugin.
     async fn member(&mut self, name: &str) -> Client {
         let mut client = self.replica.client().await;
         client.ask(-4, auth("jwt", &format!("{name}:secret"))).await;
@@ -619,7 +620,7 @@ impl Policed {
         client
     }
 
-    /// A node that is for those whom the scheme means by that id, and for nobody else.
+    /// Creates a node whose ACL allows everything to `jwt:ID`, and nothing to others.
     fn node_of(&self, path: &str, id: &str) {
         let Request::Create(open) = create(path) else { unreachable!() };
         let acl = vec![AclEntry { permissions: acl::ALL, who: Identity::new("jwt", id) }];
@@ -629,7 +630,7 @@ impl Policed {
 }
 
 #[tokio::test]
-async fn a_read_waits_until_it_is_known_whom_an_access_list_means() {
+async fn a_read_waits_until_authenticators_have_answered_about_the_acl() {
     let mut policed = Policed::without_policies().await;
     policed.bind_scheme();
     let mut alice = policed.member("alice").await;
@@ -647,13 +648,13 @@ async fn a_read_waits_until_it_is_known_whom_an_access_list_means() {
         }
         assert_eq!(alice.next().await, (3, error));
     }
-    // alice and group-a against both; what was answered once is kept.
+    // The plugin is asked whether alice and group-a satisfy each of the two ids. The answers are cached.
     assert_eq!(policed.calls("j"), before + 4);
     assert!(!policed.inquirer.run_once());
 }
 
 #[tokio::test]
-async fn a_read_behind_a_write_is_not_asked_about_while_that_is_applied() {
+async fn plugins_are_not_asked_about_a_parked_read_while_a_write_is_applied() {
     let mut policed = Policed::without_policies().await;
     policed.bind_scheme();
     let mut alice = policed.member("alice").await;
@@ -672,7 +673,7 @@ async fn a_read_behind_a_write_is_not_asked_about_while_that_is_applied() {
     policed.answer_when_asked().await;
     assert_eq!(alice.next().await, (4, 0));
     assert_eq!(alice.next().await, (5, 0));
-    // What no plugin is asked about lets the next one in.
+    // Behind a parked read that needs no plugin, more requests are taken.
     policed.replica.pause();
     alice.ask(6, set("/services/a")).await;
     alice.ask(7, get("/services/a", false)).await;
@@ -684,9 +685,9 @@ async fn a_read_behind_a_write_is_not_asked_about_while_that_is_applied() {
     }
 }
 
-/// The numbers of docs/performance.md: `cargo test --release --lib -- --ignored --nocapture policies::cost`
+/// Measures the numbers of docs/performance.md: `cargo test --release --lib -- --ignored --nocapture policies::cost`
 #[tokio::test]
-#[ignore = "measures, and so says nothing about right or wrong"]
+#[ignore = "a measurement, which cannot fail"]
 async fn cost() {
     let mut policed = Policed::new().await;
     policed.role("alice", "read /services").await;

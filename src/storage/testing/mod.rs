@@ -37,7 +37,7 @@ pub struct SimDisk {
 
 /// The error that a chosen call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// EIO: the medium has a defect.
     Medium,
     /// ENOSPC: the file system is full. The first half of a write arrives.
@@ -50,35 +50,35 @@ impl SimDisk {
     }
 
     /// A disk of its own with the same content, unsynced writes included. To try many crashes of one moment.
-    pub fn fork(&self) -> SimDisk {
+    pub(crate) fn fork(&self) -> SimDisk {
         SimDisk { world: Arc::new(Mutex::new(self.world.lock().clone())) }
     }
 
     /// How many calls there were, reading calls included.
-    pub fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.world.lock().calls
     }
 
     /// How many calls there were that change something: writes, lengths, syncs, and changes to folders.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.world.lock().changes
     }
 
     /// Makes the `nth` call from now (1 is the next) fail once. Reading calls count.
-    pub fn fail_at(&self, nth: u64, failure: Failure) {
+    pub(crate) fn fail_at(&self, nth: u64, failure: Failure) {
         let mut world = self.world.lock();
         world.fail_at = Some((world.calls + nth, failure));
     }
 
     /// Power is lost in the `nth` changing call from now (1 is the next). That call and every later call fail until
     /// `crash`. What that call writes counts as unsynced.
-    pub fn crash_at(&self, nth: u64) {
+    pub(crate) fn crash_at(&self, nth: u64) {
         let mut world = self.world.lock();
         world.crash_at = Some(world.changes + nth);
     }
 
     /// Whether power is gone. Then every call fails until `crash`.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.world.lock().down
     }
 
@@ -98,14 +98,14 @@ impl SimDisk {
     }
 
     /// A file's content as the process sees it.
-    pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
         let world = self.world.lock();
         let inode = world.inodes.get(world.names.get(path)?)?;
         Some(inode.current.to_vec())
     }
 
     /// Puts a file and its folder there, durably, without counting calls. So tests damage a file.
-    pub fn set_bytes(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn set_bytes(&self, path: &str, bytes: &[u8]) {
         let mut world = self.world.lock();
         let mut content = Content::default();
         content.set_len(bytes.len() as u64);
@@ -120,7 +120,7 @@ impl SimDisk {
     }
 
     /// Flips the bits of `mask` in one byte of a file, durably. Returns false if there is no such byte.
-    pub fn flip(&self, path: &str, offset: u64, mask: u8) -> bool {
+    pub(crate) fn flip(&self, path: &str, offset: u64, mask: u8) -> bool {
         let mut world = self.world.lock();
         let Some(&id) = world.names.get(path) else { return false };
         let Some(inode) = world.inodes.get_mut(&id) else { return false };
@@ -136,7 +136,7 @@ impl SimDisk {
     }
 
     /// The path of every file, sorted.
-    pub fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         self.world.lock().names.keys().cloned().collect()
     }
 }

@@ -1,0 +1,62 @@
+//! Connections that ended while writes of theirs were on the way: passed on to the leader, and not applied here.
+//!
+//! A connection that lives counts such writes in its `Order`. The counts move here when the connection ends.
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use parking_lot::Mutex;
+
+/// By the number of an ended connection: its writes that were passed on and are not applied.
+#[derive(Default)]
+pub(in crate::session) struct Departed {
+    /// Invariant: no count is 0. The lock is a leaf.
+    writes: Mutex<HashMap<u64, usize>>,
+}
+
+impl Departed {
+    /// `count` writes of that connection are passed on and not applied.
+    pub(crate) fn add(&self, number: u64, count: usize) {
+        if count > 0 {
+            *self.writes.lock().entry(number).or_insert(0) += count;
+        }
+    }
+
+    /// A write of that connection has been applied. A connection that is not here had passed nothing on.
+    pub(crate) fn applied(&self, number: u64) {
+        if let EntryRef::Occupied(mut left) = self.writes.lock().entry_ref(&number) {
+            assert!(*left.get() > 0, "connection {number} is kept only while it has writes on the way");
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+    }
+
+    /// Forgets all of them, and returns their numbers: the link to the leader is lost.
+    pub(crate) fn take_all(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.writes.lock()).into_keys().collect()
+    }
+
+    /// All writes on the way.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.lock().values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_counted_until_they_are_applied() {
+        let departed = Departed::default();
+        departed.add(1, 2);
+        departed.add(1, 1);
+        departed.add(2, 0);
+        assert_eq!(departed.writes(), 3);
+        departed.applied(1);
+        departed.applied(9);
+        assert_eq!(departed.writes(), 2);
+        assert_eq!((departed.take_all(), departed.writes()), (vec![1], 0));
+    }
+}
