@@ -73,7 +73,7 @@ fn work_holds_as_long_as_what_it_looked_at() {
         &mut stage,
         &[(
             "view /zookeeper/plugins/counts/timers",
-            "view <- /zookeeper/plugins/counts/timers version 0 cversion 1 children 0 data \"\"",
+            "view <- /zookeeper/plugins/counts/timers version 0 cversion 2 children 0 data \"\"",
         )],
     );
 
