@@ -12,7 +12,7 @@
 //! 6. [`plugin`]'s validators whose rules match look at every resulting change.
 //! 7. The result is a [`model::txn::Txn`] with a zxid, in a [`model::txn::Batch`] with its neighbours.
 //! 8. [`consensus`] brings the batch into the log; [`storage`]'s log thread makes it durable with one fdatasync.
-//! 9. `replica::apply` hands each transaction to [`state`], which changes the tree without deciding anything.
+//! 9. `replica::ordering::apply` hands each transaction to [`state`], which changes the tree without deciding anything.
 //! 10. [`watch`] maps its events to connections; events first, then the reply, leave through the connection's outbox.
 //!
 //! A read is links 1 and 2, and then `pipeline::read` under the state's shared lock.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
 use wasmkeeper::plugin::Compiler;
-use wasmkeeper::replica::{Drive, Listening, Member, Passage, Surroundings, Words};
+use wasmkeeper::replica::{Execution, Listening, Member, MemberFacts, Platform, ProposalFault};
 use wasmkeeper::session::Workers;
 use wasmkeeper::storage::disk::Disk;
 use wasmkeeper::storage::testing::{Dice, SimDisk};
@@ -206,20 +206,20 @@ impl Machine {
         let passages = move || {
             let (Passages { wait_us, refused }, mut dice) = (*met.lock(), passage_dice.lock());
             let delay = Duration::from_micros(if wait_us == 0 { 0 } else { dice.below(wait_us) });
-            Passage { delay, refused: refused && dice.one_in(REFUSED_ONE_IN) }
+            ProposalFault { delay, refused: refused && dice.one_in(REFUSED_ONE_IN) }
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let plug = net::Plug { net: self.net.clone(), machine: self.number };
         let net: Arc<dyn wasmkeeper::peer::Net> = Arc::new(plug);
-        let surroundings = Surroundings {
+        let platform = Platform {
             log_disk: disk.clone(),
             disk,
             net,
             raft,
             clients: Workers::on(clients),
-            drive: Drive::Tasks {
+            execution: Execution::Tasks {
                 disk_delay: Arc::new(disk_delay),
-                passages: Arc::new(passages),
+                proposal_faults: Arc::new(passages),
                 compiler: self.compiler.clone(),
             },
             format_level: wasmkeeper::limits::FORMAT_LEVEL,
@@ -228,7 +228,7 @@ impl Machine {
         let asked_to_end = Arc::new(Notify::new());
         let ends = asked_to_end.clone();
         runtime.spawn(async move {
-            let served = serve(number, net, config, surroundings, &shown, &ends).await;
+            let served = serve(number, net, config, platform, &shown, &ends).await;
             *shown.lock() = match served {
                 Ok(()) => Phase::Ended,
                 Err(error) => Phase::Refused(format!("{error:#}")),
@@ -341,12 +341,12 @@ async fn serve(
     number: net::Machine,
     net: Net,
     config: Config,
-    surroundings: Surroundings,
+    platform: Platform,
     phase: &Mutex<Phase>,
     asked_to_end: &Notify,
 ) -> anyhow::Result<()> {
     let listening = || Listening { client_port: Some(CLIENT_PORT), secure_client_port: None, tls: None };
-    let member = Member::start(config, surroundings, |replica| Words::new(replica, listening())).await?;
+    let member = Member::start(config, platform, |replica| MemberFacts::new(replica, listening())).await?;
     let member = Arc::new(member);
     say(format!("m{number}"), || "serves");
     *phase.lock() = Phase::Serving;

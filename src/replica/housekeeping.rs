@@ -1,5 +1,5 @@
-//! What a leader does on its own: ends sessions nobody spoke for, removes containers and TTL nodes that are done with,
-//! and modules that no plugin names.
+//! What a leader does on its own: ends expired sessions, and removes containers and TTL nodes that may go and modules
+//! that no plugin names.
 
 use super::Replica;
 use crate::environment::wall_ms;
@@ -9,66 +9,69 @@ use crate::pipeline::Ask;
 use crate::plugin::tree;
 use crate::wire::request::Request;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Runs until it is aborted.
+/// Ends sessions that have expired. Runs until it is aborted.
 pub async fn expire_sessions(replica: Arc<Replica>) {
+    let order = &replica.order;
+    let expiry = order.connections.expiry();
     // Half a tick, so that a session ends at most half a tick after its bucket.
-    let mut tick = tokio::time::interval(Duration::from_millis((replica.connections.expiry().tick_ms() / 2).max(1)));
+    let mut tick = tokio::time::interval(Duration::from_millis((expiry.tick_ms() / 2).max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // A leader that is cut off can end nothing, and what it asked for would pile up.
-        if !replica.leading.load(Ordering::Acquire) || !replica.word.lease_held() {
+        // A leader that is cut off cannot end a session, and its requests would pile up.
+        if !order.leadership.leads() || !replica.ensemble.lease.is_acknowledged() {
             continue;
         }
-        for session in replica.connections.expiry().due(replica.connections.now_us() / 1000) {
+        for session in expiry.due(order.clock.now_ms()) {
             tracing::info!(%session, "expires");
-            replica.ask(Ask::CloseSession { session, expired: true });
+            order.ask(Ask::CloseSession { session, expired: true });
         }
     }
 }
 
-/// Runs until it is aborted.
+/// Removes containers and TTL nodes that may go. Runs until it is aborted.
 pub async fn collect(replica: Arc<Replica>) {
+    let order = &replica.order;
     let containers = replica.config.containers.clone();
     let mut tick = tokio::time::interval(Duration::from_millis(containers.check_interval_ms.max(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // At most so many a minute, spread evenly over the rounds of a minute.
+    // The configured number a minute, spread evenly over the rounds of a minute.
     let per_round = (u64::from(containers.per_minute_max) * containers.check_interval_ms).div_ceil(60_000).max(1);
     loop {
         tick.tick().await;
-        if !replica.leading.load(Ordering::Acquire) {
+        if !order.leadership.leads() {
             continue;
         }
-        let paths =
-            replica.state.read().collectable(wall_ms(), replica.rules.container_never_used_ms, per_round as usize);
+        let never_used_ms = order.rules.container_never_used_ms;
+        let paths = order.state.read().collectable(wall_ms(), never_used_ms, per_round as usize);
         for path in paths {
-            replica.ask(Ask::Collect { path });
+            order.ask(Ask::Collect { path });
         }
     }
 }
 
-/// Runs until it is aborted. Pieces of components that no manifest names go an hour after they came, and so does their code.
+/// Removes pieces of components that no manifest has named for an hour, and their machine code. Runs until it is
+/// aborted.
 pub async fn remove_unused_modules(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(limits::MODULES_LOOK_INTERVAL);
     loop {
         tick.tick().await;
         let sweeping = replica.clone();
         let swept = replica.heavy.run(move || {
-            let named = tree::named(&*sweeping.state.read());
-            sweeping.plugins.sweep_code(&named);
+            let named = tree::named(&*sweeping.order.state.read());
+            sweeping.order.plugins.sweep_code(&named);
         });
-        // Only a panic is an error, and what is left lying there costs nothing but room.
+        // An error is a panic. Code that is left behind only takes room.
         let _ = swept.await;
-        if !replica.leading.load(Ordering::Acquire) {
+        if !replica.order.leadership.leads() {
             continue;
         }
-        let paths = tree::garbage(&*replica.state.read(), wall_ms());
+        let paths = tree::garbage(&*replica.order.state.read(), wall_ms());
         for path in paths {
-            debug_assert!(path::is_within(&path, crate::plugin::MODULES), "only modules go this way");
-            replica.ask(Ask::Request(Request::Delete { path: Some(path), version: -1 }));
+            assert!(path::is_within(&path, crate::plugin::MODULES), "only modules are removed here: {path}");
+            replica.order.ask(Ask::Request(Request::Delete { path: Some(path), version: -1 }));
         }
     }
 }

@@ -1,201 +1,110 @@
-//! One member: joins tree, watches, pipeline, consensus and storage, and owns their order - nothing else.
+//! One member: joins the tree, watches, pipeline, consensus and storage.
+//!
+//! A `Replica` has a wing for each thing that it owns. A wing is a folder, and a struct that owns the wing's state:
+//!
+//! | wing | struct | what |
+//! |---|---|---|
+//! | [`ordering`] | `WriteOrder` | the order of writes, from the inbox to the applied tree, and nothing else |
+//! | [`ensemble`] | `Ensemble` | the other members: who they are, who leads, and the links to them |
+//! | [`plugins`] | `PluginWork` | plugins at work, beside the writes that they judge |
+//! | [`files`] | `Files` | the checkpoint and the image, and checkpoints to and from other members |
+//! | [`operators`] | `MemberFacts` | what operators see |
+//!
+//! These files stand around the wings:
 //!
 //! | file | what |
 //! |---|---|
-//! | `start` | a process: ports and threads around a member |
-//! | `member` | from a data directory to a serving tree, and back |
-//! | `inbox`, `sequencer` | writes into one order, batches into consensus |
-//! | `slow` | the same, with a simulated thread between sequencer and consensus |
-//! | `bootstrap` | whether an empty member may found or join an ensemble |
-//! | `peers` | who of the other members is let in, and what is known of them |
-//! | `membership` | changing who belongs to the ensemble |
-//! | `link`, `leading` | requests on their way to a leader in another member: its clients' side, and the leader's |
-//! | `word` | whether there is a leader, and so whether clients may be served |
-//! | `deploy` | looking at a deployment before it is admitted |
-//! | `blame` | what this member has to say against plugins; who can run them |
-//! | `format_level` | which effects transactions may have, so that all voters know them |
-//! | `apply` | committed batches into the tree; events and replies out |
-//! | `clocks` | wall time and ensemble time |
-//! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go |
-//! | `installing` | checkpoints for other members, and theirs in the place of one's own |
-//! | `housekeeping` | expiry of sessions, collection of containers, TTL nodes and unused modules |
-//! | `chores` | timers of plugins, and mounts that must be put in order |
-//! | `controllers` | controllers, beside the requests |
-//! | `calls` | native calls of recipes |
-//! | `serve` | what connections ask of a replica |
-//! | `soundness` | whether this member's state is the leader's, and what to do if not |
-//! | `provenance` | which plugins had a part in which transactions |
-//! | `status` | what operators read of the ensemble |
-//! | `facts` | what four letter words tell |
-//! | `http` | what HTTP tells |
+//! | `process` | a server process: ports and threads around a member |
+//! | `member` | a member, from a data directory to a serving tree, and back |
+//! | `endpoint` | what connections ask of a member |
+//! | `state_machine` | what consensus asks of a member |
+//! | `housekeeping` | what a leader does on its own: expiry of sessions, collection of nodes and modules |
+//! | `fatal` | ends the process when it cannot keep its promises |
 //!
-//! **Who owns what.** The tree is written by `apply` alone, under `state`'s exclusive lock, one transaction at a time.
-//! The overlay of what is evaluated but not committed belongs to the sequencer's thread. Watches have a lock of their
-//! own, only ever taken under the state's. Lock order: `files.checkpointer`, `boundary`, `state`, `watches`, a connection's;
-//! `files.reader` is taken under the first two, and nothing under it.
+//! A write comes in through `endpoint`, waits in the inbox of `ordering`, goes from the sequencer to consensus, and
+//! comes back through `state_machine` to `ordering::apply`, which answers the client.
+//!
+//! **Locks.** They are taken in this order: `Files::checkpointer`, `WriteOrder::boundary`, `WriteOrder::state`,
+//! `WriteOrder::watches`, the order of a connection, its outbox. `Files::reader` is taken under the first two, and no
+//! lock is taken under it. All other locks of the replica are leaves.
+//!
+//! **Threads.** Each of these threads is a task in a simulated member, where all of them share one thread:
+//!
+//! | thread | owns |
+//! |---|---|
+//! | sequencer | the order of waiting requests, and the changes that are evaluated and not applied |
+//! | Raft's | calls `state_machine`, which alone writes the tree; serves other members |
+//! | clients' | connections, listeners, housekeeping |
+//! | checkpoint | writes checkpoints and images |
+//! | plugin-reads | asks plugins about reads |
 
-mod apply;
-mod blame;
-mod bootstrap;
-mod calls;
-mod checkpointing;
-mod chores;
-mod clocks;
-mod controllers;
-mod deploy;
-mod facts;
-mod format_level;
+mod endpoint;
+mod ensemble;
+mod fatal;
+mod files;
 mod housekeeping;
-mod http;
-mod inbox;
-mod installing;
-mod leading;
-mod link;
 mod member;
-mod membership;
-mod peers;
-mod provenance;
-mod sequencer;
-mod serve;
-mod slow;
-mod soundness;
-#[cfg(test)]
-mod soundness_tests;
-mod start;
-mod status;
-mod word;
+mod operators;
+mod ordering;
+mod plugins;
+mod process;
+mod state_machine;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Listening, Words};
-pub use installing::fetch_state;
-pub use member::{Drive, Member, Surroundings};
-pub use slow::Passage;
-pub use start::{Running, start};
+pub use files::installing::fetch_state;
+pub use member::{Execution, Member, Platform};
+pub use operators::member_facts::{Listening, MemberFacts};
+pub use ordering::delayed_consensus::ProposalFault;
+pub use process::{Running, start};
 
 use crate::config::Config;
-use crate::consensus::{BlockingWork, Consensus};
-use crate::environment::Clock;
-use crate::model::ConnectionId;
-use crate::pipeline::{Ask, Rules, Submission};
-use crate::plugin::Plugins;
-use crate::session::Connections;
-use crate::state::State;
-use crate::watch::Watches;
-use apply::Boundary;
-use checkpointing::CheckpointFiles;
-use deploy::Preparations;
-use inbox::Inbox;
-use leading::Served;
-use link::Way;
-use parking_lot::{Mutex, RwLock};
-use peers::Door;
-use provenance::Provenance;
-use sequencer::{Event, Waiting};
-use soundness::Soundness;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use crate::consensus::BlockingWork;
+use ensemble::Ensemble;
+use files::Files;
+use ordering::WriteOrder;
+use ordering::event::QueuedRequest;
+use plugins::PluginWork;
+use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
-use word::LeaderWord;
 
 /// What all threads and tasks of a member share.
 pub struct Replica {
-    config: Config,
-    rules: Arc<Rules>,
-    /// The applied tree. `apply` writes, everybody else reads.
-    state: RwLock<State>,
-    /// Taken only while `state` is locked.
-    watches: Mutex<Watches>,
-    /// Where applying stands in the log; held while an entry is applied.
-    boundary: Mutex<Boundary>,
-    files: CheckpointFiles,
-    connections: Arc<Connections>,
-    inbox: Inbox,
-    /// Members that pass requests on to this one while it leads.
-    served: Served,
-    /// To the leader, if that is another member.
-    way: Way,
-    word: LeaderWord,
-    soundness: Soundness,
-    provenance: Provenance,
-    plugins: Arc<Plugins>,
-    preparations: Preparations,
-    /// Where other members come in.
-    door: Arc<Door>,
-    /// Set once, right after consensus has started.
-    consensus: OnceLock<Consensus>,
-    /// The last applied zxid, readable without a lock.
-    last_applied: AtomicU64,
-    /// Whether this member evaluates, and since when in `now_ms`, for people.
-    leading: AtomicBool,
-    leading_since_ms: AtomicU64,
-    /// By how much ensemble time is ahead of `now_ms`, while this member leads.
-    ensemble_ahead_ms: AtomicI64,
-    /// Plugins have something to do, or something less.
-    chores: Notify,
-    /// What controllers may have to look at.
-    changed: controllers::Changed,
-    controllers_wake: Notify,
-    /// `sync` requests of clients of this member that wait.
-    syncs_waiting: AtomicU64,
-    /// Whether it has caught up with what was committed when it started.
-    recovered: AtomicBool,
-    /// It is on its way down: no client is let in any more.
-    leaving: AtomicBool,
-    clock: Clock,
+    config: Arc<Config>,
+    order: WriteOrder,
+    ensemble: Ensemble,
+    plugins: PluginWork,
+    files: Files,
     /// Where short tasks of the replica run: barriers, deployments.
     runtime: Handle,
-    /// Where longer ones run.
+    /// Where longer work runs.
     heavy: BlockingWork,
 }
 
 impl Replica {
-    /// The monotonic clock of everything that waits, in milliseconds since the start.
-    fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
-    }
-
-    /// A request of the server's own.
-    fn ask(&self, ask: Ask) {
-        self.inbox.put(Event::Submitted(Submission::own(ask)));
-    }
-
-    /// Closes a client's connection without a reply.
-    fn close_connection(&self, connection: ConnectionId) {
-        if let Some(connection) = self.connections.get(connection) {
-            connection.close();
-        }
-    }
-
-    /// As `close_connection`, wherever the client is.
-    fn close_caller(&self, request: &Waiting) {
-        let Some(caller) = &request.submission.caller else { return };
+    /// Closes the connection that asked, without a reply, on whichever member it is.
+    fn close_caller(&self, request: &QueuedRequest) {
+        let Some(connection) = request.connection() else { return };
         match request.link {
-            None => self.close_connection(caller.connection),
-            Some(link) => self.served.close_connection(link, caller.connection),
+            None => self.order.close_connection(connection),
+            Some(link) => self.ensemble.follower_links.close_connection(link, connection),
         }
     }
 
-    /// A chain begins. A new leadership grants every session its full timeout.
+    /// This member starts a chain in `term`. A new leadership grants every session its full timeout.
     fn begins_to_lead(&self, term: u64, new_leadership: bool) {
+        let now_ms = self.order.clock.now_ms();
         if new_leadership {
-            self.connections.expiry().grant_all(self.connections.now_us() / 1000);
-            self.leading_since_ms.store(self.now_ms(), Ordering::Relaxed);
+            self.order.connections.expiry().grant_all(now_ms);
         }
-        self.leading.store(true, Ordering::Release);
-        self.served.leadership.send_replace(Some(term));
-        self.chores.notify_one();
-        self.controllers_wake.notify_one();
+        self.order.leadership.begin(new_leadership.then_some(now_ms));
+        self.ensemble.follower_links.set_leadership(Some(term));
+        self.plugins.wake();
     }
 
     fn ends_to_lead(&self) {
-        self.leading.store(false, Ordering::Release);
-        self.served.leadership.send_replace(None);
-    }
-
-    fn consensus(&self) -> &Consensus {
-        self.consensus.get().expect("consensus has started before anything that needs it")
+        self.order.leadership.end();
+        self.ensemble.follower_links.set_leadership(None);
     }
 }

@@ -1,27 +1,21 @@
-//! Three members in one runtime, on disks and cables in memory, under a clock that moves only when nobody has anything to
-//! do: clients through any of them, cuts, moves, hand-overs. And the sequencer alone, step by step.
+//! Three members in one runtime, on disks and a network in memory. The clock moves only when no task can run. Clients
+//! use any of the members; links are cut, sessions move, leaders hand over.
 
-use super::clocks::Clocks;
-use super::sequencer::{Event, Link, Proposes, Sequencer, ServedLink};
 use super::*;
-use crate::consensus::{ProposalOutcome, Role};
 use crate::limits;
 use crate::model::ensemble::Server;
-use crate::model::txn::Batch;
-use crate::model::{Password, SessionId};
 use crate::peer::testing::MemoryNet;
 use crate::peer::{ConnectError, HelloRefusal, LocalMember, Peers, Purpose};
-use crate::pipeline::{Ask, Caller, Submission};
 use crate::plugin::Compiler;
 use crate::session::tests::{Client, create, hello};
 use crate::session::{Serving, Workers};
-use crate::storage::LogPosition;
 use crate::storage::testing::SimDisk;
 use crate::wire::request::{ConnectRequest, Request, create_mode};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 mod far_behind;
+mod soundness;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -53,11 +47,11 @@ impl Ensemble {
     }
 
     fn leader(&self) -> usize {
-        let leads = |member: &Arc<Member>| member.replica.leading.load(Ordering::Acquire);
-        self.members.iter().position(leads).expect("somebody leads")
+        let leads = |member: &Arc<Member>| member.replica.order.leadership.leads();
+        self.members.iter().position(leads).expect("a member leads")
     }
 
-    /// Two that do not lead.
+    /// The two members that do not lead.
     fn followers(&self) -> (usize, usize) {
         let leader = self.leader();
         ((leader + 1) % 3, (leader + 2) % 3)
@@ -85,7 +79,7 @@ impl Ensemble {
     }
 }
 
-/// One of three.
+/// The configuration of one member of three.
 fn config(net: &MemoryNet, folder: &std::path::Path, index: usize) -> Config {
     let mut config = Config { server_id: index as u32 + 1, plugins: false, ..Config::default() };
     config.storage.data_dir = folder.to_path_buf();
@@ -95,33 +89,33 @@ fn config(net: &MemoryNet, folder: &std::path::Path, index: usize) -> Config {
     config
 }
 
-async fn start(
+pub(super) async fn start(
     config: Config,
     net: Arc<dyn crate::peer::Net>,
     disk: &SimDisk,
     format_level: u32,
 ) -> anyhow::Result<Member> {
     let disk: Arc<SimDisk> = Arc::new(disk.clone());
-    let surroundings = Surroundings {
+    let platform = Platform {
         disk: disk.clone(),
         log_disk: disk,
         net,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
-        drive: Drive::Tasks {
+        execution: Execution::Tasks {
             disk_delay: Arc::new(|| Duration::from_millis(1)),
-            passages: Arc::new(Passage::default),
+            proposal_faults: Arc::new(ProposalFault::default),
             compiler: Compiler::here(),
         },
         format_level,
     };
     let listening = Listening { client_port: None, secure_client_port: None, tls: None };
-    Member::start(config, surroundings, |replica| Words::new(replica, listening)).await
+    Member::start(config, platform, |replica| MemberFacts::new(replica, listening)).await
 }
 
 impl Member {
     fn serving(&self) -> Serving {
-        self.replica.word.serving()
+        self.replica.ensemble.lease.serving()
     }
 }
 
@@ -132,7 +126,7 @@ async fn until(reached: impl Fn() -> bool) {
         }
     })
     .await
-    .expect("it comes to that");
+    .expect("the condition holds within a minute");
 }
 
 fn ephemeral(path: &str) -> Request {
@@ -150,7 +144,7 @@ fn sync() -> Request {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_member_takes_writes_and_whoever_syncs_sees_them() {
+async fn any_member_takes_writes_and_a_sync_shows_them_on_another() {
     let ensemble = Ensemble::start(|_| {}).await;
     let (here, there) = ensemble.followers();
     let mut writer = ensemble.client(here).await;
@@ -160,13 +154,13 @@ async fn any_member_takes_writes_and_whoever_syncs_sees_them() {
     }
     writer.ask(51, exists("/n50")).await;
     for xid in 1..=51 {
-        assert_eq!(writer.next().await, (xid, 0), "in order, and a read behind its own writes sees them");
+        assert_eq!(writer.next().await, (xid, 0), "replies come in order, and a read sees the writes before it");
     }
     reader.ask(1, sync()).await;
     reader.ask(2, exists("/n50")).await;
     assert_eq!((reader.next().await, reader.next().await), ((1, 0), (2, 0)));
     writer.ask(52, create("/n1")).await;
-    assert_eq!(writer.next().await, (52, -110), "a refusal comes back, too");
+    assert_eq!(writer.next().await, (52, -110), "a refusal comes back in the same way");
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +179,7 @@ async fn a_session_moves_and_its_old_connection_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_link_closes_those_with_something_under_way_and_nobody_else() {
+async fn a_broken_link_closes_only_connections_with_a_write_under_way() {
     let ensemble = Ensemble::start(|_| {}).await;
     let (here, _) = ensemble.followers();
     let (leader, name) = (NAMES[ensemble.leader()], NAMES[here]);
@@ -209,7 +203,7 @@ async fn a_member_cut_off_sends_its_clients_away_until_it_has_caught_up() {
     let mut other = ensemble.client(there).await;
     ensemble.cut_off(here);
     lost.closed().await;
-    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "nobody is let in");
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "no client is let in");
     other.create("/meanwhile").await;
     ensemble.heal(here);
     until(|| ensemble.members[here].serving() == Serving::Everybody).await;
@@ -234,27 +228,28 @@ async fn the_session_of_a_client_that_only_reads_on_a_follower_lives_on() {
     }
     quiet.ask(21, ephemeral("/quiet")).await;
     quiet.ask(22, exists("/gone")).await;
-    assert_eq!(quiet.next().await, (21, 0), "the leader has heard of it all the time");
-    assert_eq!(quiet.next().await, (22, -101), "and of the other one it has not");
+    assert_eq!(quiet.next().await, (21, 0), "the leader has heard of this session all the time");
+    assert_eq!(quiet.next().await, (22, -101), "and not of the other one");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_goes_hands_over_and_sessions_live_on() {
+async fn a_leader_that_ends_hands_over_and_sessions_live_on() {
     let ensemble = Ensemble::start(|_| {}).await;
     let first = ensemble.leader();
     let (here, _) = ensemble.followers();
     let mut client = ensemble.client(here).await;
     client.create("/before").await;
     ensemble.members[first].part_with_clients().await;
-    until(|| ensemble.members.iter().any(|member| member.replica.leading.load(Ordering::Acquire))).await;
+    until(|| ensemble.members.iter().any(|member| member.replica.order.leadership.leads())).await;
     assert_ne!(ensemble.leader(), first);
     client.ask(2, create("/after")).await;
-    assert_eq!(client.next().await, (2, 0), "a connection with nothing under way does not notice");
+    assert_eq!(client.next().await, (2, 0), "a connection with nothing under way goes on");
 }
 
-/// Each of these writes all the time; the clients of the leader part from it, with all answered that they have asked.
+/// Clients of every member write all the time. The leader ends. Its clients' connections are closed once all requests
+/// on them are answered; the clients of the other members go on.
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
+async fn a_leader_that_ends_answers_what_is_under_way_on_every_member() {
     let ensemble = Ensemble::start(|_| {}).await;
     let first = ensemble.leader();
     let mut writers = Vec::new();
@@ -265,7 +260,7 @@ async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
                 for xid in 1..=500 {
                     match client.attempt(xid, create(&format!("/{member}-{number}-{xid}"))).await {
                         Some(answer) => assert_eq!(answer, (xid, 0)),
-                        // One that was not taken any more, and none but the leader's clients may see that.
+                        // The request was not taken any more. Only clients of the leader may see that.
                         None if member == first => return xid,
                         None => panic!("a client of member {member} is closed with its request {xid} under way"),
                     }
@@ -276,21 +271,21 @@ async fn a_leader_that_goes_answers_what_is_under_way_on_every_member() {
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     ensemble.members[first].part_with_clients().await;
-    assert_eq!(ensemble.members[first].replica.connections.count(), 0);
+    assert_eq!(ensemble.members[first].replica.order.connections.count(), 0);
     let replica = &ensemble.members[(first + 1) % 3].replica;
     for (at, writer) in writers.into_iter().enumerate() {
         let (member, number, upto) = (at / 3, at % 3, writer.await.unwrap());
         assert!(upto > 1 && (upto > 500) == (member != first), "a client of member {member} came to request {upto}");
-        let is_there = |xid: i32| replica.state.read().node(&format!("/{member}-{number}-{xid}")).is_some();
+        let is_there = |xid: i32| replica.order.state.read().node(&format!("/{member}-{number}-{xid}")).is_some();
         until(|| is_there(upto - 1)).await;
-        assert!(!is_there(upto), "what was not answered was not taken");
+        assert!(!is_there(upto), "a request without an answer has no effect");
     }
 }
 
-/// An upgrade, one member after the other: what only the new release writes is written once all voters know it, and from
-/// then on the old one is not let in and does not start.
+/// An upgrade, one member after the other. The format level rises once all voters run the new release. From then on a
+/// member of the old release is not let in, and does not start.
 #[tokio::test(start_paused = true)]
-async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_out() {
+async fn the_format_level_rises_with_the_last_upgrade_and_shuts_the_old_release_out() {
     const OLD: u32 = limits::FORMAT_LEVEL;
     const NEW: u32 = OLD + 1;
     let (net, folder) = (MemoryNet::new(), tempfile::tempdir().unwrap());
@@ -302,23 +297,24 @@ async fn the_format_level_rises_with_the_last_member_and_shuts_the_old_release_o
         members.push(run(at, OLD).await.unwrap());
     }
     let all_serve = |members: &[Member]| members.iter().all(|member| member.serving() == Serving::Everybody);
-    let at_level = |members: &[Member], level| members.iter().all(|member| member.replica.format_level() == level);
+    let at_level =
+        |members: &[Member], level| members.iter().all(|member| member.replica.order.format_level() == level);
     until(|| all_serve(&members)).await;
     for at in 0..NAMES.len() {
-        assert!(at_level(&members, OLD), "member {} knows no other", at + 1);
+        assert!(at_level(&members, OLD), "member {} runs the old release", at + 1);
         let old = members.remove(at);
         old.part_with_clients().await;
         old.stop().await.unwrap();
         members.insert(at, run(at, NEW).await.unwrap());
         until(|| all_serve(&members)).await;
-        // Everybody has reported.
+        // By now every member has reported.
         tokio::time::sleep(3 * limits::GATHER_INTERVAL).await;
     }
     until(|| at_level(&members, NEW)).await;
 
-    let to = members.iter().position(|member| member.replica.leading.load(Ordering::Acquire)).unwrap();
+    let to = members.iter().position(|member| member.replica.order.leadership.leads()).unwrap();
     let away = (to + 1) % NAMES.len();
-    let me = members[away].replica.door.peers().me().clone();
+    let me = members[away].replica.ensemble.known_members.me().clone();
     let old = LocalMember::new(me.id, me.incarnation, OLD, me.cluster());
     let server = config(&net, folder.path(), to).own_server().unwrap().clone();
     let refused = Peers::new(net.host(NAMES[away]), old).connect(&server, None, Purpose::Appends).await;
@@ -342,7 +338,7 @@ async fn read_only_mode() {
     ensemble.cut_off(here);
     owner.closed().await;
     until(|| ensemble.members[here].serving() == Serving::ReadOnly).await;
-    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "only those that are content with reading");
+    assert!(ensemble.dial(here).connect(hello()).await.is_none(), "only clients that accept reading alone are let in");
 
     let mut again = ensemble.dial(here);
     let response = again.connect(ConnectRequest { read_only: Some(true), ..owner.back() }).await.unwrap();
@@ -364,23 +360,23 @@ async fn read_only_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn local_sessions_become_everybodys_with_their_first_ephemeral_node() {
+async fn a_local_session_becomes_global_with_its_first_ephemeral_node() {
     let ensemble = Ensemble::start(|config| {
         config.sessions.local = true;
         config.sessions.local_upgrade = true;
     })
     .await;
     let (here, there) = ensemble.followers();
-    let sessions = |member: usize| ensemble.members[member].replica.state.read().session_count();
+    let sessions = |member: usize| ensemble.members[member].replica.order.state.read().session_count();
     let mut client = ensemble.client(here).await;
     client.create("/kept").await;
-    assert_eq!((sessions(here), ensemble.members[here].replica.connections.local_sessions().count()), (0, 1));
+    assert_eq!((sessions(here), ensemble.members[here].replica.order.connections.local_sessions().count()), (0, 1));
     let stranger = ensemble.dial(there).connect(client.back()).await.unwrap();
-    assert_eq!(stranger.session_id, 0, "nobody else knows it");
+    assert_eq!(stranger.session_id, 0, "no other member knows a local session");
     client.ask(2, ephemeral("/mine")).await;
     client.ask(3, exists("/mine")).await;
     assert_eq!([client.next().await, client.next().await], [(2, 0), (3, 0)]);
-    assert_eq!((sessions(here), ensemble.members[here].replica.connections.local_sessions().count()), (1, 0));
+    assert_eq!((sessions(here), ensemble.members[here].replica.order.connections.local_sessions().count()), (1, 0));
     let mut moved = ensemble.dial(there);
     assert_eq!(moved.connect(client.back()).await.unwrap().session_id, client.session.0);
     client.closed().await;
@@ -395,155 +391,8 @@ async fn local_sessions_own_no_ephemeral_nodes() {
     client.ask(3, Request::CloseSession).await;
     assert_eq!([client.next().await, client.next().await, client.next().await], [(1, 0), (2, -120), (3, 0)]);
     client.closed().await;
-    assert_eq!(ensemble.members[0].replica.connections.local_sessions().count(), 0);
+    assert_eq!(ensemble.members[0].replica.order.connections.local_sessions().count(), 0);
     let mut silent = ensemble.client(0).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     silent.closed().await;
-}
-
-/// Keeps batches and how to answer them.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Proposed>>>);
-
-type Proposed = (Batch, Box<dyn FnOnce(ProposalOutcome) + Send>);
-
-impl Proposes for Log {
-    fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
-        self.0.lock().push((batch, Box::new(done)));
-    }
-}
-
-impl Log {
-    fn xids(&self) -> Vec<i32> {
-        let batches = self.0.lock();
-        let txns = batches.iter().flat_map(|(batch, _)| batch.txns.iter());
-        txns.map(|txn| txn.origin.as_ref().expect("a client's").xid).collect()
-    }
-}
-
-struct Alone {
-    member: Member,
-    log: Log,
-    sequencer: Sequencer<Log>,
-    _folder: tempfile::TempDir,
-}
-
-impl Alone {
-    /// A sequencer of the test's own beside that of a member which serves nobody.
-    async fn new() -> Alone {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config { plugins: false, ..Config::default() };
-        config.storage.data_dir = folder.path().to_path_buf();
-        let member = start(config, MemoryNet::new().host("a"), &SimDisk::new(), limits::FORMAT_LEVEL).await.unwrap();
-        let log = Log::default();
-        let replica = member.replica.clone();
-        let judge = replica.plugins.judge();
-        let sequencer = Sequencer::new(replica, log.clone(), judge, Clocks::new().unwrap());
-        Alone { member, log, sequencer, _folder: folder }
-    }
-
-    fn hear(&mut self, events: impl IntoIterator<Item = Event>) {
-        self.sequencer.step(&mut events.into_iter().collect());
-    }
-
-    fn link(&mut self, number: u64) -> tokio::sync::mpsc::UnboundedReceiver<Submission> {
-        let (submissions, passed_on) = tokio::sync::mpsc::unbounded_channel();
-        self.hear([Event::LinkUp(Link { number, submissions, holds_back: Arc::default() })]);
-        passed_on
-    }
-
-    /// Resolves the oldest batch.
-    fn resolve(&mut self, outcome: ProposalOutcome) {
-        let (_, done) = self.log.0.lock().remove(0);
-        done(outcome);
-        let mut events = Vec::new();
-        self.member.replica.inbox.take(&mut events);
-        self.hear(events);
-    }
-
-    /// A write of a connection of this member (or, `theirs`, of another).
-    fn write(&self, connection: u64, xid: i32, theirs: bool) -> Submission {
-        let ours = self.member.replica.connections.run();
-        let (member, run) = if theirs { (9, 9) } else { (1, ours) };
-        let connection = ConnectionId { member, run, number: 1000 + connection };
-        let session = SessionId(xid.into());
-        let address = std::net::IpAddr::from([127, 0, 0, 1]);
-        let caller = Caller { session, connection, identities: [].into(), address, port: 1, local: false };
-        let ask = Ask::OpenSession { session, password: Password([0; 16]), timeout_ms: 4000 };
-        Submission { caller: Some(caller), xid, ask }
-    }
-}
-
-fn xids(passed_on: &mut tokio::sync::mpsc::UnboundedReceiver<Submission>) -> Vec<i32> {
-    std::iter::from_fn(|| passed_on.try_recv().ok()).map(|submission| submission.xid).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn writes_wait_for_a_leader_and_go_to_it_once_and_in_order() {
-    let mut alone = Alone::new().await;
-    let [first, second] = [alone.write(1, 1, false), alone.write(2, 2, false)];
-    alone.hear([Event::Submitted(first), Event::Submitted(second)]);
-    let mut to_leader = alone.link(1);
-    assert_eq!(xids(&mut to_leader), [1, 2]);
-    let third = alone.write(3, 3, false);
-    alone.hear([Event::LinkEnded { number: 1 }, Event::Submitted(third)]);
-    let behind_the_first = alone.write(1, 4, false);
-    alone.hear([Event::Submitted(behind_the_first)]);
-    let mut to_next = alone.link(2);
-    assert_eq!(xids(&mut to_next), [3], "what was passed on is not repeated, and nothing goes on behind it");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_others_passed_on_ends_with_the_leadership_and_ones_own_goes_to_the_next() {
-    let mut alone = Alone::new().await;
-    let link = ServedLink { number: 1, term: 5 };
-    let stale = alone.write(7, 1, true);
-    alone.hear([Event::Forwarded { submission: stale, link }, Event::Role(Role::Leader { term: 5 })]);
-    assert!(alone.log.xids().is_empty(), "it came before this leadership");
-    let [theirs, own] = [alone.write(8, 2, true), alone.write(1, 3, false)];
-    alone.hear([Event::Forwarded { submission: theirs, link }, Event::Submitted(own)]);
-    assert_eq!(alone.log.xids(), [2, 3]);
-    alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(ProposalOutcome::Refused);
-    let mut to_leader = alone.link(1);
-    assert_eq!(xids(&mut to_leader), [3]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unknown_outcome_stops_its_connection_alone() {
-    let mut alone = Alone::new().await;
-    alone.hear([Event::Role(Role::Leader { term: 5 })]);
-    let unknown = alone.write(1, 1, false);
-    alone.hear([Event::Submitted(unknown)]);
-    alone.hear([Event::Role(Role::Follower { leader: None })]);
-    alone.resolve(ProposalOutcome::Unknown);
-    let [behind, other] = [alone.write(1, 2, false), alone.write(2, 3, false)];
-    alone.hear([Event::Submitted(behind), Event::Submitted(other)]);
-    let mut to_leader = alone.link(1);
-    assert_eq!(xids(&mut to_leader), [3]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_leader_without_a_lease_evaluates_nothing() {
-    let mut alone = Alone::new().await;
-    alone.hear([Event::Role(Role::Leader { term: 5 }), Event::Lease { held: false }]);
-    let write = alone.write(1, 1, false);
-    alone.hear([Event::Submitted(write)]);
-    assert!(alone.log.xids().is_empty());
-    alone.hear([Event::Lease { held: true }]);
-    assert_eq!(alone.log.xids(), [1]);
-    alone.resolve(ProposalOutcome::Applied { at: LogPosition::default(), accepted: false });
-    assert_eq!(alone.log.xids(), [1], "what had no effect is evaluated again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_leader_without_a_quorum_can_end() {
-    let mut alone = Alone::new().await;
-    alone.hear([Event::Role(Role::Leader { term: 5 })]);
-    let write = alone.write(1, 1, false);
-    alone.hear([Event::Submitted(write)]);
-    alone.hear([Event::Stop]);
-    assert!(!alone.sequencer.is_done(), "it may still be resolved");
-    alone.hear([Event::Lease { held: false }]);
-    assert!(alone.sequencer.is_done());
 }

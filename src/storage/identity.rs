@@ -44,7 +44,7 @@ const CRC_AT: usize = BYTES - 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Made when the ensemble is founded (`replica::bootstrap`); 0 while it is not known yet.
+    /// Made when the ensemble is founded (`replica::ensemble::bootstrap`); 0 while it is not known yet.
     pub cluster: u64,
     /// The member's number (ZooKeeper's myid).
     pub member: u64,

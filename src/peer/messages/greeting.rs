@@ -2,7 +2,7 @@
 //!
 //! The dialer speaks first, and the other member answers, as often as the dialer likes. Every member answers at any
 //! time, also an empty one. No message here decides anything by itself. An empty member uses them to wait for its
-//! ensemble (`replica::bootstrap`), a leader to report on members (`replica::peers`).
+//! ensemble (`replica::ensemble::bootstrap`), a leader to report on members (`replica::ensemble::known_members`).
 
 use crate::model::Zxid;
 use crate::model::ensemble::{Incarnation, Member, ServerRole};

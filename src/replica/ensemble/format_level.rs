@@ -1,0 +1,22 @@
+//! Raises the format level (`ordering::format_level`) on the leader.
+
+use super::Ensemble;
+use crate::pipeline::Ask;
+use crate::replica::ordering::WriteOrder;
+
+impl Ensemble {
+    /// Raises the format level to what every voter's release knows.
+    pub(super) fn raise_format_level(&self, order: &WriteOrder) {
+        let membership = self.consensus().membership();
+        let known = membership.voters.iter().map(|id| match u32::try_from(*id) {
+            Ok(id) if id == self.config.server_id => Some(self.known_members.me().format_level),
+            Ok(id) => self.known_members.report_of(id).map(|(_, report)| report.format_level),
+            Err(_) => None,
+        });
+        // A voter that has never reported may know less than any other.
+        let level = known.map(Option::unwrap_or_default).min().unwrap_or_default();
+        if level > order.format_level() {
+            order.ask(Ask::RaiseFormatLevel { level });
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Lets clients in while this member may serve them, and sends them away when its serving lease has run out.
+//!
+//! After a cut the gate opens again only once this member has applied everything that a leader had committed.
+
+use super::Ensemble;
+use super::serving_lease::ticks;
+use crate::environment::Instant;
+use crate::limits;
+use crate::replica::Replica;
+use crate::replica::ordering::WriteOrder;
+use crate::session::Serving;
+use std::sync::Arc;
+
+/// Opens and closes the gate, until the process ends. Nobody is let in before the member has recovered.
+pub(in crate::replica) async fn keep_gate(replica: Arc<Replica>) {
+    let (order, ensemble) = (&replica.order, &replica.ensemble);
+    let mut tick = ticks(ensemble);
+    let mut lost_since = Instant::now();
+    loop {
+        tick.tick().await;
+        if order.connections.local_sessions().count() > 0 {
+            order.connections.expire_local_sessions();
+        }
+        if ensemble.may_trust_state(order) {
+            lost_since = Instant::now();
+            if ensemble.lease.serving() != Serving::Everybody && ensemble.is_up(order) {
+                ensemble.open_gate(order).await;
+            }
+        } else {
+            if ensemble.lease.serving() == Serving::Everybody {
+                ensemble.close_gate(order);
+                // The lease was lost now, even if this process stood still for long.
+                lost_since = Instant::now();
+            }
+            ensemble.let_readers_in(lost_since);
+        }
+    }
+}
+
+impl Ensemble {
+    /// Lets everybody in: for the only voter, which needs no other member.
+    pub(in crate::replica) fn serve_at_once(&self, order: &WriteOrder) {
+        self.look_at_quorum(order);
+        self.lease.set_serving(Serving::Everybody);
+    }
+
+    /// Whether this member has recovered and is not about to end.
+    fn is_up(&self, order: &WriteOrder) -> bool {
+        order.has_recovered() && !self.is_leaving()
+    }
+
+    /// Lets everybody in, once this member has applied what was committed meanwhile.
+    async fn open_gate(&self, order: &WriteOrder) {
+        let caught_up = tokio::time::timeout(self.lease.lasts(), self.barrier(order)).await;
+        if caught_up == Ok(true) && self.may_trust_state(order) && self.is_up(order) {
+            if self.lease.serving() == Serving::ReadOnly {
+                // Clients that only read are to come back for the whole service, here or elsewhere.
+                order.connections.close_all();
+                if !order.connections.options().local_sessions {
+                    order.connections.local_sessions().forget_all();
+                }
+            }
+            self.lease.set_serving(Serving::Everybody);
+            tracing::info!("serves clients");
+        }
+    }
+
+    fn close_gate(&self, order: &WriteOrder) {
+        tracing::warn!("no word of a leader: clients are sent away until there is");
+        self.lease.set_serving(Serving::Nobody);
+        order.connections.list().iter().for_each(|connection| connection.close());
+    }
+
+    /// Lets clients in that only read, if this member has been without a lease for long enough
+    /// (`readonlymode.enabled`).
+    fn let_readers_in(&self, lost_since: Instant) {
+        if self.config.read_only_mode
+            && self.lease.serving() == Serving::Nobody
+            && lost_since.elapsed() >= limits::READ_ONLY_AFTER
+            && !self.is_leaving()
+        {
+            tracing::info!("serves clients that only read, without an ensemble");
+            self.lease.set_serving(Serving::ReadOnly);
+        }
+    }
+}

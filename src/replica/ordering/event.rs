@@ -1,0 +1,77 @@
+//! What the sequencer hears of, and a request that waits for its turn.
+
+use crate::consensus::{ProposalOutcome, Role};
+use crate::model::{ConnectionId, Refusal};
+use crate::pipeline::Submission;
+use crate::replica::ensemble::follower_links::FollowerLinkId;
+use crate::replica::ensemble::leader_link::Forwarding;
+use crate::replica::ensemble::reconfig::ReconfigEnd;
+use crate::replica::plugins::calls::NativeCall;
+
+/// All that can happen to the sequencer.
+pub enum Event {
+    /// A client of this member, or the server itself, asks for a write.
+    Submitted(Submission),
+    /// A caller without a session asks, and waits for what a recipe returns.
+    Called {
+        submission: Submission,
+        call: Box<NativeCall>,
+    },
+    /// A client of another member asks. That member passed the request on over the link.
+    Forwarded {
+        submission: Submission,
+        link: FollowerLinkId,
+    },
+    /// Work off this thread for one request has ended: a deployment is checked, a change of members or a transfer is
+    /// refused, or the leadership has moved and the request must find the leader anew. The request may go on.
+    Prepared(QueuedRequest),
+    /// A reconfig that this leader took up in `term` has ended.
+    Reconfigured {
+        request: QueuedRequest,
+        term: u64,
+        end: ReconfigEnd,
+    },
+    /// Consensus has an outcome for an entry.
+    Resolved {
+        entry: u64,
+        outcome: ProposalOutcome,
+        /// The entry has native calls, which the sequencer answers when it hears this.
+        awaited: bool,
+    },
+    Role(Role),
+    /// There is a link to the leader.
+    LinkUp(Forwarding),
+    /// The link of that number to the leader has ended.
+    LinkEnded {
+        number: u64,
+    },
+    /// Whether a quorum has acknowledged this leader lately. A new leadership assumes it until it hears otherwise.
+    Lease {
+        held: bool,
+    },
+    /// End, after the entries in flight are resolved. Without a quorum, end at once.
+    Stop,
+}
+
+/// A request that waits for its turn.
+pub struct QueuedRequest {
+    pub submission: Submission,
+    /// The link it came over, if another member passed it on.
+    pub link: Option<FollowerLinkId>,
+    /// What work off the sequencer's thread found out: None for a request that needed none. An error refuses the
+    /// request in its turn.
+    pub verdict: Option<Result<(), Refusal>>,
+    /// The caller that waits for what a native call returns.
+    pub call: Option<Box<NativeCall>>,
+}
+
+impl QueuedRequest {
+    pub(super) fn new(submission: Submission, link: Option<FollowerLinkId>) -> QueuedRequest {
+        QueuedRequest { submission, link, verdict: None, call: None }
+    }
+
+    /// The connection that asks. None: the server itself asks.
+    pub(in crate::replica) fn connection(&self) -> Option<ConnectionId> {
+        self.submission.caller.as_ref().map(|caller| caller.connection)
+    }
+}

@@ -1,0 +1,138 @@
+//! Evaluates requests and proposes them as one batch.
+
+use super::weight::weight;
+use super::{Phase, Proposes, QueuedRequest, Sequencer};
+use crate::consensus::ProposalOutcome;
+use crate::environment::Instant;
+use crate::hooks;
+use crate::limits;
+use crate::model::txn::{Batch, Outcome, Txn};
+use crate::pipeline::{Ask, Evaluation};
+use crate::plugin::check_deployment;
+use crate::replica::ordering::event::Event;
+use crate::replica::ordering::mutations;
+use crate::simulation::{self, Seen};
+use crate::state::State;
+use std::sync::Arc;
+
+/// A batch in the making.
+#[derive(Default)]
+struct Draft {
+    txns: Vec<Txn>,
+    /// The requests of `txns`, in the same order.
+    requests: Vec<QueuedRequest>,
+    bytes: usize,
+}
+
+impl Draft {
+    fn has_room(&self) -> bool {
+        self.txns.len() < limits::BATCH_TXNS_MAX && self.bytes < limits::BATCH_BYTES_MAX
+    }
+}
+
+impl<C: Proposes> Sequencer<C> {
+    pub(super) fn may_evaluate(&self) -> bool {
+        matches!(self.phase, Phase::Leading { .. })
+            && !self.waiting.is_empty()
+            && self.lease_held
+            && self.chain.has_room()
+    }
+
+    /// Evaluates what waits, as far as one batch has room, and proposes it.
+    pub(super) fn propose_batch(&mut self) {
+        let Phase::Leading { term } = self.phase else { return };
+        let began = Instant::now();
+        let waiting = self.waiting.len() as u64;
+        let prev = self.evaluator.last_zxid();
+        assert!(prev == self.chain.end(), "a batch stands on the last zxid of the chain: {prev}, {}", self.chain.end());
+        let mut draft = Draft::default();
+        while !self.waiting.is_empty() && draft.has_room() && !self.chain.changes_plugins() {
+            self.evaluate_some(&mut draft);
+        }
+        let Draft { txns, requests, .. } = draft;
+        self.has_company = requests.len() > 1;
+        if txns.is_empty() {
+            return;
+        }
+        assert!(txns.len() == requests.len(), "each transaction of a batch has the request that it answers");
+        let proposed = Instant::now();
+        let metrics = &self.replica.order.metrics;
+        metrics.requests_in_session_queue.add(waiting);
+        metrics.prep_process_time.add((proposed - began).as_millis() as u64);
+        metrics.proposal_count.add(txns.len() as u64);
+        let entry = self.chain.entry_next();
+        let registry = self.judge.registry();
+        simulation::see(|| Seen::Proposed { entry, txns: &txns, registry });
+        let batch = Batch { term, prev, digest: self.replica.order.soundness.latest(), txns: Arc::new(txns) };
+        let awaited = requests.iter().any(|request| request.call.is_some());
+        self.chain.push(requests);
+        let replica = self.replica.clone();
+        self.consensus.propose_then(batch, move |outcome| {
+            if let ProposalOutcome::Applied { .. } = outcome {
+                replica.order.metrics.proposal_latency.add(proposed.elapsed().as_millis() as u64);
+            }
+            replica.order.inbox.put(Event::Resolved { entry, outcome, awaited });
+        });
+    }
+
+    /// Evaluates a few requests under one shared lock of the state. They are few, so that applying, which needs the
+    /// exclusive lock, does not wait long.
+    fn evaluate_some(&mut self, draft: &mut Draft) {
+        let replica = self.replica.clone();
+        let state = replica.order.state.read();
+        for _ in 0..limits::EVALUATED_PER_LOCK {
+            let Some(request) = self.waiting.pop_front() else { return };
+            if request.connection().is_some_and(|connection| self.broken.contains(&connection)) {
+                replica.order.metrics.stale_requests.increment();
+                continue;
+            }
+            if self.has_come_back(&state, &request) {
+                continue;
+            }
+            self.evaluate(&state, request, draft);
+            if self.chain.changes_plugins() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the request is to end a session that must not end any more: its client was heard, or a leadership
+    /// granted it more time, or its client is just coming back, while the request waited.
+    fn has_come_back(&self, state: &State, request: &QueuedRequest) -> bool {
+        let Ask::CloseSession { session, expired: true } = request.submission.ask else { return false };
+        let order = &self.replica.order;
+        !order.connections.expiry().is_due(session, order.clock.now_ms())
+            || self.evaluator.is_coming_back(state, session)
+    }
+
+    fn evaluate(&mut self, state: &State, mut request: QueuedRequest, draft: &mut Draft) {
+        assert!(!self.is_void(&request), "a request that was passed on is evaluated in its own leadership only");
+        let moment = self.clocks.now();
+        let evaluation = match &request.verdict {
+            None | Some(Ok(())) => self.evaluator.evaluate(state, &request.submission, moment, &mut self.judge),
+            Some(Err(refusal)) => self.evaluator.refuse(state, &request.submission, moment, refusal),
+        };
+        match evaluation {
+            Evaluation::Txn(txn) => {
+                let txn = mutations::before_proposal(&self.replica.order, state, txn);
+                let size = weight(&txn);
+                self.replica.order.metrics.proposal_size.add(size as u64);
+                draft.bytes += size;
+                if let Some(call) = &mut request.call {
+                    let returned = self.evaluator.take_reply().unwrap_or_default();
+                    call.outcome = Some(match &txn.outcome {
+                        Outcome::Refused(refusal) => Err(refusal.clone()),
+                        Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
+                    });
+                }
+                self.chain.extend(txn.zxid, check_deployment::touches(&txn) && hooks::waits_for_deployment());
+                draft.txns.push(txn);
+                draft.requests.push(request);
+            }
+            Evaluation::Close => self.replica.close_caller(&request),
+            Evaluation::Nothing => {}
+            Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
+            Evaluation::Transfer(to) => self.take_up_transfer(request, to),
+        }
+    }
+}
