@@ -14,6 +14,7 @@ mod admission;
 mod delivery;
 mod departed;
 mod load;
+#[cfg(feature = "simulation")]
 mod mutations;
 mod registry;
 mod session_ids;
@@ -26,7 +27,7 @@ use super::connection::{Arrival, Connection};
 use super::expiry::Expiry;
 use super::local_sessions::LocalSessions;
 use super::{Options, Server, VirtualNodes};
-use crate::environment::{Clock, Instant};
+use crate::environment::Clock;
 use crate::metrics::Metrics;
 use crate::model::txn::Txn;
 use crate::model::{ConnectionId, SessionId};
@@ -312,20 +313,5 @@ impl Connections {
             self.end(&connection);
             connection.close();
         }
-    }
-}
-
-// Moved to whoever owns clock and counters; gone once `replica` has its own.
-impl Connections {
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    pub fn now_us(&self) -> u64 {
-        self.clock.now_us()
-    }
-
-    pub fn us_at(&self, then: Instant) -> u64 {
-        self.clock.us_at(then)
     }
 }
