@@ -91,16 +91,7 @@ impl Replica {
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(
-                options,
-                rules,
-                Box::new(NoVirtualNodes),
-                plugins,
-                1,
-                7,
-                Arc::default(),
-                clock,
-            ),
+            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), plugins, 7, Arc::default(), clock),
             clock,
             sequencer: Mutex::new(Sequencer {
                 evaluator,

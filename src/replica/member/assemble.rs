@@ -124,7 +124,6 @@ impl Assembly {
             rules.clone(),
             Box::new(virtual_nodes),
             plugins.clone(),
-            config.server_id,
             run,
             metrics.clone(),
             clock,

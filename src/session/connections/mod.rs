@@ -70,12 +70,11 @@ impl Connections {
         rules: Arc<Rules>,
         virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
         plugins: Arc<Plugins>,
-        member: u32,
         run: u32,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Arc<Connections> {
-        let registry = Arc::new(Registry::new(member, run));
+        let registry = Arc::new(Registry::new(options.server_id, run));
         let departed = Arc::<Departed>::default();
         Arc::new(Connections {
             rules,
