@@ -13,18 +13,18 @@ use crate::limits;
 use std::time::Duration;
 
 /// Decides for one thread whether yielding pays at the moment.
-pub struct Courtesy {
+pub(crate) struct Courtesy {
     /// No yield before this time, since an earlier yield cost a time slice.
     not_before: Option<Instant>,
 }
 
 impl Courtesy {
-    pub const fn new() -> Courtesy {
+    pub(crate) const fn new() -> Courtesy {
         Courtesy { not_before: None }
     }
 
     /// Yields to another thread that is ready to run, unless a yield cost a time slice lately.
-    pub fn let_others_go_first(&mut self) {
+    pub(crate) fn let_others_go_first(&mut self) {
         let begun = Instant::now();
         if self.is_due(begun) {
             std::thread::yield_now();

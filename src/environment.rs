@@ -5,10 +5,10 @@
 //! `Source`, if the thread has one.
 
 use std::io;
-pub use tokio::time::Instant;
+pub(crate) use tokio::time::Instant;
 
 /// Unix time in milliseconds, from this machine's clock. That clock may jump, and it may go back.
-pub fn wall_ms() -> i64 {
+pub(crate) fn wall_ms() -> i64 {
     #[cfg(feature = "simulation")]
     if let Some(ms) = simulated::ask(|source| source.wall_ms()) {
         return ms;
@@ -21,34 +21,34 @@ pub fn wall_ms() -> i64 {
 ///
 /// A member has one. Its folders hand the clock on as a value, so that times of different folders can be compared.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     started: Instant,
 }
 
 impl Clock {
     /// A clock that starts now.
-    pub fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock { started: Instant::now() }
     }
 
     /// Microseconds since the start.
-    pub fn now_us(&self) -> u64 {
+    pub(crate) fn now_us(&self) -> u64 {
         self.us_at(Instant::now())
     }
 
     /// Milliseconds since the start.
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.now_us() / 1000
     }
 
     /// What `now_us` returned at `then`; 0 if `then` is before the start.
-    pub fn us_at(&self, then: Instant) -> u64 {
+    pub(crate) fn us_at(&self, then: Instant) -> u64 {
         then.saturating_duration_since(self.started).as_micros() as u64
     }
 }
 
 /// Random bytes of the kernel, good enough for secrets.
-pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     #[cfg(feature = "simulation")]
     if simulated::ask(|source| source.fill_random(bytes)).is_some() {
         return Ok(());
@@ -57,7 +57,7 @@ pub fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// A random number from the same source as `fill_random`.
-pub fn random_u64() -> io::Result<u64> {
+pub(crate) fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
     fill_random(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))

@@ -103,8 +103,10 @@ mod installed {
     }
 }
 
+pub use installed::Died;
 #[cfg(feature = "simulation")]
-pub use installed::{Died, Hooks, install};
+pub use installed::Hooks;
+pub use installed::install;
 
 /// Whether the defect is to be made now.
 #[inline]
@@ -121,7 +123,7 @@ fn has(mutation: Mutation) -> bool {
 /// Ends a simulated member and does not return. In a real process this function does nothing and returns: the caller
 /// then ends the process.
 #[inline]
-pub fn die(sentence: &str) {
+pub(crate) fn die(sentence: &str) {
     #[cfg(feature = "simulation")]
     // A panic that unwinds already cannot unwind twice.
     if installed::ask(|hooks| hooks.dies(sentence)).is_some() && !std::thread::panicking() {
@@ -133,7 +135,7 @@ pub fn die(sentence: &str) {
 
 /// The pace of `limits`, or the simulation's.
 #[inline]
-pub fn pace() -> Pace {
+pub(crate) fn pace() -> Pace {
     #[cfg(feature = "simulation")]
     if let Some(pace) = installed::ask(|hooks| hooks.pace()) {
         return pace;
@@ -151,49 +153,49 @@ pub fn pace() -> Pace {
 
 /// A refusal waits for the entries before it. False: `Mutation::RefusalEarly`.
 #[inline]
-pub fn refusals_wait() -> bool {
+pub(crate) fn refusals_wait() -> bool {
     !has(Mutation::RefusalEarly)
 }
 
 /// The replies of a transaction leave before the next transaction is applied. False: `Mutation::ReadBetween`.
 #[inline]
-pub fn replies_precede_next_txn() -> bool {
+pub(crate) fn replies_precede_next_txn() -> bool {
     !has(Mutation::ReadBetween)
 }
 
 /// Whether an entry may be applied. `fits`: the chain fence says yes. `Mutation::NoFence` applies every entry.
 #[inline]
-pub fn passes_fence(fits: bool) -> bool {
+pub(crate) fn passes_fence(fits: bool) -> bool {
     fits || has(Mutation::NoFence)
 }
 
 /// A batch is written before it is synced and reported as durable. False: `Mutation::AckBeforeFsync`.
 #[inline]
-pub fn write_precedes_sync() -> bool {
+pub(crate) fn write_precedes_sync() -> bool {
     !has(Mutation::AckBeforeFsync)
 }
 
 /// Whether a connection may write in a session's name. `Mutation::OwnersLost` lets every connection write.
 #[inline]
-pub fn may_write(is_owner: bool) -> bool {
+pub(crate) fn may_write(is_owner: bool) -> bool {
     is_owner || has(Mutation::OwnersLost)
 }
 
 /// The server's time until which a follower may serve. `Mutation::PingWhileCutOff` has no end.
 #[inline]
-pub fn serves_until_us(until_us: u64) -> u64 {
+pub(crate) fn serves_until_us(until_us: u64) -> u64 {
     if has(Mutation::PingWhileCutOff) { u64::MAX } else { until_us }
 }
 
 /// How much time a late expiry tick gives back to every session. `Mutation::LateExpiry` gives nothing back.
 #[inline]
-pub fn forgiven_ms(late_ms: u64) -> u64 {
+pub(crate) fn forgiven_ms(late_ms: u64) -> u64 {
     if has(Mutation::LateExpiry) { 0 } else { late_ms }
 }
 
 /// Sends the events of a transaction, and then its reply. `Mutation::EventAfterReply` turns the order round.
 #[inline]
-pub fn events_then_reply<C>(context: &mut C, events: impl FnOnce(&mut C), reply: impl FnOnce(&mut C)) {
+pub(crate) fn events_then_reply<C>(context: &mut C, events: impl FnOnce(&mut C), reply: impl FnOnce(&mut C)) {
     if has(Mutation::EventAfterReply) {
         reply(context);
         events(context);
@@ -206,31 +208,31 @@ pub fn events_then_reply<C>(context: &mut C, events: impl FnOnce(&mut C), reply:
 /// Whether recipes hear of a session that ends. `zxid_counter`: of the transaction. `Mutation::HandOverDropped` drops the
 /// first hundred of each leadership.
 #[inline]
-pub fn recipes_hear_of_end(zxid_counter: u32) -> bool {
+pub(crate) fn recipes_hear_of_end(zxid_counter: u32) -> bool {
     zxid_counter >= 100 || !has(Mutation::HandOverDropped)
 }
 
 /// Evaluation pauses behind a deployment until it is applied. False: `Mutation::JudgedTooEarly`.
 #[inline]
-pub fn waits_for_deployment() -> bool {
+pub(crate) fn waits_for_deployment() -> bool {
     !has(Mutation::JudgedTooEarly)
 }
 
 /// A cached verdict is checked against what it rests on. False: `Mutation::StaleVerdict`.
 #[inline]
-pub fn verdicts_are_checked() -> bool {
+pub(crate) fn verdicts_are_checked() -> bool {
     !has(Mutation::StaleVerdict)
 }
 
 /// Whether the version in force is asked about a path. `on_trial`: another version is on trial there.
 /// `Mutation::TrialBeside` asks both.
 #[inline]
-pub fn asks_version_in_force(on_trial: bool) -> bool {
+pub(crate) fn asks_version_in_force(on_trial: bool) -> bool {
     !on_trial || has(Mutation::TrialBeside)
 }
 
 /// A plugin's quarantine node takes effect. False: `Mutation::QuarantineUnseen`.
 #[inline]
-pub fn sees_quarantine() -> bool {
+pub(crate) fn sees_quarantine() -> bool {
     !has(Mutation::QuarantineUnseen)
 }

@@ -1,652 +1,683 @@
-//! Every bound of the server, in one place: unit, reason, and what it does not protect against.
+//! Every bound of the server, in one place, with its unit and its reason.
 //!
-//! Where ZooKeeper has a setting for it, the constant here is the default of that setting (`config`).
+//! A span of time is a `Duration`, or its name says `MS` or `SECONDS`. The name of a number of bytes says `BYTES`.
+//! Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of something
+//! finished is kept. Where ZooKeeper has a setting for a bound, the constant here is the default of that setting
+//! (`config`).
+
+use std::time::Duration;
+
+// ---- Threads
+
+/// How long `courtesy` tolerates a yield to last. A longer yield means that another program computes without pause.
+/// Clients on a full machine take up to 3 ms for one round of requests. With 1 or 2 ms a third of the gain is lost.
+/// Beside endless loops on both processors, 4 ms costs nothing that can be measured.
+pub(crate) const COURTESY_MAX: Duration = Duration::from_millis(4);
+
+/// How long yielding stays off after such a loss, so that yielding costs at most one time slice in this time.
+pub(crate) const COURTESY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Threads that serve clients.
+pub(crate) const CLIENT_THREADS: usize = 2;
 
 // ---- Log
 
-/// A thread that let others go first, and got the processor back later than this, has met one that computes without end.
-/// Clients of a full machine take up to 3 ms for all that they have to ask; with 1 or 2 a third of the gain is lost, and beside
-/// endless loops on both processors 4 costs nothing that can be measured.
-pub const COURTESY_MAX: std::time::Duration = std::time::Duration::from_millis(4);
+/// Transactions in one log entry, and their bytes. The sequencer evaluates at most one such batch before it proposes
+/// it.
+pub(crate) const BATCH_TXNS_MAX: usize = 1024;
+pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// For so long it then goes on at once. A time slice lost in so long is what courtesy costs at most.
-pub const COURTESY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// Bytes of one preallocated segment of the log. Large enough that a new segment is rare, and small enough that a purge
+/// frees space soon. A start preallocates one segment.
+pub(crate) const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Transactions in one entry, and their bytes: what is evaluated before the disk hears of it.
-pub const BATCH_TXNS_MAX: usize = 1024;
-pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes of records that the log thread gathers into one write, if that much waits. A single larger entry is written
+/// whole.
+pub(crate) const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes of one preallocated segment of the log. Large enough that a new one is rare, small enough that a purge frees room
-/// soon; a start preallocates one.
-pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes that the log thread keeps of each of its two write buffers between batches.
+pub(crate) const LOG_BUFFER_BYTES_KEPT: usize = 1 << 20;
 
-/// Bytes of records the log thread gathers into one write, if that much waits. One larger entry still goes in whole.
-pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
+/// Encoded bytes of durable entries that stay decoded in memory for apply and replication. They take about 8 MiB there.
+/// Older entries are read back from the disk.
+pub(crate) const LOG_CACHE_BYTES_MAX: usize = 3 << 20;
 
-/// Bytes of its two write buffers the log thread keeps between batches, each.
-pub const LOG_BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Bytes of log for each entry of the index from log positions to file offsets. An index entry takes 32 bytes. Reading
+/// one log entry back reads at most this much, or one batch.
+pub(crate) const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 
-/// Bytes, as encoded, of durable entries kept decoded in memory for apply and replication: about 8 MiB there. Older ones are
-/// read back.
-pub const LOG_CACHE_BYTES_MAX: usize = 3 << 20;
+/// Encoded bytes of entries that are read back at once while a long stretch of the log is applied. A start has up to
+/// three such pieces in memory.
+pub(crate) const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of log behind one entry of the index from log positions to file offsets: the index costs 32 bytes for each, and
-/// reading one entry back reads at most this much (or one batch).
-pub const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
-
-/// Bytes of entries, as encoded, read back at once while a long stretch of the log is applied. A start has up to three such
-/// pieces in memory.
-pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
-
-/// The format level this version writes; raised with the first new kind of change.
+/// The format level that this release writes. It rises with the first new kind of change.
 pub const FORMAT_LEVEL: u32 = 1;
 
 // ---- Consensus
 
-/// Raft entries in flight: one whose fsync runs, and one evaluated meanwhile. Measured with 64 writers: with 4, batches are
-/// smaller and more processor time goes into waking threads; with 1, the disk waits for the evaluation.
-pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Raft entries in flight: one whose fsync runs, and one that is evaluated meanwhile. Measured with 64 writers: with
+/// four, batches are smaller and more processor time goes into waking threads; with one, the disk waits for the
+/// evaluation.
+pub(crate) const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
-/// Milliseconds between a leader's heartbeats, and the bounds of the election time-out. The lease is `ELECTION_MAX_MS`, and
-/// a follower campaigns once it has heard nothing for the lease and a time-out drawn from the bounds: 450 to 600 ms here,
-/// so that a leader that is lost without a trace is replaced in about half a second, most of it waiting. (One whose
-/// process is gone is replaced at once: `Consensus::take_over`.) Nine heartbeats in a row must fail to come for a false
-/// election, and even that needs a majority that has missed as many, since votes are asked for beforehand: a machine that stands still for
-/// a third of a second loses nothing. A quorum that is silent for longer than the lease, as two slow disks are, costs refused
-/// entries that are proposed again, and no election. The lower bound is also what an asked vote may take, a sync of the
-/// log included.
-pub const HEARTBEAT_MS: u64 = 50;
-pub const ELECTION_MIN_MS: u64 = 150;
-pub const ELECTION_MAX_MS: u64 = 300;
+/// Time between a leader's heartbeats.
+pub(crate) const HEARTBEAT_MS: u64 = 50;
+
+/// Bounds of the election timeout. A follower starts an election when it has heard nothing for the leader's lease
+/// (`ELECTION_MAX_MS`) plus a timeout drawn from these bounds, so after 450 to 600 ms.
+///
+/// A leader that is lost without a trace is therefore replaced after about half a second. A leader whose process has
+/// ended is replaced at once (`Consensus::take_over`). A false election needs nine lost heartbeats in a row, and a
+/// majority that has missed as many, because members ask for votes beforehand (pre-vote). So a machine that stands
+/// still for a third of a second loses nothing. A quorum that is silent for longer than the lease, as two slow disks
+/// are, costs refused entries that are proposed again, and no election. A vote, with its sync of the log, must also fit
+/// into `ELECTION_MIN_MS`.
+pub(crate) const ELECTION_MIN_MS: u64 = 150;
+pub(crate) const ELECTION_MAX_MS: u64 = 300;
 const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_MIN_MS && ELECTION_MIN_MS < ELECTION_MAX_MS);
 
-/// Milliseconds in which a member must say how it stands before somebody takes over without it.
-pub const STANDING_MS_MAX: u64 = 100;
+/// How long a leader evaluates without hearing from a quorum: openraft's lease.
+pub(crate) const LEASE: Duration = Duration::from_millis(ELECTION_MAX_MS);
 
-/// Milliseconds that a leader waits for another to take its place when it goes.
-pub const TRANSFER_MS_MAX: u64 = 2_000;
+/// How long a member may take to report its log position before another member takes over without that report.
+pub(crate) const STANDING_MS_MAX: u64 = 100;
 
-/// Requests with entries that are on their way to a member and not answered; each has up to `LOG_READ_BYTES_MAX` of entries.
-/// With 2, a member is never idle on a fast network; more cover the time that a request travels.
-pub const APPENDS_IN_FLIGHT_MAX: usize = 8;
+/// How long a leader that shuts down waits for another member to become leader.
+pub(crate) const TRANSFER_MS_MAX: u64 = 2_000;
 
-/// Milliseconds until a connection is given up on which a member does not say that entries are durable. Above any stall
-/// of a healthy disk; they are only sent again.
-pub const APPEND_ANSWER_MS_MAX: u64 = 2_000;
+/// Append requests on their way to one member without an answer. Each carries up to `LOG_READ_BYTES_MAX` of entries.
+/// Two keep a member busy on a fast network. More cover the time that a request travels.
+pub(crate) const APPENDS_IN_FLIGHT_MAX: usize = 8;
 
-/// Milliseconds until a member that could not be reached is tried again: doubled each time, up to the second. Far below the
-/// election time-out at first, since a new leader has to reach all others.
-pub const RAFT_BACKOFF_MS_MIN: u64 = 20;
-pub const RAFT_BACKOFF_MS_MAX: u64 = 500;
+/// How long a connection is kept on which a member does not report entries as durable. Above any stall of a healthy
+/// disk. The entries are sent again on the next connection.
+pub(crate) const APPEND_ANSWER_MS_MAX: u64 = 2_000;
 
-/// Entries kept in the log behind this member's last for members that were away, though its own start needs them no more;
-/// and the bytes of log beyond which it keeps none. Catching up by log is cheaper than by checkpoint unless most of it
-/// changed meanwhile.
-pub const LOG_ENTRIES_KEPT_FOR_PEERS: u64 = 10_000;
-pub const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
+/// Time until a member that could not be reached is tried again. It doubles each time, from `MIN` up to `MAX`. `MIN` is
+/// far below the election timeout, because a new leader has to reach all other members.
+pub(crate) const RAFT_BACKOFF_MS_MIN: u64 = 20;
+pub(crate) const RAFT_BACKOFF_MS_MAX: u64 = 500;
 
-/// Milliseconds a shutdown waits for proposals that are still under way.
-pub const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+/// Log entries that stay for members that were away, although this member's own start does not need them; and the bytes
+/// of log above which none stay. Catching up from the log is cheaper than from a checkpoint, unless most of the tree
+/// changed.
+pub(crate) const LOG_ENTRIES_KEPT_FOR_PEERS: u64 = 10_000;
+pub(crate) const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
 
-/// How long openraft is waited for to take note of a checkpoint, and then to let the log go, which its core does between two
-/// messages. If it does not, the log goes with the next checkpoint.
-pub const CHECKPOINT_NOTED_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a shutdown waits for proposals that are in flight.
+pub(crate) const SHUTDOWN_DRAIN_MS: u64 = 2_000;
 
-/// How long a call into openraft has to find out by itself that openraft has ended, which takes it a second at most.
-pub const CONSENSUS_END_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long this member waits until openraft has taken note of a checkpoint, and again until openraft has purged the
+/// log. openraft's core does both between two messages. If the purge does not come in time, the log goes with the next
+/// checkpoint.
+pub(crate) const CHECKPOINT_NOTED_MAX: Duration = Duration::from_secs(2);
 
-/// Requests evaluated under one shared lock of the state: some tens of microseconds, for which applying waits at most.
-pub const EVALUATED_PER_LOCK: usize = 32;
+/// How long a call into openraft may take to notice that openraft has ended. openraft needs a second at most.
+pub(crate) const CONSENSUS_END_MAX: Duration = Duration::from_secs(2);
 
-/// How long a leader may go on without a quorum before it stops evaluating: openraft's lease.
-pub const LEASE: std::time::Duration = std::time::Duration::from_millis(ELECTION_MAX_MS);
+/// Requests that are evaluated under one shared lock of the state. That takes some tens of microseconds, the longest
+/// time that apply waits for the sequencer.
+pub(crate) const EVALUATED_PER_LOCK: usize = 32;
 
-/// What the voters that find the leader's process gone wait for each other, one after the other.
-pub const TAKE_OVER_STAGGER: std::time::Duration = std::time::Duration::from_millis(50);
+/// Time between the take-over attempts of voters that find the leader's process gone. The voters try one after the
+/// other.
+pub(crate) const TAKE_OVER_STAGGER: Duration = Duration::from_millis(50);
 
-/// Epochs that a forced recovery leaves out: more leaderships than the lost members can have had without the one that is
-/// left.
-pub const RECOVERY_EPOCHS: u32 = 1 << 16;
+/// Epochs that a forced recovery skips. That is more leaderships than the lost members can have had without the member
+/// that is left.
+pub(crate) const RECOVERY_EPOCHS: u32 = 1 << 16;
 
-/// Digests of the state kept by a replica, one at the end of each batch: the leader's is of a batch or two before.
-pub const DIGESTS_KEPT: usize = 1_024;
+/// State digests that a member keeps, one for the end of each batch. The digest that a leader sends is of one or two
+/// batches before.
+pub(crate) const DIGESTS_KEPT: usize = 1_024;
 
 // ---- Members
 
-/// How long a member leaves a leader's heartbeats unanswered until the operator reads of it, and `mntr` no longer counts it
-/// among the learners. Longer than a slow disk takes, and
-/// than a server that is started again.
-pub const MEMBER_SILENT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a member may leave a leader's heartbeats unanswered before the leader tells the operator, and `mntr` stops
+/// counting the member among the learners. Longer than a slow disk takes, and longer than the restart of a server.
+pub(crate) const MEMBER_SILENT: Duration = Duration::from_secs(2);
 
-/// How long a member that goes waits for requests that are under way: a leader for those that others have passed on to it,
-/// before it hands over; then any member for those of its own clients.
-pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+/// How long a member that shuts down waits for requests in flight: a leader for requests that followers forwarded,
+/// before the leader hands over; then every member for the requests of its own clients.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_millis(1_000);
 
-/// How often whoever goes, or holds requests back, looks whether those under way are through.
-pub const DRAIN_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
+/// How often a member that drains, or holds requests back, checks whether the requests in flight are done.
+pub(crate) const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Messages of a leader that wait to be written to one member. Beyond it the member does not read, and its link is ended.
-pub const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
+/// Messages of a leader that wait to be written to one member. A member that leaves more unread loses its link.
+pub(crate) const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
 
-/// The shortest time for which the word of a leader is good, however short sessions may be: some heartbeats.
-pub const WORD_LASTS_MIN: std::time::Duration = std::time::Duration::from_millis(3 * HEARTBEAT_MS);
+/// The shortest time for which a leader's word counts, however short sessions may be: a few heartbeats.
+pub const WORD_LASTS_MIN: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
 
-/// A member reports to its leader at least this often, and looks whether it may serve.
-pub const REPORT_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(500);
-pub const GATE_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+/// The longest time between two reports of a member to its leader, and between two checks whether the member may serve.
+pub(crate) const REPORT_INTERVAL_MAX: Duration = Duration::from_millis(500);
+pub(crate) const GATE_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
-/// Sessions in one message of a report: it fits a frame with much room.
-pub const REPORT_SESSIONS_MAX: usize = 10_000;
+/// Sessions in one message of a report. The message is far smaller than a frame may be.
+pub(crate) const REPORT_SESSIONS_MAX: usize = 10_000;
 
-/// Reports without an answer that a member remembers. More than that are unanswered only when it is cut off anyway.
-pub const REPORTS_UNANSWERED_MAX: usize = 64;
+/// Unanswered reports that a member remembers. More are unanswered only if the member is cut off anyway.
+pub(crate) const REPORTS_UNANSWERED_MAX: usize = 64;
 
-/// How long a member waits for its leader to take requests, and that one for its own leadership to be ready.
-pub const LINK_BEGIN_MAX: std::time::Duration = std::time::Duration::from_millis(2_000);
-pub const LEADER_READY_MAX: std::time::Duration = std::time::Duration::from_millis(1_000);
+/// How long a member waits until its leader accepts requests, and how long the leader waits until its own leadership is
+/// ready.
+pub(crate) const LINK_BEGIN_MAX: Duration = Duration::from_millis(2_000);
+pub(crate) const LEADER_READY_MAX: Duration = Duration::from_millis(1_000);
 
-/// How long a member is cut off before it serves clients that only read (ZooKeeper: two seconds or a tick).
-pub const READ_ONLY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a member must be cut off before it serves read-only clients. ZooKeeper: two seconds, or one tick if that is
+/// longer.
+pub(crate) const READ_ONLY_AFTER: Duration = Duration::from_secs(2);
 
-/// How long a `sync` that found no leader waits before it looks for one again.
-pub const BARRIER_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+/// How long a `sync` that found no leader waits before it looks for a leader again.
+pub(crate) const BARRIER_AGAIN: Duration = Duration::from_millis(20);
 
-/// How often a `sync` that cannot be had yet looks whether its client is still there.
-pub const BARRIER_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// How often a `sync` that cannot complete yet checks whether its client is still connected.
+pub(crate) const BARRIER_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of one message between members: an entry of the log as large as a batch with the largest request that can be
-/// configured (64 MiB, `jute.maxbuffer`). No more memory is taken than has arrived.
-pub const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
+/// Bytes of one message between members. The largest is a log entry with a full batch and the largest request that can
+/// be configured (64 MiB, `jute.maxbuffer`). A member takes no more memory for a message than has arrived.
+pub(crate) const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
 const _: () = assert!(PEER_FRAME_BYTES_MAX > (64 << 20) + BATCH_BYTES_MAX);
 
-/// Bytes of a hello or its answer, from somebody who is not known yet.
-pub const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
+/// Bytes of a hello, or of its answer. The sender of a hello is not authenticated yet.
+pub(crate) const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
 
-/// Bytes taken from a member's connection at once, and bytes that wait to be written to it before the writer waits.
-pub const PEER_READ_BYTES: usize = 64 << 10;
-pub const PEER_WRITE_BYTES: usize = 256 << 10;
+/// Bytes that are read from a member's connection at once, and bytes that may wait to be written to it before the
+/// writer waits.
+pub(crate) const PEER_READ_BYTES: usize = 64 << 10;
+pub(crate) const PEER_WRITE_BYTES: usize = 256 << 10;
 
-/// Bytes of each of the two buffers of a member's connection that are kept while nothing is in them.
-pub const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Bytes that stay allocated of each of the two buffers of a member's connection while the buffer is empty.
+pub(crate) const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;
 
-/// Time for one address of a member, from its name to its answer to our hello. Far above a round trip around the world with
-/// TLS; an address that swallows what it is sent is known after it.
-pub const PEER_CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Time for one address of a member, from looking up its name to its answer to our hello. Far above a round trip around
+/// the world with TLS. An address that swallows what is sent to it is recognised after this time.
+pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time in which a connection must have said who it is, TLS included.
-pub const PEER_HELLO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Time in which an incoming connection must have sent its hello, TLS handshake included.
+pub(crate) const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
 
-/// Connections from members at once: five for each of 253 others, with room for old ones that have not been found dead; and
-/// so many more that are told that there is no room.
-pub const PEER_CONNECTIONS_MAX: usize = 2_048;
-pub const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
+/// Connections from members at once: five for each of 253 other members, with room for dead connections that are not
+/// detected yet. And connections beyond those that are told that there is no room.
+pub(crate) const PEER_CONNECTIONS_MAX: usize = 2_048;
+pub(crate) const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
 
-/// Names of members looked up at once, a thread each, and names whose addresses are remembered: one for each member.
-pub const PEER_LOOKUPS_MAX: usize = 254;
+/// Names of members that are looked up at once, one thread for each, and names whose addresses are remembered: one for
+/// each member.
+pub(crate) const PEER_LOOKUPS_MAX: usize = 254;
 
-/// Time after which a lookup counts as failed, and the name's last addresses are used.
-pub const PEER_LOOKUP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+/// Time after which a lookup counts as failed. The name's last known addresses are used then.
+pub(crate) const PEER_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_millis());
 
-/// The shortest and the longest wait between two attempts to reach a member.
-pub const PEER_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(50);
-pub const PEER_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+/// The shortest and the longest pause between two attempts to reach a member.
+pub(crate) const PEER_BACKOFF_MIN: Duration = Duration::from_millis(50);
+pub(crate) const PEER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// How long one greeting may take, and the pause between two rounds of an empty member that waits, or of a leader that waits
-/// for a newcomer.
-pub const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
-pub const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long one greeting may take. And the pause between two rounds of greetings, by an empty member that waits for
+/// others, or by a leader that waits for a new member.
+pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long an empty member waits for others before it says so: they are started one after the other.
-pub const STARTING_TOGETHER: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long an empty member waits for other members before it logs that it waits. Members are started one after the
+/// other.
+pub(crate) const STARTING_TOGETHER: Duration = Duration::from_secs(5);
 
-/// How often a leader greets every member, to learn how it is and to tell what it has learned.
-pub const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often a leader greets every member, to learn the member's condition and to pass on what the leader has learned.
+pub(crate) const GATHER_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a member's report counts: one may be lost. As long a state that is in doubt waits for the leader to learn of it.
-pub const REPORT_COUNTS_MAX: std::time::Duration = GATHER_INTERVAL.saturating_mul(2);
+/// How long a member's report counts, so that one report may be lost. A member whose state is in doubt also waits this
+/// long for the leader to learn of the doubt.
+pub(crate) const REPORT_COUNTS_MAX: Duration = GATHER_INTERVAL.saturating_mul(2);
 
-/// How long a reconfig waits for a server that is to join and does not answer: one that starts at this very moment is there
-/// by then.
-pub const NEWCOMER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+/// How long a reconfig waits for a joining server that does not answer. A server that starts at this moment answers by
+/// then.
+pub(crate) const NEWCOMER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a reconfig waits until a server that joins has caught up. A tree of a gigabyte takes some tens of seconds.
-pub const RECONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+/// How long a reconfig waits until a joining server has caught up. A tree of a gigabyte takes some tens of seconds.
+pub(crate) const RECONFIG_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Entries of the log by which a member may be behind to get a vote: some tens of milliseconds under full load. And how
-/// often a reconfig looks.
-pub const CLOSE_BEHIND_ENTRIES: u64 = 64;
-pub const CLOSE_BEHIND_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+/// Log entries by which a joining member may be behind and still get a vote: some tens of milliseconds under full load.
+/// And how often a reconfig checks.
+pub(crate) const CLOSE_BEHIND_ENTRIES: u64 = 64;
+pub(crate) const CLOSE_BEHIND_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Silence after which the kernel asks whether a member's machine is still there; it gives up one and a half times that
-/// later, if its questions are not answered.
-pub const PEER_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Silence after which the kernel probes whether a member's machine is still there (TCP keep-alive). Without an answer
+/// the kernel gives the connection up one and a half times that later.
+pub(crate) const PEER_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// How often a member whose state is not the leader's looks whether it can be mended.
-pub const MEND_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// How often a member whose state differs from the leader's checks whether its state can be replaced.
+pub(crate) const MEND_INTERVAL: Duration = Duration::from_secs(1);
 
 // ---- Clients
 
 /// Bytes of a refusal's text in the log.
-pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
+pub(crate) const REFUSAL_TEXT_BYTES_MAX: usize = 512;
 
-/// Refusals a session finds at `/zookeeper/rejection`, newest first.
-pub const REFUSALS_KEPT: usize = 16;
+/// Refusals that a session finds at `/zookeeper/rejection`, newest first.
+pub(crate) const REFUSALS_KEPT: usize = 16;
 
 /// Bytes of one request frame: ZooKeeper's jute.maxbuffer.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
-/// Requests of one connection without an answer, writes and the reads behind them. Beyond it nothing is read from the
-/// connection. `OUTSTANDING_REQUESTS_MAX` bounds all of them together.
-pub const UNANSWERED_MAX: usize = 1000;
+/// Requests of one connection without an answer: writes, and the reads behind them. Above it, the server reads nothing
+/// more from the connection. `OUTSTANDING_REQUESTS_MAX` bounds the requests of all connections together.
+pub(crate) const UNANSWERED_MAX: usize = 1000;
 
-/// Room for so many of them is kept when none is left; more is given back.
-pub const UNANSWERED_ROOM_KEPT: usize = 32;
+/// Entries for which an empty queue of unanswered requests keeps its memory. A larger queue gives the rest back.
+pub(crate) const UNANSWERED_ROOM_KEPT: usize = 32;
 
-/// Bytes a connection may have waiting to be written before no more requests are taken from it.
-pub const OUTBOX_BYTES_SOFT: usize = 1 << 20;
+/// Bytes that may wait to be written to a connection before the server takes no more requests from it.
+pub(crate) const OUTBOX_BYTES_SOFT: usize = 1 << 20;
 
-/// Bytes waiting to be written at which a connection is closed: events and the answers to earlier writes arrive whether
-/// the client reads or not. Does not bound one single reply.
-pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+/// Bytes waiting to be written at which a connection is closed. Events, and replies to earlier writes, arrive whether
+/// the client reads or not. One single reply may be larger.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(OUTBOX_BYTES_SOFT < OUTBOX_BYTES_MAX);
 
-/// Bytes taken from a socket at once; each worker thread owns one such buffer, connections own none while idle.
-pub const SOCKET_READ_BYTES: usize = 64 << 10;
+/// Bytes that are read from a socket at once. Each worker thread owns one such buffer. An idle connection owns none.
+pub(crate) const SOCKET_READ_BYTES: usize = 64 << 10;
 
-/// Reads answered under one shared lock of the state, before whoever applies gets a chance again.
-pub const READS_PER_LOCK: u32 = 64;
+/// Reads that are answered under one shared lock of the state, before apply gets its chance.
+pub(crate) const READS_PER_LOCK: u32 = 64;
 
-/// Events of one connection that wait for a policy's verdict; with more it is closed, as with a full outbox.
-pub const EVENTS_HELD_MAX: usize = 1_000;
+/// Events of one connection that wait for a policy's verdict. A connection with more is closed, as with a full outbox.
+pub(crate) const EVENTS_HELD_MAX: usize = 1_000;
 
-/// Questions that guests are asked in a row for one connection, before others have their turn.
-pub const QUESTIONS_IN_A_ROW: usize = 64;
+/// Questions to guests that one connection asks in a row before other connections have their turn.
+pub(crate) const QUESTIONS_IN_A_ROW: usize = 64;
 
-/// How often a guest is asked the same if the tree changes under its answer.
-pub const QUESTION_TRIES: u32 = 3;
+/// How often a guest is asked the same question if the tree changes under its answer.
+pub(crate) const QUESTION_TRIES: u32 = 3;
 
-/// Identities one connection may prove; more `addauth` fails. Each is compared with each ACL entry on every request.
-pub const IDENTITIES_MAX: usize = 64;
+/// Identities that one connection may prove. A further `addauth` fails. Every request compares every identity with
+/// every ACL entry.
+pub(crate) const IDENTITIES_MAX: usize = 64;
 
-/// Entries of an access list from which on its answer is kept for the rest of a transaction: shorter ones are looked through as
-/// fast as a kept answer is found.
-pub const ACL_KEPT_ENTRIES_MIN: usize = 16;
+/// Entries of an ACL from which on a transaction caches the verdict on that ACL. A shorter ACL is compared as fast as a
+/// cached verdict is found.
+pub(crate) const ACL_KEPT_ENTRIES_MIN: usize = 16;
 
-/// Milliseconds the listener waits when the process has no more file descriptors.
-pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// How long the listener pauses when the process has no more file descriptors.
+pub(crate) const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// ZooKeeper's digest is noted at zxids divisible by this, and so many notes are kept for the `hash` word
+/// ZooKeeper's digest is noted at zxids divisible by this, and that many notes are kept for the `hash` word
 /// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
-pub const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
-pub const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
+pub(crate) const ZOOKEEPER_DIGEST_LOG_INTERVAL: u64 = 128;
+pub(crate) const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 
-/// Connections of one client address: ZooKeeper's maxClientCnxns. Clients behind one proxy share it.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
+/// Connections of one client address: ZooKeeper's maxClientCnxns. All clients behind one proxy share this number.
+pub(crate) const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
 
-/// Milliseconds until a connection without a session is dropped (zookeeper.nio.sessionlessCnxnTimeout).
-pub const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
+/// Time until a connection without a session is closed (zookeeper.nio.sessionlessCnxnTimeout).
+pub(crate) const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
 
-/// The port ZooKeeper clients try first.
-pub const CLIENT_PORT: u16 = 2181;
+/// The port that ZooKeeper clients try first.
+pub(crate) const CLIENT_PORT: u16 = 2181;
 
-/// Connections the kernel queues before we accept them. ZooKeeper's 50 loses connects when a fleet reconnects at once.
-pub const LISTEN_BACKLOG: u32 = 1024;
+/// Connections that the kernel queues before the server accepts them. ZooKeeper's 50 loses connections when many
+/// clients reconnect at once.
+pub(crate) const LISTEN_BACKLOG: u32 = 1024;
 
-/// Milliseconds of a tick (tickTime), and the session timeouts in ticks.
-pub const TICK_MS: u32 = 3_000;
-pub const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
-pub const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
+/// A tick (tickTime), and the bounds of session timeouts in ticks.
+pub(crate) const TICK_MS: u32 = 3_000;
+pub(crate) const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
+pub(crate) const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
 /// Ticks that `conf` shows as initLimit and syncLimit unless they are set: those of ZooKeeper's sample configuration.
-pub const INIT_TICKS: u32 = 10;
-pub const SYNC_TICKS: u32 = 5;
+pub(crate) const INIT_TICKS: u32 = 10;
+pub(crate) const SYNC_TICKS: u32 = 5;
 
-/// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Beyond it nothing is read from
-/// connections that have one under way; a connection without any may always ask.
-pub const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
+/// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Above it, the server reads nothing
+/// from connections that have a request in flight. A connection without one may always send a request.
+pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
-/// Milliseconds between two looks for empty containers and outlived TTL nodes, and how many go in a minute at most.
-pub const CONTAINER_CHECK_INTERVAL_MS: u64 = 60_000;
-pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
+/// Time between two searches for empty containers and expired TTL nodes, and how many are deleted in a minute at most.
+pub(crate) const CONTAINER_CHECK_INTERVAL_MS: u64 = 60_000;
+pub(crate) const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
 
-/// Milliseconds a TLS handshake may take, and those under way at once: each costs a signature, so this bounds CPU.
-pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-pub const TLS_HANDSHAKES_MAX: usize = 250;
+/// Time that a TLS handshake may take, and handshakes at once. Each costs a signature, so this bounds processor time.
+pub(crate) const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+pub(crate) const TLS_HANDSHAKES_MAX: usize = 250;
 
-/// Seconds between two looks at the certificate files (client.certReload).
-pub const TLS_RELOAD_INTERVAL_S: u64 = 10;
+/// Time between two checks whether certificate files have changed (client.certReload).
+pub(crate) const TLS_RELOAD_INTERVAL_S: u64 = 10;
 
-/// Bytes of a configuration, JAAS, key or certificate file; a larger one is surely the wrong file.
-pub const CONFIG_FILE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a configuration, JAAS, key or certificate file. A larger file is surely the wrong one.
+pub(crate) const CONFIG_FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Bytes of one SASL token; a DIGEST-MD5 response is below 4096 by RFC 2831.
-pub const SASL_TOKEN_BYTES_MAX: usize = 4096;
+/// Bytes of one SASL token. RFC 2831 keeps a DIGEST-MD5 response below 4096.
+pub(crate) const SASL_TOKEN_BYTES_MAX: usize = 4096;
 
-/// How long a connection's requests are dealt with before others of the same thread have their turn: far longer than any
-/// usual ones take together.
-pub const CONNECTION_TURN_MAX: std::time::Duration = std::time::Duration::from_millis(5);
+/// How long a thread works on one connection's requests before its other connections have their turn. Usual requests
+/// take far less together.
+pub(crate) const CONNECTION_TURN_MAX: Duration = Duration::from_millis(5);
 
-/// Threads that serve clients.
-pub const CLIENT_THREADS: usize = 2;
+/// How long a clean shutdown waits for clients to take their last bytes.
+pub(crate) const FLUSH_AT_END_MAX: Duration = Duration::from_millis(500);
 
-/// How long a clean end waits for clients to take their last bytes.
-pub const FLUSH_AT_END_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+/// Children of the root whose traffic is counted separately (`metrics::namespaces`). Some 200 bytes each.
+pub(crate) const NAMESPACES_COUNTED: usize = 64;
 
-/// Children of the root whose traffic is counted one by one (`metrics::namespaces`). Some 200 bytes each.
-pub const NAMESPACES_COUNTED: usize = 64;
-
-/// Bytes of such a child's name; longer ones are not counted, so that names cannot take the memory.
-pub const NAMESPACE_BYTES_MAX: usize = 255;
+/// Bytes of the name of such a child. Children with longer names are not counted, so that names cannot take the memory.
+pub(crate) const NAMESPACE_BYTES_MAX: usize = 255;
 
 // ---- Checkpoint and image
 
-/// Pieces of a checkpoint that are on their way and not written down by the taker.
-pub const CHECKPOINT_PIECES_IN_FLIGHT_MAX: usize = 2;
+/// Pieces of a checkpoint that are sent and that the receiver has not written yet.
+pub(crate) const CHECKPOINT_PIECES_IN_FLIGHT_MAX: usize = 2;
 
-/// Until a transfer of a checkpoint counts as interrupted: for one piece to be written down, or another sign of life. A
-/// taker at work on what it has gives one every `CHECKPOINT_BUSY_INTERVAL`.
-pub const CHECKPOINT_ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(5);
-pub const CHECKPOINT_BUSY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// Time without a sign of life from the receiver, after which the transfer of a checkpoint counts as interrupted. A
+/// receiver that is busy with a piece gives a sign of life every `CHECKPOINT_BUSY_INTERVAL`.
+pub(crate) const CHECKPOINT_ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(crate) const CHECKPOINT_BUSY_INTERVAL: Duration = Duration::from_secs(1);
 const _: () = assert!(CHECKPOINT_BUSY_INTERVAL.as_millis() < CHECKPOINT_ANSWER_MAX.as_millis());
 
-/// How long a checkpoint whose transfer was interrupted is still offered. Its pages stay in the file that long, and the log
-/// behind it.
-pub const CHECKPOINT_OFFER_KEPT: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a checkpoint is still offered after its transfer was interrupted. Its pages stay in the file that long, and
+/// so does the log behind it.
+pub(crate) const CHECKPOINT_OFFER_KEPT: Duration = Duration::from_secs(60);
 
-/// Between two rounds through the members by one that has lost its state and looks for a checkpoint.
-pub const CHECKPOINT_FETCH_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+/// Bytes that stay allocated of the buffer for encoding one record, from one transaction to the next.
+pub(crate) const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
 
-/// Bytes of the buffer for encoding one record that are kept from one transaction to the next; a larger one is given
-/// back.
-pub const RECORD_BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// Bytes of the checkpoint's pages that redb may cache. More would only make checkpoints faster, and nobody waits for
+/// checkpoints.
+pub(crate) const CHECKPOINT_CACHE_BYTES: usize = 16 << 20;
 
-/// Bytes that redb may keep of the checkpoint's pages. More would only speed up
-/// checkpoints, which nobody waits for.
-pub const CHECKPOINT_CACHE_BYTES: usize = 16 << 20;
+/// Bytes of records that go from the tree to redb at a time. The tree is locked while they are copied. One record may
+/// be larger.
+pub(crate) const CHECKPOINT_PIECE_BYTES: usize = 256 << 10;
 
-/// Bytes of records handed from the tree to redb at a time: what the tree's lock is held for, and what is copied. One
-/// record may be larger.
-pub const CHECKPOINT_PIECE_BYTES: usize = 256 << 10;
+/// Bytes of log after which a checkpoint is due. This bounds the replay at a start.
+pub(crate) const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 
-/// Bytes of log after which a checkpoint is due: bounds the replay at a start.
-pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+/// Time after which a checkpoint is due if anything changed at all.
+pub(crate) const CHECKPOINT_INTERVAL_MS: u64 = 30_000;
 
-/// Milliseconds after which a checkpoint is due if anything changed at all.
-pub const CHECKPOINT_INTERVAL_MS: u64 = 30_000;
+/// Bytes of log since the last image below which no new image is written, however small the tree is.
+pub(crate) const IMAGE_LOG_BYTES_MIN: u64 = 64 << 20;
 
-/// Bytes of log since the last image below which no new one is written, however small the tree is.
-pub const IMAGE_LOG_BYTES_MIN: u64 = 64 << 20;
+/// Bytes of records that a block of the image aims at. Each block has one checksum, so damage is found before a record
+/// is used.
+pub(crate) const IMAGE_BLOCK_BYTES: usize = 256 << 10;
 
-/// Bytes of records that a block of the image aims at: one checksum each, so damage is found before it is used.
-pub const IMAGE_BLOCK_BYTES: usize = 256 << 10;
+/// Bytes of an image that are written between two syncs, so that the log's own sync never waits for a whole image to
+/// reach the disk.
+pub(crate) const IMAGE_SYNC_BYTES: u64 = 8 << 20;
 
-/// Bytes of an image written between two syncs, so that the log's own sync never waits for a whole image to reach the
-/// disk.
-pub const IMAGE_SYNC_BYTES: u64 = 8 << 20;
+/// Damaged checkpoints that are kept for people who want to find out why. The oldest is deleted first.
+pub(crate) const DAMAGED_CHECKPOINTS_KEPT_MAX: usize = 3;
 
-/// Damaged checkpoints kept aside for whoever wants to find out why. The oldest goes first.
-pub const DAMAGED_CHECKPOINTS_KEPT_MAX: usize = 3;
+/// How often the checkpoint thread checks whether a checkpoint is due.
+pub(crate) const CHECKPOINT_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the checkpoint thread looks whether one is due.
-pub const CHECKPOINT_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// Children for which a table is made at once while a checkpoint is loaded; a table for more grows as they come. Keeps
-/// a wrong number from asking for all memory.
-pub const CHILDREN_RESERVED_MAX: usize = 16 << 20;
+/// Children for which a table is allocated at once while a checkpoint is loaded. A larger table grows as children come.
+/// So a wrong number in a file cannot take all memory.
+pub(crate) const CHILDREN_RESERVED_MAX: usize = 16 << 20;
 
 // ---- Plugins
 
-/// Bytes of one plugin component. A validator from Rust is 50 to 100 KB, from JavaScript 12 MB, from Python 18 MB.
-pub const COMPONENT_BYTES_MAX: usize = 24 << 20;
+/// Bytes of one plugin component. A validator takes 50 to 100 KB from Rust, 12 MB from JavaScript, 18 MB from Python.
+pub(crate) const COMPONENT_BYTES_MAX: usize = 24 << 20;
 
-/// Bytes of one piece of a component in the tree: it fits a request with much room.
+/// Bytes of one piece of a component in the tree. A piece is far smaller than a request may be.
 pub const CHUNK_BYTES_MAX: usize = 512 << 10;
 const _: () = assert!(CHUNK_BYTES_MAX < FRAME_BYTES_MAX);
 
-/// Milliseconds after which a component that no manifest names is deleted from the tree: longer than an upload takes.
-pub const CHUNK_UNUSED_MS: i64 = 3_600_000;
+/// Time after which a component that no manifest names is deleted from the tree. Longer than an upload takes.
+pub(crate) const CHUNK_UNUSED_MS: i64 = 3_600_000;
 
 /// Bytes of a plugin's manifest in the tree, settings included.
-pub const PLUGIN_MANIFEST_BYTES_MAX: usize = 64 << 10;
+pub(crate) const PLUGIN_MANIFEST_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a plugin's name.
-pub const PLUGIN_NAME_BYTES_MAX: usize = 64;
+pub(crate) const PLUGIN_NAME_BYTES_MAX: usize = 64;
 
-/// Path patterns of one binding, and grants of one plugin: both are gone through one by one on every write.
-pub const PLUGIN_PATHS_MAX: usize = 64;
-pub const PLUGIN_GRANTS_MAX: usize = 64;
+/// Path patterns of one binding, and grants of one plugin. Every write compares with each of them.
+pub(crate) const PLUGIN_PATHS_MAX: usize = 64;
+pub(crate) const PLUGIN_GRANTS_MAX: usize = 64;
 
-/// Fuel of one call: about a millisecond. What a manifest may ask for is bounded by the second, some 50 ms.
-pub const PLUGIN_FUEL: u64 = 2_000_000;
-pub const PLUGIN_FUEL_MAX: u64 = 100_000_000;
+/// Fuel of one call: about a millisecond. `MAX`: the most that a manifest may ask for, some 50 ms.
+pub(crate) const PLUGIN_FUEL: u64 = 2_000_000;
+pub(crate) const PLUGIN_FUEL_MAX: u64 = 100_000_000;
 
-/// Milliseconds of CPU time after which a call is ended whatever its fuel; the fuse behind fuel, which does not see
-/// what the host does for a guest. It is looked at once a tick, so a call can exceed it by about one.
-pub const PLUGIN_CPU_MS: u64 = 50;
-pub const PLUGIN_CPU_MS_MAX: u64 = 1_000;
+/// Processor time after which a call is ended, whatever fuel is left. This is the fuse behind fuel, which does not
+/// count what the host does for a guest. The fuse is checked once in each `PLUGIN_TICK_MS`, so a call can exceed it by
+/// about one tick.
+pub(crate) const PLUGIN_CPU_MS: u64 = 50;
+pub(crate) const PLUGIN_CPU_MS_MAX: u64 = 1_000;
 
-/// Milliseconds of wall time after which a call is ended. A machine that is too busy is the server's fault, not the
-/// guest's, hence far from the above.
-pub const PLUGIN_WALL_MS: u64 = 1_000;
+/// Wall time after which a call is ended. A machine that is too busy is not the guest's fault, so this is far above the
+/// time that fuel allows.
+pub(crate) const PLUGIN_WALL_MS: u64 = 1_000;
 
-/// Milliseconds between two looks at the fuse.
-pub const PLUGIN_TICK_MS: u64 = 10;
+/// Time between two checks of the fuse.
+pub(crate) const PLUGIN_TICK_MS: u64 = 10;
 
-/// Bytes of an instance's linear memory.
-pub const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
-pub const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an instance's linear memory. `MAX`: the most that a manifest may ask for.
+pub(crate) const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
+pub(crate) const PLUGIN_MEMORY_BYTES_MAX: usize = 64 << 20;
 
-/// Core instances in an instance of a component. wit-component makes three of one module (it, a shim, a fix-up), a Python
-/// is linked from 14, and packages with native parts add to them. They are counted, nothing is set aside for them.
-pub const PLUGIN_CORE_INSTANCES_MAX: u32 = 32;
+/// Core instances in one instance of a component. wit-component makes three of one module (the module, a shim, a
+/// fix-up). A Python component links 14, and packages with native parts add to them. They are only counted: no memory
+/// is set aside for them.
+pub(crate) const PLUGIN_CORE_INSTANCES_MAX: u32 = 32;
 
-/// Elements of an instance's tables: functions it calls indirectly.
-pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Elements of an instance's tables: functions that it calls indirectly.
+pub(crate) const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
 
 /// Bytes of stack for guest code. The threads that call guests have more than twice that.
-pub const PLUGIN_STACK_BYTES: usize = 256 << 10;
+pub(crate) const PLUGIN_STACK_BYTES: usize = 256 << 10;
 
-/// Handles an instance may hold at once; a validator is lent one.
-pub const PLUGIN_HANDLES_MAX: usize = 64;
+/// Resource handles that an instance may hold at once. A validator is lent one.
+pub(crate) const PLUGIN_HANDLES_MAX: usize = 64;
 
-/// Bytes a guest may hand over in one call of the host: paths, log lines, a refusal.
-pub const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a guest may hand over in one call of the host: paths, log lines, a refusal.
+pub(crate) const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes that a guest of WASI is told it may write at once; one that writes more than the host takes in a call
-/// (`PLUGIN_TO_HOST_BYTES_MAX`) ends. And random bytes in one answer to it: a hash map's keys are 16.
-pub const STAND_IN_WRITE_BYTES_MAX: u64 = 64 << 10;
-pub const STAND_IN_RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// Bytes that a WASI guest is told it may write at once. A guest that writes more than the host takes in one call
+/// (`PLUGIN_TO_HOST_BYTES_MAX`) is ended. And random bytes in one answer to a WASI guest: the keys of a hash map take
+/// 16.
+pub(crate) const STAND_IN_WRITE_BYTES_MAX: u64 = 64 << 10;
+pub(crate) const STAND_IN_RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// Looks at the tree in one call, and their bytes, paths and what is returned: neither costs a guest much fuel.
-pub const PLUGIN_READS_MAX: u64 = 10_000;
-pub const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
+/// Reads of the tree in one call, and the bytes of their paths and results. Neither costs a guest much fuel.
+pub(crate) const PLUGIN_READS_MAX: u64 = 10_000;
+pub(crate) const PLUGIN_READ_BYTES_MAX: u64 = 8 << 20;
 
-/// Operations on the transaction in one call of a recipe or controller, and their bytes (paths, data, lists). A node's data
-/// is at most a frame, and a queue hands an item on in two nodes.
-pub const PLUGIN_WRITES_MAX: u64 = 1_000;
-pub const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
+/// Operations on the transaction in one call of a recipe or controller, and their bytes (paths, data, ACLs). A node's
+/// data is at most one frame, and a queue hands an item on in two nodes.
+pub(crate) const PLUGIN_WRITES_MAX: u64 = 1_000;
+pub(crate) const PLUGIN_WRITTEN_BYTES_MAX: u64 = 4 << 20;
 
-/// What all plugins together may do in one transaction: fuel (some 6 ms, in which the sequencer does nothing else; a call
-/// counts as so much more, and one of an instance that has to be made as so much and what its `configure` takes), operations, and their bytes (an entry of the log
-/// must hold them). A session's end with a few hundred locks fits; beyond it the rest is owed. Fuel does not bound those that
-/// judge (validators, policies, authenticators) to the last: each has its own budget as long as anything is left.
-pub const PLUGIN_TXN_FUEL: u64 = 12_000_000;
+/// Fuel that all plugins together may use in one transaction: some 6 ms, in which the sequencer does nothing else. The
+/// end of a session with a few hundred locks fits. Beyond it, the rest of the recipes' work is owed. Validators,
+/// policies and authenticators may exceed it by their last call: each has its own budget as long as anything is left.
+pub(crate) const PLUGIN_TXN_FUEL: u64 = 12_000_000;
 const _: () = assert!(PLUGIN_TXN_FUEL <= PLUGIN_FUEL_MAX);
-pub const PLUGIN_CALL_FUEL: u64 = 2_000;
-pub const PLUGIN_INSTANCE_FUEL: u64 = 40_000;
-pub const PLUGIN_TXN_OPERATIONS_MAX: usize = 10_000;
-pub const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
 
-/// How deep recipes may answer each other's changes within one transaction; more is refused.
-pub const PLUGIN_DEPTH_MAX: usize = 2;
+/// Fuel that every call costs on top of what the guest uses. A call whose instance has to be made first costs
+/// `PLUGIN_INSTANCE_FUEL` and the fuel of its `configure`.
+pub(crate) const PLUGIN_CALL_FUEL: u64 = 2_000;
+pub(crate) const PLUGIN_INSTANCE_FUEL: u64 = 40_000;
 
-/// Bytes of data that a plugin may give a node: a client's frame holds it, with its path and list.
-pub const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
+/// Operations of all plugins together in one transaction, and their bytes. A log entry must hold them.
+pub(crate) const PLUGIN_TXN_OPERATIONS_MAX: usize = 10_000;
+pub(crate) const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
+
+/// How deep recipes may answer each other's changes within one transaction. A deeper transaction is refused.
+pub(crate) const PLUGIN_DEPTH_MAX: usize = 2;
+
+/// Bytes of data that a plugin may give a node. A client's frame holds that, with the node's path and ACL.
+pub(crate) const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
 const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
 
-/// Bytes of a native call's payload, and of what it returns.
-pub const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a native call's payload, and of its result.
+pub(crate) const PLUGIN_CALL_BYTES_MAX: usize = 1 << 20;
 
-/// How often a leader looks for timers and owed work where nothing has changed: a plugin may be ready to run by then. How
-/// many it has evaluated at a time, so that clients' requests come in between. And milliseconds after which one that has come
-/// to nothing is asked for again.
-pub const CHORES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
-pub const CHORES_IN_FLIGHT_MAX: usize = 32;
-pub const CHORE_LOST_MS: u64 = 2_000;
+/// How often a leader looks for timers and owed work if nothing has changed: a plugin may have become ready to run.
+pub(crate) const CHORES_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Milliseconds until the first repetition of a plugin's work that failed, doubled each time, and the longest.
-pub const PLUGIN_BACK_OFF_MS_MIN: u64 = 1_000;
-pub const PLUGIN_BACK_OFF_MS_MAX: u64 = 60_000;
+/// Timers and pieces of owed work that a leader has evaluated at a time, so that clients' requests come in between.
+pub(crate) const CHORES_IN_FLIGHT_MAX: usize = 32;
 
-/// Paths that wait to be looked at by one controller; beyond it, all are looked for again when there is room. Nodes that are
-/// looked through at once, under the tree's lock, while looking for them.
-pub const CONTROLLER_PATHS_MAX: usize = 100_000;
-pub const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
+/// Time after which a leader asks again for a timer or owed work that led to nothing.
+pub(crate) const CHORE_LOST_MS: u64 = 2_000;
+
+/// Pause before a plugin's failed work is repeated. It doubles each time, from `MIN` up to `MAX`.
+pub(crate) const PLUGIN_BACK_OFF_MS_MIN: u64 = 1_000;
+pub(crate) const PLUGIN_BACK_OFF_MS_MAX: u64 = 60_000;
+
+/// Paths that wait for one controller. Above it, the controller's paths are searched for again when there is room.
+pub(crate) const CONTROLLER_PATHS_MAX: usize = 100_000;
+
+/// Nodes that such a search passes at once under the tree's lock.
+pub(crate) const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
 
 /// Calls of controllers at a time.
-pub const CONTROLLER_CALLS_MAX: usize = 2;
+pub(crate) const CONTROLLER_CALLS_MAX: usize = 2;
 
-/// Milliseconds until a controller is called again that was overtaken by other writes, doubled a few times; and the longest
-/// pause after failures (the shortest is `PLUGIN_BACK_OFF_MS_MIN`).
-pub const CONTROLLER_OVERTAKEN_MS: u64 = 10;
-pub const CONTROLLER_BACK_OFF_MS_MAX: u64 = 300_000;
+/// Pause before a controller is called again whose result was overtaken by other writes. It doubles a few times.
+pub(crate) const CONTROLLER_OVERTAKEN_MS: u64 = 10;
+
+/// The longest pause after a controller's failures. The shortest is `PLUGIN_BACK_OFF_MS_MIN`.
+pub(crate) const CONTROLLER_BACK_OFF_MS_MAX: u64 = 300_000;
 
 /// Timers of one binding.
-pub const PLUGIN_TIMERS_MAX: usize = 100_000;
+pub(crate) const PLUGIN_TIMERS_MAX: usize = 100_000;
 
 /// Bytes of a timer's name: a path and a little more.
-pub const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
+pub(crate) const PLUGIN_TIMER_NAME_BYTES_MAX: usize = 4 << 10;
 
 /// Names or paths in one answer to a guest.
-pub const PLUGIN_PAGE_MAX: usize = 1_000;
+pub(crate) const PLUGIN_PAGE_MAX: usize = 1_000;
 
-/// Changes of one transaction that a validator is told of; a transaction with more is refused unasked.
-pub const PLUGIN_CHANGES_MAX: usize = 1_000;
+/// Changes of one transaction that a validator is shown. A transaction with more changes is refused without a call.
+pub(crate) const PLUGIN_CHANGES_MAX: usize = 1_000;
 
-/// Bytes of one line in a plugin's log, and lines a second and binding.
-pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1 << 10;
-pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 20;
+/// Bytes of one line in a plugin's log, and lines a second for each binding.
+pub(crate) const PLUGIN_LOG_LINE_BYTES_MAX: usize = 1 << 10;
+pub(crate) const PLUGIN_LOG_LINES_PER_SECOND: u32 = 20;
 
-/// Faults of one plugin that are kept for its author, with the last lines of its log in that call and the lines of the
-/// guest's backtrace: some 40 KiB a fault at worst.
-pub const PLUGIN_FAULTS_KEPT: usize = 16;
-pub const PLUGIN_LOG_LINES_KEPT: usize = 16;
-pub const PLUGIN_BACKTRACE_LINES_MAX: usize = 40;
+/// Faults of one plugin that are kept for its author, each with the last lines of the plugin's log in that call and the
+/// lines of the guest's backtrace. Some 40 KiB for a fault at worst.
+pub(crate) const PLUGIN_FAULTS_KEPT: usize = 16;
+pub(crate) const PLUGIN_LOG_LINES_KEPT: usize = 16;
+pub(crate) const PLUGIN_BACKTRACE_LINES_MAX: usize = 40;
 
-/// So many faults of a plugin, which so many sessions met, within so many milliseconds, put it under quarantine, if at most
-/// one call in two went well meanwhile. One client with bad intentions has one session, or opens many and is
-/// outnumbered by the calls of all others; a plugin that is broken fails everybody.
-pub const PLUGIN_QUARANTINE_FAULTS: usize = 20;
-pub const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
-pub const PLUGIN_QUARANTINE_WINDOW_MS: u64 = 60_000;
+/// Faults of a plugin, from that many sessions, within that time, that put the plugin under quarantine if at most every
+/// second call succeeded meanwhile. A malicious client has one session, or opens many and is outnumbered by the calls
+/// of all others. A broken plugin fails everybody.
+pub(crate) const PLUGIN_QUARANTINE_FAULTS: usize = 20;
+pub(crate) const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
 const _: () = assert!(PLUGIN_QUARANTINE_SESSIONS < PLUGIN_QUARANTINE_FAULTS);
+pub(crate) const PLUGIN_QUARANTINE_WINDOW_MS: u64 = 60_000;
 
-/// Bytes that a call was told of, beyond which it is not to blame if its fuel, time or memory did not suffice.
-pub const PLUGIN_INPUT_BLAMED_BYTES_MAX: usize = 4 << 10;
+/// Bytes shown to a call above which the call is not blamed if its fuel, time or memory did not suffice.
+pub(crate) const PLUGIN_INPUT_BLAMED_BYTES_MAX: usize = 4 << 10;
 
-/// Milliseconds until a member that has blamed a plugin, and sees nothing come of it, does so again.
-pub const PLUGIN_BLAME_AGAIN_MS: u64 = 10_000;
+/// Time until a member blames a plugin again if the first report led to nothing.
+pub(crate) const PLUGIN_BLAME_AGAIN_MS: u64 = 10_000;
 
-/// Reports of processes that calls of one plugin have ended that are looked at: more than two are of versions that are no
-/// longer in force.
-pub const PLUGIN_CRASHES_LOOKED_AT_MAX: usize = 1_000;
+/// Crash reports of one plugin that are considered. All but two are of versions that are no longer in force.
+pub(crate) const PLUGIN_CRASHES_LOOKED_AT_MAX: usize = 1_000;
 
-/// Bytes of all components that manifests name, former versions included: the tree keeps them in memory.
-pub const COMPONENTS_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of all components that manifests name, former versions included. The tree keeps them in memory.
+pub(crate) const COMPONENTS_BYTES_MAX: u64 = 256 << 20;
 
-/// Versions of a plugin that `wasmkeeper plugin` keeps; an older one goes with the next deployment.
-pub const PLUGIN_VERSIONS_KEPT: usize = 10;
+/// Versions of a plugin that `wasmkeeper plugin` keeps. The next deployment removes an older one.
+pub(crate) const PLUGIN_VERSIONS_KEPT: usize = 10;
 
-/// How long a leader waits for other members to compile a component before it refuses a deployment, and how long one of those
-/// waits for pieces of it that are on their way; and how often each looks.
-pub const PREPARE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(COMPILE_WALL_SECONDS);
-pub const PREPARE_PIECES_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
-pub const PREPARE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long a leader waits for other members to compile a component before it refuses a deployment; how long such a
+/// member waits for pieces of the component that are on their way; and how often each checks.
+pub(crate) const PREPARE_PATIENCE: Duration = Duration::from_secs(COMPILE_WALL_SECONDS);
+pub(crate) const PREPARE_PIECES_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PREPARE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a program waits for the deployment it was prepared for.
-pub const PLUGIN_PREPARED_FOR: std::time::Duration = std::time::Duration::from_secs(300);
+/// How long compiled code waits for the deployment it was prepared for.
+pub(crate) const PLUGIN_PREPARED_FOR: Duration = Duration::from_secs(300);
 
-/// Instances that exist at once. Reads, sequencer and verification together need a handful.
-pub const PLUGIN_INSTANCES_MAX: u32 = 64;
+/// Instances that exist at once. Reads, the sequencer and verification together need a handful.
+pub(crate) const PLUGIN_INSTANCES_MAX: u32 = 64;
 
-/// Instances that wait for their next call, of all bindings together: what is left is for calls under way.
-pub const PLUGIN_INSTANCES_IDLE_MAX: usize = 48;
+/// Instances of all bindings together that wait for their next call. The rest is for calls in progress.
+pub(crate) const PLUGIN_INSTANCES_IDLE_MAX: usize = 48;
 const _: () = assert!(PLUGIN_INSTANCES_IDLE_MAX < PLUGIN_INSTANCES_MAX as usize);
 
-/// Calls that one reused instance answers before it is replaced: what a guest leaks is bounded by it.
-pub const PLUGIN_INSTANCE_CALLS_MAX: u32 = 10_000;
+/// Calls that one reused instance answers before it is replaced. This bounds the memory that a guest can leak.
+pub(crate) const PLUGIN_INSTANCE_CALLS_MAX: u32 = 10_000;
 
-/// One in so many answers of a reused instance is compared with that of a fresh one.
-pub const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
+/// One answer in this many of a reused instance is compared with the answer of a fresh instance.
+pub(crate) const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
 
 /// Fuel of `configure`, which may build tables: some 50 ms.
-pub const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
+pub(crate) const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
 
-/// Answers of one pure policy that are kept, some 250 bytes each; and what one of them may have looked at: each look is a
-/// lookup whenever the tree has changed.
-pub const VERDICTS_KEPT_MAX: usize = 100_000;
-pub const VERDICT_LOOKS_MAX: usize = 64;
+/// Cached verdicts of one pure policy, some 250 bytes each; and nodes that one cached verdict may rest on. Each of
+/// these nodes is looked up again whenever the tree has changed.
+pub(crate) const VERDICTS_KEPT_MAX: usize = 100_000;
+pub(crate) const VERDICT_LOOKS_MAX: usize = 64;
 
-/// Answers of one authenticator about two ids that are kept, some 150 bytes each.
-pub const MATCHES_KEPT_MAX: usize = 10_000;
+/// Cached answers of one authenticator about two ids, some 150 bytes each.
+pub(crate) const MATCHES_KEPT_MAX: usize = 10_000;
 
-/// Bytes of an identity that an authenticator proves. It stands in access lists and goes with each write.
-pub const IDENTITY_BYTES_MAX: usize = 1 << 10;
+/// Bytes of an identity that an authenticator proves. The identity stands in ACLs and goes with each write.
+pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
 
-/// The compiling child's address space in bytes, its CPU seconds, and the seconds it is waited for.
-pub const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
-pub const COMPILE_CPU_SECONDS: u64 = 120;
-pub const COMPILE_WALL_SECONDS: u64 = 300;
+/// The compiling child's address space, its processor time, and how long its parent waits for it.
+pub(crate) const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
+pub(crate) const COMPILE_CPU_SECONDS: u64 = 120;
+pub(crate) const COMPILE_WALL_SECONDS: u64 = 300;
 const _: () = assert!(COMPILE_WALL_SECONDS > COMPILE_CPU_SECONDS);
 
-/// How long a start waits for the plugins it finds to be compiled. What is not ready by then answers by its failure
-/// policy until it is. And how often it looks.
-pub const PLUGINS_SETTLE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
-pub const PLUGINS_SETTLE_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
+/// How long a start waits until the deployed plugins are compiled, and how often it checks. A plugin that is not ready
+/// by then answers by its failure policy until it is.
+pub(crate) const PLUGINS_SETTLE_MAX: Duration = Duration::from_secs(30);
+pub(crate) const PLUGINS_SETTLE_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How often the leader looks for modules that no plugin names.
-pub const MODULES_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(600);
+pub(crate) const MODULES_LOOK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Lines and bytes kept of what a plugin says: some screens, for whoever looks after something went wrong. The bytes fit
-/// into one reply.
-pub const PLUGIN_LOG_RING_LINES: usize = 1_000;
-pub const PLUGIN_LOG_RING_BYTES: usize = 256 << 10;
+/// Lines and bytes that are kept of a plugin's log: a few screens, for people who look after something went wrong. The
+/// bytes fit into one reply.
+pub(crate) const PLUGIN_LOG_RING_LINES: usize = 1_000;
+pub(crate) const PLUGIN_LOG_RING_BYTES: usize = 256 << 10;
 const _: () = assert!(PLUGIN_LOG_RING_BYTES >= PLUGIN_LOG_LINE_BYTES_MAX);
 
-/// Milliseconds after which a call is noted as slow, unless its binding says otherwise: ten times what its fuel takes.
-pub const PLUGIN_SLOW_MS: u64 = 10;
+/// Time after which a call is noted as slow, unless its binding sets another: ten times what the call's fuel takes.
+pub(crate) const PLUGIN_SLOW_MS: u64 = 10;
 
-/// How long a recording goes on after somebody has last asked for its calls. `plugin record` asks far more often.
-pub const RECORDING_LEASE_MS: i64 = 10_000;
+/// How long a recording goes on after its calls were last fetched. `plugin record` fetches far more often.
+pub(crate) const RECORDING_LEASE_MS: i64 = 10_000;
 
-/// Bytes of recorded calls that wait for whoever records, per plugin; and those in one answer, unless a single call is
-/// larger.
-pub const RECORDING_BYTES_MAX: usize = 8 << 20;
-pub const RECORDING_ANSWER_BYTES_MAX: usize = 512 << 10;
+/// Bytes of recorded calls that wait to be fetched, for each plugin; and bytes of recorded calls in one answer, unless
+/// a single call is larger.
+pub(crate) const RECORDING_BYTES_MAX: usize = 8 << 20;
+pub(crate) const RECORDING_ANSWER_BYTES_MAX: usize = 512 << 10;
 const _: () = assert!(RECORDING_ANSWER_BYTES_MAX < RECORDING_BYTES_MAX);
 
-/// Bounds of one slice of an audit: nodes passed, refusals told, and time, in which the tree is not changed. A slice ends
-/// behind the call that exceeds it.
-pub const AUDIT_SLICE_NODES: usize = 4_096;
-pub const AUDIT_SLICE_REFUSED: usize = 256;
-pub const AUDIT_SLICE_TIME: std::time::Duration = std::time::Duration::from_millis(5);
+/// Bounds of one slice of an audit: nodes passed, refusals reported, and time, in which the tree does not change. A
+/// slice ends behind the call that exceeds a bound.
+pub(crate) const AUDIT_SLICE_NODES: usize = 4_096;
+pub(crate) const AUDIT_SLICE_REFUSED: usize = 256;
+pub(crate) const AUDIT_SLICE_TIME: Duration = Duration::from_millis(5);
 
-/// Transactions of late that plugins had a part in, kept for `plugin trace`, and operations told of each. Some hundred
-/// bytes each, more where paths are long.
-pub const TRACES_KEPT: usize = 4_096;
-pub const TRACED_OPERATIONS: usize = 64;
+/// The latest transactions in which plugins had a part, kept for `plugin trace`; and operations that are listed for
+/// each. Some hundred bytes each, more with long paths.
+pub(crate) const TRACES_KEPT: usize = 4_096;
+pub(crate) const TRACED_OPERATIONS: usize = 64;
 
 // ---- HTTP
 
-/// Port of the HTTP server where it is switched on without one: ZooKeeper's.
-pub const ADMIN_PORT: u16 = 8080;
+/// Port of the HTTP server if it is enabled without a port: ZooKeeper's.
+pub(crate) const ADMIN_PORT: u16 = 8080;
 
-/// HTTP connections at once: some tools that look every few seconds. What comes beyond waits to be accepted.
-pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// HTTP connections at once: a few tools that ask every few seconds. Further connections wait to be accepted.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Time for a request's header, and for a whole answer.
-pub const ADMIN_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-pub const ADMIN_ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = assert!(ADMIN_ANSWER_TIMEOUT.as_secs() > ADMIN_HEADER_TIMEOUT.as_secs());

@@ -67,12 +67,13 @@ mod observed {
     }
 }
 
+pub use observed::Observer;
 #[cfg(feature = "simulation")]
-pub use observed::{Observer, observe};
+pub use observed::observe;
 
 /// Shows something to the simulation. `seen` is only called if there is one.
 #[inline]
-pub fn see<'a>(seen: impl FnOnce() -> Seen<'a>) {
+pub(crate) fn see<'a>(seen: impl FnOnce() -> Seen<'a>) {
     #[cfg(feature = "simulation")]
     observed::show(&seen());
     #[cfg(not(feature = "simulation"))]

@@ -1,4 +1,4 @@
-//! What a simulated client asks for and what it is told, and the request of the protocol for each.
+//! The requests of simulated clients, their answers, and the protocol request for each of them.
 
 use crate::linear::{Action, Register};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use wasmkeeper::model::{ErrorCode, acl};
 use wasmkeeper::pipeline::Verb;
 use wasmkeeper::wire::request::{Create, CreateForm, Operation, Request};
 
-/// What a client asks for.
+/// A request of a simulated client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     Create {
@@ -17,7 +17,7 @@ pub enum Ask {
         value: u64,
         mode: i32,
     },
-    /// With any data.
+    /// A create with arbitrary data. `Create` writes a value that checkers recognise.
     Make {
         path: String,
         data: Data,
@@ -27,17 +27,17 @@ pub enum Ask {
         path: String,
         version: i32,
     },
-    /// Any data, whatever the version is.
+    /// A setData with arbitrary data and no expected version.
     Write {
         path: String,
         data: Data,
     },
-    /// As a get, of any data.
+    /// A getData of a znode with arbitrary data.
     Read {
         path: String,
         watch: bool,
     },
-    /// Whatever the version is.
+    /// A setData of a value, with no expected version.
     Set {
         path: String,
         value: u64,
@@ -59,22 +59,22 @@ pub enum Ask {
         path: String,
         watch: bool,
     },
-    /// A sync and a get behind it: together a read that is linearizable.
+    /// A sync, and a getData right behind it. Together they are a linearizable read.
     SyncGet {
         path: String,
     },
-    /// All or none: a multi.
+    /// A multi of these requests: all take effect, or none does.
     All(Vec<Ask>),
-    /// Sets, all or none.
+    /// A multi of setData requests: all take effect, or none does.
     SetAll(Vec<(String, u64)>),
-    /// `/zookeeper/config`.
+    /// A getData of `/zookeeper/config`.
     Members,
-    /// ZooKeeper's reconfig, incremental.
+    /// ZooKeeper's reconfig in its incremental form.
     Reconfig {
         joining: Option<String>,
         leaving: Option<String>,
     },
-    /// Sets behind a check of a version.
+    /// A multi of a version check and of setData requests behind it.
     CheckedSets {
         path: String,
         expected: i32,
@@ -82,7 +82,7 @@ pub enum Ask {
     },
 }
 
-/// A node's data, which may be long.
+/// A znode's data. `Debug` prints long data as a length.
 #[derive(Clone, PartialEq, Default)]
 pub struct Data(pub Bytes);
 
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Data {
     }
 }
 
-/// What the client is told.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Done,
@@ -108,11 +108,11 @@ pub enum Answer {
     Text(String),
     Data(Data),
     Refused(ErrorCode),
-    /// The connection was lost first: nobody knows.
+    /// The connection was lost before the answer came. Whether the request took effect is unknown.
     Lost,
 }
 
-/// What a node holds for a value: the value, and bytes up to some length.
+/// The data of a znode that holds `value`: the value, and padding up to a length that depends on the value.
 pub fn data(value: u64) -> Bytes {
     let mut bytes = value.to_be_bytes().to_vec();
     bytes.resize(8 + (value % 200) as usize, 0x2e);
@@ -132,12 +132,13 @@ impl Ask {
         )
     }
 
-    /// A write that takes its place among its session's. A reconfig is done whatever becomes of who asked for it.
+    /// Whether the write takes effect in the order of its session's writes. A reconfig need not: the server carries it
+    /// out even if the session has ended meanwhile.
     pub fn is_ordered(&self) -> bool {
         self.writes() && !matches!(self, Ask::Reconfig { .. })
     }
 
-    /// What it does to which nodes, as policies are asked.
+    /// The verbs and paths about which the server asks a policy for this write.
     pub fn writings(&self) -> Vec<(Verb, &str)> {
         match self {
             Ask::Create { path, .. } | Ask::Make { path, .. } => vec![(Verb::Create, path)],
@@ -205,7 +206,8 @@ impl Ask {
     }
 }
 
-/// A register's action, if the ask is one about a register and the answer says enough.
+/// The path and the action on a register for `linear`. `None` if the request is none on a register, or if the answer
+/// says too little.
 pub fn action(ask: &Ask, answer: Option<&Answer>) -> Option<(String, Action)> {
     let (path, action) = match (ask, answer) {
         (Ask::Set { path, value }, None | Some(Answer::Lost)) => (path, Action::Set { value: *value, made: None }),

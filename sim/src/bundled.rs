@@ -1,6 +1,6 @@
-//! The bundled plugins that runs deploy: their machine code, made once for all members of a process, and their manifests.
+//! The bundled plugins that runs deploy: their manifests, and their machine code, which all members of a process share.
 
-use crate::places::{FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, ROLES};
+use crate::places::{FRAIL_POLICED, GUARDED, LOCKS, POLICED, QUEUES, ROLES, WEAK_GUARDED};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::thread;
@@ -16,10 +16,10 @@ const WEAK_FUEL: u64 = 40_000;
 pub const FRAIL: &str = "frail";
 const FRAIL_FUEL: u64 = 5_000;
 
-/// Where machine code is kept for later processes, beside the program.
+/// The folder beside the program that keeps machine code for later processes.
 const FOLDER: &str = "wasmkeeper-sim-code";
 
-/// One of them.
+/// A bundled plugin under the name that runs deploy it with.
 pub struct Plugin {
     pub name: &'static str,
     kind: Kind,
@@ -34,9 +34,9 @@ impl Plugin {
         Plugin::of(name, name, kind, place)
     }
 
-    /// `component`: what it is bundled as.
+    /// `component`: the name of the bundled plugin.
     fn of(name: &'static str, component: &str, kind: Kind, place: &'static str) -> Plugin {
-        let bytes = bundled::find(component).expect("it is bundled").component;
+        let bytes = bundled::find(component).expect("the plugin is bundled").component;
         let component = Component {
             sha256: tree::sha256(bytes),
             bytes: bytes.len() as u64,
@@ -64,30 +64,30 @@ impl Plugin {
 
     pub fn weak() -> Plugin {
         let limits = Limits { fuel: Some(WEAK_FUEL), ..Limits::default() };
-        Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, FAULTY) }
+        Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, WEAK_GUARDED) }
     }
 
     pub fn frail() -> Plugin {
         let limits = Limits { fuel: Some(FRAIL_FUEL), ..Limits::default() };
-        Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FORLORN) }
+        Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FRAIL_POLICED) }
     }
 
-    /// The node of its manifest.
+    /// The znode of the plugin's manifest.
     pub fn node(&self) -> String {
         format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
     }
 
-    /// The node of the manifest on trial.
+    /// The znode of the manifest on trial.
     pub fn trial_node(&self) -> String {
         format!("{}/{}", self.node(), wasmkeeper::model::control_plane::CANARY)
     }
 
-    /// The node of its quarantine.
+    /// The znode that exists while the plugin is under quarantine.
     pub fn quarantine_node(&self) -> String {
         format!("{}/quarantine", self.node())
     }
 
-    /// The nodes of its component, parents first.
+    /// The znodes of the plugin's component, parents first.
     pub fn pieces(&self) -> Vec<(String, Bytes)> {
         let folder = format!("{}/{}", wasmkeeper::plugin::MODULES, self.component.sha256);
         let pieces = (0..).zip(self.bytes.chunks(CHUNK_BYTES_MAX));
@@ -95,23 +95,24 @@ impl Plugin {
         [(folder, Bytes::new())].into_iter().chain(pieces).collect()
     }
 
-    /// As `wasmkeeper plugin deploy` would write it.
+    /// The manifest as `wasmkeeper plugin deploy` would write it.
     pub fn manifest(&self, version: u32, settings: Value) -> Bytes {
         data(&self.bound(version, settings))
     }
 
-    /// The same for a version on trial at some nodes: in the place of the one in force, or beside it.
+    /// The manifest of a version on trial at the znodes `canary`. In the mode `Enforce` that version is asked there in
+    /// place of the version in force, and in the mode `Audit` beside it.
     pub fn trial(&self, version: u32, settings: Value, canary: Vec<String>, mode: Mode) -> Bytes {
         data(&Manifest { canary, mode, ..self.bound(version, settings) })
     }
 
     fn bound(&self, version: u32, settings: Value) -> Manifest {
-        let inspected = component::inspect(self.bytes).expect("what is bundled is a plugin");
+        let inspected = component::inspect(self.bytes).expect("a bundled component is a plugin");
         let is_recipe = self.kind == Kind::Recipe;
         let below = format!("{}/*", self.place);
         let paths = match self.kind {
             Kind::Recipe => Vec::new(),
-            // Who may list the children is the policy's to say, too.
+            // The policy also decides who may list the children of its own root.
             Kind::Policy => vec![self.place.to_owned(), below],
             _ => vec![below],
         };
@@ -140,13 +141,13 @@ fn data(manifest: &Manifest) -> Bytes {
     serde_json::to_vec(manifest).expect("a manifest is JSON").into()
 }
 
-/// What brings a version on trial into force for all paths.
+/// The manifest that brings a version on trial into force for all paths.
 pub fn promoted(trial: &[u8]) -> Option<Bytes> {
     let trial = manifest::parse(trial).ok()?;
     Some(data(&Manifest { canary: Vec::new(), mode: Mode::Enforce, ..trial }))
 }
 
-/// Settings that differ, of that plugin; `number` chooses.
+/// Settings for the plugin `name`. `number` chooses among several.
 pub fn settings(name: &str, number: u64) -> Value {
     match name {
         "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
@@ -160,9 +161,9 @@ pub fn settings(name: &str, number: u64) -> Value {
     }
 }
 
-/// What gives all members of this process their machine code.
+/// The compiler that gives machine code to all members of this process.
 ///
-/// On a thread of its own: what compiling draws of chance must make no difference to the run that comes behind it.
+/// Compiling draws random numbers. It runs on a thread of its own, so that these draws do not change the run.
 pub fn compiler() -> Result<Compiler, String> {
     let made = || {
         let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;

@@ -1,6 +1,6 @@
-//! Many runs: a process each, some at a time, and what all of them have met.
+//! Many runs, each in a process of its own, and a table of the situations that they met.
 
-use crate::coverage::Met;
+use crate::coverage::Situation;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::{Command, Stdio};
@@ -8,20 +8,21 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use wasmkeeper::hooks::Mutation;
 
-/// Runs at a time: one for each processor of the smallest machine that CI has.
+/// Runs at a time: one for each processor of the smallest machine in CI.
 const RUNS_AT_ONCE: usize = 2;
 
-/// Seeds after which a mutation counts as not found.
+/// A mutation counts as not found if this many seeds do not find it.
 const MUTATION_SEEDS: u64 = 200;
 
-/// Of a hundred seeds, how many must meet each situation that is demanded; asked of as many seeds and more.
+/// The percentage of seeds that must meet each situation in `DEMANDED`. Campaigns of fewer than `SEEDS_FOR_PERCENT`
+/// seeds are not held to it.
 const PERCENT_MIN: u64 = 5;
 const SEEDS_FOR_PERCENT: u64 = 100;
 
-/// Seeds that failed once, with their story.
+/// Seeds that failed once, each with its story.
 const KEPT: &str = include_str!("../seeds.txt");
 
-/// What to run.
+/// The runs of a campaign.
 pub enum Campaign {
     Seeds {
         from: u64,
@@ -33,13 +34,13 @@ pub enum Campaign {
     },
     Kept,
     Mutations,
-    /// One seed, which must do the same both times.
+    /// The same seed twice. Both runs must end with the same hash.
     Twice {
         seed: u64,
     },
 }
 
-/// What one run came to.
+/// The result of one run.
 struct Run {
     seed: u64,
     is_clean: bool,
@@ -47,7 +48,7 @@ struct Run {
     met: BTreeMap<String, u64>,
 }
 
-/// Whether all is well. `options` go to every run.
+/// Whether the campaign succeeded. Every run gets `options`.
 pub fn run(campaign: &Campaign, options: &[String]) -> bool {
     let began = Instant::now();
     match *campaign {
@@ -75,13 +76,13 @@ fn many(seeds: impl Iterator<Item = u64> + Send, options: &[String], until: Opti
     broken.is_empty() && met_enough
 }
 
-/// How many seeds met what.
+/// A table of how many seeds met each situation, and whether enough seeds met every demanded one.
 fn table(all: &[Run]) -> (String, bool) {
     let mut table = String::new();
     let mut met_enough = true;
     let count = all.len() as u64;
     let seeds_of = |name: &str| all.iter().filter(|run| run.met.contains_key(name)).count() as u64;
-    for (met, name) in Met::DEMANDED {
+    for (met, name) in Situation::DEMANDED {
         let seeds = seeds_of(&format!("{met:?}"));
         let too_few = count >= SEEDS_FOR_PERCENT && seeds * 100 < count * PERCENT_MIN;
         met_enough &= !too_few;
@@ -92,7 +93,9 @@ fn table(all: &[Run]) -> (String, bool) {
     }
     let others: std::collections::BTreeSet<&str> =
         all.iter().flat_map(|run| run.met.keys()).map(String::as_str).collect();
-    for name in others.into_iter().filter(|name| !Met::DEMANDED.iter().any(|(met, _)| format!("{met:?}") == *name)) {
+    for name in
+        others.into_iter().filter(|name| !Situation::DEMANDED.iter().any(|(met, _)| format!("{met:?}") == *name))
+    {
         let _ = writeln!(table, "({name:<34}) {:>6} seeds", seeds_of(name));
     }
     (table, met_enough)
@@ -128,7 +131,7 @@ fn kept(options: &[String]) -> bool {
     all_clean
 }
 
-/// Runs seeds with that mistake in the server until one tells.
+/// Runs seeds with the mutation in the server until one run reports a breach. False if none of `MUTATION_SEEDS` does.
 fn found(mutation: &str, options: &[String]) -> bool {
     let began = Instant::now();
     let mut own = options.to_vec();
@@ -151,7 +154,7 @@ fn found(mutation: &str, options: &[String]) -> bool {
     true
 }
 
-/// Some seeds at a time; `took` is told of each run that has ended, and says whether to go on.
+/// Runs the seeds, `RUNS_AT_ONCE` at a time. `took` receives each run that has ended, and returns whether to go on.
 fn each(seeds: impl Iterator<Item = u64> + Send, options: &[String], took: &mut (dyn FnMut(Run) -> bool + Send)) {
     let seeds = Mutex::new(Some(seeds));
     let took = Mutex::new(took);
@@ -174,7 +177,7 @@ fn each(seeds: impl Iterator<Item = u64> + Send, options: &[String], took: &mut 
     });
 }
 
-/// One run in a process of its own.
+/// Runs one seed in a process of its own.
 fn one(seed: u64, options: &[String]) -> Run {
     let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
     let output = Command::new(program).arg("--seed").arg(seed.to_string()).args(options).stdin(Stdio::null()).output();

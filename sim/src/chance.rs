@@ -1,12 +1,12 @@
-//! Chance of those who do not ask the server's `environment`: std's hash tables, tokio's and other libraries' generators.
+//! Random numbers of code that does not ask the server's `environment`: std's hash tables, tokio and other libraries.
 //!
-//! All of them begin with the C library's `getrandom`. A program may have that function for itself, and this one has:
-//! it gives the same bytes in every run, and in every call: whether a run is traced must make no difference to it.
+//! All of them take their seeds from the C library's `getrandom`. This program replaces that function. The replacement
+//! returns the same bytes in every run and in every call, so a traced run, which makes more calls, is the same run.
 
 use std::ffi::{c_uint, c_void};
 use wasmkeeper::storage::testing::Dice;
 
-/// In place of the C library's.
+/// Replaces the C library's function of this name.
 ///
 /// # Safety
 /// `buffer` must have room for `length` bytes, or `length` be 0.

@@ -1,12 +1,13 @@
-//! A client of the ensemble as ZooKeeper's are: one session, which outlives connections; requests pipelined; watches set
-//! again after a reconnect.
+//! A client of the ensemble that behaves like ZooKeeper's clients. It has one session, which outlives connections. It
+//! pipelines requests, and it sets its watches again after a reconnect.
 //!
-//! It checks all it is told as it comes: replies in the order of the requests, zxids that never go back, reads and writes
-//! against the ledger, events that are due and those that are not. What the registers' histories need it writes down.
+//! The client checks every reply and event when it arrives. Replies come in the order of requests, and zxids never go
+//! back. Reads and writes agree with the ledger. Every due event comes, and no other. The client also records the
+//! registers' histories.
 
 use crate::ask::{Answer, Ask, Data, data};
 use crate::bundled::WEAK;
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::history;
 use crate::ledger::{self, Watched, ledger};
 use crate::net::{self, CLIENT_PORT, Machine, Net, Stream};
@@ -38,13 +39,13 @@ pub struct Client {
     timeout_ms: i32,
     session: i64,
     password: [u8; 16],
-    /// The newest state it has seen.
+    /// The zxid of the newest state that a reply has shown.
     zxid: u64,
     xid: i32,
     stream: Option<Stream>,
     arrived: BytesMut,
     frames: Frames,
-    /// Sent and not answered, oldest first.
+    /// Requests sent and not answered, oldest first.
     waiting: VecDeque<Waiting>,
     watches: BTreeMap<(String, bool), Watch>,
     sent_us: u64,
@@ -53,11 +54,11 @@ pub struct Client {
     pub member: Option<Machine>,
     answers: Vec<(usize, Answer)>,
     pub counts: Counts,
-    /// What each connection of this session sent, in order.
+    /// For each connection of this session, the xids of the writes that it sent, in order.
     sent: Vec<Vec<i32>>,
-    /// The zxid of each write that was acknowledged.
+    /// The zxid of each acknowledged write, by its xid.
     acknowledged: BTreeMap<i32, u64>,
-    /// Writes of the connection answered last: reads stand between them.
+    /// The zxid of the last write that this connection answered.
     last_write: Option<u64>,
 }
 
@@ -75,9 +76,10 @@ pub struct Counts {
 
 struct Watch {
     watched: Watched,
-    /// As of that zxid the client knows what it watches.
+    /// The client knows the watched state as of this zxid. Only later changes fire the watch.
     since: u64,
-    /// It is watched for sure: a policy may have withheld it as it was set again, and nobody tells of that.
+    /// Whether the server certainly holds this watch. False if the watch was set again at a policed path: the policy
+    /// may have withheld the watch, and the client is not told.
     is_set: bool,
 }
 
@@ -92,7 +94,7 @@ enum What {
     SetWatches,
     Sync,
     Close,
-    /// The number is the place of the ask among those that were given together.
+    /// A request of the workload. `at`: its index among the requests of one call of `perform`.
     Ask {
         at: usize,
         ask: Ask,
@@ -141,7 +143,7 @@ impl Client {
         }
     }
 
-    /// How long its session lasts without a word.
+    /// The session's timeout.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms as u64)
     }
@@ -155,7 +157,7 @@ impl Client {
         self.members.get(at).copied()
     }
 
-    /// Sends them all, one behind the other, and waits until each is answered or lost. Connects first if need be.
+    /// Pipelines all requests, and waits until each is answered or lost. Connects first if there is no connection.
     pub async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {
         let count = asks.len();
         self.connect().await;
@@ -178,8 +180,8 @@ impl Client {
         answers
     }
 
-    /// Sends them all and does not wait: it hangs up once they have left.
-    pub async fn fire(&mut self, asks: Vec<Ask>) {
+    /// Sends all requests, and closes the connection without waiting for answers.
+    pub async fn send_and_hang_up(&mut self, asks: Vec<Ask>) {
         self.connect().await;
         let mut out = BytesMut::new();
         for (at, ask) in asks.into_iter().enumerate() {
@@ -189,7 +191,7 @@ impl Client {
         self.lose(Lost::Connection);
     }
 
-    /// Does nothing for a while but keep its session.
+    /// Sends only pings for `how_long`, to keep the session.
     pub async fn rest(&mut self, how_long: Duration) {
         let end = Instant::now() + how_long;
         while Instant::now() < end {
@@ -201,14 +203,14 @@ impl Client {
         }
     }
 
-    /// Breaks its connection; the session lives on.
+    /// Closes the connection. The session stays open.
     pub fn hang_up(&mut self) {
         if self.stream.is_some() {
             self.lose(Lost::Connection);
         }
     }
 
-    /// Ends its session, and forgets it.
+    /// Closes the session and forgets it.
     pub async fn close(&mut self) {
         self.connect().await;
         let mut out = BytesMut::new();
@@ -226,14 +228,14 @@ impl Client {
         self.lose(Lost::Session);
     }
 
-    /// Ends the client as its end of power would: the session is left to expire.
+    /// Abandons the session, as a client without power would. The session then expires.
     pub fn vanish(&mut self) {
         self.lose(Lost::Connection);
         self.check_requests();
         self.forget_session();
     }
 
-    /// Returns once it has a session and a connection.
+    /// Connects to random members until one of them accepts the session.
     pub async fn connect(&mut self) {
         while self.stream.is_none() {
             let Some(member) = self.any_member() else { return };
@@ -244,7 +246,7 @@ impl Client {
         }
     }
 
-    /// One attempt, with that member.
+    /// Makes one attempt to connect to `member`.
     pub async fn connect_to(&mut self, member: Machine) -> Result<(), ()> {
         self.hang_up();
         let patience = Duration::from_millis(self.asked_timeout_ms as u64 / 2);
@@ -310,7 +312,7 @@ impl Client {
         self.sent.push(Vec::new());
         self.last_write = None;
         ledger(|ledger| {
-            ledger.belongs(self.session, self.number);
+            ledger.set_client(self.session, self.number);
             ledger.heard(self.session, sent_us);
         });
         let mut out = BytesMut::new();
@@ -339,12 +341,12 @@ impl Client {
         format!("c{}", self.number)
     }
 
-    /// The ensemble says that the session is over.
+    /// Checks and records a member's answer that the session has expired.
     fn expired(&mut self) {
         self.counts.expired += 1;
         let (session, who) = (self.session, self.name());
         if ledger(|ledger| ledger.session_ended(session)).is_none() {
-            breach(format!("{who} is told that its session {session:#x} is over, and it is not"));
+            breach(format!("{who} is told that its session {session:#x} has expired, and it has not ended"));
         }
         self.check_requests();
         self.forget_session();
@@ -357,7 +359,8 @@ impl Client {
         self.watches.clear();
     }
 
-    /// What the session's writes came to: each connection's a prefix of what it sent, all acknowledged ones among them.
+    /// Checks that a prefix of each connection's writes took effect, and that the prefix includes every acknowledged
+    /// write.
     pub fn check_requests(&self) {
         if self.session == 0 {
             return;
@@ -371,12 +374,15 @@ impl Client {
                 if effective.is_sorted_by(|one, next| one >= next) {
                     continue;
                 }
-                breach(format!("{who}: of writes {sent:?} of session {:#x} took effect: {effective:?}", self.session));
+                breach(format!(
+                    "{who}: the writes {sent:?} of session {:#x} that took effect are no prefix: {effective:?}",
+                    self.session
+                ));
             }
             for (xid, zxid) in &self.acknowledged {
                 if done.get(xid) != Some(zxid) {
                     breach(format!(
-                        "{who}: write #{xid} of session {:#x} was acknowledged with {zxid:#x} and is {:?}",
+                        "{who}: write #{xid} of session {:#x} was acknowledged with {zxid:#x} and took effect at {:x?}",
                         self.session,
                         done.get(xid)
                     ));
@@ -432,12 +438,13 @@ impl Client {
         Ok(())
     }
 
-    /// How long it may hear nothing.
+    /// How long the connection may be silent before the client gives it up: two thirds of the timeout, as ZooKeeper's
+    /// do.
     fn patience(&self) -> Duration {
         Duration::from_millis(self.timeout_ms as u64 * 2 / 3)
     }
 
-    /// Takes what arrives next; returns after it, and at `until`. Sends pings.
+    /// Handles the next frame that arrives, and returns. Also returns at `until`. Sends pings in the meantime.
     async fn attend(&mut self, until: Option<Instant>) -> Result<(), Lost> {
         loop {
             if let Some(frame) = self.frames.next(&mut self.arrived).map_err(|_| Lost::Connection)? {
@@ -506,7 +513,7 @@ impl Client {
             breach(format!("{who} watches nothing that {} {} tells of", event.path, event_name(event.kind)));
         }
         for (watch, key) in met {
-            // Of what changed while it was away it is told without a zxid.
+            // The event of a change during a disconnection carries no zxid.
             let upto = if header.zxid < 0 { u64::MAX } else { header.zxid as u64 };
             let due = ledger(|ledger| ledger.fires(&event.path, watch.watched, watch.since, upto));
             let fits = match due {
@@ -517,7 +524,8 @@ impl Client {
             if fits {
                 continue;
             }
-            // A deletion is told once, whichever watch it meets; of the children's changes only theirs is told.
+            // A deletion is one event for both watches of a path. A change of the children concerns only the child
+            // watch.
             if due.is_none() && header.zxid >= 0 && key.1 != (event.kind == CHILDREN) {
                 self.watches.insert(key, watch);
                 continue;
@@ -533,34 +541,35 @@ impl Client {
         Ok(Ok(()))
     }
 
-    /// An event tells of a node that may be read, on some state since.
+    /// Checks that the policy allows the client to read the event's znode, on the event's state or on some later one.
     fn check_event(&self, path: &str, kind: i32, zxid: i64) {
         let verb = if kind == CHILDREN { Verb::Children } else { Verb::Read };
-        // Of what changed while it was away it is told without a zxid: that is judged when the watches are set again.
+        // The event of a change during a disconnection carries no zxid. The policy judges it when the watches are set
+        // again.
         let from = if zxid < 0 { self.zxid } else { zxid as u64 };
         ledger(|ledger| {
             let last = ledger.last();
-            if !policy::allows(ledger, from, self.number, verb, path) && !ledger.ruled_anew(from, last) {
+            if !policy::allows(ledger, from, self.number, verb, path) && !ledger.policy_may_have_changed(from, last) {
                 let (who, what) = (self.name(), event_name(kind));
                 breach(format!("{who} hears that {path} {what} at {zxid:#x}, and the policy forbids that"));
             }
         });
     }
 
-    /// Whether all that is due was told, now that a reply shows the state of `zxid`.
+    /// Checks that every event due up to `zxid` has arrived. A reply has just shown the state of `zxid`.
     fn check_watches(&mut self, zxid: u64) {
         let (who, number) = (self.name(), self.number);
         self.watches.retain(|(path, _), watch| {
             let due = ledger(|ledger| ledger.fires(path, watch.watched, watch.since, zxid));
             if let Some((at, kind)) = due {
                 let verb = if kind == CHILDREN { Verb::Children } else { Verb::Read };
-                // What is told is judged on some state since then.
+                // The server asks the policy about an event on the event's state or on a later one.
                 let is_withheld = ledger(|ledger| {
                     !policy::allows(ledger, at, number, verb, path)
-                        || policy::is_policed(path) && ledger.ruled_anew(at, ledger.last())
+                        || policy::is_policed(path) && ledger.policy_may_have_changed(at, ledger.last())
                 });
                 if is_withheld || !watch.is_set {
-                    met(Met::EventWithheld);
+                    met(Situation::EventWithheld);
                     return false;
                 }
                 breach(format!(
@@ -588,7 +597,7 @@ impl Client {
             breach(format!("{who}: the reply to #{} goes back from {:#x} to {zxid:#x}", header.xid, self.zxid));
         }
         if zxid > ledger(|ledger| ledger.last()) {
-            breach(format!("{who}: the reply to #{} tells of {zxid:#x}, which nobody has applied", header.xid));
+            breach(format!("{who}: the reply to #{} tells of {zxid:#x}, which no member has applied", header.xid));
         }
         self.zxid = self.zxid.max(zxid);
         ledger(|ledger| ledger.heard(self.session, waiting.sent_us));
@@ -615,7 +624,8 @@ impl Client {
         Ok(Ok(()))
     }
 
-    /// What changed while it was away has been told by now, with one exception: nobody tells of a node that came and went.
+    /// Updates the watches after SetWatches is answered. By then every change during the disconnection has been told,
+    /// with one exception: the server does not report a znode that was created and deleted again.
     fn watches_are_set(&mut self, zxid: u64) {
         for ((path, _), watch) in &mut self.watches {
             let absent = ledger(|ledger| ledger.node(path, zxid).is_none());
@@ -638,7 +648,7 @@ impl Client {
         self.counts.refused += u64::from(error.is_some());
         let zxid = header.zxid as u64;
         let answer = if ask.writes() {
-            if ask.is_ordered() && !error.is_some_and(|code| ledger::VOID.contains(&code)) {
+            if ask.is_ordered() && !error.is_some_and(|code| ledger::SESSION_LOST.contains(&code)) {
                 self.acknowledged.insert(header.xid, zxid);
             }
             self.check_write(ask, header, error);
@@ -647,7 +657,7 @@ impl Client {
                 (Ask::Create { .. } | Ask::Make { .. }, None) => {
                     let path = record.string()?;
                     if ledger(|ledger| ledger.node(&path, zxid).is_none()) {
-                        breach(format!("{}: {ask:?} is answered with {path}, which is not there", self.name()));
+                        breach(format!("{}: {ask:?} is answered with {path}, which does not exist", self.name()));
                     }
                     Answer::Created(path)
                 }
@@ -683,12 +693,15 @@ impl Client {
         Ok(answer)
     }
 
-    /// A write's reply, whatever it says, is that of the transaction of its zxid.
+    /// Checks that a write's reply agrees with the transaction at the reply's zxid.
     fn check_write(&mut self, ask: &Ask, header: ReplyHeader, error: Option<ErrorCode>) {
         let who = self.name();
         let zxid = header.zxid as u64;
         if self.last_write.is_some_and(|last| last >= zxid) {
-            breach(format!("{who}: write #{} is not behind the one before: {zxid:#x}", header.xid));
+            breach(format!(
+                "{who}: write #{} has zxid {zxid:#x}, which does not follow the previous write's",
+                header.xid
+            ));
         }
         self.last_write = Some(zxid);
         ledger(|ledger| {
@@ -704,7 +717,7 @@ impl Client {
             if let Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } = &txn.outcome
                 && refusal.code == ErrorCode::NoAuth
             {
-                met(Met::WriteForbidden);
+                met(Situation::WriteForbidden);
                 let forbids = |before: u64| {
                     let mut writes = ask.writings().into_iter();
                     writes.any(|(verb, path)| !policy::allows(ledger, before, self.number, verb, path))
@@ -714,18 +727,18 @@ impl Client {
                 }
             }
             if let Ask::Write { path, data } = ask
-                && ledger::is_faulty(path)
+                && ledger::is_weak_guarded(path)
                 && error == Some(ErrorCode::SystemError)
                 && data.0.len() <= ledger::FEW_BYTES
                 && !ledger.before(zxid).is_some_and(|before| ledger.is_quarantined(WEAK, before))
             {
-                breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and nothing is wrong with it"));
+                breach(format!("{who}: {ask:?} is refused at {zxid:#x}, and the weak guard can judge it"));
             }
             let Ask::Set { path, value } = ask else { return };
             if error != Some(ErrorCode::BadArguments) || !ledger::is_guarded(path) {
                 return;
             }
-            met(Met::GuardRefusal);
+            met(Situation::GuardRefusal);
             let Some(before) = ledger.before(zxid) else { return };
             ledger.note_trial(path, data(*value).len(), before);
             let allowed = ledger.guard_bytes_max(path, before);
@@ -735,7 +748,7 @@ impl Client {
         });
     }
 
-    /// A read's reply is the tree as it was at its zxid.
+    /// Checks that a read's reply shows the tree as it was at the reply's zxid.
     fn read_answer(
         &mut self,
         ask: &Ask,
@@ -753,7 +766,7 @@ impl Client {
             _ => return Ok(Answer::Done),
         };
         let who = self.name();
-        if ledger(|ledger| ledger.is_forlorn(path, zxid)) {
+        if ledger(|ledger| ledger.is_frail_policed(path, zxid)) {
             return match error {
                 Some(code @ (ErrorCode::SystemError | ErrorCode::OperationTimeout)) => Ok(Answer::Refused(code)),
                 _ => {
@@ -766,11 +779,11 @@ impl Client {
         let allowed = ledger(|ledger| policy::allows(ledger, zxid, self.number, verb, path));
         match error {
             Some(ErrorCode::NoAuth) if !allowed => {
-                met(Met::ReadForbidden);
+                met(Situation::ReadForbidden);
                 return Ok(Answer::Refused(ErrorCode::NoAuth));
             }
             Some(ErrorCode::OperationTimeout) if policy::is_policed(path) => {
-                met(Met::ReadUndecided);
+                met(Situation::ReadUndecided);
                 return Ok(Answer::Refused(ErrorCode::OperationTimeout));
             }
             _ if !allowed => {
@@ -828,14 +841,14 @@ impl Client {
             Ask::Children { path, watch: true } if is_there => (path, Watched::Children),
             _ => return,
         };
-        // Watching what is watched already changes nothing: the first is due when the second is.
+        // A second watch of the same path and kind changes nothing: both fire at the same event.
         let watch = Watch { watched, since: zxid, is_set: true };
         let known = self.watches.entry((path.clone(), watched == Watched::Children)).or_insert(watch);
         known.is_set = true;
     }
 }
 
-/// The kind of event about children, on the wire.
+/// The wire's number for the event NodeChildrenChanged.
 const CHILDREN: i32 = 4;
 
 fn event_name(kind: i32) -> &'static str {

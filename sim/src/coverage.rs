@@ -1,35 +1,37 @@
-//! What a run has met: a simulation that never gets into a situation proves nothing about it.
+//! Counts the situations that a run meets. A simulation that never meets a situation proves nothing about it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Met {
-    /// A chain broke: an entry was refused, fenced, or has an unknown outcome.
+pub enum Situation {
+    /// A chain of proposals broke: an entry was refused or fenced, or its outcome is unknown.
     ChainReset,
+    /// A leader lost its leadership while log entries that it had proposed were unresolved.
     LeaderChangeWithWrites,
-    /// A leader lost its place, or an entry its chain, with a refusal in it that was not answered.
+    /// A leader lost its leadership, or a chain broke, while an unresolved log entry held a refused request.
     RefusalAcrossLeaderChange,
-    /// A leader lost its place while a lock went from hand to hand.
+    /// A leader lost its leadership while a lock passed to its next holder.
     LeaderChangeWithHandOver,
-    /// A leader lost its place while an item went to a worker, or came back.
+    /// A leader lost its leadership while a queue's item went to a worker or came back.
     LeaderChangeWithClaim,
-    /// A leader lost its place while somebody waited for a deployment, or a rollback.
+    /// A leader lost its leadership while a client waited for a deployment or a rollback.
     LeaderChangeWithDeployment,
-    /// A leader lost its place while somebody waited for a change of the policy's facts, or settings.
+    /// A leader lost its leadership while a client waited for a change of the policy's roles, subjects or settings.
     LeaderChangeWithPolicyChange,
-    /// A leader lost its place while somebody waited for a trial to begin, or to end.
+    /// A leader lost its leadership while a client waited for a trial to begin or to end.
     LeaderChangeWithTrial,
-    /// A leader lost its place while a plugin was under quarantine.
+    /// A leader lost its leadership while a plugin was under quarantine.
     LeaderChangeWithQuarantine,
+    /// A member took its state from a peer.
     CheckpointInstall,
     SessionMove,
-    /// A process stood still for longer than a session's timeout or an election's.
+    /// A process was stopped for longer than the shortest session timeout, which exceeds the election timeout.
     PauseBeyondTimeout,
     Expiry,
     WipedMember,
     MembershipChange,
-    /// An entry that was taken although one before it was refused: its fence made it a no-op.
+    /// An entry was appended although an entry before it was refused. Its fence made it a no-op.
     Fenced,
     Checkpoint,
     LeaderChange,
@@ -37,76 +39,83 @@ pub enum Met {
     PowerLoss,
     Partition,
     SlowDisk,
-    /// The lease of a member came and went, had it one.
+    /// The lease of a member was made unreliable. Only a leader has one.
     LeaseGap,
     ClockJump,
-    /// The guard's settings came into force, or former ones again, or it was deployed anew.
+    /// The guard got new settings, was rolled back, or was deployed anew.
     Deployment,
-    /// A recipe was deployed anew over a mount in use.
+    /// A recipe was deployed again over a mount in use.
     RecipeDeployment,
     LockHeld,
     Acknowledgement,
     GuardRefusal,
-    /// A plugin failed in the call for a write, came under quarantine, refused a write by it, and was called again.
+    /// A plugin failed in the call for a write.
     Fault,
+    /// The weak guard, which fails at writes, came under quarantine.
     Quarantine,
-    /// One came under it that only reads had been asked about.
+    /// The frail policy, which fails at reads, came under quarantine.
     QuarantineByReads,
+    /// A write was refused because the plugin that it needs was under quarantine.
     QuarantineRefusal,
+    /// A quarantine was ended.
     Release,
-    /// A version of the guard went on trial, became the one in force, or was dropped.
+    /// A version of the guard went on trial.
     Trial,
+    /// The version on trial became the version in force.
     Promotion,
+    /// The version on trial was dropped.
     Abort,
-    /// The one on trial refused, or let pass, what the one in force would not have.
+    /// The version on trial and the version in force judged a write differently.
     TrialJudges,
-    /// The policy's facts, or settings, changed.
+    /// The policy's roles, subjects or settings changed.
     PolicyChange,
-    /// It refused a write, or a read.
+    /// The policy refused a write.
     WriteForbidden,
+    /// The policy refused a read.
     ReadForbidden,
-    /// A read was to be asked again, since what decides it was just changing.
+    /// A read was answered with `OperationTimeout`, since the policy's roles, subjects or settings were changing.
     ReadUndecided,
-    /// A watch fired, and the policy withheld what there was to tell.
+    /// A watch fired, and the policy withheld its event from the client.
     EventWithheld,
 }
 
-impl Met {
-    /// Those that no more than nineteen of twenty seeds may do without, with their names in tables.
-    pub const DEMANDED: [(Met, &'static str); 16] = [
-        (Met::ChainReset, "chain reset"),
-        (Met::Fenced, "entry behind a refused one"),
-        (Met::LeaderChangeWithWrites, "leader change with writes in flight"),
-        (Met::RefusalAcrossLeaderChange, "refusal across a leader change"),
-        (Met::LeaderChangeWithHandOver, "leader change with a hand-over"),
-        (Met::LeaderChangeWithClaim, "leader change with a claim"),
-        (Met::LeaderChangeWithDeployment, "leader change with a deployment"),
-        (Met::LeaderChangeWithTrial, "leader change with a trial"),
-        (Met::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
-        (Met::LeaderChangeWithQuarantine, "leader change with a quarantine"),
-        (Met::CheckpointInstall, "checkpoint install"),
-        (Met::SessionMove, "session move"),
-        (Met::PauseBeyondTimeout, "pause beyond a timeout"),
-        (Met::Expiry, "expiry"),
-        (Met::WipedMember, "wiped member"),
-        (Met::MembershipChange, "membership change"),
+impl Situation {
+    /// Situations that at least 5 of 100 seeds must meet, with their names in the table of a campaign.
+    pub const DEMANDED: [(Situation, &'static str); 16] = [
+        (Situation::ChainReset, "chain reset"),
+        (Situation::Fenced, "entry behind a refused one"),
+        (Situation::LeaderChangeWithWrites, "leader change with writes in flight"),
+        (Situation::RefusalAcrossLeaderChange, "refusal across a leader change"),
+        (Situation::LeaderChangeWithHandOver, "leader change with a hand-over"),
+        (Situation::LeaderChangeWithClaim, "leader change with a claim"),
+        (Situation::LeaderChangeWithDeployment, "leader change with a deployment"),
+        (Situation::LeaderChangeWithTrial, "leader change with a trial"),
+        (Situation::LeaderChangeWithPolicyChange, "leader change with a change of policy"),
+        (Situation::LeaderChangeWithQuarantine, "leader change with a quarantine"),
+        (Situation::CheckpointInstall, "checkpoint install"),
+        (Situation::SessionMove, "session move"),
+        (Situation::PauseBeyondTimeout, "pause beyond a timeout"),
+        (Situation::Expiry, "expiry"),
+        (Situation::WipedMember, "wiped member"),
+        (Situation::MembershipChange, "membership change"),
     ];
 }
 
 thread_local! {
-    static COUNTS: RefCell<BTreeMap<Met, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static COUNTS: RefCell<BTreeMap<Situation, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-pub fn met(what: Met) {
+/// Counts one occurrence of `what`.
+pub fn met(what: Situation) {
     add(what, 1);
 }
 
-pub fn add(what: Met, count: u64) {
+pub fn add(what: Situation, count: u64) {
     if count > 0 {
         COUNTS.with_borrow_mut(|counts| *counts.entry(what).or_insert(0) += count);
     }
 }
 
-pub fn counts() -> BTreeMap<Met, u64> {
+pub fn counts() -> BTreeMap<Situation, u64> {
     COUNTS.with_borrow(|counts| counts.clone())
 }

@@ -1,28 +1,28 @@
-//! What goes wrong in a run: chosen by the seed, one after the other and several at once, and healed again.
+//! The faults of a run. The seed chooses them; several can be active at once; each is healed after a while.
 
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::machine::{End, Machine, Passages};
 use crate::net::{self, Net, Quality};
-use crate::observer::Eye;
+use crate::observer::MemberObserver;
 use crate::trace::{now_us, say};
 use crate::workload::{Chore, Plan};
 use std::rc::Rc;
 use wasmkeeper::storage::testing::Dice;
 
-/// How the network is when nothing is wrong with it.
+/// The network without faults.
 pub const GOOD: Quality = Quality { delay_us: 500, jitter_us: 2_000, lost: 2 };
 
-/// Microseconds that a batch of the log takes when nothing is wrong with the disk.
+/// Microseconds that writing a batch of the log takes on a disk without faults, at least.
 pub const DISK_US: u64 = 300;
 
 pub struct Faults {
     dice: Dice,
     net: Net,
-    eye: Rc<Eye>,
+    observer: Rc<MemberObserver>,
     plan: Rc<Plan>,
     clients: u32,
     next_us: u64,
-    /// When what is mended.
+    /// Repairs that are due, each with the simulated time at which it is due.
     mending: Vec<(u64, Mend)>,
     pub count: u64,
 }
@@ -41,16 +41,16 @@ enum Mend {
 const SECOND: u64 = 1_000_000;
 
 impl Faults {
-    pub fn new(seed: u64, net: Net, eye: Rc<Eye>, plan: Rc<Plan>, clients: u32) -> Faults {
-        Faults { dice: Dice::new(seed), net, eye, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
+    pub fn new(seed: u64, net: Net, observer: Rc<MemberObserver>, plan: Rc<Plan>, clients: u32) -> Faults {
+        Faults { dice: Dice::new(seed), net, observer, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
     }
 
-    /// Faults begin a little after `from_us`.
+    /// Lets faults begin between one and three seconds after `from_us`.
     pub fn begin(&mut self, from_us: u64) {
         self.next_us = from_us + SECOND + self.dice.below(2 * SECOND);
     }
 
-    /// Mends what is due, and breaks something if it is time.
+    /// Repairs every fault that is due for repair, and causes the next fault if its time has come.
     pub fn tick(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
         self.mend_due(machines);
         if now_us() < self.next_us {
@@ -58,14 +58,14 @@ impl Faults {
         }
         self.next_us = now_us() + 200_000 + self.dice.below(4 * SECOND);
         if self.dice.one_in(6) {
-            // Two at nearly the same time.
+            // The next fault comes at nearly the same time.
             self.next_us = now_us() + self.dice.below(50_000);
         }
         self.count += 1;
         self.break_something(machines, leader);
     }
 
-    /// All is well again from now on.
+    /// Repairs every fault at once.
     pub fn mend_all(&mut self, machines: &mut [Machine]) {
         for (_, mend) in std::mem::take(&mut self.mending) {
             self.mend(machines, mend);
@@ -138,7 +138,7 @@ impl Faults {
         self.mending.push((at, mend));
     }
 
-    /// One of the members: the leader as often as all others together.
+    /// The index of the member that the next fault hits. The leader is chosen in more than half of all cases.
     fn victim(&mut self, machines: &[Machine], leader: Option<net::Machine>) -> usize {
         let any = self.dice.below(machines.len() as u64) as usize;
         let leader = leader.and_then(|leader| machines.iter().position(|machine| machine.number == leader));
@@ -176,17 +176,18 @@ impl Faults {
                 let ahead = self.dice.below(7_200_000) as i64 - 3_600_000;
                 let ms = if self.dice.one_in(2) { ahead } else { ahead / 3600 };
                 machines[victim].set_wall_offset(ms);
-                met(Met::ClockJump);
+                met(Situation::ClockJump);
                 self.later(SECOND, 10 * SECOND, Mend::Clock(number));
             }
             19..21 if machines.len() > 1 => self.change_members(&mut machines[victim]),
-            21 | 22 => self.come_and_go_of_the_lease(&machines[victim]),
+            21 | 22 => self.make_lease_unreliable(&machines[victim]),
             23 => self.ask_to_end(&mut machines[victim]),
             _ => self.end(&mut machines[victim], End::Killed),
         }
     }
 
-    /// A member leaves and joins again, perhaps with an empty disk. One at a time: more would be more than is promised.
+    /// Makes a member leave the ensemble and join again, perhaps with an empty disk. Only one member at a time does so:
+    /// the server does not promise to survive more.
     fn change_members(&mut self, machine: &mut Machine) {
         if !self.plan.is_in_order() {
             return;
@@ -194,7 +195,7 @@ impl Faults {
         let is_wiped = self.dice.one_in(2);
         if is_wiped && machine.is_up() {
             machine.end(End::Killed, 0);
-            self.eye.forget(machine.number);
+            self.observer.forget(machine.number);
             machine.wipe();
             self.later(50_000, 2 * SECOND, Mend::Start(machine.number));
         }
@@ -207,18 +208,18 @@ impl Faults {
             return;
         }
         if how == End::PowerLost {
-            met(Met::PowerLoss);
+            met(Situation::PowerLoss);
         }
         machine.end(how, self.dice.roll());
-        self.eye.forget(machine.number);
+        self.observer.forget(machine.number);
         let most = if self.dice.one_in(3) { 6 * SECOND } else { SECOND };
         self.later(50_000, most, Mend::Start(machine.number));
     }
 
-    /// As an operator ends it.
+    /// Ends the member with SIGTERM, as an operator would.
     fn ask_to_end(&mut self, machine: &mut Machine) {
         if machine.is_up() && !machine.is_stopped() {
-            met(Met::CleanEnd);
+            met(Situation::CleanEnd);
             machine.ask_to_end();
         }
     }
@@ -242,18 +243,18 @@ impl Faults {
     }
 
     fn partition(&mut self, machines: &[Machine], victim: net::Machine) {
-        met(Met::Partition);
+        met(Situation::Partition);
         let all: Vec<net::Machine> = machines.iter().map(|machine| machine.number).collect();
         let others: Vec<net::Machine> = all.iter().copied().filter(|&other| other != victim).collect();
         let both = |one: net::Machine, other: net::Machine| [(one, other), (other, one)];
         let mut cuts: Vec<(net::Machine, net::Machine)> = Vec::new();
         match self.dice.below(6) {
-            // One alone.
+            // The victim is cut off from all others.
             0 | 1 => cuts.extend(others.iter().flat_map(|&other| both(victim, other))),
-            // It can speak and not hear, or hear and not speak.
+            // The victim can send and not receive, or receive and not send.
             2 => cuts.extend(others.iter().map(|&other| (victim, other))),
             3 => cuts.extend(others.iter().map(|&other| (other, victim))),
-            // Two halves with one in both.
+            // The other members form two halves, and the victim reaches both.
             4 => {
                 let half = others.len() / 2;
                 for &one in &others[..half] {
@@ -269,7 +270,7 @@ impl Faults {
             }
         }
         if self.dice.one_in(3) {
-            // Some clients are on its side.
+            // Some clients lose the victim, too.
             for number in 0..self.clients {
                 if self.dice.one_in(2) {
                     cuts.extend(both(net::client_machine(number), victim));
@@ -303,23 +304,23 @@ impl Faults {
     }
 
     fn slow_disks(&mut self, machines: &mut [Machine], victim: usize) {
-        met(Met::SlowDisk);
+        met(Situation::SlowDisk);
         let us = 2_000 << self.dice.below(9);
         let all = self.dice.one_in(2);
         let chosen = if all { machines } else { &mut machines[victim..=victim] };
         for machine in chosen {
-            say(format!("m{}", machine.number), || format!("its disk takes {} ms", us / 1000));
+            say(format!("m{}", machine.number), || format!("its disk takes {} ms or more for a batch", us / 1000));
             machine.set_disk_delay(us);
             self.later(SECOND, 8 * SECOND, Mend::Disk(machine.number));
         }
     }
 
-    /// Its threads wait for a processor, and its lease comes and goes: what it proposes is on its way for a while, and some of
-    /// it is refused with more behind it that is not.
-    fn come_and_go_of_the_lease(&mut self, machine: &Machine) {
-        met(Met::LeaseGap);
+    /// Makes the member's lease unreliable and its batches slow. Batches then wait between the sequencer and consensus,
+    /// and some are refused although batches behind them are accepted.
+    fn make_lease_unreliable(&mut self, machine: &Machine) {
+        met(Situation::LeaseGap);
         let wait_us = 5_000 << self.dice.below(5);
-        say(format!("m{}", machine.number), || format!("its lease comes and goes; it waits for up to {wait_us} us"));
+        say(format!("m{}", machine.number), || format!("its lease is unreliable; batches wait for up to {wait_us} us"));
         machine.set_passages(Passages { wait_us, refused: true });
         self.later(SECOND, 4 * SECOND, Mend::Processor(machine.number));
     }

@@ -1,4 +1,5 @@
-//! What clients asked of registers and were told, for `linear`. Registers lie below `/r/`.
+//! Histories of registers for `linear`: each operation of a client with its answer. Registers are the znodes below
+//! `/r/`.
 
 use crate::ask::{Answer, Ask, action};
 use crate::linear::{self, Action, Operation, Register, Verdict};
@@ -25,7 +26,7 @@ pub fn answered(ask: &Ask, answer: &Answer, begin: u64) {
     }
 }
 
-/// Nobody knows whether it happened.
+/// Records a request whose answer was lost. Whether the request took effect is unknown.
 pub fn lost(ask: &Ask, begin: u64) {
     match ask {
         Ask::SetAll(sets) | Ask::CheckedSets { sets, .. } => {
@@ -41,7 +42,7 @@ pub fn lost(ask: &Ask, begin: u64) {
     }
 }
 
-/// Each set of a multi is one for its register; that all happen at once is the ledger's to see.
+/// Records each set of a multi as a set of its own register. The ledger checks that all of them happen at once.
 pub fn sets_answered(ask: &Ask, failed: Option<i32>, versions: &[i32], begin: u64) {
     if let (Ask::SetAll(sets) | Ask::CheckedSets { sets, .. }, None) = (ask, failed) {
         if sets.len() != versions.len() {
@@ -53,7 +54,7 @@ pub fn sets_answered(ask: &Ask, failed: Option<i32>, versions: &[i32], begin: u6
     }
 }
 
-/// Checks every register. `initial`: what all held before.
+/// Checks every register's history, and returns the number of operations. `initial`: what each register held first.
 pub fn check(initial: Register) -> usize {
     HISTORIES.with_borrow(|histories| {
         for (path, history) in histories {
@@ -68,7 +69,9 @@ pub fn check(initial: Register) -> usize {
                     let near: Vec<&Operation> = history.iter().filter(near).collect();
                     breach(format!("{path} is not linearizable: {stuck:?} does not fit; near it: {near:#?}"));
                 }
-                Verdict::Undecided => breach(format!("{path}: nobody can tell whether it is linearizable")),
+                Verdict::Undecided => {
+                    breach(format!("{path}: the checker gave up before it decided on linearizability"))
+                }
             }
         }
         histories.values().map(Vec::len).sum()

@@ -1,16 +1,16 @@
-//! What the ensemble has done, as its members applied it: the one order of transactions, and the tree at each zxid.
+//! The one order of all transactions, as the members applied them, and the tree at each zxid.
 //!
-//! The first member to apply a transaction writes it down; every other must do the same on the same state, with the same
-//! digest. So a fork, a zxid used twice and a state that differs are found the moment they happen. Clients ask it what they
-//! ought to have been told: a read is checked against the tree at the zxid of its reply, a write against the transaction
-//! of that zxid.
+//! The ledger records a transaction when the first member applies it. Every other member must apply the same
+//! transaction to the same state, with the same digest. So the ledger finds a fork, a reused zxid and a diverging state
+//! at once. Clients check their replies against the ledger: a read against the tree at the reply's zxid, and a write
+//! against the transaction at that zxid.
 //!
-//! It believes the members' order and nothing else about them. `linear` does not even believe that.
+//! The ledger trusts the order of the members, and nothing else. `linear` does not trust that order either.
 
 use crate::bundled::{FRAIL, Plugin, WEAK};
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::net::Machine;
-use crate::places::{FAULTY, FORLORN, GUARDED};
+use crate::places::{FRAIL_POLICED, GUARDED, WEAK_GUARDED};
 use crate::policy;
 use crate::recipes::Recipes;
 use crate::trace::{breach, note, now_us, say};
@@ -33,7 +33,7 @@ thread_local! {
     static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new());
 }
 
-/// The run's ledger. Not to be asked for while it is asked already.
+/// Calls `ask` with the run's ledger. Panics if `ask` calls this function again.
 pub fn ledger<T>(ask: impl FnOnce(&mut Ledger) -> T) -> T {
     LEDGER.with_borrow_mut(ask)
 }
@@ -43,67 +43,70 @@ pub struct Ledger {
     /// Every transaction, by its zxid.
     transactions: BTreeMap<u64, Recorded>,
     last: u64,
-    /// Each path with all it ever was.
+    /// Every path that ever existed, with all versions of its znode.
     nodes: BTreeMap<String, Vec<NodeVersion>>,
     sessions: BTreeMap<i64, Session>,
-    /// Where each member stands; none while it is down.
+    /// The zxid that each member has applied. A member that is down has no entry.
     members: BTreeMap<Machine, u64>,
     wall_ms: i64,
     ensemble_ms: u64,
     pub pauses: Vec<Pause>,
-    /// Who led in which term, and since when it evaluated.
+    /// The leader of each term, and the simulated microsecond at which it began to evaluate requests.
     pub leaders: BTreeMap<u64, (Machine, u64)>,
-    /// What an expiry may be early by: how far a leader may be behind what its followers have heard.
+    /// How many microseconds early a session may expire: the delay with which a leader learns what followers have
+    /// heard.
     pub expiry_slack_us: u64,
-    /// Whether sessions live on followers, too.
+    /// Whether sessions may be connected to followers.
     pub followers_report: bool,
     recipes: Recipes,
-    /// The plugins in force, from each zxid at which that changed.
+    /// The plugins in force, with the zxid from which they are in force.
     in_force: Vec<(u64, InForce)>,
-    /// By which plugins proposed transactions were judged that nobody has applied yet.
+    /// The plugins by which each proposed transaction was judged, until a member applies the transaction.
     judged: BTreeMap<u64, InForce>,
-    /// Zxids at which it may have changed what the policy says.
-    ruled: Vec<u64>,
-    /// What somebody has asked for and has no answer to: what a change of the leader meanwhile is.
-    pub awaited: Vec<Met>,
+    /// Zxids of transactions that may have changed the policy's verdicts.
+    policy_changes: Vec<u64>,
+    /// One situation for each unanswered request of an operator. If leadership changes, the run has met these
+    /// situations.
+    pub awaited: Vec<Situation>,
 }
 
-/// Plugins in order of their keys.
+/// Plugins in the order of their keys.
 type InForce = Rc<Vec<Binding>>;
 
-/// How a plugin is bound: what all members must have the same.
+/// A plugin in force. All members must agree on these fields.
 #[derive(Clone, PartialEq, Debug)]
 struct Binding {
-    /// Its name; of a version on trial, with `/canary` behind it.
+    /// The plugin's name. A version on trial has `/canary` appended.
     key: String,
-    /// Of its manifest.
+    /// The mzxid of the manifest.
     mzxid: u64,
-    /// Where a version on trial is asked in its place.
+    /// Paths at which a version on trial is asked in place of this version.
     set_apart: Vec<String>,
     is_quarantined: bool,
 }
 
-/// What a request is told whose session has gone elsewhere meanwhile, or is over: it is as if it had never come.
-pub const VOID: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
+/// Error codes of a request whose session has moved to another connection or has ended. Such a request counts as never
+/// received.
+pub const SESSION_LOST: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
 
-/// Where the ensemble's members stand.
+/// The znode that lists the members of the ensemble.
 pub const CONFIG: &str = "/zookeeper/config";
 
-/// A transaction, and what it led to.
+/// A transaction, the zxid of the state that it was applied to, and the digest of the resulting state.
 pub struct Recorded {
     pub txn: Txn,
     before: u64,
     digest: u64,
 }
 
-/// A member did not run for a while.
+/// A time in which a member's process was stopped.
 pub struct Pause {
     pub machine: Machine,
     pub from_us: u64,
     pub to_us: u64,
 }
 
-/// A node from one zxid on.
+/// A znode from one zxid on. `None`: the znode does not exist.
 struct NodeVersion {
     zxid: u64,
     node: Option<Node>,
@@ -115,7 +118,7 @@ pub struct Node {
     pub version: i32,
     pub czxid: u64,
     pub mzxid: u64,
-    /// The session it belongs to, or 0.
+    /// The session that owns an ephemeral znode, or 0.
     pub owner: i64,
 }
 
@@ -124,9 +127,9 @@ struct Session {
     opened_us: u64,
     timeout_us: u64,
     owner: ConnectionId,
-    /// The number of whose it is, once that has been heard of.
+    /// The number of the client that owns the session, once that client has received the session's number.
     client: Option<u32>,
-    /// When its client last sent something that was answered.
+    /// When the client sent the newest request that has been answered.
     heard_us: u64,
     ended: Option<u64>,
     /// Requests in the order in which they took effect.
@@ -139,12 +142,12 @@ pub struct Request {
     pub zxid: u64,
 }
 
-/// What a change of the tree means to whoever watches.
+/// The state that a watch waits to change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Watched {
-    /// getData, or exists on a node that is there.
+    /// The data of a znode: getData, or exists on a znode that exists.
     Data,
-    /// exists on a node that is not there.
+    /// The absence of a znode: exists on a znode that does not exist.
     Absence,
     Children,
 }
@@ -162,7 +165,7 @@ impl policy::Trees for Ledger {
 impl Ledger {
     pub fn new() -> Ledger {
         let mut ledger = Ledger::default();
-        // What every tree begins with.
+        // The znodes of an empty tree.
         for path in ["/", "/zookeeper", "/zookeeper/quota", CONFIG] {
             let node = Node { data: None, version: 0, czxid: 0, mzxid: 0, owner: 0 };
             ledger.nodes.insert(path.to_owned(), vec![NodeVersion { zxid: 0, node: Some(node) }]);
@@ -170,14 +173,16 @@ impl Ledger {
         ledger
     }
 
-    /// A member's state was loaded from its disk or from a peer.
+    /// `machine` has loaded a state from its disk or from a peer.
     pub fn loaded(&mut self, machine: Machine, zxid: Zxid, digest: u64) {
         note(&[10, machine.into(), zxid.0, digest]);
         if zxid.0 != 0 {
             match self.transactions.get(&zxid.0) {
-                None => breach(format!("member {machine} loads a state of {zxid:?}, which nobody has applied")),
+                None => breach(format!("member {machine} loads a state of {zxid:?}, which no member has applied")),
                 Some(known) if known.digest != digest => {
-                    breach(format!("member {machine} loads a state of {zxid:?} that is not the others'"));
+                    breach(format!(
+                        "member {machine} loads a state of {zxid:?} with another digest than the recorded one"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -185,10 +190,10 @@ impl Ledger {
         self.members.insert(machine, zxid.0);
     }
 
-    /// A member begins to evaluate.
+    /// `machine` begins to evaluate requests as the leader of `term`.
     pub fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
         if self.leader().is_some_and(|before| before != machine) {
-            met(Met::LeaderChange);
+            met(Situation::LeaderChange);
         }
         let (leader, _) = *self.leaders.entry(term).or_insert((machine, now_us));
         if leader != machine {
@@ -200,7 +205,7 @@ impl Ledger {
         self.members.remove(&machine);
     }
 
-    /// Where that member stands.
+    /// The zxid that `machine` has applied, or `None` if it is down.
     pub fn applied_by(&self, machine: Machine) -> Option<u64> {
         self.members.get(&machine).copied()
     }
@@ -213,7 +218,7 @@ impl Ledger {
         self.transactions.get(&zxid).map(|recorded| &recorded.txn)
     }
 
-    /// A member has applied a transaction of that batch on the state of `before`.
+    /// `machine` has applied `txn`, which is part of `batch`, to the state of `before`.
     pub fn applied(&mut self, machine: Machine, at: LogPosition, batch: &Batch, txn: &Txn, before: Zxid, digest: u64) {
         let zxid = txn.zxid.0;
         note(&[11, machine.into(), at.index, zxid, digest]);
@@ -225,7 +230,7 @@ impl Ledger {
             breach(format!("member {machine} applies {:?} on {before:?}; made for {:?}", txn.zxid, batch.prev));
         }
         if self.members.insert(machine, zxid) != Some(before.0) {
-            breach(format!("member {machine} applies {:?} on {before:?}, where it does not stand", txn.zxid));
+            breach(format!("member {machine} applies {:?} on {before:?}, which is not its last zxid", txn.zxid));
         }
         match self.transactions.get(&zxid) {
             Some(known) => {
@@ -245,7 +250,8 @@ impl Ledger {
             }
             None if before.0 != self.last => {
                 breach(format!(
-                    "member {machine} applies {:?} on {before:?}, behind which {:?} has been applied: what was committed is lost",
+                    "member {machine} applies {:?} on {before:?}, but {:?} has been applied after that: a committed \
+                     transaction is lost",
                     txn.zxid,
                     Zxid(self.last)
                 ));
@@ -265,7 +271,8 @@ impl Ledger {
         (self.wall_ms, self.ensemble_ms) = (txn.wall_ms, txn.ensemble_ms);
         self.last = zxid;
         let is_done = matches!(txn.outcome, Outcome::Done(_));
-        // The servers have changed before their configuration is written: that is done whoever has lost interest meanwhile.
+        // A reconfig writes the configuration after the members have changed. So the write must happen even if the
+        // session of the request has moved or ended meanwhile.
         let configures = |change: &Change| matches!(change, Change::SetData { path, .. } if &**path == CONFIG);
         if let Some(origin) = txn.origin.filter(|_| !txn.changes.iter().any(configures)) {
             let moves = |change: &Change| matches!(change, Change::OpenSession { .. } | Change::AttachSession { .. });
@@ -275,14 +282,15 @@ impl Ledger {
                 && session.as_ref().is_none_or(|session| session.owner != origin.connection || session.ended.is_some())
             {
                 breach(format!(
-                    "a request of {} takes effect that is not its session's any more: {}",
+                    "the request of {} takes effect, although its connection does not own the session: {}",
                     txn.zxid,
                     Shown(txn)
                 ));
             }
-            // The handshake has no number of its own.
-            let is_void = matches!(&txn.outcome, Outcome::Refused(refusal) if VOID.contains(&refusal.code));
-            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_void) {
+            // The handshake has no xid.
+            let is_session_lost =
+                matches!(&txn.outcome, Outcome::Refused(refusal) if SESSION_LOST.contains(&refusal.code));
+            if let Some(session) = session.filter(|_| origin.xid > 0 && !is_session_lost) {
                 if session.requests.last().is_some_and(|last| last.xid >= origin.xid) {
                     breach(format!("requests of session {} take effect out of order: {}", origin.session, Shown(txn)));
                 }
@@ -303,7 +311,7 @@ impl Ledger {
             self.note_plugins(zxid);
         }
         if txn.changes.iter().any(|change| touched(change).is_some_and(policy::decides)) {
-            self.ruled.push(zxid);
+            self.policy_changes.push(zxid);
         }
         let nodes = &self.nodes;
         self.recipes.settle(txn, |plugin| {
@@ -321,7 +329,7 @@ impl Ledger {
                     breach(format!("{path} is created twice: {}", Shown(txn)));
                 }
                 if owner != 0 && self.sessions.get(&owner).is_none_or(|session| session.ended.is_some()) {
-                    breach(format!("{path} belongs to a session that is none: {}", Shown(txn)));
+                    breach(format!("{path} belongs to a session that is not open: {}", Shown(txn)));
                 }
                 let node = Node { data: data.clone(), version: 0, czxid: zxid, mzxid: zxid, owner };
                 self.put(path, zxid, Some(node));
@@ -336,15 +344,15 @@ impl Ledger {
             Change::Delete { path } => {
                 let ends = |change: &Change| matches!(change, Change::CloseSession { .. });
                 match self.node(path, zxid) {
-                    None => breach(format!("{path} is deleted and is not there: {}", Shown(txn))),
-                    // A recipe may end what belongs to it: a claim that is held too long.
+                    None => breach(format!("{path} is deleted and does not exist: {}", Shown(txn))),
+                    // A recipe may delete an ephemeral znode of its mount, such as a claim that is held too long.
                     Some(node)
                         if node.owner != 0
                             && txn.origin.is_none()
                             && txn.made_by.is_empty()
                             && !txn.changes.iter().any(ends) =>
                     {
-                        breach(format!("an ephemeral goes before its session: {}", Shown(txn)));
+                        breach(format!("an ephemeral znode is deleted before its session ends: {}", Shown(txn)));
                     }
                     Some(_) => {}
                 }
@@ -369,7 +377,7 @@ impl Ledger {
                     known.owner = *owner;
                     known.timeout_us = *timeout_ms as u64 * 1000;
                 }
-                _ => breach(format!("session {session} comes back and is none")),
+                _ => breach(format!("session {session} is attached and is not open")),
             },
             Change::CloseSession { session, expired } => self.ended(at, zxid, session.0, *expired),
             Change::SetAcl { .. } | Change::RaiseFormatLevel { .. } => {}
@@ -379,16 +387,16 @@ impl Ledger {
     fn ended(&mut self, at: LogPosition, zxid: u64, id: i64, expired: bool) {
         let left: Vec<&String> = self.living(zxid).filter(|(_, node)| node.owner == id).map(|(path, _)| path).collect();
         if !left.is_empty() {
-            breach(format!("session {id:#x} ends and leaves {left:?}"));
+            breach(format!("session {id:#x} ends and leaves its ephemeral znodes {left:?}"));
         }
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ended.is_none()) else {
-            return breach(format!("session {id:#x} ends and is none"));
+            return breach(format!("session {id:#x} ends and is not open"));
         };
         session.ended = Some(zxid);
         if !expired {
             return;
         }
-        // What a leader grants counts from when it began.
+        // A new leader grants every session a full timeout, from the moment at which it begins to lead.
         let (leader, leads_since) = self.leaders.get(&at.term).copied().unwrap_or((0, 0));
         let since = session.heard_us.max(session.opened_us).max(leads_since);
         let paused: u64 = self
@@ -398,8 +406,8 @@ impl Ledger {
             .map(|pause| pause.to_us.saturating_sub(pause.from_us.max(since)))
             .sum();
         let ran = (now_us() - since).saturating_sub(paused);
-        // A sign of life that never got from a follower to the leader is lost, as in ZooKeeper: what counts is the one
-        // before, at most a third of the timeout earlier, since clients speak that often.
+        // As in ZooKeeper, a ping that a follower never reports to the leader is lost. Then the ping before it counts,
+        // which is at most a third of the timeout older, since clients ping that often.
         let unreported = if self.followers_report { session.timeout_us / 3 } else { 0 };
         let slack = self.expiry_slack_us + unreported;
         if ran + slack < session.timeout_us {
@@ -411,7 +419,7 @@ impl Ledger {
         }
     }
 
-    /// A member has these plugins at work with the tree of that zxid: those of the tree.
+    /// Checks that the plugins in force on `machine` at `zxid` are the plugins that the tree binds.
     pub fn bound(&self, machine: Machine, zxid: Zxid, registry: &Registry) {
         let (bound, there) = (bindings(registry), self.plugins_at(zxid.0));
         if bound != *there {
@@ -419,15 +427,15 @@ impl Ledger {
         }
     }
 
-    /// A leader has judged these transactions by these plugins. If they come to be, `check_judges` looks whether those were
-    /// the right ones.
+    /// A leader has judged the transactions `txns` by the plugins of `registry`. When a member applies one of them,
+    /// `check_judges` checks that these were the right plugins.
     pub fn judged(&mut self, txns: &[Txn], registry: &Registry) {
         let bound = Rc::new(bindings(registry));
-        // Of what was proposed before under the same zxid nothing comes any more: it is evaluated again.
+        // An earlier proposal with the same zxid can no longer commit: its request is evaluated again.
         self.judged.extend(txns.iter().map(|txn| (txn.zxid.0, bound.clone())));
     }
 
-    /// Whether a transaction was judged by the plugins of the tree that it changes, as far as that can be seen.
+    /// Checks that the transaction was judged by the plugins in force at `before`, and that the guard's limit was kept.
     fn check_judges(&mut self, txn: &Txn, before: u64) {
         let there = self.plugins_at(before);
         if let Some(judged) = self.judged.remove(&txn.zxid.0)
@@ -453,7 +461,7 @@ impl Ledger {
         }
     }
 
-    /// A plugin that fails, or is called no more because it did, lets nothing pass; others are not concerned.
+    /// Checks that no write passes a plugin that fails or is under quarantine, and that no other plugin is quarantined.
     fn check_quarantine(&self, txn: &Txn, before: u64) {
         let is_quarantined = self.is_quarantined(WEAK, before);
         for change in &txn.changes {
@@ -462,39 +470,39 @@ impl Ledger {
                 && path.ends_with("/quarantine")
             {
                 match &**path {
-                    path if path == Plugin::weak().quarantine_node() => met(Met::Quarantine),
-                    path if path == Plugin::frail().quarantine_node() => met(Met::QuarantineByReads),
+                    path if path == Plugin::weak().quarantine_node() => met(Situation::Quarantine),
+                    path if path == Plugin::frail().quarantine_node() => met(Situation::QuarantineByReads),
                     _ => breach(format!("a plugin that never fails comes under quarantine: {}", Shown(txn))),
                 }
             }
             let Change::SetData { path, data: Some(data), .. } = change else { continue };
-            if is_faulty(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
+            if is_weak_guarded(path) && (is_quarantined || data.len() > FEW_BYTES) && txn.origin.is_some() {
                 breach(format!("a write gets past a plugin that cannot be called: {}", Shown(txn)));
             }
         }
         let Outcome::Refused(refusal) = &txn.outcome else { return };
         let (uncalled, failed) = (refusal.text.contains("is not called"), refusal.text.contains("the plugin failed"));
         if uncalled {
-            met(Met::QuarantineRefusal);
+            met(Situation::QuarantineRefusal);
         }
         if failed {
-            met(Met::Fault);
+            met(Situation::Fault);
         }
         let plugin = refusal.text.split(':').next().unwrap_or_default();
         let is_quarantined = self.is_quarantined(plugin, before);
-        // One whose code is not ready yet has not failed.
+        // A plugin whose code is not compiled yet refuses with another code, and has not failed.
         let is_of_guest = refusal.code == ErrorCode::SystemError;
         if uncalled && !is_quarantined || failed && is_of_guest && is_quarantined {
-            breach(format!("quarantined: {is_quarantined}, and yet {:?}: {}", refusal.text, Shown(txn)));
+            breach(format!("quarantined: {is_quarantined}, but the refusal says {:?}: {}", refusal.text, Shown(txn)));
         }
     }
 
-    /// Whether nobody but the superuser may do anything at that node: the policy there always fails.
-    pub fn is_forlorn(&self, path: &str, zxid: u64) -> bool {
-        is_within(path, FORLORN) && self.manifest(FRAIL, zxid).is_some()
+    /// Whether the frail policy covers the znode at `zxid`. That policy always fails, so only the superuser has access.
+    pub fn is_frail_policed(&self, path: &str, zxid: u64) -> bool {
+        is_within(path, FRAIL_POLICED) && self.manifest(FRAIL, zxid).is_some()
     }
 
-    /// Whether the version of the plugin that is in force at that zxid is not to be called.
+    /// Whether the version of `plugin` that is in force at `zxid` is under quarantine.
     pub fn is_quarantined(&self, plugin: &str, zxid: u64) -> bool {
         let node = self.node(&format!("{PLUGINS}/{plugin}/quarantine"), zxid);
         let data = node.and_then(|node| node.data.as_deref());
@@ -503,7 +511,7 @@ impl Ledger {
         version.is_some() && said["version"].as_u64() == version
     }
 
-    /// Whether the policy in force let whoever asked do all that was done.
+    /// Checks that the policy in force at `before` allows the client every change of the transaction.
     fn check_policy(&self, txn: &Txn, before: u64) {
         let session = txn.origin.and_then(|origin| self.sessions.get(&origin.session.0));
         let Some(client) = session.and_then(|session| session.client) else { return };
@@ -520,19 +528,20 @@ impl Ledger {
         }
     }
 
-    /// Whether it may have changed what the policy says, behind `after` and up to `upto`.
-    pub fn ruled_anew(&self, after: u64, upto: u64) -> bool {
-        let next = self.ruled.partition_point(|zxid| *zxid <= after);
-        self.ruled.get(next).is_some_and(|zxid| *zxid <= upto)
+    /// Whether a transaction after `after` and up to `upto` may have changed the policy's verdicts.
+    pub fn policy_may_have_changed(&self, after: u64, upto: u64) -> bool {
+        let next = self.policy_changes.partition_point(|zxid| *zxid <= after);
+        self.policy_changes.get(next).is_some_and(|zxid| *zxid <= upto)
     }
 
-    /// The manifest of the plugin that is in force at that zxid.
+    /// The manifest of `plugin` that is in force at `zxid`.
     pub fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
         let node = self.node(&format!("{PLUGINS}/{plugin}"), zxid)?;
         manifest::parse(node.data.as_deref().unwrap_or_default()).ok()
     }
 
-    /// Bytes that the guard allows at that node: the version on trial where there is one in the place of that in force.
+    /// The largest number of bytes that the guard allows at the znode. If a version on trial is asked there in place of
+    /// the version in force, the limit of the version on trial counts.
     pub fn guard_bytes_max(&self, path: &str, zxid: u64) -> Option<usize> {
         bytes_max(&self.guard_on_trial(path, zxid).or_else(|| self.manifest("guard", zxid))?)
     }
@@ -542,12 +551,12 @@ impl Ledger {
         (trial.mode == Mode::Enforce && trial.canary.iter().any(|root| is_within(path, root))).then_some(trial)
     }
 
-    /// So many bytes were judged, by a version on trial perhaps, and the one in force might have said something else.
+    /// Counts `TrialJudges` if the version on trial and the version in force judge data of `bytes` bytes differently.
     pub fn note_trial(&self, path: &str, bytes: usize, zxid: u64) {
         let passes = |manifest: Manifest| bytes_max(&manifest).is_some_and(|bytes_max| bytes <= bytes_max);
         let on_trial = self.guard_on_trial(path, zxid).map(passes);
         if on_trial.is_some() && on_trial != self.manifest("guard", zxid).map(passes) {
-            met(Met::TrialJudges);
+            met(Situation::TrialJudges);
         }
     }
 
@@ -575,8 +584,8 @@ impl Ledger {
         self.in_force.push((zxid, in_force));
     }
 
-    /// Whether all mounts are in order.
-    pub fn nothing_is_owed(&self) -> bool {
+    /// Whether no recipe owes its mount anything: all mounts are in order.
+    pub fn no_mount_is_owed(&self) -> bool {
         ["lock", "queue"].iter().all(|plugin| self.node(&owed_path(plugin), self.last).is_none())
     }
 
@@ -584,12 +593,12 @@ impl Ledger {
         self.recipes.check();
     }
 
-    /// What a transaction was judged on.
+    /// The zxid of the state on which a transaction was judged.
     pub fn before(&self, zxid: u64) -> Option<u64> {
         self.transactions.get(&zxid).map(|recorded| recorded.before)
     }
 
-    /// Who began to evaluate last.
+    /// The leader of the newest term.
     pub fn leader(&self) -> Option<Machine> {
         self.leaders.values().next_back().map(|&(machine, _)| machine)
     }
@@ -598,14 +607,14 @@ impl Ledger {
         self.sessions.values().filter(|session| session.ended.is_none()).count()
     }
 
-    /// The session is that client's.
-    pub fn belongs(&mut self, session: i64, client: u32) {
+    /// Records that the session belongs to `client`.
+    pub fn set_client(&mut self, session: i64, client: u32) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.client = Some(client);
         }
     }
 
-    /// A client of that session got an answer to something it sent at `sent_us`.
+    /// Records that the session's client got an answer to a request that it sent at `sent_us`.
     pub fn heard(&mut self, session: i64, sent_us: u64) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.heard_us = session.heard_us.max(sent_us);
@@ -617,7 +626,7 @@ impl Ledger {
         self.sessions.get(&session).and_then(|session| session.ended)
     }
 
-    /// What of a session's requests took effect, refusals included, in that order.
+    /// The requests of a session that took effect, in that order. Refused requests are included.
     pub fn requests(&self, session: i64) -> &[Request] {
         self.sessions.get(&session).map_or(&[], |session| &session.requests)
     }
@@ -625,20 +634,20 @@ impl Ledger {
     fn put(&mut self, path: &str, zxid: u64, node: Option<Node>) {
         let versions = self.nodes.entry(path.to_owned()).or_default();
         match versions.last_mut() {
-            // Twice in one transaction: only what it leaves is ever seen.
+            // A transaction may change a znode twice. Only the result is visible.
             Some(last) if last.zxid == zxid => last.node = node,
             _ => versions.push(NodeVersion { zxid, node }),
         }
     }
 
-    /// The node as it was after that zxid.
+    /// The znode in the tree at `zxid`.
     pub fn node(&self, path: &str, zxid: u64) -> Option<&Node> {
         let versions = self.nodes.get(path)?;
         let after = versions.partition_point(|version| version.zxid <= zxid);
         versions.get(after.checked_sub(1)?)?.node.as_ref()
     }
 
-    /// Names of the children as they were after that zxid.
+    /// The names of the children in the tree at `zxid`.
     pub fn children(&self, path: &str, zxid: u64) -> BTreeSet<&str> {
         let start = if path == "/" { "/".to_owned() } else { format!("{path}/") };
         let below = self.nodes.range::<str, _>((Bound::Excluded(start.as_str()), Bound::Unbounded));
@@ -651,12 +660,13 @@ impl Ledger {
             .collect()
     }
 
-    /// Everything there was after that zxid.
+    /// All znodes in the tree at `zxid`.
     pub fn living(&self, zxid: u64) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.keys().filter_map(move |path| Some((path, self.node(path, zxid)?)))
     }
 
-    /// The first zxid above `after`, up to `upto`, at which such a watch fires, and the kind of its event as on the wire.
+    /// The first zxid after `after`, up to `upto`, at which the watch fires, and the wire's number for the event's
+    /// type.
     pub fn fires(&self, path: &str, watched: Watched, after: u64, upto: u64) -> Option<(u64, i32)> {
         const CREATED: i32 = 1;
         const DELETED: i32 = 2;
@@ -669,7 +679,7 @@ impl Ledger {
             let kind = match (&version.node, watched) {
                 (None, Watched::Data | Watched::Children) => DELETED,
                 (Some(node), Watched::Absence) if node.czxid == version.zxid => CREATED,
-                // Deleted and created in one transaction: the first event is that of the deletion.
+                // The transaction deleted the znode and created it again. The deletion is the first event.
                 (Some(node), Watched::Data | Watched::Children) if node.czxid == version.zxid => DELETED,
                 (Some(_), Watched::Data) => CHANGED,
                 _ => return None,
@@ -688,11 +698,11 @@ impl Ledger {
             .filter_map(|(_, versions)| {
                 let from = versions.partition_point(|version| version.zxid <= after);
                 let mut later = versions[from..].iter().take_while(|version| version.zxid <= upto);
-                // A child came or went; a change of its data is nothing to its parent.
+                // Only the creation or deletion of a child fires the parent's watch, not a change of its data.
                 let born = |version: &&NodeVersion| version.node.as_ref().is_none_or(|node| node.czxid == version.zxid);
                 later.find(born).map(|version| (version.zxid, CHILDREN))
             });
-        // A node is deleted after its children: theirs is the earlier event, in one transaction too.
+        // Children are deleted before their parent. So within one transaction the event of the children comes first.
         children.chain(own).min_by_key(|&(zxid, kind)| (zxid, kind != CHILDREN))
     }
 }
@@ -701,20 +711,20 @@ fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }
 
-/// Bytes that the weak guard has fuel enough for; what has more, it fails at.
+/// The weak guard has enough fuel for data of this many bytes. The workload's longer data make it fail.
 pub const FEW_BYTES: usize = 100;
 
-/// Whether the weak guard is asked about that node.
-pub fn is_faulty(path: &str) -> bool {
-    path.strip_prefix(FAULTY).is_some_and(|rest| rest.starts_with('/'))
+/// Whether the weak guard is asked about the znode.
+pub fn is_weak_guarded(path: &str) -> bool {
+    path.strip_prefix(WEAK_GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether the guard is asked about that node.
+/// Whether the guard is asked about the znode.
 pub fn is_guarded(path: &str) -> bool {
     path.strip_prefix(GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The node that comes, goes or has other data.
+/// The path of the znode that the change creates, deletes or writes.
 fn touched(change: &Change) -> Option<&str> {
     match change {
         Change::Create { path, .. } | Change::SetData { path, .. } | Change::Delete { path } => Some(path),
@@ -722,7 +732,7 @@ fn touched(change: &Change) -> Option<&str> {
     }
 }
 
-/// Whether it writes or removes a manifest, in force or on trial, or a quarantine.
+/// Whether the change writes or removes a quarantine or a manifest, in force or on trial.
 fn binds(change: &Change) -> bool {
     let key = touched(change).and_then(|path| path.strip_prefix(PLUGINS)?.strip_prefix('/'));
     key.is_some_and(|key| !key.contains('/') || key.ends_with("/canary") || key.ends_with("/quarantine"))
@@ -738,12 +748,12 @@ fn bindings(registry: &Registry) -> Vec<Binding> {
     bound.collect()
 }
 
-/// Bytes that a guard with that manifest allows.
+/// The largest number of bytes that a guard with this manifest allows.
 fn bytes_max(guard: &Manifest) -> Option<usize> {
     guard.settings["max_bytes"].as_u64().map(|bytes| bytes as usize)
 }
 
-/// A transaction in few words.
+/// Formats a transaction as one short line.
 pub struct Shown<'a>(pub &'a Txn);
 
 impl std::fmt::Display for Shown<'_> {
@@ -778,7 +788,7 @@ impl std::fmt::Display for Shown<'_> {
     }
 }
 
-/// The number at the begin of a node's data: what clients write.
+/// The number at the beginning of a znode's data, which clients write there.
 pub fn value(data: &[u8]) -> Option<u64> {
     data.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }

@@ -1,26 +1,28 @@
-//! Registers, as `wasmkeeper::linear` judges histories of them. It knows nothing of zxids or of anything else the server
-//! says about its own order; `ledger` checks that. Registers are independent of each other, so each history is that of one.
+//! The model of a register, with which `wasmkeeper::linear` checks histories.
+//!
+//! This check ignores zxids and everything else that the server says about its own order; `ledger` checks those.
+//! Registers are independent of each other, so each history is that of one register.
 
 use std::collections::HashSet;
 pub use wasmkeeper::linear::Verdict;
 use wasmkeeper::linear::{self, Model};
 
-/// What a register holds. Versions count the writes.
+/// The state of a register. The version counts the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Register {
     pub value: u64,
     pub version: i32,
 }
 
-/// What was asked, and what was answered.
+/// A request on a register, with its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A write whatever the version; the version it made, if it was answered.
+    /// A write without an expected version. `made`: the version that the answer names, if there was an answer.
     Set {
         value: u64,
         made: Option<i32>,
     },
-    /// A write if the version is `expected`; whether it was, if that was answered.
+    /// A write that takes effect if the version is `expected`. `done`: whether it did, if there was an answer.
     CompareAndSet {
         expected: i32,
         value: u64,
@@ -31,10 +33,10 @@ pub enum Action {
 
 pub type Operation = linear::Operation<Action>;
 
-/// A value that nobody has seen: which one it is makes no difference.
+/// Stands for every value that no read returned. Such values need not be told apart.
 const UNSEEN: u64 = u64::MAX;
 
-/// `operations`: in any order. `initial`: what the register holds before all of them.
+/// Checks the history `operations`, which may be in any order. `initial`: what the register holds before all of them.
 pub fn check(initial: Register, operations: &[Operation]) -> Verdict {
     let seen = operations.iter().filter_map(|operation| match operation.action {
         Action::Get(register) => Some(register.value),
@@ -44,7 +46,7 @@ pub fn check(initial: Register, operations: &[Operation]) -> Verdict {
 }
 
 struct Registers {
-    /// Values that somebody has read.
+    /// Values that some read returned.
     seen: HashSet<u64>,
 }
 
@@ -68,7 +70,7 @@ impl Model for Registers {
         }
     }
 
-    /// Nobody has seen what it wrote, and nobody knows whether it did.
+    /// Whether the action is an unanswered write of a value that no read returned.
     fn is_anonymous(&self, action: &Action) -> bool {
         matches!(action, Action::Set { value, made: None } if !self.seen.contains(value))
     }
@@ -109,33 +111,34 @@ mod tests {
     fn good_histories() {
         assert!(is_fine(&[]));
         assert!(is_fine(&[get(1, 2, 0, 0)]));
-        // Two at once, in either order.
+        // Two concurrent writes, in either order.
         assert!(is_fine(&[set(1, 5, 7, 2), set(2, 6, 8, 1), get(7, 8, 7, 2)]));
-        // Read while it is written: the old value, or the new.
+        // A read concurrent with a write returns the old value or the new one.
         assert!(is_fine(&[set(1, 5, 7, 1), get(2, 3, 0, 0)]));
         assert!(is_fine(&[set(1, 5, 7, 1), get(2, 3, 7, 1)]));
-        // Never answered, and it happened; long after, too; or never.
+        // An unanswered write takes effect at once, later, or never.
         assert!(is_fine(&[lost_set(1, 7), get(2, 3, 7, 1)]));
         assert!(is_fine(&[lost_set(1, 7), get(2, 3, 0, 0), get(4, 5, 7, 1)]));
         assert!(is_fine(&[lost_set(1, 7), get(2, 3, 0, 0)]));
-        // Never answered, never seen, and a version tells of it.
+        // An unanswered write of a value that is never read; the next version shows that it took effect.
         assert!(is_fine(&[lost_set(1, 7), set(2, 3, 8, 2)]));
         assert!(is_fine(&[set(1, 2, 7, 1), cas(3, 4, 1, 8, true), cas(5, 6, 1, 9, false), get(7, 8, 8, 2)]));
     }
 
     #[test]
     fn bad_histories() {
-        // A stale read, and a value from nowhere.
+        // A stale read, and a read of a value that was never written.
         assert!(!is_fine(&[set(1, 2, 7, 1), get(3, 4, 0, 0)]));
         assert!(!is_fine(&[get(3, 4, 5, 1)]));
-        // A read that another read contradicts.
+        // A read of the new value, and then one of the old value.
         assert!(!is_fine(&[set(1, 9, 7, 1), get(2, 3, 7, 1), get(4, 5, 0, 0)]));
         // An acknowledged write that is lost.
         assert!(!is_fine(&[set(1, 2, 7, 1), set(3, 4, 8, 1)]));
-        // A refusal that rests on a write which never was.
+        // A compare-and-set that fails although nothing was written, and a second one that succeeds on the same
+        // version.
         assert!(!is_fine(&[cas(1, 2, 0, 7, false)]));
         assert!(!is_fine(&[cas(1, 2, 0, 7, true), cas(3, 4, 0, 8, true)]));
-        // A write before its begin.
+        // A value that is read before its write begins.
         assert!(!is_fine(&[get(1, 2, 7, 1), lost_set(3, 7)]));
         // A gap in the versions that no lost write explains.
         assert!(!is_fine(&[set(1, 2, 7, 1), set(3, 4, 8, 3)]));
@@ -148,7 +151,7 @@ mod tests {
         assert_eq!(check(START, &history), Verdict::Not { stuck_at: 2 });
     }
 
-    /// Tries every order of every choice of unanswered operations.
+    /// Whether some order explains the history. Tries every order of every subset of the unanswered operations.
     fn brute_force(register: Register, operations: &[Operation], taken: u32) -> bool {
         let left = |index: &usize| taken & (1 << index) == 0;
         let all = 0..operations.len();
@@ -173,7 +176,8 @@ mod tests {
         })
     }
 
-    /// A history as a correct register makes it, some answers lost, and then perhaps one answer falsified.
+    /// A history of a correct register in which some answers are lost. In half of all histories one answer is
+    /// falsified.
     fn random_history(dice: &mut Dice) -> Vec<Operation> {
         let mut register = START;
         let mut operations: Vec<Operation> = (0..1 + dice.below(7))
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_trying_everything() {
+    fn check_agrees_with_brute_force() {
         let mut dice = Dice::new(1);
         let (mut good, mut bad) = (0, 0);
         for _ in 0..20_000 {

@@ -1,9 +1,9 @@
-//! A machine with one member on it: a disk, a clock, and a process that can be stopped, killed, or lose its power.
+//! A machine that runs one member: a disk, a clock, and a process that can be stopped, killed or lose power.
 //!
-//! The process is a runtime with a clock of its own that stands still unless the machine is stepped. It ends by being
-//! dropped with everything in it; only the disk stays.
+//! The process is a tokio runtime. Its clock stands still unless the machine is stepped. Dropping the runtime ends the
+//! process; only the disk stays.
 
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::ledger::{Pause, ledger};
 use crate::net::{self, CLIENT_PORT, Net};
 use crate::trace::{now_us, say};
@@ -31,12 +31,12 @@ thread_local! {
     static DIED: RefCell<Vec<(net::Machine, String)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The member whose code runs; 0: none.
+/// The member whose code runs, or 0 if none does.
 pub fn current() -> net::Machine {
     CURRENT.get()
 }
 
-/// The member whose code runs ends itself.
+/// Records that the member whose code runs ends itself, and why.
 pub fn dies(sentence: &str) {
     say(format!("m{}", current()), || format!("ends itself: {sentence}"));
     DIED.with_borrow_mut(|died| died.push((current(), sentence.to_owned())));
@@ -48,45 +48,46 @@ pub struct Machine {
     disk: SimDisk,
     config: Config,
     compiler: Compiler,
-    outside: Rc<Outside>,
+    environment: Rc<MemberEnvironment>,
     process: Option<Process>,
-    /// Microseconds that a batch of the log lasts at least, and at most twice that. The process looks at it each time.
+    /// Writing a batch of the log takes at least this many microseconds, and at most twice as many. The process reads
+    /// the value for each batch.
     disk_delay_us: Arc<AtomicU64>,
     passages: Arc<Mutex<Passages>>,
     /// Why the last start failed.
     pub refusal: Option<String>,
-    /// When it starts again that has ended as it was asked to.
+    /// When the process starts again after it was asked to end.
     starts_us: Option<u64>,
 }
 
-/// What batches meet between the sequencer and consensus.
+/// Faults of batches between the sequencer and consensus.
 #[derive(Clone, Copy, Default)]
 pub struct Passages {
-    /// Microseconds on the way, at most.
+    /// The longest wait of a batch, in microseconds.
     pub wait_us: u64,
-    /// Some are refused.
+    /// Whether one batch in `REFUSED_ONE_IN` is refused.
     pub refused: bool,
 }
 
-/// Of those that may be refused.
+/// One in this many batches is refused, while batches are refused at all.
 const REFUSED_ONE_IN: u64 = 6;
 
-/// Between the end of a process that was asked to, and the next.
+/// Time from the end of a process that was asked to end until the next process starts.
 const START_AGAIN_US: u64 = 300_000;
 
-/// Wall clock and chance of one member.
-struct Outside {
+/// The wall clock and the random numbers of one member.
+struct MemberEnvironment {
     dice: RefCell<Dice>,
     wall_offset_ms: Cell<i64>,
 }
 
-/// The shortest timeout of a session, and longer than a follower waits for its leader.
+/// A pause longer than this exceeds the shortest session timeout, and the time that a follower waits for its leader.
 const TIMEOUT_US: u64 = 1_200_000;
 
 /// The simulated run begins in 2023.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-impl simulated::Source for Outside {
+impl simulated::Source for MemberEnvironment {
     fn wall_ms(&self) -> i64 {
         EPOCH_MS + (now_us() / 1000) as i64 + self.wall_offset_ms.get()
     }
@@ -102,7 +103,7 @@ impl simulated::Source for Outside {
 
 struct Process {
     runtime: Runtime,
-    /// Its clock when it began, and the simulation's.
+    /// The runtime's clock and the simulated time when the process began.
     born: Instant,
     born_us: u64,
     stopped_since: Option<u64>,
@@ -113,18 +114,18 @@ struct Process {
 enum Phase {
     Starting,
     Serving,
-    /// It was asked to end, and has.
+    /// The process was asked to end, and has ended.
     Ended,
-    /// The start was refused with that sentence.
+    /// The member refused to start, with this sentence.
     Refused(String),
 }
 
-/// What ends a process.
+/// The causes that end a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// kill -9: the kernel goes on, closes its sockets, and writes what it was given.
+    /// kill -9. The kernel goes on: it closes the process's sockets, and writes its unsynced data to disk.
     Killed,
-    /// The machine loses power: what was not synced is lost, and nobody is told.
+    /// The machine loses power. Unsynced data may be lost, and peers are not told.
     PowerLost,
 }
 
@@ -137,7 +138,7 @@ impl Machine {
             disk: SimDisk::new(),
             config,
             compiler,
-            outside: Rc::new(Outside { dice, wall_offset_ms: Cell::new(0) }),
+            environment: Rc::new(MemberEnvironment { dice, wall_offset_ms: Cell::new(0) }),
             process: None,
             disk_delay_us: Arc::default(),
             passages: Arc::default(),
@@ -158,12 +159,12 @@ impl Machine {
         self.process.as_ref().is_some_and(|process| process.stopped_since.is_some())
     }
 
-    /// Whether its start is through.
+    /// Whether the member has started and serves.
     pub fn serves(&self) -> bool {
         self.process.as_ref().is_some_and(|process| matches!(*process.phase.lock(), Phase::Serving))
     }
 
-    /// How it is listed: ZooKeeper's line.
+    /// The member's line in ZooKeeper's configuration: `server.N=...`.
     pub fn line(&self) -> String {
         self.config.own_server().map_or(String::new(), |server| format!("server.{}={server}", server.id))
     }
@@ -172,14 +173,14 @@ impl Machine {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
 
-    /// As if its threads had to wait for a processor, and its lease came and went.
+    /// Delays and refuses batches, as if threads waited for a processor and the lease were unreliable.
     pub fn set_passages(&self, passages: Passages) {
         *self.passages.lock() = passages;
     }
 
     pub fn set_wall_offset(&self, ms: i64) {
         say(self.name(), || format!("its wall clock is {ms} ms off"));
-        self.outside.wall_offset_ms.set(ms);
+        self.environment.wall_offset_ms.set(ms);
     }
 
     /// Starts the process.
@@ -192,11 +193,11 @@ impl Machine {
             .enable_time()
             .start_paused(true)
             .build()
-            .expect("a runtime without sockets needs nothing that could be missing");
+            .expect("a runtime without sockets always starts");
         let born = runtime.block_on(async { Instant::now() });
         let phase = Arc::new(Mutex::new(Phase::Starting));
         let (clients, raft) = (runtime.handle().clone(), runtime.handle().clone());
-        let dice = || Mutex::new(Dice::new(self.outside.dice.borrow_mut().roll()));
+        let dice = || Mutex::new(Dice::new(self.environment.dice.borrow_mut().roll()));
         let (delay_us, disk_dice) = (self.disk_delay_us.clone(), dice());
         let disk_delay = move || {
             let least = delay_us.load(Ordering::Relaxed);
@@ -237,14 +238,14 @@ impl Machine {
         self.process = Some(Process { runtime, born, born_us: now_us(), stopped_since: None, phase, asked_to_end });
     }
 
-    /// Lets the process run up to that moment.
+    /// Runs the process until the simulated time `to_us`.
     pub fn step(&mut self, to_us: u64) {
         if self.starts_us.is_some_and(|at| at <= now_us()) {
             self.start();
         }
         let Some(process) = self.process.as_mut().filter(|process| process.stopped_since.is_none()) else { return };
         CURRENT.set(self.number);
-        simulated::replace(Some(self.outside.clone()));
+        simulated::replace(Some(self.environment.clone()));
         let to = process.born + Duration::from_micros(to_us - process.born_us);
         process.runtime.block_on(async { sleep_until(to).await });
         simulated::replace(None);
@@ -266,8 +267,8 @@ impl Machine {
         }
     }
 
-    /// SIGTERM: it hands over and parts with its clients before it ends, and is started again. What it leaves on its disk is
-    /// as after a kill.
+    /// SIGTERM. The member hands over leadership and closes its clients' connections before it ends. It is started
+    /// again later. The disk then holds the same as after a kill.
     pub fn ask_to_end(&self) {
         say(self.name(), || "is asked to end");
         if let Some(process) = &self.process {
@@ -283,25 +284,25 @@ impl Machine {
         }
     }
 
-    /// SIGCONT: the clock has moved on meanwhile, all at once.
+    /// SIGCONT. The process's clock jumps over the time of the pause.
     pub fn go_on(&mut self) {
         let Some(process) = &mut self.process else { return };
         if let Some(since) = process.stopped_since.take() {
             let pause = Pause { machine: self.number, from_us: since, to_us: now_us() };
             say(format!("m{}", self.number), || format!("goes on after {} ms", (now_us() - since) / 1000));
             CURRENT.set(self.number);
-            simulated::replace(Some(self.outside.clone()));
+            simulated::replace(Some(self.environment.clone()));
             process.runtime.block_on(async { tokio::time::advance(Duration::from_micros(now_us() - since)).await });
             simulated::replace(None);
             CURRENT.set(0);
             if now_us() - since > TIMEOUT_US {
-                met(Met::PauseBeyondTimeout);
+                met(Situation::PauseBeyondTimeout);
             }
             ledger(|ledger| ledger.pauses.push(pause));
         }
     }
 
-    /// Ends the process. `seed` decides what of the unsynced survives a loss of power.
+    /// Ends the process. `seed` decides which unsynced data survive a loss of power.
     pub fn end(&mut self, how: End, seed: u64) {
         let Some(process) = self.process.take() else { return };
         say(self.name(), || format!("{how:?}"));
@@ -310,10 +311,10 @@ impl Machine {
             End::PowerLost => self.net.power_lost(self.number),
         }
         ledger(|ledger| ledger.stopped(self.number));
-        // What is dropped with the process must not reach the disk any more.
+        // Code that runs while the process is dropped must not write to the disk.
         self.disk.cut_off();
         CURRENT.set(self.number);
-        simulated::replace(Some(self.outside.clone()));
+        simulated::replace(Some(self.environment.clone()));
         drop(process);
         simulated::replace(None);
         CURRENT.set(0);
@@ -324,12 +325,12 @@ impl Machine {
         }
     }
 
-    /// Power is back; the process is not.
+    /// Gives the machine power again. Does not start the process.
     pub fn power_on(&mut self) {
         self.net.power_is_back(self.number);
     }
 
-    /// An empty disk takes the place of the old one. The machine is down.
+    /// Replaces the disk with an empty one. The process must have ended.
     pub fn wipe(&mut self) {
         say(self.name(), || "its disk is replaced by an empty one");
         self.disk = SimDisk::new();

@@ -6,20 +6,20 @@
 //! | `run` | one run from beginning to end |
 //! | `faults` | the faults of a run, and when they begin and end |
 //! | `workload` | what the clients of a run do |
-//! | `observer` | receives what members show of themselves |
+//! | `observer` | receives the events that members report |
 //! | `machine` | a member: its process, clock and disk |
-//! | `client` | a client, which checks all that it is told |
-//! | `history`, `linear` | what clients saw of registers, and whether that is linearizable |
-//! | `ask` | requests of clients and their answers |
-//! | `ledger` | the order of all transactions, and what follows from it |
+//! | `client` | a client, which checks every reply and event |
+//! | `history`, `linear` | the clients' histories of registers, and whether those are linearizable |
+//! | `ask` | the requests of clients and their answers |
+//! | `ledger` | the order of all transactions, the tree at each zxid, and checks of both |
 //! | `recipes` | the promises of recipes, checked transaction by transaction |
-//! | `policy` | what a policy says of a request |
+//! | `policy` | the verdict that the policy `rbac` must give on a request |
 //! | `bundled` | the plugins that runs deploy |
-//! | `places` | where things lie in the tree |
-//! | `coverage` | which situations a run has met |
+//! | `places` | paths in the simulated tree |
+//! | `coverage` | the situations that a run has met |
 //! | `net` | streams of bytes between machines |
 //! | `chance` | the random numbers of libraries |
-//! | `trace` | what happened, as lines and as one number |
+//! | `trace` | the events of a run, as lines and as one hash |
 //!
 //! A file imports only from files below it in this table (xtask/src/layers.rs).
 
@@ -51,19 +51,19 @@ const USAGE: &str = "\
 wasmkeeper-sim --seed N [--trace] [--log LEVEL] [--twice]   one run
 wasmkeeper-sim --seeds A..B | --minutes N [--from SEED]     many
 wasmkeeper-sim --kept                                       the seeds of seeds.txt
-wasmkeeper-sim --mutations                                  puts mistakes into the server and finds them
+wasmkeeper-sim --mutations                                  checks that each mutation of the server is found
 all take [--members N] [--seconds N] [--mutation NAME]";
 
-/// What the command line asks for.
-struct Asked {
+/// The parsed command line.
+struct CommandLine {
     options: run::Options,
     campaign: Option<Campaign>,
-    /// What runs of a campaign are told.
+    /// Arguments that a campaign passes to each of its runs.
     passed_on: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let asked = match asked() {
+    let asked = match parse_command_line() {
         Ok(asked) => asked,
         Err(why) => {
             eprintln!("{why}\n{USAGE}");
@@ -108,20 +108,20 @@ fn one(options: &run::Options) -> bool {
     breaches.is_empty()
 }
 
-fn asked() -> Result<Asked, String> {
+fn parse_command_line() -> Result<CommandLine, String> {
     let mut options = run::Options { seed: 1, members: None, mutation: None, seconds: 60 };
-    let mut asked = Asked { options: options.clone(), campaign: None, passed_on: Vec::new() };
+    let mut asked = CommandLine { options: options.clone(), campaign: None, passed_on: Vec::new() };
     let mut from = 1;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} takes a value"));
-        let number = |value: &str| value.parse::<u64>().map_err(|_| format!("`{value}` is no number"));
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |value: &str| value.parse::<u64>().map_err(|_| format!("`{value}` is not a number"));
         match word.as_str() {
             "--seed" => options.seed = number(&value()?)?,
             "--from" => from = number(&value()?)?,
             "--seeds" => {
                 let value = value()?;
-                let (from, to) = value.split_once("..").ok_or(format!("`{value}` is no range"))?;
+                let (from, to) = value.split_once("..").ok_or(format!("`{value}` is not a range A..B"))?;
                 asked.campaign = Some(Campaign::Seeds { from: number(from)?, to: number(to)? });
             }
             "--minutes" => asked.campaign = Some(Campaign::Minutes { minutes: number(&value()?)?, from: 0 }),
@@ -140,13 +140,14 @@ fn asked() -> Result<Asked, String> {
                 asked.passed_on.extend([word, value]);
             }
             "--trace" => trace::show(),
-            // A filter by module would make tables at random, and so another run.
+            // `--log` takes no filter by module. That filter uses hash tables, which draw random numbers and so change
+            // the run.
             "--log" => {
                 let level = value()?.parse::<tracing::Level>().map_err(|error| error.to_string())?;
                 tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stdout).without_time().init();
             }
             "--twice" => asked.campaign = Some(Campaign::Twice { seed: 0 }),
-            _ => return Err(format!("what is `{word}`?")),
+            _ => return Err(format!("unknown argument `{word}`")),
         }
     }
     match &mut asked.campaign {
@@ -154,5 +155,5 @@ fn asked() -> Result<Asked, String> {
         Some(Campaign::Twice { seed }) => *seed = options.seed,
         _ => {}
     }
-    Ok(Asked { options, ..asked })
+    Ok(CommandLine { options, ..asked })
 }

@@ -1,12 +1,14 @@
-//! The network: streams of bytes between machines, with everything that happens to such streams.
+//! The simulated network: streams of bytes between machines, and the faults of such streams.
 //!
-//! A message leaves at the begin of the slice it is written in and arrives at the begin of a later one, so it matters not in
-//! which order machines are stepped. Within a stream bytes keep their order; between streams they do not, each message
-//! has a delay of its own. What TCP does about loss is what is seen of it: a stall. A cut link holds back what is sent over
-//! it, in one direction or both; when it heals, that is sent again after a while, as TCP would. A process that ends resets
-//! its streams; a machine without power says nothing, and resets what it is sent once it is back.
+//! A message leaves at the beginning of the slice in which it is written, and arrives at the beginning of a later
+//! slice. So the order in which machines are stepped does not matter to the network. Bytes of one stream keep their
+//! order. Bytes of different streams do not, since each message has its own delay.
 //!
-//! All machines share one `Net`; handles are cheap.
+//! Faults look as TCP shows them. A lost message delays its stream. A cut link holds messages back, in one direction or
+//! in both, and sends them again some time after it heals. A process that ends resets its streams. A machine without
+//! power sends nothing; once power is back, it resets the streams on which messages arrive.
+//!
+//! All machines share one `Net`. Clones of the handle are cheap.
 
 use crate::trace;
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use wasmkeeper::storage::testing::Dice;
 /// A machine: members by their number, 1 to 99; clients from 100 on.
 pub type Machine = u32;
 
-/// The port on which members take clients.
+/// The port on which members accept clients.
 pub const CLIENT_PORT: u16 = 2181;
 
 /// The machine of the client with that number.
@@ -38,26 +40,26 @@ pub fn address(machine: Machine, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, (machine >> 8) as u8, machine as u8], port))
 }
 
-/// Bytes on their way or not yet read at which a writer has to wait.
+/// A writer waits while this many bytes of its stream are under way or unread.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Bytes of one message at most.
+/// The largest number of bytes in one message.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// Connections that wait to be accepted.
+/// The largest number of connections that wait to be accepted at a port.
 const BACKLOG: usize = 128;
 
-/// Microseconds until TCP sends again what was lost, the first time, and the longest it waits after a long cut.
+/// Microseconds until TCP sends a lost message again: the first time, and at most.
 const RETRANSMIT_US: u64 = 200_000;
 const RETRANSMIT_US_MAX: u64 = 3_000_000;
 
-/// How good the links are at the moment.
+/// The current quality of all links.
 #[derive(Clone, Copy, Debug)]
 pub struct Quality {
     pub delay_us: u64,
-    /// Added to it, evenly spread.
+    /// The most that is added to the delay, evenly distributed.
     pub jitter_us: u64,
-    /// Of 10,000 messages.
+    /// Messages lost, out of 10,000.
     pub lost: u64,
 }
 
@@ -69,24 +71,25 @@ pub struct Net {
 struct Inner {
     dice: Dice,
     quality: Quality,
-    /// What is on its way, by the time of its arrival and in the order in which it was sent.
+    /// Messages under way, ordered by the time of arrival and then by the order of sending.
     under_way: BTreeMap<(u64, u64), Message>,
     sent: u64,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
     listeners: BTreeMap<(Machine, u16), Listener>,
-    /// Directions in which nothing gets through, since when.
+    /// Directions (from, to) that are cut, with the time of the cut.
     cuts: BTreeMap<(Machine, Machine), u64>,
     without_power: BTreeSet<Machine>,
-    /// Waiting for a cut to heal or a machine to come back, in the order in which it was sent.
+    /// Messages held back until a cut heals or a machine has power again, in the order of sending.
     held: Vec<Message>,
-    /// To be woken once the lock is given back: a waker may drop a task, and that a stream.
+    /// Wakers to call after the lock is released. A waker may drop a task and its stream, which would take the lock
+    /// again.
     to_wake: Vec<Waker>,
 }
 
 struct Message {
     connection: u64,
-    /// The end it goes to: 0 is the one that dialled.
+    /// The end that receives the message. End 0 is the one that dialled.
     to: usize,
     what: What,
 }
@@ -96,7 +99,7 @@ enum What {
     Opened,
     Refused,
     Bytes(Bytes),
-    /// Nothing more will come.
+    /// The sender sends nothing more.
     End,
     Reset,
 }
@@ -104,7 +107,7 @@ enum What {
 struct Connection {
     port: u16,
     ends: [End; 2],
-    /// Nothing that is sent to that end arrives any more, and nobody is told.
+    /// For each end, whether everything sent to that end is lost for good. Neither end is told.
     lost: [bool; 2],
 }
 
@@ -112,14 +115,14 @@ struct End {
     machine: Machine,
     phase: Phase,
     arrived: VecDeque<Bytes>,
-    /// Sent to this end and not read yet.
+    /// Bytes sent to this end and not read yet.
     unread_bytes: usize,
-    /// When the last message to this end arrives: none overtakes another.
+    /// When the last message to this end arrives. No later message arrives earlier.
     last_arrival: u64,
     held: usize,
     end_arrived: bool,
     reset: bool,
-    /// It sent its own end.
+    /// Whether this end has sent `What::End`.
     ended: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -131,7 +134,7 @@ enum Phase {
     Opening,
     Open,
     Refused,
-    /// The process has closed it, or is gone.
+    /// The process has closed this end, or has ended.
     Gone,
 }
 
@@ -168,7 +171,7 @@ impl Net {
         result
     }
 
-    /// Lets everything arrive that is due now.
+    /// Delivers every message that is due.
     pub fn deliver(&self) {
         let now = trace::now_us();
         self.with(|inner| {
@@ -185,7 +188,7 @@ impl Net {
         self.with(|inner| inner.quality = quality);
     }
 
-    /// Nothing gets through from `from` to `to`.
+    /// Cuts the direction from `from` to `to`: messages are held back until it heals.
     pub fn cut(&self, from: Machine, to: Machine) {
         self.with(|inner| {
             inner.cuts.entry((from, to)).or_insert(trace::now_us());
@@ -212,7 +215,7 @@ impl Net {
         });
     }
 
-    /// The machine's process has ended: its kernel tells everybody.
+    /// The machine's process has ended. Its kernel resets every connection.
     pub fn process_ended(&self, machine: Machine) {
         self.with(|inner| {
             for (connection, end) in inner.ends_of(machine) {
@@ -223,7 +226,7 @@ impl Net {
         });
     }
 
-    /// The machine is gone and tells nobody.
+    /// The machine has lost power. The other ends are not told.
     pub fn power_lost(&self, machine: Machine) {
         self.with(|inner| {
             for (connection, end) in inner.ends_of(machine) {
@@ -241,7 +244,7 @@ impl Net {
         });
     }
 
-    /// Some connections of those two are broken, on both ends.
+    /// Resets about half of the connections between the two machines, at both ends. Returns their number.
     pub fn reset_some(&self, one: Machine, other: Machine) -> usize {
         self.with(|inner| {
             let chosen: Vec<u64> = inner
@@ -259,7 +262,8 @@ impl Net {
         })
     }
 
-    /// Some connections of those two lose everything that is sent in one direction, for good.
+    /// Makes about half of the connections between the two machines lose everything sent towards `to`, for good.
+    /// Returns their number.
     pub fn half_open_some(&self, from: Machine, to: Machine) -> usize {
         self.with(|inner| {
             let mut count = 0;
@@ -275,7 +279,7 @@ impl Net {
         })
     }
 
-    /// Opens a connection; resolves when the other side's kernel has answered, which may be never.
+    /// Opens a connection. Resolves when the other machine's kernel has answered, which may never happen.
     pub async fn dial(&self, from: Machine, to: Machine, port: u16) -> io::Result<Stream> {
         let connection = self.with(|inner| {
             inner.last_connection += 1;
@@ -304,7 +308,7 @@ impl Net {
         Ok(stream)
     }
 
-    /// Takes connections to that port from now on, until the handle is dropped.
+    /// Accepts connections to the port until the handle is dropped.
     pub fn listen(&self, machine: Machine, port: u16) -> io::Result<Listening> {
         self.with(|inner| {
             if inner.listeners.contains_key(&(machine, port)) {
@@ -321,7 +325,7 @@ impl Inner {
         self.connections.get_mut(&connection).map(|connection| &mut connection.ends[end])
     }
 
-    /// Ends at that machine that are in use.
+    /// The ends on `machine` that are in use, as (connection, end).
     fn ends_of(&self, machine: Machine) -> Vec<(u64, usize)> {
         let ends = self.connections.iter().flat_map(|(&number, connection)| {
             connection.ends.iter().enumerate().map(move |(end, which)| (number, end, which))
@@ -335,7 +339,7 @@ impl Inner {
         self.listeners.retain(|&(of, _), _| of != machine);
     }
 
-    /// Sends to end `to`.
+    /// Sends a message to end `to` of a connection.
     fn send(&mut self, connection: u64, to: usize, what: What) {
         let now = trace::now_us();
         let Quality { delay_us, jitter_us, lost } = self.quality;
@@ -352,8 +356,9 @@ impl Inner {
         self.under_way.insert((at, self.sent), Message { connection, to, what });
     }
 
-    /// What was held back is sent once more, and arrives before what was sent behind it and is under way; whatever is still
-    /// cut is held back again when it arrives.
+    /// Sends all held messages again, with a new delay for each stream of at most `after_us`. They arrive before
+    /// messages of the same stream that were sent later and are under way. A message whose link is still cut is held
+    /// back again when it arrives.
     fn send_again(&mut self, after_us: u64) {
         let held = std::mem::take(&mut self.held);
         let mut delays = BTreeMap::new();
@@ -450,7 +455,7 @@ impl Inner {
         }
     }
 
-    /// The process has nothing to do with that end any more.
+    /// Detaches the process from an end.
     fn abandon(&mut self, connection: u64, end: usize) {
         if let Some(end) = self.end(connection, end) {
             end.phase = Phase::Gone;
@@ -585,7 +590,7 @@ impl Drop for Stream {
         let (connection, which) = (self.connection, self.end);
         self.net.with(|inner| {
             let Some(end) = inner.end(connection, which) else { return };
-            // A kernel resets where bytes were left unread, and else says that this was all.
+            // A kernel resets a closed connection that has unread bytes. Otherwise it sends an end of stream.
             let (has_unread, ended, gone) = (!end.arrived.is_empty(), end.ended, end.phase == Phase::Gone);
             if gone {
                 return;
@@ -600,7 +605,7 @@ impl Drop for Stream {
     }
 }
 
-/// A port that takes connections.
+/// A port that accepts connections.
 pub struct Listening {
     net: Net,
     machine: Machine,
@@ -608,7 +613,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// The next connection, and where it comes from.
+    /// The next connection, and the address that it comes from.
     pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         std::future::poll_fn(|context| {
             self.net.with(|inner| {
@@ -673,7 +678,7 @@ impl Listen for Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.net.with(|inner| {
-            // The port may be another run's already, if power was lost meanwhile; then this handle was forgotten with it.
+            // If the machine has lost power or its process has ended, the listener is already forgotten.
             if let Some(listener) = inner.listeners.remove(&(self.machine, self.port)) {
                 for connection in listener.arrived {
                     inner.send(connection, 0, What::Reset);

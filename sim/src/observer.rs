@@ -1,7 +1,7 @@
-//! The simulation's eye in its members: what they show goes into the ledger and into the count of what a run has met.
+//! Receives the events that members report, and passes them to the ledger and to `coverage`.
 
 use crate::bundled::WEAK;
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::ledger::{Shown, ledger};
 use crate::machine;
 use crate::net::Machine;
@@ -14,25 +14,25 @@ use wasmkeeper::hooks::{Died, Hooks, Mutation, Pace};
 use wasmkeeper::model::txn::{Outcome, Txn};
 use wasmkeeper::simulation::{Observer, Seen, Source};
 
-/// What all members may show in one slice: thousands of transactions replayed at a start, and much room.
+/// Events that all members may report in one slice. A member that replays its log at a start reports thousands.
 const SEEN_MAX: u64 = 100_000;
 
-pub struct Eye {
+pub struct MemberObserver {
     mutation: Option<Mutation>,
     pace: Cell<Pace>,
-    /// In the slice that began then, so much was seen.
+    /// The start of a slice, and the number of events seen in that slice.
     seen: Cell<(u64, u64)>,
-    /// Entries proposed and not resolved, by member.
+    /// Log entries that were proposed and are not resolved, by member and entry.
     in_flight: RefCell<BTreeMap<(Machine, u64), InFlight>>,
 }
 
-/// What there is in an entry.
+/// The contents of a proposed log entry that matter for `coverage`.
 #[derive(Clone, Copy, Default)]
 struct InFlight {
     refusals: usize,
-    /// A lock goes from hand to hand.
+    /// A lock passes to its next holder.
     hand_over: bool,
-    /// An item goes to a worker, or comes back.
+    /// A queue's item goes to a worker or comes back.
     claim: bool,
 }
 
@@ -46,13 +46,13 @@ impl InFlight {
     }
 }
 
-impl Eye {
-    pub fn new(mutation: Option<Mutation>, pace: Pace) -> Eye {
-        Eye { mutation, pace: Cell::new(pace), seen: Cell::new((0, 0)), in_flight: RefCell::default() }
+impl MemberObserver {
+    pub fn new(mutation: Option<Mutation>, pace: Pace) -> MemberObserver {
+        MemberObserver { mutation, pace: Cell::new(pace), seen: Cell::new((0, 0)), in_flight: RefCell::default() }
     }
 
-    /// That member leads no more, whatever it had under way.
-    fn loses_lead(&self, machine: Machine) {
+    /// Counts the situations in which `machine` lost its leadership.
+    fn lost_leadership(&self, machine: Machine) {
         let in_flight = self.in_flight.borrow();
         let own: Vec<&InFlight> =
             in_flight.range((machine, 0)..=(machine, u64::MAX)).map(|(_, in_flight)| in_flight).collect();
@@ -60,11 +60,11 @@ impl Eye {
         let awaited =
             ledger(|ledger| if ledger.leader() == Some(machine) { ledger.awaited.clone() } else { Vec::new() });
         for (is_so, what) in [
-            (!own.is_empty(), Met::LeaderChangeWithWrites),
-            (own.iter().any(|in_flight| in_flight.refusals > 0), Met::RefusalAcrossLeaderChange),
-            (own.iter().any(|in_flight| in_flight.hand_over), Met::LeaderChangeWithHandOver),
-            (own.iter().any(|in_flight| in_flight.claim), Met::LeaderChangeWithClaim),
-            (quarantine, Met::LeaderChangeWithQuarantine),
+            (!own.is_empty(), Situation::LeaderChangeWithWrites),
+            (own.iter().any(|in_flight| in_flight.refusals > 0), Situation::RefusalAcrossLeaderChange),
+            (own.iter().any(|in_flight| in_flight.hand_over), Situation::LeaderChangeWithHandOver),
+            (own.iter().any(|in_flight| in_flight.claim), Situation::LeaderChangeWithClaim),
+            (quarantine, Situation::LeaderChangeWithQuarantine),
         ] {
             if is_so {
                 met(what);
@@ -73,27 +73,28 @@ impl Eye {
         awaited.into_iter().for_each(met);
     }
 
-    /// That member's process is gone.
+    /// The process of `machine` has ended.
     pub fn forget(&self, machine: Machine) {
-        self.loses_lead(machine);
+        self.lost_leadership(machine);
         self.in_flight.borrow_mut().retain(|&(of, _), _| of != machine);
     }
 }
 
-impl Eye {
-    /// Simulated time stands still while a member is busy: one that goes in circles would never end.
+impl MemberObserver {
+    /// Ends a member that reports more than `SEEN_MAX` events in a slice. Simulated time stands still while a member
+    /// runs, so an endless loop would never end.
     fn count_slice(&self) {
         let (slice, count) = self.seen.get();
         let count = if slice == now_us() { count + 1 } else { 1 };
         self.seen.set((now_us(), count));
         if count > SEEN_MAX {
-            breach(format!("member {} goes in circles", machine::current()));
+            breach(format!("member {} is in an endless loop", machine::current()));
             std::panic::panic_any(Died);
         }
     }
 }
 
-impl Observer for Eye {
+impl Observer for MemberObserver {
     fn see(&self, seen: &Seen<'_>) {
         let machine = machine::current();
         self.count_slice();
@@ -102,7 +103,7 @@ impl Observer for Eye {
             Seen::Loaded { zxid, digest, from } => {
                 say(who, || format!("has the state of {zxid} from {from:?}"));
                 if from == Source::Peer {
-                    met(Met::CheckpointInstall);
+                    met(Situation::CheckpointInstall);
                 }
                 ledger(|ledger| ledger.loaded(machine, zxid, digest));
             }
@@ -115,14 +116,14 @@ impl Observer for Eye {
                 say(who, || {
                     format!("entry {} of term {} is fenced: {} on {}", at.index, at.term, batch.term, batch.prev)
                 });
-                met(Met::Fenced);
+                met(Situation::Fenced);
             }
             Seen::Leads { term } => {
                 note(&[13, machine.into(), term]);
                 say(who, || format!("leads in term {term}"));
                 ledger(|ledger| ledger.leads(machine, term, now_us()));
             }
-            Seen::Follows => self.loses_lead(machine),
+            Seen::Follows => self.lost_leadership(machine),
             Seen::Proposed { entry, txns, registry } => {
                 for txn in txns {
                     say(&who, || format!("proposes {}", Shown(txn)));
@@ -135,22 +136,22 @@ impl Observer for Eye {
                     self.in_flight.borrow_mut().remove(&(machine, entry)).unwrap_or_default();
                 if !matches!(outcome, consensus::ProposalOutcome::Applied { accepted: true, .. }) {
                     note(&[14, machine.into(), entry]);
-                    say(who, || format!("its entry {entry} came to {outcome:?}"));
-                    met(Met::ChainReset);
+                    say(who, || format!("its entry {entry} has the outcome {outcome:?}"));
+                    met(Situation::ChainReset);
                     if refusals > 0 {
-                        met(Met::RefusalAcrossLeaderChange);
+                        met(Situation::RefusalAcrossLeaderChange);
                     }
                 }
             }
             Seen::Checkpoint { zxid } => {
                 say(who, || format!("has written a checkpoint of {zxid}"));
-                met(Met::Checkpoint);
+                met(Situation::Checkpoint);
             }
         }
     }
 }
 
-impl Hooks for Eye {
+impl Hooks for MemberObserver {
     fn has(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
     }

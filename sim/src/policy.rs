@@ -1,6 +1,7 @@
-//! What the policy `rbac` says of a request, worked out from the nodes and settings of a zxid as its README has it.
+//! The verdict that the policy `rbac` must give on a request, computed from the znodes and settings at a zxid.
 //!
-//! It reads the ledger and asks no server: where both say something else, one of them is wrong.
+//! The rules come from the plugin's README. This file reads only the ledger and no server, so the two verdicts are
+//! independent. If they differ, one of them is wrong.
 
 use crate::net;
 use crate::places::{FACTS, POLICED, ROLES, SUBJECTS};
@@ -10,33 +11,33 @@ use wasmkeeper::pipeline::Verb;
 use wasmkeeper::plugin::PLUGINS;
 use wasmkeeper::plugin::manifest::Manifest;
 
-/// The trees that a verdict rests on: the ledger has one for each zxid.
+/// The trees on which a verdict rests. The ledger has one for each zxid.
 pub trait Trees {
-    /// The manifest of that plugin in the tree of that zxid.
+    /// The manifest of `plugin` in the tree at `zxid`.
     fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest>;
-    /// The data of a node in the tree of that zxid.
+    /// The data of a znode in the tree at `zxid`.
     fn data(&self, path: &str, zxid: u64) -> Option<&[u8]>;
 }
 
-/// Whether the policy is asked about that node.
+/// Whether the policy is asked about that znode.
 pub fn is_policed(path: &str) -> bool {
     is_within(path, POLICED)
 }
 
-/// Whether what it says may depend on that node.
+/// Whether the policy's verdicts may depend on that znode.
 pub fn decides(path: &str) -> bool {
     is_within(path, FACTS) || path == format!("{PLUGINS}/rbac")
 }
 
-/// The subject that a client is by itself, as its node is named.
+/// The subject for a client's own address. `rbac` uses it as the name of the subject's znode.
 pub fn subject(client: u32) -> String {
     format!("ip:{}", net::address(net::client_machine(client), 0).ip())
 }
 
-/// The subject that everybody is.
+/// The subject that every client is.
 pub const ANYONE: &str = "world:anyone";
 
-/// Whether the policy in force with the tree of that zxid lets the client do that.
+/// Whether the policy in force at `zxid` allows `client` to do `verb` at `path`.
 pub fn allows(trees: &impl Trees, zxid: u64, client: u32, verb: Verb, path: &str) -> bool {
     if !is_policed(path) {
         return true;

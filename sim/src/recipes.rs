@@ -1,7 +1,7 @@
-//! What the recipes promise, checked with every transaction: a lock has one holder, a queue loses nothing.
+//! Checks the promises of the recipes after every transaction: a lock has one holder, and a queue loses nothing.
 //!
-//! It reads nodes below the mounts as the recipes' READMEs draw them, and nothing else of the recipes. While a mount is owed
-//! only that holds which clients act on: one holder, each item with one worker.
+//! The checks read the znodes below the mounts, in the layout of the recipes' READMEs, and nothing else. While a recipe
+//! owes its mount something, only the promises that clients act on must hold: one holder, and one worker for each item.
 
 use crate::places::{LOCKS, QUEUES};
 use crate::trace::{breach, say};
@@ -14,17 +14,17 @@ use wasmkeeper::model::txn::{Change, Txn};
 pub struct Recipes {
     locks: BTreeMap<String, Lock>,
     queues: BTreeMap<String, Queue>,
-    /// Those that the transaction at hand has touched.
+    /// Locks and queues that the current transaction has changed, as (mount, name).
     touched: BTreeSet<(String, String)>,
 }
 
 #[derive(Default)]
 struct Lock {
-    /// What the lock's node says: the holder and its token.
+    /// The holder and its token, according to the lock's own znode.
     says: Option<(String, u64)>,
     members: BTreeMap<String, Member>,
     is_delayed: bool,
-    /// The largest there was.
+    /// The largest token so far.
     token: u64,
 }
 
@@ -37,18 +37,19 @@ enum Member {
 
 #[derive(Default)]
 struct Queue {
-    /// Nodes by folder and name.
+    /// Data of the znodes, by folder and name.
     folders: BTreeMap<String, BTreeMap<String, Bytes>>,
-    /// Every item there ever was.
+    /// Every item that was ever put.
     put: BTreeSet<String>,
     acknowledged: BTreeSet<String>,
     dead: BTreeSet<String>,
-    /// What the transaction at hand has deleted: items, and what claims held.
+    /// Items that the current transaction has deleted.
     gone: BTreeSet<String>,
+    /// Items of the claims that the current transaction has deleted.
     given_up: BTreeSet<String>,
 }
 
-/// Whether a transaction makes a member that has waited the holder of a lock.
+/// Whether the transaction makes a waiting member the holder of a lock.
 pub fn hands_over(txn: &Txn) -> bool {
     txn.changes.iter().any(|change| match change {
         Change::SetData { path, data: Some(data), .. } => {
@@ -58,7 +59,7 @@ pub fn hands_over(txn: &Txn) -> bool {
     })
 }
 
-/// Whether it gives an item to a claim, or ends one.
+/// Whether the transaction gives an item to a claim, or takes one from it.
 pub fn claims(txn: &Txn) -> bool {
     txn.changes.iter().any(|change| match change {
         Change::SetData { path, .. } | Change::Create { path, .. } | Change::Delete { path } => {
@@ -68,13 +69,13 @@ pub fn claims(txn: &Txn) -> bool {
     })
 }
 
-/// What a claim holds.
+/// The item that a claim holds, read from the claim's data.
 pub fn item(data: &[u8]) -> Option<String> {
     let head: Value = serde_json::from_slice(data.split(|byte| *byte == b'\n').next()?).ok()?;
     Some(head["item"].as_str()?.to_owned())
 }
 
-/// Whether a member's node says that it holds the lock.
+/// Whether the data of a lock's member say that the member holds the lock.
 pub fn holds(data: &[u8]) -> bool {
     matches!(member(data), Member::Holds { .. })
 }
@@ -88,7 +89,7 @@ fn member(data: &[u8]) -> Member {
     }
 }
 
-/// The names of a path below a mount.
+/// The components of `path` below `mount`. Empty if the path is not below the mount.
 fn below<'a>(mount: &str, path: &'a str) -> Vec<&'a str> {
     let names = path.strip_prefix(mount).and_then(|rest| rest.strip_prefix('/'));
     names.map_or_else(Vec::new, |names| names.split('/').collect())
@@ -113,7 +114,7 @@ impl Recipes {
         }
     }
 
-    /// All changes of a transaction are made. `owed`: whether that mount must be put in order.
+    /// Checks the locks and queues that `txn` has changed. `owed`: whether a recipe owes its mount something.
     pub fn settle(&mut self, txn: &Txn, owed: impl Fn(&str) -> bool) {
         for (mount, name) in std::mem::take(&mut self.touched) {
             let path = format!("{mount}/{name}");
@@ -127,7 +128,7 @@ impl Recipes {
         }
     }
 
-    /// At the end of a run: what became of all items.
+    /// Checks at the end of a run that every item is still in its queue, acknowledged or a dead letter.
     pub fn check(&self) {
         for (name, queue) in &self.queues {
             let there = queue.folder("items").count();
@@ -163,7 +164,7 @@ impl Lock {
         });
         let holders: Vec<(String, u64)> = holders.collect();
         if holders.len() > 1 {
-            return Some(format!("two hold it: {holders:?}"));
+            return Some(format!("two members hold the lock: {holders:?}"));
         }
         if let Some((name, token)) = holders.first()
             && *token != self.token
@@ -177,11 +178,11 @@ impl Lock {
             return None;
         }
         if self.says.as_ref() != holders.first() {
-            return Some(format!("it says that {:?} holds it, and {holders:?} does", self.says));
+            return Some(format!("the lock's znode names {:?}, but {holders:?} holds it", self.says));
         }
         let is_waited_for = self.members.values().any(|member| *member != Member::Unknown);
         if holders.is_empty() && !self.is_delayed && is_waited_for {
-            return Some(format!("nobody holds it, and these wait: {:?}", self.members));
+            return Some(format!("no member holds the lock, and these wait: {:?}", self.members));
         }
         None
     }
@@ -205,7 +206,7 @@ impl Queue {
         };
         match (folder, data) {
             ("items", Some(_)) if is_new && !self.put.insert(name.into()) => {
-                breach(format!("{path} is given out twice"));
+                breach(format!("the name {path} is given out twice"));
             }
             ("items", None) => drop(self.gone.insert(name.into())),
             ("claims", None) => self.given_up.extend(before.as_deref().and_then(item)),
@@ -220,7 +221,7 @@ impl Queue {
             if self.dead.contains(&item) {
                 continue;
             }
-            // By the hand of a client that had it.
+            // Only the client that holds the item may acknowledge it: it deletes its claim in the same transaction.
             if txn.origin.is_none() || !given_up.contains(&item) {
                 return Some(format!("item {item} is lost"));
             }
@@ -256,7 +257,7 @@ impl Queue {
         }
         for (item, data) in self.folder("taken") {
             if held.get(item).is_none_or(|claim| **claim != name(data)) {
-                return Some(format!("item {item} is with {}, which does not have it", name(data)));
+                return Some(format!("item {item} is taken by {}, whose claim does not hold it", name(data)));
             }
         }
         let waits = self.folder("idle").next();

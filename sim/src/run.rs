@@ -1,15 +1,15 @@
-//! One run: some machines and clients, a while with faults, then one in which all must heal, and the last checks.
+//! One run: a phase with faults, a phase without faults in which everything must heal, and the last checks.
 
 use crate::bundled;
 use crate::client::Client;
-use crate::coverage::{Met, add, counts};
+use crate::coverage::{Situation, add, counts};
 use crate::faults::{DISK_US, Faults, GOOD};
 use crate::history;
 use crate::ledger::ledger;
 use crate::linear::Register;
 use crate::machine::Machine;
 use crate::net::{self, Net};
-use crate::observer::Eye;
+use crate::observer::MemberObserver;
 use crate::trace::{breach, is_clean, now_us, say, set_now_us};
 use crate::workload::{self, Plan};
 use std::rc::Rc;
@@ -24,18 +24,18 @@ use wasmkeeper::model::ensemble::{ClientAddress, PeerAddress, Server, ServerRole
 use wasmkeeper::simulation::observe;
 use wasmkeeper::storage::testing::Dice;
 
-/// What a run is made of.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
-    /// None: the seed decides.
+    /// The number of members. If `None`, the seed decides.
     pub members: Option<u32>,
     pub mutation: Option<Mutation>,
-    /// Seconds with faults.
+    /// Simulated seconds with faults.
     pub seconds: u64,
 }
 
-/// What came of it.
+/// The figures of a run that has ended.
 pub struct Report {
     pub members: u32,
     pub operations: u64,
@@ -44,20 +44,21 @@ pub struct Report {
     pub checked: usize,
 }
 
-/// Microseconds of a slice: the grain of the network.
+/// Microseconds of a slice. Messages arrive only at the beginning of a slice.
 const SLICE_US: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 
-/// Within which the tree must be set up, and all must be well after the last fault.
+/// Time limit for setting up the tree.
 const SET_UP_US: u64 = 30 * SECOND;
+/// Time limit for each step of healing after the last fault.
 const HEAL_US: u64 = 60 * SECOND;
 
-/// Where members take each other's connections.
+/// The port on which members accept connections of other members.
 const PEER_PORT: u16 = 2888;
 
 const CLIENTS: u32 = 8;
 
-/// tickTime of the members.
+/// `tickTime` of the members, in milliseconds.
 const TICK_MS: u32 = 200;
 
 struct World {
@@ -84,18 +85,19 @@ pub fn run(options: &Options) -> Report {
         log_segment_bytes: 1 << (16 + dice.below(6)),
         log_entries_kept_for_peers: 20 << dice.below(9),
     };
-    let eye = Rc::new(Eye::new(options.mutation, pace));
-    hooks::install(eye.clone());
-    observe(eye.clone());
-    // The grain of expiry: a pause that begins between two looks is forgiven but for the time until the next. And a leader
-    // knows of those who speak to others only what has been reported: a member goes on answering that long without.
+    let observer = Rc::new(MemberObserver::new(options.mutation, pace));
+    hooks::install(observer.clone());
+    observe(observer.clone());
+    // A session may expire early by one tick: if a pause of the leader begins between two ticks of the expiry check,
+    // the leader does not forgive the time until the next tick. In an ensemble there is more slack: a leader learns of
+    // clients on followers from reports, and a follower without them goes on answering for `WORD_LASTS_MIN`.
     let behind = if members == 1 { Duration::ZERO } else { limits::WORD_LASTS_MIN };
     ledger(|ledger| {
         ledger.expiry_slack_us = u64::from(TICK_MS) * 1000 + behind.as_micros() as u64;
         ledger.followers_report = members > 1;
     });
     let net = Net::new(dice.roll(), GOOD);
-    let compiler = bundled::compiler().expect("the bundled plugins can be compiled");
+    let compiler = bundled::compiler().expect("compile the bundled plugins");
     let machines = (1..=members).map(|number| {
         let machine = Machine::new(number, net.clone(), config(number, members), compiler.clone(), dice.roll());
         machine.set_disk_delay(DISK_US);
@@ -112,19 +114,19 @@ pub fn run(options: &Options) -> Report {
     let deployer = Client::new(CLIENTS + 2, net.clone(), numbers.clone(), 20_000, dice.roll());
     clients.tasks.spawn_local(workload::deploy(deployer, plan.clone()));
     let governor = Client::new(CLIENTS + 3, net.clone(), numbers.clone(), 20_000, dice.roll());
-    clients.tasks.spawn_local(workload::govern(governor, plan.clone()));
+    clients.tasks.spawn_local(workload::change_policy(governor, plan.clone()));
     for number in 0..CLIENTS {
         let timeout_ms = [1_000, 2_000, 4_000, 8_000][dice.below(4) as usize];
         let client = Client::new(number, net.clone(), numbers.clone(), timeout_ms, dice.roll());
-        clients.tasks.spawn_local(workload::live(client, plan.clone()));
+        clients.tasks.spawn_local(workload::run_client(client, plan.clone()));
     }
-    let mut faults = Faults::new(dice.roll(), net.clone(), eye, plan.clone(), CLIENTS);
+    let mut faults = Faults::new(dice.roll(), net.clone(), observer, plan.clone(), CLIENTS);
     let mut world = World { net, machines, clients, plan, dice };
     world.go(options.seconds, &mut faults);
     let checked = if is_clean() { world.check() } else { 0 };
     let totals = *world.plan.totals.borrow();
-    add(Met::SessionMove, totals.moves);
-    add(Met::Expiry, totals.expired);
+    add(Situation::SessionMove, totals.moves);
+    add(Situation::Expiry, totals.expired);
     Report { members, operations: totals.answered + totals.lost, faults: faults.count, simulated_us: now_us(), checked }
 }
 
@@ -144,7 +146,7 @@ fn config(number: net::Machine, members: u32) -> Config {
     config
 }
 
-/// A member as the configuration lists it.
+/// The configuration's entry for a member.
 fn server(number: net::Machine) -> Server {
     let host = net::host(number);
     Server {
@@ -162,7 +164,7 @@ impl Clients {
             .enable_time()
             .start_paused(true)
             .build()
-            .expect("a runtime without sockets needs nothing that could be missing");
+            .expect("a runtime without sockets always starts");
         let born = runtime.block_on(async { Instant::now() });
         Clients { runtime, tasks: LocalSet::new(), born }
     }
@@ -174,11 +176,11 @@ impl Clients {
 }
 
 impl World {
-    /// Lets everybody live for one slice.
+    /// Runs every machine and all clients for one slice.
     fn slice(&mut self) {
         self.net.deliver();
         let to = now_us() + SLICE_US;
-        // Whoever comes first does not always come first.
+        // The order rotates at random, so that no machine always runs first.
         let first = self.dice.below(self.machines.len() as u64 + 1) as usize;
         let count = self.machines.len() + 1;
         for at in (0..count).map(|at| (first + at) % count) {
@@ -195,7 +197,7 @@ impl World {
             machine.start();
         }
         if !self.slices_until(SET_UP_US, |world| world.plan.is_set_up.get()) {
-            return breach("the ensemble does not come up");
+            return breach("the ensemble does not start");
         }
         faults.begin(now_us());
         let end = now_us() + seconds * SECOND;
@@ -203,29 +205,29 @@ impl World {
             let leader = ledger(|ledger| ledger.leader());
             faults.tick(&mut self.machines, leader);
             self.slice();
-            self.look_at_refusals();
+            self.check_refusals();
         }
         if !is_clean() {
             return;
         }
-        say("run", || "from now on all is well");
+        say("run", || "all faults are mended, and no more follow");
         faults.mend_all(&mut self.machines);
         if !self.slices_until(HEAL_US, |world| world.plan.is_in_order()) {
-            return breach("the operator does not get through");
+            return breach("the operator does not finish its chores");
         }
         self.plan.is_ending.set(true);
         let all_ended = |world: &World| world.plan.ended.get() == CLIENTS as usize;
         if !self.slices_until(HEAL_US, all_ended) && is_clean() {
             let (up, ended): (Vec<bool>, usize) =
                 (self.machines.iter().map(Machine::serves).collect(), self.plan.ended.get());
-            return breach(format!("{ended} of {CLIENTS} clients get through; members that serve: {up:?}"));
+            return breach(format!("{ended} of {CLIENTS} clients finish; members that serve: {up:?}"));
         }
-        // Sessions that nobody came back for expire, and everybody hears of it.
+        // Abandoned sessions expire, and every member applies that.
         let calm = |world: &World| {
             ledger(|ledger| {
                 let last = ledger.last();
                 ledger.sessions_open() == 0
-                    && ledger.nothing_is_owed()
+                    && ledger.no_mount_is_owed()
                     && world.machines.iter().all(|machine| ledger.applied_by(machine.number) == Some(last))
             })
         };
@@ -233,16 +235,16 @@ impl World {
             ledger(|ledger| {
                 let stand: Vec<_> = self.machines.iter().map(|machine| ledger.applied_by(machine.number)).collect();
                 let (open, last) = (ledger.sessions_open(), ledger.last());
-                let owed = !ledger.nothing_is_owed();
+                let owed = !ledger.no_mount_is_owed();
                 breach(format!(
-                    "{open} sessions do not expire, members stand at {stand:x?} and not at {last:#x}, or mounts are not in \
-                     order: {owed}"
+                    "after healing, {open} sessions have not expired; members have applied up to {stand:x?}, of \
+                     {last:#x}; some mount is not in order: {owed}"
                 ));
             });
         }
     }
 
-    /// Goes on until `done`; false if that takes longer than `at_most_us`, or something is wrong.
+    /// Runs slices until `done` holds. False if that takes longer than `at_most_us`, or if there is a breach.
     fn slices_until(&mut self, at_most_us: u64, done: impl Fn(&World) -> bool) -> bool {
         let end = now_us() + at_most_us;
         while !done(self) {
@@ -250,13 +252,13 @@ impl World {
                 return false;
             }
             self.slice();
-            self.look_at_refusals();
+            self.check_refusals();
         }
         true
     }
 
-    /// No member may refuse to start, or end itself: nothing of what happens to it is a reason.
-    fn look_at_refusals(&mut self) {
+    /// Reports every member that refused to start or ended itself. No fault of the simulation justifies either.
+    fn check_refusals(&mut self) {
         for machine in &mut self.machines {
             if let Some(sentence) = machine.refusal.take() {
                 breach(format!("member {} ended itself: {sentence}", machine.number));
@@ -272,12 +274,12 @@ impl World {
                 .map(|(path, _)| path.clone())
                 .collect();
             if !left.is_empty() {
-                breach(format!("ephemerals are left over: {left:?}"));
+                breach(format!("ephemeral znodes remain after all sessions ended: {left:?}"));
             }
             ledger.check_recipes();
         });
         for (met, count) in counts() {
-            say("run", || format!("met {met:?} {count} times"));
+            say("run", || format!("situation {met:?}: {count} times"));
         }
         history::check(Register { value: 0, version: 0 })
     }

@@ -1,7 +1,7 @@
-//! What happened in a run, as one number and, if asked for, as lines: time, who, what.
+//! The events of a run: one hash over all of them, and with `--trace` a line for each: time, who, what.
 //!
-//! Every message that arrives, every reply and every applied transaction goes into the number. Two runs of one seed must
-//! end with the same.
+//! Every message that arrives, every reply and every applied transaction goes into the hash. Two runs of one seed must
+//! end with the same hash. This file also keeps the simulated time and the breaches.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -22,12 +22,12 @@ pub fn set_now_us(us: u64) {
     NOW_US.set(us);
 }
 
-/// From now on lines are printed.
+/// Turns the printing of lines on.
 pub fn show() {
     SHOWN.set(true);
 }
 
-/// Adds to the number.
+/// Adds `values` and the simulated time to the hash.
 pub fn note(values: &[u64]) {
     let mut hash = HASH.get() ^ NOW_US.get();
     for &value in values {
@@ -37,12 +37,12 @@ pub fn note(values: &[u64]) {
     HASH.set(hash);
 }
 
-/// The number so far.
+/// The hash so far.
 pub fn hash() -> u64 {
     HASH.get()
 }
 
-/// A number for some bytes.
+/// A hash of some bytes, for `note`.
 pub fn hash_of(bytes: &[u8]) -> u64 {
     let mut hash = bytes.len() as u64 ^ 0x51_7cc1_b727;
     for chunk in bytes.chunks(8) {
@@ -53,14 +53,14 @@ pub fn hash_of(bytes: &[u8]) -> u64 {
     hash ^ (hash >> 29)
 }
 
-/// A line for whoever reads along; `what` is only made if somebody does.
+/// Prints a line if lines are shown. Otherwise `what` is not called.
 pub fn say<T: Display>(who: impl Display, what: impl FnOnce() -> T) {
     if SHOWN.get() {
         println!("{:10.3} {who:<8} {}", NOW_US.get() as f64 / 1e6, what());
     }
 }
 
-/// Something that must not be. The run ends with the first; more of the same moment are kept beside it.
+/// Reports something that must never happen. The run ends at the end of the slice. At most 20 breaches are kept.
 pub fn breach(what: impl Into<String>) {
     let line = format!("{:.3} s: {}", NOW_US.get() as f64 / 1e6, what.into());
     say("BREACH", || line.clone());

@@ -1,12 +1,12 @@
-//! What clients do: each a task of its own that lives for the whole run.
+//! The workload of the clients. Each client is a task that lives for the whole run.
 
 use crate::ask::{Answer, Ask, Data};
 use crate::bundled::{self, Plugin};
 use crate::client::Client;
-use crate::coverage::{Met, met};
+use crate::coverage::{Situation, met};
 use crate::ledger::ledger;
 use crate::net::Machine;
-use crate::places::{FACTS, FAULTY, FORLORN, GUARDED, LOCKS, POLICED, QUEUES, REGISTERS, ROLES, SUBJECTS};
+use crate::places::{FACTS, FRAIL_POLICED, GUARDED, LOCKS, POLICED, QUEUES, REGISTERS, ROLES, SUBJECTS, WEAK_GUARDED};
 use crate::policy;
 use crate::recipes;
 use crate::trace::{breach, say};
@@ -22,62 +22,65 @@ use wasmkeeper::plugin::manifest::Mode;
 use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
-/// Registers there are. Few, so that clients meet.
+/// The number of registers. They are few, so that clients use the same ones.
 pub const REGISTER_COUNT: u64 = 6;
 
-/// Where sequential nodes and ephemerals come and go.
+/// The parents of sequential and of ephemeral znodes.
 const QUEUE: &str = "/q";
 const EPHEMERALS: &str = "/e";
 
-/// Nodes that the guard is asked about, and the policy, locks, and queues.
+/// The number of znodes that the guard, and that the policy, is asked about.
 const GUARDED_COUNT: u64 = 4;
 const POLICED_COUNT: u64 = 4;
 
-/// Nodes at which a plugin fails.
-const FAULTY_COUNT: u64 = 2;
+/// The number of znodes at which the weak guard fails.
+const WEAK_GUARDED_COUNT: u64 = 2;
+
+/// The number of locks and of queues.
 const LOCK_COUNT: u64 = 1;
 const QUEUE_COUNT: u64 = 2;
 
-/// How often a client looks at its place in a lock's or a queue's line before it leaves that.
+/// How often a client reads its own znode in a lock or queue before it gives up waiting.
 const LOOKS_MAX: u64 = 8;
 
-/// What all clients share.
+/// State that all clients share.
 #[derive(Default)]
 pub struct Plan {
-    /// The tree is set up: everybody may begin.
+    /// The tree is set up, and clients may begin.
     pub is_set_up: Cell<bool>,
-    /// Time to come to an end.
+    /// Clients must finish.
     pub is_ending: Cell<bool>,
-    /// Clients that have come to their end.
+    /// The number of clients that have finished.
     pub ended: Cell<usize>,
-    /// What the operator has to do, and whether that includes something under way.
+    /// Chores that the operator has not begun.
     pub chores: RefCell<VecDeque<Chore>>,
+    /// Whether the operator is doing a chore.
     pub is_operating: Cell<bool>,
-    /// Names of sequential nodes that were given out.
+    /// Paths of sequential znodes that clients were told.
     names: RefCell<BTreeSet<String>>,
-    /// Items that some client was told to have acknowledged.
+    /// Items whose acknowledgement a client was told.
     acknowledged: RefCell<BTreeSet<String>>,
     pub totals: RefCell<crate::client::Counts>,
 }
 
-/// A member that leaves the ensemble and joins it again.
+/// A chore of the operator: a member leaves the ensemble and joins it again.
 #[derive(Clone, Debug)]
 pub struct Chore {
     pub number: Machine,
-    /// As it joins: ZooKeeper's line.
+    /// The member's line in ZooKeeper's configuration: `server.N=...`.
     pub line: String,
-    /// Its disk was replaced meanwhile.
+    /// Whether the disk was replaced with an empty one.
     pub is_wiped: bool,
 }
 
 impl Plan {
-    /// Nothing is left for the operator.
+    /// Whether the operator has no chore left.
     pub fn is_in_order(&self) -> bool {
         self.chores.borrow().is_empty() && !self.is_operating.get()
     }
 }
 
-/// Does the operator's chores, for as long as the run lasts.
+/// Does the operator's chores until the run ends.
 pub async fn operate(mut client: Client, plan: Rc<Plan>) {
     loop {
         let chore = plan.chores.borrow_mut().pop_front();
@@ -94,15 +97,15 @@ pub async fn operate(mut client: Client, plan: Rc<Plan>) {
         reconfigure(&mut client, &chore, leaving, false).await;
         let joining = Ask::Reconfig { joining: Some(chore.line.clone()), leaving: None };
         reconfigure(&mut client, &chore, joining, true).await;
-        met(Met::MembershipChange);
+        met(Situation::MembershipChange);
         if chore.is_wiped {
-            met(Met::WipedMember);
+            met(Situation::WipedMember);
         }
         plan.is_operating.set(false);
     }
 }
 
-/// Asks until the member is one, or is none.
+/// Repeats the reconfig `ask` until the configuration lists the member (`shall_be`), or does not.
 async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: bool) {
     loop {
         let answers = client.perform(vec![Ask::Members]).await;
@@ -116,7 +119,8 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
     }
 }
 
-/// Deploys plugins anew, with other settings, rolls back, and tries versions on a part, for as long as the run lasts.
+/// Deploys plugins again, changes settings, rolls back, tries versions on some paths, and ends quarantines, until the
+/// run ends.
 pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
@@ -148,12 +152,12 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
             }
             8..13 => {
                 version += 1;
-                try_some(&mut client, &guard, version, &mut former).await;
+                change_trial(&mut client, &guard, version, &mut former).await;
                 continue;
             }
             13..16 => {
                 let failing = if client.dice.one_in(2) { &weak } else { &frail };
-                call_again(&mut client, failing, of(failing)).await;
+                end_quarantine(&mut client, failing, of(failing)).await;
                 continue;
             }
             16 => vec![set(&lock, of(&lock))],
@@ -161,15 +165,16 @@ pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
         };
         for ask in asks {
             let is_recipe = matches!(&ask, Ask::Write { path, .. } if *path != guard.node());
-            let done = if is_recipe { Met::RecipeDeployment } else { Met::Deployment };
-            bring_into_force(&mut client, ask, Met::LeaderChangeWithDeployment, done).await;
+            let done = if is_recipe { Situation::RecipeDeployment } else { Situation::Deployment };
+            repeat_until_answered(&mut client, ask, Situation::LeaderChangeWithDeployment, done).await;
         }
     }
     client.close().await;
 }
 
-/// Puts a version of the plugin on trial, or ends the trial, one way or the other. Who comes into force stands in `former`.
-async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
+/// Puts a version of the plugin on trial, or ends a trial by promotion or deletion. A promoted version is added to
+/// `former`.
+async fn change_trial(client: &mut Client, plugin: &Plugin, version: u32, former: &mut Vec<Bytes>) {
     let node = plugin.trial_node();
     let on_trial = match client.perform(vec![Ask::Read { path: node.clone(), watch: false }]).await.pop() {
         Some(Answer::Data(data)) => Some(data.0),
@@ -181,22 +186,22 @@ async fn try_some(client: &mut Client, plugin: &Plugin, version: u32, former: &m
     let trial = plugin.trial(version, bundled::settings(plugin.name, number), some.map(guarded).collect(), mode);
     let delete = Ask::Delete { path: node.clone(), version: -1 };
     let (ask, done) = match on_trial {
-        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Met::Trial),
+        None => (Ask::Make { path: node, data: Data(trial), mode: create_mode::PERSISTENT }, Situation::Trial),
         Some(on_trial) => match client.dice.below(4) {
-            0 => (Ask::Write { path: node, data: Data(trial) }, Met::Trial),
-            1 => (delete, Met::Abort),
+            0 => (Ask::Write { path: node, data: Data(trial) }, Situation::Trial),
+            1 => (delete, Situation::Abort),
             _ => {
                 let Some(promoted) = bundled::promoted(&on_trial) else { return };
                 former.push(promoted.clone());
-                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Met::Promotion)
+                (Ask::All(vec![Ask::Write { path: plugin.node(), data: Data(promoted) }, delete]), Situation::Promotion)
             }
         },
     };
-    bring_into_force(client, ask, Met::LeaderChangeWithTrial, done).await;
+    repeat_until_answered(client, ask, Situation::LeaderChangeWithTrial, done).await;
 }
 
-/// Ends the plugin's quarantine, if it is under one: by taking that away, or by another version.
-async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
+/// Ends the plugin's quarantine if there is one. In half of all cases another version is deployed first.
+async fn end_quarantine(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
     let node = plugin.quarantine_node();
     let there = client.perform(vec![Ask::Exists { path: node.clone(), watch: false }]).await.pop();
     if !matches!(there, Some(Answer::Node { .. })) {
@@ -207,12 +212,12 @@ async fn call_again(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
         asks.insert(0, Ask::Write { path: plugin.node(), data: Data(manifest) });
     }
     for ask in asks {
-        bring_into_force(client, ask, Met::LeaderChangeWithDeployment, Met::Release).await;
+        repeat_until_answered(client, ask, Situation::LeaderChangeWithDeployment, Situation::Release).await;
     }
 }
 
-/// Changes what the policy decides by - who has which role, what a role allows, the settings - for as long as the run lasts.
-pub async fn govern(mut client: Client, plan: Rc<Plan>) {
+/// Changes the roles of subjects, the rules of roles, and the policy's settings, until the run ends.
+pub async fn change_policy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -249,19 +254,20 @@ pub async fn govern(mut client: Client, plan: Rc<Plan>) {
             }
         };
         for ask in asks {
-            bring_into_force(&mut client, ask, Met::LeaderChangeWithPolicyChange, Met::PolicyChange).await;
+            repeat_until_answered(&mut client, ask, Situation::LeaderChangeWithPolicyChange, Situation::PolicyChange)
+                .await;
         }
     }
     client.close().await;
 }
 
-/// Roles of everybody: some choice.
+/// The path and data of the subject that every client is. `number` chooses the roles.
 fn anyone(number: u64) -> (String, Value) {
     let roles = [json!(["reader", "writer"]), json!(["reader"]), json!([]), json!(["writer"])];
     (format!("{}/{}", SUBJECTS, policy::ANYONE), roles[(number % 4) as usize].clone())
 }
 
-/// What a role allows: some choice.
+/// The path and data of a role. `number` chooses the role and its rules.
 fn role(folder: &str, number: u64) -> (String, Value) {
     let (all, one) = (POLICED.to_owned(), policed(number / 8 % POLICED_COUNT));
     let (name, allow) = match number % 8 {
@@ -275,8 +281,8 @@ fn role(folder: &str, number: u64) -> (String, Value) {
     (format!("{folder}/{name}"), json!({ "allow": allow }))
 }
 
-/// Asks until there is an answer. That it is a refusal can be right: a quorum may have been away.
-async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met) {
+/// Repeats `ask` until there is an answer. A refusal may be right, for example if no quorum was reachable.
+async fn repeat_until_answered(client: &mut Client, ask: Ask, awaited: Situation, done: Situation) {
     loop {
         ledger(|ledger| ledger.awaited.push(awaited));
         let answer = client.perform(vec![ask.clone()]).await.pop();
@@ -284,7 +290,8 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
         match answer {
             Some(Answer::Lost) | None => {}
             Some(Answer::Refused(code)) => {
-                // Deleted, or made, by a request before whose answer was lost; or a quorum that cannot be reached.
+                // An earlier request whose answer was lost may have made or deleted the znode. Or no quorum is
+                // reachable.
                 let known = [ErrorCode::NoNode, ErrorCode::NodeExists, ErrorCode::NotEmpty, ErrorCode::BadArguments];
                 if !known.contains(&code) {
                     breach(format!("{ask:?} is refused with {}", code.name()));
@@ -296,8 +303,8 @@ async fn bring_into_force(client: &mut Client, ask: Ask, awaited: Met, done: Met
     }
 }
 
-/// What one client remembers.
-struct Memory {
+/// A client of the workload, and the state that it remembers.
+struct ActiveClient {
     client: Client,
     plan: Rc<Plan>,
     last_value: u64,
@@ -309,8 +316,8 @@ fn guarded(number: u64) -> String {
     format!("{GUARDED}/{number}")
 }
 
-fn faulty(number: u64) -> String {
-    format!("{FAULTY}/{number}")
+fn weak_guarded(number: u64) -> String {
+    format!("{WEAK_GUARDED}/{number}")
 }
 
 fn policed(number: u64) -> String {
@@ -321,16 +328,17 @@ fn register(number: u64) -> String {
     format!("{REGISTERS}/{number}")
 }
 
-/// Makes the tree that the others work on.
+/// Creates the tree of the workload, and deploys the plugins.
 pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
-    let folders = [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, FAULTY, FORLORN, LOCKS, QUEUES, PLUGINS, MODULES];
+    let folders =
+        [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, WEAK_GUARDED, FRAIL_POLICED, LOCKS, QUEUES, PLUGINS, MODULES];
     let facts = [FACTS, ROLES[0], ROLES[1], SUBJECTS];
     let mut paths: Vec<String> = folders.into_iter().chain(facts).map(str::to_owned).collect();
     paths.extend((0..REGISTER_COUNT).map(register));
     paths.extend((0..GUARDED_COUNT).map(guarded));
     paths.extend((0..POLICED_COUNT).map(policed));
-    paths.extend((0..FAULTY_COUNT).map(faulty));
+    paths.extend((0..WEAK_GUARDED_COUNT).map(weak_guarded));
     let mut asks: Vec<Ask> = paths.into_iter().map(create).collect();
     let make = |(path, data)| Ask::Make { path, data: Data(data), mode: create_mode::PERSISTENT };
     let roles = ROLES.into_iter().flat_map(|folder| [role(folder, 0), role(folder, 4)]);
@@ -354,20 +362,20 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
     plan.is_set_up.set(true);
 }
 
-/// Lives until the run ends, then sees that every member serves it, and closes its session.
-pub async fn live(client: Client, plan: Rc<Plan>) {
+/// Acts at random until the run ends. Then checks that every member serves the client, and closes the session.
+pub async fn run_client(client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
-    let mut memory =
-        Memory { client, plan: plan.clone(), last_value: 0, versions: BTreeMap::new(), queued: Vec::new() };
+    let mut active =
+        ActiveClient { client, plan: plan.clone(), last_value: 0, versions: BTreeMap::new(), queued: Vec::new() };
     while !plan.is_ending.get() {
-        memory.act().await;
-        let think = memory.client.dice.below(160);
-        memory.client.rest(Duration::from_millis(think)).await;
+        active.act().await;
+        let think = active.client.dice.below(160);
+        active.client.rest(Duration::from_millis(think)).await;
     }
-    memory.come_to_an_end().await;
-    let counts = memory.client.counts;
+    active.finish().await;
+    let counts = active.client.counts;
     let mut totals = plan.totals.borrow_mut();
     totals.answered += counts.answered;
     totals.lost += counts.lost;
@@ -380,7 +388,7 @@ pub async fn live(client: Client, plan: Rc<Plan>) {
     plan.ended.set(plan.ended.get() + 1);
 }
 
-impl Memory {
+impl ActiveClient {
     fn value(&mut self) -> u64 {
         self.last_value += 1;
         u64::from(self.client.number + 1) * 1_000_000 + self.last_value
@@ -402,12 +410,12 @@ impl Memory {
             66..76 => self.ephemeral().await,
             76..86 => self.watch().await,
             86..90 => self.client.hang_up(),
-            90..93 => self.go_elsewhere().await,
-            93 => self.fire_and_go().await,
+            90..93 => self.move_to_other_member().await,
+            93 => self.write_and_move().await,
             94..96 => self.client.close().await,
             96 => self.client.vanish(),
             97 => {
-                // It hears nothing and says nothing for longer than its session may last.
+                // The client neither reads nor sends for longer than the session's timeout.
                 let timeout = self.client.timeout();
                 sleep(timeout + timeout / 2).await;
             }
@@ -415,24 +423,24 @@ impl Memory {
                 let pause = self.client.dice.below(3000);
                 self.client.rest(Duration::from_millis(pause)).await;
             }
-            100..107 => self.hold_locks().await,
+            100..107 => self.use_locks().await,
             107..110 => self.put_items().await,
-            110..114 => self.work().await,
-            114..120 => self.be_guarded().await,
-            120..130 => self.be_policed().await,
-            130..135 => self.make_fail().await,
-            _ => self.ask_in_vain().await,
+            110..114 => self.take_item().await,
+            114..120 => self.write_guarded().await,
+            120..130 => self.use_policed().await,
+            130..135 => self.write_weak_guarded().await,
+            _ => self.read_frail_policed().await,
         }
     }
 
-    async fn hold_locks(&mut self) {
+    async fn use_locks(&mut self) {
         for _ in 0..1 + self.client.dice.below(3) {
-            self.hold_a_lock().await;
+            self.use_lock().await;
         }
     }
 
-    /// Joins a lock, and leaves it, or is lost.
-    async fn hold_a_lock(&mut self) {
+    /// Joins a lock, perhaps holds it for a while, and leaves it or vanishes.
+    async fn use_lock(&mut self) {
         let lock = format!("{LOCKS}/l{}", self.client.dice.below(LOCK_COUNT));
         let options = if self.client.dice.one_in(4) { r#"{"wait-ms":1000}"# } else { "" };
         let Some(path) = self.join(format!("{lock}/lock-"), options).await else { return };
@@ -441,7 +449,7 @@ impl Memory {
             match self.perform(vec![Ask::Read { path: path.clone(), watch: true }]).await.pop() {
                 Some(Answer::Data(data)) => is_held = recipes::holds(&data.0),
                 Some(Answer::Lost) => {}
-                // Its time is up, or its session.
+                // The lock's `wait-ms` has passed, or the session has ended.
                 _ => return,
             }
             if is_held {
@@ -451,14 +459,14 @@ impl Memory {
             self.client.rest(Duration::from_millis(pause)).await;
         }
         if is_held {
-            met(Met::LockHeld);
+            met(Situation::LockHeld);
             let pause = self.client.dice.below(250);
             self.client.rest(Duration::from_millis(pause)).await;
         }
         self.leave(path).await;
     }
 
-    /// Its path, if it was told.
+    /// Creates an ephemeral sequential znode. The path, if the create was answered.
     async fn join(&mut self, prefix: String, options: &'static str) -> Option<String> {
         let data = Data(Bytes::from_static(options.as_bytes()));
         let make = Ask::Make { path: prefix, data, mode: create_mode::EPHEMERAL_SEQUENTIAL };
@@ -468,7 +476,8 @@ impl Memory {
         }
     }
 
-    /// Deletes a node of its own, or leaves it to the end of its session. Whether it was told that it has deleted it.
+    /// Deletes the client's own znode, or leaves it to the end of the session. Whether a successful delete was
+    /// answered.
     async fn leave(&mut self, path: String) -> bool {
         match self.client.dice.below(10) {
             0 => self.client.vanish(),
@@ -494,8 +503,8 @@ impl Memory {
         self.perform((0..count).map(|_| create.clone()).collect()).await;
     }
 
-    /// Takes an item, and acknowledges it, gives it back, or is lost with it.
-    async fn work(&mut self) {
+    /// Takes an item, and then acknowledges it, gives it back, or vanishes with it.
+    async fn take_item(&mut self) {
         let queue = format!("{QUEUES}/q{}", self.client.dice.below(QUEUE_COUNT));
         let Some(path) = self.join(format!("{queue}/claims/w-"), "").await else { return };
         let mut item = None;
@@ -516,30 +525,30 @@ impl Memory {
         if item.is_some() && self.client.dice.one_in(6) {
             let data = if self.client.dice.one_in(2) { "retry" } else { "extend" };
             self.perform(vec![Ask::Write { path: path.clone(), data: Data(data.into()) }]).await;
-            // What it has now may be another.
+            // The claim may hold another item now.
             item = None;
         }
         if self.leave(path).await
             && let Some(item) = item
         {
-            met(Met::Acknowledgement);
+            met(Situation::Acknowledgement);
             if !self.plan.acknowledged.borrow_mut().insert(format!("{queue} {item}")) {
                 breach(format!("two clients are told to have acknowledged {item} of {queue}"));
             }
         }
     }
 
-    /// Writes what a guard lets pass, or does not.
-    async fn be_guarded(&mut self) {
+    /// Writes data that the guard accepts or refuses.
+    async fn write_guarded(&mut self) {
         let path = guarded(self.client.dice.below(GUARDED_COUNT));
         let count = 1 + self.client.dice.below(3);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
         self.perform(asks).await;
     }
 
-    /// Writes what a plugin fails at, and what it does not.
-    async fn make_fail(&mut self) {
-        let path = faulty(self.client.dice.below(FAULTY_COUNT));
+    /// Writes data at which the weak guard fails, and data at which it does not.
+    async fn write_weak_guarded(&mut self) {
+        let path = weak_guarded(self.client.dice.below(WEAK_GUARDED_COUNT));
         let many: String = (0..250).map(|field| format!(r#","k{field}":{field}"#)).collect();
         let count = 3 + self.client.dice.below(4);
         let mut write = |_| {
@@ -550,19 +559,19 @@ impl Memory {
         self.perform(asks).await;
     }
 
-    /// Reads where a policy fails whatever it is asked.
-    async fn ask_in_vain(&mut self) {
+    /// Reads at the path where the frail policy fails at every question.
+    async fn read_frail_policed(&mut self) {
         let count = 3 + self.client.dice.below(4);
         let mut read = |_| match self.client.dice.one_in(3) {
-            true => Ask::Children { path: FORLORN.to_owned(), watch: false },
-            false => Ask::Read { path: FORLORN.to_owned(), watch: false },
+            true => Ask::Children { path: FRAIL_POLICED.to_owned(), watch: false },
+            false => Ask::Read { path: FRAIL_POLICED.to_owned(), watch: false },
         };
         let asks = (0..count).map(&mut read).collect();
         self.perform(asks).await;
     }
 
-    /// Reads and writes what a policy allows, or does not.
-    async fn be_policed(&mut self) {
+    /// Reads and writes that the policy allows or denies.
+    async fn use_policed(&mut self) {
         let count = 1 + self.client.dice.below(3);
         let mut asks = Vec::new();
         for _ in 0..count {
@@ -612,7 +621,7 @@ impl Memory {
         }
     }
 
-    /// Many at once, most about one register, so that reads stand between writes that change what they see.
+    /// Pipelines requests, most of them on one register, so that reads stand between writes of the same register.
     async fn pipeline(&mut self) {
         let count = 2 + self.client.dice.below(9);
         let path = self.register();
@@ -621,7 +630,7 @@ impl Memory {
             let ask = match self.client.dice.below(6) {
                 0 => self.about_register(),
                 1 | 2 => Ask::Get { path: path.clone(), watch: false },
-                // Refused, more often than not.
+                // The register exists, so this create is refused.
                 3 if at % 2 == 0 => Ask::Create { path: path.clone(), value: 0, mode: create_mode::PERSISTENT },
                 _ => Ask::Set { path: path.clone(), value: self.value() },
             };
@@ -664,7 +673,7 @@ impl Memory {
         }
         let watch = self.client.dice.one_in(4);
         let names = self.perform(vec![Ask::Children { path: QUEUE.to_owned(), watch }]).await.pop();
-        // Whoever finds too many takes some away, whosever they are.
+        // Any client that finds more than 12 znodes deletes the excess, whichever client created them.
         if let Some(Answer::Names(names)) = names {
             let excess = names.len().saturating_sub(12);
             let deletes = names.into_iter().take(excess);
@@ -697,7 +706,7 @@ impl Memory {
         self.perform(vec![ask]).await;
     }
 
-    async fn go_elsewhere(&mut self) {
+    async fn move_to_other_member(&mut self) {
         if let Some(member) = self.client.any_member()
             && self.client.connect_to(member).await.is_ok()
         {
@@ -706,17 +715,18 @@ impl Memory {
         }
     }
 
-    /// Writes under way when it moves must not overtake what it does then.
-    async fn fire_and_go(&mut self) {
+    /// Moves to another member while writes are under way. Those must not take effect after the session's later
+    /// requests.
+    async fn write_and_move(&mut self) {
         let path = self.register();
         let count = 1 + self.client.dice.below(6);
         let asks = (0..count).map(|_| Ask::Set { path: path.clone(), value: self.value() }).collect();
-        self.client.fire(asks).await;
-        self.go_elsewhere().await;
+        self.client.send_and_hang_up(asks).await;
+        self.move_to_other_member().await;
     }
 
-    /// Every member lets it in, hears of what it wrote elsewhere, and writes.
-    async fn come_to_an_end(&mut self) {
+    /// Connects to every member in turn, and makes a linearizable read, a write and another read on each.
+    async fn finish(&mut self) {
         for member in self.client.members().to_vec() {
             loop {
                 if self.client.connect_to(member).await.is_ok() {

@@ -71,14 +71,14 @@ fn leads(leader: &Option<u64>) -> String {
 /// A call of a recipe's method.
 #[derive(Debug)]
 pub struct RecipeCall {
-    pub plugin: String,
-    pub method: String,
-    pub payload: Bytes,
-    pub peer: SocketAddr,
+    pub(crate) plugin: String,
+    pub(crate) method: String,
+    pub(crate) payload: Bytes,
+    pub(crate) peer: SocketAddr,
 }
 
 /// Opens the port. The error is a sentence for the operator.
-pub fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     use anyhow::Context;
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("listen on {address} for HTTP: admin.serverPort chooses another port"))?;
@@ -87,7 +87,7 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
 }
 
 /// Serves requests until the future is dropped.
-pub async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };

@@ -6,6 +6,6 @@
 //! | `http` | metrics, readiness, plugins, and calls of recipes by HTTP |
 //! | `prometheus` | the text of `/metrics` |
 
-pub mod fourletter;
-pub mod http;
-pub mod prometheus;
+pub(crate) mod fourletter;
+pub(crate) mod http;
+pub(crate) mod prometheus;

@@ -8,7 +8,7 @@ use crate::metrics::Timing;
 use std::fmt::Write as _;
 
 /// The text of `/metrics`. `mntr`: the text of that four letter word.
-pub fn text(mntr: &str, facts: &dyn Facts) -> String {
+pub(crate) fn text(mntr: &str, facts: &dyn Facts) -> String {
     let mut out = String::new();
     for (key, value) in mntr.lines().filter_map(|line| line.strip_prefix("zk_")?.split_once('\t')) {
         // Values that are no numbers, such as the version, are left out.

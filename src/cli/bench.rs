@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// setData, each client on a node of its own
     Set,
     /// getData, each client on a node of its own
@@ -52,57 +52,57 @@ pub enum Operation {
 
 /// Puts load on a ZooKeeper server and measures how it answers
 #[derive(Parser, Clone, Debug)]
-pub struct Args {
+pub(crate) struct Args {
     /// host:port of the server. With several, separated by commas, the clients spread over all
-    pub server: String,
+    pub(crate) server: String,
     /// What to do
     #[arg(long, value_enum, default_value = "set")]
-    pub op: Operation,
+    pub(crate) op: Operation,
     /// How many connections, each with a session of its own
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub clients: u32,
+    pub(crate) clients: u32,
     /// How many requests each client has under way at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub depth: u32,
+    pub(crate) depth: u32,
     /// Bytes of a node's data
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub value: u32,
+    pub(crate) value: u32,
     /// How long to measure
     #[arg(long, default_value_t = 10)]
-    pub seconds: u64,
+    pub(crate) seconds: u64,
     /// Seconds of load before the measuring begins
     #[arg(long, default_value_t = 1)]
-    pub warmup: u64,
+    pub(crate) warmup: u64,
     /// mixed: how many of a hundred requests read
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=100))]
-    pub mix: u64,
+    pub(crate) mix: u64,
     /// load: how many nodes
     #[arg(long, default_value_t = 1_000_000)]
-    pub count: u64,
+    pub(crate) count: u64,
     /// watch: how many changes
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    pub(crate) rounds: u32,
     /// The node below which all work is done
     #[arg(long, default_value = "/bench")]
-    pub base: String,
+    pub(crate) base: String,
     /// Do not remove the nodes at the end
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
     /// The folder in which to measure fdatasync, best on the server's disk (default: the current folder)
     #[arg(long)]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Data of the nodes, instead of --value bytes
     #[arg(long)]
-    pub data: Option<String>,
+    pub(crate) data: Option<String>,
     /// Session timeout to ask for, in milliseconds
     #[arg(long, default_value_t = 30_000)]
-    pub session_timeout_ms: i32,
+    pub(crate) session_timeout_ms: i32,
     /// Print one JSON object and no progress
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-pub fn run(args: Args) -> Result<()> {
+pub(crate) fn run(args: Args) -> Result<()> {
     crate::model::path::validate(&args.base).with_context(|| format!("--base {:?}", args.base))?;
     raise_file_limit(args.clients)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;

@@ -33,7 +33,7 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// See and change who belongs to the ensemble
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Where any of the servers listens; several addresses separated by commas
     #[arg(long, global = true, env = "WASMKEEPER_SERVER", default_value = "127.0.0.1:2181", value_name = "HOST:PORT")]
     server: String,
@@ -80,7 +80,7 @@ enum Command {
     Recover(recover::Arguments),
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { server, auth, json, command } = arguments;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ensemble = Ensemble { server, auth, json };

@@ -8,11 +8,11 @@
 //! | `recover` | `wasmkeeper cluster recover`: goes on without a majority that is lost |
 //! | `bench` | `wasmkeeper bench`: puts load on any ZooKeeper server |
 
-pub mod bench;
-pub mod cluster;
-pub mod plugin;
-pub mod recover;
-pub mod serve;
+pub(crate) mod bench;
+pub(crate) mod cluster;
+pub(crate) mod plugin;
+pub(crate) mod recover;
+pub(crate) mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args, Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The data directory of the server that is left; the server must not run
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
@@ -45,7 +45,7 @@ struct Found {
     others: Vec<u64>,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(arguments.data_dir.is_dir(), "{} is no directory", arguments.data_dir.display());
     let _lock = DirectoryLock::acquire(&arguments.data_dir)?;
     let disk = Arc::new(RealDisk::new(&arguments.data_dir));

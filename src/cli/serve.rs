@@ -4,7 +4,7 @@ use crate::config::{self, Sources};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A zoo.cfg, or our own format if the name ends in .toml
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// Reads the configuration and runs the server until the server is told to stop.
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.sources())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");

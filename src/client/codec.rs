@@ -27,7 +27,7 @@ pub fn request(out: &mut BytesMut, xid: i32, request: &Request) {
 }
 
 /// Appends a message whose body `fill` writes.
-pub fn raw(out: &mut BytesMut, xid: i32, opcode: i32, fill: impl FnOnce(&mut BytesMut)) {
+pub(crate) fn raw(out: &mut BytesMut, xid: i32, opcode: i32, fill: impl FnOnce(&mut BytesMut)) {
     jute::put_frame(out, |out| {
         out.put_i32(xid);
         out.put_i32(opcode);
@@ -36,7 +36,7 @@ pub fn raw(out: &mut BytesMut, xid: i32, opcode: i32, fill: impl FnOnce(&mut Byt
 }
 
 /// Appends a setData. This function and those below are for load generators: they build no `Request` first.
-pub fn set_data(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], version: i32) {
+pub(crate) fn set_data(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], version: i32) {
     raw(out, xid, op::SET_DATA, |out| {
         jute::put_string(out, path);
         jute::put_buffer(out, Some(data));
@@ -44,7 +44,7 @@ pub fn set_data(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], version: 
     });
 }
 
-pub fn get_data(out: &mut BytesMut, xid: i32, path: &str, watch: bool) {
+pub(crate) fn get_data(out: &mut BytesMut, xid: i32, path: &str, watch: bool) {
     raw(out, xid, op::GET_DATA, |out| {
         jute::put_string(out, path);
         out.put_u8(watch.into());
@@ -64,7 +64,7 @@ pub fn create(out: &mut BytesMut, xid: i32, path: &str, data: &[u8], flags: i32)
     });
 }
 
-pub fn delete(out: &mut BytesMut, xid: i32, path: &str, version: i32) {
+pub(crate) fn delete(out: &mut BytesMut, xid: i32, path: &str, version: i32) {
     raw(out, xid, op::DELETE, |out| {
         jute::put_string(out, path);
         out.put_i32(version);
@@ -240,7 +240,7 @@ pub fn reply(frame: Bytes) -> Result<(ReplyHeader, Record), Fault> {
 
 /// The first reply in a stream of bytes: the length of its frame, with the four bytes of length, and its header. None
 /// while the frame is incomplete. For load generators, which do not read the body.
-pub fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
+pub(crate) fn peek(stream: &[u8]) -> Option<(usize, ReplyHeader)> {
     let length = i32::from_be_bytes(*stream.first_chunk()?);
     let end = usize::try_from(length).ok()?.checked_add(4)?;
     let (header, _) = stream.get(4..end)?.split_first_chunk::<16>()?;
@@ -292,7 +292,7 @@ impl Record {
         self.0.buffer()
     }
 
-    pub fn number(&mut self) -> Result<i32, Fault> {
+    pub(crate) fn number(&mut self) -> Result<i32, Fault> {
         self.0.int()
     }
 

@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// The server as the user named it.
-    pub fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Sets how long a reply may take from now on.
-    pub fn set_timeout(&mut self, timeout: Duration) {
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
 
@@ -185,7 +185,7 @@ impl Client {
         self.create_with_acl(path, data, flags, &acl::open_unsafe()).await
     }
 
-    pub async fn create_with_acl(
+    pub(crate) async fn create_with_acl(
         &mut self,
         path: &str,
         data: &[u8],
@@ -206,14 +206,14 @@ impl Client {
     }
 
     /// `version`: the version that the node must have, -1 for any.
-    pub async fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, ClientError> {
+    pub(crate) async fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, ClientError> {
         let data = Some(Bytes::copy_from_slice(data));
         let request = Request::SetData { path: Some(path.to_owned()), data, version };
         let mut record = self.call(&request).await?;
         record.stat().map_err(|fault| self.protocol(&describe(&request), fault))
     }
 
-    pub async fn delete(&mut self, path: &str, version: i32) -> Result<(), ClientError> {
+    pub(crate) async fn delete(&mut self, path: &str, version: i32) -> Result<(), ClientError> {
         self.call(&Request::Delete { path: Some(path.to_owned()), version }).await.map(drop)
     }
 
@@ -227,14 +227,14 @@ impl Client {
     }
 
     /// Names of the children, in the server's order.
-    pub async fn children(&mut self, path: &str) -> Result<Vec<String>, ClientError> {
+    pub(crate) async fn children(&mut self, path: &str) -> Result<Vec<String>, ClientError> {
         let request = Request::GetChildren { path: Some(path.to_owned()), watch: false };
         let mut record = self.call(&request).await?;
         record.strings().map_err(|fault| self.protocol(&describe(&request), fault))
     }
 
     /// Runs all of `requests` (create, delete, setData, check) or none. The error names the request that failed.
-    pub async fn multi(&mut self, requests: Vec<Request>) -> Result<Vec<SlotReply>, ClientError> {
+    pub(crate) async fn multi(&mut self, requests: Vec<Request>) -> Result<Vec<SlotReply>, ClientError> {
         let operations: Vec<Operation> =
             requests.into_iter().map(|request| Operation { op: wire::opcode(&request), request }).collect();
         let names: Vec<String> = operations.iter().map(|operation| describe(&operation.request)).collect();
@@ -334,7 +334,7 @@ impl Client {
     }
 
     /// Ends the session. The server deletes the session's ephemeral nodes.
-    pub async fn close(mut self) -> Result<(), ClientError> {
+    pub(crate) async fn close(mut self) -> Result<(), ClientError> {
         self.call(&Request::CloseSession).await.map(drop)
     }
 
@@ -398,7 +398,7 @@ impl Client {
 }
 
 /// A create of a persistent, ephemeral or sequential node, for `Client::multi`.
-pub fn create_request(path: &str, data: &[u8], flags: i32, acl: &[AclEntry]) -> Request {
+pub(crate) fn create_request(path: &str, data: &[u8], flags: i32, acl: &[AclEntry]) -> Request {
     Request::Create(Create {
         form: CreateForm::Create,
         path: Some(path.to_owned()),
@@ -424,7 +424,7 @@ impl From<String> for ProtocolFault {
 }
 
 /// Host and port. `port` is taken if the text names none. None if the text is no address.
-pub fn address(text: &str, port: u16) -> Option<String> {
+pub(crate) fn address(text: &str, port: u16) -> Option<String> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return Some(format!("[{text}]:{port}"));
     }

@@ -24,4 +24,7 @@
 pub mod codec;
 mod connection;
 
-pub use connection::{Client, ClientError, address, create_request};
+pub use connection::Client;
+pub(crate) use connection::ClientError;
+pub(crate) use connection::address;
+pub(crate) use connection::create_request;

@@ -3,12 +3,12 @@
 use rustls::SupportedCipherSuite;
 
 /// Whether this server has a cipher suite of that name.
-pub fn is_known(name: &str) -> bool {
+pub(crate) fn is_known(name: &str) -> bool {
     rustls::crypto::ring::ALL_CIPHER_SUITES.iter().any(|suite| iana_name(suite) == name)
 }
 
 /// The suite's IANA name. The names of rustls have a prefix of their own for TLS 1.3.
-pub fn iana_name(suite: &SupportedCipherSuite) -> String {
+pub(crate) fn iana_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 

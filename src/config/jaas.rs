@@ -18,8 +18,8 @@ const DIGEST_LOGIN_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginM
 /// What is wrong, and in which line. Lines are counted from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JaasError {
-    pub line: usize,
-    pub what: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
 /// The users of `section`, with their passwords. None: there is no such section. The section is `Server`, unless

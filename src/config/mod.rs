@@ -26,11 +26,11 @@ pub mod jaas;
 pub mod keys;
 mod load;
 pub mod properties;
+#[cfg(test)]
 mod reference;
 pub mod toml_file;
 
-pub use load::{ConfigError, Place, Sources, load};
-pub use reference::reference;
+pub(crate) use load::{Sources, load};
 
 use crate::limits;
 use crate::model::ensemble::Server;
@@ -134,39 +134,39 @@ pub struct Sessions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
     /// `dataDir`: checkpoint and image. Created if it does not exist.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// `dataLogDir`: the log. The same folder as `data_dir` if it is not set.
-    pub log_dir: PathBuf,
+    pub(crate) log_dir: PathBuf,
 }
 
 /// Which identities a client may prove, and which it must. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
     /// `DigestAuthenticationProvider.superDigest`: `super:base64(hash(super:password))`.
-    pub super_digest: Option<String>,
+    pub(crate) super_digest: Option<String>,
     /// `DigestAuthenticationProvider.enabled`
-    pub digest_enabled: bool,
+    pub(crate) digest_enabled: bool,
     /// `DigestAuthenticationProvider.digestAlg`
-    pub digest_algorithm: DigestAlgorithm,
+    pub(crate) digest_algorithm: DigestAlgorithm,
     /// The users of SASL DIGEST-MD5. None: SASL is off.
-    pub sasl: Option<Sasl>,
+    pub(crate) sasl: Option<Sasl>,
     /// `superUser`, `superUser.N`: SASL users that are superusers.
-    pub sasl_super_users: BTreeSet<String>,
+    pub(crate) sasl_super_users: BTreeSet<String>,
     /// `X509AuthenticationProvider.superUser`: the subject of a client certificate that is superuser.
-    pub x509_super_user: Option<String>,
+    pub(crate) x509_super_user: Option<String>,
     /// `enforce.auth.schemes`: a client must have proven an identity of one of these schemes. Empty: it need not.
-    pub enforce_schemes: Vec<String>,
+    pub(crate) enforce_schemes: Vec<String>,
     /// `sessionRequireClientSASLAuth`: a request before a finished SASL exchange closes the connection.
-    pub require_sasl: bool,
+    pub(crate) require_sasl: bool,
     /// `allowSaslFailedClients`: whether a connection stays open after a failed exchange, without a SASL identity.
-    pub allow_sasl_failed: bool,
+    pub(crate) allow_sasl_failed: bool,
 }
 
 /// The users of SASL DIGEST-MD5, with their passwords.
 #[derive(Clone, PartialEq)]
-pub struct Sasl {
+pub(crate) struct Sasl {
     /// `user_NAME="password"` of the JAAS file's `Server` section.
-    pub users: BTreeMap<String, String>,
+    pub(crate) users: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Sasl {
@@ -177,7 +177,7 @@ impl fmt::Debug for Sasl {
 
 /// The hash of digest identities. Java's names for the hashes are in `NAMES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestAlgorithm {
+pub(crate) enum DigestAlgorithm {
     Md5,
     Sha1,
     Sha224,
@@ -191,7 +191,7 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    pub const NAMES: [(&'static str, DigestAlgorithm); 11] = [
+    pub(crate) const NAMES: [(&'static str, DigestAlgorithm); 11] = [
         ("SHA1", DigestAlgorithm::Sha1),
         ("SHA-1", DigestAlgorithm::Sha1),
         ("SHA-224", DigestAlgorithm::Sha224),
@@ -206,7 +206,7 @@ impl DigestAlgorithm {
     ];
 
     /// The hash of `bytes`: 16 to 64 bytes.
-    pub fn hash(self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn hash(self, bytes: &[u8]) -> Vec<u8> {
         use sha1::Digest as _;
         match self {
             DigestAlgorithm::Md5 => md5::Md5::digest(bytes).to_vec(),
@@ -223,7 +223,7 @@ impl DigestAlgorithm {
     }
 
     /// The identity that `user:password` proves, as ZooKeeper writes it: `user:base64(hash(user:password))`.
-    pub fn identity(self, user_and_password: &str) -> String {
+    pub(crate) fn identity(self, user_and_password: &str) -> String {
         use base64::Engine as _;
         let user = user_and_password.split(':').next().unwrap_or_default();
         let hash = base64::engine::general_purpose::STANDARD.encode(self.hash(user_and_password.as_bytes()));
@@ -235,59 +235,59 @@ impl DigestAlgorithm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// `ssl.keyStore.*`: the server's key and certificate chain.
-    pub key_store: Store,
+    pub(crate) key_store: Store,
     /// `ssl.trustStore.*`: the CAs that sign client certificates.
-    pub trust_store: Option<Store>,
+    pub(crate) trust_store: Option<Store>,
     /// `ssl.clientAuth`
-    pub client_auth: ClientAuth,
+    pub(crate) client_auth: ClientAuth,
     /// `ssl.enabledProtocols`, or else `ssl.protocol`
-    pub versions: TlsVersions,
+    pub(crate) versions: TlsVersions,
     /// `ssl.ciphersuites`: IANA names of suites that exist here. Empty: the library's default.
-    pub cipher_suites: Vec<String>,
+    pub(crate) cipher_suites: Vec<String>,
     /// `client.certReload`: whether changed files are used for new connections.
-    pub reload: bool,
+    pub(crate) reload: bool,
     /// `ssl.handshakeDetectionTimeoutMillis`: a client must finish its handshake in this time.
-    pub handshake_timeout_ms: u64,
+    pub(crate) handshake_timeout_ms: u64,
     /// `netty.server.outstandingHandshake.limit`: handshakes at the same time at most; 0: no bound.
-    pub handshakes_max: usize,
+    pub(crate) handshakes_max: usize,
 }
 
 /// TLS between members (`sslQuorum`). Used by `peer::tls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerTls {
     /// `ssl.quorum.keyStore.*`: the certificate that this member shows on connections in both directions.
-    pub key_store: Store,
+    pub(crate) key_store: Store,
     /// `ssl.quorum.trustStore.*`: the CAs that sign members' certificates.
-    pub trust_store: Store,
+    pub(crate) trust_store: Store,
     /// `ssl.quorum.clientAuth`: whether members that connect to this one must show a certificate.
-    pub client_auth: ClientAuth,
+    pub(crate) client_auth: ClientAuth,
     /// `ssl.quorum.hostnameVerification`: whether the certificate of a member must name the host that was dialed.
-    pub verify_names: bool,
+    pub(crate) verify_names: bool,
     /// `ssl.quorum.enabledProtocols`, or else `ssl.quorum.protocol`
-    pub versions: TlsVersions,
+    pub(crate) versions: TlsVersions,
     /// `ssl.quorum.ciphersuites`: as in [`Tls`].
-    pub cipher_suites: Vec<String>,
+    pub(crate) cipher_suites: Vec<String>,
     /// `sslQuorumReloadCertFiles`: whether changed files are used for new connections.
-    pub reload: bool,
+    pub(crate) reload: bool,
 }
 
 /// A file with keys or certificates.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Store {
-    pub path: PathBuf,
-    pub format: StoreFormat,
-    pub password: Secret,
+pub(crate) struct Store {
+    pub(crate) path: PathBuf,
+    pub(crate) format: StoreFormat,
+    pub(crate) password: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFormat {
+pub(crate) enum StoreFormat {
     Pem,
     Pkcs12,
 }
 
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
+pub(crate) enum ClientAuth {
     /// The client is not asked for a certificate.
     None,
     /// The client is asked for a certificate and need not show one. If it does, the certificate must be valid.
@@ -298,14 +298,14 @@ pub enum ClientAuth {
 
 /// The TLS versions that are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsVersions {
-    pub v1_2: bool,
-    pub v1_3: bool,
+pub(crate) struct TlsVersions {
+    pub(crate) v1_2: bool,
+    pub(crate) v1_3: bool,
 }
 
 /// A password. `Debug` does not print it.
 #[derive(Clone, PartialEq, Default)]
-pub struct Secret(pub String);
+pub(crate) struct Secret(pub(crate) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -322,7 +322,8 @@ pub enum FourLetterWords {
 
 impl FourLetterWords {
     /// Whether the word is answered.
-    pub fn allows(&self, word: &str) -> bool {
+    #[cfg(test)]
+    pub(crate) fn allows(&self, word: &str) -> bool {
         match self {
             FourLetterWords::All => true,
             FourLetterWords::Only(words) => words.contains(word),
@@ -334,21 +335,21 @@ impl FourLetterWords {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Throttle {
     /// `globalOutstandingLimit`: unanswered requests of all connections.
-    pub outstanding_max: usize,
+    pub(crate) outstanding_max: usize,
 }
 
 /// The collection of empty containers and expired TTL nodes. Used by `replica`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Containers {
     /// `znode.container.checkIntervalMs`
-    pub check_interval_ms: u64,
+    pub(crate) check_interval_ms: u64,
     /// `znode.container.maxPerMinute`
-    pub per_minute_max: u32,
+    pub(crate) per_minute_max: u32,
 }
 
 impl Config {
     /// Whether only programs on this machine can reach the server: its ports for clients and for members.
-    pub fn loopback_only(&self) -> bool {
+    pub(crate) fn loopback_only(&self) -> bool {
         let clients = [self.network.client, self.network.secure];
         clients.iter().flatten().chain(&self.ensemble.listen).all(|address| address.ip().is_loopback())
     }
@@ -360,12 +361,12 @@ impl Config {
 
     /// Whether the configuration is that of a standalone server. If members have joined since, the members in the log
     /// count instead.
-    pub fn stands_alone(&self) -> bool {
+    pub(crate) fn stands_alone(&self) -> bool {
         self.ensemble.servers.len() <= 1 && self.ensemble.standalone
     }
 
     /// Whether a client can become superuser.
-    pub fn has_superuser(&self) -> bool {
+    pub(crate) fn has_superuser(&self) -> bool {
         self.auth.super_digest.is_some()
             || self.auth.x509_super_user.is_some()
             || (self.auth.sasl.is_some() && !self.auth.sasl_super_users.is_empty())
@@ -446,4 +447,4 @@ impl Default for Config {
 }
 
 /// The default of `dataDir`.
-pub const DATA_DIR: &str = "wasmkeeper-data";
+pub(crate) const DATA_DIR: &str = "wasmkeeper-data";

@@ -20,7 +20,7 @@ pub struct Property {
 /// A broken `\u` escape.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadEscape {
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// Reads a whole file. A key may occur more than once.

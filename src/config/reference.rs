@@ -30,7 +30,7 @@ A switch takes true, yes, on, false, no, off. The default is in brackets.
 ";
 
 /// `docs/configuration.md`.
-pub fn reference() -> String {
+pub(crate) fn reference() -> String {
     let mut page = OPENING.to_owned();
     for (heading, keys) in KEYS {
         let _ = write!(page, "\n## {heading}\n\n");

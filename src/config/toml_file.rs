@@ -25,8 +25,8 @@ pub struct Entry {
 
 /// What is wrong, and where.
 pub struct Refused {
-    pub line: usize,
-    pub what: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
 }
 
 /// The table whose keys have their names of zoo.cfg.

@@ -13,7 +13,7 @@ pub enum BlockingWork {
 
 impl BlockingWork {
     /// Runs `work`. To be called on a runtime. An error is a panic in `work`, or the end of the runtime.
-    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             BlockingWork::OwnThread => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
             BlockingWork::Inline => Ok(work()),

@@ -11,9 +11,8 @@ use super::connection::{MemberConnection, PeerError};
 use super::{BlockingWork, IncomingCheckpoint, PinnedCheckpoint, StateMachine};
 use crate::environment::Instant;
 use crate::limits;
-use crate::model::ensemble::Server;
+use crate::peer::Connection;
 use crate::peer::messages::raft::{FromReceiver, FromSender, TransferRequest, Vote};
-use crate::peer::{Connection, Peers, Purpose};
 use crate::storage::records;
 use crate::storage::{LogPosition, Meta};
 use bytes::Bytes;
@@ -23,7 +22,7 @@ use std::io;
 use std::sync::Arc;
 
 /// What this member offers to members that need a checkpoint.
-pub struct CheckpointOffers {
+pub(crate) struct CheckpointOffers {
     blocking: BlockingWork,
     offered: Mutex<Offered>,
 }
@@ -46,25 +45,25 @@ struct Offer {
 }
 
 impl CheckpointOffers {
-    pub fn new(blocking: BlockingWork) -> CheckpointOffers {
+    pub(crate) fn new(blocking: BlockingWork) -> CheckpointOffers {
         CheckpointOffers { blocking, offered: Mutex::default() }
     }
 
     /// The checkpoint to offer: the one that is being sent, or was until just now. Otherwise the latest.
-    pub fn choose(&self, latest: Option<Arc<dyn PinnedCheckpoint>>) -> Option<Arc<dyn PinnedCheckpoint>> {
+    pub(crate) fn choose(&self, latest: Option<Arc<dyn PinnedCheckpoint>>) -> Option<Arc<dyn PinnedCheckpoint>> {
         let mut offered = self.offered.lock();
         offered.offer.take_if(|offer| offer.transfers == 0 && offer.kept_until <= Instant::now());
         offered.offer.as_ref().map(|offer| offer.checkpoint.clone()).or(latest)
     }
 
     /// The position of the offered checkpoint. The entries behind it have to stay in the log: a member needs them next.
-    pub fn oldest(&self) -> Option<LogPosition> {
+    pub(crate) fn oldest(&self) -> Option<LogPosition> {
         self.choose(None).map(|checkpoint| checkpoint.position())
     }
 
     /// Sends the checkpoint to another member, as its leader. Returns that member's vote when it goes on from the
     /// checkpoint, or when it does not want it from this leader.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         link: &mut MemberConnection,
         vote: Vote,
@@ -83,7 +82,11 @@ impl CheckpointOffers {
     }
 
     /// Sends a checkpoint to a member that asks for one.
-    pub async fn send_on_request(&self, mut connection: Connection, machine: &dyn StateMachine) -> io::Result<()> {
+    pub(crate) async fn send_on_request(
+        &self,
+        mut connection: Connection,
+        machine: &dyn StateMachine,
+    ) -> io::Result<()> {
         let checkpoint = self.choose(machine.checkpoint()?);
         let description = checkpoint.as_ref().map(|checkpoint| checkpoint.description());
         connection.writer.send(&FromSender::Description(description)).await?;
@@ -197,7 +200,7 @@ async fn send_pieces(
 
 /// Receives one checkpoint at a time. Keeps an unfinished one from one connection to the next.
 #[derive(Default)]
-pub struct CheckpointReceiver(tokio::sync::Mutex<Option<Partial>>);
+pub(crate) struct CheckpointReceiver(tokio::sync::Mutex<Option<Partial>>);
 
 struct Partial {
     description: Vec<u8>,
@@ -206,7 +209,7 @@ struct Partial {
 
 impl CheckpointReceiver {
     /// Receives a whole checkpoint and verifies it. `begin` begins one of that description.
-    pub async fn receive(
+    pub(crate) async fn receive(
         &self,
         connection: &mut Connection,
         description: Vec<u8>,
@@ -251,7 +254,10 @@ impl CheckpointReceiver {
 }
 
 /// Waits for `done`. Meanwhile tells the sender that this member works on the checkpoint.
-pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) async fn busy_until<T>(
+    connection: &mut Connection,
+    done: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     let mut done = std::pin::pin!(done);
     loop {
         tokio::select! {
@@ -263,7 +269,7 @@ pub async fn busy_until<T>(connection: &mut Connection, done: impl Future<Output
 }
 
 /// Decodes a description, and the log position that it must name.
-pub fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
+pub(crate) fn describe(description: &[u8]) -> io::Result<(Meta, LogPosition)> {
     let (meta, _) = records::decode(description)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a peer's checkpoint: {error}")))?;
     let position = meta.position;
@@ -288,58 +294,6 @@ async fn next<T: DeserializeOwned>(connection: &mut Connection) -> Result<T, Pee
 async fn in_time<T>(future: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
     let patience = limits::CHECKPOINT_ANSWER_MAX;
     Ok(tokio::time::timeout(patience, future).await.map_err(|_| PeerError::NoAnswer(patience))??)
-}
-
-/// Fetches a checkpoint for a member that has lost its state and still has its votes and its log. To be called before
-/// `start`. Asks the members `from` in turn, until one of them has a checkpoint that the log continues: a checkpoint at
-/// or behind `purged`. Returns the verified checkpoint, which is not in its place yet. `begin` does what
-/// `StateMachine::receive` does.
-pub async fn fetch(
-    peers: &Peers,
-    from: &[Server],
-    purged: LogPosition,
-    blocking: BlockingWork,
-    begin: impl Fn(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
-) -> Box<dyn IncomingCheckpoint> {
-    let receiver = CheckpointReceiver::default();
-    loop {
-        for server in from {
-            match fetch_from(peers, server, purged, blocking, &receiver, &begin).await {
-                Ok(received) => return received,
-                Err(error) => {
-                    tracing::warn!(member = server.id, ?error, "this member gave no checkpoint; the next one is asked");
-                }
-            }
-        }
-        tokio::time::sleep(limits::CHECKPOINT_FETCH_PAUSE).await;
-    }
-}
-
-async fn fetch_from(
-    peers: &Peers,
-    from: &Server,
-    purged: LogPosition,
-    blocking: BlockingWork,
-    receiver: &CheckpointReceiver,
-    begin: impl FnOnce(&[u8]) -> io::Result<Box<dyn IncomingCheckpoint>>,
-) -> Result<Box<dyn IncomingCheckpoint>, PeerError> {
-    let mut connection = peers.connect(from, None, Purpose::Checkpoint).await?;
-    in_time(connection.writer.send(&TransferRequest::Fetch)).await?;
-    let first = next::<FromSender>(&mut connection).await?;
-    let FromSender::Description(description) = first else { return Err(out_of_place(&first).into()) };
-    let description = description.ok_or_else(|| PeerError::Refused("it has no checkpoint yet".to_owned()))?;
-    let (meta, at) = describe(&description)?;
-    if at.index < purged.index {
-        return Err(PeerError::Refused(format!(
-            "its checkpoint ends at entry {at}, and this member's log begins behind entry {purged}"
-        )));
-    }
-    let received = receiver.receive(&mut connection, description, blocking, begin).await?;
-    tracing::info!(zxid = %meta.zxid, position = %at, member = from.id, "the state of another member was taken");
-    // The sender need not know what becomes of the checkpoint. This message ends its offer at once.
-    let vote = Vote { term: 0, voted_for: 0, committed: false };
-    let _ = connection.writer.send(&FromReceiver::Done { vote }).await;
-    Ok(received)
 }
 
 #[cfg(test)]

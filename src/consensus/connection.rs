@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// At most one connection to one member.
-pub struct MemberConnection {
+pub(crate) struct MemberConnection {
     pub(super) to: u64,
     /// The member as it was when this value was made. Used if the membership does not name the member any more.
     pub(super) member: Member,
@@ -27,14 +27,14 @@ pub struct MemberConnection {
 
 impl MemberConnection {
     /// A connection for one exchange with a member that the membership names.
-    pub fn to(clients: &ClientFactory, to: u64, purpose: Purpose) -> Option<MemberConnection> {
+    pub(crate) fn to(clients: &ClientFactory, to: u64, purpose: Purpose) -> Option<MemberConnection> {
         let member = clients.members.borrow().members.get(&to)?.clone();
         Some(clients.link(to, &member, purpose))
     }
 
     /// Takes the connection and its number of stale answers. `keep` gives it back. The future may be dropped and `take`
     /// called again: dialing goes on.
-    pub async fn take(&mut self) -> Result<(Connection, usize), ConnectError> {
+    pub(crate) async fn take(&mut self) -> Result<(Connection, usize), ConnectError> {
         if let Some(kept) = self.kept.get_mut().take() {
             return Ok(kept);
         }
@@ -51,14 +51,14 @@ impl MemberConnection {
         }
     }
 
-    pub fn keep(&mut self, connection: Connection, stale_answers: usize) {
+    pub(crate) fn keep(&mut self, connection: Connection, stale_answers: usize) {
         let kept = self.kept.get_mut();
         assert!(kept.is_none(), "a second connection to member {} is kept for {:?}", self.to, self.purpose);
         *kept = Some((connection, stale_answers));
     }
 
     /// Makes one call and waits for its answer. If the future is dropped before its end, the connection is dropped too.
-    pub async fn call(&mut self, call: &Call) -> Result<Answer, PeerError> {
+    pub(crate) async fn call(&mut self, call: &Call) -> Result<Answer, PeerError> {
         let (mut connection, stale_answers) = self.take().await?;
         assert!(stale_answers == 0, "a connection for calls has {stale_answers} answers of an earlier call");
         connection.writer.send(call).await?;
@@ -74,7 +74,7 @@ pub(super) fn ended() -> io::Error {
 
 /// What can go wrong with another member.
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
+pub(crate) enum PeerError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]

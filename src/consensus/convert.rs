@@ -12,11 +12,11 @@ use openraft::raft::{
 };
 use std::io;
 
-pub fn vote(vote: &types::Vote) -> Vote {
+pub(crate) fn vote(vote: &types::Vote) -> Vote {
     Vote { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed }
 }
 
-pub fn to_vote(vote: &Vote) -> types::Vote {
+pub(crate) fn to_vote(vote: &Vote) -> types::Vote {
     types::Vote {
         leader_id: openraft::impls::leader_id_std::LeaderId { term: vote.term, voted_for: vote.voted_for },
         committed: vote.committed,
@@ -28,11 +28,11 @@ fn positions(id: &Option<LogId>) -> Option<crate::storage::LogPosition> {
 }
 
 /// The error for a message that no member would send. `what` says why.
-pub fn invalid_message(what: &str) -> io::Error {
+pub(crate) fn invalid_message(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a message of a peer makes no sense: {what}"))
 }
 
-pub fn append(request: AppendEntriesRequest<TypeConfig>, wants_answer: bool) -> Append {
+pub(crate) fn append(request: AppendEntriesRequest<TypeConfig>, wants_answer: bool) -> Append {
     let entry = |entry: types::Entry| Entry {
         at: position(&entry.log_id),
         payload: match entry.payload {
@@ -54,7 +54,7 @@ pub fn append(request: AppendEntriesRequest<TypeConfig>, wants_answer: bool) -> 
     }
 }
 
-pub fn to_append(append: Append) -> io::Result<AppendEntriesRequest<TypeConfig>> {
+pub(crate) fn to_append(append: Append) -> io::Result<AppendEntriesRequest<TypeConfig>> {
     if !append.vote.committed {
         return Err(invalid_message("entries from a member that does not lead"));
     }
@@ -90,7 +90,7 @@ pub fn to_append(append: Append) -> io::Result<AppendEntriesRequest<TypeConfig>>
     })
 }
 
-pub fn appended(result: StreamAppendResult<TypeConfig>) -> Appended {
+pub(crate) fn appended(result: StreamAppendResult<TypeConfig>) -> Appended {
     match result {
         Ok(matching) => Appended::Matching(positions(&matching)),
         Err(StreamAppendError::Conflict(at)) => Appended::Conflict(position(&at)),
@@ -98,7 +98,7 @@ pub fn appended(result: StreamAppendResult<TypeConfig>) -> Appended {
     }
 }
 
-pub fn to_appended(appended: Appended) -> StreamAppendResult<TypeConfig> {
+pub(crate) fn to_appended(appended: Appended) -> StreamAppendResult<TypeConfig> {
     match appended {
         Appended::Matching(at) => Ok(at.map(log_id)),
         Appended::Conflict(at) => Err(StreamAppendError::Conflict(log_id(at))),
@@ -106,7 +106,7 @@ pub fn to_appended(appended: Appended) -> StreamAppendResult<TypeConfig> {
     }
 }
 
-pub fn candidacy(request: &VoteRequest<TypeConfig>) -> Candidacy {
+pub(crate) fn candidacy(request: &VoteRequest<TypeConfig>) -> Candidacy {
     Candidacy {
         vote: vote(&request.vote),
         last: positions(&request.last_log_id),
@@ -114,7 +114,7 @@ pub fn candidacy(request: &VoteRequest<TypeConfig>) -> Candidacy {
     }
 }
 
-pub fn to_candidacy(candidacy: &Candidacy) -> io::Result<VoteRequest<TypeConfig>> {
+pub(crate) fn to_candidacy(candidacy: &Candidacy) -> io::Result<VoteRequest<TypeConfig>> {
     if candidacy.vote.committed || candidacy.last.is_some_and(|last| last.term > candidacy.vote.term) {
         return Err(invalid_message("a candidacy with a vote that is committed, or with entries of a later term"));
     }
@@ -125,12 +125,12 @@ pub fn to_candidacy(candidacy: &Candidacy) -> io::Result<VoteRequest<TypeConfig>
     })
 }
 
-pub fn voted(response: &VoteResponse<TypeConfig>) -> (VoteAndLog, Granted) {
+pub(crate) fn voted(response: &VoteResponse<TypeConfig>) -> (VoteAndLog, Granted) {
     let standing = VoteAndLog { vote: vote(&response.vote), last: positions(&response.last_log_id) };
     (standing, if response.vote_granted { Granted::Yes } else { Granted::No })
 }
 
-pub fn to_voted(standing: &VoteAndLog, granted: Granted) -> VoteResponse<TypeConfig> {
+pub(crate) fn to_voted(standing: &VoteAndLog, granted: Granted) -> VoteResponse<TypeConfig> {
     VoteResponse {
         vote: to_vote(&standing.vote),
         vote_granted: granted == Granted::Yes,
@@ -138,15 +138,15 @@ pub fn to_voted(standing: &VoteAndLog, granted: Granted) -> VoteResponse<TypeCon
     }
 }
 
-pub fn hand_over(request: &TransferLeaderRequest<TypeConfig>) -> HandOver {
+pub(crate) fn hand_over(request: &TransferLeaderRequest<TypeConfig>) -> HandOver {
     HandOver { from: vote(request.from_leader()), to: *request.to_node_id(), last: request.last_log_id().map(position) }
 }
 
-pub fn to_hand_over(hand_over: &HandOver) -> TransferLeaderRequest<TypeConfig> {
+pub(crate) fn to_hand_over(hand_over: &HandOver) -> TransferLeaderRequest<TypeConfig> {
     TransferLeaderRequest::new(to_vote(&hand_over.from), hand_over.to, hand_over.last.map(log_id))
 }
 
 /// The error for an answer to another question than was asked.
-pub fn unexpected_answer(answer: &Answer) -> io::Error {
+pub(crate) fn unexpected_answer(answer: &Answer) -> io::Error {
     invalid_message(&format!("the answer does not fit what was asked: {answer:?}"))
 }

@@ -19,7 +19,7 @@ use std::sync::mpsc;
 
 impl Log {
     /// Calls `each` with each batch behind `after`, in order. Returns the last membership there, if there is one.
-    pub fn read_all(
+    pub(crate) fn read_all(
         &self,
         after: Option<LogPosition>,
         each: &mut dyn FnMut(LogPosition, &Batch),
@@ -44,7 +44,7 @@ impl Log {
 
     /// Appends a membership in which `member` is alone and votes, and the batch that `batch` makes for the term of
     /// both. Durable on return. `behind` is the last applied entry, which may be ahead of the log. Returns the term.
-    pub fn force_sole_voter(
+    pub(crate) fn force_sole_voter(
         &self,
         member: &Member,
         behind: Option<LogPosition>,
@@ -82,7 +82,7 @@ impl Log {
 
 impl Membership {
     /// Decodes a membership as a checkpoint keeps it.
-    pub fn stored(bytes: &[u8]) -> Result<Membership, String> {
+    pub(crate) fn stored(bytes: &[u8]) -> Result<Membership, String> {
         let stored = types::decode_stored(bytes)?;
         Ok(Membership::new(&stored, &stored))
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 impl Consensus {
     /// On a leader: the log index that a reader must have applied to see everything that was acknowledged before this
     /// call. Costs one round of heartbeats. Calls that come together share a round.
-    pub async fn read_index(&self) -> Result<u64, BarrierError> {
+    pub(crate) async fn read_index(&self) -> Result<u64, BarrierError> {
         let raft = self.raft.clone();
         // A task of its own: if a call into openraft is dropped halfway, while openraft ends, other calls break.
         let call = async move { unless_ended(&raft, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await };
@@ -32,7 +32,7 @@ impl Consensus {
     }
 
     /// Waits until this member has applied the log up to `index`, however long that takes.
-    pub async fn applied_at_least(&self, index: u64) -> Result<(), BarrierError> {
+    pub(crate) async fn applied_at_least(&self, index: u64) -> Result<(), BarrierError> {
         let mut applied = self.raft.watch_apply_progress();
         let reached = applied.wait_until(move |applied| applied.as_ref().is_some_and(|at| at.index >= index)).await;
         reached.map(drop).map_err(|_| BarrierError::ended())
@@ -40,7 +40,7 @@ impl Consensus {
 
     /// On a leader: a moment at which a quorum accepted this member as the leader. No other member can have been
     /// elected before that moment. None if this member does not lead, or no quorum has answered it yet.
-    pub fn quorum_heard(&self) -> Option<Instant> {
+    pub(crate) fn quorum_heard(&self) -> Option<Instant> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != ServerState::Leader {
@@ -51,13 +51,13 @@ impl Consensus {
     }
 
     /// Sets whether this member may stand for election. A member that leads goes on leading.
-    pub fn allow_election(&self, may: bool) {
+    pub(crate) fn allow_election(&self, may: bool) {
         self.raft.runtime_config().elect(may);
     }
 
     /// Hands the leadership to voter `to`, or to the voter whose log goes furthest. Returns who leads then. From the
     /// call on this leader accepts nothing, even if nobody takes over: then the others hold an election.
-    pub async fn transfer(&self, to: Option<u64>) -> Result<u64, MembershipError> {
+    pub(crate) async fn transfer(&self, to: Option<u64>) -> Result<u64, MembershipError> {
         let (me, to) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -96,7 +96,7 @@ impl Consensus {
     ///
     /// Asks the reachable voters how far their logs go, and asks the one with the longest log to lead. So several
     /// members that find out at once do not stand against each other. Does nothing if another term has begun.
-    pub async fn take_over(&self, from_term: u64) {
+    pub(crate) async fn take_over(&self, from_term: u64) {
         let (me, vote, voters) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 #[derive(Clone)]
-pub struct Payload(pub types::Payload);
+pub(crate) struct Payload(pub(crate) types::Payload);
 
 impl wal::Payload for Payload {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -56,17 +56,17 @@ impl wal::Payload for Payload {
 /// The contract of `RaftLogStorage`: openraft leaves no hole in the log and serializes all writes, votes included. The
 /// log's index checks it: entries follow one another, and votes, purges and the committed position never fall.
 #[derive(Clone)]
-pub struct LogStore {
+pub(crate) struct LogStore {
     wal: Arc<Wal<Payload>>,
 }
 
 impl LogStore {
-    pub fn new(wal: Arc<Wal<Payload>>) -> LogStore {
+    pub(crate) fn new(wal: Arc<Wal<Payload>>) -> LogStore {
         LogStore { wal }
     }
 }
 
-pub fn to_openraft(entry: wal::Entry<Payload>) -> Entry {
+pub(crate) fn to_openraft(entry: wal::Entry<Payload>) -> Entry {
     Entry { log_id: log_id(entry.at), payload: entry.payload.0 }
 }
 

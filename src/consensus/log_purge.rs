@@ -11,7 +11,7 @@ impl Consensus {
     /// others. A start of this member does not need the log up to `purge_up_to` any more, because the image reaches
     /// that far. Entries up to there may go, except those that other members are likely to ask for. Returns at once;
     /// `shutdown` waits until the entries are gone.
-    pub fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
+    pub(crate) fn checkpointed(&self, checkpoint: LogPosition, purge_up_to: Option<LogPosition>) {
         let consensus = self.clone();
         let purge_task = self.runtime.spawn(async move { consensus.purge_log(checkpoint, purge_up_to).await });
         *self.purge_task.lock() = Some(purge_task);
@@ -58,7 +58,7 @@ impl Consensus {
 #[cfg(test)]
 impl Consensus {
     /// Purges the log up to `index`, as if the log had grown so long that nothing is kept for other members.
-    pub async fn purge(&self, index: u64) {
+    pub(crate) async fn purge(&self, index: u64) {
         self.raft.trigger().purge_log(index).await.expect("it runs");
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
-pub struct Machine {
+pub(crate) struct Machine {
     machine: Arc<dyn StateMachine>,
     offers: Arc<CheckpointOffers>,
     blocking: BlockingWork,
@@ -32,17 +32,21 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(machine: Arc<dyn StateMachine>, offers: Arc<CheckpointOffers>, blocking: BlockingWork) -> Machine {
+    pub(crate) fn new(
+        machine: Arc<dyn StateMachine>,
+        offers: Arc<CheckpointOffers>,
+        blocking: BlockingWork,
+    ) -> Machine {
         let handed_in = machine.applied().0;
         Machine { machine, offers, blocking, handed_in, replaced_at: None }
     }
 
     /// The index of the entry to apply next.
-    pub fn next_index(&self) -> u64 {
+    pub(crate) fn next_index(&self) -> u64 {
         self.handed_in.map_or(0, |at| at.index + 1)
     }
 
-    pub fn batch_done(&self) {
+    pub(crate) fn batch_done(&self) {
         self.machine.batch_done();
     }
 
@@ -65,7 +69,7 @@ impl Machine {
     }
 
     /// Applies an entry of the log before openraft starts.
-    pub fn replay(&mut self, entry: &Entry) {
+    pub(crate) fn replay(&mut self, entry: &Entry) {
         let at = position(&entry.log_id);
         assert!(at.index == self.next_index(), "entry {at} is replayed behind {:?}", self.handed_in);
         self.hand_in(at);
@@ -173,7 +177,7 @@ fn copy(to: &dyn StateMachine, pinned: &dyn PinnedCheckpoint) -> io::Result<Box<
 }
 
 /// "Builds" the snapshot that is there already.
-pub struct LatestCheckpoint(Arc<dyn StateMachine>);
+pub(crate) struct LatestCheckpoint(Arc<dyn StateMachine>);
 
 impl RaftSnapshotBuilder<TypeConfig> for LatestCheckpoint {
     type SnapshotData = SnapshotData;

@@ -22,15 +22,15 @@ use tokio::sync::watch;
 
 /// The membership as of the last membership entry in this member's log, committed or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Membership {
+pub(crate) struct Membership {
     /// The position of that entry; None while this member knows of no membership.
-    pub at: Option<LogPosition>,
+    pub(crate) at: Option<LogPosition>,
     /// The voters. During a change, the voters that will be. Invariant: not empty if `at` is known.
-    pub voters: BTreeSet<u64>,
+    pub(crate) voters: BTreeSet<u64>,
     /// Whether the change to this membership is not over. It may still be undone.
-    pub changing: bool,
+    pub(crate) changing: bool,
     /// Voters and learners. Invariant: every voter is among them.
-    pub members: BTreeMap<u64, Member>,
+    pub(crate) members: BTreeMap<u64, Member>,
 }
 
 impl Membership {
@@ -55,7 +55,7 @@ impl Membership {
 
 /// Why a membership, or the leadership, could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MembershipError {
+pub(crate) enum MembershipError {
     #[error("this member does not lead{}", .leader.map(|leader| format!(": ask member {leader}")).unwrap_or_default())]
     NotLeader { leader: Option<u64> },
     /// The caller has to look at the membership again and decide again.
@@ -102,18 +102,18 @@ impl From<Fatal<TypeConfig>> for MembershipError {
 }
 
 impl Consensus {
-    pub fn membership(&self) -> Membership {
+    pub(crate) fn membership(&self) -> Membership {
         self.membership.borrow().clone()
     }
 
     /// Reports each membership that enters the log or leaves it again, and each commit of a membership.
-    pub fn membership_watch(&self) -> watch::Receiver<Membership> {
+    pub(crate) fn membership_watch(&self) -> watch::Receiver<Membership> {
         self.membership.clone()
     }
 
     /// Makes the member a learner. If it is a member already, gives it these addresses. Returns when the change is
     /// committed; `lag` says how far the member has come.
-    pub async fn add_learner(&self, member: Member) -> Result<(), MembershipError> {
+    pub(crate) async fn add_learner(&self, member: Member) -> Result<(), MembershipError> {
         let id = u64::from(member.server.id);
         self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), Retain::Yes, None).await?;
         Ok(())
@@ -121,7 +121,7 @@ impl Consensus {
 
     /// How many entries the member is behind, as this leader knows. None if this member does not lead, or has never
     /// heard of that member.
-    pub fn lag(&self, member: u64) -> Option<u64> {
+    pub(crate) fn lag(&self, member: u64) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matching = metrics.replication.as_ref()?.get(&member)?.as_ref()?;
@@ -130,7 +130,7 @@ impl Consensus {
 
     /// On a leader: when that member last answered. None if this member does not lead, or has never heard of that
     /// member.
-    pub fn member_heard(&self, member: u64) -> Option<Instant> {
+    pub(crate) fn member_heard(&self, member: u64) -> Option<Instant> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let heard = metrics.heartbeat.as_ref()?.get(&member)?.as_ref()?;
@@ -142,7 +142,7 @@ impl Consensus {
     ///
     /// `expected` is the position of the membership on which the change was decided. None: any. New voters should be
     /// caught up, because nothing is committed without a majority of them.
-    pub async fn change_membership(
+    pub(crate) async fn change_membership(
         &self,
         expected: Option<LogPosition>,
         voters: BTreeSet<u64>,

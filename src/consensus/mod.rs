@@ -52,12 +52,11 @@ mod state_machine;
 mod state_replacement;
 mod types;
 
-pub use crate::storage::wal::{LogPosition, OnFatal, Stats as LogStats};
-pub use blocking_work::BlockingWork;
-pub use checkpoint_transfer::fetch;
-pub use membership::{Membership, MembershipError};
-pub use start::start;
-pub use state_machine::{IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
+pub(crate) use crate::storage::wal::{LogPosition, Stats as LogStats};
+pub(crate) use blocking_work::BlockingWork;
+pub(crate) use membership::{Membership, MembershipError};
+pub(crate) use start::start;
+pub(crate) use state_machine::{IncomingCheckpoint, PinnedCheckpoint, SnapshotData, StateMachine};
 
 use crate::limits;
 use crate::model::ensemble::Member;
@@ -82,58 +81,58 @@ use types::{TypeConfig, WriteResponder};
 /// The open log. It is opened before the state is loaded, because the state has to reach at least to the beginning of
 /// the log.
 #[derive(Clone)]
-pub struct Log(Arc<Wal<log::Payload>>);
+pub(crate) struct Log(Arc<Wal<log::Payload>>);
 
 impl Log {
-    pub fn open(disk: Arc<dyn Disk>, options: wal::Options) -> Result<Log, wal::OpenError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, options: wal::Options) -> Result<Log, wal::OpenError> {
         Ok(Log(Arc::new(Wal::open(disk, options)?)))
     }
 
     /// Whether nothing was ever written to the log, not even a vote.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.0.last().is_none() && self.0.vote().is_none()
     }
 
     /// The last entry that is gone from the log, or may be. None if the log goes back to the very first entry.
-    pub fn purged(&self) -> Option<LogPosition> {
+    pub(crate) fn purged(&self) -> Option<LogPosition> {
         self.0.purged()
     }
 
-    pub fn last(&self) -> Option<LogPosition> {
+    pub(crate) fn last(&self) -> Option<LogPosition> {
         self.0.last()
     }
 
-    pub fn stats(&self) -> LogStats {
+    pub(crate) fn stats(&self) -> LogStats {
         self.0.stats()
     }
 }
 
 /// What a member needs to take part.
-pub struct Options {
+pub(crate) struct Options {
     /// The number of this member. If a voter's disk was lost, its number must not be used again: a voter that forgot
     /// its votes is not the same voter.
-    pub member: u64,
-    pub log: Log,
-    pub machine: Arc<dyn StateMachine>,
+    pub(crate) member: u64,
+    pub(crate) log: Log,
+    pub(crate) machine: Arc<dyn StateMachine>,
     /// Where Raft's tasks run. It is a runtime of its own, so that nothing else in the server delays a heartbeat.
-    pub runtime: tokio::runtime::Handle,
-    pub timing: Timing,
-    pub blocking: BlockingWork,
-    pub peers: Arc<Peers>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) timing: Timing,
+    pub(crate) blocking: BlockingWork,
+    pub(crate) peers: Arc<Peers>,
     /// The first members of a new ensemble, of which participants vote and observers learn. Used if the log is new.
     /// Each founding member has to start with the same set. None, or a set in which this member has no vote: the member
     /// waits until a leader adds it.
-    pub founding_members: Option<BTreeMap<u64, Member>>,
+    pub(crate) founding_members: Option<BTreeMap<u64, Member>>,
 }
 
 /// Times in milliseconds. A follower stands for election `election_max_ms` +
 /// random(`election_min_ms`..`election_max_ms`) after it last heard from its leader, because openraft's lease is
 /// `election_max_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    pub heartbeat_ms: u64,
-    pub election_min_ms: u64,
-    pub election_max_ms: u64,
+pub(crate) struct Timing {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) election_min_ms: u64,
+    pub(crate) election_max_ms: u64,
 }
 
 impl Default for Timing {
@@ -148,7 +147,7 @@ impl Default for Timing {
 
 /// The role of this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// This member leads and has applied its own blank entry. It may evaluate requests, under this term.
     Leader { term: u64 },
     /// Follower, candidate, or a leader that is not ready yet.
@@ -172,27 +171,27 @@ pub enum ProposalOutcome {
 /// Why consensus does not start: a full sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("start consensus: {0}")]
-pub struct StartError(String);
+pub(crate) struct StartError(String);
 
 /// Figures for metrics and `mntr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Metrics {
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub voters: usize,
+pub(crate) struct Metrics {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<u64>,
+    pub(crate) voters: usize,
     /// Whether this member is a voter.
-    pub votes: bool,
-    pub last_log_index: Option<u64>,
-    pub applied: Option<LogPosition>,
-    pub purged: Option<LogPosition>,
-    pub log: LogStats,
+    pub(crate) votes: bool,
+    pub(crate) last_log_index: Option<u64>,
+    pub(crate) applied: Option<LogPosition>,
+    pub(crate) purged: Option<LogPosition>,
+    pub(crate) log: LogStats,
 }
 
 type ClientWriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 
 /// A running member. Clones are the same member. `shutdown` ends it.
 #[derive(Clone)]
-pub struct Consensus {
+pub(crate) struct Consensus {
     raft: Raft<TypeConfig, machine::Machine>,
     log: Log,
     machine: Arc<dyn StateMachine>,
@@ -216,7 +215,7 @@ impl Consensus {
     /// `done` is called once, and must not block. One of Raft's tasks calls it right behind the batch's `apply`; or
     /// this call does; or it is called when consensus has ended. For batches in the log, the calls come in log order. A
     /// refusal may overtake them.
-    pub fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
+    pub(crate) fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static) {
         // The chain fence: a batch begins behind the zxid that it was evaluated on.
         let begins = batch.txns.first().is_none_or(|first| batch.prev < first.zxid);
         assert!(begins, "the batch behind {} begins at {:?}", batch.prev, batch.txns.first().map(|first| first.zxid));
@@ -239,14 +238,14 @@ impl Consensus {
     }
 
     /// The role of this member, to read and to watch.
-    pub fn role(&self) -> watch::Receiver<Role> {
+    pub(crate) fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
     }
 
     /// Waits until everything is applied that was committed when this member started. For a single voter that is
     /// everything in its log. On a leader, waits for its own blank entry too. Returns false if consensus stopped
     /// before.
-    pub async fn recovered(&self) -> bool {
+    pub(crate) async fn recovered(&self) -> bool {
         let mut role = self.role.clone();
         loop {
             let now = *role.borrow_and_update();
@@ -262,7 +261,7 @@ impl Consensus {
         }
     }
 
-    pub fn metrics(&self) -> Metrics {
+    pub(crate) fn metrics(&self) -> Metrics {
         // Taken before the metrics are borrowed, because a borrow of the metrics blocks openraft.
         let log = self.log.stats();
         let raft = self.raft.metrics();
@@ -285,7 +284,7 @@ impl Consensus {
     /// Waits for pending proposals (at most `limits::SHUTDOWN_DRAIN_MS`) and for the running purge (at most twice
     /// `limits::CHECKPOINT_NOTED_MAX`), then ends consensus. The caller must propose nothing more. The log is closed
     /// when the last clone is dropped.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
         if tokio::time::timeout(patience, self.pending.until_empty()).await.is_err() {
             tracing::warn!("consensus shuts down with proposals that have no outcome");
@@ -306,7 +305,7 @@ impl Consensus {
 /// Why a read barrier could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("read barrier: {0}")]
-pub struct BarrierError(String);
+pub(crate) struct BarrierError(String);
 
 impl BarrierError {
     fn ended() -> BarrierError {

@@ -37,7 +37,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 /// Makes openraft's clients.
-pub struct ClientFactory {
+pub(crate) struct ClientFactory {
     pub(super) me: u64,
     pub(super) peers: Arc<Peers>,
     /// The members' present addresses. openraft keeps its clients when an address changes.
@@ -49,7 +49,7 @@ pub struct ClientFactory {
 }
 
 impl ClientFactory {
-    pub fn new(
+    pub(crate) fn new(
         me: u64,
         peers: Arc<Peers>,
         members: watch::Receiver<Membership>,
@@ -114,7 +114,7 @@ enum Traffic {
 }
 
 /// openraft's client of one member, for one kind of traffic.
-pub struct RaftClient {
+pub(crate) struct RaftClient {
     me: u64,
     to: u64,
     traffic: Traffic,
@@ -153,7 +153,7 @@ impl RaftClient {
     }
 }
 
-pub fn rpc_error(error: PeerError, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
+pub(crate) fn rpc_error(error: PeerError, action: RPCTypes, me: u64, to: u64) -> RPCError<TypeConfig> {
     match error {
         PeerError::Connect(error) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {error}"))),
         PeerError::Refused(why) => RPCError::Unreachable(Unreachable::from_string(format!("member {to}: {why}"))),

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
-pub type Done = Box<dyn FnOnce(ProposalOutcome) + Send>;
+pub(crate) type Done = Box<dyn FnOnce(ProposalOutcome) + Send>;
 
 /// The sequencer bounds it: it has at most `limits::ENTRIES_IN_FLIGHT_MAX` proposals in flight.
-pub struct PendingProposals {
+pub(crate) struct PendingProposals {
     proposals: Mutex<Proposals>,
     /// How many proposals have not been told their outcome. Invariant: at least as many as `Proposals::done` holds.
     count: watch::Sender<usize>,
@@ -33,12 +33,12 @@ struct Proposals {
 }
 
 impl PendingProposals {
-    pub fn new() -> PendingProposals {
+    pub(crate) fn new() -> PendingProposals {
         PendingProposals { proposals: Mutex::default(), count: watch::Sender::new(0) }
     }
 
     /// Returns the number under which the outcome is to be told. None if consensus has ended: then `done` was called.
-    pub fn add(&self, done: Done) -> Option<u64> {
+    pub(crate) fn add(&self, done: Done) -> Option<u64> {
         let mut proposals = self.proposals.lock();
         if proposals.ended {
             drop(proposals);
@@ -55,7 +55,7 @@ impl PendingProposals {
     }
 
     /// Tells a proposal its outcome. Nothing happens if it was told before.
-    pub fn resolve(&self, number: u64, outcome: ProposalOutcome) {
+    pub(crate) fn resolve(&self, number: u64, outcome: ProposalOutcome) {
         let done = {
             let mut proposals = self.proposals.lock();
             assert!(number < proposals.next, "proposal {number} has an outcome and was never made");
@@ -71,7 +71,7 @@ impl PendingProposals {
     }
 
     /// Tells all proposals that are left that their outcome is unknown. From now on nothing is added.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         let left: Vec<u64> = {
             let mut proposals = self.proposals.lock();
             proposals.ended = true;
@@ -81,14 +81,14 @@ impl PendingProposals {
         assert!(self.proposals.lock().done.is_empty(), "a proposal is left without an outcome");
     }
 
-    pub async fn until_empty(&self) {
+    pub(crate) async fn until_empty(&self) {
         // The sender lives as long as `self`.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
 /// The result of a call into openraft; None if openraft ended and left the call without an answer.
-pub async fn unless_ended<T>(raft: &Raft<TypeConfig, Machine>, call: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unless_ended<T>(raft: &Raft<TypeConfig, Machine>, call: impl Future<Output = T>) -> Option<T> {
     let mut metrics = raft.server_metrics();
     let ended = async {
         while metrics.changed().await.is_ok() {}

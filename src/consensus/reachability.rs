@@ -10,23 +10,23 @@ use std::collections::BTreeMap;
 
 /// The last heartbeats of each member that ever got one. The lock is held for a moment only.
 #[derive(Default)]
-pub struct Reachability(Mutex<BTreeMap<u64, Silence>>);
+pub(crate) struct Reachability(Mutex<BTreeMap<u64, Silence>>);
 
 impl Reachability {
-    pub fn attempt(&self, member: u64) -> HeartbeatAttempt<'_> {
+    pub(crate) fn attempt(&self, member: u64) -> HeartbeatAttempt<'_> {
         HeartbeatAttempt { reach: self, member, is_over: false }
     }
 }
 
 /// A heartbeat that has no answer yet. If this value is dropped before `ends`, no answer came in time.
-pub struct HeartbeatAttempt<'a> {
+pub(crate) struct HeartbeatAttempt<'a> {
     reach: &'a Reachability,
     member: u64,
     is_over: bool,
 }
 
 impl HeartbeatAttempt<'_> {
-    pub fn ends(mut self, error: Option<&PeerError>) {
+    pub(crate) fn ends(mut self, error: Option<&PeerError>) {
         self.is_over = true;
         self.note(error.map(|error| error as &dyn std::fmt::Display));
     }

@@ -11,7 +11,7 @@ use crate::storage::wal::{Entry, Wal};
 use std::sync::mpsc;
 
 /// Blocks until it is done. The error is a full sentence.
-pub fn replay(wal: &Wal<Payload>, machine: &mut Machine, blocking: BlockingWork) -> Result<(), String> {
+pub(crate) fn replay(wal: &Wal<Payload>, machine: &mut Machine, blocking: BlockingWork) -> Result<(), String> {
     let Some(committed) = wal.committed() else { return Ok(()) };
     let first = machine.next_index();
     if first > committed.index {

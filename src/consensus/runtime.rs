@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub struct Runtime(TokioRuntime);
+pub(crate) struct Runtime(TokioRuntime);
 
 impl AsyncRuntime for Runtime {
     type JoinError = tokio::task::JoinError;
@@ -69,7 +69,7 @@ impl AsyncRuntime for Runtime {
 }
 
 /// Random numbers from `environment`. openraft draws a few for each election.
-pub struct Chance;
+pub(crate) struct Chance;
 
 impl rand_core::TryRng for Chance {
     type Error = Infallible;

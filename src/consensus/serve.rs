@@ -16,7 +16,7 @@ use std::io;
 
 impl Consensus {
     /// Serves a connection of another member until it ends. It carries entries, votes, or a checkpoint.
-    pub async fn serve(&self, connection: Connection) {
+    pub(crate) async fn serve(&self, connection: Connection) {
         let (from, purpose) = (u64::from(connection.hello.from), connection.hello.purpose);
         // The member lives, so openraft need not wait any longer before it sends to the member.
         let _ = self.raft.trigger().reset_backoff([from]).await;

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 /// Brings the state machine up to what is known to be committed, and takes part. Returns before there is a leader;
 /// `Consensus::recovered` waits for one.
-pub async fn start(options: Options) -> Result<Consensus, StartError> {
+pub(crate) async fn start(options: Options) -> Result<Consensus, StartError> {
     let runtime = options.runtime.clone();
     // openraft spawns its tasks on the runtime in which it is started.
     let started = runtime.spawn(start_here(options)).await;

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 /// What a replica does with the log. All calls come from one task, in log order, one at a time.
-pub trait StateMachine: Send + Sync + 'static {
+pub(crate) trait StateMachine: Send + Sync + 'static {
     /// Applies the batch if its fence holds. Returns whether it did. The log position advances either way.
     fn apply(&self, at: LogPosition, batch: &Batch) -> bool;
     /// Applies an entry that lies outside the chain of batches: a blank entry, or a membership. The membership is
@@ -38,7 +38,7 @@ pub trait StateMachine: Send + Sync + 'static {
 }
 
 /// A checkpoint that does not change, and can be read, while newer ones are written.
-pub trait PinnedCheckpoint: Send + Sync {
+pub(crate) trait PinnedCheckpoint: Send + Sync {
     /// The last entry that the checkpoint has applied.
     fn position(&self) -> LogPosition;
     /// The membership, as `StateMachine::apply_other` got it.
@@ -51,7 +51,7 @@ pub trait PinnedCheckpoint: Send + Sync {
 }
 
 /// A checkpoint that comes piece by piece. It touches nothing of the member's own state.
-pub trait IncomingCheckpoint: Any + Send {
+pub(crate) trait IncomingCheckpoint: Any + Send {
     /// The last key that is there, and the number of records.
     fn progress(&self) -> (Option<Vec<u8>>, u64);
     fn write(&mut self, records: &[(Bytes, Bytes)]) -> io::Result<()>;
@@ -61,7 +61,7 @@ pub trait IncomingCheckpoint: Any + Send {
 }
 
 /// What openraft calls a snapshot.
-pub enum SnapshotData {
+pub(crate) enum SnapshotData {
     /// There is no checkpoint yet. This snapshot covers no entry, and no member gets it.
     Nothing,
     Pinned(Arc<dyn PinnedCheckpoint>),

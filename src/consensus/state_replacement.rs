@@ -11,7 +11,7 @@ use crate::storage::LogPosition;
 impl Consensus {
     /// Takes the checkpoint of that member, if it has one that is not before `applied`. Returns whether it had. An
     /// error is a sentence.
-    pub async fn fetch_state(&self, from: u64, applied: Option<LogPosition>) -> Result<bool, String> {
+    pub(crate) async fn fetch_state(&self, from: u64, applied: Option<LogPosition>) -> Result<bool, String> {
         self.fetch(from, applied).await.map_err(|error| error.to_string())
     }
 

@@ -16,7 +16,7 @@ use std::fmt;
 
 /// The choice of types. openraft's macro for this cannot name a responder type of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TypeConfig;
+pub(crate) struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;
@@ -40,16 +40,16 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 
-pub type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
-pub type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
-pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
-pub type Payload = openraft::EntryPayload<Batch, u64, Member>;
-pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
+pub(crate) type Payload = openraft::EntryPayload<Batch, u64, Member>;
+pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 
 /// Whether the state machine accepted one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApplyResult {
-    pub accepted: bool,
+pub(crate) struct ApplyResult {
+    pub(crate) accepted: bool,
 }
 
 impl fmt::Display for Batch {
@@ -60,10 +60,10 @@ impl fmt::Display for Batch {
 
 /// Calls back once with the answer to a write. Calls back with None if openraft drops the write unanswered, as it does
 /// when it shuts down.
-pub struct WriteResponder<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
+pub(crate) struct WriteResponder<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
 impl<T> WriteResponder<T> {
-    pub fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> WriteResponder<T> {
+    pub(crate) fn new(done: impl FnOnce(Option<T>) + Send + 'static) -> WriteResponder<T> {
         WriteResponder(Some(Box::new(done)))
     }
 }
@@ -84,19 +84,19 @@ impl<T> Drop for WriteResponder<T> {
     }
 }
 
-pub fn position(id: &LogId) -> LogPosition {
+pub(crate) fn position(id: &LogId) -> LogPosition {
     LogPosition { term: id.committed_leader_id().term, index: id.index }
 }
 
-pub fn vote_of(vote: wal::Vote) -> Vote {
+pub(crate) fn vote_of(vote: wal::Vote) -> Vote {
     Vote { leader_id: LeaderId { term: vote.term, voted_for: vote.voted_for }, committed: vote.committed }
 }
 
-pub fn to_vote(vote: &Vote) -> wal::Vote {
+pub(crate) fn to_vote(vote: &Vote) -> wal::Vote {
     wal::Vote { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed }
 }
 
-pub fn log_id(at: LogPosition) -> LogId {
+pub(crate) fn log_id(at: LogPosition) -> LogId {
     LogId::new(CommittedLeaderId::new(at.term), at.index)
 }
 
@@ -162,7 +162,7 @@ fn membership(members: Members) -> Result<Membership<u64, Member>, String> {
 }
 
 /// A membership of one voter and nobody else.
-pub fn alone(id: u64, member: Member) -> Result<Membership<u64, Member>, String> {
+pub(crate) fn alone(id: u64, member: Member) -> Result<Membership<u64, Member>, String> {
     membership(Members { voters: vec![BTreeSet::from([id])], members: BTreeMap::from([(id, member)]) })
 }
 
@@ -173,7 +173,7 @@ fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
 
 /// Writing into memory cannot fail. postcard's other error is a sequence of unknown length, which none of these types
 /// has.
-pub fn put_postcard<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+pub(crate) fn put_postcard<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     postcard::to_io(value, out).expect("these types always encode");
 }
 
@@ -186,26 +186,26 @@ fn take<Old: DeserializeOwned, T: DeserializeOwned + From<Old>>(bytes: &[u8]) ->
     decoded.map_err(|error| format!("membership: {error}"))
 }
 
-pub fn encode_membership(value: &Membership<u64, Member>, out: &mut Vec<u8>) {
+pub(crate) fn encode_membership(value: &Membership<u64, Member>, out: &mut Vec<u8>) {
     put(&members(value), out);
 }
 
 /// The membership of a log entry. It has a voter: without voters, every set of members would be a majority.
-pub fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, Member>, String> {
+pub(crate) fn decode_membership(bytes: &[u8]) -> Result<Membership<u64, Member>, String> {
     let decoded = membership(take::<Members1, Members>(bytes)?)?;
     if decoded.voter_ids().next().is_none() { Err(NO_VOTERS.to_owned()) } else { Ok(decoded) }
 }
 
 const NO_VOTERS: &str = "a membership without voters";
 
-pub fn encode_stored(value: &StoredMembership) -> Vec<u8> {
+pub(crate) fn encode_stored(value: &StoredMembership) -> Vec<u8> {
     let mut out = Vec::new();
     put(&StoredMembers { at: value.log_id().as_ref().map(position), members: members(value.membership()) }, &mut out);
     out
 }
 
 /// The membership beside a state. If it comes from a log entry, it has a voter.
-pub fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, String> {
+pub(crate) fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, String> {
     let stored = take::<StoredMembers1, StoredMembers>(bytes)?;
     let decoded = membership(stored.members)?;
     if stored.at.is_some() && decoded.voter_ids().next().is_none() {

@@ -4,22 +4,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number that only grows until it is reset.
 #[derive(Debug)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) const fn new() -> Counter {
         Counter(AtomicU64::new(0))
     }
 
-    pub fn increment(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
@@ -30,16 +30,16 @@ impl Counter {
 
 /// Count, sum, minimum and maximum of values, at one moment. All are 0 if there are no values.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Totals {
-    pub count: u64,
-    pub sum: u64,
-    pub min: u64,
-    pub max: u64,
+pub(crate) struct Totals {
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
 }
 
 impl Totals {
     /// The average, rounded to four decimal places, as ZooKeeper prints it.
-    pub fn average(&self) -> f64 {
+    pub(crate) fn average(&self) -> f64 {
         if self.count == 0 {
             return 0.0;
         }
@@ -97,7 +97,7 @@ impl Range {
 
 /// Totals of values. Costs two atomic additions for each value.
 #[derive(Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     count: AtomicU64,
     sum: AtomicU64,
     range: Range,
@@ -108,13 +108,13 @@ impl Summary {
         Summary { count: AtomicU64::new(0), sum: AtomicU64::new(0), range: Range::new() }
     }
 
-    pub fn add(&self, value: u64) {
+    pub(crate) fn add(&self, value: u64) {
         self.count.fetch_add(1, Relaxed);
         self.sum.fetch_add(value, Relaxed);
         self.range.add(value);
     }
 
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let (min, max) = self.range.get().unwrap_or_default();
         Totals { count: self.count.load(Relaxed), sum: self.sum.load(Relaxed), min, max }
     }
@@ -136,18 +136,18 @@ const BUCKETS: usize = EXACT as usize + 28 * PER_DOUBLING;
 
 /// A summary with percentiles. Costs two atomic additions for each value: the count is the sum of the buckets.
 #[derive(Debug)]
-pub struct Timing {
+pub(crate) struct Timing {
     sum: AtomicU64,
     range: Range,
     buckets: [AtomicU64; BUCKETS],
 }
 
 impl Timing {
-    pub const fn new() -> Timing {
+    pub(crate) const fn new() -> Timing {
         Timing { sum: AtomicU64::new(0), range: Range::new(), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 
-    pub fn add(&self, value: u64) {
+    pub(crate) fn add(&self, value: u64) {
         self.sum.fetch_add(value, Relaxed);
         self.range.add(value);
         if let Some(bucket) = self.buckets.get(bucket_of(value)) {
@@ -155,7 +155,7 @@ impl Timing {
         }
     }
 
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let count = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum();
         let (min, max) = self.range.get().unwrap_or_default();
         Totals { count, sum: self.sum.load(Relaxed), min, max }
@@ -163,7 +163,7 @@ impl Timing {
 
     /// The value that a share (0.5, 0.99) of all values does not exceed, rounded down to the lower end of its bucket. 0
     /// if there are no values.
-    pub fn percentile(&self, share: f64) -> u64 {
+    pub(crate) fn percentile(&self, share: f64) -> u64 {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let rank = ((total as f64 * share).ceil() as u64).max(1);
@@ -179,7 +179,7 @@ impl Timing {
 
     /// Pairs of a bound and the number of values up to it. The bounds are 0, 1, 3, 7 and so on, up to the largest
     /// value.
-    pub fn up_to_doublings(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn up_to_doublings(&self) -> Vec<(u64, u64)> {
         let mut counts =
             self.buckets.iter().enumerate().map(|(at, count)| (lower_end(at), count.load(Relaxed))).peekable();
         let mut seen = 0;
@@ -233,7 +233,7 @@ impl Default for Timing {
 
 /// The last, the smallest and the largest of sizes in bytes. All are -1 if there are none (BufferStats.java).
 #[derive(Debug)]
-pub struct LastMinMax {
+pub(crate) struct LastMinMax {
     last: AtomicU64,
     range: Range,
 }
@@ -243,20 +243,20 @@ impl LastMinMax {
         LastMinMax { last: AtomicU64::new(0), range: Range::new() }
     }
 
-    pub fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.last.store(bytes, Relaxed);
         self.range.add(bytes);
     }
 
-    pub fn last(&self) -> i64 {
+    pub(crate) fn last(&self) -> i64 {
         or_none(self.range.get().map(|_| self.last.load(Relaxed)))
     }
 
-    pub fn min(&self) -> i64 {
+    pub(crate) fn min(&self) -> i64 {
         or_none(self.range.get().map(|(min, _)| min))
     }
 
-    pub fn max(&self) -> i64 {
+    pub(crate) fn max(&self) -> i64 {
         or_none(self.range.get().map(|(_, max)| max))
     }
 

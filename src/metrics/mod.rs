@@ -12,15 +12,15 @@
 
 mod absent;
 mod instruments;
-pub mod namespaces;
+pub(crate) mod namespaces;
 
-pub use instruments::{Counter, LastMinMax, Summary, Timing, Totals};
+pub(crate) use instruments::{Counter, LastMinMax, Summary, Timing, Totals};
 
 use namespaces::Namespaces;
 
 /// The value of a line of `mntr`.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     Whole(u64),
     /// Printed as Java prints a double: with at least one decimal place.
     Fraction(f64),
@@ -34,26 +34,26 @@ macro_rules! instruments {
     ) => {
         /// All figures of a server. A member has one, and hands it to its parts.
         #[derive(Debug)]
-        pub struct Metrics {
+        pub(crate) struct Metrics {
             /// Requests that were read, and four letter words.
-            pub packets_received: Counter,
+            pub(crate) packets_received: Counter,
             /// Replies and events that were sent.
-            pub packets_sent: Counter,
+            pub(crate) packets_sent: Counter,
             /// Bytes of each reply.
-            pub client_response_size: LastMinMax,
+            pub(crate) client_response_size: LastMinMax,
             /// Bytes of each transaction that was proposed here.
-            pub proposal_size: LastMinMax,
+            pub(crate) proposal_size: LastMinMax,
             /// Failed `addauth` requests.
-            pub auth_failed: Counter,
+            pub(crate) auth_failed: Counter,
             /// Bytes read and written below each child of the root.
-            pub namespaces: Namespaces,
+            pub(crate) namespaces: Namespaces,
             $($(#[$counter_doc])* pub $counter: Counter,)*
             $($(#[$summary_doc])* pub $summary: Summary,)*
             $($(#[$timing_doc])* pub $timing: Timing,)*
         }
 
         impl Metrics {
-            pub const fn new() -> Metrics {
+            pub(crate) const fn new() -> Metrics {
                 Metrics {
                     packets_received: Counter::new(),
                     packets_sent: Counter::new(),
@@ -68,12 +68,12 @@ macro_rules! instruments {
             }
 
             /// Milliseconds from the arrival of a request to its reply, for reads and writes together.
-            pub fn request_latency(&self) -> Totals {
+            pub(crate) fn request_latency(&self) -> Totals {
                 self.readlatency.totals().and(self.updatelatency.totals())
             }
 
             /// `srst`: all figures start over.
-            pub fn reset(&self) {
+            pub(crate) fn reset(&self) {
                 self.packets_received.reset();
                 self.packets_sent.reset();
                 self.auth_failed.reset();
@@ -90,7 +90,7 @@ macro_rules! instruments {
 
             /// Calls `line` with every figure of ZooKeeper: its key without the prefix `zk_`, and its value here. A
             /// figure that has no counterpart here is 0 (`absent`).
-            pub fn each(&self, line: &mut dyn FnMut(String, Value)) {
+            pub(crate) fn each(&self, line: &mut dyn FnMut(String, Value)) {
                 $(line(stringify!($counter).to_owned(), Value::Whole(self.$counter.get()));)*
                 $(each_of_totals(stringify!($summary), self.$summary.totals(), line);)*
                 $(each_of_timing(stringify!($timing), &self.$timing, line);)*

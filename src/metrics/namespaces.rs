@@ -14,16 +14,16 @@ const PLACES_TRIED: usize = 8;
 
 /// The counted namespaces.
 #[derive(Debug)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     places: [OnceLock<Namespace>; NAMESPACES_COUNTED],
 }
 
 /// One namespace. Each value is the length of a path plus the bytes that were read or written there.
 #[derive(Debug)]
-pub struct Namespace {
-    pub name: Box<str>,
-    pub read: Summary,
-    pub write: Summary,
+pub(crate) struct Namespace {
+    pub(crate) name: Box<str>,
+    pub(crate) read: Summary,
+    pub(crate) write: Summary,
 }
 
 impl Namespaces {
@@ -32,21 +32,21 @@ impl Namespaces {
     }
 
     /// `bytes` were read at `path`.
-    pub fn read(&self, path: &str, bytes: usize) {
+    pub(crate) fn read(&self, path: &str, bytes: usize) {
         if let Some(namespace) = self.of(path) {
             namespace.read.add((path.len() + bytes) as u64);
         }
     }
 
     /// `bytes` were written at `path`.
-    pub fn written(&self, path: &str, bytes: usize) {
+    pub(crate) fn written(&self, path: &str, bytes: usize) {
         if let Some(namespace) = self.of(path) {
             namespace.write.add((path.len() + bytes) as u64);
         }
     }
 
     /// The namespaces counted so far.
-    pub fn all(&self) -> impl Iterator<Item = &Namespace> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Namespace> {
         self.places.iter().filter_map(OnceLock::get)
     }
 

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// The pause after `attempts` failed attempts in a row, in milliseconds.
-pub fn back_off_ms(attempts: u32) -> u64 {
+pub(crate) fn back_off_ms(attempts: u32) -> u64 {
     (limits::PLUGIN_BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(limits::PLUGIN_BACK_OFF_MS_MAX)
 }
 
 /// What a node below `/zookeeper/plugins` is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// `/zookeeper/plugins/<name>`: the manifest that binds the plugin.
     Manifest {
         plugin: &'a str,
@@ -37,7 +37,7 @@ pub enum Place<'a> {
 }
 
 /// What the node at that path is for. None: the path does not lie below `/zookeeper/plugins`.
-pub fn place(node: &str) -> Option<Place<'_>> {
+pub(crate) fn place(node: &str) -> Option<Place<'_>> {
     let rest = node.strip_prefix(PLUGINS)?.strip_prefix('/')?;
     Some(match rest.split_once('/') {
         None => Place::Manifest { plugin: rest },
@@ -49,27 +49,23 @@ pub fn place(node: &str) -> Option<Place<'_>> {
     })
 }
 
-pub fn home(plugin: &str) -> String {
-    path::join(PLUGINS, plugin)
-}
-
-pub fn owed_path(plugin: &str) -> String {
+pub(crate) fn owed_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/owed")
 }
 
 /// The folder of a plugin's timers.
-pub fn timers_path(plugin: &str) -> String {
+pub(crate) fn timers_path(plugin: &str) -> String {
     format!("{PLUGINS}/{plugin}/timers")
 }
 
 /// The node of the timer that the plugin calls `name`.
-pub fn timer_path(plugin: &str, name: &str) -> String {
+pub(crate) fn timer_path(plugin: &str, name: &str) -> String {
     format!("{PLUGINS}/{plugin}/timers/{}", escape(name))
 }
 
 /// Makes any text one name of a path. A character that a name may not contain, and `%`, becomes `%` and two hexadecimal digits
 /// for each of its bytes. The empty text becomes a single `%`.
-pub fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     if name.is_empty() {
         return "%".into();
     }
@@ -89,7 +85,7 @@ pub fn escape(name: &str) -> String {
 }
 
 /// The text that `escape` made this name of. None: `escape` makes no such name.
-pub fn unescape(escaped: &str) -> Option<String> {
+pub(crate) fn unescape(escaped: &str) -> Option<String> {
     if escaped == "%" {
         return Some(String::new());
     }
@@ -109,26 +105,26 @@ pub fn unescape(escaped: &str) -> Option<String> {
 
 /// The data of a timer's node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timer {
+pub(crate) struct Timer {
     /// The ensemble time at which the timer fires, in milliseconds.
-    pub due_ms: u64,
+    pub(crate) due_ms: u64,
     /// How often in a row the timer has fired and failed.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 impl Timer {
     /// Reads the data. None: it is not a timer's, so somebody else has written there.
-    pub fn parse(data: &[u8]) -> Option<Timer> {
+    pub(crate) fn parse(data: &[u8]) -> Option<Timer> {
         let (due_ms, attempts) = std::str::from_utf8(data).ok()?.split_once(' ')?;
         Some(Timer { due_ms: due_ms.parse().ok()?, attempts: attempts.parse().ok()? })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{} {}", self.due_ms, self.attempts)
     }
 
     /// The timer after it has failed once more, at `now_ms`.
-    pub fn failed(&self, now_ms: u64) -> Timer {
+    pub(crate) fn failed(&self, now_ms: u64) -> Timer {
         let attempts = self.attempts.saturating_add(1);
         Timer { due_ms: now_ms.saturating_add(back_off_ms(attempts)), attempts }
     }
@@ -136,27 +132,27 @@ impl Timer {
 
 /// The data of `owed`: how far putting the mount in order has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Owed {
+pub(crate) struct Owed {
     /// The zxid since which the mount must be put in order.
-    pub since: u64,
+    pub(crate) since: u64,
     /// The epoch of the leadership that made the last step. Another leadership begins from the first step.
-    pub epoch: u32,
+    pub(crate) epoch: u32,
     /// What the last step returned. None: the next step is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub(crate) after: Option<String>,
     /// Failed attempts in a row.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// The ensemble time before which no step is made, in milliseconds.
-    pub due: u64,
+    pub(crate) due: u64,
 }
 
 impl Owed {
     /// Reads the data. If it cannot be read, the mount must be put in order from the beginning.
-    pub fn parse(data: &[u8]) -> Owed {
+    pub(crate) fn parse(data: &[u8]) -> Owed {
         serde_json::from_slice(data).unwrap_or(Owed { since: 0, epoch: 0, after: None, attempts: 0, due: 0 })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         serde_json::to_string(self).expect("numbers and a text make valid JSON")
     }
 }

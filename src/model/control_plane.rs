@@ -20,19 +20,19 @@
 //!   plugins/<name>/...     status, counters, faults, log, recording, audit: see `plugin::registry`
 //! ```
 
-pub const ROOT: &str = "/zookeeper";
-pub const QUOTA: &str = "/zookeeper/quota";
+pub(crate) const ROOT: &str = "/zookeeper";
+pub(crate) const QUOTA: &str = "/zookeeper/quota";
 pub const CONFIG: &str = "/zookeeper/config";
 pub const MODULES: &str = "/zookeeper/modules";
 pub const PLUGINS: &str = "/zookeeper/plugins";
 
 /// Names of nodes below a plugin's.
-pub const VERSIONS: &str = "versions";
+pub(crate) const VERSIONS: &str = "versions";
 pub const CANARY: &str = "canary";
-pub const QUARANTINE: &str = "quarantine";
-pub const CRASHES: &str = "crashes";
+pub(crate) const QUARANTINE: &str = "quarantine";
+pub(crate) const CRASHES: &str = "crashes";
 
-pub const LEADER: &str = "/zookeeper/leader";
-pub const MEMBERS: &str = "/zookeeper/members";
-pub const REJECTION: &str = "/zookeeper/rejection";
-pub const TRACE: &str = "/zookeeper/trace";
+pub(crate) const LEADER: &str = "/zookeeper/leader";
+pub(crate) const MEMBERS: &str = "/zookeeper/members";
+pub(crate) const REJECTION: &str = "/zookeeper/rejection";
+pub(crate) const TRACE: &str = "/zookeeper/trace";

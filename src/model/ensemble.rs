@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 /// The numbers that a server can have. The number is the top byte of the session ids that the server gives out. With 0, its
 /// sessions could not be told from ids that clients make up. With 255, session ids would look like TTL nodes.
-pub const SERVER_IDS: RangeInclusive<u32> = 1..=254;
+pub(crate) const SERVER_IDS: RangeInclusive<u32> = 1..=254;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -54,18 +54,18 @@ pub enum ServerRole {
 }
 
 /// Identifies a data directory: random bytes, drawn when the directory is created. A wiped disk gets another incarnation.
-pub type Incarnation = [u8; 16];
+pub(crate) type Incarnation = [u8; 16];
 
 /// A member as consensus keeps it. The default (id 0, no address) exists only because openraft requires one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    pub server: Server,
-    pub incarnation: Incarnation,
+pub(crate) struct Member {
+    pub(crate) server: Server,
+    pub(crate) incarnation: Incarnation,
 }
 
 impl Server {
     /// Reads the text behind `server.N=`. The error is a text that completes the sentence "`server.N=value` ...".
-    pub fn parse(id: u32, value: &str) -> Result<Server, String> {
+    pub(crate) fn parse(id: u32, value: &str) -> Result<Server, String> {
         let refused = |what: String| {
             format!("must have the form server.N=host:port:port[:participant|observer][;[host:]clientPort]: {what}")
         };
@@ -82,7 +82,7 @@ impl Server {
         Ok(Server { id, addresses, role, client, secure_client })
     }
 
-    pub fn is_observer(&self) -> bool {
+    pub(crate) fn is_observer(&self) -> bool {
         self.role == ServerRole::Observer
     }
 }
@@ -126,7 +126,7 @@ impl fmt::Display for ServerRole {
 
 /// The data of `/zookeeper/config`: one line for each server, in the order of their numbers, and the version, which is the zxid
 /// of the change.
-pub fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
+pub(crate) fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
     let sorted: BTreeMap<u32, &Server> = servers.map(|server| (server.id, server)).collect();
     let mut text: String = sorted.values().map(|server| format!("server.{}={server}\n", server.id)).collect();
     text.push_str(&format!("version={:x}", version.0));
@@ -135,7 +135,7 @@ pub fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid)
 
 /// Reads the text of [`config_text`], and the members in a `reconfig`: lines, or the same separated by commas. Returns the
 /// servers in the order of their numbers. The result may be empty.
-pub fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
+pub(crate) fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
     let mut servers: BTreeMap<u32, Server> = BTreeMap::new();
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
         let Some((key, value)) = line.split_once('=') else {
@@ -160,7 +160,7 @@ pub fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
 
 /// A sentence that names two servers with the same address. None: there are no such servers. A client address that stands for
 /// all addresses of a machine never conflicts, because it does not say which machine.
-pub fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
+pub(crate) fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
     let mut taken: BTreeMap<(&str, u16), u32> = BTreeMap::new();
     for server in servers {
         let peers = server.addresses.iter().map(|address| (address.host.as_str(), address.peer_port));

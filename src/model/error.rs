@@ -59,7 +59,7 @@ codes! {
 }
 
 impl ErrorCode {
-    pub const fn code(self) -> i32 {
+    pub(crate) const fn code(self) -> i32 {
         self as i32
     }
 }
@@ -75,7 +75,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Cuts the text at the bound.
-    pub fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
+    pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         let mut text = text.into();
         let mut end = text.len().min(crate::limits::REFUSAL_TEXT_BYTES_MAX);
         while !text.is_char_boundary(end) {

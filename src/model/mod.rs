@@ -17,20 +17,23 @@
 #![deny(clippy::iter_over_hash_type)]
 
 pub mod acl;
-pub mod chores;
+pub(crate) mod chores;
 pub mod control_plane;
 pub mod ensemble;
-pub mod error;
-pub mod owner;
+pub(crate) mod error;
+pub(crate) mod owner;
 pub mod path;
-pub mod session;
-pub mod stat;
+pub(crate) mod session;
+pub(crate) mod stat;
 pub mod txn;
-pub mod zxid;
+pub(crate) mod zxid;
 
-pub use acl::{Acl, AclEntry, Identity};
-pub use error::{ErrorCode, Refusal};
-pub use owner::{NodeKind, Owner};
-pub use session::{ConnectionId, Password, SessionId};
+pub(crate) use acl::{Acl, AclEntry, Identity};
+pub use error::ErrorCode;
+pub use error::Refusal;
+pub(crate) use owner::{NodeKind, Owner};
+pub use session::ConnectionId;
+pub(crate) use session::Password;
+pub use session::SessionId;
 pub use stat::Stat;
 pub use zxid::Zxid;

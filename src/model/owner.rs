@@ -5,7 +5,7 @@ use super::SessionId;
 use serde::{Deserialize, Serialize};
 
 /// The longest time to live of a TTL node, in milliseconds (40 bits).
-pub const TTL_MS_MAX: i64 = 0xff_ffff_ffff;
+pub(crate) const TTL_MS_MAX: i64 = 0xff_ffff_ffff;
 
 /// The packed field.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct Owner(pub i64);
 
 /// The field taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NodeKind {
+pub(crate) enum NodeKind {
     Persistent,
     Ephemeral(SessionId),
     Container,
@@ -25,20 +25,20 @@ const CONTAINER: i64 = i64::MIN;
 const TTL_MASK: u64 = 0xff00_0000_0000_0000;
 
 impl Owner {
-    pub const PERSISTENT: Owner = Owner(0);
-    pub const CONTAINER: Owner = Owner(CONTAINER);
+    pub(crate) const PERSISTENT: Owner = Owner(0);
+    pub(crate) const CONTAINER: Owner = Owner(CONTAINER);
 
-    pub const fn ttl(ms: i64) -> Owner {
+    pub(crate) const fn ttl(ms: i64) -> Owner {
         assert!(ms > 0 && ms <= TTL_MS_MAX, "the TTL was checked with the request");
         Owner((TTL_MASK | ms as u64) as i64)
     }
 
-    pub const fn session(id: SessionId) -> Owner {
+    pub(crate) const fn session(id: SessionId) -> Owner {
         Owner(id.0)
     }
 
     /// The kind of node. A session id of server 255 would look like a TTL node, so such ids are never given out.
-    pub const fn kind(self) -> NodeKind {
+    pub(crate) const fn kind(self) -> NodeKind {
         match self.0 {
             0 => NodeKind::Persistent,
             CONTAINER => NodeKind::Container,

@@ -4,7 +4,7 @@ use super::control_plane;
 use thiserror::Error;
 
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum PathError {
+pub(crate) enum PathError {
     #[error("a path cannot be empty")]
     Empty,
     #[error("a path must start with /")]
@@ -20,7 +20,7 @@ pub enum PathError {
 }
 
 /// Checks a path by ZooKeeper's rules. In ZooKeeper, writes and watches check their paths. Most reads do not.
-pub fn validate(path: &str) -> Result<(), PathError> {
+pub(crate) fn validate(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }
@@ -50,12 +50,12 @@ pub fn validate(path: &str) -> Result<(), PathError> {
 
 /// Whether a name may contain the character. Java checks UTF-16 units, so characters beyond the first plane, which are pairs of
 /// surrogates there, are refused as well.
-pub fn allowed(c: char) -> bool {
+pub(crate) fn allowed(c: char) -> bool {
     !matches!(c as u32, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff | 0x10000..)
 }
 
 /// The path of the parent. None for the root and for a text without a slash.
-pub fn parent(path: &str) -> Option<&str> {
+pub(crate) fn parent(path: &str) -> Option<&str> {
     match path.rfind('/')? {
         0 if path.len() == 1 => None,
         0 => Some("/"),
@@ -64,12 +64,12 @@ pub fn parent(path: &str) -> Option<&str> {
 }
 
 /// The last name of a path. Empty for the root.
-pub fn name(path: &str) -> &str {
+pub(crate) fn name(path: &str) -> &str {
     path.rfind('/').map_or(path, |at| &path[at + 1..])
 }
 
 /// The path of a child.
-pub fn join(parent: &str, name: &str) -> String {
+pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
 }
 
@@ -79,7 +79,7 @@ pub fn is_within(path: &str, root: &str) -> bool {
 }
 
 /// Whether `path` is `/zookeeper` or lies below it. The server keeps its own nodes there.
-pub fn is_servers_own(path: &str) -> bool {
+pub(crate) fn is_servers_own(path: &str) -> bool {
     is_within(path, control_plane::ROOT)
 }
 

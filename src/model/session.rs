@@ -9,7 +9,7 @@ pub struct SessionId(pub i64);
 
 impl SessionId {
     /// Stands for "no session": the server's own transactions.
-    pub const NONE: SessionId = SessionId(0);
+    pub(crate) const NONE: SessionId = SessionId(0);
 }
 
 impl fmt::Display for SessionId {
@@ -40,7 +40,7 @@ pub struct Password(pub [u8; 16]);
 impl Password {
     /// Whether `shown` is this password. Takes the same time wherever the two differ, so that an attacker learns nothing from
     /// the time.
-    pub fn is(&self, shown: &Password) -> bool {
+    pub(crate) fn is(&self, shown: &Password) -> bool {
         self.0.iter().zip(&shown.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }

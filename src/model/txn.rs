@@ -60,11 +60,11 @@ impl Txn {
 /// One plugin's part in a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Made {
-    pub plugin: Arc<str>,
+    pub(crate) plugin: Arc<str>,
     /// The deployment, as its manifest counts them.
-    pub version: u32,
+    pub(crate) version: u32,
     /// The fuel that the plugin's calls used.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
 }
 
 /// Where the answer goes: to that connection, if it is still open.

@@ -10,35 +10,35 @@ use std::fmt;
 pub struct Zxid(pub u64);
 
 /// The last counter of an epoch. The next transaction opens the next epoch.
-pub const COUNTER_MAX: u32 = u32::MAX;
+pub(crate) const COUNTER_MAX: u32 = u32::MAX;
 
 impl Zxid {
-    pub const ZERO: Zxid = Zxid(0);
+    pub(crate) const ZERO: Zxid = Zxid(0);
 
-    pub const fn new(epoch: u32, counter: u32) -> Zxid {
+    pub(crate) const fn new(epoch: u32, counter: u32) -> Zxid {
         Zxid((epoch as u64) << 32 | counter as u64)
     }
 
-    pub const fn epoch(self) -> u32 {
+    pub(crate) const fn epoch(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    pub const fn counter(self) -> u32 {
+    pub(crate) const fn counter(self) -> u32 {
         self.0 as u32
     }
 
     /// The next zxid in the same leadership: the next counter, or the first of the next epoch if the counter is full.
-    pub const fn next(self) -> Zxid {
+    pub(crate) const fn next(self) -> Zxid {
         if self.counter() == COUNTER_MAX { self.next_epoch() } else { Zxid(self.0 + 1) }
     }
 
     /// The first zxid of the next epoch, with which a new leadership starts. Counter 0 is never used, as in ZooKeeper.
-    pub const fn next_epoch(self) -> Zxid {
+    pub(crate) const fn next_epoch(self) -> Zxid {
         Zxid::new(self.epoch() + 1, 1)
     }
 
     /// The zxid as a number of the wire protocol.
-    pub const fn to_wire(self) -> i64 {
+    pub(crate) const fn to_wire(self) -> i64 {
         self.0 as i64
     }
 }

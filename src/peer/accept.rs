@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Takes the accepted connections.
-pub trait ConnectionHandler: Send + Sync + 'static {
+pub(crate) trait ConnectionHandler: Send + Sync + 'static {
     /// Whether the membership allows the connection. The caller has checked that the hello is meant for this member and
     /// comes from its cluster.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
@@ -28,7 +28,7 @@ pub trait ConnectionHandler: Send + Sync + 'static {
 }
 
 /// Accepts connections until the future is dropped.
-pub async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incoming: Arc<dyn ConnectionHandler>) {
+pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incoming: Arc<dyn ConnectionHandler>) {
     let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         tokio::select! { biased;

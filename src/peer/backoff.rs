@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Delays that double from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`. Each is shortened by a random part of up to a
 /// half, so that members that lost each other at the same moment do not dial in step.
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// The next delay before it is shortened. Invariant: from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`.
     next: Duration,
 }
@@ -19,12 +19,12 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Waits. Each wait is longer than the one before.
-    pub async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.delay()).await;
     }
 
     /// How long to wait. Each delay is longer than the one before.
-    pub fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(PEER_BACKOFF_MAX);
         assert!((PEER_BACKOFF_MIN..=PEER_BACKOFF_MAX).contains(&self.next), "the next delay is {:?}", self.next);
@@ -36,7 +36,7 @@ impl Backoff {
     }
 
     /// To be called when a connection has proven good.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Backoff::default();
     }
 }

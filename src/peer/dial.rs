@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// At every address the machine has answered that nobody listens there. So the process is gone.
     #[error("nobody listens there")]
     Refused,
@@ -29,18 +29,18 @@ pub struct Peers {
 }
 
 impl Peers {
-    pub fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
+    pub(crate) fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
         Peers { net, me }
     }
 
-    pub fn me(&self) -> &LocalMember {
+    pub(crate) fn me(&self) -> &LocalMember {
         &self.me
     }
 
     /// Connects to a member at the first of its addresses where the member is found. Each address is tried for
     /// `limits::PEER_CONNECT_TIMEOUT` at most. `expects` is the incarnation of the member's data directory, if it is
     /// known. The future may be dropped at any time.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         to: &Server,
         expects: Option<Incarnation>,

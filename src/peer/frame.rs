@@ -33,7 +33,7 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 /// How many bytes come before the message.
-pub const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 8;
 
 /// Why bytes are not a frame. Nothing that follows on the connection can be believed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,13 +55,13 @@ impl From<FrameError> for io::Error {
 }
 
 /// Splits a socket into a reader and a writer, for messages of at most `bytes_max` bytes.
-pub fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
+pub(crate) fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
     let (reader, writer) = tokio::io::split(socket);
     let reader = FrameReader { socket: reader, received: BytesMut::new(), bytes_max };
     (reader, FrameWriter { socket: writer, pending: Vec::new(), written: 0, bytes_max })
 }
 
-pub struct FrameReader {
+pub(crate) struct FrameReader {
     socket: ReadHalf<Socket>,
     /// What has arrived and is not taken yet.
     received: BytesMut,
@@ -71,7 +71,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// The next message. None: the other end has closed the connection between two frames. The future may be dropped
     /// while it waits.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         match self.next_payload().await? {
             Some(payload) => Ok(Some(decode(&payload)?)),
             None => Ok(None),
@@ -104,7 +104,7 @@ impl FrameReader {
     }
 }
 
-pub struct FrameWriter {
+pub(crate) struct FrameWriter {
     socket: WriteHalf<Socket>,
     /// Frames that are not yet written to their end. Invariant: at most `PEER_WRITE_BYTES` and one frame.
     pending: Vec<u8>,
@@ -116,13 +116,13 @@ pub struct FrameWriter {
 impl FrameWriter {
     /// Sends a message. If the future is dropped while it waits, the message goes out before the next one, or not at
     /// all.
-    pub async fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+    pub(crate) async fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
         self.queue(message).await?;
         self.flush().await
     }
 
     /// Puts a message behind those that wait for [`FrameWriter::flush`]. Waits only while too many bytes are pending.
-    pub async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+    pub(crate) async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
         assert!(self.written <= self.pending.len(), "{} bytes of {} are written", self.written, self.pending.len());
         if self.pending.len() - self.written >= limits::PEER_WRITE_BYTES {
             self.write_pending().await?;
@@ -135,13 +135,13 @@ impl FrameWriter {
     }
 
     /// Sends the pending frames.
-    pub async fn flush(&mut self) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.write_pending().await?;
         self.socket.flush().await
     }
 
     /// Sends the pending frames, and tells the other end that nothing follows.
-    pub async fn close(mut self) -> io::Result<()> {
+    pub(crate) async fn close(mut self) -> io::Result<()> {
         self.write_pending().await?;
         self.socket.shutdown().await
     }

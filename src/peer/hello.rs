@@ -27,11 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The version of everything that members say to each other. Raised with every change to a message.
-pub const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 1;
 
 /// What a connection is for. Each kind of traffic has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Questions before there is a membership: who the other member is, whether it is empty, which members it knows.
     Greeting,
     /// Log entries and heartbeats.
@@ -48,17 +48,17 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`]. This field is the first one for ever.
-    pub protocol: u16,
+    pub(crate) protocol: u16,
     /// The dialer's cluster; 0 if the dialer does not know one yet.
-    pub cluster: u64,
-    pub from: u32,
+    pub(crate) cluster: u64,
+    pub(crate) from: u32,
     /// The incarnation of the dialer's data directory.
-    pub incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
     /// The member that the dialer believes to speak to.
-    pub to: u32,
-    pub purpose: Purpose,
+    pub(crate) to: u32,
+    pub(crate) purpose: Purpose,
     /// The highest format level that the dialer's program understands.
-    pub format_level: u32,
+    pub(crate) format_level: u32,
 }
 
 /// The acceptor's first frame.
@@ -72,9 +72,9 @@ pub enum Welcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The acceptor's cluster; 0 if the acceptor does not know one yet.
-    pub cluster: u64,
-    pub incarnation: Incarnation,
-    pub format_level: u32,
+    pub(crate) cluster: u64,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) format_level: u32,
 }
 
 /// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, and says what to do.
@@ -124,7 +124,7 @@ pub enum HelloRefusal {
 
 impl HelloRefusal {
     /// Whether the refusal may pass without anybody doing anything.
-    pub fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
     }
 }
@@ -192,27 +192,27 @@ impl fmt::Display for Short<'_> {
 /// Who this member is, as it tells other members. Clones are the same member.
 #[derive(Clone, Debug)]
 pub struct LocalMember {
-    pub id: u32,
-    pub incarnation: Incarnation,
+    pub(crate) id: u32,
+    pub(crate) incarnation: Incarnation,
     /// The highest format level that this program understands.
-    pub format_level: u32,
+    pub(crate) format_level: u32,
     /// The cluster; 0 until it is known. Invariant: a known cluster never changes.
     cluster: Arc<AtomicU64>,
 }
 
 impl LocalMember {
     /// `cluster`: 0 if it is not known yet.
-    pub fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> LocalMember {
+    pub(crate) fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> LocalMember {
         LocalMember { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
     }
 
     /// The cluster; 0 if it is not known yet.
-    pub fn cluster(&self) -> u64 {
+    pub(crate) fn cluster(&self) -> u64 {
         self.cluster.load(Ordering::Acquire)
     }
 
     /// Records which cluster this member belongs to. The error is another cluster that this member already belongs to.
-    pub fn set_cluster(&self, cluster: u64) -> Result<(), u64> {
+    pub(crate) fn set_cluster(&self, cluster: u64) -> Result<(), u64> {
         match self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(known) if known == cluster => Ok(()),

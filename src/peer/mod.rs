@@ -22,33 +22,43 @@
 //! | `backoff` | how long to wait before dialing again |
 //! | `testing` | a network in memory whose cables can be cut (tests and simulation) |
 
-pub mod accept;
-pub mod backoff;
-pub mod dial;
+pub(crate) mod accept;
+pub(crate) mod backoff;
+pub(crate) mod dial;
 pub mod frame;
 pub mod hello;
-pub mod messages;
-pub mod net;
-pub mod resolve;
-#[cfg(any(test, feature = "simulation"))]
-pub mod testing;
+pub(crate) mod messages;
+pub(crate) mod net;
+pub(crate) mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub mod tls;
+pub(crate) mod tls;
 
-pub use accept::{ConnectionHandler, accept};
-pub use backoff::Backoff;
-pub use dial::{ConnectError, Peers};
-pub use frame::{FrameReader, FrameWriter};
-pub use hello::{Accepted, Hello, HelloRefusal, LocalMember, PROTOCOL, Purpose, Welcome};
-pub use net::{Duplex, Listen, Net, Socket, TcpNet};
+pub(crate) use accept::{ConnectionHandler, accept};
+pub(crate) use backoff::Backoff;
+pub(crate) use dial::{ConnectError, Peers};
+pub(crate) use frame::{FrameReader, FrameWriter};
+pub(crate) use hello::Accepted;
+pub use hello::Hello;
+pub(crate) use hello::HelloRefusal;
+pub use hello::LocalMember;
+#[cfg(test)]
+pub(crate) use hello::PROTOCOL;
+pub(crate) use hello::Purpose;
+pub use hello::Welcome;
+pub use net::Socket;
+pub(crate) use net::TcpNet;
+pub use net::{Duplex, Listen, Net};
 
 /// A connection behind its hello, at either end.
-pub struct Connection {
+pub(crate) struct Connection {
     /// The dialer's hello.
-    pub hello: Hello,
+    pub(crate) hello: Hello,
     /// The acceptor's answer.
-    pub welcome: Accepted,
-    pub reader: FrameReader,
-    pub writer: FrameWriter,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests read the answer"))]
+    pub(crate) welcome: Accepted,
+    pub(crate) reader: FrameReader,
+    pub(crate) writer: FrameWriter,
 }

@@ -39,7 +39,7 @@ pub trait Listen: Send {
 }
 
 /// TCP, with TLS if it is configured.
-pub struct TcpNet {
+pub(crate) struct TcpNet {
     resolver: Resolver,
     tls: Option<Arc<Tls>>,
 }
@@ -47,13 +47,13 @@ pub struct TcpNet {
 impl TcpNet {
     /// Without TLS, anybody who reaches the ports can read the traffic and speak as any member. Blocks on the key
     /// files.
-    pub fn new(tls: Option<&PeerTls>) -> Result<TcpNet, TlsError> {
+    pub(crate) fn new(tls: Option<&PeerTls>) -> Result<TcpNet, TlsError> {
         let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
         Ok(TcpNet { resolver: Resolver::default(), tls })
     }
 
     /// Takes up new key and certificate files, if that is configured. To be spawned.
-    pub fn watch_files(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn watch_files(&self) -> impl Future<Output = ()> + Send + use<> {
         let tls = self.tls.clone();
         async move {
             if let Some(tls) = tls {

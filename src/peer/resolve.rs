@@ -20,7 +20,7 @@ type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 /// None until the lookup has answered.
 type Answer = Option<Result<Vec<IpAddr>, String>>;
 
-pub struct Resolver {
+pub(crate) struct Resolver {
     lookup: Arc<Lookup>,
     names: Arc<Mutex<Names>>,
 }
@@ -47,7 +47,7 @@ impl Resolver {
     }
 
     /// The addresses of a name, at least one.
-    pub async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+    pub(crate) async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }

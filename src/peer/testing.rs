@@ -23,7 +23,7 @@ const BACKLOG: usize = 128;
 
 /// The cables and the listeners. Clones are the same network.
 #[derive(Clone, Default)]
-pub struct MemoryNet {
+pub(crate) struct MemoryNet {
     cables: Arc<Mutex<Cables>>,
 }
 
@@ -43,18 +43,18 @@ struct Cables {
 }
 
 impl MemoryNet {
-    pub fn new() -> MemoryNet {
+    pub(crate) fn new() -> MemoryNet {
         MemoryNet::default()
     }
 
     /// The network as that host sees it. The host joins when it is first named.
-    pub fn host(&self, name: &str) -> Arc<dyn Net> {
+    pub(crate) fn host(&self, name: &str) -> Arc<dyn Net> {
         let address = self.address(name);
         Arc::new(Host { net: self.clone(), address })
     }
 
     /// That host's address.
-    pub fn address(&self, name: &str) -> IpAddr {
+    pub(crate) fn address(&self, name: &str) -> IpAddr {
         let mut cables = self.cables.lock();
         let position = cables.hosts.iter().position(|host| host == name).unwrap_or_else(|| {
             cables.hosts.push(name.to_owned());
@@ -69,12 +69,12 @@ impl MemoryNet {
     }
 
     /// From now on nothing passes between the two hosts, in either direction.
-    pub fn cut(&self, a: &str, b: &str) {
+    pub(crate) fn cut(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.cables.lock().cut.insert(pair);
     }
 
-    pub fn heal(&self, a: &str, b: &str) {
+    pub(crate) fn heal(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.change(|cables| {
             cables.cut.remove(&pair);
@@ -82,7 +82,7 @@ impl MemoryNet {
     }
 
     /// Breaks every connection between the two hosts.
-    pub fn reset(&self, a: &str, b: &str) {
+    pub(crate) fn reset(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.change(|cables| *cables.resets.entry(pair).or_default() += 1);
     }

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client, server};
 
 /// Makes TLS connections out of plain ones, in both directions.
-pub struct Tls {
+pub(crate) struct Tls {
     settings: PeerTls,
     /// Guards what new connections are made with, and the look of the files that it was loaded from. Held for a moment
     /// only.
@@ -44,7 +44,7 @@ struct Endpoints {
 
 impl Tls {
     /// Reads the stores. Blocks on files.
-    pub fn new(settings: &PeerTls) -> Result<Tls, TlsError> {
+    pub(crate) fn new(settings: &PeerTls) -> Result<Tls, TlsError> {
         let files = tls::look(stores(settings));
         let loaded = RwLock::new(Loaded { endpoints: Endpoints::new(settings)?, files });
         Ok(Tls { settings: settings.clone(), loaded })
@@ -52,7 +52,7 @@ impl Tls {
 
     /// Loads new certificates if the files have changed since the last look. Returns whether they had. An error leaves
     /// the old ones in use, and is returned once for each change. Blocks on files.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let files = tls::look(stores(&self.settings));
         if self.loaded.read().files == files {
             return Ok(false);
@@ -65,7 +65,7 @@ impl Tls {
     }
 
     /// Looks at the files as long as it is polled. Returns at once if reloading is not configured. To be spawned.
-    pub async fn watch_files(self: Arc<Self>) {
+    pub(crate) async fn watch_files(self: Arc<Self>) {
         if !self.settings.reload {
             return;
         }
@@ -83,7 +83,7 @@ impl Tls {
     }
 
     /// Shakes hands as the dialer. `host` is the name that was dialed.
-    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
+    pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> io::Result<client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -96,7 +96,7 @@ impl Tls {
     }
 
     /// The acceptor's side. It shakes hands when it is first read or written.
-    pub fn accept<S>(&self, stream: S) -> Accepting<S>
+    pub(crate) fn accept<S>(&self, stream: S) -> Accepting<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -142,7 +142,7 @@ fn stores(settings: &PeerTls) -> impl Iterator<Item = &Store> {
 }
 
 /// A connection that may not have shaken hands yet.
-pub enum Accepting<S> {
+pub(crate) enum Accepting<S> {
     Handshake(Box<Accept<S>>),
     Secure(Box<server::TlsStream<S>>),
     /// The handshake has failed, and its error was returned.

@@ -16,18 +16,18 @@ static OPEN: LazyLock<Acl> = LazyLock::new(acl::open_unsafe);
 
 /// The identities that an ACL is checked for, and their session.
 #[derive(Clone, Copy)]
-pub struct Who<'a> {
-    pub identities: &'a [Identity],
-    pub session: SessionId,
+pub(crate) struct Who<'a> {
+    pub(crate) identities: &'a [Identity],
+    pub(crate) session: SessionId,
 }
 
 impl Who<'_> {
-    pub const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
+    pub(crate) const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
 }
 
 /// Whether the ACL gives `who` one of the bits in `permissions`. Asks authenticators about the entries of their schemes. Each
 /// question has a budget of its own, because no transaction is in the making.
-pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
+pub(crate) fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     let ask = |held: &Identity, wanted: &Identity| {
         rules.schemes.get().matches(who.session, u64::MAX, &wanted.scheme, &held.id, &wanted.id).said == Ok(true)
     };
@@ -36,7 +36,13 @@ pub fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>)
 
 /// As `allowed`, on the fuel budget of a transaction. The refusal is NOAUTH. If an authenticator that might have allowed it
 /// cannot answer now, or no fuel is left to ask it, the refusal is the one of that failure.
-pub fn require(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>, fuel: &Fuel) -> Result<(), Refusal> {
+pub(crate) fn require(
+    rules: &Rules,
+    list: &[AclEntry],
+    permissions: i32,
+    who: Who<'_>,
+    fuel: &Fuel,
+) -> Result<(), Refusal> {
     let schemes = rules.schemes.get();
     let mut unsaid = None;
     let ask = |held: &Identity, wanted: &Identity| {
@@ -76,7 +82,7 @@ fn allows(
 
 /// As `allowed`, without asking an authenticator. None: the answer depends on what an authenticator would say. For callers
 /// that hold the state's lock.
-pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Option<bool> {
+pub(crate) fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Option<bool> {
     if rules.skip_acl || list.is_empty() || is_super(identities) {
         return Some(true);
     }
@@ -95,14 +101,14 @@ pub fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[I
     (!open).then_some(false)
 }
 
-pub fn is_super(identities: &[Identity]) -> bool {
+pub(crate) fn is_super(identities: &[Identity]) -> bool {
     identities.iter().any(|identity| identity.scheme == "super")
 }
 
 /// The ACL as it will be stored: without duplicates, and with `auth` replaced by the identities that the caller has proven.
 /// INVALIDACL for an empty ACL, an unknown scheme or a malformed id. Authenticators are asked on the fuel budget of a
 /// transaction.
-pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
+pub(crate) fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
@@ -130,7 +136,7 @@ pub fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fu
 }
 
 /// The ACL as a client without ADMIN sees it: without the hashes of passwords.
-pub fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
+pub(crate) fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
     let mask = |entry: &AclEntry| match (entry.who.scheme.as_str(), entry.who.id.split_once(':')) {
         ("digest", Some((user, _))) => {
             AclEntry { permissions: entry.permissions, who: Identity::new("digest", format!("{user}:x")) }
@@ -141,7 +147,7 @@ pub fn masked(list: &[AclEntry]) -> Vec<AclEntry> {
 }
 
 /// What whoAmI shows of an identity: the name without the proof.
-pub fn user_name(identity: &Identity) -> &str {
+pub(crate) fn user_name(identity: &Identity) -> &str {
     match identity.scheme.as_str() {
         // A scheme without a provider has no user names. `super` is such a scheme.
         "super" => "",
@@ -151,18 +157,18 @@ pub fn user_name(identity: &Identity) -> &str {
 }
 
 /// Whether the holder of these identities may write the nodes that the server keeps about its plugins.
-pub fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
+pub(crate) fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
     rules.deploy_by_anyone || is_super(identities)
 }
 
 /// Whether the path is in the control plane: manifests, settings and everything else below `PLUGINS`, and modules.
-pub fn is_control_plane(path: &str) -> bool {
+pub(crate) fn is_control_plane(path: &str) -> bool {
     path.starts_with("/zookeeper/") && (path::is_within(path, PLUGINS) || path::is_within(path, MODULES))
 }
 
 /// Whether only those who may deploy read that node. Manifests, with the settings in them, and modules hold keys. Logs,
 /// recordings and the remains of a failed plugin hold what clients wrote.
-pub fn is_secret(path: &str) -> bool {
+pub(crate) fn is_secret(path: &str) -> bool {
     if !path.starts_with("/zookeeper/") {
         return false;
     }
@@ -177,7 +183,7 @@ pub fn is_secret(path: &str) -> bool {
 }
 
 /// The refusal of a write to the control plane by a client that may not deploy. The text says what to do about it.
-pub fn deploy_refusal(path: &str) -> Refusal {
+pub(crate) fn deploy_refusal(path: &str) -> Refusal {
     Refusal::new(
         ErrorCode::NoAuth,
         format!(
@@ -286,7 +292,7 @@ fn is_principal(id: &str) -> bool {
 /// Addresses and networks: `10.0.0.0/8`, `fe80::/10`.
 mod ip {
     /// Address bytes from the left; IPv4 has 4, IPv6 has 16.
-    pub struct Network {
+    pub(crate) struct Network {
         address: Address,
         bits: u32,
     }

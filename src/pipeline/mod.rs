@@ -16,18 +16,21 @@
 
 #![deny(clippy::iter_over_hash_type)]
 
-pub mod authorize;
-pub mod evaluate;
-pub mod overlay;
-pub mod plugins;
-pub mod read;
-pub mod reconcile;
-pub mod view;
+pub(crate) mod authorize;
+pub(crate) mod evaluate;
+pub(crate) mod overlay;
+pub(crate) mod plugins;
+pub(crate) mod read;
+pub(crate) mod reconcile;
+pub(crate) mod view;
 
-pub use evaluate::{Evaluation, Evaluator};
-pub use plugins::{
-    Answered, Call, Cause, Fuel, Handled, NoPlugins, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe,
-    Schemes, TreeWriter, Verb, Versions, Write,
+pub(crate) use evaluate::{Evaluation, Evaluator};
+#[cfg(test)]
+pub(crate) use plugins::NoPlugins;
+pub use plugins::Verb;
+pub(crate) use plugins::{
+    Answered, Call, Cause, Fuel, Handled, NoView, NodeCopy, Plugins, ProvenSchemes, ReadView, Recipe, Schemes,
+    TreeWriter, Versions, Write,
 };
 
 use crate::model::{ConnectionId, Identity, Password, SessionId};
@@ -40,40 +43,40 @@ use std::sync::Arc;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// None: the server itself (expiry, collection).
-    pub caller: Option<Caller>,
-    pub xid: i32,
-    pub ask: Ask,
+    pub(crate) caller: Option<Caller>,
+    pub(crate) xid: i32,
+    pub(crate) ask: Ask,
 }
 
 impl Submission {
     /// A submission of the server itself.
-    pub fn own(ask: Ask) -> Submission {
+    pub(crate) fn own(ask: Ask) -> Submission {
         Submission { caller: None, xid: 0, ask }
     }
 }
 
 /// The client of a request, as its connection knew it when the request was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Caller {
-    pub session: SessionId,
-    pub connection: ConnectionId,
-    pub identities: Arc<[Identity]>,
-    pub address: IpAddr,
-    pub port: u16,
+pub(crate) struct Caller {
+    pub(crate) session: SessionId,
+    pub(crate) connection: ConnectionId,
+    pub(crate) identities: Arc<[Identity]>,
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
     /// A local session: only the caller's own member knows it (`localSessionsEnabled`).
-    pub local: bool,
+    pub(crate) local: bool,
 }
 
 impl Caller {
     /// The identities and the session, for the check of an ACL.
-    pub fn who(&self) -> authorize::Who<'_> {
+    pub(crate) fn who(&self) -> authorize::Who<'_> {
         authorize::Who { identities: &self.identities, session: self.session }
     }
 }
 
 /// What enters the pipeline.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// A write of the protocol: create, delete, setData, setACL, multi, check, reconfig, deleteContainer.
     Request(Request),
     /// A client opens a session.
@@ -105,26 +108,26 @@ pub enum Ask {
 
 /// A member's report against a plugin (`evaluate::blame`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Blame {
+pub(crate) struct Blame {
     /// The path of the plugin's node below `/zookeeper/plugins`: `<name>`, or `<name>/canary` for a version on trial.
-    pub plugin: String,
+    pub(crate) plugin: String,
     /// The mzxid of that node as the member knew it. It names the version that the report is about.
-    pub manifest_mzxid: i64,
+    pub(crate) manifest_mzxid: i64,
     /// The process that a call of the plugin has ended: `<member>-<run>`. None: the report is about faults.
-    pub crashed: Option<String>,
+    pub(crate) crashed: Option<String>,
     /// The data of the quarantine node, if the report leads to a quarantine.
-    pub quarantine: bytes::Bytes,
+    pub(crate) quarantine: bytes::Bytes,
 }
 
 /// The times and the random number that a transaction is made with.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Unix milliseconds.
-    pub wall_ms: i64,
+    pub(crate) wall_ms: i64,
     /// Milliseconds of ensemble time.
-    pub ensemble_ms: u64,
+    pub(crate) ensemble_ms: u64,
     /// Random, for plugins' `context.seed`.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// The server's settings that decide what a request may do (`config` fills it).
@@ -154,7 +157,7 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// A server that stands alone, without plugins.
+    /// The settings of a standalone server without plugins. TTL nodes are allowed.
     fn default() -> Rules {
         Rules {
             skip_acl: false,

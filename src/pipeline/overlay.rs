@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 #[derive(Default)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     nodes: HashMap<Arc<str>, Outstanding<Option<NodeRecord>>>,
     sessions: HashMap<SessionId, Outstanding<Option<Session>>>,
     /// Whether the session owns that ephemeral node.
@@ -60,19 +60,19 @@ const JOURNAL_SEARCHED_MAX: usize = 32;
 
 /// A node as outstanding transactions leave it.
 #[derive(Clone, Debug)]
-pub struct NodeRecord {
-    pub data: Data,
+pub(crate) struct NodeRecord {
+    pub(crate) data: Data,
     /// As a client will see it.
-    pub stat: Stat,
+    pub(crate) stat: Stat,
     /// The stored counter of creations, from which sequence numbers are made.
-    pub cversion: i32,
-    pub owner: Owner,
-    pub acl: Acl,
+    pub(crate) cversion: i32,
+    pub(crate) owner: Owner,
+    pub(crate) acl: Acl,
 }
 
 /// The data of a `NodeRecord`. A record that only counts children needs no copy of the data.
 #[derive(Clone, Debug)]
-pub enum Data {
+pub(crate) enum Data {
     /// No outstanding transaction sets the data. The applied state has it.
     AsApplied,
     Set(Option<Bytes>),
@@ -102,7 +102,7 @@ enum Undo {
 
 /// A point within the transaction in the making, to which `rollback` returns.
 #[derive(Clone, Copy)]
-pub struct Savepoint {
+pub(crate) struct Savepoint {
     queue: usize,
     journal: usize,
 }
@@ -110,13 +110,13 @@ pub struct Savepoint {
 impl Overlay {
     /// The node as outstanding transactions leave it. None: no outstanding transaction touches the node. Some(None): the
     /// node will be gone.
-    pub fn node(&self, path: &str) -> Option<Option<&NodeRecord>> {
+    pub(crate) fn node(&self, path: &str) -> Option<Option<&NodeRecord>> {
         self.nodes.get(path).map(|record| record.value.as_ref())
     }
 
     /// The node before the transaction in the making. None: that transaction has not touched the node. Otherwise the
     /// answer that `node` gave then.
-    pub fn node_before(&self, path: &str) -> Option<Option<Option<&NodeRecord>>> {
+    pub(crate) fn node_before(&self, path: &str) -> Option<Option<Option<&NodeRecord>>> {
         let touches = |undo: &&Undo| matches!(undo, Undo::Node(touched, _) if &**touched == path);
         let first = if self.journal.len() <= JOURNAL_SEARCHED_MAX {
             self.journal.iter().find(touches)
@@ -130,7 +130,7 @@ impl Overlay {
     }
 
     /// The session as outstanding transactions leave it. None: they do not touch it. Some(None): it will be closed.
-    pub fn session(&self, id: SessionId) -> Option<Option<&Session>> {
+    pub(crate) fn session(&self, id: SessionId) -> Option<Option<&Session>> {
         if self.sessions.is_empty() {
             return None;
         }
@@ -138,7 +138,7 @@ impl Overlay {
     }
 
     /// Paths of the session's ephemeral nodes that outstanding transactions create (true) or delete (false), in order.
-    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = (&Arc<str>, bool)> {
+    pub(crate) fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = (&Arc<str>, bool)> {
         let first: Arc<str> = Arc::from("");
         self.ephemerals
             .range((session, first)..)
@@ -147,23 +147,23 @@ impl Overlay {
     }
 
     /// Names of children of `parent` that outstanding transactions create (true) or delete (false), in byte order.
-    pub fn children(&self, parent: &str) -> BTreeMap<&str, bool> {
+    pub(crate) fn children(&self, parent: &str) -> BTreeMap<&str, bool> {
         let touched = self.children.get(parent).into_iter().flatten();
         touched.filter_map(|path| Some((path::name(path), self.nodes.get(path)?.value.is_some()))).collect()
     }
 
     /// What outstanding changes add to the usage of the quota at that path.
-    pub fn usage(&self, quota: &str) -> Used {
+    pub(crate) fn usage(&self, quota: &str) -> Used {
         self.usage.get(quota).copied().unwrap_or(NO_USAGE)
     }
 
     /// What the transaction in the making has added to the usage of the quota at that path.
-    pub fn usage_made(&self, quota: &str) -> Used {
+    pub(crate) fn usage_made(&self, quota: &str) -> Used {
         self.usage_made.get(quota).copied().unwrap_or(NO_USAGE)
     }
 
     /// Lays a node over the view. None: the node is gone.
-    pub fn lay_node(&mut self, zxid: Zxid, path: Arc<str>, record: Option<NodeRecord>) {
+    pub(crate) fn lay_node(&mut self, zxid: Zxid, path: Arc<str>, record: Option<NodeRecord>) {
         let before = self.nodes.insert(path.clone(), Outstanding { zxid, value: record });
         // The queue holds each path once per transaction, however many operations of a multi touch it.
         if before.as_ref().is_none_or(|before| before.zxid != zxid) {
@@ -173,27 +173,27 @@ impl Overlay {
     }
 
     /// Notes that a child of `parent` comes or goes. `lay_node` says which.
-    pub fn lay_child(&mut self, zxid: Zxid, parent: Arc<str>, child: Arc<str>) {
+    pub(crate) fn lay_child(&mut self, zxid: Zxid, parent: Arc<str>, child: Arc<str>) {
         self.children.entry(parent.clone()).or_default().push_back(child);
         self.enqueue(zxid, Touched::Child(parent));
     }
 
     /// Lays a session over the view. None: the session is closed.
-    pub fn lay_session(&mut self, zxid: Zxid, id: SessionId, session: Option<Session>) {
+    pub(crate) fn lay_session(&mut self, zxid: Zxid, id: SessionId, session: Option<Session>) {
         let before = self.sessions.insert(id, Outstanding { zxid, value: session });
         self.enqueue(zxid, Touched::Session(id));
         self.journal.push(Undo::Session(id, before));
     }
 
     /// Lays over the view whether the session owns the ephemeral node at `path`.
-    pub fn lay_ephemeral(&mut self, zxid: Zxid, session: SessionId, path: Arc<str>, owned: bool) {
+    pub(crate) fn lay_ephemeral(&mut self, zxid: Zxid, session: SessionId, path: Arc<str>, owned: bool) {
         let before = self.ephemerals.insert((session, path.clone()), Outstanding { zxid, value: owned });
         self.enqueue(zxid, Touched::Ephemeral(session, path.clone()));
         self.journal.push(Undo::Ephemeral(session, path, before));
     }
 
     /// Adds to the usage of the quota at that path.
-    pub fn lay_usage(&mut self, zxid: Zxid, quota: &str, more: Used) {
+    pub(crate) fn lay_usage(&mut self, zxid: Zxid, quota: &str, more: Used) {
         let quota: Arc<str> = Arc::from(quota);
         add_usage(&mut self.usage, &quota, more.count, more.bytes);
         add_usage(&mut self.usage_made, &quota, more.count, more.bytes);
@@ -207,12 +207,12 @@ impl Overlay {
         self.queue.push_back((zxid, touched));
     }
 
-    pub fn savepoint(&self) -> Savepoint {
+    pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint { queue: self.queue.len(), journal: self.journal.len() }
     }
 
     /// Undoes everything since `savepoint`.
-    pub fn rollback(&mut self, savepoint: Savepoint) {
+    pub(crate) fn rollback(&mut self, savepoint: Savepoint) {
         assert!(savepoint.queue <= self.queue.len(), "a savepoint's queue is a beginning of the queue");
         assert!(savepoint.journal <= self.journal.len(), "a savepoint's journal is a beginning of the journal");
         if self.first_undo.get_mut().read > savepoint.journal {
@@ -244,7 +244,7 @@ impl Overlay {
     }
 
     /// The transaction in the making is complete and can no longer be rolled back.
-    pub fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         assert!(self.first_undo.get_mut().read <= self.journal.len(), "the index covers a beginning of the journal");
         self.journal.clear();
         self.usage_made.clear();
@@ -255,7 +255,7 @@ impl Overlay {
     }
 
     /// Forgets what the state has caught up with. No transaction may be in the making.
-    pub fn forget(&mut self, applied: Zxid) {
+    pub(crate) fn forget(&mut self, applied: Zxid) {
         assert!(self.journal.is_empty(), "no transaction is in the making while {applied} is forgotten");
         while self.queue.front().is_some_and(|(zxid, _)| *zxid <= applied) {
             let Some((_, touched)) = self.queue.pop_front() else { break };
@@ -276,12 +276,12 @@ impl Overlay {
     }
 
     /// Forgets everything, because the chain broke.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Overlay::default();
     }
 
     /// Whether nothing is outstanding.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
@@ -299,7 +299,7 @@ impl Overlay {
 
     /// Checks every invariant of the overlay. Walks everything: for tests.
     #[cfg(test)]
-    pub fn check_all(&self) {
+    pub(crate) fn check_all(&self) {
         self.check();
         let mut queued: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         let mut used: BTreeMap<Arc<str>, Used> = BTreeMap::new();
@@ -404,7 +404,7 @@ where
 }
 
 impl NodeRecord {
-    pub fn of(node: Node<'_>) -> NodeRecord {
+    pub(crate) fn of(node: Node<'_>) -> NodeRecord {
         NodeRecord {
             data: Data::AsApplied,
             stat: node.stat(),
@@ -414,7 +414,7 @@ impl NodeRecord {
         }
     }
 
-    pub fn new(zxid: Zxid, wall_ms: i64, data: Option<Bytes>, acl: Acl, owner: Owner) -> NodeRecord {
+    pub(crate) fn new(zxid: Zxid, wall_ms: i64, data: Option<Bytes>, acl: Acl, owner: Owner) -> NodeRecord {
         let zxid = zxid.to_wire();
         NodeRecord {
             stat: Stat {
@@ -434,7 +434,7 @@ impl NodeRecord {
         }
     }
 
-    pub fn set_data(&mut self, zxid: Zxid, wall_ms: i64, data: Option<Bytes>, version: i32) {
+    pub(crate) fn set_data(&mut self, zxid: Zxid, wall_ms: i64, data: Option<Bytes>, version: i32) {
         self.stat.data_length = length(&data);
         self.stat.version = version;
         self.stat.mzxid = zxid.to_wire();
@@ -442,12 +442,12 @@ impl NodeRecord {
         self.data = Data::Set(data);
     }
 
-    pub fn child_created(&mut self, zxid: Zxid) {
+    pub(crate) fn child_created(&mut self, zxid: Zxid) {
         self.cversion = self.cversion.wrapping_add(1);
         self.children(zxid, self.stat.num_children + 1);
     }
 
-    pub fn child_deleted(&mut self, zxid: Zxid) {
+    pub(crate) fn child_deleted(&mut self, zxid: Zxid) {
         self.children(zxid, self.stat.num_children - 1);
     }
 
@@ -466,7 +466,7 @@ fn length(data: &Option<Bytes>) -> i32 {
 }
 
 /// The path of the node that a change touches. None: the change is not about a node.
-pub fn path_of(change: &Change) -> Option<&Arc<str>> {
+pub(crate) fn path_of(change: &Change) -> Option<&Arc<str>> {
     match change {
         Change::Create { path, .. }
         | Change::Delete { path }

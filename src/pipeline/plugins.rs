@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The plugins that decide about writes.
 ///
 /// The functions about recipes have defaults: they answer as a server without recipes does.
-pub trait Plugins {
+pub(crate) trait Plugins {
     /// Whether the validators accept the transaction. Called once per transaction, with all of its changes. The call's view
     /// shows the tree as the changes leave it. Without a caller, plugins made the changes on their own, for example when a
     /// timer fired. Must be cheap if no validator matches.
@@ -75,7 +75,7 @@ pub trait Plugins {
 }
 
 /// The answer in place of a recipe that does not exist.
-pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
+pub(crate) fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
     let text = format!("{}: there is no such recipe", recipe.name);
     Answered::unasked(Err(Refusal::new(ErrorCode::SystemError, text)))
 }
@@ -83,22 +83,22 @@ pub fn no_recipe<T>(recipe: &Recipe) -> Answered<T> {
 /// A recipe at work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recipe {
-    pub name: Arc<str>,
-    pub mount: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) mount: Arc<str>,
     /// The deployment, as its manifest counts them.
-    pub version: u32,
+    pub(crate) version: u32,
 }
 
 /// What a plugin answered, or several plugins together. A fault is a refusal, too.
-pub struct Answered<T> {
-    pub said: Result<T, Refusal>,
+pub(crate) struct Answered<T> {
+    pub(crate) said: Result<T, Refusal>,
     /// The fuel that the calls used, including the instances that were made for them. A cached answer costs nothing.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
 }
 
 impl<T> Answered<T> {
     /// An answer for which no plugin was called.
-    pub fn unasked(said: Result<T, Refusal>) -> Answered<T> {
+    pub(crate) fn unasked(said: Result<T, Refusal>) -> Answered<T> {
         Answered { said, fuel: 0 }
     }
 }
@@ -106,17 +106,17 @@ impl<T> Answered<T> {
 /// The fuel that the plugins of one transaction have used together. It is a cell, because policies, validators and
 /// authenticators are asked while the transaction is only borrowed.
 #[derive(Default)]
-pub struct Fuel(Cell<u64>);
+pub(crate) struct Fuel(Cell<u64>);
 
 impl Fuel {
     /// The fuel that plugins may still use.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         limits::PLUGIN_TXN_FUEL.saturating_sub(self.0.get())
     }
 
     /// As `left`, for policies, validators and authenticators. None of them is called once the fuel is used up. Before that,
     /// each gets all of its own budget, which may be more than a transaction has, for large nodes for example.
-    pub fn left_to_judge(&self) -> u64 {
+    pub(crate) fn left_to_judge(&self) -> u64 {
         match self.left() {
             0 => 0,
             _ => limits::PLUGIN_FUEL_MAX,
@@ -124,7 +124,7 @@ impl Fuel {
     }
 
     /// Takes the answer's fuel off the budget and returns the answer.
-    pub fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
+    pub(crate) fn settle<T>(&self, answered: Answered<T>) -> Result<T, Refusal> {
         self.0.set(self.0.get().saturating_add(answered.fuel));
         answered.said
     }
@@ -132,7 +132,7 @@ impl Fuel {
 
 /// A client's write, as a recipe sees it. `version`: the version that the node must have; None is any.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Write<'a> {
+pub(crate) enum Write<'a> {
     Create {
         path: &'a str,
         data: &'a [u8],
@@ -165,7 +165,7 @@ impl<'a> Write<'a> {
     }
 
     /// Bytes of the path and of the data or ACL.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.path().len()
             + match self {
                 Write::Create { data, .. } | Write::SetData { data, .. } => data.len(),
@@ -175,7 +175,7 @@ impl<'a> Write<'a> {
     }
 
     /// The path as the client wrote it.
-    pub fn path(&self) -> &'a str {
+    pub(crate) fn path(&self) -> &'a str {
         match self {
             Write::Create { path, .. }
             | Write::SetData { path, .. }
@@ -187,7 +187,7 @@ impl<'a> Write<'a> {
 
 /// What a recipe does with a client's write.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Handled {
+pub(crate) enum Handled {
     /// The write is carried out as if there were no recipe.
     Pass,
     /// The recipe has handled the write. The reply speaks of the node at that path.
@@ -196,7 +196,7 @@ pub enum Handled {
 
 /// Who made the changes that a recipe is told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The superuser, whose requests no recipe handles.
     Request,
     /// A client closed its session.
@@ -226,7 +226,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub const ALL: [Verb; 7] =
+    pub(crate) const ALL: [Verb; 7] =
         [Verb::Read, Verb::Children, Verb::Create, Verb::Set, Verb::Delete, Verb::Acl, Verb::Call];
 
     /// The name in manifests.
@@ -245,31 +245,31 @@ impl Verb {
 
 /// What a plugin has during one call: a view to read, perhaps a writer, and the circumstances of the call.
 #[derive(Clone, Copy)]
-pub struct Call<'a> {
-    pub view: &'a dyn ReadView,
+pub(crate) struct Call<'a> {
+    pub(crate) view: &'a dyn ReadView,
     /// None: plugins of this kind only read.
-    pub writer: Option<&'a dyn TreeWriter>,
+    pub(crate) writer: Option<&'a dyn TreeWriter>,
     /// The client whose request led to the call. None in timers, at a session's end and in recovery.
-    pub caller: Option<&'a Caller>,
+    pub(crate) caller: Option<&'a Caller>,
     /// The session that sent the request or that ended. 0: there is none.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The request's number. 0: there is no request.
-    pub xid: i32,
+    pub(crate) xid: i32,
     /// The zxid of the transaction. On a read, the last zxid applied.
-    pub zxid: Zxid,
-    pub moment: Moment,
+    pub(crate) zxid: Zxid,
+    pub(crate) moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
-    pub writers: &'a [Arc<str>],
+    pub(crate) writers: &'a [Arc<str>],
     /// The fuel that this call may use: what is left of the transaction's. For plugins that judge, `Fuel::left_to_judge`.
     /// With 0 the plugin is not called.
-    pub fuel_max: u64,
+    pub(crate) fuel_max: u64,
     /// Bytes of the names and data that the plugin is told of, as far as a client chose them.
-    pub told_bytes: usize,
+    pub(crate) told_bytes: usize,
 }
 
 impl<'a> Call<'a> {
     /// A call of a plugin that only reads.
-    pub fn looking(
+    pub(crate) fn looking(
         view: &'a dyn ReadView,
         caller: Option<&'a Caller>,
         xid: i32,
@@ -282,7 +282,7 @@ impl<'a> Call<'a> {
 }
 
 /// Read access to the tree, as the transaction leaves it so far and as it was before.
-pub trait ReadView {
+pub(crate) trait ReadView {
     /// The node as the transaction leaves it so far.
     fn node(&self, path: &str) -> Option<NodeCopy>;
     /// The node before the transaction.
@@ -310,7 +310,7 @@ pub trait ReadView {
 }
 
 /// A view of nothing.
-pub struct NoView;
+pub(crate) struct NoView;
 
 impl ReadView for NoView {
     fn node(&self, _: &str) -> Option<NodeCopy> {
@@ -329,24 +329,24 @@ impl ReadView for NoView {
 
 /// As long as a node has the same `Versions`, it has the same data, ACL and children, and the same `NodeCopy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Versions {
-    pub mzxid: i64,
-    pub pzxid: i64,
-    pub aversion: i32,
+pub(crate) struct Versions {
+    pub(crate) mzxid: i64,
+    pub(crate) pzxid: i64,
+    pub(crate) aversion: i32,
 }
 
 impl Versions {
-    pub fn of(stat: &Stat) -> Versions {
+    pub(crate) fn of(stat: &Stat) -> Versions {
         Versions { mzxid: stat.mzxid, pzxid: stat.pzxid, aversion: stat.aversion }
     }
 }
 
 /// What a plugin sees of a node.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NodeCopy {
-    pub data: Option<bytes::Bytes>,
-    pub stat: Stat,
-    pub acl: Acl,
+pub(crate) struct NodeCopy {
+    pub(crate) data: Option<bytes::Bytes>,
+    pub(crate) stat: Stat,
+    pub(crate) acl: Acl,
 }
 
 /// Write access to the tree within the transaction in the making (`writing.transaction` of the contract). Each operation
@@ -354,7 +354,7 @@ pub struct NodeCopy {
 /// plugin host checks the grants before it calls these functions.
 ///
 /// The functions take a shared reference, because a call reads and writes through the same object.
-pub trait TreeWriter {
+pub(crate) trait TreeWriter {
     /// Creates a node. Returns its path: `path`, with ten digits behind it if `sequential`. An empty `acl` stands for the
     /// parent's ACL.
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal>;
@@ -369,7 +369,7 @@ pub trait TreeWriter {
 /// The authenticators, as ACL checks need them: on the leader for writes, on the serving member for reads and events.
 /// `session`: the session that caused the question. It is not part of the question. `fuel_max`: the fuel that the answer may
 /// use. With 0 no authenticator is called.
-pub trait Schemes: Send + Sync {
+pub(crate) trait Schemes: Send + Sync {
     /// Whether an authenticator proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
     /// Whether identity `held` satisfies the ACL id `wanted`. False if no plugin provides the scheme or that plugin failed. A
@@ -386,11 +386,11 @@ pub trait Schemes: Send + Sync {
 pub struct ProvenSchemes(Option<Arc<dyn Schemes>>);
 
 impl ProvenSchemes {
-    pub fn new(schemes: Arc<dyn Schemes>) -> ProvenSchemes {
+    pub(crate) fn new(schemes: Arc<dyn Schemes>) -> ProvenSchemes {
         ProvenSchemes(Some(schemes))
     }
 
-    pub fn get(&self) -> &dyn Schemes {
+    pub(crate) fn get(&self) -> &dyn Schemes {
         match &self.0 {
             Some(schemes) => &**schemes,
             None => &NoPlugins,
@@ -412,7 +412,7 @@ impl PartialEq for ProvenSchemes {
 }
 
 /// No plugin at all: everything is allowed.
-pub struct NoPlugins;
+pub(crate) struct NoPlugins;
 
 impl Plugins for NoPlugins {
     fn validate(&mut self, _: &Call<'_>, _: &[Change]) -> Answered<()> {

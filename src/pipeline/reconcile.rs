@@ -15,23 +15,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The result of one call of a controller.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Reconciled {
-    pub plugin: String,
+pub(crate) struct Reconciled {
+    pub(crate) plugin: String,
     /// The deployment, as its manifest counts them.
-    pub version: u32,
+    pub(crate) version: u32,
     /// The fuel that the call used.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
     /// The path that the controller was called for. A timer of that name is deleted with the result, if it is due.
-    pub path: String,
+    pub(crate) path: String,
     /// What the controller read.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// What the controller wrote, in order.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// Something that a controller read, as it was then.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// The data and ACL of a node, by mzxid and aversion. None: there was no such node.
     Node { path: String, was: Option<(i64, i32)> },
     /// The names of a node's children, by the node's pzxid. None: there was no such node.
@@ -42,7 +42,7 @@ pub enum Condition {
 
 /// Something that a controller wrote.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub enum Step {
+pub(crate) enum Step {
     Request(Request),
     SetTimer { name: String, after_ms: u64 },
     CancelTimer { name: String },
@@ -50,7 +50,7 @@ pub enum Step {
 
 impl Condition {
     /// Whether what the controller read is still as it was.
-    pub fn holds(&self, view: &dyn ReadView) -> bool {
+    pub(crate) fn holds(&self, view: &dyn ReadView) -> bool {
         match self {
             Condition::Node { path, was } => view.stat(path).map(|stat| (stat.mzxid, stat.aversion)) == *was,
             Condition::Children { path, was } => view.stat(path).map(|stat| stat.pzxid) == *was,
@@ -62,7 +62,7 @@ impl Condition {
 }
 
 /// See the head of this file.
-pub struct OptimisticTransaction<'a> {
+pub(crate) struct OptimisticTransaction<'a> {
     /// The committed tree.
     tree: &'a dyn ReadView,
     notes: RefCell<Notes>,
@@ -77,12 +77,12 @@ struct Notes {
 }
 
 impl<'a> OptimisticTransaction<'a> {
-    pub fn new(tree: &'a dyn ReadView) -> OptimisticTransaction<'a> {
+    pub(crate) fn new(tree: &'a dyn ReadView) -> OptimisticTransaction<'a> {
         OptimisticTransaction { tree, notes: RefCell::default() }
     }
 
     /// What was read, and what was written.
-    pub fn finish(self) -> (Vec<Condition>, Vec<Step>) {
+    pub(crate) fn finish(self) -> (Vec<Condition>, Vec<Step>) {
         let Notes { conditions, steps, .. } = self.notes.into_inner();
         (conditions.into_iter().collect(), steps)
     }

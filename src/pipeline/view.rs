@@ -11,34 +11,34 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 #[derive(Clone, Copy)]
-pub struct View<'a> {
-    pub state: &'a State,
-    pub overlay: &'a Overlay,
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) overlay: &'a Overlay,
 }
 
 /// The applied tree alone. Reads see this.
 #[derive(Clone, Copy)]
-pub struct AppliedTree<'a>(pub &'a State);
+pub(crate) struct AppliedTree<'a>(pub(crate) &'a State);
 
 /// The applied tree, locked by the function for each single read. The tree may change between two reads.
-pub struct LockedTree<F>(pub F);
+pub(crate) struct LockedTree<F>(pub(crate) F);
 
 /// A node in the view.
 #[derive(Clone, Copy)]
-pub enum Seen<'a> {
+pub(crate) enum Seen<'a> {
     Applied(Node<'a>),
     Outstanding(&'a NodeRecord),
 }
 
 impl<'a> View<'a> {
-    pub fn node(self, path: &str) -> Option<Seen<'a>> {
+    pub(crate) fn node(self, path: &str) -> Option<Seen<'a>> {
         match self.overlay.node(path) {
             Some(record) => record.map(Seen::Outstanding),
             None => self.state.node(path).map(Seen::Applied),
         }
     }
 
-    pub fn session(self, id: SessionId) -> Option<&'a Session> {
+    pub(crate) fn session(self, id: SessionId) -> Option<&'a Session> {
         match self.overlay.session(id) {
             Some(session) => session,
             None => self.state.session(id),
@@ -46,7 +46,7 @@ impl<'a> View<'a> {
     }
 
     /// Paths of the session's ephemeral nodes, in byte order.
-    pub fn ephemerals_of(self, session: SessionId) -> BTreeSet<Arc<str>> {
+    pub(crate) fn ephemerals_of(self, session: SessionId) -> BTreeSet<Arc<str>> {
         let mut paths: BTreeSet<Arc<str>> = self.state.ephemerals(session).cloned().collect();
         for (path, owned) in self.overlay.ephemerals(session) {
             if owned {
@@ -195,35 +195,35 @@ fn page<'a>(names: impl Iterator<Item = &'a str>, after: Option<&str>, limit: us
 }
 
 impl Seen<'_> {
-    pub fn stat(&self) -> Stat {
+    pub(crate) fn stat(&self) -> Stat {
         match self {
             Seen::Applied(node) => node.stat(),
             Seen::Outstanding(record) => record.stat,
         }
     }
 
-    pub fn acl(&self) -> &Acl {
+    pub(crate) fn acl(&self) -> &Acl {
         match self {
             Seen::Applied(node) => node.acl(),
             Seen::Outstanding(record) => &record.acl,
         }
     }
 
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         match self {
             Seen::Applied(node) => node.owner(),
             Seen::Outstanding(record) => record.owner,
         }
     }
 
-    pub fn version(&self) -> i32 {
+    pub(crate) fn version(&self) -> i32 {
         match self {
             Seen::Applied(node) => node.version(),
             Seen::Outstanding(record) => record.stat.version,
         }
     }
 
-    pub fn aversion(&self) -> i32 {
+    pub(crate) fn aversion(&self) -> i32 {
         match self {
             Seen::Applied(node) => node.aversion(),
             Seen::Outstanding(record) => record.stat.aversion,
@@ -231,21 +231,21 @@ impl Seen<'_> {
     }
 
     /// The stored counter of creations, from which sequence numbers are made.
-    pub fn cversion(&self) -> i32 {
+    pub(crate) fn cversion(&self) -> i32 {
         match self {
             Seen::Applied(node) => node.cversion(),
             Seen::Outstanding(record) => record.cversion,
         }
     }
 
-    pub fn has_children(&self) -> bool {
+    pub(crate) fn has_children(&self) -> bool {
         match self {
             Seen::Applied(node) => node.child_count() > 0,
             Seen::Outstanding(record) => record.stat.num_children > 0,
         }
     }
 
-    pub fn data_length(&self) -> i64 {
+    pub(crate) fn data_length(&self) -> i64 {
         match self {
             Seen::Applied(node) => node.data().map_or(0, <[u8]>::len) as i64,
             Seen::Outstanding(record) => i64::from(record.stat.data_length),
@@ -253,7 +253,7 @@ impl Seen<'_> {
     }
 
     /// A copy of the node, to be changed and laid over the view.
-    pub fn to_record(self) -> NodeRecord {
+    pub(crate) fn to_record(self) -> NodeRecord {
         match self {
             Seen::Applied(node) => NodeRecord::of(node),
             Seen::Outstanding(record) => record.clone(),

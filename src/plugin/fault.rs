@@ -5,7 +5,7 @@
 
 /// How a call can fail. Names and classes are stable, because counters and error texts contain them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The call used up its own fuel.
     Fuel,
     /// The call used up its CPU time.
@@ -40,7 +40,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const CLASSES: [&str; 15] = [
+    pub(crate) const CLASSES: [&str; 15] = [
         "fuel",
         "cpu",
         "memory",
@@ -59,7 +59,7 @@ impl Fault {
     ];
 
     /// The index of the fault's name in `CLASSES`.
-    pub fn class(&self) -> usize {
+    pub(crate) fn class(&self) -> usize {
         match self {
             Fault::Fuel => 0,
             Fault::Cpu => 1,
@@ -79,22 +79,22 @@ impl Fault {
         }
     }
 
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         Fault::CLASSES[self.class()]
     }
 
     /// Whether the server caused the fault, so that a client may succeed when it tries again.
-    pub fn by_server(&self) -> bool {
+    pub(crate) fn by_server(&self) -> bool {
         matches!(self, Fault::Wall | Fault::Pool(_) | Fault::NotReady | Fault::Shared)
     }
 
     /// Whether the guest caused the fault by what it did in the call. Only these faults count towards a quarantine.
-    pub fn by_guest(&self) -> bool {
+    pub(crate) fn by_guest(&self) -> bool {
         !self.by_server() && !matches!(self, Fault::Code(_) | Fault::Quarantine(_))
     }
 
     /// What happened, as a sentence for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Fault::Fuel => "it used up its fuel".into(),
             Fault::Cpu => "it used up its CPU time".into(),
@@ -117,9 +117,9 @@ impl Fault {
 
 /// What a failed call leaves behind for the plugin's author.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The guest's stack, innermost frame first. The frames have the names that the component contains.
-    pub backtrace: Vec<String>,
+    pub(crate) backtrace: Vec<String>,
     /// The last log lines of the call, oldest first. The text of a panic is among them.
-    pub log: Vec<String>,
+    pub(crate) log: Vec<String>,
 }

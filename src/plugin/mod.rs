@@ -20,10 +20,10 @@
 //! - Validators and policies are never asked about nodes below `/zookeeper`, nor about the superuser's requests.
 //!   Recipes are told of the superuser's changes.
 
-pub mod binding;
+pub(crate) mod binding;
 mod code;
 mod contract;
-pub mod fault;
+pub(crate) mod fault;
 mod guest;
 mod kinds;
 pub mod manifest;
@@ -32,15 +32,24 @@ mod report;
 mod tests;
 
 // The modules that other rooms import, without the folder in which each module stands.
-pub use binding::{check_deployment, marks, quarantine, registry};
-pub use code::{bundled, compile, component};
-pub use guest::{call, program, stand_ins};
-pub use kinds::{audit, authenticators, policies};
-pub use manifest::{grant, pattern, signature, tree};
-pub use report::{counters, log, tape};
+pub use binding::check_deployment;
+pub(crate) use binding::marks;
+pub(crate) use binding::quarantine;
+pub use binding::registry;
+pub use code::bundled;
+pub(crate) use code::compile;
+pub use code::component;
+pub(crate) use guest::{call, program, stand_ins};
+pub(crate) use kinds::{audit, authenticators, policies};
+pub use manifest::grant;
+pub(crate) use manifest::pattern;
+pub(crate) use manifest::signature;
+pub use manifest::tree;
+pub(crate) use report::{counters, log, tape};
 
-pub use binding::plugins::Plugins;
+pub(crate) use binding::plugins::Plugins;
 pub use compile::Compiler;
-pub use kinds::judge::Judge;
+pub(crate) use kinds::judge::Judge;
 
-pub use crate::model::control_plane::{MODULES, PLUGINS};
+pub use crate::model::control_plane::MODULES;
+pub use crate::model::control_plane::PLUGINS;

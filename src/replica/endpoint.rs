@@ -12,9 +12,9 @@ use parking_lot::{MutexGuard, RwLockReadGuard};
 use std::sync::Arc;
 
 /// A member as its connections, and the HTTP interface, see it.
-pub struct Endpoint {
-    pub replica: Arc<Replica>,
-    pub facts: MemberFacts,
+pub(crate) struct Endpoint {
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) facts: MemberFacts,
 }
 
 impl Server for Endpoint {

@@ -12,7 +12,7 @@ pub(in crate::replica) fn die(sentence: &str) -> ! {
 ///
 /// For work that is half done after a panic, and that no other thread takes over. Everything acknowledged is in the
 /// log, where the next start finds it.
-pub(in crate::replica) struct DieOnPanic(pub &'static str);
+pub(in crate::replica) struct DieOnPanic(pub(crate) &'static str);
 
 impl Drop for DieOnPanic {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Ends sessions that have expired. Runs until it is aborted.
-pub async fn expire_sessions(replica: Arc<Replica>) {
+pub(crate) async fn expire_sessions(replica: Arc<Replica>) {
     let order = &replica.order;
     let expiry = order.connections.expiry();
     // Half a tick, so that a session ends at most half a tick after its bucket.
@@ -32,7 +32,7 @@ pub async fn expire_sessions(replica: Arc<Replica>) {
 }
 
 /// Removes containers and TTL nodes that may go. Runs until it is aborted.
-pub async fn collect(replica: Arc<Replica>) {
+pub(crate) async fn collect(replica: Arc<Replica>) {
     let order = &replica.order;
     let containers = replica.config.containers.clone();
     let mut tick = tokio::time::interval(Duration::from_millis(containers.check_interval_ms.max(1)));
@@ -54,7 +54,7 @@ pub async fn collect(replica: Arc<Replica>) {
 
 /// Removes pieces of components that no manifest has named for an hour, and their machine code. Runs until it is
 /// aborted.
-pub async fn remove_unused_modules(replica: Arc<Replica>) {
+pub(crate) async fn remove_unused_modules(replica: Arc<Replica>) {
     let mut tick = tokio::time::interval(limits::MODULES_LOOK_INTERVAL);
     loop {
         tick.tick().await;

@@ -53,11 +53,13 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 
-pub use files::installing::fetch_state;
-pub use member::{Execution, Member, Platform};
-pub use operators::member_facts::{Listening, MemberFacts};
+pub use member::Execution;
+pub use member::Member;
+pub use member::Platform;
+pub use operators::member_facts::Listening;
+pub use operators::member_facts::MemberFacts;
 pub use ordering::delayed_consensus::ProposalFault;
-pub use process::{Running, start};
+pub(crate) use process::start;
 
 use crate::config::Config;
 use crate::consensus::BlockingWork;

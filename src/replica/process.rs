@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// A running server.
-pub struct Running {
+pub(crate) struct Running {
     member: Member,
     /// The threads of connections, listeners and housekeeping.
     clients: WorkerThreads,
@@ -32,7 +32,7 @@ pub struct Running {
 
 /// Starts a server. Returns once it serves, or, in an ensemble, once its ports are open. An error is a sentence for the
 /// operator.
-pub fn start(config: Config) -> anyhow::Result<Running> {
+pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     let started = Instant::now();
     let data_dir = config.storage.data_dir.clone();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
@@ -73,12 +73,12 @@ pub fn start(config: Config) -> anyhow::Result<Running> {
 
 impl Running {
     /// Where clients reach the server: the port without TLS first.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// Waits for SIGTERM or SIGINT, then stops.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         self.clients.workers().first().block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
@@ -95,7 +95,7 @@ impl Running {
     }
 
     /// Answers everything under way, writes a checkpoint, and ends.
-    pub fn stop(self) -> anyhow::Result<()> {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         let raft = self.raft.workers().first().clone();
         raft.block_on(self.member.part_with_clients());
         self.clients.end();

@@ -12,28 +12,28 @@ use std::sync::Arc;
 const FIRST_SESSION: i64 = 0x1_0000_0001;
 
 /// The password of every session.
-pub const PASSWORD: Password = Password([0; 16]);
+pub(crate) const PASSWORD: Password = Password([0; 16]);
 
 /// A session as a client uses it: on one connection.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Attachment {
-    pub session: SessionId,
-    pub connection: ConnectionId,
+pub(crate) struct Attachment {
+    pub(crate) session: SessionId,
+    pub(crate) connection: ConnectionId,
 }
 
-pub struct Client {
-    pub attachment: Attachment,
+pub(crate) struct Client {
+    pub(crate) attachment: Attachment,
     /// What `attachment` was before the session ended or the client attached to it again.
-    pub former: Option<Attachment>,
+    pub(crate) former: Option<Attachment>,
     /// Whether the session has been opened and has not ended.
-    pub open: bool,
-    pub identities: Vec<Identity>,
+    pub(crate) open: bool,
+    pub(crate) identities: Vec<Identity>,
     /// Identities that an authenticator has proven, and until when (Unix milliseconds).
-    pub ends: Vec<(Identity, u64)>,
-    pub address: IpAddr,
+    pub(crate) ends: Vec<(Identity, u64)>,
+    pub(crate) address: IpAddr,
     /// The last write, for `retry`.
-    pub last: Option<Request>,
-    pub refusals: Refusals,
+    pub(crate) last: Option<Request>,
+    pub(crate) refusals: Refusals,
 }
 
 impl Client {
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Takes away the identities whose time is over.
-    pub fn end_identities(&mut self, now_ms: u64) {
+    pub(crate) fn end_identities(&mut self, now_ms: u64) {
         let Client { ends, identities, .. } = self;
         identities.retain(|identity| {
             let mut of_it = ends.iter().filter(|(ending, _)| ending == identity).peekable();
@@ -60,12 +60,12 @@ impl Client {
     }
 
     /// The client as the pipeline sees it.
-    pub fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         self.caller_on(self.attachment)
     }
 
     /// The client as the pipeline sees it if a request arrives on `attachment`.
-    pub fn caller_on(&self, attachment: Attachment) -> Caller {
+    pub(crate) fn caller_on(&self, attachment: Attachment) -> Caller {
         Caller {
             session: attachment.session,
             connection: attachment.connection,
@@ -79,38 +79,38 @@ impl Client {
 
 /// Clients by name.
 #[derive(Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     by_name: BTreeMap<String, Client>,
 }
 
 impl Clients {
     /// The client of that name. A name that is new makes a client, whose session is not open.
-    pub fn of_name(&mut self, name: &str) -> &mut Client {
+    pub(crate) fn of_name(&mut self, name: &str) -> &mut Client {
         let next = self.next_attachment();
         self.by_name.entry(name.to_owned()).or_insert_with(|| Client::new(next))
     }
 
-    pub fn get(&self, name: &str) -> Option<&Client> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Client> {
         self.by_name.get(name)
     }
 
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut Client> {
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Client> {
         self.by_name.get_mut(name)
     }
 
     /// Name and client that have this connection now.
-    pub fn on_connection(&self, connection: ConnectionId) -> Option<(&String, &Client)> {
+    pub(crate) fn on_connection(&self, connection: ConnectionId) -> Option<(&String, &Client)> {
         self.by_name.iter().find(|(_, client)| client.attachment.connection == connection)
     }
 
     /// The name of the client that has this session now, or the session's number.
-    pub fn session_name(&self, session: SessionId) -> String {
+    pub(crate) fn session_name(&self, session: SessionId) -> String {
         let name = self.by_name.iter().find(|(_, client)| client.attachment.session == session);
         name.map_or_else(|| session.to_string(), |(name, _)| name.clone())
     }
 
     /// The client's session is over. The client's next request opens another one. Returns the connection that is gone.
-    pub fn end_session(&mut self, name: &str) -> Option<ConnectionId> {
+    pub(crate) fn end_session(&mut self, name: &str) -> Option<ConnectionId> {
         let next = self.next_attachment();
         let client = self.by_name.get_mut(name)?;
         client.open = false;
@@ -120,7 +120,7 @@ impl Clients {
     }
 
     /// The client has another connection for the same session. Returns the connection it had before.
-    pub fn reconnect(&mut self, name: &str) -> Option<ConnectionId> {
+    pub(crate) fn reconnect(&mut self, name: &str) -> Option<ConnectionId> {
         let connection = self.next_attachment().connection;
         let client = self.by_name.get_mut(name)?;
         let former = client.attachment;
@@ -130,7 +130,7 @@ impl Clients {
     }
 
     /// A session and a connection that no client has or had.
-    pub fn next_attachment(&self) -> Attachment {
+    pub(crate) fn next_attachment(&self) -> Attachment {
         let sessions = self.by_name.values().map(|client| client.attachment.session.0);
         let connections = self.by_name.values().map(|client| client.attachment.connection.number);
         let session = SessionId(sessions.max().map_or(FIRST_SESSION, |last| last + 1));
@@ -140,7 +140,7 @@ impl Clients {
 }
 
 /// The operator, who deploys plugins and calls recipes.
-pub fn operator() -> Caller {
+pub(crate) fn operator() -> Caller {
     Caller {
         session: SessionId::NONE,
         connection: ConnectionId { member: 1, run: 0, number: 0 },

@@ -3,37 +3,37 @@
 use crate::pipeline::Moment;
 
 /// 2026-01-01T00:00:00Z
-pub const BEGIN_WALL_MS: i64 = 1_767_225_600_000;
+pub(crate) const BEGIN_WALL_MS: i64 = 1_767_225_600_000;
 
-pub struct Clock {
+pub(crate) struct Clock {
     /// Unix time, in milliseconds.
-    pub wall_ms: i64,
+    pub(crate) wall_ms: i64,
     /// The ensemble's own time, in milliseconds. It never runs backwards.
-    pub ensemble_ms: u64,
+    pub(crate) ensemble_ms: u64,
     /// The last `Moment::seed`.
     seed: u64,
 }
 
 impl Clock {
-    pub fn new() -> Clock {
+    pub(crate) fn new() -> Clock {
         Clock { wall_ms: BEGIN_WALL_MS, ensemble_ms: 0, seed: 0 }
     }
 
     /// Both clocks go on by that many milliseconds.
-    pub fn tick(&mut self, ms: u32) {
+    pub(crate) fn tick(&mut self, ms: u32) {
         self.wall_ms += i64::from(ms);
         self.ensemble_ms += u64::from(ms);
     }
 
     /// The present moment, with another seed at each call.
-    pub fn moment(&mut self) -> Moment {
+    pub(crate) fn moment(&mut self) -> Moment {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms, seed: self.seed }
     }
 }
 
 /// `2026-01-31T09:30:00Z` in Unix milliseconds.
-pub fn unix_ms(text: &str) -> Option<i64> {
+pub(crate) fn unix_ms(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers =
         |text: &str, separator| -> Option<Vec<i64>> { text.split(separator).map(|part| part.parse().ok()).collect() };

@@ -16,9 +16,9 @@ use crate::plugin::pattern::Pattern;
 use std::collections::BTreeMap;
 
 /// Nodes by path, with their data.
-pub type Tree = BTreeMap<String, Vec<u8>>;
+pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 
-pub struct Invariant {
+pub(crate) struct Invariant {
     /// As the scenario has it.
     text: String,
     claim: Claim,
@@ -43,7 +43,7 @@ struct Selector {
 
 impl Invariant {
     /// The error is a sentence.
-    pub fn parse(text: &str) -> Result<Invariant, String> {
+    pub(crate) fn parse(text: &str) -> Result<Invariant, String> {
         let words = words(text)?;
         let claim = match words.first().map(|word| word.text.as_str()) {
             Some("each") => {
@@ -62,7 +62,7 @@ impl Invariant {
     }
 
     /// The error says what does not hold, and where.
-    pub fn check(&mut self, tree: &Tree) -> Result<(), String> {
+    pub(crate) fn check(&mut self, tree: &Tree) -> Result<(), String> {
         let broken = match &mut self.claim {
             Claim::Count(count) => count.broken(tree, ""),
             Claim::Each { of, count } => of.select(tree, "").find_map(|(path, _)| {

@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// Visits the node and all below, in the order of their paths.
-    pub fn each_below(&self, root: &str, visit: &mut dyn FnMut(&str, crate::state::Node<'_>)) {
+    pub(crate) fn each_below(&self, root: &str, visit: &mut dyn FnMut(&str, crate::state::Node<'_>)) {
         let Some(node) = self.world.state.node(root) else { return };
         visit(root, node);
         let mut names: Vec<&str> = node.children().collect();

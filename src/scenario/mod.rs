@@ -36,7 +36,7 @@ mod stage;
 mod tests;
 mod world;
 
-pub use stage::Stage;
+pub(crate) use stage::Stage;
 
 use crate::plugin::Plugins;
 use crate::plugin::manifest::Manifest;
@@ -47,40 +47,40 @@ use std::sync::Arc;
 
 /// What the scenarios of a run share.
 #[derive(Clone)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// May have run other scenarios before. Compiled components are used again.
-    pub plugins: Arc<Plugins>,
+    pub(crate) plugins: Arc<Plugins>,
     /// What `$component` stands for.
-    pub component: Option<String>,
-    pub prepare: Prepare,
+    pub(crate) component: Option<String>,
+    pub(crate) prepare: Prepare,
 }
 
 /// Reads a line `deploy ...`, given without that word, and the component it names. The second argument looks up the
 /// manifest in force of a plugin. The error says what is wrong with the line.
-pub type Prepare = fn(&[String], &dyn Fn(&str) -> Option<Manifest>) -> Result<Deployment, String>;
+pub(crate) type Prepare = fn(&[String], &dyn Fn(&str) -> Option<Manifest>) -> Result<Deployment, String>;
 
 /// A component and its manifest, whose version the stage sets.
-pub struct Deployment {
-    pub name: String,
-    pub component: Vec<u8>,
-    pub manifest: Manifest,
+pub(crate) struct Deployment {
+    pub(crate) name: String,
+    pub(crate) component: Vec<u8>,
+    pub(crate) manifest: Manifest,
 }
 
 /// What a scenario came to.
-pub struct Ran {
+pub(crate) struct Ran {
     /// "LINE: what cannot be run". What follows the first error was not run.
-    pub errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
     /// "LINE: expected, printed", in order.
-    pub differences: Vec<String>,
+    pub(crate) differences: Vec<String>,
     /// The file with what was printed as what is expected.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Runs a command: `Stage::run`, or a test that knows more commands.
 type Run<'a> = dyn FnMut(&mut Stage, &str) -> Result<Vec<String>, String> + 'a;
 
 /// Runs one scenario. `seed`: run only this seed of the random blocks, and tell every line of it.
-pub fn play(setup: &Setup, text: &str, seed: Option<u64>, tell: &mut dyn FnMut(&str)) -> Ran {
+pub(crate) fn play(setup: &Setup, text: &str, seed: Option<u64>, tell: &mut dyn FnMut(&str)) -> Ran {
     play_by(&mut Stage::new(setup.clone()), text, seed, tell, &mut Stage::run)
 }
 

@@ -34,7 +34,7 @@ impl Stage {
 
     /// Deploys a component and returns the lines that are printed: why the server refuses it, or nothing. The
     /// manifest's version is set here.
-    pub fn deploy(&mut self, deployment: Deployment) -> Result<Vec<String>, String> {
+    pub(crate) fn deploy(&mut self, deployment: Deployment) -> Result<Vec<String>, String> {
         let Deployment { name, component: bytes, mut manifest } = deployment;
         let former = self.manifest(&name);
         let component = &manifest.component;

@@ -35,7 +35,7 @@ const LINES_TOLD: usize = 24;
 /// The last command of a run: it gives timers time to fire before `finally` is checked.
 const LAST_TICK: &str = "tick 60000";
 
-pub struct Random {
+pub(crate) struct Random {
     steps: u64,
     seeds: std::ops::RangeInclusive<u64>,
     clients: u64,
@@ -46,18 +46,18 @@ pub struct Random {
 }
 
 /// The scenario up to the block: where each seed begins.
-pub struct Before<'a> {
-    pub setup: &'a Setup,
-    pub commands: &'a [String],
+pub(crate) struct Before<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) commands: &'a [String],
 }
 
 impl Random {
-    pub fn is(command: &str) -> bool {
+    pub(crate) fn is(command: &str) -> bool {
         command.starts_with("random ")
     }
 
     /// The error is a sentence.
-    pub fn parse(command: &str) -> Result<Random, String> {
+    pub(crate) fn parse(command: &str) -> Result<Random, String> {
         let mut lines = command.lines();
         let header: Vec<&str> = lines.next().unwrap_or("").split([' ', ',']).filter(|word| !word.is_empty()).collect();
         let sentence = "random N steps, seeds A to B is required";
@@ -97,7 +97,7 @@ impl Random {
     }
 
     /// Runs all seeds, or only `only`, and returns what the block prints. `tell` is called with every line of the run.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         before: &Before<'_>,
         only: Option<u64>,

@@ -7,14 +7,14 @@ use crate::wire::request::{Create, CreateForm, Operation, Request, create_mode, 
 use bytes::Bytes;
 
 /// A request of the protocol, and what of its answer is printed.
-pub struct Asked {
-    pub request: Request,
+pub(crate) struct Asked {
+    pub(crate) request: Request,
     /// Whether the Stat is printed, too.
-    pub with_stat: bool,
+    pub(crate) with_stat: bool,
 }
 
 /// Reads a request. The error is a sentence.
-pub fn parse(words: &[Word]) -> Result<Asked, String> {
+pub(crate) fn parse(words: &[Word]) -> Result<Asked, String> {
     let verb = words.first().map_or("", |word| word.text.as_str());
     if let "multi" | "multi-read" = verb {
         let operations = words[1..].split(|word| !word.literal && word.text == ";").filter(|part| !part.is_empty());
@@ -92,7 +92,7 @@ fn read_operation(words: &[Word]) -> Result<Operation, String> {
 }
 
 /// Whether the leader's evaluator judges the request. All other requests are reads.
-pub fn is_write(request: &Request) -> bool {
+pub(crate) fn is_write(request: &Request) -> bool {
     matches!(
         request,
         Request::Create(_)

@@ -15,34 +15,34 @@
 
 use std::fmt::Write as _;
 
-pub struct Script {
-    pub parts: Vec<Part>,
+pub(crate) struct Script {
+    pub(crate) parts: Vec<Part>,
 }
 
-pub enum Part {
+pub(crate) enum Part {
     /// An empty line or a comment.
     Prose(String),
     Group(Group),
 }
 
 #[derive(Default)]
-pub struct Group {
-    pub commands: Vec<Command>,
-    pub expected: Vec<String>,
+pub(crate) struct Group {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) expected: Vec<String>,
     /// Whether `----` has been read, so that lines of output follow.
     closed: bool,
 }
 
-pub struct Command {
+pub(crate) struct Command {
     /// The number of the line in the file, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The line, with the indented lines after it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Script {
     /// Any text is a script. A command that means nothing is an error when it runs.
-    pub fn parse(text: &str) -> Script {
+    pub(crate) fn parse(text: &str) -> Script {
         let mut parts = Vec::new();
         let mut group = Group::default();
         for (line, number) in text.lines().zip(1..) {
@@ -70,7 +70,7 @@ impl Script {
     }
 
     /// The file with other expected lines: `printed` has the lines of each group, in order.
-    pub fn text_with(&self, printed: &[Vec<String>]) -> String {
+    pub(crate) fn text_with(&self, printed: &[Vec<String>]) -> String {
         let mut printed = printed.iter();
         let mut text = String::new();
         for part in &self.parts {
@@ -107,15 +107,15 @@ fn is_output(line: &str) -> bool {
 
 /// A word of a command.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Word {
-    pub text: String,
+pub(crate) struct Word {
+    pub(crate) text: String,
     /// Whether the word stood in quotes or is JSON. A literal is never a keyword.
-    pub literal: bool,
+    pub(crate) literal: bool,
 }
 
 /// Splits a command into words. Blanks separate words, `'...'` is taken as it is, `"..."` with `\n`, `\t`, `\0`, `\"`
 /// and `\\`, and JSON that begins with `{` or `[` is one word. `"x"*5000` repeats what is quoted.
-pub fn words(text: &str) -> Result<Vec<Word>, String> {
+pub(crate) fn words(text: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {

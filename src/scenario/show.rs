@@ -7,7 +7,7 @@ use crate::wire::request::{Operation, Request};
 
 /// The answer to a write. `stats`: what each slot's node looks like once the transaction is applied (`Effects::slots`),
 /// or nothing before that.
-pub fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
+pub(crate) fn written(request: Option<&Request>, txn: &Txn, stats: &[Stat]) -> String {
     let refused = |code: &str, text: &str| if text.is_empty() { code.to_owned() } else { format!("{code} {text}") };
     match &txn.outcome {
         Outcome::Refused(refusal) => refused(refusal.code.name(), &one_line(&refusal.text)),
@@ -64,7 +64,7 @@ fn change<'a>(slot: &Slot, txn: &'a Txn) -> Option<&'a Change> {
 }
 
 /// The answer to a read.
-pub fn read(body: &Body<'_>, with_stat: bool, names: &dyn Fn(SessionId) -> String) -> String {
+pub(crate) fn read(body: &Body<'_>, with_stat: bool, names: &dyn Fn(SessionId) -> String) -> String {
     let stat = |stat: &Stat| stat_text(stat, names);
     let and_stat = |text: String, of: &Stat| if with_stat { format!("{text} | {}", stat(of)) } else { text };
     let text = match body {
@@ -111,7 +111,7 @@ fn stat_text(stat: &Stat, names: &dyn Fn(SessionId) -> String) -> String {
 }
 
 /// The kind of a node, with its owner or time to live. None: persistent.
-pub fn kind(owner: Owner, names: &dyn Fn(SessionId) -> String) -> Option<String> {
+pub(crate) fn kind(owner: Owner, names: &dyn Fn(SessionId) -> String) -> Option<String> {
     match owner.kind() {
         NodeKind::Persistent => None,
         NodeKind::Ephemeral(session) => Some(format!("ephemeral of {}", names(session))),
@@ -121,7 +121,7 @@ pub fn kind(owner: Owner, names: &dyn Fn(SessionId) -> String) -> Option<String>
 }
 
 /// Bytes in one line.
-pub fn data(bytes: Option<&[u8]>) -> String {
+pub(crate) fn data(bytes: Option<&[u8]>) -> String {
     /// Of longer data only the length is printed.
     const SHOWN_BYTES_MAX: usize = 400;
     match bytes {
@@ -132,11 +132,11 @@ pub fn data(bytes: Option<&[u8]>) -> String {
     }
 }
 
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t")
 }
 
-pub fn event(kind: EventKind) -> &'static str {
+pub(crate) fn event(kind: EventKind) -> &'static str {
     match kind {
         EventKind::Created => "created",
         EventKind::Deleted => "deleted",
@@ -150,7 +150,7 @@ const PERMISSIONS: [(i32, char); 5] =
     [(acl::CREATE, 'c'), (acl::DELETE, 'd'), (acl::READ, 'r'), (acl::WRITE, 'w'), (acl::ADMIN, 'a')];
 
 /// `world:anyone:cdrwa`, entries separated by commas.
-pub fn acl_text(list: &[AclEntry]) -> String {
+pub(crate) fn acl_text(list: &[AclEntry]) -> String {
     let entry = |entry: &AclEntry| {
         let set = PERMISSIONS.iter().filter(|(bit, _)| entry.permissions & bit != 0);
         format!("{}:{}:{}", entry.who.scheme, entry.who.id, set.map(|(_, letter)| letter).collect::<String>())
@@ -159,7 +159,7 @@ pub fn acl_text(list: &[AclEntry]) -> String {
 }
 
 /// The permission bits of a text such as `cdrwa`. None if a letter is unknown.
-pub fn permissions(letters: &str) -> Option<i32> {
+pub(crate) fn permissions(letters: &str) -> Option<i32> {
     letters
         .chars()
         .try_fold(0, |bits, letter| PERMISSIONS.iter().find(|(_, known)| *known == letter).map(|(bit, _)| bits | bit))

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub struct Stage {
+pub(crate) struct Stage {
     pub(super) setup: Setup,
     pub(super) world: World,
     pub(super) clients: Clients,
@@ -54,7 +54,7 @@ pub(super) enum Holding {
 
 impl Stage {
     /// `setup.plugins` may have served another stage before.
-    pub fn new(setup: Setup) -> Stage {
+    pub(crate) fn new(setup: Setup) -> Stage {
         // What another stage has bound is forgotten. Its compiled components are kept.
         setup.plugins.start_over(&empty_state());
         let world = World::new(rules(&setup.plugins), Box::new(setup.plugins.judge()));
@@ -76,7 +76,7 @@ impl Stage {
     }
 
     /// Runs a command and returns the lines that it prints. The error says what is wrong with the command.
-    pub fn run(&mut self, command: &str) -> Result<Vec<String>, String> {
+    pub(crate) fn run(&mut self, command: &str) -> Result<Vec<String>, String> {
         let words = words(command)?;
         let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         match texts.as_slice() {
@@ -469,34 +469,34 @@ impl Stage {
     // ---- for `random`
 
     /// Another stage has used the plugins meanwhile: binds them again as this stage's tree says.
-    pub fn bind_again(&self) {
+    pub(crate) fn bind_again(&self) {
         self.setup.plugins.start_over(&empty_state());
         self.setup.plugins.refresh(&self.world.state);
     }
 
     /// How many transactions are evaluated and not applied.
-    pub fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.world.outstanding()
     }
 
     /// Applies the oldest outstanding transaction and returns the lines that it prints. None: nothing is outstanding.
-    pub fn apply_one(&mut self) -> Option<Vec<String>> {
+    pub(crate) fn apply_one(&mut self) -> Option<Vec<String>> {
         let next = self.world.apply_one()?;
         self.applied(next);
         self.do_chores();
         Some(std::mem::take(&mut self.said))
     }
 
-    pub fn is_open(&self, client: &str) -> bool {
+    pub(crate) fn is_open(&self, client: &str) -> bool {
         self.clients.get(client).is_some_and(|client| client.open)
     }
 
-    pub fn has_written(&self, client: &str) -> bool {
+    pub(crate) fn has_written(&self, client: &str) -> bool {
         self.clients.get(client).is_some_and(|client| client.last.is_some())
     }
 
     /// Paths of all nodes but the server's own, or of those that the client's session owns, in order.
-    pub fn paths(&self, owner: Option<&str>) -> Vec<String> {
+    pub(crate) fn paths(&self, owner: Option<&str>) -> Vec<String> {
         match owner.map(|name| self.clients.get(name)) {
             Some(Some(client)) => {
                 self.world.state.ephemerals(client.attachment.session).map(|path| path.to_string()).collect()
@@ -512,17 +512,17 @@ impl Stage {
 
     /// From now on, all that is applied is kept for `one_by_one`, and what clients ask and are answered for `models`.
     /// To be called before the first command.
-    pub fn keep_history(&mut self) {
+    pub(crate) fn keep_history(&mut self) {
         self.world.keep_history();
         self.record = Some(Record::default());
     }
 
-    pub fn record(&self) -> Option<&Record> {
+    pub(crate) fn record(&self) -> Option<&Record> {
         self.record.as_ref()
     }
 
     /// `World::one_by_one`, with the scenario's plugins, which are this stage's no longer.
-    pub fn one_by_one(&self) -> Result<(), String> {
+    pub(crate) fn one_by_one(&self) -> Result<(), String> {
         let plugins = &self.setup.plugins;
         plugins.start_over(&empty_state());
         self.world.one_by_one(&mut plugins.judge(), &mut |txn, state| {

@@ -13,51 +13,51 @@ use std::sync::Arc;
 /// The seed of the tree's hash tables.
 const STATE_SEED: u64 = 7;
 
-pub struct World {
-    pub state: State,
-    pub evaluator: Evaluator,
-    pub rules: Arc<Rules>,
-    pub clock: Clock,
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) clock: Clock,
     /// What plugins say of writes.
-    pub judge: Box<dyn Plugins>,
+    pub(crate) judge: Box<dyn Plugins>,
     /// Evaluated and not applied, in order.
     outstanding: VecDeque<Outstanding>,
     /// Whether another leader has begun since the last transaction was applied.
     new_leader: bool,
     history: Option<Vec<Happened>>,
     /// The effects of the transaction applied last.
-    pub applied: Effects,
+    pub(crate) applied: Effects,
 }
 
-pub struct Outstanding {
+pub(crate) struct Outstanding {
     /// The name of the client that is answered. None: the server asked.
-    pub who: Option<String>,
-    pub given: Given,
-    pub txn: Txn,
+    pub(crate) who: Option<String>,
+    pub(crate) given: Given,
+    pub(crate) txn: Txn,
     /// What a native call returned.
-    pub reply: Option<Bytes>,
+    pub(crate) reply: Option<Bytes>,
     /// Whether the answer has been printed.
-    pub shown: bool,
+    pub(crate) shown: bool,
 }
 
 /// What a transaction was made from.
-pub struct Given {
-    pub submission: Submission,
+pub(crate) struct Given {
+    pub(crate) submission: Submission,
     /// Why a deployment was refused before the evaluator saw it.
-    pub refusal: Option<Refusal>,
-    pub moment: Moment,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) moment: Moment,
 }
 
 /// A transaction that was applied, with what `one_by_one` needs to evaluate it again.
-pub struct Happened {
-    pub given: Given,
+pub(crate) struct Happened {
+    pub(crate) given: Given,
     /// Whether another leader had begun since the transaction before.
     new_leader: bool,
-    pub txn: Txn,
+    pub(crate) txn: Txn,
 }
 
 impl World {
-    pub fn new(rules: Rules, judge: Box<dyn Plugins>) -> World {
+    pub(crate) fn new(rules: Rules, judge: Box<dyn Plugins>) -> World {
         let rules = Arc::new(rules);
         let state = empty_state();
         let evaluator = first_evaluator(&rules, &state);
@@ -75,12 +75,12 @@ impl World {
     }
 
     /// Whether nothing has been evaluated yet.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.evaluator.last_zxid() == crate::model::Zxid::ZERO
     }
 
     /// Gives a world in which nothing has been evaluated yet other rules.
-    pub fn set_rules(&mut self, rules: Rules) {
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
         assert!(self.is_new(), "the rules of a server are set before its first transaction");
         self.rules = Arc::new(rules);
         self.evaluator = first_evaluator(&self.rules, &self.state);
@@ -88,7 +88,7 @@ impl World {
 
     /// Evaluates a submission. Its transaction, if there is one, becomes the youngest outstanding one; then None is
     /// returned.
-    pub fn evaluate(
+    pub(crate) fn evaluate(
         &mut self,
         who: Option<String>,
         submission: Submission,
@@ -107,24 +107,24 @@ impl World {
     }
 
     /// How many transactions are evaluated and not applied.
-    pub fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
 
     /// The outstanding transaction that was evaluated last.
-    pub fn youngest(&mut self) -> Option<&mut Outstanding> {
+    pub(crate) fn youngest(&mut self) -> Option<&mut Outstanding> {
         self.outstanding.back_mut()
     }
 
     /// The outstanding transactions, oldest first.
     #[cfg(test)]
-    pub fn all_outstanding(&self) -> impl Iterator<Item = &Outstanding> {
+    pub(crate) fn all_outstanding(&self) -> impl Iterator<Item = &Outstanding> {
         self.outstanding.iter()
     }
 
     /// Applies the oldest outstanding transaction. `applied` then says what it did. The caller gives the
     /// transaction back with `keep`.
-    pub fn apply_one(&mut self) -> Option<Outstanding> {
+    pub(crate) fn apply_one(&mut self) -> Option<Outstanding> {
         let next = self.outstanding.pop_front()?;
         self.state.apply(&next.txn, &mut self.applied);
         if let crate::model::txn::Outcome::Done(slots) = &next.txn.outcome {
@@ -136,13 +136,13 @@ impl World {
 
     /// Checks every invariant of the tree and of the overlay. Walks everything.
     #[cfg(test)]
-    pub fn check_all(&self) {
+    pub(crate) fn check_all(&self) {
         self.state.check_all();
         self.evaluator.overlay().check_all();
     }
 
     /// Keeps an applied transaction for `one_by_one`, if history is kept.
-    pub fn keep(&mut self, given: Given, txn: Txn) {
+    pub(crate) fn keep(&mut self, given: Given, txn: Txn) {
         let new_leader = std::mem::take(&mut self.new_leader);
         if let Some(history) = &mut self.history {
             history.push(Happened { given, new_leader, txn });
@@ -150,13 +150,13 @@ impl World {
     }
 
     /// Another leader begins: what was outstanding is void, and returned.
-    pub fn new_leader(&mut self) -> VecDeque<Outstanding> {
+    pub(crate) fn new_leader(&mut self) -> VecDeque<Outstanding> {
         self.new_leader = true;
         self.begin_chain(true)
     }
 
     /// The same leader begins a new chain: what was outstanding is void, and returned.
-    pub fn break_chain(&mut self) -> VecDeque<Outstanding> {
+    pub(crate) fn break_chain(&mut self) -> VecDeque<Outstanding> {
         self.begin_chain(false)
     }
 
@@ -166,12 +166,12 @@ impl World {
     }
 
     /// From now on every applied transaction is kept. To be called before the first one.
-    pub fn keep_history(&mut self) {
+    pub(crate) fn keep_history(&mut self) {
         self.history = Some(Vec::new());
     }
 
     /// The transactions that were applied and kept, in order.
-    pub fn history(&self) -> &[Happened] {
+    pub(crate) fn history(&self) -> &[Happened] {
         self.history.as_deref().unwrap_or_default()
     }
 
@@ -181,7 +181,11 @@ impl World {
     ///
     /// `judge`: plugins that have seen nothing yet. `refresh`: called with the tree after each transaction. The error
     /// names the first transaction that came out otherwise.
-    pub fn one_by_one(&self, judge: &mut dyn Plugins, refresh: &mut dyn FnMut(&Txn, &State)) -> Result<(), String> {
+    pub(crate) fn one_by_one(
+        &self,
+        judge: &mut dyn Plugins,
+        refresh: &mut dyn FnMut(&Txn, &State),
+    ) -> Result<(), String> {
         let mut state = empty_state();
         let mut evaluator = first_evaluator(&self.rules, &state);
         let mut applied = Effects::default();
@@ -209,7 +213,7 @@ impl World {
 }
 
 /// A tree in which nothing has happened yet.
-pub fn empty_state() -> State {
+pub(crate) fn empty_state() -> State {
     State::new(STATE_SEED)
 }
 

@@ -48,14 +48,14 @@ impl Default for Asking {
 }
 
 impl Asking {
-    pub fn put(&self, job: Job) {
+    pub(crate) fn put(&self, job: Job) {
         // An error means that the thread has ended, and so have the server and the connection.
         let _ = self.jobs.send(job);
     }
 }
 
 /// What the thread runs. It ends with the server.
-pub struct Inquirer {
+pub(crate) struct Inquirer {
     jobs: UnboundedReceiver<Job>,
     /// Weak, so that the thread does not keep the server alive.
     server: Weak<dyn Server>,
@@ -63,18 +63,18 @@ pub struct Inquirer {
 
 impl Inquirer {
     /// The one thread of a server. Panics if it is called twice for a server.
-    pub fn of(server: &Arc<dyn Server>) -> Inquirer {
+    pub(crate) fn of(server: &Arc<dyn Server>) -> Inquirer {
         let jobs = server.connections().asking().receiver.lock().take().expect("a server has one such thread");
         Inquirer { jobs, server: Arc::downgrade(server) }
     }
 
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         while let Some(job) = self.jobs.blocking_recv() {
             self.turn(job);
         }
     }
 
-    pub async fn run_as_task(mut self) {
+    pub(crate) async fn run_as_task(mut self) {
         while let Some(job) = self.jobs.recv().await {
             self.turn(job);
         }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 /// The result of an `addauth`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Added {
+pub(crate) enum Added {
     /// The connection has these identities from now on.
     Proven(Vec<Identity>),
     /// The client gets AUTHFAILED, and the connection closes.
@@ -20,7 +20,7 @@ pub enum Added {
 }
 
 /// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253).
-pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
+pub(crate) fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
     let mut identities = vec![Identity::new("ip", address.to_string())];
     if let Some(subject) = subject {
         if auth.x509_super_user.as_ref() == Some(&subject) {
@@ -33,7 +33,13 @@ pub fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<
 
 /// A client's `addauth`. `known`: the identities proven so far. The scheme `x509` succeeds if the certificate has
 /// proven one.
-pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: &[Identity], address: IpAddr) -> Added {
+pub(crate) fn add(
+    auth: &Auth,
+    scheme: Option<&str>,
+    credential: Option<&[u8]>,
+    known: &[Identity],
+    address: IpAddr,
+) -> Added {
     match (scheme, credential) {
         (Some("digest"), Some(credential)) if auth.digest_enabled => {
             let name = auth.digest_algorithm.identity(&String::from_utf8_lossy(credential));
@@ -51,7 +57,7 @@ pub fn add(auth: &Auth, scheme: Option<&str>, credential: Option<&[u8]>, known: 
 }
 
 /// The identities that a finished SASL exchange proves.
-pub fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
+pub(crate) fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
     let is_super = auth.sasl_super_users.contains(&user);
     let mut identities = vec![Identity::new("sasl", user)];
     if is_super {
@@ -62,7 +68,7 @@ pub fn sasl_identities(auth: &Auth, user: String) -> Vec<Identity> {
 
 /// Whether a client with these identities may send requests (AuthenticationHelper.enforceAuthentication). If SASL is
 /// required, the list of required schemes does not count.
-pub fn admits(auth: &Auth, identities: &[Identity]) -> bool {
+pub(crate) fn admits(auth: &Auth, identities: &[Identity]) -> bool {
     let has = |scheme: &str| identities.iter().any(|identity| identity.scheme == scheme);
     if auth.require_sasl {
         return has("sasl");
@@ -71,17 +77,17 @@ pub fn admits(auth: &Auth, identities: &[Identity]) -> bool {
 }
 
 /// Whether SASL is required. A failed exchange is then answered with another error code.
-pub fn requires_sasl(auth: &Auth) -> bool {
+pub(crate) fn requires_sasl(auth: &Auth) -> bool {
     auth.require_sasl || auth.enforce_schemes.iter().any(|scheme| scheme == "sasl")
 }
 
 /// The identity that may do everything.
-pub fn superuser() -> Identity {
+pub(crate) fn superuser() -> Identity {
     Identity::new("super", "")
 }
 
 /// Whether a client may get events about a node with that ACL: it needs READ.
-pub fn may_hear(rules: &Rules, list: &[AclEntry], who: Who<'_>) -> bool {
+pub(crate) fn may_hear(rules: &Rules, list: &[AclEntry], who: Who<'_>) -> bool {
     authorize::allowed(rules, list, acl::READ, who)
 }
 

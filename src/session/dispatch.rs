@@ -58,7 +58,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub fn new(server: &'a dyn Server) -> Reading<'a> {
+    pub(crate) fn new(server: &'a dyn Server) -> Reading<'a> {
         Reading { server, state: None, left: 0 }
     }
 
@@ -80,21 +80,21 @@ impl<'a> Reading<'a> {
 }
 
 impl Dispatch {
-    pub fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
+    pub(crate) fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
         let identities = connection.identities();
         Dispatch { server, connection, identities, identities_stale: false, sasl: None }
     }
 
-    pub fn connection(&self) -> &Arc<Connection> {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    pub fn server(&self) -> &Arc<dyn Server> {
+    pub(crate) fn server(&self) -> &Arc<dyn Server> {
         &self.server
     }
 
     /// Takes one frame. `received_us`: when it was read, microseconds of the member's clock.
-    pub fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
+    pub(crate) fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         self.connection.count_received();
         if self.identities_stale || self.connection.identities_end() {
             self.identities = self.connection.identities();
@@ -260,7 +260,7 @@ impl Dispatch {
     }
 
     /// Submits the transaction that the first message asks for (`handshake`).
-    pub fn submit_session(&mut self, handshake: Handshake, ask: Ask, received_us: u64) {
+    pub(crate) fn submit_session(&mut self, handshake: Handshake, ask: Ask, received_us: u64) {
         let header = RequestHeader { xid: 0, op: op::CREATE_SESSION };
         self.connection.order.lock().push(header, received_us, Awaited::Handshake(handshake));
         self.server.submit(Submission { caller: Some(self.caller(handshake.session)), xid: header.xid, ask });

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// The table of sessions and their last signs of life.
-pub struct Expiry {
+pub(crate) struct Expiry {
     /// Invariant: not 0.
     tick_ms: u64,
     table: Mutex<Table>,
@@ -37,7 +37,7 @@ struct Entry {
 
 /// A session's last sign of life. The session's connection and the table share it.
 #[derive(Debug)]
-pub struct Heard {
+pub(crate) struct Heard {
     last_ms: AtomicU64,
     /// Whether backpressure keeps the server from reading the connection. The session then counts as alive.
     held: AtomicBool,
@@ -45,29 +45,29 @@ pub struct Heard {
 
 impl Heard {
     /// The session gives a sign of life at `now_ms`.
-    pub fn touch(&self, now_ms: u64) {
+    pub(crate) fn touch(&self, now_ms: u64) {
         self.last_ms.store(now_ms, Relaxed);
     }
 
     /// Backpressure begins or ends.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.held.store(held, Relaxed);
     }
 
     /// Whether there was a sign of life at `ms` or later, or backpressure holds the connection.
-    pub fn since(&self, ms: u64) -> bool {
+    pub(crate) fn since(&self, ms: u64) -> bool {
         self.held.load(Relaxed) || self.last_ms.load(Relaxed) >= ms
     }
 }
 
 impl Expiry {
-    pub fn new(tick_ms: u32) -> Expiry {
+    pub(crate) fn new(tick_ms: u32) -> Expiry {
         let table = Table { sessions: HashMap::new(), asked_ms: None };
         Expiry { tick_ms: u64::from(tick_ms.max(1)), table: Mutex::new(table) }
     }
 
     /// Enters a session that was opened, attached or loaded. It has its full timeout from `now_ms` on.
-    pub fn open(&self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
+    pub(crate) fn open(&self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
         let mut table = self.table.lock();
         let entry = table.sessions.entry(session).or_insert_with(|| Entry {
             timeout_ms: 0,
@@ -79,23 +79,23 @@ impl Expiry {
     }
 
     /// Enters a session that comes from another table, and that keeps its last sign of life.
-    pub fn adopt(&self, session: SessionId, timeout_ms: i32, heard: Arc<Heard>) {
+    pub(crate) fn adopt(&self, session: SessionId, timeout_ms: i32, heard: Arc<Heard>) {
         let entry = Entry { timeout_ms: timeout_ms.max(0) as u64, heard };
         self.table.lock().sessions.insert(session, entry);
     }
 
     /// Removes a session: it is closed, or belongs in another table.
-    pub fn forget(&self, session: SessionId) {
+    pub(crate) fn forget(&self, session: SessionId) {
         self.table.lock().sessions.remove(&session);
     }
 
     /// Removes all sessions: they will be entered anew.
-    pub fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.table.lock().sessions.clear();
     }
 
     /// Does to the table what an applied transaction does to sessions.
-    pub fn follow(&self, txn: &Txn, now_ms: u64) {
+    pub(crate) fn follow(&self, txn: &Txn, now_ms: u64) {
         for change in &txn.changes {
             match *change {
                 Change::OpenSession { session, timeout_ms, .. } | Change::AttachSession { session, timeout_ms, .. } => {
@@ -112,7 +112,7 @@ impl Expiry {
     }
 
     /// A sign of life that another member reports.
-    pub fn hear(&self, session: SessionId, now_ms: u64) {
+    pub(crate) fn hear(&self, session: SessionId, now_ms: u64) {
         if let Some(entry) = self.table.lock().sessions.get(&session) {
             entry.heard.touch(now_ms);
         }
@@ -120,12 +120,12 @@ impl Expiry {
 
     /// The last sign of life of a session.
     #[cfg(test)]
-    pub fn last_heard_ms(&self, session: SessionId) -> Option<u64> {
+    pub(crate) fn last_heard_ms(&self, session: SessionId) -> Option<u64> {
         self.table.lock().sessions.get(&session).map(|entry| entry.heard.last_ms.load(Relaxed))
     }
 
     /// A leadership begins: every session gets its full timeout.
-    pub fn grant_all(&self, now_ms: u64) {
+    pub(crate) fn grant_all(&self, now_ms: u64) {
         let mut table = self.table.lock();
         // The time until the expirer first runs does not count, as any time in which the expirer does not run.
         table.asked_ms = Some(now_ms);
@@ -133,7 +133,7 @@ impl Expiry {
     }
 
     /// The sessions that have expired, in order. Called twice a tick. Names a session at each call until it is closed.
-    pub fn due(&self, now_ms: u64) -> Vec<SessionId> {
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<SessionId> {
         let mut table = self.table.lock();
         // Two calls are half a tick apart. If they are farther apart, the expirer stood still for some of that time.
         // How long is not known, so none of the time counts.
@@ -165,7 +165,7 @@ impl Expiry {
 
     /// Whether `due` would name the session now. It may have given a sign of life, or got more time, since `due` named
     /// it.
-    pub fn is_due(&self, session: SessionId, now_ms: u64) -> bool {
+    pub(crate) fn is_due(&self, session: SessionId, now_ms: u64) -> bool {
         let table = self.table.lock();
         table.sessions.get(&session).is_some_and(|entry| {
             let heard = &entry.heard;
@@ -174,7 +174,7 @@ impl Expiry {
     }
 
     /// Sessions by the time at which they would expire, for `dump`.
-    pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
+    pub(crate) fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut deadlines = BTreeMap::<u64, Vec<SessionId>>::new();
         for (&session, entry) in &self.table.lock().sessions {
             let deadline = self.deadline(entry.heard.last_ms.load(Relaxed), entry.timeout_ms);
@@ -184,7 +184,7 @@ impl Expiry {
         deadlines
     }
 
-    pub fn tick_ms(&self) -> u64 {
+    pub(crate) fn tick_ms(&self) -> u64 {
         self.tick_ms
     }
 

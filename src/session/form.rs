@@ -24,7 +24,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub fn of(header: &RequestHeader, request: &Request) -> Form {
+    pub(crate) fn of(header: &RequestHeader, request: &Request) -> Form {
         match request {
             Request::Multi(operations) => Form::Multi(operations.iter().map(|operation| operation.op).collect()),
             _ => match header.op {

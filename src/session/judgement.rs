@@ -54,10 +54,10 @@ pub(super) struct OpenQuestion {
 }
 
 /// By part of a request: the policies' refusal. Parts beyond the end of the list are allowed.
-pub type Rulings = SmallVec<[Option<Refusal>; 1]>;
+pub(crate) type Rulings = SmallVec<[Option<Refusal>; 1]>;
 
 /// The refusal of the whole request. None for multiRead and setWatches, of which each part has its own ruling.
-pub fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal> {
+pub(crate) fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal> {
     match request {
         Request::MultiRead(_) | Request::SetWatches(_) => None,
         _ => rulings.iter().flatten().next(),
@@ -65,7 +65,7 @@ pub fn of_all<'a>(rulings: &'a Rulings, request: &Request) -> Option<&'a Refusal
 }
 
 /// The refusals of a multiRead's operations, for `read::Reader`.
-pub fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCode>> {
+pub(crate) fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCode>> {
     match request {
         Request::MultiRead(_) => rulings.iter().map(|ruling| ruling.as_ref().map(|refusal| refusal.code)).collect(),
         _ => Vec::new(),
@@ -73,7 +73,7 @@ pub fn of_operations(rulings: &Rulings, request: &Request) -> Vec<Option<ErrorCo
 }
 
 /// The final rulings, with plugins asked at once. For scenarios, where nobody waits for the tree.
-pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
+pub(crate) fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Request, call: &Call<'_>) -> Rulings {
     let registry = plugins.registry();
     let who = call.caller.map_or(Who::NOBODY, Caller::who);
     let judge = |part: &Part<'_>| {
@@ -85,7 +85,7 @@ pub fn at_once(plugins: &Plugins, rules: &Rules, state: &State, request: &Reques
 }
 
 /// The verb that policies are asked about for an event of that kind.
-pub fn verb_of(kind: EventKind) -> Verb {
+pub(crate) fn verb_of(kind: EventKind) -> Verb {
     match kind {
         EventKind::ChildrenChanged => Verb::Children,
         EventKind::Created | EventKind::Deleted | EventKind::DataChanged => Verb::Read,
@@ -96,12 +96,12 @@ impl Inquiry {
     /// An inquiry that asks no plugin. For a request that no plugin had to be asked about when it was read, so that
     /// requests behind it have been taken already. If a plugin must be asked after all, the client has to send the
     /// request again.
-    pub fn closed() -> Inquiry {
+    pub(crate) fn closed() -> Inquiry {
         Inquiry { closed: true, ..Inquiry::default() }
     }
 
     /// Asks plugins the open questions, and keeps their answers. The tree may change meanwhile.
-    pub fn ask(&mut self, home: &Connections, who: &Arc<[Identity]>, call: &Call<'_>, open: &[OpenQuestion]) {
+    pub(crate) fn ask(&mut self, home: &Connections, who: &Arc<[Identity]>, call: &Call<'_>, open: &[OpenQuestion]) {
         let plugins = home.plugins();
         let registry = plugins.registry();
         for OpenQuestion { part, verb, path, permissions, list } in open {
@@ -215,15 +215,15 @@ pub(super) enum EventVerdict {
 /// May a client with these identities get an event about the node at `path`?
 #[derive(Clone, Copy)]
 pub(super) struct EventQuestion<'a> {
-    pub kind: EventKind,
-    pub path: &'a str,
-    pub acl: &'a [AclEntry],
-    pub who: &'a Arc<[Identity]>,
+    pub(crate) kind: EventKind,
+    pub(crate) path: &'a str,
+    pub(crate) acl: &'a [AclEntry],
+    pub(crate) who: &'a Arc<[Identity]>,
 }
 
 impl EventQuestion<'_> {
     /// Whether the ACL and the policies allow the event. If a plugin has failed, the event is withheld.
-    pub fn judge(self, home: &Connections, state: &State, answers: &Answers) -> EventVerdict {
+    pub(crate) fn judge(self, home: &Connections, state: &State, answers: &Answers) -> EventVerdict {
         let plugins = home.plugins();
         match authorize::known(home.rules(), self.acl, acl::READ, self.who) {
             None => return EventVerdict::Unknown,
@@ -242,7 +242,7 @@ impl EventQuestion<'_> {
     }
 
     /// Asks authenticators about the ACL, and then policies about the path.
-    pub fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
+    pub(crate) fn ask(self, home: &Connections, call: &Call<'_>, answers: &mut Answers) {
         // The registry caches the authenticators' answers.
         if !auth::may_hear(home.rules(), self.acl, Who { identities: self.who, session: call.session }) {
             return;

@@ -17,14 +17,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::server::TlsStream;
 
 /// What turns an accepted socket into a stream of the client protocol.
-pub trait Acceptor: Send + Sync + 'static {
+pub(crate) trait Acceptor: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The stream, and the subject of the client's certificate (RFC 2253), if it showed one.
     fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Option<String>)>> + Send;
 }
 
 /// A port without TLS.
-pub struct Plain;
+pub(crate) struct Plain;
 
 impl Acceptor for Plain {
     type Stream = TcpStream;
@@ -34,13 +34,13 @@ impl Acceptor for Plain {
 }
 
 /// A port for TLS only.
-pub struct Secure {
+pub(crate) struct Secure {
     acceptor: Arc<tls::Acceptor>,
     metrics: Arc<Metrics>,
 }
 
 impl Secure {
-    pub fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
+    pub(crate) fn new(acceptor: Arc<tls::Acceptor>, metrics: Arc<Metrics>) -> Secure {
         Secure { acceptor, metrics }
     }
 }
@@ -64,7 +64,7 @@ impl Acceptor for Secure {
 
 /// A port for both (`client.portUnification`). The first byte tells them apart: the first byte of a TLS handshake is no
 /// letter, so it begins no four letter word, and the length of a first message does not begin with it.
-pub struct Either(pub Secure);
+pub(crate) struct Either(pub(crate) Secure);
 
 /// The type of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -82,7 +82,7 @@ impl Acceptor for Either {
 }
 
 /// The stream of a client on a port for both.
-pub enum EitherStream {
+pub(crate) enum EitherStream {
     Plain(TcpStream),
     Secure(Box<TlsStream<TcpStream>>),
 }
@@ -120,7 +120,7 @@ impl AsyncWrite for EitherStream {
 }
 
 /// Opens a listening socket. `backlog`: `clientPortListenBacklog`.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A server that restarts gets its port back although old connections linger.
     socket.set_reuseaddr(true)?;
@@ -129,7 +129,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// Accepts clients until the future is dropped. Each connection goes on in a task of its own, on one of the workers.
-pub async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
+pub(crate) async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
     let acceptor = Arc::new(acceptor);
     loop {
         match listener.accept().await {
@@ -190,7 +190,7 @@ fn welcome<A: Acceptor>(
 }
 
 /// Serves one stream that no listener accepted. For tests and simulated members.
-pub async fn serve<S>(home: &Arc<Connections>, stream: S, peer: SocketAddr, server: Arc<dyn Server>)
+pub(crate) async fn serve<S>(home: &Arc<Connections>, stream: S, peer: SocketAddr, server: Arc<dyn Server>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -21,10 +21,10 @@ const NO_ZXID: i64 = -1;
 
 /// One request whose turn has come.
 pub(super) struct Question<'a> {
-    pub header: RequestHeader,
-    pub received_us: u64,
-    pub request: &'a LocalRequest,
-    pub identities: &'a Arc<[Identity]>,
+    pub(crate) header: RequestHeader,
+    pub(crate) received_us: u64,
+    pub(crate) request: &'a LocalRequest,
+    pub(crate) identities: &'a Arc<[Identity]>,
 }
 
 /// Whether `answer` needs the table of watches.

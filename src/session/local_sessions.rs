@@ -14,35 +14,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The local sessions of this member.
-pub struct LocalSessions {
+pub(crate) struct LocalSessions {
     expiry: Expiry,
     passwords: Mutex<HashMap<SessionId, Password>>,
 }
 
 impl LocalSessions {
-    pub fn new(tick_ms: u32) -> LocalSessions {
+    pub(crate) fn new(tick_ms: u32) -> LocalSessions {
         LocalSessions { expiry: Expiry::new(tick_ms), passwords: Mutex::default() }
     }
 
     /// Opens a session, or takes it up again: it has its full timeout from `now_ms` on.
-    pub fn open(&self, session: SessionId, password: Password, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
+    pub(crate) fn open(&self, session: SessionId, password: Password, timeout_ms: i32, now_ms: u64) -> Arc<Heard> {
         self.passwords.lock().insert(session, password);
         self.expiry.open(session, timeout_ms, now_ms)
     }
 
     /// The session's password. None: it is not a local session of this member.
-    pub fn password(&self, session: SessionId) -> Option<Password> {
+    pub(crate) fn password(&self, session: SessionId) -> Option<Password> {
         self.passwords.lock().get(&session).copied()
     }
 
     /// Removes a session: it has been closed, or is global now.
-    pub fn forget(&self, session: SessionId) {
+    pub(crate) fn forget(&self, session: SessionId) {
         self.passwords.lock().remove(&session);
         self.expiry.forget(session);
     }
 
     /// Removes the sessions that an applied transaction opens as global sessions.
-    pub fn follow(&self, txn: &Txn) {
+    pub(crate) fn follow(&self, txn: &Txn) {
         for change in &txn.changes {
             if let Change::OpenSession { session, .. } = change
                 && self.passwords.lock().remove(session).is_some()
@@ -53,24 +53,24 @@ impl LocalSessions {
     }
 
     /// Removes all sessions: this member is no longer cut off, and its clients open global sessions again.
-    pub fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         let sessions = std::mem::take(&mut *self.passwords.lock());
         sessions.into_keys().for_each(|session| self.expiry.forget(session));
     }
 
     /// Removes the sessions that were silent too long, and returns them in order. Called every tick.
-    pub fn expire(&self, now_ms: u64) -> Vec<SessionId> {
+    pub(crate) fn expire(&self, now_ms: u64) -> Vec<SessionId> {
         let due = self.expiry.due(now_ms);
         due.iter().for_each(|&session| self.forget(session));
         due
     }
 
     /// As `Expiry::deadlines`.
-    pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
+    pub(crate) fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         self.expiry.deadlines()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.passwords.lock().len()
     }
 }

@@ -41,37 +41,38 @@
 //! | `statistics` | one connection's counters, for `stat` and `cons` |
 
 mod asking;
-pub mod auth;
-pub mod connection;
-pub mod connections;
+pub(crate) mod auth;
+pub(crate) mod connection;
+pub(crate) mod connections;
 mod dispatch;
-pub mod expiry;
+pub(crate) mod expiry;
 mod form;
 mod handshake;
-pub mod judgement;
-pub mod listener;
+pub(crate) mod judgement;
+pub(crate) mod listener;
 mod local;
 mod local_sessions;
 mod order;
-pub mod outbox;
+pub(crate) mod outbox;
 mod proven;
-pub mod rejection;
-pub mod sasl;
-pub mod statistics;
+pub(crate) mod rejection;
+pub(crate) mod sasl;
+pub(crate) mod statistics;
 mod task;
-pub mod tls;
-pub mod workers;
+pub(crate) mod tls;
+pub(crate) mod workers;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use asking::Inquirer;
-pub use connection::Connection;
-pub use connections::Connections;
-pub use expiry::Expiry;
-pub use workers::{WaitsFor, WorkerThreads, Workers};
+pub(crate) use asking::Inquirer;
+pub(crate) use connection::Connection;
+pub(crate) use connections::{Connections, MemberRun};
+pub(crate) use workers::WaitsFor;
+pub(crate) use workers::WorkerThreads;
+pub use workers::Workers;
 
-pub use crate::pipeline::read::VirtualNodes;
+pub(crate) use crate::pipeline::read::VirtualNodes;
 
 use crate::config;
 use crate::pipeline::Submission;
@@ -120,18 +121,18 @@ pub trait FourLetter: Send + Sync {
 
 /// The settings of sessions and connections.
 #[derive(Clone, Debug)]
-pub struct Options {
-    pub network: config::Network,
-    pub sessions: config::Sessions,
-    pub auth: config::Auth,
+pub(crate) struct Options {
+    pub(crate) network: config::Network,
+    pub(crate) sessions: config::Sessions,
+    pub(crate) auth: config::Auth,
     /// The server's number: the top byte of session ids.
-    pub server_id: u32,
+    pub(crate) server_id: u32,
     /// `globalOutstandingLimit`
-    pub outstanding_max: usize,
+    pub(crate) outstanding_max: usize,
     /// Whether new sessions are local ones: `localSessionsEnabled`, in an ensemble.
-    pub local_sessions: bool,
+    pub(crate) local_sessions: bool,
     /// Whether a local session becomes global with its first ephemeral node: `localSessionsUpgradingEnabled`.
-    pub local_sessions_upgrade: bool,
+    pub(crate) local_sessions_upgrade: bool,
 }
 
 impl From<&config::Config> for Options {

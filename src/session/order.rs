@@ -39,7 +39,7 @@ pub(super) struct Order {
     /// The connection is gone. Nothing more is answered, and no watch is set.
     ended: bool,
     /// What the client finds at `/zookeeper/rejection`.
-    pub refusals: Refusals,
+    pub(crate) refusals: Refusals,
     load: Arc<Load>,
 }
 
@@ -47,10 +47,10 @@ pub(super) struct Order {
 pub(super) struct Entry {
     /// Counts the connection's queued requests, from 1.
     number: u64,
-    pub header: RequestHeader,
+    pub(crate) header: RequestHeader,
     /// When the frame was read: microseconds of the member's clock.
-    pub received_us: u64,
-    pub awaited: Awaited,
+    pub(crate) received_us: u64,
+    pub(crate) awaited: Awaited,
 }
 
 /// What a request waits for.
@@ -70,26 +70,26 @@ pub(super) enum Awaited {
 /// A session that is being opened or attached.
 #[derive(Clone, Copy)]
 pub(super) struct Handshake {
-    pub session: SessionId,
-    pub timeout_ms: i32,
+    pub(crate) session: SessionId,
+    pub(crate) timeout_ms: i32,
     /// Whether the client's request had the field `readOnly`. The answer has it then, too.
-    pub knows_read_only: bool,
+    pub(crate) knows_read_only: bool,
 }
 
 /// A request that this server answers from its own state once it is the oldest.
 pub(super) struct Parked {
-    pub request: LocalRequest,
+    pub(crate) request: LocalRequest,
     /// The identities that the client had proven when the request was read.
-    pub identities: Arc<[Identity]>,
+    pub(crate) identities: Arc<[Identity]>,
     /// Whether plugins may have to be asked. Their answer may be late, and the read must not see writes that come
     /// behind it, so nothing behind it is taken from the socket.
-    pub may_be_asked: bool,
+    pub(crate) may_be_asked: bool,
     /// Whether the request is the oldest, and plugins are being asked.
-    pub asked: bool,
+    pub(crate) asked: bool,
 }
 
 impl Parked {
-    pub fn new(request: LocalRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
+    pub(crate) fn new(request: LocalRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
         Parked { request, identities, may_be_asked, asked: false }
     }
 }
@@ -130,7 +130,7 @@ impl Awaited {
 }
 
 impl Order {
-    pub fn new(load: Arc<Load>) -> Order {
+    pub(crate) fn new(load: Arc<Load>) -> Order {
         Order {
             queue: VecDeque::new(),
             asked: 0,
@@ -145,7 +145,7 @@ impl Order {
     }
 
     /// Takes in a request that is not answered at once.
-    pub fn push(&mut self, header: RequestHeader, received_us: u64, awaited: Awaited) {
+    pub(crate) fn push(&mut self, header: RequestHeader, received_us: u64, awaited: Awaited) {
         assert!(!self.holds_back(), "nothing passes a request that holds back");
         assert!(!self.queue.is_empty() || !awaited.is_ready(), "what can be answered does not wait");
         self.load.add_one();
@@ -156,7 +156,7 @@ impl Order {
     }
 
     /// The oldest request, whose transaction has been applied. `xid`: of the request that the transaction answers.
-    pub fn pop_applied(&mut self, xid: i32) -> Entry {
+    pub(crate) fn pop_applied(&mut self, xid: i32) -> Entry {
         let entry = self.pop().expect("a transaction answers a request of its connection");
         assert!(entry.awaited.is_transaction(), "the oldest request waits for a transaction");
         assert_eq!(entry.header.xid, xid, "transactions come in the order of the requests");
@@ -164,12 +164,12 @@ impl Order {
     }
 
     /// The oldest request, if it can be answered now.
-    pub fn pop_ready(&mut self) -> Option<Entry> {
+    pub(crate) fn pop_ready(&mut self) -> Option<Entry> {
         if self.queue.front()?.awaited.is_ready() { self.pop() } else { None }
     }
 
     /// The oldest request, if plugins are being asked about it.
-    pub fn pop_asked(&mut self) -> Option<Entry> {
+    pub(crate) fn pop_asked(&mut self) -> Option<Entry> {
         match &self.queue.front()?.awaited {
             Awaited::Local(parked) if parked.asked => self.pop(),
             _ => None,
@@ -177,7 +177,7 @@ impl Order {
     }
 
     /// Takes back the entry that was popped last: it still waits for plugins.
-    pub fn put_back(&mut self, entry: Entry) {
+    pub(crate) fn put_back(&mut self, entry: Entry) {
         assert_eq!(entry.number, self.answered, "only what was popped last is put back");
         assert!(!entry.awaited.is_ready(), "what is put back waits for plugins");
         self.load.add_one();
@@ -205,7 +205,7 @@ impl Order {
     }
 
     /// The barrier of the unfinished `sync` has been reached.
-    pub fn sync_done(&mut self) {
+    pub(crate) fn sync_done(&mut self) {
         match self.queue.back_mut().map(|newest| &mut newest.awaited) {
             Some(Awaited::Sync { done, .. }) if !*done => *done = true,
             _ => panic!("the unfinished `sync` is the newest request, since nothing passes it"),
@@ -213,54 +213,54 @@ impl Order {
     }
 
     /// One more of the oldest transactions goes to the leader.
-    pub fn note_passed_on(&mut self) {
+    pub(crate) fn note_passed_on(&mut self) {
         assert!(!self.ended, "writes of a connection that is gone are counted among the departed");
         self.passed_on += 1;
         self.check();
     }
 
     /// Writes that were passed on to the leader and are not applied here.
-    pub fn passed_on(&self) -> usize {
+    pub(crate) fn passed_on(&self) -> usize {
         self.passed_on
     }
 
     /// An authenticator is being asked. It answers `authenticated`.
-    pub fn authenticate(&mut self) {
+    pub(crate) fn authenticate(&mut self) {
         assert!(!self.authenticating, "nothing is taken behind a login that waits");
         self.authenticating = true;
     }
 
-    pub fn authenticated(&mut self) {
+    pub(crate) fn authenticated(&mut self) {
         assert!(self.authenticating, "a login is answered once");
         self.authenticating = false;
     }
 
     /// The connection is gone. Returns how many of its writes were passed on and are not applied.
-    pub fn end(&mut self) -> usize {
+    pub(crate) fn end(&mut self) -> usize {
         self.ended = true;
         std::mem::take(&mut self.passed_on)
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// The request that is answered next.
     #[cfg(feature = "simulation")]
-    pub fn oldest(&self) -> Option<&Entry> {
+    pub(crate) fn oldest(&self) -> Option<&Entry> {
         self.queue.front()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// Whether another request may be taken from the socket.
-    pub fn takes_requests(&self) -> bool {
+    pub(crate) fn takes_requests(&self) -> bool {
         !self.ended && !self.holds_back() && !self.is_crowded()
     }
 

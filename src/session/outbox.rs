@@ -19,7 +19,7 @@ use std::task::Waker;
 
 /// How far a connection is from its end. A connection only ever moves down this list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum End {
+pub(crate) enum End {
     Open,
     /// Nothing more is queued. The connection closes once everything queued is written.
     AfterFlush,
@@ -28,7 +28,7 @@ pub enum End {
 }
 
 /// What one client gets next.
-pub struct Outbox {
+pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     task: AtomicWaker,
     /// Whether the connection is on the list of those that `Connections::flush` wakes.
@@ -54,19 +54,19 @@ struct Held {
 
 /// An event that waits for a verdict.
 #[derive(Debug)]
-pub struct HeldEvent {
-    pub zxid: i64,
-    pub kind: EventKind,
-    pub path: Box<str>,
+pub(crate) struct HeldEvent {
+    pub(crate) zxid: i64,
+    pub(crate) kind: EventKind,
+    pub(crate) path: Box<str>,
     /// The ACL of the node that the event is about.
-    pub acl: Acl,
+    pub(crate) acl: Acl,
     /// The identities that the client had proven when the event came.
-    pub identities: Arc<[Identity]>,
+    pub(crate) identities: Arc<[Identity]>,
 }
 
 /// What `Outbox::hold` has done with an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Holding {
+pub(crate) enum Holding {
     /// The event is the only held one. The caller has to have it judged.
     First,
     /// The event waits behind other held events.
@@ -76,7 +76,7 @@ pub enum Holding {
 }
 
 impl Outbox {
-    pub fn new() -> Outbox {
+    pub(crate) fn new() -> Outbox {
         Outbox {
             queue: Mutex::new(Queue { bytes: BytesMut::new(), held: VecDeque::new(), held_bytes: 0, end: End::Open }),
             task: AtomicWaker::new(),
@@ -86,7 +86,7 @@ impl Outbox {
 
     /// Appends what `fill` writes. Returns how many bytes wait now; 0 if the connection is ending. The bound is checked
     /// before `fill`, so one reply of any length fits behind a short queue.
-    pub fn push(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
+    pub(crate) fn push(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
         let mut queue = self.queue.lock();
         if queue.end != End::Open {
             return 0;
@@ -115,7 +115,7 @@ impl Outbox {
 
     /// Holds an event at the end of the queue. At most `limits::EVENTS_HELD_MAX` events are held: one more closes the
     /// connection, as a full outbox does.
-    pub fn hold(&self, event: HeldEvent) -> Holding {
+    pub(crate) fn hold(&self, event: HeldEvent) -> Holding {
         let mut queue = self.queue.lock();
         if queue.end != End::Open {
             return Holding::No;
@@ -130,13 +130,13 @@ impl Outbox {
     }
 
     /// The oldest held event.
-    pub fn first_held(&self) -> Option<Arc<HeldEvent>> {
+    pub(crate) fn first_held(&self) -> Option<Arc<HeldEvent>> {
         self.queue.lock().held.front().map(|held| held.event.clone())
     }
 
     /// Replaces the oldest held event by what `fill` writes, which may be nothing. The bytes behind the event may be
     /// written from now on. Returns the length of what `fill` wrote.
-    pub fn settle(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
+    pub(crate) fn settle(&self, fill: impl FnOnce(&mut BytesMut)) -> usize {
         let mut queue = self.queue.lock();
         let Some(held) = queue.held.pop_front() else { return 0 };
         let before = queue.bytes.len();
@@ -154,55 +154,55 @@ impl Outbox {
     }
 
     /// Whether an event is held.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         !self.queue.lock().held.is_empty()
     }
 
     /// Takes all bytes that may be written.
-    pub fn take(&self) -> BytesMut {
+    pub(crate) fn take(&self) -> BytesMut {
         std::mem::take(&mut self.queue.lock().bytes)
     }
 
     /// Whether more requests may be taken: less than `limits::OUTBOX_BYTES_SOFT` waits.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let queue = self.queue.lock();
         queue.end == End::Open && queue.len() < OUTBOX_BYTES_SOFT
     }
 
     /// Whether there are bytes to take.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         !self.queue.lock().bytes.is_empty()
     }
 
-    pub fn end(&self) -> End {
+    pub(crate) fn end(&self) -> End {
         self.queue.lock().end
     }
 
     /// The last reply has been queued. The connection closes once everything queued is written.
-    pub fn close_after_flush(&self) {
+    pub(crate) fn close_after_flush(&self) {
         let mut queue = self.queue.lock();
         queue.end = queue.end.max(End::AfterFlush);
     }
 
     /// Closes the connection at once. What is queued is dropped.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.queue.lock().end_now();
     }
 
     /// Notes that the task has something to do. True if that was not noted already; the caller then sees to the
     /// wake-up.
-    pub fn mark(&self) -> bool {
+    pub(crate) fn mark(&self) -> bool {
         !self.marked.swap(true, Ordering::AcqRel)
     }
 
     /// Wakes the task, and removes the mark.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.marked.store(false, Ordering::Release);
         self.task.wake();
     }
 
     /// Sets what `wake` wakes. The task calls this before it looks at the queue.
-    pub fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
     }
 }

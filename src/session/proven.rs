@@ -16,17 +16,17 @@ pub(super) struct Proven {
 pub(super) const NEVER: u64 = u64::MAX;
 
 impl Proven {
-    pub fn new(all: Vec<Identity>) -> Proven {
+    pub(crate) fn new(all: Vec<Identity>) -> Proven {
         Proven { all: all.into(), ends: Vec::new() }
     }
 
-    pub fn all(&self) -> &Arc<[Identity]> {
+    pub(crate) fn all(&self) -> &Arc<[Identity]> {
         &self.all
     }
 
     /// Adds identities. `until_ms`: when they expire; None: never. An identity that is proven twice expires at the
     /// later time. False, and nothing is added, if there would be more than `limits::IDENTITIES_MAX`.
-    pub fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
+    pub(crate) fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
         let mut new: Vec<Identity> = Vec::new();
         for identity in &proven {
             if !self.all.contains(identity) && !new.contains(identity) {
@@ -54,12 +54,12 @@ impl Proven {
     }
 
     /// When the next identity expires; `NEVER` if none does.
-    pub fn next_end_ms(&self) -> u64 {
+    pub(crate) fn next_end_ms(&self) -> u64 {
         self.ends.iter().map(|(_, until_ms)| *until_ms).min().unwrap_or(NEVER)
     }
 
     /// Removes the identities that have expired at `now_ms`.
-    pub fn end(&mut self, now_ms: u64) {
+    pub(crate) fn end(&mut self, now_ms: u64) {
         let (ended, others): (Vec<_>, Vec<_>) = self.ends.drain(..).partition(|(_, until_ms)| *until_ms <= now_ms);
         self.ends = others;
         assert!(self.next_end_ms() > now_ms, "what has expired is gone");

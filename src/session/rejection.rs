@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// The last refusals with a text, newest first. Allocates nothing before the first.
 /// Invariant: at most `limits::REFUSALS_KEPT`.
 #[derive(Default)]
-pub struct Refusals(VecDeque<Refused>);
+pub(crate) struct Refusals(VecDeque<Refused>);
 
 struct Refused {
     xid: i32,
@@ -21,7 +21,7 @@ struct Refused {
 
 impl Refusals {
     /// Keeps a refusal if it has a text.
-    pub fn note(&mut self, xid: i32, refusal: &Refusal) {
+    pub(crate) fn note(&mut self, xid: i32, refusal: &Refusal) {
         if refusal.text.is_empty() {
             return;
         }
@@ -31,7 +31,7 @@ impl Refusals {
     }
 
     /// One line for each refusal: its text, and the xid of the request. None: there is no refusal.
-    pub fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         let mut text = String::new();
         if self.0.is_empty() {
             return None;

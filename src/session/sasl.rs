@@ -29,7 +29,7 @@ const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 
 /// Why an exchange failed. For the log: the client is told only that it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SaslError {
+pub(crate) enum SaslError {
     #[error("the first token of DIGEST-MD5 must be empty")]
     InitialResponse,
     #[error("the token is not a list of directives")]
@@ -46,7 +46,7 @@ pub enum SaslError {
 
 /// One exchange. A client that starts again gets a new one.
 #[derive(Debug, Default)]
-pub struct DigestMd5 {
+pub(crate) struct DigestMd5 {
     state: State,
 }
 
@@ -64,7 +64,7 @@ enum State {
 
 /// The server's answer to one token.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Send this. The exchange goes on.
     Challenge(Vec<u8>),
     /// Send this. The client has proven to be `user`.
@@ -73,7 +73,7 @@ pub enum Step {
 
 impl DigestMd5 {
     /// Takes the client's next token. `nonce`: fresh random bytes, used by the first step only.
-    pub fn step(&mut self, sasl: &Sasl, token: &[u8], nonce: [u8; 16]) -> Result<Step, SaslError> {
+    pub(crate) fn step(&mut self, sasl: &Sasl, token: &[u8], nonce: [u8; 16]) -> Result<Step, SaslError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Start => {
                 if !token.is_empty() {

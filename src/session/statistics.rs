@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Packets and latencies of one connection.
 #[derive(Debug)]
-pub struct Statistics {
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
+pub(crate) struct Statistics {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
     latency_us_min: AtomicU64,
     latency_us_max: AtomicU64,
     latency_us_sum: AtomicU64,
@@ -18,7 +18,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    pub fn new() -> Statistics {
+    pub(crate) fn new() -> Statistics {
         Statistics {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -29,7 +29,7 @@ impl Statistics {
         }
     }
 
-    pub fn latency(&self, us: u64) {
+    pub(crate) fn latency(&self, us: u64) {
         if us < self.latency_us_min.load(Relaxed) {
             self.latency_us_min.fetch_min(us, Relaxed);
         }
@@ -40,18 +40,18 @@ impl Statistics {
         self.latencies.fetch_add(1, Relaxed);
     }
 
-    pub fn latency_ms_min(&self) -> u64 {
+    pub(crate) fn latency_ms_min(&self) -> u64 {
         match self.latency_us_min.load(Relaxed) {
             u64::MAX => 0,
             us => us / 1000,
         }
     }
 
-    pub fn latency_ms_max(&self) -> u64 {
+    pub(crate) fn latency_ms_max(&self) -> u64 {
         self.latency_us_max.load(Relaxed) / 1000
     }
 
-    pub fn latency_ms_average(&self) -> f64 {
+    pub(crate) fn latency_ms_average(&self) -> f64 {
         match self.latencies.load(Relaxed) {
             0 => 0.0,
             count => self.latency_us_sum.load(Relaxed) as f64 / count as f64 / 1000.0,
@@ -59,7 +59,7 @@ impl Statistics {
     }
 
     /// `crst`: all counters start over.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for counter in [&self.received, &self.sent, &self.latency_us_max, &self.latency_us_sum, &self.latencies] {
             counter.store(0, Relaxed);
         }
@@ -75,7 +75,7 @@ impl Default for Statistics {
 
 /// The request that was answered last.
 #[derive(Debug)]
-pub struct Last {
+pub(crate) struct Last {
     /// The opcode; `NONE` before the first answer.
     op: AtomicI32,
     xid: AtomicI32,
@@ -88,7 +88,7 @@ pub struct Last {
 const NONE: i32 = -1;
 
 impl Last {
-    pub fn new() -> Last {
+    pub(crate) fn new() -> Last {
         Last {
             op: AtomicI32::new(NONE),
             xid: AtomicI32::new(NONE),
@@ -99,7 +99,7 @@ impl Last {
     }
 
     /// Notes a request that was answered. `response_ms`: when, in milliseconds of the member's clock.
-    pub fn note(&self, header: RequestHeader, zxid: i64, response_ms: u64, latency_ms: u64) {
+    pub(crate) fn note(&self, header: RequestHeader, zxid: i64, response_ms: u64, latency_ms: u64) {
         self.op.store(header.op, Relaxed);
         // Pings and the like have negative xids. They would hide the client's last real request.
         if header.xid >= 0 {
@@ -110,29 +110,29 @@ impl Last {
         self.latency_ms.store(latency_ms, Relaxed);
     }
 
-    pub fn op(&self) -> i32 {
+    pub(crate) fn op(&self) -> i32 {
         self.op.load(Relaxed)
     }
 
     /// -1 before the first.
-    pub fn xid(&self) -> i32 {
+    pub(crate) fn xid(&self) -> i32 {
         self.xid.load(Relaxed)
     }
 
     /// -1 before the first.
-    pub fn zxid(&self) -> i64 {
+    pub(crate) fn zxid(&self) -> i64 {
         self.zxid.load(Relaxed)
     }
 
-    pub fn response_ms(&self) -> u64 {
+    pub(crate) fn response_ms(&self) -> u64 {
         self.response_ms.load(Relaxed)
     }
 
-    pub fn latency_ms(&self) -> u64 {
+    pub(crate) fn latency_ms(&self) -> u64 {
         self.latency_ms.load(Relaxed)
     }
 
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.op.store(NONE, Relaxed);
         self.xid.store(NONE, Relaxed);
         self.zxid.store(NONE.into(), Relaxed);

@@ -91,7 +91,15 @@ impl Replica {
         Arc::new_cyclic(|me| Replica {
             state: RwLock::new(state),
             watches: Mutex::new(Watches::new(1)),
-            connections: Connections::new(options, rules, Box::new(NoVirtualNodes), plugins, 7, Arc::default(), clock),
+            connections: Connections::new(
+                options,
+                rules,
+                Box::new(NoVirtualNodes),
+                plugins,
+                MemberRun { id: 1, run: 7 },
+                Arc::default(),
+                clock,
+            ),
             clock,
             sequencer: Mutex::new(Sequencer {
                 evaluator,
@@ -222,7 +230,7 @@ impl FourLetter for Words {
 pub(crate) struct Client {
     stream: DuplexStream,
     arrived: BytesMut,
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     password: [u8; 16],
 }
 

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Why a client got no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
+pub(crate) enum AcceptError {
     #[error("too many TLS handshakes are under way")]
     Busy,
     #[error("the TLS handshake took too long")]
@@ -46,7 +46,7 @@ struct Loaded {
 
 impl Acceptor {
     /// Reads the stores. Blocks on files.
-    pub fn new(settings: &Tls) -> Result<Acceptor, TlsError> {
+    pub(crate) fn new(settings: &Tls) -> Result<Acceptor, TlsError> {
         let handshakes = match settings.handshakes_max {
             0 => Semaphore::MAX_PERMITS,
             some => some,
@@ -57,7 +57,7 @@ impl Acceptor {
     }
 
     /// Does the handshake on a new connection.
-    pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, AcceptError>
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -72,14 +72,14 @@ impl Acceptor {
     }
 
     /// Handshakes under way.
-    pub fn handshakes(&self) -> usize {
+    pub(crate) fn handshakes(&self) -> usize {
         let all = if self.settings.handshakes_max == 0 { Semaphore::MAX_PERMITS } else { self.settings.handshakes_max };
         all.saturating_sub(self.handshakes.available_permits())
     }
 
     /// Uses new certificates if the files have changed since the last call. Returns whether they had. After an error
     /// the old certificates stay in use. A broken file is an error once, until it changes again. Blocks on files.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let files = tls::look(stores(&self.settings));
         if self.loaded.read().files == files {
             return Ok(false);
@@ -93,7 +93,7 @@ impl Acceptor {
 
     /// Reloads changed files every `limits::TLS_RELOAD_INTERVAL_S` seconds until the future is dropped. Returns at once
     /// if `client.certReload` is off.
-    pub async fn watch_files(self: Arc<Self>) {
+    pub(crate) async fn watch_files(self: Arc<Self>) {
         if !self.settings.reload {
             return;
         }
@@ -132,7 +132,7 @@ fn server_config(settings: &Tls) -> Result<ServerConfig, TlsError> {
 }
 
 /// The subject of the client's certificate, as ACLs of the scheme x509 name it. None: the client showed no certificate.
-pub fn peer_subject<S>(stream: &TlsStream<S>) -> Option<String> {
+pub(crate) fn peer_subject<S>(stream: &TlsStream<S>) -> Option<String> {
     let (_, connection) = stream.get_ref();
     connection.peer_certificates().and_then(|chain| chain.first()).and_then(|certificate| tls::subject(certificate))
 }

@@ -30,7 +30,7 @@ pub struct Workers {
 /// Wakes many connections of one worker with one system call. To wake a task of a sleeping runtime from another thread
 /// costs one system call each, and the thread that applies a batch has to wake every writer of the batch.
 #[derive(Default)]
-pub struct Bell {
+pub(crate) struct Bell {
     /// Connections to be woken. The lock is a leaf.
     waiting: Mutex<Vec<Arc<Connection>>>,
     rung: Notify,
@@ -38,7 +38,7 @@ pub struct Bell {
 
 impl Bell {
     /// Wakes all of them, each on its own thread.
-    pub fn wake_all(connections: Vec<Arc<Connection>>) {
+    pub(crate) fn wake_all(connections: Vec<Arc<Connection>>) {
         if let [one] = connections.as_slice() {
             return one.wake();
         }
@@ -91,7 +91,7 @@ fn let_others_ask() {
 }
 
 /// The threads. Whoever has this ends them.
-pub struct WorkerThreads {
+pub(crate) struct WorkerThreads {
     workers: Workers,
     end: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -106,7 +106,7 @@ impl Workers {
     }
 
     /// The worker for the next connection.
-    pub fn next(&self) -> (&Handle, &Arc<Bell>) {
+    pub(crate) fn next(&self) -> (&Handle, &Arc<Bell>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         assert!(!self.workers.is_empty(), "there is a worker for every connection");
         let (handle, bell) = &self.workers[turn % self.workers.len()];
@@ -114,14 +114,14 @@ impl Workers {
     }
 
     /// The runtime of the first worker. Listeners and housekeeping run on it.
-    pub fn first(&self) -> &Handle {
+    pub(crate) fn first(&self) -> &Handle {
         &self.workers[0].0
     }
 }
 
 /// What the tasks of a runtime wait for, besides each other and timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaitsFor {
+pub(crate) enum WaitsFor {
     Clients,
     Peers,
     Nothing,
@@ -129,7 +129,7 @@ pub enum WaitsFor {
 
 impl WorkerThreads {
     /// Starts `count` threads, at least one.
-    pub fn start(name: &str, count: usize, waits_for: WaitsFor) -> io::Result<WorkerThreads> {
+    pub(crate) fn start(name: &str, count: usize, waits_for: WaitsFor) -> io::Result<WorkerThreads> {
         assert!(count > 0, "there is a worker for every connection");
         let (end, _) = watch::channel(false);
         let mut workers = Vec::new();
@@ -159,12 +159,12 @@ impl WorkerThreads {
         Ok(WorkerThreads { workers, end, threads })
     }
 
-    pub fn workers(&self) -> &Workers {
+    pub(crate) fn workers(&self) -> &Workers {
         &self.workers
     }
 
     /// Ends the threads. Drops every task, and so every connection and listener.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         let _ = self.end.send(true);
         for thread in self.threads {
             let _ = thread.join();

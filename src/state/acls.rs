@@ -128,6 +128,7 @@ impl Acls {
 
     /// Checks every invariant, given how many nodes have each ACL.
     #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(super) fn check_all(&self, users: &std::collections::BTreeMap<AclId, u32>) {
         self.check();
         for (id, entry) in self.entries.iter().enumerate() {

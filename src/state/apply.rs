@@ -16,20 +16,20 @@ use std::sync::Arc;
 
 /// What one transaction did, for replies and watches. The caller keeps one and passes it for every transaction.
 #[derive(Default, Debug)]
-pub struct Effects {
+pub(crate) struct Effects {
     /// One per slot of `Outcome::Done`. Zeros for `Slot::Nothing`.
-    pub slots: Vec<Stat>,
+    pub(crate) slots: Vec<Stat>,
     /// In the order in which clients hear of them.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// Each with the connection that owned it.
-    pub sessions_closed: Vec<(SessionId, ConnectionId)>,
+    pub(crate) sessions_closed: Vec<(SessionId, ConnectionId)>,
     /// A session that has another owner now, with the owner before.
-    pub session_moved: Option<(SessionId, ConnectionId)>,
+    pub(crate) session_moved: Option<(SessionId, ConnectionId)>,
 }
 
 /// Something that watches may wait for. Making an event allocates nothing, because mostly nobody watches.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub(crate) struct Event {
     pub kind: EventKind,
     pub zxid: Zxid,
     /// READ in this ACL decides who may hear of the event. It is the ACL of the node, as it was before a deletion and after
@@ -40,7 +40,7 @@ pub struct Event {
 }
 
 impl Effects {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.slots.clear();
         self.events.clear();
         self.sessions_closed.clear();
@@ -50,7 +50,7 @@ impl Effects {
 
 impl Event {
     /// An event at `node`. For `ChildrenChanged`, `node` is the child.
-    pub fn new(kind: EventKind, node: Arc<str>, zxid: Zxid, acl: Acl) -> Event {
+    pub(crate) fn new(kind: EventKind, node: Arc<str>, zxid: Zxid, acl: Acl) -> Event {
         assert!(
             kind != EventKind::ChildrenChanged || node.len() > 1,
             "the root has no parent whose children could change"
@@ -59,7 +59,7 @@ impl Event {
     }
 
     /// The path that the event speaks of.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         match self.kind {
             EventKind::ChildrenChanged => path::parent(&self.node).unwrap_or("/"),
             EventKind::Created | EventKind::Deleted | EventKind::DataChanged => &self.node,
@@ -76,7 +76,7 @@ struct At {
 
 impl State {
     /// Applies the next transaction. `applied` is cleared and filled with what the transaction did.
-    pub fn apply(&mut self, txn: &Txn, applied: &mut Effects) {
+    pub(crate) fn apply(&mut self, txn: &Txn, applied: &mut Effects) {
         let zxid = txn.zxid;
         assert!(zxid > self.last_zxid, "{zxid} is not behind {}, the last applied", self.last_zxid);
         assert!(txn.wall_ms >= self.wall_ms, "{zxid}: the clock of transactions went back");

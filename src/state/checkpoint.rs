@@ -19,10 +19,10 @@ use std::mem;
 use std::sync::Arc;
 
 /// A key with its value. None: the record has gone.
-pub type Record = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Record = (Vec<u8>, Option<Vec<u8>>);
 
 /// The part of a checkpoint in the making that is kept outside the state. There is at most one at a time.
-pub struct Cut {
+pub(crate) struct Cut {
     /// Stored nodes that are gone at the cut. No node has such a path at the cut, so a key is either gone or has a value.
     nodes_deleted: BTreeSet<Arc<str>>,
     sessions_closed: BTreeSet<SessionId>,
@@ -116,6 +116,7 @@ impl Tracking {
 
     /// Checks what must hold of a node that exists.
     #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(super) fn check_live(&self, id: Id, path: &str) {
         assert!(!self.nodes_deleted.contains(path), "{path}: a node that exists is noted as gone");
         assert!(self.dirty.contains(id) || self.stored.contains(id), "{path}: no checkpoint will have it");
@@ -125,7 +126,7 @@ impl Tracking {
 
 impl State {
     /// Begins a checkpoint of the state as it is now. Costs a step for each session and for each 64 nodes.
-    pub fn begin_checkpoint(&mut self) -> Cut {
+    pub(crate) fn begin_checkpoint(&mut self) -> Cut {
         let tracking = &mut self.tracking;
         assert!(!mem::replace(&mut tracking.cutting, true), "one checkpoint at a time");
         assert!(
@@ -149,7 +150,7 @@ impl State {
 
     /// Appends records to `out` until they have `bytes_max` bytes. The last record may exceed that. Returns whether there may be
     /// more records.
-    pub fn checkpoint_piece(&mut self, cut: &mut Cut, bytes_max: usize, out: &mut Vec<Record>) -> bool {
+    pub(crate) fn checkpoint_piece(&mut self, cut: &mut Cut, bytes_max: usize, out: &mut Vec<Record>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max {
             let Some((key, value)) = self.next_record(cut) else { return false };
@@ -160,7 +161,7 @@ impl State {
     }
 
     /// Ends the checkpoint. To be called once all pieces are durable.
-    pub fn end_checkpoint(&mut self, cut: Cut) {
+    pub(crate) fn end_checkpoint(&mut self, cut: Cut) {
         let complete = cut.meta.is_none() && cut.sessions.len() == 0 && self.tracking.images.is_empty();
         assert!(complete && self.tracking.frozen.is_empty(), "a checkpoint ends when all its pieces are written");
         self.tracking.cutting = false;
@@ -168,7 +169,7 @@ impl State {
 
     /// Forgets the last checkpoint, so that the next one holds everything.
     #[cfg(test)]
-    pub fn forget_checkpoint(&mut self) {
+    pub(crate) fn forget_checkpoint(&mut self) {
         assert!(!self.tracking.cutting, "not while one is being written");
         let mut dirty = Bits::default();
         self.walk(super::tree::ROOT, |id| dirty.insert(id));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The timers and owed mounts of all plugins. Derived from nodes, and kept up to date with them.
 #[derive(Default)]
-pub struct Chores {
+pub(crate) struct Chores {
     /// Invariant: no plugin without work.
     by_plugin: BTreeMap<Box<str>, Work>,
     changes: u64,
@@ -15,7 +15,7 @@ pub struct Chores {
 
 /// The timers and the owed mount of one plugin.
 #[derive(Default, PartialEq, Debug)]
-pub struct Work {
+pub(crate) struct Work {
     /// The ensemble time in milliseconds at which a timer is due, with the name of the timer's node.
     timers: BTreeSet<(u64, Box<str>)>,
     /// The ensemble time in milliseconds from which on the mount is to be put in order. None: the mount is in order.
@@ -24,12 +24,12 @@ pub struct Work {
 
 impl Chores {
     /// The plugins that have work, in order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Work)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Work)> {
         self.by_plugin.iter().map(|(plugin, work)| (&**plugin, work))
     }
 
     /// Rises with each change, so that a caller can tell whether it has seen the last one.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
@@ -62,12 +62,12 @@ impl Chores {
 
 impl Work {
     /// The timers in the order in which they are due: the due time, and the name of the node (`chores::unescape`).
-    pub fn timers(&self) -> impl Iterator<Item = (u64, &str)> {
+    pub(crate) fn timers(&self) -> impl Iterator<Item = (u64, &str)> {
         self.timers.iter().map(|(due_ms, name)| (*due_ms, &**name))
     }
 
     /// The ensemble time from which on the mount is to be put in order. None: the mount is in order.
-    pub fn owed(&self) -> Option<u64> {
+    pub(crate) fn owed(&self) -> Option<u64> {
         self.owed
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 /// Why records make no state. Paths are shown as they are, other keys in hexadecimal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum RecordError {
+pub(crate) enum RecordError {
     #[error("record {key}: {what}")]
     Damaged { key: String, what: &'static str },
     #[error("record {key}: of a kind this version does not know: it was written by a later one")]
@@ -29,7 +29,7 @@ pub enum RecordError {
 }
 
 /// Takes the records of a checkpoint one by one, in the order of their keys.
-pub struct Loader {
+pub(crate) struct Loader {
     state: State,
     meta: Option<Meta>,
     root_seen: bool,
@@ -43,7 +43,7 @@ pub struct Loader {
 
 impl State {
     /// Begins to load a checkpoint. `seed`: as for `new`.
-    pub fn load(seed: u64) -> Loader {
+    pub(crate) fn load(seed: u64) -> Loader {
         Loader {
             state: State::empty(seed),
             meta: None,
@@ -58,7 +58,7 @@ impl State {
 
 impl Loader {
     /// Takes one record.
-    pub fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
+    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
         if key <= self.last_key.as_slice() {
             return Err(damaged(key, "it is out of order"));
         }
@@ -78,7 +78,7 @@ impl Loader {
     }
 
     /// The state, if no record was missing or damaged.
-    pub fn finish(self) -> Result<State, RecordError> {
+    pub(crate) fn finish(self) -> Result<State, RecordError> {
         let Loader { state, meta, root_seen, children, .. } = self;
         let stated = meta.ok_or(RecordError::NoMeta)?;
         if !root_seen {

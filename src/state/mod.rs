@@ -24,18 +24,20 @@
 mod acls;
 mod apply;
 mod checkpoint;
-pub mod chores;
-pub mod collect;
+pub(crate) mod chores;
+pub(crate) mod collect;
 mod digest;
 mod load;
-pub mod quota;
+pub(crate) mod quota;
 mod reader;
-pub mod record;
+pub(crate) mod record;
 mod tree;
 
-pub use apply::{Effects, Event};
-pub use checkpoint::{Cut, Record};
-pub use load::{Loader, RecordError};
+pub(crate) use apply::{Effects, Event};
+pub(crate) use checkpoint::Cut;
+#[cfg(test)]
+pub(crate) use checkpoint::Record;
+pub(crate) use load::{Loader, RecordError};
 
 use crate::model::{Acl, ConnectionId, NodeKind, Owner, Password, SessionId, Stat, Zxid, acl, control_plane};
 use checkpoint::Tracking;
@@ -90,11 +92,11 @@ const FIRST_FORMAT_LEVEL: u32 = 1;
 
 /// A client's session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Session {
-    pub timeout_ms: i32,
-    pub password: Password,
+pub(crate) struct Session {
+    pub(crate) timeout_ms: i32,
+    pub(crate) password: Password,
     /// The one connection that may act in the session's name.
-    pub owner: ConnectionId,
+    pub(crate) owner: ConnectionId,
 }
 
 struct TrackedSession {
@@ -107,7 +109,7 @@ struct TrackedSession {
 
 /// A node of the tree, for reading.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub(crate) struct Node<'a> {
     tree: &'a Tree,
     id: Id,
 }
@@ -115,7 +117,7 @@ pub struct Node<'a> {
 impl State {
     /// The tree that ZooKeeper 3.9.5 starts with (the constructor of DataTree.java): four nodes, whose creation raised no
     /// counters. `seed` is the seed of the hash tables. It is random per process, so that nobody can choose names that collide.
-    pub fn new(seed: u64) -> State {
+    pub(crate) fn new(seed: u64) -> State {
         let mut state = State::empty(seed);
         let open = acl::open_unsafe();
         let zookeeper = state.add_first(ROOT, "zookeeper", &open, 0);
@@ -171,37 +173,37 @@ impl State {
     }
 
     /// The node at that path. The empty path is the root, as in ZooKeeper.
-    pub fn node(&self, path: &str) -> Option<Node<'_>> {
+    pub(crate) fn node(&self, path: &str) -> Option<Node<'_>> {
         Some(Node { tree: &self.tree, id: self.tree.find(path)? })
     }
 
-    pub fn last_zxid(&self) -> Zxid {
+    pub(crate) fn last_zxid(&self) -> Zxid {
         self.last_zxid
     }
 
     /// The clock of the last transaction, Unix milliseconds.
-    pub fn wall_ms(&self) -> i64 {
+    pub(crate) fn wall_ms(&self) -> i64 {
         self.wall_ms
     }
 
     /// The format level: which kinds of effects transactions may have (docs/membership.md). A transaction raises it. It is never
     /// lowered.
-    pub fn format_level(&self) -> u32 {
+    pub(crate) fn format_level(&self) -> u32 {
         self.format_level
     }
 
     /// Raises the format level to that of a checkpoint or a transaction.
-    pub fn begin_at_level(&mut self, level: u32) {
+    pub(crate) fn begin_at_level(&mut self, level: u32) {
         self.format_level = self.format_level.max(level);
     }
 
     /// Ensemble time of the last transaction, milliseconds.
-    pub fn ensemble_ms(&self) -> u64 {
+    pub(crate) fn ensemble_ms(&self) -> u64 {
         self.ensemble_ms
     }
 
     /// Our own digest, over all state. Equal on all replicas at the same zxid.
-    pub fn digest(&self) -> u64 {
+    pub(crate) fn digest(&self) -> u64 {
         let mut meta = [0; 24];
         meta[..8].copy_from_slice(&self.last_zxid.0.to_be_bytes());
         meta[8..16].copy_from_slice(&self.wall_ms.to_be_bytes());
@@ -211,65 +213,66 @@ impl State {
 
     /// Does what a defect of the machine's memory might do: afterwards the digest is not that of the records.
     #[cfg(any(test, feature = "simulation"))]
-    pub fn corrupt(&mut self) {
+    #[cfg(test)]
+    pub(crate) fn corrupt(&mut self) {
         self.digests.add(b"a flipped bit");
     }
 
     /// The digest that ZooKeeper would have for this tree.
-    pub fn zookeeper_digest(&self) -> u64 {
+    pub(crate) fn zookeeper_digest(&self) -> u64 {
         self.digests.zookeeper()
     }
 
     /// ZooKeeper's digest at every 128th zxid since this process started, oldest first, at most 1024 of them. For the `hash`
     /// word.
-    pub fn digest_log(&self) -> impl Iterator<Item = (Zxid, u64)> + '_ {
+    pub(crate) fn digest_log(&self) -> impl Iterator<Item = (Zxid, u64)> + '_ {
         self.digests.log()
     }
 
     /// The number of nodes, including the root. (ZooKeeper's `znode_count` counts the root twice.)
-    pub fn node_count(&self) -> usize {
+    pub(crate) fn node_count(&self) -> usize {
         self.tree.len()
     }
 
     /// Bytes of all paths and data.
-    pub fn approximate_data_size(&self) -> u64 {
+    pub(crate) fn approximate_data_size(&self) -> u64 {
         self.data_size
     }
 
-    pub fn ephemerals_count(&self) -> usize {
+    pub(crate) fn ephemerals_count(&self) -> usize {
         self.ephemerals_count
     }
 
-    pub fn session(&self, id: SessionId) -> Option<&Session> {
+    pub(crate) fn session(&self, id: SessionId) -> Option<&Session> {
         Some(&self.sessions.get(&id)?.session)
     }
 
     /// In order of their ids.
-    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> + '_ {
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> + '_ {
         self.sessions.iter().map(|(&id, tracked)| (id, &tracked.session))
     }
 
-    pub fn session_count(&self) -> usize {
+    pub(crate) fn session_count(&self) -> usize {
         self.sessions.len()
     }
 
     /// Paths of the session's ephemeral nodes, in byte order.
-    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> + '_ {
+    pub(crate) fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> + '_ {
         self.ephemerals.get(&session).into_iter().flatten()
     }
 
     /// The sessions that have ephemeral nodes, with the nodes' paths. For the `dump` word.
-    pub fn all_ephemerals(&self) -> impl Iterator<Item = (SessionId, &BTreeSet<Arc<str>>)> + '_ {
+    pub(crate) fn all_ephemerals(&self) -> impl Iterator<Item = (SessionId, &BTreeSet<Arc<str>>)> + '_ {
         self.ephemerals.iter().map(|(&session, paths)| (session, paths))
     }
 
     /// Timers and owed mounts of plugins.
-    pub fn chores(&self) -> &chores::Chores {
+    pub(crate) fn chores(&self) -> &chores::Chores {
         &self.chores
     }
 
     /// The number of nodes below the node at `path`. None: there is no such node.
-    pub fn subtree_count(&self, path: &str) -> Option<usize> {
+    pub(crate) fn subtree_count(&self, path: &str) -> Option<usize> {
         let id = self.tree.find(path)?;
         if id == ROOT {
             return Some(self.tree.len() - 1);
@@ -282,7 +285,7 @@ impl State {
     /// Paths of at most `max` containers and TTL nodes that the server may delete now. `never_used_ms`: see `collect::may_go`.
     /// The order is that of the nodes' numbers, which differs between replicas. Only the leader asks, and the pipeline checks
     /// each path again on its view.
-    pub fn collectable(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
+    pub(crate) fn collectable(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
         let collectable = |&&id: &&Id| {
             let slot = self.tree.slot(id);
             collect::may_go(slot.owner, slot.child_count(), slot.cversion(), slot.mtime, now_wall_ms, never_used_ms)
@@ -291,7 +294,7 @@ impl State {
     }
 
     /// The quota that a change at that path falls under. Like ZooKeeper's, it does not include outstanding changes.
-    pub fn quota_for<'a>(&self, path: &'a str) -> Option<Quota<'a>> {
+    pub(crate) fn quota_for<'a>(&self, path: &'a str) -> Option<Quota<'a>> {
         let path = self.quotas.find(path)?;
         let numbers = |path: String| Some(quota::Numbers::parse(self.node(&path)?.data()));
         let limits = numbers(quota::limits_path(path))?.limits();
@@ -344,7 +347,8 @@ impl State {
 
     /// Checks every invariant of the state against the tree. Walks everything: for tests.
     #[cfg(any(test, debug_assertions))]
-    pub fn check_all(&self) {
+    #[cfg(test)]
+    pub(crate) fn check_all(&self) {
         self.check();
         self.tree.check_all();
         let mut ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>> = BTreeMap::new();
@@ -397,60 +401,52 @@ impl State {
 
 impl<'a> Node<'a> {
     /// None: the data is null, as clients may send it.
-    pub fn data(&self) -> Option<&'a [u8]> {
+    pub(crate) fn data(&self) -> Option<&'a [u8]> {
         self.tree.slot(self.id).data()
     }
 
-    pub fn stat(&self) -> Stat {
+    pub(crate) fn stat(&self) -> Stat {
         self.tree.stat(self.id)
     }
 
-    pub fn acl(&self) -> &'a Acl {
+    pub(crate) fn acl(&self) -> &'a Acl {
         self.tree.acls.get(self.tree.slot(self.id).acl)
     }
 
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         self.tree.slot(self.id).owner
     }
 
-    pub fn version(&self) -> i32 {
+    pub(crate) fn version(&self) -> i32 {
         self.tree.slot(self.id).version
     }
 
-    pub fn aversion(&self) -> i32 {
+    pub(crate) fn aversion(&self) -> i32 {
         self.tree.slot(self.id).aversion
     }
 
     /// The stored counter of creations, from which sequence numbers are made. Clients see another cversion (`stat`).
-    pub fn cversion(&self) -> i32 {
+    pub(crate) fn cversion(&self) -> i32 {
         self.tree.slot(self.id).cversion()
     }
 
-    pub fn mzxid(&self) -> i64 {
+    pub(crate) fn mzxid(&self) -> i64 {
         self.tree.slot(self.id).mzxid
     }
 
-    pub fn mtime(&self) -> i64 {
-        self.tree.slot(self.id).mtime
-    }
-
-    pub fn pzxid(&self) -> i64 {
+    pub(crate) fn pzxid(&self) -> i64 {
         self.tree.slot(self.id).pzxid()
     }
 
-    pub fn child_count(&self) -> usize {
+    pub(crate) fn child_count(&self) -> usize {
         self.tree.slot(self.id).child_count()
     }
 
     /// Names of the children, in the order of the hash table, which differs between replicas. Whoever decides by them sorts
     /// them first.
-    pub fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
+    pub(crate) fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
         let tree = self.tree;
         tree.children(self.id).map(|id| tree.slot(id).name())
-    }
-
-    pub fn child(&self, name: &str) -> Option<Node<'a>> {
-        Some(Node { tree: self.tree, id: self.tree.child(self.id, name)? })
     }
 }
 

@@ -19,16 +19,16 @@ const BYTES: &str = "bytes";
 
 /// The quota of one subtree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quota<'a> {
+pub(crate) struct Quota<'a> {
     /// The root of the subtree.
-    pub path: &'a str,
-    pub limits: Limits,
-    pub used: Used,
+    pub(crate) path: &'a str,
+    pub(crate) limits: Limits,
+    pub(crate) used: Used,
 }
 
 /// -1 stands for no limit. A hard limit takes precedence over the soft one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub count: i64,
     pub bytes: i64,
     pub count_hard: i64,
@@ -37,14 +37,14 @@ pub struct Limits {
 
 /// Znodes, the root of the subtree included, and bytes of data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Used {
-    pub count: i64,
-    pub bytes: i64,
+pub(crate) struct Used {
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
 }
 
 /// How a change would break a quota.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Excess {
+pub(crate) enum Excess {
     /// Leads to a line in the log, nothing more.
     Soft,
     /// QUOTAEXCEEDED.
@@ -54,7 +54,7 @@ pub enum Excess {
 impl Quota<'_> {
     /// How `count` more nodes and `bytes` more bytes would break the quota. A 0 is not checked. A negative number breaks a quota
     /// that is broken already, as in ZooKeeper. For plugins, the caller passes no negative number.
-    pub fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
+    pub(crate) fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
         let count = excess(count, self.used.count, self.limits.count, self.limits.count_hard);
         let bytes = excess(bytes, self.used.bytes, self.limits.bytes, self.limits.bytes_hard);
         match (count, bytes) {
@@ -119,6 +119,7 @@ impl Roots {
         self.0.remove(root)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

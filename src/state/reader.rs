@@ -2,7 +2,7 @@
 //! early.
 
 /// The bytes that are left to read.
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(super) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {

@@ -38,9 +38,9 @@ use super::tree::{Id, Tree};
 use crate::model::{ConnectionId, Owner, Password, SessionId};
 
 /// Kinds of keys, in order.
-pub const META: u8 = 1;
-pub const SESSION: u8 = 2;
-pub const NODE: u8 = b'/';
+pub(crate) const META: u8 = 1;
+pub(crate) const SESSION: u8 = 2;
+pub(crate) const NODE: u8 = b'/';
 
 pub(super) const META_KEY_LENGTH: usize = 1;
 pub(super) const SESSION_KEY_LENGTH: usize = 9;

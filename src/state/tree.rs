@@ -270,6 +270,7 @@ impl Tree {
 
     /// Checks every invariant of the slab, the tables and the ACLs. Walks the whole tree.
     #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(super) fn check_all(&self) {
         use std::collections::{BTreeMap, BTreeSet};
         let full = self.chunks.len().saturating_sub(1);

@@ -44,10 +44,10 @@ const META: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
 const PAGE_BYTES: u64 = 4096;
 
 /// One changed record: its key, and its new value. None if the record is gone.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// Where the records of a checkpoint come from. The replica implements it over its state.
-pub trait CheckpointSource {
+pub(crate) trait CheckpointSource {
     /// Fixes the log entry behind which the following pieces are the state. Returns which one.
     fn begin(&mut self) -> Meta;
     /// Appends about `bytes_max` bytes of changes since the last checkpoint. Each key comes once, best in key order.
@@ -58,7 +58,7 @@ pub trait CheckpointSource {
 }
 
 /// The open checkpoint file. It has one owner. Readers of its content see whole checkpoints only.
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// None only while it is dropped.
     database: Option<Arc<Database>>,
     /// What is on disk; None before the first checkpoint.
@@ -69,7 +69,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Makes a new, empty checkpoint in the place of the old one. Durable on return.
-    pub fn create(disk: &dyn Disk) -> io::Result<Checkpoint> {
+    pub(crate) fn create(disk: &dyn Disk) -> io::Result<Checkpoint> {
         let checkpoint = Checkpoint::build(disk, |_| Ok::<_, io::Error>(None))?;
         checkpoint.take_place(disk)?;
         Ok(checkpoint)
@@ -77,7 +77,7 @@ impl Checkpoint {
 
     /// Makes a new checkpoint with other records, durable on return but not yet in its place (`take_place`). `fill`
     /// calls its argument with each record, in key order, and returns which state they are.
-    pub fn build<E: From<io::Error>>(
+    pub(crate) fn build<E: From<io::Error>>(
         disk: &dyn Disk,
         fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<Option<Meta>, E>,
     ) -> Result<Checkpoint, E> {
@@ -102,13 +102,13 @@ impl Checkpoint {
     }
 
     /// Puts the checkpoint that `build` made in the place of the old one. A crash leaves the old file or the new one.
-    pub fn take_place(&self, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn take_place(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.rename(CHECKPOINT_FILE_NEW, CHECKPOINT_FILE)?;
         disk.sync_folder("")
     }
 
     /// Opens the file for further checkpoints. Does not look at its records (`load` does).
-    pub fn open(disk: &dyn Disk) -> Result<Checkpoint, FileError> {
+    pub(crate) fn open(disk: &dyn Disk) -> Result<Checkpoint, FileError> {
         let file = disk.open(CHECKPOINT_FILE, false)?;
         let backend = Backend::new(file, None);
         let failure = backend.failure.clone();
@@ -120,21 +120,21 @@ impl Checkpoint {
     }
 
     /// Which state the records on disk are; None before the first checkpoint.
-    pub fn meta(&self) -> Option<&Meta> {
+    pub(crate) fn meta(&self) -> Option<&Meta> {
         self.described.as_ref().map(|(meta, _)| meta)
     }
 
-    pub fn position(&self) -> Option<LogPosition> {
+    pub(crate) fn position(&self) -> Option<LogPosition> {
         self.meta().and_then(|meta| meta.position)
     }
 
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         self.described.as_ref().map_or(Tally::default(), |(_, tally)| *tally)
     }
 
     /// Writes one checkpoint, in one transaction. After an error the process must end. The file then holds the
     /// checkpoint before, or it is damaged.
-    pub fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
+    pub(crate) fn write(&mut self, source: &mut dyn CheckpointSource) -> Result<(), FileError> {
         let failure = self.failure.clone();
         guarded(&failure, || self.write_changes(source).map_err(damaged))?;
         source.end();
@@ -167,7 +167,10 @@ impl Checkpoint {
     }
 
     /// Reads every record of the checkpoint on disk, in key order. Returns which state they are.
-    pub fn read(&self, record: &mut records::EachRecord<'_, io::Error>) -> Result<Option<(Meta, Tally)>, FileError> {
+    pub(crate) fn read(
+        &self,
+        record: &mut records::EachRecord<'_, io::Error>,
+    ) -> Result<Option<(Meta, Tally)>, FileError> {
         let Some((meta, tally)) = &self.described else { return Ok(None) };
         guarded(&self.failure, || {
             let transaction = self.database()?.begin_read().map_err(damaged)?;
@@ -177,7 +180,7 @@ impl Checkpoint {
     }
 
     /// A way to read checkpoints while newer ones are written.
-    pub fn reader(&self) -> CheckpointReader {
+    pub(crate) fn reader(&self) -> CheckpointReader {
         let database = self.database.as_ref().map(Arc::downgrade).unwrap_or_default();
         CheckpointReader { database, failure: self.failure.clone() }
     }
@@ -219,7 +222,7 @@ impl Drop for Checkpoint {
 
 /// Opens views of the last checkpoint in a file.
 #[derive(Clone)]
-pub struct CheckpointReader {
+pub(crate) struct CheckpointReader {
     /// The writer's database. Only the `Checkpoint` and views of it keep the file open.
     database: Weak<Database>,
     failure: Arc<Mutex<Option<io::Error>>>,
@@ -228,7 +231,7 @@ pub struct CheckpointReader {
 impl CheckpointReader {
     /// The last checkpoint. It does not change as long as the view lives. None: there is no checkpoint yet, or another
     /// file has replaced this one.
-    pub fn view(&self) -> Result<Option<CheckpointView>, FileError> {
+    pub(crate) fn view(&self) -> Result<Option<CheckpointView>, FileError> {
         let Some(database) = self.database.upgrade() else { return Ok(None) };
         guarded(&self.failure, || {
             let transaction = database.begin_read().map_err(damaged)?;
@@ -241,7 +244,7 @@ impl CheckpointReader {
 
 /// One checkpoint, which does not change while newer ones are written. Its pages stay in the file, and the file grows
 /// by what changes meanwhile.
-pub struct CheckpointView {
+pub(crate) struct CheckpointView {
     meta: Meta,
     tally: Tally,
     transaction: redb::ReadTransaction,
@@ -250,17 +253,17 @@ pub struct CheckpointView {
 }
 
 impl CheckpointView {
-    pub fn meta(&self) -> &Meta {
+    pub(crate) fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    pub fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// Appends the records behind the key `after`, in key order, until about `bytes_max` bytes. Returns false if these
     /// were the last. They are not verified: a caller that has all of them compares them with the tally.
-    pub fn piece(
+    pub(crate) fn piece(
         &self,
         after: Option<&[u8]>,
         bytes_max: usize,
@@ -286,7 +289,10 @@ impl CheckpointView {
 /// Reads every record of the checkpoint file, in key order, and verifies them against the description. None: there is
 /// no such file, or no checkpoint was ever finished in it. `record` gets records before all of them are verified, so
 /// whatever was built from them counts only once this function has returned.
-pub fn load(disk: &dyn Disk, record: &mut records::EachRecord<'_, FileError>) -> Result<Option<Meta>, FileError> {
+pub(crate) fn load(
+    disk: &dyn Disk,
+    record: &mut records::EachRecord<'_, FileError>,
+) -> Result<Option<Meta>, FileError> {
     if !disk.exists(CHECKPOINT_FILE)? {
         return Ok(None);
     }

@@ -16,20 +16,20 @@ use std::sync::Arc;
 
 /// How far the log and the clock have come, as the replica sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Bytes of log that existed when the process started, plus all bytes written since.
-    pub log_bytes: u64,
+    pub(crate) log_bytes: u64,
     /// Milliseconds of a monotonic clock.
-    pub now_ms: u64,
+    pub(crate) now_ms: u64,
     /// Whether anything was applied since the last checkpoint.
-    pub changed: bool,
+    pub(crate) changed: bool,
     /// Whether the process is about to end. Then a checkpoint saves the next start the replay.
-    pub stopping: bool,
+    pub(crate) stopping: bool,
 }
 
 /// Decides what is due. Pure.
 #[derive(Clone, Debug)]
-pub struct CheckpointSchedule {
+pub(crate) struct CheckpointSchedule {
     /// `Progress::log_bytes` at the last checkpoint.
     checkpoint_log_bytes: u64,
     /// `Progress::now_ms` at the last checkpoint.
@@ -41,7 +41,7 @@ pub struct CheckpointSchedule {
 impl CheckpointSchedule {
     /// The schedule at a start. The log that exists counts as written since the last checkpoint and the last image.
     /// `image_is_missing`: the log was purged up to an image that cannot be used any more.
-    pub fn new(image_is_missing: bool, now_ms: u64) -> CheckpointSchedule {
+    pub(crate) fn new(image_is_missing: bool, now_ms: u64) -> CheckpointSchedule {
         CheckpointSchedule {
             checkpoint_log_bytes: 0,
             checkpoint_ms: now_ms,
@@ -49,7 +49,7 @@ impl CheckpointSchedule {
         }
     }
 
-    pub fn checkpoint_due(&self, progress: &Progress) -> bool {
+    pub(crate) fn checkpoint_due(&self, progress: &Progress) -> bool {
         let pace = hooks::pace();
         progress.changed
             && (progress.stopping
@@ -59,7 +59,7 @@ impl CheckpointSchedule {
 
     /// `tree_bytes`: how many bytes an image takes. An image is written only after as many bytes of log, so images cost
     /// at most as many bytes as the log itself.
-    pub fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
+    pub(crate) fn image_due(&self, progress: &Progress, tree_bytes: u64) -> bool {
         let least = hooks::pace().image_log_bytes;
         self.image_log_bytes.is_none_or(|then| progress.log_bytes.saturating_sub(then) >= tree_bytes.max(least))
     }
@@ -82,18 +82,18 @@ impl CheckpointSchedule {
 
 /// What `Checkpointer::run` did.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CheckpointDone {
+pub(crate) struct CheckpointDone {
     /// Which state the checkpoint is.
-    pub meta: Meta,
-    pub tally: Tally,
+    pub(crate) meta: Meta,
+    pub(crate) tally: Tally,
     /// Whether an image of the checkpoint was written too.
-    pub image_written: bool,
+    pub(crate) image_written: bool,
     /// `Checkpointer::purge_up_to`, behind the new image.
-    pub purge_up_to: Option<LogPosition>,
+    pub(crate) purge_up_to: Option<LogPosition>,
 }
 
 /// Owns the checkpoint file. One thread calls it at a time.
-pub struct Checkpointer {
+pub(crate) struct Checkpointer {
     disk: Arc<dyn Disk>,
     /// Invariant: its position never falls.
     checkpoint: Checkpoint,
@@ -114,7 +114,7 @@ impl Checkpointer {
 
     /// Writes a checkpoint, and perhaps an image, if they are due. Takes as long as the disk does. An error must end
     /// the process. Everything that was on disk before the call is still there.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         progress: &Progress,
         source: &mut dyn CheckpointSource,
@@ -126,7 +126,11 @@ impl Checkpointer {
     }
 
     /// Does what `run` does, due or not.
-    pub fn checkpoint(&mut self, progress: &Progress, source: &mut dyn CheckpointSource) -> io::Result<CheckpointDone> {
+    pub(crate) fn checkpoint(
+        &mut self,
+        progress: &Progress,
+        source: &mut dyn CheckpointSource,
+    ) -> io::Result<CheckpointDone> {
         let before = self.checkpoint.position();
         self.checkpoint.write(source).map_err(|error| self.fatal(error))?;
         self.check_position(before);
@@ -144,7 +148,7 @@ impl Checkpointer {
     }
 
     /// Writes an image of the last checkpoint, due or not.
-    pub fn image(&mut self, progress: &Progress) -> io::Result<()> {
+    pub(crate) fn image(&mut self, progress: &Progress) -> io::Result<()> {
         let written = image::write(&*self.disk, &self.checkpoint).map_err(|error| self.fatal(error))?;
         self.image = written.and_then(|meta| meta.position);
         let position = self.checkpoint.position();
@@ -156,7 +160,7 @@ impl Checkpointer {
     /// Puts a state that came from a peer in the place of this member's state. The image comes first. So a crash leaves
     /// the old checkpoint, which the log still continues, or the new checkpoint with its image. Open views of the old
     /// checkpoint stay readable.
-    pub fn replace<S>(&mut self, complete: ReceivedState<S>, progress: &Progress) -> io::Result<(S, Meta)> {
+    pub(crate) fn replace<S>(&mut self, complete: ReceivedState<S>, progress: &Progress) -> io::Result<(S, Meta)> {
         let ReceivedState { state, meta, checkpoint } = complete;
         self.disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
         self.disk.sync_folder("")?;
@@ -196,12 +200,12 @@ impl Checkpointer {
     }
 
     /// The position of the image. A start of this member does not need the log up to here, this entry included.
-    pub fn purge_up_to(&self) -> Option<LogPosition> {
+    pub(crate) fn purge_up_to(&self) -> Option<LogPosition> {
         self.image
     }
 
     /// The last checkpoint, for backups and for members that need all state.
-    pub fn last(&self) -> &Checkpoint {
+    pub(crate) fn last(&self) -> &Checkpoint {
         &self.checkpoint
     }
 }

@@ -37,12 +37,12 @@ pub trait DiskFile: Send + Sync + 'static {
 }
 
 /// The operating system's files.
-pub struct RealDisk {
+pub(crate) struct RealDisk {
     root: PathBuf,
 }
 
 impl RealDisk {
-    pub fn new(root: impl AsRef<Path>) -> RealDisk {
+    pub(crate) fn new(root: impl AsRef<Path>) -> RealDisk {
         RealDisk { root: root.as_ref().to_owned() }
     }
 

@@ -36,26 +36,26 @@ use std::io;
 use thiserror::Error;
 
 /// The format of the whole directory, not only of this file.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"WKIDENT\0";
 const BYTES: usize = 52;
 const CRC_AT: usize = BYTES - 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Made when the ensemble is founded (`replica::ensemble::bootstrap`); 0 while it is not known yet.
-    pub cluster: u64,
+    pub(crate) cluster: u64,
     /// The member's number (ZooKeeper's myid).
-    pub member: u64,
+    pub(crate) member: u64,
     /// Random, chosen when the directory was made.
-    pub incarnation: [u8; 16],
+    pub(crate) incarnation: [u8; 16],
     /// Whether the log holds anything. If so, the log must be there at every start.
-    pub log_in_use: bool,
+    pub(crate) log_in_use: bool,
 }
 
 #[derive(Debug, Error)]
-pub enum IdentityError {
+pub(crate) enum IdentityError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
@@ -64,7 +64,7 @@ pub enum IdentityError {
 }
 
 /// Reads the identity; None if the directory has none yet.
-pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
+pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
     if !disk.exists(IDENTITY_FILE)? {
         return Ok(None);
     }
@@ -79,7 +79,7 @@ pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
 }
 
 /// Writes the identity in the place of the old one, durably. A crash leaves the old identity or the new one.
-pub fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
+pub(crate) fn write(disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
     if disk.exists(IDENTITY_FILE_NEW)? {
         disk.remove(IDENTITY_FILE_NEW)?;
     }

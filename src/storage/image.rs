@@ -49,7 +49,7 @@ const BLOCK_HEADER_BYTES: usize = 8;
 
 /// Writes the checkpoint's records as the image, in the place of the image before; durable on return. None: there is no
 /// checkpoint yet. An error of the disk ends the process, and the image before is still there.
-pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, FileError> {
+pub(crate) fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, FileError> {
     let Some(meta) = checkpoint.meta() else { return Ok(None) };
     write_as(disk, IMAGE_FILE_NEW, meta, &checkpoint.tally(), |record| {
         checkpoint.read(record)?;
@@ -61,7 +61,7 @@ pub fn write(disk: &dyn Disk, checkpoint: &Checkpoint) -> Result<Option<Meta>, F
 }
 
 /// Writes an image under any name, in the place of what is there: a backup. Its content is synced, its name is not.
-pub fn write_as(
+pub(crate) fn write_as(
     disk: &dyn Disk,
     path: &str,
     meta: &Meta,
@@ -83,7 +83,7 @@ pub fn write_as(
 
 /// Reads the description of the image under its usual name; None if there is no such file. Does not look at the
 /// records.
-pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
+pub(crate) fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
     if !disk.exists(IMAGE_FILE)? {
         return Ok(None);
     }
@@ -92,7 +92,7 @@ pub fn peek(disk: &dyn Disk) -> Result<Option<(Meta, Tally)>, FileError> {
 
 /// Reads every record of an image, in key order, and verifies the whole image. `record` gets records before the rest is
 /// verified, so whatever was built from them counts only once this function has returned. None: there is no such file.
-pub fn load(
+pub(crate) fn load(
     disk: &dyn Disk,
     path: &str,
     record: &mut EachRecord<'_, FileError>,
@@ -158,7 +158,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(file: Arc<dyn DiskFile>) -> Writer {
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Writer {
         Writer {
             file,
             block: Vec::with_capacity(limits::IMAGE_BLOCK_BYTES),
@@ -172,7 +172,7 @@ impl Writer {
     }
 
     /// Writes the header. To be called once, before anything else.
-    pub fn header(&mut self, meta: &Meta, tally: &Tally) -> io::Result<()> {
+    pub(crate) fn header(&mut self, meta: &Meta, tally: &Tally) -> io::Result<()> {
         assert!(self.offset == 0 && self.block.is_empty(), "an image's header comes behind its records");
         let description = records::encode(meta, tally);
         let mut header = Vec::with_capacity(HEADER_BYTES + description.len() + 4);
@@ -184,7 +184,7 @@ impl Writer {
         self.put(&header)
     }
 
-    pub fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let length = 8 + key.len() + value.len();
         if u32::try_from(length).is_err() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a record of 4 GiB fits into no image"));
@@ -221,7 +221,7 @@ impl Writer {
         Ok(())
     }
 
-    pub fn end(&mut self) -> io::Result<()> {
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         self.flush_block()?;
         self.put(&0u32.to_le_bytes())?;
         let crc = self.crc.clone().finalize();
@@ -231,7 +231,7 @@ impl Writer {
     }
 
     /// Over the records so far.
-    pub fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 

@@ -21,33 +21,34 @@
 //! | `sources` | the files that a state can be loaded from, each tried on its own |
 //! | `testing` | a disk that loses power on command (tests and simulation) |
 
-pub mod checkpoint;
-pub mod checkpointer;
+pub(crate) mod checkpoint;
+pub(crate) mod checkpointer;
 mod cursor;
 pub mod disk;
-pub mod identity;
-pub mod image;
-pub mod receive;
-pub mod records;
+pub(crate) mod identity;
+pub(crate) mod image;
+pub(crate) mod receive;
+pub(crate) mod records;
 mod sources;
-pub mod start;
+pub(crate) mod start;
 #[cfg(any(test, feature = "simulation"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod wal;
 
-pub use records::{LogPosition, Meta};
+pub use records::LogPosition;
+pub(crate) use records::Meta;
 
 /// The folder of the log's segments.
-pub const LOG_FOLDER: &str = "log";
+pub(crate) const LOG_FOLDER: &str = "log";
 /// The checkpoint, and a checkpoint in the making.
-pub const CHECKPOINT_FILE: &str = "checkpoint.redb";
-pub const CHECKPOINT_FILE_NEW: &str = "checkpoint.tmp";
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.redb";
+pub(crate) const CHECKPOINT_FILE_NEW: &str = "checkpoint.tmp";
 /// The image, and an image in the making.
-pub const IMAGE_FILE: &str = "image";
-pub const IMAGE_FILE_NEW: &str = "image.tmp";
+pub(crate) const IMAGE_FILE: &str = "image";
+pub(crate) const IMAGE_FILE_NEW: &str = "image.tmp";
 /// A peer's checkpoint in the format of an image, while it is received.
-pub const IMAGE_FILE_RECEIVED: &str = "image.received";
-pub const IDENTITY_FILE: &str = "identity";
-pub const IDENTITY_FILE_NEW: &str = "identity.tmp";
+pub(crate) const IMAGE_FILE_RECEIVED: &str = "image.received";
+pub(crate) const IDENTITY_FILE: &str = "identity";
+pub(crate) const IDENTITY_FILE_NEW: &str = "identity.tmp";

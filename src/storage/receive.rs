@@ -17,17 +17,16 @@
     )
 )]
 
+use super::IMAGE_FILE_RECEIVED;
 use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::image;
 use super::records::{self, FileError, Meta, Tally};
 use super::sources::{Load, build_from_image};
-use super::{IMAGE_FILE, IMAGE_FILE_RECEIVED};
-use std::io;
 use std::sync::Arc;
 
 /// What has come so far.
-pub struct IncomingState<L: Load> {
+pub(crate) struct IncomingState<L: Load> {
     disk: Arc<dyn Disk>,
     meta: Meta,
     /// What was announced. Invariant: no more records are written than it counts.
@@ -41,9 +40,9 @@ pub struct IncomingState<L: Load> {
 }
 
 /// A whole state that is what was announced.
-pub struct ReceivedState<S> {
-    pub state: S,
-    pub meta: Meta,
+pub(crate) struct ReceivedState<S> {
+    pub(crate) state: S,
+    pub(crate) meta: Meta,
     /// Not in its place yet.
     pub(super) checkpoint: Checkpoint,
 }
@@ -51,8 +50,9 @@ pub struct ReceivedState<S> {
 impl<S> ReceivedState<S> {
     /// Puts the state in the place of the member's own, so that the next start finds it. To be called before the data
     /// directory is opened.
-    pub fn take_place(self, disk: &dyn Disk) -> io::Result<()> {
-        disk.rename(IMAGE_FILE_RECEIVED, IMAGE_FILE)?;
+    #[cfg(test)]
+    pub(crate) fn take_place(self, disk: &dyn Disk) -> std::io::Result<()> {
+        disk.rename(IMAGE_FILE_RECEIVED, super::IMAGE_FILE)?;
         disk.sync_folder("")?;
         self.checkpoint.take_place(disk)
     }
@@ -60,7 +60,7 @@ impl<S> ReceivedState<S> {
 
 impl<L: Load> IncomingState<L> {
     /// Begins to receive a state of that description (`records::encode`). Removes what an earlier transfer left.
-    pub fn begin(disk: Arc<dyn Disk>, description: &[u8], loader: L) -> Result<IncomingState<L>, FileError> {
+    pub(crate) fn begin(disk: Arc<dyn Disk>, description: &[u8], loader: L) -> Result<IncomingState<L>, FileError> {
         let (meta, expected) = records::decode(description)?;
         if disk.exists(IMAGE_FILE_RECEIVED)? {
             disk.remove(IMAGE_FILE_RECEIVED)?;
@@ -71,12 +71,12 @@ impl<L: Load> IncomingState<L> {
     }
 
     /// The key of the last record that is there, and the number of records.
-    pub fn progress(&self) -> (Option<&[u8]>, u64) {
+    pub(crate) fn progress(&self) -> (Option<&[u8]>, u64) {
         (self.last_key.as_deref(), self.writer.tally().count)
     }
 
     /// Takes the next record, in key order.
-    pub fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
+    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError> {
         if self.last_key.as_deref().is_some_and(|last| last >= key) {
             return Err(FileError::Damaged("its records are out of order".into()));
         }
@@ -93,7 +93,7 @@ impl<L: Load> IncomingState<L> {
     }
 
     /// Verifies the records when all of them are there. Takes as long as a start from an image.
-    pub fn finish(&mut self) -> Result<(), FileError> {
+    pub(crate) fn finish(&mut self) -> Result<(), FileError> {
         let differ = || FileError::Damaged("its records are not those that were announced".into());
         if *self.writer.tally() != self.expected {
             return Err(differ());
@@ -111,7 +111,7 @@ impl<L: Load> IncomingState<L> {
     }
 
     /// The state; None if it was not finished.
-    pub fn into_complete(self) -> Option<ReceivedState<L::State>> {
+    pub(crate) fn into_complete(self) -> Option<ReceivedState<L::State>> {
         self.complete
     }
 }

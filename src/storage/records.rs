@@ -38,7 +38,7 @@ impl fmt::Display for LogPosition {
 
 /// Why a checkpoint or an image cannot be used. The texts follow the file's name.
 #[derive(Debug, Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// The content is not what was written. Another source of state may help.
     #[error("{0}")]
     Damaged(String),
@@ -52,40 +52,40 @@ pub enum FileError {
 
 /// Which state the records are: the state behind one log entry.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Meta {
+pub(crate) struct Meta {
     /// The last entry that was applied; None before the first.
-    pub position: Option<LogPosition>,
+    pub(crate) position: Option<LogPosition>,
     /// The membership in force at that entry, as consensus encodes it.
-    pub membership: Option<Vec<u8>>,
+    pub(crate) membership: Option<Vec<u8>>,
     /// The last transaction that was applied.
-    pub zxid: Zxid,
+    pub(crate) zxid: Zxid,
     /// The state's own digest (`State::digest`).
-    pub digest: u64,
+    pub(crate) digest: u64,
     /// The format level of the ensemble.
-    pub format_level: u32,
+    pub(crate) format_level: u32,
 }
 
 /// Takes one record, key and value, and may refuse it.
-pub type EachRecord<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
+pub(crate) type EachRecord<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
 
 /// Number, size and sum of records. A reader must come to the same three numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    pub count: u64,
+pub(crate) struct Tally {
+    pub(crate) count: u64,
     /// Bytes of keys and values.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Wrapping sum of `record_hash`.
-    pub sum: u64,
+    pub(crate) sum: u64,
 }
 
 impl Tally {
-    pub fn add(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.count = self.count.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add((key.len() + value.len()) as u64);
         self.sum = self.sum.wrapping_add(record_hash(key, value));
     }
 
-    pub fn remove(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.count = self.count.wrapping_sub(1);
         self.bytes = self.bytes.wrapping_sub((key.len() + value.len()) as u64);
         self.sum = self.sum.wrapping_sub(record_hash(key, value));
@@ -93,7 +93,7 @@ impl Tally {
 }
 
 /// The hash of one record. It is part of the file formats and never changes.
-pub fn record_hash(key: &[u8], value: &[u8]) -> u64 {
+pub(crate) fn record_hash(key: &[u8], value: &[u8]) -> u64 {
     let start = (key.len() as u64).rotate_left(32) ^ value.len() as u64;
     finish(absorb(absorb(start, key), value))
 }
@@ -145,7 +145,7 @@ const VERSION: u8 = 1;
 /// 67  n  membership
 ///  …  4  crc32 of all before
 /// ```
-pub fn encode(meta: &Meta, tally: &Tally) -> Vec<u8> {
+pub(crate) fn encode(meta: &Meta, tally: &Tally) -> Vec<u8> {
     let position = meta.position.unwrap_or_default();
     let membership = meta.membership.as_deref().unwrap_or_default();
     let mut bytes = Vec::with_capacity(71 + membership.len());
@@ -165,7 +165,7 @@ pub fn encode(meta: &Meta, tally: &Tally) -> Vec<u8> {
 }
 
 /// Reads what `encode` wrote.
-pub fn decode(bytes: &[u8]) -> Result<(Meta, Tally), FileError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Meta, Tally), FileError> {
     let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut_short)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return Err(FileError::Damaged("its description does not match its checksum".into()));

@@ -10,7 +10,7 @@ use crate::state::{Loader, RecordError, State};
 use std::sync::Arc;
 
 /// Builds the state from records. Each attempt takes a new `Load`.
-pub trait Load {
+pub(crate) trait Load {
     type State;
     /// Takes a record. Records come in key order.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), FileError>;

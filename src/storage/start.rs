@@ -24,15 +24,15 @@ use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
-pub use super::sources::Load;
+pub(crate) use super::sources::Load;
 
 /// What the log holds. It is opened before the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LogExtent {
+pub(crate) struct LogExtent {
     /// The last entry that was purged; None if the log goes back to the very first entry.
-    pub purged: Option<LogPosition>,
+    pub(crate) purged: Option<LogPosition>,
     /// Whether the log holds nothing at all: no entry, no vote, no purge.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 impl LogExtent {
@@ -44,20 +44,20 @@ impl LogExtent {
 
 /// Where the state came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// No checkpoint was ever finished. All state is in the log, which may be empty.
     Log,
     Checkpoint,
     Image,
 }
 
-pub struct Started<S> {
+pub(crate) struct Started<S> {
     /// The loaded state. None: begin with an empty tree, and apply the log from its first entry on.
-    pub state: Option<S>,
+    pub(crate) state: Option<S>,
     /// Which state it is. Invariant: the log continues from `meta.position` on.
-    pub meta: Meta,
-    pub source: Source,
-    pub checkpointer: Checkpointer,
+    pub(crate) meta: Meta,
+    pub(crate) source: Source,
+    pub(crate) checkpointer: Checkpointer,
 }
 
 impl<S> Started<S> {
@@ -73,12 +73,12 @@ impl<S> Started<S> {
 }
 
 #[derive(Debug, Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// A refusal, with votes and log whole. The log goes on behind `purged`. A member of an ensemble may take all state
-    /// from another member instead (`consensus::fetch`).
+    /// A refusal, with votes and log whole: checkpoint and image are lost, and the log begins behind `purged`. The way out
+    /// for a member of an ensemble is to leave it, and to join it again with an empty directory.
     #[error("{sentence}")]
     NoState { sentence: String, purged: LogPosition },
     #[error(transparent)]
@@ -96,7 +96,7 @@ impl From<IdentityError> for StartError {
 
 /// Returns the identity of a data directory, before its log is opened. Gives the identity `new` to an empty directory.
 /// Refuses a directory in which a part is missing, because a new log would have forgotten this member's votes.
-pub fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
+pub(crate) fn identify(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
     // An earlier process may have made a name and died before it synced the folder. This start believes that name, so
     // it must become durable.
     disk.sync_folder("")?;
@@ -135,7 +135,7 @@ fn log_missing() -> StartError {
 }
 
 /// Records durably which ensemble the directory belongs to.
-pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
+pub(crate) fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if known.cluster != cluster => Ok(identity::write(disk, &Identity { cluster, ..known })?),
         _ => Ok(()),
@@ -144,7 +144,7 @@ pub fn record_cluster(disk: &dyn Disk, cluster: u64) -> Result<(), StartError> {
 
 /// Records durably that the log holds something. To be called when the log holds an entry or a vote. From then on a
 /// start without log is refused.
-pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
+pub(crate) fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
     match identity::read(disk)? {
         Some(known) if !known.log_in_use => Ok(identity::write(disk, &Identity { log_in_use: true, ..known })?),
         _ => Ok(()),
@@ -153,7 +153,7 @@ pub fn record_log_in_use(disk: &dyn Disk) -> Result<(), StartError> {
 
 /// Opens the state in a data directory that `identify` has accepted and whose log holds `log`. `loader` is called for
 /// each attempt to load a state.
-pub fn open<L: Load>(
+pub(crate) fn open<L: Load>(
     disk: Arc<dyn Disk>,
     log: LogExtent,
     now_ms: u64,

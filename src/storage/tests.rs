@@ -25,7 +25,7 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All state, its place in the log, and what changed since the last checkpoint.
 #[derive(Clone, Default)]
-pub struct Model {
+pub(crate) struct Model {
     map: Map,
     index: u64,
     dirty: BTreeSet<Vec<u8>>,

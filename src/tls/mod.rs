@@ -18,9 +18,9 @@ mod stores;
 mod subject;
 mod trust;
 
-pub use stores::{Look, TlsError, certified_key, look};
-pub use subject::subject;
-pub use trust::{ClientCertificates, ServerCertificates};
+pub(crate) use stores::{Look, TlsError, certified_key, look};
+pub(crate) use subject::subject;
+pub(crate) use trust::{ClientCertificates, ServerCertificates};
 
 use crate::config::{TlsVersions, cipher_suites};
 use rustls::SupportedProtocolVersion;
@@ -28,7 +28,7 @@ use rustls::crypto::CryptoProvider;
 use std::sync::Arc;
 
 /// The cryptography, with the cipher suites of these IANA names; with all suites if `names` is empty.
-pub fn provider(names: &[String]) -> Arc<CryptoProvider> {
+pub(crate) fn provider(names: &[String]) -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
     if !names.is_empty() {
         provider.cipher_suites.retain(|suite| names.contains(&cipher_suites::iana_name(suite)));
@@ -37,7 +37,7 @@ pub fn provider(names: &[String]) -> Arc<CryptoProvider> {
 }
 
 /// The TLS versions as rustls names them.
-pub fn versions(enabled: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
+pub(crate) fn versions(enabled: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
     let mut versions = Vec::new();
     versions.extend(enabled.v1_3.then_some(&rustls::version::TLS13));
     versions.extend(enabled.v1_2.then_some(&rustls::version::TLS12));

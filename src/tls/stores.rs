@@ -13,16 +13,16 @@ use std::time::SystemTime;
 /// Why TLS does not work as it is configured: the file, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", path.display())]
-pub struct TlsError {
-    pub path: PathBuf,
-    pub what: String,
+pub(crate) struct TlsError {
+    pub(crate) path: PathBuf,
+    pub(crate) what: String,
 }
 
 /// The modification time and length of files, to see whether a file has changed. None: the file does not exist.
-pub type Look = Vec<Option<(SystemTime, u64)>>;
+pub(crate) type Look = Vec<Option<(SystemTime, u64)>>;
 
 /// The present look of the files. A file may be missing for a moment while it is replaced.
-pub fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
+pub(crate) fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
     stores
         .map(|store| {
             let metadata = std::fs::metadata(&store.path).ok()?;
@@ -32,7 +32,7 @@ pub fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
 }
 
 /// The key and the certificate chain of this server. Blocks on the file.
-pub fn certified_key(store: &Store, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+pub(crate) fn certified_key(store: &Store, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let refused = |what: String| TlsError { path: store.path.clone(), what };
     let (chain, key) = key_and_chain(store)?;
     let key = provider.key_provider.load_private_key(key).map_err(|error| {

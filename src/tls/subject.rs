@@ -3,7 +3,7 @@
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// A certificate's subject in RFC 2253's form, exactly as Java's `X500Principal.getName()` writes it.
-pub fn subject(certificate: &[u8]) -> Option<String> {
+pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject().iter_rdn().map(|name| name.iter().map(attribute).collect::<Vec<_>>().join("+"));
     let mut names: Vec<String> = names.collect();

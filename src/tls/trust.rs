@@ -14,14 +14,14 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 /// Verifies the certificates of clients and members that connect to this server.
 #[derive(Debug)]
-pub struct ClientCertificates {
+pub(crate) struct ClientCertificates {
     webpki: Arc<dyn ClientCertVerifier>,
     trust: Trust,
 }
 
 impl ClientCertificates {
     /// `asked`: whether a certificate must be shown. Blocks on the store's file.
-    pub fn new(
+    pub(crate) fn new(
         store: &Store,
         asked: ClientAuth,
         provider: &Arc<CryptoProvider>,
@@ -39,14 +39,18 @@ impl ClientCertificates {
 
 /// Verifies the certificates of members that this one connects to.
 #[derive(Debug)]
-pub struct ServerCertificates {
+pub(crate) struct ServerCertificates {
     trust: Trust,
     names: bool,
 }
 
 impl ServerCertificates {
     /// `names`: whether a certificate must name the host that was dialed. Blocks on the store's file.
-    pub fn new(store: &Store, names: bool, provider: &Arc<CryptoProvider>) -> Result<ServerCertificates, TlsError> {
+    pub(crate) fn new(
+        store: &Store,
+        names: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ServerCertificates, TlsError> {
         Ok(ServerCertificates { trust: Trust::new(store, provider)?, names })
     }
 }

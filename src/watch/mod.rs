@@ -29,7 +29,7 @@ use std::mem;
 
 /// Which one-shot watch a read arms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WatchKind {
+pub(crate) enum WatchKind {
     /// Armed by getData, and by exists if the node exists.
     Data,
     /// Armed by getChildren.
@@ -41,13 +41,13 @@ pub enum WatchKind {
 /// The mode of addWatch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
-pub enum PersistentMode {
+pub(crate) enum PersistentMode {
     Persistent = 0,
     Recursive = 1,
 }
 
 impl PersistentMode {
-    pub const fn from_wire(mode: i32) -> Option<PersistentMode> {
+    pub(crate) const fn from_wire(mode: i32) -> Option<PersistentMode> {
         match mode {
             0 => Some(PersistentMode::Persistent),
             1 => Some(PersistentMode::Recursive),
@@ -59,7 +59,7 @@ impl PersistentMode {
 /// What removeWatches and checkWatches ask about (Watcher.WatcherType).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
-pub enum WatcherType {
+pub(crate) enum WatcherType {
     Children = 1,
     Data = 2,
     Any = 3,
@@ -68,7 +68,7 @@ pub enum WatcherType {
 }
 
 impl WatcherType {
-    pub const fn from_wire(kind: i32) -> Option<WatcherType> {
+    pub(crate) const fn from_wire(kind: i32) -> Option<WatcherType> {
         match kind {
             1 => Some(WatcherType::Children),
             2 => Some(WatcherType::Data),
@@ -82,10 +82,11 @@ impl WatcherType {
 
 /// What `wchs` prints. Like ZooKeeper's, it counts data watches only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Summary {
-    pub connections: usize,
-    pub paths: usize,
-    pub watches: usize,
+#[cfg(test)]
+pub(crate) struct Summary {
+    pub(crate) connections: usize,
+    pub(crate) paths: usize,
+    pub(crate) watches: usize,
 }
 
 /// The watches of all connections of this server.
@@ -186,7 +187,7 @@ impl Modes {
 
 impl Watches {
     /// `seed`: the seed of the hash tables, random per process.
-    pub fn new(seed: u64) -> Watches {
+    pub(crate) fn new(seed: u64) -> Watches {
         let hashing = Hashing::with_seed(seed);
         Watches {
             paths: Vec::new(),
@@ -204,7 +205,7 @@ impl Watches {
     }
 
     /// Sets a one-shot watch. Nothing happens if the connection has it already.
-    pub fn arm(&mut self, kind: WatchKind, path: &str, connection: ConnectionId) {
+    pub(crate) fn arm(&mut self, kind: WatchKind, path: &str, connection: ConnectionId) {
         let modes = match kind {
             WatchKind::Data | WatchKind::Exist => Modes::DATA_ONCE,
             WatchKind::Child => Modes::CHILD_ONCE,
@@ -213,7 +214,7 @@ impl Watches {
     }
 
     /// Sets a watch that stays when it fires.
-    pub fn add(&mut self, path: &str, mode: PersistentMode, connection: ConnectionId) {
+    pub(crate) fn add(&mut self, path: &str, mode: PersistentMode, connection: ConnectionId) {
         let modes = match mode {
             PersistentMode::Persistent => Modes::PERSISTENT,
             PersistentMode::Recursive => Modes::DATA_RECURSIVE,
@@ -222,7 +223,7 @@ impl Watches {
     }
 
     /// Removes watches. Returns false if there was none to remove (NOWATCHER).
-    pub fn remove(&mut self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
+    pub(crate) fn remove(&mut self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
         let Some(path) = self.path_id(path) else { return false };
         let Some(&watcher) = self.by_connection.get(&connection) else { return false };
         let before = self.modes(path, watcher);
@@ -232,14 +233,14 @@ impl Watches {
     }
 
     /// Whether the connection has such a watch.
-    pub fn has(&self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
+    pub(crate) fn has(&self, path: &str, kind: WatcherType, connection: ConnectionId) -> bool {
         let Some(path) = self.path_id(path) else { return false };
         let Some(&watcher) = self.by_connection.get(&connection) else { return false };
         self.modes(path, watcher).has(Modes::sought(kind))
     }
 
     /// Forgets a connection and all its watches.
-    pub fn drop_connection(&mut self, connection: ConnectionId) {
+    pub(crate) fn drop_connection(&mut self, connection: ConnectionId) {
         let Some(watcher) = self.by_connection.remove(&connection) else { return };
         let paths = mem::take(&mut self.connections[watcher as usize].paths);
         // In the order of a hash table, which decides only in which order the numbers of paths are used again.
@@ -253,7 +254,7 @@ impl Watches {
 
     /// Calls `deliver` once for each connection that waits for the event, and removes the one-shot watches that it meets. The
     /// connections come in the order of their numbers.
-    pub fn trigger(&mut self, event: &Event, deliver: &mut dyn FnMut(ConnectionId, EventKind, &str)) {
+    pub(crate) fn trigger(&mut self, event: &Event, deliver: &mut dyn FnMut(ConnectionId, EventKind, &str)) {
         if self.by_path.is_empty() {
             return;
         }
@@ -271,17 +272,19 @@ impl Watches {
     }
 
     /// Whether nobody watches anything.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_path.is_empty()
     }
 
     /// ZooKeeper's `watch_count`. A persistent watch is in both tables, so it counts twice.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.data_count + self.child_count
     }
 
     /// What `wchs` prints.
-    pub fn summary(&self) -> Summary {
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> Summary {
         let watched = |path: &&WatchedPath| path.watchers.iter().any(|&(_, modes)| modes.has(Modes::DATA));
         Summary {
             connections: self.by_connection().len(),
@@ -291,7 +294,7 @@ impl Watches {
     }
 
     /// Connections with the paths that they have data watches on, both in order. For `wchc`.
-    pub fn by_connection(&self) -> Vec<(ConnectionId, Vec<&str>)> {
+    pub(crate) fn by_connection(&self) -> Vec<(ConnectionId, Vec<&str>)> {
         let mut all = Vec::new();
         // In the order of a hash table, and sorted at the end.
         for (&connection, &watcher) in &self.by_connection {
@@ -308,7 +311,7 @@ impl Watches {
     }
 
     /// Paths with the connections that have data watches on them, both in order. For `wchp`.
-    pub fn by_path(&self) -> Vec<(&str, Vec<ConnectionId>)> {
+    pub(crate) fn by_path(&self) -> Vec<(&str, Vec<ConnectionId>)> {
         let mut all = Vec::new();
         for path in &self.paths {
             let watched = path.watchers.iter().filter(|&&(_, modes)| modes.has(Modes::DATA));

@@ -17,13 +17,13 @@ use thiserror::Error;
 #[error("{}{fault}", self.header.map_or_else(String::new, |header| format!("operation {}: ", header.op)))]
 pub struct DecodeError {
     /// None if the frame ends within the header.
-    pub header: Option<RequestHeader>,
-    pub fault: Fault,
+    pub(crate) header: Option<RequestHeader>,
+    pub(crate) fault: Fault,
 }
 
 /// What the server does about a frame that is no request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The connection is closed without a reply.
     Close,
     /// An error is the reply, and the connection stays open.
@@ -33,7 +33,7 @@ pub enum Answer {
 }
 
 impl DecodeError {
-    pub fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         let Some(header) = self.header else { return Answer::Close };
         match (self.fault, header.op) {
             (Fault::UnknownOperation, _) => Answer::ReplyAndClose(header, ErrorCode::Unimplemented),

@@ -13,7 +13,7 @@ const MULTI_END: (i32, bool, i32) = (-1, true, -1);
 
 /// Appends a reply as a complete frame. A header with an error is sent without the body, unless a multiRead was cut
 /// off.
-pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
+pub(crate) fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
     jute::put_frame(out, |out| {
         put_header(out, header);
         if header.error == 0 || matches!(body, Body::BrokenMulti(_)) {
@@ -23,7 +23,7 @@ pub fn frame(out: &mut BytesMut, header: &ReplyHeader, body: &Body<'_>) {
 }
 
 /// Appends a watch event. `zxid`: the transaction that fired the watch, or -1 if setWatches makes the event.
-pub fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
+pub(crate) fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
     jute::put_frame(out, |out| {
         put_header(out, &ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 });
         out.put_i32(kind as i32);
@@ -33,7 +33,7 @@ pub fn event(out: &mut BytesMut, zxid: i64, kind: EventKind, path: &str) {
 }
 
 /// Appends the answer to the first message of a connection, which has no reply header.
-pub fn connect_response(out: &mut BytesMut, response: &ConnectResponse) {
+pub(crate) fn connect_response(out: &mut BytesMut, response: &ConnectResponse) {
     jute::put_frame(out, |out| {
         out.put_i32(0);
         out.put_i32(response.timeout_ms);

@@ -12,7 +12,7 @@ use crate::model::{AclEntry, Identity, Stat};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Bytes of a Stat record.
-pub const STAT_BYTES: usize = 68;
+pub(crate) const STAT_BYTES: usize = 68;
 
 /// What was wrong with a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -34,17 +34,17 @@ pub enum Fault {
 }
 
 /// Reads the fields of a frame in order. Buffers are slices of the frame, without a copy.
-pub struct Reader {
+pub(crate) struct Reader {
     frame: Bytes,
     at: usize,
 }
 
 impl Reader {
-    pub fn new(frame: Bytes) -> Reader {
+    pub(crate) fn new(frame: Bytes) -> Reader {
         Reader { frame, at: 0 }
     }
 
-    pub fn remaining(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         self.frame.len().saturating_sub(self.at)
     }
 
@@ -59,20 +59,20 @@ impl Reader {
         self.take(N)?.try_into().map_err(|_| Fault::Truncated)
     }
 
-    pub fn byte(&mut self) -> Result<u8, Fault> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Fault> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
     /// Any byte but 0 is true, as in Java.
-    pub fn boolean(&mut self) -> Result<bool, Fault> {
+    pub(crate) fn boolean(&mut self) -> Result<bool, Fault> {
         Ok(self.byte()? != 0)
     }
 
-    pub fn int(&mut self) -> Result<i32, Fault> {
+    pub(crate) fn int(&mut self) -> Result<i32, Fault> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
-    pub fn long(&mut self) -> Result<i64, Fault> {
+    pub(crate) fn long(&mut self) -> Result<i64, Fault> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
@@ -84,12 +84,12 @@ impl Reader {
         }
     }
 
-    pub fn string(&mut self) -> Result<Option<String>, Fault> {
+    pub(crate) fn string(&mut self) -> Result<Option<String>, Fault> {
         let Some(length) = self.length()? else { return Ok(None) };
         Ok(Some(text(self.take(length)?)))
     }
 
-    pub fn buffer(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(crate) fn buffer(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(length) = self.length()? else { return Ok(None) };
         let start = self.at;
         self.take(length)?;
@@ -97,7 +97,7 @@ impl Reader {
     }
 
     /// A vector. None for null. A negative count other than -1 is an empty vector, as in Java's loop.
-    pub fn vector<T>(
+    pub(crate) fn vector<T>(
         &mut self,
         mut element: impl FnMut(&mut Reader) -> Result<T, Fault>,
     ) -> Result<Option<Vec<T>>, Fault> {
@@ -112,7 +112,7 @@ impl Reader {
         Ok(Some(elements))
     }
 
-    pub fn acl(&mut self) -> Result<Option<Vec<AclEntry>>, Fault> {
+    pub(crate) fn acl(&mut self) -> Result<Option<Vec<AclEntry>>, Fault> {
         self.vector(|reader| {
             let permissions = reader.int()?;
             let scheme = reader.string()?;
@@ -121,7 +121,7 @@ impl Reader {
         })
     }
 
-    pub fn stat(&mut self) -> Result<Stat, Fault> {
+    pub(crate) fn stat(&mut self) -> Result<Stat, Fault> {
         Ok(Stat {
             czxid: self.long()?,
             mzxid: self.long()?,
@@ -152,7 +152,7 @@ fn identity(scheme: Option<String>, id: Option<String>) -> Result<Identity, Faul
 
 /// Reads UTF-8 as Java does. Malformed bytes become U+FFFD. An encoded surrogate becomes one U+FFFD, where Rust would
 /// make it three. Such a surrogate has three bytes; CESU-8 writes half of a character beyond the first plane so.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => lossy_text(bytes),
@@ -192,7 +192,7 @@ fn surrogate_length(bytes: &[u8]) -> Option<usize> {
 
 /// Appends a string. A character beyond the first plane is written as two encoded surrogates of three bytes each
 /// (CESU-8), as Java's writer does, which encodes UTF-16 units one by one.
-pub fn put_string(out: &mut BytesMut, text: &str) {
+pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
     if text.bytes().any(|byte| byte >= 0xf0) {
         return put_supplementary(out, text);
     }
@@ -215,14 +215,14 @@ fn put_supplementary(out: &mut BytesMut, text: &str) {
     put_buffer(out, Some(&bytes));
 }
 
-pub fn put_optional_string(out: &mut BytesMut, text: Option<&str>) {
+pub(crate) fn put_optional_string(out: &mut BytesMut, text: Option<&str>) {
     match text {
         Some(text) => put_string(out, text),
         None => out.put_i32(-1),
     }
 }
 
-pub fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
+pub(crate) fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
     match bytes {
         None => out.put_i32(-1),
         Some(bytes) => {
@@ -234,18 +234,18 @@ pub fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
 }
 
 /// A length or count as the wire has it. All data in memory came in frames far below 2 GiB.
-pub fn wire_length(length: usize) -> i32 {
+pub(crate) fn wire_length(length: usize) -> i32 {
     i32::try_from(length).expect("nothing we send is 2 GiB long")
 }
 
-pub fn put_strings<'a>(out: &mut BytesMut, texts: impl ExactSizeIterator<Item = &'a str>) {
+pub(crate) fn put_strings<'a>(out: &mut BytesMut, texts: impl ExactSizeIterator<Item = &'a str>) {
     out.put_i32(wire_length(texts.len()));
     for text in texts {
         put_string(out, text);
     }
 }
 
-pub fn put_acl(out: &mut BytesMut, acl: &[AclEntry]) {
+pub(crate) fn put_acl(out: &mut BytesMut, acl: &[AclEntry]) {
     out.put_i32(wire_length(acl.len()));
     for entry in acl {
         out.put_i32(entry.permissions);
@@ -254,7 +254,7 @@ pub fn put_acl(out: &mut BytesMut, acl: &[AclEntry]) {
     }
 }
 
-pub fn put_stat(out: &mut BytesMut, stat: &Stat) {
+pub(crate) fn put_stat(out: &mut BytesMut, stat: &Stat) {
     out.reserve(STAT_BYTES);
     out.put_i64(stat.czxid);
     out.put_i64(stat.mzxid);
@@ -270,7 +270,7 @@ pub fn put_stat(out: &mut BytesMut, stat: &Stat) {
 }
 
 /// Appends what `fill` writes as one frame, with its length before it.
-pub fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+pub(crate) fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);
     fill(out);

@@ -27,8 +27,8 @@
 )]
 
 pub mod decode;
-pub mod encode;
+pub(crate) mod encode;
 pub mod frame;
-pub mod jute;
+pub(crate) mod jute;
 pub mod reply;
 pub mod request;

@@ -6,7 +6,7 @@ use crate::model::{AclEntry, Identity, Stat};
 pub mod xid {
     pub const NOTIFICATION: i32 = -1;
     pub const PING: i32 = -2;
-    pub const AUTH: i32 = -4;
+    pub(crate) const AUTH: i32 = -4;
     pub const SET_WATCHES: i32 = -8;
 }
 
@@ -20,7 +20,7 @@ pub struct ReplyHeader {
 
 /// The body after a header without an error. Borrows from the tree, so it is encoded while the tree's lock is held.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Body<'a> {
+pub(crate) enum Body<'a> {
     Empty,
     /// create (1)
     Path(&'a str),
@@ -48,7 +48,7 @@ pub enum Body<'a> {
 
 /// The result of one operation of a multi. Its type follows from the operation.
 #[derive(Clone, PartialEq, Debug)]
-pub enum MultiSlot<'a> {
+pub(crate) enum MultiSlot<'a> {
     /// type -1
     Error(i32),
     /// type 1
@@ -83,7 +83,7 @@ pub struct ConnectResponse {
 /// What happened to a watched node (Watcher.java).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(i32)]
-pub enum EventKind {
+pub(crate) enum EventKind {
     Created = 1,
     Deleted = 2,
     DataChanged = 3,

@@ -7,48 +7,47 @@ use serde::{Deserialize, Serialize};
 /// The header before every body: four bytes of request number, four of opcode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestHeader {
-    pub xid: i32,
-    pub op: i32,
+    pub(crate) xid: i32,
+    pub(crate) op: i32,
 }
 
 /// Opcodes (ZooDefs.java of 3.9.5; 500 and up: ClickHouse Keeper's).
-pub mod op {
-    pub const NOTIFICATION: i32 = 0;
-    pub const CREATE: i32 = 1;
-    pub const DELETE: i32 = 2;
-    pub const EXISTS: i32 = 3;
-    pub const GET_DATA: i32 = 4;
-    pub const SET_DATA: i32 = 5;
-    pub const GET_ACL: i32 = 6;
-    pub const SET_ACL: i32 = 7;
-    pub const GET_CHILDREN: i32 = 8;
-    pub const SYNC: i32 = 9;
-    pub const PING: i32 = 11;
-    pub const GET_CHILDREN2: i32 = 12;
-    pub const CHECK: i32 = 13;
-    pub const MULTI: i32 = 14;
-    pub const CREATE2: i32 = 15;
-    pub const RECONFIG: i32 = 16;
-    pub const CHECK_WATCHES: i32 = 17;
-    pub const REMOVE_WATCHES: i32 = 18;
-    pub const CREATE_CONTAINER: i32 = 19;
-    pub const DELETE_CONTAINER: i32 = 20;
-    pub const CREATE_TTL: i32 = 21;
-    pub const MULTI_READ: i32 = 22;
-    pub const AUTH: i32 = 100;
-    pub const SET_WATCHES: i32 = 101;
-    pub const SASL: i32 = 102;
-    pub const GET_EPHEMERALS: i32 = 103;
-    pub const GET_ALL_CHILDREN_NUMBER: i32 = 104;
-    pub const SET_WATCHES2: i32 = 105;
-    pub const ADD_WATCH: i32 = 106;
-    pub const WHO_AM_I: i32 = 107;
-    pub const CREATE_SESSION: i32 = -10;
-    pub const CLOSE_SESSION: i32 = -11;
-    pub const ERROR: i32 = -1;
-    pub const FILTERED_LIST: i32 = 500;
-    pub const CHECK_NOT_EXISTS: i32 = 501;
-    pub const CREATE_IF_NOT_EXISTS: i32 = 502;
+pub(crate) mod op {
+    pub(crate) const CREATE: i32 = 1;
+    pub(crate) const DELETE: i32 = 2;
+    pub(crate) const EXISTS: i32 = 3;
+    pub(crate) const GET_DATA: i32 = 4;
+    pub(crate) const SET_DATA: i32 = 5;
+    pub(crate) const GET_ACL: i32 = 6;
+    pub(crate) const SET_ACL: i32 = 7;
+    pub(crate) const GET_CHILDREN: i32 = 8;
+    pub(crate) const SYNC: i32 = 9;
+    pub(crate) const PING: i32 = 11;
+    pub(crate) const GET_CHILDREN2: i32 = 12;
+    pub(crate) const CHECK: i32 = 13;
+    pub(crate) const MULTI: i32 = 14;
+    pub(crate) const CREATE2: i32 = 15;
+    pub(crate) const RECONFIG: i32 = 16;
+    pub(crate) const CHECK_WATCHES: i32 = 17;
+    pub(crate) const REMOVE_WATCHES: i32 = 18;
+    pub(crate) const CREATE_CONTAINER: i32 = 19;
+    pub(crate) const DELETE_CONTAINER: i32 = 20;
+    pub(crate) const CREATE_TTL: i32 = 21;
+    pub(crate) const MULTI_READ: i32 = 22;
+    pub(crate) const AUTH: i32 = 100;
+    pub(crate) const SET_WATCHES: i32 = 101;
+    pub(crate) const SASL: i32 = 102;
+    pub(crate) const GET_EPHEMERALS: i32 = 103;
+    pub(crate) const GET_ALL_CHILDREN_NUMBER: i32 = 104;
+    pub(crate) const SET_WATCHES2: i32 = 105;
+    pub(crate) const ADD_WATCH: i32 = 106;
+    pub(crate) const WHO_AM_I: i32 = 107;
+    pub(crate) const CREATE_SESSION: i32 = -10;
+    pub(crate) const CLOSE_SESSION: i32 = -11;
+    pub(crate) const ERROR: i32 = -1;
+    pub(crate) const FILTERED_LIST: i32 = 500;
+    pub(crate) const CHECK_NOT_EXISTS: i32 = 501;
+    pub(crate) const CREATE_IF_NOT_EXISTS: i32 = 502;
 }
 
 /// The kind of a new node, and whether its name gets a number, as clients send them (CreateMode.java).
@@ -57,9 +56,9 @@ pub mod create_mode {
     pub const EPHEMERAL: i32 = 1;
     pub const PERSISTENT_SEQUENTIAL: i32 = 2;
     pub const EPHEMERAL_SEQUENTIAL: i32 = 3;
-    pub const CONTAINER: i32 = 4;
-    pub const TTL: i32 = 5;
-    pub const SEQUENTIAL_TTL: i32 = 6;
+    pub(crate) const CONTAINER: i32 = 4;
+    pub(crate) const TTL: i32 = 5;
+    pub(crate) const SEQUENTIAL_TTL: i32 = 6;
 }
 
 /// The first message of a connection.
@@ -209,7 +208,7 @@ pub enum CreateForm {
 }
 
 impl CreateForm {
-    pub const fn opcode(self) -> i32 {
+    pub(crate) const fn opcode(self) -> i32 {
         match self {
             CreateForm::Create => op::CREATE,
             CreateForm::Create2 => op::CREATE2,

@@ -1,5 +1,5 @@
-//! What plugin authors do with the real binary before there is a server: `plugin new`, `plugin build`, `plugin inspect`. The
-//! languages' own toolchains are not needed here; tests/languages/run.sh has them.
+//! The commands of plugin authors that need no server, run with the real binary: `plugin new`, `plugin build`, `plugin
+//! inspect`, `plugin bench`. The languages' own toolchains are not needed here; tests/languages/run.sh uses them.
 
 use crate::process::{Server, wasmkeeper, words};
 use serde_json::Value;
@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 use zookeeper_client::{Acls, CreateMode, Error};
 
-/// The guest that looks for WASI, a component without a manifest.
+/// A guest that uses WASI. The component has no manifest.
 const HOMESICK: &str = env!("WASMKEEPER_HOMESICK");
 
-/// `wasmkeeper plugin ...` in a folder, with no programs to be found: whether it went well, and what it wrote.
+/// Runs `wasmkeeper plugin ...` in `folder` with an empty PATH. Returns whether it succeeded, and its output.
 fn plugin(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let mut command = wasmkeeper(&["plugin"]);
     command.args(arguments).current_dir(folder).env("PATH", folder.join("nowhere"));
@@ -53,7 +53,7 @@ fn a_new_project_says_what_to_install() {
 }
 
 #[test]
-fn what_is_bundled_is_inspected_without_a_server() {
+fn a_bundled_plugin_is_inspected_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let text = succeeds(folder.path(), &["inspect", "bundled:guard"]);
     assert!(text.contains("kinds    validator") && text.contains("grants   read:$mount"), "{text}");
@@ -64,7 +64,7 @@ fn what_is_bundled_is_inspected_without_a_server() {
 }
 
 #[test]
-fn what_a_plugin_costs() {
+fn bench_reports_time_fuel_and_memory_of_calls() {
     let folder = tempfile::tempdir().unwrap();
     let (validator, recipe) = (["--path", "/a/**"], ["--mount", "/a"]);
     for (plugin, bound, request) in [
@@ -84,7 +84,7 @@ fn what_a_plugin_costs() {
         }
         assert!(said.contains("; answers were ok (5)"), "{said}");
     }
-    // Fuel does not depend on the machine: whoever asks again reads the same.
+    // Fuel does not depend on the machine: a second run prints the same figure.
     let fuel = || {
         let asked = ["--name", "g", "--path", "/a", "--times", "5", "--request", "client a: set /a {n}"];
         let said = succeeds(
@@ -112,7 +112,7 @@ fn what_a_plugin_costs() {
     assert!(said.contains("no --request reaches the plugin") && said.contains("NONODE (5)"), "{said}");
 }
 
-/// What another toolchain has built gets its manifest and is deployed; stand-ins take the place of WASI.
+/// A component that another toolchain built gets its manifest and is deployed. Stand-ins replace its WASI imports.
 #[tokio::test]
 async fn a_component_that_imports_wasi_from_build_to_refusal() {
     let folder = tempfile::tempdir().unwrap();

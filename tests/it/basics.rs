@@ -1,4 +1,4 @@
-//! What a user does first, with a client that is not ours (kezhuw's zookeeper-client).
+//! The first steps of a user, with a client from another project (kezhuw's zookeeper-client).
 
 use crate::process::{Server, four_letters};
 use futures::future::join_all;
@@ -71,7 +71,7 @@ async fn an_ephemeral_node_ends_with_its_session() {
 }
 
 #[tokio::test]
-async fn everything_is_there_after_a_clean_restart_and_after_a_kill() {
+async fn all_data_survive_a_clean_restart_and_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -79,9 +79,9 @@ async fn everything_is_there_after_a_clean_restart_and_after_a_kill() {
         client.create(&format!("/n{n}"), format!("{n}").as_bytes(), &persistent()).await.unwrap();
     }
     client.create("/mine", b"", &ephemeral()).await.unwrap();
-    assert!(server.terminate(), "SIGTERM ends the server well");
+    assert!(server.terminate(), "the server exits with success after SIGTERM");
     server.restart();
-    // The client finds its way back into its session by itself: the ephemeral node lives on.
+    // The client reconnects to its session, so the ephemeral znode still exists.
     client.sync("/").await.ok();
     check_numbers(&server.connect().await, 100).await;
     assert!(server.connect().await.check_stat("/mine").await.unwrap().is_some());
@@ -96,7 +96,7 @@ async fn an_expired_session_loses_its_nodes() {
     let mut server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
     let client = Client::connector().with_session_timeout(Duration::from_millis(600)).connect(&server.address()).await;
     client.unwrap().create("/gone", b"", &ephemeral()).await.unwrap();
-    // Killed before the session could be closed: after the restart nobody speaks for it.
+    // The server is killed before the session is closed, and no client uses the session after the restart.
     server.kill();
     server.restart();
     let other = server.connect().await;
@@ -123,19 +123,20 @@ async fn check_numbers(client: &Client, count: usize) {
     }
 }
 
-/// Requests that are dear, by an access list of thousands of entries, and many of them at once: others have their turns between.
+/// One connection pipelines expensive requests: each checks an ACL of 20,000 entries. Other connections are served
+/// before all of them are done.
 #[tokio::test]
-async fn a_connection_whose_requests_are_dear_keeps_no_other_waiting_until_it_is_through() {
+async fn expensive_requests_of_one_connection_do_not_block_other_connections() {
     const DEAR: usize = 200;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let greedy = server.connect().await;
-    // The one that lets everybody in comes last.
+    // The entry that allows the read comes last.
     let nobody = |n: usize| Acl::new(Permission::READ, AuthId::new("ip", &format!("10.{}.{}.1", n / 250, n % 250)));
     let everybody = Acl::new(Permission::READ, AuthId::new("world", "anyone"));
     let list: Vec<Acl> = (0..20_000).map(nobody).chain([everybody]).collect();
     greedy.create("/dear", b"", &CreateMode::Persistent.with_acls(Acls::new(&list))).await.unwrap();
-    // Some of these are served by the same thread as the greedy one.
+    // Some of these connections share a thread with the greedy one.
     let mut others = Vec::new();
     for _ in 0..4 {
         others.push(server.connect().await);

@@ -1,9 +1,10 @@
-//! What everybody else notices while a plugin has much to do, or does what it should not. Whether they are served is asserted; how soon
-//! is printed, for a quiet machine and a release:
+//! How a plugin that misbehaves, or has much to do, affects other clients. The tests assert that other clients are
+//! served. They also print how long that takes, which is meaningful on a quiet machine with a release build:
 //!
 //!     cargo test --release --test it -- --nocapture --test-threads 1 bystanders
 //!
-//! `MOUNTS` (default 12) and `WRITES` (default 200) in the environment make them larger; docs/performance.md has figures.
+//! The environment variables `MOUNTS` (default 12) and `WRITES` (default 200) set the size. docs/performance.md has
+//! figures.
 
 use crate::process::{PATIENCE, Server, wasmkeeper, words};
 use std::sync::Arc;
@@ -25,12 +26,13 @@ async fn create(client: &Client, path: &str) -> Result<(), Error> {
     client.create(path, b"", &options).await.map(drop)
 }
 
-/// One client's sets, one after the other, until it is told to end and has done so many: how long each took.
+/// Sets `path` again and again, until `end` is set and at least `at_least` sets are done. Returns how long each set
+/// took.
 async fn sets(client: &Client, path: &str, at_least: usize, end: &AtomicBool) -> Vec<Duration> {
     let mut took = Vec::new();
     while took.len() < at_least || !end.load(Ordering::Acquire) {
         let begun = Instant::now();
-        client.set_data(path, b"100 bytes or so", None).await.expect("others' writes go on");
+        client.set_data(path, b"100 bytes or so", None).await.expect("other clients' writes succeed");
         took.push(begun.elapsed());
     }
     took
@@ -49,7 +51,7 @@ async fn while_a_guest_misbehaves() {
     let writes = setting("WRITES", 200);
     let (bystander, attacker) = (server.connect().await, Arc::new(server.connect().await));
     create(&bystander, "/other").await.unwrap();
-    say("nobody misbehaves", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
+    say("no guest misbehaves", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
     for what in ["spin", "grow", "trap", "chat", "remember", "forge", "huge", "nest", "outside"] {
         let (top, glob, settings) = (format!("/{what}"), format!("/{what}/**"), format!(r#"{{"do":"{what}"}}"#));
         create(&attacker, &top).await.unwrap();
@@ -75,7 +77,7 @@ async fn while_a_guest_misbehaves() {
         let (asked, refused) = attack.await.unwrap();
         println!("{:<28} {asked:>6} calls meanwhile, {refused} refused", "");
         assert!(asked > 0);
-        // Much talk and a guest that remembers are allowed.
+        // A guest may log much, and it may keep state between calls.
         assert!(refused == asked || matches!(what, "chat" | "remember"), "{what}: {refused} of {asked} refused");
         succeeds(&server, &["remove", what]);
     }
@@ -100,12 +102,12 @@ async fn while_a_session_ends_that_holds_locks_at_many_mounts() {
         let (_, digits) = next.create(&prefix, b"", &member).await.unwrap();
         waiting.push(format!("{prefix}{digits}"));
     }
-    say("nobody's session ends", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
+    say("no session ends", sets(&bystander, "/other", writes, &AtomicBool::new(true)).await);
 
     let end = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn({
         let end = end.clone();
-        // Only what is written meanwhile counts.
+        // Only sets during the hand-over count.
         async move { sets(&bystander, "/other", 1, &end).await }
     });
     let begun = Instant::now();

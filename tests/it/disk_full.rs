@@ -1,4 +1,4 @@
-//! A disk that takes no more: the process ends with a sentence, and what it had acknowledged is there afterwards.
+//! A full disk: the process ends with a sentence on standard error, and every acknowledged write survives.
 
 use crate::process::{Server, connector};
 use rustix::process::Resource;
@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
-/// Writes nodes `/n0`, `/n1`, ... until one is not acknowledged, each after a write of `ballast` bytes; `at(n)` is
-/// called before each. The number of those that were.
+/// Creates `/n0`, `/n1`, ... until a create is not acknowledged. Before each create it calls `at(n)` and writes
+/// `ballast` bytes. Returns the number of acknowledged creates.
 async fn write_until_it_fails(client: &Client, ballast: usize, mut at: impl FnMut(usize)) -> usize {
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     client.create("/ballast", b"", &options).await.unwrap();
@@ -36,16 +36,16 @@ async fn has_all(server: &Server, acknowledged: usize) {
 }
 
 fn ended_with_a_sentence(server: &mut Server) {
-    assert!(!server.wait_for_its_end(), "it ends as one that failed");
+    assert!(!server.wait_for_its_end(), "the server exits with a failure");
     let said = server.said();
     let sentence = said.lines().rfind(|line| line.starts_with("wasmkeeper: "));
-    let sentence = sentence.unwrap_or_else(|| panic!("it ended without a word: {said}"));
+    let sentence = sentence.unwrap_or_else(|| panic!("the server ended without a sentence: {said}"));
     assert!(sentence.contains("log") || sentence.contains("checkpoint"), "{sentence}");
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// What `ulimit -f` does to a process that runs: files do not grow beyond a size, and nothing is written beyond it. The
-/// log reports that as it would report any failing disk.
+/// Limits the size of files of the running process, as `ulimit -f` does. A write beyond the limit fails. The log
+/// reports that like any other error of the disk.
 #[tokio::test]
 async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     const KIB: u64 = 1024;
@@ -53,7 +53,7 @@ async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     let mut server = Server::start_deaf_to_file_sizes(folder.path());
     let client = connector().with_fail_eagerly().connect(&server.address()).await.unwrap();
     let acknowledged = write_until_it_fails(&client, 4000, |n| {
-        // By then the log has more than the limit; standard error, a file too, has less.
+        // At this point the log is larger than the limit. Standard error, which is also a file, is smaller.
         if n == 100 {
             server.limit(Resource::Fsize, Some(64 * KIB));
         }
@@ -65,7 +65,7 @@ async fn a_disk_that_refuses_a_write_ends_the_process_and_loses_nothing() {
     has_all(&server, acknowledged).await;
 }
 
-/// The same when the last checkpoint is what cannot be written: the log has everything.
+/// The last checkpoint cannot be written. The log still has every write.
 #[tokio::test]
 async fn a_checkpoint_that_cannot_be_written_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ async fn a_checkpoint_that_cannot_be_written_loses_nothing() {
     has_all(&server, 200).await;
 }
 
-/// A file system of its own that is really full.
+/// The server writes to a file system of its own, which becomes full.
 #[tokio::test]
 async fn a_full_disk_ends_the_process_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,11 +100,11 @@ async fn a_full_disk_ends_the_process_and_loses_nothing() {
     drop((client, server, mounted));
 }
 
-/// A tmpfs; goes with its owner.
+/// A mounted tmpfs. Dropping the value unmounts it.
 struct Mounted<'a>(&'a Path);
 
 impl Mounted<'_> {
-    /// None where mounting is not permitted.
+    /// `None` if mounting is not permitted here.
     fn new<'a>(folder: &'a Path, size: &str) -> Option<Mounted<'a>> {
         let output =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder).output();

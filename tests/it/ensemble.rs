@@ -2,13 +2,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `load` | clients that write, and what they know to be acknowledged |
-//! | `network` | a network namespace for each member, which can be cut |
+//! | `load` | clients that write, and the writes that were acknowledged to them |
+//! | `network` | a network namespace for each member; links between them can be cut |
 //! | `together` | elections, reads and writes on any member |
 //! | `failover` | members killed, stopped, restarted, with a full disk |
-//! | `catching_up` | a member that was away |
+//! | `catching_up` | a member that was down while others wrote |
 //! | `partitions` | cut networks |
-//! | `membership` | members that come and go |
+//! | `membership` | members that join and leave |
 
 mod catching_up;
 mod failover;
@@ -23,22 +23,23 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Members by index; the server's number is one more. Ended when dropped.
+/// A running ensemble. The server id of a member is its index in `members` plus one. Dropping the value ends the
+/// members.
 pub struct Ensemble {
     pub members: Vec<Server>,
     folder: tempfile::TempDir,
 }
 
-/// Where a member lives.
+/// The address of a member, and how to start it.
 struct Site {
     host: String,
-    /// For clients, for peers, and the one of elections, which nobody opens.
+    /// The ports for clients, for peers, and for elections. No server opens the election port.
     ports: [u16; 3],
     /// Programs to start it through, see `Server::launch`.
     through: Vec<String>,
 }
 
-/// What `srvr` says of a member.
+/// A member's answer to `srvr`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub mode: String,
@@ -46,12 +47,12 @@ pub struct Said {
 }
 
 impl Ensemble {
-    /// Members on loopback, and waits until they serve.
+    /// Starts members on loopback, and waits until they serve.
     pub fn start(count: usize) -> Ensemble {
         Ensemble::start_through(count, &[])
     }
 
-    /// The same, each by way of another program.
+    /// Like `start`, but starts each member through the program `through`.
     pub fn start_through(count: usize, through: &[&str]) -> Ensemble {
         let ports = free_ports(count * 3);
         let sites = ports.chunks_exact(3).map(|ports| Site {
@@ -71,7 +72,7 @@ impl Ensemble {
         ensemble
     }
 
-    /// What clients connect to: all members.
+    /// The connection string of clients: the addresses of all members.
     pub fn addresses(&self) -> String {
         let addresses: Vec<String> = self.members.iter().map(Server::address).collect();
         addresses.join(",")
@@ -82,7 +83,8 @@ impl Ensemble {
         configuration_file(self.folder.path(), member as u32 + 1)
     }
 
-    /// The members that call themselves leader. Two can for a moment: one of them has been deposed and does not know.
+    /// The members that report to be leader. For a moment there can be two, if one of them is deposed and does not know
+    /// yet.
     pub fn leaders(&self) -> Vec<usize> {
         (0..self.members.len()).filter(|&at| said(&self.members[at]).is_some_and(|it| it.mode == "leader")).collect()
     }
@@ -92,7 +94,7 @@ impl Ensemble {
         self.leader_among(&(0..self.members.len()).collect::<Vec<usize>>())
     }
 
-    /// The leader of those members that can be asked.
+    /// The leader, once exactly one of the members `asked` leads.
     pub fn leader_among(&mut self, asked: &[usize]) -> usize {
         let mut leaders = Vec::new();
         wait_until(&format!("one leader among {asked:?}"), || {
@@ -121,7 +123,7 @@ impl Ensemble {
         self.leader();
     }
 
-    /// Waits until all members have applied the same.
+    /// Waits until all members have applied the same zxid.
     pub fn wait_until_level(&self) {
         wait_until("all members have the same zxid", || {
             let zxids: Option<Vec<u64>> = self.members.iter().map(|member| Some(said(member)?.zxid)).collect();
@@ -143,7 +145,7 @@ impl Site {
     }
 }
 
-/// What a member says of itself; None if it does not serve.
+/// The member's answer to `srvr`. `None` if the member does not serve.
 pub fn said(member: &Server) -> Option<Said> {
     let text = member.ask("srvr")?;
     let value = |label: &str| text.lines().find_map(|line| line.strip_prefix(label));
@@ -157,7 +159,7 @@ pub fn figure(member: &Server, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t')?.parse().ok())
 }
 
-/// Asks again and again; a minute without success is a failure.
+/// Polls until the condition holds. Panics after a minute.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {

@@ -1,6 +1,6 @@
-//! kill -9 of the real process under load: nothing acknowledged is lost, no sequence number repeats.
+//! kill -9 of the real process under load: no acknowledged write is lost, and no sequence number repeats.
 //!
-//! `KILL_ROUNDS` sets the number of rounds (`cargo xtask kill --rounds 200`); a plain test run does a few.
+//! `KILL_ROUNDS` sets the number of rounds (`cargo xtask kill --rounds 200`). The default is 4.
 
 use crate::process::{Server, connector};
 use std::collections::HashSet;
@@ -20,9 +20,9 @@ fn kill_under_load_loses_nothing_acknowledged() {
     let mut acknowledged = Acknowledged::default();
     runtime.block_on(prepare(&server.address()));
     for round in 0..rounds {
-        // A different moment each round, the same in every run.
+        // Each round kills at a different moment. The moments are the same in every run.
         let load_ms = 40 + round * 37 % 160;
-        // Every third time it is killed while it ends, most often while it writes its last checkpoint.
+        // In every third round the kill hits a server that was asked to end, often while it writes its last checkpoint.
         let ending = (round % 3 == 2).then(|| Duration::from_millis(round * 13 % 80));
         runtime.block_on(load_and_kill(&mut server, Duration::from_millis(load_ms), ending, &mut acknowledged));
         server.restart();
@@ -38,7 +38,7 @@ fn kill_under_load_loses_nothing_acknowledged() {
 struct Acknowledged {
     /// The largest value acknowledged for each worker's register.
     registers: [u64; WORKERS],
-    /// Paths of all sequential nodes acknowledged so far, in all rounds.
+    /// Paths of all sequential znodes acknowledged so far, in all rounds.
     sequential: HashSet<String>,
 }
 
@@ -63,9 +63,10 @@ async fn load_and_kill(server: &mut Server, load: Duration, ending: Option<Durat
         workers.push(tokio::spawn(async move {
             let register = AtomicU64::new(start);
             let mut paths = Vec::new();
-            // An error is the server's end: what it was about is unknown and not counted.
+            // An error means that the server has ended. The outcome of the failed request is unknown and not counted.
             let _: Result<(), zookeeper_client::Error> = async {
-                // Short, or a request that is made when the server is gone would be kept back for a server to come.
+                // The timeout is short. With a long one the client would hold a request back until a server is there
+                // again.
                 let client = connector().with_session_timeout(Duration::from_secs(4)).connect(&address).await?;
                 let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
                 while !stop.load(Ordering::Relaxed) {

@@ -1,5 +1,7 @@
-//! Plugins through the real binary and its command line: deployed, asked, contained, kept. Two threads each: a client has to answer while
-//! the command line is waited for.
+//! Plugins through the real binary and its command line: deployment, calls, containment of failures, and restarts.
+//!
+//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the
+//! meantime.
 
 use crate::process::{Server, wasmkeeper, words};
 use serde_json::Value;
@@ -10,7 +12,7 @@ const GUARD: &str = r#"{"max_bytes":4096,"require_json":["owner"]}"#;
 
 const SUPER_DIGEST: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
-/// `wasmkeeper plugin ...` against a server: whether it went well, and what it wrote.
+/// Runs `wasmkeeper plugin ...` against a server. Returns whether it succeeded, and its output.
 fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
     let output = wasmkeeper(&["plugin", "--server", &server.address()]).args(arguments).output().expect("it runs");
     (output.status.success(), words(&output))
@@ -34,7 +36,7 @@ fn deploy_guard(server: &Server) -> String {
     succeeds(server, &[&["deploy", "bundled:guard"], &bound[..]].concat())
 }
 
-/// Deploys the guest that misbehaves as `what` says; `more` arguments.
+/// Deploys the guest that misbehaves in the way `what`. `more`: further arguments.
 fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
     let (path, settings) = (format!("/{name}/**"), format!(r#"{{"do":"{what}"}}"#));
     let bound = [
@@ -57,7 +59,7 @@ async fn create(client: &Client, path: &str, data: &str) -> Result<(), Error> {
     client.create(path, data.as_bytes(), &options).await.map(drop)
 }
 
-/// A client, and the folder that the guarded nodes are in.
+/// Connects a client, and creates `folder`, the parent of the guarded znodes.
 async fn client(server: &Server, folder: &str) -> Client {
     let client = server.connect().await;
     create(&client, folder, "").await.unwrap();
@@ -85,7 +87,7 @@ fn bad_arguments() -> Result<(), Error> {
     Err(Error::BadArguments(&""))
 }
 
-/// The error without its words, which are the client's own.
+/// The result without the error's text, which comes from the client library.
 fn code(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(Error::BadArguments(_)) => bad_arguments(),
@@ -166,7 +168,7 @@ fn compiled(data: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
+async fn after_a_restart_the_plugin_is_enforced_from_the_first_write_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     client(&server, "/services").await;
@@ -179,7 +181,7 @@ async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
     is_enforced(&server.connect().await).await;
     assert_eq!(std::fs::metadata(file).unwrap().modified().unwrap(), written, "what was compiled is used again");
 
-    // What is damaged, cut short or gone is compiled again.
+    // A damaged, truncated or missing file of machine code is compiled again.
     let sound = std::fs::read(file).unwrap();
     let mut damaged = sound.clone();
     damaged[sound.len() / 2] ^= 1;
@@ -192,7 +194,7 @@ async fn a_restart_keeps_it_enforced_from_the_first_write_on() {
         server.restart();
         is_enforced(&server.connect().await).await;
         let now = std::fs::read(file).unwrap();
-        assert!(now.len() == sound.len() && now != damaged, "it was written again");
+        assert!(now.len() == sound.len() && now != damaged, "the file was written again");
     }
     assert!(server.said().contains("compiling the plugin again"), "{}", server.said());
 }
@@ -217,7 +219,7 @@ async fn with_plugins_off_a_guarded_write_is_refused_and_a_plugin_can_be_removed
 }
 
 #[test]
-fn without_a_server_the_command_line_says_where_it_looked() {
+fn without_a_server_the_command_line_names_the_address() {
     let nobody = format!("127.0.0.1:{}", crate::process::free_port());
     for arguments in [&["list"][..], &["deploy", "bundled:guard", "--name", "names"]] {
         let output = wasmkeeper(&["plugin", "--server", &nobody]).args(arguments).output().expect("it runs");
@@ -226,9 +228,9 @@ fn without_a_server_the_command_line_says_where_it_looked() {
     }
 }
 
-/// Two clients' refusals are each their own, and a client that writes elsewhere waits for nobody's compilation.
+/// Writes go on while a component is compiled. The newest refusal is kept for each client separately.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployment_holds_up_nobody() {
+async fn writes_go_on_during_a_deployment() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let (one, two) = (client(&server, "/services").await, server.connect().await);
@@ -239,7 +241,7 @@ async fn a_deployment_holds_up_nobody() {
     });
     let mut written = 0;
     while !deployed.is_finished() {
-        // Without the plugin's consent as long as it is not deployed, with it from then on; never an error of its own.
+        // Before the plugin is in force it is not asked, and afterwards it accepts. The write never fails.
         create(&one, &format!("/services/n{written}"), r#"{"owner":"pay"}"#).await.unwrap();
         written += 1;
     }
@@ -250,10 +252,10 @@ async fn a_deployment_holds_up_nobody() {
     assert_eq!(two.get_data("/zookeeper/rejection").await.unwrap_err(), Error::NoNode);
 }
 
-/// What a component begins with, and an import of an instance of that name.
+/// The bytes of a component that only imports an instance called `name`.
 fn component_importing(name: &str) -> Vec<u8> {
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
-    // A type: an instance that exports nothing. Then the import of one.
+    // The type section: an instance type that exports nothing. Then the import section.
     bytes.extend([7, 3, 1, 0x42, 0]);
     bytes.extend([10, name.len() as u8 + 5, 1, 0, name.len() as u8]);
     bytes.extend(name.bytes());
@@ -262,7 +264,7 @@ fn component_importing(name: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
+async fn a_failed_deployment_names_the_reason_and_leaves_no_plugin() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let client = client(&server, "/services").await;
@@ -305,7 +307,7 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
         expected.iter().for_each(|words| assert!(said.contains(words), "{source} {more:?}: {said}"));
     }
     assert!(fails(&server, &["deploy", "bundled:guard", "--name", "a/b"]).contains("a/b"));
-    // Pieces of components may lie there for an hour; no plugin does.
+    // Pieces of components may stay for an hour. No plugin may exist.
     let plugins = client.list_children("/zookeeper/plugins").await.unwrap_or_default();
     assert_eq!(plugins, Vec::<String>::new());
     assert_eq!(client.get_data("/zookeeper/plugins/p/status").await.unwrap_err(), Error::NoNode);
@@ -313,11 +315,11 @@ async fn what_cannot_be_deployed_says_why_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_a_guest_does_costs_one_write() {
+async fn a_misbehaving_guest_only_fails_the_write_that_called_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let other = client(&server, "/other").await;
-    // What it does, and the fault it is.
+    // The plugin's name, its misbehaviour, more arguments, and the classes of faults that may be counted.
     for (name, what, more, faults) in [
         ("spin", "spin", &[][..], &["fuel", "cpu"][..]),
         ("spin-long", "spin", &["--fuel", "100000000", "--deadline", "20ms"], &["cpu", "fuel"]),
@@ -332,7 +334,7 @@ async fn whatever_a_guest_does_costs_one_write() {
         let client = client(&server, &format!("/{name}")).await;
         deploy_naughty(&server, name, what, more);
         let path = format!("/{name}/x");
-        // Others' writes go on beside it.
+        // Other clients' writes go on at the same time.
         let written = async {
             for n in 0..10 {
                 create(&other, &format!("/other/{name}-{n}"), "").await.unwrap();
@@ -350,7 +352,7 @@ async fn whatever_a_guest_does_costs_one_write() {
         assert_eq!((&counted["calls"], all), (&1.into(), 1), "{what}: {counted}");
         assert!(faults.is_empty() || faults.iter().any(|class| count(class) == 1), "{what}: {counted}");
 
-        // The session goes on, and whoever deployed it may say that its failures do not matter.
+        // The session goes on. With `--on-failure ignore` the failing plugin lets the write pass.
         deploy_naughty(&server, name, what, &[more, &["--on-failure", "ignore"]].concat());
         create(&client, &path, "").await.unwrap();
         assert_eq!(counters(&client, name).await["let_pass"], 1, "{what}");
@@ -360,7 +362,7 @@ async fn whatever_a_guest_does_costs_one_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_superuser_nobody_else_deploys() {
+async fn with_a_superuser_configured_only_the_superuser_deploys() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["-D", SUPER_DIGEST]);
     let client = client(&server, "/services").await;
@@ -375,7 +377,7 @@ async fn with_a_superuser_nobody_else_deploys() {
 
     succeeds(&server, &[&deploy[..], &["--auth", "digest:super:test"]].concat());
     is_enforced(&client).await;
-    // Nobody else takes it away or reads what it was told.
+    // No other client may remove the plugin or read its settings.
     for arguments in [&["remove", "names"][..], &["mode", "names", "off"], &["list"]] {
         fails(&server, arguments);
     }

@@ -1,5 +1,8 @@
-//! The life of a plugin through the real binary: versions, trials, quarantine, calls that end the server, signatures; and
-//! with three servers, who has compiled what. Two threads each: a client has to answer while the command line is waited for.
+//! The life of a plugin through the real binary: versions, trials, quarantines, calls that end the server, signatures.
+//! With three servers also: which members have compiled which version.
+//!
+//! Each test uses two threads. One of them waits for the command line, and the client must answer pings in the
+//! meantime.
 
 use crate::ensemble::{Ensemble, wait_until};
 use crate::process::{Server, wasmkeeper, words};
@@ -9,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
-/// `wasmkeeper plugin ...` against an address: whether it went well, and what it wrote.
+/// Runs `wasmkeeper plugin ...` against an address. Returns whether it succeeded, and its output.
 fn plugin(address: &str, arguments: &[&str]) -> (bool, String) {
     let output = wasmkeeper(&["plugin", "--server", address]).args(arguments).output().expect("it runs");
     (output.status.success(), words(&output))
@@ -68,7 +71,7 @@ async fn text(client: &Client, path: &str) -> String {
     String::from_utf8(client.get_data(path).await.unwrap_or_else(|error| panic!("{path}: {error}")).0).unwrap()
 }
 
-/// Why a create is refused: the newest refusal of the connection.
+/// The text of a create's refusal: the newest refusal of the connection.
 async fn refusal(client: &Client, path: &str, data: &str) -> String {
     create(client, path, data).await.expect_err(path);
     text(client, "/zookeeper/rejection").await.lines().next().unwrap_or_default().to_owned()
@@ -79,7 +82,7 @@ async fn status(client: &Client, plugin: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn versions_come_into_force_on_trial_and_back() {
+async fn versions_are_deployed_tried_promoted_and_rolled_back() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -88,13 +91,13 @@ async fn versions_come_into_force_on_trial_and_back() {
     deploy_guard(&at, "owner", &[]);
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"));
 
-    // Settings alone, which the component judges.
+    // A deployment of settings alone. The component checks them.
     let said = fails(&at, &["settings", "names", r#"{"require_json":3}"#]);
     assert!(said.contains("require_json: a list of field names"), "{said}");
     assert!(succeeds(&at, &["settings", "names", &requires("team")]).contains("version 2"));
     assert!(refusal(&client, "/services/a", "{}").await.contains("team"));
 
-    // A trial on a part of the paths; what is not said stays as it is.
+    // A trial on some of the paths. Arguments that are not given keep their values.
     let canary = ["deploy", "bundled:guard", "--name", "names", "--canary", "/services/pay"];
     let said = succeeds(&at, &[&canary[..], &["--settings", &requires("cost")]].concat());
     assert!(said.contains("version 3 is on trial at /services/pay") && said.contains("/services/**"), "{said}");
@@ -107,7 +110,7 @@ async fn versions_come_into_force_on_trial_and_back() {
     assert!(refusal(&client, "/services/pay", "{}").await.contains("team"));
     assert!(fails(&at, &["promote", "names"]).contains("no version on trial"));
 
-    // Audited beside the one in force, then promoted: it enforces.
+    // The trial audits beside the version in force. After the promotion that version enforces.
     succeeds(&at, &[&canary[..], &["--settings", &requires("cost"), "--mode", "audit"]].concat());
     create(&client, "/services/pay", r#"{"team":1}"#).await.unwrap();
     assert_eq!(status(&client, "names/canary").await["mode"], "audit");
@@ -119,7 +122,7 @@ async fn versions_come_into_force_on_trial_and_back() {
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"));
     assert!(fails(&at, &["rollback", "names"]).contains("no version before 1"));
     assert!(fails(&at, &["rollback", "names", "--to", "9"]).contains("there are 1, 2, 3, 4"));
-    // The next deployment has a number of its own.
+    // The next deployment gets a new number.
     assert!(deploy_guard(&at, "owner", &["--mode", "off"]).contains("version 5"));
     assert!(succeeds(&at, &["rollback", "names"]).contains("version 4 is in force again, mode enforce"));
     succeeds(&at, &["remove", "names"]);
@@ -127,7 +130,7 @@ async fn versions_come_into_force_on_trial_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_that_fails_everybody_is_called_no_more_until_it_is_released() {
+async fn a_plugin_that_keeps_failing_is_quarantined_until_it_is_released() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     let at = server.address();
@@ -141,14 +144,16 @@ async fn a_plugin_that_fails_everybody_is_called_no_more_until_it_is_released() 
     for n in 0..20 {
         create(&clients[n % 4], "/n/x", "").await.unwrap_err();
     }
-    wait_until("it is under quarantine", || succeeds(&at, &["status", "n"]).contains("under quarantine: 20 faults"));
+    wait_until("the plugin is under quarantine", || {
+        succeeds(&at, &["status", "n"]).contains("under quarantine: 20 faults")
+    });
     let said = refusal(&clients[0], "/n/x", "").await;
     assert!(said.contains("n: /n/x: the plugin is not called: it is under quarantine: 20 faults"), "{said}");
     let faults = succeeds(&at, &["faults", "n"]);
     assert!(faults.contains("it panicked (panic)") && faults.contains("told to"), "{faults}");
     assert!(faults.lines().any(|line| line.trim_start().starts_with("at ") && line.contains("naughty")), "{faults}");
 
-    // It is state: a restart changes nothing.
+    // The quarantine is part of the replicated state, so a restart keeps it.
     server.kill();
     server.restart();
     let client = server.connect().await;
@@ -160,17 +165,17 @@ async fn a_plugin_that_fails_everybody_is_called_no_more_until_it_is_released() 
     create(&client, "/n/x", "").await.unwrap();
 }
 
-/// Has a create reach a plugin that ends the server, and waits for that.
+/// Sends a create that calls a plugin that ends the server, and waits for that end.
 #[cfg(debug_assertions)]
 async fn end_by_a_call(server: &mut Server) {
     let client = server.connect().await;
-    create(&client, "/n/x", "").await.expect_err("nobody is there to answer");
+    create(&client, "/n/x", "").await.expect_err("the server has ended");
     assert!(!server.wait_for_its_end());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg(debug_assertions)]
-async fn a_call_that_ends_the_server_is_remembered_and_made_no_third_time() {
+async fn a_plugin_whose_calls_end_the_server_twice_is_quarantined() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     let at = server.address();
@@ -178,14 +183,14 @@ async fn a_call_that_ends_the_server_is_remembered_and_made_no_third_time() {
     deploy_naughty(&at, "abort");
     end_by_a_call(&mut server).await;
 
-    // Once may be chance: it is reported, and called again.
+    // One end may be a coincidence: the server reports it, and calls the plugin again.
     server.restart();
     let client = server.connect().await;
     create(&client, "/elsewhere", "").await.unwrap();
     assert_eq!(client.list_children("/zookeeper/plugins/n/crashes").await.unwrap().len(), 1);
     assert_eq!(status(&client, "n").await["state"], "active");
     drop(client);
-    // Killed from outside, in between: nobody's fault.
+    // A kill between two calls does not count against the plugin.
     server.kill();
     server.restart();
     assert_eq!(server.connect().await.list_children("/zookeeper/plugins/n/crashes").await.unwrap().len(), 1);
@@ -197,14 +202,14 @@ async fn a_call_that_ends_the_server_is_remembered_and_made_no_third_time() {
     assert!(said.contains("it is under quarantine: two server processes were ended by calls of it"), "{said}");
     assert_eq!(status(&client, "n").await["state"], "quarantine");
     create(&client, "/elsewhere/x", "").await.unwrap();
-    // Another version has a chance of its own, and no reports against it.
+    // Another version starts without reports against it.
     deploy_naughty(&at, "fine");
     create(&client, "/n/x", "").await.unwrap();
     assert_eq!(client.get_data("/zookeeper/plugins/n/crashes").await.unwrap_err(), Error::NoNode);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_module_that_is_gone_or_bad_keeps_no_server_from_starting() {
+async fn a_server_starts_although_a_component_is_missing_or_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     let at = server.address();
@@ -213,7 +218,7 @@ async fn a_module_that_is_gone_or_bad_keeps_no_server_from_starting() {
     create(&client, "/n", "").await.unwrap();
     deploy_guard(&at, "owner", &[]);
     deploy_naughty(&at, "fine");
-    // Its pieces are overwritten, its machine code is lost, and the manifest of another is no manifest any more.
+    // The component's pieces are overwritten, its machine code is deleted, and another plugin's manifest is unreadable.
     let manifest: Value = serde_json::from_str(&text(&client, "/zookeeper/plugins/n").await).unwrap();
     let module = format!("/zookeeper/modules/{}", manifest["component"]["sha256"].as_str().unwrap());
     for piece in client.list_children(&module).await.unwrap() {
@@ -230,7 +235,7 @@ async fn a_module_that_is_gone_or_bad_keeps_no_server_from_starting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_with_signers_runs_what_they_have_signed() {
+async fn a_server_with_signers_runs_only_plugins_that_they_signed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (key, other) = (file("key.pem"), file("other.pem"));
@@ -254,7 +259,7 @@ async fn a_server_with_signers_runs_what_they_have_signed() {
     assert!(succeeds(&at, &["show", "names"]).contains("signed by   ops"));
     assert_eq!(status(&server.connect().await, "names").await["state"], "active");
 
-    // At the next start the key is trusted no more: what it signed is not loaded.
+    // At the next start the key is no longer trusted, and the plugin that it signed is not loaded.
     let another = succeeds(nobody, &["keygen", &file("another.pem")]).lines().last().unwrap().replace("NAME", "ops");
     assert!(server.terminate());
     server.restart_with(&["-D", &format!("zookeeper.{another}")]);
@@ -264,13 +269,13 @@ async fn a_server_with_signers_runs_what_they_have_signed() {
 
 /// Waits until each of the three members can call the plugin: a deployment waits for two.
 fn all_run(address: &str, name: &str) {
-    wait_until("all members run it", || {
+    wait_until("all members run the plugin", || {
         let (_, said) = plugin(address, &["status", name]);
         said.lines().filter(|line| line.contains(" active ")).count() == 3
     });
 }
 
-/// Starts a member of an ensemble anew, with or without plugins.
+/// Restarts a member of an ensemble, with or without plugins.
 fn restart_with_plugins(ensemble: &mut Ensemble, member: usize, plugins: &str) {
     let file = ensemble.configuration(member).display().to_string();
     assert!(ensemble.members[member].terminate());
@@ -293,12 +298,12 @@ async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     succeeds(&at, &["remove", "names"]);
     drop(client);
 
-    // One member without plugins is none too few.
+    // With one member without plugins there is still a quorum.
     restart_with_plugins(&mut ensemble, others[0], "off");
     deploy_guard(&at, "owner", &[]);
     let said = succeeds(&at, &["status", "names"]);
     assert_eq!(said.lines().filter(|line| line.contains("--plugins off")).count(), 1, "{said}");
-    // Two are, and the refusal says who and why; nothing has changed.
+    // With two such members there is none. The refusal names them and the reason, and nothing changes.
     restart_with_plugins(&mut ensemble, others[1], "off");
     ensemble.leader();
     wait_until("the member with plugins leads, and knows the others", || {
@@ -308,12 +313,12 @@ async fn a_deployment_comes_into_force_when_a_quorum_has_compiled_it() {
     });
     let client = ensemble.members[leader].connect().await;
     assert!(refusal(&client, "/services/a", "{}").await.contains("owner"));
-    // What is to be off needs nobody's code.
+    // A version in mode off needs no compiled code.
     succeeds(&at, &["mode", "names", "off"]);
 }
 
-/// Changes settings, rolls back and deploys anew, one after the other, until it is to stop; how often that went well. What
-/// fails for want of a leader, or of an answer, may have happened or not.
+/// Changes settings, rolls back and deploys in turn until `stop` is set. Returns how many commands succeeded. A command
+/// that fails for lack of a leader or of an answer may have taken effect or not.
 fn keep_changing(address: &str, stop: &AtomicBool) -> usize {
     let mut done = 0;
     for round in 0.. {
@@ -332,7 +337,7 @@ fn keep_changing(address: &str, stop: &AtomicBool) -> usize {
     done
 }
 
-/// The field that a member's guard requires, in the words of its refusal.
+/// The name of the field that a member's guard requires, read from a refusal.
 async fn required(member: &Server) -> String {
     let client = member.connect().await;
     let said = refusal(&client, "/services/a", "{}").await;
@@ -346,14 +351,14 @@ async fn all_members_run_the_same_version_though_leaders_are_killed_while_versio
     create(&ensemble.members[0].connect().await, "/services", "").await.unwrap();
     let owner = requires("owner");
     let first = ["deploy", "bundled:guard", "--name", "names", "--path", "/services/**", "--settings", &owner];
-    wait_until("it is deployed", || plugin(&at, &first).0);
+    wait_until("the plugin is deployed", || plugin(&at, &first).0);
     let stop = Arc::new(AtomicBool::new(false));
     let changes = {
         let (at, stop) = (at.clone(), stop.clone());
         tokio::task::spawn_blocking(move || keep_changing(&at, &stop))
     };
     for round in 0..3 {
-        // A different moment each round: a deployment goes through several steps.
+        // Each round kills at a different moment, since a deployment has several steps.
         tokio::time::sleep(Duration::from_millis(300 + round * 170)).await;
         let leader = ensemble.leader();
         ensemble.members[leader].kill();
@@ -362,7 +367,7 @@ async fn all_members_run_the_same_version_though_leaders_are_killed_while_versio
     }
     stop.store(true, Ordering::SeqCst);
     let changed = changes.await.unwrap();
-    assert!(changed > 3, "{changed} changes went well");
+    assert!(changed > 3, "{changed} changes succeeded");
     all_run(&at, "names");
     ensemble.wait_until_level();
     let client = ensemble.members[0].connect().await;
@@ -384,7 +389,7 @@ async fn a_leader_without_plugins_gives_way_to_a_member_that_runs_them() {
     deploy_guard(&at, "owner", &[]);
     let off = ensemble.a_follower();
     restart_with_plugins(&mut ensemble, off, "off");
-    // It is made the leader; a while later it is not any more.
+    // The member without plugins is made leader. It hands leadership over after a while.
     let to = (off + 1).to_string();
     let output = wasmkeeper(&["cluster", "--server", &at, "transfer", &to]).output().expect("it runs");
     wait_until("another member leads", || {
@@ -394,12 +399,15 @@ async fn a_leader_without_plugins_gives_way_to_a_member_that_runs_them() {
     let said = ensemble.members[off].said();
     assert!(said.contains("hands over to a member that does"), "{}\n{said}", words(&output));
     let client = ensemble.members[off].connect().await;
-    assert!(refusal(&client, "/services/a", "{}").await.contains("owner"), "the leader judges, whoever is asked");
+    assert!(
+        refusal(&client, "/services/a", "{}").await.contains("owner"),
+        "the leader judges the writes of every member"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg(debug_assertions)]
-async fn two_members_that_a_call_has_ended_put_it_under_quarantine() {
+async fn a_plugin_whose_calls_end_two_members_is_quarantined() {
     let mut ensemble = Ensemble::start(3);
     let at = ensemble.addresses();
     create(&ensemble.members[0].connect().await, "/n", "").await.unwrap();
@@ -409,7 +417,7 @@ async fn two_members_that_a_call_has_ended_put_it_under_quarantine() {
         all_run(&at, "n");
         let leader = ensemble.leader();
         let client = ensemble.members[leader].connect().await;
-        create(&client, "/n/x", "").await.expect_err("nobody is there to answer");
+        create(&client, "/n/x", "").await.expect_err("the server has ended");
         assert!(!ensemble.members[leader].wait_for_its_end());
         ensemble.restart(leader);
         ended.push(leader);

@@ -1,4 +1,4 @@
-//! Policies and authenticators through the real binary, with a client that is not ours: the bundled `rbac` and `jwt`.
+//! The bundled policy `rbac` and authenticator `jwt` through the real binary, with a client from another project.
 
 use crate::process::{Server, connector, wasmkeeper, words};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use zookeeper_client::{
 
 const KEY: &[u8] = b"many bytes that ought to be random";
 
-/// A token that ends in so many seconds.
+/// A token that expires in `seconds`. If negative, the token has already expired.
 fn token(subject: &str, groups: &[&str], seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let claims = json!({ "sub": subject, "groups": groups, "exp": now + seconds });
@@ -71,7 +71,7 @@ async fn rejection(client: &Client) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// A server with `jwt` and `rbac` on `/app`, where alice is a developer, and a client on which nothing is enforced.
+/// A server with `jwt` and `rbac` on `/app`, where alice is a developer, and a client to which no policy applies.
 async fn with_roles(server: &Server) -> Client {
     let admin = server.connect().await;
     for path in ["/app", "/app/a", "/rbac", "/rbac/roles", "/rbac/subjects"] {
@@ -85,7 +85,7 @@ async fn with_roles(server: &Server) -> Client {
 }
 
 #[tokio::test]
-async fn roles_decide_who_reads_writes_and_hears() {
+async fn roles_decide_about_reads_writes_and_events() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let admin = with_roles(&server).await;
@@ -96,9 +96,9 @@ async fn roles_decide_who_reads_writes_and_hears() {
         assert_eq!(bob.get_data("/app/a").await.unwrap_err(), Error::NoAuth);
         let said = rejection(&bob).await;
         assert!(said.starts_with("rbac: /app/a: "), "{said}");
-        assert_eq!(bob.check_stat("/app/none").await.unwrap_err(), Error::NoAuth, "nor whether it is there");
+        assert_eq!(bob.check_stat("/app/none").await.unwrap_err(), Error::NoAuth, "exists is denied, too");
         assert_eq!(alice.check_stat("/app/none").await.unwrap(), None);
-        assert_eq!(alice.list_children("/app").await.unwrap_err(), Error::NoAuth, "another verb");
+        assert_eq!(alice.list_children("/app").await.unwrap_err(), Error::NoAuth, "the verb children is not allowed");
         assert_eq!(admin.get_data("/rbac").await.unwrap().0, b"first");
     }
     assert_eq!(bob.watch("/app/a", AddWatchMode::Persistent).await.map(drop).unwrap_err(), Error::NoAuth);
@@ -110,7 +110,11 @@ async fn roles_decide_who_reads_writes_and_hears() {
     assert_eq!(one.changed().await.event_type, EventType::NodeDataChanged);
     create(&admin, "/free", "").await.unwrap();
     let heard = all.changed().await;
-    assert_eq!((heard.event_type, heard.path.as_str()), (EventType::NodeCreated, "/free"), "the other was withheld");
+    assert_eq!(
+        (heard.event_type, heard.path.as_str()),
+        (EventType::NodeCreated, "/free"),
+        "the event about /app was withheld"
+    );
 
     let mut many = alice.new_multi_reader();
     for path in ["/app/a", "/app/none", "/free"] {
@@ -123,7 +127,7 @@ async fn roles_decide_who_reads_writes_and_hears() {
     assert!(matches!(&slots[2], MultiReadResult::Data { .. }), "{slots:?}");
     assert!(matches!(&slots[3], MultiReadResult::Error { err: Error::NoAuth }), "{slots:?}");
 
-    // A role that is taken or given counts from its zxid on, for reads and writes alike.
+    // A role that is granted or revoked takes effect at that zxid, for reads and for writes.
     for round in 0..20 {
         put(&admin, "/rbac/subjects/jwt:alice", "[]").await;
         alice.sync("/app").await.unwrap();
@@ -139,7 +143,7 @@ async fn roles_decide_who_reads_writes_and_hears() {
 }
 
 #[tokio::test]
-async fn where_an_allow_is_required_silence_denies() {
+async fn if_an_allow_is_required_an_abstention_denies() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     with_roles(&server).await;
@@ -154,7 +158,7 @@ async fn where_an_allow_is_required_silence_denies() {
 }
 
 #[tokio::test]
-async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
+async fn acls_name_identities_that_tokens_prove_and_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     deploy_jwt(&server);
@@ -169,7 +173,7 @@ async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
     ];
     let listed = CreateMode::Persistent.with_acls(Acls::new(&acls));
     alice.create("/pay", b"data", &listed).await.unwrap();
-    // `auth` stands for what has been proven.
+    // The scheme `auth` stands for the identities of the connection.
     alice.create("/own", b"data", &CreateMode::Persistent.with_acls(Acls::creator_all())).await.unwrap();
     let unknown = [Acl::new(Permission::ALL, AuthId::new("nope", "alice"))];
     let unknown = CreateMode::Persistent.with_acls(Acls::new(&unknown));
@@ -183,7 +187,7 @@ async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
     alice.set_data("/own", b"new", None).await.unwrap();
     assert_eq!(ops.get_data("/pay").await.unwrap().0, b"new");
     assert_eq!(ops.set_data("/pay", b"x", None).await.map(drop).unwrap_err(), Error::NoAuth);
-    assert_eq!(ops.get_data("/own").await.unwrap().0, b"new", "she is of a group that had it");
+    assert_eq!(ops.get_data("/own").await.unwrap().0, b"new", "olga is in a group that owned the znode");
     let nobody = server.connect().await;
     assert_eq!(nobody.get_data("/pay").await.unwrap_err(), Error::NoAuth);
     nobody.auth("jwt", token("alice", &[], 3_600).as_bytes()).await.unwrap();
@@ -194,7 +198,7 @@ async fn who_a_token_proves_may_stand_in_access_lists_across_a_restart() {
         assert_eq!(client.auth("jwt", bad.as_bytes()).await.unwrap_err(), Error::AuthFailed, "{bad}");
         assert!(!server.said().contains(&bad), "credentials are not logged");
     }
-    // Without its authenticator the scheme means nothing.
+    // Without the authenticator, ACL entries of its scheme match no client.
     plugin(&server, &["remove", "jwt"]);
     assert_eq!(alice.get_data("/pay").await.unwrap_err(), Error::NoAuth);
 }

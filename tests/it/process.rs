@@ -8,30 +8,30 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zookeeper_client::{Client, Connector};
 
-/// How long a server may take to start or to end by itself; only a server that hangs needs it.
+/// How long a server may take to start or to end. Only a server that hangs takes that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The timeout of clients' sessions. The client takes a server for dead that has not answered for two fifths of it, which a
-/// busy machine can make of one that compiles a plugin or waits for its disk.
+/// The timeout of clients' sessions. The client gives up a server that has not answered for two fifths of the timeout.
+/// On a busy machine a server that compiles a plugin or waits for its disk can be silent for long.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 const LOOPBACK: &str = "127.0.0.1";
 
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The port on which the server listens.
     pub host: String,
     pub port: u16,
     pub data_dir: PathBuf,
     extra: Vec<String>,
-    /// A program and its arguments that run the server in its place: see `DEAF_TO_FILE_SIZES`.
+    /// A program and its arguments through which the server is started. See `DEAF_TO_FILE_SIZES`.
     through: Vec<String>,
-    /// Its standard error, of all its lives.
+    /// The standard error of all processes that this server has had.
     stderr: tempfile::NamedTempFile,
 }
 
-/// Runs a server with the signal ignored that would end it when a file gets larger than it may (`Server::limit`): the
-/// write fails instead.
+/// Runs a server that ignores SIGXFSZ. That signal would end the process when a file exceeds its limit
+/// (`Server::limit`). With the signal ignored, the write fails instead.
 pub const DEAF_TO_FILE_SIZES: [&str; 3] = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
 
 impl Server {
@@ -41,7 +41,7 @@ impl Server {
         Server::start_by(data_dir, extra)
     }
 
-    /// The same, by way of `DEAF_TO_FILE_SIZES`.
+    /// Like `start`, but through `DEAF_TO_FILE_SIZES`.
     pub fn start_deaf_to_file_sizes(data_dir: &Path) -> Server {
         let mut server = Server::launch(data_dir, (LOOPBACK, free_port()), Vec::new(), &DEAF_TO_FILE_SIZES);
         server.wait_until_serving();
@@ -54,7 +54,8 @@ impl Server {
         server
     }
 
-    /// Starts it on this address, through a program if `through` names one, and does not wait.
+    /// Starts a server at this address, through a program if `through` names one. Does not wait until the server
+    /// serves.
     pub fn launch(data_dir: &Path, (host, port): (&str, u16), extra: Vec<String>, through: &[&str]) -> Server {
         let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
         let through: Vec<String> = through.iter().map(|word| word.to_string()).collect();
@@ -70,13 +71,13 @@ impl Server {
         connector().connect(&self.address()).await.expect("connects")
     }
 
-    /// SIGKILL, at once.
+    /// Ends the process with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("the server can be killed");
         self.child.wait().expect("the server ends");
     }
 
-    /// SIGTERM, without waiting for what it does.
+    /// Sends SIGTERM, and does not wait for the end.
     pub fn ask_to_end(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
@@ -86,13 +87,13 @@ impl Server {
         rustix::process::kill_process(pid, signal).expect("the server can be sent a signal");
     }
 
-    /// SIGTERM; returns whether it ended well.
+    /// Sends SIGTERM and waits for the end. Returns whether the process exited with success.
     pub fn terminate(&mut self) -> bool {
         self.ask_to_end();
         self.child.wait().expect("the server ends").success()
     }
 
-    /// Waits until it has ended by itself; whether it says that this is well.
+    /// Waits until the process has ended. Returns whether it exited with success.
     pub fn wait_for_its_end(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -104,25 +105,25 @@ impl Server {
         }
     }
 
-    /// Starts it again on the same port and data.
+    /// Starts the server again on the same port and data, and waits until it serves.
     pub fn restart(&mut self) {
         self.relaunch();
         self.wait_until_serving();
     }
 
-    /// The same, without waiting.
+    /// Like `restart`, but does not wait.
     pub fn relaunch(&mut self) {
         let command = command_on(&self.host, &self.data_dir, self.port, &self.extra);
         self.child = spawn(wrapped(&self.through, command), &self.stderr);
     }
 
-    /// The same with other arguments.
+    /// Like `restart`, but with other arguments.
     pub fn restart_with(&mut self, extra: &[&str]) {
         self.extra = extra.iter().map(|argument| argument.to_string()).collect();
         self.restart();
     }
 
-    /// What it has written to its standard error, in all its lives.
+    /// Everything that the server's processes have written to standard error.
     pub fn said(&self) -> String {
         let mut text = String::new();
         let mut file = self.stderr.reopen().expect("the file is still there");
@@ -138,7 +139,7 @@ impl Server {
         former.expect("a parent may limit its child");
     }
 
-    /// Sends a four letter word and returns the answer; none if nobody answers.
+    /// Sends a four letter word and returns the answer. `None` if nothing answers.
     pub fn ask(&self, word: &str) -> Option<String> {
         four_letters_of(&self.host, self.port, word)
     }
@@ -170,8 +171,8 @@ impl Drop for Server {
     }
 }
 
-/// `serve`, not started yet: for servers that are expected to refuse. All four letter words are answered, unless `extra`
-/// sets the whitelist.
+/// The command `serve`, not started yet, for tests in which the server refuses to start. All four letter words are
+/// allowed, unless `extra` sets the whitelist.
 pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
     command_on(LOOPBACK, data_dir, port, extra)
 }
@@ -186,7 +187,7 @@ fn command_on(host: &str, data_dir: &Path, port: u16, extra: &[String]) -> Comma
     command
 }
 
-/// The binary with these arguments, untouched by the environment of whoever tests.
+/// The binary with these arguments, without the environment variables of the person who runs the tests.
 pub fn wasmkeeper(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmkeeper"));
     for variable in ["WASMKEEPER_LOG", "WASMKEEPER_LOG_FORMAT", "WASMKEEPER_SERVER", "WASMKEEPER_AUTH", "RUST_LOG"] {
@@ -196,12 +197,12 @@ pub fn wasmkeeper(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that ended has written, standard output and error.
+/// The standard output and standard error of a command that has ended.
 pub fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The command by way of another program.
+/// The command, started through another program.
 fn wrapped(through: &[String], command: Command) -> Command {
     let Some((program, arguments)) = through.split_first() else { return command };
     let mut outer = Command::new(program);
@@ -220,7 +221,7 @@ fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
     command.stderr(appended).spawn().expect("the binary was built")
 }
 
-/// Sends a four letter word and returns the answer; none if nobody answers.
+/// Sends a four letter word and returns the answer. `None` if nothing answers.
 pub fn four_letters(port: u16, word: &str) -> Option<String> {
     four_letters_of(LOOPBACK, port, word)
 }
@@ -236,13 +237,13 @@ fn four_letters_of(host: &str, port: u16, word: &str) -> Option<String> {
     Some(answer)
 }
 
-/// A client with patience.
+/// A client with a long session timeout.
 pub fn connector() -> Connector {
     Client::connector().with_session_timeout(SESSION_TIMEOUT)
 }
 
-/// A port of loopback that nobody listens on, another one with each call. It is none of those that the kernel gives to
-/// connections (from 32768 on): one of them could take it before the server does.
+/// A free port of loopback, a different one with each call. The port is below 32768, where the kernel's ports for
+/// outgoing connections begin: otherwise a connection could take the port before the server does.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 22_000;

@@ -1,5 +1,4 @@
-//! Recipes through the real binary: a lock and a queue as a stock client uses them, and what becomes of them when sessions,
-//! servers and leaders end.
+//! Recipes through the real binary: a stock client uses locks and queues while sessions, servers and leaders end.
 
 use crate::ensemble::Ensemble;
 use crate::process::{PATIENCE, Server, connector, wasmkeeper, words};
@@ -24,7 +23,7 @@ fn deploy(server: &Server, recipe: &str, mount: &str, settings: &str) {
     let source = format!("bundled:{recipe}");
     let bound = ["deploy", &source, "--name", recipe, "--mount", mount, "--settings", settings];
     let (mut well, mut said) = plugin(server, &bound);
-    // On a busy machine leaders change by themselves, and a deployment is not asked for again by itself.
+    // On a busy machine the leader may change during a deployment, and the command line does not retry.
     for _ in 0..5 {
         if !well {
             std::thread::sleep(Duration::from_secs(1));
@@ -42,12 +41,12 @@ fn item() -> zookeeper_client::CreateOptions<'static> {
     CreateMode::PersistentSequential.with_acls(Acls::anyone_all())
 }
 
-/// Creates a sequential node, again and again where the connection is lost; its path.
+/// Creates a sequential znode, and tries again if the connection is lost. Returns the path.
 async fn create(client: &Client, path: &str, data: &[u8], options: &zookeeper_client::CreateOptions<'_>) -> String {
     persist(|| async { client.create(path, data, options).await.map(|(_, digits)| format!("{path}{digits}")) }).await
 }
 
-/// Asks again while there is no leader, or no connection to it.
+/// Repeats a request while there is no leader, or no connection to the leader.
 async fn persist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -59,7 +58,7 @@ async fn persist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() 
             Err(Error::UnexpectedErrorCode(-7)) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            // A connection that is reset while the client writes is the system's error to it, not a lost connection.
+            // If a connection is reset during a write, the client reports an I/O error and not a lost connection.
             Err(error) if error.to_string().contains("(os error ") && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -68,7 +67,7 @@ async fn persist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() 
     }
 }
 
-/// A node's data as JSON, and its mzxid.
+/// A znode's data as JSON, and its mzxid.
 async fn look(client: &Client, path: &str) -> (Value, i64) {
     let (data, stat) = persist(|| client.get_data(path)).await;
     (serde_json::from_slice(&data).unwrap_or(Value::Null), stat.mzxid)
@@ -78,7 +77,7 @@ async fn state(client: &Client, path: &str) -> String {
     look(client, path).await.0["state"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits at one's own node, as the recipe's README says; the fencing token.
+/// Watches the client's own znode until the lock is held, as the recipe's README describes. Returns the fencing token.
 async fn until_held(client: &Client, path: &str) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -92,7 +91,7 @@ async fn until_held(client: &Client, path: &str) -> u64 {
     }
 }
 
-/// Deletes a node of one's own, whose first deletion may have happened though its answer was lost.
+/// Deletes the client's own znode. If the first answer is lost, the znode may already be deleted.
 async fn leave(client: &Client, path: &str) {
     let deleted = || async {
         match client.delete(path, None).await {
@@ -103,7 +102,7 @@ async fn leave(client: &Client, path: &str) {
     persist(deleted).await;
 }
 
-/// A session that is opened, joins a lock, and is never heard of again.
+/// Opens a session that joins a lock and then sends nothing more.
 fn lost_member(server: &Server, lock: &str, timeout_ms: i32) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     let mut out = BytesMut::new();
@@ -132,30 +131,34 @@ fn lost_member(server: &Server, lock: &str, timeout_ms: i32) -> String {
 }
 
 #[tokio::test]
-async fn a_lock_goes_from_hand_to_hand_in_the_zxid_of_the_loss() {
+async fn a_lock_passes_to_the_next_waiter_in_the_zxid_of_the_loss() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["-D", "zookeeper.tickTime=200"]);
     deploy(&server, "lock", "/locks", "{}");
     let (one, two, three) = (server.connect().await, server.connect().await, server.connect().await);
-    // Nothing of it need exist.
+    // The lock's znode need not exist.
     let first = create(&one, "/locks/db/lock-", b"", &member()).await;
-    assert_eq!(create(&one, "/locks/db/lock-", b"", &member()).await, first, "a repetition finds what there is");
+    assert_eq!(
+        create(&one, "/locks/db/lock-", b"", &member()).await,
+        first,
+        "a repeated create returns the existing znode"
+    );
     let lost = lost_member(&server, "/locks/db", 600);
     let second = create(&two, "/locks/db/lock-", b"", &member()).await;
     let third = create(&three, "/locks/db/lock-", b"", &member()).await;
     assert_eq!((state(&one, &first).await, state(&two, &second).await), ("held".into(), "waiting".into()));
 
-    // Deleted: the lost session's member holds it, until that expires; then the next.
+    // The holder deletes its znode: the lost session's member holds the lock until that session expires, then the next.
     leave(&one, &first).await;
     let token = until_held(&two, &second).await;
     let (_, mzxid) = look(&two, &second).await;
     assert_eq!(mzxid.cast_unsigned(), token);
     assert_eq!(two.check_stat(&lost).await.unwrap(), None);
     let lock = two.check_stat("/locks/db").await.unwrap().unwrap();
-    assert_eq!(lock.mzxid, mzxid, "in the zxid in which its owner vanished");
+    assert_eq!(lock.mzxid, mzxid, "the lock passes in the zxid of its holder's expiry");
     assert_eq!(look(&two, "/locks/db").await.0["holder"], second.rsplit('/').next().unwrap());
 
-    // Closed.
+    // The holder closes its session.
     drop(two);
     let token_then = until_held(&three, &third).await;
     assert!(token_then > token);
@@ -163,7 +166,7 @@ async fn a_lock_goes_from_hand_to_hand_in_the_zxid_of_the_loss() {
     assert_eq!(error, Error::NoAuth);
     assert_eq!(one.delete(&third, None).await.unwrap_err(), Error::NoAuth);
 
-    // All or none.
+    // A multi takes effect as a whole or not at all.
     let mut multi = three.new_multi_writer();
     multi.add_delete(&third, None).unwrap();
     multi.add_delete("/nothing", None).unwrap();
@@ -174,7 +177,7 @@ async fn a_lock_goes_from_hand_to_hand_in_the_zxid_of_the_loss() {
 }
 
 #[tokio::test]
-async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
+async fn a_waiters_timer_survives_a_restart_and_fires() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
@@ -193,7 +196,7 @@ async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
     assert!(one.list_children("/zookeeper/plugins/lock/timers").await.unwrap().is_empty());
     assert_eq!(state(&one, &held).await, "held");
 
-    // What the plugin keeps goes with it.
+    // Removing the plugin also removes the state that the plugin keeps.
     create(&two, "/locks/db/lock-", br#"{"wait-ms":60000}"#, &member()).await;
     let (well, said) = plugin(&server, &["remove", "lock"]);
     assert!(well, "{said}");
@@ -201,14 +204,15 @@ async fn timers_outlive_a_restart_and_end_the_patience_of_who_waits() {
 }
 
 #[tokio::test]
-async fn what_others_did_meanwhile_is_put_in_order() {
+async fn a_mount_is_put_in_order_after_changes_without_its_plugin() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
     let (one, two) = (server.connect().await, server.connect().await);
     let held = create(&one, "/locks/db/lock-", b"", &member()).await;
     let waits = create(&two, "/locks/db/lock-", b"", &member()).await;
-    // Without plugins a session's end goes on, and is owed; requests at the mount are refused.
+    // Without plugins a session can still end: the recipe then owes its mount the hand-over. Requests at the mount are
+    // refused.
     server.terminate();
     server.restart_with(&["--plugins", "off"]);
     persist(|| one.check_stat("/")).await;
@@ -248,7 +252,7 @@ async fn a_queue_hands_each_item_to_one_worker_and_a_lost_workers_to_the_next() 
     let second = create(&worker, "/queue/jobs/claims/w-", b"", &member()).await;
     assert!(worker.get_data(&second).await.unwrap().0.ends_with(b"\ntwo"));
     leave(&worker, &second).await;
-    // Nothing is there for the next one, until the first worker is gone.
+    // There is no item for the next worker until the first worker is gone.
     let third = create(&worker, "/queue/jobs/claims/w-", b"", &member()).await;
     let (data, _, changed) = worker.get_and_watch_data(&third).await.unwrap();
     assert!(data.is_empty());
@@ -260,10 +264,10 @@ async fn a_queue_hands_each_item_to_one_worker_and_a_lost_workers_to_the_next() 
     assert!(client.list_children("/queue/jobs/items").await.unwrap().is_empty());
 }
 
-/// Two sessions with many locks each over many mounts, and others that wait for them: what one transaction cannot do is owed,
-/// and done soon.
+/// One session holds many locks at many mounts, and another waits for each of them. When the first session ends, one
+/// transaction cannot hand over all locks. The server notes the rest as owed, and does it soon.
 #[tokio::test]
-async fn a_session_that_held_many_locks_at_many_mounts_leaves_none_of_them_behind() {
+async fn all_locks_of_an_ended_session_are_handed_over_at_many_mounts() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     const MOUNTS: usize = 12;
@@ -287,7 +291,8 @@ async fn a_session_that_held_many_locks_at_many_mounts_leaves_none_of_them_behin
     }
 }
 
-/// Many clients, one lock, and its leader killed again and again: never two holders, and tokens only grow.
+/// Many clients use one lock while leaders are killed again and again. There are never two holders, and tokens only
+/// grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_has_one_holder_though_leaders_are_killed() {
     let mut ensemble = Ensemble::start(3);
@@ -337,8 +342,8 @@ async fn a_lock_has_one_holder_though_leaders_are_killed() {
     }
 }
 
-/// Takes items and acknowledges them, for ever. Its session outlives each change of leaders: nothing of it is handed out
-/// again.
+/// Takes items and acknowledges them, without end. The session survives each change of leaders, so the queue gives none
+/// of its items to another worker.
 async fn work(addresses: String, done: Arc<Mutex<HashSet<String>>>) {
     let client = connector().connect(&addresses).await.unwrap();
     loop {
@@ -356,21 +361,22 @@ async fn work(addresses: String, done: Arc<Mutex<HashSet<String>>>) {
     }
 }
 
-/// Puts items until it is to stop; those of which it was told.
+/// Puts items until told to stop. Returns the items whose put was acknowledged.
 async fn produce(addresses: String, stop: Arc<AtomicBool>) -> Vec<String> {
     let client = connector().connect(&addresses).await.unwrap();
     let mut put = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         match client.create("/queue/jobs/items/job-", b"work", &item()).await {
             Ok((_, digits)) => put.push(format!("job-{digits}")),
-            // It may be there or not: nobody knows its name.
+            // The put may have taken effect, but the item's name is unknown.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
     put
 }
 
-/// Producers, workers, and their leader killed again and again: no item is lost, and none acknowledged twice.
+/// Producers and workers use a queue while leaders are killed again and again. No item is lost, and none is
+/// acknowledged twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_loses_no_item_though_leaders_are_killed() {
     let mut ensemble = Ensemble::start(3);
@@ -407,7 +413,7 @@ async fn a_queue_loses_no_item_though_leaders_are_killed() {
     let count = put.iter().collect::<HashSet<_>>().len();
     assert_eq!(count, put.len(), "no name is given out twice");
     until("an item is lost", &|done| put.iter().all(|item| done.contains(item))).await;
-    // Those whose put was not answered are done by now, too, or will be.
+    // Items whose put was not answered are also acknowledged in the end.
     let client = ensemble.members[0].connect().await;
     let deadline = Instant::now() + PATIENCE;
     while !persist(|| client.list_children("/queue/jobs/items")).await.is_empty() {
@@ -420,7 +426,7 @@ async fn a_queue_loses_no_item_though_leaders_are_killed() {
 
 /// A controller that keeps the number of a folder's children in its child `count`.
 #[tokio::test]
-async fn a_controller_brings_the_tree_towards_what_it_should_be() {
+async fn a_controller_keeps_the_tree_in_its_desired_state() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -431,7 +437,7 @@ async fn a_controller_brings_the_tree_towards_what_it_should_be() {
     let bound = ["deploy", env!("WASMKEEPER_COUNTS"), "--name", "counts", "--path", "/services/*"];
     let (well, said) = plugin(&server, &bound);
     assert!(well, "{said}");
-    // What was there before it came is looked at, too.
+    // The controller also handles znodes that existed before its deployment.
     becomes(&client, "/services/count", "2").await;
     client.create("/services/c", b"", &persistent).await.unwrap();
     becomes(&client, "/services/count", "3").await;
@@ -462,10 +468,10 @@ async fn becomes(client: &Client, node: &str, wanted: &str) {
     }
 }
 
-/// While nobody may call it, the mount is closed and sessions end all the same. Nothing is tried in vain meanwhile: what was
-/// missed is made up for as soon as the quarantine ends.
+/// While the recipe is under quarantine, requests at its mount are refused, and sessions can still end. The server does
+/// not call the recipe for those. When the quarantine ends, the recipe does the missed work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_recipe_misses_under_quarantine_is_made_up_for_behind_it() {
+async fn a_recipe_does_the_missed_work_after_its_quarantine() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     deploy(&server, "lock", "/locks", "{}");
@@ -477,11 +483,11 @@ async fn what_a_recipe_misses_under_quarantine_is_made_up_for_behind_it() {
     let reason = br#"{"since_ms":1,"version":1,"reason":"by hand"}"#;
     let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
     three.create(quarantine, &reason[..], &persistent).await.unwrap();
-    // Under another name, since nobody answers that the first join is there.
+    // The join uses another name, since the quarantined recipe cannot answer that the first join exists.
     let refused = three.create("/locks/db/other-", b"", &member()).await.unwrap_err();
     let (said, _) = three.get_data("/zookeeper/rejection").await.unwrap();
     assert!(String::from_utf8_lossy(&said).contains("under quarantine: by hand"), "{refused}");
-    // Two members go: the holder, and the one behind it.
+    // Two members leave: the holder, and the member next in line.
     drop((one, two));
     let deadline = Instant::now() + PATIENCE;
     for gone in [&first, &second] {
@@ -493,7 +499,7 @@ async fn what_a_recipe_misses_under_quarantine_is_made_up_for_behind_it() {
     let owed = "/zookeeper/plugins/lock/owed";
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let (what, _) = look(&three, owed).await;
-    assert_eq!(what["attempts"], 0, "nothing is tried in vain: {what}");
+    assert_eq!(what["attempts"], 0, "the recipe is not called under quarantine: {what}");
     assert_eq!(state(&three, &third).await, "waiting");
     let (well, said) = plugin(&server, &["release", "lock"]);
     assert!(well, "{said}");

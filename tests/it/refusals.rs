@@ -1,11 +1,11 @@
-//! Refusals to start: a full sentence, and nothing lost.
+//! Refusals to start: the server prints a full sentence, and no data are lost.
 
 use crate::process::{Server, command, free_port};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zookeeper_client::{Acls, CreateMode};
 
-/// Runs `serve` until it ends by itself; its standard error.
+/// Runs `serve` until the server refuses to start. Returns its standard error.
 fn fails_with(data_dir: &Path, extra: &[&str]) -> String {
     let extra: Vec<String> = extra.iter().map(|argument| argument.to_string()).collect();
     let output = command(data_dir, free_port(), &extra).output().expect("the binary runs");
@@ -44,7 +44,7 @@ fn a_bad_configuration_is_named_with_file_and_line() {
     assert!(said.contains("wasmkeeper.toml") && said.contains("no_such_key"), "{said}");
 }
 
-/// A server that has ended well, with ten nodes.
+/// A server with ten znodes that has ended cleanly.
 async fn ended_well(data: &Path) -> Server {
     let mut server = Server::start(data, &[]);
     let client = server.connect().await;
@@ -54,7 +54,7 @@ async fn ended_well(data: &Path) -> Server {
     }
     drop(client);
     assert!(server.terminate());
-    assert_eq!(server.said(), "", "in a healthy life there is nothing to complain of");
+    assert_eq!(server.said(), "", "a healthy server writes nothing to standard error");
     server
 }
 
@@ -65,7 +65,7 @@ async fn is_whole(server: &Server) {
     }
 }
 
-/// Every byte of the file is another one afterwards.
+/// Changes every byte of the file.
 fn damage(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     bytes.iter_mut().for_each(|byte| *byte ^= 0x5a);
@@ -81,12 +81,12 @@ async fn a_damaged_checkpoint_is_rebuilt_from_image_or_log() {
     is_whole(&server).await;
     let said = server.said();
     assert!(said.contains("WARN") && said.contains("`checkpoint.redb` cannot be used"), "{said}");
-    // The damaged file is kept for whoever wants to look at it, and what was rebuilt is good.
+    // The damaged file is kept for inspection, and the rebuilt checkpoint is good.
     assert!(folder.path().join("checkpoint.damaged-1").exists());
     server.kill();
     server.restart();
     is_whole(&server).await;
-    assert_eq!(server.said(), said, "the second start has nothing to complain of");
+    assert_eq!(server.said(), said, "the second start writes nothing to standard error");
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_missing_checkpoint_is_rebuilt_from_image_or_log() {
     is_whole(&server).await;
 }
 
-/// An empty or shortened tree must not come of it.
+/// The server must not start with an empty or incomplete tree.
 #[tokio::test]
 async fn without_its_log_a_server_refuses_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ async fn without_its_log_a_server_refuses_and_changes_nothing() {
     refused_and_untouched(folder.path(), "log");
 }
 
-/// The log's oldest segment is damaged and there is nothing else: no source of the state is left.
+/// The checkpoint, the image and the oldest segment of the log are damaged. No source of the state is left.
 #[tokio::test]
 async fn with_no_source_of_state_left_a_server_refuses_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ fn refused_and_untouched(data: &Path, named: &str) {
     }
 }
 
-/// All files below a folder but the lock, which says who is there.
+/// All files below a folder except the lock file, which names the process that holds the folder.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! Who a client is and what it may do then, through the real binary: TLS, certificates, SASL, digests, ACLs.
+//! Authentication and authorization through the real binary: TLS, certificates, SASL, digests, ACLs.
 
 use crate::process::{Server, connector, four_letters, free_port, wasmkeeper, words};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -13,13 +13,13 @@ use wasmkeeper::client::Client as OwnClient;
 use wasmkeeper::model::ErrorCode;
 use zookeeper_client::{Acl, Acls, AuthId, AuthUser, Client, CreateMode, Error, Permission, SaslOptions};
 
-/// `super:test`, as in ZooKeeper's documentation.
+/// The setting that makes `super:test` the superuser, as in ZooKeeper's documentation.
 const SUPER_DIGEST: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
-/// The scheme sasl in ACLs.
+/// The setting that allows the scheme `sasl` in ACLs.
 const SASL_PROVIDER: &str = "zookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
-/// A certificate authority of a test, with a folder for what it issues.
+/// A certificate authority for a test, with a folder for the certificates that it issues.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
@@ -38,7 +38,7 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// Key and certificate in one file `name`.pem, as ZooKeeper's PEM stores are.
+    /// Writes a key and a certificate to one file `name`.pem, in the form of ZooKeeper's PEM stores.
     fn issue(&self, name: &str, common_name: &str) -> PathBuf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
@@ -56,7 +56,7 @@ impl Authority {
         path
     }
 
-    /// The settings of a server with a certificate of this authority, which trusts clients with one of it.
+    /// The settings of a server that has a certificate of this authority and trusts clients with such a certificate.
     fn settings(&self) -> Vec<String> {
         vec![
             format!("zookeeper.ssl.keyStore.location={}", self.issue("server", "server").display()),
@@ -83,7 +83,7 @@ impl Authority {
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await
     }
 
-    /// A client through TLS: it speaks to a port of ours, and we speak TLS to the server.
+    /// A client over TLS. It connects to a local port of this test, which forwards the bytes to the server over TLS.
     async fn connect(self: &Arc<Self>, port: u16, identity: Option<PathBuf>) -> Result<Client, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -99,7 +99,7 @@ impl Authority {
     }
 }
 
-/// `-D` in front of each.
+/// Puts `-D` in front of each setting.
 fn arguments<'a>(properties: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     properties.into_iter().flat_map(|property| ["-D", property]).collect()
 }
@@ -143,7 +143,7 @@ async fn certificates_are_required_and_are_identities() {
     let root = authority.connect(secure, Some(authority.issue("root", "root"))).await.unwrap();
     assert_eq!(root.get_data("/bobs").await.unwrap().0, b"secret");
 
-    // Without a certificate, with somebody else's, and without TLS there is no connection.
+    // A client without a certificate, with one of another authority, or without TLS gets no connection.
     assert!(authority.connect(secure, None).await.is_err());
     let stranger = Authority::new();
     assert!(authority.connect(secure, Some(stranger.issue("bob", "bob"))).await.is_err());
@@ -151,9 +151,9 @@ async fn certificates_are_required_and_are_identities() {
     assert_eq!(bob.get_data("/bobs").await.unwrap().0, b"secret");
 }
 
-/// Somebody who can be reached from elsewhere must have a superuser before anyone may deploy.
+/// A server that other hosts can reach accepts deployments only if it has a superuser.
 #[tokio::test]
-async fn a_server_that_listens_to_the_world_lets_nobody_deploy() {
+async fn a_server_reachable_from_outside_needs_a_superuser_for_deployments() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let mut settings = authority.settings();
     settings.push(format!("zookeeper.secureClientPort={}", free_port()));
@@ -167,7 +167,7 @@ async fn a_server_that_listens_to_the_world_lets_nobody_deploy() {
 }
 
 #[tokio::test]
-async fn one_port_for_both() {
+async fn one_port_serves_clients_with_and_without_tls() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Arc::new(Authority::new()));
     let mut settings = authority.settings();
     settings.push("zookeeper.client.portUnification=true".into());
@@ -179,7 +179,7 @@ async fn one_port_for_both() {
     assert_eq!(bob.get_data("/both").await.unwrap().0, b"x");
     assert!(bob.list_auth_users().await.unwrap().contains(&AuthUser::new("x509", "CN=bob")));
     let nobody = authority.connect(server.port, None).await.unwrap();
-    // More than one TLS record, both ways.
+    // The data need more than one TLS record in each direction.
     let large = vec![7; 300_000];
     nobody.set_data("/both", &large, None).await.unwrap();
     assert_eq!(plain.get_data("/both").await.unwrap().0, large);
@@ -188,7 +188,7 @@ async fn one_port_for_both() {
 }
 
 #[tokio::test]
-async fn new_certificates_are_taken_up_without_a_restart() {
+async fn new_certificates_are_loaded_without_a_restart() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Arc::new(Authority::new()));
     let mut settings = authority.settings();
     settings.push("zookeeper.client.portUnification=true".into());
@@ -202,7 +202,7 @@ async fn new_certificates_are_taken_up_without_a_restart() {
     };
     let old = shown().await;
 
-    // A broken file leaves the old one in use.
+    // If the file is broken, the server goes on with the old certificate.
     std::fs::write(authority.file("server.pem"), "broken").unwrap();
     while !server.said().contains("the old TLS certificates stay in use") {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -240,7 +240,7 @@ async fn sasl_users_are_identities() {
     bob.create("/bobs", b"secret", &options(&only("sasl", "bob"))).await.unwrap();
     bob.create("/mine", b"", &CreateMode::Persistent.with_acls(Acls::creator_all())).await.unwrap();
     assert_eq!(bob.get_acl("/mine").await.unwrap().0, only("sasl", "bob"));
-    // Not required: others may come, and may not read what is bob's.
+    // SASL is not required: other clients may connect, but may not read bob's znodes.
     assert_eq!(server.connect().await.get_data("/bobs").await.unwrap_err(), Error::NoAuth);
     let root = sasl(&server, "root", "roots-password").await.unwrap();
     assert_eq!(root.get_data("/bobs").await.unwrap().0, b"secret");
@@ -269,7 +269,7 @@ async fn sasl_can_be_required() {
     bob.check_stat("/a").await.unwrap();
 }
 
-/// One whole exchange, byte by byte, that fails: `zookeeper.allowSaslFailedClients` decides what follows.
+/// A SASL exchange that fails, byte by byte. `zookeeper.allowSaslFailedClients` decides whether the connection goes on.
 #[tokio::test]
 async fn a_failed_exchange_ends_the_connection_unless_it_is_allowed() {
     let folder = tempfile::tempdir().unwrap();
@@ -309,7 +309,7 @@ async fn digests_acls_and_the_superuser() {
     other.auth("digest", b"super:test").await.unwrap();
     assert_eq!(other.get_data("/alices").await.unwrap().0, b"secret");
 
-    // Everybody may read, nobody else may do more.
+    // All clients may read, and only alice may do more.
     let mut acls = alice.get_acl("/alices").await.unwrap().0;
     acls.push(Acl::new(Permission::READ, AuthId::anyone()));
     alice.set_acl("/alices", &acls, None).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tools of authors and operators against real servers: logs, recordings and their replay, audits, HTTP.
+//! Tools for authors and operators against real servers: logs, recordings and their replay, audits, traces, HTTP.
 
 use crate::plugins::{fails, succeeds};
 use crate::process::{Server, free_port, wasmkeeper, words};
@@ -19,7 +19,7 @@ fn deploy_guard(server: &Server, more: &[&str]) {
     succeeds(server, &[&bound[..], more].concat());
 }
 
-/// An answer to that request: its status and its body.
+/// Sends an HTTP request. Returns the status and the body of the answer.
 fn http(port: u16, request: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("HTTP is served");
     write!(socket, "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
@@ -68,7 +68,7 @@ async fn metrics_and_readiness_by_http() {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_plugin_is_in_its_log() {
+async fn a_plugins_log_holds_slow_calls_and_refusals_of_audit_mode() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -85,7 +85,7 @@ async fn what_is_said_of_a_plugin_is_in_its_log() {
 }
 
 #[tokio::test]
-async fn logs_and_recordings_are_the_superusers() {
+async fn only_the_superuser_reads_logs_and_recordings() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["-D", SUPER_DIGEST]);
     let root = ["--auth", "digest:super:test"];
@@ -100,7 +100,7 @@ async fn logs_and_recordings_are_the_superusers() {
 }
 
 #[tokio::test]
-async fn calls_are_recorded_and_made_again() {
+async fn calls_are_recorded_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -124,7 +124,7 @@ async fn calls_are_recorded_and_made_again() {
     let output = wasmkeeper(&["plugin", "replay", file]).output().unwrap();
     let again = words(&output);
     assert!(output.status.success() && again.contains("6 calls, 0 different"), "{again}");
-    // The same calls, and another answer to them.
+    // The settings in the recording are changed, so the replay gives other answers to the same calls.
     let text = std::fs::read_to_string(file).unwrap();
     assert!(text.contains(r#"field \\\"owner\\\" is missing"#), "{text}");
     std::fs::write(file, text.replace(r#"\"require_json\":[\"owner\"]"#, r#"\"require_json\":[\"name\"]"#)).unwrap();
@@ -134,7 +134,7 @@ async fn calls_are_recorded_and_made_again() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_audited() {
+async fn existing_znodes_are_audited() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = server.connect().await;
@@ -151,7 +151,7 @@ async fn what_is_there_is_audited() {
 }
 
 #[tokio::test]
-async fn what_a_recipe_had_a_part_in_is_traced_also_after_a_restart() {
+async fn transactions_of_a_recipe_are_traced_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), &[]);
     succeeds(&server, &["deploy", "bundled:lock", "--name", "lock", "--mount", "/locks"]);
@@ -182,7 +182,7 @@ async fn what_a_recipe_had_a_part_in_is_traced_also_after_a_restart() {
     let told = check(&server);
     let plain = format!("0x{:x}", plain.czxid);
     assert!(succeeds(&server, &["trace", &plain]).contains("no plugin had a part in"));
-    // It was not in a checkpoint, and so is replayed.
+    // The transaction was not in a checkpoint, so the restart replays it.
     server.kill();
     server.restart();
     assert_eq!(check(&server), told);

@@ -1,10 +1,10 @@
-//! Four letter words of the real server, against what a client has just done.
+//! The four letter words of a real server. Their figures are compared with the requests that clients have just made.
 
 use crate::process::{Server, four_letters};
 use std::collections::HashMap;
 use zookeeper_client::{Acls, Client, CreateMode};
 
-/// Sessions and writes that `populated` makes: every one a transaction.
+/// The numbers of sessions and writes that `populated` makes. Each of them is a transaction.
 const SESSIONS: u64 = 2;
 const WRITES: u64 = 5;
 
@@ -12,11 +12,11 @@ struct Populated {
     server: Server,
     one: Client,
     two: Client,
-    /// The last write's.
+    /// The zxid of the last write.
     zxid: i64,
 }
 
-/// A server with `/app`, `/app/node` and an ephemeral `/app/mine` of the first client, whose second client watches.
+/// A server with two clients. The first creates `/app`, `/app/node` and the ephemeral `/app/mine`; the second watches.
 async fn populated(folder: &std::path::Path) -> Populated {
     let server = Server::start(folder, &[]);
     let one = server.connect().await;
@@ -37,7 +37,7 @@ impl Populated {
         four_letters(self.server.port, word).expect("answers")
     }
 
-    /// `mntr` without the prefix of its keys.
+    /// The figures of `mntr`, by their keys without the prefix `zk_`.
     fn monitored(&self) -> HashMap<String, String> {
         let text = self.ask("mntr");
         let lines = text.lines().map(|line| line.split_once('\t').expect("a key and a value"));
@@ -49,7 +49,7 @@ fn number(figures: &HashMap<String, String>, key: &str) -> u64 {
     figures[key].parse().unwrap_or_else(|_| panic!("{key} is {}", figures[key]))
 }
 
-/// The figure behind `label: ` in a listing of one a line.
+/// The figure after `label: ` in an answer with one figure on each line.
 fn figure<'a>(text: &'a str, label: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(": "));
     line.unwrap_or_else(|| panic!("no {label} in {text}"))
@@ -60,14 +60,14 @@ async fn the_server_and_its_counters() {
     let folder = tempfile::tempdir().unwrap();
     let all = populated(folder.path()).await;
     let text = all.ask("srvr");
-    // kazoo takes the three numbers, go-zk the whole line.
+    // kazoo parses the three numbers, and go-zk parses the whole line.
     assert!(text.starts_with("Zookeeper version: 3.9.5-"), "{text}");
     assert_eq!(figure(&text, "Mode"), "standalone");
     assert_eq!(figure(&text, "Zxid"), format!("0x{:x}", all.zxid));
-    // Five of a fresh ZooKeeper, and ours.
+    // A fresh ZooKeeper has five znodes, and this test creates three.
     assert_eq!(figure(&text, "Node count"), "8");
     assert_eq!(figure(&text, "Outstanding"), "0");
-    // Both clients and this one; the one before may be on its way out.
+    // The connections of both clients and of this word. The connection of the previous word may not be closed yet.
     assert!(figure(&text, "Connections").parse::<u64>().unwrap() > SESSIONS, "{text}");
     let received: u64 = figure(&text, "Received").parse().unwrap();
     assert!(received > SESSIONS + WRITES, "{text}");
@@ -115,7 +115,7 @@ async fn the_server_and_its_counters() {
     let figures = all.monitored();
     assert_eq!((number(&figures, "cnt_updatelatency"), number(&figures, "commit_count")), (0, 0));
     assert!(number(&figures, "packets_received") < received);
-    assert_eq!(figures["znode_count"], "8", "what is there stays");
+    assert_eq!(figures["znode_count"], "8", "a reset keeps figures that are no counters");
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn connections_and_sessions() {
     of(&text, two);
     assert!(text.contains("[0](queued=0,recved=1,sent=0)\n"), "the asking connection: {text}");
     assert_eq!(all.ask("crst"), "Connection stats reset.\n");
-    assert!(of(&all.ask("cons"), two).contains(",lzxid=0xffffffffffffffff,"), "as after a reset of ZooKeeper's");
+    assert!(of(&all.ask("cons"), two).contains(",lzxid=0xffffffffffffffff,"), "as in ZooKeeper after a reset");
 
     let text = all.ask("dump");
     assert!(text.starts_with("SessionTracker dump:\nSession Sets ("), "{text}");
@@ -150,7 +150,7 @@ async fn watches() {
     assert_eq!(all.ask("wchs"), "0 connections watching 0 paths\nTotal watches:0\n");
     let (_, _, _data) = all.two.get_and_watch_data("/app/node").await.unwrap();
     let (_, _absent) = all.two.check_and_watch_stat("/none").await.unwrap();
-    // A child watch: counted by mntr, not by the words, as in ZooKeeper.
+    // As in ZooKeeper, `mntr` counts a child watch, and the words `wchs`, `wchc` and `wchp` do not.
     let (_, _, _children) = all.one.get_and_watch_children("/app").await.unwrap();
     let (_, _, _same) = all.one.get_and_watch_data("/app/node").await.unwrap();
     let (one, two) = (all.one.session_id().0, all.two.session_id().0);
@@ -194,7 +194,7 @@ async fn configuration_and_directories() {
 }
 
 #[test]
-fn only_words_on_the_whitelist() {
+fn only_words_on_the_whitelist_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["-D", "zookeeper.4lw.commands.whitelist=ruok, srvr"]);
     let refused = "mntr is not executed because it is not in the whitelist.\n";

@@ -32,7 +32,7 @@ fn cons(facts: &dyn Facts) -> String {
 }
 
 /// The name of an operation in `cons` (FinalRequestProcessor.java).
-pub fn operation_name(opcode: i32) -> &'static str {
+pub(crate) fn operation_name(opcode: i32) -> &'static str {
     use crate::wire::request::op;
     match opcode {
         op::PING => "PING",

@@ -5,7 +5,7 @@ use crate::plugin::counters::Counters;
 use std::net::SocketAddr;
 
 /// What a running server tells. The caller holds no locks. An implementation holds its locks only while it copies.
-pub trait Facts {
+pub(crate) trait Facts {
     /// Whether the server serves requests. If not, most words only say so.
     fn serving(&self) -> bool;
     fn mode(&self) -> Mode;
@@ -42,7 +42,7 @@ pub trait Facts {
 
 /// The server's role in its ensemble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
+pub(crate) enum Mode {
     Standalone,
     Leader,
     Follower,
@@ -51,7 +51,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Standalone => "standalone",
             Mode::Leader => "leader",
@@ -63,27 +63,27 @@ impl Mode {
 }
 
 /// A plugin, and what it has done since this server started.
-pub struct PluginFacts<'a> {
-    pub name: &'a str,
-    pub kind: &'static str,
+pub(crate) struct PluginFacts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: &'static str,
     /// `active`, `loading`, `failed`, `off`, or another state of `/zookeeper/plugins/<name>/status`.
-    pub state: &'a str,
-    pub counters: &'a Counters,
+    pub(crate) state: &'a str,
+    pub(crate) counters: &'a Counters,
 }
 
 /// Sessions by the time at which they would expire, in order. Times are Unix milliseconds.
-pub type ExpirySets = Vec<(i64, Vec<i64>)>;
+pub(crate) type ExpirySets = Vec<(i64, Vec<i64>)>;
 
 /// The sessions that a member knows.
 #[derive(Clone, Default, Debug)]
-pub struct TrackedSessions {
+pub(crate) struct TrackedSessions {
     /// Local sessions. None: local sessions are off.
-    pub local: Option<ExpirySets>,
-    pub global: GlobalSessions,
+    pub(crate) local: Option<ExpirySets>,
+    pub(crate) global: GlobalSessions,
 }
 
 #[derive(Clone, Debug)]
-pub enum GlobalSessions {
+pub(crate) enum GlobalSessions {
     /// This member leads, and decides when they expire.
     Expiring(ExpirySets),
     /// Another member decides when they expire: session and timeout in milliseconds, in order.
@@ -98,111 +98,111 @@ impl Default for GlobalSessions {
 
 /// Figures of the moment.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Figures {
-    pub zxid: i64,
-    pub outstanding: u64,
-    pub connections: u64,
-    pub nodes: u64,
+pub(crate) struct Figures {
+    pub(crate) zxid: i64,
+    pub(crate) outstanding: u64,
+    pub(crate) connections: u64,
+    pub(crate) nodes: u64,
     /// All watches, on data and on children.
-    pub watches: u64,
-    pub ephemerals: u64,
-    pub data_bytes: u64,
-    pub global_sessions: u64,
-    pub local_sessions: u64,
-    pub uptime_ms: u64,
-    pub tls_handshakes: u64,
+    pub(crate) watches: u64,
+    pub(crate) ephemerals: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) global_sessions: u64,
+    pub(crate) local_sessions: u64,
+    pub(crate) uptime_ms: u64,
+    pub(crate) tls_handshakes: u64,
 }
 
 /// Bytes on disk.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct DirectorySizes {
+pub(crate) struct DirectorySizes {
     /// Bytes of checkpoint, image, and other files beside them.
-    pub data_bytes: u64,
+    pub(crate) data_bytes: u64,
     /// Bytes of the log.
-    pub log_bytes: u64,
+    pub(crate) log_bytes: u64,
 }
 
 #[derive(Clone, Default, Debug)]
-pub struct EnsembleFigures {
+pub(crate) struct EnsembleFigures {
     /// Members that vote.
-    pub quorum_size: u64,
+    pub(crate) quorum_size: u64,
     /// The server that an observer follows.
-    pub observer_master_id: Option<u32>,
+    pub(crate) observer_master_id: Option<u32>,
     /// Figures that only the leader has.
-    pub leader: Option<LeaderFigures>,
+    pub(crate) leader: Option<LeaderFigures>,
 }
 
 #[derive(Clone, Default, Debug)]
-pub struct LeaderFigures {
+pub(crate) struct LeaderFigures {
     /// Other members that are connected.
-    pub learners: u64,
+    pub(crate) learners: u64,
     /// Voters among them that have caught up.
-    pub synced_followers: u64,
+    pub(crate) synced_followers: u64,
     /// Observers among them that have caught up.
-    pub synced_observers: u64,
+    pub(crate) synced_observers: u64,
     /// Participants without a vote yet that have caught up.
-    pub synced_non_voting_followers: u64,
+    pub(crate) synced_non_voting_followers: u64,
     /// `sync` requests that wait.
-    pub pending_syncs: u64,
-    pub uptime_ms: u64,
+    pub(crate) pending_syncs: u64,
+    pub(crate) uptime_ms: u64,
 }
 
 /// What `conf` prints. Ports that are not open are -1.
 #[derive(Clone, Default, Debug)]
-pub struct Configuration {
-    pub client_port: i32,
-    pub secure_client_port: i32,
-    pub data_dir: String,
-    pub data_log_dir: String,
-    pub tick_ms: i32,
-    pub connections_per_address_max: i32,
-    pub session_timeout_ms_min: i32,
-    pub session_timeout_ms_max: i32,
+pub(crate) struct Configuration {
+    pub(crate) client_port: i32,
+    pub(crate) secure_client_port: i32,
+    pub(crate) data_dir: String,
+    pub(crate) data_log_dir: String,
+    pub(crate) tick_ms: i32,
+    pub(crate) connections_per_address_max: i32,
+    pub(crate) session_timeout_ms_min: i32,
+    pub(crate) session_timeout_ms_max: i32,
     /// -1: the system's default.
-    pub listen_backlog: i32,
-    pub server_id: i64,
-    pub quorum: Option<QuorumConfiguration>,
+    pub(crate) listen_backlog: i32,
+    pub(crate) server_id: i64,
+    pub(crate) quorum: Option<QuorumConfiguration>,
 }
 
 #[derive(Clone, Default, Debug)]
-pub struct QuorumConfiguration {
-    pub init_limit: i32,
-    pub sync_limit: i32,
-    pub election_port: i32,
-    pub quorum_port: i32,
-    pub observer: bool,
+pub(crate) struct QuorumConfiguration {
+    pub(crate) init_limit: i32,
+    pub(crate) sync_limit: i32,
+    pub(crate) election_port: i32,
+    pub(crate) quorum_port: i32,
+    pub(crate) observer: bool,
     /// The text of `/zookeeper/config`. None: this member is cut off; ZooKeeper then prints none.
-    pub membership: Option<String>,
+    pub(crate) membership: Option<String>,
 }
 
 /// One connection, for `stat` and `cons`.
 #[derive(Clone, Debug)]
-pub struct ConnectionFacts {
-    pub peer: SocketAddr,
+pub(crate) struct ConnectionFacts {
+    pub(crate) peer: SocketAddr,
     /// NIO's interest bits: 1 if the server waits to read, 4 if it waits to write.
-    pub interest: u8,
-    pub queued: u64,
-    pub received: u64,
-    pub sent: u64,
+    pub(crate) interest: u8,
+    pub(crate) queued: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
     /// None before the ConnectRequest.
-    pub session: Option<SessionFacts>,
+    pub(crate) session: Option<SessionFacts>,
 }
 
 #[derive(Clone, Debug)]
-pub struct SessionFacts {
-    pub id: i64,
+pub(crate) struct SessionFacts {
+    pub(crate) id: i64,
     /// `operation_name` of the last reply; "NA" if there is none.
-    pub last_operation: &'static str,
+    pub(crate) last_operation: &'static str,
     /// Unix milliseconds.
-    pub established_ms: i64,
-    pub timeout_ms: i32,
+    pub(crate) established_ms: i64,
+    pub(crate) timeout_ms: i32,
     /// The last xid. `cons` does not print negative ones, such as those of pings.
-    pub last_xid: i64,
-    pub last_zxid: i64,
+    pub(crate) last_xid: i64,
+    pub(crate) last_zxid: i64,
     /// Milliseconds of the member's clock.
-    pub last_response_ms: i64,
-    pub last_latency_ms: u64,
-    pub min_latency_ms: u64,
-    pub average_latency_ms: u64,
-    pub max_latency_ms: u64,
+    pub(crate) last_response_ms: i64,
+    pub(crate) last_latency_ms: u64,
+    pub(crate) min_latency_ms: u64,
+    pub(crate) average_latency_ms: u64,
+    pub(crate) max_latency_ms: u64,
 }

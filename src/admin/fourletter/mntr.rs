@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub(super) const MNTR: Word = Word::about_tree("mntr", mntr);
 
 /// The text of `mntr`. HTTP uses it as well, whether or not requests are served.
-pub fn mntr(facts: &dyn Facts) -> String {
+pub(crate) fn mntr(facts: &dyn Facts) -> String {
     let (figures, metrics) = (facts.figures(), facts.metrics());
     let mut out = String::new();
     push_line!(out, "zk_version\t{VERSION}");

@@ -42,13 +42,13 @@ mod tests;
 mod trace;
 mod watches;
 
-pub use cons::operation_name;
-pub use facts::{
+pub(crate) use cons::operation_name;
+pub(crate) use facts::{
     Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
     LeaderFigures, Mode, PluginFacts, QuorumConfiguration, SessionFacts, TrackedSessions,
 };
-pub use mntr::mntr;
-pub use trace::TRACE_MASK_DEFAULT;
+pub(crate) use mntr::mntr;
+pub(crate) use trace::TRACE_MASK_DEFAULT;
 
 /// Every word, by name. A word that is missing here is not answered.
 const WORDS: &[Word] = &[
@@ -73,7 +73,7 @@ const WORDS: &[Word] = &[
 ];
 
 /// One four letter word.
-pub struct Word {
+pub(crate) struct Word {
     name: &'static str,
     answer: Answer,
     /// The answer while the server serves no requests. None: the usual answer.
@@ -102,19 +102,19 @@ impl Word {
     }
 
     /// The word with these bytes. None: the bytes are the length of a frame.
-    pub fn from_bytes(bytes: [u8; 4]) -> Option<&'static Word> {
+    pub(crate) fn from_bytes(bytes: [u8; 4]) -> Option<&'static Word> {
         WORDS.iter().find(|word| word.name.as_bytes() == bytes)
     }
 
     /// Whether eight more bytes belong to the word. Only `stmk` has them: the new mask.
-    pub fn has_argument(&self) -> bool {
+    pub(crate) fn has_argument(&self) -> bool {
         matches!(self.answer, Answer::ToArgument(_))
     }
 }
 
 /// The words that are answered: the setting `4lw.commands.whitelist`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Whitelist(Vec<&'static str>);
+pub(crate) struct Whitelist(Vec<&'static str>);
 
 impl Default for Whitelist {
     /// ZooKeeper's default: `srvr` alone.
@@ -126,7 +126,7 @@ impl Default for Whitelist {
 impl Whitelist {
     /// Reads the setting: words separated by commas, or `*` for all. Unknown names are ignored, as in ZooKeeper.
     /// With `readonlymode.enabled`, `isro` is always answered: clients use it to look for a server that takes writes.
-    pub fn parse(setting: &str, read_only_mode: bool) -> Whitelist {
+    pub(crate) fn parse(setting: &str, read_only_mode: bool) -> Whitelist {
         let chosen: Vec<&str> = setting.split(',').map(str::trim).collect();
         let all = chosen.contains(&"*");
         let names = WORDS.iter().map(|word| word.name);
@@ -135,18 +135,18 @@ impl Whitelist {
     }
 
     /// Whether the word with that name is answered.
-    pub fn allows(&self, name: &str) -> bool {
+    pub(crate) fn allows(&self, name: &str) -> bool {
         self.0.contains(&name)
     }
 }
 
 /// The version in ZooKeeper's form. Clients parse the text: kazoo reads the three numbers, go-zk matches the whole
 /// line. Our own version comes from Cargo.toml, and the time from build.rs.
-pub const VERSION: &str =
+pub(crate) const VERSION: &str =
     concat!("3.9.5-wasmkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", env!("WASMKEEPER_BUILT"));
 
 /// The text that answers `word`. `argument`: the eight bytes that followed the word, if it has them.
-pub fn answer(word: &Word, argument: Option<[u8; 8]>, whitelist: &Whitelist, facts: &dyn Facts) -> String {
+pub(crate) fn answer(word: &Word, argument: Option<[u8; 8]>, whitelist: &Whitelist, facts: &dyn Facts) -> String {
     if !whitelist.allows(word.name) {
         return format!("{} is not executed because it is not in the whitelist.\n", word.name);
     }

@@ -5,7 +5,7 @@
 use super::{Answer, Facts, Word};
 
 /// The mask before any `stmk`.
-pub const TRACE_MASK_DEFAULT: i64 = 0o462;
+pub(crate) const TRACE_MASK_DEFAULT: i64 = 0o462;
 
 pub(super) const GTMK: Word = Word::about_process("gtmk", |facts| facts.trace_mask().to_string());
 pub(super) const STMK: Word = Word { name: "stmk", answer: Answer::ToArgument(stmk), not_serving: None };

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A session on a connection.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     received: BytesMut,
     /// Requests that were put and are not yet sent.
@@ -25,12 +25,12 @@ pub struct Connection {
     last_zxid: i64,
     session: Session,
     /// The session timeout that the server granted.
-    pub session_timeout: Duration,
+    pub(crate) session_timeout: Duration,
 }
 
 /// What a client needs to attach to its session again, on any member.
 #[derive(Clone)]
-pub struct Session {
+pub(crate) struct Session {
     id: i64,
     password: Bytes,
     last_zxid: i64,
@@ -38,13 +38,13 @@ pub struct Session {
 
 impl Session {
     /// No session: the server makes one.
-    pub fn none() -> Session {
+    pub(crate) fn none() -> Session {
         Session { id: 0, password: Bytes::from_static(&[0; 16]), last_zxid: 0 }
     }
 }
 
 /// A message that has come in.
-pub enum Arrival {
+pub(crate) enum Arrival {
     Reply { header: ReplyHeader, latency: Duration },
     Event,
     Pong,
@@ -52,7 +52,7 @@ pub enum Arrival {
 
 impl Connection {
     /// Connects and opens a session. `number` chooses the server, so that connections spread over all.
-    pub async fn open(args: &Args, number: u32) -> Result<Connection> {
+    pub(crate) async fn open(args: &Args, number: u32) -> Result<Connection> {
         let server = args.server_of(number);
         let none = Session::none();
         let opening = Connection::greet(args, server, &none);
@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// Connects and attaches to a session. None: the session has ended. The caller bounds the wait.
-    pub async fn attach(args: &Args, number: u32, session: &Session) -> Result<Option<Connection>> {
+    pub(crate) async fn attach(args: &Args, number: u32, session: &Session) -> Result<Option<Connection>> {
         let connection = Connection::greet(args, args.server_of(number), session).await?;
         Ok(Some(connection).filter(|connection| connection.session.id != 0))
     }
@@ -109,12 +109,12 @@ impl Connection {
     }
 
     /// What is needed to attach to the session on another server.
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         Session { last_zxid: self.last_zxid, ..self.session.clone() }
     }
 
     /// Sends a sync: afterwards this server has all that any member acknowledged before.
-    pub async fn sync(&mut self, path: &str) -> Result<()> {
+    pub(crate) async fn sync(&mut self, path: &str) -> Result<()> {
         let request = Request::Sync { path: Some(path.to_owned()) };
         match self.ask(|out, xid| wire::request(out, xid, &request)).await? {
             0 => Ok(()),
@@ -123,22 +123,22 @@ impl Connection {
     }
 
     /// Puts a request, which `encode` writes with the xid that it gets. `flush` sends it.
-    pub fn put(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) {
+    pub(crate) fn put(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) {
         self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
         encode(&mut self.out, self.last_xid);
         self.under_way.push_back((self.last_xid, Instant::now()));
     }
 
     /// Puts a ping. Its answer is an `Arrival::Pong`.
-    pub fn put_ping(&mut self) {
+    pub(crate) fn put_ping(&mut self) {
         wire::ping(&mut self.out);
     }
 
-    pub fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.under_way.len()
     }
 
-    pub async fn flush(&mut self) -> Result<()> {
+    pub(crate) async fn flush(&mut self) -> Result<()> {
         if !self.out.is_empty() {
             self.stream.write_all(&self.out).await.context("send")?;
             self.out.clear();
@@ -155,7 +155,7 @@ impl Connection {
     }
 
     /// Waits for bytes and passes each message in them to `each`.
-    pub async fn receive(&mut self, mut each: impl FnMut(Arrival)) -> Result<()> {
+    pub(crate) async fn receive(&mut self, mut each: impl FnMut(Arrival)) -> Result<()> {
         self.read().await?;
         let now = Instant::now();
         while let Some((length, header)) = wire::peek(&self.received) {
@@ -174,7 +174,7 @@ impl Connection {
     }
 
     /// Sends one request, waits for its reply, and returns the error code, which is 0 for success.
-    pub async fn ask(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) -> Result<i32> {
+    pub(crate) async fn ask(&mut self, encode: impl FnOnce(&mut BytesMut, i32)) -> Result<i32> {
         self.put(encode);
         self.flush().await?;
         let mut answer = None;
@@ -190,7 +190,7 @@ impl Connection {
     }
 
     /// Measures one round trip of a ping.
-    pub async fn ping(&mut self) -> Result<Duration> {
+    pub(crate) async fn ping(&mut self) -> Result<Duration> {
         self.put_ping();
         let since = Instant::now();
         self.flush().await?;
@@ -202,7 +202,7 @@ impl Connection {
     }
 
     /// Closes the session and waits until the server has closed the connection, as clients do.
-    pub async fn close(mut self) -> Result<()> {
+    pub(crate) async fn close(mut self) -> Result<()> {
         self.ask(wire::close_session).await?;
         self.received.reserve(1);
         // End of file or reset: the connection is closed either way.
@@ -211,7 +211,7 @@ impl Connection {
     }
 
     /// Runs `count` requests made by `encode`, `depth` at once. Fails at an answer whose error code is not in `fine`.
-    pub async fn run(
+    pub(crate) async fn run(
         &mut self,
         count: u64,
         depth: usize,

@@ -77,7 +77,7 @@ impl Shared {
     }
 }
 
-pub async fn measure(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn measure(args: Rc<Args>) -> Result<Report> {
     let folder = args.folder();
     let mut control = Connection::open(&args, 0).await?;
     ensure(&mut control, &folder).await.context("create the nodes to work on")?;

@@ -17,7 +17,7 @@ const FILE_BYTES: u64 = 4 << 20;
 /// How many measurements of each kind are made in a pause.
 const SAMPLES: u32 = 60;
 
-pub struct Floor {
+pub(crate) struct Floor {
     file: File,
     at: u64,
     fdatasync: Histogram<u64>,
@@ -26,7 +26,7 @@ pub struct Floor {
 
 impl Floor {
     /// Preallocates a file in `dir`. The whole file is written once, so that later writes change no metadata.
-    pub fn prepare(dir: &Path) -> Result<Floor> {
+    pub(crate) fn prepare(dir: &Path) -> Result<Floor> {
         let path = dir.join(format!(".wasmkeeper-bench-{}", std::process::id()));
         let context = || format!("prepare {}", path.display());
         let file = OpenOptions::new().create_new(true).write(true).open(&path).with_context(context)?;
@@ -39,7 +39,7 @@ impl Floor {
         Ok(Floor { file, at: 0, fdatasync: histogram(), ping: histogram() })
     }
 
-    pub async fn sample(&mut self, connection: &mut Connection) -> Result<()> {
+    pub(crate) async fn sample(&mut self, connection: &mut Connection) -> Result<()> {
         let bytes = [b'x'; WRITE_BYTES];
         for _ in 0..SAMPLES {
             let since = Instant::now();
@@ -55,7 +55,7 @@ impl Floor {
     }
 
     /// The medians, and the ratio of `write_p50_us`, the median of the client's writes in microseconds, to their sum.
-    pub fn facts(&self, write_p50_us: f64) -> Vec<(&'static str, f64)> {
+    pub(crate) fn facts(&self, write_p50_us: f64) -> Vec<(&'static str, f64)> {
         let median = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.5) as f64 / NANOS_PER_MICRO;
         let (fdatasync, ping) = (median(&self.fdatasync), median(&self.ping));
         vec![

@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 const OPENING_AT_ONCE: usize = 64;
 
 /// connect: each client opens a session, closes it, and begins again.
-pub async fn connect(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn connect(args: Rc<Args>) -> Result<Report> {
     let latency = Rc::new(RefCell::new(histogram()));
     let start = Instant::now() + Duration::from_secs(args.warmup);
     let end = start + Duration::from_secs(args.seconds);
@@ -74,7 +74,7 @@ async fn open_all(args: &Rc<Args>) -> Result<Vec<Connection>> {
 }
 
 /// idle: opens sessions and keeps them with pings for `--seconds`.
-pub async fn idle(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn idle(args: Rc<Args>) -> Result<Report> {
     let start = Instant::now();
     let connections = open_all(&args).await?;
     let opened = start.elapsed();
@@ -140,7 +140,7 @@ impl Audience {
 }
 
 /// watch: all sessions watch one node. Measures the time from sending a change until the last session has the event.
-pub async fn watch(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn watch(args: Rc<Args>) -> Result<Report> {
     let mut control = Connection::open(&args, 0).await?;
     let path = args.folder();
     create_parents(&mut control, &path).await?;

@@ -67,7 +67,7 @@ impl Shared {
     }
 }
 
-pub async fn measure(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn measure(args: Rc<Args>) -> Result<Report> {
     let shared = Rc::new(Shared {
         folder: args.folder(),
         payload: args.payload(),
@@ -252,7 +252,7 @@ async fn keep_time(shared: &Shared, control: &mut Connection, mut floor: Option<
 }
 
 /// Creates `--count` nodes under `<base>/load` and leaves them there.
-pub async fn load(args: Rc<Args>) -> Result<Report> {
+pub(crate) async fn load(args: Rc<Args>) -> Result<Report> {
     let folder = crate::model::path::join(&args.base, "load");
     ensure(&mut Connection::open(&args, 0).await?, &folder).await?;
     let next = Rc::new(Cell::new(0u64));

@@ -129,9 +129,9 @@ impl Deploy {
 
 /// A component and its manifest, whose version is set when it is deployed.
 pub(super) struct Prepared {
-    pub name: String,
-    pub component: Vec<u8>,
-    pub manifest: Manifest,
+    pub(crate) name: String,
+    pub(crate) component: Vec<u8>,
+    pub(crate) manifest: Manifest,
     /// The grants that the author asks for, at the paths of this deployment.
     asked: Vec<Grant>,
     /// The name and version that the author gave the component.

@@ -21,7 +21,7 @@ fn node_of(name: &str) -> String {
 /// Makes `manifest` the one in force, with a copy among the versions. The same multi removes the former version's
 /// quarantine and crash reports, and the versions that are not kept any longer. `former`: the version of the manifest's
 /// node, so that this deployment fails if somebody else has deployed meanwhile.
-pub async fn bring_into_force(
+pub(crate) async fn bring_into_force(
     client: &mut Client,
     name: &str,
     manifest: &Manifest,
@@ -40,7 +40,7 @@ pub async fn bring_into_force(
 }
 
 /// As `bring_into_force`, for a version on trial.
-pub async fn put_on_trial(
+pub(crate) async fn put_on_trial(
     client: &mut Client,
     name: &str,
     manifest: &Manifest,
@@ -86,13 +86,13 @@ async fn keep_version(
 }
 
 /// The number of the next deployment.
-pub async fn next_version(client: &mut Client, name: &str) -> anyhow::Result<u32> {
+pub(crate) async fn next_version(client: &mut Client, name: &str) -> anyhow::Result<u32> {
     let in_force = read(client, &node_of(name)).await?.map_or(0, |manifest| manifest.version);
     let newest = versions_of(client, name).await?.into_keys().max().unwrap_or(0);
     Ok(newest.max(in_force).saturating_add(1))
 }
 
-pub async fn promote(client: &mut Client, authenticated: bool, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn promote(client: &mut Client, authenticated: bool, name: &str) -> anyhow::Result<()> {
     let (in_force, node_version) = expect_manifest(client, name).await?;
     let node = path::join(&node_of(name), CANARY);
     let Some(mut manifest) = read(client, &node).await? else {
@@ -113,7 +113,7 @@ pub async fn promote(client: &mut Client, authenticated: bool, name: &str) -> an
     Ok(())
 }
 
-pub async fn abort(client: &mut Client, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn abort(client: &mut Client, name: &str) -> anyhow::Result<()> {
     expect_manifest(client, name).await?;
     let node = path::join(&node_of(name), CANARY);
     let Some(manifest) = read(client, &node).await? else { bail!("{name} has no version on trial") };
@@ -123,7 +123,7 @@ pub async fn abort(client: &mut Client, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub async fn roll_back(client: &mut Client, name: &str, to: Option<u32>) -> anyhow::Result<()> {
+pub(crate) async fn roll_back(client: &mut Client, name: &str, to: Option<u32>) -> anyhow::Result<()> {
     let (in_force, node_version) = expect_manifest(client, name).await?;
     let kept = versions_of(client, name).await?;
     let wanted = match to {
@@ -154,7 +154,7 @@ pub async fn roll_back(client: &mut Client, name: &str, to: Option<u32>) -> anyh
     Ok(())
 }
 
-pub async fn versions(client: &mut Client, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn versions(client: &mut Client, name: &str) -> anyhow::Result<()> {
     let (in_force, _) = expect_manifest(client, name).await?;
     let on_trial = read(client, &path::join(&node_of(name), CANARY)).await?;
     let mut kept = versions_of(client, name).await?;
@@ -177,7 +177,7 @@ pub async fn versions(client: &mut Client, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub async fn release(client: &mut Client, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn release(client: &mut Client, name: &str) -> anyhow::Result<()> {
     expect_manifest(client, name).await?;
     let mut nodes = Vec::new();
     for node in [node_of(name), path::join(&node_of(name), CANARY)] {
@@ -196,7 +196,7 @@ pub async fn release(client: &mut Client, name: &str) -> anyhow::Result<()> {
 }
 
 /// The quarantine at a plugin's node. None: there is none.
-pub async fn quarantine(client: &mut Client, node: &str) -> anyhow::Result<Option<Quarantine>> {
+pub(crate) async fn quarantine(client: &mut Client, node: &str) -> anyhow::Result<Option<Quarantine>> {
     let data = data(client, &path::join(node, QUARANTINE)).await?;
     Ok(data.and_then(|data| serde_json::from_slice(&data).ok()))
 }
@@ -215,7 +215,7 @@ async fn reproaches(client: &mut Client, node: &str) -> anyhow::Result<Vec<Strin
 }
 
 /// All nodes below `root`, children before parents.
-pub async fn below(client: &mut Client, node: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn below(client: &mut Client, node: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut to_look_at = vec![node.to_owned()];
     while let Some(parent) = to_look_at.pop() {
@@ -268,6 +268,6 @@ fn set(node: &str, data: &[u8], version: i32) -> Request {
     Request::SetData { path: Some(node.to_owned()), data: Some(Bytes::copy_from_slice(data)), version }
 }
 
-pub fn delete(path: String) -> Request {
+pub(crate) fn delete(path: String) -> Request {
     Request::Delete { path: Some(path), version: -1 }
 }

@@ -58,7 +58,7 @@ fn client_address(member: &Member) -> Option<String> {
     Some(format!("{}:{port}", if anywhere { peer_host } else { host }))
 }
 
-pub async fn status(client: &mut Client, server: &str, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn status(client: &mut Client, server: &str, name: &str) -> anyhow::Result<()> {
     let (manifest, _) = expect_manifest(client, name).await?;
     println!("{name} version {} in mode {}", manifest.version, manifest.mode.name());
     let node = path::join(PLUGINS, name);
@@ -102,7 +102,7 @@ pub async fn status(client: &mut Client, server: &str, name: &str) -> anyhow::Re
     Ok(())
 }
 
-pub async fn faults(client: &mut Client, server: &str, auth: Option<&str>, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn faults(client: &mut Client, server: &str, auth: Option<&str>, name: &str) -> anyhow::Result<()> {
     expect_manifest(client, name).await?;
     let mut some = false;
     for Place { id, address, .. } in places(client, server).await? {

@@ -52,7 +52,7 @@ use std::path::PathBuf;
 
 /// Deploy plugins and look after them
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Where the server listens; several addresses separated by commas
     #[arg(long, global = true, env = "WASMKEEPER_SERVER", default_value = "127.0.0.1:2181", value_name = "HOST:PORT")]
     server: String,
@@ -163,7 +163,7 @@ enum Operator {
     Record(record::Record),
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { server, auth, command } = arguments;
     match command {
         Command::Author(Author::New(new)) => new::run(&new),

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Makes a key. Never overwrites a file.
-pub fn keygen(file: &Path) -> anyhow::Result<()> {
+pub(crate) fn keygen(file: &Path) -> anyhow::Result<()> {
     let (key, pem) = Key::generate().map_err(|error| anyhow!(error))?;
     let mut options = std::fs::OpenOptions::new();
     let mut written = options
@@ -25,7 +25,7 @@ pub fn keygen(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Signs a component. Refuses a file that no server could load, so that a wrong file is noticed now.
-pub fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()> {
+pub(crate) fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()> {
     let component = read_source(source)?;
     component::inspect(&component).map_err(|sentence| anyhow!("{source}: {sentence}; nothing is signed"))?;
     let pem = std::fs::read_to_string(key).with_context(|| format!("--key: read {}", key.display()))?;
@@ -43,7 +43,7 @@ pub fn sign(source: &str, key: &Path, out: Option<PathBuf>) -> anyhow::Result<()
 
 /// The signature to deploy with a component: the file that is named, or the one beside the component. Fails if the
 /// signature is not that of the component.
-pub fn beside(source: &str, named: Option<&Path>, component: &[u8]) -> anyhow::Result<Option<Signature>> {
+pub(crate) fn beside(source: &str, named: Option<&Path>, component: &[u8]) -> anyhow::Result<Option<Signature>> {
     let file = match named {
         Some(file) => file.to_owned(),
         None if source.starts_with("bundled:") => return Ok(None),

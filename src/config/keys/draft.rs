@@ -7,74 +7,74 @@ use std::path::PathBuf;
 /// A configuration that is being read. Values that are checked together with others stay here until `load` checks them.
 #[derive(Default)]
 pub struct Draft {
-    pub config: Config,
-    pub client_port: Option<u16>,
-    pub client_address: Option<String>,
-    pub secure_port: Option<u16>,
-    pub secure_address: Option<String>,
+    pub(crate) config: Config,
+    pub(crate) client_port: Option<u16>,
+    pub(crate) client_address: Option<String>,
+    pub(crate) secure_port: Option<u16>,
+    pub(crate) secure_address: Option<String>,
     /// `network.listen`: host and port together.
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// `network.secure_listen`: host and port together.
-    pub secure_listen: Option<String>,
-    pub log_dir: Option<PathBuf>,
-    pub server_id: Option<u32>,
-    pub timeout_ms_min: Option<i32>,
-    pub timeout_ms_max: Option<i32>,
-    pub login_config: Option<PathBuf>,
-    pub login_section: Option<String>,
+    pub(crate) secure_listen: Option<String>,
+    pub(crate) log_dir: Option<PathBuf>,
+    pub(crate) server_id: Option<u32>,
+    pub(crate) timeout_ms_min: Option<i32>,
+    pub(crate) timeout_ms_max: Option<i32>,
+    pub(crate) login_config: Option<PathBuf>,
+    pub(crate) login_section: Option<String>,
     /// `SASLAuthenticationProvider.superPassword`: the password of the SASL user `super`.
-    pub sasl_super_password: Option<String>,
-    pub sasl_provider: bool,
-    pub enforce_auth: bool,
-    pub key_store: DraftStore,
-    pub trust_store: DraftStore,
-    pub client_auth: Option<ClientAuth>,
-    pub protocol: Option<TlsVersions>,
-    pub enabled_protocols: Option<TlsVersions>,
-    pub cipher_suites: Vec<String>,
-    pub reload: bool,
-    pub handshake_timeout_ms: Option<u64>,
-    pub handshakes_max: Option<usize>,
-    pub unify_ports: bool,
-    pub peer_tls: DraftPeerTls,
-    pub dynamic_file: Option<PathBuf>,
-    pub listen_on_all: bool,
-    pub peer_type: Option<ServerRole>,
-    pub admin: DraftAdmin,
+    pub(crate) sasl_super_password: Option<String>,
+    pub(crate) sasl_provider: bool,
+    pub(crate) enforce_auth: bool,
+    pub(crate) key_store: DraftStore,
+    pub(crate) trust_store: DraftStore,
+    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) protocol: Option<TlsVersions>,
+    pub(crate) enabled_protocols: Option<TlsVersions>,
+    pub(crate) cipher_suites: Vec<String>,
+    pub(crate) reload: bool,
+    pub(crate) handshake_timeout_ms: Option<u64>,
+    pub(crate) handshakes_max: Option<usize>,
+    pub(crate) unify_ports: bool,
+    pub(crate) peer_tls: DraftPeerTls,
+    pub(crate) dynamic_file: Option<PathBuf>,
+    pub(crate) listen_on_all: bool,
+    pub(crate) peer_type: Option<ServerRole>,
+    pub(crate) admin: DraftAdmin,
     /// Values that are accepted and change nothing: unknown cipher suites, and authentication providers in Java. The
     /// warning names them.
-    pub unused: Vec<String>,
+    pub(crate) unused: Vec<String>,
 }
 
 /// `admin.*`
 #[derive(Default)]
-pub struct DraftAdmin {
+pub(crate) struct DraftAdmin {
     /// `admin.enableServer`. If it is false, the other fields do not count.
-    pub enabled: bool,
-    pub address: Option<String>,
-    pub port: Option<u16>,
+    pub(crate) enabled: bool,
+    pub(crate) address: Option<String>,
+    pub(crate) port: Option<u16>,
 }
 
 /// TLS between members.
 #[derive(Default)]
 pub struct DraftPeerTls {
     /// `sslQuorum`. If it is false, the other fields do not count.
-    pub wanted: bool,
-    pub key_store: DraftStore,
-    pub trust_store: DraftStore,
-    pub client_auth: Option<ClientAuth>,
-    pub verify_names: Option<bool>,
-    pub protocol: Option<TlsVersions>,
-    pub enabled_protocols: Option<TlsVersions>,
-    pub cipher_suites: Vec<String>,
-    pub reload: bool,
+    pub(crate) wanted: bool,
+    pub(crate) key_store: DraftStore,
+    pub(crate) trust_store: DraftStore,
+    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) verify_names: Option<bool>,
+    pub(crate) protocol: Option<TlsVersions>,
+    pub(crate) enabled_protocols: Option<TlsVersions>,
+    pub(crate) cipher_suites: Vec<String>,
+    pub(crate) reload: bool,
 }
 
 /// A key store or a trust store.
 #[derive(Default)]
-pub struct DraftStore {
-    pub path: Option<PathBuf>,
-    pub format: Option<StoreFormat>,
-    pub password: Option<String>,
-    pub password_path: Option<PathBuf>,
+pub(crate) struct DraftStore {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) format: Option<StoreFormat>,
+    pub(crate) password: Option<String>,
+    pub(crate) password_path: Option<PathBuf>,
 }

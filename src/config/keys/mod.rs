@@ -27,7 +27,9 @@ mod tls;
 mod values;
 mod without_effect;
 
-pub use draft::{Draft, DraftAdmin, DraftPeerTls, DraftStore};
+pub use draft::Draft;
+pub use draft::DraftPeerTls;
+pub(crate) use draft::DraftStore;
 
 /// One setting; or, with `*` at the end of its name, all settings whose names begin with the rest.
 pub struct Key {
@@ -71,7 +73,7 @@ const fn silent(name: &'static str, why: &'static str) -> Key {
 }
 
 /// The sections in the order of the page: heading and settings.
-pub const KEYS: &[(&str, &[Key])] = &[
+pub(crate) const KEYS: &[(&str, &[Key])] = &[
     ("Network", network::KEYS),
     ("Sessions", sessions::KEYS),
     ("Data", data::KEYS),
@@ -105,7 +107,7 @@ pub fn by_toml(name: &str) -> Option<&'static Key> {
 }
 
 /// The name in our own format that is most like `name`, for "did you mean". None: no name differs by at most 4 edits.
-pub fn like(name: &str) -> Option<&'static str> {
+pub(crate) fn like(name: &str) -> Option<&'static str> {
     let own = KEYS.iter().flat_map(|(_, keys)| keys.iter()).filter(|key| !key.toml.is_empty()).map(|key| key.toml);
     own.map(|candidate| (edits(name, candidate), candidate)).min().filter(|(far, _)| *far <= 4).map(|(_, name)| name)
 }

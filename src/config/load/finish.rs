@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 /// What the checks need besides the draft.
 pub(super) struct Finish<'a> {
-    pub sources: &'a Sources,
+    pub(crate) sources: &'a Sources,
     /// Where each setting was made, by its name in zoo.cfg and by its name in our own format.
-    pub places: BTreeMap<&'static str, Place>,
+    pub(crate) places: BTreeMap<&'static str, Place>,
     /// The place of a refusal that concerns no single setting.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Whether the file is a zoo.cfg.
-    pub zoo_cfg: bool,
+    pub(crate) zoo_cfg: bool,
 }
 
 impl Finish<'_> {

@@ -24,32 +24,32 @@ use std::path::{Path, PathBuf};
 
 /// What the command line says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// `--config`
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// `--data-dir`
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// `--listen`
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// `-D key=value`, in order
-    pub properties: Vec<String>,
+    pub(crate) properties: Vec<String>,
     /// `--plugins`
-    pub plugins: Option<bool>,
+    pub(crate) plugins: Option<bool>,
     /// `--found-without`
-    pub found_without: Vec<u32>,
+    pub(crate) found_without: Vec<u32>,
 }
 
 /// Why a configuration is refused: a sentence that says where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{place}: {what}")]
-pub struct ConfigError {
-    pub place: Place,
-    pub what: String,
+pub(crate) struct ConfigError {
+    pub(crate) place: Place,
+    pub(crate) what: String,
 }
 
 /// Where a setting was made.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Place {
+pub(crate) enum Place {
     /// An option on the command line, as it was written.
     CommandLine(String),
     File(PathBuf),
@@ -69,7 +69,7 @@ impl fmt::Display for Place {
 
 /// Reads the sources and returns a configuration that is consistent. Reads files, and resolves addresses that are
 /// names.
-pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+pub(crate) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let is_toml = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
     let mut settings = Settings::default();
     for property in &sources.properties {

@@ -21,7 +21,7 @@ struct Setting {
 pub(super) struct Settings {
     settings: Vec<Setting>,
     /// Names of settings that were accepted and change nothing.
-    pub unused: Vec<String>,
+    pub(crate) unused: Vec<String>,
 }
 
 impl Settings {

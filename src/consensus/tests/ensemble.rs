@@ -535,22 +535,3 @@ async fn a_checkpoint_with_a_wrong_digest_replaces_nothing() {
     tokio::time::sleep(2 * limits::CHECKPOINT_OFFER_KEPT).await;
     ensemble.until_equal().await;
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_member_without_state_takes_a_checkpoint_before_it_starts() {
-    let (mut ensemble, leader, behind) = left_behind().await;
-    let purged = ensemble.of(leader).metrics().purged.unwrap();
-    let other = [1, 2, 3].into_iter().find(|id| ![leader, behind].contains(id)).unwrap();
-    // The first of them has no checkpoint.
-    let from = [member(other, "participant").server, member(leader, "participant").server];
-    let host = ensemble.net.host(&name(behind));
-    let (peers, counter) = (Peers::new(host, me(behind)), Counter::default());
-    let received = fetch(&peers, &from, purged, BlockingWork::Inline, |description| counter.receive(description)).await;
-    let received = received.into_any().downcast::<CounterReceiving>().unwrap();
-    assert_eq!(received.state, ensemble.counter(leader).checkpoint.lock().clone().unwrap());
-    let counter = Counter { state: Mutex::new(received.state.clone()), ..Counter::default() };
-    *counter.checkpoint.lock() = Some(received.state);
-    ensemble.start(behind, Arc::new(counter), None).await;
-    ensemble.write(5).await;
-    ensemble.until_equal().await;
-}

@@ -9,64 +9,64 @@ use crate::model::ensemble::{Incarnation, Member, ServerRole};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Greeting {
+pub(crate) enum Greeting {
     Empty(Empty),
     Initialised(Box<Initialised>),
 }
 
 /// A member without a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Empty {
-    pub incarnation: Incarnation,
+pub(crate) struct Empty {
+    pub(crate) incarnation: Incarnation,
     /// Numbers and roles of the servers in its configuration file.
-    pub configured: Vec<(u32, ServerRole)>,
+    pub(crate) configured: Vec<(u32, ServerRole)>,
     /// The highest format level that its release knows.
-    pub format_level: u32,
+    pub(crate) format_level: u32,
 }
 
 /// A member of an ensemble.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Initialised {
-    pub cluster: u64,
-    pub roster: Roster,
-    pub report: Report,
+pub(crate) struct Initialised {
+    pub(crate) cluster: u64,
+    pub(crate) roster: Roster,
+    pub(crate) report: Report,
     /// The reports that the leader has gathered from the others. Empty from every other member.
-    pub gathered: Vec<(u32, Report)>,
+    pub(crate) gathered: Vec<(u32, Report)>,
 }
 
 /// The members as of one entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Roster {
+pub(crate) struct Roster {
     /// Term and index of the entry.
-    pub at: Option<(u64, u64)>,
-    pub members: Vec<Member>,
+    pub(crate) at: Option<(u64, u64)>,
+    pub(crate) members: Vec<Member>,
 }
 
 impl Roster {
-    pub fn member(&self, id: u32) -> Option<&Member> {
+    pub(crate) fn member(&self, id: u32) -> Option<&Member> {
         self.members.iter().find(|member| member.server.id == id)
     }
 }
 
 /// The state of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    pub standing: Standing,
-    pub incarnation: Incarnation,
+pub(crate) struct Report {
+    pub(crate) standing: Standing,
+    pub(crate) incarnation: Incarnation,
     /// The last zxid applied.
-    pub zxid: Zxid,
+    pub(crate) zxid: Zxid,
     /// Index of the last entry applied.
-    pub applied: u64,
+    pub(crate) applied: u64,
     /// The highest format level that its release knows.
-    pub format_level: u32,
+    pub(crate) format_level: u32,
     /// Its digest of `zxid` differs from the leader's. It neither applies nor serves.
-    pub diverged: bool,
+    pub(crate) diverged: bool,
     /// Which of the active plugins it runs.
-    pub plugins: PluginsHere,
+    pub(crate) plugins: PluginsHere,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PluginsHere {
+pub(crate) enum PluginsHere {
     All,
     /// Some plugins cannot run, or are not ready yet.
     NotAll,
@@ -75,7 +75,7 @@ pub enum PluginsHere {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub(crate) enum Standing {
     Leads { term: u64 },
     Follows { leader: Option<u32> },
 }

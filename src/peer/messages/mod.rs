@@ -13,6 +13,6 @@
     )
 )]
 
-pub mod greeting;
-pub mod raft;
-pub mod requests;
+pub(crate) mod greeting;
+pub(crate) mod raft;
+pub(crate) mod requests;

@@ -10,34 +10,34 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vote {
-    pub term: u64,
-    pub voted_for: u64,
+pub(crate) struct Vote {
+    pub(crate) term: u64,
+    pub(crate) voted_for: u64,
     /// A quorum gave this vote, so `voted_for` leads.
-    pub committed: bool,
+    pub(crate) committed: bool,
 }
 
 /// Log entries from the leader, behind entry `prev`. Without entries it is a heartbeat, or reports a commit. The only
 /// message of the dialer on an `Appends` stream. Each that wants an answer gets an `Appended`, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Append {
-    pub vote: Vote,
-    pub prev: Option<LogPosition>,
-    pub commit: Option<LogPosition>,
-    pub entries: Vec<Entry>,
+pub(crate) struct Append {
+    pub(crate) vote: Vote,
+    pub(crate) prev: Option<LogPosition>,
+    pub(crate) commit: Option<LogPosition>,
+    pub(crate) entries: Vec<Entry>,
     /// False only for the report of a commit behind entries of the same stream. Anything that could be answered to it
     /// is answered to the next message. Otherwise half of all messages between two members would be such answers.
-    pub wants_answer: bool,
+    pub(crate) wants_answer: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub at: LogPosition,
     pub payload: Payload,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Payload {
+pub(crate) enum Payload {
     Blank,
     Batch(Batch),
     /// The membership as it lies in the log.
@@ -45,7 +45,7 @@ pub enum Payload {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Appended {
+pub(crate) enum Appended {
     /// The log is durable up to here, and is the same as the leader's.
     Matching(Option<LogPosition>),
     /// At this place the log has another entry, or none. The last answer of its stream.
@@ -56,7 +56,7 @@ pub enum Appended {
 
 /// Calls on a `Votes` stream: one at a time. The variant of `Answer` with the same name answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Call {
+pub(crate) enum Call {
     Heartbeat(Append),
     Vote(Candidacy),
     PreVote(Candidacy),
@@ -66,7 +66,7 @@ pub enum Call {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub(crate) enum Answer {
     Heartbeat(Appended),
     Vote(VoteAndLog, Granted),
     PreVote(VoteAndLog, Granted),
@@ -76,38 +76,38 @@ pub enum Answer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidacy {
-    pub vote: Vote,
-    pub last: Option<LogPosition>,
+pub(crate) struct Candidacy {
+    pub(crate) vote: Vote,
+    pub(crate) last: Option<LogPosition>,
     /// The leader asked for it, or is known to be gone. So the leader's lease does not count.
-    pub hand_over: bool,
+    pub(crate) hand_over: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VoteAndLog {
-    pub vote: Vote,
-    pub last: Option<LogPosition>,
+pub(crate) struct VoteAndLog {
+    pub(crate) vote: Vote,
+    pub(crate) last: Option<LogPosition>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Granted {
+pub(crate) enum Granted {
     No,
     Yes,
 }
 
 /// Asks `to` to lead, because the leader of `from` goes or is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandOver {
-    pub from: Vote,
-    pub to: u64,
+pub(crate) struct HandOver {
+    pub(crate) from: Vote,
+    pub(crate) to: u64,
     /// The entry that `to` must have in its log.
-    pub last: Option<LogPosition>,
+    pub(crate) last: Option<LogPosition>,
 }
 
 /// The dialer's first message on a `Checkpoint` stream. From then on one side sends a checkpoint and the other receives
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TransferRequest {
+pub(crate) enum TransferRequest {
     /// The leader of `vote` sends a checkpoint to the member that it dials.
     Send { vote: Vote, description: Vec<u8> },
     /// The dialer has lost its state and asks for the checkpoint that the other member has.
@@ -116,7 +116,7 @@ pub enum TransferRequest {
 
 /// From the receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromReceiver {
+pub(crate) enum FromReceiver {
     /// Go on behind this key; the receiver has this many records. None and 0: begin.
     GoOn { after: Option<Vec<u8>>, records: u64 },
     /// This many records are written.
@@ -132,7 +132,7 @@ pub enum FromReceiver {
 
 /// From the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromSender {
+pub(crate) enum FromSender {
     /// The first answer to `TransferRequest::Fetch`: the description of the checkpoint (`storage::records::encode`), or
     /// None if there is none.
     Description(Option<Vec<u8>>),

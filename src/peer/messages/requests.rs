@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// From the member that dialed.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToLeader {
+pub(crate) enum ToLeader {
     /// The first message: the dialer takes the other member for the leader.
     Begin,
     /// A client's write, behind everything that was submitted before.
@@ -29,7 +29,7 @@ pub enum ToLeader {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromLeader {
+pub(crate) enum FromLeader {
     /// The answer to `Begin`: the member leads in this term and takes requests.
     Begun {
         term: u64,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Returns whether anything has been written. Nothing is written if another version of the plugin is in force by now, or if
 /// the same crash was reported before.
-pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
+pub(crate) fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     let plugin = path::join(PLUGINS, &blame.plugin);
     if draft.node(&plugin).is_none_or(|node| node.stat().mzxid != blame.manifest_mzxid) {
         return false;
@@ -49,7 +49,7 @@ pub fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
 }
 
 /// The plugin whose quarantine node has that path. None: the path is not a quarantine node's.
-pub fn released(node: &str) -> Option<&str> {
+pub(crate) fn released(node: &str) -> Option<&str> {
     let (plugin, name) = node.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
     (name == QUARANTINE).then_some(plugin)
 }

@@ -6,7 +6,7 @@ use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::{Plugins, Verb};
 
 /// Checks that the node exists and has that version.
-pub fn evaluate(
+pub(crate) fn evaluate(
     draft: &Draft<'_>,
     plugins: &mut dyn Plugins,
     path: Option<&str>,
@@ -22,7 +22,7 @@ pub fn evaluate(
 
 /// Checks that the node does not exist or, given a version, that it does not have that version. Needs READ on the parent, as
 /// in ClickHouse Keeper.
-pub fn evaluate_absence(
+pub(crate) fn evaluate_absence(
     draft: &Draft<'_>,
     plugins: &mut dyn Plugins,
     path: Option<&str>,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Fires a timer. False: the timer is gone or not due yet, or its recipe is not at work or must first be put in order.
-pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, name: &str) -> bool {
+pub(crate) fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, name: &str) -> bool {
     let path = chores::timer_path(plugin, name);
     let node = ReadView::node(&draft.view(), &path);
     let timer = node.and_then(|node| Timer::parse(&node.data.unwrap_or_default()));
@@ -34,7 +34,7 @@ pub fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str, nam
 
 /// Makes the next step in putting a mount in order. False: the mount is not owed or its pause is not over, or the recipe is
 /// not at work.
-pub fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -> bool {
+pub(crate) fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -> bool {
     let now_ms = draft.moment.ensemble_ms;
     let Some(begun) = owed(draft, plugin).filter(|owed| owed.due <= now_ms) else { return false };
     let Some(recipe) = plugins.recipe_named(plugin) else { return false };
@@ -66,7 +66,7 @@ pub fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -
 }
 
 /// Makes a native call. Returns what the recipe returned.
-pub fn native(
+pub(crate) fn native(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
     plugin: &str,

@@ -11,12 +11,12 @@ use crate::pipeline::{Cause, Plugins, ReadView, TreeWriter};
 use std::sync::Arc;
 
 /// Whether everything that the controller read is still as it was.
-pub fn is_current(draft: &Draft<'_>, work: &Reconciled) -> bool {
+pub(crate) fn is_current(draft: &Draft<'_>, work: &Reconciled) -> bool {
     work.conditions.iter().all(|condition| condition.holds(&draft.view()))
 }
 
 /// Carries out the controller's operations and the changes of its timers.
-pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &Reconciled) -> Result<(), Refusal> {
+pub(crate) fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &Reconciled) -> Result<(), Refusal> {
     draft.parts.note_maker(&work.plugin, work.version, work.fuel);
     // Deleted before the steps, because one of them may set the timer again.
     let timer = chores::timer_path(&work.plugin, &work.path);

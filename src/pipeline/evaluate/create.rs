@@ -15,13 +15,13 @@ use crate::wire::request::{Create, CreateForm};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-pub struct Operation<'r> {
+pub(crate) struct Operation<'r> {
     pub create: &'r Create,
     /// What the operation counts as. Within a multi this may differ from `create.form` (`multi::create_form`).
     pub form: CreateForm,
 }
 
-pub struct Allowed<'r> {
+pub(crate) struct Allowed<'r> {
     /// The path as the client wrote it, without the digits of a sequential node.
     requested: &'r str,
     sequential: bool,
@@ -32,15 +32,15 @@ pub struct Allowed<'r> {
 
 /// What a client asked for by its flags (CreateMode.java).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CreateMode {
-    pub ephemeral: bool,
-    pub sequential: bool,
-    pub container: bool,
-    pub ttl: bool,
+pub(crate) struct CreateMode {
+    pub(crate) ephemeral: bool,
+    pub(crate) sequential: bool,
+    pub(crate) container: bool,
+    pub(crate) ttl: bool,
 }
 
 impl CreateMode {
-    pub const fn from_flags(flags: i32) -> Option<CreateMode> {
+    pub(crate) const fn from_flags(flags: i32) -> Option<CreateMode> {
         let plain = CreateMode { ephemeral: false, sequential: false, container: false, ttl: false };
         Some(match flags {
             0 => plain,
@@ -112,7 +112,7 @@ impl<'r> Stages for Operation<'r> {
 
 /// The path that policies judge a creation by: the path as the client wrote it. If the whole name will be digits, the
 /// client's path is the parent's with a slash behind it. Then ten zeros stand for the digits, which are not known yet.
-pub fn judged_by(requested: &str) -> Cow<'_, str> {
+pub(crate) fn judged_by(requested: &str) -> Cow<'_, str> {
     if requested.ends_with('/') { Cow::Owned(format!("{requested}0000000000")) } else { Cow::Borrowed(requested) }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Never deleted (DataTree.isSpecialPath).
 const SPECIAL: [&str; 4] = ["/", control_plane::ROOT, control_plane::QUOTA, control_plane::CONFIG];
 
-pub struct Operation<'r> {
+pub(crate) struct Operation<'r> {
     pub path: Option<&'r str>,
     /// The version that the node must have; -1: any.
     pub version: i32,
@@ -55,7 +55,7 @@ impl<'r> Stages for Operation<'r> {
 }
 
 /// The parent of a node that may be deleted. BADARGUMENTS for a node that is never deleted.
-pub fn deletable_parent(path: &str) -> Result<&str, ErrorCode> {
+pub(crate) fn deletable_parent(path: &str) -> Result<&str, ErrorCode> {
     let parent = parent_of(path)?;
     if SPECIAL.contains(&path) { Err(ErrorCode::BadArguments) } else { Ok(parent) }
 }

@@ -12,7 +12,7 @@ use crate::pipeline::view::Seen;
 use crate::state::collect::may_go;
 use std::sync::Arc;
 
-pub fn evaluate(draft: &mut Draft<'_>, path: Option<&str>) -> Result<Slot, Refusal> {
+pub(crate) fn evaluate(draft: &mut Draft<'_>, path: Option<&str>) -> Result<Slot, Refusal> {
     let path = path.ok_or(ErrorCode::MarshallingError)?;
     deletable_parent(path)?;
     if draft.caller.is_some() && !authorize::is_super(draft.identities()) {
@@ -31,7 +31,7 @@ pub fn evaluate(draft: &mut Draft<'_>, path: Option<&str>) -> Result<Slot, Refus
 
 /// Deletes a container or TTL node for the server itself. False if the node may not go: the applied tree said that it may,
 /// but here the view decides.
-pub fn collect(draft: &mut Draft<'_>, path: &str) -> bool {
+pub(crate) fn collect(draft: &mut Draft<'_>, path: &str) -> bool {
     if deletable_parent(path).is_err() || !draft.node(path).is_some_and(|node| is_collectable(draft, node)) {
         return false;
     }

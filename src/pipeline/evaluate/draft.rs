@@ -14,31 +14,31 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub struct Draft<'a> {
-    pub state: &'a State,
-    pub overlay: &'a mut Overlay,
-    pub rules: &'a Rules,
+pub(crate) struct Draft<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) overlay: &'a mut Overlay,
+    pub(crate) rules: &'a Rules,
     /// None: the server itself, which passes every ACL.
-    pub caller: Option<&'a Caller>,
+    pub(crate) caller: Option<&'a Caller>,
     /// The request's number. 0: there is no request.
-    pub xid: i32,
-    pub zxid: Zxid,
-    pub moment: Moment,
+    pub(crate) xid: i32,
+    pub(crate) zxid: Zxid,
+    pub(crate) moment: Moment,
     /// A reconfig is under way.
-    pub reconfiguring: bool,
+    pub(crate) reconfiguring: bool,
     /// The number of the member that evaluates.
-    pub member: u32,
+    pub(crate) member: u32,
     /// The transaction's changes so far, in order. All of them are laid over the view.
-    pub changes: Vec<Change>,
-    pub parts: Parts,
-    pub lists: Lists,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) parts: Parts,
+    pub(crate) lists: Lists,
 }
 
 /// Remembers what long ACLs have said to the caller, who is the same throughout the transaction: a multi may meet one ACL a
 /// thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the ACL, so no
 /// other ACL gets that address.
 #[derive(Default)]
-pub struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
+pub(crate) struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
 
 impl Lists {
     fn require(&self, list: &Acl, permissions: i32, ask: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
@@ -59,7 +59,7 @@ impl Lists {
 
 /// The plugins' parts in a transaction: which plugin made which change, and what all plugins together have used.
 #[derive(Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The plugins whose calls stand, in the order of their first calls.
     made_by: Vec<Made>,
     /// Who made which changes. (from, Some(author)): from the change with index `from` on, `made_by[author]` made them.
@@ -71,12 +71,12 @@ pub struct Parts {
     operations: usize,
     /// Bytes of those operations.
     bytes: usize,
-    pub fuel: Fuel,
+    pub(crate) fuel: Fuel,
 }
 
 /// A point to which the transaction can be rolled back.
 #[derive(Clone, Copy)]
-pub struct Savepoint {
+pub(crate) struct Savepoint {
     overlay: overlay::Savepoint,
     changes: usize,
     made_by: usize,
@@ -85,38 +85,38 @@ pub struct Savepoint {
 
 /// What `Draft::put` does to the data of a node that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
+pub(crate) enum Existing {
     Keep,
     Set,
 }
 
 impl Parts {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.made_by.is_empty()
     }
 
     /// Notes the plugin whose request this is: a controller. The request's changes still count as the request's own.
-    pub fn note_maker(&mut self, plugin: &str, version: u32, fuel: u64) {
+    pub(crate) fn note_maker(&mut self, plugin: &str, version: u32, fuel: u64) {
         self.made_by.push(Made { plugin: plugin.into(), version, fuel });
     }
 
-    pub fn into_made_by(self) -> Vec<Made> {
+    pub(crate) fn into_made_by(self) -> Vec<Made> {
         self.made_by
     }
 
     /// Names of the plugins that have a part in the transaction so far.
-    pub fn writers(&self) -> Vec<Arc<str>> {
+    pub(crate) fn writers(&self) -> Vec<Arc<str>> {
         self.made_by.iter().map(|made| made.plugin.clone()).collect()
     }
 
     /// The plugin that made the change with that index. None: the request itself made it.
-    pub fn author(&self, change: usize) -> Option<&Arc<str>> {
+    pub(crate) fn author(&self, change: usize) -> Option<&Arc<str>> {
         let run = self.runs.partition_point(|(from, _)| *from <= change).checked_sub(1)?;
         self.made_by.get(self.runs.get(run)?.1?).map(|made| &made.plugin)
     }
 
     /// Counts one more operation of a plugin. QUOTAEXCEEDED if plugins would do too much in one transaction.
-    pub fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.operations += 1;
         self.bytes += bytes;
         if self.operations > limits::PLUGIN_TXN_OPERATIONS_MAX || self.bytes > limits::PLUGIN_TXN_BYTES_MAX {
@@ -132,7 +132,7 @@ impl Parts {
 }
 
 impl Draft<'_> {
-    pub fn savepoint(&self) -> Savepoint {
+    pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint {
             overlay: self.overlay.savepoint(),
             changes: self.changes.len(),
@@ -142,7 +142,7 @@ impl Draft<'_> {
     }
 
     /// Undoes all changes since `savepoint`. The fuel, operations and bytes that they cost stay spent.
-    pub fn rollback(&mut self, savepoint: Savepoint) {
+    pub(crate) fn rollback(&mut self, savepoint: Savepoint) {
         let Savepoint { changes, made_by, runs, .. } = savepoint;
         assert!(changes <= self.changes.len(), "{}: a savepoint's changes are a beginning of these", self.zxid);
         assert!(made_by <= self.parts.made_by.len(), "{}: a savepoint's plugins are a beginning of these", self.zxid);
@@ -165,7 +165,7 @@ impl Draft<'_> {
     }
 
     /// Attributes the changes from here on to that recipe.
-    pub fn begin_part(&mut self, recipe: &Recipe) {
+    pub(crate) fn begin_part(&mut self, recipe: &Recipe) {
         let made_by = &mut self.parts.made_by;
         let known = made_by.iter().position(|made| made.plugin == recipe.name);
         let author = known.unwrap_or_else(|| {
@@ -178,7 +178,7 @@ impl Draft<'_> {
 
     /// Attributes the changes from here on to the request again. `fuel`: what the recipe's call used. `Fuel::settle` takes
     /// it off the transaction's budget.
-    pub fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
+    pub(crate) fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
         let made = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name);
         let made = made.expect("begin_part has noted the recipe");
         made.fuel = made.fuel.saturating_add(fuel);
@@ -186,28 +186,28 @@ impl Draft<'_> {
         self.check_last_run();
     }
 
-    pub fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         View { state: self.state, overlay: self.overlay }
     }
 
-    pub fn node(&self, path: &str) -> Option<Seen<'_>> {
+    pub(crate) fn node(&self, path: &str) -> Option<Seen<'_>> {
         self.view().node(path)
     }
 
     /// The identities that the caller has proven. Empty if the caller is the server itself.
-    pub fn identities(&self) -> &[Identity] {
+    pub(crate) fn identities(&self) -> &[Identity] {
         self.caller.map_or(&[], |caller| &caller.identities)
     }
 
     /// Whether the ACL gives the caller that permission.
-    pub fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
+    pub(crate) fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
         let Some(caller) = self.caller else { return Ok(()) };
         let ask = || authorize::require(self.rules, list, permission, caller.who(), &self.parts.fuel);
         self.lists.require(list, permission, ask)
     }
 
     /// Whether the caller may change the node at `path`, if that node belongs to the control plane.
-    pub fn require_deployer(&self, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn require_deployer(&self, path: &str) -> Result<(), Refusal> {
         match self.caller {
             Some(caller)
                 if authorize::is_control_plane(path) && !authorize::may_deploy(self.rules, &caller.identities) =>
@@ -220,7 +220,7 @@ impl Draft<'_> {
 
     /// Whether the policies that match let the caller do that to the node at `path`, as the client wrote the path. To be
     /// called once the ACL has allowed it.
-    pub fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
         if self.caller.is_none() {
             return Ok(());
         }
@@ -231,13 +231,13 @@ impl Draft<'_> {
     }
 
     /// The ACL as it will be stored (`authorize::fix_acl`).
-    pub fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
+    pub(crate) fn fix_acl(&self, list: Option<&[acl::AclEntry]>) -> Result<Acl, Refusal> {
         authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list, &self.parts.fuel)
     }
 
     /// QUOTAEXCEEDED if a hard quota forbids `count` more nodes or `bytes` more bytes at `path`. The limits are those of the
     /// applied tree, as in ZooKeeper. The usage includes the outstanding changes.
-    pub fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    pub(crate) fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.rules.enforce_quota {
             return Ok(());
         }
@@ -254,7 +254,7 @@ impl Draft<'_> {
     /// As `check_quota`, for what a plugin does. The number of nodes counts only if the transaction leaves more nodes than
     /// there were before; the same holds for bytes. Otherwise a lock could neither be released nor handed over once somebody
     /// has set a limit below the present usage. A client's own write is judged as in ZooKeeper.
-    pub fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    pub(crate) fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         let Some(quota) = self.state.quota_for(path).filter(|_| self.rules.enforce_quota) else { return Ok(()) };
         let made = self.overlay.usage_made(quota.path);
         let growing = |made: i64, more: i64| if made + more > 0 { more } else { 0 };
@@ -262,7 +262,7 @@ impl Draft<'_> {
     }
 
     /// Creates a node. The path must be complete and free, and the parent must exist.
-    pub fn create(&mut self, path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner) -> Slot {
+    pub(crate) fn create(&mut self, path: Arc<str>, data: Option<Bytes>, acl: Acl, owner: Owner) -> Slot {
         let parent_path = path::parent(&path).expect("the root exists");
         let mut parent = self.node(parent_path).expect("its parent was looked up").to_record();
         parent.child_created(self.zxid);
@@ -281,7 +281,7 @@ impl Draft<'_> {
     }
 
     /// Deletes a node. The node must exist and have no children.
-    pub fn delete(&mut self, path: Arc<str>) {
+    pub(crate) fn delete(&mut self, path: Arc<str>) {
         let node = self.node(&path).expect("it was looked up");
         let owner = node.owner();
         let bytes = node.data_length();
@@ -300,7 +300,13 @@ impl Draft<'_> {
     }
 
     /// Sets the node's data. `record`: the node before. `version`: the node's version after.
-    pub fn set_data(&mut self, path: Arc<str>, mut record: NodeRecord, data: Option<Bytes>, version: i32) -> Slot {
+    pub(crate) fn set_data(
+        &mut self,
+        path: Arc<str>,
+        mut record: NodeRecord,
+        data: Option<Bytes>,
+        version: i32,
+    ) -> Slot {
         let bytes = i64::from(record.stat.data_length);
         record.set_data(self.zxid, self.moment.wall_ms, data.clone(), version);
         self.use_quota(&path, 0, i64::from(record.stat.data_length) - bytes);
@@ -309,7 +315,7 @@ impl Draft<'_> {
     }
 
     /// Sets the node's ACL. `record`: the node before. `aversion`: the node's aversion after.
-    pub fn set_acl(&mut self, path: Arc<str>, mut record: NodeRecord, acl: Acl, aversion: i32) -> Slot {
+    pub(crate) fn set_acl(&mut self, path: Arc<str>, mut record: NodeRecord, acl: Acl, aversion: i32) -> Slot {
         record.acl = acl.clone();
         record.stat.aversion = aversion;
         self.overlay.lay_node(self.zxid, path.clone(), Some(record));
@@ -319,7 +325,7 @@ impl Draft<'_> {
     /// Makes sure that the server's own node at `path` exists, with that data. The node gets its parent's ACL, so that
     /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is missing,
     /// because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has no children.
-    pub fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
+    pub(crate) fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
         if let Some(node) = self.node(path) {
             if existing == Existing::Set {
                 let (record, version) = (node.to_record(), node.version().wrapping_add(1));
@@ -334,12 +340,12 @@ impl Draft<'_> {
     }
 
     /// Lays the session over the view. None: the session is closed.
-    pub fn lay_session(&mut self, id: SessionId, session: Option<Session>) {
+    pub(crate) fn lay_session(&mut self, id: SessionId, session: Option<Session>) {
         self.overlay.lay_session(self.zxid, id, session);
     }
 
     /// Adds a change that is already laid over the view. Returns the slot that speaks of the change.
-    pub fn push(&mut self, change: Change) -> Slot {
+    pub(crate) fn push(&mut self, change: Change) -> Slot {
         // A request is at most a frame, and each change takes at least one byte of it. A session's ephemeral nodes fit into
         // memory. Both are far below 2^32.
         let index = u32::try_from(self.changes.len()).expect("a transaction has fewer than 2^32 changes");
@@ -359,7 +365,7 @@ impl Draft<'_> {
 
 /// The parent's path, as creations and deletions take it (validatePathForCreate, getParentPathAndValidate). Nothing else of
 /// the path is checked before the parent is looked up.
-pub fn parent_of(path: &str) -> Result<&str, ErrorCode> {
+pub(crate) fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     match path.rfind('/') {
         Some(_) if path.contains('\0') => Err(ErrorCode::BadArguments),
         None => Err(ErrorCode::BadArguments),
@@ -369,12 +375,12 @@ pub fn parent_of(path: &str) -> Result<&str, ErrorCode> {
 }
 
 /// The version after `current`. BADVERSION unless `expected` is `current` or -1, which is any.
-pub fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+pub(crate) fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BadVersion) }
 }
 
 /// A path that must follow ZooKeeper's rules. A null does not.
-pub fn valid_path(path: Option<&str>) -> Result<&str, ErrorCode> {
+pub(crate) fn valid_path(path: Option<&str>) -> Result<&str, ErrorCode> {
     match path {
         Some(path) if path::validate(path).is_ok() => Ok(path),
         _ => Err(ErrorCode::BadArguments),
@@ -386,22 +392,7 @@ mod tests {
     use super::*;
     use crate::model::txn::{Outcome, Txn};
     use crate::model::{ConnectionId, Password};
-    use crate::pipeline::ProvenSchemes;
     use crate::state::Effects;
-
-    fn rules() -> Rules {
-        Rules {
-            skip_acl: false,
-            extended_types: true,
-            enforce_quota: false,
-            reconfig: false,
-            container_never_used_ms: 0,
-            deploy_by_anyone: false,
-            sasl_scheme_enabled: false,
-            x509_scheme_enabled: false,
-            schemes: ProvenSchemes::default(),
-        }
-    }
 
     fn draft<'a>(state: &'a State, overlay: &'a mut Overlay, rules: &'a Rules) -> Draft<'a> {
         Draft {
@@ -440,7 +431,7 @@ mod tests {
         let (zxid, made_by) = (Zxid(1), Vec::new());
         let txn = Txn { zxid, wall_ms: 0, ensemble_ms: 0, origin: None, outcome, changes, made_by };
         state.apply(&txn, &mut Effects::default());
-        let (mut overlay, rules) = (Overlay::default(), rules());
+        let (mut overlay, rules) = (Overlay::default(), Rules::default());
         let mut draft = draft(&state, &mut overlay, &rules);
         draft.put("/ephemeral/owed", Bytes::new(), Existing::Set);
         draft.put("/missing/owed", Bytes::new(), Existing::Set);
@@ -452,7 +443,7 @@ mod tests {
     #[test]
     fn a_rollback_undoes_changes_and_their_authors_but_not_what_they_cost() {
         let state = State::new(1);
-        let (mut overlay, rules) = (Overlay::default(), rules());
+        let (mut overlay, rules) = (Overlay::default(), Rules::default());
         let mut draft = draft(&state, &mut overlay, &rules);
         let recipe = Recipe { name: "r".into(), mount: "/".into(), version: 1 };
         let put = |draft: &mut Draft<'_>, path: &str| draft.put(path, Bytes::new(), Existing::Set);

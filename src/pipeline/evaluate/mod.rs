@@ -23,7 +23,7 @@
 //! | `workbench` | the operations that a recipe calls for |
 //! | `draft` | the transaction in the making, which all of them write to |
 
-pub mod blame;
+pub(crate) mod blame;
 mod check;
 mod chores;
 mod controller;
@@ -31,7 +31,7 @@ mod create;
 mod delete;
 mod delete_container;
 mod draft;
-pub mod manifest_integrity;
+pub(crate) mod manifest_integrity;
 mod multi;
 mod recipe;
 mod reconfig;
@@ -42,8 +42,9 @@ mod stages;
 mod transfer;
 mod workbench;
 
-pub use multi::effective_op;
-pub use reconfig::servers_of;
+#[cfg(test)]
+pub(crate) use multi::effective_op;
+pub(crate) use reconfig::servers_of;
 
 use super::overlay::Overlay;
 use super::view::View;
@@ -60,7 +61,7 @@ use std::sync::Arc;
 
 /// Turns submissions into transactions on the leader. Owns the outstanding changes and the next zxid. Only the sequencer's
 /// thread uses it.
-pub struct Evaluator {
+pub(crate) struct Evaluator {
     rules: Arc<Rules>,
     overlay: Overlay,
     /// The last zxid reserved.
@@ -87,7 +88,7 @@ pub struct Evaluator {
 
 /// What becomes of a submission.
 #[derive(Debug)]
-pub enum Evaluation {
+pub(crate) enum Evaluation {
     /// The transaction's zxid is reserved and its effects lie over the view. It must be proposed, in order.
     Txn(Txn),
     /// The caller no longer owns its session (SESSIONMOVED). The connection is to be closed without a reply.
@@ -111,7 +112,7 @@ enum Ruling {
 
 impl Evaluator {
     /// `start_chain` must be called before the first evaluation.
-    pub fn new(rules: Arc<Rules>) -> Evaluator {
+    pub(crate) fn new(rules: Arc<Rules>) -> Evaluator {
         let overlay = Overlay::default();
         Evaluator {
             rules,
@@ -127,13 +128,13 @@ impl Evaluator {
     }
 
     /// The same evaluator, for that member.
-    pub fn of(self, member: u32) -> Evaluator {
+    pub(crate) fn of(self, member: u32) -> Evaluator {
         Evaluator { member, ..self }
     }
 
     /// Starts a new chain on the applied state and drops all outstanding changes. `new_epoch`: a leadership begins with this
     /// chain. The very first leadership has epoch 0, as in a standalone ZooKeeper, because no epoch came before.
-    pub fn start_chain(&mut self, state: &State, new_epoch: bool) {
+    pub(crate) fn start_chain(&mut self, state: &State, new_epoch: bool) {
         self.overlay.clear();
         self.last = state.last_zxid();
         let first = self.last == Zxid::ZERO;
@@ -143,46 +144,46 @@ impl Evaluator {
     }
 
     /// The last zxid reserved. The next batch is evaluated on it.
-    pub fn last_zxid(&self) -> Zxid {
+    pub(crate) fn last_zxid(&self) -> Zxid {
         self.last
     }
 
     /// Forgets the outstanding changes up to that zxid. `evaluate` and `refuse` do this themselves.
-    pub fn committed(&mut self, applied: Zxid) {
+    pub(crate) fn committed(&mut self, applied: Zxid) {
         self.overlay.forget(applied);
     }
 
     /// Whether nothing is outstanding.
     #[cfg(test)]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.overlay.is_empty()
     }
 
     /// What the last native call returned. The caller gets the reply once the call's transaction is applied.
-    pub fn take_reply(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_reply(&mut self) -> Option<Bytes> {
         self.reply.take()
     }
 
     /// Notes whether a reconfig is between its two steps.
-    pub fn reconfigures(&mut self, under_way: bool) {
+    pub(crate) fn reconfigures(&mut self, under_way: bool) {
         self.reconfiguring = under_way;
     }
 
     /// The outstanding changes, for a `View`.
-    pub fn overlay(&self) -> &Overlay {
+    pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
     }
 
     /// Whether an outstanding transaction gives the session another owner, or ends it. Then the session's client is just
     /// coming back, which the applied state does not show yet.
-    pub fn is_coming_back(&self, state: &State, session: SessionId) -> bool {
+    pub(crate) fn is_coming_back(&self, state: &State, session: SessionId) -> bool {
         let view = View { state, overlay: &self.overlay };
         let owner = |known: &Session| known.owner;
         state.session(session).map(owner) != view.session(session).map(owner)
     }
 
     /// Evaluates a submission on the applied state with the outstanding changes laid over it.
-    pub fn evaluate(
+    pub(crate) fn evaluate(
         &mut self,
         state: &State,
         submission: &Submission,
@@ -198,7 +199,13 @@ impl Evaluator {
 
     /// As `evaluate`, for a request that was refused before it came here: a deployment, a reconfig or a transfer that
     /// failed. The client gets the refusal in the order of its requests, like any other refusal.
-    pub fn refuse(&mut self, state: &State, submission: &Submission, moment: Moment, refusal: &Refusal) -> Evaluation {
+    pub(crate) fn refuse(
+        &mut self,
+        state: &State,
+        submission: &Submission,
+        moment: Moment,
+        refusal: &Refusal,
+    ) -> Evaluation {
         self.transact(state, submission, moment, |draft| match (session::require_owner(draft), &submission.ask) {
             (Err(ruling), _) => ruling,
             (Ok(()), Ask::Request(Request::Multi(operations))) => Ruling::Outcome(Outcome::MultiRefused {

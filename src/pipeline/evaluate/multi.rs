@@ -10,10 +10,10 @@ use super::stages::{self, Within, complete_request, is_judged};
 use crate::model::txn::{Outcome, Slot};
 use crate::model::{ErrorCode, path};
 use crate::pipeline::Plugins;
-use crate::wire::request::{Create, CreateForm, Operation, Request, op};
+use crate::wire::request::{Create, CreateForm, Operation, Request};
 
 /// One slot an operation, or the refusal of all.
-pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operations: &[Operation]) -> Outcome {
+pub(crate) fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operations: &[Operation]) -> Outcome {
     if !operations.iter().all(is_understood) {
         return Outcome::Refused(ErrorCode::MarshallingError.into());
     }
@@ -36,7 +36,9 @@ pub fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operations: &[
 
 /// The opcode that an operation counts as. It decides the form of the operation's result: the result of a create has a
 /// Stat if this is not `op::CREATE`.
-pub fn effective_op(operation: &Operation) -> i32 {
+#[cfg(test)]
+pub(crate) fn effective_op(operation: &Operation) -> i32 {
+    use crate::wire::request::op;
     match &operation.request {
         Request::Create(create) => match create_form(create) {
             CreateForm::Create => op::CREATE,
@@ -50,7 +52,7 @@ pub fn effective_op(operation: &Operation) -> i32 {
 }
 
 /// The form that a create within a multi counts as.
-pub fn create_form(create: &Create) -> CreateForm {
+pub(crate) fn create_form(create: &Create) -> CreateForm {
     match (create.form, CreateMode::from_flags(create.flags)) {
         (CreateForm::IfNotExists, _) => CreateForm::IfNotExists,
         (_, Some(mode)) if mode.container => CreateForm::Container,

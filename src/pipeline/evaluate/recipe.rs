@@ -24,27 +24,27 @@ use std::sync::Arc;
 
 /// The request behind a call, as the recipe sees it.
 #[derive(Clone, Copy)]
-pub struct Asker<'a> {
-    pub caller: Option<&'a Caller>,
-    pub session: SessionId,
-    pub xid: i32,
+pub(crate) struct Asker<'a> {
+    pub(crate) caller: Option<&'a Caller>,
+    pub(crate) session: SessionId,
+    pub(crate) xid: i32,
 }
 
 impl Asker<'_> {
     /// There is no request.
-    pub const NOBODY: Asker<'static> = Asker { caller: None, session: SessionId::NONE, xid: 0 };
+    pub(crate) const NOBODY: Asker<'static> = Asker { caller: None, session: SessionId::NONE, xid: 0 };
 }
 
 /// The recipe that handles a client's write at `path`, if there is one. The superuser's writes and the server's own are
 /// changes by others, which no recipe handles.
-pub fn of(draft: &Draft<'_>, plugins: &mut dyn Plugins, path: Option<&str>) -> Option<Arc<Recipe>> {
+pub(crate) fn of(draft: &Draft<'_>, plugins: &mut dyn Plugins, path: Option<&str>) -> Option<Arc<Recipe>> {
     let caller = draft.caller?;
     plugins.recipe(path?).filter(|_| !authorize::is_super(&caller.identities))
 }
 
 /// Stage "recipe": asks the recipe to handle a client's write. None: the recipe passes the write, which is then carried out
 /// as if there were no recipe.
-pub fn handle(
+pub(crate) fn handle(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
     recipe: &Recipe,
@@ -64,7 +64,7 @@ pub fn handle(
 
 /// Calls a recipe once and lets it change the transaction. If the recipe answers, its changes stand. If it refuses or fails,
 /// they are undone. `Plugins` refuses the call if no fuel is left, and counts that.
-pub fn call<T>(
+pub(crate) fn call<T>(
     draft: &mut Draft<'_>,
     recipe: &Recipe,
     asker: Asker<'_>,
@@ -89,7 +89,12 @@ pub fn call<T>(
 ///
 /// `Cause::Plugin` stands for a client's own request or call. There, recipes are told only of what plugins have changed, and
 /// an error refuses the transaction. With any other cause the transaction cannot be refused, and there is no error.
-pub fn tell(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, by: Cause, session: SessionId) -> Result<(), Refusal> {
+pub(crate) fn tell(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    by: Cause,
+    session: SessionId,
+) -> Result<(), Refusal> {
     if by == Cause::Plugin && draft.parts.is_empty() {
         return Ok(());
     }
@@ -182,7 +187,7 @@ fn answer(
 }
 
 /// OPERATIONTIMEOUT while the recipe's mount is owed. `about`: the path of the request.
-pub fn require_order(draft: &Draft<'_>, recipe: &Recipe, about: &str) -> Result<(), Refusal> {
+pub(crate) fn require_order(draft: &Draft<'_>, recipe: &Recipe, about: &str) -> Result<(), Refusal> {
     if !is_owed(draft, &recipe.name) {
         return Ok(());
     }
@@ -191,18 +196,18 @@ pub fn require_order(draft: &Draft<'_>, recipe: &Recipe, about: &str) -> Result<
 }
 
 /// Whether the recipe's mount must be put in order before requests may come to it.
-pub fn is_owed(draft: &Draft<'_>, plugin: &str) -> bool {
+pub(crate) fn is_owed(draft: &Draft<'_>, plugin: &str) -> bool {
     draft.node(&chores::owed_path(plugin)).is_some()
 }
 
 /// How far the recovery of an owed mount has come. None: the mount is not owed.
-pub fn owed(draft: &Draft<'_>, plugin: &str) -> Option<Owed> {
+pub(crate) fn owed(draft: &Draft<'_>, plugin: &str) -> Option<Owed> {
     let node = ReadView::node(&draft.view(), &chores::owed_path(plugin))?;
     Some(Owed::parse(&node.data.unwrap_or_default()))
 }
 
 /// Notes that the recipe's mount must be put in order, from the beginning. A recovery that keeps failing keeps its pause.
-pub fn owe(draft: &mut Draft<'_>, plugin: &str) {
+pub(crate) fn owe(draft: &mut Draft<'_>, plugin: &str) {
     match owed(draft, plugin) {
         Some(Owed { after: None, .. }) => {}
         Some(begun) => note_owed(draft, plugin, &Owed { after: None, ..begun }),
@@ -217,7 +222,7 @@ fn owe_at_once(draft: &mut Draft<'_>, plugin: &str) {
 }
 
 /// Writes the node that says how far the recovery has come.
-pub fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
+pub(crate) fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
     draft.put(&chores::owed_path(plugin), owed.text().into(), Existing::Set);
 }
 
@@ -225,7 +230,7 @@ pub fn note_owed(draft: &mut Draft<'_>, plugin: &str, owed: &Owed) {
 ///
 /// A recipe whose manifest is written first puts its mount in order, unless the mount is empty. So does a recipe whose
 /// quarantine ends, if its mount is owed. Both start at once, because earlier failures say nothing about the new start.
-pub fn note_beginnings(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) {
+pub(crate) fn note_beginnings(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) {
     for at in 0..draft.changes.len() {
         match &draft.changes[at] {
             Change::Create { path, data, .. } | Change::SetData { path, data, .. } => {

@@ -25,16 +25,16 @@ const NODE_VERSION: i32 = -1;
 const VOTERS_MIN: usize = 2;
 
 /// The fields of the request.
-pub struct Wanted<'a> {
-    pub joining: Option<&'a str>,
-    pub leaving: Option<&'a str>,
-    pub new_members: Option<&'a str>,
+pub(crate) struct Wanted<'a> {
+    pub(crate) joining: Option<&'a str>,
+    pub(crate) leaving: Option<&'a str>,
+    pub(crate) new_members: Option<&'a str>,
     /// The version of the configuration that the request must replace. -1: any.
-    pub from_version: i64,
+    pub(crate) from_version: i64,
 }
 
 /// The servers of the new configuration, by number.
-pub fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refusal> {
+pub(crate) fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refusal> {
     if !draft.rules.reconfig {
         return Err(ErrorCode::ReconfigDisabled.into());
     }
@@ -74,14 +74,14 @@ pub fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>, Refus
 }
 
 /// Writes the present members to `/zookeeper/config`.
-pub fn configure(draft: &mut Draft<'_>, servers: &[Server]) -> Slot {
+pub(crate) fn configure(draft: &mut Draft<'_>, servers: &[Server]) -> Slot {
     let record = draft.node(CONFIG).expect("/zookeeper/config is never deleted").to_record();
     let text = config_text(servers.iter(), draft.zxid);
     draft.set_data(Arc::from(CONFIG), record, Some(Bytes::from(text)), NODE_VERSION)
 }
 
 /// The servers in the text of a configuration. None: the text is not a configuration.
-pub fn servers_of(text: &str) -> Option<Vec<Server>> {
+pub(crate) fn servers_of(text: &str) -> Option<Vec<Server>> {
     parse(text).map(|(servers, _)| servers.into_values().collect())
 }
 

@@ -10,7 +10,7 @@ use crate::pipeline::{Cause, Plugins};
 use crate::state::Session;
 
 /// Opens a new session. The member that the client connected to has chosen the id and the password.
-pub fn open(
+pub(crate) fn open(
     draft: &mut Draft<'_>,
     session: SessionId,
     password: Password,
@@ -28,7 +28,7 @@ pub fn open(
 
 /// Gives the session to the connection on which its client came back. A client that shows the wrong password gets the same
 /// answer as for a session that has expired.
-pub fn attach(
+pub(crate) fn attach(
     draft: &mut Draft<'_>,
     session: SessionId,
     shown: Option<Password>,
@@ -48,7 +48,7 @@ pub fn attach(
 ///
 /// ZooKeeper closes without looking at the owner, since expiry uses the same request. Here the two differ: a connection
 /// cannot close a session that has moved to another connection.
-pub fn end(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, session: SessionId, expired: bool) -> Ruling {
+pub(crate) fn end(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, session: SessionId, expired: bool) -> Ruling {
     match (draft.view().session(session), draft.caller) {
         (None, None) => Ruling::Nothing,
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
@@ -66,7 +66,7 @@ pub fn end(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, session: SessionId,
 
 /// Only the connection that owns a session writes in the session's name. A local session is known only to the caller's
 /// member, which has checked the owner itself.
-pub fn require_owner(draft: &Draft<'_>) -> Result<(), Ruling> {
+pub(crate) fn require_owner(draft: &Draft<'_>) -> Result<(), Ruling> {
     let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),

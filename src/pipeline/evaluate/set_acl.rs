@@ -8,14 +8,14 @@ use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::{Plugins, Verb, Write};
 use std::sync::Arc;
 
-pub struct Operation<'r> {
+pub(crate) struct Operation<'r> {
     pub path: Option<&'r str>,
     pub acl: Option<&'r [AclEntry]>,
     /// The aversion that the node must have; -1: any.
     pub version: i32,
 }
 
-pub struct Allowed<'r> {
+pub(crate) struct Allowed<'r> {
     path: &'r str,
     /// As it will be stored.
     acl: Acl,

@@ -8,7 +8,7 @@ use crate::pipeline::{Plugins, Verb, Write};
 use bytes::Bytes;
 use std::sync::Arc;
 
-pub struct Operation<'r> {
+pub(crate) struct Operation<'r> {
     pub path: Option<&'r str>,
     pub data: &'r Option<Bytes>,
     /// The version that the node must have; -1: any.

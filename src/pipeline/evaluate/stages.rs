@@ -22,7 +22,7 @@ use crate::wire::request::Request;
 use std::borrow::Cow;
 
 /// What the stages do for an operation that a recipe may handle: create, delete, setData, setACL. Each has its own file.
-pub trait Stages {
+pub(crate) trait Stages {
     /// What `allow` works out for the stages behind it.
     type Allowed;
 
@@ -42,7 +42,7 @@ pub trait Stages {
 
 /// When `Stages::allow` is called. It decides which node's ACL counts and whether policies are asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// No recipe is mounted at the path. The node whose ACL counts must exist, else NONODE.
     Direct,
     /// Before the recipe is asked. The ACL of the nearest existing ancestor counts, because a recipe may create the nodes
@@ -55,7 +55,7 @@ pub enum Phase {
 
 impl Phase {
     /// Whether the ACL that counts for the node at `path` gives the caller `permission`.
-    pub fn require(self, draft: &Draft<'_>, path: &str, permission: i32) -> Result<(), Refusal> {
+    pub(crate) fn require(self, draft: &Draft<'_>, path: &str, permission: i32) -> Result<(), Refusal> {
         let node = match self {
             Phase::BeforeRecipe => nearest(draft, path),
             Phase::Direct | Phase::Passed => draft.node(path).ok_or(ErrorCode::NoNode)?,
@@ -64,7 +64,13 @@ impl Phase {
     }
 
     /// Whether the policies allow the operation, unless they have answered already. To be called after `require`.
-    pub fn permit(self, draft: &Draft<'_>, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn permit(
+        self,
+        draft: &Draft<'_>,
+        plugins: &mut dyn Plugins,
+        verb: Verb,
+        path: &str,
+    ) -> Result<(), Refusal> {
         if self == Phase::Passed { Ok(()) } else { draft.permit(plugins, verb, path) }
     }
 }
@@ -83,7 +89,7 @@ fn nearest<'d>(draft: &'d Draft<'_>, path: &str) -> Seen<'d> {
 
 /// Where an operation stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Within {
+pub(crate) enum Within {
     /// A request of its own, or one step of a controller.
     Request,
     /// One operation of a multi. `multi::is_understood` has accepted it.
@@ -91,7 +97,7 @@ pub enum Within {
 }
 
 /// Runs all stages for a client's request.
-pub fn request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Request) -> Ruling {
+pub(crate) fn request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Request) -> Ruling {
     match request {
         Request::Multi(operations) => Ruling::Outcome(multi::evaluate(draft, plugins, operations)),
         Request::Reconfig { joining, leaving, new_members, config_id } => {
@@ -121,7 +127,7 @@ pub fn request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request: &Reque
 }
 
 /// Runs the stages authorize, recipe and evaluate for one operation.
-pub fn operation(
+pub(crate) fn operation(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
     request: &Request,
@@ -169,7 +175,7 @@ fn run<O: Stages>(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operation: &
 
 /// The stages behind the last operation of a client's request. Recipes and validators may refuse what a client asked for.
 /// They cannot refuse what the superuser or the server itself does.
-pub fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
+pub(crate) fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
     let (by, session) = match draft.caller {
         None => (Cause::Server, SessionId::NONE),
         Some(caller) if authorize::is_super(&caller.identities) => (Cause::Request, caller.session),
@@ -181,7 +187,7 @@ pub fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Res
 
 /// Tells the recipes of the transaction's changes (`recipe::tell`), then asks the validators if the transaction can be
 /// refused.
-pub fn complete(
+pub(crate) fn complete(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
     by: Cause,
@@ -197,7 +203,12 @@ pub fn complete(
 
 /// Asks the validators about the transaction's changes from index `from` on. Validators never judge what lies under
 /// `/zookeeper`. The caller makes sure that they are not asked about the superuser's changes or the server's own.
-pub fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker: Asker<'_>) -> Result<(), Refusal> {
+pub(crate) fn validate(
+    draft: &Draft<'_>,
+    plugins: &mut dyn Plugins,
+    from: usize,
+    asker: Asker<'_>,
+) -> Result<(), Refusal> {
     let changes = &draft.changes[from..];
     let changes: Cow<'_, [Change]> = match changes.iter().all(is_judged) {
         true => Cow::Borrowed(changes),
@@ -215,6 +226,6 @@ pub fn validate(draft: &Draft<'_>, plugins: &mut dyn Plugins, from: usize, asker
 }
 
 /// Whether validators judge this change.
-pub fn is_judged(change: &Change) -> bool {
+pub(crate) fn is_judged(change: &Change) -> bool {
     path_of(change).is_some_and(|path| !path::is_servers_own(path))
 }

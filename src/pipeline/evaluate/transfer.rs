@@ -9,7 +9,7 @@ use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::authorize;
 
 /// The member that is to lead. None: this member, which leads already.
-pub fn evaluate(draft: &Draft<'_>, data: &[u8]) -> Result<Option<u32>, Refusal> {
+pub(crate) fn evaluate(draft: &Draft<'_>, data: &[u8]) -> Result<Option<u32>, Refusal> {
     if !authorize::may_deploy(draft.rules, draft.identities()) {
         return Err(Refusal::new(ErrorCode::NoAuth, format!("{LEADER}: only the superuser may choose the leader")));
     }

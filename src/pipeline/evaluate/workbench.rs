@@ -15,14 +15,14 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub struct Workbench<'b, 'a> {
+pub(crate) struct Workbench<'b, 'a> {
     /// Borrowed for one operation at a time, and not while the guest runs.
     draft: RefCell<&'b mut Draft<'a>>,
     plugin: &'b str,
 }
 
 impl<'b, 'a> Workbench<'b, 'a> {
-    pub fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Workbench<'b, 'a> {
+    pub(crate) fn new(draft: &'b mut Draft<'a>, plugin: &'b str) -> Workbench<'b, 'a> {
         Workbench { draft: RefCell::new(draft), plugin }
     }
 }

@@ -4,7 +4,7 @@ use super::{Reader, Scratch, virtual_nodes};
 use crate::model::ErrorCode;
 use crate::wire::reply::Body;
 
-pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
     // This is the only read whose path ZooKeeper checks.
     if path.contains('\0') {
         return Err(ErrorCode::BadArguments);

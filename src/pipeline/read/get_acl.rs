@@ -5,7 +5,7 @@ use crate::model::{ErrorCode, acl};
 use crate::pipeline::authorize;
 use crate::wire::reply::Body;
 
-pub fn read<'a>(reader: Reader<'a>, path: &str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn read<'a>(reader: Reader<'a>, path: &str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
     let node = reader.node(path, acl::READ | acl::ADMIN)?;
     let list = node.acl();
     if reader.has(list, acl::ADMIN) {

@@ -5,17 +5,17 @@ use super::Reader;
 use crate::model::{ErrorCode, path};
 use crate::wire::reply::Body;
 
-pub fn names<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn names<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
     list(reader, path).map(Body::Children)
 }
 
-pub fn names_and_stat<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn names_and_stat<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
     let node = reader.readable(path)?;
     Ok(Body::ChildrenStat(node.children().collect(), node.stat()))
 }
 
 /// `filter`: 0 all children, 1 without ephemeral nodes, 2 ephemeral nodes only.
-pub fn filtered<'a>(reader: Reader<'a>, path: &str, filter: u8) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn filtered<'a>(reader: Reader<'a>, path: &str, filter: u8) -> Result<Body<'a>, ErrorCode> {
     let ephemeral = match filter {
         0 => return names_and_stat(reader, path),
         1 => false,
@@ -31,6 +31,6 @@ pub fn filtered<'a>(reader: Reader<'a>, path: &str, filter: u8) -> Result<Body<'
     Ok(Body::ChildrenStat(node.children().filter(wanted).collect(), node.stat()))
 }
 
-pub fn list<'a>(reader: Reader<'a>, path: &str) -> Result<Vec<&'a str>, ErrorCode> {
+pub(crate) fn list<'a>(reader: Reader<'a>, path: &str) -> Result<Vec<&'a str>, ErrorCode> {
     Ok(reader.readable(path)?.children().collect())
 }

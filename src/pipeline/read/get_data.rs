@@ -4,7 +4,7 @@ use super::{Reader, Scratch, virtual_nodes};
 use crate::model::{ErrorCode, Stat};
 use crate::wire::reply::Body;
 
-pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
     scratch.virtual_data.clear();
     scratch.virtual_data.push(virtual_nodes::overriding(reader, path));
     let overriding = scratch.virtual_data.first().and_then(|data| data.as_deref());
@@ -13,7 +13,7 @@ pub fn read<'a>(reader: Reader<'a>, path: &'a str, scratch: &'a mut Scratch) -> 
 }
 
 /// `overriding`: the data of the virtual node at that path, if there is one.
-pub fn data<'a>(
+pub(crate) fn data<'a>(
     reader: Reader<'a>,
     path: &str,
     overriding: Option<&'a [u8]>,

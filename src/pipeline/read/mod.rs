@@ -21,7 +21,9 @@ mod get_data;
 mod multi_read;
 mod virtual_nodes;
 
-pub use virtual_nodes::{FEATURE_FLAGS, NoVirtualNodes, VirtualNodes};
+pub(crate) use virtual_nodes::VirtualNodes;
+#[cfg(test)]
+pub(crate) use virtual_nodes::{FEATURE_FLAGS, NoVirtualNodes};
 
 use super::{Rules, authorize};
 use crate::model::{AclEntry, ErrorCode, Identity, SessionId, acl};
@@ -32,19 +34,19 @@ use crate::wire::request::Request;
 
 /// Who reads, and from what.
 #[derive(Clone, Copy)]
-pub struct Reader<'a> {
-    pub state: &'a State,
-    pub rules: &'a Rules,
-    pub identities: &'a [Identity],
-    pub session: SessionId,
-    pub virtual_nodes: &'a dyn VirtualNodes,
+pub(crate) struct Reader<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) rules: &'a Rules,
+    pub(crate) identities: &'a [Identity],
+    pub(crate) session: SessionId,
+    pub(crate) virtual_nodes: &'a dyn VirtualNodes,
     /// The policies' refusals of a multiRead, by operation. Operations beyond the end are allowed.
-    pub denied: &'a [Option<ErrorCode>],
+    pub(crate) denied: &'a [Option<ErrorCode>],
 }
 
 /// Keeps what a body shows and the state does not have. Each connection has one and uses it for all of its reads.
 #[derive(Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// Data of virtual nodes: one for a single read, one for each slot of a multiRead.
     virtual_data: Vec<Option<Vec<u8>>>,
     acl: Vec<AclEntry>,
@@ -52,7 +54,11 @@ pub struct Scratch {
 }
 
 /// Answers a read. UNIMPLEMENTED for a request that is not a read, or that is about the connection's watches.
-pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scratch) -> Result<Body<'a>, ErrorCode> {
+pub(crate) fn read<'a>(
+    reader: Reader<'a>,
+    request: &'a Request,
+    scratch: &'a mut Scratch,
+) -> Result<Body<'a>, ErrorCode> {
     match request {
         Request::Exists { path, .. } => exists::read(reader, required(path)?, scratch),
         Request::GetData { path, .. } => get_data::read(reader, required(path)?, scratch),
@@ -70,7 +76,7 @@ pub fn read<'a>(reader: Reader<'a>, request: &'a Request, scratch: &'a mut Scrat
 
 /// The one-shot watch that a read asked for and gets, now that it ended with `answer`. The path is as the client sent it. Only
 /// exists watches a node that does not exist.
-pub fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &str)> {
+pub(crate) fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &str)> {
     let (kind, path) = match (request, answer) {
         (Request::Exists { path, watch: true }, Ok(())) => (WatchKind::Data, path),
         (Request::Exists { path, watch: true }, Err(ErrorCode::NoNode)) => (WatchKind::Exist, path),

@@ -6,7 +6,7 @@ use crate::wire::reply::{Body, MultiSlot};
 use crate::wire::request::{Operation, Request};
 
 /// A null path or an operation that is not a read ends the request. The client still gets the slots before it.
-pub fn read<'a>(
+pub(crate) fn read<'a>(
     reader: Reader<'a>,
     operations: &'a [Operation],
     scratch: &'a mut Scratch,

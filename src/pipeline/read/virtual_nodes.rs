@@ -11,15 +11,17 @@ use crate::pipeline::authorize;
 use crate::state::State;
 
 /// Answers for nodes under `/zookeeper/` that only the serving member knows.
-pub trait VirtualNodes {
+pub(crate) trait VirtualNodes {
     /// The data of the virtual node at that path, as the reading session sees it. None: there is no such virtual node.
     /// `state`: the applied state, whose lock is held.
     fn data(&self, state: &State, path: &str) -> Option<Vec<u8>>;
 }
 
 /// No virtual nodes under `/zookeeper`.
-pub struct NoVirtualNodes;
+#[cfg(test)]
+pub(crate) struct NoVirtualNodes;
 
+#[cfg(test)]
 impl VirtualNodes for NoVirtualNodes {
     fn data(&self, _: &State, _: &str) -> Option<Vec<u8>> {
         None
@@ -30,13 +32,13 @@ impl VirtualNodes for NoVirtualNodes {
 /// positions are ClickHouse's (KeeperFeatureFlags.h): flag i is bit 7 - i % 8 of byte i / 8. MULTI_READ (1) is not set: with it
 /// ClickHouse puts exists and filteredList into a multiRead, which ZooKeeper's multiRead cannot answer. Without it ClickHouse
 /// sends them one by one.
-pub const FEATURE_FLAGS: &[u8] = &[0b1011_0000];
+pub(crate) const FEATURE_FLAGS: &[u8] = &[0b1011_0000];
 
 /// For clients that are too old for the flags. 1 is WITH_FILTERED_LIST.
 const API_VERSION: &[u8] = b"1";
 
 /// The data of a virtual node that takes precedence over the tree.
-pub fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {
+pub(crate) fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {
     if !path.starts_with("/zookeeper/") || !may_see(reader, path) {
         return None;
     }
@@ -44,12 +46,12 @@ pub fn overriding(reader: Reader<'_>, path: &str) -> Option<Vec<u8>> {
 }
 
 /// Whether the reader may see the node's data: the node is not secret, or the reader may deploy plugins.
-pub fn may_see(reader: Reader<'_>, path: &str) -> bool {
+pub(crate) fn may_see(reader: Reader<'_>, path: &str) -> bool {
     !authorize::is_secret(path) || authorize::may_deploy(reader.rules, reader.identities)
 }
 
 /// The data of a virtual node that the tree takes precedence over.
-pub fn fallback(path: &str) -> Option<&'static [u8]> {
+pub(crate) fn fallback(path: &str) -> Option<&'static [u8]> {
     match path {
         "/keeper/feature_flags" => Some(FEATURE_FLAGS),
         "/keeper/api_version" => Some(API_VERSION),
@@ -58,6 +60,6 @@ pub fn fallback(path: &str) -> Option<&'static [u8]> {
 }
 
 /// The Stat of a virtual node: zeros, but for the length of the data.
-pub fn stat(data: &[u8]) -> Stat {
+pub(crate) fn stat(data: &[u8]) -> Stat {
     Stat { data_length: i32::try_from(data.len()).unwrap_or(i32::MAX), ..Stat::default() }
 }

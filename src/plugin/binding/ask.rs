@@ -13,26 +13,25 @@ use std::sync::atomic::Ordering;
 
 /// Whether a question may be asked a second time, to check that the answer is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Once {
+pub(crate) enum Once {
     Only,
     OrTwice,
 }
 
 /// The result of one question.
-pub struct CallResult<T> {
-    pub said: Result<Said<T>, Fault>,
+pub(crate) struct CallResult<T> {
+    pub(crate) said: Result<Said<T>, Fault>,
     /// What the question costs the transaction: the fuel of the guest, and a fixed price for the server's own work.
-    pub cost: u64,
+    pub(crate) cost: u64,
 }
 
-/// A guest's answer, and what it used.
-pub struct Said<T> {
-    pub answer: T,
-    pub fuel: u64,
+/// A guest's answer, and what it rests on.
+pub(crate) struct Said<T> {
+    pub(crate) answer: T,
     /// The guest asked for circumstances that no node shows. The same question may have another answer later.
-    pub circumstances: bool,
+    pub(crate) circumstances: bool,
     /// What a policy read. Empty for other kinds.
-    pub looks: Looks,
+    pub(crate) looks: Looks,
 }
 
 impl Binding {
@@ -40,7 +39,7 @@ impl Binding {
     ///
     /// With `Once::OrTwice`, `ask` may run a second time on a fresh instance, to compare the two answers. A call that
     /// changes something needs `Once::Only`.
-    pub fn ask<T: PartialEq>(
+    pub(crate) fn ask<T: PartialEq>(
         &self,
         enabled: bool,
         once: Once,
@@ -51,7 +50,7 @@ impl Binding {
     }
 
     /// As `ask`, and returns what the question cost, even if the call failed.
-    pub fn ask_at_cost<T: PartialEq>(
+    pub(crate) fn ask_at_cost<T: PartialEq>(
         &self,
         enabled: bool,
         once: Once,
@@ -75,7 +74,7 @@ impl Binding {
         if let Err(fault) = &said {
             self.note(fault, call, evidence);
         }
-        CallResult { said: said.map(|said| Said { answer: said, fuel, circumstances, looks }), cost }
+        CallResult { said: said.map(|said| Said { answer: said, circumstances, looks }), cost }
     }
 
     /// Counts a fault, keeps it for the plugin's author, and blames the plugin if it has failed too often.

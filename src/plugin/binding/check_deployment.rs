@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Whether a request deploys something, so that `prepare` must check it before it is evaluated.
-pub fn concerns(request: &Request) -> bool {
+pub(crate) fn concerns(request: &Request) -> bool {
     let mut concerns = false;
     each(request, &mut |write| concerns |= binds(write.path));
     concerns
@@ -33,7 +33,7 @@ pub fn concerns(request: &Request) -> bool {
 
 /// Whether a transaction changes which plugins there are. After such a transaction the registry is made anew, and no
 /// later request may be evaluated before that.
-pub fn touches(txn: &crate::model::txn::Txn) -> bool {
+pub(crate) fn touches(txn: &crate::model::txn::Txn) -> bool {
     use crate::model::txn::Change;
     txn.changes.iter().any(|change| match change {
         Change::Create { path, .. } | Change::Delete { path } | Change::SetData { path, .. } => binds(path),
@@ -57,14 +57,14 @@ fn binds(node: &str) -> bool {
 
 /// A manifest that has passed the check.
 #[derive(Debug, PartialEq)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// The key of the binding (`Binding::key`).
-    pub key: String,
-    pub manifest: Manifest,
+    pub(crate) key: String,
+    pub(crate) manifest: Manifest,
 }
 
 /// Checks every manifest that the request writes, and compiles the components. `tree`: the applied tree.
-pub fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<Vec<Admitted>, Refusal> {
+pub(crate) fn prepare(plugins: &Plugins, request: &Request, tree: &dyn Tree) -> Result<Vec<Admitted>, Refusal> {
     let mut written: HashMap<&str, &Bytes> = HashMap::new();
     let mut manifests = Vec::new();
     each(request, &mut |write| {

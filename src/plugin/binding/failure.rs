@@ -30,7 +30,11 @@ const CODES: [ErrorCode; 12] = [
 
 impl Binding {
     /// Turns a rejection with a code that clients must not get into a fault.
-    pub fn checked<T>(&self, call: &Call<'_>, said: Result<T, Rejection>) -> Result<Result<T, Rejection>, Fault> {
+    pub(crate) fn checked<T>(
+        &self,
+        call: &Call<'_>,
+        said: Result<T, Rejection>,
+    ) -> Result<Result<T, Rejection>, Fault> {
         match said {
             Err(rejection) if !CODES.iter().any(|code| code.code() == rejection.code) => {
                 Err(self.bad_answer(call, format!("plugins may not choose code {}", rejection.code)))
@@ -40,14 +44,14 @@ impl Binding {
     }
 
     /// Counts an answer that means nothing as a fault of this call.
-    pub fn bad_answer(&self, call: &Call<'_>, what: String) -> Fault {
+    pub(crate) fn bad_answer(&self, call: &Call<'_>, what: String) -> Fault {
         let fault = Fault::Output(what);
         self.note(&fault, call, Evidence::default());
         fault
     }
 
     /// Counts and enforces a refusal that the guest decided on. In mode `audit` the request goes on.
-    pub fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
         if self.manifest.mode == Mode::Enforce {
             self.counters.refusals.fetch_add(1, Ordering::Relaxed);
         }
@@ -55,7 +59,7 @@ impl Binding {
     }
 
     /// Applies the failure policy to a fault. `about`: the path of the question.
-    pub fn failed(&self, fault: &Fault, about: &str) -> Result<(), Refusal> {
+    pub(crate) fn failed(&self, fault: &Fault, about: &str) -> Result<(), Refusal> {
         let refusal = self.fault_refusal(fault, about);
         self.warn(&refusal.text);
         if self.manifest.on_failure == OnFailure::Ignore {
@@ -66,7 +70,7 @@ impl Binding {
     }
 
     /// The refusal that clients get for a fault under `reject`.
-    pub fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
+    pub(crate) fn fault_refusal(&self, fault: &Fault, about: &str) -> Refusal {
         let text = match fault {
             Fault::Quarantine(_) => format!("{}: {about}: the plugin is not called: {}", self.name, fault.text()),
             _ => format!("{}: {about}: the plugin failed ({}): {}", self.name, fault.name(), fault.text()),
@@ -85,7 +89,7 @@ impl Binding {
     }
 
     /// The guest's refusal for the client: "plugin: path: text". `about`: the path of the question.
-    pub fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
+    pub(crate) fn refusal_about(&self, rejection: Rejection, about: &str) -> Refusal {
         let code = ErrorCode::from_code(rejection.code).unwrap_or(ErrorCode::SystemError);
         let text = match rejection.text.strip_prefix(about) {
             Some(rest) if rest.starts_with(':') => format!("{}: {}", self.name, rejection.text),
@@ -95,7 +99,7 @@ impl Binding {
     }
 
     /// Logs a warning: to the plugin's log always, and to the server's log at most once a second for each binding.
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         self.counters.log.push(Level::Warn, text);
         let mut last = self.last_warning.lock();
         if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {

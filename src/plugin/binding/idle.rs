@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Default)]
-pub struct Idle {
+pub(crate) struct Idle {
     /// Each instance with the number of its binding. The instance that has been idle longest comes first.
     /// Invariant: at most `limits::PLUGIN_INSTANCES_IDLE_MAX`, and each of them can answer another call.
     instances: Mutex<VecDeque<(u64, Instance)>>,
@@ -19,19 +19,19 @@ pub struct Idle {
 
 impl Idle {
     /// A new number for a binding.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes the binding's instance that was used last, since its memory is likely still in the caches.
-    pub fn take(&self, binding: u64) -> Option<Instance> {
+    pub(crate) fn take(&self, binding: u64) -> Option<Instance> {
         let mut instances = self.instances.lock();
         let at = instances.iter().rposition(|(of, _)| *of == binding)?;
         instances.remove(at).map(|(_, instance)| instance)
     }
 
     /// Keeps an instance for the next call. Drops the instance that has been idle longest if there are too many.
-    pub fn put(&self, binding: u64, instance: Instance) {
+    pub(crate) fn put(&self, binding: u64, instance: Instance) {
         assert!(instance.can_answer_again(), "an instance is kept that must not answer another call");
         let given_up = {
             let mut instances = self.instances.lock();
@@ -46,12 +46,12 @@ impl Idle {
     }
 
     #[cfg(test)]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.instances.lock().len()
     }
 
     /// Drops all instances of the binding.
-    pub fn clear(&self, binding: u64) {
+    pub(crate) fn clear(&self, binding: u64) {
         let gone = {
             let mut instances = self.instances.lock();
             let all = std::mem::take(&mut *instances).into_iter();

@@ -16,18 +16,18 @@ use wasmtime::component::Linker;
 
 /// The place of a program that is loaded or will be.
 #[derive(Default)]
-pub struct Slot(OnceLock<Result<Arc<Program>, String>>);
+pub(crate) struct Slot(OnceLock<Result<Arc<Program>, String>>);
 
 impl Slot {
     /// None while the program is being made. An error says why it cannot be made.
-    pub fn get(&self) -> Option<&Result<Arc<Program>, String>> {
+    pub(crate) fn get(&self) -> Option<&Result<Arc<Program>, String>> {
         self.0.get()
     }
 }
 
 pub(super) struct Running {
-    pub engine: Engine,
-    pub linker: Linker<HostState>,
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<HostState>,
 }
 
 impl Plugins {
@@ -74,7 +74,11 @@ impl Plugins {
 
     /// The program of a component, which is made if it is not there. This takes as long as compiling. The error is a
     /// sentence, for example that no trusted signer has signed the component.
-    pub fn load(&self, wanted: Code<'_>, bytes: &dyn Fn() -> Result<Vec<u8>, String>) -> Result<Arc<Program>, String> {
+    pub(crate) fn load(
+        &self,
+        wanted: Code<'_>,
+        bytes: &dyn Fn() -> Result<Vec<u8>, String>,
+    ) -> Result<Arc<Program>, String> {
         if let Some(Ok(program)) = self.slot(&wanted.key()).get() {
             return Ok(program.clone());
         }

@@ -41,7 +41,7 @@ const ABORT: i32 = 6;
 const FATAL: [i32; 5] = [ABORT, 4, 7, 8, 11];
 
 /// The number that stands for a version of a plugin in the file. It is even and not 0.
-pub fn fingerprint(key: &str, version: u32, component: &str) -> u64 {
+pub(crate) fn fingerprint(key: &str, version: u32, component: &str) -> u64 {
     let digest = sha256(format!("{key} {version} {component}").as_bytes());
     let number = u64::from_str_radix(&digest[..16], 16).expect("hexadecimal digits");
     number & !UNWOUND | 2
@@ -49,7 +49,7 @@ pub fn fingerprint(key: &str, version: u32, component: &str) -> u64 {
 
 /// The marks of this process, and the calls that ended earlier processes.
 #[derive(Default)]
-pub struct Marks {
+pub(crate) struct Marks {
     /// The words of the mapped file. None if nothing is marked: in tests, in the simulation, with plugins off.
     words: Option<&'static [AtomicU64]>,
     left: Mutex<Vec<Left>>,
@@ -59,16 +59,16 @@ pub struct Marks {
 
 /// A call that ended a process, and whose report may not be in the replicated log yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Left {
-    pub fingerprint: u64,
+pub(crate) struct Left {
+    pub(crate) fingerprint: u64,
     /// The run of the process: eight hexadecimal digits.
-    pub run: String,
+    pub(crate) run: String,
     file: PathBuf,
 }
 
 impl Marks {
     /// Opens a file for this run, and reads the files of earlier runs. The error is a sentence.
-    pub fn open(folder: &Path, run: u32) -> Result<Marks, String> {
+    pub(crate) fn open(folder: &Path, run: u32) -> Result<Marks, String> {
         let failed = |what: &str, path: &Path, e: &dyn std::fmt::Display| format!("{what} {}: {e}", path.display());
         let mut left = Vec::new();
         for entry in fs::read_dir(folder).map_err(|e| failed("read the folder", folder, &e))? {
@@ -95,7 +95,7 @@ impl Marks {
 
     /// From now on, a fatal signal leaves the number of its thread's word in the file. wasmtime's handlers must see
     /// each signal first, so they must be installed after these. Does nothing if an engine has started.
-    pub fn watch_signals(&self) {
+    pub(crate) fn watch_signals(&self) {
         static WATCHED: OnceLock<()> = OnceLock::new();
         let Some(words) = self.words else { return };
         engine::before_engines(|| {
@@ -113,7 +113,7 @@ impl Marks {
 
     /// Marks a call until the mark is dropped.
     #[inline]
-    pub fn mark(&self, fingerprint: u64) -> Mark {
+    pub(crate) fn mark(&self, fingerprint: u64) -> Mark {
         assert!(fingerprint != 0 && fingerprint & UNWOUND == 0, "{fingerprint:x} is no fingerprint");
         let word = self.words.and_then(|words| words.get(own_word()?));
         let before = word.map_or(0, |word| word.load(Ordering::Relaxed));
@@ -126,17 +126,17 @@ impl Marks {
     /// Whether a call of this version has ended a process of this member, and the report is not in the replicated log
     /// yet.
     #[inline]
-    pub fn suspects(&self, fingerprint: u64) -> bool {
+    pub(crate) fn suspects(&self, fingerprint: u64) -> bool {
         self.some_left.load(Ordering::Acquire) && self.left.lock().iter().any(|left| left.fingerprint == fingerprint)
     }
 
     /// The calls to report.
-    pub fn left(&self) -> Vec<Left> {
+    pub(crate) fn left(&self) -> Vec<Left> {
         self.left.lock().clone()
     }
 
     /// Forgets the calls whose report is in the replicated log.
-    pub fn forget(&self, is_reported: impl Fn(&Left) -> bool) {
+    pub(crate) fn forget(&self, is_reported: impl Fn(&Left) -> bool) {
         if !self.some_left.load(Ordering::Acquire) {
             return;
         }
@@ -154,7 +154,7 @@ impl Marks {
 }
 
 /// The mark of a running call. Invariant: calls of a thread nest, so at its end the word has this call's fingerprint.
-pub struct Mark {
+pub(crate) struct Mark {
     word: Option<&'static AtomicU64>,
     /// The mark of the enclosing call, if this call was made within another one.
     before: u64,

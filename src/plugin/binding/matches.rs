@@ -24,11 +24,11 @@ impl Equivalent<Held> for Pair<'_> {
 }
 
 impl Matches {
-    pub fn find(&self, held: &str, wanted: &str) -> Option<bool> {
+    pub(crate) fn find(&self, held: &str, wanted: &str) -> Option<bool> {
         self.0.lock().get(&Pair(held, wanted)).copied()
     }
 
-    pub fn keep(&self, held: &str, wanted: &str, answer: bool) {
+    pub(crate) fn keep(&self, held: &str, wanted: &str, answer: bool) {
         let mut kept = self.0.lock();
         if kept.len() >= limits::MATCHES_KEPT_MAX {
             kept.clear();

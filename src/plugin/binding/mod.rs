@@ -17,12 +17,12 @@ pub mod check_deployment;
 mod failure;
 mod idle;
 mod loading;
-pub mod marks;
+pub(crate) mod marks;
 mod matches;
-pub mod plugins;
-pub mod quarantine;
+pub(crate) mod plugins;
+pub(crate) mod quarantine;
 pub mod registry;
-pub mod verdicts;
+pub(crate) mod verdicts;
 mod virtual_nodes;
 
 use crate::environment::Instant;
@@ -48,7 +48,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use verdicts::Verdicts;
 
-pub use ask::{CallResult, Once, Said};
+pub(crate) use ask::{CallResult, Once};
 
 /// A plugin at work.
 pub struct Binding {
@@ -98,14 +98,14 @@ pub struct Stands {
 
 /// What all bindings of a server share: who is told of their crashes and faults.
 #[derive(Clone, Default)]
-pub struct Supervision {
-    pub marks: Arc<Marks>,
-    pub blames: Arc<BlameSink>,
+pub(crate) struct Supervision {
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) blames: Arc<BlameSink>,
 }
 
 /// The bounds of a call. The operator's values count. Where the operator sets none, the author's values count, and
 /// these can only lower the defaults.
-pub fn budget(given: &Limits, section: &Section) -> Budget {
+pub(crate) fn budget(given: &Limits, section: &Section) -> Budget {
     let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
     let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
     let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
@@ -120,7 +120,7 @@ pub fn budget(given: &Limits, section: &Section) -> Budget {
 }
 
 /// What an instance of the plugin is made with under this binding.
-pub fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
+pub(crate) fn setup(name: &Arc<str>, manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Setup {
     let asked = Grants::new(&asked(manifest, patterns, section));
     Setup {
         name: name.clone(),
@@ -143,7 +143,7 @@ fn asked(manifest: &Manifest, patterns: &[Pattern], section: &Section) -> Vec<Gr
 }
 
 impl Binding {
-    pub fn new(
+    pub(crate) fn new(
         key: &str,
         manifest: Manifest,
         stands: Stands,
@@ -181,7 +181,7 @@ impl Binding {
     }
 
     /// Whether the plugin is to be asked about this operation at this path.
-    pub fn matches(&self, operation: Verb, path: &str) -> bool {
+    pub(crate) fn matches(&self, operation: Verb, path: &str) -> bool {
         self.on & 1 << operation as u8 != 0
             && self.patterns.iter().any(|pattern| pattern.matches(path))
             && (self.manifest.canary.is_empty() || covers(&self.manifest.canary, path))
@@ -189,19 +189,19 @@ impl Binding {
     }
 
     /// Whether a controller is to be called for this path.
-    pub fn watches(&self, path: &str) -> bool {
+    pub(crate) fn watches(&self, path: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(path)) && !path::is_servers_own(path)
     }
 
     /// Whether a controller may have to be called for paths below this one.
-    pub fn watches_below(&self, path: &str) -> bool {
+    pub(crate) fn watches_below(&self, path: &str) -> bool {
         let below = |pattern: &Pattern| path::is_within(path, pattern.base()) && pattern.may_match_below(path);
         self.patterns.iter().any(below) && !path::is_servers_own(path)
     }
 
     /// The nodes from which a controller's search starts: every path that it is called for lies at or below one of
     /// them, and none of them lies below another.
-    pub fn watched_from(&self) -> Vec<String> {
+    pub(crate) fn watched_from(&self) -> Vec<String> {
         let mut bases: Vec<&str> = self.patterns.iter().map(Pattern::base).collect();
         bases.sort_unstable();
         bases.dedup();
@@ -209,37 +209,37 @@ impl Binding {
         bases.iter().filter(outermost).map(|base| (*base).to_owned()).collect()
     }
 
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.manifest.mode != Mode::Off
     }
 
     /// Whether the plugin is called at all: it is not off, and not under quarantine.
-    pub fn is_called(&self) -> bool {
+    pub(crate) fn is_called(&self) -> bool {
         self.is_on() && self.stands.quarantine.is_none()
     }
 
     /// Whether the program is loaded, or failed to load.
-    pub fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         self.program.get().is_some()
     }
 
     /// Whether the program can run. None while it is being loaded.
-    pub fn runs(&self) -> Option<bool> {
+    pub(crate) fn runs(&self) -> Option<bool> {
         self.program.get().map(Result::is_ok)
     }
 
     /// Whether the binding's program is the one in `slot`.
-    pub fn is_of(&self, slot: &Arc<Slot>) -> bool {
+    pub(crate) fn is_of(&self, slot: &Arc<Slot>) -> bool {
         Arc::ptr_eq(&self.program, slot)
     }
 
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
     /// The blame against this version. `crashed`: the report of a process that a call ended. None if the plugin is
     /// blamed for its faults.
-    pub fn blame(&self, crashed: Option<String>, reason: String) -> Blame {
+    pub(crate) fn blame(&self, crashed: Option<String>, reason: String) -> Blame {
         Blame {
             plugin: self.key.to_string(),
             manifest_mzxid: self.stands.mzxid,
@@ -249,7 +249,7 @@ impl Binding {
     }
 
     /// Whether an answer depends only on the question and on what the guest reads, as far as is known.
-    pub fn is_pure(&self) -> bool {
+    pub(crate) fn is_pure(&self) -> bool {
         matches!(self.program.get(), Some(Ok(program)) if self.reused(program))
     }
 
@@ -261,7 +261,7 @@ impl Binding {
     }
 
     /// The header of a recording. None while the program is not loaded.
-    pub fn recording_header(&self) -> Option<tape::Header> {
+    pub(crate) fn recording_header(&self) -> Option<tape::Header> {
         let program = self.program.get()?.as_ref().ok()?;
         let Setup { mount, settings, grants, budget, .. } = self.setup_of(program);
         Some(tape::Header {
@@ -281,7 +281,7 @@ impl Binding {
     }
 
     /// Gives every call a fresh instance from now on. `plugin bench` measures the cost of that.
-    pub fn never_reuse(&self) {
+    pub(crate) fn never_reuse(&self) {
         self.impure.store(true, Ordering::Relaxed);
     }
 
@@ -289,7 +289,7 @@ impl Binding {
         program.section.pure && !self.impure.load(Ordering::Relaxed)
     }
 
-    pub fn status(&self, enabled: bool) -> serde_json::Value {
+    pub(crate) fn status(&self, enabled: bool) -> serde_json::Value {
         let (state, reason) = match (&self.stands.quarantine, self.program.get()) {
             _ if self.manifest.mode == Mode::Off => ("off", None),
             (Some(quarantine), _) => ("quarantine", Some(quarantine.reason.as_str())),

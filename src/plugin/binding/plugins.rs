@@ -29,13 +29,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Reads a node's data from the applied tree, at any time and on any thread.
-pub type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+pub(crate) type ReadNode = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Runs some work soon, outside the caller.
-pub type WorkAside = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+pub(crate) type WorkAside = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// All plugins of one server.
-pub struct Plugins {
+pub(crate) struct Plugins {
     /// `--plugins on`. Without it nothing is loaded, and bindings answer by their failure policy.
     pub(super) enabled: bool,
     pub(super) compiler: Compiler,
@@ -64,19 +64,19 @@ pub struct Plugins {
 
 impl Plugins {
     /// Removes machine code that none of these components needs.
-    pub fn sweep_code(&self, named: &BTreeSet<String>) {
+    pub(crate) fn sweep_code(&self, named: &BTreeSet<String>) {
         if self.enabled() {
             self.compiler.sweep(named);
         }
     }
 
     /// `read_nodes_by` must follow before the first `refresh`.
-    pub fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
+    pub(crate) fn new(enabled: bool, compiler: Compiler) -> Arc<Plugins> {
         Plugins::with(enabled, compiler, Marks::default(), Signers::default())
     }
 
     /// As `new`, with the calls that ended earlier processes, and with the signers that components need.
-    pub fn with(enabled: bool, compiler: Compiler, marks: Marks, signers: Signers) -> Arc<Plugins> {
+    pub(crate) fn with(enabled: bool, compiler: Compiler, marks: Marks, signers: Signers) -> Arc<Plugins> {
         Arc::new(Plugins {
             enabled,
             compiler,
@@ -97,29 +97,29 @@ impl Plugins {
     }
 
     /// Sets how the tree is read in the background. Call it once, before the first `refresh`.
-    pub fn read_nodes_by(&self, read: ReadNode) {
+    pub(crate) fn read_nodes_by(&self, read: ReadNode) {
         // A second function would read the same tree.
         let _ = self.read.set(read);
     }
 
     /// Sets where programs are loaded in the background. Call it once, before the first `refresh`.
-    pub fn load_by(&self, work_aside: WorkAside) {
+    pub(crate) fn load_by(&self, work_aside: WorkAside) {
         // A second function would do the same.
         let _ = self.work_aside.set(work_aside);
     }
 
     /// Sets who is told of blames. Call it once, before the first call of a plugin.
-    pub fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
+    pub(crate) fn blame_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
         self.supervision.blames.send_to(hear);
     }
 
-    pub fn enabled(&self) -> bool {
+    pub(crate) fn enabled(&self) -> bool {
         self.enabled
     }
 
     /// The blames against versions in force whose calls have ended a process of this member. `member`: this member's
     /// number.
-    pub fn crashes(&self, member: u32) -> Vec<Blame> {
+    pub(crate) fn crashes(&self, member: u32) -> Vec<Blame> {
         let registry = self.registry();
         let of = |left: Left| {
             let binding = registry.all().find(|binding| binding.fingerprint() == left.fingerprint)?;
@@ -132,7 +132,7 @@ impl Plugins {
     /// Makes the registry anew from the applied tree. Neither compiles nor copies components, so it may run under the
     /// tree's lock. The function of `read_nodes_by` runs on another thread. A program that failed to load is tried
     /// again for a new binding, and if the component's pieces have changed.
-    pub fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
+    pub(crate) fn refresh(self: &Arc<Plugins>, tree: &dyn Tree) {
         let former = self.registry.read().clone();
         let mut bindings: Vec<Arc<Binding>> = Vec::new();
         for name in tree.children(PLUGINS) {
@@ -167,7 +167,7 @@ impl Plugins {
     }
 
     /// As `refresh`, for a tree that has replaced the former one. Nothing of the former registry is reused.
-    pub fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
+    pub(crate) fn start_over(self: &Arc<Plugins>, tree: &dyn Tree) {
         *self.registry.write() = Arc::default();
         self.refresh(tree);
     }
@@ -209,7 +209,7 @@ impl Plugins {
 
     /// Whether the transaction brings pieces for a binding whose program failed to load. Then the registry is to be
     /// made anew.
-    pub fn waited_for(&self, txn: &Txn) -> bool {
+    pub(crate) fn waited_for(&self, txn: &Txn) -> bool {
         let pieces = txn.changes.iter().filter_map(|change| match change {
             Change::Create { path, .. } | Change::SetData { path, .. } => {
                 path.strip_prefix(MODULES)?.strip_prefix('/')?.split_once('/')
@@ -263,13 +263,13 @@ impl Plugins {
     }
 
     /// Whether no program is being loaded.
-    pub fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         !self.enabled || self.registry.read().all().all(|binding| binding.settled())
     }
 
     /// The plugins that are to be called and cannot run here, or not yet. A plugin under quarantine is not among them,
     /// because no member calls it.
-    pub fn lacking(&self) -> Vec<String> {
+    pub(crate) fn lacking(&self) -> Vec<String> {
         let registry = self.registry();
         let asked = registry.all().filter(|binding| binding.is_called());
         let lacking = asked.filter(|binding| !self.enabled || binding.runs() != Some(true));
@@ -278,7 +278,7 @@ impl Plugins {
 
     /// Waits until `settled`, for at most `at_most`. Returns whether it is.
     #[cfg(test)]
-    pub fn settle(&self, at_most: std::time::Duration) -> bool {
+    pub(crate) fn settle(&self, at_most: std::time::Duration) -> bool {
         let begun = std::time::Instant::now();
         while !self.settled() {
             if begun.elapsed() > at_most {
@@ -291,7 +291,7 @@ impl Plugins {
 
     /// The number of idle instances, of all bindings.
     #[cfg(test)]
-    pub fn idle_instances(&self) -> usize {
+    pub(crate) fn idle_instances(&self) -> usize {
         self.idle.count()
     }
 
@@ -301,21 +301,21 @@ impl Plugins {
     }
 
     /// As `registry`, without a copy. Call it under the tree's lock, since a new registry comes under that lock.
-    pub fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
+    pub(crate) fn registry_now(&self) -> RwLockReadGuard<'_, Arc<Registry>> {
         self.registry.read_recursive()
     }
 
     /// Whether there is a policy that is not off.
-    pub fn has_policies(&self) -> bool {
+    pub(crate) fn has_policies(&self) -> bool {
         self.policed.load(Ordering::Acquire)
     }
 
-    pub fn has_authenticators(&self) -> bool {
+    pub(crate) fn has_authenticators(&self) -> bool {
         self.authenticated.load(Ordering::Acquire)
     }
 
     /// The newest registry and its generation, unless it is of this generation. Takes no lock if there is nothing new.
-    pub fn newer_registry(&self, generation: u64) -> Option<(u64, Arc<Registry>)> {
+    pub(crate) fn newer_registry(&self, generation: u64) -> Option<(u64, Arc<Registry>)> {
         let newest = self.generation.load(Ordering::Acquire);
         (newest != generation).then(|| (newest, self.registry()))
     }

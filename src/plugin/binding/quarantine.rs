@@ -24,24 +24,24 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantine {
     /// Unix milliseconds.
-    pub since_ms: i64,
+    pub(crate) since_ms: i64,
     /// The version that is not called.
-    pub version: u32,
-    pub reason: String,
+    pub(crate) version: u32,
+    pub(crate) reason: String,
 }
 
 impl Quarantine {
-    pub fn now(version: u32, reason: String) -> Quarantine {
+    pub(crate) fn now(version: u32, reason: String) -> Quarantine {
         Quarantine { since_ms: wall_ms(), version, reason }
     }
 
-    pub fn data(&self) -> Vec<u8> {
+    pub(crate) fn data(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and a text")
     }
 }
 
 /// The quarantine of this version of the plugin at `node`, if there is one.
-pub fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
+pub(crate) fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
     let data = tree.data(&path::join(node, QUARANTINE))?;
     match serde_json::from_slice::<Quarantine>(&data) {
         Ok(quarantine) => (quarantine.version == version).then_some(quarantine),
@@ -53,16 +53,16 @@ pub fn of(tree: &dyn Tree, node: &str, version: u32) -> Option<Quarantine> {
 
 /// Where the blames of this member go.
 #[derive(Default)]
-pub struct BlameSink(OnceLock<Box<dyn Fn(Blame) + Send + Sync>>);
+pub(crate) struct BlameSink(OnceLock<Box<dyn Fn(Blame) + Send + Sync>>);
 
 impl BlameSink {
     /// Sets who gets the blames. Without it, blames are dropped.
-    pub fn send_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
+    pub(crate) fn send_to(&self, hear: Box<dyn Fn(Blame) + Send + Sync>) {
         // A second function would tell the same leader.
         let _ = self.0.set(hear);
     }
 
-    pub fn send(&self, blame: Blame) {
+    pub(crate) fn send(&self, blame: Blame) {
         if let Some(hear) = self.0.get() {
             hear(blame);
         }
@@ -71,7 +71,7 @@ impl BlameSink {
 
 /// The latest faults of one version. The guest caused all of them.
 #[derive(Default)]
-pub struct Record(Mutex<Latest>);
+pub(crate) struct Record(Mutex<Latest>);
 
 #[derive(Default)]
 struct Latest {
@@ -89,7 +89,7 @@ struct Seen {
 
 impl Record {
     /// Notes a fault. Returns a reason if the plugin should no longer be called.
-    pub fn note(&self, at: Instant, session: SessionId, calls: u64) -> Option<String> {
+    pub(crate) fn note(&self, at: Instant, session: SessionId, calls: u64) -> Option<String> {
         let mut latest = self.0.lock();
         let window = Duration::from_millis(limits::PLUGIN_QUARANTINE_WINDOW_MS);
         while latest.faults.front().is_some_and(|first| {

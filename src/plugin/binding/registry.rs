@@ -47,21 +47,21 @@ impl Registry {
     }
 
     /// The policies that are not off, sorted by name.
-    pub fn policies(&self) -> &[Arc<Binding>] {
+    pub(crate) fn policies(&self) -> &[Arc<Binding>] {
         &self.policies
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bindings.is_empty()
     }
 
     /// The bindings of this kind that are not off.
-    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
+    pub(crate) fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.iter().filter(move |binding| binding.manifest.kind == kind && binding.is_on())
     }
 
     /// The binding of a key: a plugin's name, or `<name>/canary` for a version on trial.
-    pub fn named(&self, name: &str) -> Option<&Arc<Binding>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Binding>> {
         let at = self.bindings.binary_search_by(|binding| (*binding.key).cmp(name)).ok()?;
         self.bindings.get(at)
     }
@@ -72,7 +72,7 @@ impl Registry {
     }
 
     /// The recipe that a request at `path` goes to: the one with the longest mount at or above `path`.
-    pub fn recipe(&self, path: &str) -> Option<&Arc<Binding>> {
+    pub(crate) fn recipe(&self, path: &str) -> Option<&Arc<Binding>> {
         if self.mounts.is_empty() {
             return None;
         }
@@ -88,7 +88,7 @@ impl Registry {
     }
 
     /// The authenticator of a scheme.
-    pub fn authenticator(&self, scheme: &str) -> Option<&Arc<Binding>> {
+    pub(crate) fn authenticator(&self, scheme: &str) -> Option<&Arc<Binding>> {
         self.of(Kind::Authenticator).find(|binding| binding.manifest.scheme.as_deref() == Some(scheme))
     }
 }

@@ -28,8 +28,8 @@ const SHARDS: usize = 16;
 const SHARD_VERDICTS_MAX: usize = limits::VERDICTS_KEPT_MAX / SHARDS;
 
 /// One answer.
-pub struct Verdict {
-    pub decision: Decision,
+pub(crate) struct Verdict {
+    pub(crate) decision: Decision,
     looks: Box<[Look]>,
     /// The zxid of the applied tree on which the verdict was last checked and held. `NEVER` at first.
     held_at: AtomicU64,
@@ -38,7 +38,7 @@ pub struct Verdict {
 const NEVER: u64 = u64::MAX;
 
 impl Verdict {
-    pub fn new(decision: Decision, looks: Vec<Look>) -> Verdict {
+    pub(crate) fn new(decision: Decision, looks: Vec<Look>) -> Verdict {
         let decision = match decision {
             Decision::Deny(text) => Decision::Deny(cut(&text, limits::REFUSAL_TEXT_BYTES_MAX).to_owned()),
             decision => decision,
@@ -48,7 +48,7 @@ impl Verdict {
 
     /// Whether the policy would answer the same. `applied`: the last zxid of the applied tree, if `view` shows exactly
     /// that tree.
-    pub fn holds(&self, view: &dyn ReadView, applied: Option<Zxid>) -> bool {
+    pub(crate) fn holds(&self, view: &dyn ReadView, applied: Option<Zxid>) -> bool {
         match applied {
             _ if !hooks::verdicts_are_checked() => true,
             Some(zxid) if self.held_at.load(Relaxed) == zxid.0 => true,
@@ -80,13 +80,13 @@ struct Kept {
 
 impl Verdicts {
     /// The cached answer to this question. The caller checks whether it holds.
-    pub fn find(&self, who: &Arc<[Identity]>, verb: Verb, path: &str) -> Option<Arc<Verdict>> {
+    pub(crate) fn find(&self, who: &Arc<[Identity]>, verb: Verb, path: &str) -> Option<Arc<Verdict>> {
         let hash = self.hash(who, verb, path);
         let shard = self.shard(hash).lock();
         shard.find(hash, |kept| kept.is(who, verb, path)).map(|kept| kept.verdict.clone())
     }
 
-    pub fn keep(&self, who: &Arc<[Identity]>, verb: Verb, path: &str, verdict: Arc<Verdict>) {
+    pub(crate) fn keep(&self, who: &Arc<[Identity]>, verb: Verb, path: &str, verdict: Arc<Verdict>) {
         let hash = self.hash(who, verb, path);
         let mut shard = self.shard(hash).lock();
         if let Some(kept) = shard.find_mut(hash, |kept| kept.is(who, verb, path)) {
@@ -101,7 +101,7 @@ impl Verdicts {
         assert!(shard.len() <= SHARD_VERDICTS_MAX, "a shard has too many verdicts");
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.shards.iter().for_each(|shard| shard.lock().clear());
     }
 

@@ -10,7 +10,7 @@ impl Plugins {
     ///
     /// These are not nodes of the tree: they are answers about this server, never logged, listed or counted. None for
     /// any other path.
-    pub fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn virtual_node(&self, path: &str) -> Option<Vec<u8>> {
         let (key, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.rsplit_once('/')?;
         match what {
             "counters" => self.counters_json(key),
@@ -36,13 +36,13 @@ impl Plugins {
         }
     }
 
-    pub fn counters_json(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn counters_json(&self, name: &str) -> Option<Vec<u8>> {
         Some(self.counters.lock().get(name)?.json().to_string().into_bytes())
     }
 
     /// How the plugin runs on this server. `state` is `active`, `loading`, `failed`, `quarantine` or `off`. The states
     /// `failed` and `quarantine` come with a `reason`.
-    pub fn status_json(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn status_json(&self, name: &str) -> Option<Vec<u8>> {
         let registry = self.registry.read().clone();
         let binding = registry.named(name)?;
         let mut status = binding.status(self.enabled);

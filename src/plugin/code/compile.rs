@@ -40,7 +40,7 @@ const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
 
 /// The hidden subcommand: `wasmkeeper compile-plugin IN OUT`.
-pub const SUBCOMMAND: &str = "compile-plugin";
+pub(crate) const SUBCOMMAND: &str = "compile-plugin";
 
 /// How and where a server gets machine code, and which engine runs the code.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Shared {
 
 impl Compiler {
     /// A compiler that works in this process and keeps nothing. For tests.
-    pub fn here() -> Compiler {
+    pub(crate) fn here() -> Compiler {
         Compiler { how: How::Here }
     }
 
@@ -92,14 +92,14 @@ impl Compiler {
     }
 
     /// A compiler that starts this very binary as its child, even if the binary's file has been replaced meanwhile.
-    pub fn child(data_dir: &Path) -> Result<Compiler, String> {
+    pub(crate) fn child(data_dir: &Path) -> Result<Compiler, String> {
         let folder = data_dir.join("plugins-cache");
         let key = prepare(&folder)?;
         Ok(Compiler { how: How::Child { program: "/proc/self/exe".into(), folder, key } })
     }
 
     /// The folder where machine code is kept. The current folder if none is kept.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         match &self.how {
             How::Here => Path::new("."),
             How::Shared(shared) => &shared.folder,
@@ -150,7 +150,7 @@ impl Compiler {
     /// Removes machine code that no component in `named` needs or another release made, and what a killed process left
     /// half done. Keeps files that are younger than an hour: a deployment compiles a component before a manifest names
     /// it.
-    pub fn sweep(&self, named: &BTreeSet<String>) {
+    pub(crate) fn sweep(&self, named: &BTreeSet<String>) {
         let How::Child { folder, .. } = &self.how else { return };
         let old = Duration::from_millis(limits::CHUNK_UNUSED_MS.cast_unsigned());
         let is_old = |file: &fs::DirEntry| {
@@ -253,7 +253,7 @@ fn mac(key: &[u8; KEY_BYTES], code: &[u8]) -> [u8; MAC_BYTES] {
 }
 
 /// What machine code depends on besides the component.
-pub fn compatibility(engine: &Engine) -> u64 {
+pub(crate) fn compatibility(engine: &Engine) -> u64 {
     // The standard hasher with its fixed keys: it gives the same value in each start of the same binary. A new binary
     // may compile anew.
     let mut hasher = std::hash::DefaultHasher::new();
@@ -348,7 +348,7 @@ fn wait(mut child: Child) -> Result<(), String> {
 }
 
 /// The child's work: compiles the component in `input` into `output`. The parent reads the error.
-pub fn child_main(input: &Path, output: &Path) -> Result<(), String> {
+pub(crate) fn child_main(input: &Path, output: &Path) -> Result<(), String> {
     limit_self();
     let component = fs::read(input).map_err(|e| format!("read {}: {e}", input.display()))?;
     let engine = engine::compiling_engine().map_err(|e| format!("start the compiler: {e:#}"))?;

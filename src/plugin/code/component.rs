@@ -14,7 +14,7 @@ const IMPORTS: [&str; 4] = ["types", "logging", "reading", "writing"];
 /// The unit of linear memory.
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
-pub const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
+pub(crate) const MANIFEST_SECTION: &str = "wasmkeeper:manifest";
 
 /// A component that can be a plugin on this server.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, String> {
 }
 
 /// The refusal of a component whose instances start with more memory than the bound, and how to fix that.
-pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<String> {
+pub(crate) fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<String> {
     (memory_bytes > memory_bytes_max as u64).then(|| {
         format!(
             "an instance of the component begins with {memory_bytes} bytes of memory and may have {memory_bytes_max}: give it more with --memory \
@@ -102,7 +102,7 @@ pub fn memory_refusal(memory_bytes: u64, memory_bytes_max: usize) -> Option<Stri
 }
 
 /// The component with its author's manifest added at the end.
-pub fn with_manifest(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
+pub(crate) fn with_manifest(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
     let mut section = Vec::new();
     leb128(&mut section, MANIFEST_SECTION.len());
     section.extend_from_slice(MANIFEST_SECTION.as_bytes());
@@ -128,7 +128,7 @@ fn leb128(into: &mut Vec<u8>, mut number: usize) {
 }
 
 /// Whether the bytes begin as a core module does: version 1, layer 0.
-pub fn is_core_module(bytes: &[u8]) -> bool {
+pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm\x01\0\0\0")
 }
 

@@ -7,5 +7,5 @@
 //! | `bundled` | the plugins that come with the server |
 
 pub mod bundled;
-pub mod compile;
+pub(crate) mod compile;
 pub mod component;

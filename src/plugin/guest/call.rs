@@ -24,14 +24,14 @@ use wasmtime::Store;
 use wasmtime::component::Resource;
 
 /// An instance of one kind that has accepted its settings.
-pub struct Instance {
+pub(crate) struct Instance {
     store: Store<HostState>,
     guest: Guest,
     budget: Budget,
     /// The fuel that `configure` used.
-    pub configured_for: u64,
+    pub(crate) configured_for: u64,
     /// The number of calls that the instance has been asked to answer, failed calls included.
-    pub calls: u32,
+    pub(crate) calls: u32,
     /// Invariant: a failed instance answers no other call, since its memory may be in any state.
     failed: bool,
 }
@@ -85,25 +85,25 @@ impl Guest {
 }
 
 /// What one call answered, and what it used.
-pub struct Answer<T> {
-    pub said: Result<T, Fault>,
-    pub fuel: u64,
+pub(crate) struct Answer<T> {
+    pub(crate) said: Result<T, Fault>,
+    pub(crate) fuel: u64,
     /// The guest asked for time, session or other circumstances. The same question may have another answer later.
-    pub circumstances: bool,
+    pub(crate) circumstances: bool,
     /// What a policy read. Empty for other kinds.
-    pub looks: Looks,
+    pub(crate) looks: Looks,
     /// Set if `said` is a fault.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
 }
 
 impl Instance {
     /// As `start`, and returns the fault alone.
-    pub fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
+    pub(crate) fn new(program: &Program, setup: &Setup) -> Result<Instance, Fault> {
         Instance::start(program, setup).map_err(|failed| failed.fault)
     }
 
     /// Instantiates and configures. `Fault::Settings` contains the guest's own words.
-    pub fn start(program: &Program, setup: &Setup) -> Result<Instance, Failed> {
+    pub(crate) fn start(program: &Program, setup: &Setup) -> Result<Instance, Failed> {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         store.data_mut().counters = Some(setup.counters.clone());
@@ -118,7 +118,7 @@ impl Instance {
         }
     }
 
-    pub fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
+    pub(crate) fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answer<Result<(), Rejection>> {
         self.ask_recorded(
             call,
             || Question::Validate(tape::changes(changes)),
@@ -130,7 +130,7 @@ impl Instance {
         )
     }
 
-    pub fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
+    pub(crate) fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answer<Decision> {
         self.ask_recorded(
             call,
             || Question::Authorize(verb, path.into()),
@@ -142,7 +142,7 @@ impl Instance {
         )
     }
 
-    pub fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
+    pub(crate) fn authenticate(&mut self, call: &Call<'_>, credential: &[u8]) -> Answer<Result<Login, Rejection>> {
         self.ask_recorded(
             call,
             || Question::Authenticate,
@@ -155,7 +155,7 @@ impl Instance {
     }
 
     /// Asks whether the id has a valid form. `call`: the guest does not see its circumstances.
-    pub fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
+    pub(crate) fn check_id(&mut self, call: &Call<'_>, id: &str) -> Answer<Result<(), String>> {
         self.ask_recorded(
             call,
             || Question::CheckId(id.into()),
@@ -168,7 +168,7 @@ impl Instance {
     }
 
     /// Asks whether the id `held` satisfies the ACL id `wanted`. `call`: the guest does not see its circumstances.
-    pub fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
+    pub(crate) fn matches(&mut self, call: &Call<'_>, held: &str, wanted: &str) -> Answer<bool> {
         self.ask_recorded(
             call,
             || Question::Matches(held.into(), wanted.into()),
@@ -180,7 +180,7 @@ impl Instance {
         )
     }
 
-    pub fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
+    pub(crate) fn handle(&mut self, call: &Call<'_>, request: &Request) -> Answer<Result<Handled, Rejection>> {
         self.ask_recorded(
             call,
             || Question::Handle(request.into()),
@@ -192,7 +192,12 @@ impl Instance {
         )
     }
 
-    pub fn on_change(&mut self, call: &Call<'_>, cause: Cause, changes: &[Change]) -> Answer<Result<(), Rejection>> {
+    pub(crate) fn on_change(
+        &mut self,
+        call: &Call<'_>,
+        cause: Cause,
+        changes: &[Change],
+    ) -> Answer<Result<(), Rejection>> {
         let question = || Question::OnChange(tape::cause_name(cause).into(), tape::changes(changes));
         self.ask_recorded(call, question, changes.len(), |store, guest| match guest {
             Guest::Recipe(guest) => guest.call_on_change(store, view(), transaction(), cause, changes),
@@ -200,7 +205,7 @@ impl Instance {
         })
     }
 
-    pub fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
+    pub(crate) fn on_timer(&mut self, call: &Call<'_>, name: &str) -> Answer<Result<(), Rejection>> {
         self.ask_recorded(
             call,
             || Question::OnTimer(name.into()),
@@ -212,7 +217,12 @@ impl Instance {
         )
     }
 
-    pub fn on_call(&mut self, call: &Call<'_>, method: &str, payload: &[u8]) -> Answer<Result<Vec<u8>, Rejection>> {
+    pub(crate) fn on_call(
+        &mut self,
+        call: &Call<'_>,
+        method: &str,
+        payload: &[u8],
+    ) -> Answer<Result<Vec<u8>, Rejection>> {
         self.ask_recorded(
             call,
             || Question::OnCall(method.into(), payload.into()),
@@ -224,7 +234,11 @@ impl Instance {
         )
     }
 
-    pub fn recover(&mut self, call: &Call<'_>, after: Option<&str>) -> Answer<Result<Option<String>, Rejection>> {
+    pub(crate) fn recover(
+        &mut self,
+        call: &Call<'_>,
+        after: Option<&str>,
+    ) -> Answer<Result<Option<String>, Rejection>> {
         self.ask_recorded(
             call,
             || Question::Recover(after.map(String::from)),
@@ -236,7 +250,7 @@ impl Instance {
         )
     }
 
-    pub fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
+    pub(crate) fn reconcile(&mut self, call: &Call<'_>, path: &str) -> Answer<Result<(), Rejection>> {
         self.ask_recorded(
             call,
             || Question::Reconcile(path.into()),
@@ -250,7 +264,7 @@ impl Instance {
 
     /// Makes a recorded call again. Returns the answer in the form that recordings use, and the fuel. None if the call
     /// cannot be made from its recording.
-    pub fn play(&mut self, call: &Call<'_>, question: &Question) -> Option<(String, u64)> {
+    pub(crate) fn play(&mut self, call: &Call<'_>, question: &Question) -> Option<(String, u64)> {
         fn of<T: std::fmt::Debug>(answer: Answer<T>) -> Option<(String, u64)> {
             Some((said(&answer.said), answer.fuel))
         }
@@ -347,19 +361,19 @@ impl Instance {
     }
 
     /// Whether the instance may answer another call: no call has failed, none is running, and there were not too many.
-    pub fn can_answer_again(&self) -> bool {
+    pub(crate) fn can_answer_again(&self) -> bool {
         !self.failed && self.calls < limits::PLUGIN_INSTANCE_CALLS_MAX && self.store.data().lent.get().is_none()
     }
 
     /// The bytes of memory that the instance has grown to, and the number of operations on the transaction in the last
     /// call.
-    pub fn took(&self) -> (u64, u64) {
+    pub(crate) fn took(&self) -> (u64, u64) {
         let state = self.store.data();
         (state.memory.bytes as u64, state.spent.writes)
     }
 
     /// The number of log lines dropped since the last call of this function.
-    pub fn take_dropped_lines(&mut self) -> u64 {
+    pub(crate) fn take_dropped_lines(&mut self) -> u64 {
         std::mem::take(&mut self.store.data_mut().lines.dropped)
     }
 }

@@ -32,7 +32,7 @@ static STARTED: Mutex<bool> = Mutex::new(false);
 
 /// Runs `act`, which must run before the first engine starts. Returns false, without running `act`, if an engine has
 /// started.
-pub fn before_engines(act: impl FnOnce()) -> bool {
+pub(crate) fn before_engines(act: impl FnOnce()) -> bool {
     let started = STARTED.lock();
     if !*started {
         act();
@@ -47,18 +47,18 @@ fn start(config: &Config) -> wasmtime::Result<Engine> {
 }
 
 /// The engine of the compiling child. The child runs no guests, so this engine reserves no address space.
-pub fn compiling_engine() -> wasmtime::Result<Engine> {
+pub(crate) fn compiling_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
 /// An engine whose epoch never advances, so that fuel alone ends a guest. The simulation uses this engine: its runs
 /// must not depend on time. A simulated member has a handful of instances and needs no pool.
-pub fn still_engine() -> wasmtime::Result<Engine> {
+pub(crate) fn still_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
 /// The engine that runs guests on a real server. A thread advances its epoch every `limits::PLUGIN_TICK_MS`.
-pub fn running_engine() -> wasmtime::Result<Engine> {
+pub(crate) fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
         .total_core_instances(limits::PLUGIN_INSTANCES_MAX * limits::PLUGIN_CORE_INSTANCES_MAX)
@@ -96,7 +96,7 @@ pub fn running_engine() -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     EveryKind::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)

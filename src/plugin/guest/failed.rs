@@ -8,15 +8,15 @@ use wasmtime::{Store, Trap};
 
 /// A fault, with what the failed call left behind.
 #[derive(Debug)]
-pub struct Failed {
-    pub fault: Fault,
-    pub evidence: Evidence,
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    pub(crate) evidence: Evidence,
     /// The fuel that was used to make the instance. 0 if the instance existed before the call.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
 }
 
 impl Failed {
-    pub fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
+    pub(crate) fn of(error: &wasmtime::Error, store: &mut Store<HostState>) -> Failed {
         let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
         // The first line is a title.
         let frames = trace.lines().skip(1).take(limits::PLUGIN_BACKTRACE_LINES_MAX);
@@ -34,7 +34,7 @@ impl From<Fault> for Failed {
 }
 
 /// Which fault an error of wasmtime is.
-pub fn fault_of(error: &wasmtime::Error) -> Fault {
+pub(crate) fn fault_of(error: &wasmtime::Error) -> Fault {
     if let Some(blown) = error.downcast_ref::<Blown>() {
         return match blown {
             Blown::Cpu => Fault::Cpu,
@@ -62,6 +62,6 @@ pub fn fault_of(error: &wasmtime::Error) -> Fault {
     }
 }
 
-pub fn root_cause(error: &wasmtime::Error) -> String {
+pub(crate) fn root_cause(error: &wasmtime::Error) -> String {
     contract::cut(&error.root_cause().to_string(), 200).to_string()
 }

@@ -16,24 +16,24 @@ use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 
 /// What the host functions of one instance see.
-pub struct HostState {
+pub(crate) struct HostState {
     /// The plugin's name, for log lines.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// The plugin's counters and log. None until `Instance::start` sets them.
-    pub counters: Option<Arc<Counters>>,
-    pub lent: Lent,
-    pub grants: Arc<Grants>,
-    pub memory: Memory,
-    pub fuse: Fuse,
-    pub spent: Spent,
+    pub(crate) counters: Option<Arc<Counters>>,
+    pub(crate) lent: Lent,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) memory: Memory,
+    pub(crate) fuse: Fuse,
+    pub(crate) spent: Spent,
     /// What the running call has read. Some only in a call of a policy.
-    pub looks: Option<Looks>,
-    pub lines: Lines,
-    pub stand_ins: StandIns,
+    pub(crate) looks: Option<Looks>,
+    pub(crate) lines: Lines,
+    pub(crate) stand_ins: StandIns,
 }
 
 /// A store for one instance. Each call sets fuel and fuse anew.
-pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_max: usize) -> Store<HostState> {
+pub(crate) fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_max: usize) -> Store<HostState> {
     let state = HostState {
         name,
         counters: None,
@@ -61,7 +61,7 @@ pub fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory_bytes_
 /// that tick.
 ///
 /// A simulated member's engine has no ticks (`engine::still_engine`), so its fuse never blows.
-pub struct Fuse {
+pub(crate) struct Fuse {
     cpu_max: Duration,
     started: Instant,
     cpu_at_first_look: Option<Duration>,
@@ -69,7 +69,7 @@ pub struct Fuse {
 
 /// Why the fuse ended a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Blown {
+pub(crate) enum Blown {
     #[error("too much CPU time")]
     Cpu,
     #[error("too much time")]
@@ -77,7 +77,7 @@ pub enum Blown {
 }
 
 impl Fuse {
-    pub fn new(cpu_ms_max: u64) -> Fuse {
+    pub(crate) fn new(cpu_ms_max: u64) -> Fuse {
         Fuse { cpu_max: Duration::from_millis(cpu_ms_max), started: Instant::now(), cpu_at_first_look: None }
     }
 
@@ -100,15 +100,15 @@ fn thread_cpu_time() -> Duration {
 }
 
 /// Bounds the linear memory and the tables of an instance.
-pub struct Memory {
+pub(crate) struct Memory {
     bytes_max: usize,
     /// The largest size so far, in bytes. Invariant: at most `bytes_max`.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the instance needs more memory than it may have")]
-pub struct MemoryExceeded;
+pub(crate) struct MemoryExceeded;
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -129,22 +129,22 @@ impl ResourceLimiter for Memory {
 ///
 /// Invariant: each count is within its bound when a host function starts. The function that exceeds a bound ends the call.
 #[derive(Default)]
-pub struct Spent {
-    pub reads: u64,
-    pub read_bytes: u64,
+pub(crate) struct Spent {
+    pub(crate) reads: u64,
+    pub(crate) read_bytes: u64,
     /// Operations on the transaction. Refused operations count.
-    pub writes: u64,
-    pub written_bytes: u64,
+    pub(crate) writes: u64,
+    pub(crate) written_bytes: u64,
     /// The guest asked for something that no node shows (`context`, `fact`). The same question may have another answer
     /// later.
-    pub circumstances: bool,
+    pub(crate) circumstances: bool,
     /// The number of changes that the call was told of. Each change beyond the first raises the bounds by a hundredth.
-    pub changes: u64,
+    pub(crate) changes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the call looked at more of the tree, or changed more of it, than it may")]
-pub struct HostExceeded;
+pub(crate) struct HostExceeded;
 
 impl Spent {
     pub(super) fn read(&mut self, bytes: usize) -> wasmtime::Result<()> {
@@ -173,16 +173,16 @@ impl Spent {
 }
 
 /// The bound for a call that is told of `changes` changes: one hundredth more for each change beyond the first.
-pub fn grown(bound: u64, changes: u64) -> u64 {
+pub(crate) fn grown(bound: u64, changes: u64) -> u64 {
     bound.saturating_add(bound / 100 * changes.saturating_sub(1))
 }
 
 /// The log of an instance, bounded in lines a second.
 #[derive(Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     second: Option<Instant>,
     written: u32,
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// The last lines of the running call, dropped lines included. Invariant: at most `limits::PLUGIN_LOG_LINES_KEPT`.
     last: VecDeque<String>,
 }

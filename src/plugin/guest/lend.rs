@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 ///
 /// Invariant: empty unless the instance of the store answers a call.
 #[derive(Default)]
-pub struct Lent(Option<NonNull<Call<'static>>>);
+pub(crate) struct Lent(Option<NonNull<Call<'static>>>);
 
 // SAFETY: the pointer is `Some` only while `lend` runs, on the thread that runs `lend`. During that time `lend` holds
 // the only reference to the store (`&mut S`). At all other times there is nothing to send or share.
@@ -21,7 +21,7 @@ unsafe impl Sync for Lent {}
 impl Lent {
     /// The lent call. None outside a call, for example in `configure`. The result cannot outlive the borrow of the
     /// store.
-    pub fn get(&self) -> Option<&Call<'_>> {
+    pub(crate) fn get(&self) -> Option<&Call<'_>> {
         // SAFETY: `lend` made the pointer from a reference that lives until `lend` has cleared the pointer. `self` is
         // reachable only through the store that `lend` borrows. Shortening the lifetime inside is sound, because `Call`
         // holds only shared references.
@@ -34,7 +34,12 @@ fn shorten<'short>(call: &'short Call<'static>) -> &'short Call<'short> {
 }
 
 /// Runs `run` while `call` is lent to the place that `place` finds in `store`.
-pub fn lend<S, R>(store: &mut S, place: fn(&mut S) -> &mut Lent, call: &Call<'_>, run: impl FnOnce(&mut S) -> R) -> R {
+pub(crate) fn lend<S, R>(
+    store: &mut S,
+    place: fn(&mut S) -> &mut Lent,
+    call: &Call<'_>,
+    run: impl FnOnce(&mut S) -> R,
+) -> R {
     struct Return<'s, S> {
         store: &'s mut S,
         place: fn(&mut S) -> &mut Lent,

@@ -5,22 +5,22 @@ use crate::pipeline::{ReadView, Versions};
 
 /// What one call has read.
 #[derive(Default, Debug)]
-pub struct Looks {
-    pub list: Vec<Look>,
+pub(crate) struct Looks {
+    pub(crate) list: Vec<Look>,
     /// The call read something that cannot be compared later: outstanding changes, or a session's nodes. Its answer is
     /// not cached.
-    pub passing: bool,
+    pub(crate) passing: bool,
 }
 
 impl Looks {
     /// Whether the call would read the same in `view`.
-    pub fn hold(&self, view: &dyn ReadView) -> bool {
+    pub(crate) fn hold(&self, view: &dyn ReadView) -> bool {
         self.list.iter().all(|look| look.holds(view))
     }
 }
 
 #[derive(PartialEq, Debug)]
-pub enum Look {
+pub(crate) enum Look {
     /// None: there was no such node.
     Node {
         path: Box<str>,
@@ -40,7 +40,7 @@ pub enum Look {
 }
 
 impl Look {
-    pub fn holds(&self, view: &dyn ReadView) -> bool {
+    pub(crate) fn holds(&self, view: &dyn ReadView) -> bool {
         match self {
             Look::Node { path, was } => view.versions(path) == *was,
             Look::Names { path, was } => view.versions(path).map(|now| now.pzxid) == *was,

@@ -10,12 +10,12 @@
 //! | `program`, `call` | a component ready to run; an instance of it, and one call |
 //! | `failed` | which fault an error of wasmtime is |
 
-pub mod call;
-pub mod engine;
-pub mod failed;
+pub(crate) mod call;
+pub(crate) mod engine;
+pub(crate) mod failed;
 mod functions;
-pub mod host;
+pub(crate) mod host;
 mod lend;
-pub mod looks;
-pub mod program;
-pub mod stand_ins;
+pub(crate) mod looks;
+pub(crate) mod program;
+pub(crate) mod stand_ins;

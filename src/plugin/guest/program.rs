@@ -10,26 +10,26 @@ use std::time::Duration;
 use wasmtime::component::InstancePre;
 
 /// A component that is ready to be instantiated, with its author's manifest.
-pub struct Program {
+pub(crate) struct Program {
     pub(super) engine: wasmtime::Engine,
     pub(super) prepared: InstancePre<HostState>,
     pub(super) exports: Exports,
-    pub section: Section,
+    pub(crate) section: Section,
 }
 
 /// Where the component's exported functions are: those of `setup`, and those of each kind.
 pub(super) struct Exports {
-    pub setup: setup::GuestIndices,
-    pub validation: Option<validation::GuestIndices>,
-    pub authorization: Option<authorization::GuestIndices>,
-    pub authentication: Option<authentication::GuestIndices>,
-    pub behavior: Option<behavior::GuestIndices>,
-    pub reconciliation: Option<reconciliation::GuestIndices>,
+    pub(crate) setup: setup::GuestIndices,
+    pub(crate) validation: Option<validation::GuestIndices>,
+    pub(crate) authorization: Option<authorization::GuestIndices>,
+    pub(crate) authentication: Option<authentication::GuestIndices>,
+    pub(crate) behavior: Option<behavior::GuestIndices>,
+    pub(crate) reconciliation: Option<reconciliation::GuestIndices>,
 }
 
 impl Program {
     /// `kinds`: the kinds whose interfaces the component exports (`component::inspect`).
-    pub fn new(
+    pub(crate) fn new(
         engine: &wasmtime::Engine,
         prepared: InstancePre<HostState>,
         kinds: &[Kind],
@@ -49,7 +49,7 @@ impl Program {
         Ok(Program { engine: engine.clone(), prepared, exports, section })
     }
 
-    pub fn is(&self, kind: Kind) -> bool {
+    pub(crate) fn is(&self, kind: Kind) -> bool {
         match kind {
             Kind::Validator => self.exports.validation.is_some(),
             Kind::Policy => self.exports.authorization.is_some(),
@@ -63,25 +63,25 @@ impl Program {
 /// What an instance is made with.
 
 #[derive(Clone)]
-pub struct Setup {
-    pub name: Arc<str>,
+pub(crate) struct Setup {
+    pub(crate) name: Arc<str>,
     /// The kind that the binding uses. A component may be of several kinds.
-    pub kind: Kind,
-    pub mount: Arc<str>,
+    pub(crate) kind: Kind,
+    pub(crate) mount: Arc<str>,
     /// JSON text.
-    pub settings: Arc<str>,
-    pub grants: Arc<Grants>,
-    pub budget: Budget,
+    pub(crate) settings: Arc<str>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) budget: Budget,
     /// Where the calls are counted, and where log lines are kept.
-    pub counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// The bounds of one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Budget {
-    pub fuel: u64,
-    pub cpu_ms: u64,
-    pub memory_bytes: usize,
+pub(crate) struct Budget {
+    pub(crate) fuel: u64,
+    pub(crate) cpu_ms: u64,
+    pub(crate) memory_bytes: usize,
     /// A call that takes at least this long is noted as slow. The call is not ended.
-    pub slow: Duration,
+    pub(crate) slow: Duration,
 }

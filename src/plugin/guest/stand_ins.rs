@@ -31,13 +31,13 @@ use wasmtime::component::{
 const PACKAGES: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
 
 /// The version of WASI that has stand-ins, in any patch version.
-pub const VERSION: &str = "0.2";
+pub(crate) const VERSION: &str = "0.2";
 
 /// How many bytes of an unfinished line are kept. The log cuts longer lines anyway.
 const LINE_BYTES_MAX: usize = limits::PLUGIN_LOG_LINE_BYTES_MAX;
 
 /// The name `cli/stdout` of the import `wasi:cli/stdout@0.2.9`. None if there are no stand-ins for the import.
-pub fn interface(import: &str) -> Option<&str> {
+pub(crate) fn interface(import: &str) -> Option<&str> {
     let (name, version) = import.strip_prefix("wasi:")?.split_once('@')?;
     let (package, _) = name.split_once('/')?;
     let patch = version.strip_prefix(VERSION)?.strip_prefix('.')?;
@@ -45,7 +45,7 @@ pub fn interface(import: &str) -> Option<&str> {
 }
 
 /// The refusal of an import that begins with `wasi:` and has no stand-ins, and how to fix the component.
-pub fn refusal(import: &str) -> String {
+pub(crate) fn refusal(import: &str) -> String {
     let version = import.split_once('@').map_or("", |(_, version)| version);
     if version.starts_with("0.2.") {
         let packages = PACKAGES.join(", ");
@@ -61,7 +61,7 @@ pub fn refusal(import: &str) -> String {
 
 /// What the stand-ins of one instance remember.
 #[derive(Default)]
-pub struct StandIns {
+pub(crate) struct StandIns {
     /// The bytes after the last line break, of standard output and of standard error.
     unfinished: [Vec<u8>; 2],
     /// How many random numbers were drawn since `seed` changed.
@@ -70,7 +70,10 @@ pub struct StandIns {
 }
 
 /// The component with all its imports: `linker` provides the contract's, and stand-ins provide those of WASI.
-pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> wasmtime::Result<InstancePre<HostState>> {
+pub(crate) fn instantiate_pre(
+    linker: &Linker<HostState>,
+    component: &Component,
+) -> wasmtime::Result<InstancePre<HostState>> {
     let engine = linker.engine();
     let component_type = component.component_type();
     let wasi = component_type.imports(engine).filter(|(import, _)| interface(import).is_some());
@@ -94,7 +97,7 @@ pub fn instantiate_pre(linker: &Linker<HostState>, component: &Component) -> was
 
 /// Logs the lines that a call has left unfinished. This runs after each call, failed calls included: the last words of
 /// a failed call matter most.
-pub fn finish_lines(state: &mut HostState) {
+pub(crate) fn finish_lines(state: &mut HostState) {
     for stream in [Stream::Output, Stream::Error] {
         let unfinished = std::mem::take(&mut state.stand_ins.unfinished[stream as usize]);
         log(state, stream, &unfinished);

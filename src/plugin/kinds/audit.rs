@@ -21,24 +21,24 @@ use serde::{Deserialize, Serialize};
 
 /// The result of one slice.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// The number of nodes that the validator was asked about.
-    pub asked: u64,
-    pub refused: Vec<Refused>,
+    pub(crate) asked: u64,
+    pub(crate) refused: Vec<Refused>,
     /// The last node that was visited. None if the tree ends with this slice.
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
     /// Why the slice ended early or visited no node.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Refused {
-    pub path: String,
-    pub text: String,
+pub(crate) struct Refused {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// Visits the nodes after the path `behind`, or from the beginning.
-pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&str>) -> Slice {
+pub(crate) fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&str>) -> Slice {
     if binding.manifest.kind != Kind::Validator {
         let error = format!(
             "{} is a {}, and only validators can be asked about nodes",
@@ -60,7 +60,7 @@ pub fn slice(binding: &Binding, enabled: bool, state: &State, behind: Option<&st
 
 impl Plugins {
     /// The data of `/zookeeper/plugins/<name>/audit` and `.../audit/PATH`. The tree has no such nodes.
-    pub fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn audited(&self, state: &State, path: &str) -> Option<Vec<u8>> {
         let (name, what) = path.strip_prefix(PLUGINS)?.strip_prefix('/')?.split_once('/')?;
         let behind = what.strip_prefix("audit")?;
         if !behind.is_empty() && !behind.starts_with('/') {

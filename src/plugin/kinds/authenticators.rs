@@ -13,16 +13,16 @@ use std::sync::atomic::Ordering;
 
 /// The identities that a login has proven.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Proof {
-    pub identities: Vec<Identity>,
+pub(crate) struct Proof {
+    pub(crate) identities: Vec<Identity>,
     /// Unix milliseconds at which the identities stop being proven.
-    pub until_ms: Option<u64>,
+    pub(crate) until_ms: Option<u64>,
 }
 
 impl Plugins {
     /// Asks the authenticator of the scheme. None if there is no authenticator, or if it does not accept the
     /// credential.
-    pub fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
+    pub(crate) fn authenticate(&self, scheme: &str, call: &Call<'_>, credential: &[u8]) -> Option<Proof> {
         let binding = self.registry().authenticator(scheme)?.clone();
         let asked = binding.ask(self.enabled(), Once::Only, call, |instance| instance.authenticate(call, credential));
         match asked.and_then(|said| binding.checked(call, said.answer)) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Asks the plugins about transactions. One thread owns it.
-pub struct Judge {
+pub(crate) struct Judge {
     plugins: Arc<Plugins>,
     /// The generation of `registry`.
     generation: u64,
@@ -24,7 +24,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn new(plugins: Arc<Plugins>) -> Judge {
+    pub(crate) fn new(plugins: Arc<Plugins>) -> Judge {
         Judge { plugins, generation: u64::MAX, registry: Arc::default(), matching: Vec::new() }
     }
 
@@ -45,7 +45,7 @@ impl Judge {
 
 impl Plugins {
     /// A judge for one thread that evaluates writes.
-    pub fn judge(self: &Arc<Plugins>) -> Judge {
+    pub(crate) fn judge(self: &Arc<Plugins>) -> Judge {
         Judge::new(self.clone())
     }
 }

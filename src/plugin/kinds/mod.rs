@@ -9,9 +9,9 @@
 //! | `authenticators` | logins, and which identities an ACL entry means |
 //! | `audit` | what a validator says of nodes that exist already |
 
-pub mod audit;
-pub mod authenticators;
-pub mod judge;
-pub mod policies;
+pub(crate) mod audit;
+pub(crate) mod authenticators;
+pub(crate) mod judge;
+pub(crate) mod policies;
 mod recipes;
 mod validators;

@@ -23,22 +23,22 @@ use std::sync::Arc;
 
 /// The question to a policy: may these identities do that at this path?
 #[derive(Clone, Copy)]
-pub struct Question<'a> {
-    pub who: &'a Arc<[Identity]>,
-    pub verb: Verb,
-    pub path: &'a str,
+pub(crate) struct Question<'a> {
+    pub(crate) who: &'a Arc<[Identity]>,
+    pub(crate) verb: Verb,
+    pub(crate) path: &'a str,
 }
 
 impl Question<'_> {
     /// Whether no policy is asked, whatever the bindings say.
-    pub fn exempt(&self) -> bool {
+    pub(crate) fn exempt(&self) -> bool {
         path::is_servers_own(self.path) || authorize::is_super(self.who)
     }
 }
 
 /// The guests' answers to one question of one operation. Answers that cannot be cached are here, too.
 #[derive(Default)]
-pub struct Answers(SmallVec<[(Arc<Binding>, Answer); 1]>);
+pub(crate) struct Answers(SmallVec<[(Arc<Binding>, Answer); 1]>);
 
 #[derive(Clone)]
 enum Answer {
@@ -47,11 +47,11 @@ enum Answer {
 }
 
 /// The answers of all policies that match a question.
-pub struct Known<'a>(SmallVec<[(&'a Arc<Binding>, Answer); 2]>);
+pub(crate) struct Known<'a>(SmallVec<[(&'a Arc<Binding>, Answer); 2]>);
 
 impl Registry {
     /// Whether a policy is asked about this.
-    pub fn hits(&self, question: Question<'_>) -> bool {
+    pub(crate) fn hits(&self, question: Question<'_>) -> bool {
         self.hit(question).next().is_some() && !question.exempt()
     }
 
@@ -59,7 +59,7 @@ impl Registry {
     /// counts.
     ///
     /// `applied`: the last zxid of the applied tree, if `view` shows exactly that tree.
-    pub fn known(
+    pub(crate) fn known(
         &self,
         question: Question<'_>,
         view: &dyn ReadView,
@@ -77,7 +77,7 @@ impl Registry {
     }
 
     /// Asks the guests whose answers `known` lacks. The guests may read `call.view`, which may change meanwhile.
-    pub fn ask(&self, enabled: bool, question: Question<'_>, call: &Call<'_>, answers: &mut Answers) {
+    pub(crate) fn ask(&self, enabled: bool, question: Question<'_>, call: &Call<'_>, answers: &mut Answers) {
         for binding in self.hit(question) {
             if answers.of(binding, question, call.view, None).is_none() {
                 answers.0.retain(|(asked, _)| !Arc::ptr_eq(asked, binding));
@@ -88,7 +88,7 @@ impl Registry {
     }
 
     /// Judges at once, and asks guests if need be. Operations of the server itself have no caller and are allowed.
-    pub fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
+    pub(crate) fn authorize(&self, enabled: bool, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()> {
         let mut fuel = 0;
         Answered { said: self.authorize_at_cost(enabled, call, verb, path, &mut fuel), fuel }
     }
@@ -165,7 +165,7 @@ fn ask(binding: &Binding, enabled: bool, question: Question<'_>, call: &Call<'_>
 
 impl Known<'_> {
     /// The decision. It counts refusals, so it is called once for each operation.
-    pub fn decide(&self, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn decide(&self, path: &str) -> Result<(), Refusal> {
         let mut sum = Sum::new(path);
         for (binding, answer) in &self.0 {
             sum.add(binding, answer)?;

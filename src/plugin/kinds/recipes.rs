@@ -16,7 +16,7 @@ use crate::plugin::fault::Fault;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
-pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
+pub(crate) fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'_>) -> Answered<Handled> {
     let request = request(write);
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.handle(call, &request));
     answered(binding, call, write.path(), asked, |handled| match handled {
@@ -29,7 +29,7 @@ pub fn handle(binding: &Binding, enabled: bool, call: &Call<'_>, write: &Write<'
     })
 }
 
-pub fn on_change(
+pub(crate) fn on_change(
     binding: &Binding,
     enabled: bool,
     call: &Call<'_>,
@@ -53,12 +53,18 @@ pub fn on_change(
     log_refusal(binding, answered(binding, call, about, asked, Ok))
 }
 
-pub fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
+pub(crate) fn on_timer(binding: &Binding, enabled: bool, call: &Call<'_>, name: &str) -> Answered<()> {
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_timer(call, name));
     log_refusal(binding, answered(binding, call, mount(binding), asked, Ok))
 }
 
-pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, payload: &[u8]) -> Answered<Bytes> {
+pub(crate) fn on_call(
+    binding: &Binding,
+    enabled: bool,
+    call: &Call<'_>,
+    method: &str,
+    payload: &[u8],
+) -> Answered<Bytes> {
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.on_call(call, method, payload));
     answered(binding, call, mount(binding), asked, |returned| {
         if returned.len() > limits::PLUGIN_CALL_BYTES_MAX {
@@ -68,7 +74,12 @@ pub fn on_call(binding: &Binding, enabled: bool, call: &Call<'_>, method: &str, 
     })
 }
 
-pub fn recover(binding: &Binding, enabled: bool, call: &Call<'_>, after: Option<&str>) -> Answered<Option<String>> {
+pub(crate) fn recover(
+    binding: &Binding,
+    enabled: bool,
+    call: &Call<'_>,
+    after: Option<&str>,
+) -> Answered<Option<String>> {
     let asked = binding.ask_at_cost(enabled, Once::Only, call, |instance| instance.recover(call, after));
     log_refusal(binding, answered(binding, call, mount(binding), asked, Ok))
 }

@@ -7,7 +7,7 @@ use crate::plugin::binding::{Binding, CallResult, Once};
 use crate::plugin::contract::{Change, Rejection};
 
 /// Asks a validator about the changes of a transaction that match its binding.
-pub fn validate(binding: &Binding, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
+pub(crate) fn validate(binding: &Binding, enabled: bool, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
     let first = changes.first().map_or("/", |change| change.path.as_str());
     if changes.len() > limits::PLUGIN_CHANGES_MAX {
         let text = format!(

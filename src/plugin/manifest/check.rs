@@ -11,7 +11,7 @@ use crate::model::path;
 use crate::plugin::PLUGINS;
 
 /// Whether this can be the name of a plugin. The name is a node's name and part of refusal texts.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if !name.starts_with(|c: char| c.is_ascii_lowercase())
         || !name.chars().all(good)
@@ -120,7 +120,7 @@ impl Manifest {
     }
 
     /// Whether the manifest may be the data of this node below `/zookeeper/plugins`: `<name>` or `<name>/canary`.
-    pub fn check_node(&self, key: &str) -> Result<(), String> {
+    pub(crate) fn check_node(&self, key: &str) -> Result<(), String> {
         match (key.contains('/'), self.canary.is_empty()) {
             (true, true) => Err("canary: a version on trial says for which paths, such as [\"/services/pay\"]".into()),
             (false, false) => Err(format!("canary: a version on trial stands at {}/{key}/canary", PLUGINS)),
@@ -216,7 +216,7 @@ impl Limits {
 }
 
 /// The refusal of a component of this size, and how to make it smaller.
-pub fn too_large(bytes: u64) -> String {
+pub(crate) fn too_large(bytes: u64) -> String {
     let bytes_max = limits::COMPONENT_BYTES_MAX;
     format!(
         "the component has {bytes} bytes, at most {bytes_max} ({} MiB) are allowed: leave out names and debug information (Rust: `strip = true` and \

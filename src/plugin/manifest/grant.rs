@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a grant allows to do with a node. Grants use these names (`types.verb` of the contract).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum GrantVerb {
+pub(crate) enum GrantVerb {
     Read,
     Children,
     Create,
@@ -17,10 +17,10 @@ pub enum GrantVerb {
 }
 
 impl GrantVerb {
-    pub const ALL: [GrantVerb; 6] =
+    pub(crate) const ALL: [GrantVerb; 6] =
         [GrantVerb::Read, GrantVerb::Children, GrantVerb::Create, GrantVerb::Set, GrantVerb::Delete, GrantVerb::Acl];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             GrantVerb::Read => "read",
             GrantVerb::Children => "children",
@@ -31,7 +31,7 @@ impl GrantVerb {
         }
     }
 
-    pub fn from_name(name: &str) -> Option<GrantVerb> {
+    pub(crate) fn from_name(name: &str) -> Option<GrantVerb> {
         GrantVerb::ALL.into_iter().find(|verb| verb.name() == name)
     }
 }
@@ -42,13 +42,13 @@ impl GrantVerb {
 pub struct Grant {
     /// An absolute path. In the author's manifest it may start with `$mount`, which stands for the places of the
     /// binding.
-    pub path: String,
-    pub verbs: Vec<GrantVerb>,
+    pub(crate) path: String,
+    pub(crate) verbs: Vec<GrantVerb>,
 }
 
 /// All grants of one plugin.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Grants(Vec<(String, u8)>);
+pub(crate) struct Grants(Vec<(String, u8)>);
 
 fn bit(verb: GrantVerb) -> u8 {
     1 << verb as u8
@@ -56,7 +56,7 @@ fn bit(verb: GrantVerb) -> u8 {
 
 impl Grants {
     /// Grants with absolute paths.
-    pub fn new(grants: &[Grant]) -> Grants {
+    pub(crate) fn new(grants: &[Grant]) -> Grants {
         Grants(
             grants
                 .iter()
@@ -65,19 +65,19 @@ impl Grants {
         )
     }
 
-    pub fn allow(&self, verb: GrantVerb, path: &str) -> bool {
+    pub(crate) fn allow(&self, verb: GrantVerb, path: &str) -> bool {
         !path::is_servers_own(path)
             && self.0.iter().any(|(root, verbs)| verbs & bit(verb) != 0 && path::is_within(path, root))
     }
 
     /// The grants as they are written.
-    pub fn list(&self) -> Vec<Grant> {
+    pub(crate) fn list(&self) -> Vec<Grant> {
         let verbs = |bits: u8| GrantVerb::ALL.into_iter().filter(|verb| bits & bit(*verb) != 0).collect();
         self.0.iter().map(|(path, bits)| Grant { path: path.clone(), verbs: verbs(*bits) }).collect()
     }
 
     /// The grants that both sides allow.
-    pub fn intersection(&self, other: &Grants) -> Grants {
+    pub(crate) fn intersection(&self, other: &Grants) -> Grants {
         let mut both = Vec::new();
         for (ours, our_verbs) in &self.0 {
             for (theirs, their_verbs) in &other.0 {
@@ -119,7 +119,7 @@ pub fn expand(asked: &[Grant], places: &[&str]) -> Vec<Grant> {
 }
 
 /// Checks one grant. The error is a sentence that names the grant.
-pub fn check(grant: &Grant) -> Result<(), String> {
+pub(crate) fn check(grant: &Grant) -> Result<(), String> {
     if let Err(error) = path::validate(&grant.path) {
         return Err(format!("grant on {:?}: {error}", grant.path));
     }

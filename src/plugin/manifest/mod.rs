@@ -10,10 +10,10 @@
 //! | `pattern`, `grant`, `signature` | parts of a manifest: which paths, which powers, which signer |
 //! | `tree` | manifests and components in the tree |
 
-pub mod check;
+pub(crate) mod check;
 pub mod grant;
-pub mod pattern;
-pub mod signature;
+pub(crate) mod pattern;
+pub(crate) mod signature;
 pub mod tree;
 
 use crate::limits;
@@ -24,7 +24,7 @@ use pattern::Pattern;
 use serde::{Deserialize, Serialize};
 use signature::Signature;
 
-pub use check::check_name;
+pub(crate) use check::check_name;
 
 /// The manifest in the tree: the data of `/zookeeper/plugins/<name>` (docs/plugins.md, "In the tree").
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -87,15 +87,15 @@ pub struct Component {
 
 /// A component and its signature: what is needed to run the component.
 #[derive(Clone, Copy, Debug)]
-pub struct Code<'a> {
-    pub component: &'a Component,
-    pub signature: Option<&'a Signature>,
+pub(crate) struct Code<'a> {
+    pub(crate) component: &'a Component,
+    pub(crate) signature: Option<&'a Signature>,
 }
 
 impl Code<'_> {
     /// The key of the program in this process. The signature is part of it, because the same component with another
     /// signature must be checked again.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self.signature {
             None => self.component.sha256.clone(),
             Some(signature) => format!("{} {} {}", self.component.sha256, signature.signer, signature.ed25519),
@@ -211,26 +211,26 @@ pub fn parse_section(bytes: &[u8]) -> Result<Section, String> {
 
 impl Manifest {
     /// Whether the other manifest binds the same, apart from mode and version.
-    pub fn is_but_for_its_mode(&self, other: &Manifest) -> bool {
+    pub(crate) fn is_but_for_its_mode(&self, other: &Manifest) -> bool {
         *other == Manifest { mode: other.mode, version: other.version, ..self.clone() }
     }
 
-    pub fn code(&self) -> Code<'_> {
+    pub(crate) fn code(&self) -> Code<'_> {
         Code { component: &self.component, signature: self.signature.as_ref() }
     }
 
-    pub fn patterns(&self) -> Result<Vec<Pattern>, String> {
+    pub(crate) fn patterns(&self) -> Result<Vec<Pattern>, String> {
         self.paths.iter().map(|path| Pattern::parse(path)).collect()
     }
 
     /// The operations that the plugin is asked about, as bits by `Verb`.
-    pub fn operations(&self) -> u8 {
+    pub(crate) fn operations(&self) -> u8 {
         let asked = if self.on.is_empty() { self.kind.operations() } else { &self.on };
         asked.iter().fold(0, |bits, operation| bits | 1 << *operation as u8)
     }
 
     /// The `mount` argument of `configure`: the mount, the scheme, or the deepest path that all patterns share.
-    pub fn place(&self, patterns: &[Pattern]) -> String {
+    pub(crate) fn place(&self, patterns: &[Pattern]) -> String {
         match (&self.mount, &self.scheme) {
             (Some(place), _) | (None, Some(place)) => place.clone(),
             (None, None) => mount(patterns),
@@ -258,9 +258,10 @@ impl Component {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Validator, Kind::Policy, Kind::Authenticator, Kind::Recipe, Kind::Controller];
+    pub(crate) const ALL: [Kind; 5] =
+        [Kind::Validator, Kind::Policy, Kind::Authenticator, Kind::Recipe, Kind::Controller];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Validator => "validator",
             Kind::Policy => "policy",
@@ -271,7 +272,7 @@ impl Kind {
     }
 
     /// The exported interface of the contract that makes a component of this kind.
-    pub fn interface(self) -> &'static str {
+    pub(crate) fn interface(self) -> &'static str {
         match self {
             Kind::Validator => "validation",
             Kind::Policy => "authorization",
@@ -283,7 +284,7 @@ impl Kind {
 
     /// The operations that a plugin of this kind can be asked about. A validator judges changes, a policy all
     /// operations. Empty for other kinds.
-    pub fn operations(self) -> &'static [Verb] {
+    pub(crate) fn operations(self) -> &'static [Verb] {
         match self {
             Kind::Validator => &Verb::ALL[2..6],
             Kind::Policy => &Verb::ALL,
@@ -299,7 +300,7 @@ impl Require {
 }
 
 impl Mode {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Enforce => "enforce",
             Mode::Audit => "audit",
@@ -309,7 +310,7 @@ impl Mode {
 }
 
 impl OnFailure {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             OnFailure::Reject => "reject",
             OnFailure::Ignore => "ignore",

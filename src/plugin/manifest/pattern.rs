@@ -10,7 +10,7 @@ use crate::model::path;
 const DEEP_MAX: usize = 2;
 
 #[derive(Clone, PartialEq, Debug)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     text: String,
     form: Form,
 }
@@ -34,7 +34,7 @@ enum Name {
 
 impl Pattern {
     /// Parses a pattern. The error is a sentence that names the pattern.
-    pub fn parse(text: &str) -> Result<Pattern, String> {
+    pub(crate) fn parse(text: &str) -> Result<Pattern, String> {
         if let Err(error) = path::validate(text) {
             return Err(format!("path {text:?}: {error}"));
         }
@@ -49,11 +49,7 @@ impl Pattern {
         Ok(Pattern { text: text.into(), form })
     }
 
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => path == self.text,
             Form::Below(prefix) => path.len() > prefix.len() && path.starts_with(prefix.as_str()),
@@ -62,7 +58,7 @@ impl Pattern {
     }
 
     /// Whether a path below `path` can match. `path` is at or below `base`.
-    pub fn may_match_below(&self, path: &str) -> bool {
+    pub(crate) fn may_match_below(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => false,
             Form::Below(_) => true,
@@ -74,7 +70,7 @@ impl Pattern {
     }
 
     /// The deepest path without `*` that all matching paths are at or below.
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         match self.text.find('*') {
             None => &self.text,
             Some(star) => match self.text.get(..star).and_then(|before| before.rfind('/')) {

@@ -27,14 +27,14 @@ const PUBLIC_HEADER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65,
 #[serde(deny_unknown_fields)]
 pub struct Signature {
     /// The public key, 32 bytes in base64. A server may know the key by a name.
-    pub signer: String,
+    pub(crate) signer: String,
     /// 64 bytes in base64.
-    pub ed25519: String,
+    pub(crate) ed25519: String,
 }
 
 impl Signature {
     /// Checks the form alone. The error names what is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         public_key(&self.signer).map_err(|error| format!("signature.signer: {error}"))?;
         match BASE64.decode(&self.ed25519) {
             Ok(bytes) if bytes.len() == SIGNATURE_BYTES => Ok(()),
@@ -43,7 +43,7 @@ impl Signature {
     }
 
     /// Whether `signer` has signed these bytes.
-    pub fn verify(&self, component: &[u8]) -> Result<(), String> {
+    pub(crate) fn verify(&self, component: &[u8]) -> Result<(), String> {
         self.check()?;
         let key = public_key(&self.signer)?;
         let signature = BASE64.decode(&self.ed25519).unwrap_or_default();
@@ -57,11 +57,11 @@ impl Signature {
 }
 
 /// A private key.
-pub struct Key(Ed25519KeyPair);
+pub(crate) struct Key(Ed25519KeyPair);
 
 impl Key {
     /// A new key, and the text of a PEM file with it (PKCS #8).
-    pub fn generate() -> Result<(Key, String), String> {
+    pub(crate) fn generate() -> Result<(Key, String), String> {
         let document =
             Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| "no randomness for a key".to_owned())?;
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64.encode(&document));
@@ -70,7 +70,7 @@ impl Key {
 
     /// Reads a PEM file with `PRIVATE KEY`, as `wasmkeeper plugin keygen` and `openssl genpkey -algorithm ed25519`
     /// write it.
-    pub fn of_pem(pem: &str) -> Result<Key, String> {
+    pub(crate) fn of_pem(pem: &str) -> Result<Key, String> {
         let wanted = "a PEM file with an ed25519 PRIVATE KEY is required: `wasmkeeper plugin keygen` makes one";
         let der = pem_body(pem, "PRIVATE KEY").ok_or_else(|| wanted.to_owned())?;
         Key::of_der(&der).map_err(|_| wanted.to_owned())
@@ -82,11 +82,11 @@ impl Key {
     }
 
     /// The public key in base64, as servers are configured with it.
-    pub fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         BASE64.encode(self.0.public_key())
     }
 
-    pub fn sign(&self, component: &[u8]) -> Signature {
+    pub(crate) fn sign(&self, component: &[u8]) -> Signature {
         Signature { signer: self.public(), ed25519: BASE64.encode(self.0.sign(component)) }
     }
 }
@@ -105,7 +105,7 @@ struct Signer {
 
 impl Signers {
     /// Parses `name=KEY,name=KEY`. A key is base64 of 32 bytes, or of a SubjectPublicKeyInfo. The error is a sentence.
-    pub fn parse(text: &str) -> Result<Signers, String> {
+    pub(crate) fn parse(text: &str) -> Result<Signers, String> {
         let one = |part: &str| {
             let (name, key) = part.split_once('=').ok_or("each is a name, = and a key: ops=MCowBQYDK2Vw...")?;
             let key = public_key(key.trim()).map_err(|error| format!("the key of {name}: {error}"))?;
@@ -120,12 +120,12 @@ impl Signers {
     }
 
     /// Whether a component needs a signature.
-    pub fn demand(&self) -> bool {
+    pub(crate) fn demand(&self) -> bool {
         !self.0.is_empty()
     }
 
     /// Whether a component with this signature may run. The error is a sentence with the fix.
-    pub fn judge(&self, signature: Option<&Signature>, component: &[u8]) -> Result<(), String> {
+    pub(crate) fn judge(&self, signature: Option<&Signature>, component: &[u8]) -> Result<(), String> {
         let Some(signature) = signature else {
             return match self.demand() {
                 false => Ok(()),
@@ -148,7 +148,7 @@ impl Signers {
     }
 
     /// The name of a trusted signer.
-    pub fn name(&self, key: &str) -> Option<&str> {
+    pub(crate) fn name(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|signer| signer.key == key).map(|signer| signer.name.as_str())
     }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 /// What plugins read of the tree. `State` implements it, and a map for tests.
-pub trait Tree {
+pub(crate) trait Tree {
     fn data(&self, path: &str) -> Option<Vec<u8>>;
     fn children(&self, path: &str) -> Vec<String>;
     /// The zxid of the last change to the node's data.
@@ -47,7 +47,7 @@ impl Tree for State {
 }
 
 /// Reads a component from its pieces, and checks its size and digest. `read` returns a node's data.
-pub fn read_component(
+pub(crate) fn read_component(
     component: &manifest::Component,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Vec<u8>, String> {
@@ -84,7 +84,7 @@ pub fn read_component(
 }
 
 /// The zxid of the last change to a component's pieces. None if a piece is missing.
-pub fn newest_piece(tree: &dyn Tree, component: &manifest::Component) -> Option<i64> {
+pub(crate) fn newest_piece(tree: &dyn Tree, component: &manifest::Component) -> Option<i64> {
     let pieces = (0..component.chunks).map(|chunk| tree.mzxid(&component.chunk_path(chunk)));
     pieces.collect::<Option<Vec<i64>>>()?.into_iter().max()
 }
@@ -96,7 +96,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// The nodes of components that no manifest names and whose last piece is older than an hour, children before parents.
 /// The leader deletes these nodes.
-pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
+pub(crate) fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
     let components = tree.children(MODULES);
     if components.is_empty() {
         return Vec::new();
@@ -119,12 +119,12 @@ pub fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
 }
 
 /// The digests of all components that manifests name.
-pub fn named(tree: &dyn Tree) -> BTreeSet<String> {
+pub(crate) fn named(tree: &dyn Tree) -> BTreeSet<String> {
     manifests(tree).into_iter().map(|manifest| manifest.component.sha256).collect()
 }
 
 /// All manifests that can be parsed: in force, on trial, and former ones.
-pub fn manifests(tree: &dyn Tree) -> Vec<Manifest> {
+pub(crate) fn manifests(tree: &dyn Tree) -> Vec<Manifest> {
     let mut nodes = Vec::new();
     for plugin in tree.children(PLUGINS) {
         let plugin = path::join(PLUGINS, &plugin);
@@ -137,16 +137,16 @@ pub fn manifests(tree: &dyn Tree) -> Vec<Manifest> {
 }
 
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use super::Tree;
     use std::collections::BTreeMap;
 
     /// Data, mzxid, ctime by path.
     #[derive(Default)]
-    pub struct MapTree(pub BTreeMap<String, (Vec<u8>, i64, i64)>);
+    pub(crate) struct MapTree(pub(crate) BTreeMap<String, (Vec<u8>, i64, i64)>);
 
     impl MapTree {
-        pub fn set(&mut self, path: &str, data: &[u8], zxid: i64) {
+        pub(crate) fn set(&mut self, path: &str, data: &[u8], zxid: i64) {
             self.0.insert(path.into(), (data.into(), zxid, zxid));
         }
     }

@@ -12,42 +12,42 @@ use std::time::Duration;
 /// The counters of one plugin. They outlive a version: an update goes on counting.
 #[derive(Default)]
 pub struct Counters {
-    pub calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     /// Requests that the guest refused.
-    pub refusals: AtomicU64,
+    pub(crate) refusals: AtomicU64,
     /// In mode `audit`: requests that the guest would have refused, or that its faults would have.
-    pub would_refuse: AtomicU64,
+    pub(crate) would_refuse: AtomicU64,
     /// Requests that went on although the guest failed.
-    pub let_pass: AtomicU64,
+    pub(crate) let_pass: AtomicU64,
     /// The fuel of each call.
-    pub fuel: Timing,
+    pub(crate) fuel: Timing,
     /// The nanoseconds of each call, including the time to make an instance.
-    pub ns: Timing,
+    pub(crate) ns: Timing,
     /// The largest memory of an instance so far, in bytes.
-    pub memory_bytes_max: AtomicU64,
+    pub(crate) memory_bytes_max: AtomicU64,
     /// Operations on transactions that the guest asked for. Refused operations and those of failed calls count.
-    pub operations: AtomicU64,
-    pub log_lines_dropped: AtomicU64,
-    pub last_faults: Faults,
+    pub(crate) operations: AtomicU64,
+    pub(crate) log_lines_dropped: AtomicU64,
+    pub(crate) last_faults: Faults,
     /// Calls that took at least the binding's `limits.slow_ms`.
-    pub slow_calls: AtomicU64,
+    pub(crate) slow_calls: AtomicU64,
     /// The guest's log lines, and the server's lines about the plugin.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The recording of calls, while somebody reads it.
-    pub tape: Tape,
+    pub(crate) tape: Tape,
     /// Counts by `Fault::class`.
     faults: [AtomicU64; Fault::CLASSES.len()],
 }
 
 impl Counters {
-    pub fn called(&self, fuel: u64, ns: u64) {
+    pub(crate) fn called(&self, fuel: u64, ns: u64) {
         self.calls.fetch_add(1, Relaxed);
         self.fuel.add(fuel);
         self.ns.add(ns);
     }
 
     /// Notes the memory of an instance after a call, and the operations of the call.
-    pub fn took(&self, memory_bytes: u64, operations: u64) {
+    pub(crate) fn took(&self, memory_bytes: u64, operations: u64) {
         // Memory mostly does not grow, and a load is much cheaper than an exchange.
         if memory_bytes > self.memory_bytes_max.load(Relaxed) {
             self.memory_bytes_max.fetch_max(memory_bytes, Relaxed);
@@ -58,30 +58,25 @@ impl Counters {
     }
 
     /// Counts a slow call, and logs the question.
-    pub fn slow(&self, took: Duration, fuel: u64, question: &Question) {
+    pub(crate) fn slow(&self, took: Duration, fuel: u64, question: &Question) {
         self.slow_calls.fetch_add(1, Relaxed);
         let us = took.as_micros();
         self.log.push(Level::Warn, &format!("slow call: {us} us, fuel {fuel}: {question:?}"));
     }
 
-    pub fn failed(&self, fault: &Fault) {
+    pub(crate) fn failed(&self, fault: &Fault) {
         if let Some(counter) = self.faults.get(fault.class()) {
             counter.fetch_add(1, Relaxed);
         }
     }
 
-    pub fn faults(&self, class: &str) -> u64 {
-        let at = Fault::CLASSES.iter().position(|name| *name == class);
-        at.and_then(|at| self.faults.get(at)).map_or(0, |counter| counter.load(Relaxed))
-    }
-
     /// The names of all faults, with their counts.
-    pub fn all_faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    pub(crate) fn all_faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Fault::CLASSES.iter().zip(&self.faults).map(|(name, count)| (*name, count.load(Relaxed)))
     }
 
     /// The counts without timings and faults, with their names.
-    pub fn counts(&self) -> [(&'static str, u64); 7] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("calls", self.calls.load(Relaxed)),
             ("refusals", self.refusals.load(Relaxed)),
@@ -93,7 +88,7 @@ impl Counters {
         ]
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut json: serde_json::Map<String, Value> =
             self.counts().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
         let faults: serde_json::Map<String, Value> =

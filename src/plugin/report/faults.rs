@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 /// The last faults of one plugin, newest first. They outlive a version. Invariant: at most `limits::PLUGIN_FAULTS_KEPT`.
 #[derive(Default)]
-pub struct Faults(Mutex<VecDeque<Kept>>);
+pub(crate) struct Faults(Mutex<VecDeque<Kept>>);
 
 struct Kept {
     at_ms: i64,
@@ -22,7 +22,7 @@ struct Kept {
 }
 
 impl Faults {
-    pub fn keep(&self, version: u32, fault: &Fault, session: SessionId, evidence: Evidence) {
+    pub(crate) fn keep(&self, version: u32, fault: &Fault, session: SessionId, evidence: Evidence) {
         let mut kept = self.0.lock();
         if kept.len() == limits::PLUGIN_FAULTS_KEPT {
             kept.pop_back();
@@ -32,7 +32,7 @@ impl Faults {
     }
 
     /// The faults as JSON, newest first.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let shown = |kept: &Kept| {
             json!({
                 "at_ms": kept.at_ms,

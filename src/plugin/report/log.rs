@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     Trace,
     Debug,
     Info,
@@ -23,9 +23,9 @@ pub enum Level {
 }
 
 impl Level {
-    pub const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+    pub(crate) const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
 
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Level::Trace => "trace",
             Level::Debug => "debug",
@@ -37,16 +37,16 @@ impl Level {
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// Counts the lines of the plugin since the server started, from 1.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Unix milliseconds.
-    pub ms: i64,
-    pub level: Level,
-    pub text: String,
+    pub(crate) ms: i64,
+    pub(crate) level: Level,
+    pub(crate) text: String,
 }
 
-pub struct Log {
+pub(crate) struct Log {
     /// When the plugin was first bound on this server, in Unix milliseconds. It changes with a restart.
     run: i64,
     ring: Mutex<Ring>,
@@ -82,7 +82,7 @@ impl Default for Log {
 impl Log {
     /// Adds a line, and drops the oldest lines if there are too many. A text is cut to
     /// `limits::PLUGIN_LOG_LINE_BYTES_MAX` bytes.
-    pub fn push(&self, level: Level, text: &str) {
+    pub(crate) fn push(&self, level: Level, text: &str) {
         let text = contract::cut(text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned();
         let mut ring = self.ring.lock();
         ring.written += 1;
@@ -97,12 +97,12 @@ impl Log {
     }
 
     /// The lines after this number.
-    pub fn behind(&self, number: u64) -> Vec<Line> {
+    pub(crate) fn behind(&self, number: u64) -> Vec<Line> {
         self.ring.lock().lines.iter().filter(|line| line.number > number).cloned().collect()
     }
 
     /// The lines after this number as JSON: `{"run":...,"lines":[...]}`.
-    pub fn json_behind(&self, number: u64) -> String {
+    pub(crate) fn json_behind(&self, number: u64) -> String {
         json!({ "run": self.run, "lines": self.behind(number) }).to_string()
     }
 }

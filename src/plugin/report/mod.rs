@@ -7,7 +7,7 @@
 //! | `log` | the last log lines |
 //! | `tape/` | recordings of calls, and how to play them again |
 
-pub mod counters;
-pub mod faults;
-pub mod log;
-pub mod tape;
+pub(crate) mod counters;
+pub(crate) mod faults;
+pub(crate) mod log;
+pub(crate) mod tape;

@@ -25,7 +25,7 @@ use std::fmt;
 
 /// An empty member that asks the others.
 #[derive(Clone, Debug)]
-pub struct EmptyMember {
+pub(crate) struct EmptyMember {
     id: u32,
     incarnation: Incarnation,
     /// The servers of its file, itself among them.
@@ -179,12 +179,12 @@ fn cluster(members: &BTreeMap<u64, Member>) -> u64 {
 }
 
 /// The ensemble that an empty member founds or joins.
-pub struct Bootstrapped {
-    pub cluster: u64,
+pub(crate) struct Bootstrapped {
+    pub(crate) cluster: u64,
     /// The first members, if this member founds the ensemble.
-    pub found: Option<BTreeMap<u64, Member>>,
+    pub(crate) found: Option<BTreeMap<u64, Member>>,
     /// The members of the ensemble, if this member joins it.
-    pub roster: Option<Roster>,
+    pub(crate) roster: Option<Roster>,
 }
 
 impl EmptyMember {

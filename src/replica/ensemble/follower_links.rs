@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 /// The links of members that take this one for the leader.
 #[derive(Default)]
-pub struct FollowerLinks {
+pub(crate) struct FollowerLinks {
     /// The term that this member leads and takes requests in. None: it does not lead.
     leadership: watch::Sender<Option<u64>>,
     /// The number of the next link.
@@ -40,11 +40,11 @@ struct FollowerLink {
 
 /// Names a link that a member has to this one while it leads in `term`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FollowerLinkId {
-    pub number: u64,
-    pub term: u64,
+pub(crate) struct FollowerLinkId {
+    pub(crate) number: u64,
+    pub(crate) term: u64,
     /// The member at the other end.
-    pub member: u32,
+    pub(crate) member: u32,
 }
 
 impl FollowerLinks {

@@ -28,7 +28,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
 /// The members of the ensemble, as far as this one knows them.
-pub struct KnownMembers {
+pub(crate) struct KnownMembers {
     peers: Arc<Peers>,
     /// The servers of this member's file: what an empty member tells of.
     configured: Vec<(u32, ServerRole)>,

@@ -40,9 +40,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 /// The sequencer's entrance to a link: requests of this member's clients.
-pub struct Forwarding {
+pub(crate) struct Forwarding {
     /// Links have growing numbers.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Holds at most what the connections of this member may have unanswered (`limits::UNANSWERED_MAX` each).
     submissions: UnboundedSender<Submission>,
     /// The leader is about to hand over: requests wait for the next leader.
@@ -76,7 +76,7 @@ impl Forwarding {
 
 /// The entrance to the current link for all other code. None while there is no link.
 #[derive(Default)]
-pub struct LeaderLink(Mutex<Option<UnboundedSender<Outgoing>>>);
+pub(crate) struct LeaderLink(Mutex<Option<UnboundedSender<Outgoing>>>);
 
 enum Outgoing {
     ReadIndex(ReadIndexReply),

@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What this member knows of its ensemble, and its links to the other members.
-pub struct Ensemble {
+pub(crate) struct Ensemble {
     config: Arc<Config>,
     pub(super) known_members: Arc<KnownMembers>,
     /// The links of members that take this one for the leader.

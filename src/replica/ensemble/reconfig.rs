@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How a change of the members ends.
-pub enum ReconfigEnd {
+pub(crate) enum ReconfigEnd {
     /// These are the servers now.
     Done(Vec<Server>),
     /// The servers are as they were.

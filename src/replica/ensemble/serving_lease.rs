@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub struct ServingLease {
+pub(crate) struct ServingLease {
     /// How long the lease lasts.
     lasts: Duration,
     /// The end of the lease, in microseconds of the server's clock. `u64::MAX` while this member is the only voter.

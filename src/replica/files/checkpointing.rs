@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 /// Asks checkpointing to end, with a last checkpoint.
 #[derive(Default)]
-pub struct Ending {
+pub(crate) struct Ending {
     asked: Mutex<bool>,
     changed: Condvar,
     changed_for_task: Notify,
@@ -47,7 +47,7 @@ impl Ending {
 }
 
 /// Writes checkpoints when they are due.
-pub struct Checkpointing {
+pub(crate) struct Checkpointing {
     replica: Arc<Replica>,
     ending: Arc<Ending>,
     /// The log position of the last checkpoint. At the start this is not where the state stands: what was applied from

@@ -1,17 +1,13 @@
 //! This member's checkpoints for other members, and another member's state in the place of this member's.
 
 use super::Files;
-use crate::consensus::{self, BlockingWork, IncomingCheckpoint, PinnedCheckpoint};
-use crate::environment;
+use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint};
 use crate::metrics::Metrics;
-use crate::model::ensemble::Server;
-use crate::peer::Peers;
 use crate::replica::fatal::DieOnPanic;
 use crate::replica::ordering::WriteOrder;
 use crate::state::{Loader, State};
 use crate::storage::LogPosition;
 use crate::storage::checkpoint::CheckpointView;
-use crate::storage::disk::Disk;
 use crate::storage::receive::IncomingState;
 use crate::storage::records::{self, FileError};
 use bytes::Bytes;
@@ -83,28 +79,6 @@ fn of_a_peer(error: FileError) -> io::Error {
             format!("the checkpoint was written by a later version of this server: {what}; start that version here"),
         ),
     }
-}
-
-/// Puts the state of another member on this member's disk, where the next start finds it. Waits until one of the
-/// members `from` can be asked.
-///
-/// For a member whose checkpoint and image are both damaged, and whose log is sound but was purged up to `purged`.
-pub async fn fetch_state(
-    peers: &Peers,
-    from: &[Server],
-    purged: LogPosition,
-    disk: Arc<dyn Disk>,
-    heavy: BlockingWork,
-) -> io::Result<()> {
-    let seed = environment::random_u64()?;
-    let begin = |description: &[u8]| {
-        let incoming = IncomingState::begin(disk.clone(), description, State::load(seed)).map_err(of_a_peer)?;
-        Ok(Box::new(Received(incoming)) as Box<dyn IncomingCheckpoint>)
-    };
-    let received = consensus::fetch(peers, from, purged, heavy, begin).await;
-    let received = received.into_any().downcast::<Received>().map_err(|_| io::Error::other("not of this replica"))?;
-    let complete = received.0.into_complete().ok_or_else(|| io::Error::other("what was received is not whole"))?;
-    complete.take_place(&*disk)
 }
 
 impl Files {

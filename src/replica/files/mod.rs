@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Where the checkpoint and the image lie.
-pub struct Files {
+pub(crate) struct Files {
     disk: Arc<dyn Disk>,
     /// Writes and replaces checkpoints. Locked while a checkpoint is written or replaced.
     checkpointer: Mutex<Checkpointer>,

@@ -61,14 +61,14 @@ pub(super) fn open_log(
 pub(super) struct Loaded {
     state: State,
     /// Where in the log the state stands. None: it has applied no entry.
-    pub position: Option<LogPosition>,
+    pub(crate) position: Option<LogPosition>,
     membership: Option<Vec<u8>>,
     disk: Arc<dyn Disk>,
     checkpointer: Checkpointer,
     log_bytes: u64,
     /// Seeds the tables of the state.
     seed: u64,
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 pub(super) fn load_state(disk: Arc<dyn Disk>, log: &consensus::Log, format_level_known: u32) -> anyhow::Result<Loaded> {
@@ -101,13 +101,13 @@ pub(super) fn load_state(disk: Arc<dyn Disk>, log: &consensus::Log, format_level
 
 /// What the wings of a member share.
 pub(super) struct Assembly {
-    pub config: Arc<Config>,
-    pub known_members: Arc<KnownMembers>,
-    pub format_level: u32,
+    pub(crate) config: Arc<Config>,
+    pub(crate) known_members: Arc<KnownMembers>,
+    pub(crate) format_level: u32,
     /// Raft's runtime.
-    pub runtime: Handle,
-    pub clock: Clock,
-    pub metrics: Arc<Metrics>,
+    pub(crate) runtime: Handle,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Assembly {
@@ -124,7 +124,7 @@ impl Assembly {
             rules.clone(),
             Box::new(virtual_nodes),
             plugins.clone(),
-            run,
+            session::MemberRun { id: config.server_id, run },
             metrics.clone(),
             clock,
         );

@@ -173,17 +173,17 @@ impl Member {
         Ok(member)
     }
 
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.replica.config
     }
 
     /// What connections speak to.
-    pub fn server(&self) -> &Arc<dyn Server> {
+    pub(crate) fn server(&self) -> &Arc<dyn Server> {
         &self.server
     }
 
     /// What the HTTP interface speaks to.
-    pub fn admin(&self) -> &Arc<dyn Admin> {
+    pub(crate) fn admin(&self) -> &Arc<dyn Admin> {
         &self.admin
     }
 
@@ -212,7 +212,7 @@ impl Member {
     }
 
     /// Ends the member, with a last checkpoint. Nothing may be submitted any more.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.replica.ensemble.leave();
         // The startup has ended, unless the member never came up.
         self.startup.abort();

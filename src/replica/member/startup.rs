@@ -25,19 +25,19 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub(super) struct Startup {
-    pub replica: Arc<Replica>,
-    pub raft: Handle,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) raft: Handle,
     /// Where housekeeping runs.
-    pub housekeeping: Handle,
-    pub execution: Execution,
-    pub disk: Arc<dyn Disk>,
-    pub me: LocalMember,
+    pub(crate) housekeeping: Handle,
+    pub(crate) execution: Execution,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) me: LocalMember,
     /// The incarnation, if log and state are empty.
-    pub empty: Option<Incarnation>,
-    pub load_took: Duration,
-    pub threads: Arc<Mutex<Threads>>,
-    pub ending: Arc<Ending>,
-    pub stage: watch::Sender<Stage>,
+    pub(crate) empty: Option<Incarnation>,
+    pub(crate) load_took: Duration,
+    pub(crate) threads: Arc<Mutex<Threads>>,
+    pub(crate) ending: Arc<Ending>,
+    pub(crate) stage: watch::Sender<Stage>,
 }
 
 impl Startup {

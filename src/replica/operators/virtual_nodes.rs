@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Answers the paths that are no nodes of the tree.
-pub struct MemberVirtualNodes {
-    pub plugins: Arc<Plugins>,
-    pub known_members: Arc<KnownMembers>,
+pub(crate) struct MemberVirtualNodes {
+    pub(crate) plugins: Arc<Plugins>,
+    pub(crate) known_members: Arc<KnownMembers>,
 }
 
 impl VirtualNodes for MemberVirtualNodes {

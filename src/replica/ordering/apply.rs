@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 /// Where applying stands in the log. Its lock is held while an entry is applied, so the holder of the lock sees the
 /// state between two entries.
 #[derive(Default)]
-pub struct Boundary {
+pub(crate) struct Boundary {
     /// The last entry that was applied, or fenced off. None: no entry yet.
     ///
     /// Invariant: each entry directly follows this one in the log, and its term is not lower.
@@ -73,11 +73,11 @@ impl Boundary {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(in crate::replica) struct Applied {
     /// The batch had its effects. False: the fence, or a digest that differs, kept it from having any.
-    pub accepted: bool,
+    pub(crate) accepted: bool,
     /// Which plugins are in force has changed.
-    pub plugins_changed: bool,
+    pub(crate) plugins_changed: bool,
     /// The timers of plugins, or the mounts they have to put in order, have changed.
-    pub chores_changed: bool,
+    pub(crate) chores_changed: bool,
 }
 
 impl WriteOrder {

@@ -8,7 +8,7 @@ use crate::pipeline::Moment;
 use crate::state::State;
 
 /// Gives out the times of transactions. The sequencer owns it.
-pub struct Clocks {
+pub(crate) struct Clocks {
     /// When this member began to lead.
     lead_since: Instant,
     /// Ensemble time at that moment.

@@ -22,10 +22,10 @@ pub struct ProposalFault {
 }
 
 /// Called once for each batch.
-pub type ProposalFaults = Arc<dyn Fn() -> ProposalFault + Send + Sync>;
+pub(crate) type ProposalFaults = Arc<dyn Fn() -> ProposalFault + Send + Sync>;
 
 /// Consensus behind a delay.
-pub struct DelayedConsensus {
+pub(crate) struct DelayedConsensus {
     /// Holds at most `limits::ENTRIES_IN_FLIGHT_MAX` batches.
     batches: UnboundedSender<(Batch, Done)>,
 }

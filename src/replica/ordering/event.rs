@@ -9,7 +9,7 @@ use crate::replica::ensemble::reconfig::ReconfigEnd;
 use crate::replica::plugins::calls::NativeCall;
 
 /// All that can happen to the sequencer.
-pub enum Event {
+pub(crate) enum Event {
     /// A client of this member, or the server itself, asks for a write.
     Submitted(Submission),
     /// A caller without a session asks, and waits for what a recipe returns.
@@ -54,15 +54,15 @@ pub enum Event {
 }
 
 /// A request that waits for its turn.
-pub struct QueuedRequest {
-    pub submission: Submission,
+pub(crate) struct QueuedRequest {
+    pub(crate) submission: Submission,
     /// The link it came over, if another member passed it on.
-    pub link: Option<FollowerLinkId>,
+    pub(crate) link: Option<FollowerLinkId>,
     /// What work off the sequencer's thread found out: None for a request that needed none. An error refuses the
     /// request in its turn.
-    pub verdict: Option<Result<(), Refusal>>,
+    pub(crate) verdict: Option<Result<(), Refusal>>,
     /// The caller that waits for what a native call returns.
-    pub call: Option<Box<NativeCall>>,
+    pub(crate) call: Option<Box<NativeCall>>,
 }
 
 impl QueuedRequest {

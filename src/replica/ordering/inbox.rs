@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 #[derive(Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     inner: Mutex<Inner>,
     /// Wakes a sequencer that is a thread.
     filled: Condvar,
@@ -27,7 +27,7 @@ struct Inner {
 /// Whether the sequencer sleeps, and which events may wake it. A wake-up costs a system call, and takes the processor
 /// from another thread.
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sleep {
+pub(crate) enum Sleep {
     #[default]
     Awake,
     /// The sequencer has nothing to do. An entry that was applied need not wake it, with two exceptions: an entry

@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// The order of writes on one member, from the inbox to the applied tree.
-pub struct WriteOrder {
+pub(crate) struct WriteOrder {
     /// What the sequencer evaluates by.
     pub(super) rules: Arc<Rules>,
     /// The applied tree. `apply` and the installation of a checkpoint write it; all other code reads it.
@@ -77,16 +77,16 @@ pub struct WriteOrder {
 
 /// What a member is built from, as far as the order of writes is concerned.
 pub(super) struct Parts {
-    pub rules: Arc<Rules>,
-    pub state: State,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) state: State,
     /// Seeds the tables of `Watches`.
-    pub seed: u64,
-    pub boundary: Boundary,
-    pub format_level_known: u32,
-    pub connections: Arc<Connections>,
-    pub plugins: Arc<Plugins>,
-    pub clock: Clock,
-    pub metrics: Arc<Metrics>,
+    pub(crate) seed: u64,
+    pub(crate) boundary: Boundary,
+    pub(crate) format_level_known: u32,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) plugins: Arc<Plugins>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl WriteOrder {
@@ -158,7 +158,7 @@ impl WriteOrder {
 
 /// Whether this member evaluates writes. The sequencer writes it; all other code reads it.
 #[derive(Default)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     leads: AtomicBool,
     /// When this leadership began, on the server's clock.
     since_ms: AtomicU64,

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Default)]
-pub struct Provenance(Mutex<Kept>);
+pub(crate) struct Provenance(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use tokio::sync::watch;
 
 #[derive(Default)]
-pub struct Soundness {
+pub(crate) struct Soundness {
     kept: Mutex<Kept>,
     /// None while the state may be trusted.
     doubt: watch::Sender<Option<Doubt>>,
@@ -33,10 +33,10 @@ struct Kept {
 
 /// Two members have different states at the same zxid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doubt {
+pub(crate) struct Doubt {
     /// The term of the leadership that contradicts this member, or of this member's own leadership.
-    pub term: u64,
-    pub zxid: Zxid,
+    pub(crate) term: u64,
+    pub(crate) zxid: Zxid,
 }
 
 impl Kept {

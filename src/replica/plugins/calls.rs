@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A call on its way through the sequencer. If it is dropped, the caller gets `CallError::Unknown`.
-pub struct NativeCall {
+pub(crate) struct NativeCall {
     answer: oneshot::Sender<Result<Bytes, CallError>>,
     /// What the recipe returned, or why the call was refused. The caller gets it if the transaction is applied.
     ///

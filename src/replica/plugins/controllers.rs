@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 
 /// The paths that transactions have changed since the task last looked.
 #[derive(Default)]
-pub struct ChangedPaths {
+pub(crate) struct ChangedPaths {
     /// Whether the task looks: this member leads, and there are controllers.
     watched: AtomicBool,
     inner: Mutex<Paths>,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// What plugins have to do on this member.
-pub struct PluginWork {
+pub(crate) struct PluginWork {
     plugins: Arc<Plugins>,
     pub(super) preparations: Preparations,
     /// Wakes `chores`: there is something to do, or something less.

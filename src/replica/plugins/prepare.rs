@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 
 /// The leader's questions to other members that wait for answers (`FromLeader::Compile`).
 #[derive(Default)]
-pub struct Preparations {
+pub(crate) struct Preparations {
     /// The number of the next question.
     number: AtomicU64,
     /// By number.

@@ -12,13 +12,13 @@ use crate::model::SessionId;
 use crate::wire::request::Request;
 use serde_json::Value;
 
-pub struct Lock {
-    pub path: String,
-    pub delay_ms: u64,
+pub(crate) struct Lock {
+    pub(crate) path: String,
+    pub(crate) delay_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Line {
+pub(crate) struct Line {
     /// In the order in which they came. The first one holds the lock, unless there is a delay.
     members: Vec<Member>,
     /// The expired session of the last holder, while the delay lasts.
@@ -39,7 +39,7 @@ struct Member {
     token: Option<u64>,
 }
 
-pub enum Action {
+pub(crate) enum Action {
     /// `tries`: the client does not wait (`"wait-ms":0`).
     Join {
         session: SessionId,
@@ -88,7 +88,7 @@ pub enum Action {
 }
 
 impl Lock {
-    pub fn steps(&self, record: &Record) -> Vec<Step<Action>> {
+    pub(crate) fn steps(&self, record: &Record) -> Vec<Step<Action>> {
         let mut steps = Vec::new();
         for (at, exchange) in record.exchanges.iter().enumerate() {
             let session = exchange.session;

@@ -25,7 +25,7 @@ use crate::wire::request::{Request, create_mode};
 
 /// What clients asked and were answered in a run of a scenario.
 #[derive(Default)]
-pub struct Record {
+pub(crate) struct Record {
     /// The number of requests sent and answers received so far. Each has a moment of its own.
     moment: u64,
     exchanges: Vec<Exchange>,
@@ -33,7 +33,7 @@ pub struct Record {
     times: Vec<(u64, u64)>,
 }
 
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The number by which the answer finds its request. 0 once the request is answered.
     number: i32,
     client: String,
@@ -47,7 +47,7 @@ pub struct Exchange {
 }
 
 #[derive(Clone)]
-pub enum Asked {
+pub(crate) enum Asked {
     Request(Request),
     /// The end of the session.
     End {
@@ -56,14 +56,14 @@ pub enum Asked {
 }
 
 impl Record {
-    pub fn asks(&mut self, number: i32, client: &str, session: SessionId, asked: Asked, now_ms: u64) {
+    pub(crate) fn asks(&mut self, number: i32, client: &str, session: SessionId, asked: Asked, now_ms: u64) {
         let begin = self.next(now_ms);
         let (client, answer) = (client.to_owned(), String::new());
         self.exchanges.push(Exchange { number, client, session, asked, begin, begin_ms: now_ms, end: None, answer });
     }
 
     /// Notes the answer to the request with this number.
-    pub fn answers(&mut self, number: i32, answer: &str, now_ms: u64) {
+    pub(crate) fn answers(&mut self, number: i32, answer: &str, now_ms: u64) {
         let end = self.next(now_ms);
         if let Some(exchange) = self.exchanges.iter_mut().rev().find(|exchange| exchange.number == number) {
             (exchange.end, exchange.answer, exchange.number) = (Some(end), answer.to_owned(), 0);
@@ -133,7 +133,7 @@ struct Step<A> {
 }
 
 /// `model KIND at PATH, ...` of a random block.
-pub struct Model {
+pub(crate) struct Model {
     /// As the scenario has it.
     text: String,
     kind: Kind,
@@ -146,7 +146,7 @@ enum Kind {
 
 impl Model {
     /// `text`: what follows the word `model`. The error is a sentence.
-    pub fn parse(text: &str) -> Result<Model, String> {
+    pub(crate) fn parse(text: &str) -> Result<Model, String> {
         let sentence =
             || "model lock at PATH[, delay MS] or model queue at PATH[, visibility MS][, attempts N] is required";
         let mut parts = text.split(',').map(str::trim);
@@ -170,12 +170,12 @@ impl Model {
         Ok(Model { text: text.into(), kind })
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Returns how many answers fit the model. The error names an answer that does not fit.
-    pub fn check(&self, record: &Record) -> Result<usize, String> {
+    pub(crate) fn check(&self, record: &Record) -> Result<usize, String> {
         match &self.kind {
             Kind::Lock(lock) => self.judge(lock, lock.steps(record), record),
             Kind::Queue(queue) => self.judge(queue, queue.steps(record), record),

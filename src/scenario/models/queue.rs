@@ -13,15 +13,15 @@ use crate::wire::request::{Request, create_mode};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-pub struct Queue {
-    pub path: String,
+pub(crate) struct Queue {
+    pub(crate) path: String,
     /// How long a claim may hold an item.
-    pub visibility_ms: Option<u64>,
-    pub attempts_max: u64,
+    pub(crate) visibility_ms: Option<u64>,
+    pub(crate) attempts_max: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Items {
+pub(crate) struct Items {
     /// Items that may be taken, in order.
     ready: BTreeMap<Rank, Item>,
     delayed: BTreeMap<Rank, Item>,
@@ -36,7 +36,7 @@ pub struct Items {
 type Rank = (u64, u64);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Item {
+pub(crate) struct Item {
     /// The name that was asked for. Without digits if the node is sequential.
     asked: String,
     sequential: bool,
@@ -58,7 +58,7 @@ struct Claim {
     take: u64,
 }
 
-pub enum Action {
+pub(crate) enum Action {
     Put(Item),
     Take {
         session: SessionId,
@@ -106,7 +106,7 @@ pub enum Action {
 }
 
 impl Queue {
-    pub fn steps(&self, record: &Record) -> Vec<Step<Action>> {
+    pub(crate) fn steps(&self, record: &Record) -> Vec<Step<Action>> {
         let mut steps = Vec::new();
         for (at, exchange) in record.exchanges.iter().enumerate() {
             let session = exchange.session;

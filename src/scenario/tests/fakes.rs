@@ -41,7 +41,7 @@ enum Does {
 
 /// Shared between the stage that calls the fakes and the scenario that commands them.
 #[derive(Clone, Default)]
-pub struct Fakes(Arc<Mutex<State>>);
+pub(crate) struct Fakes(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -53,7 +53,7 @@ struct State {
 
 impl Fakes {
     /// A stage whose plugins are fakes, with client `a` as the superuser, and the fakes.
-    pub fn stage(setup: &Setup) -> (Stage, Fakes) {
+    pub(crate) fn stage(setup: &Setup) -> (Stage, Fakes) {
         let fakes = Fakes::default();
         fakes.0.lock().fuel = 10;
         let mut stage = Stage::new(setup.clone());
@@ -65,7 +65,7 @@ impl Fakes {
     }
 
     /// `fake ...`, or any other command of a scenario.
-    pub fn run(&self, stage: &mut Stage, command: &str) -> Result<Vec<String>, String> {
+    pub(crate) fn run(&self, stage: &mut Stage, command: &str) -> Result<Vec<String>, String> {
         let words: Vec<&str> = command.split_whitespace().collect();
         let done = |done: bool| Ok(vec![format!("{} <- {}", words[1], if done { "ok" } else { "nothing" })]);
         match words.as_slice() {

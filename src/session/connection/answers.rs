@@ -109,7 +109,13 @@ impl Connection {
 impl Connection {
     /// Answers the oldest request, whose transaction `txn` is, and the reads behind it. False if the connection has
     /// ended. Panics if `txn` does not belong to the oldest request.
-    pub fn applied(self: &Arc<Self>, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) -> bool {
+    pub(crate) fn applied(
+        self: &Arc<Self>,
+        state: &State,
+        watches: &mut Watches,
+        txn: &Txn,
+        applied: &Effects,
+    ) -> bool {
         let mut order = self.order.lock();
         if order.has_ended() {
             return false;
@@ -164,7 +170,7 @@ impl Connection {
 impl Connection {
     /// The barrier of the unfinished `sync` is reached (`Server::barrier`). Answers the `sync` once it is the oldest
     /// request.
-    pub fn synced(self: &Arc<Self>, state: &State, watches: &mut Watches) {
+    pub(crate) fn synced(self: &Arc<Self>, state: &State, watches: &mut Watches) {
         let mut order = self.order.lock();
         if order.has_ended() {
             return;

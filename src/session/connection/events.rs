@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl Connection {
     /// Queues a watch event, unless the client may not read the node. If a plugin must be asked about that first, the
     /// event keeps its place in the outbox and waits, and what is queued behind it waits with it.
-    pub fn event(self: &Arc<Self>, state: &State, event: &Event, path: &str) {
+    pub(crate) fn event(self: &Arc<Self>, state: &State, event: &Event, path: &str) {
         let identities = self.identities();
         let question = EventQuestion { kind: event.kind, path, acl: &event.acl, who: &identities };
         match question.judge(&self.home, state, &Answers::default()) {

@@ -34,12 +34,12 @@ use std::sync::{Arc, OnceLock};
 
 /// A client that has been let in and has no `Connection` yet.
 pub(super) struct Arrival {
-    pub admission: Admission,
-    pub peer: SocketAddr,
+    pub(crate) admission: Admission,
+    pub(crate) peer: SocketAddr,
     /// The subject of the client's certificate (RFC 2253), if it showed one.
-    pub subject: Option<String>,
+    pub(crate) subject: Option<String>,
     /// Wakes the worker that the connection lives on. None: the connection does not live on one of `Workers`.
-    pub bell: Option<Arc<Bell>>,
+    pub(crate) bell: Option<Arc<Bell>>,
 }
 
 /// One client's connection.
@@ -66,8 +66,8 @@ pub struct Connection {
     next_end_ms: AtomicU64,
     pub(super) order: Mutex<Order>,
     pub(super) outbox: Outbox,
-    pub statistics: Statistics,
-    pub last: Last,
+    pub(crate) statistics: Statistics,
+    pub(crate) last: Last,
     /// Milliseconds of the member's clock.
     established_ms: u64,
     bell: Option<Arc<Bell>>,
@@ -108,17 +108,17 @@ impl Connection {
         }
     }
 
-    pub fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.id
     }
 
     /// The client's address.
-    pub fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
     /// When the connection was accepted: milliseconds of the member's clock.
-    pub fn established_ms(&self) -> u64 {
+    pub(crate) fn established_ms(&self) -> u64 {
         self.established_ms
     }
 
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// `crst`: the connection's own counters start over.
-    pub fn reset_statistics(&self) {
+    pub(crate) fn reset_statistics(&self) {
         self.statistics.reset();
         self.last.reset();
     }
@@ -150,12 +150,12 @@ impl Connection {
 /// The session.
 impl Connection {
     /// `SessionId::NONE` until the session is there.
-    pub fn session(&self) -> SessionId {
+    pub(crate) fn session(&self) -> SessionId {
         SessionId(self.session.load(Relaxed))
     }
 
     /// The negotiated timeout; 0 until the session is there.
-    pub fn timeout_ms(&self) -> i32 {
+    pub(crate) fn timeout_ms(&self) -> i32 {
         self.timeout_ms.load(Relaxed)
     }
 
@@ -172,7 +172,7 @@ impl Connection {
     }
 
     /// Whether only this member knows the session.
-    pub fn has_local_session(&self) -> bool {
+    pub(crate) fn has_local_session(&self) -> bool {
         self.local.load(Relaxed)
     }
 
@@ -183,7 +183,7 @@ impl Connection {
     }
 
     /// Whether the connection gets nothing but reads.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.read_only.load(Relaxed)
     }
 
@@ -211,7 +211,7 @@ impl Connection {
 /// Who the client is.
 impl Connection {
     /// The proven identities that are still valid.
-    pub fn identities(&self) -> Arc<[Identity]> {
+    pub(crate) fn identities(&self) -> Arc<[Identity]> {
         let mut proven = self.proven.lock();
         if self.identities_end() {
             let now_ms = wall_ms().max(0).cast_unsigned();
@@ -253,17 +253,17 @@ impl Connection {
 /// Backpressure, and the end.
 impl Connection {
     /// Requests without an answer.
-    pub fn unanswered(&self) -> usize {
+    pub(crate) fn unanswered(&self) -> usize {
         self.order.lock().len()
     }
 
     /// Whether another request may be taken from the socket.
-    pub fn takes_requests(&self) -> bool {
+    pub(crate) fn takes_requests(&self) -> bool {
         self.order.lock().takes_requests() && self.outbox.has_room() && self.home.load().takes_requests()
     }
 
     /// Whether bytes wait to be written.
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         self.outbox.waits()
     }
 
@@ -273,18 +273,18 @@ impl Connection {
     }
 
     /// Whether the connection is ending or gone, so that it takes no more answers.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.is_gone() || self.outbox.end() != End::Open
     }
 
     /// Closes the connection once everything that is queued has been written.
-    pub fn close_after_flush(&self) {
+    pub(crate) fn close_after_flush(&self) {
         self.outbox.close_after_flush();
         self.outbox.wake();
     }
 
     /// Closes the connection at once. What is queued is lost.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.outbox.close();
         self.outbox.wake();
     }

@@ -36,7 +36,7 @@ pub(in crate::session) struct Admission {
 }
 
 impl Admissions {
-    pub fn new(network: &config::Network, metrics: Arc<Metrics>) -> Arc<Admissions> {
+    pub(crate) fn new(network: &config::Network, metrics: Arc<Metrics>) -> Arc<Admissions> {
         Arc::new(Admissions {
             all_max: network.connections_max,
             per_address_max: network.connections_per_address_max,
@@ -46,7 +46,7 @@ impl Admissions {
     }
 
     /// Lets a client in. The error names the bound that is reached.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admission, &'static str> {
         let address = address.to_canonical();
         let mut counts = self.counts.lock();
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);

@@ -25,12 +25,12 @@ pub(in crate::session) struct Delivery {
 }
 
 impl Delivery {
-    pub fn new(registry: Arc<Registry>, departed: Arc<Departed>, metrics: Arc<Metrics>) -> Delivery {
+    pub(crate) fn new(registry: Arc<Registry>, departed: Arc<Departed>, metrics: Arc<Metrics>) -> Delivery {
         Delivery { registry, departed, metrics, to_wake: Mutex::default() }
     }
 
     /// See `Connections::applied`.
-    pub fn deliver(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
+    pub(crate) fn deliver(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
         let writer = txn.origin.as_ref().map(|origin| origin.connection);
         hooks::events_then_reply(
             watches,
@@ -83,12 +83,12 @@ impl Delivery {
     }
 
     /// Has the connection's task woken by the next `flush`.
-    pub fn wake_later(&self, connection: Arc<Connection>) {
+    pub(crate) fn wake_later(&self, connection: Arc<Connection>) {
         self.to_wake.lock().push(connection);
     }
 
     /// Wakes the tasks of all connections that got something since the last call.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let connections = std::mem::take(&mut *self.to_wake.lock());
         if !connections.is_empty() {
             Bell::wake_all(connections);

@@ -15,14 +15,14 @@ pub(in crate::session) struct Departed {
 
 impl Departed {
     /// `count` writes of that connection are passed on and not applied.
-    pub fn add(&self, number: u64, count: usize) {
+    pub(crate) fn add(&self, number: u64, count: usize) {
         if count > 0 {
             *self.writes.lock().entry(number).or_insert(0) += count;
         }
     }
 
     /// A write of that connection has been applied. A connection that is not here had passed nothing on.
-    pub fn applied(&self, number: u64) {
+    pub(crate) fn applied(&self, number: u64) {
         if let EntryRef::Occupied(mut left) = self.writes.lock().entry_ref(&number) {
             assert!(*left.get() > 0, "connection {number} is kept only while it has writes on the way");
             *left.get_mut() -= 1;
@@ -33,12 +33,12 @@ impl Departed {
     }
 
     /// Forgets all of them, and returns their numbers: the link to the leader is lost.
-    pub fn take_all(&self) -> Vec<u64> {
+    pub(crate) fn take_all(&self) -> Vec<u64> {
         std::mem::take(&mut *self.writes.lock()).into_keys().collect()
     }
 
     /// All writes on the way.
-    pub fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.writes.lock().values().sum()
     }
 }

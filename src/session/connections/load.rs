@@ -13,38 +13,38 @@ pub(in crate::session) struct Load {
 }
 
 impl Load {
-    pub fn new(outstanding_max: usize) -> Load {
+    pub(crate) fn new(outstanding_max: usize) -> Load {
         Load { outstanding: AtomicUsize::new(0), outstanding_max, takes_no_more: AtomicBool::new(false) }
     }
 
     /// One request more is unanswered.
-    pub fn add_one(&self) {
+    pub(crate) fn add_one(&self) {
         self.outstanding.fetch_add(1, Relaxed);
     }
 
     /// `count` requests are answered, or nobody waits for their answers any more.
-    pub fn take_off(&self, count: usize) {
+    pub(crate) fn take_off(&self, count: usize) {
         let before = self.outstanding.fetch_sub(count, Relaxed);
         assert!(before >= count, "{count} requests end, and {before} were unanswered on all connections");
     }
 
     /// Unanswered requests of all connections.
-    pub fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.load(Relaxed)
     }
 
     /// Whether more is unanswered than `globalOutstandingLimit` allows.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.outstanding() > self.outstanding_max
     }
 
     /// From now on no request is taken from a socket.
-    pub fn take_no_more(&self) {
+    pub(crate) fn take_no_more(&self) {
         self.takes_no_more.store(true, Relaxed);
     }
 
     /// Whether requests may be taken from sockets.
-    pub fn takes_requests(&self) -> bool {
+    pub(crate) fn takes_requests(&self) -> bool {
         !self.takes_no_more.load(Relaxed)
     }
 }

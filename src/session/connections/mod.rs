@@ -62,19 +62,28 @@ pub struct Connections {
     asking: Asking,
 }
 
+/// One start of one member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemberRun {
+    /// The member's number.
+    pub(crate) id: u32,
+    /// Random, another number for each start.
+    pub(crate) run: u32,
+}
+
 impl Connections {
-    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `run`: random, another
-    /// number for each start. `clock`: the member's.
-    pub fn new(
+    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `clock`: the
+    /// member's.
+    pub(crate) fn new(
         options: Options,
         rules: Arc<Rules>,
         virtual_nodes: Box<dyn VirtualNodes + Send + Sync>,
         plugins: Arc<Plugins>,
-        run: u32,
+        member: MemberRun,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Arc<Connections> {
-        let registry = Arc::new(Registry::new(options.server_id, run));
+        let registry = Arc::new(Registry::new(member.id, member.run));
         let departed = Arc::<Departed>::default();
         Arc::new(Connections {
             rules,
@@ -95,27 +104,27 @@ impl Connections {
         })
     }
 
-    pub fn options(&self) -> &Options {
+    pub(crate) fn options(&self) -> &Options {
         &self.options
     }
 
-    pub fn rules(&self) -> &Rules {
+    pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    pub fn virtual_nodes(&self) -> &dyn VirtualNodes {
+    pub(crate) fn virtual_nodes(&self) -> &dyn VirtualNodes {
         &*self.virtual_nodes
     }
 
-    pub fn plugins(&self) -> &Arc<Plugins> {
+    pub(crate) fn plugins(&self) -> &Arc<Plugins> {
         &self.plugins
     }
 
-    pub fn expiry(&self) -> &Expiry {
+    pub(crate) fn expiry(&self) -> &Expiry {
         &self.expiry
     }
 
-    pub fn local_sessions(&self) -> &LocalSessions {
+    pub(crate) fn local_sessions(&self) -> &LocalSessions {
         &self.local_sessions
     }
 
@@ -173,37 +182,37 @@ impl Connections {
     }
 
     /// An id that no connection has, and none will have: for callers without a connection.
-    pub fn new_connection_id(&self) -> ConnectionId {
+    pub(crate) fn new_connection_id(&self) -> ConnectionId {
         self.registry.new_id()
     }
 
     /// The connection with that id. None: another member's, or ended.
-    pub fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.registry.get(id)
     }
 
     /// Whether the connection belongs to this run of this member, ended or not.
-    pub fn is_ours(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_ours(&self, id: ConnectionId) -> bool {
         self.registry.is_ours(id)
     }
 
     /// The connection that serves the session here.
-    pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
         self.registry.of_session(session)
     }
 
     /// All connections, in the order in which they came.
-    pub fn list(&self) -> Vec<Arc<Connection>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Connection>> {
         self.registry.list()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.registry.count()
     }
 
     /// The ensemble's sessions with a connection here that gave a sign of life at `ms` or later, in order. `ms`: of the
     /// member's clock.
-    pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
+    pub(crate) fn heard_since(&self, ms: u64) -> Vec<SessionId> {
         self.registry.heard_since(ms)
     }
 
@@ -218,14 +227,14 @@ impl Connections {
     /// Does what a transaction that has just been applied means for clients: sends its events, then the reply to its
     /// writer and the reads behind that write, and closes connections whose session it closed or moved. The caller
     /// calls this for every transaction, under the exclusive lock of the state, before it applies the next one.
-    pub fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
+    pub(crate) fn applied(&self, state: &State, watches: &mut Watches, txn: &Txn, applied: &Effects) {
         self.expiry.follow(txn, self.clock.now_ms());
         self.local_sessions.follow(txn);
         self.delivery.deliver(state, watches, txn, applied);
     }
 
     /// Wakes the tasks of all connections that got something since the last call. Called once for a run of log entries.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.delivery.flush();
     }
 
@@ -234,7 +243,7 @@ impl Connections {
     }
 
     /// Ends the sessions that only this member knows and that were silent too long. Called every tick.
-    pub fn expire_local_sessions(&self) {
+    pub(crate) fn expire_local_sessions(&self) {
         for session in self.local_sessions.expire(self.clock.now_ms()) {
             tracing::info!(%session, "a local session expires");
             if let Some(connection) = self.of_session(session) {
@@ -247,7 +256,7 @@ impl Connections {
 /// Writes on their way to the leader.
 impl Connections {
     /// A write of this server's connection goes to the leader now. Called before the write is sent.
-    pub fn pass_on(&self, id: ConnectionId) {
+    pub(crate) fn pass_on(&self, id: ConnectionId) {
         if let Some(connection) = self.registry.get(id) {
             let mut order = connection.order.lock();
             if !order.has_ended() {
@@ -258,14 +267,14 @@ impl Connections {
     }
 
     /// Writes that were passed on to the leader and are not applied here, of connections that live or have ended.
-    pub fn passed_on(&self) -> usize {
+    pub(crate) fn passed_on(&self) -> usize {
         let living: usize = self.list().iter().map(|connection| connection.order.lock().passed_on()).sum();
         living + self.departed.writes()
     }
 
     /// The link to the leader is lost, so the outcome of what was passed on and is not applied here is unknown. Closes
     /// the connections that the writes came from, and returns their ids: nothing more of theirs may be passed on.
-    pub fn break_passed_on(&self) -> Vec<ConnectionId> {
+    pub(crate) fn break_passed_on(&self) -> Vec<ConnectionId> {
         let mut broken = Vec::new();
         for connection in self.list() {
             if connection.order.lock().passed_on() > 0 {
@@ -281,17 +290,17 @@ impl Connections {
 /// The server's end, and other times at which connections close.
 impl Connections {
     /// Unanswered requests of all connections.
-    pub fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.load.outstanding()
     }
 
     /// From now on no request is taken from a socket. Requests that were taken are answered. The server shuts down.
-    pub fn take_no_more(&self) {
+    pub(crate) fn take_no_more(&self) {
         self.load.take_no_more();
     }
 
     /// Closes the connections without unanswered requests.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         let all = self.list();
         all.iter()
             .filter(|connection| connection.unanswered() == 0)
@@ -299,14 +308,14 @@ impl Connections {
     }
 
     /// Closes every connection: the server no longer serves, or shuts down.
-    pub fn close_all(&self) {
+    pub(crate) fn close_all(&self) {
         self.list().iter().for_each(|connection| connection.close_after_flush());
     }
 
     /// Another state replaces this one. The transactions between the two are not known here, and neither are the
     /// answers to clients, so all connections close at once and are answered nothing. Called under the exclusive lock
     /// of the state.
-    pub fn abandon_all(&self) {
+    pub(crate) fn abandon_all(&self) {
         self.expiry.forget_all();
         for connection in self.list() {
             self.end(&connection);

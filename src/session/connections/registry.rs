@@ -22,7 +22,7 @@ pub(in crate::session) struct Registry {
 
 impl Registry {
     /// `run` tells this run of the member from all others: a random number.
-    pub fn new(member: u32, run: u32) -> Registry {
+    pub(crate) fn new(member: u32, run: u32) -> Registry {
         Registry {
             member,
             run,
@@ -33,21 +33,21 @@ impl Registry {
     }
 
     /// An id that no connection has, and none will have.
-    pub fn new_id(&self) -> ConnectionId {
+    pub(crate) fn new_id(&self) -> ConnectionId {
         self.id(self.last_number.fetch_add(1, Relaxed) + 1)
     }
 
     /// The id of this server's connection with that number.
-    pub fn id(&self, number: u64) -> ConnectionId {
+    pub(crate) fn id(&self, number: u64) -> ConnectionId {
         ConnectionId { member: self.member, run: self.run, number }
     }
 
     /// Whether the connection belongs to this run of this member, ended or not.
-    pub fn is_ours(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_ours(&self, id: ConnectionId) -> bool {
         (id.member, id.run) == (self.member, self.run)
     }
 
-    pub fn enter(&self, connection: Arc<Connection>) {
+    pub(crate) fn enter(&self, connection: Arc<Connection>) {
         let id = connection.id();
         assert!(self.is_ours(id), "a server registers its own connections");
         let before = self.by_number.lock().insert(id.number, connection);
@@ -55,7 +55,7 @@ impl Registry {
     }
 
     /// Removes a connection. Its session keeps an entry if another connection has taken it up.
-    pub fn remove(&self, connection: &Connection) {
+    pub(crate) fn remove(&self, connection: &Connection) {
         let id = connection.id();
         let removed = self.by_number.lock().remove(&id.number);
         assert!(removed.is_some(), "connection {} is removed once", id.number);
@@ -66,36 +66,36 @@ impl Registry {
     }
 
     /// `connection` serves `session` from now on.
-    pub fn takes_up(&self, session: SessionId, connection: &Connection) {
+    pub(crate) fn takes_up(&self, session: SessionId, connection: &Connection) {
         assert_ne!(session, SessionId::NONE, "connection {} has a session", connection.id().number);
         self.by_session.lock().insert(session, connection.id());
     }
 
     /// The connection with that id. None: another member's, or ended.
-    pub fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.is_ours(id).then(|| self.by_number.lock().get(&id.number).cloned()).flatten()
     }
 
     /// The connection that serves the session here.
-    pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
         let id = self.by_session.lock().get(&session).copied()?;
         self.get(id)
     }
 
     /// All connections, in the order in which they came.
-    pub fn list(&self) -> Vec<Arc<Connection>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Connection>> {
         let mut all: Vec<Arc<Connection>> = self.by_number.lock().values().cloned().collect();
         all.sort_unstable_by_key(|connection| connection.id().number);
         all
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.by_number.lock().len()
     }
 
     /// The ensemble's sessions that have a connection here and gave a sign of life at `ms` or later (`Heard::since`),
     /// in order. The order is the same in every run of a simulation.
-    pub fn heard_since(&self, ms: u64) -> Vec<SessionId> {
+    pub(crate) fn heard_since(&self, ms: u64) -> Vec<SessionId> {
         let by_number = self.by_number.lock();
         let heard = by_number.values().filter(|connection| connection.heard_since(ms));
         let mut sessions: Vec<SessionId> = heard.map(|connection| connection.session()).collect();
@@ -105,7 +105,7 @@ impl Registry {
     }
 
     #[cfg(test)]
-    pub fn run(&self) -> u32 {
+    pub(crate) fn run(&self) -> u32 {
         self.run
     }
 }

@@ -30,13 +30,13 @@ pub(in crate::session) struct SessionIds {
 
 impl SessionIds {
     /// `server_id`: a number above 127 counts as 127.
-    pub fn new(server_id: u32) -> SessionIds {
+    pub(crate) fn new(server_id: u32) -> SessionIds {
         let server = i64::from(server_id).clamp(*SERVERS.start(), *SERVERS.end());
         SessionIds { server, last: AtomicI64::new(0) }
     }
 
     /// An id that no session has. `taken` tells which ids are in use: a wall clock that was set back repeats itself.
-    pub fn new_id(&self, wall_ms: i64, taken: impl Fn(SessionId) -> bool) -> SessionId {
+    pub(crate) fn new_id(&self, wall_ms: i64, taken: impl Fn(SessionId) -> bool) -> SessionId {
         loop {
             let last = self.last.load(Relaxed);
             let counted = if last == 0 { wall_ms << 16 } else { (last & COUNTED) + 1 };

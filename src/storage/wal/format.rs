@@ -59,7 +59,7 @@ use crate::storage::cursor::{Cursor, length_u32};
 
 pub const SECTOR: usize = 512;
 /// `SECTOR` as an offset within a file.
-pub const SECTOR_BYTES: u64 = SECTOR as u64;
+pub(crate) const SECTOR_BYTES: u64 = SECTOR as u64;
 const CONTENT: usize = SECTOR - 2;
 const MARK_FIRST: u8 = 0xa5;
 const MARK_LAST: u8 = 0x5a;
@@ -67,31 +67,31 @@ const BATCH_MAGIC: [u8; 4] = *b"WKB1";
 pub const BATCH_HEADER: usize = 24;
 const SEGMENT_MAGIC: [u8; 8] = *b"WKLOG\0\0\0";
 const SEGMENT_HEADER: usize = 117;
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 pub type Identity = [u8; 16];
 
 /// What the log knows beside its entries. The records change these facts, and each segment's header repeats them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogFacts {
+pub(crate) struct LogFacts {
     /// Invariant: never falls (`Vote::may_follow`).
-    pub vote: Option<Vote>,
+    pub(crate) vote: Option<Vote>,
     /// The last entry that may be gone. Invariant: never falls, and is not behind `last`.
-    pub purged: Option<LogPosition>,
+    pub(crate) purged: Option<LogPosition>,
     /// A lower bound of what is committed.
-    pub committed: Option<LogPosition>,
+    pub(crate) committed: Option<LogPosition>,
     /// The last entry, or the purge point if that is further on.
-    pub last: Option<LogPosition>,
+    pub(crate) last: Option<LogPosition>,
 }
 
 impl LogFacts {
     /// Whether the purge point lies within the log or at its end.
-    pub fn are_ordered(&self) -> bool {
+    pub(crate) fn are_ordered(&self) -> bool {
         self.purged.is_none_or(|purged| self.last.is_some_and(|last| purged.index <= last.index))
     }
 
     /// Checks what no batch may change.
-    pub fn check_follow(&self, before: &LogFacts) {
+    pub(crate) fn check_follow(&self, before: &LogFacts) {
         assert!(self.are_ordered(), "the log ends before its purge point: {self:?}");
         assert!(self.purged >= before.purged, "the purge point falls from {:?} to {:?}", before.purged, self.purged);
         let votes = before.vote.is_none_or(|old| self.vote.is_some_and(|new| new.may_follow(&old)));
@@ -101,9 +101,9 @@ impl LogFacts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    pub number: u64,
-    pub first_sequence: u64,
-    pub facts: LogFacts,
+    pub(crate) number: u64,
+    pub(crate) first_sequence: u64,
+    pub(crate) facts: LogFacts,
 }
 
 /// What one sector of bytes turned out to be.
@@ -118,8 +118,8 @@ pub enum Sector<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
-    pub length: u32,
-    pub sequence: u64,
+    pub(crate) length: u32,
+    pub(crate) sequence: u64,
     payload_crc: u32,
 }
 
@@ -135,13 +135,13 @@ pub enum Record<'a> {
 
 impl BatchHeader {
     /// How many bytes the batch takes on disk.
-    pub fn extent(&self) -> u64 {
+    pub(crate) fn extent(&self) -> u64 {
         extent(self.length as usize)
     }
 }
 
 /// How many bytes a batch with `payload` bytes of payload takes on disk.
-pub fn extent(payload: usize) -> u64 {
+pub(crate) fn extent(payload: usize) -> u64 {
     (BATCH_HEADER + payload).div_ceil(CONTENT) as u64 * SECTOR_BYTES
 }
 
@@ -183,7 +183,7 @@ pub fn put_batch(identity: &Identity, sequence: u64, payload: &mut Vec<u8>, out:
 }
 
 /// Whether a sector was not written to its end.
-pub fn unwritten(sector: &[u8]) -> bool {
+pub(crate) fn unwritten(sector: &[u8]) -> bool {
     sector.first().is_none_or(|mark| *mark == 0) || sector.get(SECTOR - 1).is_none_or(|mark| *mark == 0)
 }
 
@@ -227,7 +227,7 @@ pub fn batch_payload(
 }
 
 /// Appends a segment's header sector.
-pub fn put_segment_header(identity: &Identity, header: &SegmentHeader, out: &mut Vec<u8>) {
+pub(crate) fn put_segment_header(identity: &Identity, header: &SegmentHeader, out: &mut Vec<u8>) {
     let mut content = Vec::with_capacity(CONTENT);
     content.extend_from_slice(&SEGMENT_MAGIC);
     content.extend_from_slice(&VERSION.to_le_bytes());
@@ -298,13 +298,13 @@ fn put_position(position: LogPosition, out: &mut Vec<u8>) {
     out.extend_from_slice(&position.index.to_le_bytes());
 }
 
-pub fn put_vote_record(vote: &Vote, out: &mut Vec<u8>) {
+pub(crate) fn put_vote_record(vote: &Vote, out: &mut Vec<u8>) {
     out.push(1);
     put_vote(vote, out);
 }
 
 /// Appends an entry. `put` appends the entry's payload. Returns the payload's length in bytes.
-pub fn put_entry_record(at: LogPosition, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
+pub(crate) fn put_entry_record(at: LogPosition, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
     out.push(2);
     put_position(at, out);
     let length_at = out.len();
@@ -317,18 +317,18 @@ pub fn put_entry_record(at: LogPosition, out: &mut Vec<u8>, put: impl FnOnce(&mu
     length
 }
 
-pub fn put_truncate_record(after: Option<LogPosition>, out: &mut Vec<u8>) {
+pub(crate) fn put_truncate_record(after: Option<LogPosition>, out: &mut Vec<u8>) {
     out.push(3);
     out.push(u8::from(after.is_some()));
     put_position(after.unwrap_or_default(), out);
 }
 
-pub fn put_purge_record(upto: LogPosition, out: &mut Vec<u8>) {
+pub(crate) fn put_purge_record(upto: LogPosition, out: &mut Vec<u8>) {
     out.push(4);
     put_position(upto, out);
 }
 
-pub fn put_committed_record(at: LogPosition, out: &mut Vec<u8>) {
+pub(crate) fn put_committed_record(at: LogPosition, out: &mut Vec<u8>) {
     out.push(5);
     put_position(at, out);
 }

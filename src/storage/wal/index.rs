@@ -26,58 +26,58 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub struct Index<P> {
+pub(crate) struct Index<P> {
     /// The log as its callers see it: everything that was handed in, durable or not.
     ///
     /// Invariant: `purged` is not behind `last`. Neither the vote nor `purged` nor `committed` ever falls.
-    pub facts: LogFacts,
+    pub(crate) facts: LogFacts,
     /// The newest entries.
     ///
     /// Invariant: their indexes and tickets grow without a gap, and the newest entry is `facts.last`. No purged entry
     /// is among them. The durable entries come before the others.
-    pub cache: VecDeque<Cached<P>>,
+    pub(crate) cache: VecDeque<Cached<P>>,
     /// Bytes of the durable entries in the cache, as encoded. Invariant: 0 if the cache is empty.
-    pub cached_bytes: usize,
-    pub cache_bytes_max: usize,
+    pub(crate) cached_bytes: usize,
+    pub(crate) cache_bytes_max: usize,
     /// The ticket of the next entry. Invariant: greater than every ticket in the cache.
-    pub next_ticket: u64,
+    pub(crate) next_ticket: u64,
     /// The runs, oldest first.
     ///
     /// Invariant: their first indexes grow strictly, and each run begins within its segment.
-    pub runs: VecDeque<Run>,
+    pub(crate) runs: VecDeque<Run>,
     /// A truncation was written since the last run began. The next batch with entries begins another run. Otherwise an
     /// index could occur twice in one run.
     run_is_over: bool,
     /// The segments by number. Invariant: the numbers grow without a gap.
-    pub segments: BTreeMap<u64, Segment>,
+    pub(crate) segments: BTreeMap<u64, Segment>,
 }
 
-pub struct Cached<P> {
-    pub entry: Entry<P>,
+pub(crate) struct Cached<P> {
+    pub(crate) entry: Entry<P>,
     /// Tells this entry from another entry that had the same index before a truncation.
-    pub ticket: u64,
+    pub(crate) ticket: u64,
     /// The entry's length as encoded; 0 until the entry is durable.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub first_index: u64,
-    pub segment: u64,
+pub(crate) struct Run {
+    pub(crate) first_index: u64,
+    pub(crate) segment: u64,
     /// Where the first batch of the run begins, in bytes.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
-pub struct Segment {
-    pub file: Arc<dyn DiskFile>,
+pub(crate) struct Segment {
+    pub(crate) file: Arc<dyn DiskFile>,
     /// Where the last batch ends. Invariant: a whole number of sectors, and never falls.
-    pub end: u64,
+    pub(crate) end: u64,
     /// The largest index in the segment. It counts entries that were truncated since.
-    pub last_index: Option<u64>,
+    pub(crate) last_index: Option<u64>,
 }
 
 impl<P: Payload> Index<P> {
-    pub fn new(cache_bytes_max: usize) -> Index<P> {
+    pub(crate) fn new(cache_bytes_max: usize) -> Index<P> {
         Index {
             facts: LogFacts::default(),
             cache: VecDeque::new(),
@@ -91,7 +91,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Checks the invariants that one look can check. Called after each change by a caller of the log.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let facts = &self.facts;
         assert!(facts.are_ordered(), "the log ends before its purge point: {facts:?}");
         let (Some(oldest), Some(newest)) = (self.cache.front(), self.cache.back()) else {
@@ -107,7 +107,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// The index of the first entry that is in the log or would be. A log that was never purged may begin anywhere.
-    pub fn first_index(&self) -> u64 {
+    pub(crate) fn first_index(&self) -> u64 {
         match self.facts.purged {
             Some(purged) => purged.index.saturating_add(1),
             None => {
@@ -117,13 +117,13 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    pub fn set_vote(&mut self, vote: Vote) {
+    pub(crate) fn set_vote(&mut self, vote: Vote) {
         let follows = self.facts.vote.is_none_or(|old| vote.may_follow(&old));
         assert!(follows, "a vote is taken back: {vote:?} follows {:?}", self.facts.vote);
         self.facts.vote = Some(vote);
     }
 
-    pub fn set_committed(&mut self, at: LogPosition) {
+    pub(crate) fn set_committed(&mut self, at: LogPosition) {
         assert!(self.facts.committed <= Some(at), "what is committed falls to {at} from {:?}", self.facts.committed);
         let exists = self.facts.last.is_some_and(|last| at.index <= last.index);
         assert!(exists, "entry {at} is called committed, and the log ends at {:?}", self.facts.last);
@@ -131,7 +131,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Adds entries to the cache. Returns the ticket of the first.
-    pub fn append(&mut self, entries: &[Entry<P>]) -> u64 {
+    pub(crate) fn append(&mut self, entries: &[Entry<P>]) -> u64 {
         let first_ticket = self.next_ticket;
         for entry in entries {
             if let Some(last) = self.facts.last {
@@ -147,7 +147,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Drops the entries behind `after`, which is an entry of the log or the purge point. None drops every entry.
-    pub fn truncate(&mut self, after: Option<LogPosition>) {
+    pub(crate) fn truncate(&mut self, after: Option<LogPosition>) {
         assert!(self.facts.last >= after, "the log ends at {:?}, before {after:?}", self.facts.last);
         while self.cache.back().is_some_and(|cached| after.is_none_or(|after| cached.entry.at.index > after.index)) {
             if let Some(cached) = self.cache.pop_back() {
@@ -158,7 +158,7 @@ impl<P: Payload> Index<P> {
         self.check();
     }
 
-    pub fn purge(&mut self, upto: LogPosition) {
+    pub(crate) fn purge(&mut self, upto: LogPosition) {
         assert!(self.facts.purged < Some(upto), "the purge point falls from {:?} to {upto}", self.facts.purged);
         self.facts.purged = Some(upto);
         if self.facts.last.is_none_or(|last| last.index < upto.index) {
@@ -184,7 +184,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Notes that the entry with that ticket is on disk, `bytes` long.
-    pub fn durable(&mut self, ticket: u64, bytes: u32) {
+    pub(crate) fn durable(&mut self, ticket: u64, bytes: u32) {
         assert!(ticket < self.next_ticket, "ticket {ticket} is durable and was never given out");
         let at = self.cache.partition_point(|cached| cached.ticket < ticket);
         let before = at.checked_sub(1).and_then(|before| self.cache.get(before));
@@ -196,7 +196,7 @@ impl<P: Payload> Index<P> {
         self.cached_bytes += cached.bytes as usize;
     }
 
-    pub fn shrink_cache(&mut self) {
+    pub(crate) fn shrink_cache(&mut self) {
         while self.cached_bytes > self.cache_bytes_max && self.cache.front().is_some_and(|cached| cached.bytes > 0) {
             self.evict_front();
         }
@@ -206,7 +206,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Adds a segment behind the last one.
-    pub fn add_segment(&mut self, number: u64, segment: Segment) {
+    pub(crate) fn add_segment(&mut self, number: u64, segment: Segment) {
         let last = self.segments.last_key_value().map(|(last, _)| *last);
         let follows = last.is_none_or(|last| last.checked_add(1) == Some(number));
         assert!(follows, "segment {number} does not follow segment {last:?}");
@@ -214,7 +214,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Notes that a segment now ends at `end`, and that the entries up to `last_index` lie in it.
-    pub fn extend_segment(&mut self, number: u64, end: u64, last_index: Option<u64>) {
+    pub(crate) fn extend_segment(&mut self, number: u64, end: u64, last_index: Option<u64>) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
         assert!(end > segment.end, "segment {number} shrinks from {} to {end} bytes", segment.end);
         assert!(end.is_multiple_of(format::SECTOR_BYTES), "segment {number} ends within a sector, at {end}");
@@ -223,7 +223,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Notes where a batch with entries lies. `run` describes the batch.
-    pub fn add_run(&mut self, run: Run) {
+    pub(crate) fn add_run(&mut self, run: Run) {
         let inside = self.segments.get(&run.segment).is_some_and(|segment| run.offset < segment.end);
         assert!(inside, "{run:?} lies outside of its segment");
         if let Some(last) = self.runs.back() {
@@ -241,14 +241,14 @@ impl<P: Payload> Index<P> {
         self.runs.push_back(run);
     }
 
-    pub fn truncate_runs(&mut self, after: Option<LogPosition>) {
+    pub(crate) fn truncate_runs(&mut self, after: Option<LogPosition>) {
         self.run_is_over = true;
         while self.runs.back().is_some_and(|run| after.is_none_or(|after| run.first_index > after.index)) {
             self.runs.pop_back();
         }
     }
 
-    pub fn purge_runs(&mut self, upto: u64) {
+    pub(crate) fn purge_runs(&mut self, upto: u64) {
         while self.runs.get(1).is_some_and(|run| run.first_index <= upto.saturating_add(1)) {
             self.runs.pop_front();
         }
@@ -258,7 +258,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// Appends the entries of `range` that are in the cache, from its start on, until about `bytes_max` bytes.
-    pub fn cached(&self, range: &Range<u64>, bytes_max: usize, out: &mut Vec<Entry<P>>) {
+    pub(crate) fn cached(&self, range: &Range<u64>, bytes_max: usize, out: &mut Vec<Entry<P>>) {
         let Some(front) = self.cache.front() else { return };
         let Some(skip) = range.start.checked_sub(front.entry.at.index) else { return };
         let mut bytes = 0;
@@ -272,7 +272,7 @@ impl<P: Payload> Index<P> {
     }
 
     /// The run that holds entry `index` on disk.
-    pub fn find(&self, index: u64) -> Option<RunReader> {
+    pub(crate) fn find(&self, index: u64) -> Option<RunReader> {
         let behind = self.runs.partition_point(|run| run.first_index <= index);
         let run = self.runs.get(behind.checked_sub(1)?)?;
         let segment = self.segments.get(&run.segment)?;
@@ -291,7 +291,7 @@ impl<P: Payload> Index<P> {
 }
 
 /// A run, and what it takes to read it.
-pub struct RunReader {
+pub(crate) struct RunReader {
     file: Arc<dyn DiskFile>,
     segment: u64,
     begin: u64,
@@ -301,7 +301,7 @@ pub struct RunReader {
 
 impl RunReader {
     /// Appends the entries of `wanted` that lie in the run, in order, until about `bytes_max` bytes.
-    pub fn read<P: Payload>(
+    pub(crate) fn read<P: Payload>(
         &self,
         identity: &Identity,
         wanted: Range<u64>,

@@ -9,13 +9,13 @@ use std::path::Path;
 
 /// The lock is held as long as this value lives.
 #[derive(Debug)]
-pub struct DirectoryLock {
+pub(crate) struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
     /// Takes the lock. If another process holds it, the error is a full sentence.
-    pub fn acquire(directory: &Path) -> io::Result<DirectoryLock> {
+    pub(crate) fn acquire(directory: &Path) -> io::Result<DirectoryLock> {
         let path = directory.join("LOCK");
         let context = |verb: &str, error: io::Error| io::Error::new(error.kind(), format!("{verb} {path:?}: {error}"));
         let mut file = File::options()

@@ -35,10 +35,10 @@ mod segments;
 mod tests;
 mod writer;
 
-pub use crate::storage::LogPosition;
-pub use format::Identity;
-pub use lock::DirectoryLock;
-pub use recover::OpenError;
+pub(crate) use crate::storage::LogPosition;
+pub(crate) use format::Identity;
+pub(crate) use lock::DirectoryLock;
+pub(crate) use recover::OpenError;
 
 use crate::hooks;
 use crate::limits;
@@ -56,58 +56,58 @@ use writer::Command;
 /// A vote for a candidate or, if it is committed, for an elected leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vote {
-    pub term: u64,
-    pub voted_for: u64,
-    pub committed: bool,
+    pub(crate) term: u64,
+    pub(crate) voted_for: u64,
+    pub(crate) committed: bool,
 }
 
 impl Vote {
     /// Whether a member that gave the vote `old` may give this vote. A member votes for one candidate a term.
-    pub fn may_follow(&self, old: &Vote) -> bool {
+    pub(crate) fn may_follow(&self, old: &Vote) -> bool {
         let same_candidate = (self.term, self.voted_for) == (old.term, old.voted_for);
         self.term > old.term || same_candidate && self.committed >= old.committed
     }
 }
 
 /// What an entry carries. The log's thread encodes it. It is decoded only when the entry is read from the disk.
-pub trait Payload: Clone + Send + Sync + 'static {
+pub(crate) trait Payload: Clone + Send + Sync + 'static {
     fn encode(&self, out: &mut Vec<u8>);
     /// The error completes "entry 7 does not decode: ...".
     fn decode(bytes: &[u8]) -> Result<Self, String>;
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry<P> {
+pub(crate) struct Entry<P> {
     pub at: LogPosition,
     pub payload: P,
 }
 
 /// Called once, on the log's thread. It must not block.
-pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
+pub(crate) type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// Called with a full sentence when the log cannot go on. It ends the process. In tests it returns, and the log stays
 /// dead: every completion fails.
-pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+pub(crate) type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Called on the log's thread with the time that each sync of a batch took. It must not block.
-pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
+pub(crate) type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
 
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// The log's folder, relative to the disk's root.
-    pub folder: String,
+    pub(crate) folder: String,
     /// Random, chosen when the data directory was made. Segments with another identity are refused.
-    pub identity: Identity,
-    pub segment_bytes: u64,
-    pub cache_bytes_max: usize,
-    pub on_fatal: OnFatal,
-    pub on_sync: OnSync,
-    pub drive: Drive,
+    pub(crate) identity: Identity,
+    pub(crate) segment_bytes: u64,
+    pub(crate) cache_bytes_max: usize,
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) on_sync: OnSync,
+    pub(crate) drive: Drive,
 }
 
 /// What runs the writer.
 #[derive(Clone)]
-pub enum Drive {
+pub(crate) enum Drive {
     /// One thread for batches and a second thread for the segment files.
     Threads,
     /// One task, for the simulation. Each batch takes the time that `delay` returns.
@@ -116,7 +116,7 @@ pub enum Drive {
 
 impl Options {
     /// The usual sizes. A fatal error prints its sentence and ends the process.
-    pub fn new(folder: &str, identity: Identity) -> Options {
+    pub(crate) fn new(folder: &str, identity: Identity) -> Options {
         Options {
             folder: folder.to_owned(),
             identity,
@@ -137,15 +137,15 @@ impl Options {
 /// Counters since the start. `syncs` counts the syncs of batches. So `syncs / batches` is 1, and `entries / syncs` says
 /// how much batching achieves. `segment_syncs` counts the syncs of new segments; no write waits for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub syncs: u64,
-    pub segment_syncs: u64,
-    pub batches: u64,
-    pub entries: u64,
+pub(crate) struct Stats {
+    pub(crate) syncs: u64,
+    pub(crate) segment_syncs: u64,
+    pub(crate) batches: u64,
+    pub(crate) entries: u64,
     /// Bytes written, with everything that the format adds.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// How many segments are in use.
-    pub segments: u64,
+    pub(crate) segments: u64,
 }
 
 #[derive(Default)]
@@ -180,14 +180,14 @@ struct Queue<P> {
 }
 
 /// The open log. When the last handle is dropped, the log writes its queue and closes.
-pub struct Wal<P: Payload> {
+pub(crate) struct Wal<P: Payload> {
     shared: Arc<Shared<P>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl<P: Payload> Wal<P> {
     /// Recovers the folder's content and starts the log's thread.
-    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Wal<P>, OpenError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Wal<P>, OpenError> {
         let recovered = recover::recover::<P>(&*disk, &options)?;
         let shared = Arc::new(Shared {
             identity: options.identity,
@@ -201,46 +201,46 @@ impl<P: Payload> Wal<P> {
         Ok(Wal { shared, thread })
     }
 
-    pub fn purged(&self) -> Option<LogPosition> {
+    pub(crate) fn purged(&self) -> Option<LogPosition> {
         self.shared.index.lock().facts.purged
     }
 
     /// The last entry. If there is none behind the purge point, the purge point.
-    pub fn last(&self) -> Option<LogPosition> {
+    pub(crate) fn last(&self) -> Option<LogPosition> {
         self.shared.index.lock().facts.last
     }
 
-    pub fn vote(&self) -> Option<Vote> {
+    pub(crate) fn vote(&self) -> Option<Vote> {
         self.shared.index.lock().facts.vote
     }
 
     /// A lower bound of what is committed. Never beyond the last entry.
-    pub fn committed(&self) -> Option<LogPosition> {
+    pub(crate) fn committed(&self) -> Option<LogPosition> {
         self.shared.index.lock().facts.committed
     }
 
     /// Appends entries, which follow the last entry without a gap. `done` is a watermark: of the appends that wait in
     /// one batch, only the last one's `done` is called, and it stands for all before it.
-    pub fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
+    pub(crate) fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
         let first_ticket = self.shared.index.lock().append(&entries);
         self.queue(Command::Append { entries, first_ticket, done });
     }
 
     /// Saves a vote. It must be one that may follow the last (`Vote::may_follow`).
-    pub fn save_vote(&self, vote: Vote, done: Completion) {
+    pub(crate) fn save_vote(&self, vote: Vote, done: Completion) {
         self.shared.index.lock().set_vote(vote);
         self.queue(Command::Vote { vote, done });
     }
 
     /// Remembers what is committed, an entry of the log. It is written with the next batch. If it is lost, a restart
     /// only begins to serve later.
-    pub fn save_committed(&self, at: LogPosition) {
+    pub(crate) fn save_committed(&self, at: LogPosition) {
         self.shared.index.lock().set_committed(at);
         self.shared.queue.lock().committed = Some(at);
     }
 
     /// Drops all entries behind `after`, an entry of the log. None drops every entry. Purged entries stay purged.
-    pub fn truncate_after(&self, after: Option<LogPosition>) {
+    pub(crate) fn truncate_after(&self, after: Option<LogPosition>) {
         let after = {
             let mut index = self.shared.index.lock();
             let Some(last) = index.facts.last else { return };
@@ -256,7 +256,7 @@ impl<P: Payload> Wal<P> {
 
     /// Lets everything up to `upto` go. `upto` may lie beyond the last entry: then the state came from a peer's
     /// checkpoint, and the log goes on behind that checkpoint.
-    pub fn purge(&self, upto: LogPosition) {
+    pub(crate) fn purge(&self, upto: LogPosition) {
         {
             let mut index = self.shared.index.lock();
             if index.facts.purged.is_some_and(|purged| purged.index >= upto.index) {
@@ -269,7 +269,7 @@ impl<P: Payload> Wal<P> {
 
     /// The entries of `range` that are in the log, from the first of them on, until about `bytes_max` bytes (as
     /// encoded). At least one entry, if there is one.
-    pub fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
+    pub(crate) fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
         let mut out = Vec::new();
         let run = {
             let index = self.shared.index.lock();
@@ -297,7 +297,7 @@ impl<P: Payload> Wal<P> {
         }
     }
 
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let counters = &self.shared.counters;
         Stats {
             syncs: counters.syncs.load(Ordering::Relaxed),

@@ -36,7 +36,7 @@ const WINDOW: usize = 1 << 20;
 
 /// Why the log does not open. `Display` is a full sentence for the operator.
 #[derive(Debug)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     Io { doing: String, error: io::Error },
     Damaged { file: String, offset: u64, what: String },
     Foreign { file: String },
@@ -65,22 +65,22 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 /// Where the writer goes on.
-pub struct Tail {
-    pub current: Option<CurrentSegment>,
+pub(crate) struct Tail {
+    pub(crate) current: Option<CurrentSegment>,
     /// The segment behind the current one, if it exists: zeroed and preallocated.
-    pub prepared: Option<PreparedSegment>,
+    pub(crate) prepared: Option<PreparedSegment>,
     /// The number of the segment to make next, if there is no current one.
-    pub next_number: u64,
-    pub next_sequence: u64,
-    pub facts: LogFacts,
+    pub(crate) next_number: u64,
+    pub(crate) next_sequence: u64,
+    pub(crate) facts: LogFacts,
 }
 
-pub struct Recovered<P> {
-    pub index: Index<P>,
-    pub tail: Tail,
+pub(crate) struct Recovered<P> {
+    pub(crate) index: Index<P>,
+    pub(crate) tail: Tail,
 }
 
-pub fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recovered<P>, OpenError> {
+pub(crate) fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<Recovered<P>, OpenError> {
     let FoundSegments { mut segments, left_over } = find_segments(disk, &options.folder)?;
     let mut scan = Scan::<P>::new(options);
     let mut current = None;

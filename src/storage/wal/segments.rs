@@ -9,34 +9,34 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 /// A segment that is ready to be begun: preallocated, zero, and durable as a file.
-pub struct PreparedSegment {
-    pub number: u64,
-    pub file: Arc<dyn DiskFile>,
+pub(crate) struct PreparedSegment {
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
 }
 
 /// The name of a segment's file in the log's folder.
-pub fn segment_name(number: u64) -> String {
+pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:016}.log")
 }
 
-pub enum FileJob {
+pub(crate) enum FileJob {
     /// Prepare the segment of that number.
     Prepare(u64),
     /// Remove these segments, oldest first.
     Remove(Vec<u64>),
 }
 
-pub struct SegmentFiles {
-    pub disk: Arc<dyn Disk>,
-    pub folder: String,
-    pub segment_bytes: u64,
-    pub ready: mpsc::Sender<Result<PreparedSegment, String>>,
+pub(crate) struct SegmentFiles {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) folder: String,
+    pub(crate) segment_bytes: u64,
+    pub(crate) ready: mpsc::Sender<Result<PreparedSegment, String>>,
     /// Called after each sync of a segment's file.
-    pub synced: Box<dyn Fn() + Send>,
+    pub(crate) synced: Box<dyn Fn() + Send>,
 }
 
 /// Where the jobs are done.
-pub enum FileJobs {
+pub(crate) enum FileJobs {
     /// On a second thread, so that no write waits for them.
     Threaded(mpsc::Sender<FileJob>, JoinHandle<()>),
     /// At once, on the writer's task.
@@ -44,7 +44,7 @@ pub enum FileJobs {
 }
 
 impl FileJobs {
-    pub fn put(&self, job: FileJob) {
+    pub(crate) fn put(&self, job: FileJob) {
         match self {
             // If that thread has ended, the writer finds out when it needs the next segment.
             FileJobs::Threaded(jobs, _) => drop(jobs.send(job)),
@@ -52,7 +52,7 @@ impl FileJobs {
         }
     }
 
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         if let FileJobs::Threaded(jobs, thread) = self {
             drop(jobs);
             let _ = thread.join();
@@ -61,7 +61,7 @@ impl FileJobs {
 }
 
 impl SegmentFiles {
-    pub fn run(self, jobs: mpsc::Receiver<FileJob>) {
+    pub(crate) fn run(self, jobs: mpsc::Receiver<FileJob>) {
         for job in jobs {
             self.work(job);
         }
@@ -95,7 +95,7 @@ impl SegmentFiles {
 }
 
 /// Makes a segment's file. If an unused file is there, brings it to its full length.
-pub fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<PreparedSegment> {
+pub(crate) fn prepare(disk: &dyn Disk, folder: &str, number: u64, bytes: u64) -> io::Result<PreparedSegment> {
     let file = disk.open(&format!("{folder}/{}", segment_name(number)), true)?;
     file.allocate(bytes)?;
     file.sync_data()?;

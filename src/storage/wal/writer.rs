@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub enum Command<P> {
+pub(crate) enum Command<P> {
     Append { entries: Vec<Entry<P>>, first_ticket: u64, done: Completion },
     Vote { vote: Vote, done: Completion },
     Truncate { after: Option<LogPosition> },
@@ -25,7 +25,7 @@ pub enum Command<P> {
 }
 
 impl<P> Command<P> {
-    pub fn complete(self, result: io::Result<()>) {
+    pub(crate) fn complete(self, result: io::Result<()>) {
         match self {
             Command::Append { done, .. } | Command::Vote { done, .. } => done(result),
             Command::Truncate { .. } | Command::Purge { .. } => {}
@@ -34,7 +34,7 @@ impl<P> Command<P> {
 }
 
 /// Starts the writer behind `tail`. Returns its thread; None if a task drives it.
-pub fn start<P: Payload>(
+pub(crate) fn start<P: Payload>(
     disk: Arc<dyn Disk>,
     options: Options,
     shared: Arc<Shared<P>>,
@@ -90,13 +90,13 @@ pub fn start<P: Payload>(
 }
 
 /// The segment that is being written.
-pub struct CurrentSegment {
-    pub number: u64,
-    pub file: Arc<dyn DiskFile>,
+pub(crate) struct CurrentSegment {
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
     /// Where the next batch begins. Invariant: a whole number of sectors, at most `capacity`.
-    pub end: u64,
+    pub(crate) end: u64,
     /// The file's length.
-    pub capacity: u64,
+    pub(crate) capacity: u64,
 }
 
 struct Writer<P: Payload> {

@@ -74,7 +74,7 @@ def tag(st):
     if op in ("addWatch",):
         t.append(f"mode={st.get('mode', 0)}")
     if op in ("checkWatches", "removeWatches"):
-        t.append(f"type={st.get('watcher', st.get('type', 3))}")
+        t.append(f"type={st.get('watcher', 3)}")
     if op == "auth":
         t.append(f"scheme={st.get('scheme')}")
     if op == "raw":

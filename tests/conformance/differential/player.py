@@ -279,7 +279,7 @@ class Runner:
             P()
         elif op in ("checkWatches", "removeWatches"):
             P()
-            w.i32(st.get("watcher", st.get("type", 3)))
+            w.i32(st.get("watcher", 3))
         elif op == "addWatch":
             P()
             w.i32(st.get("mode", 0))
@@ -311,8 +311,7 @@ class Runner:
         op = st.get("op")
         s.xid += 1
         xid = st.get("xid", XIDS.get(op, s.xid))
-        # "type" replaces the operation's number. Scripts stored before "watcher" existed have it in checkWatches and
-        # removeWatches too: see "What the stored answers miss" in README.md.
+        # "type" replaces the operation's number. The watcher type of checkWatches and removeWatches is "watcher".
         head = W().i32(xid).i32(st.get("type", OPS.get(op, 0))).b
         if "fill" in st:  # data such that the whole payload is this long
             probe = len(head) + len(self.body(dict(st, data=b""), c))

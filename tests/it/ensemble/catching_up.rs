@@ -1,13 +1,14 @@
-//! A member that was away comes back: from the log, and, when the others have let that go, from a checkpoint.
+//! A member that was down catches up: from the log, or from a checkpoint if the others have deleted the log that it
+//! needs.
 //!
-//! `AWAY_WRITES` sets how many writes it misses at least (issue: 100,000); a plain test run has fewer.
+//! `AWAY_WRITES` sets the least number of writes that the member misses. The goal is 100,000; the default is smaller.
 
 use super::load::{connect, persistent};
 use super::{Ensemble, figure};
 use std::sync::Arc;
 use zookeeper_client::{Client, Error};
 
-/// Sets nodes in turn, `pipelined` at once. A write whose connection is lost is done again.
+/// Sets znodes in turn, with `pipelined` writes under way at once. A write whose connection is lost is repeated.
 async fn write(client: &Client, count: usize, bytes: usize, pipelined: usize) {
     let data = Arc::new(vec![b'x'; bytes]);
     for first in (0..count).step_by(pipelined) {
@@ -34,7 +35,7 @@ async fn nodes(client: &Client) {
     }
 }
 
-/// The other members serve, and know by themselves what the one that comes back must have.
+/// Waits until all members have applied the same zxid, and checks that they have the same data, stats included.
 async fn has_everything(ensemble: &Ensemble) {
     ensemble.wait_until_level();
     let mut trees = Vec::new();
@@ -64,8 +65,8 @@ async fn by_log() {
     has_everything(&ensemble).await;
 }
 
-/// The others keep 10,000 entries for whoever is away, and the log behind the last image: see `docs/data-dir.md`. So
-/// there are more entries than that here, which takes writes one by one, and more bytes than an image needs.
+/// The other members keep 10,000 log entries for members that are down, and the log after the last image: see
+/// `docs/data-dir.md`. So this test writes more entries than that, one by one, and more bytes than an image needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_checkpoint() {
     const ENTRIES: usize = 11_000;
@@ -76,7 +77,7 @@ async fn by_checkpoint() {
     let (leader, away) = (ensemble.leader(), ensemble.a_follower());
     ensemble.members[away].kill();
     write(&client, ENTRIES, BYTES, 1).await;
-    // A checkpoint and an image of what was written, so that the log can go: a clean end writes them.
+    // A clean end writes a checkpoint and an image, so that the log before them can be deleted.
     let other = 3 - leader - away;
     assert!(ensemble.members[other].terminate());
     ensemble.members[other].relaunch();
@@ -91,5 +92,5 @@ async fn by_checkpoint() {
     ensemble.restart(away);
     has_everything(&ensemble).await;
     let sent: u64 = ensemble.members.iter().filter_map(|member| figure(member, "zk_snap_count")).sum();
-    assert!(sent > 0, "it came back by the log alone");
+    assert!(sent > 0, "the member caught up from the log alone");
 }

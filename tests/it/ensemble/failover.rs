@@ -1,6 +1,6 @@
-//! Members that go while clients write: nothing acknowledged is lost, and sessions live on.
+//! Members fail while clients write: no acknowledged write is lost, and sessions survive.
 //!
-//! `FAILOVER_ROUNDS` sets how often each is done; a plain test run does it once or twice.
+//! `FAILOVER_ROUNDS` sets how often each failure happens. The default is once or twice.
 
 use super::Ensemble;
 use super::load::Load;
@@ -8,11 +8,11 @@ use crate::process::DEAF_TO_FILE_SIZES;
 use rustix::process::{Resource, Signal};
 use std::time::Duration;
 
-/// Clients of the load, and writes that must be acknowledged before anything goes on.
+/// The number of clients, and the number of writes that must be acknowledged before a test goes on.
 const CLIENTS: usize = 6;
 const SOME: u64 = 50;
 
-/// Longer than an election takes, shorter than a session's timeout.
+/// How long a member is stopped: longer than an election, shorter than a session's timeout.
 const PAUSE: Duration = Duration::from_secs(3);
 
 fn rounds(default: usize) -> usize {
@@ -47,7 +47,7 @@ async fn a_follower_is_killed_under_load() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// All at once: what was acknowledged is on a majority of disks.
+/// All members are killed at once. Acknowledged writes are on a majority of disks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_members_are_killed_under_load() {
     let mut ensemble = Ensemble::start(3);
@@ -64,9 +64,9 @@ async fn all_members_are_killed_under_load() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// A leader that stands still is deposed, and is a follower once it goes on.
+/// A leader that is stopped is deposed, and becomes a follower once it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_stands_still_for_a_while() {
+async fn the_leader_is_stopped_for_a_while() {
     let mut ensemble = Ensemble::start(3);
     let load = Load::start(&ensemble, CLIENTS).await;
     for _ in 0..rounds(1) {
@@ -84,7 +84,7 @@ async fn the_leader_stands_still_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_stands_still_for_a_while() {
+async fn a_follower_is_stopped_for_a_while() {
     let mut ensemble = Ensemble::start(3);
     let load = Load::start(&ensemble, CLIENTS).await;
     for _ in 0..rounds(1) {
@@ -95,13 +95,14 @@ async fn a_follower_stands_still_for_a_while() {
         tokio::time::sleep(PAUSE).await;
         ensemble.members[follower].signal(Signal::CONT);
         ensemble.wait_until_all_serve();
-        // That it unseats nobody is a test of `consensus`: here a busy machine can do so at any time.
+        // A test of `consensus` checks that the follower deposes no leader. Here a busy machine can cause an election
+        // too.
         load.goes_on(SOME).await;
     }
     load.end().await.is_there(&ensemble).await;
 }
 
-/// One after the other, the leader too, as for an upgrade.
+/// The members restart one after the other, the leader included, as in an upgrade.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_costs_no_session() {
     let mut ensemble = Ensemble::start(3);
@@ -117,18 +118,19 @@ async fn a_rolling_restart_costs_no_session() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// A member whose log cannot be written ends with a sentence; the others go on, and it comes back when there is room.
+/// A member that cannot write its log ends with a sentence. The others go on, and the member comes back when its disk
+/// has room.
 async fn disk_full(whose: impl Fn(&mut Ensemble) -> usize) {
     let mut ensemble = Ensemble::start_through(3, &DEAF_TO_FILE_SIZES);
     let load = Load::start(&ensemble, CLIENTS).await;
     load.goes_on(SOME).await;
     let full = whose(&mut ensemble);
-    // The log is longer already.
+    // The log is already longer than this.
     ensemble.members[full].limit(Resource::Fsize, Some(4096));
     load.goes_on(SOME).await;
-    assert!(!ensemble.members[full].wait_for_its_end(), "it ends as one that failed");
+    assert!(!ensemble.members[full].wait_for_its_end(), "the server exits with a failure");
     let words = ensemble.members[full].said();
-    assert!(words.lines().any(|line| line.starts_with("wasmkeeper: ")), "it ended without a sentence: {words}");
+    assert!(words.lines().any(|line| line.starts_with("wasmkeeper: ")), "the server ended without a sentence: {words}");
     assert!(!words.contains("panicked"), "{words}");
     load.goes_on(SOME).await;
     ensemble.restart(full);

@@ -1,8 +1,9 @@
-//! Clients that write to an ensemble whatever happens to it, and remember what was acknowledged.
+//! Clients that write to an ensemble during faults, and remember the acknowledged writes.
 //!
-//! Each writes growing numbers into a register of its own and creates sequential nodes. A write without an answer may
-//! have taken effect or not: the next number is written then, so that a register is at least the last number acknowledged and
-//! at most the last one tried. Each also owns an ephemeral node, by which the end of its session would show.
+//! Each client writes growing numbers into its own register, and creates sequential znodes. A write without an answer
+//! may have taken effect or not. The client then writes the next number. So a register holds at least the last number
+//! that was acknowledged, and at most the last number that was written. Each client also owns an ephemeral znode: if
+//! its session ends, that znode is deleted.
 
 use super::Ensemble;
 use std::collections::HashSet;
@@ -12,31 +13,31 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
 
-/// Longer than any fault of these tests lasts, so that a session which ends was ended wrongly.
+/// The session timeout. It exceeds every fault of these tests, so no session may end.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What one client knows.
+/// The state of one client: its session, and its acknowledged writes.
 struct Known {
-    /// The session that owns its ephemeral node.
+    /// The session that owns the client's ephemeral znode.
     session: i64,
     acknowledged: u64,
     tried: u64,
-    /// Sequential nodes.
+    /// Paths of the acknowledged sequential znodes.
     created: Vec<String>,
 }
 
 /// A running load.
 pub struct Load {
-    /// Writes acknowledged so far, of all clients.
+    /// The number of writes acknowledged so far to all clients.
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<(Known, Client)>>,
 }
 
-/// What a load left behind.
+/// The result of a load that has ended.
 pub struct Written {
     known: Vec<Known>,
-    /// Keep the sessions.
+    /// The clients. They keep the sessions open.
     clients: Vec<Client>,
 }
 
@@ -44,18 +45,18 @@ pub fn persistent() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
 }
 
-/// A client of all members.
+/// A client that may connect to any member.
 pub async fn connect(addresses: &str) -> Client {
     let connector = Client::connector().with_session_timeout(SESSION_TIMEOUT);
     connector.connect(addresses).await.expect("connects")
 }
 
-/// Makes a node before a test begins. On a busy machine members can be out of touch for a moment then, too.
+/// Creates a znode before a test begins. Retries, since on a busy machine members can lose touch for a moment.
 async fn is_made(client: &Client, path: &str, data: &[u8], options: &CreateOptions<'_>) {
     let deadline = Instant::now() + crate::process::PATIENCE;
     loop {
         match client.create(path, data, options).await {
-            // The one before has taken effect after all.
+            // The previous attempt has taken effect, although its answer was lost.
             Ok(_) | Err(Error::NodeExists) => return,
             Err(Error::ConnectionLoss) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -66,7 +67,7 @@ async fn is_made(client: &Client, path: &str, data: &[u8], options: &CreateOptio
 }
 
 impl Load {
-    /// `count` clients, which begin at once.
+    /// Starts `count` clients, which begin to write at once.
     pub async fn start(ensemble: &Ensemble, count: usize) -> Load {
         let addresses = ensemble.addresses();
         let first = connect(&addresses).await;
@@ -85,7 +86,7 @@ impl Load {
         Load { acknowledged, stop, clients }
     }
 
-    /// Waits until so many more writes have been acknowledged.
+    /// Waits until this many more writes have been acknowledged.
     pub async fn goes_on(&self, writes: u64) {
         let from = self.acknowledged.load(Ordering::Relaxed);
         let done = async {
@@ -110,7 +111,8 @@ impl Load {
 }
 
 impl Written {
-    /// Every member has all that was acknowledged, and every session lives: each read follows a `sync`.
+    /// Checks that every member has all acknowledged writes, and that every session is open. Each read follows a
+    /// `sync`.
     pub async fn is_there(&self, ensemble: &Ensemble) {
         let mut names = HashSet::new();
         for created in self.known.iter().flat_map(|known| &known.created) {
@@ -156,7 +158,7 @@ async fn write(client: Client, number: usize, count: Arc<AtomicU64>, stop: Arc<A
     while !stop.load(Ordering::Relaxed) {
         known.tried += 1;
         let data = known.tried.to_string();
-        // Both are under way at once: pipelined writes of one session.
+        // Both writes are under way at once: the session pipelines them.
         let (set, created) = tokio::join!(
             client.set_data(&register, data.as_bytes(), None),
             client.create("/load/sequence/n-", b"", &sequential),

@@ -1,4 +1,4 @@
-//! Members that come and go: founding, `wasmkeeper cluster`, wiped disks, and the last resort.
+//! Changes of the members: founding, `wasmkeeper cluster`, wiped disks, and recovery after the majority is lost.
 
 use super::{configuration_file, free_ports, wait_until};
 use crate::process::{Server, wasmkeeper, words};
@@ -6,13 +6,13 @@ use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::process::Output;
 
-/// super:test
+/// The setting that makes `super:test` the superuser.
 const SUPERUSER: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 /// Servers that can be started one by one, by number.
 struct Fleet {
     folder: tempfile::TempDir,
-    /// For clients, peers, and elections.
+    /// The ports for clients, for peers, and for elections.
     ports: Vec<[u16; 3]>,
 }
 
@@ -23,7 +23,7 @@ impl Fleet {
         Fleet { folder: tempfile::tempdir().unwrap(), ports }
     }
 
-    /// `server.N=...`
+    /// The server's line in the configuration: `server.N=...`.
     fn line(&self, id: usize) -> String {
         let [client, peer, election] = self.ports[id - 1];
         let host = Ipv4Addr::LOCALHOST;
@@ -34,7 +34,7 @@ impl Fleet {
         self.folder.path().join(format!("{id}/data"))
     }
 
-    /// Starts it with a file that lists these servers, and does not wait.
+    /// Starts the server with a file that lists these servers, and does not wait until it serves.
     fn start(&self, id: usize, listed: &[usize], extra: &[&str]) -> Server {
         let data_dir = self.data_dir(id);
         std::fs::create_dir_all(&data_dir).unwrap();
@@ -66,14 +66,14 @@ fn done(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What `cluster status` says; None if the server cannot be asked.
+/// The output of `cluster status`. `None` if the server does not answer.
 fn status(server: &Server) -> Option<Value> {
     let output = cluster(server, &["--json", "status"]);
     output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// The members' numbers, once one leads, the others follow, and everybody was heard of. Who leads is not said: on a busy
-/// machine that may change at any time.
+/// The members' numbers, once one member leads, the others follow, and the leader has heard from each. The result does
+/// not name the leader, since on a busy machine the leader may change at any time.
 fn members(server: &Server) -> Vec<u64> {
     let mut ids = Vec::new();
     wait_until("all members are heard of", || {
@@ -104,23 +104,23 @@ fn has(server: &Server, path: &str) -> bool {
     })
 }
 
-/// A server that stood alone keeps its data while two others join it, one after the other; then one is removed, the leader
-/// at that, and comes back as a new one.
+/// A standalone server keeps its data while two others join it, one after the other. Then the leader is removed, and
+/// joins again as a new member.
 #[test]
 fn one_server_becomes_three() {
     let fleet = Fleet::of(3);
     let mut one = fleet.start(1, &[], &[]);
-    wait_until("it serves", || status(&one).is_some());
+    wait_until("the server serves", || status(&one).is_some());
     write(&one, "/from-alone");
     let refused = cluster(&one, &["add", &fleet.line(2)]);
     assert!(words(&refused).contains("give its file a `server.N` line"), "{}", words(&refused));
     assert!(one.terminate());
     let one = fleet.start(1, &[1], &[]);
     let two = fleet.start(2, &[1, 2], &[]);
-    wait_until("it serves", || status(&one).is_some());
+    wait_until("the server serves", || status(&one).is_some());
     done(cluster(&one, &["add", &fleet.line(2)]));
     let mut three = fleet.start(3, &[1, 2, 3], &[]);
-    wait_until("it serves", || status(&two).is_some());
+    wait_until("the server serves", || status(&two).is_some());
     done(cluster(&two, &["add", &fleet.line(3)]));
     assert_eq!(members(&three), [1, 2, 3]);
     assert!(has(&three, "/from-alone"));
@@ -138,16 +138,16 @@ fn one_server_becomes_three() {
     fleet.wipe(3);
     let three = fleet.start(3, &[1, 2, 3], &[]);
     done(cluster(&two, &["add", &fleet.line(3)]));
-    wait_until("it serves", || status(&three).is_some());
+    wait_until("the server serves", || status(&three).is_some());
     assert!(has(&three, "/without-three"));
 }
 
-/// Whoever votes may lead, and so must be able to run what is in force.
+/// Every voter may become leader. So a voter must be able to run the plugins in force.
 #[test]
 fn a_server_that_does_not_run_the_plugins_gets_no_vote() {
     let fleet = Fleet::of(2);
     let one = fleet.start(1, &[1], &[]);
-    wait_until("it serves", || status(&one).is_some());
+    wait_until("the server serves", || status(&one).is_some());
     let plugin = |server: &Server, arguments: &[&str]| {
         let mut command = wasmkeeper(&["plugin", "--server", &server.address(), "--auth", "digest:super:test"]);
         done(command.args(arguments).output().unwrap())
@@ -161,38 +161,38 @@ fn a_server_that_does_not_run_the_plugins_gets_no_vote() {
     two.kill();
     let two = fleet.start(2, &[1, 2], &[]);
     done(cluster(&one, &["add", &fleet.line(2)]));
-    wait_until("it serves", || status(&two).is_some());
+    wait_until("the server serves", || status(&two).is_some());
     let said = plugin(&two, &["status", "names"]);
     assert_eq!(said.lines().filter(|line| line.contains(" active ")).count(), 2, "{said}");
 }
 
-/// Nobody votes before each listed server has spoken, except for those that the operator gives up.
+/// No server votes before every listed server has connected, except for servers that the operator gives up.
 #[test]
 fn an_ensemble_is_founded_by_all_of_its_servers() {
     let fleet = Fleet::of(3);
     let all = [1, 2, 3];
     let (mut one, mut two) = (fleet.start(1, &all, &[]), fleet.start(2, &all, &[]));
-    wait_until("it says whom it waits for", || one.said().contains("no answer of server 3"));
-    wait_until("it says whom it waits for", || two.said().contains("no answer of server 3"));
+    wait_until("the server names the servers that it waits for", || one.said().contains("no answer of server 3"));
+    wait_until("the server names the servers that it waits for", || two.said().contains("no answer of server 3"));
     assert!(status(&one).is_none() && status(&two).is_none());
     one.kill();
     two.kill();
     let given_up = ["--found-without", "3"];
     let (one, two) = (fleet.start(1, &all, &given_up), fleet.start(2, &all, &given_up));
-    wait_until("it serves", || status(&two).is_some());
+    wait_until("the server serves", || status(&two).is_some());
     assert_eq!(members(&one), [1, 2]);
-    // Who was given up is no member when it comes.
+    // A server that was given up is not a member when it starts.
     let three = fleet.start(3, &all, &[]);
     wait_until("it says why it waits", || three.said().contains("in which there is no server 3"));
 }
 
-/// A wiped disk never votes; the way out stands in what its server says.
+/// A server with a wiped disk never votes. Its message tells the operator what to do.
 #[test]
 fn a_wiped_member_is_refused_until_it_is_removed_and_added() {
     let fleet = Fleet::of(3);
     let all = [1, 2, 3];
     let mut servers: Vec<Server> = all.iter().map(|id| fleet.start(*id, &all, &[])).collect();
-    wait_until("it serves", || status(&servers[0]).is_some());
+    wait_until("the server serves", || status(&servers[0]).is_some());
     write(&servers[0], "/before");
     servers[2].kill();
     fleet.wipe(3);
@@ -204,17 +204,17 @@ fn a_wiped_member_is_refused_until_it_is_removed_and_added() {
     assert!(status(&servers[2]).is_none());
     done(cluster(&servers[0], &["remove", "3"]));
     done(cluster(&servers[0], &["add", &fleet.line(3)]));
-    wait_until("it serves", || status(&servers[2]).is_some());
+    wait_until("the server serves", || status(&servers[2]).is_some());
     assert!(has(&servers[2], "/before"));
 }
 
-/// The majority is gone for good: one server goes on alone, the rest of what was is refused.
+/// The majority is lost for good. On the operator's command one server goes on alone, and refuses the others.
 #[test]
-fn a_lost_majority_is_left_behind_on_the_operators_word() {
+fn one_server_goes_on_without_the_majority_on_the_operators_command() {
     let fleet = Fleet::of(3);
     let all = [1, 2, 3];
     let mut servers: Vec<Server> = all.iter().map(|id| fleet.start(*id, &all, &[])).collect();
-    wait_until("it serves", || status(&servers[0]).is_some());
+    wait_until("the server serves", || status(&servers[0]).is_some());
     write(&servers[0], "/kept");
     assert!(has(&servers[2], "/kept"));
     servers.iter_mut().for_each(Server::kill);
@@ -229,10 +229,10 @@ fn a_lost_majority_is_left_behind_on_the_operators_word() {
     }
     done(recover(&["--yes-i-know-what-may-be-lost"]));
     servers[2] = fleet.start(3, &all, &[]);
-    wait_until("it serves", || status(&servers[2]).is_some());
+    wait_until("the server serves", || status(&servers[2]).is_some());
     assert!(has(&servers[2], "/kept"));
     write(&servers[2], "/alone");
-    // What comes back of the old ensemble stays outside, until its disk is new.
+    // A server of the old ensemble cannot be added until its disk is empty.
     servers[0] = fleet.start(1, &all, &[]);
     let refused = cluster(&servers[2], &["add", &fleet.line(1), "--wait", "0"]);
     assert!(words(&refused).contains("belongs to the cluster"), "{}", words(&refused));
@@ -240,6 +240,6 @@ fn a_lost_majority_is_left_behind_on_the_operators_word() {
     fleet.wipe(1);
     servers[0] = fleet.start(1, &all, &[]);
     done(cluster(&servers[2], &["add", &fleet.line(1)]));
-    wait_until("it serves", || status(&servers[0]).is_some());
+    wait_until("the server serves", || status(&servers[0]).is_some());
     assert!(has(&servers[0], "/kept") && has(&servers[0], "/alone"));
 }

@@ -1,30 +1,30 @@
-//! A network namespace for each member, all on one bridge: clients reach each from here, and members each other, until it
-//! is cut. Needs root and `ip`; without them a test says so and is skipped.
+//! A network namespace for each member, all on one bridge. Clients on the host reach every member, and members reach
+//! each other until their link is cut. This needs root and `ip`. Without them a test prints that, and is skipped.
 //!
-//! A cut gives a neighbour an Ethernet address that nobody has: packets leave and never arrive, those of open
-//! connections and those of new ones alike. So does a cable that is pulled somewhere in between.
+//! A cut maps a neighbour to an Ethernet address that no host has. Packets then leave and never arrive, both of open
+//! and of new connections, as if a cable were pulled somewhere in between.
 
 use super::{Ensemble, Site};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Nobody has it.
+/// An Ethernet address that no host has.
 const NOBODY: &str = "02:00:00:00:00:ff";
 
-/// Bridge, namespaces and addresses; gone when dropped.
+/// A bridge, namespaces and addresses. Dropping the value removes them.
 pub struct Network {
-    /// What all names begin with.
+    /// The prefix of all names.
     name: String,
     members: usize,
-    /// The third number of all addresses.
+    /// The third byte of all addresses.
     subnet: u8,
 }
 
-/// One for each network of this process.
+/// Counts the networks of this process, so that each has its own names and addresses.
 static NETWORKS: AtomicU8 = AtomicU8::new(0);
 
 impl Network {
-    /// None where that is not permitted; says so.
+    /// Sets a network up. Prints the reason and returns `None` if that is not permitted here.
     pub fn new(members: usize) -> Option<Network> {
         let count = NETWORKS.fetch_add(1, Ordering::Relaxed);
         // Another process's tests may run on this machine.
@@ -69,7 +69,7 @@ impl Network {
         Ensemble::start_at(&sites)
     }
 
-    /// From now on nothing that one of the two sends reaches the other.
+    /// Cuts the link between two members, in both directions.
     pub fn cut(&self, one: usize, other: usize) {
         self.cut_one_way(one, other);
         self.cut_one_way(other, one);
@@ -85,11 +85,11 @@ impl Network {
         (0..self.members).filter(|&other| other != member).for_each(|other| self.cut(member, other));
     }
 
-    /// Everyone reaches everyone again.
+    /// Heals every cut.
     pub fn heal(&self) {
         for from in 0..self.members {
             for to in (0..self.members).filter(|&to| to != from) {
-                // Fails where there is no entry, and then there was no cut.
+                // This fails if there is no entry, which means that there was no cut.
                 let _ = ip(&["-n", &self.namespace(from), "neigh", "del", &self.address(to), "dev", "eth0"]);
             }
         }
@@ -103,7 +103,7 @@ impl Network {
         format!("{}-{}", self.name, member + 1)
     }
 
-    /// The bridge's end of a member's cable.
+    /// The name of the bridge's end of a member's cable.
     fn port(&self, member: usize) -> String {
         format!("{}v{}", self.name, member + 1)
     }

@@ -1,5 +1,4 @@
-//! Networks that are cut while clients write. The clients reach every member all the time: what differs is whom the members
-//! reach.
+//! Links between members are cut while clients write. The clients reach every member all the time.
 
 use super::load::Load;
 use super::network::Network;
@@ -10,7 +9,7 @@ use zookeeper_client::Error;
 const CLIENTS: usize = 6;
 const SOME: u64 = 50;
 
-/// The others elect; the old leader knows that it must not answer, and follows once it is back.
+/// The other members elect a leader. The old leader stops answering, and follows once its links are healed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_is_cut_off() {
     let Some(network) = Network::new(3) else { return };
@@ -23,7 +22,7 @@ async fn the_leader_is_cut_off() {
     let new = ensemble.leader_among(&others);
     assert_ne!(new, old);
     load.goes_on(SOME).await;
-    // Nobody can write there; what it would be asked by `sync` it cannot know.
+    // The old leader acknowledges no write. It cannot know the newest state either, so this test asks it for no `sync`.
     let stranded = connector().with_fail_eagerly().connect(&ensemble.members[old].address()).await;
     if let Ok(client) = stranded {
         let written = client.set_data("/load", b"x", None).await;
@@ -38,8 +37,8 @@ async fn the_leader_is_cut_off() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// Two that do not reach each other, and a third that reaches both: one of them leads, and nobody unseats it again and
-/// again.
+/// Two members do not reach each other, and a third reaches both. One of the three leads, and it is not deposed again
+/// and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_and_one_follower_do_not_reach_each_other() {
     let Some(network) = Network::new(3) else { return };
@@ -55,9 +54,9 @@ async fn the_leader_and_one_follower_do_not_reach_each_other() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// What the leader sends arrives nowhere, but it hears everyone: it must give up, or writes would wait for ever.
+/// The leader's packets arrive nowhere, but it receives everything. It must step down, or writes would wait for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_is_heard_by_nobody() {
+async fn no_packet_of_the_leader_arrives() {
     let Some(network) = Network::new(3) else { return };
     let mut ensemble = network.start();
     let load = Load::start(&ensemble, CLIENTS).await;
@@ -72,7 +71,7 @@ async fn the_leader_is_heard_by_nobody() {
     load.end().await.is_there(&ensemble).await;
 }
 
-/// Nobody reaches anybody: no write is acknowledged. Once the network is whole, all goes on.
+/// No member reaches another, so no write is acknowledged. Once the links are healed, writes go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_is_cut_off() {
     let Some(network) = Network::new(3) else { return };
@@ -80,7 +79,7 @@ async fn everyone_is_cut_off() {
     let load = Load::start(&ensemble, CLIENTS).await;
     load.goes_on(SOME).await;
     (0..3).for_each(|member| network.isolate(member));
-    wait_until("nobody serves as a leader", || ensemble.leaders().is_empty());
+    wait_until("no member leads", || ensemble.leaders().is_empty());
     network.heal();
     ensemble.wait_until_all_serve();
     load.goes_on(SOME).await;

@@ -1,4 +1,4 @@
-//! Members that all run: one leads, any serves.
+//! An ensemble without failures: one member leads, and every member serves clients.
 
 use super::load::{connect, persistent};
 use super::{Ensemble, figure, said};
@@ -7,7 +7,7 @@ use zookeeper_client::Client;
 #[tokio::test]
 async fn three_servers_elect_one_leader() {
     let mut ensemble = Ensemble::start(3);
-    // Not at once: on a busy machine another may take over meanwhile.
+    // The check is repeated, since on a busy machine another leader may take over in between.
     super::wait_until("one leads and the others follow", || {
         let mut modes: Vec<String> = ensemble.members.iter().filter_map(|it| Some(said(it)?.mode)).collect();
         modes.sort();
@@ -28,7 +28,7 @@ async fn three_servers_elect_one_leader() {
     });
 }
 
-/// Writes go through any member; a reader on another sees them after `sync`, the writer itself at once.
+/// Every member accepts writes. The writer sees its write at once, and a reader on another member sees it after `sync`.
 #[tokio::test]
 async fn a_write_on_one_member_is_read_on_the_others() {
     let ensemble = Ensemble::start(3);
@@ -51,7 +51,8 @@ async fn a_write_on_one_member_is_read_on_the_others() {
     }
 }
 
-/// A watch on one member fires for a write on another, and an ephemeral node goes with its session everywhere.
+/// A watch on one member fires for a write on another. An ephemeral znode is deleted on all members when its session
+/// ends.
 #[tokio::test]
 async fn watches_and_ephemerals_cross_members() {
     let ensemble = Ensemble::start(3);

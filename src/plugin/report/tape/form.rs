@@ -9,45 +9,45 @@ use crate::plugin::manifest::grant::Grant;
 use serde::{Deserialize, Serialize};
 
 /// The version of this form.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The first line: what the instances were made with.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Header {
-    pub format: u32,
-    pub plugin: String,
+pub(crate) struct Header {
+    pub(crate) format: u32,
+    pub(crate) plugin: String,
     /// The number of the deployment.
-    pub version: u32,
-    pub kind: Kind,
+    pub(crate) version: u32,
+    pub(crate) kind: Kind,
     /// The SHA-256 of the component, and where the component came from.
-    pub sha256: String,
-    pub source: String,
-    pub mount: String,
-    pub settings: String,
+    pub(crate) sha256: String,
+    pub(crate) source: String,
+    pub(crate) mount: String,
+    pub(crate) settings: String,
     /// The grants that are in force.
-    pub grants: Vec<Grant>,
-    pub fuel: u64,
-    pub cpu_ms: u64,
-    pub memory_bytes: u64,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) fuel: u64,
+    pub(crate) cpu_ms: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 /// A call, with everything that went in and came out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// Counts the recorded calls of the plugin since the server started, from 1.
-    pub number: u64,
-    pub question: Question,
-    pub around: Around,
+    pub(crate) number: u64,
+    pub(crate) question: Question,
+    pub(crate) around: Around,
     /// The guest's questions to the host in order, with their answers.
-    pub heard: Vec<Heard>,
-    pub said: String,
-    pub fuel: u64,
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) said: String,
+    pub(crate) fuel: u64,
 }
 
 /// An exported function of the contract, with its arguments.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Question {
+pub(crate) enum Question {
     Validate(Vec<(Verb, String)>),
     Authorize(Verb, String),
     /// Credentials are secrets. The call is recorded without its argument and cannot be played.
@@ -65,7 +65,7 @@ pub enum Question {
 /// The request to a recipe (`behavior.request`).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Write {
+pub(crate) enum Write {
     Create { path: String, data: Base64, kind: Life, sequential: bool, acl: Vec<Entry> },
     SetData { path: String, data: Base64, version: Option<i32> },
     SetAcl { path: String, acl: Vec<Entry>, version: Option<i32> },
@@ -73,11 +73,11 @@ pub enum Write {
 }
 
 /// An ACL entry: permission bits as ZooKeeper defines them, scheme, id.
-pub type Entry = (i32, String, String);
+pub(crate) type Entry = (i32, String, String);
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Life {
+pub(crate) enum Life {
     Persistent,
     Ephemeral(i64),
     Container,
@@ -86,34 +86,34 @@ pub enum Life {
 
 /// The circumstances of a call.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Around {
-    pub session: i64,
-    pub xid: i32,
-    pub zxid: u64,
-    pub wall_ms: i64,
-    pub ensemble_ms: u64,
-    pub seed: u64,
+pub(crate) struct Around {
+    pub(crate) session: i64,
+    pub(crate) xid: i32,
+    pub(crate) zxid: u64,
+    pub(crate) wall_ms: i64,
+    pub(crate) ensemble_ms: u64,
+    pub(crate) seed: u64,
     /// None if the server itself makes the call.
-    pub caller: Option<Who>,
-    pub writers: Vec<String>,
+    pub(crate) caller: Option<Who>,
+    pub(crate) writers: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Who {
-    pub identities: Vec<(String, String)>,
-    pub address: std::net::SocketAddr,
+pub(crate) struct Who {
+    pub(crate) identities: Vec<(String, String)>,
+    pub(crate) address: std::net::SocketAddr,
 }
 
 /// One question of the guest to the host, and its answer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Heard {
-    pub asked: HostQuestion,
-    pub answer: HostAnswer,
+pub(crate) struct Heard {
+    pub(crate) asked: HostQuestion,
+    pub(crate) answer: HostAnswer,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum HostQuestion {
+pub(crate) enum HostQuestion {
     Node(String),
     Stat(String),
     Original(String),
@@ -128,7 +128,7 @@ pub enum HostQuestion {
 }
 
 impl HostQuestion {
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         use HostQuestion::{Children, Ephemerals, Node, Original, Stat};
         !matches!(self, Node(_) | Stat(_) | Original(_) | Children(..) | Ephemerals(..))
     }
@@ -136,7 +136,7 @@ impl HostQuestion {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum HostAnswer {
+pub(crate) enum HostAnswer {
     /// There is no such node.
     Nothing,
     Node {
@@ -153,7 +153,7 @@ pub enum HostAnswer {
 
 /// Bytes as base64 text.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Base64(String);
+pub(crate) struct Base64(String);
 
 impl From<&[u8]> for Base64 {
     fn from(bytes: &[u8]) -> Base64 {
@@ -164,17 +164,17 @@ impl From<&[u8]> for Base64 {
 
 impl Base64 {
     /// None if the text is not base64, because somebody has edited the file.
-    pub fn bytes(&self) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.decode(&self.0).ok()
     }
 }
 
-pub fn entries(acl: &[AclEntry]) -> Vec<Entry> {
+pub(crate) fn entries(acl: &[AclEntry]) -> Vec<Entry> {
     acl.iter().map(|entry| (entry.permissions, entry.who.scheme.clone(), entry.who.id.clone())).collect()
 }
 
-pub fn acl_of(entries: &[Entry]) -> Acl {
+pub(crate) fn acl_of(entries: &[Entry]) -> Acl {
     let entry = |(permissions, scheme, id): &Entry| AclEntry {
         permissions: *permissions,
         who: Identity::new(scheme.as_str(), id.as_str()),
@@ -238,7 +238,7 @@ impl From<&Request> for Write {
 
 impl Write {
     /// The request in the contract's types. None if the data is not base64.
-    pub fn request(&self) -> Option<Request> {
+    pub(crate) fn request(&self) -> Option<Request> {
         Some(match self.clone() {
             Write::Create { path, data, kind, sequential, acl } => Request::Create(behavior::CreateRequest {
                 path,
@@ -277,16 +277,16 @@ const CAUSES: [(Cause, &str); 5] = [
     (Cause::Server, "server"),
 ];
 
-pub fn cause_name(cause: Cause) -> &'static str {
+pub(crate) fn cause_name(cause: Cause) -> &'static str {
     CAUSES.iter().find(|(known, _)| *known == cause).map_or("server", |(_, name)| name)
 }
 
-pub fn cause_named(name: &str) -> Option<Cause> {
+pub(crate) fn cause_named(name: &str) -> Option<Cause> {
     CAUSES.iter().find(|(_, known)| *known == name).map(|(cause, _)| *cause)
 }
 
 /// Changes in the form of a recording.
-pub fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
+pub(crate) fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
     let kind = |kind| match kind {
         ChangeKind::Created => Verb::Create,
         ChangeKind::DataSet => Verb::Set,
@@ -297,7 +297,7 @@ pub fn changes(changes: &[Change]) -> Vec<(Verb, String)> {
 }
 
 /// Changes in the contract's types, as a guest is told of them.
-pub fn changes_of(kept: &[(Verb, String)]) -> Vec<Change> {
+pub(crate) fn changes_of(kept: &[(Verb, String)]) -> Vec<Change> {
     let kind = |operation| match operation {
         Verb::Set => ChangeKind::DataSet,
         Verb::Acl => ChangeKind::AclSet,

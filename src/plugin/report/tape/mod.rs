@@ -20,13 +20,13 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-pub use form::{FORMAT, Header, Question, Recorded, cause_name, cause_named, changes, changes_of};
-pub use player::Player;
-pub use recorder::Recorder;
+pub(crate) use form::{FORMAT, Header, Question, Recorded, cause_name, cause_named, changes, changes_of};
+pub(crate) use player::Player;
+pub(crate) use recorder::Recorder;
 
 /// The recording of one plugin. It costs one load a call while nobody reads.
 #[derive(Default)]
-pub struct Tape {
+pub(crate) struct Tape {
     on: AtomicBool,
     /// Until when recording stays on, in Unix milliseconds.
     until: AtomicI64,
@@ -52,13 +52,13 @@ impl Reel {
 }
 
 impl Tape {
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.on.load(Relaxed)
     }
 
     /// Keeps a call, and drops the oldest calls if there are too many bytes. Turns recording off when the last reader's
     /// time is over.
-    pub fn keep(&self, mut call: Recorded) {
+    pub(crate) fn keep(&self, mut call: Recorded) {
         let mut reel = self.reel.lock();
         if wall_ms() > self.until.load(Relaxed) {
             self.on.store(false, Relaxed);
@@ -81,7 +81,7 @@ impl Tape {
     }
 
     /// The calls after this number, a line each, as many as fit into an answer. Keeps recording on.
-    pub fn listen(&self, number: u64) -> String {
+    pub(crate) fn listen(&self, number: u64) -> String {
         self.until.store(wall_ms().saturating_add(limits::RECORDING_LEASE_MS), Relaxed);
         self.on.store(true, Relaxed);
         let reel = self.reel.lock();

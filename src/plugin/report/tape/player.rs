@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// If the recording has a question several times, the answers come in their order, and then the last one again. A
 /// question that the recording lacks has no answer. Then the guest's answer rests on something else, and `unheard`
 /// names the question.
-pub struct Player<'a> {
+pub(crate) struct Player<'a> {
     recorded: &'a Recorded,
     next: RefCell<Vec<bool>>,
     unheard: RefCell<Vec<HostQuestion>>,
@@ -19,18 +19,18 @@ pub struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    pub fn new(recorded: &'a Recorded) -> Player<'a> {
+    pub(crate) fn new(recorded: &'a Recorded) -> Player<'a> {
         let next = RefCell::new(vec![true; recorded.heard.len()]);
         Player { recorded, next, unheard: RefCell::default(), wrote: RefCell::default() }
     }
 
     /// The questions that the recording lacks.
-    pub fn unheard(&self) -> Vec<HostQuestion> {
+    pub(crate) fn unheard(&self) -> Vec<HostQuestion> {
         self.unheard.borrow().clone()
     }
 
     /// The operations that the guest asked for, if they differ from the recorded ones: recorded, now.
-    pub fn wrote_otherwise(&self) -> Option<(Vec<HostQuestion>, Vec<HostQuestion>)> {
+    pub(crate) fn wrote_otherwise(&self) -> Option<(Vec<HostQuestion>, Vec<HostQuestion>)> {
         let heard = self.recorded.heard.iter().map(|heard| &heard.asked);
         let before: Vec<HostQuestion> = heard.filter(|asked| asked.writes()).cloned().collect();
         let now = self.wrote.borrow().clone();
@@ -129,7 +129,7 @@ impl TreeWriter for Player<'_> {
 
 impl Around {
     /// The recorded caller. Its connection is a placeholder.
-    pub fn caller(&self) -> Option<Caller> {
+    pub(crate) fn caller(&self) -> Option<Caller> {
         let who = self.caller.as_ref()?;
         Some(Caller {
             session: SessionId(self.session),
@@ -141,15 +141,15 @@ impl Around {
         })
     }
 
-    pub fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms, seed: self.seed }
     }
 
-    pub fn zxid(&self) -> Zxid {
+    pub(crate) fn zxid(&self) -> Zxid {
         Zxid(self.zxid)
     }
 
-    pub fn writers(&self) -> Vec<Arc<str>> {
+    pub(crate) fn writers(&self) -> Vec<Arc<str>> {
         self.writers.iter().map(|name| name.as_str().into()).collect()
     }
 }

@@ -6,24 +6,24 @@ use crate::pipeline::{Call, NodeCopy, ReadView, TreeWriter, Versions};
 use std::cell::RefCell;
 
 /// Stands between a guest and the host in one call, and notes each question to the host with its answer.
-pub struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     view: &'a dyn ReadView,
     bench: Option<&'a dyn TreeWriter>,
     heard: RefCell<Vec<Heard>>,
 }
 
 impl<'a> Recorder<'a> {
-    pub fn new(call: &Call<'a>) -> Recorder<'a> {
+    pub(crate) fn new(call: &Call<'a>) -> Recorder<'a> {
         Recorder { view: call.view, bench: call.writer, heard: RefCell::default() }
     }
 
     /// The same call, with this recorder in front of the view and the bench.
-    pub fn wrap<'b>(&'b self, call: &Call<'b>) -> Call<'b> {
+    pub(crate) fn wrap<'b>(&'b self, call: &Call<'b>) -> Call<'b> {
         Call { view: self, writer: call.writer.map(|_| self as &dyn TreeWriter), ..*call }
     }
 
     /// The call as a recording. Its number is set when the tape keeps it.
-    pub fn recorded(self, question: Question, call: &Call<'_>, said: String, fuel: u64) -> Recorded {
+    pub(crate) fn recorded(self, question: Question, call: &Call<'_>, said: String, fuel: u64) -> Recorded {
         Recorded { number: 0, question, around: around(call), heard: self.heard.into_inner(), said, fuel }
     }
 

@@ -34,8 +34,8 @@ pub(super) struct Chain {
 
 /// An entry that is proposed, with its requests in the order of its transactions.
 pub(super) struct InFlight {
-    pub entry: u64,
-    pub requests: Vec<QueuedRequest>,
+    pub(crate) entry: u64,
+    pub(crate) requests: Vec<QueuedRequest>,
 }
 
 impl Chain {

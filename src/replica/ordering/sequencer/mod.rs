@@ -57,7 +57,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tracing::debug;
 
-pub struct Sequencer<C> {
+pub(crate) struct Sequencer<C> {
     replica: Arc<Replica>,
     consensus: C,
     /// Invariant: outstanding changes lie over the tree only for the entries of `chain`; when a chain starts there are
@@ -94,7 +94,7 @@ pub struct Sequencer<C> {
 }
 
 /// What takes batches: consensus, or a stand-in.
-pub trait Proposes {
+pub(crate) trait Proposes {
     /// Brings the batch into the log. Batches enter the log in the order of the calls. `done` hears the outcome.
     fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static);
 }
