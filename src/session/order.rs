@@ -245,6 +245,8 @@ impl Order {
         self.ended
     }
 
+    /// The request that is answered next.
+    #[cfg(feature = "simulation")]
     pub(crate) fn oldest(&self) -> Option<&Entry> {
         self.queue.front()
     }

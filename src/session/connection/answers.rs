@@ -135,6 +135,7 @@ impl Connection {
     }
 
     /// Whether the request with that xid is the next to be answered.
+    #[cfg(feature = "simulation")]
     pub(crate) fn waits_for(&self, xid: i32) -> bool {
         self.order.lock().oldest().is_some_and(|oldest| oldest.header.xid == xid)
     }

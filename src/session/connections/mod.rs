@@ -14,6 +14,7 @@ mod admission;
 mod delivery;
 mod departed;
 mod load;
+#[cfg(feature = "simulation")]
 mod mutations;
 mod registry;
 mod session_ids;
