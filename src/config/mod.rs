@@ -4,8 +4,8 @@
 //! `-D`, name the settings of one table (`keys`). docs/configuration.md is generated from the table.
 //!
 //! Promises: after [`load()`] every value is within its bounds, and no two values contradict each other, so no other
-//! code checks them again. A refusal is a [`ConfigError`]: file, line, key, and the remedy. Keys of ZooKeeper without
-//! effect here are named in [`Config::warnings`], in one sentence for the log.
+//! code checks them again. A refusal is a `ConfigError`: file, line, key, and the remedy. Keys of ZooKeeper without
+//! effect here are named in `Config::warnings`, in one sentence for the log.
 //!
 //! Precedence: `--listen`, `--data-dir` and `--plugins` replace the values of the file, since they are meant to
 //! override it. `-D` and the file have the same rank: a setting with two different values is refused. (In ZooKeeper the

@@ -16,7 +16,7 @@ pub(crate) const SERVER_IDS: RangeInclusive<u32> = 1..=254;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// Within [`SERVER_IDS`].
+    /// Within `SERVER_IDS`.
     pub id: u32,
     /// Where its peers reach it, in the order in which they try. Several addresses are several networks of one machine.
     pub addresses: Vec<PeerAddress>,

@@ -4,11 +4,11 @@
 //!
 //! | wing | struct | what |
 //! |---|---|---|
-//! | [`ordering`] | `WriteOrder` | the order of writes, from the inbox to the applied tree, and nothing else |
-//! | [`ensemble`] | `Ensemble` | the other members: who they are, who leads, and the links to them |
-//! | [`plugins`] | `PluginWork` | plugins at work, beside the writes that they judge |
-//! | [`files`] | `Files` | the checkpoint and the image, and checkpoints to and from other members |
-//! | [`operators`] | `MemberFacts` | what operators see |
+//! | `ordering` | `WriteOrder` | the order of writes, from the inbox to the applied tree, and nothing else |
+//! | `ensemble` | `Ensemble` | the other members: who they are, who leads, and the links to them |
+//! | `plugins` | `PluginWork` | plugins at work, beside the writes that they judge |
+//! | `files` | `Files` | the checkpoint and the image, and checkpoints to and from other members |
+//! | `operators` | `MemberFacts` | what operators see |
 //!
 //! These files stand around the wings:
 //!
