@@ -3,7 +3,7 @@
 //! A file ending in `.toml` is in our own format. Any other file is a `zoo.cfg`, read as ZooKeeper reads it. Both, and
 //! `-D`, name the settings of one table (`keys`). docs/configuration.md is generated from the table.
 //!
-//! Promises: after [`load()`] every value is within its bounds, and no two values contradict each other, so no other
+//! Promises: after `load` every value is within its bounds, and no two values contradict each other, so no other
 //! code checks them again. A refusal is a `ConfigError`: file, line, key, and the remedy. Keys of ZooKeeper without
 //! effect here are named in `Config::warnings`, in one sentence for the log.
 //!
