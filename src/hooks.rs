@@ -103,10 +103,8 @@ mod installed {
     }
 }
 
-pub use installed::Died;
 #[cfg(feature = "simulation")]
-pub use installed::Hooks;
-pub use installed::install;
+pub use installed::{Died, Hooks, install};
 
 /// Whether the defect is to be made now.
 #[inline]

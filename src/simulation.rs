@@ -67,9 +67,8 @@ mod observed {
     }
 }
 
-pub use observed::Observer;
 #[cfg(feature = "simulation")]
-pub use observed::observe;
+pub use observed::{Observer, observe};
 
 /// Shows something to the simulation. `seen` is only called if there is one.
 #[inline]
