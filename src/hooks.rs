@@ -147,15 +147,17 @@ pub(crate) fn pace() -> Pace {
     }
 }
 
-// ---- One function for each mutation
+// ---- One function for each mutation. A function whose only caller is behind the feature is behind it, too.
 
 /// A refusal waits for the entries before it. False: `Mutation::RefusalEarly`.
+#[cfg(feature = "simulation")]
 #[inline]
 pub(crate) fn refusals_wait() -> bool {
     !has(Mutation::RefusalEarly)
 }
 
 /// The replies of a transaction leave before the next transaction is applied. False: `Mutation::ReadBetween`.
+#[cfg(feature = "simulation")]
 #[inline]
 pub(crate) fn replies_precede_next_txn() -> bool {
     !has(Mutation::ReadBetween)
