@@ -140,7 +140,7 @@ pub(crate) fn pace() -> Pace {
     }
     Pace {
         checkpoint_log_bytes: limits::CHECKPOINT_LOG_BYTES,
-        checkpoint_interval_ms: limits::CHECKPOINT_INTERVAL_MS,
+        checkpoint_interval_ms: limits::ms(limits::CHECKPOINT_INTERVAL),
         image_log_bytes: limits::IMAGE_LOG_BYTES_MIN,
         log_segment_bytes: limits::LOG_SEGMENT_BYTES,
         log_entries_kept_for_peers: limits::LOG_ENTRIES_KEPT_FOR_PEERS,

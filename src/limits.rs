@@ -1,11 +1,16 @@
 //! Every bound of the server, in one place, with its unit and its reason.
 //!
-//! A span of time is a `Duration`, or its name says `MS` or `SECONDS`. The name of a number of bytes says `BYTES`.
-//! Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of something
+//! A span of time is a `Duration`. [`ms`] is for code that counts milliseconds. The name of a number of bytes says
+//! `BYTES`. Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of something
 //! finished is kept. Where ZooKeeper has a setting for a bound, the constant here is the default of that setting
 //! (`config`).
 
 use std::time::Duration;
+
+/// `span` in whole milliseconds, for configuration keys and for clocks that count milliseconds.
+pub(crate) const fn ms(span: Duration) -> u64 {
+    span.as_secs() * 1_000 + span.subsec_millis() as u64
+}
 
 // ---- Threads
 
@@ -61,29 +66,29 @@ pub const FORMAT_LEVEL: u32 = 1;
 pub(crate) const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
 /// Time between a leader's heartbeats.
-pub(crate) const HEARTBEAT_MS: u64 = 50;
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Bounds of the election timeout. A follower starts an election when it has heard nothing for the leader's lease
-/// (`ELECTION_MAX_MS`) plus a timeout drawn from these bounds, so after 450 to 600 ms.
+/// (`ELECTION_MAX`) plus a timeout drawn from these bounds, so after 450 to 600 ms.
 ///
 /// A leader that is lost without a trace is therefore replaced after about half a second. A leader whose process has
 /// ended is replaced at once (`Consensus::take_over`). A false election needs nine lost heartbeats in a row, and a
 /// majority that has missed as many, because members ask for votes beforehand (pre-vote). So a machine that stands
 /// still for a third of a second loses nothing. A quorum that is silent for longer than the lease, as two slow disks
 /// are, costs refused entries that are proposed again, and no election. A vote, with its sync of the log, must also fit
-/// into `ELECTION_MIN_MS`.
-pub(crate) const ELECTION_MIN_MS: u64 = 150;
-pub(crate) const ELECTION_MAX_MS: u64 = 300;
-const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_MIN_MS && ELECTION_MIN_MS < ELECTION_MAX_MS);
+/// into `ELECTION_MIN`.
+pub(crate) const ELECTION_MIN: Duration = Duration::from_millis(150);
+pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(300);
+const _: () = assert!(2 * ms(HEARTBEAT) < ms(ELECTION_MIN) && ms(ELECTION_MIN) < ms(ELECTION_MAX));
 
 /// How long a leader evaluates without hearing from a quorum: openraft's lease.
-pub(crate) const LEASE: Duration = Duration::from_millis(ELECTION_MAX_MS);
+pub(crate) const LEASE: Duration = ELECTION_MAX;
 
 /// How long a member may take to report its log position before another member takes over without that report.
-pub(crate) const STANDING_MS_MAX: u64 = 100;
+pub(crate) const STANDING_MAX: Duration = Duration::from_millis(100);
 
 /// How long a leader that shuts down waits for another member to become leader.
-pub(crate) const TRANSFER_MS_MAX: u64 = 2_000;
+pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(2);
 
 /// Append requests on their way to one member without an answer. Each carries up to `LOG_READ_BYTES_MAX` of entries.
 /// Two keep a member busy on a fast network. More cover the time that a request travels.
@@ -91,12 +96,12 @@ pub(crate) const APPENDS_IN_FLIGHT_MAX: usize = 8;
 
 /// How long a connection is kept on which a member does not report entries as durable. Above any stall of a healthy
 /// disk. The entries are sent again on the next connection.
-pub(crate) const APPEND_ANSWER_MS_MAX: u64 = 2_000;
+pub(crate) const APPEND_ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Time until a member that could not be reached is tried again. It doubles each time, from `MIN` up to `MAX`. `MIN` is
 /// far below the election timeout, because a new leader has to reach all other members.
-pub(crate) const RAFT_BACKOFF_MS_MIN: u64 = 20;
-pub(crate) const RAFT_BACKOFF_MS_MAX: u64 = 500;
+pub(crate) const RAFT_BACKOFF_MIN: Duration = Duration::from_millis(20);
+pub(crate) const RAFT_BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// Log entries that stay for members that were away, although this member's own start does not need them; and the bytes
 /// of log above which none stay. Catching up from the log is cheaper than from a checkpoint, unless most of the tree
@@ -105,7 +110,7 @@ pub(crate) const LOG_ENTRIES_KEPT_FOR_PEERS: u64 = 10_000;
 pub(crate) const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
 
 /// How long a shutdown waits for proposals that are in flight.
-pub(crate) const SHUTDOWN_DRAIN_MS: u64 = 2_000;
+pub(crate) const SHUTDOWN_DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// How long this member waits until openraft has taken note of a checkpoint, and again until openraft has purged the
 /// log. openraft's core does both between two messages. If the purge does not come in time, the log goes with the next
@@ -148,7 +153,7 @@ pub(crate) const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 pub(crate) const FROM_LEADER_WAITING_MAX: usize = 1 << 16;
 
 /// The shortest time for which a leader's word counts, however short sessions may be: a few heartbeats.
-pub const WORD_LASTS_MIN: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
+pub const WORD_LASTS_MIN: Duration = HEARTBEAT.saturating_mul(3);
 
 /// The longest time between two reports of a member to its leader, and between two checks whether the member may serve.
 pub(crate) const REPORT_INTERVAL_MAX: Duration = Duration::from_millis(500);
@@ -301,7 +306,7 @@ pub(crate) const IDENTITIES_MAX: usize = 64;
 pub(crate) const ACL_KEPT_ENTRIES_MIN: usize = 16;
 
 /// How long the listener pauses when the process has no more file descriptors.
-pub(crate) const ACCEPT_PAUSE_MS: u64 = 100;
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// ZooKeeper's digest is noted at zxids divisible by this, and that many notes are kept for the `hash` word
 /// (DataTree.DIGEST_LOG_INTERVAL and DIGEST_LOG_LIMIT).
@@ -312,7 +317,7 @@ pub(crate) const ZOOKEEPER_DIGESTS_KEPT: usize = 1024;
 pub(crate) const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
 
 /// Time until a connection without a session is closed (zookeeper.nio.sessionlessCnxnTimeout).
-pub(crate) const SESSIONLESS_TIMEOUT_MS: u64 = 10_000;
+pub(crate) const SESSIONLESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The port that ZooKeeper clients try first.
 pub(crate) const CLIENT_PORT: u16 = 2181;
@@ -322,7 +327,7 @@ pub(crate) const CLIENT_PORT: u16 = 2181;
 pub(crate) const LISTEN_BACKLOG: u32 = 1024;
 
 /// A tick (tickTime), and the bounds of session timeouts in ticks.
-pub(crate) const TICK_MS: u32 = 3_000;
+pub(crate) const TICK: Duration = Duration::from_secs(3);
 pub(crate) const SESSION_TIMEOUT_TICKS_MIN: i32 = 2;
 pub(crate) const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 
@@ -335,11 +340,11 @@ pub(crate) const SYNC_TICKS: u32 = 5;
 pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
 /// Time between two searches for empty containers and expired TTL nodes, and how many are deleted in a minute at most.
-pub(crate) const CONTAINER_CHECK_INTERVAL_MS: u64 = 60_000;
+pub(crate) const CONTAINER_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
 
 /// Time that a TLS handshake may take, and handshakes at once. Each costs a signature, so this bounds processor time.
-pub(crate) const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const TLS_HANDSHAKES_MAX: usize = 250;
 
 /// Time between two checks whether certificate files have changed (client.certReload).
@@ -394,7 +399,7 @@ pub(crate) const CHECKPOINT_PIECE_BYTES: usize = 256 << 10;
 pub(crate) const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 
 /// Time after which a checkpoint is due if anything changed at all.
-pub(crate) const CHECKPOINT_INTERVAL_MS: u64 = 30_000;
+pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Bytes of log since the last image below which no new image is written, however small the tree is.
 pub(crate) const IMAGE_LOG_BYTES_MIN: u64 = 64 << 20;
@@ -427,7 +432,7 @@ pub const CHUNK_BYTES_MAX: usize = 512 << 10;
 const _: () = assert!(CHUNK_BYTES_MAX < FRAME_BYTES_MAX);
 
 /// Time after which a component that no manifest names is deleted from the tree. Longer than an upload takes.
-pub(crate) const CHUNK_UNUSED_MS: i64 = 3_600_000;
+pub(crate) const CHUNK_UNUSED: Duration = Duration::from_secs(3600);
 
 /// Bytes of a plugin's manifest in the tree, settings included.
 pub(crate) const PLUGIN_MANIFEST_BYTES_MAX: usize = 64 << 10;
@@ -444,17 +449,17 @@ pub(crate) const PLUGIN_FUEL: u64 = 2_000_000;
 pub(crate) const PLUGIN_FUEL_MAX: u64 = 100_000_000;
 
 /// Processor time after which a call is ended, whatever fuel is left. This is the fuse behind fuel, which does not
-/// count what the host does for a guest. The fuse is checked once in each `PLUGIN_TICK_MS`, so a call can exceed it by
+/// count what the host does for a guest. The fuse is checked once in each `PLUGIN_TICK`, so a call can exceed it by
 /// about one tick.
-pub(crate) const PLUGIN_CPU_MS: u64 = 50;
-pub(crate) const PLUGIN_CPU_MS_MAX: u64 = 1_000;
+pub(crate) const PLUGIN_CPU: Duration = Duration::from_millis(50);
+pub(crate) const PLUGIN_CPU_MAX: Duration = Duration::from_secs(1);
 
 /// Wall time after which a call is ended. A machine that is too busy is not the guest's fault, so this is far above the
 /// time that fuel allows.
-pub(crate) const PLUGIN_WALL_MS: u64 = 1_000;
+pub(crate) const PLUGIN_WALL: Duration = Duration::from_secs(1);
 
 /// Time between two checks of the fuse.
-pub(crate) const PLUGIN_TICK_MS: u64 = 10;
+pub(crate) const PLUGIN_TICK: Duration = Duration::from_millis(10);
 
 /// Bytes of an instance's linear memory. `MAX`: the most that a manifest may ask for.
 pub(crate) const PLUGIN_MEMORY_BYTES: usize = 16 << 20;
@@ -524,11 +529,11 @@ pub(crate) const CHORES_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const CHORES_IN_FLIGHT_MAX: usize = 32;
 
 /// Time after which a leader asks again for a timer or owed work that led to nothing.
-pub(crate) const CHORE_LOST_MS: u64 = 2_000;
+pub(crate) const CHORE_LOST: Duration = Duration::from_secs(2);
 
 /// Pause before a plugin's failed work is repeated. It doubles each time, from `MIN` up to `MAX`.
-pub(crate) const PLUGIN_BACK_OFF_MS_MIN: u64 = 1_000;
-pub(crate) const PLUGIN_BACK_OFF_MS_MAX: u64 = 60_000;
+pub(crate) const PLUGIN_BACK_OFF_MIN: Duration = Duration::from_secs(1);
+pub(crate) const PLUGIN_BACK_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// Paths that wait for one controller. Above it, the controller's paths are searched for again when there is room.
 pub(crate) const CONTROLLER_PATHS_MAX: usize = 100_000;
@@ -540,10 +545,10 @@ pub(crate) const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
 pub(crate) const CONTROLLER_CALLS_MAX: usize = 2;
 
 /// Pause before a controller is called again whose result was overtaken by other writes. It doubles a few times.
-pub(crate) const CONTROLLER_OVERTAKEN_MS: u64 = 10;
+pub(crate) const CONTROLLER_OVERTAKEN: Duration = Duration::from_millis(10);
 
-/// The longest pause after a controller's failures. The shortest is `PLUGIN_BACK_OFF_MS_MIN`.
-pub(crate) const CONTROLLER_BACK_OFF_MS_MAX: u64 = 300_000;
+/// The longest pause after a controller's failures. The shortest is `PLUGIN_BACK_OFF_MIN`.
+pub(crate) const CONTROLLER_BACK_OFF_MAX: Duration = Duration::from_secs(300);
 
 /// Timers of one binding.
 pub(crate) const PLUGIN_TIMERS_MAX: usize = 100_000;
@@ -573,13 +578,13 @@ pub(crate) const PLUGIN_BACKTRACE_LINES_MAX: usize = 40;
 pub(crate) const PLUGIN_QUARANTINE_FAULTS: usize = 20;
 pub(crate) const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
 const _: () = assert!(PLUGIN_QUARANTINE_SESSIONS < PLUGIN_QUARANTINE_FAULTS);
-pub(crate) const PLUGIN_QUARANTINE_WINDOW_MS: u64 = 60_000;
+pub(crate) const PLUGIN_QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
 
 /// Bytes shown to a call above which the call is not blamed if its fuel, time or memory did not suffice.
 pub(crate) const PLUGIN_INPUT_BLAMED_BYTES_MAX: usize = 4 << 10;
 
 /// Time until a member blames a plugin again if the first report led to nothing.
-pub(crate) const PLUGIN_BLAME_AGAIN_MS: u64 = 10_000;
+pub(crate) const PLUGIN_BLAME_AGAIN: Duration = Duration::from_secs(10);
 
 /// Crash reports of one plugin that are considered. All but two are of versions that are no longer in force.
 pub(crate) const PLUGIN_CRASHES_LOOKED_AT_MAX: usize = 1_000;
@@ -592,7 +597,7 @@ pub(crate) const PLUGIN_VERSIONS_KEPT: usize = 10;
 
 /// How long a leader waits for other members to compile a component before it refuses a deployment; how long such a
 /// member waits for pieces of the component that are on their way; and how often each checks.
-pub(crate) const PREPARE_PATIENCE: Duration = Duration::from_secs(COMPILE_WALL_SECONDS);
+pub(crate) const PREPARE_PATIENCE: Duration = COMPILE_WALL;
 pub(crate) const PREPARE_PIECES_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const PREPARE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -628,9 +633,9 @@ pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
 
 /// The compiling child's address space, its processor time, and how long its parent waits for it.
 pub(crate) const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
-pub(crate) const COMPILE_CPU_SECONDS: u64 = 120;
-pub(crate) const COMPILE_WALL_SECONDS: u64 = 300;
-const _: () = assert!(COMPILE_WALL_SECONDS > COMPILE_CPU_SECONDS);
+pub(crate) const COMPILE_CPU: Duration = Duration::from_secs(120);
+pub(crate) const COMPILE_WALL: Duration = Duration::from_secs(300);
+const _: () = assert!(ms(COMPILE_WALL) > ms(COMPILE_CPU));
 
 /// How long a start waits until the deployed plugins are compiled, and how often it checks. A plugin that is not ready
 /// by then answers by its failure policy until it is.
@@ -647,10 +652,10 @@ pub(crate) const PLUGIN_LOG_RING_BYTES: usize = 256 << 10;
 const _: () = assert!(PLUGIN_LOG_RING_BYTES >= PLUGIN_LOG_LINE_BYTES_MAX);
 
 /// Time after which a call is noted as slow, unless its binding sets another: ten times what the call's fuel takes.
-pub(crate) const PLUGIN_SLOW_MS: u64 = 10;
+pub(crate) const PLUGIN_SLOW: Duration = Duration::from_millis(10);
 
 /// How long a recording goes on after its calls were last fetched. `plugin record` fetches far more often.
-pub(crate) const RECORDING_LEASE_MS: i64 = 10_000;
+pub(crate) const RECORDING_LEASE: Duration = Duration::from_secs(10);
 
 /// Bytes of recorded calls that wait to be fetched, for each plugin; and bytes of recorded calls in one answer, unless
 /// a single call is larger.

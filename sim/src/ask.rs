@@ -11,7 +11,7 @@ use wasmkeeper::wire::request::{Create, CreateForm, Operation, Request};
 
 /// A request of a simulated client.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
+pub(crate) enum Ask {
     Create {
         path: String,
         value: u64,
@@ -84,7 +84,7 @@ pub enum Ask {
 
 /// A znode's data. `Debug` prints long data as a length.
 #[derive(Clone, PartialEq, Default)]
-pub struct Data(pub Bytes);
+pub(crate) struct Data(pub Bytes);
 
 impl std::fmt::Debug for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Data {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Done,
     Created(String),
     Node {
@@ -113,14 +113,14 @@ pub enum Answer {
 }
 
 /// The data of a znode that holds `value`: the value, and padding up to a length that depends on the value.
-pub fn data(value: u64) -> Bytes {
+pub(crate) fn data(value: u64) -> Bytes {
     let mut bytes = value.to_be_bytes().to_vec();
     bytes.resize(8 + (value % 200) as usize, 0x2e);
     bytes.into()
 }
 
 impl Ask {
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         !matches!(
             self,
             Ask::Get { .. }
@@ -134,12 +134,12 @@ impl Ask {
 
     /// Whether the write takes effect in the order of its session's writes. A reconfig need not: the server carries it
     /// out even if the session has ended meanwhile.
-    pub fn is_ordered(&self) -> bool {
+    pub(crate) fn is_ordered(&self) -> bool {
         self.writes() && !matches!(self, Ask::Reconfig { .. })
     }
 
     /// The verbs and paths about which the server asks a policy for this write.
-    pub fn writings(&self) -> Vec<(Verb, &str)> {
+    pub(crate) fn writings(&self) -> Vec<(Verb, &str)> {
         match self {
             Ask::Create { path, .. } | Ask::Make { path, .. } => vec![(Verb::Create, path)],
             Ask::Delete { path, .. } => vec![(Verb::Delete, path)],
@@ -156,7 +156,7 @@ impl Ask {
         }
     }
 
-    pub fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         let set = |path: &str, value: u64, version: i32| Request::SetData {
             path: Some(path.to_owned()),
             data: Some(data(value)),
@@ -208,7 +208,7 @@ impl Ask {
 
 /// The path and the action on a register for `linear`. `None` if the request is none on a register, or if the answer
 /// says too little.
-pub fn action(ask: &Ask, answer: Option<&Answer>) -> Option<(String, Action)> {
+pub(crate) fn action(ask: &Ask, answer: Option<&Answer>) -> Option<(String, Action)> {
     let (path, action) = match (ask, answer) {
         (Ask::Set { path, value }, None | Some(Answer::Lost)) => (path, Action::Set { value: *value, made: None }),
         (Ask::Set { path, value }, Some(Answer::Node { version, .. })) => {

@@ -9,19 +9,19 @@ use wasmkeeper::plugin::manifest::{self, Component, Kind, Limits, Manifest, Mode
 use wasmkeeper::plugin::{Compiler, bundled, component, grant, tree};
 
 /// The name of the guard that has too little fuel for more than a few hundred bytes of JSON.
-pub const WEAK: &str = "weak";
+pub(crate) const WEAK: &str = "weak";
 const WEAK_FUEL: u64 = 40_000;
 
 /// The name of the policy that has too little fuel for any question.
-pub const FRAIL: &str = "frail";
+pub(crate) const FRAIL: &str = "frail";
 const FRAIL_FUEL: u64 = 5_000;
 
 /// The folder beside the program that keeps machine code for later processes.
 const FOLDER: &str = "wasmkeeper-sim-code";
 
 /// A bundled plugin under the name that runs deploy it with.
-pub struct Plugin {
-    pub name: &'static str,
+pub(crate) struct Plugin {
+    pub(crate) name: &'static str,
     kind: Kind,
     place: &'static str,
     bytes: &'static [u8],
@@ -46,49 +46,49 @@ impl Plugin {
         Plugin { name, kind, place, bytes, component, limits: Limits::default() }
     }
 
-    pub fn lock() -> Plugin {
+    pub(crate) fn lock() -> Plugin {
         Plugin::new("lock", Kind::Recipe, LOCKS)
     }
 
-    pub fn queue() -> Plugin {
+    pub(crate) fn queue() -> Plugin {
         Plugin::new("queue", Kind::Recipe, QUEUES)
     }
 
-    pub fn guard() -> Plugin {
+    pub(crate) fn guard() -> Plugin {
         Plugin::new("guard", Kind::Validator, GUARDED)
     }
 
-    pub fn rbac() -> Plugin {
+    pub(crate) fn rbac() -> Plugin {
         Plugin::new("rbac", Kind::Policy, POLICED)
     }
 
-    pub fn weak() -> Plugin {
+    pub(crate) fn weak() -> Plugin {
         let limits = Limits { fuel: Some(WEAK_FUEL), ..Limits::default() };
         Plugin { limits, ..Plugin::of(WEAK, "guard", Kind::Validator, WEAK_GUARDED) }
     }
 
-    pub fn frail() -> Plugin {
+    pub(crate) fn frail() -> Plugin {
         let limits = Limits { fuel: Some(FRAIL_FUEL), ..Limits::default() };
         Plugin { limits, ..Plugin::of(FRAIL, "rbac", Kind::Policy, FRAIL_POLICED) }
     }
 
     /// The znode of the plugin's manifest.
-    pub fn node(&self) -> String {
+    pub(crate) fn node(&self) -> String {
         format!("{}/{}", wasmkeeper::plugin::PLUGINS, self.name)
     }
 
     /// The znode of the manifest on trial.
-    pub fn trial_node(&self) -> String {
+    pub(crate) fn trial_node(&self) -> String {
         format!("{}/{}", self.node(), wasmkeeper::model::control_plane::CANARY)
     }
 
     /// The znode that exists while the plugin is under quarantine.
-    pub fn quarantine_node(&self) -> String {
+    pub(crate) fn quarantine_node(&self) -> String {
         format!("{}/quarantine", self.node())
     }
 
     /// The znodes of the plugin's component, parents first.
-    pub fn pieces(&self) -> Vec<(String, Bytes)> {
+    pub(crate) fn pieces(&self) -> Vec<(String, Bytes)> {
         let folder = format!("{}/{}", wasmkeeper::plugin::MODULES, self.component.sha256);
         let pieces = (0..).zip(self.bytes.chunks(CHUNK_BYTES_MAX));
         let pieces = pieces.map(|(number, bytes)| (self.component.chunk_path(number), Bytes::from_static(bytes)));
@@ -96,13 +96,13 @@ impl Plugin {
     }
 
     /// The manifest as `wasmkeeper plugin deploy` would write it.
-    pub fn manifest(&self, version: u32, settings: Value) -> Bytes {
+    pub(crate) fn manifest(&self, version: u32, settings: Value) -> Bytes {
         data(&self.bound(version, settings))
     }
 
     /// The manifest of a version on trial at the znodes `canary`. In the mode `Enforce` that version is asked there in
     /// place of the version in force, and in the mode `Audit` beside it.
-    pub fn trial(&self, version: u32, settings: Value, canary: Vec<String>, mode: Mode) -> Bytes {
+    pub(crate) fn trial(&self, version: u32, settings: Value, canary: Vec<String>, mode: Mode) -> Bytes {
         data(&Manifest { canary, mode, ..self.bound(version, settings) })
     }
 
@@ -142,13 +142,13 @@ fn data(manifest: &Manifest) -> Bytes {
 }
 
 /// The manifest that brings a version on trial into force for all paths.
-pub fn promoted(trial: &[u8]) -> Option<Bytes> {
+pub(crate) fn promoted(trial: &[u8]) -> Option<Bytes> {
     let trial = manifest::parse(trial).ok()?;
     Some(data(&Manifest { canary: Vec::new(), mode: Mode::Enforce, ..trial }))
 }
 
 /// Settings for the plugin `name`. `number` chooses among several.
-pub fn settings(name: &str, number: u64) -> Value {
+pub(crate) fn settings(name: &str, number: u64) -> Value {
     match name {
         "lock" => json!({ "wait-ms": 3_000 + number % 4 * 1_000, "lock-delay-ms": number % 3 * 150 }),
         "queue" => json!({ "visibility-ms": 1_500 + number % 4 * 1_000, "attempts-max": 2 + number % 3 }),
@@ -164,7 +164,7 @@ pub fn settings(name: &str, number: u64) -> Value {
 /// The compiler that gives machine code to all members of this process.
 ///
 /// Compiling draws random numbers. It runs on a thread of its own, so that these draws do not change the run.
-pub fn compiler() -> Result<Compiler, String> {
+pub(crate) fn compiler() -> Result<Compiler, String> {
     let made = || {
         let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
         let compiler = Compiler::shared(&program.with_file_name(FOLDER))?;

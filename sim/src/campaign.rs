@@ -23,7 +23,7 @@ const SEEDS_FOR_PERCENT: u64 = 100;
 const KEPT: &str = include_str!("../seeds.txt");
 
 /// The runs of a campaign.
-pub enum Campaign {
+pub(crate) enum Campaign {
     Seeds {
         from: u64,
         to: u64,
@@ -49,7 +49,7 @@ struct Run {
 }
 
 /// Whether the campaign succeeded. Every run gets `options`.
-pub fn run(campaign: &Campaign, options: &[String]) -> bool {
+pub(crate) fn run(campaign: &Campaign, options: &[String]) -> bool {
     let began = Instant::now();
     match *campaign {
         Campaign::Seeds { from, to } => many(from..to, options, None),

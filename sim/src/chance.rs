@@ -11,7 +11,7 @@ use wasmkeeper::storage::testing::Dice;
 /// # Safety
 /// `buffer` must have room for `length` bytes, or `length` be 0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, _flags: c_uint) -> isize {
+pub(crate) unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, _flags: c_uint) -> isize {
     let mut dice = Dice::new(0);
     for at in 0..length {
         // SAFETY: within the caller's buffer.

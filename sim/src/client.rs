@@ -29,12 +29,12 @@ use wasmkeeper::wire::frame::Frames;
 use wasmkeeper::wire::reply::{ReplyHeader, xid};
 use wasmkeeper::wire::request::{ConnectRequest, Request, SetWatches};
 
-pub struct Client {
-    pub number: u32,
+pub(crate) struct Client {
+    pub(crate) number: u32,
     machine: Machine,
     net: Net,
     members: Vec<Machine>,
-    pub dice: Dice,
+    pub(crate) dice: Dice,
     asked_timeout_ms: i32,
     timeout_ms: i32,
     session: i64,
@@ -51,9 +51,9 @@ pub struct Client {
     sent_us: u64,
     received_us: u64,
     /// The last member that was dialled.
-    pub member: Option<Machine>,
+    pub(crate) member: Option<Machine>,
     answers: Vec<(usize, Answer)>,
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// For each connection of this session, the xids of the writes that it sent, in order.
     sent: Vec<Vec<i32>>,
     /// The zxid of each acknowledged write, by its xid.
@@ -63,15 +63,15 @@ pub struct Client {
 }
 
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Counts {
-    pub answered: u64,
-    pub lost: u64,
-    pub refused: u64,
-    pub sessions: u64,
-    pub expired: u64,
-    pub moves: u64,
-    pub events: u64,
-    pub closed: u64,
+pub(crate) struct Counts {
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+    pub(crate) sessions: u64,
+    pub(crate) expired: u64,
+    pub(crate) moves: u64,
+    pub(crate) events: u64,
+    pub(crate) closed: u64,
 }
 
 struct Watch {
@@ -114,7 +114,7 @@ impl From<io::Error> for Lost {
 }
 
 impl Client {
-    pub fn new(number: u32, net: Net, members: Vec<Machine>, timeout_ms: i32, seed: u64) -> Client {
+    pub(crate) fn new(number: u32, net: Net, members: Vec<Machine>, timeout_ms: i32, seed: u64) -> Client {
         Client {
             number,
             machine: net::client_machine(number),
@@ -144,21 +144,21 @@ impl Client {
     }
 
     /// The session's timeout.
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms as u64)
     }
 
-    pub fn members(&self) -> &[Machine] {
+    pub(crate) fn members(&self) -> &[Machine] {
         &self.members
     }
 
-    pub fn any_member(&mut self) -> Option<Machine> {
+    pub(crate) fn any_member(&mut self) -> Option<Machine> {
         let at = self.dice.below(self.members.len() as u64) as usize;
         self.members.get(at).copied()
     }
 
     /// Pipelines all requests, and waits until each is answered or lost. Connects first if there is no connection.
-    pub async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {
+    pub(crate) async fn perform(&mut self, asks: Vec<Ask>) -> Vec<Answer> {
         let count = asks.len();
         self.connect().await;
         self.answers.clear();
@@ -181,7 +181,7 @@ impl Client {
     }
 
     /// Sends all requests, and closes the connection without waiting for answers.
-    pub async fn send_and_hang_up(&mut self, asks: Vec<Ask>) {
+    pub(crate) async fn send_and_hang_up(&mut self, asks: Vec<Ask>) {
         self.connect().await;
         let mut out = BytesMut::new();
         for (at, ask) in asks.into_iter().enumerate() {
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// Sends only pings for `how_long`, to keep the session.
-    pub async fn rest(&mut self, how_long: Duration) {
+    pub(crate) async fn rest(&mut self, how_long: Duration) {
         let end = Instant::now() + how_long;
         while Instant::now() < end {
             if self.stream.is_none() {
@@ -204,14 +204,14 @@ impl Client {
     }
 
     /// Closes the connection. The session stays open.
-    pub fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self) {
         if self.stream.is_some() {
             self.lose(Lost::Connection);
         }
     }
 
     /// Closes the session and forgets it.
-    pub async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         self.connect().await;
         let mut out = BytesMut::new();
         self.xid += 1;
@@ -229,14 +229,14 @@ impl Client {
     }
 
     /// Abandons the session, as a client without power would. The session then expires.
-    pub fn vanish(&mut self) {
+    pub(crate) fn vanish(&mut self) {
         self.lose(Lost::Connection);
         self.check_requests();
         self.forget_session();
     }
 
     /// Connects to random members until one of them accepts the session.
-    pub async fn connect(&mut self) {
+    pub(crate) async fn connect(&mut self) {
         while self.stream.is_none() {
             let Some(member) = self.any_member() else { return };
             if self.connect_to(member).await.is_err() {
@@ -247,7 +247,7 @@ impl Client {
     }
 
     /// Makes one attempt to connect to `member`.
-    pub async fn connect_to(&mut self, member: Machine) -> Result<(), ()> {
+    pub(crate) async fn connect_to(&mut self, member: Machine) -> Result<(), ()> {
         self.hang_up();
         let patience = Duration::from_millis(self.asked_timeout_ms as u64 / 2);
         let who = self.name();
@@ -361,7 +361,7 @@ impl Client {
 
     /// Checks that a prefix of each connection's writes took effect, and that the prefix includes every acknowledged
     /// write.
-    pub fn check_requests(&self) {
+    pub(crate) fn check_requests(&self) {
         if self.session == 0 {
             return;
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Situation {
+pub(crate) enum Situation {
     /// A chain of proposals broke: an entry was refused or fenced, or its outcome is unknown.
     ChainReset,
     /// A leader lost its leadership while log entries that it had proposed were unresolved.
@@ -81,7 +81,7 @@ pub enum Situation {
 
 impl Situation {
     /// Situations that at least 5 of 100 seeds must meet, with their names in the table of a campaign.
-    pub const DEMANDED: [(Situation, &'static str); 16] = [
+    pub(crate) const DEMANDED: [(Situation, &'static str); 16] = [
         (Situation::ChainReset, "chain reset"),
         (Situation::Fenced, "entry behind a refused one"),
         (Situation::LeaderChangeWithWrites, "leader change with writes in flight"),
@@ -106,16 +106,16 @@ thread_local! {
 }
 
 /// Counts one occurrence of `what`.
-pub fn met(what: Situation) {
+pub(crate) fn met(what: Situation) {
     add(what, 1);
 }
 
-pub fn add(what: Situation, count: u64) {
+pub(crate) fn add(what: Situation, count: u64) {
     if count > 0 {
         COUNTS.with_borrow_mut(|counts| *counts.entry(what).or_insert(0) += count);
     }
 }
 
-pub fn counts() -> BTreeMap<Situation, u64> {
+pub(crate) fn counts() -> BTreeMap<Situation, u64> {
     COUNTS.with_borrow(|counts| counts.clone())
 }

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use wasmkeeper::storage::testing::Dice;
 
 /// The network without faults.
-pub const GOOD: Quality = Quality { delay_us: 500, jitter_us: 2_000, lost: 2 };
+pub(crate) const GOOD: Quality = Quality { delay_us: 500, jitter_us: 2_000, lost: 2 };
 
 /// Microseconds that writing a batch of the log takes on a disk without faults, at least.
-pub const DISK_US: u64 = 300;
+pub(crate) const DISK_US: u64 = 300;
 
-pub struct Faults {
+pub(crate) struct Faults {
     dice: Dice,
     net: Net,
     observer: Rc<MemberObserver>,
@@ -24,7 +24,7 @@ pub struct Faults {
     next_us: u64,
     /// Repairs that are due, each with the simulated time at which it is due.
     mending: Vec<(u64, Mend)>,
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -41,17 +41,17 @@ enum Mend {
 const SECOND: u64 = 1_000_000;
 
 impl Faults {
-    pub fn new(seed: u64, net: Net, observer: Rc<MemberObserver>, plan: Rc<Plan>, clients: u32) -> Faults {
+    pub(crate) fn new(seed: u64, net: Net, observer: Rc<MemberObserver>, plan: Rc<Plan>, clients: u32) -> Faults {
         Faults { dice: Dice::new(seed), net, observer, plan, clients, next_us: 0, mending: Vec::new(), count: 0 }
     }
 
     /// Lets faults begin between one and three seconds after `from_us`.
-    pub fn begin(&mut self, from_us: u64) {
+    pub(crate) fn begin(&mut self, from_us: u64) {
         self.next_us = from_us + SECOND + self.dice.below(2 * SECOND);
     }
 
     /// Repairs every fault that is due for repair, and causes the next fault if its time has come.
-    pub fn tick(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
+    pub(crate) fn tick(&mut self, machines: &mut [Machine], leader: Option<net::Machine>) {
         self.mend_due(machines);
         if now_us() < self.next_us {
             return;
@@ -66,7 +66,7 @@ impl Faults {
     }
 
     /// Repairs every fault at once.
-    pub fn mend_all(&mut self, machines: &mut [Machine]) {
+    pub(crate) fn mend_all(&mut self, machines: &mut [Machine]) {
         for (_, mend) in std::mem::take(&mut self.mending) {
             self.mend(machines, mend);
         }

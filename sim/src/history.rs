@@ -20,14 +20,14 @@ fn add(path: &str, action: Action, begin: u64, end: Option<u64>) {
     }
 }
 
-pub fn answered(ask: &Ask, answer: &Answer, begin: u64) {
+pub(crate) fn answered(ask: &Ask, answer: &Answer, begin: u64) {
     if let Some((path, action)) = action(ask, Some(answer)) {
         add(&path, action, begin, Some(now_us()));
     }
 }
 
 /// Records a request whose answer was lost. Whether the request took effect is unknown.
-pub fn lost(ask: &Ask, begin: u64) {
+pub(crate) fn lost(ask: &Ask, begin: u64) {
     match ask {
         Ask::SetAll(sets) | Ask::CheckedSets { sets, .. } => {
             for (path, value) in sets {
@@ -43,7 +43,7 @@ pub fn lost(ask: &Ask, begin: u64) {
 }
 
 /// Records each set of a multi as a set of its own register. The ledger checks that all of them happen at once.
-pub fn sets_answered(ask: &Ask, failed: Option<i32>, versions: &[i32], begin: u64) {
+pub(crate) fn sets_answered(ask: &Ask, failed: Option<i32>, versions: &[i32], begin: u64) {
     if let (Ask::SetAll(sets) | Ask::CheckedSets { sets, .. }, None) = (ask, failed) {
         if sets.len() != versions.len() {
             breach(format!("{ask:?} is answered with versions {versions:?}"));
@@ -55,7 +55,7 @@ pub fn sets_answered(ask: &Ask, failed: Option<i32>, versions: &[i32], begin: u6
 }
 
 /// Checks every register's history, and returns the number of operations. `initial`: what each register held first.
-pub fn check(initial: Register) -> usize {
+pub(crate) fn check(initial: Register) -> usize {
     HISTORIES.with_borrow(|histories| {
         for (path, history) in histories {
             match linear::check(initial, history) {

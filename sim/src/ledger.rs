@@ -34,12 +34,12 @@ thread_local! {
 }
 
 /// Calls `ask` with the run's ledger. Panics if `ask` calls this function again.
-pub fn ledger<T>(ask: impl FnOnce(&mut Ledger) -> T) -> T {
+pub(crate) fn ledger<T>(ask: impl FnOnce(&mut Ledger) -> T) -> T {
     LEDGER.with_borrow_mut(ask)
 }
 
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Every transaction, by its zxid.
     transactions: BTreeMap<u64, Recorded>,
     last: u64,
@@ -50,14 +50,14 @@ pub struct Ledger {
     members: BTreeMap<Machine, u64>,
     wall_ms: i64,
     ensemble_ms: u64,
-    pub pauses: Vec<Pause>,
+    pub(crate) pauses: Vec<Pause>,
     /// The leader of each term, and the simulated microsecond at which it began to evaluate requests.
-    pub leaders: BTreeMap<u64, (Machine, u64)>,
+    pub(crate) leaders: BTreeMap<u64, (Machine, u64)>,
     /// How many microseconds early a session may expire: the delay with which a leader learns what followers have
     /// heard.
-    pub expiry_slack_us: u64,
+    pub(crate) expiry_slack_us: u64,
     /// Whether sessions may be connected to followers.
-    pub followers_report: bool,
+    pub(crate) followers_report: bool,
     recipes: Recipes,
     /// The plugins in force, with the zxid from which they are in force.
     in_force: Vec<(u64, InForce)>,
@@ -67,7 +67,7 @@ pub struct Ledger {
     policy_changes: Vec<u64>,
     /// One situation for each unanswered request of an operator. If leadership changes, the run has met these
     /// situations.
-    pub awaited: Vec<Situation>,
+    pub(crate) awaited: Vec<Situation>,
 }
 
 /// Plugins in the order of their keys.
@@ -87,23 +87,23 @@ struct Binding {
 
 /// Error codes of a request whose session has moved to another connection or has ended. Such a request counts as never
 /// received.
-pub const SESSION_LOST: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
+pub(crate) const SESSION_LOST: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorCode::SessionExpired];
 
 /// The znode that lists the members of the ensemble.
-pub const CONFIG: &str = "/zookeeper/config";
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// A transaction, the zxid of the state that it was applied to, and the digest of the resulting state.
-pub struct Recorded {
-    pub txn: Txn,
+pub(crate) struct Recorded {
+    pub(crate) txn: Txn,
     before: u64,
     digest: u64,
 }
 
 /// A time in which a member's process was stopped.
-pub struct Pause {
-    pub machine: Machine,
-    pub from_us: u64,
-    pub to_us: u64,
+pub(crate) struct Pause {
+    pub(crate) machine: Machine,
+    pub(crate) from_us: u64,
+    pub(crate) to_us: u64,
 }
 
 /// A znode from one zxid on. `None`: the znode does not exist.
@@ -113,13 +113,13 @@ struct NodeVersion {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    pub data: Option<Bytes>,
-    pub version: i32,
-    pub czxid: u64,
-    pub mzxid: u64,
+pub(crate) struct Node {
+    pub(crate) data: Option<Bytes>,
+    pub(crate) version: i32,
+    pub(crate) czxid: u64,
+    pub(crate) mzxid: u64,
     /// The session that owns an ephemeral znode, or 0.
-    pub owner: i64,
+    pub(crate) owner: i64,
 }
 
 /// A session as the ensemble knows it.
@@ -137,14 +137,14 @@ struct Session {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
-    pub xid: i32,
-    pub zxid: u64,
+pub(crate) struct Request {
+    pub(crate) xid: i32,
+    pub(crate) zxid: u64,
 }
 
 /// The state that a watch waits to change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Watched {
+pub(crate) enum Watched {
     /// The data of a znode: getData, or exists on a znode that exists.
     Data,
     /// The absence of a znode: exists on a znode that does not exist.
@@ -163,7 +163,7 @@ impl policy::Trees for Ledger {
 }
 
 impl Ledger {
-    pub fn new() -> Ledger {
+    pub(crate) fn new() -> Ledger {
         let mut ledger = Ledger::default();
         // The znodes of an empty tree.
         for path in ["/", "/zookeeper", "/zookeeper/quota", CONFIG] {
@@ -174,7 +174,7 @@ impl Ledger {
     }
 
     /// `machine` has loaded a state from its disk or from a peer.
-    pub fn loaded(&mut self, machine: Machine, zxid: Zxid, digest: u64) {
+    pub(crate) fn loaded(&mut self, machine: Machine, zxid: Zxid, digest: u64) {
         note(&[10, machine.into(), zxid.0, digest]);
         if zxid.0 != 0 {
             match self.transactions.get(&zxid.0) {
@@ -191,7 +191,7 @@ impl Ledger {
     }
 
     /// `machine` begins to evaluate requests as the leader of `term`.
-    pub fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
+    pub(crate) fn leads(&mut self, machine: Machine, term: u64, now_us: u64) {
         if self.leader().is_some_and(|before| before != machine) {
             met(Situation::LeaderChange);
         }
@@ -201,25 +201,33 @@ impl Ledger {
         }
     }
 
-    pub fn stopped(&mut self, machine: Machine) {
+    pub(crate) fn stopped(&mut self, machine: Machine) {
         self.members.remove(&machine);
     }
 
     /// The zxid that `machine` has applied, or `None` if it is down.
-    pub fn applied_by(&self, machine: Machine) -> Option<u64> {
+    pub(crate) fn applied_by(&self, machine: Machine) -> Option<u64> {
         self.members.get(&machine).copied()
     }
 
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.last
     }
 
-    pub fn transaction(&self, zxid: u64) -> Option<&Txn> {
+    pub(crate) fn transaction(&self, zxid: u64) -> Option<&Txn> {
         self.transactions.get(&zxid).map(|recorded| &recorded.txn)
     }
 
     /// `machine` has applied `txn`, which is part of `batch`, to the state of `before`.
-    pub fn applied(&mut self, machine: Machine, at: LogPosition, batch: &Batch, txn: &Txn, before: Zxid, digest: u64) {
+    pub(crate) fn applied(
+        &mut self,
+        machine: Machine,
+        at: LogPosition,
+        batch: &Batch,
+        txn: &Txn,
+        before: Zxid,
+        digest: u64,
+    ) {
         let zxid = txn.zxid.0;
         note(&[11, machine.into(), at.index, zxid, digest]);
         if batch.term != at.term {
@@ -420,7 +428,7 @@ impl Ledger {
     }
 
     /// Checks that the plugins in force on `machine` at `zxid` are the plugins that the tree binds.
-    pub fn bound(&self, machine: Machine, zxid: Zxid, registry: &Registry) {
+    pub(crate) fn bound(&self, machine: Machine, zxid: Zxid, registry: &Registry) {
         let (bound, there) = (bindings(registry), self.plugins_at(zxid.0));
         if bound != *there {
             breach(format!("member {machine} has plugins {bound:x?} at {zxid:?}; the tree has {there:x?}"));
@@ -429,7 +437,7 @@ impl Ledger {
 
     /// A leader has judged the transactions `txns` by the plugins of `registry`. When a member applies one of them,
     /// `check_judges` checks that these were the right plugins.
-    pub fn judged(&mut self, txns: &[Txn], registry: &Registry) {
+    pub(crate) fn judged(&mut self, txns: &[Txn], registry: &Registry) {
         let bound = Rc::new(bindings(registry));
         // An earlier proposal with the same zxid can no longer commit: its request is evaluated again.
         self.judged.extend(txns.iter().map(|txn| (txn.zxid.0, bound.clone())));
@@ -498,12 +506,12 @@ impl Ledger {
     }
 
     /// Whether the frail policy covers the znode at `zxid`. That policy always fails, so only the superuser has access.
-    pub fn is_frail_policed(&self, path: &str, zxid: u64) -> bool {
+    pub(crate) fn is_frail_policed(&self, path: &str, zxid: u64) -> bool {
         is_within(path, FRAIL_POLICED) && self.manifest(FRAIL, zxid).is_some()
     }
 
     /// Whether the version of `plugin` that is in force at `zxid` is under quarantine.
-    pub fn is_quarantined(&self, plugin: &str, zxid: u64) -> bool {
+    pub(crate) fn is_quarantined(&self, plugin: &str, zxid: u64) -> bool {
         let node = self.node(&format!("{PLUGINS}/{plugin}/quarantine"), zxid);
         let data = node.and_then(|node| node.data.as_deref());
         let Some(said) = data.and_then(|data| serde_json::from_slice::<Value>(data).ok()) else { return false };
@@ -529,20 +537,20 @@ impl Ledger {
     }
 
     /// Whether a transaction after `after` and up to `upto` may have changed the policy's verdicts.
-    pub fn policy_may_have_changed(&self, after: u64, upto: u64) -> bool {
+    pub(crate) fn policy_may_have_changed(&self, after: u64, upto: u64) -> bool {
         let next = self.policy_changes.partition_point(|zxid| *zxid <= after);
         self.policy_changes.get(next).is_some_and(|zxid| *zxid <= upto)
     }
 
     /// The manifest of `plugin` that is in force at `zxid`.
-    pub fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
+    pub(crate) fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest> {
         let node = self.node(&format!("{PLUGINS}/{plugin}"), zxid)?;
         manifest::parse(node.data.as_deref().unwrap_or_default()).ok()
     }
 
     /// The largest number of bytes that the guard allows at the znode. If a version on trial is asked there in place of
     /// the version in force, the limit of the version on trial counts.
-    pub fn guard_bytes_max(&self, path: &str, zxid: u64) -> Option<usize> {
+    pub(crate) fn guard_bytes_max(&self, path: &str, zxid: u64) -> Option<usize> {
         bytes_max(&self.guard_on_trial(path, zxid).or_else(|| self.manifest("guard", zxid))?)
     }
 
@@ -552,7 +560,7 @@ impl Ledger {
     }
 
     /// Counts `TrialJudges` if the version on trial and the version in force judge data of `bytes` bytes differently.
-    pub fn note_trial(&self, path: &str, bytes: usize, zxid: u64) {
+    pub(crate) fn note_trial(&self, path: &str, bytes: usize, zxid: u64) {
         let passes = |manifest: Manifest| bytes_max(&manifest).is_some_and(|bytes_max| bytes <= bytes_max);
         let on_trial = self.guard_on_trial(path, zxid).map(passes);
         if on_trial.is_some() && on_trial != self.manifest("guard", zxid).map(passes) {
@@ -585,49 +593,49 @@ impl Ledger {
     }
 
     /// Whether no recipe owes its mount anything: all mounts are in order.
-    pub fn no_mount_is_owed(&self) -> bool {
+    pub(crate) fn no_mount_is_owed(&self) -> bool {
         ["lock", "queue"].iter().all(|plugin| self.node(&owed_path(plugin), self.last).is_none())
     }
 
-    pub fn check_recipes(&self) {
+    pub(crate) fn check_recipes(&self) {
         self.recipes.check();
     }
 
     /// The zxid of the state on which a transaction was judged.
-    pub fn before(&self, zxid: u64) -> Option<u64> {
+    pub(crate) fn before(&self, zxid: u64) -> Option<u64> {
         self.transactions.get(&zxid).map(|recorded| recorded.before)
     }
 
     /// The leader of the newest term.
-    pub fn leader(&self) -> Option<Machine> {
+    pub(crate) fn leader(&self) -> Option<Machine> {
         self.leaders.values().next_back().map(|&(machine, _)| machine)
     }
 
-    pub fn sessions_open(&self) -> usize {
+    pub(crate) fn sessions_open(&self) -> usize {
         self.sessions.values().filter(|session| session.ended.is_none()).count()
     }
 
     /// Records that the session belongs to `client`.
-    pub fn set_client(&mut self, session: i64, client: u32) {
+    pub(crate) fn set_client(&mut self, session: i64, client: u32) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.client = Some(client);
         }
     }
 
     /// Records that the session's client got an answer to a request that it sent at `sent_us`.
-    pub fn heard(&mut self, session: i64, sent_us: u64) {
+    pub(crate) fn heard(&mut self, session: i64, sent_us: u64) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.heard_us = session.heard_us.max(sent_us);
         }
     }
 
     /// The zxid at which the session ended.
-    pub fn session_ended(&self, session: i64) -> Option<u64> {
+    pub(crate) fn session_ended(&self, session: i64) -> Option<u64> {
         self.sessions.get(&session).and_then(|session| session.ended)
     }
 
     /// The requests of a session that took effect, in that order. Refused requests are included.
-    pub fn requests(&self, session: i64) -> &[Request] {
+    pub(crate) fn requests(&self, session: i64) -> &[Request] {
         self.sessions.get(&session).map_or(&[], |session| &session.requests)
     }
 
@@ -641,14 +649,14 @@ impl Ledger {
     }
 
     /// The znode in the tree at `zxid`.
-    pub fn node(&self, path: &str, zxid: u64) -> Option<&Node> {
+    pub(crate) fn node(&self, path: &str, zxid: u64) -> Option<&Node> {
         let versions = self.nodes.get(path)?;
         let after = versions.partition_point(|version| version.zxid <= zxid);
         versions.get(after.checked_sub(1)?)?.node.as_ref()
     }
 
     /// The names of the children in the tree at `zxid`.
-    pub fn children(&self, path: &str, zxid: u64) -> BTreeSet<&str> {
+    pub(crate) fn children(&self, path: &str, zxid: u64) -> BTreeSet<&str> {
         let start = if path == "/" { "/".to_owned() } else { format!("{path}/") };
         let below = self.nodes.range::<str, _>((Bound::Excluded(start.as_str()), Bound::Unbounded));
         below
@@ -661,13 +669,13 @@ impl Ledger {
     }
 
     /// All znodes in the tree at `zxid`.
-    pub fn living(&self, zxid: u64) -> impl Iterator<Item = (&String, &Node)> {
+    pub(crate) fn living(&self, zxid: u64) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.keys().filter_map(move |path| Some((path, self.node(path, zxid)?)))
     }
 
     /// The first zxid after `after`, up to `upto`, at which the watch fires, and the wire's number for the event's
     /// type.
-    pub fn fires(&self, path: &str, watched: Watched, after: u64, upto: u64) -> Option<(u64, i32)> {
+    pub(crate) fn fires(&self, path: &str, watched: Watched, after: u64, upto: u64) -> Option<(u64, i32)> {
         const CREATED: i32 = 1;
         const DELETED: i32 = 2;
         const CHANGED: i32 = 3;
@@ -712,15 +720,15 @@ fn owed_path(plugin: &str) -> String {
 }
 
 /// The weak guard has enough fuel for data of this many bytes. The workload's longer data make it fail.
-pub const FEW_BYTES: usize = 100;
+pub(crate) const FEW_BYTES: usize = 100;
 
 /// Whether the weak guard is asked about the znode.
-pub fn is_weak_guarded(path: &str) -> bool {
+pub(crate) fn is_weak_guarded(path: &str) -> bool {
     path.strip_prefix(WEAK_GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether the guard is asked about the znode.
-pub fn is_guarded(path: &str) -> bool {
+pub(crate) fn is_guarded(path: &str) -> bool {
     path.strip_prefix(GUARDED).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -754,7 +762,7 @@ fn bytes_max(guard: &Manifest) -> Option<usize> {
 }
 
 /// Formats a transaction as one short line.
-pub struct Shown<'a>(pub &'a Txn);
+pub(crate) struct Shown<'a>(pub &'a Txn);
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -789,6 +797,6 @@ impl std::fmt::Display for Shown<'_> {
 }
 
 /// The number at the beginning of a znode's data, which clients write there.
-pub fn value(data: &[u8]) -> Option<u64> {
+pub(crate) fn value(data: &[u8]) -> Option<u64> {
     data.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }

@@ -4,19 +4,19 @@
 //! Registers are independent of each other, so each history is that of one register.
 
 use std::collections::HashSet;
-pub use wasmkeeper::linear::Verdict;
+pub(crate) use wasmkeeper::linear::Verdict;
 use wasmkeeper::linear::{self, Model};
 
 /// The state of a register. The version counts the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Register {
-    pub value: u64,
-    pub version: i32,
+pub(crate) struct Register {
+    pub(crate) value: u64,
+    pub(crate) version: i32,
 }
 
 /// A request on a register, with its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// A write without an expected version. `made`: the version that the answer names, if there was an answer.
     Set {
         value: u64,
@@ -31,13 +31,13 @@ pub enum Action {
     Get(Register),
 }
 
-pub type Operation = linear::Operation<Action>;
+pub(crate) type Operation = linear::Operation<Action>;
 
 /// Stands for every value that no read returned. Such values need not be told apart.
 const UNSEEN: u64 = u64::MAX;
 
 /// Checks the history `operations`, which may be in any order. `initial`: what the register holds before all of them.
-pub fn check(initial: Register, operations: &[Operation]) -> Verdict {
+pub(crate) fn check(initial: Register, operations: &[Operation]) -> Verdict {
     let seen = operations.iter().filter_map(|operation| match operation.action {
         Action::Get(register) => Some(register.value),
         _ => None,

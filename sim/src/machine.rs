@@ -32,18 +32,18 @@ thread_local! {
 }
 
 /// The member whose code runs, or 0 if none does.
-pub fn current() -> net::Machine {
+pub(crate) fn current() -> net::Machine {
     CURRENT.get()
 }
 
 /// Records that the member whose code runs ends itself, and why.
-pub fn dies(sentence: &str) {
+pub(crate) fn dies(sentence: &str) {
     say(format!("m{}", current()), || format!("ends itself: {sentence}"));
     DIED.with_borrow_mut(|died| died.push((current(), sentence.to_owned())));
 }
 
-pub struct Machine {
-    pub number: net::Machine,
+pub(crate) struct Machine {
+    pub(crate) number: net::Machine,
     net: Net,
     disk: SimDisk,
     config: Config,
@@ -55,18 +55,18 @@ pub struct Machine {
     disk_delay_us: Arc<AtomicU64>,
     passages: Arc<Mutex<Passages>>,
     /// Why the last start failed.
-    pub refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
     /// When the process starts again after it was asked to end.
     starts_us: Option<u64>,
 }
 
 /// Faults of batches between the sequencer and consensus.
 #[derive(Clone, Copy, Default)]
-pub struct Passages {
+pub(crate) struct Passages {
     /// The longest wait of a batch, in microseconds.
-    pub wait_us: u64,
+    pub(crate) wait_us: u64,
     /// Whether one batch in `REFUSED_ONE_IN` is refused.
-    pub refused: bool,
+    pub(crate) refused: bool,
 }
 
 /// One in this many batches is refused, while batches are refused at all.
@@ -122,7 +122,7 @@ enum Phase {
 
 /// The causes that end a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// kill -9. The kernel goes on: it closes the process's sockets, and writes its unsynced data to disk.
     Killed,
     /// The machine loses power. Unsynced data may be lost, and peers are not told.
@@ -130,7 +130,7 @@ pub enum End {
 }
 
 impl Machine {
-    pub fn new(number: net::Machine, net: Net, config: Config, compiler: Compiler, seed: u64) -> Machine {
+    pub(crate) fn new(number: net::Machine, net: Net, config: Config, compiler: Compiler, seed: u64) -> Machine {
         let dice = RefCell::new(Dice::new(seed ^ u64::from(number) << 32));
         Machine {
             number,
@@ -151,40 +151,40 @@ impl Machine {
         format!("m{}", self.number)
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.stopped_since.is_some())
     }
 
     /// Whether the member has started and serves.
-    pub fn serves(&self) -> bool {
+    pub(crate) fn serves(&self) -> bool {
         self.process.as_ref().is_some_and(|process| matches!(*process.phase.lock(), Phase::Serving))
     }
 
     /// The member's line in ZooKeeper's configuration: `server.N=...`.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.config.own_server().map_or(String::new(), |server| format!("server.{}={server}", server.id))
     }
 
-    pub fn set_disk_delay(&self, us: u64) {
+    pub(crate) fn set_disk_delay(&self, us: u64) {
         self.disk_delay_us.store(us, Ordering::Relaxed);
     }
 
     /// Delays and refuses batches, as if threads waited for a processor and the lease were unreliable.
-    pub fn set_passages(&self, passages: Passages) {
+    pub(crate) fn set_passages(&self, passages: Passages) {
         *self.passages.lock() = passages;
     }
 
-    pub fn set_wall_offset(&self, ms: i64) {
+    pub(crate) fn set_wall_offset(&self, ms: i64) {
         say(self.name(), || format!("its wall clock is {ms} ms off"));
         self.environment.wall_offset_ms.set(ms);
     }
 
     /// Starts the process.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "the machine runs one process");
         self.refusal = None;
         self.starts_us = None;
@@ -239,7 +239,7 @@ impl Machine {
     }
 
     /// Runs the process until the simulated time `to_us`.
-    pub fn step(&mut self, to_us: u64) {
+    pub(crate) fn step(&mut self, to_us: u64) {
         if self.starts_us.is_some_and(|at| at <= now_us()) {
             self.start();
         }
@@ -269,7 +269,7 @@ impl Machine {
 
     /// SIGTERM. The member hands over leadership and closes its clients' connections before it ends. It is started
     /// again later. The disk then holds the same as after a kill.
-    pub fn ask_to_end(&self) {
+    pub(crate) fn ask_to_end(&self) {
         say(self.name(), || "is asked to end");
         if let Some(process) = &self.process {
             process.asked_to_end.notify_one();
@@ -277,7 +277,7 @@ impl Machine {
     }
 
     /// SIGSTOP.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         say(self.name(), || "is stopped");
         if let Some(process) = &mut self.process {
             process.stopped_since.get_or_insert(now_us());
@@ -285,7 +285,7 @@ impl Machine {
     }
 
     /// SIGCONT. The process's clock jumps over the time of the pause.
-    pub fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         let Some(process) = &mut self.process else { return };
         if let Some(since) = process.stopped_since.take() {
             let pause = Pause { machine: self.number, from_us: since, to_us: now_us() };
@@ -303,7 +303,7 @@ impl Machine {
     }
 
     /// Ends the process. `seed` decides which unsynced data survive a loss of power.
-    pub fn end(&mut self, how: End, seed: u64) {
+    pub(crate) fn end(&mut self, how: End, seed: u64) {
         let Some(process) = self.process.take() else { return };
         say(self.name(), || format!("{how:?}"));
         match how {
@@ -326,12 +326,12 @@ impl Machine {
     }
 
     /// Gives the machine power again. Does not start the process.
-    pub fn power_on(&mut self) {
+    pub(crate) fn power_on(&mut self) {
         self.net.power_is_back(self.number);
     }
 
     /// Replaces the disk with an empty one. The process must have ended.
-    pub fn wipe(&mut self) {
+    pub(crate) fn wipe(&mut self) {
         say(self.name(), || "its disk is replaced by an empty one");
         self.disk = SimDisk::new();
     }

@@ -25,18 +25,18 @@ use wasmkeeper::peer::{self, Listen, Socket};
 use wasmkeeper::storage::testing::Dice;
 
 /// A machine: members by their number, 1 to 99; clients from 100 on.
-pub type Machine = u32;
+pub(crate) type Machine = u32;
 
 /// The port on which members accept clients.
-pub const CLIENT_PORT: u16 = 2181;
+pub(crate) const CLIENT_PORT: u16 = 2181;
 
 /// The machine of the client with that number.
-pub fn client_machine(number: u32) -> Machine {
+pub(crate) fn client_machine(number: u32) -> Machine {
     100 + number
 }
 
 /// The address of a machine.
-pub fn address(machine: Machine, port: u16) -> SocketAddr {
+pub(crate) fn address(machine: Machine, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, (machine >> 8) as u8, machine as u8], port))
 }
 
@@ -55,16 +55,16 @@ const RETRANSMIT_US_MAX: u64 = 3_000_000;
 
 /// The current quality of all links.
 #[derive(Clone, Copy, Debug)]
-pub struct Quality {
-    pub delay_us: u64,
+pub(crate) struct Quality {
+    pub(crate) delay_us: u64,
     /// The most that is added to the delay, evenly distributed.
-    pub jitter_us: u64,
+    pub(crate) jitter_us: u64,
     /// Messages lost, out of 10,000.
-    pub lost: u64,
+    pub(crate) lost: u64,
 }
 
 #[derive(Clone)]
-pub struct Net {
+pub(crate) struct Net {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -144,7 +144,7 @@ struct Listener {
 }
 
 impl Net {
-    pub fn new(seed: u64, quality: Quality) -> Net {
+    pub(crate) fn new(seed: u64, quality: Quality) -> Net {
         let inner = Inner {
             dice: Dice::new(seed),
             quality,
@@ -172,7 +172,7 @@ impl Net {
     }
 
     /// Delivers every message that is due.
-    pub fn deliver(&self) {
+    pub(crate) fn deliver(&self) {
         let now = trace::now_us();
         self.with(|inner| {
             while let Some(entry) = inner.under_way.first_entry()
@@ -184,22 +184,22 @@ impl Net {
         });
     }
 
-    pub fn set_quality(&self, quality: Quality) {
+    pub(crate) fn set_quality(&self, quality: Quality) {
         self.with(|inner| inner.quality = quality);
     }
 
     /// Cuts the direction from `from` to `to`: messages are held back until it heals.
-    pub fn cut(&self, from: Machine, to: Machine) {
+    pub(crate) fn cut(&self, from: Machine, to: Machine) {
         self.with(|inner| {
             inner.cuts.entry((from, to)).or_insert(trace::now_us());
         });
     }
 
-    pub fn is_cut(&self, from: Machine, to: Machine) -> bool {
+    pub(crate) fn is_cut(&self, from: Machine, to: Machine) -> bool {
         self.with(|inner| inner.cuts.contains_key(&(from, to)))
     }
 
-    pub fn heal(&self, from: Machine, to: Machine) {
+    pub(crate) fn heal(&self, from: Machine, to: Machine) {
         self.with(|inner| {
             if let Some(since) = inner.cuts.remove(&(from, to)) {
                 inner.send_again(trace::now_us() - since);
@@ -207,7 +207,7 @@ impl Net {
         });
     }
 
-    pub fn heal_all(&self) {
+    pub(crate) fn heal_all(&self) {
         self.with(|inner| {
             let since = inner.cuts.values().copied().min().unwrap_or_else(trace::now_us);
             inner.cuts.clear();
@@ -216,7 +216,7 @@ impl Net {
     }
 
     /// The machine's process has ended. Its kernel resets every connection.
-    pub fn process_ended(&self, machine: Machine) {
+    pub(crate) fn process_ended(&self, machine: Machine) {
         self.with(|inner| {
             for (connection, end) in inner.ends_of(machine) {
                 inner.abandon(connection, end);
@@ -227,7 +227,7 @@ impl Net {
     }
 
     /// The machine has lost power. The other ends are not told.
-    pub fn power_lost(&self, machine: Machine) {
+    pub(crate) fn power_lost(&self, machine: Machine) {
         self.with(|inner| {
             for (connection, end) in inner.ends_of(machine) {
                 inner.abandon(connection, end);
@@ -237,7 +237,7 @@ impl Net {
         });
     }
 
-    pub fn power_is_back(&self, machine: Machine) {
+    pub(crate) fn power_is_back(&self, machine: Machine) {
         self.with(|inner| {
             inner.without_power.remove(&machine);
             inner.send_again(RETRANSMIT_US_MAX);
@@ -245,7 +245,7 @@ impl Net {
     }
 
     /// Resets about half of the connections between the two machines, at both ends. Returns their number.
-    pub fn reset_some(&self, one: Machine, other: Machine) -> usize {
+    pub(crate) fn reset_some(&self, one: Machine, other: Machine) -> usize {
         self.with(|inner| {
             let chosen: Vec<u64> = inner
                 .connections
@@ -264,7 +264,7 @@ impl Net {
 
     /// Makes about half of the connections between the two machines lose everything sent towards `to`, for good.
     /// Returns their number.
-    pub fn half_open_some(&self, from: Machine, to: Machine) -> usize {
+    pub(crate) fn half_open_some(&self, from: Machine, to: Machine) -> usize {
         self.with(|inner| {
             let mut count = 0;
             let dice = &mut inner.dice;
@@ -280,7 +280,7 @@ impl Net {
     }
 
     /// Opens a connection. Resolves when the other machine's kernel has answered, which may never happen.
-    pub async fn dial(&self, from: Machine, to: Machine, port: u16) -> io::Result<Stream> {
+    pub(crate) async fn dial(&self, from: Machine, to: Machine, port: u16) -> io::Result<Stream> {
         let connection = self.with(|inner| {
             inner.last_connection += 1;
             let connection = inner.last_connection;
@@ -309,7 +309,7 @@ impl Net {
     }
 
     /// Accepts connections to the port until the handle is dropped.
-    pub fn listen(&self, machine: Machine, port: u16) -> io::Result<Listening> {
+    pub(crate) fn listen(&self, machine: Machine, port: u16) -> io::Result<Listening> {
         self.with(|inner| {
             if inner.listeners.contains_key(&(machine, port)) {
                 return Err(io::ErrorKind::AddrInUse.into());
@@ -505,7 +505,7 @@ fn reset() -> io::Error {
 }
 
 /// One end of a connection.
-pub struct Stream {
+pub(crate) struct Stream {
     net: Net,
     connection: u64,
     end: usize,
@@ -606,7 +606,7 @@ impl Drop for Stream {
 }
 
 /// A port that accepts connections.
-pub struct Listening {
+pub(crate) struct Listening {
     net: Net,
     machine: Machine,
     port: u16,
@@ -614,7 +614,7 @@ pub struct Listening {
 
 impl Listening {
     /// The next connection, and the address that it comes from.
-    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+    pub(crate) async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         std::future::poll_fn(|context| {
             self.net.with(|inner| {
                 let Some(listener) = inner.listeners.get_mut(&(self.machine, self.port)) else {
@@ -634,13 +634,13 @@ impl Listening {
 }
 
 /// The network as one member sees it.
-pub struct Plug {
-    pub net: Net,
-    pub machine: Machine,
+pub(crate) struct Plug {
+    pub(crate) net: Net,
+    pub(crate) machine: Machine,
 }
 
 /// The name of a member's machine.
-pub fn host(machine: Machine) -> String {
+pub(crate) fn host(machine: Machine) -> String {
     format!("m{machine}")
 }
 

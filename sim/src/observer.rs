@@ -17,7 +17,7 @@ use wasmkeeper::simulation::{Observer, Seen, Source};
 /// Events that all members may report in one slice. A member that replays its log at a start reports thousands.
 const SEEN_MAX: u64 = 100_000;
 
-pub struct MemberObserver {
+pub(crate) struct MemberObserver {
     mutation: Option<Mutation>,
     pace: Cell<Pace>,
     /// The start of a slice, and the number of events seen in that slice.
@@ -47,7 +47,7 @@ impl InFlight {
 }
 
 impl MemberObserver {
-    pub fn new(mutation: Option<Mutation>, pace: Pace) -> MemberObserver {
+    pub(crate) fn new(mutation: Option<Mutation>, pace: Pace) -> MemberObserver {
         MemberObserver { mutation, pace: Cell::new(pace), seen: Cell::new((0, 0)), in_flight: RefCell::default() }
     }
 
@@ -74,7 +74,7 @@ impl MemberObserver {
     }
 
     /// The process of `machine` has ended.
-    pub fn forget(&self, machine: Machine) {
+    pub(crate) fn forget(&self, machine: Machine) {
         self.lost_leadership(machine);
         self.in_flight.borrow_mut().retain(|&(of, _), _| of != machine);
     }

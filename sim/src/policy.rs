@@ -12,7 +12,7 @@ use wasmkeeper::plugin::PLUGINS;
 use wasmkeeper::plugin::manifest::Manifest;
 
 /// The trees on which a verdict rests. The ledger has one for each zxid.
-pub trait Trees {
+pub(crate) trait Trees {
     /// The manifest of `plugin` in the tree at `zxid`.
     fn manifest(&self, plugin: &str, zxid: u64) -> Option<Manifest>;
     /// The data of a znode in the tree at `zxid`.
@@ -20,25 +20,25 @@ pub trait Trees {
 }
 
 /// Whether the policy is asked about that znode.
-pub fn is_policed(path: &str) -> bool {
+pub(crate) fn is_policed(path: &str) -> bool {
     is_within(path, POLICED)
 }
 
 /// Whether the policy's verdicts may depend on that znode.
-pub fn decides(path: &str) -> bool {
+pub(crate) fn decides(path: &str) -> bool {
     is_within(path, FACTS) || path == format!("{PLUGINS}/rbac")
 }
 
 /// The subject for a client's own address. `rbac` uses it as the name of the subject's znode.
-pub fn subject(client: u32) -> String {
+pub(crate) fn subject(client: u32) -> String {
     format!("ip:{}", net::address(net::client_machine(client), 0).ip())
 }
 
 /// The subject that every client is.
-pub const ANYONE: &str = "world:anyone";
+pub(crate) const ANYONE: &str = "world:anyone";
 
 /// Whether the policy in force at `zxid` allows `client` to do `verb` at `path`.
-pub fn allows(trees: &impl Trees, zxid: u64, client: u32, verb: Verb, path: &str) -> bool {
+pub(crate) fn allows(trees: &impl Trees, zxid: u64, client: u32, verb: Verb, path: &str) -> bool {
     if !is_policed(path) {
         return true;
     }

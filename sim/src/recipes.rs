@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmkeeper::model::txn::{Change, Txn};
 
 #[derive(Default)]
-pub struct Recipes {
+pub(crate) struct Recipes {
     locks: BTreeMap<String, Lock>,
     queues: BTreeMap<String, Queue>,
     /// Locks and queues that the current transaction has changed, as (mount, name).
@@ -50,7 +50,7 @@ struct Queue {
 }
 
 /// Whether the transaction makes a waiting member the holder of a lock.
-pub fn hands_over(txn: &Txn) -> bool {
+pub(crate) fn hands_over(txn: &Txn) -> bool {
     txn.changes.iter().any(|change| match change {
         Change::SetData { path, data: Some(data), .. } => {
             matches!(below(LOCKS, path).as_slice(), [_, _]) && matches!(member(data), Member::Holds { .. })
@@ -60,7 +60,7 @@ pub fn hands_over(txn: &Txn) -> bool {
 }
 
 /// Whether the transaction gives an item to a claim, or takes one from it.
-pub fn claims(txn: &Txn) -> bool {
+pub(crate) fn claims(txn: &Txn) -> bool {
     txn.changes.iter().any(|change| match change {
         Change::SetData { path, .. } | Change::Create { path, .. } | Change::Delete { path } => {
             matches!(below(QUEUES, path).as_slice(), [_, "taken", _])
@@ -70,13 +70,13 @@ pub fn claims(txn: &Txn) -> bool {
 }
 
 /// The item that a claim holds, read from the claim's data.
-pub fn item(data: &[u8]) -> Option<String> {
+pub(crate) fn item(data: &[u8]) -> Option<String> {
     let head: Value = serde_json::from_slice(data.split(|byte| *byte == b'\n').next()?).ok()?;
     Some(head["item"].as_str()?.to_owned())
 }
 
 /// Whether the data of a lock's member say that the member holds the lock.
-pub fn holds(data: &[u8]) -> bool {
+pub(crate) fn holds(data: &[u8]) -> bool {
     matches!(member(data), Member::Holds { .. })
 }
 
@@ -96,7 +96,7 @@ fn below<'a>(mount: &str, path: &'a str) -> Vec<&'a str> {
 }
 
 impl Recipes {
-    pub fn change(&mut self, change: &Change) {
+    pub(crate) fn change(&mut self, change: &Change) {
         let (path, data) = match change {
             Change::Create { path, data, .. } | Change::SetData { path, data, .. } => {
                 (path, Some(data.clone().unwrap_or_default()))
@@ -115,7 +115,7 @@ impl Recipes {
     }
 
     /// Checks the locks and queues that `txn` has changed. `owed`: whether a recipe owes its mount something.
-    pub fn settle(&mut self, txn: &Txn, owed: impl Fn(&str) -> bool) {
+    pub(crate) fn settle(&mut self, txn: &Txn, owed: impl Fn(&str) -> bool) {
         for (mount, name) in std::mem::take(&mut self.touched) {
             let path = format!("{mount}/{name}");
             let wrong = match &*mount {
@@ -129,7 +129,7 @@ impl Recipes {
     }
 
     /// Checks at the end of a run that every item is still in its queue, acknowledged or a dead letter.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         for (name, queue) in &self.queues {
             let there = queue.folder("items").count();
             let (put, done, dead) = (queue.put.len(), queue.acknowledged.len(), queue.dead.len());

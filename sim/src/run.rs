@@ -26,22 +26,22 @@ use wasmkeeper::storage::testing::Dice;
 
 /// The options of a run.
 #[derive(Clone, Debug)]
-pub struct Options {
-    pub seed: u64,
+pub(crate) struct Options {
+    pub(crate) seed: u64,
     /// The number of members. If `None`, the seed decides.
-    pub members: Option<u32>,
-    pub mutation: Option<Mutation>,
+    pub(crate) members: Option<u32>,
+    pub(crate) mutation: Option<Mutation>,
     /// Simulated seconds with faults.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 /// The figures of a run that has ended.
-pub struct Report {
-    pub members: u32,
-    pub operations: u64,
-    pub faults: u64,
-    pub simulated_us: u64,
-    pub checked: usize,
+pub(crate) struct Report {
+    pub(crate) members: u32,
+    pub(crate) operations: u64,
+    pub(crate) faults: u64,
+    pub(crate) simulated_us: u64,
+    pub(crate) checked: usize,
 }
 
 /// Microseconds of a slice. Messages arrive only at the beginning of a slice.
@@ -75,7 +75,7 @@ struct Clients {
     born: Instant,
 }
 
-pub fn run(options: &Options) -> Report {
+pub(crate) fn run(options: &Options) -> Report {
     let mut dice = Dice::new(options.seed);
     let members = options.members.unwrap_or([1, 3, 3, 3, 5][(options.seed % 5) as usize]);
     let pace = Pace {

@@ -14,21 +14,21 @@ thread_local! {
 }
 
 /// Simulated microseconds since the run began.
-pub fn now_us() -> u64 {
+pub(crate) fn now_us() -> u64 {
     NOW_US.get()
 }
 
-pub fn set_now_us(us: u64) {
+pub(crate) fn set_now_us(us: u64) {
     NOW_US.set(us);
 }
 
 /// Turns the printing of lines on.
-pub fn show() {
+pub(crate) fn show() {
     SHOWN.set(true);
 }
 
 /// Adds `values` and the simulated time to the hash.
-pub fn note(values: &[u64]) {
+pub(crate) fn note(values: &[u64]) {
     let mut hash = HASH.get() ^ NOW_US.get();
     for &value in values {
         hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -38,12 +38,12 @@ pub fn note(values: &[u64]) {
 }
 
 /// The hash so far.
-pub fn hash() -> u64 {
+pub(crate) fn hash() -> u64 {
     HASH.get()
 }
 
 /// A hash of some bytes, for `note`.
-pub fn hash_of(bytes: &[u8]) -> u64 {
+pub(crate) fn hash_of(bytes: &[u8]) -> u64 {
     let mut hash = bytes.len() as u64 ^ 0x51_7cc1_b727;
     for chunk in bytes.chunks(8) {
         let mut word = [0; 8];
@@ -54,14 +54,14 @@ pub fn hash_of(bytes: &[u8]) -> u64 {
 }
 
 /// Prints a line if lines are shown. Otherwise `what` is not called.
-pub fn say<T: Display>(who: impl Display, what: impl FnOnce() -> T) {
+pub(crate) fn say<T: Display>(who: impl Display, what: impl FnOnce() -> T) {
     if SHOWN.get() {
         println!("{:10.3} {who:<8} {}", NOW_US.get() as f64 / 1e6, what());
     }
 }
 
 /// Reports something that must never happen. The run ends at the end of the slice. At most 20 breaches are kept.
-pub fn breach(what: impl Into<String>) {
+pub(crate) fn breach(what: impl Into<String>) {
     let line = format!("{:.3} s: {}", NOW_US.get() as f64 / 1e6, what.into());
     say("BREACH", || line.clone());
     BREACHES.with_borrow_mut(|breaches| {
@@ -71,10 +71,10 @@ pub fn breach(what: impl Into<String>) {
     });
 }
 
-pub fn breaches() -> Vec<String> {
+pub(crate) fn breaches() -> Vec<String> {
     BREACHES.with_borrow(|breaches| breaches.clone())
 }
 
-pub fn is_clean() -> bool {
+pub(crate) fn is_clean() -> bool {
     BREACHES.with_borrow(|breaches| breaches.is_empty())
 }

@@ -23,7 +23,7 @@ use wasmkeeper::plugin::{MODULES, PLUGINS};
 use wasmkeeper::wire::request::create_mode;
 
 /// The number of registers. They are few, so that clients use the same ones.
-pub const REGISTER_COUNT: u64 = 6;
+pub(crate) const REGISTER_COUNT: u64 = 6;
 
 /// The parents of sequential and of ephemeral znodes.
 const QUEUE: &str = "/q";
@@ -45,43 +45,43 @@ const LOOKS_MAX: u64 = 8;
 
 /// State that all clients share.
 #[derive(Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The tree is set up, and clients may begin.
-    pub is_set_up: Cell<bool>,
+    pub(crate) is_set_up: Cell<bool>,
     /// Clients must finish.
-    pub is_ending: Cell<bool>,
+    pub(crate) is_ending: Cell<bool>,
     /// The number of clients that have finished.
-    pub ended: Cell<usize>,
+    pub(crate) ended: Cell<usize>,
     /// Chores that the operator has not begun.
-    pub chores: RefCell<VecDeque<Chore>>,
+    pub(crate) chores: RefCell<VecDeque<Chore>>,
     /// Whether the operator is doing a chore.
-    pub is_operating: Cell<bool>,
+    pub(crate) is_operating: Cell<bool>,
     /// Paths of sequential znodes that clients were told.
     names: RefCell<BTreeSet<String>>,
     /// Items whose acknowledgement a client was told.
     acknowledged: RefCell<BTreeSet<String>>,
-    pub totals: RefCell<crate::client::Counts>,
+    pub(crate) totals: RefCell<crate::client::Counts>,
 }
 
 /// A chore of the operator: a member leaves the ensemble and joins it again.
 #[derive(Clone, Debug)]
-pub struct Chore {
-    pub number: Machine,
+pub(crate) struct Chore {
+    pub(crate) number: Machine,
     /// The member's line in ZooKeeper's configuration: `server.N=...`.
-    pub line: String,
+    pub(crate) line: String,
     /// Whether the disk was replaced with an empty one.
-    pub is_wiped: bool,
+    pub(crate) is_wiped: bool,
 }
 
 impl Plan {
     /// Whether the operator has no chore left.
-    pub fn is_in_order(&self) -> bool {
+    pub(crate) fn is_in_order(&self) -> bool {
         self.chores.borrow().is_empty() && !self.is_operating.get()
     }
 }
 
 /// Does the operator's chores until the run ends.
-pub async fn operate(mut client: Client, plan: Rc<Plan>) {
+pub(crate) async fn operate(mut client: Client, plan: Rc<Plan>) {
     loop {
         let chore = plan.chores.borrow_mut().pop_front();
         let Some(chore) = chore else {
@@ -121,7 +121,7 @@ async fn reconfigure(client: &mut Client, chore: &Chore, ask: Ask, shall_be: boo
 
 /// Deploys plugins again, changes settings, rolls back, tries versions on some paths, and ends quarantines, until the
 /// run ends.
-pub async fn deploy(mut client: Client, plan: Rc<Plan>) {
+pub(crate) async fn deploy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -217,7 +217,7 @@ async fn end_quarantine(client: &mut Client, plugin: &Plugin, manifest: Bytes) {
 }
 
 /// Changes the roles of subjects, the rules of roles, and the policy's settings, until the run ends.
-pub async fn change_policy(mut client: Client, plan: Rc<Plan>) {
+pub(crate) async fn change_policy(mut client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -329,7 +329,7 @@ fn register(number: u64) -> String {
 }
 
 /// Creates the tree of the workload, and deploys the plugins.
-pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
+pub(crate) async fn set_up(mut client: Client, plan: Rc<Plan>) {
     let create = |path: String| Ask::Create { path, value: 0, mode: create_mode::PERSISTENT };
     let folders =
         [REGISTERS, QUEUE, EPHEMERALS, GUARDED, POLICED, WEAK_GUARDED, FRAIL_POLICED, LOCKS, QUEUES, PLUGINS, MODULES];
@@ -363,7 +363,7 @@ pub async fn set_up(mut client: Client, plan: Rc<Plan>) {
 }
 
 /// Acts at random until the run ends. Then checks that every member serves the client, and closes the session.
-pub async fn run_client(client: Client, plan: Rc<Plan>) {
+pub(crate) async fn run_client(client: Client, plan: Rc<Plan>) {
     while !plan.is_set_up.get() {
         sleep(Duration::from_millis(10)).await;
     }

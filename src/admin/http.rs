@@ -27,13 +27,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// What the server offers by HTTP.
-pub trait Admin: Send + Sync + 'static {
+pub(crate) trait Admin: Send + Sync + 'static {
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
     /// Whether this server can take clients. The error is a sentence that says why not.
@@ -48,7 +47,7 @@ pub trait Admin: Send + Sync + 'static {
 
 /// Why a call has no result.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// The call was refused, and has changed nothing.
     #[error("{}", if .0.text.is_empty() { .0.code.name() } else { &.0.text })]
     Refused(Refusal),
@@ -70,7 +69,7 @@ fn leads(leader: &Option<u64>) -> String {
 
 /// A call of a recipe's method.
 #[derive(Debug)]
-pub struct RecipeCall {
+pub(crate) struct RecipeCall {
     pub(crate) plugin: String,
     pub(crate) method: String,
     pub(crate) payload: Bytes,
@@ -96,7 +95,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
             Err(error) => {
                 // Most likely the process is out of file descriptors. Some will be free later.
                 tracing::warn!(%error, "accept a connection for HTTP");
-                tokio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 continue;
             }
         };

@@ -13,6 +13,8 @@
 //! | `failover` | sets while a server is lost |
 //! | `floor` | the lower bound that the machine sets: one fdatasync, one round trip |
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
 mod connection;
 mod failover;
 mod floor;

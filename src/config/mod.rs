@@ -41,6 +41,9 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+/// [`limits::TICK`] as the configuration counts a tick.
+const TICK_MS: u32 = limits::ms(limits::TICK) as u32;
+
 /// Everything that is set before a server starts, grouped by the folder that uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -396,13 +399,13 @@ impl Default for Config {
                 connections_max: 0,
                 backlog: limits::LISTEN_BACKLOG,
                 frame_bytes_max: limits::FRAME_BYTES_MAX,
-                sessionless_timeout_ms: limits::SESSIONLESS_TIMEOUT_MS,
+                sessionless_timeout_ms: limits::ms(limits::SESSIONLESS_TIMEOUT),
                 tcp_keep_alive: false,
             },
             sessions: Sessions {
-                tick_ms: limits::TICK_MS,
-                timeout_ms_min: limits::TICK_MS as i32 * limits::SESSION_TIMEOUT_TICKS_MIN,
-                timeout_ms_max: limits::TICK_MS as i32 * limits::SESSION_TIMEOUT_TICKS_MAX,
+                tick_ms: TICK_MS,
+                timeout_ms_min: TICK_MS as i32 * limits::SESSION_TIMEOUT_TICKS_MIN,
+                timeout_ms_max: TICK_MS as i32 * limits::SESSION_TIMEOUT_TICKS_MAX,
                 local: false,
                 local_upgrade: false,
             },
@@ -437,7 +440,7 @@ impl Default for Config {
             plugin_signers: Signers::default(),
             throttle: Throttle { outstanding_max: limits::OUTSTANDING_REQUESTS_MAX },
             containers: Containers {
-                check_interval_ms: limits::CONTAINER_CHECK_INTERVAL_MS,
+                check_interval_ms: limits::ms(limits::CONTAINER_CHECK_INTERVAL),
                 per_minute_max: limits::CONTAINERS_PER_MINUTE_MAX,
             },
             read_only_mode: false,

@@ -99,7 +99,7 @@ where
 
     /// The next answer. None once the input has ended and every request is answered.
     async fn answer(&mut self) -> Result<Option<Appended>, PeerError> {
-        let patience = Duration::from_millis(limits::APPEND_ANSWER_MS_MAX);
+        let patience = limits::APPEND_ANSWER_MAX;
         loop {
             if self.unanswered == 0 && self.input.is_none() {
                 return Ok(None);
@@ -140,7 +140,7 @@ where
             self.sent = Some((last, Instant::now()));
         }
         // An answer to a request of long ago does not show that the member is in touch now.
-        let lasts = Duration::from_millis(limits::HEARTBEAT_MS);
+        let lasts = limits::HEARTBEAT;
         let told = self.sent.is_some_and(|(sent, at)| request.prev_log_id == Some(sent) && at.elapsed() < lasts);
         let wants_answer = last.is_some() || !told;
         if !wants_answer {

@@ -4,7 +4,7 @@ use std::io;
 
 /// Where such work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockingWork {
+pub(crate) enum BlockingWork {
     /// On a thread beside the runtime, so that no heartbeat waits for it.
     OwnThread,
     /// On the caller's thread. For the simulation, which has one thread and whose time stands still meanwhile.

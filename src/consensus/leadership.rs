@@ -14,7 +14,6 @@ use crate::storage::LogPosition;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, ReadPolicy, ServerState};
-use std::time::Duration;
 
 impl Consensus {
     /// On a leader: the log index that a reader must have applied to see everything that was acknowledged before this
@@ -80,7 +79,7 @@ impl Consensus {
             Role::Stopped => true,
             _ => false,
         });
-        let patience = Duration::from_millis(limits::TRANSFER_MS_MAX);
+        let patience = limits::TRANSFER_MAX;
         match tokio::time::timeout(patience, other).await {
             Ok(Ok(role)) => match *role {
                 Role::Follower { leader: Some(leader) } => Ok(leader),
@@ -145,7 +144,7 @@ impl Consensus {
         let Some(mut link) = MemberConnection::to(&self.clients, to, Purpose::Votes) else {
             return Err(PeerError::Refused("it is no member".to_owned()));
         };
-        let patience = Duration::from_millis(limits::STANDING_MS_MAX);
+        let patience = limits::STANDING_MAX;
         let answer = tokio::time::timeout(patience, link.call(call)).await;
         answer.unwrap_or(Err(PeerError::NoAnswer(patience)))
     }

@@ -17,7 +17,6 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{ChangeMembers, Precondition, Raft, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// The membership as of the last membership entry in this member's log, committed or not.
@@ -188,7 +187,7 @@ impl Consensus {
             // on.
             if matches!(changed, Err(MembershipError::NotLeader { .. } | MembershipError::Unknown)) {
                 while changed.is_err() && stuck(&raft) {
-                    tokio::time::sleep(Duration::from_millis(limits::HEARTBEAT_MS)).await;
+                    tokio::time::sleep(limits::HEARTBEAT).await;
                     changed = finish(&raft, retain).await;
                 }
             }

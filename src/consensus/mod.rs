@@ -73,7 +73,6 @@ use proposals::PendingProposals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use types::{TypeConfig, WriteResponder};
@@ -138,9 +137,9 @@ pub(crate) struct Timing {
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
-            heartbeat_ms: limits::HEARTBEAT_MS,
-            election_min_ms: limits::ELECTION_MIN_MS,
-            election_max_ms: limits::ELECTION_MAX_MS,
+            heartbeat_ms: limits::ms(limits::HEARTBEAT),
+            election_min_ms: limits::ms(limits::ELECTION_MIN),
+            election_max_ms: limits::ms(limits::ELECTION_MAX),
         }
     }
 }
@@ -281,11 +280,11 @@ impl Consensus {
         }
     }
 
-    /// Waits for pending proposals (at most `limits::SHUTDOWN_DRAIN_MS`) and for the running purge (at most twice
+    /// Waits for pending proposals (at most `limits::SHUTDOWN_DRAIN_MAX`) and for the running purge (at most twice
     /// `limits::CHECKPOINT_NOTED_MAX`), then ends consensus. The caller must propose nothing more. The log is closed
     /// when the last clone is dropped.
     pub(crate) async fn shutdown(&self) {
-        let patience = Duration::from_millis(limits::SHUTDOWN_DRAIN_MS);
+        let patience = limits::SHUTDOWN_DRAIN_MAX;
         if tokio::time::timeout(patience, self.pending.until_empty()).await.is_err() {
             tracing::warn!("consensus shuts down with proposals that have no outcome");
         }

@@ -33,7 +33,6 @@ use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 /// Makes openraft's clients.
@@ -261,8 +260,8 @@ impl RaftNetworkV2<TypeConfig> for RaftClient {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        let first = Duration::from_millis(limits::RAFT_BACKOFF_MS_MIN);
-        let max = Duration::from_millis(limits::RAFT_BACKOFF_MS_MAX);
+        let first = limits::RAFT_BACKOFF_MIN;
+        let max = limits::RAFT_BACKOFF_MAX;
         Some(Backoff::new(std::iter::successors(Some(first), move |last| Some((*last * 2).min(max)))))
     }
 }

@@ -86,12 +86,11 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_silent_member_is_told_of_once_and_so_is_its_return() {
         let (mut silence, start) = (Silence::default(), Instant::now());
-        let beat = Duration::from_millis(limits::HEARTBEAT_MS);
+        let beat = limits::HEARTBEAT;
         let beats = (limits::MEMBER_SILENT.as_millis() / beat.as_millis()) as u32;
         let mut heard = |beats: std::ops::Range<u32>, answered| -> Vec<(u32, Change)> {
             let news = |at| Some((at, silence.note(answered, start + beat * at)?));

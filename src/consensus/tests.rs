@@ -1,5 +1,7 @@
 //! openraft's own suite on this storage, and a single voter from its first start on.
 
+#![expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
+
 use super::checkpoint_transfer::CheckpointOffers;
 use super::log::LogStore;
 use super::machine::Machine;
@@ -26,6 +28,7 @@ use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 mod ensemble;

@@ -15,7 +15,8 @@ use std::fmt::Write;
 
 /// The pause after `attempts` failed attempts in a row, in milliseconds.
 pub(crate) fn back_off_ms(attempts: u32) -> u64 {
-    (limits::PLUGIN_BACK_OFF_MS_MIN << attempts.saturating_sub(1).min(16)).min(limits::PLUGIN_BACK_OFF_MS_MAX)
+    (limits::ms(limits::PLUGIN_BACK_OFF_MIN) << attempts.saturating_sub(1).min(16))
+        .min(limits::ms(limits::PLUGIN_BACK_OFF_MAX))
 }
 
 /// What a node below `/zookeeper/plugins` is for.

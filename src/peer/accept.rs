@@ -42,7 +42,7 @@ pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incom
                 Err(error) => {
                     // Most likely there are no file descriptors. The peer waits in the backlog until some are free.
                     tracing::warn!(%error, "no connection of another member can be accepted at the moment");
-                    tokio::time::sleep(std::time::Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
             },
         }

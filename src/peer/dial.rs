@@ -23,7 +23,7 @@ pub(crate) enum ConnectError {
 }
 
 /// Connects to other members.
-pub struct Peers {
+pub(crate) struct Peers {
     net: Arc<dyn Net>,
     me: LocalMember,
 }

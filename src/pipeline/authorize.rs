@@ -298,14 +298,14 @@ mod ip {
     }
 
     #[derive(Clone, Copy, PartialEq)]
-    pub enum Address {
+    pub(crate) enum Address {
         V4(u32),
         V6(u128),
     }
 
     /// Whether one of the addresses lies in the network `wanted`. The network is parsed only if one of the addresses is of
     /// the same kind, IPv4 or IPv6.
-    pub fn lies_in(addresses: &[Address], wanted: &str) -> bool {
+    pub(crate) fn lies_in(addresses: &[Address], wanted: &str) -> bool {
         let is_v6 = wanted.contains(':');
         let mut of_its_kind = addresses.iter().filter(|address| matches!(address, Address::V6(_)) == is_v6).peekable();
         if of_its_kind.peek().is_none() {
@@ -315,7 +315,7 @@ mod ip {
     }
 
     impl Network {
-        pub fn parse(text: &str) -> Option<Network> {
+        pub(crate) fn parse(text: &str) -> Option<Network> {
             let (address, bits) = match text.split_once('/') {
                 Some((address, bits)) => (Address::parse(address)?, Some(bits.parse::<u32>().ok()?)),
                 None => (Address::parse(text)?, None),
@@ -338,7 +338,7 @@ mod ip {
     }
 
     impl Address {
-        pub fn parse(text: &str) -> Option<Address> {
+        pub(crate) fn parse(text: &str) -> Option<Address> {
             if text.contains(':') { parse_v6(text).map(Address::V6) } else { parse_v4(text).map(Address::V4) }
         }
     }

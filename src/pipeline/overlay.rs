@@ -315,17 +315,21 @@ impl Overlay {
             }
         }
         used.retain(|_, used| *used != NO_USAGE);
+        // In any order: compared as maps.
         let rows = self.children.iter().map(|(parent, row)| (parent.clone(), row.len())).collect();
         assert_eq!(queued, rows, "each child that came or went is queued once");
+        // In any order: compared as maps.
         let usage = self.usage.iter().map(|(quota, used)| (quota.clone(), *used)).collect();
         assert_eq!(used, usage, "usage is the sum of what is queued");
         let is_queued = |found: &dyn Fn(&Touched) -> bool, zxid| {
             self.queue.iter().any(|(queued, touched)| *queued == zxid && found(touched))
         };
+        // In any order: each entry is checked by itself.
         for (path, record) in &self.nodes {
             let is_it = |touched: &Touched| matches!(touched, Touched::Node(queued) if queued == path);
             assert!(is_queued(&is_it, record.zxid), "{path}: a record that nothing will forget");
         }
+        // In any order: each entry is checked by itself.
         for (id, record) in &self.sessions {
             let is_it = |touched: &Touched| matches!(touched, Touched::Session(queued) if queued == id);
             assert!(is_queued(&is_it, record.zxid), "{id}: a session that nothing will forget");

@@ -3,6 +3,8 @@
 //! This module stands below the rest of `plugin`. `report` writes calls down in these types, and `guest` makes the
 //! calls.
 
+#![expect(unreachable_pub, reason = "what `bindgen!` writes re-exports these")]
+
 use crate::model::{Identity, NodeKind, Owner, SessionId, Stat, acl, owner};
 use crate::pipeline::{NodeCopy, Verb};
 

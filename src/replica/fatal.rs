@@ -1,6 +1,7 @@
 //! Ends the process when it cannot keep its promises any more.
 
 /// Ends the process with a sentence for the operator.
+#[expect(clippy::disallowed_methods, reason = "this is the place that ends the process")]
 pub(in crate::replica) fn die(sentence: &str) -> ! {
     crate::hooks::die(sentence);
     tracing::error!("{sentence}");

@@ -3,7 +3,7 @@
 use super::connection::Arrival;
 use super::connections::Connections;
 use super::{Server, Workers, task, tls};
-use crate::limits::ACCEPT_PAUSE_MS;
+use crate::limits::ACCEPT_PAUSE;
 use crate::metrics::Metrics;
 use std::future::Future;
 use std::io;
@@ -142,7 +142,7 @@ pub(crate) async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, serv
                 // Most likely the process is out of file descriptors. The client waits in the backlog until some are
                 // free.
                 tracing::warn!(%error, "accepting a client");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

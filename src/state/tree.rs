@@ -141,6 +141,7 @@ impl Tree {
 
     /// The node's children, in the order of the hash table, which differs between replicas.
     pub(super) fn children(&self, id: Id) -> impl Iterator<Item = Id> + '_ {
+        // In any order: callers sort, or treat each child by itself.
         self.slot(id).directory.iter().flat_map(|directory| directory.children.iter().copied())
     }
 

@@ -224,7 +224,7 @@ mod tests {
         let mut schedule = CheckpointSchedule::new(false, 1000);
         assert!(!schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES - 1, 1001)));
         assert!(schedule.checkpoint_due(&progress(limits::CHECKPOINT_LOG_BYTES, 1001)));
-        assert!(schedule.checkpoint_due(&progress(0, 1000 + limits::CHECKPOINT_INTERVAL_MS)));
+        assert!(schedule.checkpoint_due(&progress(0, 1000 + limits::ms(limits::CHECKPOINT_INTERVAL))));
         assert!(schedule.checkpoint_due(&Progress { stopping: true, ..progress(0, 1000) }));
         let unchanged = Progress { changed: false, stopping: true, ..progress(u64::MAX, u64::MAX) };
         assert!(!schedule.checkpoint_due(&unchanged));

@@ -6,6 +6,8 @@
 //! An ordinary run tries 300 crashes. `CRASH_POINTS=10000 cargo test --lib crash_points -- --nocapture` tries more.
 //! `CRASH_SEED` begins with another seed.
 
+#![expect(clippy::disallowed_methods, reason = "a measurement that people start by hand")]
+
 mod from_a_peer;
 mod with_log;
 

@@ -126,14 +126,14 @@ type WatcherId = u32;
 struct WatchedPath {
     path: Box<str>,
     /// Invariant: in order of the watchers, each at most once, none without modes. A watcher stands here if the path stands in
-    /// `Watcher::paths`.
+    /// `Watcher::watched`.
     watchers: SmallVec<[(WatcherId, Modes); 2]>,
 }
 
 struct Watcher {
     connection: ConnectionId,
     /// The paths on which the connection has a watch.
-    paths: HashSet<PathId, Hashing>,
+    watched: HashSet<PathId, Hashing>,
 }
 
 /// How a connection watches a path.
@@ -242,8 +242,8 @@ impl Watches {
     /// Forgets a connection and all its watches.
     pub(crate) fn drop_connection(&mut self, connection: ConnectionId) {
         let Some(watcher) = self.by_connection.remove(&connection) else { return };
-        let paths = mem::take(&mut self.connections[watcher as usize].paths);
-        // In the order of a hash table, which decides only in which order the numbers of paths are used again.
+        let paths = mem::take(&mut self.connections[watcher as usize].watched);
+        // In any order: it decides only in which order the numbers of paths are used again.
         for path in paths {
             let before = self.set_modes_at_path(path, watcher, Modes::NONE);
             assert!(before != Modes::NONE, "{connection:?} watches a path that does not know it");
@@ -296,9 +296,10 @@ impl Watches {
     /// Connections with the paths that they have data watches on, both in order. For `wchc`.
     pub(crate) fn by_connection(&self) -> Vec<(ConnectionId, Vec<&str>)> {
         let mut all = Vec::new();
-        // In the order of a hash table, and sorted at the end.
+        // In any order: sorted at the end.
         for (&connection, &watcher) in &self.by_connection {
-            let ids = self.connections[watcher as usize].paths.iter();
+            // In any order: sorted below.
+            let ids = self.connections[watcher as usize].watched.iter();
             let watched = ids.filter(|&&path| self.modes(path, watcher).has(Modes::DATA));
             let mut paths: Vec<&str> = watched.map(|&path| &*self.paths[path as usize].path).collect();
             if !paths.is_empty() {
@@ -349,7 +350,7 @@ impl Watches {
             let before = mem::replace(modes, modes.without(once));
             self.count_change(before, *modes);
             if *modes == Modes::NONE {
-                forget_path(&mut self.connections[*watcher as usize].paths, path);
+                forget_path(&mut self.connections[*watcher as usize].watched, path);
             }
             *modes != Modes::NONE
         });
@@ -389,7 +390,7 @@ impl Watches {
     /// modes.
     fn set_modes(&mut self, path: PathId, watcher: WatcherId, modes: Modes) {
         let before = self.set_modes_at_path(path, watcher, modes);
-        let paths = &mut self.connections[watcher as usize].paths;
+        let paths = &mut self.connections[watcher as usize].watched;
         match (before, modes) {
             (Modes::NONE, Modes::NONE) => {}
             (Modes::NONE, _) => assert!(paths.insert(path), "a connection knows a path that does not know it"),
@@ -452,7 +453,7 @@ impl Watches {
             assert!(watched.watchers.is_sorted_by_key(|(watcher, _)| *watcher), "path {id}: watchers are in order");
             for &(watcher, modes) in &watched.watchers {
                 assert!(modes != Modes::NONE, "path {id}: watcher {watcher} waits for nothing");
-                assert!(self.connections[watcher as usize].paths.contains(&id), "watcher {watcher} knows path {id}");
+                assert!(self.connections[watcher as usize].watched.contains(&id), "watcher {watcher} knows path {id}");
                 counted.0 += usize::from(modes.has(Modes::DATA));
                 counted.1 += usize::from(modes.has(Modes::CHILD));
                 counted.2 += usize::from(modes.has(Modes::DATA_RECURSIVE));
@@ -460,7 +461,7 @@ impl Watches {
         }
         assert!(counted == (self.data_count, self.child_count, self.recursive_count), "the counters are right");
         let watched: usize = self.paths.iter().map(|path| path.watchers.len()).sum();
-        let known: usize = self.connections.iter().map(|watcher| watcher.paths.len()).sum();
+        let known: usize = self.connections.iter().map(|watcher| watcher.watched.len()).sum();
         assert!(watched == known, "both indexes have the same watches, {watched} and {known}");
     }
 
@@ -468,7 +469,7 @@ impl Watches {
         if let Some(&watcher) = self.by_connection.get(&connection) {
             return watcher;
         }
-        let watcher = Watcher { connection, paths: HashSet::with_hasher(self.hashing.clone()) };
+        let watcher = Watcher { connection, watched: HashSet::with_hasher(self.hashing.clone()) };
         let id = place(&mut self.connections, &mut self.free_connections, watcher);
         let other = self.by_connection.insert(connection, id);
         assert!(other.is_none(), "{connection:?} has two numbers");

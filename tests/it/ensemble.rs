@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 /// A running ensemble. The server id of a member is its index in `members` plus one. Dropping the value ends the
 /// members.
-pub struct Ensemble {
-    pub members: Vec<Server>,
+pub(crate) struct Ensemble {
+    pub(crate) members: Vec<Server>,
     folder: tempfile::TempDir,
 }
 
@@ -41,19 +41,19 @@ struct Site {
 
 /// A member's answer to `srvr`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Said {
-    pub mode: String,
-    pub zxid: u64,
+pub(crate) struct Said {
+    pub(crate) mode: String,
+    pub(crate) zxid: u64,
 }
 
 impl Ensemble {
     /// Starts members on loopback, and waits until they serve.
-    pub fn start(count: usize) -> Ensemble {
+    pub(crate) fn start(count: usize) -> Ensemble {
         Ensemble::start_through(count, &[])
     }
 
     /// Like `start`, but starts each member through the program `through`.
-    pub fn start_through(count: usize, through: &[&str]) -> Ensemble {
+    pub(crate) fn start_through(count: usize, through: &[&str]) -> Ensemble {
         let ports = free_ports(count * 3);
         let sites = ports.chunks_exact(3).map(|ports| Site {
             host: Ipv4Addr::LOCALHOST.to_string(),
@@ -73,29 +73,29 @@ impl Ensemble {
     }
 
     /// The connection string of clients: the addresses of all members.
-    pub fn addresses(&self) -> String {
+    pub(crate) fn addresses(&self) -> String {
         let addresses: Vec<String> = self.members.iter().map(Server::address).collect();
         addresses.join(",")
     }
 
     /// The `zoo.cfg` of a member.
-    pub fn configuration(&self, member: usize) -> std::path::PathBuf {
+    pub(crate) fn configuration(&self, member: usize) -> std::path::PathBuf {
         configuration_file(self.folder.path(), member as u32 + 1)
     }
 
     /// The members that report to be leader. For a moment there can be two, if one of them is deposed and does not know
     /// yet.
-    pub fn leaders(&self) -> Vec<usize> {
+    pub(crate) fn leaders(&self) -> Vec<usize> {
         (0..self.members.len()).filter(|&at| said(&self.members[at]).is_some_and(|it| it.mode == "leader")).collect()
     }
 
     /// The leader, once there is exactly one.
-    pub fn leader(&mut self) -> usize {
+    pub(crate) fn leader(&mut self) -> usize {
         self.leader_among(&(0..self.members.len()).collect::<Vec<usize>>())
     }
 
     /// The leader, once exactly one of the members `asked` leads.
-    pub fn leader_among(&mut self, asked: &[usize]) -> usize {
+    pub(crate) fn leader_among(&mut self, asked: &[usize]) -> usize {
         let mut leaders = Vec::new();
         wait_until(&format!("one leader among {asked:?}"), || {
             leaders = self.leaders().into_iter().filter(|leader| asked.contains(leader)).collect();
@@ -105,13 +105,13 @@ impl Ensemble {
     }
 
     /// A member that does not lead.
-    pub fn a_follower(&mut self) -> usize {
+    pub(crate) fn a_follower(&mut self) -> usize {
         let leader = self.leader();
         (leader + 1) % self.members.len()
     }
 
     /// Waits until every member serves and knows one leader.
-    pub fn wait_until_all_serve(&mut self) {
+    pub(crate) fn wait_until_all_serve(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         for member in &mut self.members {
             while said(member).is_none() {
@@ -124,7 +124,7 @@ impl Ensemble {
     }
 
     /// Waits until all members have applied the same zxid.
-    pub fn wait_until_level(&self) {
+    pub(crate) fn wait_until_level(&self) {
         wait_until("all members have the same zxid", || {
             let zxids: Option<Vec<u64>> = self.members.iter().map(|member| Some(said(member)?.zxid)).collect();
             zxids.is_some_and(|zxids| zxids.windows(2).all(|pair| pair[0] == pair[1]))
@@ -132,7 +132,7 @@ impl Ensemble {
     }
 
     /// Starts a member that has ended, and waits until it serves.
-    pub fn restart(&mut self, member: usize) {
+    pub(crate) fn restart(&mut self, member: usize) {
         self.members[member].relaunch();
         self.wait_until_all_serve();
     }
@@ -146,7 +146,7 @@ impl Site {
 }
 
 /// The member's answer to `srvr`. `None` if the member does not serve.
-pub fn said(member: &Server) -> Option<Said> {
+pub(crate) fn said(member: &Server) -> Option<Said> {
     let text = member.ask("srvr")?;
     let value = |label: &str| text.lines().find_map(|line| line.strip_prefix(label));
     let zxid = u64::from_str_radix(value("Zxid: 0x")?, 16).ok()?;
@@ -154,13 +154,13 @@ pub fn said(member: &Server) -> Option<Said> {
 }
 
 /// A figure of a member's `mntr`.
-pub fn figure(member: &Server, key: &str) -> Option<u64> {
+pub(crate) fn figure(member: &Server, key: &str) -> Option<u64> {
     let text = member.ask("mntr")?;
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t')?.parse().ok())
 }
 
 /// Polls until the condition holds. Panics after a minute.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited a minute for this: {what}");

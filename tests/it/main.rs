@@ -1,5 +1,7 @@
 //! The integration tests, linked once (wasmtime makes linking slow). All of them run the real binary.
 
+#![expect(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 mod authors;
 mod basics;
 mod bystanders;

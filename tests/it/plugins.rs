@@ -18,13 +18,13 @@ fn plugin(server: &Server, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), words(&output))
 }
 
-pub fn succeeds(server: &Server, arguments: &[&str]) -> String {
+pub(crate) fn succeeds(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(well, "wasmkeeper plugin {arguments:?}: {words}");
     words
 }
 
-pub fn fails(server: &Server, arguments: &[&str]) -> String {
+pub(crate) fn fails(server: &Server, arguments: &[&str]) -> String {
     let (well, words) = plugin(server, arguments);
     assert!(!well, "wasmkeeper plugin {arguments:?}: {words}");
     assert!(words.starts_with("wasmkeeper: ") && words.trim_end().lines().count() == 1, "one sentence: {words}");

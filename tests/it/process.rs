@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zookeeper_client::{Client, Connector};
 
 /// How long a server may take to start or to end. Only a server that hangs takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The timeout of clients' sessions. The client gives up a server that has not answered for two fifths of the timeout.
 /// On a busy machine a server that compiles a plugin or waits for its disk can be silent for long.
@@ -17,12 +17,12 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 const LOOPBACK: &str = "127.0.0.1";
 
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// The port on which the server listens.
-    pub host: String,
-    pub port: u16,
-    pub data_dir: PathBuf,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) data_dir: PathBuf,
     extra: Vec<String>,
     /// A program and its arguments through which the server is started. See `DEAF_TO_FILE_SIZES`.
     through: Vec<String>,
@@ -32,17 +32,17 @@ pub struct Server {
 
 /// Runs a server that ignores SIGXFSZ. That signal would end the process when a file exceeds its limit
 /// (`Server::limit`). With the signal ignored, the write fails instead.
-pub const DEAF_TO_FILE_SIZES: [&str; 3] = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+pub(crate) const DEAF_TO_FILE_SIZES: [&str; 3] = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
 
 impl Server {
     /// Starts the binary on `data_dir` and waits until it serves. `extra`: more arguments of `serve`.
-    pub fn start(data_dir: &Path, extra: &[&str]) -> Server {
+    pub(crate) fn start(data_dir: &Path, extra: &[&str]) -> Server {
         let extra = extra.iter().map(|argument| argument.to_string()).collect();
         Server::start_by(data_dir, extra)
     }
 
     /// Like `start`, but through `DEAF_TO_FILE_SIZES`.
-    pub fn start_deaf_to_file_sizes(data_dir: &Path) -> Server {
+    pub(crate) fn start_deaf_to_file_sizes(data_dir: &Path) -> Server {
         let mut server = Server::launch(data_dir, (LOOPBACK, free_port()), Vec::new(), &DEAF_TO_FILE_SIZES);
         server.wait_until_serving();
         server
@@ -56,45 +56,45 @@ impl Server {
 
     /// Starts a server at this address, through a program if `through` names one. Does not wait until the server
     /// serves.
-    pub fn launch(data_dir: &Path, (host, port): (&str, u16), extra: Vec<String>, through: &[&str]) -> Server {
+    pub(crate) fn launch(data_dir: &Path, (host, port): (&str, u16), extra: Vec<String>, through: &[&str]) -> Server {
         let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
         let through: Vec<String> = through.iter().map(|word| word.to_string()).collect();
         let child = spawn(wrapped(&through, command_on(host, data_dir, port, &extra)), &stderr);
         Server { child, host: host.to_owned(), port, data_dir: data_dir.to_owned(), extra, through, stderr }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         connector().connect(&self.address()).await.expect("connects")
     }
 
     /// Ends the process with SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the server can be killed");
         self.child.wait().expect("the server ends");
     }
 
     /// Sends SIGTERM, and does not wait for the end.
-    pub fn ask_to_end(&self) {
+    pub(crate) fn ask_to_end(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("the server can be sent a signal");
     }
 
     /// Sends SIGTERM and waits for the end. Returns whether the process exited with success.
-    pub fn terminate(&mut self) -> bool {
+    pub(crate) fn terminate(&mut self) -> bool {
         self.ask_to_end();
         self.child.wait().expect("the server ends").success()
     }
 
     /// Waits until the process has ended. Returns whether it exited with success.
-    pub fn wait_for_its_end(&mut self) -> bool {
+    pub(crate) fn wait_for_its_end(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
@@ -106,25 +106,25 @@ impl Server {
     }
 
     /// Starts the server again on the same port and data, and waits until it serves.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.relaunch();
         self.wait_until_serving();
     }
 
     /// Like `restart`, but does not wait.
-    pub fn relaunch(&mut self) {
+    pub(crate) fn relaunch(&mut self) {
         let command = command_on(&self.host, &self.data_dir, self.port, &self.extra);
         self.child = spawn(wrapped(&self.through, command), &self.stderr);
     }
 
     /// Like `restart`, but with other arguments.
-    pub fn restart_with(&mut self, extra: &[&str]) {
+    pub(crate) fn restart_with(&mut self, extra: &[&str]) {
         self.extra = extra.iter().map(|argument| argument.to_string()).collect();
         self.restart();
     }
 
     /// Everything that the server's processes have written to standard error.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let mut text = String::new();
         let mut file = self.stderr.reopen().expect("the file is still there");
         file.read_to_string(&mut text).expect("the server writes text");
@@ -132,7 +132,7 @@ impl Server {
     }
 
     /// Sets a limit of the running process (as `ulimit` does).
-    pub fn limit(&self, resource: rustix::process::Resource, bound: Option<u64>) {
+    pub(crate) fn limit(&self, resource: rustix::process::Resource, bound: Option<u64>) {
         let pid = rustix::process::Pid::from_child(&self.child);
         let former =
             rustix::process::prlimit(Some(pid), resource, rustix::process::Rlimit { current: bound, maximum: None });
@@ -140,12 +140,12 @@ impl Server {
     }
 
     /// Sends a four letter word and returns the answer. `None` if nothing answers.
-    pub fn ask(&self, word: &str) -> Option<String> {
+    pub(crate) fn ask(&self, word: &str) -> Option<String> {
         four_letters_of(&self.host, self.port, word)
     }
 
     /// Panics if the process has ended.
-    pub fn assert_running(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("the server can be asked for its status") {
             panic!("the server ended: {status}\n{}", self.said());
         }
@@ -173,7 +173,7 @@ impl Drop for Server {
 
 /// The command `serve`, not started yet, for tests in which the server refuses to start. All four letter words are
 /// allowed, unless `extra` sets the whitelist.
-pub fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
+pub(crate) fn command(data_dir: &Path, port: u16, extra: &[String]) -> Command {
     command_on(LOOPBACK, data_dir, port, extra)
 }
 
@@ -188,7 +188,7 @@ fn command_on(host: &str, data_dir: &Path, port: u16, extra: &[String]) -> Comma
 }
 
 /// The binary with these arguments, without the environment variables of the person who runs the tests.
-pub fn wasmkeeper(arguments: &[&str]) -> Command {
+pub(crate) fn wasmkeeper(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmkeeper"));
     for variable in ["WASMKEEPER_LOG", "WASMKEEPER_LOG_FORMAT", "WASMKEEPER_SERVER", "WASMKEEPER_AUTH", "RUST_LOG"] {
         command.env_remove(variable);
@@ -198,7 +198,7 @@ pub fn wasmkeeper(arguments: &[&str]) -> Command {
 }
 
 /// The standard output and standard error of a command that has ended.
-pub fn words(output: &Output) -> String {
+pub(crate) fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -222,7 +222,7 @@ fn spawn(mut command: Command, stderr: &tempfile::NamedTempFile) -> Child {
 }
 
 /// Sends a four letter word and returns the answer. `None` if nothing answers.
-pub fn four_letters(port: u16, word: &str) -> Option<String> {
+pub(crate) fn four_letters(port: u16, word: &str) -> Option<String> {
     four_letters_of(LOOPBACK, port, word)
 }
 
@@ -238,13 +238,13 @@ fn four_letters_of(host: &str, port: u16, word: &str) -> Option<String> {
 }
 
 /// A client with a long session timeout.
-pub fn connector() -> Connector {
+pub(crate) fn connector() -> Connector {
     Client::connector().with_session_timeout(SESSION_TIMEOUT)
 }
 
 /// A free port of loopback, a different one with each call. The port is below 32768, where the kernel's ports for
 /// outgoing connections begin: otherwise a connection could take the port before the server does.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 22_000;
     static CALLS: AtomicU32 = AtomicU32::new(0);

@@ -41,7 +41,7 @@ const ONCE: &[&str] = &[
     "wasmtime",
 ];
 
-pub fn check(root: &Path) -> Result<(), String> {
+pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut breaches = Vec::new();
     for folder in ["", "plugins"] {
         let folder = root.join(folder);

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A room, and what stands in it.
-pub struct Room {
-    pub name: &'static str,
-    pub what: &'static str,
+pub(crate) struct Room {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
 }
 
 const fn room(name: &'static str, what: &'static str) -> Room {
@@ -19,7 +19,7 @@ const fn room(name: &'static str, what: &'static str) -> Room {
 
 /// The rooms of `src/`, highest first. This is roughly the order in which a request meets them. A new folder gets its
 /// place here first.
-pub const SERVER: &[Room] = &[
+pub(crate) const SERVER: &[Room] = &[
     room("cli", "the command line: `serve`, `cluster`, `plugin`, `bench`"),
     room("scenario", "an ensemble in memory, driven by scenario files: `plugin test` and our own tests"),
     room("replica", "one member: joins the rooms below, and owns the order of everything"),
@@ -47,7 +47,7 @@ pub const SERVER: &[Room] = &[
 ];
 
 /// The files of `sim/src/`, highest first. What they hold stands in sim/src/main.rs.
-pub const SIMULATOR: &[Room] = &[
+pub(crate) const SIMULATOR: &[Room] = &[
     room("campaign", ""),
     room("run", ""),
     room("faults", ""),
@@ -70,7 +70,7 @@ pub const SIMULATOR: &[Room] = &[
 ];
 
 /// Names each import from `folder` that does not run down `rooms`, and each room without a place in the list.
-pub fn check(folder: &str, rooms: &[Room], files: &[(String, String)], breaches: &mut Vec<String>) {
+pub(crate) fn check(folder: &str, rooms: &[Room], files: &[(String, String)], breaches: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (name, text) in files {
         let Some(inner) = name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else { continue };
@@ -166,7 +166,7 @@ const BEGIN: &str = "<!-- layers: written by `cargo xtask fix` from xtask/src/la
 const END: &str = "<!-- end of layers -->";
 
 /// Complains if the page's list is not the list above.
-pub fn check_page(root: &Path, breaches: &mut Vec<String>) {
+pub(crate) fn check_page(root: &Path, breaches: &mut Vec<String>) {
     match page(root) {
         Ok((old, new)) if old == new => {}
         Ok(_) => breaches.push(format!("{PAGE}: its list of layers is stale: run `cargo xtask fix`")),
@@ -175,7 +175,7 @@ pub fn check_page(root: &Path, breaches: &mut Vec<String>) {
 }
 
 /// Writes the list into the page.
-pub fn write_page(root: &Path) -> Result<(), String> {
+pub(crate) fn write_page(root: &Path) -> Result<(), String> {
     let (old, new) = page(root)?;
     if old == new {
         return Ok(());

@@ -24,7 +24,7 @@ const COVERAGE: &[&str] = &[
 /// Seconds that one input may take. A slower input is a finding.
 const INPUT_SECONDS_MAX: u32 = 10;
 
-pub fn list_fuzz_targets(root: &Path) -> Result<(), String> {
+pub(crate) fn list_fuzz_targets(root: &Path) -> Result<(), String> {
     for target in targets(root)? {
         println!("{target}");
     }
@@ -33,7 +33,7 @@ pub fn list_fuzz_targets(root: &Path) -> Result<(), String> {
 
 /// Fuzzes one target and stops at the first finding. The input of a finding is kept in `fuzz/artifacts`. Inputs that
 /// reach new code are kept in `fuzz/corpus`.
-pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
+pub(crate) fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
     let known = targets(root)?;
     if !known.iter().any(|name| name == target) {
         return Err(format!("there is no fuzz target `{target}`; there are: {}", known.join(", ")));
@@ -67,7 +67,7 @@ pub fn fuzz(root: &Path, target: &str, minutes: u64) -> Result<(), String> {
 /// If cargo calls this program in place of the compiler, calls the compiler with the flags for fuzzing and returns the
 /// result. None: cargo does not. Build scripts and procedural macros are compiled without these flags: they would not
 /// link.
-pub fn compile(arguments: &[String]) -> Option<Result<(), String>> {
+pub(crate) fn compile(arguments: &[String]) -> Option<Result<(), String>> {
     std::env::var_os(WRAPS)?;
     let (compiler, arguments) = arguments.split_first()?;
     let name = arguments.iter().skip_while(|word| *word != "--crate-name").nth(1).map_or("", String::as_str);
@@ -96,17 +96,17 @@ fn targets(root: &Path) -> Result<Vec<String>, String> {
 }
 
 /// Runs the tests whose names contain `crash_points`, with `points` places at which the power fails.
-pub fn crash(root: &Path, points: u64) -> Result<(), String> {
+pub(crate) fn crash(root: &Path, points: u64) -> Result<(), String> {
     named_tests(root, "crash_points", "CRASH_POINTS", points)
 }
 
 /// Runs the test that kills real processes under load, `rounds` times.
-pub fn kill(root: &Path, rounds: u64) -> Result<(), String> {
+pub(crate) fn kill(root: &Path, rounds: u64) -> Result<(), String> {
     named_tests(root, "kill", "KILL_ROUNDS", rounds)
 }
 
 /// Runs the simulation. The simulation itself parses `options`.
-pub fn simulate(root: &Path, options: &[&str]) -> Result<(), String> {
+pub(crate) fn simulate(root: &Path, options: &[&str]) -> Result<(), String> {
     let run = cargo_in(root)
         .args(["run", "--release", "--locked", "--quiet", "--package", "wasmkeeper-sim", "--"])
         .args(options)

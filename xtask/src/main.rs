@@ -9,6 +9,8 @@
 //! | `audit` | dependencies: licences, and crates that must be there once |
 //! | `long` | fuzzing, crash points, kill -9, simulation |
 
+#![expect(clippy::disallowed_methods, reason = "a tool for developers runs on real time")]
+
 mod audit;
 mod ci;
 mod layers;

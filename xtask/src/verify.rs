@@ -13,7 +13,7 @@ use std::time::Instant;
 const OURS: &str = "--workspace --exclude wasmkeeper-fuzz";
 
 /// Checks everything. Writes to cargo's target folders only.
-pub fn verify(root: &Path) -> Result<(), String> {
+pub(crate) fn verify(root: &Path) -> Result<(), String> {
     let started = Instant::now();
     step("tidy sources", || tidy::check(root))?;
     step("dependencies", || audit::check(root))?;
@@ -40,7 +40,7 @@ pub fn verify(root: &Path) -> Result<(), String> {
 }
 
 /// Formats the code, and applies what clippy can.
-pub fn fix(root: &Path) -> Result<(), String> {
+pub(crate) fn fix(root: &Path) -> Result<(), String> {
     step("list of layers", || layers::write_page(root))?;
     step("format", || cargo(root, "fmt --all", &[]))?;
     if has_plugins(root) {
@@ -101,7 +101,7 @@ fn cargo_output(folder: &Path, arguments: &str, environment: &[(&str, &str)]) ->
 
 /// Cargo in `folder`, as if it were called by hand. `cargo xtask` sets variables for this program; with them, build
 /// scripts would run again, and everything that depends on them would compile again.
-pub fn cargo_in(folder: &Path) -> Command {
+pub(crate) fn cargo_in(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

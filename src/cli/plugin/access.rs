@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a deployment may take: the leader compiles the component before it answers, and then a quorum does.
 const DEPLOY_TIMEOUT: Duration =
-    Duration::from_secs(limits::COMPILE_WALL_SECONDS + limits::PREPARE_PATIENCE.as_secs() + 30);
+    limits::COMPILE_WALL.saturating_add(limits::PREPARE_PATIENCE).saturating_add(Duration::from_secs(30));
 
 pub(super) async fn connect(server: &str, auth: Option<&str>) -> anyhow::Result<Client> {
     let mut client = Client::connect(server, TIMEOUT).await?;

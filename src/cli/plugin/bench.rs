@@ -1,5 +1,7 @@
 //! `plugin bench`: measures what a plugin costs per call, on a server in memory.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
 use super::deploy::{self, Deploy};
 use super::test::{compiler, setup};
 use crate::metrics::Timing;

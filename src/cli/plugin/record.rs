@@ -1,5 +1,7 @@
 //! `plugin record` writes a plugin's calls on a server into a file. `plugin replay` makes the same calls again, here.
 
+#![expect(clippy::disallowed_methods, reason = "a command runs on real time")]
+
 use super::access::{expect_manifest, explain};
 use super::source::read_source;
 use super::test::compiler;
@@ -19,7 +21,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often the server is asked for more calls: well within `limits::RECORDING_LEASE_MS`.
+/// How often the server is asked for more calls: well within `limits::RECORDING_LEASE`.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]

@@ -39,7 +39,7 @@ impl Finish<'_> {
             versions: draft.enabled_protocols.or(draft.protocol).unwrap_or(both),
             cipher_suites: std::mem::take(&mut draft.cipher_suites),
             reload: draft.reload,
-            handshake_timeout_ms: draft.handshake_timeout_ms.unwrap_or(limits::TLS_HANDSHAKE_TIMEOUT_MS),
+            handshake_timeout_ms: draft.handshake_timeout_ms.unwrap_or(limits::ms(limits::TLS_HANDSHAKE_TIMEOUT)),
             handshakes_max: draft.handshakes_max.unwrap_or(limits::TLS_HANDSHAKES_MAX),
         });
         Ok(())

@@ -5,6 +5,7 @@ use crate::peer::messages::raft::{Append, Appended, Entry, Payload, Vote};
 use crate::peer::{Connection, ConnectionHandler, Hello, HelloRefusal, Net, Purpose, accept};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// Simulated time within which everything that must happen has happened.
@@ -190,7 +191,7 @@ async fn members_elect_one_of_them_and_have_the_same_log() {
 
     // The leader has heard a quorum recently. Reads everywhere see what was acknowledged.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let recently = Instant::now() - Duration::from_millis(2 * limits::HEARTBEAT_MS);
+    let recently = Instant::now() - 2 * limits::HEARTBEAT;
     assert!(ensemble.of(leader).quorum_heard().unwrap() > recently);
     assert_eq!(ensemble.of(follower).quorum_heard(), None);
     let index = ensemble.of(leader).read_index().await.unwrap();
@@ -230,10 +231,10 @@ async fn a_leader_out_of_touch_refuses_and_goes_on_in_the_same_term() {
     ensemble.isolate(leader);
     // The leader's lease still runs. So this batch enters its log, and is committed when the others get it.
     let pending = consensus.propose(batch(term, Zxid(1), 1));
-    tokio::time::sleep(Duration::from_millis(limits::ELECTION_MAX_MS + 50)).await;
+    tokio::time::sleep(limits::ELECTION_MAX + Duration::from_millis(50)).await;
     assert_eq!(consensus.propose(batch(term, Zxid(2), 1)).await, ProposalOutcome::Refused);
     let silent = consensus.quorum_heard().unwrap().elapsed();
-    assert!(silent > Duration::from_millis(limits::ELECTION_MAX_MS), "{silent:?}");
+    assert!(silent > limits::ELECTION_MAX, "{silent:?}");
     ensemble.heal(leader);
     assert!(matches!(pending.await, ProposalOutcome::Applied { accepted: true, .. }));
     ensemble
@@ -322,7 +323,7 @@ async fn a_leader_hands_over() {
     let began = Instant::now();
     assert_eq!(ensemble.of(leader).transfer(Some(follower)).await, Ok(follower));
     let (new, next) = ensemble.leader_among(&[follower]).await;
-    assert!(began.elapsed() < Duration::from_millis(limits::ELECTION_MIN_MS), "{:?}", began.elapsed());
+    assert!(began.elapsed() < limits::ELECTION_MIN, "{:?}", began.elapsed());
     assert!((new, next) == (follower, next) && next > term);
     ensemble.write(10).await;
     let successor = ensemble.of(new).transfer(None).await.unwrap();
@@ -348,7 +349,7 @@ async fn a_leader_whose_process_is_gone_is_replaced_before_its_lease_ends() {
     futures::future::join_all(both).await;
     let (_, next) = ensemble.leader().await;
     assert_eq!(next, term + 1);
-    assert!(began.elapsed() < Duration::from_millis(limits::ELECTION_MAX_MS), "{:?}", began.elapsed());
+    assert!(began.elapsed() < limits::ELECTION_MAX, "{:?}", began.elapsed());
     ensemble.write(10).await;
     ensemble.until_equal().await;
 }

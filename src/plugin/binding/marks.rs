@@ -266,6 +266,7 @@ fn watch(signal: i32, ended: &'static AtomicU64) -> std::io::Result<()> {
         ended.store((signal as u64) << 32 | u64::from(WORD.get()), Ordering::Release);
         if signal != ABORT {
             // Returning would run into the same signal for ever.
+            #[expect(clippy::disallowed_methods, reason = "only this is safe in a signal handler")]
             std::process::abort();
         }
     };

@@ -108,14 +108,15 @@ pub(crate) struct Supervision {
 pub(crate) fn budget(given: &Limits, section: &Section) -> Budget {
     let lowered = |asked: Option<u64>, default: u64| asked.map_or(default, |asked| asked.min(default));
     let fuel = given.fuel.unwrap_or_else(|| lowered(section.limits.fuel, limits::PLUGIN_FUEL));
-    let cpu_ms = given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::PLUGIN_CPU_MS));
+    let cpu_ms =
+        given.deadline_ms.unwrap_or_else(|| lowered(section.limits.deadline_ms, limits::ms(limits::PLUGIN_CPU)));
     let memory =
         given.memory_bytes.unwrap_or_else(|| lowered(section.limits.memory_bytes, limits::PLUGIN_MEMORY_BYTES as u64));
     Budget {
         fuel,
         cpu_ms,
         memory_bytes: usize::try_from(memory).unwrap_or(limits::PLUGIN_MEMORY_BYTES),
-        slow: Duration::from_millis(given.slow_ms.unwrap_or(limits::PLUGIN_SLOW_MS)),
+        slow: given.slow_ms.map_or(limits::PLUGIN_SLOW, Duration::from_millis),
     }
 }
 

@@ -278,6 +278,7 @@ impl Plugins {
 
     /// Waits until `settled`, for at most `at_most`. Returns whether it is.
     #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "the threads that load are real")]
     pub(crate) fn settle(&self, at_most: std::time::Duration) -> bool {
         let begun = std::time::Instant::now();
         while !self.settled() {
@@ -296,7 +297,7 @@ impl Plugins {
     }
 
     /// The newest registry.
-    pub fn registry(&self) -> Arc<Registry> {
+    pub(crate) fn registry(&self) -> Arc<Registry> {
         self.registry.read_recursive().clone()
     }
 

@@ -18,7 +18,6 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// The data of a quarantine node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -91,7 +90,7 @@ impl Record {
     /// Notes a fault. Returns a reason if the plugin should no longer be called.
     pub(crate) fn note(&self, at: Instant, session: SessionId, calls: u64) -> Option<String> {
         let mut latest = self.0.lock();
-        let window = Duration::from_millis(limits::PLUGIN_QUARANTINE_WINDOW_MS);
+        let window = limits::PLUGIN_QUARANTINE_WINDOW;
         while latest.faults.front().is_some_and(|first| {
             latest.faults.len() >= limits::PLUGIN_QUARANTINE_FAULTS || at.duration_since(first.at) > window
         }) {
@@ -103,7 +102,7 @@ impl Record {
         let sessions = latest.faults.iter().map(|seen| seen.session.0).collect::<BTreeSet<_>>().len();
         let first = latest.faults.front().map_or(calls, |first| first.calls);
         let mostly = calls.saturating_sub(first) < 2 * faults as u64;
-        let again = Duration::from_millis(limits::PLUGIN_BLAME_AGAIN_MS);
+        let again = limits::PLUGIN_BLAME_AGAIN;
         if faults < limits::PLUGIN_QUARANTINE_FAULTS
             || sessions < limits::PLUGIN_QUARANTINE_SESSIONS
             || !mostly
@@ -120,6 +119,7 @@ impl Record {
 mod tests {
     use super::*;
     use crate::plugin::manifest::tree::testing::MapTree;
+    use std::time::Duration;
 
     /// What `note` returns for each of `count` faults, in calls of `sessions` sessions in turn. One in `every` calls
     /// fails.

@@ -152,7 +152,7 @@ impl Compiler {
     /// it.
     pub(crate) fn sweep(&self, named: &BTreeSet<String>) {
         let How::Child { folder, .. } = &self.how else { return };
-        let old = Duration::from_millis(limits::CHUNK_UNUSED_MS.cast_unsigned());
+        let old = limits::CHUNK_UNUSED;
         let is_old = |file: &fs::DirEntry| {
             let modified = file.metadata().and_then(|about| about.modified());
             modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > old))
@@ -230,7 +230,7 @@ fn key(path: &Path) -> Result<[u8; KEY_BYTES], String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("open", &error)),
     }
-    getrandom::fill(&mut key).map_err(|e| failed("find randomness for", &e))?;
+    crate::environment::fill_random(&mut key).map_err(|e| failed("find randomness for", &e))?;
     write_whole(path, &[&key]).map_err(|e| failed("write", &e))?;
     Ok(key)
 }
@@ -309,24 +309,26 @@ impl Drop for Temporary {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the child is a real process, and the thread has nothing else to do")]
 fn wait(mut child: Child) -> Result<(), String> {
     let mut stderr = child.stderr.take();
     // A thread reads what the child writes, so that the child cannot block on a full pipe.
-    let words = std::thread::spawn(move || {
+    let words = std::thread::Builder::new().name("compile-words".into()).spawn(move || {
         let mut words = Vec::new();
         if let Some(stderr) = &mut stderr {
             let _ = stderr.take(4096).read_to_end(&mut words);
         }
         String::from_utf8_lossy(&words).trim().to_string()
     });
+    let words = words.map_err(|e| format!("start a thread that reads what the compiling child writes: {e}"))?;
     let begun = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|e| format!("wait for the compiling child process: {e}"))? {
             Some(status) => break status,
-            None if begun.elapsed() > Duration::from_secs(limits::COMPILE_WALL_SECONDS) => {
+            None if begun.elapsed() > limits::COMPILE_WALL => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("the component was not compiled within {} s", limits::COMPILE_WALL_SECONDS));
+                return Err(format!("the component was not compiled within {} s", limits::COMPILE_WALL.as_secs()));
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -339,7 +341,7 @@ fn wait(mut child: Child) -> Result<(), String> {
     Err(match status.signal() {
         Some(signal) => format!(
             "the component needs more than {} s of CPU time or {} GiB of memory to be compiled, or crashed the compiler (signal {signal})",
-            limits::COMPILE_CPU_SECONDS,
+            limits::COMPILE_CPU.as_secs(),
             limits::COMPILE_ADDRESS_SPACE_BYTES >> 30
         ),
         None if words.is_empty() => format!("the compiling child process ended with {status}"),
@@ -364,7 +366,7 @@ fn limit_self() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let _ = nice(10);
     let _ = setrlimit(Resource::As, to(limits::COMPILE_ADDRESS_SPACE_BYTES));
-    let _ = setrlimit(Resource::Cpu, to(limits::COMPILE_CPU_SECONDS));
+    let _ = setrlimit(Resource::Cpu, to(limits::COMPILE_CPU.as_secs()));
     let _ = setrlimit(Resource::Core, to(0));
 }
 
@@ -400,6 +402,7 @@ mod tests {
         let needed = file_name("a", compatibility(&compiler.engine().unwrap()));
         let other_release = file_name("a", 1);
         let names = [&*needed, &other_release, "b-0000000000000001.cwasm", "compiling-7.wasm", "calls-1"];
+        #[expect(clippy::disallowed_methods, reason = "the files are real, and so is their age")]
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
         for name in names {
             let file = File::create(folder.join(name)).unwrap();

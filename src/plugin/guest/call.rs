@@ -107,7 +107,7 @@ impl Instance {
         let mut store =
             host::store(&program.engine, setup.name.clone(), setup.grants.clone(), setup.budget.memory_bytes);
         store.data_mut().counters = Some(setup.counters.clone());
-        begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::PLUGIN_CPU_MS_MAX, 0)?;
+        begin(&mut store, limits::PLUGIN_CONFIGURE_FUEL, limits::ms(limits::PLUGIN_CPU_MAX), 0)?;
         let guest = Guest::configured(program, setup, &mut store);
         let left = store.get_fuel().unwrap_or(0);
         assert!(left <= limits::PLUGIN_CONFIGURE_FUEL, "a guest has more fuel after `configure` than it was given");

@@ -4,7 +4,6 @@ use super::host::HostState;
 use crate::limits;
 use crate::plugin::contract::EveryKind;
 use parking_lot::Mutex;
-use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -57,7 +56,7 @@ pub(crate) fn still_engine() -> wasmtime::Result<Engine> {
     start(&config())
 }
 
-/// The engine that runs guests on a real server. A thread advances its epoch every `limits::PLUGIN_TICK_MS`.
+/// The engine that runs guests on a real server. A thread advances its epoch every `limits::PLUGIN_TICK`.
 pub(crate) fn running_engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::PLUGIN_INSTANCES_MAX)
@@ -86,7 +85,8 @@ pub(crate) fn running_engine() -> wasmtime::Result<Engine> {
     let ticking = engine.weak();
     std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
         loop {
-            std::thread::sleep(Duration::from_millis(limits::PLUGIN_TICK_MS));
+            #[expect(clippy::disallowed_methods, reason = "the clock of guests is a thread that does nothing else")]
+            std::thread::sleep(limits::PLUGIN_TICK);
             match ticking.upgrade() {
                 Some(engine) => engine.increment_epoch(),
                 None => return,

@@ -40,7 +40,7 @@ pub(crate) fn store(engine: &Engine, name: Arc<str>, grants: Arc<Grants>, memory
         lent: Lent::default(),
         grants,
         memory: Memory { bytes_max: memory_bytes_max, bytes: 0 },
-        fuse: Fuse::new(limits::PLUGIN_CPU_MS),
+        fuse: Fuse::new(limits::ms(limits::PLUGIN_CPU)),
         spent: Spent::default(),
         looks: None,
         lines: Lines::default(),
@@ -87,7 +87,7 @@ impl Fuse {
         if now.saturating_sub(from) >= self.cpu_max {
             return Err(Blown::Cpu.into());
         }
-        if self.started.elapsed() >= Duration::from_millis(limits::PLUGIN_WALL_MS) {
+        if self.started.elapsed() >= limits::PLUGIN_WALL {
             return Err(Blown::Wall.into());
         }
         Ok(UpdateDeadline::Continue(1))

@@ -29,7 +29,7 @@ impl Judge {
     }
 
     /// The newest registry.
-    pub fn registry(&mut self) -> &Registry {
+    pub(crate) fn registry(&mut self) -> &Registry {
         self.refresh();
         &self.registry
     }

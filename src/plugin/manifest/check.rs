@@ -210,7 +210,7 @@ impl Limits {
             _ => Ok(()),
         };
         within("fuel", self.fuel, 1, limits::PLUGIN_FUEL_MAX)?;
-        within("deadline_ms", self.deadline_ms, 1, limits::PLUGIN_CPU_MS_MAX)?;
+        within("deadline_ms", self.deadline_ms, 1, limits::ms(limits::PLUGIN_CPU_MAX))?;
         within("memory_bytes", self.memory_bytes, 64 << 10, limits::PLUGIN_MEMORY_BYTES_MAX as u64)
     }
 }

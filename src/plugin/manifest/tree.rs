@@ -18,6 +18,9 @@ use crate::state::State;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
+/// [`limits::CHUNK_UNUSED`], as node times count.
+const CHUNK_UNUSED_MS: i64 = limits::ms(limits::CHUNK_UNUSED).cast_signed();
+
 /// What plugins read of the tree. `State` implements it, and a map for tests.
 pub(crate) trait Tree {
     fn data(&self, path: &str) -> Option<Vec<u8>>;
@@ -110,7 +113,7 @@ pub(crate) fn garbage(tree: &dyn Tree, now_wall_ms: i64) -> Vec<String> {
         let folder = path::join(MODULES, &component);
         let pieces: Vec<String> = tree.children(&folder).iter().map(|piece| path::join(&folder, piece)).collect();
         let newest = pieces.iter().chain([&folder]).filter_map(|node| tree.ctime(node)).max().unwrap_or(i64::MAX);
-        if now_wall_ms.saturating_sub(newest) > limits::CHUNK_UNUSED_MS {
+        if now_wall_ms.saturating_sub(newest) > CHUNK_UNUSED_MS {
             garbage.extend(pieces);
             garbage.push(folder);
         }
@@ -209,10 +212,7 @@ mod tests {
         tree.set(&format!("{PLUGINS}/p/versions"), b"", 1);
         tree.set(&format!("{PLUGINS}/p/versions/1"), &manifest(&former), 1);
         tree.set(&format!("{PLUGINS}/p/canary"), &manifest(&tried), 1);
-        assert_eq!(garbage(&tree, limits::CHUNK_UNUSED_MS), Vec::<String>::new());
-        assert_eq!(
-            garbage(&tree, limits::CHUNK_UNUSED_MS + 5),
-            [old.chunk_path(0), format!("{MODULES}/{}", old.sha256)]
-        );
+        assert_eq!(garbage(&tree, CHUNK_UNUSED_MS), Vec::<String>::new());
+        assert_eq!(garbage(&tree, CHUNK_UNUSED_MS + 5), [old.chunk_path(0), format!("{MODULES}/{}", old.sha256)]);
     }
 }

@@ -1,5 +1,7 @@
 //! When a plugin is blamed for faults or for the end of a process, and when it is not.
 
+#![expect(clippy::disallowed_methods, reason = "the threads of a test need no names")]
+
 use super::*;
 
 /// As `Server::create`, in the name of this session.

@@ -47,7 +47,7 @@ fn homesick(what: &str) -> Result<Instance, Fault> {
         grants: Arc::new(Grants::new(&[])),
         budget: Budget {
             fuel: crate::limits::PLUGIN_FUEL,
-            cpu_ms: crate::limits::PLUGIN_CPU_MS,
+            cpu_ms: crate::limits::ms(crate::limits::PLUGIN_CPU),
             memory_bytes: crate::limits::PLUGIN_MEMORY_BYTES,
             slow: std::time::Duration::MAX,
         },

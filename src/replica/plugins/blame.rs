@@ -7,7 +7,6 @@ use crate::peer::messages::greeting::PluginsHere;
 use crate::peer::messages::requests::ToLeader;
 use crate::pipeline::{Ask, Blame};
 use crate::replica::Replica;
-use std::time::Duration;
 
 /// Brings the complaint to the leader. Without a leader it is lost, and made again when the plugin fails the next time.
 pub(in crate::replica) fn blame(replica: &Replica, blame: Blame) {
@@ -18,10 +17,10 @@ pub(in crate::replica) fn blame(replica: &Replica, blame: Blame) {
 }
 
 /// The calls of plugins that have ended this process, for a follower to report. They are reported again after
-/// `limits::PLUGIN_BLAME_AGAIN_MS`, until they are in the log. Nothing is reported before the tree is up to date,
+/// `limits::PLUGIN_BLAME_AGAIN`, until they are in the log. Nothing is reported before the tree is up to date,
 /// because the tree says which versions are meant. `last`: when they were reported last.
 pub(in crate::replica) fn crashes_to_report(replica: &Replica, last: &mut Option<Instant>) -> Vec<Blame> {
-    let again = Duration::from_millis(limits::PLUGIN_BLAME_AGAIN_MS);
+    let again = limits::PLUGIN_BLAME_AGAIN;
     if !replica.order.has_recovered() || last.is_some_and(|last| last.elapsed() < again) {
         return Vec::new();
     }

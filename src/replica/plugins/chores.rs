@@ -48,7 +48,7 @@ impl UnderWay {
             let registry = order.plugins.registry();
             let state = order.state.read();
             self.0.retain(|node, (mzxid, since_ms)| {
-                now_ms - *since_ms < limits::CHORE_LOST_MS
+                now_ms - *since_ms < limits::ms(limits::CHORE_LOST)
                     && state.node(node).is_some_and(|node| node.mzxid() == *mzxid)
             });
             let mut room = limits::CHORES_IN_FLIGHT_MAX.saturating_sub(self.0.len());

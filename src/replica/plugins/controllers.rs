@@ -203,10 +203,11 @@ impl Controller {
         let changed = self.again.remove(&path);
         let pause = |attempts: u32| match end {
             CallEnd::Done => None,
-            CallEnd::Overtaken => Some(limits::CONTROLLER_OVERTAKEN_MS << attempts.min(6)),
-            CallEnd::Failed => {
-                Some((limits::PLUGIN_BACK_OFF_MS_MIN << attempts.min(16)).min(limits::CONTROLLER_BACK_OFF_MS_MAX))
-            }
+            CallEnd::Overtaken => Some(limits::ms(limits::CONTROLLER_OVERTAKEN) << attempts.min(6)),
+            CallEnd::Failed => Some(
+                (limits::ms(limits::PLUGIN_BACK_OFF_MIN) << attempts.min(16))
+                    .min(limits::ms(limits::CONTROLLER_BACK_OFF_MAX)),
+            ),
         };
         let attempts = self.attempts.get(&path).map_or(0, |(attempts, _)| *attempts);
         match pause(attempts) {
@@ -512,11 +513,11 @@ mod tests {
         full.ended(path(CONTROLLER_PATHS_MAX), CallEnd::Failed, 0);
         assert!(full.forgot && full.attempts.len() == CONTROLLER_PATHS_MAX && full.later.len() == CONTROLLER_PATHS_MAX);
         // The paths that are kept are called for again, each time after a longer pause.
-        full.take_up_late(limits::PLUGIN_BACK_OFF_MS_MIN);
+        full.take_up_late(limits::ms(limits::PLUGIN_BACK_OFF_MIN));
         assert_eq!((full.queue.len(), full.later.len()), (CONTROLLER_PATHS_MAX, 0));
         let first = full.begin().unwrap();
-        full.ended(first.clone(), CallEnd::Failed, limits::PLUGIN_BACK_OFF_MS_MIN);
-        assert_eq!(full.later.first(), Some(&(3 * limits::PLUGIN_BACK_OFF_MS_MIN, first)));
+        full.ended(first.clone(), CallEnd::Failed, limits::ms(limits::PLUGIN_BACK_OFF_MIN));
+        assert_eq!(full.later.first(), Some(&(3 * limits::ms(limits::PLUGIN_BACK_OFF_MIN), first)));
         assert!(full.forgot && full.search.is_empty());
         // All paths are looked for again once half of the kept ones are done.
         while full.attempts.len() >= CONTROLLER_PATHS_MAX / 2 {

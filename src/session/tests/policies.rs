@@ -1,6 +1,8 @@
 //! Plugins on reads, events and logins, with the guest `warden`: what waits for a verdict, and in which order replies
 //! leave.
 
+#![expect(clippy::disallowed_methods, reason = "guests run on threads in real time")]
+
 use super::*;
 use crate::plugin::tree::testing::MapTree;
 use crate::plugin::tree::{Tree, read_component, sha256};

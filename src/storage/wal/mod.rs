@@ -126,6 +126,7 @@ impl Options {
                 hooks::die(sentence);
                 tracing::error!("{sentence}");
                 eprintln!("wasmkeeper: {sentence}");
+                #[expect(clippy::disallowed_methods, reason = "nothing may be written behind a failed write")]
                 std::process::exit(1);
             }),
             on_sync: Arc::new(|_| {}),

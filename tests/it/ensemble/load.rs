@@ -27,7 +27,7 @@ struct Known {
 }
 
 /// A running load.
-pub struct Load {
+pub(crate) struct Load {
     /// The number of writes acknowledged so far to all clients.
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -35,18 +35,18 @@ pub struct Load {
 }
 
 /// The result of a load that has ended.
-pub struct Written {
+pub(crate) struct Written {
     known: Vec<Known>,
     /// The clients. They keep the sessions open.
     clients: Vec<Client>,
 }
 
-pub fn persistent() -> CreateOptions<'static> {
+pub(crate) fn persistent() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
 }
 
 /// A client that may connect to any member.
-pub async fn connect(addresses: &str) -> Client {
+pub(crate) async fn connect(addresses: &str) -> Client {
     let connector = Client::connector().with_session_timeout(SESSION_TIMEOUT);
     connector.connect(addresses).await.expect("connects")
 }
@@ -68,7 +68,7 @@ async fn is_made(client: &Client, path: &str, data: &[u8], options: &CreateOptio
 
 impl Load {
     /// Starts `count` clients, which begin to write at once.
-    pub async fn start(ensemble: &Ensemble, count: usize) -> Load {
+    pub(crate) async fn start(ensemble: &Ensemble, count: usize) -> Load {
         let addresses = ensemble.addresses();
         let first = connect(&addresses).await;
         for path in ["/load", "/load/sequence"] {
@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// Waits until this many more writes have been acknowledged.
-    pub async fn goes_on(&self, writes: u64) {
+    pub(crate) async fn goes_on(&self, writes: u64) {
         let from = self.acknowledged.load(Ordering::Relaxed);
         let done = async {
             while self.acknowledged.load(Ordering::Relaxed) < from + writes {
@@ -98,7 +98,7 @@ impl Load {
         tokio::time::timeout(patience, done).await.expect("writes are acknowledged within a minute");
     }
 
-    pub async fn end(self) -> Written {
+    pub(crate) async fn end(self) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written { known: Vec::new(), clients: Vec::new() };
         for client in self.clients {
@@ -113,7 +113,7 @@ impl Load {
 impl Written {
     /// Checks that every member has all acknowledged writes, and that every session is open. Each read follows a
     /// `sync`.
-    pub async fn is_there(&self, ensemble: &Ensemble) {
+    pub(crate) async fn is_there(&self, ensemble: &Ensemble) {
         let mut names = HashSet::new();
         for created in self.known.iter().flat_map(|known| &known.created) {
             assert!(names.insert(created.clone()), "{created} was given out twice");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 const NOBODY: &str = "02:00:00:00:00:ff";
 
 /// A bridge, namespaces and addresses. Dropping the value removes them.
-pub struct Network {
+pub(crate) struct Network {
     /// The prefix of all names.
     name: String,
     members: usize,
@@ -25,7 +25,7 @@ static NETWORKS: AtomicU8 = AtomicU8::new(0);
 
 impl Network {
     /// Sets a network up. Prints the reason and returns `None` if that is not permitted here.
-    pub fn new(members: usize) -> Option<Network> {
+    pub(crate) fn new(members: usize) -> Option<Network> {
         let count = NETWORKS.fetch_add(1, Ordering::Relaxed);
         // Another process's tests may run on this machine.
         let subnet = (std::process::id() as u8).wrapping_mul(8).wrapping_add(count);
@@ -58,7 +58,7 @@ impl Network {
     }
 
     /// An ensemble with a member in each namespace.
-    pub fn start(&self) -> Ensemble {
+    pub(crate) fn start(&self) -> Ensemble {
         let sites: Vec<Site> = (0..self.members)
             .map(|member| Site {
                 host: self.address(member),
@@ -70,23 +70,23 @@ impl Network {
     }
 
     /// Cuts the link between two members, in both directions.
-    pub fn cut(&self, one: usize, other: usize) {
+    pub(crate) fn cut(&self, one: usize, other: usize) {
         self.cut_one_way(one, other);
         self.cut_one_way(other, one);
     }
 
-    pub fn cut_one_way(&self, from: usize, to: usize) {
+    pub(crate) fn cut_one_way(&self, from: usize, to: usize) {
         let arguments = ["-n", &self.namespace(from), "neigh", "replace", &self.address(to), "lladdr", NOBODY];
         ip(&[&arguments[..], &["nud", "permanent", "dev", "eth0"]].concat()).expect("a neighbour can be set");
     }
 
     /// Cuts a member off from all others; clients still reach it.
-    pub fn isolate(&self, member: usize) {
+    pub(crate) fn isolate(&self, member: usize) {
         (0..self.members).filter(|&other| other != member).for_each(|other| self.cut(member, other));
     }
 
     /// Heals every cut.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         for from in 0..self.members {
             for to in (0..self.members).filter(|&to| to != from) {
                 // This fails if there is no entry, which means that there was no cut.

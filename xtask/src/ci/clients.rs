@@ -16,7 +16,7 @@ const NO_KAZOO: i32 = 77;
 const NEED_SEVERAL_SERVERS: &[&str] = &["::test_update_host_list ", "::TestReconfig::", "::test_read_only "];
 
 /// Drives every bundled plugin with kazoo, as `tests/clients/plugins.py` says.
-pub fn plugins(context: &Context) -> Outcome {
+pub(crate) fn plugins(context: &Context) -> Outcome {
     let python = match install_kazoo(context) {
         Ok(python) => python,
         Err(why) => return Outcome::skipped(format!("kazoo cannot be installed: {why}")),
@@ -89,7 +89,7 @@ fn drive_plugins(context: &Context, python: PathBuf) -> Result<Finished, String>
 
 /// Runs kazoo's suite against `servers` servers, and once more if it fails and `seconds_usual` are left: many of its
 /// tests wait for wall clock time, which a busy machine stretches. A defect fails twice.
-pub fn suite(context: &Context, servers: usize, seconds_usual: u64) -> Outcome {
+pub(crate) fn suite(context: &Context, servers: usize, seconds_usual: u64) -> Outcome {
     if let Err(why) = require_venv(context) {
         return Outcome::skipped(why);
     }

@@ -13,7 +13,7 @@ use std::process::Command;
 const SUPERUSER: &str = "super:secret";
 const SUPERUSER_DIGEST: &str = "super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
 
-pub fn replay(context: &Context) -> Outcome {
+pub(crate) fn replay(context: &Context) -> Outcome {
     match try_replay(context) {
         Ok(outcome) => outcome,
         Err(why) => Outcome::failure(why),

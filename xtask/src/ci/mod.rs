@@ -27,7 +27,7 @@ const SECONDS_MAX: u64 = 58 * 60;
 /// Seeds of the simulation that CI runs. `cargo xtask sim` runs more.
 const SEEDS: u64 = 40;
 
-pub const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 cargo xtask ci [--only STEP,...] [--binary PATH]
 
 Runs what CI runs, in this order, and ends with the line `N passed, N failed`. It takes up to 58 minutes.
@@ -148,7 +148,7 @@ impl Context {
 }
 
 /// Runs the steps that `words` ask for. `Err("")` after a failed step: the summary has said everything.
-pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
+pub(crate) fn run(root: &Path, words: &[&str]) -> Result<(), String> {
     if matches!(words, ["--help" | "-h"]) {
         println!("{USAGE}");
         return Ok(());

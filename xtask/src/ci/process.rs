@@ -22,37 +22,37 @@ const KILL_AFTER_SECONDS: u64 = 10;
 const START_SECONDS_MAX: u64 = 30;
 
 /// The time that all steps share.
-pub struct Budget {
+pub(crate) struct Budget {
     started: Instant,
     seconds_max: u64,
 }
 
 impl Budget {
-    pub fn new(seconds_max: u64) -> Self {
+    pub(crate) fn new(seconds_max: u64) -> Self {
         Self { started: Instant::now(), seconds_max }
     }
 
-    pub fn seconds_used(&self) -> u64 {
+    pub(crate) fn seconds_used(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
 
-    pub fn seconds_left(&self) -> u64 {
+    pub(crate) fn seconds_left(&self) -> u64 {
         self.seconds_max.saturating_sub(self.seconds_used())
     }
 }
 
 /// A new folder below the system's temporary one, removed on drop.
-pub struct WorkFolder(PathBuf);
+pub(crate) struct WorkFolder(PathBuf);
 
 impl WorkFolder {
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("wasmkeeper-ci-{}", std::process::id()));
         // Fails if somebody else has made the folder.
         fs::create_dir(&path).map_err(|error| format!("make {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -65,7 +65,7 @@ impl Drop for WorkFolder {
 
 /// What is shown of a command's output.
 #[derive(Clone, Copy)]
-pub enum Show {
+pub(crate) enum Show {
     /// Everything, while the command runs.
     Live,
     /// This many last lines, once the command has ended.
@@ -74,7 +74,7 @@ pub enum Show {
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Succeeded,
     /// The exit code; `None` if a signal ended the command.
     Failed(Option<i32>),
@@ -99,15 +99,15 @@ impl fmt::Display for End {
     }
 }
 
-pub struct Finished {
-    pub end: End,
+pub(crate) struct Finished {
+    pub(crate) end: End,
     /// Standard output and standard error, as they came.
-    pub output: String,
+    pub(crate) output: String,
 }
 
 /// Runs `command` for at most `seconds` and not beyond the budget. Its output goes to `log`, and is shown as `show`
 /// says.
-pub fn run(budget: &Budget, seconds: u64, command: &Command, log: &Path, show: Show) -> Finished {
+pub(crate) fn run(budget: &Budget, seconds: u64, command: &Command, log: &Path, show: Show) -> Finished {
     let left = budget.seconds_left();
     match watch(command, seconds.min(left).max(1), log, show) {
         Ok(end) => {
@@ -188,19 +188,19 @@ fn start(mut command: Command, log: &Path) -> Result<Child, String> {
 }
 
 /// The last lines of `text`.
-pub fn tail(text: &str, lines: usize) -> String {
+pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
 /// A port of 127.0.0.1 that nobody listens on at the moment.
-pub fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("find a free port: {error}"))?;
     listener.local_addr().map(|address| address.port()).map_err(|error| format!("find a free port: {error}"))
 }
 
 /// A server under test on 127.0.0.1. Ends when dropped.
-pub struct Server {
+pub(crate) struct Server {
     /// `timeout`, which passes a signal on to the server.
     child: Child,
     log: PathBuf,
@@ -208,7 +208,7 @@ pub struct Server {
 
 impl Server {
     /// Starts `binary serve` with `arguments`, and returns once the server accepts connections on `port`.
-    pub fn start(
+    pub(crate) fn start(
         budget: &Budget,
         binary: &Path,
         port: u16,
@@ -232,7 +232,7 @@ impl Server {
     }
 
     /// Prints the last lines that the server has logged.
-    pub fn print_log(&self) {
+    pub(crate) fn print_log(&self) {
         let text = fs::read(&self.log).unwrap_or_default();
         print!("-- the server's last lines:\n{}", tail(&String::from_utf8_lossy(&text), 10));
     }

@@ -4,31 +4,31 @@ use super::process::End;
 
 /// How one step ended. A step that runs no tests of its own counts as one test.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub passed: u64,
-    pub failed: u64,
+pub(crate) struct Outcome {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     remark: String,
     is_skipped: bool,
 }
 
 impl Outcome {
-    pub fn counted(passed: u64, failed: u64, remark: String) -> Self {
+    pub(crate) fn counted(passed: u64, failed: u64, remark: String) -> Self {
         Self { passed, failed, remark, is_skipped: false }
     }
 
     /// One failure that is no test's.
-    pub fn failure(remark: String) -> Self {
+    pub(crate) fn failure(remark: String) -> Self {
         Self::counted(0, 1, remark)
     }
 
     /// The step could not run here. Counts neither as passed nor as failed.
-    pub fn skipped(remark: String) -> Self {
+    pub(crate) fn skipped(remark: String) -> Self {
         Self { remark, is_skipped: true, ..Self::default() }
     }
 
     /// The outcome of a step that did not succeed. A step that the end of the shared time has cut off says nothing about
     /// the code, and counts as skipped.
-    pub fn unfinished(passed: u64, end: &End) -> Self {
+    pub(crate) fn unfinished(passed: u64, end: &End) -> Self {
         match end {
             End::OutOfTime => Self::skipped(end.to_string()),
             end => Self::counted(passed, 1, end.to_string()),
@@ -55,25 +55,25 @@ impl From<End> for Outcome {
 }
 
 #[derive(Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     lines: Vec<String>,
     passed: u64,
     failed: u64,
 }
 
 impl Summary {
-    pub fn add(&mut self, step: &str, outcome: Outcome) {
+    pub(crate) fn add(&mut self, step: &str, outcome: Outcome) {
         self.passed += outcome.passed;
         self.failed += outcome.failed;
         self.lines.push(format!("{step:<14} {:<8} {}", outcome.verdict(), outcome.remark).trim_end().to_owned());
     }
 
-    pub fn has_failures(&self) -> bool {
+    pub(crate) fn has_failures(&self) -> bool {
         self.failed > 0
     }
 
     /// The last line is what CI reads.
-    pub fn print(&self, seconds: u64) {
+    pub(crate) fn print(&self, seconds: u64) {
         println!("\n== summary ({seconds} s)");
         for line in &self.lines {
             println!("{line}");
@@ -83,7 +83,7 @@ impl Summary {
 }
 
 /// The sum of all numbers that stand directly before `words`, as in `12 passed, 3 failed; 30 passed`.
-pub fn sum_before(text: &str, words: &str) -> u64 {
+pub(crate) fn sum_before(text: &str, words: &str) -> u64 {
     let ends = text.match_indices(words).map(|(at, _)| &text[..at]);
     let numbers = ends.map(|head| &head[head.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]);
     numbers.filter_map(|digits| digits.parse::<u64>().ok()).sum()

@@ -5,7 +5,7 @@
 //! the answers.
 //!
 //! Recording is off unless somebody reads. Only the superuser may read `/zookeeper/plugins/<name>/recording/N`. A read
-//! returns the calls after number N, and keeps recording on for `limits::RECORDING_LEASE_MS`.
+//! returns the calls after number N, and keeps recording on for `limits::RECORDING_LEASE`.
 //!
 //! **The format** (version 1) is JSON, one value a line: first a `Header`, then `Recorded` calls. Bytes are base64.
 //! Answers are texts in the form of Rust's `{:?}`, on both sides of a comparison.
@@ -82,7 +82,7 @@ impl Tape {
 
     /// The calls after this number, a line each, as many as fit into an answer. Keeps recording on.
     pub(crate) fn listen(&self, number: u64) -> String {
-        self.until.store(wall_ms().saturating_add(limits::RECORDING_LEASE_MS), Relaxed);
+        self.until.store(wall_ms().saturating_add(limits::ms(limits::RECORDING_LEASE).cast_signed()), Relaxed);
         self.on.store(true, Relaxed);
         let reel = self.reel.lock();
         let mut lines = String::new();
