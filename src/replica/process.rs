@@ -12,9 +12,11 @@ use crate::limits;
 use crate::peer::TcpNet;
 use crate::session::{WaitsFor, WorkerThreads, Workers, listener, tls};
 use crate::storage::disk::RealDisk;
+use crate::storage::private::{self, Tightened};
 use crate::storage::wal::DirectoryLock;
 use anyhow::Context;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -35,8 +37,10 @@ pub(crate) struct Running {
 pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     let started = Instant::now();
     let data_dir = config.storage.data_dir.clone();
+    private::make_private_files_only();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
+    tighten(&data_dir);
     // Ports first: this finds out most cheaply whether another server runs here.
     let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Clients)
         .context("start the client threads")?;
@@ -46,6 +50,9 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     let raft = WorkerThreads::start("raft", 1, others).context("start Raft's thread")?;
     std::fs::create_dir_all(&config.storage.log_dir)
         .with_context(|| format!("create the log directory {}", config.storage.log_dir.display()))?;
+    if config.storage.log_dir != data_dir {
+        tighten(&config.storage.log_dir);
+    }
     let net = TcpNet::new(config.peer_tls.as_ref())?;
     clients.workers().first().spawn(net.watch_files());
     let platform = Platform {
@@ -69,6 +76,23 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     }
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { member, clients, raft, addresses, _lock: lock })
+}
+
+/// Makes the files of earlier releases private, and says so. The server starts in any case: the operator may have reasons.
+fn tighten(folder: &Path) {
+    let shown = folder.display();
+    match private::tighten(folder) {
+        Ok(Tightened { changed: 0, left: 0 }) => {}
+        Ok(Tightened { changed, left: 0 }) => {
+            tracing::warn!("{changed} files in {shown} were open to other users; now only this user can read them");
+        }
+        Ok(Tightened { left, .. }) => {
+            tracing::warn!(
+                "{left} files in {shown} are open to other users, and belong to another user than this server"
+            );
+        }
+        Err(error) => tracing::warn!("cannot check who may read the files in {shown}: {error}"),
+    }
 }
 
 impl Running {

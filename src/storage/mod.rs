@@ -8,6 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `private` | files that only the server's user can read |
 //! | `disk` | the disk as a trait, and the operating system's disk |
 //! | `identity` | cluster, member and incarnation of this directory |
 //! | `records` | what checkpoint and image have in common: their description and the sum over the records |
@@ -27,6 +28,7 @@ mod cursor;
 pub mod disk;
 pub(crate) mod identity;
 pub(crate) mod image;
+pub(crate) mod private;
 pub(crate) mod receive;
 pub(crate) mod records;
 mod sources;
