@@ -85,20 +85,26 @@ fn begin_here(
         dispatch.connection().begin_here(&handshake, password, Some(heard), read_only == ReadOnly::Yes);
         return Flow::On;
     }
-    if let Some(before) = home.of_session(session) {
-        before.close_after_flush();
-    }
     let local = home.local_sessions().password(session);
     let known = local.or_else(|| dispatch.server().state().session(session).map(|known| known.password));
     let given = given_password(request);
     match known.filter(|known| given.is_some_and(|given| known.is(&given))) {
         None => dispatch.connection().refuse_session(knows_read_only),
         Some(password) => {
+            close_former(home, session);
             let heard = local.map(|password| home.local_sessions().open(session, password, timeout_ms, now_ms));
             dispatch.connection().begin_here(&handshake, password, heard, read_only == ReadOnly::Yes);
         }
     }
     Flow::On
+}
+
+/// Closes the session's present connection: its client has come back on another. To be called once the client has shown the
+/// password. ZooKeeper closes first and checks then, so a stranger who knows the number of a session disconnects its client.
+fn close_former(home: &Connections, session: SessionId) {
+    if let Some(former) = home.of_session(session) {
+        former.close_after_flush();
+    }
 }
 
 /// The password that the client sends. None: the password does not have 16 bytes, so it fits no session.
@@ -136,12 +142,12 @@ fn attach(
     handshake: Handshake,
     received_us: u64,
 ) -> Flow {
-    // As in ZooKeeper, before the password is checked: a client that names a session ends its present connection.
-    if let Some(before) = home.of_session(handshake.session) {
-        before.close_after_flush();
-    }
     dispatch.connection().metrics().connection_revalidate_count.increment();
     let password = given_password(request);
+    let known = dispatch.server().state().session(handshake.session).map(|known| known.password);
+    if known.is_some_and(|known| password.is_some_and(|given| known.is(&given))) {
+        close_former(home, handshake.session);
+    }
     let Handshake { session, timeout_ms, .. } = handshake;
     dispatch.submit_session(handshake, Ask::AttachSession { session, password, timeout_ms }, received_us);
     Flow::On
