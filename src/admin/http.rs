@@ -8,9 +8,9 @@
 //! | `GET /plugins` | every plugin's state and counters, as JSON |
 //! | `POST /plugins/NAME/call/METHOD` | what the recipe returns; only for the superuser, by HTTP basic authentication |
 //!
-//! Promises: at most `limits::ADMIN_CONNECTIONS_MAX` connections are served at a time. The time of an answer and the
-//! bytes of a body are bounded, so no caller occupies a connection for long. A request with an `Origin`, which a
-//! browser sends for a page, changes nothing.
+//! Promises: at most `limits::ADMIN_CONNECTIONS_MAX` connections are served at a time. A connection that asks nothing
+//! makes room for a new one. The time of an answer and the bytes of a body are bounded, so no caller occupies a
+//! connection for long. A request with an `Origin`, which a browser sends for a page, changes nothing.
 
 use crate::limits;
 use crate::model::Refusal;
@@ -24,12 +24,15 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// What the server offers by HTTP.
 pub(crate) trait Admin: Send + Sync + 'static {
@@ -39,8 +42,9 @@ pub(crate) trait Admin: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// All plugins, as JSON.
     fn plugins(&self) -> String;
-    /// Whether `credential` is `NAME:PASSWORD` of the superuser. None: the request has no credential.
-    fn is_superuser(&self, credential: Option<&str>) -> bool;
+    /// Whether the client at `peer` may do what the superuser may. `credential`: the superuser's `NAME:PASSWORD`. None:
+    /// the request has no credential.
+    fn is_superuser(&self, credential: Option<&str>, peer: SocketAddr) -> bool;
     /// Calls a recipe as the superuser.
     fn call(&self, call: RecipeCall) -> BoxFuture<'static, Result<Bytes, CallError>>;
 }
@@ -88,8 +92,9 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener>
 /// Serves requests until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
     let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+    let calls = Arc::new(Semaphore::new(limits::ADMIN_CALLS_MAX));
+    let mut silent = VecDeque::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -99,11 +104,21 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
                 continue;
             }
         };
-        let admin = admin.clone();
-        tokio::spawn(async move {
+        silent.retain(Silent::is_silent);
+        if places.available_permits() == 0
+            && let Some(oldest) = silent.pop_front()
+        {
+            oldest.task.abort();
+        }
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = has_asked.clone();
+        let (admin, calls) = (admin.clone(), calls.clone());
+        let task = tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(answer(&*admin, request, peer).await) }
+                asked.store(true, Relaxed);
+                let (admin, calls) = (admin.clone(), calls.clone());
+                async move { Ok::<_, Infallible>(answer(&*admin, &calls, request, peer).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -114,12 +129,25 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<dyn Admin>) {
             let _ = tokio::time::timeout(limits::ADMIN_ANSWER_TIMEOUT, connection).await;
             drop(place);
         });
+        silent.push_back(Silent { task: task.abort_handle(), has_asked });
+    }
+}
+
+/// A connection that had not sent the header of its request when it was last looked at.
+struct Silent {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Silent {
+    fn is_silent(&self) -> bool {
+        !self.has_asked.load(Relaxed) && !self.task.is_finished()
     }
 }
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(admin: &dyn Admin, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+async fn answer(admin: &dyn Admin, calls: &Semaphore, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method(), parts.as_slice()) {
@@ -134,12 +162,16 @@ async fn answer(admin: &dyn Admin, request: Request<Incoming>, peer: SocketAddr)
             if request.headers().contains_key(ORIGIN) {
                 return plain(StatusCode::FORBIDDEN, "a page in a browser may not call recipes\n");
             }
-            if !admin.is_superuser(credential(&request).as_deref()) {
+            if !admin.is_superuser(credential(&request).as_deref(), peer) {
                 let mut refused = plain(StatusCode::UNAUTHORIZED, "the superuser's name and password are required\n");
                 let basic = hyper::header::HeaderValue::from_static("Basic realm=\"wasmkeeper\"");
                 refused.headers_mut().insert(WWW_AUTHENTICATE, basic);
                 return refused;
             }
+            let Ok(_running) = calls.try_acquire() else {
+                let sentence = format!("{} calls are running; try again\n", limits::ADMIN_CALLS_MAX);
+                return plain(StatusCode::SERVICE_UNAVAILABLE, sentence);
+            };
             let (plugin, method) = ((*plugin).to_owned(), (*method).to_owned());
             match Limited::new(request.into_body(), limits::PLUGIN_CALL_BYTES_MAX).collect().await {
                 Ok(payload) => {

@@ -37,10 +37,15 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let anyone_deploys = config.rules.deploy_by_anyone;
     let data_dir = config.storage.data_dir.display().to_string();
     let server = crate::replica::start(config)?;
     let addresses: Vec<String> = server.addresses().iter().map(|address| address.to_string()).collect();
-    println!("wasmkeeper serves clients on {}, data in {data_dir}", addresses.join(" and "));
+    let deploys = match anyone_deploys {
+        true => "\nall ports listen on loopback and there is no superuser: anyone on this machine may deploy plugins",
+        false => "",
+    };
+    println!("wasmkeeper serves clients on {}, data in {data_dir}{deploys}", addresses.join(" and "));
     server.run()
 }
 

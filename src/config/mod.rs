@@ -351,10 +351,12 @@ pub struct Containers {
 }
 
 impl Config {
-    /// Whether only programs on this machine can reach the server: its ports for clients and for members.
+    /// Whether only programs on this machine can reach the server: its ports for clients, for members, and for
+    /// operators' tools.
     pub(crate) fn loopback_only(&self) -> bool {
         let clients = [self.network.client, self.network.secure];
-        clients.iter().flatten().chain(&self.ensemble.listen).all(|address| address.ip().is_loopback())
+        let addresses = clients.iter().flatten().chain(&self.ensemble.listen).chain(&self.admin);
+        addresses.into_iter().all(|address| address.ip().is_loopback())
     }
 
     /// This server's entry in the list of servers.

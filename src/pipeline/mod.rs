@@ -1,8 +1,8 @@
 //! The stages of a write on the leader, from a decoded request to a `Txn` (docs/ARCHITECTURE.md). Pure: time and random
 //! numbers come in as arguments, plugins as a trait.
 //!
-//! Promises: a transaction whose outcome is `Done` will succeed on every replica. A refusal leaves nothing behind. The errors
-//! and their order are ZooKeeper's (PrepRequestProcessor and FinalRequestProcessor of 3.9.5).
+//! Promises: a transaction whose outcome is `Done` will succeed on every replica. A refusal leaves nothing behind. The
+//! errors and their order are ZooKeeper's (PrepRequestProcessor and FinalRequestProcessor of 3.9.5).
 //!
 //! | file | |
 //! |---|---|
@@ -96,13 +96,13 @@ pub(crate) enum Ask {
     Timer { plugin: String, name: String },
     /// Make the next step in putting a recipe's mount in order. Nothing happens if the mount is not owed.
     Recover { plugin: String },
-    /// A native call of a recipe. The caller has no session, and a connection number that no connection has. What the recipe
-    /// returned is at `Evaluator::take_reply`.
+    /// A native call of a recipe. The caller has no session, and a connection number that no connection has. What the
+    /// recipe returned is at `Evaluator::take_reply`.
     Call { plugin: String, method: String, payload: bytes::Bytes },
     /// A plugin misbehaves. Nothing happens if that is known already.
     Blame(Blame),
-    /// The operations that a controller has decided on, in the controller's own name. Nothing happens if something that the
-    /// controller read has changed.
+    /// The operations that a controller has decided on, in the controller's own name. Nothing happens if something that
+    /// the controller read has changed.
     Reconcile(Box<reconcile::Reconciled>),
 }
 
@@ -144,8 +144,8 @@ pub struct Rules {
     // `zookeeper.emulate353TTLNodes` is not supported; listed in docs.
     /// `znode.container.maxNeverUsedIntervalMs`, 0: never collected while unused.
     pub container_never_used_ms: i64,
-    /// `/zookeeper/plugins` and `/zookeeper/modules` may be written by anyone: the server listens on loopback only and
-    /// has no superuser.
+    /// Clients from loopback addresses may write `/zookeeper/plugins` and `/zookeeper/modules`: all ports of the server
+    /// listen on loopback, and the server has no superuser (docs/decisions/0018).
     pub deploy_by_anyone: bool,
     // `sessionRequireClientSASLAuth` and `enforce.auth.schemes` are checked by `session`, before the pipeline.
     /// Whether ACLs may use the scheme sasl.

@@ -9,6 +9,7 @@ use crate::session::{Serving, auth};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Admin for Endpoint {
@@ -36,8 +37,8 @@ impl Admin for Endpoint {
         Ok(())
     }
 
-    fn is_superuser(&self, credential: Option<&str>) -> bool {
-        if self.replica.order.rules.deploy_by_anyone {
+    fn is_superuser(&self, credential: Option<&str>, peer: SocketAddr) -> bool {
+        if self.replica.order.rules.deploy_by_anyone && peer.ip().to_canonical().is_loopback() {
             return true;
         }
         let nobody = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
