@@ -1,9 +1,9 @@
 //! Every bound of the server, in one place, with its unit and its reason.
 //!
 //! A span of time is a `Duration`. [`ms`] is for code that counts milliseconds. The name of a number of bytes says
-//! `BYTES`. Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of something
-//! finished is kept. Where ZooKeeper has a setting for a bound, the constant here is the default of that setting
-//! (`config`).
+//! `BYTES`. Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of
+//! something finished is kept. Where ZooKeeper has a setting for a bound, the constant here is the default of that
+//! setting (`config`).
 
 use std::time::Duration;
 
@@ -31,6 +31,20 @@ pub(crate) const CLIENT_THREADS: usize = 2;
 /// it.
 pub(crate) const BATCH_TXNS_MAX: usize = 1024;
 pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one transaction (`Txn::weight`). More is refused while the transaction is made. A log entry, which is one
+/// batch, then has at most 9 MiB: far less than a message between members may have, and what a network of one gigabit
+/// carries in half of the shortest election timeout.
+pub(crate) const TXN_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of the deletions in one transaction of a session's end. A session with more ephemeral nodes ends in several
+/// transactions.
+pub(crate) const SESSION_END_BYTES: usize = BATCH_BYTES_MAX;
+
+/// The most that `jute.maxbuffer` may be set to. A request of this size still fits into a transaction, with what
+/// recipes and ACLs add to it.
+pub(crate) const FRAME_BYTES_LIMIT: i64 = 6 << 20;
+const _: () = assert!(FRAME_BYTES_LIMIT < TXN_BYTES_MAX as i64);
 
 /// Bytes of one preallocated segment of the log. Large enough that a new segment is rare, and small enough that a purge
 /// frees space soon. A start preallocates one segment.
@@ -180,10 +194,11 @@ pub(crate) const BARRIER_AGAIN: Duration = Duration::from_millis(20);
 /// How often a `sync` that cannot complete yet checks whether its client is still connected.
 pub(crate) const BARRIER_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of one message between members. The largest is a log entry with a full batch and the largest request that can
-/// be configured (64 MiB, `jute.maxbuffer`). A member takes no more memory for a message than has arrived.
+/// Bytes of one message between members. The largest that this release makes is a log entry with a full batch and the
+/// largest transaction. A log that an earlier build wrote may have entries of 64 MiB. A member takes no more memory for
+/// a message than has arrived.
 pub(crate) const PEER_FRAME_BYTES_MAX: usize = 80 << 20;
-const _: () = assert!(PEER_FRAME_BYTES_MAX > (64 << 20) + BATCH_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX > 2 * (TXN_BYTES_MAX + BATCH_BYTES_MAX));
 
 /// Bytes of a hello, or of its answer. The sender of a hello is not authenticated yet.
 pub(crate) const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
@@ -300,6 +315,19 @@ pub(crate) const QUESTION_TRIES: u32 = 3;
 /// Identities that one connection may prove. A further `addauth` fails. Every request compares every identity with
 /// every ACL entry.
 pub(crate) const IDENTITIES_MAX: usize = 64;
+
+/// Bytes of the id of one identity, and of all identities of a connection with their schemes. They travel to the leader
+/// with each write, and `auth` in an ACL stands for all of them. A certificate's subject and a token's groups fit.
+pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
+pub(crate) const IDENTITIES_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of an ACL as it is stored (`acl::bytes`), when `auth` has been replaced by identities. An ACL must fit into
+/// the reply to getACL, for which clients have the bound `FRAME_BYTES_MAX`.
+pub(crate) const ACL_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the path of a new node. ZooKeeper has no bound of its own, and its clients' paths have some hundred bytes.
+/// The end of a session must be able to name all of its ephemeral nodes in transactions of a bounded size.
+pub(crate) const PATH_BYTES_MAX: usize = 16 << 10;
 
 /// Entries of an ACL from which on a transaction caches the verdict on that ACL. A shorter ACL is compared as fast as a
 /// cached verdict is found.
@@ -628,9 +656,6 @@ pub(crate) const VERDICT_LOOKS_MAX: usize = 64;
 /// Cached answers of one authenticator about two ids, some 150 bytes each.
 pub(crate) const MATCHES_KEPT_MAX: usize = 10_000;
 
-/// Bytes of an identity that an authenticator proves. The identity stands in ACLs and goes with each write.
-pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
-
 /// The compiling child's address space, its processor time, and how long its parent waits for it.
 pub(crate) const COMPILE_ADDRESS_SPACE_BYTES: u64 = 4 << 30;
 pub(crate) const COMPILE_CPU: Duration = Duration::from_secs(120);
@@ -679,8 +704,13 @@ pub(crate) const TRACED_OPERATIONS: usize = 64;
 /// Port of the HTTP server if it is enabled without a port: ZooKeeper's.
 pub(crate) const ADMIN_PORT: u16 = 8080;
 
-/// HTTP connections at once: a few tools that ask every few seconds. Further connections wait to be accepted.
+/// HTTP connections at once: a few tools that ask every few seconds. One more takes the place of the connection that
+/// has been silent for longest.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Calls of recipes by HTTP at once. A call can take long, and probes must always find a connection that is free.
+pub(crate) const ADMIN_CALLS_MAX: usize = 48;
+const _: () = assert!(ADMIN_CALLS_MAX < ADMIN_CONNECTIONS_MAX);
 
 /// Time for a request's header, and for a whole answer.
 pub(crate) const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(5);

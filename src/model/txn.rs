@@ -1,13 +1,14 @@
 //! A transaction: what happens, not what was asked. Only transactions enter the log.
 //!
-//! The leader decides everything while it evaluates. Replicas apply a `Txn` without deciding anything (docs/decisions/0001). A
-//! refusal is a `Txn` too. It has no changes, and its client gets the answer only once the view that it was judged on has
-//! committed.
+//! The leader decides everything while it evaluates. Replicas apply a `Txn` without deciding anything
+//! (docs/decisions/0001). A refusal is a `Txn` too. It has no changes, and its client gets the answer only once the
+//! view that it was judged on has committed.
 //!
-//! What a released kind of change does never alters. A new effect is a new kind. The postcard encoding of these types is the
-//! format of the log (docs/data-dir.md), so variants and fields are added only at the end, under a new format level.
+//! What a released kind of change does never alters. A new effect is a new kind. The postcard encoding of these types
+//! is the format of the log (docs/data-dir.md), so variants and fields are added only at the end, under a new format
+//! level.
 
-use crate::model::{Acl, ConnectionId, Owner, Password, Refusal, SessionId, Zxid};
+use crate::model::{Acl, ConnectionId, Owner, Password, Refusal, SessionId, Zxid, acl};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,6 +35,23 @@ pub struct Txn {
 }
 
 impl Txn {
+    /// Roughly the bytes that the transaction takes in the log and on the way to other members, and never fewer.
+    /// Everything that a client or a plugin can make large is counted.
+    pub(crate) fn weight(&self) -> usize {
+        let outcome = match &self.outcome {
+            Outcome::Done(slots) => slots
+                .iter()
+                .map(|slot| match slot {
+                    Slot::Nothing | Slot::Change(_) => 4,
+                    Slot::Path(path) => 8 + path.len(),
+                })
+                .sum(),
+            Outcome::Refused(refusal) | Outcome::MultiRefused { refusal, .. } => 16 + refusal.text.len(),
+        };
+        let made_by: usize = self.made_by.iter().map(|made| 16 + made.plugin.len()).sum();
+        32 + self.changes.iter().map(Change::weight).sum::<usize>() + outcome + made_by
+    }
+
     /// Checks what the leader promises of a transaction. Costs a look at each slot.
     pub(crate) fn check(&self) {
         let zxid = self.zxid;
@@ -149,8 +167,26 @@ pub enum Change {
     },
 }
 
-/// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies the batch only
-/// if `term` is the entry's Raft term and `prev` is the replica's last applied zxid. Otherwise the entry is a no-op.
+impl Change {
+    /// The change's part of `Txn::weight`, bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+        match self {
+            Change::Create { path, data, acl, .. } => 64 + path.len() + bytes(data) + acl::bytes(acl),
+            Change::SetData { path, data, .. } => 32 + path.len() + bytes(data),
+            Change::Delete { path } => 16 + path.len(),
+            Change::SetAcl { path, acl, .. } => 32 + path.len() + acl::bytes(acl),
+            Change::OpenSession { .. }
+            | Change::AttachSession { .. }
+            | Change::CloseSession { .. }
+            | Change::RaiseFormatLevel { .. } => 64,
+        }
+    }
+}
+
+/// What one Raft entry carries. `prev` and `term` are the chain fence (docs/decisions/0009): a replica applies the
+/// batch only if `term` is the entry's Raft term and `prev` is the replica's last applied zxid. Otherwise the entry is
+/// a no-op.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Batch {
     pub term: u64,
@@ -158,4 +194,33 @@ pub struct Batch {
     /// The state digest of a zxid that the leader had applied when it made the batch.
     pub digest: Option<(Zxid, u64)>,
     pub txns: Arc<Vec<Txn>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::acl::AclEntry;
+    use crate::model::{ErrorCode, Identity};
+
+    #[test]
+    fn whatever_a_client_can_make_large_is_counted() {
+        let path: Arc<str> = Arc::from("/x".repeat(500));
+        let entry =
+            |n: u32| AclEntry { permissions: 31, who: Identity::new("digest", format!("user{n}:{}", "h".repeat(28))) };
+        let acl: Acl = (0..5_000).map(entry).collect();
+        let done = |change| (Outcome::Done(vec![Slot::Change(0)]), vec![change]);
+        let refusal = Refusal::new(ErrorCode::BadArguments, "t".repeat(1_000));
+        for (outcome, changes) in [
+            done(Change::SetAcl { path: path.clone(), acl, aversion: 1 }),
+            (Outcome::Done(vec![Slot::Nothing; 2_000]), vec![Change::Delete { path: path.clone() }; 2_000]),
+            (Outcome::Done(vec![Slot::Path(path.to_string()); 2_000]), vec![]),
+            (Outcome::MultiRefused { failed: 7, operations: 30_000, refusal }, vec![]),
+        ] {
+            let (zxid, origin, made_by) = (Zxid(1), None, vec![]);
+            let txn = Txn { zxid, wall_ms: 1, ensemble_ms: 1, origin, outcome, changes, made_by };
+            let bytes = postcard::to_allocvec(&txn).unwrap().len();
+            let weight = txn.weight();
+            assert!(weight >= bytes && weight <= 2 * bytes, "{weight} for {bytes} bytes");
+        }
+    }
 }

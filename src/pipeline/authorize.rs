@@ -1,9 +1,10 @@
-//! ACLs: what an ACL allows to whom, and which ACLs are valid (ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL, the
-//! authentication providers of ZooKeeper 3.9.5).
+//! ACLs: what an ACL allows to whom, and which ACLs are valid (ZooKeeperServer.checkACL, PrepRequestProcessor.fixupACL,
+//! the authentication providers of ZooKeeper 3.9.5).
 //!
 //! An ACL protects one node, not the nodes below it. The identity `super` passes every ACL.
 
 use super::{Fuel, Rules};
+use crate::limits;
 use crate::model::acl::{Acl, AclEntry, Identity};
 use crate::model::control_plane::{CANARY, MODULES, PLUGINS, TRACE, VERSIONS};
 use crate::model::{ErrorCode, Refusal, SessionId, acl, path};
@@ -25,8 +26,8 @@ impl Who<'_> {
     pub(crate) const NOBODY: Who<'static> = Who { identities: &[], session: SessionId::NONE };
 }
 
-/// Whether the ACL gives `who` one of the bits in `permissions`. Asks authenticators about the entries of their schemes. Each
-/// question has a budget of its own, because no transaction is in the making.
+/// Whether the ACL gives `who` one of the bits in `permissions`. Asks authenticators about the entries of their
+/// schemes. Each question has a budget of its own, because no transaction is in the making.
 pub(crate) fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     let ask = |held: &Identity, wanted: &Identity| {
         rules.schemes.get().matches(who.session, u64::MAX, &wanted.scheme, &held.id, &wanted.id).said == Ok(true)
@@ -34,8 +35,8 @@ pub(crate) fn allowed(rules: &Rules, list: &[AclEntry], permissions: i32, who: W
     allows(rules, list, permissions, who, ask)
 }
 
-/// As `allowed`, on the fuel budget of a transaction. The refusal is NOAUTH. If an authenticator that might have allowed it
-/// cannot answer now, or no fuel is left to ask it, the refusal is the one of that failure.
+/// As `allowed`, on the fuel budget of a transaction. The refusal is NOAUTH. If an authenticator that might have
+/// allowed it cannot answer now, or no fuel is left to ask it, the refusal is the one of that failure.
 pub(crate) fn require(
     rules: &Rules,
     list: &[AclEntry],
@@ -80,8 +81,8 @@ fn allows(
     list.iter().any(granted)
 }
 
-/// As `allowed`, without asking an authenticator. None: the answer depends on what an authenticator would say. For callers
-/// that hold the state's lock.
+/// As `allowed`, without asking an authenticator. None: the answer depends on what an authenticator would say. For
+/// callers that hold the state's lock.
 pub(crate) fn known(rules: &Rules, list: &[AclEntry], permissions: i32, identities: &[Identity]) -> Option<bool> {
     if rules.skip_acl || list.is_empty() || is_super(identities) {
         return Some(true);
@@ -105,34 +106,66 @@ pub(crate) fn is_super(identities: &[Identity]) -> bool {
     identities.iter().any(|identity| identity.scheme == "super")
 }
 
-/// The ACL as it will be stored: without duplicates, and with `auth` replaced by the identities that the caller has proven.
-/// INVALIDACL for an empty ACL, an unknown scheme or a malformed id. Authenticators are asked on the fuel budget of a
-/// transaction.
+/// The ACL as it will be stored: with `auth` replaced by the identities that the caller has proven, and then without
+/// duplicates. INVALIDACL for an empty ACL, an unknown scheme, a malformed id, or more than `limits::ACL_BYTES_MAX`.
+/// Authenticators are asked on the fuel budget of a transaction.
 pub(crate) fn fix_acl(rules: &Rules, who: Who<'_>, list: Option<&[AclEntry]>, fuel: &Fuel) -> Result<Acl, Refusal> {
     let list = list.filter(|list| !list.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
     if *list == **OPEN {
         return Ok(OPEN.clone());
     }
-    let mut seen = HashSet::with_capacity(list.len());
-    let mut fixed = Vec::with_capacity(list.len());
-    for entry in list.iter().filter(|entry| seen.insert(*entry)) {
+    let mut stored = StoredAcl::default();
+    for entry in list {
         match entry.who.scheme.as_str() {
-            "world" if entry.who.id == "anyone" => fixed.push(entry.clone()),
+            "world" if entry.who.id == "anyone" => stored.add(entry.permissions, &entry.who)?,
             "auth" => {
-                let before = fixed.len();
-                let proven = who.identities.iter().filter(|identity| authenticates(rules, &identity.scheme));
-                fixed.extend(proven.map(|who| AclEntry { permissions: entry.permissions, who: who.clone() }));
-                if fixed.len() == before {
+                let mut proven = who.identities.iter().filter(|who| authenticates(rules, &who.scheme)).peekable();
+                if proven.peek().is_none() {
                     return Err(ErrorCode::InvalidAcl.into());
                 }
+                proven.try_for_each(|who| stored.add(entry.permissions, who))?;
             }
             _ => {
-                check_form(rules, &entry.who, who.session, fuel)?;
-                fixed.push(entry.clone());
+                if !stored.has(entry.permissions, &entry.who) {
+                    check_form(rules, &entry.who, who.session, fuel)?;
+                }
+                stored.add(entry.permissions, &entry.who)?;
             }
         }
     }
-    Ok(Arc::from(fixed))
+    Ok(Arc::from(stored.entries))
+}
+
+/// The entries of an ACL that is put together. Each is there once.
+#[derive(Default)]
+struct StoredAcl<'a> {
+    entries: Vec<AclEntry>,
+    seen: HashSet<(i32, &'a Identity)>,
+    bytes: usize,
+}
+
+impl<'a> StoredAcl<'a> {
+    fn has(&self, permissions: i32, who: &'a Identity) -> bool {
+        self.seen.contains(&(permissions, who))
+    }
+
+    /// Adds the entry, unless it is there already. INVALIDACL if the ACL becomes too long.
+    fn add(&mut self, permissions: i32, who: &'a Identity) -> Result<(), Refusal> {
+        if !self.seen.insert((permissions, who)) {
+            return Ok(());
+        }
+        let entry = AclEntry { permissions, who: who.clone() };
+        self.bytes += acl::bytes(std::slice::from_ref(&entry));
+        if self.bytes > limits::ACL_BYTES_MAX {
+            let text = format!(
+                "an ACL has at most {} bytes, with what `auth` stands for counted in full",
+                limits::ACL_BYTES_MAX
+            );
+            return Err(Refusal::new(ErrorCode::InvalidAcl, text));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
 }
 
 /// The ACL as a client without ADMIN sees it: without the hashes of passwords.
@@ -158,7 +191,12 @@ pub(crate) fn user_name(identity: &Identity) -> &str {
 
 /// Whether the holder of these identities may write the nodes that the server keeps about its plugins.
 pub(crate) fn may_deploy(rules: &Rules, identities: &[Identity]) -> bool {
-    rules.deploy_by_anyone || is_super(identities)
+    is_super(identities) || rules.deploy_by_anyone && identities.iter().any(is_loopback)
+}
+
+/// Whether the identity says that its client runs on the machine of the member that it is connected to.
+fn is_loopback(identity: &Identity) -> bool {
+    identity.scheme == "ip" && identity.id.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether the path is in the control plane: manifests, settings and everything else below `PLUGINS`, and modules.
@@ -207,7 +245,8 @@ fn authenticates(rules: &Rules, scheme: &str) -> bool {
 /// The identities that a whole ACL is checked for.
 struct Held<'a> {
     identities: &'a [Identity],
-    /// The identities of scheme `ip`, parsed at the first entry of that scheme. An ACL may have tens of thousands of them.
+    /// The identities of scheme `ip`, parsed at the first entry of that scheme. An ACL may have tens of thousands of
+    /// them.
     addresses: OnceCell<Vec<ip::Address>>,
 }
 
@@ -216,8 +255,8 @@ impl<'a> Held<'a> {
         Held { identities, addresses: OnceCell::new() }
     }
 
-    /// Whether one of the identities satisfies the ACL id `wanted`. `meant` answers for an identity of a scheme that is not
-    /// built in.
+    /// Whether one of the identities satisfies the ACL id `wanted`. `meant` answers for an identity of a scheme that is
+    /// not built in.
     fn matches(&self, rules: &Rules, wanted: &Identity, meant: impl FnMut(&Identity) -> bool) -> bool {
         let mut held = self.identities.iter().filter(|identity| identity.scheme == wanted.scheme);
         match wanted.scheme.as_str() {
@@ -303,8 +342,8 @@ mod ip {
         V6(u128),
     }
 
-    /// Whether one of the addresses lies in the network `wanted`. The network is parsed only if one of the addresses is of
-    /// the same kind, IPv4 or IPv6.
+    /// Whether one of the addresses lies in the network `wanted`. The network is parsed only if one of the addresses is
+    /// of the same kind, IPv4 or IPv6.
     pub(crate) fn lies_in(addresses: &[Address], wanted: &str) -> bool {
         let is_v6 = wanted.contains(':');
         let mut of_its_kind = addresses.iter().filter(|address| matches!(address, Address::V6(_)) == is_v6).peekable();

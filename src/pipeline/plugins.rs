@@ -1,5 +1,5 @@
-//! What the pipeline asks plugins, and what they may read and change during a call. The folder `plugin` implements `Plugins`
-//! with WebAssembly, tests with a few lines of Rust.
+//! What the pipeline asks plugins, and what they may read and change during a call. The folder `plugin` implements
+//! `Plugins` with WebAssembly, tests with a few lines of Rust.
 
 use super::{Caller, Moment};
 use crate::limits;
@@ -15,19 +15,20 @@ use std::sync::Arc;
 ///
 /// The functions about recipes have defaults: they answer as a server without recipes does.
 pub(crate) trait Plugins {
-    /// Whether the validators accept the transaction. Called once per transaction, with all of its changes. The call's view
-    /// shows the tree as the changes leave it. Without a caller, plugins made the changes on their own, for example when a
-    /// timer fired. Must be cheap if no validator matches.
+    /// Whether the validators accept the transaction. Called once per transaction, with all of its changes. The call's
+    /// view shows the tree as the changes leave it. Without a caller, plugins made the changes on their own, for
+    /// example when a timer fired. Must be cheap if no validator matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()>;
 
-    /// Whether the policies allow the caller to do that to the node at `path`. Called after the ACL has allowed it, for each
-    /// operation of a multi on the view that the operation before left. `path` is the node's path as the client wrote it: a
-    /// sequential create is judged without its digits. Policies are not asked about the superuser or about paths under
-    /// `/zookeeper`. A refusal is NOAUTH with the policy's text, or the refusal of the policy's failure. Must be cheap if no
-    /// policy matches.
+    /// Whether the policies allow the caller to do that to the node at `path`. Called after the ACL has allowed it, for
+    /// each operation of a multi on the view that the operation before left. `path` is the node's path; a sequential
+    /// create is judged with its digits. Policies are not asked about the superuser or about paths under `/zookeeper`.
+    /// A refusal is NOAUTH with the policy's text, or the refusal of the policy's failure. Must be cheap if no policy
+    /// matches.
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()>;
 
-    /// The recipe that the node at `path` belongs to: the recipe with the longest mount. Must be cheap if there is none.
+    /// The recipe that the node at `path` belongs to: the recipe with the longest mount. Must be cheap if there is
+    /// none.
     fn recipe(&mut self, _path: &str) -> Option<Arc<Recipe>> {
         None
     }
@@ -47,8 +48,8 @@ pub(crate) trait Plugins {
         Vec::new()
     }
 
-    /// Asks the recipe to handle a client's write at its mount. The implementation makes sure that the reply may speak of the
-    /// path in `Handled::Done`.
+    /// Asks the recipe to handle a client's write at its mount. The implementation makes sure that the reply may speak
+    /// of the path in `Handled::Done`.
     fn handle(&mut self, recipe: &Recipe, _call: &Call<'_>, _write: &Write<'_>) -> Answered<Handled> {
         no_recipe(recipe)
     }
@@ -68,7 +69,8 @@ pub(crate) trait Plugins {
         no_recipe(recipe)
     }
 
-    /// Makes one step in putting the mount in order. `after`: what the step before returned. None: this was the last step.
+    /// Makes one step in putting the mount in order. `after`: what the step before returned. None: this was the last
+    /// step.
     fn recover(&mut self, recipe: &Recipe, _call: &Call<'_>, _after: Option<&str>) -> Answered<Option<String>> {
         no_recipe(recipe)
     }
@@ -114,8 +116,8 @@ impl Fuel {
         limits::PLUGIN_TXN_FUEL.saturating_sub(self.0.get())
     }
 
-    /// As `left`, for policies, validators and authenticators. None of them is called once the fuel is used up. Before that,
-    /// each gets all of its own budget, which may be more than a transaction has, for large nodes for example.
+    /// As `left`, for policies, validators and authenticators. None of them is called once the fuel is used up. Before
+    /// that, each gets all of its own budget, which may be more than a transaction has, for large nodes for example.
     pub(crate) fn left_to_judge(&self) -> u64 {
         match self.left() {
             0 => 0,
@@ -260,8 +262,8 @@ pub(crate) struct Call<'a> {
     pub(crate) moment: Moment,
     /// Names of the plugins that have written in this transaction so far.
     pub(crate) writers: &'a [Arc<str>],
-    /// The fuel that this call may use: what is left of the transaction's. For plugins that judge, `Fuel::left_to_judge`.
-    /// With 0 the plugin is not called.
+    /// The fuel that this call may use: what is left of the transaction's. For plugins that judge,
+    /// `Fuel::left_to_judge`. With 0 the plugin is not called.
     pub(crate) fuel_max: u64,
     /// Bytes of the names and data that the plugin is told of, as far as a client chose them.
     pub(crate) told_bytes: usize,
@@ -302,8 +304,8 @@ pub(crate) trait ReadView {
         self.stat(path).map(|stat| Versions::of(&stat))
     }
 
-    /// Whether the node is shown with outstanding changes. They may be undone, and the same versions may then stand for another
-    /// node.
+    /// Whether the node is shown with outstanding changes. They may be undone, and the same versions may then stand for
+    /// another node.
     fn is_outstanding(&self, _path: &str) -> bool {
         false
     }
@@ -349,14 +351,14 @@ pub(crate) struct NodeCopy {
     pub(crate) acl: Acl,
 }
 
-/// Write access to the tree within the transaction in the making (`writing.transaction` of the contract). Each operation
-/// follows ZooKeeper's rules. It takes effect in the call's view at once, and leaves nothing behind if it is refused. The
-/// plugin host checks the grants before it calls these functions.
+/// Write access to the tree within the transaction in the making (`writing.transaction` of the contract). Each
+/// operation follows ZooKeeper's rules. It takes effect in the call's view at once, and leaves nothing behind if it is
+/// refused. The plugin host checks the grants before it calls these functions.
 ///
 /// The functions take a shared reference, because a call reads and writes through the same object.
 pub(crate) trait TreeWriter {
-    /// Creates a node. Returns its path: `path`, with ten digits behind it if `sequential`. An empty `acl` stands for the
-    /// parent's ACL.
+    /// Creates a node. Returns its path: `path`, with ten digits behind it if `sequential`. An empty `acl` stands for
+    /// the parent's ACL.
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal>;
     fn set_data(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<(), Refusal>;
     fn set_acl(&self, path: &str, acl: &Acl, version: Option<i32>) -> Result<(), Refusal>;
@@ -367,13 +369,13 @@ pub(crate) trait TreeWriter {
 }
 
 /// The authenticators, as ACL checks need them: on the leader for writes, on the serving member for reads and events.
-/// `session`: the session that caused the question. It is not part of the question. `fuel_max`: the fuel that the answer may
-/// use. With 0 no authenticator is called.
+/// `session`: the session that caused the question. It is not part of the question. `fuel_max`: the fuel that the
+/// answer may use. With 0 no authenticator is called.
 pub(crate) trait Schemes: Send + Sync {
     /// Whether an authenticator proves identities of that scheme.
     fn proves(&self, scheme: &str) -> bool;
-    /// Whether identity `held` satisfies the ACL id `wanted`. False if no plugin provides the scheme or that plugin failed. A
-    /// refusal: the plugin cannot answer now.
+    /// Whether identity `held` satisfies the ACL id `wanted`. False if no plugin provides the scheme or that plugin
+    /// failed. A refusal: the plugin cannot answer now.
     fn matches(&self, session: SessionId, fuel_max: u64, scheme: &str, held: &str, wanted: &str) -> Answered<bool>;
     /// What `matches` would answer without asking the plugin. None: it would have to ask.
     fn known(&self, scheme: &str, held: &str, wanted: &str) -> Option<bool>;

@@ -344,7 +344,7 @@ impl Stage {
                 self.say(&whom, &format!("the members become {}", servers.collect::<Vec<_>>().join(" ")));
             }
             Some(Evaluation::Nothing) => return false,
-            Some(Evaluation::Txn(_)) => unreachable!("the world keeps transactions"),
+            Some(Evaluation::Txn(_) | Evaluation::Part(..)) => unreachable!("the world keeps transactions"),
         }
         true
     }

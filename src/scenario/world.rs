@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use crate::model::Refusal;
 use crate::model::txn::Txn;
-use crate::pipeline::{Evaluation, Evaluator, Moment, Plugins, Rules, Submission};
+use crate::pipeline::{Ask, Evaluation, Evaluator, Moment, Plugins, Rules, Submission};
 use crate::state::{Effects, State};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -94,12 +94,26 @@ impl World {
         submission: Submission,
         refusal: Option<Refusal>,
     ) -> Option<Evaluation> {
-        let moment = self.clock.moment();
-        let evaluation = match &refusal {
-            Some(refusal) => self.evaluator.refuse(&self.state, &submission, moment, refusal),
-            None => self.evaluator.evaluate(&self.state, &submission, moment, &mut *self.judge),
+        let (moment, txn) = loop {
+            let moment = self.clock.moment();
+            let evaluation = match &refusal {
+                Some(refusal) => self.evaluator.refuse(&self.state, &submission, moment, refusal),
+                None => self.evaluator.evaluate(&self.state, &submission, moment, &mut *self.judge),
+            };
+            match evaluation {
+                Evaluation::Txn(txn) => break (moment, txn),
+                Evaluation::Part(session, txn) => {
+                    // The same end once more: an earlier part has been applied when this one is judged again.
+                    let ask = Ask::CloseSession {
+                        session,
+                        expired: matches!(submission.ask, Ask::CloseSession { expired: true, .. }),
+                    };
+                    let given = Given { submission: Submission { caller: None, xid: 0, ask }, refusal: None, moment };
+                    self.outstanding.push_back(Outstanding { who: None, given, txn, reply: None, shown: false });
+                }
+                other => return Some(other),
+            }
         };
-        let Evaluation::Txn(txn) = evaluation else { return Some(evaluation) };
         let reply = self.evaluator.take_reply();
         let given = Given { submission, refusal, moment };
         self.outstanding.push_back(Outstanding { who, given, txn, reply, shown: false });
@@ -199,7 +213,9 @@ impl World {
                 None => evaluator.evaluate(&state, submission, *moment, judge),
             };
             match again {
-                Evaluation::Txn(alone) if (&alone.outcome, &alone.changes) == (&txn.outcome, &txn.changes) => {
+                Evaluation::Txn(alone) | Evaluation::Part(_, alone)
+                    if (&alone.outcome, &alone.changes) == (&txn.outcome, &txn.changes) =>
+                {
                     state.apply(&alone, &mut applied);
                     refresh(&alone, &state);
                 }

@@ -5,6 +5,7 @@
 //! what that identity may do. Credentials are never logged or kept.
 
 use crate::config::Auth;
+use crate::limits::IDENTITY_BYTES_MAX;
 use crate::model::{AclEntry, Identity, acl};
 use crate::pipeline::Rules;
 use crate::pipeline::authorize::{self, Who};
@@ -19,14 +20,21 @@ pub(crate) enum Added {
     Failed,
 }
 
-/// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253).
+/// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253) unless
+/// the subject is too long.
 pub(crate) fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
     let mut identities = vec![Identity::new("ip", address.to_string())];
     if let Some(subject) = subject {
         if auth.x509_super_user.as_ref() == Some(&subject) {
             identities.push(superuser());
         }
-        identities.push(Identity::new("x509", subject));
+        match subject.len() <= IDENTITY_BYTES_MAX {
+            true => identities.push(Identity::new("x509", subject)),
+            false => tracing::warn!(
+                %address,
+                "the subject of a client's certificate has more than {IDENTITY_BYTES_MAX} bytes, and is no identity"
+            ),
+        }
     }
     identities
 }
@@ -135,6 +143,7 @@ mod tests {
         assert_eq!(known, [Identity::new("ip", "127.0.0.1"), Identity::new("x509", "CN=bob")]);
         assert_eq!(add(&auth, Some("x509"), None, &known, HERE), Added::Proven(Vec::new()));
         assert!(at_connect(&auth, HERE, Some("CN=root".into())).contains(&superuser()));
+        assert_eq!(at_connect(&auth, HERE, Some("CN=".to_owned() + &"o".repeat(1024))).len(), 1);
     }
 
     #[test]

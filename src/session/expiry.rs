@@ -35,6 +35,13 @@ struct Entry {
     heard: Arc<Heard>,
 }
 
+impl Entry {
+    /// Whether the session's end has begun (`Session::ENDING`). Then no sign of life counts.
+    fn is_ending(&self) -> bool {
+        self.timeout_ms == 0
+    }
+}
+
 /// A session's last sign of life. The session's connection and the table share it.
 #[derive(Debug)]
 pub(crate) struct Heard {
@@ -142,6 +149,10 @@ impl Expiry {
         let late_ms = hooks::forgiven_ms(late_ms);
         let mut due = Vec::new();
         for (&session, entry) in &table.sessions {
+            if entry.is_ending() {
+                due.push(session);
+                continue;
+            }
             let heard = &entry.heard;
             if heard.held.load(Relaxed) {
                 heard.touch(now_ms);
@@ -169,7 +180,8 @@ impl Expiry {
         let table = self.table.lock();
         table.sessions.get(&session).is_some_and(|entry| {
             let heard = &entry.heard;
-            !heard.held.load(Relaxed) && self.deadline(heard.last_ms.load(Relaxed), entry.timeout_ms) <= now_ms
+            let is_silent = || self.deadline(heard.last_ms.load(Relaxed), entry.timeout_ms) <= now_ms;
+            entry.is_ending() || !heard.held.load(Relaxed) && is_silent()
         })
     }
 
@@ -243,6 +255,16 @@ mod tests {
         assert_eq!(first_due(&expiry, 3000, 6000), Some((5000, vec![B])));
         expiry.hear(A, 5000);
         assert_eq!(expiry.due(8000), [B]);
+    }
+
+    #[test]
+    fn no_sign_of_life_keeps_a_session_whose_end_has_begun() {
+        let expiry = Expiry::new(1000);
+        let heard = expiry.open(A, 4000, 0);
+        expiry.adopt(A, 0, heard.clone());
+        heard.touch(500);
+        heard.hold(true);
+        assert!(expiry.is_due(A, 500) && expiry.due(500) == [A]);
     }
 
     #[test]

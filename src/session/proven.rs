@@ -1,12 +1,13 @@
 //! The identities that a client has proven, and when they expire.
 
-use crate::limits::IDENTITIES_MAX;
+use crate::limits::{IDENTITIES_BYTES_MAX, IDENTITIES_MAX, IDENTITY_BYTES_MAX};
 use crate::model::Identity;
 use std::sync::Arc;
 
 /// A client's identities. Times are Unix milliseconds of this server.
 pub(super) struct Proven {
-    /// Invariant: no identity is here twice. `add` keeps the list within `limits::IDENTITIES_MAX`.
+    /// Invariant: no identity is here twice. `add` keeps the list within `limits::IDENTITIES_MAX` and
+    /// `limits::IDENTITIES_BYTES_MAX`, and each identity within `limits::IDENTITY_BYTES_MAX`.
     all: Arc<[Identity]>,
     /// The identities that expire, and when. Invariant: each is in `all`, and is here once.
     ends: Vec<(Identity, u64)>,
@@ -25,7 +26,7 @@ impl Proven {
     }
 
     /// Adds identities. `until_ms`: when they expire; None: never. An identity that is proven twice expires at the
-    /// later time. False, and nothing is added, if there would be more than `limits::IDENTITIES_MAX`.
+    /// later time. False, and nothing is added, if that would be too many identities or too many bytes.
     pub(crate) fn add(&mut self, proven: Vec<Identity>, until_ms: Option<u64>) -> bool {
         let mut new: Vec<Identity> = Vec::new();
         for identity in &proven {
@@ -33,7 +34,9 @@ impl Proven {
                 new.push(identity.clone());
             }
         }
-        if self.all.len() + new.len() > IDENTITIES_MAX {
+        let all_bytes: usize = self.all.iter().chain(&new).map(bytes).sum();
+        let fits = new.iter().all(|identity| identity.id.len() <= IDENTITY_BYTES_MAX);
+        if !fits || all_bytes > IDENTITIES_BYTES_MAX || self.all.len() + new.len() > IDENTITIES_MAX {
             return false;
         }
         for identity in proven {
@@ -70,6 +73,11 @@ impl Proven {
     }
 }
 
+/// Bytes of scheme and id.
+fn bytes(identity: &Identity) -> usize {
+    identity.scheme.len() + identity.id.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +109,20 @@ mod tests {
         assert!(!proven.add(ids(&names), None) && proven.all().len() == 1);
         assert!(proven.add(ids(&names[1..]), None));
         assert!(proven.add(ids(&names[1..5]), None), "known already");
+    }
+
+    #[test]
+    fn the_bytes_of_identities_are_bounded() {
+        let mut proven = Proven::new(ids(&["host"]));
+        let long = |bytes: usize, letter: &str| letter.repeat(bytes);
+        assert!(!proven.add(ids(&[&long(IDENTITY_BYTES_MAX + 1, "a")]), None));
+        assert!(proven.add(ids(&[&long(IDENTITY_BYTES_MAX, "a")]), None));
+        let others: Vec<String> =
+            ["b", "c", "d", "e", "f", "g"].map(|letter| long(IDENTITY_BYTES_MAX, letter)).to_vec();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        assert!(proven.add(ids(&others), None));
+        let before = proven.all().clone();
+        assert!(!proven.add(ids(&[&long(IDENTITY_BYTES_MAX, "h")]), None), "all together are too long");
+        assert_eq!(*proven.all(), before);
     }
 }

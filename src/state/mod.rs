@@ -93,10 +93,21 @@ const FIRST_FORMAT_LEVEL: u32 = 1;
 /// A client's session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Session {
+    /// The negotiated timeout, or `Session::ENDING`.
     pub(crate) timeout_ms: i32,
     pub(crate) password: Password,
     /// The one connection that may act in the session's name.
     pub(crate) owner: ConnectionId,
+}
+
+impl Session {
+    /// The timeout of a session whose end has begun and takes several transactions (`pipeline::evaluate::session`). No client
+    /// negotiates this timeout.
+    pub(crate) const ENDING: i32 = 0;
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.timeout_ms == Session::ENDING
+    }
 }
 
 struct TrackedSession {

@@ -117,15 +117,15 @@ pub(super) const KEYS: &[Key] = &[
         "jute.maxbuffer",
         "network.frame_bytes_max",
         "1048575",
-        "Bytes of one request, 1024 to 67108864, in decimal or as `0x` and hexadecimal. A longer request closes its \
-         connection. Clients have the same bound for replies, so set it there as well. Large requests delay all \
+        "Bytes of one request, 1024 to 6291456, in decimal or as `0x` and hexadecimal. A longer request closes its \
+         connection. A transaction may have 8 MiB, and a larger request would not fit with what is added to it. Clients have the same bound for replies, so set it there as well. Large requests delay all \
          clients: keep data small.",
         |draft, _, value| match value.strip_prefix("0x") {
             Some(digits) => {
                 let bytes = i64::from_str_radix(digits, 16).map_err(|_| "must be a number".to_owned())?;
-                number(&bytes.to_string(), 1024..=64 << 20, &mut draft.config.network.frame_bytes_max)
+                number(&bytes.to_string(), 1024..=limits::FRAME_BYTES_LIMIT, &mut draft.config.network.frame_bytes_max)
             }
-            None => number(value, 1024..=64 << 20, &mut draft.config.network.frame_bytes_max),
+            None => number(value, 1024..=limits::FRAME_BYTES_LIMIT, &mut draft.config.network.frame_bytes_max),
         },
     ),
     key(

@@ -113,6 +113,7 @@ fn settings_without_effect_are_one_warning() {
 fn refusals_name_file_line_key_and_fix() {
     let base = "dataDir=d\nclientPort=2181\n";
     refused(zoo_cfg(&format!("{base}tickTime=2s")), &["zoo.cfg:3", "tickTime", "whole number", "2s"]);
+    refused(zoo_cfg(&format!("{base}jute.maxbuffer=0x4000000")), &["zoo.cfg:3", "jute.maxbuffer", "1024 to 6291456"]);
     refused(zoo_cfg(&format!("{base}skipACL=perhaps")), &["zoo.cfg:3", "skipACL", "true or false"]);
     refused(zoo_cfg(&format!("{base}clientPort=2182")), &["zoo.cfg:3", "zoo.cfg:2", "remove one"]);
     refused(zoo_cfg(&format!("{base}k=\\u12")), &["zoo.cfg:3", "hexadecimal"]);

@@ -1,7 +1,9 @@
-//! Calls of recipes that belong to no client's request: timers that are due, mounts that must be put in order, native calls.
+//! Calls of recipes that belong to no client's request: timers that are due, mounts that must be put in order, native
+//! calls.
 //!
-//! Each call is a transaction of its own. Other recipes are told of its changes, and validators judge them. A call that fails
-//! has changed nothing. A timer that failed fires again and a recovery step is repeated, each time after a longer pause.
+//! Each call is a transaction of its own. Other recipes are told of its changes, and validators judge them. A call that
+//! fails has changed nothing. A timer that failed fires again and a recovery step is repeated, each time after a longer
+//! pause.
 
 use super::draft::{Draft, Existing};
 use super::recipe::{self, Asker, call, is_owed, note_owed, owed, tell};
@@ -32,8 +34,8 @@ pub(crate) fn timer(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &s
     true
 }
 
-/// Makes the next step in putting a mount in order. False: the mount is not owed or its pause is not over, or the recipe is
-/// not at work.
+/// Makes the next step in putting a mount in order. False: the mount is not owed or its pause is not over, or the
+/// recipe is not at work.
 pub(crate) fn recover(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, plugin: &str) -> bool {
     let now_ms = draft.moment.ensemble_ms;
     let Some(begun) = owed(draft, plugin).filter(|owed| owed.due <= now_ms) else { return false };
@@ -87,5 +89,6 @@ pub(crate) fn native(
 /// Tells other recipes of the recipe's changes and asks the validators. An error refuses all of the changes.
 fn complete(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, asker: Asker<'_>) -> Result<(), Refusal> {
     tell(draft, plugins, Cause::Plugin, SessionId::NONE)?;
+    draft.require_weight()?;
     validate(draft, plugins, 0, asker)
 }

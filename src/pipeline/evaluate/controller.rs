@@ -1,5 +1,5 @@
-//! The operations that a controller has decided on. They are ordinary operations of the identity `plugin:<name>`. All of
-//! them take effect or none, and only if nothing that the controller read has changed since.
+//! The operations that a controller has decided on. They are ordinary operations of the identity `plugin:<name>`. All
+//! of them take effect or none, and only if nothing that the controller read has changed since.
 
 use super::draft::Draft;
 use super::stages::{self, Within, complete};
@@ -31,5 +31,6 @@ pub(crate) fn evaluate(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, work: &
             Step::CancelTimer { name } => Workbench::new(draft, &work.plugin).cancel_timer(name),
         }
     }
-    complete(draft, plugins, Cause::Plugin, SessionId::NONE)
+    complete(draft, plugins, Cause::Plugin, SessionId::NONE)?;
+    draft.require_weight()
 }

@@ -1,12 +1,13 @@
 //! create, create2, createContainer, createTTL, and ClickHouse's createIfNotExists.
 //!
 //! The order of the checks decides which error a client sees if several apply. It is the order of
-//! PrepRequestProcessor.pRequest2TxnCreate. The opcode, not the flags, makes a node a container or gives it a TTL. Outside
-//! a multi, an ordinary create with the flags of a container makes an ordinary node, and one with the flags of a TTL node
-//! is refused.
+//! PrepRequestProcessor.pRequest2TxnCreate. The opcode, not the flags, makes a node a container or gives it a TTL.
+//! Outside a multi, an ordinary create with the flags of a container makes an ordinary node, and one with the flags of
+//! a TTL node is refused.
 
 use super::draft::{Draft, parent_of};
 use super::stages::{Phase, Stages};
+use crate::limits;
 use crate::model::owner::TTL_MS_MAX;
 use crate::model::txn::Slot;
 use crate::model::{Acl, ErrorCode, NodeKind, Owner, Refusal, acl, path};
@@ -58,8 +59,10 @@ impl CreateMode {
 impl<'r> Stages for Operation<'r> {
     type Allowed = Allowed<'r>;
 
-    fn path(&self) -> Option<&str> {
-        self.create.path.as_deref()
+    fn path(&self) -> Option<Cow<'_, str>> {
+        let requested = self.create.path.as_deref()?;
+        let sequential = CreateMode::from_flags(self.create.flags).is_some_and(|mode| mode.sequential);
+        Some(if sequential { Cow::Owned(numbered(requested, 0)) } else { Cow::Borrowed(requested) })
     }
 
     fn allow(&self, draft: &Draft<'_>, plugins: &mut dyn Plugins, phase: Phase) -> Result<Allowed<'r>, Refusal> {
@@ -70,10 +73,14 @@ impl<'r> Stages for Operation<'r> {
         if phase == Phase::BeforeRecipe {
             valid_once_numbered(requested, mode.sequential)?;
         }
-        draft.require_deployer(requested)?;
+        let made = made_path(draft, requested, mode.sequential)?;
+        draft.require_deployer(&made)?;
         let acl = draft.fix_acl(self.create.acl.as_deref())?;
         phase.require(draft, parent_path, acl::CREATE)?;
-        phase.permit(draft, plugins, Verb::Create, &judged_by(requested))?;
+        // The recipe may have created siblings, and then the digits are others than those that the policies have
+        // allowed.
+        let phase = if mode.sequential && phase == Phase::Passed { Phase::Direct } else { phase };
+        phase.permit(draft, plugins, Verb::Create, &made)?;
         Ok(Allowed { requested, sequential: mode.sequential, owner, acl })
     }
 
@@ -91,10 +98,11 @@ impl<'r> Stages for Operation<'r> {
         let Allowed { requested, sequential, owner, acl } = allowed;
         let parent = draft.node(parent_of(requested)?).ok_or(ErrorCode::NoNode)?;
         let path: Arc<str> = match sequential {
-            true => Arc::from(format!("{requested}{:010}", parent.cversion())),
+            true => Arc::from(numbered(requested, parent.cversion())),
             false => Arc::from(requested),
         };
         path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
+        require_length(&path)?;
         if draft.node(&path).is_some() {
             return match self.form {
                 CreateForm::IfNotExists => Ok(Slot::Path(requested.to_owned())),
@@ -110,10 +118,28 @@ impl<'r> Stages for Operation<'r> {
     }
 }
 
-/// The path that policies judge a creation by: the path as the client wrote it. If the whole name will be digits, the
-/// client's path is the parent's with a slash behind it. Then ten zeros stand for the digits, which are not known yet.
-pub(crate) fn judged_by(requested: &str) -> Cow<'_, str> {
-    if requested.ends_with('/') { Cow::Owned(format!("{requested}0000000000")) } else { Cow::Borrowed(requested) }
+/// The path of the node that the create would make now. Policies judge this path. A sequential node below a parent that
+/// does not exist yet gets ten zeros: a recipe may still create the parent.
+fn made_path<'p>(draft: &Draft<'_>, requested: &'p str, sequential: bool) -> Result<Cow<'p, str>, ErrorCode> {
+    if !sequential {
+        return Ok(Cow::Borrowed(requested));
+    }
+    let number = draft.node(parent_of(requested)?).map_or(0, |parent| parent.cversion());
+    Ok(Cow::Owned(numbered(requested, number)))
+}
+
+/// BADARGUMENTS if the path of a new node is too long.
+pub(super) fn require_length(path: &str) -> Result<(), Refusal> {
+    if path.len() <= limits::PATH_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!("the path has {} bytes, and may have {}", path.len(), limits::PATH_BYTES_MAX);
+    Err(Refusal::new(ErrorCode::BadArguments, text))
+}
+
+/// The path of a sequential node.
+fn numbered(requested: &str, number: i32) -> String {
+    format!("{requested}{number:010}")
 }
 
 /// Whether the path will be valid. The path of a sequential node may end with a slash, because digits follow.
@@ -154,16 +180,4 @@ fn owner(draft: &Draft<'_>, create: &Create, form: CreateForm, mode: CreateMode)
         }
         CreateForm::Create | CreateForm::Create2 | CreateForm::IfNotExists => Owner::PERSISTENT,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A policy's pattern for the nodes below `/a` does not match `/a/`.
-    #[test]
-    fn a_name_of_digits_alone_is_judged_as_a_name() {
-        assert_eq!(judged_by("/a/"), "/a/0000000000");
-        assert_eq!((judged_by("/a/x-"), judged_by("/a")), ("/a/x-".into(), "/a".into()));
-    }
 }

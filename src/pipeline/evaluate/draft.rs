@@ -30,13 +30,17 @@ pub(crate) struct Draft<'a> {
     pub(crate) member: u32,
     /// The transaction's changes so far, in order. All of them are laid over the view.
     pub(crate) changes: Vec<Change>,
+    /// Bytes of the changes so far.
+    ///
+    /// Invariant: the sum of `Change::weight` over `changes`.
+    pub(crate) weight: usize,
     pub(crate) parts: Parts,
     pub(crate) lists: Lists,
 }
 
-/// Remembers what long ACLs have said to the caller, who is the same throughout the transaction: a multi may meet one ACL a
-/// thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the ACL, so no
-/// other ACL gets that address.
+/// Remembers what long ACLs have said to the caller, who is the same throughout the transaction: a multi may meet one
+/// ACL a thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the ACL,
+/// so no other ACL gets that address.
 #[derive(Default)]
 pub(crate) struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
 
@@ -148,7 +152,9 @@ impl Draft<'_> {
         assert!(made_by <= self.parts.made_by.len(), "{}: a savepoint's plugins are a beginning of these", self.zxid);
         assert!(runs <= self.parts.runs.len(), "{}: a savepoint's runs are a beginning of these", self.zxid);
         self.overlay.rollback(savepoint.overlay);
-        self.changes.truncate(savepoint.changes);
+        let undone: usize = self.changes.drain(savepoint.changes..).map(|change| change.weight()).sum();
+        assert!(undone <= self.weight, "{}: all changes are weighed", self.zxid);
+        self.weight -= undone;
         self.parts.made_by.truncate(savepoint.made_by);
         self.parts.runs.truncate(savepoint.runs);
         self.check_last_run();
@@ -176,8 +182,8 @@ impl Draft<'_> {
         self.check_last_run();
     }
 
-    /// Attributes the changes from here on to the request again. `fuel`: what the recipe's call used. `Fuel::settle` takes
-    /// it off the transaction's budget.
+    /// Attributes the changes from here on to the request again. `fuel`: what the recipe's call used. `Fuel::settle`
+    /// takes it off the transaction's budget.
     pub(crate) fn end_part(&mut self, recipe: &Recipe, fuel: u64) {
         let made = self.parts.made_by.iter_mut().find(|made| made.plugin == recipe.name);
         let made = made.expect("begin_part has noted the recipe");
@@ -218,7 +224,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether the policies that match let the caller do that to the node at `path`, as the client wrote the path. To be
+    /// Whether the policies that match let the caller do that to the node at `path`. To be
     /// called once the ACL has allowed it.
     pub(crate) fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
         if self.caller.is_none() {
@@ -235,8 +241,8 @@ impl Draft<'_> {
         authorize::fix_acl(self.rules, self.caller.map_or(Who::NOBODY, Caller::who), list, &self.parts.fuel)
     }
 
-    /// QUOTAEXCEEDED if a hard quota forbids `count` more nodes or `bytes` more bytes at `path`. The limits are those of the
-    /// applied tree, as in ZooKeeper. The usage includes the outstanding changes.
+    /// QUOTAEXCEEDED if a hard quota forbids `count` more nodes or `bytes` more bytes at `path`. The limits are those
+    /// of the applied tree, as in ZooKeeper. The usage includes the outstanding changes.
     pub(crate) fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.rules.enforce_quota {
             return Ok(());
@@ -251,9 +257,9 @@ impl Draft<'_> {
         }
     }
 
-    /// As `check_quota`, for what a plugin does. The number of nodes counts only if the transaction leaves more nodes than
-    /// there were before; the same holds for bytes. Otherwise a lock could neither be released nor handed over once somebody
-    /// has set a limit below the present usage. A client's own write is judged as in ZooKeeper.
+    /// As `check_quota`, for what a plugin does. The number of nodes counts only if the transaction leaves more nodes
+    /// than there were before; the same holds for bytes. Otherwise a lock could neither be released nor handed over
+    /// once somebody has set a limit below the present usage. A client's own write is judged as in ZooKeeper.
     pub(crate) fn check_plugins_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         let Some(quota) = self.state.quota_for(path).filter(|_| self.rules.enforce_quota) else { return Ok(()) };
         let made = self.overlay.usage_made(quota.path);
@@ -323,8 +329,9 @@ impl Draft<'_> {
     }
 
     /// Makes sure that the server's own node at `path` exists, with that data. The node gets its parent's ACL, so that
-    /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is missing,
-    /// because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has no children.
+    /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is
+    /// missing, because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has
+    /// no children.
     pub(crate) fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
         if let Some(node) = self.node(path) {
             if existing == Existing::Set {
@@ -346,11 +353,22 @@ impl Draft<'_> {
 
     /// Adds a change that is already laid over the view. Returns the slot that speaks of the change.
     pub(crate) fn push(&mut self, change: Change) -> Slot {
-        // A request is at most a frame, and each change takes at least one byte of it. A session's ephemeral nodes fit into
-        // memory. Both are far below 2^32.
+        // A request is at most a frame, and each change takes at least one byte of it. A session's ephemeral nodes fit
+        // into memory. Both are far below 2^32.
         let index = u32::try_from(self.changes.len()).expect("a transaction has fewer than 2^32 changes");
+        self.weight += change.weight();
         self.changes.push(change);
         Slot::Change(index)
+    }
+
+    /// BADARGUMENTS if the transaction has become too large (`limits::TXN_BYTES_MAX`). Asked after each operation, so
+    /// that a transaction in the making exceeds the bound by one operation at most.
+    pub(crate) fn require_weight(&self) -> Result<(), Refusal> {
+        if self.weight <= limits::TXN_BYTES_MAX {
+            return Ok(());
+        }
+        let text = format!("the transaction has {} bytes, and may have {}", self.weight, limits::TXN_BYTES_MAX);
+        Err(Refusal::new(ErrorCode::BadArguments, text))
     }
 
     fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
@@ -363,8 +381,8 @@ impl Draft<'_> {
     }
 }
 
-/// The parent's path, as creations and deletions take it (validatePathForCreate, getParentPathAndValidate). Nothing else of
-/// the path is checked before the parent is looked up.
+/// The parent's path, as creations and deletions take it (validatePathForCreate, getParentPathAndValidate). Nothing
+/// else of the path is checked before the parent is looked up.
 pub(crate) fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     match path.rfind('/') {
         Some(_) if path.contains('\0') => Err(ErrorCode::BadArguments),
@@ -406,6 +424,7 @@ mod tests {
             reconfiguring: false,
             member: 1,
             changes: Vec::new(),
+            weight: 0,
             parts: Parts::default(),
             lists: Lists::default(),
         }
@@ -415,8 +434,8 @@ mod tests {
         Change::Create { path: path.into(), data: None, acl: acl::open_unsafe(), owner, parent_cversion }
     }
 
-    /// A child of an ephemeral node would make it impossible to apply the end of the node's session: every replica would
-    /// have to delete a node that has children.
+    /// A child of an ephemeral node would make it impossible to apply the end of the node's session: every replica
+    /// would have to delete a node that has children.
     #[test]
     fn the_server_creates_nothing_below_an_ephemeral_node() {
         let session = SessionId(7);

@@ -59,8 +59,8 @@ use draft::{Draft, Lists, Parts};
 use stages::complete;
 use std::sync::Arc;
 
-/// Turns submissions into transactions on the leader. Owns the outstanding changes and the next zxid. Only the sequencer's
-/// thread uses it.
+/// Turns submissions into transactions on the leader. Owns the outstanding changes and the next zxid. Only the
+/// sequencer's thread uses it.
 pub(crate) struct Evaluator {
     rules: Arc<Rules>,
     overlay: Overlay,
@@ -91,6 +91,9 @@ pub(crate) struct Evaluator {
 pub(crate) enum Evaluation {
     /// The transaction's zxid is reserved and its effects lie over the view. It must be proposed, in order.
     Txn(Txn),
+    /// As `Txn`, but the submission, the end of that session, is not done: it must be evaluated again, before any
+    /// other. The transaction answers nobody.
+    Part(SessionId, Txn),
     /// The caller no longer owns its session (SESSIONMOVED). The connection is to be closed without a reply.
     Close,
     /// There is nothing to do: the session is gone already, or the node is no longer collectable.
@@ -104,6 +107,8 @@ pub(crate) enum Evaluation {
 /// How an evaluation ends, before it becomes an `Evaluation`.
 enum Ruling {
     Outcome(Outcome),
+    /// The changes so far are a transaction. The end of that session must be evaluated again.
+    Part(SessionId),
     Close,
     Nothing,
     Transfer(u32),
@@ -132,8 +137,8 @@ impl Evaluator {
         Evaluator { member, ..self }
     }
 
-    /// Starts a new chain on the applied state and drops all outstanding changes. `new_epoch`: a leadership begins with this
-    /// chain. The very first leadership has epoch 0, as in a standalone ZooKeeper, because no epoch came before.
+    /// Starts a new chain on the applied state and drops all outstanding changes. `new_epoch`: a leadership begins with
+    /// this chain. The very first leadership has epoch 0, as in a standalone ZooKeeper, because no epoch came before.
     pub(crate) fn start_chain(&mut self, state: &State, new_epoch: bool) {
         self.overlay.clear();
         self.last = state.last_zxid();
@@ -174,12 +179,17 @@ impl Evaluator {
         &self.overlay
     }
 
-    /// Whether an outstanding transaction gives the session another owner, or ends it. Then the session's client is just
-    /// coming back, which the applied state does not show yet.
+    /// Whether an outstanding transaction gives the session another owner, or ends it. Then the session's client is
+    /// just coming back, which the applied state does not show yet.
     pub(crate) fn is_coming_back(&self, state: &State, session: SessionId) -> bool {
         let view = View { state, overlay: &self.overlay };
         let owner = |known: &Session| known.owner;
         state.session(session).map(owner) != view.session(session).map(owner)
+    }
+
+    /// Whether the session's end has begun, in the applied state or in an outstanding transaction.
+    pub(crate) fn is_ending(&self, state: &State, session: SessionId) -> bool {
+        View { state, overlay: &self.overlay }.session(session).is_some_and(Session::is_ending)
     }
 
     /// Evaluates a submission on the applied state with the outstanding changes laid over it.
@@ -242,6 +252,7 @@ impl Evaluator {
             reconfiguring: self.reconfiguring,
             member: self.member,
             changes: Vec::with_capacity(1),
+            weight: 0,
             parts: Parts::default(),
             lists: Lists::default(),
         };
@@ -251,11 +262,13 @@ impl Evaluator {
         draft.caller = caller;
         let ruling = judge(&mut draft);
         let Draft { mut changes, parts, .. } = draft;
-        if !matches!(ruling, Ruling::Outcome(_)) {
+        let part_of = if let Ruling::Part(session) = ruling { Some(session) } else { None };
+        if !matches!(ruling, Ruling::Outcome(_) | Ruling::Part(_)) {
             assert!(changes.is_empty(), "{} changes without a transaction to hold them", changes.len());
         }
         let outcome = match ruling {
             Ruling::Outcome(outcome) => outcome,
+            Ruling::Part(_) => Outcome::Done(vec![Slot::Nothing]),
             Ruling::Close => return Evaluation::Close,
             Ruling::Nothing => return Evaluation::Nothing,
             Ruling::Transfer(to) => return Evaluation::Transfer(to),
@@ -268,7 +281,8 @@ impl Evaluator {
         }
         self.overlay.keep();
         // Neither the caller of a native call nor a controller has a connection that could get an answer.
-        let asks = caller.filter(|_| !matches!(submission.ask, Ask::Call { .. } | Ask::Reconcile(_)));
+        let asks =
+            caller.filter(|_| part_of.is_none() && !matches!(submission.ask, Ask::Call { .. } | Ask::Reconcile(_)));
         let origin =
             asks.map(|caller| Origin { session: caller.session, connection: caller.connection, xid: submission.xid });
         let txn = Txn {
@@ -281,7 +295,10 @@ impl Evaluator {
             made_by,
         };
         txn.check();
-        Evaluation::Txn(txn)
+        match part_of {
+            Some(session) => Evaluation::Part(session, txn),
+            None => Evaluation::Txn(txn),
+        }
     }
 
     /// Stage "reserve": the transaction gets its zxid.

@@ -1,9 +1,15 @@
 //! Opening, re-attaching and closing sessions, and who may write in a session's name.
+//!
+//! A session with very many ephemeral nodes, or very long paths, ends in several transactions, because each transaction
+//! has a bounded size. The first one sets the session's timeout to 0. Such a session is ending: nobody takes it up,
+//! nobody writes in its name, and it is due on every leader. So it ends completely although the leadership may change
+//! in between. Its entry goes last.
 
 use super::draft::Draft;
 use super::stages::complete;
 use super::{Ruling, single};
 use crate::hooks;
+use crate::limits;
 use crate::model::txn::{Change, Slot};
 use crate::model::{ConnectionId, ErrorCode, Password, Refusal, SessionId};
 use crate::pipeline::{Cause, Plugins};
@@ -26,8 +32,8 @@ pub(crate) fn open(
     Ok(Slot::Nothing)
 }
 
-/// Gives the session to the connection on which its client came back. A client that shows the wrong password gets the same
-/// answer as for a session that has expired.
+/// Gives the session to the connection on which its client came back. A client that shows the wrong password gets the
+/// same answer as for a session that has expired.
 pub(crate) fn attach(
     draft: &mut Draft<'_>,
     session: SessionId,
@@ -36,7 +42,7 @@ pub(crate) fn attach(
     owner: ConnectionId,
 ) -> Result<Slot, Refusal> {
     let known = draft.view().session(session).copied().ok_or(ErrorCode::SessionExpired)?;
-    if !shown.is_some_and(|shown| known.password.is(&shown)) {
+    if !shown.is_some_and(|shown| known.password.is(&shown)) || known.is_ending() {
         return Err(ErrorCode::SessionExpired.into());
     }
     draft.lay_session(session, Some(Session { timeout_ms, owner, ..known }));
@@ -54,12 +60,19 @@ pub(crate) fn end(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, session: Ses
         (None, Some(_)) => single(Err(ErrorCode::SessionExpired.into())),
         (Some(known), Some(caller)) if known.owner != caller.connection => Ruling::Close,
         (Some(_), _) => {
-            close(draft, session, expired);
-            if !hooks::recipes_hear_of_end(draft.zxid.counter()) {
-                return single(Ok(Slot::Nothing));
-            }
+            let is_closed = close(draft, session, expired);
             let cause = if expired { Cause::SessionExpired } else { Cause::SessionClosed };
-            single(complete(draft, plugins, cause, session).map(|()| Slot::Nothing))
+            let told = match hooks::recipes_hear_of_end(draft.zxid.counter()) {
+                true => complete(draft, plugins, cause, session),
+                false => Ok(()),
+            };
+            match (is_closed, told) {
+                (false, told) => {
+                    told.expect("nothing refuses what the server does on its own");
+                    Ruling::Part(session)
+                }
+                (true, told) => single(told.map(|()| Slot::Nothing)),
+            }
         }
     }
 }
@@ -70,16 +83,30 @@ pub(crate) fn require_owner(draft: &Draft<'_>) -> Result<(), Ruling> {
     let Some(caller) = draft.caller.filter(|caller| !caller.local) else { return Ok(()) };
     match draft.view().session(caller.session) {
         None => Err(single(Err(ErrorCode::SessionExpired.into()))),
+        Some(session) if session.is_ending() => Err(single(Err(ErrorCode::SessionExpired.into()))),
         Some(session) if !hooks::may_write(session.owner == caller.connection) => Err(Ruling::Close),
         Some(_) => Ok(()),
     }
 }
 
-/// Deletes the session's ephemeral nodes, also those that outstanding transactions create, then the session.
-fn close(draft: &mut Draft<'_>, session: SessionId, expired: bool) {
+/// Deletes the session's ephemeral nodes, also those that outstanding transactions create, then the session. If the
+/// nodes are too many for one transaction, deletes some of them and returns false; then the session is ending and must
+/// be closed again.
+fn close(draft: &mut Draft<'_>, session: SessionId, expired: bool) -> bool {
     for path in draft.view().ephemerals_of(session) {
+        if draft.weight >= limits::SESSION_END_BYTES {
+            mark_as_ending(draft, session);
+            return false;
+        }
         draft.delete(path);
     }
     draft.lay_session(session, None);
     draft.push(Change::CloseSession { session, expired });
+    true
+}
+
+fn mark_as_ending(draft: &mut Draft<'_>, session: SessionId) {
+    let Some(known) = draft.view().session(session).copied().filter(|known| !known.is_ending()) else { return };
+    draft.lay_session(session, Some(Session { timeout_ms: Session::ENDING, ..known }));
+    draft.push(Change::AttachSession { session, timeout_ms: Session::ENDING, owner: known.owner });
 }

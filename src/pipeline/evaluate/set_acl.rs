@@ -6,6 +6,7 @@ use crate::model::acl::{self, Acl, AclEntry};
 use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::{Plugins, Verb, Write};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) struct Operation<'r> {
@@ -24,8 +25,8 @@ pub(crate) struct Allowed<'r> {
 impl<'r> Stages for Operation<'r> {
     type Allowed = Allowed<'r>;
 
-    fn path(&self) -> Option<&str> {
-        self.path
+    fn path(&self) -> Option<Cow<'_, str>> {
+        self.path.map(Cow::Borrowed)
     }
 
     fn allow(&self, draft: &Draft<'_>, plugins: &mut dyn Plugins, phase: Phase) -> Result<Allowed<'r>, Refusal> {

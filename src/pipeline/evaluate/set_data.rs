@@ -6,6 +6,7 @@ use crate::model::txn::Slot;
 use crate::model::{ErrorCode, Refusal, acl};
 use crate::pipeline::{Plugins, Verb, Write};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) struct Operation<'r> {
@@ -19,8 +20,8 @@ impl<'r> Stages for Operation<'r> {
     /// The path.
     type Allowed = &'r str;
 
-    fn path(&self) -> Option<&str> {
-        self.path
+    fn path(&self) -> Option<Cow<'_, str>> {
+        self.path.map(Cow::Borrowed)
     }
 
     fn allow(&self, draft: &Draft<'_>, plugins: &mut dyn Plugins, phase: Phase) -> Result<&'r str, Refusal> {

@@ -1,7 +1,7 @@
 //! The stages of a client's request, in order: authorize, recipe, evaluate, validate. `Evaluator::reserve` follows.
 //!
-//! `operation` runs the first three stages for one operation. A multi calls `operation` for each of its operations, each
-//! on the view that the operation before left. `complete` runs the last stage once for the whole transaction.
+//! `operation` runs the first three stages for one operation. A multi calls `operation` for each of its operations,
+//! each on the view that the operation before left. `complete` runs the last stage once for the whole transaction.
 //!
 //! Promises: this file has the only `match` over the operations of the protocol. A client sees ZooKeeper's errors in
 //! ZooKeeper's order (PrepRequestProcessor.java).
@@ -21,13 +21,15 @@ use crate::pipeline::{Call, Cause, Plugins, Verb, Write, authorize};
 use crate::wire::request::Request;
 use std::borrow::Cow;
 
-/// What the stages do for an operation that a recipe may handle: create, delete, setData, setACL. Each has its own file.
+/// What the stages do for an operation that a recipe may handle: create, delete, setData, setACL. Each has its own
+/// file.
 pub(crate) trait Stages {
     /// What `allow` works out for the stages behind it.
     type Allowed;
 
-    /// The path as the client wrote it. None: the client sent a null.
-    fn path(&self) -> Option<&str>;
+    /// The path that decides which recipe the operation belongs to. For a sequential create, zeros stand for the
+    /// digits. None: the client sent a null.
+    fn path(&self) -> Option<Cow<'_, str>>;
 
     /// Stage "authorize": checks what must hold whoever carries the operation out, a recipe or `carry_out`. That is the
     /// syntax, the path, the ACL and the policies.
@@ -45,11 +47,13 @@ pub(crate) trait Stages {
 pub(crate) enum Phase {
     /// No recipe is mounted at the path. The node whose ACL counts must exist, else NONODE.
     Direct,
-    /// Before the recipe is asked. The ACL of the nearest existing ancestor counts, because a recipe may create the nodes
-    /// in between. The path must be valid here, because policies and recipes at a mount are shown valid paths only.
+    /// Before the recipe is asked. The ACL of the nearest existing ancestor counts, because a recipe may create the
+    /// nodes in between. The path must be valid here, because policies and recipes at a mount are shown valid paths
+    /// only.
     BeforeRecipe,
     /// The recipe has passed the operation. The ACL counts as in `Direct`, because the recipe may have changed the node
-    /// or its ACL before it passed. The policies have answered before the recipe and are not asked again.
+    /// or its ACL before it passed. The policies have answered before the recipe and are asked again only
+    /// about a sequential create, whose digits may have changed.
     Passed,
 }
 
@@ -126,8 +130,20 @@ pub(crate) fn request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request:
     }
 }
 
-/// Runs the stages authorize, recipe and evaluate for one operation.
+/// Runs the stages authorize, recipe and evaluate for one operation. Refuses the operation that makes the transaction
+/// too large.
 pub(crate) fn operation(
+    draft: &mut Draft<'_>,
+    plugins: &mut dyn Plugins,
+    request: &Request,
+    within: Within,
+) -> Result<Slot, Refusal> {
+    let slot = single_operation(draft, plugins, request, within)?;
+    draft.require_weight()?;
+    Ok(slot)
+}
+
+fn single_operation(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
     request: &Request,
@@ -161,7 +177,7 @@ pub(crate) fn operation(
 
 /// Authorize, recipe, evaluate.
 fn run<O: Stages>(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operation: &O) -> Result<Slot, Refusal> {
-    let Some(recipe) = recipe::of(draft, plugins, operation.path()) else {
+    let Some(recipe) = recipe::of(draft, plugins, operation.path().as_deref()) else {
         let allowed = operation.allow(draft, plugins, Phase::Direct)?;
         return operation.carry_out(draft, allowed);
     };
@@ -173,8 +189,8 @@ fn run<O: Stages>(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, operation: &
     operation.carry_out(draft, allowed)
 }
 
-/// The stages behind the last operation of a client's request. Recipes and validators may refuse what a client asked for.
-/// They cannot refuse what the superuser or the server itself does.
+/// The stages behind the last operation of a client's request. Recipes and validators may refuse what a client asked
+/// for. They cannot refuse what the superuser or the server itself does.
 pub(crate) fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
     let (by, session) = match draft.caller {
         None => (Cause::Server, SessionId::NONE),
@@ -182,7 +198,8 @@ pub(crate) fn complete_request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins)
         Some(caller) => (Cause::Plugin, caller.session),
     };
     manifest_integrity::check(draft, plugins)?;
-    complete(draft, plugins, by, session)
+    complete(draft, plugins, by, session)?;
+    if by == Cause::Server { Ok(()) } else { draft.require_weight() }
 }
 
 /// Tells the recipes of the transaction's changes (`recipe::tell`), then asks the validators if the transaction can be

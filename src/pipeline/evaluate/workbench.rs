@@ -1,9 +1,10 @@
 //! A recipe's access to the transaction in the making: it reads the view and changes it.
 //!
-//! Each operation follows ZooKeeper's rules and fails with ZooKeeper's codes, as far as clients may get them from a plugin.
-//! A code that concerns sessions becomes BADARGUMENTS. The caller's ACLs do not count. Quotas do, and so do the bounds of
-//! what plugins may change in one transaction. An operation that is refused has done nothing.
+//! Each operation follows ZooKeeper's rules and fails with ZooKeeper's codes, as far as clients may get them from a
+//! plugin. A code that concerns sessions becomes BADARGUMENTS. The caller's ACLs do not count. Quotas do, and so do the
+//! bounds of what plugins may change in one transaction. An operation that is refused has done nothing.
 
+use super::create::require_length;
 use super::delete::deletable_parent;
 use super::draft::{Draft, Existing, next_version};
 use crate::limits;
@@ -141,6 +142,7 @@ fn create(
     let parent = draft.node(parent_path).ok_or(ErrorCode::NoNode)?;
     let path = if sequential { format!("{asked}{:010}", parent.cversion()) } else { asked.to_owned() };
     changeable(&path)?;
+    require_length(&path)?;
     if draft.node(&path).is_some() {
         return Err(ErrorCode::NodeExists.into());
     }
@@ -167,14 +169,15 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
     })
 }
 
-/// An ACL that a plugin gives a node, as it will be stored. An entry of scheme `auth` has no identity to stand for here.
+/// An ACL that a plugin gives a node, as it will be stored. An entry of scheme `auth` has no identity to stand for
+/// here.
 fn given(draft: &Draft<'_>, acl: &Acl) -> Result<Acl, Refusal> {
     let session = draft.caller.map_or(SessionId::NONE, |caller| caller.session);
     authorize::fix_acl(draft.rules, authorize::Who { identities: &[], session }, Some(acl), &draft.parts.fuel)
 }
 
-/// The path, if a plugin may change the node there. Grants never reach `/zookeeper`. The second check here keeps the server's
-/// own nodes safe from a mistake in the grants.
+/// The path, if a plugin may change the node there. Grants never reach `/zookeeper`. The second check here keeps the
+/// server's own nodes safe from a mistake in the grants.
 fn changeable(path: &str) -> Result<&str, Refusal> {
     path::validate(path).map_err(|_| ErrorCode::BadArguments)?;
     if path::is_servers_own(path) { Err(ErrorCode::NoAuth.into()) } else { Ok(path) }

@@ -12,6 +12,7 @@ use crate::pipeline::{NodeCopy, ReadView, TreeWriter, Versions};
 use crate::plugin::contract::{self, Rejection, TransactionHandle, ViewHandle, logging, reading, types, writing};
 use crate::plugin::manifest::grant::GrantVerb;
 use crate::plugin::report::log::Level;
+use std::borrow::Cow;
 use wasmtime::component::Resource;
 
 impl logging::Host for HostState {
@@ -235,7 +236,10 @@ impl HostState {
         };
         let acl: Acl = acl.iter().map(contract::model_acl_entry).collect();
         let bytes = data.len() + acl::bytes(&acl);
-        self.change(GrantVerb::Create, path, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
+        // A grant for the path itself does not cover the paths of sequential nodes. Zeros stand for their digits, so a
+        // grant cannot name single numbers.
+        let granted = if sequential { Cow::Owned(format!("{path}{:010}", 0)) } else { Cow::Borrowed(path) };
+        self.change(GrantVerb::Create, &granted, bytes, |bench| bench.create(path, data, kind, &acl, sequential))
     }
 }
 

@@ -63,11 +63,14 @@ pub(crate) struct QueuedRequest {
     pub(crate) verdict: Option<Result<(), Refusal>>,
     /// The caller that waits for what a native call returns.
     pub(crate) call: Option<Box<NativeCall>>,
+    /// It stands for one of the first transactions of the request behind it (`Evaluation::Part`), and answers nobody.
+    /// It is never evaluated itself: if its transaction has no effect, the request behind it starts again.
+    pub(crate) is_part: bool,
 }
 
 impl QueuedRequest {
     pub(super) fn new(submission: Submission, link: Option<FollowerLinkId>) -> QueuedRequest {
-        QueuedRequest { submission, link, verdict: None, call: None }
+        QueuedRequest { submission, link, verdict: None, call: None, is_part: false }
     }
 
     /// The connection that asks. None: the server itself asks.

@@ -7,9 +7,11 @@
 //! | `equivalence` | judging on outstanding changes is the same as judging on the applied tree |
 //! | `blame` | members that blame a plugin |
 //! | `controllers` | what a controller has worked out |
+//! | `bounds` | bounds of a transaction, at their real sizes |
 //! | `corners` | states that no scenario gets to |
 
 mod blame;
+mod bounds;
 mod controllers;
 mod corners;
 mod equivalence;

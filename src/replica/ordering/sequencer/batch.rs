@@ -1,13 +1,12 @@
 //! Evaluates requests and proposes them as one batch.
 
-use super::weight::weight;
 use super::{Phase, Proposes, QueuedRequest, Sequencer};
 use crate::consensus::ProposalOutcome;
 use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
 use crate::model::txn::{Batch, Outcome, Txn};
-use crate::pipeline::{Ask, Evaluation};
+use crate::pipeline::{Ask, Evaluation, Submission};
 use crate::plugin::check_deployment;
 use crate::replica::ordering::event::Event;
 use crate::replica::ordering::mutations;
@@ -90,7 +89,7 @@ impl<C: Proposes> Sequencer<C> {
                 continue;
             }
             self.evaluate(&state, request, draft);
-            if self.chain.changes_plugins() {
+            if self.chain.changes_plugins() || !draft.has_room() {
                 return;
             }
         }
@@ -100,6 +99,9 @@ impl<C: Proposes> Sequencer<C> {
     /// granted it more time, or its client is just coming back, while the request waited.
     fn has_come_back(&self, state: &State, request: &QueuedRequest) -> bool {
         let Ask::CloseSession { session, expired: true } = request.submission.ask else { return false };
+        if self.evaluator.is_ending(state, session) {
+            return false;
+        }
         let order = &self.replica.order;
         !order.connections.expiry().is_due(session, order.clock.now_ms())
             || self.evaluator.is_coming_back(state, session)
@@ -114,10 +116,6 @@ impl<C: Proposes> Sequencer<C> {
         };
         match evaluation {
             Evaluation::Txn(txn) => {
-                let txn = mutations::before_proposal(&self.replica.order, state, txn);
-                let size = weight(&txn);
-                self.replica.order.metrics.proposal_size.add(size as u64);
-                draft.bytes += size;
                 if let Some(call) = &mut request.call {
                     let returned = self.evaluator.take_reply().unwrap_or_default();
                     call.outcome = Some(match &txn.outcome {
@@ -125,14 +123,29 @@ impl<C: Proposes> Sequencer<C> {
                         Outcome::Done(_) | Outcome::MultiRefused { .. } => Ok(returned),
                     });
                 }
-                self.chain.extend(txn.zxid, check_deployment::touches(&txn) && hooks::waits_for_deployment());
-                draft.txns.push(txn);
-                draft.requests.push(request);
+                self.add(state, txn, request, draft);
+            }
+            Evaluation::Part(session, txn) => {
+                let ask = Ask::CloseSession { session, expired: true };
+                let part = QueuedRequest::new(Submission { caller: None, xid: 0, ask }, None);
+                self.add(state, txn, QueuedRequest { is_part: true, ..part }, draft);
+                self.waiting.push_front(request);
             }
             Evaluation::Close => self.replica.close_caller(&request),
             Evaluation::Nothing => {}
             Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
             Evaluation::Transfer(to) => self.take_up_transfer(request, to),
         }
+    }
+
+    /// Adds a transaction to the batch in the making. `request`: what asked for it.
+    fn add(&mut self, state: &State, txn: Txn, request: QueuedRequest, draft: &mut Draft) {
+        let txn = mutations::before_proposal(&self.replica.order, state, txn);
+        let size = txn.weight();
+        self.replica.order.metrics.proposal_size.add(size as u64);
+        draft.bytes += size;
+        self.chain.extend(txn.zxid, check_deployment::touches(&txn) && hooks::waits_for_deployment());
+        draft.txns.push(txn);
+        draft.requests.push(request);
     }
 }

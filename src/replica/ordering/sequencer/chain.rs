@@ -111,14 +111,15 @@ impl Chain {
         at.and_then(|at| self.in_flight.remove(at)).expect("an entry resolves once")
     }
 
-    /// The requests of refused entries, in their first order. Called once no entry is in flight.
+    /// The requests of refused entries, in their first order, without those that stood for parts. Called once no entry
+    /// is in flight.
     pub(super) fn take_refused(&mut self) -> impl DoubleEndedIterator<Item = QueuedRequest> + use<> {
         assert!(self.in_flight.is_empty(), "an entry in flight may still have to be evaluated again before these");
         // An applied change of plugins is in force: the judge sees the new registry.
         self.changes_plugins = false;
         let mut refused = std::mem::take(&mut self.refused);
         refused.sort_by_key(|refused| refused.entry);
-        refused.into_iter().flat_map(|refused| refused.requests)
+        refused.into_iter().flat_map(|refused| refused.requests).filter(|request| !request.is_part)
     }
 
     /// Checks what must hold between two steps of the sequencer.

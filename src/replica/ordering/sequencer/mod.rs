@@ -28,7 +28,6 @@
 //! | `leadership` | what happens when an entry is resolved, a chain breaks, a leadership begins or ends |
 //! | `held` | requests that wait for work off this thread |
 //! | `forward` | passes requests on to a leader in another member |
-//! | `weight` | how large a transaction is |
 
 mod batch;
 mod chain;
@@ -37,7 +36,6 @@ mod held;
 mod leadership;
 #[cfg(test)]
 mod tests;
-mod weight;
 
 use super::clocks::Clocks;
 use super::event::{Event, QueuedRequest};
