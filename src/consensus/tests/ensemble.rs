@@ -157,9 +157,11 @@ impl Ensemble {
     async fn write(&self, count: u64) {
         let (leader, mut term) = self.leader().await;
         for _ in 0..count {
+            let end = Instant::now() + PATIENCE;
             loop {
                 let next = batch(term, self.counter(leader).zxid(), 1);
-                match self.of(leader).propose(next).await {
+                let proposed = tokio::time::timeout_at(end, self.of(leader).propose(next)).await;
+                match proposed.unwrap_or_else(|_| panic!("a proposal of {leader} has no outcome within {PATIENCE:?}")) {
                     ProposalOutcome::Applied { accepted: true, .. } => break,
                     ProposalOutcome::Applied { .. } | ProposalOutcome::Refused => {
                         tokio::time::sleep(Duration::from_millis(5)).await
