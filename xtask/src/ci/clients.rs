@@ -116,7 +116,7 @@ pub(crate) fn suite(context: &Context, servers: usize, seconds_usual: u64) -> Ou
 fn run_suite(context: &Context, servers: usize) -> Finished {
     let mut command = Command::new(context.root.join("tests/conformance/kazoo.sh"));
     command.arg(&context.binary).arg(servers.to_string()).arg("-rfE").env("TMPDIR", context.work.path());
-    process::run(&context.budget, 1200, &command, &context.log("kazoo"), Show::Tail(30))
+    process::run(&context.budget, 1200, &command, &context.log(&format!("kazoo-{servers}")), Show::Tail(30))
 }
 
 /// The tests that failed and should not have; and a sentence if the suite's output cannot be trusted.
