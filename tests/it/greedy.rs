@@ -125,7 +125,8 @@ async fn a_multi_read_is_answered_with_some_megabytes_at_most() {
             assert_eq!(slots.len(), 1_500);
             let (whole, refused) = slots.split_at(5);
             assert!(whole.iter().all(|slot| matches!(slot, SlotReply::Data(Some(data), _) if data.len() == 900_000)));
-            assert!(refused.iter().all(|slot| *slot == SlotReply::Error(THROTTLED)), "{:?}", refused[0]);
+            let throttled = refused.iter().filter(|slot| **slot == SlotReply::Error(THROTTLED)).count();
+            assert_eq!(throttled, 1_500 - 5);
         }
     });
     let longest = longest_set(&bystander, "/other", || reading.is_finished()).await;

@@ -33,8 +33,10 @@ pub(crate) fn begin(reader: Reader<'_>, request: &Request) -> Option<Pieces> {
         Request::GetChildren { path: Some(path), .. }
         | Request::GetChildren2 { path: Some(path), .. }
         | Request::FilteredList { path: Some(path), .. } => {
-            let node = reader.readable(path).ok()?;
-            (node.child_count() > LISTED_AT_ONCE).then(|| List::Children(Children::of(node)))?
+            if reader.state.node(path)?.child_count() <= LISTED_AT_ONCE {
+                return None;
+            }
+            List::Children(Children::of(reader.readable(path).ok()?))
         }
         Request::GetEphemerals { prefix } if reader.state.ephemerals_of(reader.session) > LISTED_AT_ONCE => {
             let prefix = counts::wanted_prefix(prefix.as_deref());
