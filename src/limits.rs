@@ -300,8 +300,64 @@ const _: () = assert!(OUTBOX_BYTES_SOFT < OUTBOX_BYTES_MAX);
 /// Bytes that are read from a socket at once. Each worker thread owns one such buffer. An idle connection owns none.
 pub(crate) const SOCKET_READ_BYTES: usize = 64 << 10;
 
-/// Reads that are answered under one shared lock of the state, before apply gets its chance.
+/// Reads that are answered under one shared lock of the state, before apply gets its chance, and the bytes of their
+/// replies: some hundred microseconds. One reply may be larger.
 pub(crate) const READS_PER_LOCK: u32 = 64;
+pub(crate) const READ_BYTES_PER_LOCK: usize = 256 << 10;
+
+/// Names of a list (getChildren, getEphemerals) that are read under one shared lock of the state: some 2 ms, since each
+/// name lies elsewhere in memory. A longer list is read in pieces of this length.
+pub(crate) const LISTED_AT_ONCE: usize = 8_192;
+
+/// What a name in a list counts where the work of a read is estimated in bytes: to find a name takes as long as to copy
+/// that much.
+pub(crate) const LISTED_NAME_BYTES: usize = 64;
+
+/// Bytes of an expected reply above which a read that waits behind a write is left to the thread that asks plugins. The
+/// thread that applies answers smaller ones, under the exclusive lock of the state.
+pub(crate) const HEAVY_READ_BYTES: usize = 64 << 10;
+
+/// Bytes of the expected replies to all reads of one connection that wait behind its writes. Beyond that, the server
+/// reads nothing more from the connection until they are answered. They are answered at once when the write is applied.
+pub(crate) const WAITING_READS_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(HEAVY_READ_BYTES < WAITING_READS_BYTES_MAX);
+
+/// Bytes of the answer to one multiRead. The node that exceeds it is still sent; each further operation gets THROTTLEDOP.
+/// Clients accept a reply of one `jute.maxbuffer` unless they are told otherwise, so four times the default is beyond
+/// what most can use. It is copied under the shared lock of the state, which takes a millisecond or two.
+pub(crate) const MULTI_READ_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+
+/// Operations of one multiRead that are looked up, and names of children in its answer. Both keep the state's lock for
+/// some milliseconds at most. What is beyond gets THROTTLEDOP.
+pub(crate) const MULTI_READ_OPERATIONS_MAX: usize = 10_000;
+pub(crate) const MULTI_READ_NAMES_MAX: usize = 4 * LISTED_AT_ONCE;
+
+/// What a virtual node in a multiRead counts at least, in bytes: making its text takes longer than copying it.
+pub(crate) const MULTI_READ_VIRTUAL_BYTES_MIN: usize = 4 << 10;
+
+/// Operations of one multiRead about which policies are asked, with cached answers or by a call. Each answer rests on
+/// nodes that are looked up again under the state's lock. Operations beyond get THROTTLEDOP.
+pub(crate) const MULTI_READ_JUDGED_MAX: usize = 1_000;
+
+/// Watches that one setWatches sets under one lock of the state. The rest follows under the next one.
+pub(crate) const WATCHES_SET_AT_ONCE: usize = 1_000;
+
+/// Watches of one connection, and bytes of their paths. ZooKeeper's heaviest clients (HBase, Kafka's older brokers) have
+/// some hundred thousand. A request for more gets THROTTLEDOP.
+pub(crate) const WATCHES_PER_CONNECTION_MAX: usize = 1_000_000;
+pub(crate) const WATCHES_PER_CONNECTION_BYTES_MAX: usize = 128 << 20;
+
+/// Watches of all connections of this server, and bytes of their paths, each path counted once for each connection. A
+/// watch takes some 100 bytes beside its path, so this is 1.5 GiB at worst.
+pub(crate) const WATCHES_MAX: usize = 10_000_000;
+pub(crate) const WATCHES_BYTES_MAX: usize = 512 << 20;
+const _: () = assert!(WATCHES_PER_CONNECTION_MAX < WATCHES_MAX);
+const _: () = assert!(WATCHES_PER_CONNECTION_BYTES_MAX < WATCHES_BYTES_MAX);
+
+/// Watches of a connection that has ended which are given up under one lock, and watched paths that are shown (`wchs`,
+/// `wchc`, `wchp`) under one lock: a millisecond or two.
+pub(crate) const WATCHES_DROPPED_AT_ONCE: usize = 4_096;
+pub(crate) const WATCHED_PATHS_SHOWN_AT_ONCE: usize = 4_096;
 
 /// Events of one connection that wait for a policy's verdict. A connection with more is closed, as with a full outbox.
 pub(crate) const EVENTS_HELD_MAX: usize = 1_000;

@@ -135,8 +135,7 @@ impl ReadView for AppliedTree<'_> {
     }
 
     fn ephemerals(&self, session: SessionId, prefix: &str, limit: usize) -> Vec<String> {
-        let paths = self.0.ephemerals(session).filter(|path| path.starts_with(prefix));
-        paths.take(limit).map(|path| path.to_string()).collect()
+        self.0.ephemerals_below(session, prefix).take(limit).map(str::to_owned).collect()
     }
 
     fn stat(&self, path: &str) -> Option<Stat> {

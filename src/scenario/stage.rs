@@ -287,7 +287,7 @@ impl Stage {
     fn attach(&mut self, name: &str, password: Password) {
         self.ensure_open(name);
         if let Some(connection) = self.clients.reconnect(name) {
-            self.watches.drop_connection(connection);
+            self.watches.drop_some(connection, usize::MAX);
         }
         let session = self.clients.of_name(name).attachment.session;
         self.submit(Some(name), Ask::AttachSession { session, password: Some(password), timeout_ms: 20_000 });
@@ -296,7 +296,7 @@ impl Stage {
     /// The client's session is over, and its watches with it.
     fn client_gone(&mut self, name: &str) {
         if let Some(connection) = self.clients.end_session(name) {
-            self.watches.drop_connection(connection);
+            self.watches.drop_some(connection, usize::MAX);
         }
     }
 

@@ -1,11 +1,12 @@
 //! The thread on which plugins are asked on behalf of clients: policies about reads and events, authenticators about
-//! logins.
+//! logins. It also does what takes long and is done in pieces: lists of many names, setWatches with many paths, the
+//! watches of a connection that has ended.
 //!
 //! There is one such thread, so plugins never occupy the threads that serve clients. A slow policy delays only the
 //! clients that it is asked about, and the jobs behind theirs.
 //!
 //! A connection has at most three jobs here: its oldest read, its held events, and a login. A job is done in turns of
-//! at most `limits::QUESTIONS_IN_A_ROW` questions. Each read of a plugin locks the state anew (`LockedTree`), so the
+//! at most `limits::QUESTIONS_IN_A_ROW` questions, or one piece. Each read of a plugin locks the state anew (`LockedTree`), so the
 //! tree may change while a plugin runs. The code that uses an answer checks under the state's
 //! lock whether the answer still holds.
 
@@ -14,6 +15,7 @@ use super::connection::{Connection, Turn};
 use super::judgement::{EventQuestion, EventVerdict, Inquiry};
 use crate::environment::{self, wall_ms};
 use crate::limits;
+use crate::model::ConnectionId;
 use crate::pipeline::view::LockedTree;
 use crate::pipeline::{Call, Caller, Moment};
 use crate::plugin::policies::Answers;
@@ -23,14 +25,16 @@ use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What plugins are to be asked. Bounded by the number of connections.
+/// What is to be done. Bounded by the number of connections.
 pub(super) enum Job {
-    /// The oldest request of the connection is a read that plugins are asked about.
+    /// The oldest request of the connection is a read that plugins are asked about, or whose answer is long.
     Read { connection: Arc<Connection>, inquiry: Inquiry },
     /// The connection's outbox holds events.
     Events { connection: Arc<Connection> },
     /// An `addauth` for an authenticator. The credential is given to nobody else.
     Login { connection: Arc<Connection>, header: RequestHeader, scheme: String, credential: Bytes },
+    /// A connection that has ended had many watches. The rest of them is given up.
+    Forget { connection: ConnectionId },
 }
 
 /// The queue of jobs for the thread.
@@ -103,14 +107,18 @@ fn turn(server: &dyn Server, job: Job) -> Option<Job> {
     let plugins = home.plugins();
     match job {
         Job::Read { connection, mut inquiry } => {
-            let Turn::Ask { open, identities, xid } = connection.judge_asked(server, &inquiry) else { return None };
-            let caller = connection.caller_of(connection.session(), identities);
-            with_call(server, &caller, xid, |call| inquiry.ask(home, &caller.identities, call, &open));
-            match connection.judge_asked(server, &inquiry) {
+            let mut turn = connection.judge_asked(server, &mut inquiry);
+            if let Turn::Ask { open, identities, xid } = turn {
+                let caller = connection.caller_of(connection.session(), identities);
+                with_call(server, &caller, xid, |call| inquiry.ask(home, &caller.identities, call, &open));
+                turn = connection.judge_asked(server, &mut inquiry);
+            }
+            match turn {
                 Turn::Done => None,
-                Turn::Ask { .. } => Some(Job::Read { connection, inquiry }),
+                Turn::Ask { .. } | Turn::GoOn => Some(Job::Read { connection, inquiry }),
             }
         }
+        Job::Forget { connection } => (!home.forget_watches(server, connection)).then_some(Job::Forget { connection }),
         Job::Events { connection } => {
             for _ in 0..limits::QUESTIONS_IN_A_ROW {
                 let held = connection.outbox.first_held().filter(|_| !connection.is_gone())?;

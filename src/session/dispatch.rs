@@ -12,7 +12,7 @@ use super::order::{Awaited, Handshake, LocalRequest, Parked};
 use super::sasl::{DigestMd5, Step};
 use super::{Server, local, local_sessions};
 use crate::environment;
-use crate::limits::READS_PER_LOCK;
+use crate::limits::{HEAVY_READ_BYTES, READ_BYTES_PER_LOCK, READS_PER_LOCK};
 use crate::model::{ErrorCode, Identity, SessionId};
 use crate::pipeline::{Ask, Caller, Submission};
 use crate::state::State;
@@ -35,6 +35,8 @@ pub(super) struct Dispatch {
     identities: Arc<[Identity]>,
     /// Whether an authenticator may have added identities since the copy was made.
     identities_stale: bool,
+    /// Bytes of the frame that is being taken.
+    frame_bytes: usize,
     /// The SASL exchange that is under way.
     sasl: Option<Box<DigestMd5>>,
 }
@@ -55,11 +57,13 @@ pub(super) struct Reading<'a> {
     state: Option<RwLockReadGuard<'a, State>>,
     /// Reads until the lock is released, so that the thread that applies can take it.
     left: u32,
+    /// Bytes of replies until then.
+    bytes_left: usize,
 }
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(server: &'a dyn Server) -> Reading<'a> {
-        Reading { server, state: None, left: 0 }
+        Reading { server, state: None, left: 0, bytes_left: 0 }
     }
 
     /// The state, for one read. Takes the lock if it is not held.
@@ -67,9 +71,18 @@ impl<'a> Reading<'a> {
         if self.left == 0 {
             self.state = None;
             self.left = READS_PER_LOCK;
+            self.bytes_left = READ_BYTES_PER_LOCK;
         }
         self.left -= 1;
         self.state.get_or_insert_with(|| self.server.state())
+    }
+
+    /// A read is answered, with a reply of that many bytes.
+    fn answered(&mut self, bytes: u64) {
+        self.bytes_left = self.bytes_left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+        if self.bytes_left == 0 {
+            self.release();
+        }
     }
 
     /// Releases the lock. Called before anything that may take the lock.
@@ -82,7 +95,7 @@ impl<'a> Reading<'a> {
 impl Dispatch {
     pub(crate) fn new(server: Arc<dyn Server>, connection: Arc<Connection>) -> Dispatch {
         let identities = connection.identities();
-        Dispatch { server, connection, identities, identities_stale: false, sasl: None }
+        Dispatch { server, connection, identities, identities_stale: false, frame_bytes: 0, sasl: None }
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -96,6 +109,7 @@ impl Dispatch {
     /// Takes one frame. `received_us`: when it was read, microseconds of the member's clock.
     pub(crate) fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         self.connection.count_received();
+        self.frame_bytes = frame.len();
         if self.identities_stale || self.connection.identities_end() {
             self.identities = self.connection.identities();
             self.identities_stale = false;
@@ -194,16 +208,26 @@ impl Dispatch {
         if order.is_empty() {
             let question = local::Question { header, received_us, request: &request, identities: &self.identities };
             let refusals = &mut order.refusals;
-            let inquiry = Inquiry::default();
-            if local::answer(&self.connection, refusals, state, watches.as_deref_mut(), &question, &inquiry).is_err() {
-                let parked = Parked { asked: true, ..Parked::new(request, self.identities.clone(), true) };
-                order.push(header, received_us, Awaited::Local(Box::new(parked)));
-                self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
+            let mut inquiry = Inquiry::default();
+            let watches = watches.as_deref_mut();
+            match local::answer(&self.connection, refusals, state, watches, &question, &mut inquiry) {
+                Ok(bytes) => {
+                    drop(order);
+                    reading.answered(bytes);
+                }
+                Err(_) => {
+                    let parked = Parked { asked: true, ..Parked::new(request, self.identities.clone(), true) };
+                    order.push(header, received_us, Awaited::Local(Box::new(parked)));
+                    self.connection.home().asking().put(Job::Read { connection: self.connection.clone(), inquiry });
+                }
             }
         } else {
             let home = self.connection.home();
-            let may_be_asked = judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
-            let parked = Parked::new(request, self.identities.clone(), may_be_asked);
+            let weight = local::weight(state, self.connection.session(), &request);
+            let may_be_late = weight > HEAVY_READ_BYTES
+                || judgement::concerns(home.plugins(), home.rules(), state, &self.identities, &request);
+            let expected_bytes = weight.max(order.written_bytes());
+            let parked = Parked { expected_bytes, ..Parked::new(request, self.identities.clone(), may_be_late) };
             order.push(header, received_us, Awaited::Local(Box::new(parked)));
         }
         Flow::On
@@ -219,7 +243,11 @@ impl Dispatch {
     ) -> Flow {
         reading.release();
         // First into the order, then to the sequencer: the write may be answered before `submit` returns.
-        self.connection.order.lock().push(header, received_us, Awaited::Write(form));
+        {
+            let mut order = self.connection.order.lock();
+            order.push(header, received_us, Awaited::Write(form));
+            order.note_written(self.frame_bytes);
+        }
         self.server.submit(Submission { caller: Some(self.caller(self.connection.session())), xid: header.xid, ask });
         Flow::On
     }

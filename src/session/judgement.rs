@@ -9,15 +9,18 @@ use super::{Connections, auth};
 use crate::limits;
 use crate::model::{Acl, AclEntry, ErrorCode, Identity, Refusal, acl};
 use crate::pipeline::authorize::{self, Who};
+use crate::pipeline::read::pieces::Pieces;
 use crate::pipeline::view::AppliedTree;
 use crate::pipeline::{Call, Caller, Rules, Schemes, Verb};
 use crate::plugin::Plugins;
-use crate::plugin::policies::{Answers, Question};
+use crate::plugin::policies::{Answers, Known, Question};
+use crate::plugin::registry::Registry;
 use crate::state::{Node, State};
 use crate::wire::reply::EventKind;
 use crate::wire::request::{Operation, Request};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a request wants of one node.
@@ -29,12 +32,28 @@ struct Part<'a> {
     permissions: i32,
 }
 
-/// The plugins' answers about one request so far, by the request's parts.
+/// What has been done so far for one request that is not answered at once: the plugins' answers, by the request's parts,
+/// and the pieces of its answer.
 #[derive(Default)]
 pub(super) struct Inquiry {
     parts: HashMap<usize, AskedPart>,
-    /// Whether no plugin may be asked any more.
+    /// The parts before this one had all answers when they were last looked at. They are looked at again when the last
+    /// part has its answers, too. So the work grows with the number of parts, and not with its square.
+    settled: usize,
+    /// Whether the request must be answered at once.
     closed: bool,
+    /// How many watches of a setWatches are set.
+    pub(crate) watches_set: usize,
+    /// The list that the request asks for, as far as it has been read.
+    pub(crate) pieces: Option<Pieces>,
+}
+
+/// Why a request has no answer yet.
+pub(super) enum Unready {
+    /// Plugins must be asked these questions first.
+    Ask(Vec<OpenQuestion>),
+    /// The next piece of the answer can be made at once. The locks are let go before.
+    GoOn,
 }
 
 #[derive(Default)]
@@ -93,11 +112,25 @@ pub(crate) fn verb_of(kind: EventKind) -> Verb {
 }
 
 impl Inquiry {
-    /// An inquiry that asks no plugin. For a request that no plugin had to be asked about when it was read, so that
-    /// requests behind it have been taken already. If a plugin must be asked after all, the client has to send the
-    /// request again.
+    /// An inquiry for a request that was expected to need no plugin and no pieces when it was read, so that requests
+    /// behind it have been taken already. The request is answered at once. If a plugin must be asked after all, the
+    /// client has to send the request again.
     pub(crate) fn closed() -> Inquiry {
         Inquiry { closed: true, ..Inquiry::default() }
+    }
+
+    /// Whether the request must be answered at once.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The parts of the request that are answered next, of `all`. Each watch of a setWatches stands for itself, so they
+    /// are set piece by piece.
+    pub(crate) fn next_parts(&self, request: &Request) -> Range<usize> {
+        match request {
+            Request::SetWatches(_) if !self.closed => self.watches_set..self.watches_set + limits::WATCHES_SET_AT_ONCE,
+            _ => 0..usize::MAX,
+        }
     }
 
     /// Asks plugins the open questions, and keeps their answers. The tree may change meanwhile.
@@ -141,66 +174,113 @@ pub(super) fn concerns(
     parts(request).iter().any(|part| policed && hits(part) || proven && may_be_open(part))
 }
 
-/// The policies' rulings on the request in this state. The error has questions that plugins must be asked first; there
-/// may be more. With rulings the request can be answered without a plugin: `authorize::known` has an answer for its
-/// ACLs.
+/// The policies' rulings on the request's next parts (`Inquiry::next_parts`) in this state. The error has questions that
+/// plugins must be asked first; there may be more. With rulings the request can be answered without a plugin:
+/// `authorize::known` has an answer for its ACLs.
 pub(super) fn rule(
     plugins: &Plugins,
     rules: &Rules,
     state: &State,
     who: &Arc<[Identity]>,
     request: &Request,
-    inquiry: &Inquiry,
+    inquiry: &mut Inquiry,
 ) -> Result<Rulings, Vec<OpenQuestion>> {
     let authenticated = plugins.has_authenticators();
     if !plugins.has_policies() && !authenticated {
         return Ok(Rulings::new());
     }
     let registry = plugins.registry_now();
-    let none = Answers::default();
     let parts = parts(request);
-    let mut known = SmallVec::<[_; 1]>::with_capacity(parts.len());
-    let mut open = Vec::new();
-    for (at, part) in parts.iter().enumerate() {
-        let Part { verb, path, permissions } = part;
-        let asked = inquiry.parts.get(&at);
-        let question = Question { who, verb: *verb, path };
-        let answers = asked.map_or(&none, |asked| &asked.answers);
-        match registry.known(question, &AppliedTree(state), Some(state.last_zxid()), answers) {
-            Some(answered) if !authenticated || part.listed(rules, state, who).is_some() => {
-                known.push(Ok(Some(answered)))
+    let next = inquiry.next_parts(request);
+    let next = next.start.min(parts.len())..next.end.min(parts.len());
+    let is_multi_read = matches!(request, Request::MultiRead(_));
+    let begin = inquiry.settled.clamp(next.start, next.end);
+    let looked = Looked { registry: &registry, rules, state, who, authenticated, is_multi_read, inquiry };
+    // First only the parts that are not settled.
+    let known = looked.at(&parts, begin..next.end).and_then(|mut rest| {
+        let mut known = looked.at(&parts, next.start..begin)?;
+        known.append(&mut rest);
+        Ok(known)
+    });
+    let known = match known {
+        Ok(known) => known,
+        Err(open) => {
+            inquiry.settled = open.first().map_or(begin, |question| question.part);
+            return Err(open);
+        }
+    };
+    inquiry.settled = next.end;
+    let decide = |(part, known): (&Part<'_>, Standing<'_>)| match known {
+        Standing::Known(known) => known.decide(part.path).err(),
+        Standing::Unlisted => None,
+        Standing::Refused(refusal) => Some(refusal),
+    };
+    Ok(parts[next].iter().zip(known).map(decide).collect())
+}
+
+/// What is known about one part of a request.
+enum Standing<'a> {
+    /// All policies have answered.
+    Known(Known<'a>),
+    /// The ACL refuses the part. Plugins are asked only about what an ACL allows.
+    Unlisted,
+    Refused(Refusal),
+}
+
+/// The state in which a request is judged.
+struct Looked<'r, 'a> {
+    registry: &'r Registry,
+    rules: &'a Rules,
+    state: &'a State,
+    who: &'a Arc<[Identity]>,
+    /// Whether there are authenticators.
+    authenticated: bool,
+    is_multi_read: bool,
+    inquiry: &'a Inquiry,
+}
+
+impl<'r> Looked<'r, '_> {
+    /// What is known about these parts. The error has the open questions, and there may be more.
+    fn at(&self, parts: &[Part<'_>], range: Range<usize>) -> Result<SmallVec<[Standing<'r>; 1]>, Vec<OpenQuestion>> {
+        let mut known = SmallVec::with_capacity(range.len());
+        let mut open = Vec::new();
+        for at in range {
+            match self.look(at, &parts[at]) {
+                Ok(standing) => known.push(standing),
+                Err(question) => open.push(question),
             }
-            // The ACL refuses the request. Plugins are asked only about what an ACL allows.
-            None if part.listed(rules, state, who) == Some(false) => known.push(Ok(None)),
-            _ if inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
+            if open.len() >= limits::QUESTIONS_IN_A_ROW {
+                break;
+            }
+        }
+        if open.is_empty() { Ok(known) } else { Err(open) }
+    }
+
+    fn look(&self, at: usize, part: &Part<'_>) -> Result<Standing<'r>, OpenQuestion> {
+        let none = Answers::default();
+        let Part { verb, path, permissions } = part;
+        let asked = self.inquiry.parts.get(&at);
+        let question = Question { who: self.who, verb: *verb, path };
+        let answers = asked.map_or(&none, |asked| &asked.answers);
+        let listed = || part.listed(self.rules, self.state, self.who);
+        if self.is_multi_read && at >= limits::MULTI_READ_JUDGED_MAX && self.registry.hits(question) {
+            let text = format!("plugins: {path}: too many paths of one multiRead are under policies, ask for fewer");
+            return Ok(Standing::Refused(Refusal::new(ErrorCode::ThrottledOp, text)));
+        }
+        match self.registry.known(question, &AppliedTree(self.state), Some(self.state.last_zxid()), answers) {
+            Some(answered) if !self.authenticated || listed().is_some() => Ok(Standing::Known(answered)),
+            None if listed() == Some(false) => Ok(Standing::Unlisted),
+            _ if self.inquiry.closed || asked.is_some_and(|asked| asked.tries >= limits::QUESTION_TRIES) => {
                 let text = format!("plugins: {path}: what decides it is just changing, ask again");
-                known.push(Err(Refusal::new(ErrorCode::OperationTimeout, text)));
+                Ok(Standing::Refused(Refusal::new(ErrorCode::OperationTimeout, text)))
             }
             _ => {
-                let unknown = part.node(state).filter(|_| part.listed(rules, state, who).is_none());
+                let unknown = part.node(self.state).filter(|_| listed().is_none());
                 let list = unknown.map(|node| node.acl().clone());
-                open.push(OpenQuestion {
-                    part: at,
-                    verb: *verb,
-                    path: (*path).into(),
-                    permissions: *permissions,
-                    list,
-                });
-                if open.len() >= limits::QUESTIONS_IN_A_ROW {
-                    break;
-                }
+                Err(OpenQuestion { part: at, verb: *verb, path: (*path).into(), permissions: *permissions, list })
             }
         }
     }
-    if !open.is_empty() {
-        return Err(open);
-    }
-    let decide = |(part, known): (&Part<'_>, Result<Option<crate::plugin::policies::Known<'_>>, Refusal>)| match known {
-        Ok(Some(known)) => known.decide(part.path).err(),
-        Ok(None) => None,
-        Err(refusal) => Some(refusal),
-    };
-    Ok(parts.iter().zip(known).map(decide).collect())
 }
 
 /// Whether a client may get an event.
@@ -299,7 +379,10 @@ fn parts(request: &Request) -> SmallVec<[Part<'_>; 1]> {
             let path = listed(prefix.as_deref());
             SmallVec::from_iter([Part { verb: Verb::Children, path, permissions: 0 }])
         }
-        Request::MultiRead(operations) => operations.iter().map_while(of_operation).collect(),
+        // Operations beyond the bound are not read.
+        Request::MultiRead(operations) => {
+            operations.iter().take(limits::MULTI_READ_OPERATIONS_MAX).map_while(of_operation).collect()
+        }
         Request::SetWatches(asked) => {
             let read = [&asked.data, &asked.exist].into_iter().flatten().map(|path| (Verb::Read, path));
             let children = asked.child.iter().map(|path| (Verb::Children, path));

@@ -6,14 +6,14 @@
 //! Whatever can be answered is answered as soon as it is the oldest. So the oldest request always waits for something:
 //! a write or a handshake for its transaction, a `sync` for its barrier, a read for plugins.
 //!
-//! Some requests let nothing pass: a handshake, a `sync`, a read that plugins may be asked about, the end of the
-//! session. Behind such a request nothing is taken from the socket. So the oldest request is a write whenever a
+//! Some requests let nothing pass: a handshake, a `sync`, a read that plugins may be asked about or whose answer may be
+//! long, the end of the session. Behind such a request nothing is taken from the socket. So the oldest request is a write whenever a
 //! transaction of this connection is applied.
 
 use super::connections::Load;
 use super::form::Form;
 use super::rejection::Refusals;
-use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT};
+use crate::limits::{UNANSWERED_MAX, UNANSWERED_ROOM_KEPT, WAITING_READS_BYTES_MAX};
 use crate::model::{ErrorCode, Identity, Password, SessionId};
 use crate::wire::request::{Request, RequestHeader};
 use std::collections::VecDeque;
@@ -34,6 +34,10 @@ pub(super) struct Order {
     /// How many of the oldest transactions have been passed on to the leader. Their outcome is known once they are
     /// applied here. Invariant: at most `transactions`, and 0 after the end.
     passed_on: usize,
+    /// Bytes of the largest write that waited since no transaction waited. A read behind it may find that much.
+    written_bytes: usize,
+    /// Invariant: the sum of `Parked::expected_bytes` of all entries.
+    expected_bytes: usize,
     /// An `addauth` waits for its authenticator. Nothing is taken from the socket until the identities are known.
     authenticating: bool,
     /// The connection is gone. Nothing more is answered, and no watch is set.
@@ -81,16 +85,19 @@ pub(super) struct Parked {
     pub(crate) request: LocalRequest,
     /// The identities that the client had proven when the request was read.
     pub(crate) identities: Arc<[Identity]>,
-    /// Whether plugins may have to be asked. Their answer may be late, and the read must not see writes that come
-    /// behind it, so nothing behind it is taken from the socket.
-    pub(crate) may_be_asked: bool,
-    /// Whether the request is the oldest, and plugins are being asked.
+    /// Whether plugins may have to be asked, or the answer may be so long that it is not made under the exclusive lock of
+    /// the state. The answer may then be late, and the read must not see writes that come behind it, so nothing behind
+    /// it is taken from the socket.
+    pub(crate) may_be_late: bool,
+    /// About how many bytes the reply has.
+    pub(crate) expected_bytes: usize,
+    /// Whether the request is the oldest, and is left to the thread that asks plugins.
     pub(crate) asked: bool,
 }
 
 impl Parked {
-    pub(crate) fn new(request: LocalRequest, identities: Arc<[Identity]>, may_be_asked: bool) -> Parked {
-        Parked { request, identities, may_be_asked, asked: false }
+    pub(crate) fn new(request: LocalRequest, identities: Arc<[Identity]>, may_be_late: bool) -> Parked {
+        Parked { request, identities, may_be_late, expected_bytes: 0, asked: false }
     }
 }
 
@@ -110,6 +117,10 @@ impl Awaited {
         matches!(self, Awaited::Handshake(_) | Awaited::Write(_) | Awaited::Upgrade)
     }
 
+    fn expected_bytes(&self) -> usize {
+        if let Awaited::Local(parked) = self { parked.expected_bytes } else { 0 }
+    }
+
     /// Whether the request can be answered once it is the oldest.
     fn is_ready(&self) -> bool {
         match self {
@@ -123,7 +134,7 @@ impl Awaited {
     fn holds_back(&self) -> bool {
         match self {
             Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
-            Awaited::Local(parked) => parked.may_be_asked || matches!(parked.request, LocalRequest::CloseLocalSession),
+            Awaited::Local(parked) => parked.may_be_late || matches!(parked.request, LocalRequest::CloseLocalSession),
             Awaited::Write(_) | Awaited::Upgrade => false,
         }
     }
@@ -137,6 +148,8 @@ impl Order {
             answered: 0,
             transactions: 0,
             passed_on: 0,
+            written_bytes: 0,
+            expected_bytes: 0,
             authenticating: false,
             ended: false,
             refusals: Refusals::default(),
@@ -151,6 +164,7 @@ impl Order {
         self.load.add_one();
         self.asked += 1;
         self.transactions += usize::from(awaited.is_transaction());
+        self.expected_bytes += awaited.expected_bytes();
         self.queue.push_back(Entry { number: self.asked, header, received_us, awaited });
         self.check();
     }
@@ -183,6 +197,7 @@ impl Order {
         self.load.add_one();
         self.answered -= 1;
         self.transactions += usize::from(entry.awaited.is_transaction());
+        self.expected_bytes += entry.awaited.expected_bytes();
         self.queue.push_front(entry);
         self.check();
     }
@@ -196,7 +211,11 @@ impl Order {
         if entry.awaited.is_transaction() {
             self.transactions -= 1;
             self.passed_on = self.passed_on.saturating_sub(1);
+            if self.transactions == 0 {
+                self.written_bytes = 0;
+            }
         }
+        self.expected_bytes -= entry.awaited.expected_bytes();
         if self.queue.is_empty() && self.queue.capacity() > UNANSWERED_ROOM_KEPT {
             self.queue = VecDeque::new();
         }
@@ -210,6 +229,16 @@ impl Order {
             Some(Awaited::Sync { done, .. }) if !*done => *done = true,
             _ => panic!("the unfinished `sync` is the newest request, since nothing passes it"),
         }
+    }
+
+    /// The newest request is a write of that many bytes.
+    pub(crate) fn note_written(&mut self, bytes: usize) {
+        self.written_bytes = self.written_bytes.max(bytes);
+    }
+
+    /// Bytes that a read which is parked now may find in a node because of the writes before it.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.written_bytes
     }
 
     /// One more of the oldest transactions goes to the leader.
@@ -268,10 +297,12 @@ impl Order {
         self.authenticating || self.queue.back().is_some_and(|newest| newest.awaited.holds_back())
     }
 
-    /// Whether this connection has enough under way: by its own bound, or because all connections together have more
+    /// Whether this connection has enough under way: by its own bounds, or because all connections together have more
     /// than `globalOutstandingLimit`. A connection with nothing under way may always ask, so that none starves.
     fn is_crowded(&self) -> bool {
-        self.queue.len() >= UNANSWERED_MAX || (!self.queue.is_empty() && self.load.is_over())
+        self.queue.len() >= UNANSWERED_MAX
+            || self.expected_bytes >= WAITING_READS_BYTES_MAX
+            || (!self.queue.is_empty() && self.load.is_over())
     }
 
     /// The invariants, after each change. Without `debug_assertions` this takes constant time.
@@ -285,6 +316,8 @@ impl Order {
         {
             let transactions = self.queue.iter().filter(|entry| entry.awaited.is_transaction()).count();
             assert_eq!(self.transactions, transactions, "all transactions are counted");
+            let expected: usize = self.queue.iter().map(|entry| entry.awaited.expected_bytes()).sum();
+            assert_eq!(self.expected_bytes, expected, "all expected replies are counted");
             let older = self.queue.iter().take(len.saturating_sub(1));
             assert!(older.into_iter().all(|entry| !entry.awaited.holds_back()), "only the newest request holds back");
             let numbers = self.queue.iter().map(|entry| entry.number);
@@ -329,6 +362,25 @@ mod tests {
         order.pop_applied(1);
         assert!(order.pop_ready().is_some() && order.pop_ready().is_some());
         assert!(order.is_empty() && order.takes_requests());
+    }
+
+    /// Otherwise all of them would be answered at once when the write is applied.
+    #[test]
+    fn reads_with_large_replies_are_not_taken_without_end() {
+        let mut order = order();
+        push(&mut order, 1, Awaited::Write(Form::Empty));
+        order.note_written(WAITING_READS_BYTES_MAX / 2);
+        for xid in 2..=3 {
+            assert!(order.takes_requests());
+            let expected_bytes = order.written_bytes();
+            let request = LocalRequest::Request(Request::Ping);
+            let parked = Parked { expected_bytes, ..Parked::new(request, Arc::from([]), false) };
+            push(&mut order, xid, Awaited::Local(Box::new(parked)));
+        }
+        assert!(!order.takes_requests());
+        order.pop_applied(1);
+        assert!(order.pop_ready().is_some());
+        assert!(order.takes_requests() && order.written_bytes() == 0);
     }
 
     #[test]

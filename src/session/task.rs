@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
 
 thread_local! {
     /// The buffer that every socket read on this thread fills first.
@@ -38,6 +39,11 @@ pub(super) struct Task<S> {
     leaving: BytesMut,
     /// Whether backpressure holds the connection back (`Connection::hold`).
     held: bool,
+    /// The client took some bytes since this was last reset.
+    progress: bool,
+    /// Runs while the connection is held back because the client does not take what is written to it. Ends one session
+    /// timeout after the client took something last.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// Serves a connection until it ends.
@@ -58,6 +64,8 @@ where
         arrived_us: 0,
         leaving: BytesMut::new(),
         held: false,
+        progress: false,
+        patience: None,
     };
     // Boxed, so that the timer's memory is freed before the connection goes on for long.
     let greeted = Box::pin(tokio::time::timeout(patience, task.greet())).await;
@@ -129,6 +137,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             match self.take_frames() {
                 Taken::Some => continue,
                 Taken::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Taken::HeldBack if !flushed && !self.dispatch.connection().outbox.has_room() => {
+                    self.hold(false);
+                    return self.wait_for_client(context);
+                }
                 Taken::HeldBack => {
                     self.hold(true);
                     return Poll::Pending;
@@ -141,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 }
                 Taken::Nothing => self.hold(false),
             }
+            self.patience = None;
             if flushed && self.arrived.is_empty() {
                 self.leaving = BytesMut::new();
             }
@@ -148,6 +161,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+    }
+
+    /// Nothing is read from the socket before the client takes what is written to it, so its pings are not heard. Each time
+    /// it takes something, that is a sign of life. If it takes nothing for a session timeout, the connection ends, and the
+    /// session expires as if the client had been silent.
+    fn wait_for_client(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = self.dispatch.connection();
+        let patience = match &mut self.patience {
+            Some(patience) if !self.progress => patience,
+            patience => {
+                connection.touch(connection.clock().now_us());
+                let timeout_ms = u64::try_from(connection.timeout_ms()).unwrap_or_default();
+                patience.insert(Box::pin(tokio::time::sleep(Duration::from_millis(timeout_ms))))
+            }
+        };
+        self.progress = false;
+        ready!(patience.as_mut().poll(context));
+        tracing::info!(peer = %connection.peer(), "a client takes no replies: its connection is closed");
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes everything that is queued.
@@ -170,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.leaving.advance(count);
+            self.progress = true;
             wrote = true;
         }
     }
@@ -232,7 +265,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Backpressure begins (`held`) or ends.
+    /// Backpressure begins (`held`) or ends: the client has to wait for this server. While it lasts, the session counts as
+    /// alive.
     fn hold(&mut self, held: bool) {
         if self.held != held {
             self.held = held;

@@ -5,7 +5,10 @@ mod policies;
 use super::*;
 use crate::client::codec::{self as client, Record, SlotReply};
 use crate::environment::Clock;
-use crate::limits::{OUTBOX_BYTES_MAX, UNANSWERED_MAX};
+use crate::limits::{
+    HEAVY_READ_BYTES, LISTED_NAME_BYTES, MULTI_READ_OPERATIONS_MAX, OUTBOX_BYTES_MAX, UNANSWERED_MAX,
+    WATCHES_DROPPED_AT_ONCE, WATCHES_SET_AT_ONCE,
+};
 use crate::model::txn::Change;
 use crate::model::{AclEntry, ErrorCode, Identity, Refusal, SessionId, acl};
 use crate::pipeline::evaluate::{Evaluation, Evaluator};
@@ -13,6 +16,7 @@ use crate::pipeline::read::NoVirtualNodes;
 use crate::pipeline::{Answered, Ask, Call, Moment, ProvenSchemes, Rules, Verb};
 use crate::plugin::{Compiler, Plugins};
 use crate::state::Effects;
+use crate::watch::WatchKind;
 use crate::wire::frame::Frames;
 use crate::wire::reply::{ConnectResponse, ReplyHeader};
 use crate::wire::request::{ConnectRequest, Create, CreateForm, Operation, Request, SetWatches, op};
@@ -844,6 +848,94 @@ async fn watches_go_with_their_connection() {
     drop(client);
     until("the connection is forgotten", || replica.connections.count() == 0).await;
     assert!(replica.watches.lock().is_empty());
+}
+
+/// Does one turn of the thread that asks plugins, once there is something to do.
+async fn turn(inquirer: &mut Inquirer) {
+    until("there is a job", || inquirer.run_once()).await;
+}
+
+#[tokio::test]
+async fn many_watches_of_an_ended_connection_are_given_up_in_pieces() {
+    let replica = Replica::new(options());
+    let server: Arc<dyn Server> = replica.clone();
+    let mut inquirer = Inquirer::of(&server);
+    let client = replica.client().await;
+    let id = replica.connection(&client).id();
+    for number in 0..WATCHES_DROPPED_AT_ONCE + 1 {
+        replica.watches.lock().arm(WatchKind::Data, &format!("/{number}"), id);
+    }
+    drop(client);
+    until("the connection is forgotten", || replica.connections.count() == 0).await;
+    assert_eq!(replica.watches.lock().count(), 1);
+    turn(&mut inquirer).await;
+    assert!(replica.watches.lock().is_empty());
+}
+
+#[tokio::test]
+async fn many_watches_are_set_again_in_pieces() {
+    let replica = Replica::new(options());
+    let server: Arc<dyn Server> = replica.clone();
+    let mut inquirer = Inquirer::of(&server);
+    let mut client = replica.client().await;
+    client.create("/there").await;
+    let count = 2 * WATCHES_SET_AT_ONCE + 1;
+    let mut exist: Vec<String> = (1..count).map(|number| format!("/{number}")).collect();
+    exist.push("/there".into());
+    client.ask(-8, Request::SetWatches(SetWatches { exist, ..SetWatches::default() })).await;
+    client.ask(2, create("/behind")).await;
+    for _ in 0..2 {
+        turn(&mut inquirer).await;
+    }
+    assert_eq!(client.event().await, (1, "/there".into()));
+    assert_eq!(client.next().await, (-8, 0));
+    assert_eq!(client.next().await, (2, 0));
+    assert_eq!(replica.watches.lock().count(), count - 1);
+}
+
+/// The thread that applies a write does not make long answers.
+#[tokio::test]
+async fn a_long_answer_behind_a_write_is_made_elsewhere_and_lets_nothing_pass() {
+    let replica = Replica::new(options());
+    let server: Arc<dyn Server> = replica.clone();
+    let mut inquirer = Inquirer::of(&server);
+    let mut client = replica.client().await;
+    let connection = replica.connection(&client);
+    client.create("/many").await;
+    let children = HEAVY_READ_BYTES / LISTED_NAME_BYTES + 1;
+    for number in 0..children {
+        client.create(&format!("/many/{number}")).await;
+    }
+    let list = || Request::GetChildren { path: Some("/many".into()), watch: true };
+    replica.pause();
+    client.ask(2, create("/many/last")).await;
+    client.ask(3, list()).await;
+    client.ask(4, create("/many/behind")).await;
+    until("the list lets nothing in", || connection.unanswered() == 2).await;
+    replica.release();
+    assert_eq!(client.next().await, (2, 0));
+    assert_eq!(connection.unanswered(), 1, "the list waits");
+    turn(&mut inquirer).await;
+    let (header, mut record) = client.reply().await;
+    assert_eq!((header.xid, record.strings().unwrap().len()), (3, children + 1));
+    assert_eq!(client.event().await, (4, "/many".into()));
+    assert_eq!(client.next().await, (4, 0));
+}
+
+#[tokio::test]
+async fn a_multi_read_reads_a_bounded_number_of_nodes_and_names() {
+    let replica = Replica::new(options());
+    let mut client = replica.client().await;
+    client.create("/a").await;
+    let slot = |request| Operation { op: client::opcode(&request), request };
+    let mut operations = vec![slot(get("/a", false)); MULTI_READ_OPERATIONS_MAX + 1];
+    operations[0] = slot(Request::GetChildren { path: Some("/".into()), watch: false });
+    client.ask(2, Request::MultiRead(operations)).await;
+    let (_, mut record) = client.reply().await;
+    let slots = record.multi().unwrap();
+    let throttled = SlotReply::Error(ErrorCode::ThrottledOp.code());
+    assert!(matches!(&slots[0], SlotReply::Children(names) if names.len() == 2), "{:?}", slots[0]);
+    assert_eq!(slots.iter().position(|slot| *slot == throttled), Some(MULTI_READ_OPERATIONS_MAX));
 }
 
 #[tokio::test]

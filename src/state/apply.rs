@@ -323,6 +323,7 @@ impl State {
         if paths.is_empty() {
             self.ephemerals.remove(&session);
         }
+        self.ephemeral_changes += 1;
         self.ephemerals_count = self.ephemerals_count.checked_sub(1).expect("each ephemeral node is counted");
     }
 

@@ -11,6 +11,7 @@
 //! | `tree` | nodes in a slab, tables of children |
 //! | `acls` | ACLs, each kept once |
 //! | `quota` | quotas and their usage |
+//! | `listing` | long lists of names, read piece by piece |
 //! | `collect` | which containers and TTL nodes the server may delete |
 //! | `chores` | timers and owed mounts of plugins |
 //! | `digest` | ZooKeeper's digest and ours |
@@ -27,6 +28,7 @@ mod checkpoint;
 pub(crate) mod chores;
 pub(crate) mod collect;
 mod digest;
+pub(crate) mod listing;
 mod load;
 pub(crate) mod quota;
 mod reader;
@@ -70,6 +72,8 @@ pub struct State {
     ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
     /// Invariant: the number of paths in `ephemerals`.
     ephemerals_count: usize,
+    /// How many ephemeral nodes have come and gone since this process started (`listing`).
+    ephemeral_changes: u64,
     /// Invariant: exactly the containers and TTL nodes.
     collectables: BTreeSet<Id>,
     /// Invariant: exactly the subtrees with a limits node.
@@ -154,6 +158,7 @@ impl State {
             format_level: FIRST_FORMAT_LEVEL,
             ephemerals: BTreeMap::new(),
             ephemerals_count: 0,
+            ephemeral_changes: 0,
             collectables: BTreeSet::new(),
             quotas: quota::Roots::default(),
             chores: chores::Chores::default(),
@@ -284,13 +289,7 @@ impl State {
 
     /// The number of nodes below the node at `path`. None: there is no such node.
     pub(crate) fn subtree_count(&self, path: &str) -> Option<usize> {
-        let id = self.tree.find(path)?;
-        if id == ROOT {
-            return Some(self.tree.len() - 1);
-        }
-        let mut count = 0;
-        self.walk(id, |_| count += 1);
-        Some(count - 1)
+        Some(self.tree.slot(self.tree.find(path)?).below())
     }
 
     /// Paths of at most `max` containers and TTL nodes that the server may delete now. `never_used_ms`: see `collect::may_go`.
@@ -330,6 +329,7 @@ impl State {
                 let is_new = self.ephemerals.entry(session).or_default().insert(path.clone());
                 assert!(is_new, "{path}: a new ephemeral node is in its session's set already");
                 self.ephemerals_count += 1;
+                self.ephemeral_changes += 1;
             }
             NodeKind::Container | NodeKind::Ttl(_) => {
                 assert!(self.collectables.insert(id), "{path}: a new node is among the collectables already");
@@ -458,6 +458,12 @@ impl<'a> Node<'a> {
     pub(crate) fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
         let tree = self.tree;
         tree.children(self.id).map(|id| tree.slot(id).name())
+    }
+
+    /// Names and owners of the children, in the order of `children`.
+    pub(crate) fn children_owned(&self) -> impl Iterator<Item = (&'a str, Owner)> + 'a {
+        let tree = self.tree;
+        tree.children(self.id).map(|id| (tree.slot(id).name(), tree.slot(id).owner))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The state against ZooKeeper's rules, and the checkpoint against the state.
 
+use super::listing::Piece;
 use super::*;
 use crate::model::txn::{Change, Origin, Outcome, Slot, Txn};
 use crate::model::{AclEntry, Identity, acl};
@@ -138,6 +139,62 @@ fn stats_and_events_of_create_set_and_delete() {
     assert_eq!(world.applied.events[1].acl, acl::read_unsafe(), "the parent's ACL guards the events of its children");
     assert_eq!(world.state.subtree_count("/a"), Some(0));
     assert_eq!(world.state.subtree_count("/nowhere"), None);
+}
+
+#[test]
+fn a_list_in_pieces_is_the_list_of_one_moment() {
+    let mut world = World::new();
+    world.create("/d", b"");
+    for name in ["a", "b", "c", "d", "e"] {
+        world.create(&format!("/d/{name}"), b"");
+    }
+    let mut list = listing::Children::of(world.state.node("/d").unwrap());
+    list.at_once = 2;
+    let mut go_on = |world: &World, names: &mut Vec<String>| {
+        list.go_on(world.state.node("/d").unwrap(), |name, _| names.push(name.to_owned()))
+    };
+    let mut names = Vec::new();
+    assert_eq!(go_on(&world, &mut names), Piece::More);
+    // What changes elsewhere, or below a child, is nothing to the list. The number of a deleted node is used again.
+    world.create("/other", b"");
+    world.create("/d/a/below", b"");
+    assert_eq!((go_on(&world, &mut names), names.len()), (Piece::More, 4));
+    world.delete("/d/e");
+    world.create("/d/f", b"");
+    assert_eq!(go_on(&world, &mut names), Piece::Changed);
+    names.clear();
+    assert_eq!((go_on(&world, &mut names), names.len()), (Piece::More, 4), "the pieces have doubled");
+    assert_eq!(go_on(&world, &mut names), Piece::Last);
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b", "c", "d", "f"]);
+    assert_eq!(world.state.subtree_count("/d"), Some(6));
+}
+
+#[test]
+fn the_ephemeral_nodes_of_a_session_in_pieces() {
+    let mut world = World::new();
+    world.open(7);
+    world.open(8);
+    let create = |world: &mut World, path: &str, session: i64| {
+        let created = world.create_as(path, None, Owner::session(SessionId(session)));
+        world.apply(vec![created]);
+    };
+    for path in ["/m", "/m1", "/m2", "/m3", "/n"] {
+        create(&mut world, path, 7);
+    }
+    let mut list = listing::Ephemerals::of(&world.state, SessionId(7), "/m");
+    list.at_once = 2;
+    let mut paths = Vec::new();
+    let mut go_on =
+        |world: &World, paths: &mut Vec<String>| list.go_on(&world.state, |path| paths.push(path.to_owned()));
+    assert_eq!(go_on(&world, &mut paths), Piece::More);
+    world.delete("/m3");
+    assert_eq!(go_on(&world, &mut paths), Piece::Changed);
+    paths.clear();
+    assert_eq!(go_on(&world, &mut paths), Piece::Last);
+    assert_eq!(paths, ["/m", "/m1", "/m2"]);
+    let mut nobody = listing::Ephemerals::of(&world.state, SessionId(8), "");
+    assert_eq!(nobody.go_on(&world.state, |path| panic!("{path}")), Piece::Last);
 }
 
 #[test]

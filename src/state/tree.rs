@@ -65,6 +65,10 @@ struct Directory {
     ///
     /// Invariant: never falls. `State::create` checks that it rises.
     cversion: i32,
+    /// The number of nodes below the node. A write costs one addition for each name of its path.
+    ///
+    /// Invariant: the sum, over the children, of 1 and the child's `below`.
+    below: u32,
     /// The children, hashed by name.
     ///
     /// Invariant: exactly the slots whose parent this is.
@@ -154,6 +158,7 @@ impl Tree {
         let mut directory = self.take_directory(parent);
         directory.children.insert_unique(hash, id, |&child| self.hash_of(child));
         self.slot_mut(parent).directory = Some(directory);
+        self.count_below(parent, 1);
         id
     }
 
@@ -174,6 +179,7 @@ impl Tree {
             directory.children.shrink_to(len * 2, |&child| self.hash_of(child));
         }
         self.slot_mut(parent).directory = Some(directory);
+        self.count_below(parent, -1);
         let slot = self.slot_mut(id);
         slot.parent = NONE;
         slot.blob = Blob::default();
@@ -181,6 +187,17 @@ impl Tree {
         let acl = slot.acl;
         self.acls.release(acl);
         self.free.push(id);
+    }
+
+    /// One node more, or less, hangs below `id` and the nodes above it. Each of them has a directory.
+    fn count_below(&mut self, mut id: Id, change: i32) {
+        while id != NONE {
+            let slot = self.slot_mut(id);
+            let directory = slot.directory.as_mut().expect("a node above another one has a directory");
+            let below = directory.below.checked_add_signed(change);
+            directory.below = below.expect("each node below another one is counted, and numbers have 32 bits");
+            id = slot.parent;
+        }
     }
 
     /// Gives the root its fields. The root must have no children yet.
@@ -281,6 +298,7 @@ impl Tree {
         assert!(free.len() == self.free.len(), "a number is free twice");
         let mut acls: BTreeMap<AclId, u32> = BTreeMap::new();
         let mut in_tables = 0;
+        let mut below: BTreeMap<Id, usize> = BTreeMap::new();
         for id in 0..slots as Id {
             let slot = self.slot(id);
             assert!(free.contains(&id) != self.is_live(id), "node {id} is either free or in use");
@@ -290,11 +308,19 @@ impl Tree {
             }
             *acls.entry(slot.acl).or_default() += 1;
             in_tables += slot.child_count();
+            let mut above = slot.parent;
+            while above != NONE {
+                *below.entry(above).or_default() += 1;
+                above = self.slot(above).parent;
+            }
             if id != ROOT {
                 assert!(self.is_live(slot.parent), "node {id} hangs under a free number");
                 let name = std::str::from_utf8(slot.name_bytes()).expect("names are made from texts");
                 assert!(self.child(slot.parent, name) == Some(id), "node {id} stands in its parent's table");
             }
+        }
+        for id in (0..slots as Id).filter(|id| !free.contains(id)) {
+            assert!(self.slot(id).below() == below.get(&id).copied().unwrap_or(0), "the nodes below {id} are counted");
         }
         assert!(in_tables + 1 == self.len(), "{in_tables} children in tables, {} nodes", self.len());
         self.acls.check_all(&acls);
@@ -303,7 +329,7 @@ impl Tree {
     fn take_directory(&mut self, id: Id) -> Box<Directory> {
         let slot = self.slot_mut(id);
         let czxid = slot.czxid;
-        let empty = || Box::new(Directory { pzxid: czxid, cversion: 0, children: HashTable::new() });
+        let empty = || Box::new(Directory { pzxid: czxid, cversion: 0, below: 0, children: HashTable::new() });
         slot.directory.take().unwrap_or_else(empty)
     }
 
@@ -366,6 +392,11 @@ impl Slot {
 
     pub(super) fn child_count(&self) -> usize {
         self.directory.as_ref().map_or(0, |directory| directory.children.len())
+    }
+
+    /// The number of nodes below the node.
+    pub(super) fn below(&self) -> usize {
+        self.directory.as_ref().map_or(0, |directory| directory.below as usize)
     }
 }
 

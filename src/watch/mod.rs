@@ -14,11 +14,14 @@
 //! A connection gets an event once, however many of its watches the event meets. Without any recursive watch the path is not
 //! walked up. A connection without watches costs nothing. A watch costs some 16 bytes beside its path.
 //!
-//! The hash tables here are iterated in two places: `by_connection`, which sorts, and `drop_connection`, where no caller can
-//! see the order.
+//! A connection has a bounded number of watches, and so have all together, by count and by the bytes of their paths. A watch
+//! beyond a bound is not set, and the caller says so to the client.
+//!
+//! The hash tables here are iterated in one place: `drop_some`, where no caller can see the order.
 
 #![deny(clippy::iter_over_hash_type)]
 
+use crate::limits::{WATCHES_BYTES_MAX, WATCHES_MAX, WATCHES_PER_CONNECTION_BYTES_MAX, WATCHES_PER_CONNECTION_MAX};
 use crate::model::{ConnectionId, path};
 use crate::state::Event;
 use crate::wire::reply::EventKind;
@@ -80,15 +83,6 @@ impl WatcherType {
     }
 }
 
-/// What `wchs` prints. Like ZooKeeper's, it counts data watches only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg(test)]
-pub(crate) struct Summary {
-    pub(crate) connections: usize,
-    pub(crate) paths: usize,
-    pub(crate) watches: usize,
-}
-
 /// The watches of all connections of this server.
 pub struct Watches {
     /// The watched paths, by number.
@@ -113,6 +107,9 @@ pub struct Watches {
     ///
     /// Invariant: at most `data_count`, because each is in the data table.
     recursive_count: usize,
+    /// Invariant: the sum of all `Watcher::taken`. Within `bounds.all`.
+    taken: Taken,
+    bounds: Bounds,
     hashing: Hashing,
     /// The connections that the present event reaches.
     reached: Vec<WatcherId>,
@@ -134,6 +131,44 @@ struct Watcher {
     connection: ConnectionId,
     /// The paths on which the connection has a watch.
     watched: HashSet<PathId, Hashing>,
+    /// Invariant: the paths in `watched`, and their bytes. Within `Bounds::connection`.
+    taken: Taken,
+}
+
+/// Watched paths and their bytes. A path counts once for each connection that watches it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Taken {
+    paths: usize,
+    bytes: usize,
+}
+
+/// What may be taken.
+#[derive(Clone, Copy)]
+struct Bounds {
+    connection: Taken,
+    all: Taken,
+}
+
+const BOUNDS: Bounds = Bounds {
+    connection: Taken { paths: WATCHES_PER_CONNECTION_MAX, bytes: WATCHES_PER_CONNECTION_BYTES_MAX },
+    all: Taken { paths: WATCHES_MAX, bytes: WATCHES_BYTES_MAX },
+};
+
+impl Taken {
+    fn add(&mut self, path_bytes: usize) {
+        self.paths += 1;
+        self.bytes += path_bytes;
+    }
+
+    fn take_off(&mut self, path_bytes: usize) {
+        self.paths = self.paths.checked_sub(1).expect("each watched path was counted");
+        self.bytes = self.bytes.checked_sub(path_bytes).expect("the bytes of each watched path were counted");
+    }
+
+    /// Whether one more path of that length is within `bound`.
+    fn has_room(self, path_bytes: usize, bound: Taken) -> bool {
+        self.paths < bound.paths && self.bytes.saturating_add(path_bytes) <= bound.bytes
+    }
 }
 
 /// How a connection watches a path.
@@ -199,27 +234,41 @@ impl Watches {
             data_count: 0,
             child_count: 0,
             recursive_count: 0,
+            taken: Taken::default(),
+            bounds: BOUNDS,
             hashing,
             reached: Vec::new(),
         }
     }
 
-    /// Sets a one-shot watch. Nothing happens if the connection has it already.
-    pub(crate) fn arm(&mut self, kind: WatchKind, path: &str, connection: ConnectionId) {
+    /// Sets a one-shot watch. Nothing happens if the connection has it already. False if there is no room for it.
+    pub(crate) fn arm(&mut self, kind: WatchKind, path: &str, connection: ConnectionId) -> bool {
         let modes = match kind {
             WatchKind::Data | WatchKind::Exist => Modes::DATA_ONCE,
             WatchKind::Child => Modes::CHILD_ONCE,
         };
-        self.watch(path, connection, modes);
+        self.watch(path, connection, modes)
     }
 
-    /// Sets a watch that stays when it fires.
-    pub(crate) fn add(&mut self, path: &str, mode: PersistentMode, connection: ConnectionId) {
+    /// Whether the connection may have a watch at that path: there is room, or it has one there already.
+    pub(crate) fn has_room(&self, path: &str, connection: ConnectionId) -> bool {
+        let watcher = self.by_connection.get(&connection).copied();
+        if let (Some(path), Some(watcher)) = (self.path_id(path), watcher)
+            && self.modes(path, watcher) != Modes::NONE
+        {
+            return true;
+        }
+        let taken = watcher.map_or(Taken::default(), |watcher| self.connections[watcher as usize].taken);
+        taken.has_room(path.len(), self.bounds.connection) && self.taken.has_room(path.len(), self.bounds.all)
+    }
+
+    /// Sets a watch that stays when it fires. False if there is no room for it.
+    pub(crate) fn add(&mut self, path: &str, mode: PersistentMode, connection: ConnectionId) -> bool {
         let modes = match mode {
             PersistentMode::Persistent => Modes::PERSISTENT,
             PersistentMode::Recursive => Modes::DATA_RECURSIVE,
         };
-        self.watch(path, connection, modes);
+        self.watch(path, connection, modes)
     }
 
     /// Removes watches. Returns false if there was none to remove (NOWATCHER).
@@ -239,17 +288,24 @@ impl Watches {
         self.modes(path, watcher).has(Modes::sought(kind))
     }
 
-    /// Forgets a connection and all its watches.
-    pub(crate) fn drop_connection(&mut self, connection: ConnectionId) {
-        let Some(watcher) = self.by_connection.remove(&connection) else { return };
-        let paths = mem::take(&mut self.connections[watcher as usize].watched);
+    /// Forgets at most `max` watched paths of a connection that has ended, and the connection with the last of them. Returns
+    /// whether nothing of it is left. Nobody may set a watch for the connection any more.
+    pub(crate) fn drop_some(&mut self, connection: ConnectionId, max: usize) -> bool {
+        let Some(&watcher) = self.by_connection.get(&connection) else { return true };
         // In any order: it decides only in which order the numbers of paths are used again.
-        for path in paths {
+        let some: Vec<PathId> = self.connections[watcher as usize].watched.iter().take(max).copied().collect();
+        for path in some {
+            self.leave(path, watcher);
             let before = self.set_modes_at_path(path, watcher, Modes::NONE);
             assert!(before != Modes::NONE, "{connection:?} watches a path that does not know it");
         }
-        self.free_connections.push(watcher);
+        let done = self.connections[watcher as usize].watched.is_empty();
+        if done {
+            self.by_connection.remove(&connection);
+            self.free_connections.push(watcher);
+        }
         self.check();
+        done
     }
 
     /// Calls `deliver` once for each connection that waits for the event, and removes the one-shot watches that it meets. The
@@ -282,56 +338,32 @@ impl Watches {
         self.data_count + self.child_count
     }
 
-    /// What `wchs` prints.
-    #[cfg(test)]
-    pub(crate) fn summary(&self) -> Summary {
-        let watched = |path: &&WatchedPath| path.watchers.iter().any(|&(_, modes)| modes.has(Modes::DATA));
-        Summary {
-            connections: self.by_connection().len(),
-            paths: self.paths.iter().filter(watched).count(),
-            watches: self.data_count,
-        }
-    }
-
-    /// Connections with the paths that they have data watches on, both in order. For `wchc`.
-    pub(crate) fn by_connection(&self) -> Vec<(ConnectionId, Vec<&str>)> {
-        let mut all = Vec::new();
-        // In any order: sorted at the end.
-        for (&connection, &watcher) in &self.by_connection {
-            // In any order: sorted below.
-            let ids = self.connections[watcher as usize].watched.iter();
-            let watched = ids.filter(|&&path| self.modes(path, watcher).has(Modes::DATA));
-            let mut paths: Vec<&str> = watched.map(|&path| &*self.paths[path as usize].path).collect();
-            if !paths.is_empty() {
-                paths.sort_unstable();
-                all.push((connection, paths));
-            }
-        }
-        all.sort_unstable_by_key(|&(connection, _)| connection);
-        all
-    }
-
-    /// Paths with the connections that have data watches on them, both in order. For `wchp`.
-    pub(crate) fn by_path(&self) -> Vec<(&str, Vec<ConnectionId>)> {
-        let mut all = Vec::new();
-        for path in &self.paths {
+    /// Paths with the connections that have data watches on them, from the watched path with number `from` on, and the number
+    /// from which to go on. None: that was the last. For `wchs`, `wchc` and `wchp`.
+    pub(crate) fn data_watches(&self, from: usize, max: usize) -> (Vec<(Box<str>, Vec<ConnectionId>)>, Option<usize>) {
+        let mut some = Vec::new();
+        for path in self.paths.iter().skip(from).take(max) {
             let watched = path.watchers.iter().filter(|&&(_, modes)| modes.has(Modes::DATA));
-            let mut connections: Vec<_> =
+            let connections: Vec<_> =
                 watched.map(|&(watcher, _)| self.connections[watcher as usize].connection).collect();
             if !connections.is_empty() {
-                connections.sort_unstable();
-                all.push((&*path.path, connections));
+                some.push((path.path.clone(), connections));
             }
         }
-        all.sort_unstable_by_key(|&(path, _)| path);
-        all
+        let next = from.saturating_add(max);
+        (some, (next < self.paths.len()).then_some(next))
     }
 
-    fn watch(&mut self, path: &str, connection: ConnectionId, more: Modes) {
+    /// False if there is no room.
+    fn watch(&mut self, path: &str, connection: ConnectionId, more: Modes) -> bool {
+        if !self.has_room(path, connection) {
+            return false;
+        }
         let watcher = self.watcher_id_or_new(connection);
         let path = self.path_id_or_new(path);
         let modes = self.modes(path, watcher).with(more);
         self.set_modes(path, watcher, modes);
+        true
     }
 
     /// Adds to `reached` the connections whose watches at exactly that path fire, and removes their one-shot watches.
@@ -350,7 +382,7 @@ impl Watches {
             let before = mem::replace(modes, modes.without(once));
             self.count_change(before, *modes);
             if *modes == Modes::NONE {
-                forget_path(&mut self.connections[*watcher as usize].watched, path);
+                self.leave(path, *watcher);
             }
             *modes != Modes::NONE
         });
@@ -386,18 +418,38 @@ impl Watches {
         }
     }
 
-    /// Sets a connection's modes at a path, in both indexes. Besides `fire` and `drop_connection` no other function changes
+    /// Sets a connection's modes at a path, in both indexes. Besides `fire` and `drop_some` no other function changes
     /// modes.
     fn set_modes(&mut self, path: PathId, watcher: WatcherId, modes: Modes) {
-        let before = self.set_modes_at_path(path, watcher, modes);
-        let paths = &mut self.connections[watcher as usize].watched;
-        match (before, modes) {
+        match (self.modes(path, watcher), modes) {
             (Modes::NONE, Modes::NONE) => {}
-            (Modes::NONE, _) => assert!(paths.insert(path), "a connection knows a path that does not know it"),
-            (_, Modes::NONE) => forget_path(paths, path),
+            (Modes::NONE, _) => self.enter(path, watcher),
+            (_, Modes::NONE) => self.leave(path, watcher),
             _ => {}
         }
+        self.set_modes_at_path(path, watcher, modes);
         self.check();
+    }
+
+    /// The connection watches the path from now on.
+    fn enter(&mut self, path: PathId, watcher: WatcherId) {
+        let bytes = self.paths[path as usize].path.len();
+        let watcher = &mut self.connections[watcher as usize];
+        assert!(watcher.watched.insert(path), "a connection knows a path that does not know it");
+        watcher.taken.add(bytes);
+        self.taken.add(bytes);
+    }
+
+    /// The connection no longer watches the path.
+    fn leave(&mut self, path: PathId, watcher: WatcherId) {
+        let bytes = self.paths[path as usize].path.len();
+        let watcher = &mut self.connections[watcher as usize];
+        assert!(watcher.watched.remove(&path), "a path knows a connection that does not know it");
+        if watcher.watched.is_empty() && watcher.watched.capacity() > SPARSE_CAPACITY_MIN {
+            watcher.watched.shrink_to_fit();
+        }
+        watcher.taken.take_off(bytes);
+        self.taken.take_off(bytes);
     }
 
     /// Sets a connection's modes in the path's list of watchers. Returns the modes before.
@@ -438,6 +490,8 @@ impl Watches {
         assert!(known + free == connections, "of {connections} connections {known} are known and {free} are free");
         assert!(self.recursive_count <= self.data_count, "each recursive watch is a data watch");
         assert!(self.count() >= self.by_path.len(), "each watched path has a watch");
+        let (taken, bound) = (self.taken, self.bounds.all);
+        assert!(taken.paths <= bound.paths && taken.bytes <= bound.bytes, "{taken:?} is beyond {bound:?}");
     }
 
     /// Checks every invariant of the watches. Walks all of them: for tests.
@@ -462,6 +516,15 @@ impl Watches {
         assert!(counted == (self.data_count, self.child_count, self.recursive_count), "the counters are right");
         let watched: usize = self.paths.iter().map(|path| path.watchers.len()).sum();
         let known: usize = self.connections.iter().map(|watcher| watcher.watched.len()).sum();
+        let mut all = Taken::default();
+        for watcher in &self.connections {
+            let mut taken = Taken::default();
+            // In any order: a sum.
+            watcher.watched.iter().for_each(|&path| taken.add(self.paths[path as usize].path.len()));
+            assert!(watcher.taken == taken, "{:?} has taken {taken:?}", watcher.connection);
+            all = Taken { paths: all.paths + taken.paths, bytes: all.bytes + taken.bytes };
+        }
+        assert!(all == self.taken, "all connections together have taken {all:?}");
         assert!(watched == known, "both indexes have the same watches, {watched} and {known}");
     }
 
@@ -469,7 +532,8 @@ impl Watches {
         if let Some(&watcher) = self.by_connection.get(&connection) {
             return watcher;
         }
-        let watcher = Watcher { connection, watched: HashSet::with_hasher(self.hashing.clone()) };
+        let watched = HashSet::with_hasher(self.hashing.clone());
+        let watcher = Watcher { connection, watched, taken: Taken::default() };
         let id = place(&mut self.connections, &mut self.free_connections, watcher);
         let other = self.by_connection.insert(connection, id);
         assert!(other.is_none(), "{connection:?} has two numbers");
@@ -506,13 +570,6 @@ impl Watches {
 
 /// A table with more capacity than this gives its memory back when it becomes empty.
 const SPARSE_CAPACITY_MIN: usize = 64;
-
-fn forget_path(paths: &mut HashSet<PathId, Hashing>, path: PathId) {
-    assert!(paths.remove(&path), "a path knows a connection that does not know it");
-    if paths.is_empty() && paths.capacity() > SPARSE_CAPACITY_MIN {
-        paths.shrink_to_fit();
-    }
-}
 
 fn hash(hashing: &Hashing, path: &str) -> u64 {
     let mut hasher = hashing.build_hasher();

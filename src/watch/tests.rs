@@ -70,7 +70,7 @@ fn persistent_watches_stay_and_recursive_ones_cover_the_subtree() {
         assert_eq!(heard(&mut watches, DataChanged, "/x"), [2]);
         assert_eq!(heard(&mut watches, Deleted, "/a"), [1, 2]);
     }
-    watches.drop_connection(connection(2));
+    assert!(watches.drop_some(connection(2), 10));
     assert_eq!(heard(&mut watches, Created, "/a/b/c"), NOBODY);
     assert_eq!(watches.recursive_count, 0);
 }
@@ -95,15 +95,37 @@ fn removing_and_checking_by_type() {
 }
 
 #[test]
-fn listings_are_of_data_watches_in_order() {
+fn data_watches_are_shown_in_pieces() {
     let mut watches = Watches::new(1);
     watches.arm(WatchKind::Data, "/b", connection(2));
     watches.arm(WatchKind::Data, "/a", connection(2));
     watches.arm(WatchKind::Data, "/b", connection(1));
     watches.arm(WatchKind::Child, "/c", connection(3));
-    assert_eq!(watches.summary(), Summary { connections: 2, paths: 2, watches: 3 });
-    assert_eq!(watches.by_connection(), [(connection(1), vec!["/b"]), (connection(2), vec!["/a", "/b"])]);
-    assert_eq!(watches.by_path(), [("/a", vec![connection(2)]), ("/b", vec![connection(1), connection(2)])]);
+    let both = ("/b".into(), vec![connection(2), connection(1)]);
+    assert_eq!(watches.data_watches(0, 1), (vec![both], Some(1)));
+    assert_eq!(watches.data_watches(1, 2), (vec![("/a".into(), vec![connection(2)])], None));
+}
+
+#[test]
+fn a_connection_has_a_bounded_number_of_watches_and_so_have_all() {
+    let mut watches = Watches::new(1);
+    watches.bounds = Bounds { connection: Taken { paths: 2, bytes: 8 }, all: Taken { paths: 3, bytes: 100 } };
+    assert!(watches.arm(WatchKind::Data, "/a", connection(1)));
+    assert!(watches.arm(WatchKind::Child, "/a", connection(1)), "the same path again takes no room");
+    assert!(!watches.add("/longer", PersistentMode::Recursive, connection(1)), "too many bytes");
+    assert!(watches.add("/b", PersistentMode::Recursive, connection(1)));
+    assert!(!watches.arm(WatchKind::Exist, "/c", connection(1)), "too many paths");
+    assert!(watches.arm(WatchKind::Exist, "/c", connection(2)));
+    assert!(!watches.arm(WatchKind::Exist, "/d", connection(2)), "too many paths of all");
+    assert_eq!((watches.has_room("/a", connection(1)), watches.has_room("/d", connection(3))), (true, false));
+    watches.check_all();
+    // A watch that fires gives its room back, and so does a connection that ends.
+    assert_eq!(heard(&mut watches, Created, "/c"), [2]);
+    assert!(watches.arm(WatchKind::Exist, "/d", connection(2)));
+    assert!(!watches.drop_some(connection(1), 1));
+    assert!(watches.drop_some(connection(1), 1) && watches.drop_some(connection(1), 1));
+    assert!(watches.arm(WatchKind::Exist, "/e", connection(2)));
+    watches.check_all();
 }
 
 #[test]
@@ -262,7 +284,9 @@ proptest! {
                     prop_assert_eq!(heard(&mut watches, kind, path), model.trigger(kind, path));
                 }
                 Step::Drop => {
-                    watches.drop_connection(me);
+                    while !watches.drop_some(me, 2) {
+                        watches.check_all();
+                    }
                     for table in &mut model.tables {
                         table.retain(|key, _| key.1 != who);
                     }
@@ -270,7 +294,9 @@ proptest! {
             }
             watches.check_all();
             prop_assert_eq!(watches.count(), model.tables[DATA].len() + model.tables[CHILD].len());
-            prop_assert_eq!(watches.summary().watches, model.tables[DATA].len());
+            let (shown, next) = watches.data_watches(0, usize::MAX);
+            let shown: usize = shown.iter().map(|(_, watching)| watching.len()).sum();
+            prop_assert_eq!((shown, next), (model.tables[DATA].len(), None));
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::jute;
 use super::reply::{Body, ConnectResponse, EventKind, MultiSlot, ReplyHeader, xid};
 use super::request::op;
+use crate::model::Stat;
 use bytes::{BufMut, BytesMut};
 
 /// KeeperState SyncConnected, the state in every event of a node.
@@ -43,6 +44,66 @@ pub(crate) fn connect_response(out: &mut BytesMut, response: &ConnectResponse) {
             out.put_u8(read_only.into());
         }
     });
+}
+
+/// A reply whose body is a list of names, made name by name. Its header is known only at the end.
+pub(crate) struct NamesReply {
+    /// The frame so far, without what comes before the names.
+    frame: BytesMut,
+    count: usize,
+}
+
+/// Bytes of a reply before the first name: the frame's length, the header, the number of names.
+const BEFORE_NAMES_BYTES: usize = 4 + 16 + 4;
+
+impl NamesReply {
+    pub(crate) fn new() -> NamesReply {
+        NamesReply { frame: BytesMut::zeroed(BEFORE_NAMES_BYTES), count: 0 }
+    }
+
+    pub(crate) fn push(&mut self, name: &str) {
+        jute::put_string(&mut self.frame, name);
+        self.count += 1;
+    }
+
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Appends the reply as a complete frame, `stat` behind the names. Copies nothing if `out` is empty. Appends nothing if
+    /// the frame would have 2 GiB or more, as `jute::put_frame`.
+    pub(crate) fn finish(mut self, out: &mut BytesMut, header: &ReplyHeader, stat: Option<&Stat>) {
+        if let Some(stat) = stat {
+            jute::put_stat(&mut self.frame, stat);
+        }
+        let Ok(length) = i32::try_from(self.frame.len() - 4) else { return };
+        let mut before = BytesMut::with_capacity(BEFORE_NAMES_BYTES);
+        before.put_i32(length);
+        put_header(&mut before, header);
+        before.put_i32(jute::wire_length(self.count));
+        self.frame[..BEFORE_NAMES_BYTES].copy_from_slice(&before);
+        if out.is_empty() {
+            *out = self.frame;
+        } else {
+            out.extend_from_slice(&self.frame);
+        }
+    }
+}
+
+/// About how many bytes a slot of a multi's results has.
+pub(crate) fn slot_bytes(slot: &MultiSlot<'_>) -> usize {
+    const HEADER_BYTES: usize = 9;
+    HEADER_BYTES
+        + match slot {
+            MultiSlot::Error(_) => 4,
+            MultiSlot::Path(path) | MultiSlot::Typed(_, Some(path)) => 4 + path.len(),
+            MultiSlot::PathStat(path, _) => 4 + path.len() + jute::STAT_BYTES,
+            MultiSlot::Deleted | MultiSlot::Checked | MultiSlot::Typed(_, None) => 0,
+            MultiSlot::Stat(_) => jute::STAT_BYTES,
+            MultiSlot::Data(data, _) => 4 + data.map_or(0, <[u8]>::len) + jute::STAT_BYTES,
+            MultiSlot::Children(names) => 4 + names.iter().map(|name| 4 + name.len()).sum::<usize>(),
+        }
 }
 
 fn put_header(out: &mut BytesMut, header: &ReplyHeader) {
@@ -136,7 +197,7 @@ fn put_slot(out: &mut BytesMut, slot: &MultiSlot<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, Stat};
+    use crate::model::Identity;
 
     fn encoded(body: Body<'_>) -> Vec<u8> {
         let mut out = BytesMut::new();
@@ -169,6 +230,25 @@ mod tests {
         let body = [&b"\0\0\0\0\0\0\0\x01"[..], &[0; 48], b"\0\0\0\x03", &[0xff; 8]].concat();
         assert_eq!(encoded(Body::Stat(stat)), expected(&body));
         assert_eq!(encoded(Body::DataStat(None, stat)), expected(&[b"\xff\xff\xff\xff", &body[..]].concat()));
+    }
+
+    #[test]
+    fn a_list_made_name_by_name_is_the_same_reply() {
+        let header = ReplyHeader { xid: 7, zxid: 0x1_0000_0002, error: 0 };
+        let stat = Stat { czxid: 1, num_children: 3, pzxid: -1, ..Stat::default() };
+        for (body, stat) in
+            [(Body::Children(vec!["a", "bc"]), None), (Body::ChildrenStat(vec!["a", "bc"], stat), Some(&stat))]
+        {
+            let expected = encoded(body);
+            for before in [&b""[..], b"x"] {
+                let mut names = NamesReply::new();
+                names.push("a");
+                names.push("bc");
+                let mut out = BytesMut::from(before);
+                names.finish(&mut out, &header, stat);
+                assert_eq!(&out[before.len()..], expected);
+            }
+        }
     }
 
     #[test]

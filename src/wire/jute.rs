@@ -233,9 +233,9 @@ pub(crate) fn put_buffer(out: &mut BytesMut, bytes: Option<&[u8]>) {
     }
 }
 
-/// A length or count as the wire has it. All data in memory came in frames far below 2 GiB.
+/// A length or count as the wire has it. One beyond 2^31 makes its frame too long, and `put_frame` drops the frame.
 pub(crate) fn wire_length(length: usize) -> i32 {
-    i32::try_from(length).expect("nothing we send is 2 GiB long")
+    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 pub(crate) fn put_strings<'a>(out: &mut BytesMut, texts: impl ExactSizeIterator<Item = &'a str>) {
@@ -269,14 +269,22 @@ pub(crate) fn put_stat(out: &mut BytesMut, stat: &Stat) {
     out.put_i64(stat.pzxid);
 }
 
-/// Appends what `fill` writes as one frame, with its length before it.
+/// Appends what `fill` writes as one frame, with its length before it. Appends nothing if the frame would have 2 GiB or
+/// more; whoever sends it then closes the connection.
 pub(crate) fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+    put_frame_within(out, i32::MAX, fill);
+}
+
+/// As `put_frame`, with another bound. `bytes_max`: of the frame without its length.
+fn put_frame_within(out: &mut BytesMut, bytes_max: i32, fill: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);
     fill(out);
     let (_, frame) = out.split_at_mut(start);
-    let (place, body) = frame.split_first_chunk_mut::<4>().expect("the length was put first");
-    *place = wire_length(body.len()).to_be_bytes();
+    match (frame.len().checked_sub(4).map(i32::try_from), frame.first_chunk_mut::<4>()) {
+        (Some(Ok(length)), Some(place)) if length <= bytes_max => *place = length.to_be_bytes(),
+        _ => out.truncate(start),
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +293,15 @@ mod tests {
 
     fn reader(bytes: &[u8]) -> Reader {
         Reader::new(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_not_appended() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        put_frame_within(&mut out, 3, |out| out.put_slice(b"four"));
+        assert_eq!(&out[..], b"before");
+        put_frame_within(&mut out, 4, |out| out.put_slice(b"four"));
+        assert_eq!(&out[..], b"before\0\0\0\x04four");
     }
 
     #[test]

@@ -237,3 +237,11 @@ pub struct SetWatches {
     pub persistent: Vec<String>,
     pub recursive: Vec<String>,
 }
+
+impl SetWatches {
+    /// How many watches are asked for.
+    pub(crate) fn count(&self) -> usize {
+        let lists = [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive];
+        lists.iter().map(|list| list.len()).sum()
+    }
+}

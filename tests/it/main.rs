@@ -7,6 +7,7 @@ mod basics;
 mod bystanders;
 mod disk_full;
 mod ensemble;
+mod greedy;
 mod hostile;
 mod kill;
 mod plugins;

@@ -2,8 +2,36 @@
 //! the state's hash tables, which differs between replicas. ZooKeeper promises no order either.
 
 use super::Reader;
-use crate::model::{ErrorCode, path};
+use crate::model::{ErrorCode, Owner};
 use crate::wire::reply::Body;
+
+/// Which children filteredList lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Filter {
+    All,
+    Ephemeral,
+    NotEphemeral,
+}
+
+impl Filter {
+    /// `filter`: 0 all children, 1 without ephemeral nodes, 2 ephemeral nodes only.
+    pub(super) fn from_wire(filter: u8) -> Result<Filter, ErrorCode> {
+        match filter {
+            0 => Ok(Filter::All),
+            1 => Ok(Filter::NotEphemeral),
+            2 => Ok(Filter::Ephemeral),
+            _ => Err(ErrorCode::BadArguments),
+        }
+    }
+
+    pub(super) fn wants(self, owner: Owner) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Ephemeral => owner.is_ephemeral(),
+            Filter::NotEphemeral => !owner.is_ephemeral(),
+        }
+    }
+}
 
 pub(crate) fn names<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
     list(reader, path).map(Body::Children)
@@ -14,21 +42,11 @@ pub(crate) fn names_and_stat<'a>(reader: Reader<'a>, path: &str) -> Result<Body<
     Ok(Body::ChildrenStat(node.children().collect(), node.stat()))
 }
 
-/// `filter`: 0 all children, 1 without ephemeral nodes, 2 ephemeral nodes only.
 pub(crate) fn filtered<'a>(reader: Reader<'a>, path: &str, filter: u8) -> Result<Body<'a>, ErrorCode> {
-    let ephemeral = match filter {
-        0 => return names_and_stat(reader, path),
-        1 => false,
-        2 => true,
-        _ => return Err(ErrorCode::BadArguments),
-    };
+    let filter = Filter::from_wire(filter)?;
     let node = reader.readable(path)?;
-    let root = if path.is_empty() { "/" } else { path };
-    let wanted = |name: &&str| {
-        let child = reader.state.node(&path::join(root, name));
-        child.is_some_and(|child| child.owner().is_ephemeral() == ephemeral)
-    };
-    Ok(Body::ChildrenStat(node.children().filter(wanted).collect(), node.stat()))
+    let wanted = node.children_owned().filter(|&(_, owner)| filter.wants(owner));
+    Ok(Body::ChildrenStat(wanted.map(|(name, _)| name).collect(), node.stat()))
 }
 
 pub(crate) fn list<'a>(reader: Reader<'a>, path: &str) -> Result<Vec<&'a str>, ErrorCode> {

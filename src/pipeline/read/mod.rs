@@ -1,6 +1,7 @@
 //! Reads: answered from the applied state of the member that the client is connected to (FinalRequestProcessor).
 //!
-//! Promises: a read changes nothing. Of a path, only what ZooKeeper checks is checked. The body borrows from the state, so it
+//! Promises: a read changes nothing, and no read is long: an answer that grows with the tree is bounded (`multi_read`), or made in
+//! pieces (`pieces`). Of a path, only what ZooKeeper checks is checked. The body borrows from the state, so it
 //! is encoded while the state's lock is held. The caller arms the watches (`watch_to_arm`).
 //!
 //! | file | requests |
@@ -11,6 +12,8 @@
 //! | `get_children` | getChildren, getChildren2, ClickHouse's filteredList |
 //! | `counts` | getEphemerals, getAllChildrenNumber |
 //! | `multi_read` | multiRead |
+//! | `pieces` | long lists, read piece by piece |
+//! | `weight` | how much work a read would be |
 //! | `virtual_nodes` | nodes that the server answers for although the tree does not have them |
 
 mod counts;
@@ -19,7 +22,11 @@ mod get_acl;
 mod get_children;
 mod get_data;
 mod multi_read;
+pub(crate) mod pieces;
 mod virtual_nodes;
+mod weight;
+
+pub(crate) use weight::weight;
 
 pub(crate) use virtual_nodes::VirtualNodes;
 #[cfg(test)]

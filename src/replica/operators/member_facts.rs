@@ -2,7 +2,7 @@
 //! connections, consensus, or the counters in `metrics`.
 //!
 //! Locks are held only while values are copied out; texts are made afterwards. Listings (`dump`, `wchc`, `wchp`) copy
-//! as much as they print. This is why ZooKeeper lets an operator switch them off.
+//! as much as they print, piece by piece. This is why ZooKeeper lets an operator switch them off.
 
 use crate::admin::fourletter::{
     self, Configuration, ConnectionFacts, DirectorySizes, EnsembleFigures, ExpirySets, Facts, Figures, GlobalSessions,
@@ -17,9 +17,10 @@ use crate::model::control_plane::CONFIG;
 use crate::model::{ConnectionId, SessionId};
 use crate::replica::Replica;
 use crate::session::{Connection, FourLetter, Serving, tls};
+use crate::state::listing::{Ephemerals, Piece};
 use crate::storage::LOG_FOLDER;
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -182,13 +183,22 @@ impl Facts for MemberFacts {
     }
 
     fn ephemerals(&self, each: &mut dyn FnMut(i64, &[String])) {
-        let all: Vec<(SessionId, Vec<String>)> = {
-            let state = self.replica.order.state.read();
-            let owned = |paths: &BTreeSet<Arc<str>>| paths.iter().map(|path| path.to_string()).collect();
-            state.all_ephemerals().map(|(session, paths)| (session, owned(paths))).collect()
-        };
-        for (session, paths) in &all {
-            each(session.0, paths);
+        let state = &self.replica.order.state;
+        let sessions: Vec<SessionId> = state.read().all_ephemerals().map(|(session, _)| session).collect();
+        for session in sessions {
+            let mut paths = Vec::new();
+            let mut list = Ephemerals::of(&state.read(), session, "");
+            loop {
+                let piece = list.go_on(&state.read(), |path| paths.push(path.to_owned()));
+                match piece {
+                    Piece::More => {}
+                    Piece::Changed => paths.clear(),
+                    Piece::Last => break,
+                }
+            }
+            if !paths.is_empty() {
+                each(session.0, &paths);
+            }
         }
     }
 
@@ -213,26 +223,23 @@ impl Facts for MemberFacts {
     }
 
     fn watches_by_session(&self, each: &mut dyn FnMut(i64, &[String])) {
-        let all: Vec<(i64, Vec<String>)> = {
-            let _state = self.replica.order.state.read();
-            let watches = self.replica.order.watches.lock();
-            let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_owned).collect();
-            watches.by_connection().into_iter().map(|(id, paths)| (self.session(id), owned(paths))).collect()
-        };
-        for (session, paths) in &all {
-            each(*session, paths);
+        let mut all = BTreeMap::<ConnectionId, Vec<String>>::new();
+        for (path, connections) in self.data_watches() {
+            for connection in connections {
+                all.entry(connection).or_default().push(path.to_string());
+            }
+        }
+        for (connection, mut paths) in all {
+            paths.sort_unstable();
+            each(self.session(connection), &paths);
         }
     }
 
     fn watches_by_path(&self, each: &mut dyn FnMut(&str, &[i64])) {
-        let all: Vec<(String, Vec<i64>)> = {
-            let _state = self.replica.order.state.read();
-            let watches = self.replica.order.watches.lock();
-            let sessions = |ids: Vec<ConnectionId>| ids.into_iter().map(|id| self.session(id)).collect();
-            watches.by_path().into_iter().map(|(path, ids)| (path.to_owned(), sessions(ids))).collect()
-        };
-        for (path, sessions) in &all {
-            each(path, sessions);
+        for (path, mut connections) in self.data_watches() {
+            connections.sort_unstable();
+            let sessions: Vec<i64> = connections.into_iter().map(|id| self.session(id)).collect();
+            each(&path, &sessions);
         }
     }
 
@@ -318,6 +325,22 @@ impl MemberFacts {
     }
 
     /// The session of a connection that has watches; 0 if it has just gone.
+    /// The watched paths with the connections that have data watches on them, in the order of the paths. They are copied
+    /// piece by piece, so watches that come or go meanwhile may be missing.
+    fn data_watches(&self) -> Vec<(Box<str>, Vec<ConnectionId>)> {
+        let order = &self.replica.order;
+        let mut all = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let _state = order.state.read();
+            let (mut some, after) = order.watches.lock().data_watches(from, limits::WATCHED_PATHS_SHOWN_AT_ONCE);
+            all.append(&mut some);
+            next = after;
+        }
+        all.sort_unstable();
+        all
+    }
+
     fn session(&self, id: ConnectionId) -> i64 {
         self.replica.order.connections.get(id).map_or(0, |connection| connection.session().0)
     }

@@ -7,7 +7,7 @@ use crate::plugin::authenticators::Proof;
 use crate::session::asking::Job;
 use crate::session::expiry::Heard;
 use crate::session::form::{Form, encode_write};
-use crate::session::judgement::{Inquiry, OpenQuestion};
+use crate::session::judgement::{Inquiry, OpenQuestion, Unready};
 use crate::session::order::{Awaited, Entry, Handshake, Order};
 use crate::session::{Server, local};
 use crate::state::{Effects, State};
@@ -26,12 +26,14 @@ pub(in crate::session) enum Kind {
     Write,
 }
 
-/// What remains to do for a read that plugins are asked about.
+/// What remains to do for a read that was not answered at once.
 pub(in crate::session) enum Turn {
     /// Nothing: the read is answered, or its connection is gone.
     Done,
     /// Plugins must be asked these questions.
     Ask { open: Vec<OpenQuestion>, identities: Arc<[Identity]>, xid: i32 },
+    /// The next piece of the answer can be made.
+    GoOn,
 }
 
 /// The first message.
@@ -75,14 +77,15 @@ impl Connection {
     }
 
     /// Queues the ConnectResponse of the connection's session.
-    pub(crate) fn queue_session(&self, password: Password, knows_read_only: bool) {
+    /// Returns the reply's bytes.
+    pub(crate) fn queue_session(&self, password: Password, knows_read_only: bool) -> u64 {
         let response = ConnectResponse {
             timeout_ms: self.timeout_ms(),
             session_id: self.session().0,
             password: password.0,
             read_only: knows_read_only.then_some(self.is_read_only()),
         };
-        self.queue_reply(|out| encode::connect_response(out, &response));
+        self.queue_reply(|out| encode::connect_response(out, &response))
     }
 
     /// An authenticator has answered a login. `proof`: None if the login failed; then the connection ends. Frames
@@ -181,8 +184,9 @@ impl Connection {
         self.outbox.wake();
     }
 
-    /// Answers the oldest request, a read that plugins are asked about, if `inquiry` has all that it needs.
-    pub(in crate::session) fn judge_asked(self: &Arc<Self>, server: &dyn Server, inquiry: &Inquiry) -> Turn {
+    /// Answers the oldest request, a read that was not answered at once, if `inquiry` has all that it needs. Otherwise the
+    /// answer comes one piece further, at most.
+    pub(in crate::session) fn judge_asked(self: &Arc<Self>, server: &dyn Server, inquiry: &mut Inquiry) -> Turn {
         let state = server.state();
         let mut watches = server.watches();
         let mut order = self.order.lock();
@@ -190,13 +194,16 @@ impl Connection {
             return Turn::Done;
         }
         let Some(entry) = order.pop_asked() else { return Turn::Done };
-        if let Err((entry, open)) = self.answer_parked(&mut order, &state, &mut watches, entry, inquiry) {
+        if let Err((entry, unready)) = self.answer_parked(&mut order, &state, &mut watches, entry, inquiry) {
             let (identities, xid) = match &entry.awaited {
                 Awaited::Local(parked) => (parked.identities.clone(), entry.header.xid),
                 _ => unreachable!("plugins are asked about reads only"),
             };
             order.put_back(entry);
-            return Turn::Ask { open, identities, xid };
+            return match unready {
+                Unready::Ask(open) => Turn::Ask { open, identities, xid },
+                Unready::GoOn => Turn::GoOn,
+            };
         }
         self.answer_ready(&mut order, &state, &mut watches);
         drop(order);
@@ -205,15 +212,21 @@ impl Connection {
     }
 
     /// Answers requests from the oldest on, up to the first that waits: for its transaction, for a barrier, or for
-    /// plugins.
+    /// plugins. A read whose answer may be long is left to the thread that asks plugins, since the thread that applies may
+    /// have called. `Order` bounds what the others have to say.
     fn answer_ready(self: &Arc<Self>, order: &mut Order, state: &State, watches: &mut Watches) {
         while let Some(entry) = order.pop_ready() {
             let (header, received_us) = (entry.header, entry.received_us);
             match &entry.awaited {
                 Awaited::Local(parked) => {
-                    let inquiry = if parked.may_be_asked { Inquiry::default() } else { Inquiry::closed() };
-                    let open = self.answer_parked(order, state, watches, entry, &inquiry);
-                    if let Err((mut entry, _)) = open {
+                    let mut inquiry = if parked.may_be_late { Inquiry::default() } else { Inquiry::closed() };
+                    let late = parked.may_be_late && local::is_heavy(state, self.session(), &parked.request);
+                    let unready = if late {
+                        Err(entry)
+                    } else {
+                        self.answer_parked(order, state, watches, entry, &mut inquiry).map_err(|(entry, _)| entry)
+                    };
+                    if let Err(mut entry) = unready {
                         if let Awaited::Local(parked) = &mut entry.awaited {
                             parked.asked = true;
                         }
@@ -234,15 +247,15 @@ impl Connection {
         }
     }
 
-    /// Answers a parked request. The error gives the entry back, with the questions that plugins must be asked first.
+    /// Answers a parked request. The error gives the entry back, with what must be done first.
     fn answer_parked(
         &self,
         order: &mut Order,
         state: &State,
         watches: &mut Watches,
         entry: Entry,
-        inquiry: &Inquiry,
-    ) -> Result<(), (Entry, Vec<OpenQuestion>)> {
+        inquiry: &mut Inquiry,
+    ) -> Result<u64, (Entry, Unready)> {
         let Awaited::Local(parked) = &entry.awaited else { unreachable!("only local requests are parked") };
         let question = local::Question {
             header: entry.header,
@@ -250,23 +263,26 @@ impl Connection {
             request: &parked.request,
             identities: &parked.identities,
         };
-        local::answer(self, &mut order.refusals, state, Some(watches), &question, inquiry).map_err(|open| (entry, open))
+        local::answer(self, &mut order.refusals, state, Some(watches), &question, inquiry)
+            .map_err(|unready| (entry, unready))
     }
 }
 
 /// All replies.
 impl Connection {
-    pub(crate) fn reply(&self, xid: i32, zxid: i64, error: i32, body: &Body<'_>) {
-        self.queue_reply(|out| encode::frame(out, &ReplyHeader { xid, zxid, error }, body));
+    /// Returns the reply's bytes.
+    pub(crate) fn reply(&self, xid: i32, zxid: i64, error: i32, body: &Body<'_>) -> u64 {
+        self.queue_reply(|out| encode::frame(out, &ReplyHeader { xid, zxid, error }, body))
     }
 
     /// As `queue`, for a packet that answers a request.
-    pub(crate) fn queue_reply(&self, fill: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn queue_reply(&self, fill: impl FnOnce(&mut BytesMut)) -> u64 {
         let bytes = self.queue(fill);
         if bytes > 0 {
             self.metrics.response_bytes.add(bytes);
             self.metrics.client_response_size.add(bytes);
         }
+        bytes
     }
 
     /// Counts a request that has its reply. `received_us`: when the request was read; `zxid`: of the reply.

@@ -304,14 +304,21 @@ impl Connection {
         self.outbox.wake();
     }
 
-    /// Queues one packet and counts it. Returns its length in bytes; 0 if the connection is ending.
+    /// Queues one packet and counts it. Returns its length in bytes; 0 if the connection is ending. A packet that is too
+    /// long for a frame ends the connection: `fill` appends nothing then (`jute::put_frame`).
     fn queue(&self, fill: impl FnOnce(&mut BytesMut)) -> u64 {
         let mut bytes = 0;
+        let mut too_long = false;
         self.outbox.push(|out| {
             let before = out.len();
             fill(out);
             bytes = (out.len() - before) as u64;
+            too_long = bytes == 0;
         });
+        if too_long {
+            tracing::warn!(peer = %self.peer, "a reply of more than 2 GiB cannot be sent: the connection is closed");
+            self.outbox.close();
+        }
         if bytes > 0 {
             self.statistics.sent.fetch_add(1, Relaxed);
             self.metrics.packets_sent.increment();

@@ -22,12 +22,13 @@ mod session_ids;
 pub(super) use admission::Admission;
 pub(super) use load::Load;
 
-use super::asking::Asking;
+use super::asking::{Asking, Job};
 use super::connection::{Arrival, Connection};
 use super::expiry::Expiry;
 use super::local_sessions::LocalSessions;
 use super::{Options, Server, VirtualNodes};
 use crate::environment::Clock;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::txn::Txn;
 use crate::model::{ConnectionId, SessionId};
@@ -163,11 +164,20 @@ impl Connections {
         let state = server.state();
         let mut watches = server.watches();
         self.end(connection);
-        watches.drop_connection(connection.id());
+        let forgotten = watches.drop_some(connection.id(), limits::WATCHES_DROPPED_AT_ONCE);
         drop(watches);
         drop(state);
+        if !forgotten {
+            self.asking.put(Job::Forget { connection: connection.id() });
+        }
         self.registry.remove(connection);
         self.metrics.connection_drop_count.increment();
+    }
+
+    /// Gives up some of the watches of a connection that has ended. Returns whether none is left.
+    pub(super) fn forget_watches(&self, server: &dyn Server, connection: ConnectionId) -> bool {
+        let _state = server.state();
+        server.watches().drop_some(connection, limits::WATCHES_DROPPED_AT_ONCE)
     }
 
     /// Nothing more is answered on the connection. Both counts of writes on the way change under the lock of its order,

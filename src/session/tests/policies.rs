@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "guests run on threads in real time")]
 
 use super::*;
+use crate::limits::{MULTI_READ_JUDGED_MAX, QUESTIONS_IN_A_ROW};
 use crate::plugin::tree::testing::MapTree;
 use crate::plugin::tree::{Tree, read_component, sha256};
 use crate::plugin::{PLUGINS, manifest};
@@ -290,6 +291,28 @@ async fn each_operation_of_a_multi_read_has_its_own_verdict() {
         assert_eq!(slots[4], SlotReply::Error(-101));
     }
     assert_eq!(policed.calls("w"), 3);
+}
+
+/// More paths than a guest is asked about in a row, and more than one request may have judged.
+#[tokio::test]
+async fn a_long_multi_read_is_judged_in_turns_and_within_a_bound() {
+    let mut policed = Policed::new().await;
+    policed.role("alice", "read /services/a").await;
+    let mut alice = policed.client("alice").await;
+    let read = |path: String| Operation { op: op::GET_DATA, request: get(&path, false) };
+    let asked = 2 * QUESTIONS_IN_A_ROW + 1;
+    let mut operations: Vec<Operation> = (0..asked).map(|number| read(format!("/services/{number}"))).collect();
+    operations.resize(MULTI_READ_JUDGED_MAX, read("/services/a".into()));
+    operations.extend([read("/services/a".into()), read("/roles".into())]);
+    alice.ask(3, Request::MultiRead(operations)).await;
+    let (header, mut record) = policed.answering(alice.reply()).await;
+    assert_eq!(header.error, 0);
+    let slots = record.multi().unwrap();
+    assert!(slots[..asked].iter().all(|slot| *slot == SlotReply::Error(NO_AUTH)), "{:?}", slots[0]);
+    let allowed = |slot: &SlotReply| matches!(slot, SlotReply::Data(..));
+    assert!(slots[asked..MULTI_READ_JUDGED_MAX].iter().all(allowed));
+    assert_eq!(slots[MULTI_READ_JUDGED_MAX], SlotReply::Error(ErrorCode::ThrottledOp.code()));
+    assert!(allowed(&slots[MULTI_READ_JUDGED_MAX + 1]), "no policy judges the path");
 }
 
 #[tokio::test]
@@ -711,9 +734,9 @@ async fn cost() {
                 let turns = if changing { 1 } else { 100 };
                 let began = std::time::Instant::now();
                 for _ in 0..turns {
-                    let inquiry = judgement::Inquiry::default();
-                    let ruled =
-                        judgement::rule(connections.plugins(), connections.rules(), &state, &who, &request, &inquiry);
+                    let mut inquiry = judgement::Inquiry::default();
+                    let (plugins, rules) = (connections.plugins(), connections.rules());
+                    let ruled = judgement::rule(plugins, rules, &state, &who, &request, &mut inquiry);
                     assert!(std::hint::black_box(ruled).is_ok_and(|rulings| rulings.iter().all(Option::is_none)));
                 }
                 spent += began.elapsed() / turns;
