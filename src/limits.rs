@@ -34,7 +34,8 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of one transaction (`Txn::weight`). More is refused while the transaction is made. A log entry, which is one
 /// batch, then has at most 9 MiB: far less than a message between members may have, and what a network of one gigabit
-/// carries in half of the shortest election timeout.
+/// carries in half of the shortest election timeout. Where nothing may be refused, as at the end of a session, a recipe
+/// exceeds the bound by its last operation at most: by 2 MiB.
 pub(crate) const TXN_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of the deletions in one transaction of a session's end. A session with more ephemeral nodes ends in several
@@ -377,8 +378,8 @@ pub(crate) const IDENTITIES_MAX: usize = 64;
 pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
 pub(crate) const IDENTITIES_BYTES_MAX: usize = 8 << 10;
 
-/// Bytes of an ACL as it is stored (`acl::bytes`), when `auth` has been replaced by identities. An ACL must fit into
-/// the reply to getACL, for which clients have the bound `FRAME_BYTES_MAX`.
+/// Bytes of an ACL as it is stored (`acl::bytes`), when `auth` has been replaced by identities. Every ACL that fits into
+/// a request of `FRAME_BYTES_MAX` is allowed, as in ZooKeeper.
 pub(crate) const ACL_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the path of a new node. ZooKeeper has no bound of its own, and its clients' paths have some hundred bytes.

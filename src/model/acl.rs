@@ -33,9 +33,10 @@ pub struct AclEntry {
 /// A node's whole ACL. Shared, because nearly all nodes of a tree have one of a few ACLs.
 pub(crate) type Acl = Arc<[AclEntry]>;
 
-/// Roughly the bytes of an ACL, on the wire and in memory.
+/// Bytes of the entries of an ACL on the wire: permissions, and two strings with their lengths. In the log and in memory
+/// the entries take about as much, and in the log never more.
 pub(crate) fn bytes(list: &[AclEntry]) -> usize {
-    list.iter().map(|entry| entry.who.scheme.len() + entry.who.id.len() + size_of::<i32>()).sum()
+    list.iter().map(|entry| 3 * size_of::<i32>() + entry.who.scheme.len() + entry.who.id.len()).sum()
 }
 
 /// `world:anyone` may do everything.

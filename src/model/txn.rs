@@ -208,10 +208,14 @@ mod tests {
         let entry =
             |n: u32| AclEntry { permissions: 31, who: Identity::new("digest", format!("user{n}:{}", "h".repeat(28))) };
         let acl: Acl = (0..5_000).map(entry).collect();
+        // The permissions may be any number, and then take five bytes.
+        let short = AclEntry { permissions: i32::MAX, who: Identity::new("ip", "1.1.1.1") };
+        let short: Acl = vec![short; 5_000].into();
         let done = |change| (Outcome::Done(vec![Slot::Change(0)]), vec![change]);
         let refusal = Refusal::new(ErrorCode::BadArguments, "t".repeat(1_000));
         for (outcome, changes) in [
             done(Change::SetAcl { path: path.clone(), acl, aversion: 1 }),
+            done(Change::SetAcl { path: path.clone(), acl: short, aversion: 1 }),
             (Outcome::Done(vec![Slot::Nothing; 2_000]), vec![Change::Delete { path: path.clone() }; 2_000]),
             (Outcome::Done(vec![Slot::Path(path.to_string()); 2_000]), vec![]),
             (Outcome::MultiRefused { failed: 7, operations: 30_000, refusal }, vec![]),

@@ -1,6 +1,6 @@
 //! What strangers try: other users of the machine, clients without a password, connections that stay silent.
 
-use crate::ensemble::Ensemble;
+use crate::ensemble::{Ensemble, figure};
 use crate::process::{PATIENCE, Server, free_port, wasmkeeper, words};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wasmkeeper::client::Client as OwnClient;
 use wasmkeeper::model::ErrorCode;
 use wasmkeeper::wire::request::Request;
-use zookeeper_client::{Acls, CreateMode};
+use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Error, MultiWriteError, Permission};
 
 /// The folder and everything below it, with their permissions.
 fn permissions(folder: &Path) -> Vec<(PathBuf, u32)> {
@@ -217,4 +217,48 @@ async fn a_session_with_long_paths_can_be_ended_by_its_client_and_by_its_timeout
         other.create("/alive", b"", 0).await.unwrap();
         other.call(&Request::Delete { path: Some("/alive".into()), version: -1 }).await.unwrap();
     }
+}
+
+/// Each entry `auth` of an ACL stands for all identities of a connection, so a request of 25 kB becomes a transaction of
+/// 11 MB. With longer names, 84 MB unseated the leader.
+#[tokio::test]
+async fn a_small_request_that_grows_too_large_is_refused_and_nobody_else_notices() {
+    let mut ensemble = Ensemble::start(3);
+    let (leader, follower) = (ensemble.leader(), ensemble.a_follower());
+    let client = ensemble.members[follower].connect().await;
+    for n in 0..8 {
+        client.auth("digest", format!("{n:0>900}:secret").as_bytes()).await.unwrap();
+    }
+    let permissions = [Permission::CREATE, Permission::READ, Permission::WRITE, Permission::DELETE, Permission::ADMIN];
+    let mut acls: Vec<Acl> = Vec::new();
+    for subset in 1..32 {
+        let members = permissions.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1);
+        let all = members.map(|(_, permission)| *permission).reduce(|one, other| one | other);
+        acls.push(Acl::new(all.expect("a subset with members"), AuthId::authed()));
+    }
+    let options = CreateMode::Persistent.with_acls(Acls::new(&acls));
+    client.create("/one", b"", &options).await.unwrap();
+    assert_eq!(client.get_acl("/one").await.unwrap().0.len(), 31 * 8);
+
+    let mut large = client.new_multi_writer();
+    for n in 0..50 {
+        large.add_create(&format!("/many{n}"), b"", &options).unwrap();
+    }
+    let refused = large.commit().await.unwrap_err();
+    assert!(
+        matches!(refused, MultiWriteError::OperationFailed { index: 30.., source: Error::BadArguments(_) }),
+        "{refused:?}"
+    );
+    let said = String::from_utf8(client.get_data("/zookeeper/rejection").await.unwrap().0).unwrap();
+    assert!(said.contains("and may have 8388608"), "{said}");
+    assert!(client.check_stat("/many0").await.unwrap().is_none());
+    // What is just small enough reaches the other members, and the leader stays.
+    let mut allowed = client.new_multi_writer();
+    for n in 0..30 {
+        allowed.add_create(&format!("/many{n}"), b"", &options).unwrap();
+    }
+    allowed.commit().await.unwrap();
+    assert_eq!(ensemble.leader(), leader);
+    let weighed = figure(&ensemble.members[leader], "zk_max_proposal_size").unwrap();
+    assert!((1 << 22..8 << 20).contains(&weighed), "{weighed}");
 }

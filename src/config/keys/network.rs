@@ -118,8 +118,10 @@ pub(super) const KEYS: &[Key] = &[
         "network.frame_bytes_max",
         "1048575",
         "Bytes of one request, 1024 to 6291456, in decimal or as `0x` and hexadecimal. A longer request closes its \
-         connection. A transaction may have 8 MiB, and a larger request would not fit with what is added to it. Clients have the same bound for replies, so set it there as well. Large requests delay all \
-         clients: keep data small.",
+         connection. A transaction may have 8 MiB, and a larger request would not fit with what is added to it. Clients \
+         have the same bound for replies, so set it there as well. A reply is 88 bytes longer than the data in it, so \
+         data that only just fits into a request can be written and not read, as in ZooKeeper. Large requests delay \
+         all clients: keep data small.",
         |draft, _, value| match value.strip_prefix("0x") {
             Some(digits) => {
                 let bytes = i64::from_str_radix(digits, 16).map_err(|_| "must be a number".to_owned())?;

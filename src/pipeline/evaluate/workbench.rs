@@ -57,13 +57,13 @@ impl ReadView for Workbench<'_, '_> {
 impl TreeWriter for Workbench<'_, '_> {
     fn create(&self, path: &str, data: &[u8], kind: NodeKind, acl: &Acl, sequential: bool) -> Result<String, Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len() + data.len() + acl::bytes(acl))?;
+        charge(draft, path.len() + data.len() + acl::bytes(acl))?;
         create(draft, path, data, kind, acl, sequential)
     }
 
     fn set_data(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<(), Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len() + data.len())?;
+        charge(draft, path.len() + data.len())?;
         fits_a_node(data)?;
         let path = changeable(path)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
@@ -76,7 +76,7 @@ impl TreeWriter for Workbench<'_, '_> {
 
     fn set_acl(&self, path: &str, acl: &Acl, version: Option<i32>) -> Result<(), Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len() + acl::bytes(acl))?;
+        charge(draft, path.len() + acl::bytes(acl))?;
         let path = changeable(path)?;
         let acl = given(draft, acl)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
@@ -88,7 +88,7 @@ impl TreeWriter for Workbench<'_, '_> {
 
     fn delete(&self, path: &str, version: Option<i32>) -> Result<(), Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(path.len())?;
+        charge(draft, path.len())?;
         let path = changeable(path)?;
         deletable_parent(path)?;
         let node = draft.node(path).ok_or(ErrorCode::NoNode)?;
@@ -102,7 +102,7 @@ impl TreeWriter for Workbench<'_, '_> {
 
     fn set_timer(&self, name: &str, after_ms: u64) -> Result<(), Refusal> {
         let draft = &mut **self.draft.borrow_mut();
-        draft.parts.charge(name.len())?;
+        charge(draft, name.len())?;
         let due_ms = draft.moment.ensemble_ms.saturating_add(after_ms);
         let folder = chores::timers_path(self.plugin);
         let node = chores::timer_path(self.plugin, name);
@@ -125,6 +125,13 @@ impl TreeWriter for Workbench<'_, '_> {
             draft.delete(Arc::from(node));
         }
     }
+}
+
+/// Counts one more operation of a plugin (`Parts::charge`). Refuses it if the transaction is too large already: an ACL
+/// that a node inherits from its parent is not among the bytes that the plugin handed over.
+fn charge(draft: &mut Draft<'_>, bytes: usize) -> Result<(), Refusal> {
+    draft.parts.charge(bytes)?;
+    draft.require_weight()
 }
 
 /// Creates a node. Returns its path.
@@ -162,7 +169,10 @@ fn owner(draft: &Draft<'_>, kind: NodeKind) -> Result<Owner, Refusal> {
         NodeKind::Ttl(ms) if (1..=TTL_MS_MAX).contains(&ms) && draft.rules.extended_types => Owner::ttl(ms),
         NodeKind::Ttl(_) if !draft.rules.extended_types => return Err(ErrorCode::Unimplemented.into()),
         NodeKind::Ttl(_) => return Err(ErrorCode::BadArguments.into()),
-        NodeKind::Ephemeral(session) if draft.view().session(session).is_some() => Owner::session(session),
+        // A session whose end has begun would get new nodes as fast as its old ones are deleted.
+        NodeKind::Ephemeral(session) if draft.view().session(session).is_some_and(|known| !known.is_ending()) => {
+            Owner::session(session)
+        }
         NodeKind::Ephemeral(session) => {
             return Err(Refusal::new(ErrorCode::BadArguments, format!("there is no session {session}")));
         }

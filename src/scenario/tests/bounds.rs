@@ -1,5 +1,6 @@
 //! Bounds of what one client may put into a transaction, at their real sizes.
 
+use super::fakes::Fakes;
 use super::{Setup, Stage, run};
 use crate::limits;
 use crate::model::acl::AclEntry;
@@ -56,6 +57,44 @@ fn nobody_takes_up_or_uses_a_session_whose_end_has_begun() {
     assert!(said.iter().any(|line| line.contains("SESSIONEXPIRED")), "{said:?}");
     run(&mut stage, "expire former a\n apply all");
     assert_eq!(stage.world.state.ephemerals_count(), 0);
+}
+
+/// The recipe would make new ephemeral nodes as fast as the session's end deletes them.
+#[test]
+fn a_session_whose_end_has_begun_gets_no_new_nodes_from_recipes() {
+    let (mut stage, fakes) = Fakes::stage(&Setup::bare());
+    fakes.run(&mut stage, "fake recipe renew /line renew").unwrap();
+    run(&mut stage, "client b: create /line");
+    for number in 0..100 {
+        run(&mut stage, &format!("client b: create /line/{number:0>15728} ephemeral"));
+    }
+    run(&mut stage, "hold\n client b: close");
+    let parts = outstanding(&stage);
+    assert!(parts.len() > 1, "the end has several parts");
+    let creates = |txn: &Txn| txn.changes.iter().filter(|change| is_new_child(change)).count();
+    assert!(parts.iter().all(|part| creates(part) == 0), "the recipe has made nodes");
+    run(&mut stage, "apply all");
+    assert_eq!(stage.world.state.ephemerals_count(), 0);
+}
+
+fn is_new_child(change: &Change) -> bool {
+    matches!(change, Change::Create { path, .. } if path.starts_with("/line/"))
+}
+
+/// What a recipe adds to the end of a session, which nobody can refuse, is bounded too. A node's inherited ACL is not
+/// among the bytes that the recipe hands over.
+#[test]
+fn a_recipe_does_not_make_the_end_of_a_session_too_large() {
+    let (mut stage, fakes) = Fakes::stage(&Setup::bare());
+    fakes.run(&mut stage, "fake recipe flood /note flood /deep").unwrap();
+    let acl: Vec<String> = (0..20_000).map(|n| format!("ip:10.0.{}.{}:cdrwa", n / 250, n % 250)).collect();
+    run(&mut stage, &format!("client a: create /deep x acl {}", acl.join(",")));
+    run(&mut stage, "client b: create /note\n client b: create /note/mine ephemeral\n hold\n client b: close");
+    let parts = outstanding(&stage);
+    let weights: Vec<usize> = parts.iter().map(Txn::weight).collect();
+    assert!(weights.len() == 1 && weights[0] < limits::TXN_BYTES_MAX, "{weights:?}");
+    run(&mut stage, "apply all");
+    assert!(run(&mut stage, "view /zookeeper/plugins/flood/owed")[0].contains("since"), "the rest is owed");
 }
 
 #[test]

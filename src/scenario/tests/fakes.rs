@@ -1,7 +1,7 @@
 //! Plugins in a few lines of Rust, for scenarios that must say when a plugin fails or what it costs.
 //!
 //! ```text
-//! fake recipe NAME MOUNT line|note|no|chain TO    a recipe is at work there
+//! fake recipe NAME MOUNT line|note|no|renew|chain TO|flood TO    a recipe is at work there
 //! fake fails yes|no                   every call of a recipe fails from now on
 //! fake costs NUMBER|half|all          fuel of each call of a recipe; of what a transaction has
 //! fake told                           prints what the fakes were told since the last time
@@ -33,6 +33,10 @@ enum Does {
     Line,
     /// Passes every write, and creates a node below another path: so recipes answer each other.
     Chain(String),
+    /// As `Chain`, with 100 nodes.
+    Flood(String),
+    /// Passes every write, and makes what is deleted again, as an ephemeral node of the session that the call is about.
+    Renew,
     /// Passes every write.
     Note,
     /// Refuses every write, after having written something.
@@ -116,8 +120,10 @@ impl Fakes {
             ["line"] => Does::Line,
             ["note"] => Does::Note,
             ["no"] => Does::No,
+            ["renew"] => Does::Renew,
             ["chain", to] => Does::Chain((*to).to_owned()),
-            _ => return Err("line, note, no or chain TO is required".into()),
+            ["flood", to] => Does::Flood((*to).to_owned()),
+            _ => return Err("line, note, no, renew, chain TO or flood TO is required".into()),
         };
         for path in [crate::plugin::PLUGINS.to_owned(), format!("{}/{name}", crate::plugin::PLUGINS)] {
             if stage.run(&format!("view {path}"))?[0].ends_with("is not there") {
@@ -214,6 +220,15 @@ fn chain(call: &Call<'_>, to: &str) -> Result<(), Refusal> {
     writer.create(&format!("{to}/x-"), b"", NodeKind::Persistent, &Arc::from([]), true).map(drop)
 }
 
+fn renew(call: &Call<'_>, changes: &[Change]) -> Result<(), Refusal> {
+    let writer = call.writer.expect("a recipe may write");
+    let deleted = |change: &Change| matches!(change, Change::Delete { .. });
+    for path in changes.iter().filter(|change| deleted(change)).filter_map(overlay::path_of) {
+        writer.create(path, b"", NodeKind::Ephemeral(call.session), &Arc::from([]), false)?;
+    }
+    Ok(())
+}
+
 impl Plugins for Fakes {
     fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()> {
         let bad = |change: &Change| matches!(change, Change::Create { path, .. } if path.contains("bad"));
@@ -260,6 +275,7 @@ impl Plugins for Fakes {
         let said = match self.does(recipe) {
             Does::Line => line(call, &recipe.mount, write),
             Does::Chain(to) => chain(call, &to).map(|()| Handled::Pass),
+            Does::Flood(_) | Does::Renew => Ok(Handled::Pass),
             Does::Note => {
                 self.tell(format!("{} {}", recipe.name, write.path()));
                 Ok(Handled::Pass)
@@ -282,6 +298,8 @@ impl Plugins for Fakes {
         let said = match self.does(recipe) {
             Does::Line => set_head(call, &recipe.mount),
             Does::Chain(to) => chain(call, &to),
+            Does::Flood(to) => (0..100).try_for_each(|_| chain(call, &to)),
+            Does::Renew => renew(call, changes),
             Does::Note | Does::No => Ok(()),
         };
         self.answer(call, said)

@@ -228,8 +228,8 @@ impl Connection {
         self.next_end_ms.load(Relaxed) != proven::NEVER
     }
 
-    /// Adds proven identities. `until_ms`: when they expire, Unix milliseconds; None: never. False if the connection
-    /// would have more than `limits::IDENTITIES_MAX`; then nothing is added.
+    /// Adds proven identities. `until_ms`: when they expire, Unix milliseconds; None: never. False if that would
+    /// be too many or too long (`Proven::add`); then nothing is added.
     pub(super) fn prove(&self, identities: Vec<Identity>, until_ms: Option<u64>) -> bool {
         let mut proven = self.proven.lock();
         let fits = proven.add(identities, until_ms);
