@@ -5,6 +5,8 @@
 //! `Source`, if the thread has one.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use tokio::time::Instant;
 
 /// Unix time in milliseconds, from this machine's clock. That clock may jump, and it may go back.
@@ -24,12 +26,14 @@ pub(crate) fn wall_ms() -> i64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Instant,
+    /// What `suspended_us` returned then.
+    suspended_us: u64,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Clock {
-        Clock { started: Instant::now() }
+        Clock { started: Instant::now(), suspended_us: suspended_us() }
     }
 
     /// Microseconds since the start.
@@ -42,10 +46,45 @@ impl Clock {
         self.now_us() / 1000
     }
 
+    /// Microseconds since the start, those included in which this machine was suspended. The other clocks stand still
+    /// meanwhile. What other members were told to expect goes by this clock.
+    pub(crate) fn lease_us(&self) -> u64 {
+        self.now_us().saturating_add(self.suspended_us())
+    }
+
+    /// How many microseconds of the time since the start this machine was suspended.
+    pub(crate) fn suspended_us(&self) -> u64 {
+        suspended_us().saturating_sub(self.suspended_us)
+    }
+
     /// What `now_us` returned at `then`; 0 if `then` is before the start.
     pub(crate) fn us_at(&self, then: Instant) -> u64 {
         then.saturating_duration_since(self.started).as_micros() as u64
     }
+}
+
+/// How many microseconds this machine has been suspended since it booted. Never falls. May be a little too small for a
+/// moment, if this thread pauses between two readings.
+fn suspended_us() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(us) = simulated::ask(|source| source.suspended_us()) {
+        return us;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        static MOST_US: AtomicU64 = AtomicU64::new(0);
+        let us = |time: Timespec| time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000);
+        // In this order a pause in between makes the difference smaller, never larger.
+        let with_suspension = us(clock_gettime(ClockId::Boottime));
+        let without = us(clock_gettime(ClockId::Monotonic));
+        let us = u64::try_from(with_suspension.saturating_sub(without)).unwrap_or(0);
+        // Whole tenths of a second, so that the time between the two readings makes no noise.
+        let us = us / 100_000 * 100_000;
+        MOST_US.fetch_max(us, Ordering::Relaxed).max(us)
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
 }
 
 /// Random bytes of the kernel, good enough for secrets.
@@ -76,6 +115,10 @@ pub mod simulated {
     pub trait Source {
         fn wall_ms(&self) -> i64;
         fn fill_random(&self, bytes: &mut [u8]);
+        /// How long the member's machine has been suspended.
+        fn suspended_us(&self) -> u64 {
+            0
+        }
     }
 
     thread_local! {

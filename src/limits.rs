@@ -180,6 +180,10 @@ pub(crate) const REPORT_SESSIONS_MAX: usize = 10_000;
 /// Unanswered reports that a member remembers. More are unanswered only if the member is cut off anyway.
 pub(crate) const REPORTS_UNANSWERED_MAX: usize = 64;
 
+/// Questions of a member whether it is current that are under way at once. Asked each `REPORT_INTERVAL_MAX`, this many
+/// reach further back than the usual syncLimit, so the oldest is not lost while it may still help.
+pub(crate) const CURRENCY_QUESTIONS_MAX: usize = 64;
+
 /// How long a member waits until its leader accepts requests, and how long the leader waits until its own leadership is
 /// ready.
 pub(crate) const LINK_BEGIN_MAX: Duration = Duration::from_millis(2_000);

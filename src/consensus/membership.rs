@@ -105,6 +105,12 @@ impl Consensus {
         self.membership.borrow().clone()
     }
 
+    /// Whether this member knows who the members are, and `member` is none of them.
+    pub(crate) fn membership_leaves_out(&self, member: u64) -> bool {
+        let membership = self.membership.borrow();
+        membership.at.is_some() && !membership.members.contains_key(&member)
+    }
+
     /// Reports each membership that enters the log or leaves it again, and each commit of a membership.
     pub(crate) fn membership_watch(&self) -> watch::Receiver<Membership> {
         self.membership.clone()

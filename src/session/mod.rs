@@ -95,7 +95,8 @@ pub trait Server: Send + Sync + 'static {
     fn barrier(&self, connection: Arc<Connection>);
     /// Which clients this server lets in.
     fn serving(&self) -> Serving;
-    /// Until when this server may tell clients that their sessions live: microseconds of the member's clock.
+    /// Until when this server may tell clients anything: that their sessions live, what it has read. By
+    /// `Clock::lease_us`.
     fn lease_until_us(&self) -> u64;
     fn connections(&self) -> &Arc<Connections>;
     fn four_letter_words(&self) -> &dyn FourLetter;

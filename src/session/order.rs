@@ -253,6 +253,11 @@ impl Order {
         self.passed_on
     }
 
+    /// The leader has closed the connection: what was passed on may never be applied.
+    pub(crate) fn give_up_passed_on(&mut self) {
+        self.passed_on = 0;
+    }
+
     /// An authenticator is being asked. It answers `authenticated`.
     pub(crate) fn authenticate(&mut self) {
         assert!(!self.authenticating, "nothing is taken behind a login that waits");

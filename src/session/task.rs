@@ -197,6 +197,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 }
                 self.leaving = bytes;
             }
+            // What leaves was true when it was queued. If this process has stood still since, the truth may have moved
+            // on elsewhere. A pause between this check and the kernel's copy remains: nothing can exclude that.
+            if self.dispatch.connection().clock().lease_us() > self.server.lease_until_us() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
             let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.leaving))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -24,6 +24,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 pub(super) fn rules() -> Rules {
@@ -51,6 +52,7 @@ struct Replica {
     connections: Arc<Connections>,
     clock: Clock,
     sequencer: Mutex<Sequencer>,
+    lease_until_us: AtomicU64,
     me: Weak<Replica>,
 }
 
@@ -111,6 +113,7 @@ impl Replica {
                 waiting: VecDeque::new(),
                 barriers: VecDeque::new(),
             }),
+            lease_until_us: AtomicU64::new(u64::MAX),
             me: me.clone(),
         })
     }
@@ -207,7 +210,7 @@ impl Server for Replica {
         Serving::Everybody
     }
     fn lease_until_us(&self) -> u64 {
-        u64::MAX
+        self.lease_until_us.load(Ordering::Relaxed)
     }
     fn connections(&self) -> &Arc<Connections> {
         &self.connections
@@ -578,6 +581,21 @@ async fn a_ping_is_answered_under_the_xid_of_pings() {
     let mut client = Replica::new(options()).client().await;
     client.ask(9, Request::Ping).await;
     assert_eq!(client.next().await, (-2, 0));
+}
+
+/// The server may have stood still between taking a request and writing the reply.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_once_the_lease_has_run_out() {
+    for under_way in [get("/a", false), Request::Ping, create("/a")] {
+        let replica = Replica::new(options());
+        let mut client = replica.client().await;
+        client.ask(1, get("/a", false)).await;
+        assert_eq!(client.next().await, (1, -101));
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        replica.lease_until_us.store(1, Ordering::Relaxed);
+        client.ask(2, under_way).await;
+        assert_eq!(client.frame().await, None);
+    }
 }
 
 #[tokio::test]

@@ -8,9 +8,11 @@
 //! | `failover` | members killed, stopped, restarted, with a full disk |
 //! | `catching_up` | a member that was down while others wrote |
 //! | `partitions` | cut networks |
+//! | `currency` | members that could answer with old data: removed, without entries, stopped for a while |
 //! | `membership` | members that join and leave |
 
 mod catching_up;
+mod currency;
 mod failover;
 mod load;
 mod membership;

@@ -128,6 +128,10 @@ pub(crate) struct EnsembleFigures {
     pub(crate) quorum_size: u64,
     /// The server that an observer follows.
     pub(crate) observer_master_id: Option<u32>,
+    /// Log entries that the leader has committed and this member has not applied.
+    pub(crate) lag_entries: u64,
+    /// Milliseconds since this member was last known to have applied everything.
+    pub(crate) lag_ms: u64,
     /// Figures that only the leader has.
     pub(crate) leader: Option<LeaderFigures>,
 }

@@ -53,6 +53,9 @@ pub(crate) fn mntr(facts: &dyn Facts) -> String {
     out.push_str("zk_connection_drop_probability\t0.0\n");
     if let Some(ensemble) = &ensemble {
         push_line!(out, "zk_quorum_size\t{}", ensemble.quorum_size);
+        // ZooKeeper does not have these two.
+        push_line!(out, "zk_lag_entries\t{}", ensemble.lag_entries);
+        push_line!(out, "zk_lag_ms\t{}", ensemble.lag_ms);
         if let Some(leader) = &ensemble.leader {
             of_leader(&mut out, leader, &metrics.proposal_size);
         }

@@ -69,8 +69,9 @@ pub(super) const KEYS: &[Key] = &[
         "syncLimit",
         "ensemble.sync_ticks",
         "5",
-        "Ticks, 1 to 1000000. Only `conf` shows the number. Members exchange messages ten times a second, and elect a \
-         new leader within a second.",
+        "Ticks, 1 to 1000000. How far a member may be behind the others. A member that has not applied what was \
+         committed that long ago sends its clients away until it has, so no read is older. It is at least a third of \
+         the shortest session timeout.",
         |draft, _, value| number(value, 1..=1_000_000, &mut draft.config.ensemble.sync_ticks),
     ),
     key(

@@ -16,15 +16,20 @@ impl Ensemble {
     /// again. False: consensus has ended.
     pub(super) async fn barrier(&self, order: &WriteOrder) -> bool {
         loop {
-            let index = match order.leadership.leads() {
-                true => self.consensus().read_index().await.ok(),
-                false => self.leader_link.read_index().await,
-            };
-            match index {
+            match self.read_index(order).await {
                 Some(index) => return self.consensus().applied_at_least(index).await.is_ok(),
                 None if *self.consensus().role().borrow() == Role::Stopped => return false,
                 None => tokio::time::sleep(limits::BARRIER_AGAIN).await,
             }
+        }
+    }
+
+    /// The log index that this member must have applied to see everything that was acknowledged before now. None: no
+    /// leader has answered.
+    pub(super) async fn read_index(&self, order: &WriteOrder) -> Option<u64> {
+        match order.leadership.leads() {
+            true => self.consensus().read_index().await.ok(),
+            false => self.leader_link.read_index().await,
         }
     }
 

@@ -122,6 +122,7 @@ pub(super) async fn serve(replica: Arc<Replica>, connection: Connection) {
     let Connection { hello, mut reader, mut writer, .. } = connection;
     let Ok(Some(ToLeader::Begin)) = reader.next().await else { return };
     let mut leadership = links.leadership.subscribe();
+    let mut membership = ensemble.consensus().membership_watch();
     // The member may have heard of this leadership before this member's own sequencer has.
     let begins = leadership.wait_for(|term| term.is_some());
     let term = match tokio::time::timeout(limits::LEADER_READY_MAX, begins).await {
@@ -139,6 +140,8 @@ pub(super) async fn serve(replica: Arc<Replica>, connection: Connection) {
         biased;
         // The channel stays open, because `links` owns the sender.
         _ = leadership.wait_for(|now| *now != Some(term)) => Ok(()),
+        // The member was removed. It dials again, and is told so.
+        _ = membership.wait_for(|now| !now.members.contains_key(&u64::from(hello.from))) => Ok(()),
         ended = speak(&mut writer, term, messages) => ended,
         ended = listen(&replica, link, &mut reader) => ended,
     };

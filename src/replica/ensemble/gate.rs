@@ -1,9 +1,10 @@
-//! Lets clients in while this member may serve them, and sends them away when its serving lease has run out.
+//! Lets clients in while this member may serve them, and sends them away when something hinders it (`Hindrance`): its
+//! serving lease has run out, it is behind, or it was removed.
 //!
-//! After a cut the gate opens again only once this member has applied everything that a leader had committed.
+//! After that the gate opens again only once this member has applied everything that a leader had committed.
 
 use super::Ensemble;
-use super::serving_lease::ticks;
+use super::serving_lease::{Hindrance, ticks};
 use crate::environment::Instant;
 use crate::limits;
 use crate::replica::Replica;
@@ -16,22 +17,31 @@ pub(in crate::replica) async fn keep_gate(replica: Arc<Replica>) {
     let (order, ensemble) = (&replica.order, &replica.ensemble);
     let mut tick = ticks(ensemble);
     let mut lost_since = Instant::now();
+    let mut was_no_member = false;
     loop {
         tick.tick().await;
         if order.connections.local_sessions().count() > 0 {
             order.connections.expire_local_sessions();
         }
-        if ensemble.may_trust_state(order) {
+        let hindrance = ensemble.hindrance(order);
+        let Some(hindrance) = hindrance else {
             lost_since = Instant::now();
+            was_no_member = false;
             if ensemble.lease.serving() != Serving::Everybody && ensemble.is_up(order) {
                 ensemble.open_gate(order).await;
             }
-        } else {
-            if ensemble.lease.serving() == Serving::Everybody {
-                ensemble.close_gate(order);
-                // The lease was lost now, even if this process stood still for long.
-                lost_since = Instant::now();
-            }
+            continue;
+        };
+        if ensemble.lease.serving() == Serving::Everybody {
+            ensemble.close_gate(order, hindrance);
+            // The lease was lost now, even if this process stood still for long.
+            lost_since = Instant::now();
+        } else if hindrance == Hindrance::NoMember && !was_no_member {
+            // The gate was closed before the member learned of its removal.
+            ensemble.close_gate(order, hindrance);
+        }
+        was_no_member = hindrance == Hindrance::NoMember;
+        if hindrance == Hindrance::NoLeader {
             ensemble.let_readers_in(lost_since);
         }
     }
@@ -52,7 +62,7 @@ impl Ensemble {
     /// Lets everybody in, once this member has applied what was committed meanwhile.
     async fn open_gate(&self, order: &WriteOrder) {
         let caught_up = tokio::time::timeout(self.lease.lasts(), self.barrier(order)).await;
-        if caught_up == Ok(true) && self.may_trust_state(order) && self.is_up(order) {
+        if caught_up == Ok(true) && self.hindrance(order).is_none() && self.is_up(order) {
             if self.lease.serving() == Serving::ReadOnly {
                 // Clients that only read are to come back for the whole service, here or elsewhere.
                 order.connections.close_all();
@@ -65,10 +75,14 @@ impl Ensemble {
         }
     }
 
-    fn close_gate(&self, order: &WriteOrder) {
-        tracing::warn!("no word of a leader: clients are sent away until there is");
+    fn close_gate(&self, order: &WriteOrder, hindrance: Hindrance) {
+        tracing::warn!("this member serves nobody: {hindrance}");
         self.lease.set_serving(Serving::Nobody);
-        order.connections.list().iter().for_each(|connection| connection.close());
+        match hindrance {
+            // What is queued was true while this was a member, and its leases have not run out.
+            Hindrance::NoMember => order.connections.close_all(),
+            _ => order.connections.list().iter().for_each(|connection| connection.close()),
+        }
     }
 
     /// Lets clients in that only read, if this member has been without a lease for long enough

@@ -24,7 +24,7 @@ use crate::consensus::Role;
 use crate::limits;
 use crate::model::SessionId;
 use crate::peer::messages::requests::{FromLeader, ToLeader};
-use crate::peer::{Backoff, ConnectError, Connection, FrameReader, FrameWriter, Peers, Purpose};
+use crate::peer::{Backoff, ConnectError, Connection, FrameReader, FrameWriter, HelloRefusal, Peers, Purpose};
 use crate::pipeline::Submission;
 use crate::replica::Replica;
 use crate::replica::ordering::event::Event;
@@ -116,6 +116,8 @@ enum LinkEnd {
     Lost { term: u64 },
     /// Nobody listens at the leader's addresses.
     Refused,
+    /// The leader has no member of this number.
+    NoMember,
     /// Another attempt may succeed.
     Failed(String),
 }
@@ -158,6 +160,10 @@ pub(in crate::replica) async fn follow(replica: Arc<Replica>, peers: Arc<Peers>)
                 }
             }
             Some(LinkEnd::Refused) => backoff.wait().await,
+            Some(LinkEnd::NoMember) => {
+                ensemble.lease.set_turned_out(true);
+                backoff.wait().await;
+            }
             Some(LinkEnd::Failed(error)) => {
                 tracing::debug!(leader, error, "no link to the leader");
                 backoff.wait().await;
@@ -175,6 +181,9 @@ async fn run(replica: &Arc<Replica>, peers: &Peers, leader: u64, number: u64) ->
     let connection = match peers.connect(&member.server, Some(member.incarnation), Purpose::Requests).await {
         Ok(connection) => connection,
         Err(ConnectError::Refused) => return LinkEnd::Refused,
+        Err(ConnectError::Rejected(HelloRefusal::UnknownMember { id })) if id == ensemble.config.server_id => {
+            return LinkEnd::NoMember;
+        }
         Err(error) => return LinkEnd::Failed(error.to_string()),
     };
     let Connection { mut reader, mut writer, .. } = connection;
@@ -187,6 +196,7 @@ async fn run(replica: &Arc<Replica>, peers: &Peers, leader: u64, number: u64) ->
     };
     let (submissions, submitted) = mpsc::unbounded_channel();
     let (others, outgoing) = mpsc::unbounded_channel();
+    ensemble.lease.set_turned_out(false);
     ensemble.leader_link.set(Some(others));
     let holds_back = Arc::new(AtomicBool::new(false));
     replica.order.inbox.put(Event::LinkUp(Forwarding::new(number, submissions, holds_back.clone())));
@@ -196,7 +206,7 @@ async fn run(replica: &Arc<Replica>, peers: &Peers, leader: u64, number: u64) ->
         asked_to_hold_back: Notify::new(),
         waiting: Mutex::new(HashMap::new()),
         reports: Mutex::new(VecDeque::new()),
-        answered_us: AtomicU64::new(ensemble.clock.now_us()),
+        answered_us: AtomicU64::new(ensemble.clock.lease_us()),
     };
     let ended = tokio::select! {
         biased;
@@ -228,8 +238,8 @@ struct ActiveLink<'a> {
     asked_to_hold_back: Notify,
     /// The questions for a read index that the leader has not answered, by number.
     waiting: Mutex<HashMap<u64, ReadIndexReply>>,
-    /// Number and time of each report that the leader has not answered, oldest first; microseconds of the server's
-    /// clock.
+    /// Number and time of each report that the leader has not answered, oldest first; by
+    /// `Clock::lease_us`.
     ///
     /// Invariant: numbers grow and times do not decrease. At most `limits::REPORTS_UNANSWERED_MAX`.
     reports: Mutex<VecDeque<(u64, u64)>>,
@@ -241,7 +251,7 @@ impl ActiveLink<'_> {
     async fn listen(&self, reader: &mut FrameReader) -> io::Result<()> {
         while let Some(message) = reader.next().await? {
             match message {
-                FromLeader::Close(connection) => self.replica.order.close_connection(connection),
+                FromLeader::Close(connection) => self.replica.order.connections.closed_by_leader(connection),
                 FromLeader::HoldBack => {
                     self.holds_back.store(true, Ordering::Release);
                     self.asked_to_hold_back.notify_one();
@@ -265,7 +275,7 @@ impl ActiveLink<'_> {
     /// The leader has answered the report of that number: the serving lease starts when the report was sent.
     fn report_answered(&self, number: u64) {
         let ensemble = &self.replica.ensemble;
-        self.answered_us.store(ensemble.clock.now_us(), Ordering::Relaxed);
+        self.answered_us.store(ensemble.clock.lease_us(), Ordering::Relaxed);
         let mut reports = self.reports.lock();
         while let Some(&(sent, at_us)) = reports.front()
             && sent <= number
@@ -285,7 +295,7 @@ impl ActiveLink<'_> {
         loop {
             tokio::time::sleep(lasts / 2).await;
             let answered_us = self.answered_us.load(Ordering::Relaxed);
-            let silent = Duration::from_micros(ensemble.clock.now_us().saturating_sub(answered_us));
+            let silent = Duration::from_micros(ensemble.clock.lease_us().saturating_sub(answered_us));
             if silent > 2 * lasts {
                 return io::Error::new(io::ErrorKind::TimedOut, "the leader answers no report");
             }
@@ -349,11 +359,11 @@ impl ActiveLink<'_> {
 
     /// Tells the leader which sessions this member has heard from since the last report.
     async fn report(&self, writer: &mut FrameWriter, last: &mut LastReport) -> io::Result<()> {
-        let now_us = self.replica.ensemble.clock.now_us();
+        let clock = self.replica.ensemble.clock;
         let sessions: Vec<SessionId> = self.replica.order.connections.heard_since(last.heard_until_ms);
-        last.heard_until_ms = now_us / 1000;
+        last.heard_until_ms = clock.now_ms();
         last.number += 1;
-        self.note_report(last.number, now_us);
+        self.note_report(last.number, clock.lease_us());
         let mut pieces = sessions.chunks(limits::REPORT_SESSIONS_MAX).peekable();
         while let Some(piece) = pieces.next()
             && pieces.peek().is_some()

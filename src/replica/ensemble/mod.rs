@@ -7,7 +7,7 @@
 //! | `leader_link` | a member's link to its leader: requests, read indexes, reports |
 //! | `follower_links` | the leader's side of those links |
 //! | `barrier` | waits until this member has applied everything acknowledged before |
-//! | `serving_lease` | until when this member may serve clients, because it knows of a leader |
+//! | `serving_lease` | until when this member may serve clients: it knows of a leader, and is not behind |
 //! | `gate` | lets clients in, and sends them away |
 //! | `reconfig` | changes who belongs to the ensemble, or who leads it |
 //! | `hand_over` | gives the leadership away before this member ends |
@@ -62,7 +62,7 @@ impl Ensemble {
             known_members,
             follower_links: FollowerLinks::default(),
             leader_link: LeaderLink::default(),
-            lease: ServingLease::new(&config.sessions),
+            lease: ServingLease::new(&config.sessions, config.ensemble.sync_ticks),
             consensus: OnceLock::new(),
             leaving: AtomicBool::new(false),
             syncs_waiting: AtomicU64::new(0),

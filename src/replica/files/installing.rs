@@ -122,7 +122,7 @@ impl Files {
         order.require_known_format(&state);
         *self.reader.lock() = checkpointer.last().reader();
         drop(checkpointer);
-        let old = order.replace_state(state, meta.digest, self.seed);
+        let old = order.replace_state(at, state, meta.digest, self.seed);
         boundary.jump(at, membership);
         order.soundness.replaced();
         order.set_last_applied(meta.zxid);

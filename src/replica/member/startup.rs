@@ -117,6 +117,7 @@ impl Startup {
         self.raft.spawn(tell_roles(replica.clone(), consensus.clone()));
         self.raft.spawn(leader_link::follow(replica.clone(), known_members.peers().clone()));
         self.raft.spawn(serving_lease::watch_quorum(replica.clone()));
+        self.raft.spawn(serving_lease::keep_current(replica.clone()));
         self.raft.spawn(gate::keep_gate(replica.clone()));
         self.raft.spawn(repair::keep_sound(replica.clone()));
     }

@@ -21,7 +21,13 @@ impl Admin for Endpoint {
         match self.replica.ensemble.lease.serving() {
             Serving::Everybody => {}
             Serving::ReadOnly => return Err("it is cut off from its ensemble and lets clients read only".into()),
-            Serving::Nobody => return Err("it serves nobody: it starts, ends, or has no leader".into()),
+            Serving::Nobody => {
+                let why = match self.replica.ensemble.hindrance(&self.replica.order) {
+                    Some(hindrance) if self.replica.order.has_recovered() => hindrance.to_string(),
+                    _ => "it starts, ends, or has no leader".to_owned(),
+                };
+                return Err(format!("it serves nobody: {why}"));
+            }
         }
         let plugins = &self.replica.order.plugins;
         for binding in plugins.registry().all() {

@@ -142,7 +142,10 @@ impl Facts for MemberFacts {
         }
         let metrics = self.replica.ensemble.started_consensus()?.metrics();
         let master = metrics.leader.and_then(|leader| u32::try_from(leader).ok());
+        let lag = self.replica.ensemble.lag();
         Some(EnsembleFigures {
+            lag_entries: lag.entries,
+            lag_ms: lag.ms,
             quorum_size: metrics.voters as u64,
             observer_master_id: master.filter(|_| mode == Mode::Observer),
             leader: (mode == Mode::Leader).then(|| self.leader_figures()),

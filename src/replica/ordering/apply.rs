@@ -106,6 +106,7 @@ impl WriteOrder {
             boundary.effects.clear();
             let mut state = self.state.write();
             let before = state.last_zxid();
+            self.set_applied_term(at.term);
             state.apply(txn, &mut boundary.effects);
             assert!(state.last_zxid() == txn.zxid, "applying {} leaves the state at {}", txn.zxid, state.last_zxid());
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
@@ -156,10 +157,11 @@ impl WriteOrder {
     /// sent away: what it has read, and what it watches, belongs to the old tree.
     ///
     /// The caller holds the boundary's lock, and has checked that `state` is complete.
-    pub(in crate::replica) fn replace_state(&self, state: State, digest: u64, seed: u64) -> State {
+    pub(in crate::replica) fn replace_state(&self, at: LogPosition, state: State, digest: u64, seed: u64) -> State {
         assert!(self.boundary.is_locked(), "the state is only replaced between two entries");
         let zxid = state.last_zxid();
         let mut shared = self.state.write();
+        self.set_applied_term(at.term);
         *self.watches.lock() = crate::watch::Watches::new(seed);
         self.connections.abandon_all();
         self.provenance.forget();
@@ -167,6 +169,12 @@ impl WriteOrder {
         self.plugins.start_over(&state);
         self.show_plugins(zxid);
         std::mem::replace(&mut *shared, state)
+    }
+
+    /// The caller holds the exclusive lock of the state.
+    pub(in crate::replica) fn set_applied_term(&self, term: u64) {
+        let before = self.applied_term.swap(term, Ordering::AcqRel);
+        assert!(before <= term, "the terms of applied batches never fall: {term} after {before}");
     }
 
     pub(in crate::replica) fn set_last_applied(&self, zxid: Zxid) {

@@ -63,6 +63,11 @@ pub(crate) struct WriteOrder {
     ///
     /// Invariant: it grows with every applied batch, and equals `State::last_zxid` between two batches.
     last_applied: AtomicU64,
+    /// The term of the last applied batch, or of the position at which the state was replaced.
+    ///
+    /// Invariant: it changes only under the exclusive lock of `state`, so whoever holds the lock sees the term of the
+    /// state. It never falls.
+    applied_term: AtomicU64,
     /// Whether everything that was committed when this member started is applied.
     recovered: AtomicBool,
     /// The highest format level that this member's release knows.
@@ -103,6 +108,7 @@ impl WriteOrder {
             provenance: Provenance::default(),
             leadership: Leadership::default(),
             last_applied,
+            applied_term: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
             format_level_known,
             connections,
@@ -126,6 +132,12 @@ impl WriteOrder {
 
     pub(super) fn last_applied(&self) -> Zxid {
         Zxid(self.last_applied.load(Ordering::Acquire))
+    }
+
+    /// The term of the last applied batch. The caller holds the lock of the state. 0: none since the start.
+    pub(super) fn applied_term(&self) -> u64 {
+        assert!(self.state.is_locked(), "the term belongs to a state that does not change meanwhile");
+        self.applied_term.load(Ordering::Acquire)
     }
 
     pub(super) fn has_recovered(&self) -> bool {

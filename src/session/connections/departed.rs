@@ -5,18 +5,22 @@
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 
 /// By the number of an ended connection: its writes that were passed on and are not applied.
 #[derive(Default)]
 pub(in crate::session) struct Departed {
     /// Invariant: no count is 0. The lock is a leaf.
     writes: Mutex<HashMap<u64, usize>>,
+    /// The numbers of connections that the leader has closed since the link came up. Nobody waits for their writes.
+    /// The lock is a leaf.
+    given_up: Mutex<BTreeSet<u64>>,
 }
 
 impl Departed {
     /// `count` writes of that connection are passed on and not applied.
     pub(crate) fn add(&self, number: u64, count: usize) {
-        if count > 0 {
+        if count > 0 && !self.is_given_up(number) {
             *self.writes.lock().entry(number).or_insert(0) += count;
         }
     }
@@ -32,9 +36,21 @@ impl Departed {
         }
     }
 
-    /// Forgets all of them, and returns their numbers: the link to the leader is lost.
+    /// The leader has closed that connection. Its writes may never be applied, so they do not count any more.
+    pub(crate) fn give_up(&self, number: u64) {
+        self.given_up.lock().insert(number);
+        self.writes.lock().remove(&number);
+    }
+
+    pub(crate) fn is_given_up(&self, number: u64) -> bool {
+        self.given_up.lock().contains(&number)
+    }
+
+    /// Forgets all of them, those given up included, and returns their numbers: the link to the leader is lost.
     pub(crate) fn take_all(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.writes.lock()).into_keys().collect()
+        let mut numbers = std::mem::take(&mut *self.given_up.lock());
+        numbers.extend(std::mem::take(&mut *self.writes.lock()).into_keys());
+        numbers.into_iter().collect()
     }
 
     /// All writes on the way.
@@ -58,5 +74,15 @@ mod tests {
         departed.applied(9);
         assert_eq!(departed.writes(), 2);
         assert_eq!((departed.take_all(), departed.writes()), (vec![1], 0));
+    }
+
+    #[test]
+    fn writes_of_a_connection_that_the_leader_closed_do_not_count() {
+        let departed = Departed::default();
+        departed.add(1, 2);
+        departed.give_up(1);
+        departed.add(1, 1);
+        assert_eq!(departed.writes(), 0);
+        assert_eq!((departed.take_all(), departed.is_given_up(1)), (vec![1], false));
     }
 }

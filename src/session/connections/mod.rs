@@ -267,6 +267,9 @@ impl Connections {
 impl Connections {
     /// A write of this server's connection goes to the leader now. Called before the write is sent.
     pub(crate) fn pass_on(&self, id: ConnectionId) {
+        if self.departed.is_given_up(id.number) {
+            return;
+        }
         if let Some(connection) = self.registry.get(id) {
             let mut order = connection.order.lock();
             if !order.has_ended() {
@@ -274,6 +277,24 @@ impl Connections {
             }
         }
         self.departed.add(id.number, 1);
+    }
+
+    /// The leader serves the connection no more: closes it. What it passed on may never be applied, so nobody waits for
+    /// that.
+    pub(crate) fn closed_by_leader(&self, id: ConnectionId) {
+        if !self.is_ours(id) {
+            return;
+        }
+        let connection = self.registry.get(id);
+        let mut order = connection.as_ref().map(|connection| connection.order.lock());
+        self.departed.give_up(id.number);
+        if let Some(order) = &mut order {
+            order.give_up_passed_on();
+        }
+        drop(order);
+        if let Some(connection) = connection {
+            connection.close();
+        }
     }
 
     /// Writes that were passed on to the leader and are not applied here, of connections that live or have ended.

@@ -10,21 +10,21 @@ use std::process::Output;
 const SUPERUSER: &str = "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 /// Servers that can be started one by one, by number.
-struct Fleet {
+pub(super) struct Fleet {
     folder: tempfile::TempDir,
     /// The ports for clients, for peers, and for elections.
-    ports: Vec<[u16; 3]>,
+    pub(super) ports: Vec<[u16; 3]>,
 }
 
 impl Fleet {
-    fn of(count: usize) -> Fleet {
+    pub(super) fn of(count: usize) -> Fleet {
         let ports = free_ports(count * 3);
         let ports = ports.chunks_exact(3).map(|ports| [ports[0], ports[1], ports[2]]).collect();
         Fleet { folder: tempfile::tempdir().unwrap(), ports }
     }
 
     /// The server's line in the configuration: `server.N=...`.
-    fn line(&self, id: usize) -> String {
+    pub(super) fn line(&self, id: usize) -> String {
         let [client, peer, election] = self.ports[id - 1];
         let host = Ipv4Addr::LOCALHOST;
         format!("server.{id}={host}:{peer}:{election}:participant;{host}:{client}")
@@ -35,7 +35,7 @@ impl Fleet {
     }
 
     /// Starts the server with a file that lists these servers, and does not wait until it serves.
-    fn start(&self, id: usize, listed: &[usize], extra: &[&str]) -> Server {
+    pub(super) fn start(&self, id: usize, listed: &[usize], extra: &[&str]) -> Server {
         let data_dir = self.data_dir(id);
         std::fs::create_dir_all(&data_dir).unwrap();
         std::fs::write(data_dir.join("myid"), format!("{id}\n")).unwrap();
@@ -55,19 +55,19 @@ impl Fleet {
     }
 }
 
-fn cluster(server: &Server, arguments: &[&str]) -> Output {
+pub(super) fn cluster(server: &Server, arguments: &[&str]) -> Output {
     let mut command = wasmkeeper(&["cluster", "--server", &server.address(), "--auth", "digest:super:test"]);
     command.args(arguments).output().unwrap()
 }
 
 #[track_caller]
-fn done(output: Output) -> String {
+pub(super) fn done(output: Output) -> String {
     assert!(output.status.success(), "{}", words(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The output of `cluster status`. `None` if the server does not answer.
-fn status(server: &Server) -> Option<Value> {
+pub(super) fn status(server: &Server) -> Option<Value> {
     let output = cluster(server, &["--json", "status"]);
     output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
 }

@@ -46,7 +46,13 @@ impl<C: Proposes> Sequencer<C> {
         assert!(prev == self.chain.end(), "a batch stands on the last zxid of the chain: {prev}, {}", self.chain.end());
         let mut draft = Draft::default();
         while !self.waiting.is_empty() && draft.has_room() && !self.chain.changes_plugins() {
-            self.evaluate_some(&mut draft);
+            if !self.evaluate_some(term, &mut draft) {
+                // Another member leads and this one has not heard. Nothing is evaluated until it has, or its quorum
+                // says otherwise.
+                self.lease_held = false;
+                self.replica.ensemble.lease.doubt();
+                break;
+            }
         }
         let Draft { txns, requests, .. } = draft;
         self.has_company = requests.len() > 1;
@@ -75,12 +81,16 @@ impl<C: Proposes> Sequencer<C> {
     }
 
     /// Evaluates a few requests under one shared lock of the state. They are few, so that applying, which needs the
-    /// exclusive lock, does not wait long.
-    fn evaluate_some(&mut self, draft: &mut Draft) {
+    /// exclusive lock, does not wait long. Returns false, having evaluated nothing, if a leader of a later term than
+    /// `term` has changed the state: this leader's outstanding changes do not lie over that state.
+    fn evaluate_some(&mut self, term: u64, draft: &mut Draft) -> bool {
         let replica = self.replica.clone();
         let state = replica.order.state.read();
+        if replica.order.applied_term() > term {
+            return false;
+        }
         for _ in 0..limits::EVALUATED_PER_LOCK {
-            let Some(request) = self.waiting.pop_front() else { return };
+            let Some(request) = self.waiting.pop_front() else { return true };
             if request.connection().is_some_and(|connection| self.broken.contains(&connection)) {
                 replica.order.metrics.stale_requests.increment();
                 continue;
@@ -90,9 +100,10 @@ impl<C: Proposes> Sequencer<C> {
             }
             self.evaluate(&state, request, draft);
             if self.chain.changes_plugins() || !draft.has_room() {
-                return;
+                return true;
             }
         }
+        true
     }
 
     /// Whether the request is to end a session that must not end any more: its client was heard, or a leadership

@@ -152,6 +152,23 @@ async fn a_leader_without_a_lease_evaluates_nothing() {
     assert_eq!(alone.log.xids(), [1], "the requests of an entry without effect are evaluated again");
 }
 
+/// A leader of a later term has changed the state, and this one has not heard of it yet.
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_evaluates_nothing_on_its_successors_state() {
+    let mut alone = Alone::new().await;
+    alone.hear([Event::Role(Role::Leader { term: 5 })]);
+    let [before, behind] = [alone.write(1, 1, false), alone.write(2, 2, false)];
+    alone.hear([Event::Submitted(before)]);
+    alone.member.replica.order.set_applied_term(6);
+    alone.hear([Event::Submitted(behind)]);
+    assert_eq!(alone.log.xids(), [1]);
+    assert!(!alone.sequencer.may_evaluate(), "it does not try again and again");
+    alone.hear([Event::Role(Role::Follower { leader: None })]);
+    alone.resolve(ProposalOutcome::Refused);
+    let mut to_leader = alone.link(1);
+    assert_eq!(xids(&mut to_leader), [1, 2], "nothing was lost");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_without_a_quorum_can_end() {
     let mut alone = Alone::new().await;
