@@ -250,6 +250,12 @@ pub(crate) const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 /// other.
 pub(crate) const STARTING_TOGETHER: Duration = Duration::from_secs(5);
 
+/// Bytes of a greeting. A roster of 254 members and their reports take some 60 kB.
+pub(crate) const GREETING_BYTES_MAX: usize = 512 << 10;
+
+/// Silence after which a connection for greetings is closed. A leader greets every `GATHER_INTERVAL`.
+pub(crate) const GREETING_SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// How often a leader greets every member, to learn the member's condition and to pass on what the leader has learned.
 pub(crate) const GATHER_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -327,9 +333,10 @@ pub(crate) const HEAVY_READ_BYTES: usize = 64 << 10;
 pub(crate) const WAITING_READS_BYTES_MAX: usize = 1 << 20;
 const _: () = assert!(HEAVY_READ_BYTES < WAITING_READS_BYTES_MAX);
 
-/// Bytes of the answer to one multiRead. The node that exceeds it is still sent; each further operation gets THROTTLEDOP.
-/// Clients accept a reply of one `jute.maxbuffer` unless they are told otherwise, so four times the default is beyond
-/// what most can use. It is copied under the shared lock of the state, which takes a millisecond or two.
+/// Bytes of the answer to one multiRead. The node that exceeds it is still sent; each further operation gets
+/// THROTTLEDOP. Clients accept a reply of one `jute.maxbuffer` unless they are told otherwise, so four times the
+/// default is beyond what most can use. It is copied under the shared lock of the state, which takes a millisecond or
+/// two.
 pub(crate) const MULTI_READ_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 
 /// Operations of one multiRead that are looked up, and names of children in its answer. Both keep the state's lock for
@@ -347,8 +354,8 @@ pub(crate) const MULTI_READ_JUDGED_MAX: usize = 1_000;
 /// Watches that one setWatches sets under one lock of the state. The rest follows under the next one.
 pub(crate) const WATCHES_SET_AT_ONCE: usize = 1_000;
 
-/// Watches of one connection, and bytes of their paths. ZooKeeper's heaviest clients (HBase, Kafka's older brokers) have
-/// some hundred thousand. A request for more gets THROTTLEDOP.
+/// Watches of one connection, and bytes of their paths. ZooKeeper's heaviest clients (HBase, Kafka's older brokers)
+/// have some hundred thousand. A request for more gets THROTTLEDOP.
 pub(crate) const WATCHES_PER_CONNECTION_MAX: usize = 1_000_000;
 pub(crate) const WATCHES_PER_CONNECTION_BYTES_MAX: usize = 128 << 20;
 
@@ -382,8 +389,8 @@ pub(crate) const IDENTITIES_MAX: usize = 64;
 pub(crate) const IDENTITY_BYTES_MAX: usize = 1 << 10;
 pub(crate) const IDENTITIES_BYTES_MAX: usize = 8 << 10;
 
-/// Bytes of an ACL as it is stored (`acl::bytes`), when `auth` has been replaced by identities. Every ACL that fits into
-/// a request of `FRAME_BYTES_MAX` is allowed, as in ZooKeeper.
+/// Bytes of an ACL as it is stored (`acl::bytes`), when `auth` has been replaced by identities. Every ACL that fits
+/// into a request of `FRAME_BYTES_MAX` is allowed, as in ZooKeeper.
 pub(crate) const ACL_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the path of a new node. ZooKeeper has no bound of its own, and its clients' paths have some hundred bytes.

@@ -99,8 +99,9 @@ async fn handshake(
     };
     let welcome = me.accepted();
     writer.send(&Welcome::Accepted(welcome)).await?;
-    reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
-    writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+    let bytes_max = hello.purpose.bytes_max();
+    reader.set_bytes_max(bytes_max);
+    writer.set_bytes_max(bytes_max);
     Ok(Some(Connection { hello, welcome, reader, writer }))
 }
 

@@ -83,8 +83,8 @@ impl Peers {
             Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
         };
         self.check_welcome(to, expects, &welcome).map_err(ConnectError::Rejected)?;
-        reader.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
-        writer.set_bytes_max(limits::PEER_FRAME_BYTES_MAX);
+        reader.set_bytes_max(purpose.bytes_max());
+        writer.set_bytes_max(purpose.bytes_max());
         Ok(Connection { hello, welcome, reader, writer })
     }
 

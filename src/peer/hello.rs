@@ -20,6 +20,7 @@
 )]
 
 use super::frame::{self, FrameError};
+use crate::limits;
 use crate::model::ensemble::Incarnation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,6 +43,16 @@ pub(crate) enum Purpose {
     Requests,
     /// A checkpoint, in pieces.
     Checkpoint,
+}
+
+impl Purpose {
+    /// Bytes that a message may have once the hello is accepted.
+    pub(super) fn bytes_max(self) -> usize {
+        match self {
+            Purpose::Greeting => limits::GREETING_BYTES_MAX,
+            Purpose::Appends | Purpose::Votes | Purpose::Requests | Purpose::Checkpoint => limits::PEER_FRAME_BYTES_MAX,
+        }
+    }
 }
 
 /// The dialer's first frame.

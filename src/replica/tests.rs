@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::limits;
-use crate::model::ensemble::Server;
+use crate::model::ensemble::{Incarnation, Server, ServerRole};
+use crate::peer::messages::greeting::{Empty, Greeting};
 use crate::peer::testing::MemoryNet;
 use crate::peer::{ConnectError, HelloRefusal, LocalMember, Peers, Purpose};
 use crate::plugin::Compiler;
@@ -395,4 +396,70 @@ async fn local_sessions_own_no_ephemeral_nodes() {
     let mut silent = ensemble.client(0).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     silent.closed().await;
+}
+
+/// A stranger claims to be a member, and greets everybody with a roster of the highest position, in which all
+/// incarnations are wrong, and with reports that all members have diverged. Members that believed it would refuse each
+/// other for ever.
+#[tokio::test(start_paused = true)]
+async fn what_a_stranger_tells_changes_nothing() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let (leader, (follower, other)) = (ensemble.leader(), ensemble.followers());
+    let known = |at: usize| ensemble.members[at].replica.ensemble.known_members.clone();
+    let folder = tempfile::tempdir().unwrap();
+    for at in [leader, follower, other] {
+        let claimed = known((at + 1) % 3).me().clone();
+        let stranger = LocalMember::new(claimed.id, claimed.incarnation, claimed.format_level, claimed.cluster());
+        let server = config(&ensemble.net, folder.path(), at).own_server().unwrap().clone();
+        let strangers = Peers::new(ensemble.net.host("stranger"), stranger);
+        let mut connection = strangers.connect(&server, None, Purpose::Greeting).await.unwrap();
+        let empty =
+            Empty { incarnation: claimed.incarnation, configured: Vec::new(), format_level: limits::FORMAT_LEVEL };
+        connection.writer.send(&Greeting::Empty(empty)).await.unwrap();
+        let answer: Greeting = connection.reader.next().await.unwrap().unwrap();
+        let Greeting::Initialised(mut told) = answer else { panic!("it has a log: {answer:?}") };
+        told.roster.at = Some((u64::MAX, u64::MAX));
+        told.roster.members.iter_mut().for_each(|member| member.incarnation = Incarnation::default());
+        told.report.diverged = true;
+        told.gathered = (1..10_000).map(|id| (id, told.report)).collect();
+        connection.writer.send(&Greeting::Initialised(told)).await.unwrap();
+        assert!(connection.reader.next::<Greeting>().await.unwrap().is_some(), "it is answered all the same");
+    }
+    let strange = (1..10_000).filter(|id| !(1..=3).contains(id));
+    for at in [leader, follower, other] {
+        assert_eq!(strange.clone().filter(|id| known(at).report_of(*id).is_some()).count(), 0);
+    }
+    let doubted = |id: &u32| known(leader).report_of(*id).is_some_and(|(_, report)| report.diverged);
+    assert!(!(1..=3).any(|id| doubted(&id)), "a leader believes only what it has asked for");
+
+    // All links are made anew, and their hellos are judged by the rosters.
+    for at in [leader, follower, other] {
+        ensemble.cut_off(at);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for at in [leader, follower, other] {
+        ensemble.heal(at);
+    }
+    for member in &ensemble.members {
+        until(|| member.serving() == Serving::Everybody).await;
+    }
+    for at in 0..3 {
+        ensemble.client(at).await.create(&format!("/by{at}")).await;
+    }
+}
+
+/// A greeting that is too long, and a connection that says nothing, end.
+#[tokio::test(start_paused = true)]
+async fn greetings_are_small_and_do_not_keep_silent() {
+    let ensemble = Ensemble::start(|_| {}).await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = config(&ensemble.net, folder.path(), 0).own_server().unwrap().clone();
+    let me = ensemble.members[1].replica.ensemble.known_members.me().clone();
+    let strangers = Peers::new(ensemble.net.host("stranger"), me.clone());
+    let mut silent = strangers.connect(&server, None, Purpose::Greeting).await.unwrap();
+    assert!(tokio::time::timeout(2 * limits::GREETING_SILENCE_MAX, silent.reader.next::<Greeting>()).await.is_ok());
+    let mut long = strangers.connect(&server, None, Purpose::Greeting).await.unwrap();
+    let configured = vec![(1, ServerRole::Participant); limits::GREETING_BYTES_MAX];
+    let empty = Empty { incarnation: me.incarnation, configured, format_level: limits::FORMAT_LEVEL };
+    assert!(long.writer.send(&Greeting::Empty(empty)).await.is_err(), "a member makes no such greeting either");
 }

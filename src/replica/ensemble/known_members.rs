@@ -7,13 +7,17 @@
 //! may lack just the entry that added a member, and that member may be the leader that has the entry. So when this
 //! member turns someone away, it asks every member it knows for its roster. The next attempt is judged by the newest.
 //!
+//! A roster is believed if it stands in this member's log, or if a member sent it in answer to a question. This member
+//! asks at addresses that it has from its log or its file. A roster that somebody sends without being asked changes
+//! nothing.
+//!
 //! **What is known of each.** The leader greets every member each `limits::GATHER_INTERVAL`, takes their reports, and
 //! tells each member all that it has gathered. So any member can answer for all of them.
 
 use crate::consensus::{Membership, Role};
 use crate::environment::Instant;
 use crate::limits;
-use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
+use crate::model::ensemble::{Incarnation, Member, Server};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
 use crate::peer::{ConnectError, Connection, ConnectionHandler, Hello, HelloRefusal, LocalMember, Peers, Purpose};
 use crate::replica::Replica;
@@ -30,8 +34,9 @@ use tokio::sync::Notify;
 /// The members of the ensemble, as far as this one knows them.
 pub(crate) struct KnownMembers {
     peers: Arc<Peers>,
-    /// The servers of this member's file: what an empty member tells of.
-    configured: Vec<(u32, ServerRole)>,
+    /// The servers of this member's file: what an empty member tells of, and whom to ask for a roster besides the
+    /// members.
+    configured: Vec<Server>,
     /// Set once consensus has started.
     replica: OnceLock<Weak<Replica>>,
     /// The newest roster, from this member's log or from another member.
@@ -50,7 +55,7 @@ impl KnownMembers {
     pub(in crate::replica) fn new(peers: Arc<Peers>, servers: &[Server]) -> KnownMembers {
         KnownMembers {
             peers,
-            configured: servers.iter().map(|server| (server.id, server.role)).collect(),
+            configured: servers.to_vec(),
             replica: OnceLock::new(),
             roster: Mutex::default(),
             reports: Mutex::default(),
@@ -109,7 +114,7 @@ impl KnownMembers {
         let Some(replica) = self.replica() else {
             return Greeting::Empty(Empty {
                 incarnation: self.me().incarnation,
-                configured: self.configured.clone(),
+                configured: self.configured.iter().map(|server| (server.id, server.role)).collect(),
                 format_level: self.me().format_level,
             });
         };
@@ -122,25 +127,49 @@ impl KnownMembers {
         Greeting::Initialised(Box::new(Initialised { cluster: self.me().cluster(), roster, report, gathered }))
     }
 
-    /// Keeps what another member said.
-    fn heard(&self, from: u32, greeting: &Greeting) {
-        let initialised = match greeting {
-            Greeting::Initialised(initialised) => initialised,
-            Greeting::Empty(_) => return,
+    /// Keeps what a member answered to a question of this one. This member has reached it at an address from its own
+    /// log or file, so the answer is believed.
+    fn answered(&self, from: u32, greeting: &Greeting) {
+        match greeting {
+            Greeting::Empty(empty) => {
+                if let Some(replica) = self.replica() {
+                    note_incarnation(&replica, from, empty.incarnation);
+                }
+            }
+            Greeting::Initialised(initialised) if initialised.cluster == self.me().cluster() => {
+                self.learn(&initialised.roster);
+                self.keep_reports(from, initialised);
+            }
+            Greeting::Initialised(_) => {}
+        }
+    }
+
+    /// Hears what somebody said without being asked. Anybody who reaches the port can claim to be a member, so this
+    /// decides nothing: an empty member asks its servers again, and a follower notes the reports that its leader has
+    /// gathered, which it only shows. A leader believes the answers to its own questions and nothing else.
+    fn told(&self, from: u32, greeting: &Greeting) {
+        let Greeting::Initialised(initialised) = greeting else { return };
+        let Some(replica) = self.replica() else { return self.greeted.notify_one() };
+        let is_leader = match *replica.ensemble.consensus().role().borrow() {
+            Role::Follower { leader } => leader == Some(u64::from(from)),
+            Role::Leader { .. } | Role::Stopped => false,
         };
-        if self.replica.get().is_none() {
-            self.greeted.notify_one();
+        if is_leader && initialised.cluster == self.me().cluster() {
+            self.keep_reports(from, initialised);
         }
-        if initialised.cluster != self.me().cluster() {
-            return;
-        }
-        self.learn(&initialised.roster);
+    }
+
+    /// Keeps the reports about members. Reports about numbers that are no member's are dropped.
+    fn keep_reports(&self, from: u32, initialised: &Initialised) {
+        let roster = self.roster.lock();
+        let is_other = |id: u32| id != self.me().id && roster.member(id).is_some();
+        let gathered = initialised.gathered.iter().filter(|(id, _)| *id != from);
         let now = Instant::now();
         let mut reports = self.reports.lock();
-        reports.insert(from, (now, initialised.report));
-        for (id, report) in initialised.gathered.iter().filter(|(id, _)| *id != from && *id != self.me().id) {
+        for (id, report) in gathered.chain([&(from, initialised.report)]).filter(|(id, _)| is_other(*id)) {
             reports.insert(*id, (now, *report));
         }
+        reports.retain(|id, _| is_other(*id));
     }
 
     /// The last report of a member, and when it came.
@@ -161,22 +190,21 @@ impl KnownMembers {
         };
         let answer = tokio::time::timeout(limits::GREETING_TIMEOUT, exchanged).await;
         let answer = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
-        self.heard(with, &answer);
+        self.answered(with, &answer);
         Ok(answer)
     }
 
     /// The other end of `exchange`.
     async fn serve_greetings(&self, mut connection: Connection) -> io::Result<()> {
-        let from = &connection.hello;
-        let (from, incarnation) = (from.from, from.incarnation);
-        while let Some(greeting) = connection.reader.next::<Greeting>().await? {
+        let from = connection.hello.from;
+        let silence = || io::Error::from(io::ErrorKind::TimedOut);
+        loop {
+            let greeting =
+                tokio::time::timeout(limits::GREETING_SILENCE_MAX, connection.reader.next::<Greeting>()).await;
+            let Some(greeting) = greeting.map_err(|_| silence())?? else { return Ok(()) };
             connection.writer.send(&self.greeting()).await?;
-            self.heard(from, &greeting);
-            if let (Greeting::Empty(_), Some(replica)) = (&greeting, self.replica()) {
-                note_incarnation(&replica, from, incarnation);
-            }
+            self.told(from, &greeting);
         }
-        Ok(())
     }
 
     /// Keeps the roster up to date: from the log, and by asking all members when one was turned away. Ends with
@@ -193,7 +221,9 @@ impl KnownMembers {
                 changed = membership.changed() => if changed.is_err() { return },
                 () = self.turned_away.notified() => {
                     let others = self.others();
-                    join_all(others.iter().map(|server| self.ask(server))).await;
+                    let listed = self.configured.iter().filter(|server| server.id != self.me().id);
+                    let listed = listed.filter(|server| !others.contains(server));
+                    join_all(others.iter().chain(listed).map(|server| self.ask(server))).await;
                     tokio::time::sleep(limits::GREETING_INTERVAL).await;
                 }
             }
@@ -309,8 +339,8 @@ pub(in crate::replica) fn report_of(replica: &Replica) -> Report {
     }
 }
 
-/// An empty member has shown its data directory. If the member was added before it was there (an observer), the leader
-/// notes the directory's incarnation now. In all other cases nothing is noted.
+/// An empty member has answered, and shown its data directory. If the member was added before it was there (an
+/// observer), the leader notes the directory's incarnation now. In all other cases nothing is noted.
 fn note_incarnation(replica: &Arc<Replica>, id: u32, incarnation: Incarnation) {
     let consensus = replica.ensemble.consensus();
     let membership = consensus.membership();
