@@ -147,6 +147,8 @@ async fn a_leader_that_was_stopped_answers_nothing_old() {
     readers[0].sync("/value").await.unwrap();
 
     ensemble.members[leader].signal(Signal::STOP);
+    // A read that comes before the signal has reached all threads is answered, and rightly.
+    wait_until("all threads of the leader stand still", || ensemble.members[leader].stands_still());
     let reads: Vec<_> = readers
         .iter()
         .map(|reader| {
