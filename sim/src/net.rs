@@ -37,7 +37,7 @@ pub(crate) fn client_machine(number: u32) -> Machine {
 
 /// The address of a machine.
 pub(crate) fn address(machine: Machine, port: u16) -> SocketAddr {
-    SocketAddr::from(([10, 0, (machine >> 8) as u8, machine as u8], port))
+    SocketAddr::from(([127, 0, (machine >> 8) as u8, machine as u8], port))
 }
 
 /// A writer waits while this many bytes of its stream are under way or unread.

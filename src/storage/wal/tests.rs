@@ -652,3 +652,25 @@ fn the_committed_hint_never_names_an_entry_that_a_crash_has_lost() {
     }
     assert!(without_the_last > 0, "no crash came between the two batches");
 }
+
+/// A member that voted for a candidate that lost the election stores the vote of the leader.
+#[test]
+fn a_vote_is_never_taken_back_and_a_leader_takes_its_place() {
+    let vote = |term, voted_for, committed| Vote { term, voted_for, committed };
+    for (old, new) in [
+        (vote(3, 1, false), vote(3, 1, true)),
+        (vote(3, 1, false), vote(3, 2, true)),
+        (vote(3, 1, true), vote(3, 1, true)),
+        (vote(3, 1, true), vote(4, 2, false)),
+    ] {
+        assert!(new.may_follow(&old), "{new:?} behind {old:?}");
+    }
+    for (old, new) in [
+        (vote(3, 1, false), vote(3, 2, false)),
+        (vote(3, 1, true), vote(3, 2, true)),
+        (vote(3, 1, true), vote(3, 1, false)),
+        (vote(3, 1, false), vote(2, 1, true)),
+    ] {
+        assert!(!new.may_follow(&old), "{new:?} behind {old:?}");
+    }
+}
