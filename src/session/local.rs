@@ -170,12 +170,11 @@ fn answer_request(
     Ok(bytes)
 }
 
+/// A long list that is whole, with the Stat of its node if the request asks for one; or the error that ended the read.
+type WholeList = Result<(NamesReply, Option<Stat>), ErrorCode>;
+
 /// Reads the next piece of a long list. None: the request is answered at once. An error of the read ends the list.
-fn next_piece(
-    reader: Reader<'_>,
-    request: &Request,
-    inquiry: &mut Inquiry,
-) -> Result<Option<Result<(NamesReply, Option<Stat>), ErrorCode>>, Unready> {
+fn next_piece(reader: Reader<'_>, request: &Request, inquiry: &mut Inquiry) -> Result<Option<WholeList>, Unready> {
     let pieces = match inquiry.pieces.take() {
         None if inquiry.is_closed() => None,
         None => pieces::begin(reader, request),

@@ -115,6 +115,9 @@ pub struct Watches {
     reached: Vec<WatcherId>,
 }
 
+/// A path, and the connections that watch it.
+pub(crate) type WatchedBy = (Box<str>, Vec<ConnectionId>);
+
 type Hashing = foldhash::fast::FixedState;
 type PathId = u32;
 type WatcherId = u32;
@@ -340,7 +343,7 @@ impl Watches {
 
     /// Paths with the connections that have data watches on them, from the watched path with number `from` on, and the number
     /// from which to go on. None: that was the last. For `wchs`, `wchc` and `wchp`.
-    pub(crate) fn data_watches(&self, from: usize, max: usize) -> (Vec<(Box<str>, Vec<ConnectionId>)>, Option<usize>) {
+    pub(crate) fn data_watches(&self, from: usize, max: usize) -> (Vec<WatchedBy>, Option<usize>) {
         let mut some = Vec::new();
         for path in self.paths.iter().skip(from).take(max) {
             let watched = path.watchers.iter().filter(|&&(_, modes)| modes.has(Modes::DATA));

@@ -82,7 +82,9 @@ impl NamesReply {
         before.put_i32(length);
         put_header(&mut before, header);
         before.put_i32(jute::wire_length(self.count));
-        self.frame[..BEFORE_NAMES_BYTES].copy_from_slice(&before);
+        for (place, byte) in self.frame.iter_mut().zip(&before) {
+            *place = *byte;
+        }
         if out.is_empty() {
             *out = self.frame;
         } else {

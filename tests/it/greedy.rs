@@ -283,7 +283,7 @@ async fn long_lists_are_whole_while_others_write() {
                     names.iter_mut().for_each(|name| *name = name.trim_start_matches("/many/").to_owned());
                     names.sort_unstable();
                     assert!(names == if at == 3 { vec![] } else { expected.clone() }, "{list:?}: {}", names.len());
-                    if matches!(at, 1 | 2 | 3) {
+                    if matches!(at, 1..=3) {
                         assert_eq!(record.stat().unwrap().num_children, CHILDREN as i32);
                     }
                 }

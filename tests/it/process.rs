@@ -84,13 +84,12 @@ impl Server {
 
     /// Whether all threads of the process are stopped (SIGSTOP).
     pub(crate) fn stands_still(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let mut threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
         let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).unwrap_or_default();
             // The state stands behind the name, which is in parentheses.
             stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
         };
-        threads.map(is_stopped).all(|stopped| stopped)
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
