@@ -1,6 +1,6 @@
 //! Every bound of the server, in one place, with its unit and its reason.
 //!
-//! A span of time is a `Duration`. [`ms`] is for code that counts milliseconds. The name of a number of bytes says
+//! A span of time is a `Duration`. `ms` is for code that counts milliseconds. The name of a number of bytes says
 //! `BYTES`. Other numbers count what their name says. `MAX` and `MIN` stand at the end, and `KEPT` says how much of
 //! something finished is kept. Where ZooKeeper has a setting for a bound, the constant here is the default of that
 //! setting (`config`).

@@ -90,6 +90,7 @@ impl Server {
             // The state stands behind the name, which is in parentheses.
             stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
         };
+        threads.all(is_stopped)
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
