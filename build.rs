@@ -7,11 +7,10 @@
 //! - `WASMKEEPER_NAUGHTY`, `WASMKEEPER_HOMESICK` and so on, the paths of the plugins that only tests use;
 //! - `WASMKEEPER_BUILT`, the date and time that the four letter words `srvr`, `stat`, `mntr` and `envi` show.
 //!
-//! If the compiler lacks the target, rustup adds it. This happens late in a first build: cargo compiles the crates with
-//! the most dependents first, and runs this script, which only one crate waits for, when most of them are done
-//! (measured on two cores: after six minutes). No other place is early enough and has cargo's compiler at hand;
-//! therefore the script mends what it can, and only a machine without rustup waits six minutes for a sentence. What was
-//! compiled stays compiled.
+//! If the compiler lacks the target, this script has rustup add it. That happens late in a first build (measured on two
+//! cores: after six minutes). Cargo compiles the crates with the most dependents first, and only one crate waits for
+//! this script. No earlier place in the build knows which compiler cargo uses. So only a machine without rustup waits
+//! six minutes and then fails; the next build does not compile the finished crates again.
 //!
 //! Cargo runs this script again only if a plugin, the contract or this file changes.
 
@@ -85,7 +84,7 @@ fn build_time() -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
 }
 
-/// Year, month and day of the day that many days after 1970-01-01, in the Gregorian calendar.
+/// Year, month and day in the Gregorian calendar, `days` days after 1970-01-01.
 fn date(days: u64) -> (u64, u64, u64) {
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut year, mut left) = (1970, days);
@@ -114,7 +113,8 @@ fn ensure_target() -> Result<(), String> {
     if has_target()? {
         return Ok(());
     }
-    // rustup sets RUSTUP_TOOLCHAIN for cargo, and reads it here: so it adds the target to the toolchain that builds us.
+    // rustup sets RUSTUP_TOOLCHAIN for cargo, and cargo passes it on to this script. So `rustup target add` adds the
+    // target to the toolchain that builds the server.
     let Ok(output) = Command::new("rustup").args(["target", "add", TARGET]).output() else {
         return Err(format!(
             "the bundled plugins need Rust's target {TARGET}: install rustup (https://rustup.rs), or the standard library \
@@ -138,7 +138,7 @@ fn ensure_target() -> Result<(), String> {
     ))
 }
 
-/// Whether the folder exists in which the compiler expects the target's standard library.
+/// Whether the compiler has the target's standard library: whether the folder exists in which it would lie.
 fn has_target() -> Result<bool, String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();

@@ -19,7 +19,8 @@ pub(crate) const fn ms(span: Duration) -> u64 {
 /// Beside endless loops on both processors, 4 ms costs nothing that can be measured.
 pub(crate) const COURTESY_MAX: Duration = Duration::from_millis(4);
 
-/// How long yielding stays off after such a loss, so that yielding costs at most one time slice in this time.
+/// How long yielding stays off after a yield that lasted longer than `COURTESY_MAX`. So yielding costs at most one time
+/// slice in this time.
 pub(crate) const COURTESY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Threads that serve clients.
@@ -32,10 +33,10 @@ pub(crate) const CLIENT_THREADS: usize = 2;
 pub(crate) const BATCH_TXNS_MAX: usize = 1024;
 pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of one transaction (`Txn::weight`). More is refused while the transaction is made. A log entry, which is one
-/// batch, then has at most 9 MiB: far less than a message between members may have, and what a network of one gigabit
-/// carries in half of the shortest election timeout. Where nothing may be refused, as at the end of a session, a recipe
-/// exceeds the bound by its last operation at most: by 2 MiB.
+/// Bytes of one transaction (`Txn::weight`). A larger transaction is refused while it is made. A log entry, which is
+/// one batch, then has at most 9 MiB. That is far less than a message between members may have. A network of one
+/// gigabit carries it in half of the shortest election timeout. The end of a session cannot be refused: there a recipe
+/// exceeds the bound by its last operation at most, by 2 MiB.
 pub(crate) const TXN_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of the deletions in one transaction of a session's end. A session with more ephemeral nodes ends in several
@@ -118,9 +119,9 @@ pub(crate) const APPEND_ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(crate) const RAFT_BACKOFF_MIN: Duration = Duration::from_millis(20);
 pub(crate) const RAFT_BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// Log entries that stay for members that were away, although this member's own start does not need them; and the bytes
-/// of log above which none stay. Catching up from the log is cheaper than from a checkpoint, unless most of the tree
-/// changed.
+/// Log entries that are kept for members that were away, although this member's own start does not need them. If the
+/// log has more bytes than the second bound, none of them are kept. Catching up from the log is cheaper than from a
+/// checkpoint, unless most of the tree changed.
 pub(crate) const LOG_ENTRIES_KEPT_FOR_PEERS: u64 = 10_000;
 pub(crate) const LOG_BYTES_KEPT_FOR_PEERS: u64 = 16 * LOG_SEGMENT_BYTES;
 
@@ -180,8 +181,9 @@ pub(crate) const REPORT_SESSIONS_MAX: usize = 10_000;
 /// Unanswered reports that a member remembers. More are unanswered only if the member is cut off anyway.
 pub(crate) const REPORTS_UNANSWERED_MAX: usize = 64;
 
-/// Questions of a member whether it is current that are under way at once. Asked each `REPORT_INTERVAL_MAX`, this many
-/// reach further back than the usual syncLimit, so the oldest is not lost while it may still help.
+/// How many questions "am I current?" of one member are under way at once. If a member asks once in each
+/// `REPORT_INTERVAL_MAX`, the oldest of this many questions is older than the usual syncLimit, and its answer would no
+/// longer help.
 pub(crate) const CURRENCY_QUESTIONS_MAX: usize = 64;
 
 /// How long a member waits until its leader accepts requests, and how long the leader waits until its own leadership is
@@ -225,7 +227,7 @@ pub(crate) const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
 
 /// Connections from members at once: five for each of 253 other members, with room for dead connections that are not
-/// detected yet. And connections beyond those that are told that there is no room.
+/// detected yet. The second bound is for connections beyond the first: they are only told that there is no room.
 pub(crate) const PEER_CONNECTIONS_MAX: usize = 2_048;
 pub(crate) const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
 
@@ -241,8 +243,8 @@ const _: () = assert!(PEER_LOOKUP_TIMEOUT.as_millis() < PEER_CONNECT_TIMEOUT.as_
 pub(crate) const PEER_BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub(crate) const PEER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// How long one greeting may take. And the pause between two rounds of greetings, by an empty member that waits for
-/// others, or by a leader that waits for a new member.
+/// How long one greeting may take. The second constant is the pause between two rounds of greetings, if an empty member
+/// waits for others or a leader waits for a new member.
 pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -270,13 +272,13 @@ pub(crate) const NEWCOMER_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a reconfig waits until a joining server has caught up. A tree of a gigabyte takes some tens of seconds.
 pub(crate) const RECONFIG_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Log entries by which a joining member may be behind and still get a vote: some tens of milliseconds under full load.
-/// And how often a reconfig checks.
+/// How many log entries a joining member may be behind and still get a vote: some tens of milliseconds under full load.
+/// The second constant says how often a reconfig checks.
 pub(crate) const CLOSE_BEHIND_ENTRIES: u64 = 64;
 pub(crate) const CLOSE_BEHIND_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Silence after which the kernel probes whether a member's machine is still there (TCP keep-alive). Without an answer
-/// the kernel gives the connection up one and a half times that later.
+/// Silence after which the kernel probes whether a member's machine is still there (TCP keep-alive). If no answer
+/// comes, the kernel gives up the connection after one and a half times this long again.
 pub(crate) const PEER_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How often a member whose state differs from the leader's checks whether its state can be replaced.
@@ -293,7 +295,7 @@ pub(crate) const REFUSALS_KEPT: usize = 16;
 /// Bytes of one request frame: ZooKeeper's jute.maxbuffer.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
-/// Requests of one connection without an answer: writes, and the reads behind them. Above it, the server reads nothing
+/// Unanswered requests of one connection: writes, and the reads behind them. At the bound, the server reads nothing
 /// more from the connection. `OUTSTANDING_REQUESTS_MAX` bounds the requests of all connections together.
 pub(crate) const UNANSWERED_MAX: usize = 1000;
 
@@ -320,8 +322,8 @@ pub(crate) const READ_BYTES_PER_LOCK: usize = 256 << 10;
 /// name lies elsewhere in memory. A longer list is read in pieces of this length.
 pub(crate) const LISTED_AT_ONCE: usize = 8_192;
 
-/// What a name in a list counts where the work of a read is estimated in bytes: to find a name takes as long as to copy
-/// that much.
+/// How many bytes one name in a list counts as, where the work of a read is estimated in bytes. Finding a name takes as
+/// long as copying this many bytes.
 pub(crate) const LISTED_NAME_BYTES: usize = 64;
 
 /// Bytes of an expected reply above which a read that waits behind a write is left to the thread that asks plugins. The
@@ -344,7 +346,8 @@ pub(crate) const MULTI_READ_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 pub(crate) const MULTI_READ_OPERATIONS_MAX: usize = 10_000;
 pub(crate) const MULTI_READ_NAMES_MAX: usize = 4 * LISTED_AT_ONCE;
 
-/// What a virtual node in a multiRead counts at least, in bytes: making its text takes longer than copying it.
+/// The least number of bytes that a virtual node in a multiRead counts as: making its text takes longer than copying
+/// it.
 pub(crate) const MULTI_READ_VIRTUAL_BYTES_MIN: usize = 4 << 10;
 
 /// Operations of one multiRead about which policies are asked, with cached answers or by a call. Each answer rests on
@@ -366,8 +369,8 @@ pub(crate) const WATCHES_BYTES_MAX: usize = 512 << 20;
 const _: () = assert!(WATCHES_PER_CONNECTION_MAX < WATCHES_MAX);
 const _: () = assert!(WATCHES_PER_CONNECTION_BYTES_MAX < WATCHES_BYTES_MAX);
 
-/// Watches of a connection that has ended which are given up under one lock, and watched paths that are shown (`wchs`,
-/// `wchc`, `wchp`) under one lock: a millisecond or two.
+/// How many watches of a connection that has ended are removed under one lock. The second constant says how many
+/// watched paths `wchs`, `wchc` and `wchp` show under one lock. Each takes a millisecond or two.
 pub(crate) const WATCHES_DROPPED_AT_ONCE: usize = 4_096;
 pub(crate) const WATCHED_PATHS_SHOWN_AT_ONCE: usize = 4_096;
 
@@ -397,8 +400,8 @@ pub(crate) const ACL_BYTES_MAX: usize = 1 << 20;
 /// The end of a session must be able to name all of its ephemeral nodes in transactions of a bounded size.
 pub(crate) const PATH_BYTES_MAX: usize = 16 << 10;
 
-/// Entries of an ACL from which on a transaction caches the verdict on that ACL. A shorter ACL is compared as fast as a
-/// cached verdict is found.
+/// A transaction caches the verdict on an ACL that has at least this many entries. A shorter ACL is compared as fast as
+/// a cached verdict is found.
 pub(crate) const ACL_KEPT_ENTRIES_MIN: usize = 16;
 
 /// How long the listener pauses when the process has no more file descriptors.
@@ -431,7 +434,7 @@ pub(crate) const SESSION_TIMEOUT_TICKS_MAX: i32 = 20;
 pub(crate) const INIT_TICKS: u32 = 10;
 pub(crate) const SYNC_TICKS: u32 = 5;
 
-/// Requests of all clients without an answer (ZooKeeper's globalOutstandingLimit). Above it, the server reads nothing
+/// Unanswered requests of all clients (ZooKeeper's globalOutstandingLimit). Above the bound, the server reads nothing
 /// from connections that have a request in flight. A connection without one may always send a request.
 pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 1_000;
 
@@ -544,9 +547,8 @@ pub(crate) const PLUGIN_GRANTS_MAX: usize = 64;
 pub(crate) const PLUGIN_FUEL: u64 = 2_000_000;
 pub(crate) const PLUGIN_FUEL_MAX: u64 = 100_000_000;
 
-/// Processor time after which a call is ended, whatever fuel is left. This is the fuse behind fuel, which does not
-/// count what the host does for a guest. The fuse is checked once in each `PLUGIN_TICK`, so a call can exceed it by
-/// about one tick.
+/// Processor time after which a call is ended, however much fuel is left. Fuel does not count what the host does for a
+/// guest; this bound does. The bound is checked once in each `PLUGIN_TICK`, so a call can exceed it by about one tick.
 pub(crate) const PLUGIN_CPU: Duration = Duration::from_millis(50);
 pub(crate) const PLUGIN_CPU_MAX: Duration = Duration::from_secs(1);
 
@@ -554,7 +556,7 @@ pub(crate) const PLUGIN_CPU_MAX: Duration = Duration::from_secs(1);
 /// time that fuel allows.
 pub(crate) const PLUGIN_WALL: Duration = Duration::from_secs(1);
 
-/// Time between two checks of the fuse.
+/// Time between two checks of a call's processor time and wall time.
 pub(crate) const PLUGIN_TICK: Duration = Duration::from_millis(10);
 
 /// Bytes of an instance's linear memory. `MAX`: the most that a manifest may ask for.
@@ -579,8 +581,8 @@ pub(crate) const PLUGIN_HANDLES_MAX: usize = 64;
 pub(crate) const PLUGIN_TO_HOST_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that a WASI guest is told it may write at once. A guest that writes more than the host takes in one call
-/// (`PLUGIN_TO_HOST_BYTES_MAX`) is ended. And random bytes in one answer to a WASI guest: the keys of a hash map take
-/// 16.
+/// (`PLUGIN_TO_HOST_BYTES_MAX`) is ended. The second bound is for the random bytes in one answer to a WASI guest: the
+/// keys of a hash map take 16.
 pub(crate) const STAND_IN_WRITE_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const STAND_IN_RANDOM_BYTES_MAX: u64 = 64 << 10;
 
@@ -611,7 +613,8 @@ pub(crate) const PLUGIN_TXN_BYTES_MAX: usize = 8 << 20;
 /// How deep recipes may answer each other's changes within one transaction. A deeper transaction is refused.
 pub(crate) const PLUGIN_DEPTH_MAX: usize = 2;
 
-/// Bytes of data that a plugin may give a node. A client's frame holds that, with the node's path and ACL.
+/// Bytes of data that a plugin may give a node. A client's frame has room for that much data, the node's path and its
+/// ACL.
 pub(crate) const PLUGIN_NODE_BYTES_MAX: usize = 1_000_000;
 const _: () = assert!(PLUGIN_NODE_BYTES_MAX + (16 << 10) < FRAME_BYTES_MAX);
 
@@ -631,16 +634,17 @@ pub(crate) const CHORE_LOST: Duration = Duration::from_secs(2);
 pub(crate) const PLUGIN_BACK_OFF_MIN: Duration = Duration::from_secs(1);
 pub(crate) const PLUGIN_BACK_OFF_MAX: Duration = Duration::from_secs(60);
 
-/// Paths that wait for one controller. Above it, the controller's paths are searched for again when there is room.
+/// Paths that wait for one controller. If there are more, they are dropped. Once there is room again, the tree is
+/// searched for all of the controller's paths.
 pub(crate) const CONTROLLER_PATHS_MAX: usize = 100_000;
 
-/// Nodes that such a search passes at once under the tree's lock.
+/// Nodes that the search for a controller's paths passes under one lock of the tree.
 pub(crate) const CONTROLLER_SEARCHED_AT_ONCE: usize = 500;
 
-/// Calls of controllers at a time.
+/// Calls of controllers that run at the same time.
 pub(crate) const CONTROLLER_CALLS_MAX: usize = 2;
 
-/// Pause before a controller is called again whose result was overtaken by other writes. It doubles a few times.
+/// Pause before a controller is called again after other writes have made its result worthless. It doubles a few times.
 pub(crate) const CONTROLLER_OVERTAKEN: Duration = Duration::from_millis(10);
 
 /// The longest pause after a controller's failures. The shortest is `PLUGIN_BACK_OFF_MIN`.
@@ -668,15 +672,15 @@ pub(crate) const PLUGIN_FAULTS_KEPT: usize = 16;
 pub(crate) const PLUGIN_LOG_LINES_KEPT: usize = 16;
 pub(crate) const PLUGIN_BACKTRACE_LINES_MAX: usize = 40;
 
-/// Faults of a plugin, from that many sessions, within that time, that put the plugin under quarantine if at most every
-/// second call succeeded meanwhile. A malicious client has one session, or opens many and is outnumbered by the calls
-/// of all others. A broken plugin fails everybody.
+/// A plugin comes under quarantine after this many faults, from this many sessions, within this time, if at most half
+/// of the calls in that time succeeded. A malicious client has one session; or it opens many, and the calls of all
+/// other clients outnumber its own. A broken plugin fails for everybody.
 pub(crate) const PLUGIN_QUARANTINE_FAULTS: usize = 20;
 pub(crate) const PLUGIN_QUARANTINE_SESSIONS: usize = 3;
 const _: () = assert!(PLUGIN_QUARANTINE_SESSIONS < PLUGIN_QUARANTINE_FAULTS);
 pub(crate) const PLUGIN_QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
 
-/// Bytes shown to a call above which the call is not blamed if its fuel, time or memory did not suffice.
+/// If a call that was shown more bytes than this runs out of fuel, time or memory, the plugin is not blamed.
 pub(crate) const PLUGIN_INPUT_BLAMED_BYTES_MAX: usize = 4 << 10;
 
 /// Time until a member blames a plugin again if the first report led to nothing.
@@ -691,8 +695,9 @@ pub(crate) const COMPONENTS_BYTES_MAX: u64 = 256 << 20;
 /// Versions of a plugin that `wasmkeeper plugin` keeps. The next deployment removes an older one.
 pub(crate) const PLUGIN_VERSIONS_KEPT: usize = 10;
 
-/// How long a leader waits for other members to compile a component before it refuses a deployment; how long such a
-/// member waits for pieces of the component that are on their way; and how often each checks.
+/// The first constant says how long a leader waits for other members to compile a component before it refuses a
+/// deployment. The second says how long another member waits for pieces of the component to arrive. The third says how
+/// often both check.
 pub(crate) const PREPARE_PATIENCE: Duration = COMPILE_WALL;
 pub(crate) const PREPARE_PIECES_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const PREPARE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -716,8 +721,8 @@ pub(crate) const PLUGIN_SAMPLE_EVERY: u64 = 4_096;
 /// Fuel of `configure`, which may build tables: some 50 ms.
 pub(crate) const PLUGIN_CONFIGURE_FUEL: u64 = 100_000_000;
 
-/// Cached verdicts of one pure policy, some 250 bytes each; and nodes that one cached verdict may rest on. Each of
-/// these nodes is looked up again whenever the tree has changed.
+/// Cached verdicts of one pure policy, some 250 bytes each. The second bound is for the nodes that one cached verdict
+/// may depend on: each of them is looked up again whenever the tree has changed.
 pub(crate) const VERDICTS_KEPT_MAX: usize = 100_000;
 pub(crate) const VERDICT_LOOKS_MAX: usize = 64;
 
@@ -731,7 +736,7 @@ pub(crate) const COMPILE_WALL: Duration = Duration::from_secs(300);
 const _: () = assert!(ms(COMPILE_WALL) > ms(COMPILE_CPU));
 
 /// How long a start waits until the deployed plugins are compiled, and how often it checks. A plugin that is not ready
-/// by then answers by its failure policy until it is.
+/// by then answers by its failure policy until it is ready.
 pub(crate) const PLUGINS_SETTLE_MAX: Duration = Duration::from_secs(30);
 pub(crate) const PLUGINS_SETTLE_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 

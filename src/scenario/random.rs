@@ -17,7 +17,8 @@
 //! must come out the same (`Stage::one_by_one`).
 //!
 //! Each seed begins where the scenario stands, in a server of its own. So the block leaves nothing to the commands
-//! after it. Transactions stay outstanding for some steps. A leader change loses them, or has them evaluated again.
+//! after it. Transactions stay outstanding for some steps. A leader change loses the outstanding transactions, or the
+//! new leader evaluates them again.
 
 use super::Setup;
 use super::invariant::{Invariant, Tree};
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// How many transactions may be outstanding at once.
 const OUTSTANDING_MAX: usize = 8;
 
-/// How many of the last lines are printed with what did not hold.
+/// If something does not hold, this many of the run's last lines are printed with it.
 const LINES_TOLD: usize = 24;
 
 /// The last command of a run: it gives timers time to fire before `finally` is checked.
@@ -129,7 +130,7 @@ impl Random {
     }
 }
 
-/// One seed.
+/// The run of one seed.
 struct Run<'a> {
     random: &'a Random,
     stage: Stage,

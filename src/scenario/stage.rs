@@ -1,9 +1,9 @@
-//! What a scenario drives: one member in memory, with its clients, watches and plugins. Here are the commands, and what
-//! clients write; the other commands stand in `reads`, `operator` and `look`.
+//! What a scenario drives: one member in memory, with its clients, watches and plugins. This file has the dispatch of
+//! commands, and the commands with which clients write. The other commands stand in `reads`, `operator` and `look`.
 //!
 //! A write is evaluated at once and applied at once, unless the scenario holds transactions back (`hold`). Then they
-//! are outstanding until `apply`, and `leader change` finds them so. As on a server, events leave before the reply to
-//! the write that caused them.
+//! are outstanding until `apply` or `leader change`. As on a server, events leave before the reply to the write that
+//! caused them.
 
 use super::Setup;
 use super::clients::{Attachment, Clients, PASSWORD};
@@ -293,7 +293,7 @@ impl Stage {
         self.submit(Some(name), Ask::AttachSession { session, password: Some(password), timeout_ms: 20_000 });
     }
 
-    /// The client's session is over, and its watches with it.
+    /// The client's session is over, and so are its watches.
     fn client_gone(&mut self, name: &str) {
         if let Some(connection) = self.clients.end_session(name) {
             self.watches.drop_some(connection, usize::MAX);
@@ -468,7 +468,7 @@ impl Stage {
 
     // ---- for `random`
 
-    /// Another stage has used the plugins meanwhile: binds them again as this stage's tree says.
+    /// Binds the plugins again as this stage's tree says, after another stage has used them.
     pub(crate) fn bind_again(&self) {
         self.setup.plugins.start_over(&empty_state());
         self.setup.plugins.refresh(&self.world.state);
@@ -521,7 +521,8 @@ impl Stage {
         self.record.as_ref()
     }
 
-    /// `World::one_by_one`, with the scenario's plugins, which are this stage's no longer.
+    /// Calls `World::one_by_one` with the scenario's plugins. Afterwards they are no longer bound as this stage's tree
+    /// says.
     pub(crate) fn one_by_one(&self) -> Result<(), String> {
         let plugins = &self.setup.plugins;
         plugins.start_over(&empty_state());
@@ -539,8 +540,8 @@ fn rules(plugins: &Arc<Plugins>) -> Rules {
     Rules { enforce_quota: true, x509_scheme_enabled: true, schemes, ..Rules::default() }
 }
 
-/// What the client is told. None: that a session opens is nothing a scenario is about. `stats`: what the nodes of the
-/// answer look like once the transaction is applied, or nothing before that.
+/// What the client is told. None for the opening of a session, which scenarios do not print. `stats`: the stats of the
+/// answer's nodes once the transaction is applied; empty before that.
 fn answer(next: &Outstanding, stats: &[crate::model::Stat]) -> Option<String> {
     let request = match &next.given.submission.ask {
         Ask::Request(request) => Some(request),

@@ -55,9 +55,9 @@ pub(super) enum Flow {
 pub(super) struct Reading<'a> {
     server: &'a dyn Server,
     state: Option<RwLockReadGuard<'a, State>>,
-    /// Reads until the lock is released, so that the thread that applies can take it.
+    /// How many more reads are answered before the lock is released, so that the thread that applies can take it.
     left: u32,
-    /// Bytes of replies until then.
+    /// How many more bytes of replies are made before the lock is released.
     bytes_left: usize,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Reading<'a> {
         Reading { server, state: None, left: 0, bytes_left: 0 }
     }
 
-    /// The state, for one read. Takes the lock if it is not held.
+    /// The state, for one read. Takes the lock if this connection does not hold it.
     fn state(&mut self) -> &State {
         if self.left == 0 {
             self.state = None;
@@ -106,7 +106,7 @@ impl Dispatch {
         &self.server
     }
 
-    /// Takes one frame. `received_us`: when it was read, microseconds of the member's clock.
+    /// Takes one frame. `received_us`: when the frame was read, in microseconds of the member's clock.
     pub(crate) fn frame(&mut self, frame: Bytes, received_us: u64, reading: &mut Reading<'_>) -> Flow {
         self.connection.count_received();
         self.frame_bytes = frame.len();
@@ -129,7 +129,7 @@ impl Dispatch {
             return self.overtake_and_close(&header, 0, ErrorCode::SessionClosedRequireSaslAuth);
         }
         match request {
-            // Without a lease this server does not know whether the session still lives.
+            // Without a lease this server does not know whether the session is still alive.
             Request::Ping if received_us > self.server.lease_until_us() => Flow::Broken,
             // Allowed only within a multi.
             Request::Check { .. } | Request::CheckNotExists { .. } => {
@@ -242,7 +242,8 @@ impl Dispatch {
         reading: &mut Reading<'_>,
     ) -> Flow {
         reading.release();
-        // First into the order, then to the sequencer: the write may be answered before `submit` returns.
+        // The write enters the order before it goes to the sequencer, because it may be answered before `submit`
+        // returns.
         {
             let mut order = self.connection.order.lock();
             order.push(header, received_us, Awaited::Write(form));
@@ -297,7 +298,7 @@ impl Dispatch {
     fn auth(&mut self, header: RequestHeader, scheme: Option<&str>, credential: Option<Bytes>) -> Flow {
         let home = self.connection.home();
         let address = self.connection.peer().ip().to_canonical();
-        // Plugins cannot have a scheme that the server has.
+        // The scheme is a plugin's. Plugins cannot have a scheme that the server itself has.
         if let Some(scheme) = scheme.filter(|scheme| home.rules().schemes.get().proves(scheme)) {
             let (scheme, credential) = (scheme.to_owned(), credential.unwrap_or_default());
             self.connection.order.lock().authenticate();

@@ -1,7 +1,7 @@
 //! Packets on their way to a client, and the wake-up of the task that writes them.
 //!
-//! Whoever applies transactions appends replies and events here. The connection's task takes all bytes at once. The
-//! outbox is bounded: a client that does not read is disconnected, and nobody waits for it. Behind the last reply
+//! The thread that applies transactions appends replies and events here. The connection's task takes all bytes at once.
+//! The outbox is bounded: a client that does not read is disconnected, and nobody waits for it. Behind the last reply
 //! nothing is accepted.
 //!
 //! An event that a policy has not allowed yet keeps its place. What is queued behind it waits, so that the order stays.
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-/// How far a connection is from its end. A connection only ever moves down this list.
+/// How a connection ends. A connection moves only from an earlier variant to a later one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum End {
     Open,
@@ -189,8 +189,8 @@ impl Outbox {
         self.queue.lock().end_now();
     }
 
-    /// Notes that the task has something to do. True if that was not noted already; the caller then sees to the
-    /// wake-up.
+    /// Marks that the task has something to do. Returns true if the mark is new; then the caller must see to it that
+    /// `wake` is called.
     pub(crate) fn mark(&self) -> bool {
         !self.marked.swap(true, Ordering::AcqRel)
     }

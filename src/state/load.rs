@@ -1,5 +1,5 @@
-//! From the records of a checkpoint to a state. Nothing is trusted: every byte of every record counts in the digest that the
-//! meta record states.
+//! Makes a state from the records of a checkpoint. Nothing is trusted: every byte of every record counts in the digest
+//! that the meta record states.
 
 use super::acls::AclId;
 use super::record::{self, Meta};
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl Loader {
-    /// Takes one record.
+    /// Checks one record and adds what it says to the state.
     pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
         if key <= self.last_key.as_slice() {
             return Err(damaged(key, "it is out of order"));

@@ -21,7 +21,7 @@ pub(crate) struct TlsError {
 /// The modification time and length of files, to see whether a file has changed. None: the file does not exist.
 pub(crate) type Look = Vec<Option<(SystemTime, u64)>>;
 
-/// The present look of the files. A file may be missing for a moment while it is replaced.
+/// The files' modification times and lengths now. A file may be missing for a moment while it is replaced.
 pub(crate) fn look<'a>(stores: impl Iterator<Item = &'a Store>) -> Look {
     stores
         .map(|store| {

@@ -1,5 +1,5 @@
-//! `homesick`: a validator that uses WASI, for the tests of the stand-ins. The setting `do` says what it tries. The
-//! text of its refusal says what it found.
+//! `homesick`: a validator that uses WASI. It tests the server's stand-ins for WASI (`plugin::guest::stand_ins`). The
+//! setting `do` says what it tries. The text of its refusal says what it found.
 
 wit_bindgen::generate!({
     path: ["../../wit", "wasi.wit"],

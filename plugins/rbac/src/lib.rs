@@ -11,15 +11,15 @@
 //! is the scheme and id of an identity, `jwt:alice`, with `%25` for % and `%2F` for /. Everybody is also the subject
 //! `world:anyone`.
 //!
-//! The plugin remembers nothing between questions. The server caches an answer until a node changes that the answer
-//! rests on. That includes the node of a subject that does not exist.
+//! The plugin remembers nothing between questions. The server caches an answer until a node that the plugin read for it
+//! changes. A subject's node that did not exist counts as read: if somebody creates it, the answer is dropped.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wasmkeeper_plugin::path::is_within;
 use wasmkeeper_plugin::{Decision, Level, Policy, Rejection, Settings, Verb, View, log, policy};
 
-/// How many roles one question reads. Of more roles, the first ones count.
+/// How many roles one question reads. If a caller has more roles, the first ones count.
 const ROLES_MAX: usize = 64;
 
 /// How many bytes of a role's or a subject's data are read. Parsing costs fuel.
@@ -116,7 +116,7 @@ fn allows(rule: &Value, verb: Verb, path: &str, role: &str) -> bool {
     is_within(path, root) && list(&rule["verbs"], verbs).iter().any(|name| name == "*" || name == verb.name())
 }
 
-/// A list of texts. `what` is logged about a value that is there and is no list.
+/// The elements of a list. A value that is neither null nor a list counts as an empty list; `what` is logged about it.
 fn list(value: &Value, what: impl Fn() -> String) -> &[Value] {
     if !value.is_null() && !value.is_array() {
         allows_nothing(&what());

@@ -48,7 +48,7 @@ impl Roster {
     }
 }
 
-/// The state of one member.
+/// What a member reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) standing: Standing,
@@ -59,7 +59,7 @@ pub(crate) struct Report {
     pub(crate) applied: u64,
     /// The highest format level that its release knows.
     pub(crate) format_level: u32,
-    /// Its digest of `zxid` differs from the leader's. It neither applies nor serves.
+    /// Its digest at `zxid` differs from the leader's. It neither applies nor serves.
     pub(crate) diverged: bool,
     /// Which of the active plugins it runs.
     pub(crate) plugins: PluginsHere,

@@ -38,9 +38,9 @@ pub(crate) struct Draft<'a> {
     pub(crate) lists: Lists,
 }
 
-/// Remembers what long ACLs have said to the caller, who is the same throughout the transaction: a multi may meet one
-/// ACL a thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the ACL,
-/// so no other ACL gets that address.
+/// Remembers what long ACLs allow the caller. The caller is the same throughout the transaction, and a multi may meet
+/// one ACL a thousand times. The key is the ACL's address in memory and the permissions asked for. The entry holds the
+/// ACL, so no other ACL gets that address.
 #[derive(Default)]
 pub(crate) struct Lists(RefCell<BTreeMap<(usize, i32), (Acl, bool)>>);
 
@@ -64,7 +64,7 @@ impl Lists {
 /// The plugins' parts in a transaction: which plugin made which change, and what all plugins together have used.
 #[derive(Default)]
 pub(crate) struct Parts {
-    /// The plugins whose calls stand, in the order of their first calls.
+    /// The plugins of which at least one call was not rolled back, in the order of their first calls.
     made_by: Vec<Made>,
     /// Who made which changes. (from, Some(author)): from the change with index `from` on, `made_by[author]` made them.
     /// (from, None): from there on the request itself made them.
@@ -205,14 +205,14 @@ impl Draft<'_> {
         self.caller.map_or(&[], |caller| &caller.identities)
     }
 
-    /// Whether the ACL gives the caller that permission.
+    /// Refuses the request unless the ACL gives the caller that permission.
     pub(crate) fn require(&self, list: &Acl, permission: i32) -> Result<(), Refusal> {
         let Some(caller) = self.caller else { return Ok(()) };
         let ask = || authorize::require(self.rules, list, permission, caller.who(), &self.parts.fuel);
         self.lists.require(list, permission, ask)
     }
 
-    /// Whether the caller may change the node at `path`, if that node belongs to the control plane.
+    /// Refuses the request if `path` belongs to the control plane and the caller may not deploy plugins.
     pub(crate) fn require_deployer(&self, path: &str) -> Result<(), Refusal> {
         match self.caller {
             Some(caller)
@@ -224,8 +224,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether the policies that match let the caller do that to the node at `path`. To be
-    /// called once the ACL has allowed it.
+    /// Refuses the request if a policy that matches `path` does not let the caller do `verb` there. Call this after the
+    /// ACL has allowed the request.
     pub(crate) fn permit(&self, plugins: &mut dyn Plugins, verb: Verb, path: &str) -> Result<(), Refusal> {
         if self.caller.is_none() {
             return Ok(());
@@ -328,10 +328,10 @@ impl Draft<'_> {
         self.push(Change::SetAcl { path, acl, aversion })
     }
 
-    /// Makes sure that the server's own node at `path` exists, with that data. The node gets its parent's ACL, so that
-    /// whoever deployed a plugin may delete what the server keeps of the plugin. Nothing happens if the parent is
-    /// missing, because then the plugin has been removed, or if the parent is ephemeral, because an ephemeral node has
-    /// no children.
+    /// Makes sure that the server's own node at `path` exists and has that data. The node gets its parent's ACL, so
+    /// that a client that may delete the plugin may also delete what the server keeps about the plugin. Nothing happens
+    /// if the parent is missing: then the plugin has been removed. Nothing happens either if the parent is ephemeral:
+    /// an ephemeral node has no children.
     pub(crate) fn put(&mut self, path: &str, data: Bytes, existing: Existing) {
         if let Some(node) = self.node(path) {
             if existing == Existing::Set {
@@ -397,7 +397,7 @@ pub(crate) fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode
     if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BadVersion) }
 }
 
-/// A path that must follow ZooKeeper's rules. A null does not.
+/// The path, if it follows ZooKeeper's rules. A null does not.
 pub(crate) fn valid_path(path: Option<&str>) -> Result<&str, ErrorCode> {
     match path {
         Some(path) if path::validate(path).is_ok() => Ok(path),

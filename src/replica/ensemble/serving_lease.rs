@@ -5,8 +5,9 @@
 //!
 //! **The leader's word.** This lease starts at the moment at which this member last asked for a leader and then heard
 //! yes, from a leader that a quorum had acknowledged. For a follower this is when it sent the newest report that was
-//! answered; for the leader, when a quorum last acknowledged it. The lease lasts a third of minSessionTimeout. When it
-//! has run out, this member may have been cut off, and other members may have let its sessions expire.
+//! answered; for the leader, when a quorum last acknowledged it. The lease lasts a third of minSessionTimeout, and at
+//! least `limits::WORD_LASTS_MIN`. When it has run out, this member may have been cut off, and other members may have
+//! let its sessions expire.
 //!
 //! **Currency.** A word of the leader does not show that its entries arrive. So the member asks, again and again, what
 //! it must have applied to see everything that was acknowledged before the question (`LeaderLink::read_index`, the
@@ -48,14 +49,14 @@ pub(crate) struct ServingLease {
     word_until_us: AtomicU64,
     /// Until when this member counts as current, by `Clock::lease_us`. `u64::MAX` while this member is the only voter.
     ///
-    /// Invariant: as `word_until_us`.
+    /// Invariant: the same as that of `word_until_us`.
     current_until_us: AtomicU64,
     /// The highest log index that a leader has named in an answer. For display.
     named_index: AtomicU64,
     /// The leader has refused the link: this member is not in its membership.
     turned_out: AtomicBool,
-    /// The time for which this machine was suspended, as of the last look, and when a change of it was noticed. What a
-    /// quorum said before that moment does not count.
+    /// How long this machine has been suspended in all, as of the last look, and the moment at which that time was last
+    /// seen to grow. What a quorum said before that moment does not count.
     suspended: Mutex<(u64, Instant)>,
     /// The clients that are let in: a `Serving`.
     serving: AtomicU8,

@@ -68,13 +68,13 @@ pub struct Connections {
 pub(crate) struct MemberRun {
     /// The member's number.
     pub(crate) id: u32,
-    /// Random, another number for each start.
+    /// A random number, drawn at each start.
     pub(crate) run: u32,
 }
 
 impl Connections {
-    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `clock`: the
-    /// member's.
+    /// `virtual_nodes`: what this member shows under `/zookeeper/` besides a session's refusals. `clock`: the member's
+    /// clock.
     pub(crate) fn new(
         options: Options,
         rules: Arc<Rules>,
@@ -180,8 +180,9 @@ impl Connections {
         server.watches().drop_some(connection, limits::WATCHES_DROPPED_AT_ONCE)
     }
 
-    /// Nothing more is answered on the connection. Both counts of writes on the way change under the lock of its order,
-    /// so that `pass_on` and `passed_on` miss none.
+    /// From now on, nothing is answered on the connection. Its writes that are on their way to the leader move from the
+    /// connection's count to that of `Departed`. Both counts change under the lock of the connection's order, so
+    /// `pass_on` and `passed_on` miss none.
     fn end(&self, connection: &Connection) {
         let mut order = connection.order.lock();
         self.departed.add(connection.id().number, order.end());
@@ -196,7 +197,7 @@ impl Connections {
         self.registry.new_id()
     }
 
-    /// The connection with that id. None: another member's, or ended.
+    /// The connection with that id. None: it belongs to another member, or has ended.
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.registry.get(id)
     }
@@ -220,8 +221,8 @@ impl Connections {
         self.registry.count()
     }
 
-    /// The ensemble's sessions with a connection here that gave a sign of life at `ms` or later, in order. `ms`: of the
-    /// member's clock.
+    /// The ensemble's sessions whose connection to this member gave a sign of life at `ms` or later, in order. `ms` is
+    /// a time of the member's clock.
     pub(crate) fn heard_since(&self, ms: u64) -> Vec<SessionId> {
         self.registry.heard_since(ms)
     }
@@ -279,8 +280,8 @@ impl Connections {
         self.departed.add(id.number, 1);
     }
 
-    /// The leader serves the connection no more: closes it. What it passed on may never be applied, so nobody waits for
-    /// that.
+    /// Closes a connection that the leader no longer serves. The writes that the connection passed on may never be
+    /// applied, so nobody waits for them.
     pub(crate) fn closed_by_leader(&self, id: ConnectionId) {
         if !self.is_ours(id) {
             return;
@@ -343,9 +344,9 @@ impl Connections {
         self.list().iter().for_each(|connection| connection.close_after_flush());
     }
 
-    /// Another state replaces this one. The transactions between the two are not known here, and neither are the
-    /// answers to clients, so all connections close at once and are answered nothing. Called under the exclusive lock
-    /// of the state.
+    /// Closes all connections at once and answers nothing more on them, because another state replaces this one. The
+    /// transactions between the two states are not known here, and neither are the answers to clients. Called under the
+    /// exclusive lock of the state.
     pub(crate) fn abandon_all(&self) {
         self.expiry.forget_all();
         for connection in self.list() {

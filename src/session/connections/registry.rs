@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The connections, from their registration to the end of their tasks. Both locks are leaves.
 pub(in crate::session) struct Registry {
-    /// This member and this run of it: the first two parts of every `ConnectionId` that is given out here.
+    /// The number of this member. With `run`, it makes the first two parts of every `ConnectionId` that is given out
+    /// here.
     member: u32,
     run: u32,
     /// The number given out last; 0 before the first.
@@ -21,7 +22,7 @@ pub(in crate::session) struct Registry {
 }
 
 impl Registry {
-    /// `run` tells this run of the member from all others: a random number.
+    /// `run` is a random number that tells this run of the member from all others.
     pub(crate) fn new(member: u32, run: u32) -> Registry {
         Registry {
             member,
@@ -71,7 +72,7 @@ impl Registry {
         self.by_session.lock().insert(session, connection.id());
     }
 
-    /// The connection with that id. None: another member's, or ended.
+    /// The connection with that id. None: it belongs to another member, or has ended.
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.is_ours(id).then(|| self.by_number.lock().get(&id.number).cloned()).flatten()
     }
