@@ -5,7 +5,8 @@
 //! at once. Clients check their replies against the ledger: a read against the tree at the reply's zxid, and a write
 //! against the transaction at that zxid.
 //!
-//! The ledger trusts the order of the members, and nothing else. `linear` does not trust that order either.
+//! The ledger trusts the order in which the members applied the transactions, and nothing else. `linear` does not trust
+//! even that order.
 
 use crate::bundled::{FRAIL, Plugin, WEAK};
 use crate::coverage::{Situation, met};
@@ -56,7 +57,7 @@ pub(crate) struct Ledger {
     /// How many microseconds early a session may expire: the delay with which a leader learns what followers have
     /// heard.
     pub(crate) expiry_slack_us: u64,
-    /// Whether sessions may be connected to followers.
+    /// Whether there are followers, which report their clients' signs of life to the leader.
     pub(crate) followers_report: bool,
     recipes: Recipes,
     /// The plugins in force, with the zxid from which they are in force.
@@ -92,7 +93,7 @@ pub(crate) const SESSION_LOST: [ErrorCode; 2] = [ErrorCode::SessionMoved, ErrorC
 /// The znode that lists the members of the ensemble.
 pub(crate) const CONFIG: &str = "/zookeeper/config";
 
-/// A transaction, the zxid of the state that it was applied to, and the digest of the resulting state.
+/// A transaction, the zxid of the state before it, and the digest of the state after it.
 pub(crate) struct Recorded {
     pub(crate) txn: Txn,
     before: u64,
@@ -414,8 +415,8 @@ impl Ledger {
             .map(|pause| pause.to_us.saturating_sub(pause.from_us.max(since)))
             .sum();
         let ran = (now_us() - since).saturating_sub(paused);
-        // As in ZooKeeper, a ping that a follower never reports to the leader is lost. Then the ping before it counts,
-        // which is at most a third of the timeout older, since clients ping that often.
+        // As in ZooKeeper, a ping that a follower never reports to the leader is lost. Then the previous ping counts.
+        // It is at most a third of the timeout older, because clients ping that often.
         let unreported = if self.followers_report { session.timeout_us / 3 } else { 0 };
         let slack = self.expiry_slack_us + unreported;
         if ran + slack < session.timeout_us {

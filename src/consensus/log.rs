@@ -1,8 +1,8 @@
 //! openraft's log, over `storage::wal`.
 //!
-//! An entry's payload in the log is one byte (0 blank, 1 batch, 2 membership) and the postcard encoding behind it. A
-//! batch that was proposed on this member is applied from the log's cache, as it was proposed. Only what is read from
-//! the disk is decoded.
+//! An entry's payload in the log is one byte for the kind (0 blank, 1 batch, 2 membership), followed by the postcard
+//! encoding. A batch that was proposed on this member is applied from the log's cache, as it was proposed. Only entries
+//! that are read from the disk are decoded.
 
 use super::types::{self, Entry, LogId, TypeConfig, Vote, log_id, position};
 use crate::limits;
@@ -103,7 +103,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.wal.read(start..end, limits::LOG_READ_BYTES_MAX)?.into_iter().map(to_openraft).collect())
     }
 
-    /// Reads piece by piece, so that a long part of the log, as after a start, is never in memory at once.
+    /// Reads piece by piece, so that a long part of the log is never in memory at once. After a start, for example, a
+    /// long part is read.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,

@@ -23,7 +23,8 @@ pub(super) struct RoleWatcher {
     pub(super) pending: Arc<PendingProposals>,
     /// The term of this member's vote. Invariant: never falls (Raft, section 5.1).
     pub(super) term: u64,
-    /// The term of the last leadership that was shown. Invariant: never falls, and is not greater than `term`.
+    /// The term of the last leadership of this member that was shown. Invariant: never falls, and is not greater than
+    /// `term`.
     pub(super) led: u64,
 }
 
@@ -108,7 +109,8 @@ impl RoleWatcher {
 }
 
 impl Drop for RoleWatcher {
-    /// Also after a panic, so that no task waits for a role or an outcome that never comes.
+    /// Shows `Role::Stopped` and gives every proposal an outcome, also after a panic. So no task waits for a role or an
+    /// outcome that never comes.
     fn drop(&mut self) {
         self.pending.end();
         self.role.send_replace(Role::Stopped);

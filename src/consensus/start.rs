@@ -1,4 +1,4 @@
-//! From a log and a loaded state to a member that takes part.
+//! Starts consensus: from a log and a loaded state to a member that takes part in the ensemble.
 
 use super::checkpoint_transfer::{CheckpointOffers, CheckpointReceiver};
 use super::log::{LogStore, Payload};
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Brings the state machine up to what is known to be committed, and takes part. Returns before there is a leader;
-/// `Consensus::recovered` waits for one.
+/// Applies the entries that are known to be committed, and takes part in the ensemble. Returns before there is a
+/// leader; `Consensus::recovered` waits for one.
 pub(crate) async fn start(options: Options) -> Result<Consensus, StartError> {
     let runtime = options.runtime.clone();
     // openraft spawns its tasks on the runtime in which it is started.
@@ -98,8 +98,9 @@ async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> 
     written.map_err(|error| StartError(format!("found the ensemble: {error}")))
 }
 
-/// A state that came from another member may be ahead of the log. It may also contradict entries that were never
-/// committed, the entries of a leader that lost. This function drops those entries. openraft does the rest.
+/// Drops log entries that contradict the applied state. A state that came from another member may be ahead of this
+/// member's log. The log may then end in entries of a leader that was replaced before it could commit them. openraft
+/// handles all other differences between the log and the state.
 async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartError> {
     let Some(applied) = applied else { return Ok(()) };
     let wal = &log.0;
@@ -109,7 +110,7 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
     let failed = |error: io::Error| StartError(format!("compare the log with the state: {error}"));
     let there = wal.read(applied.index..applied.index.saturating_add(1), 1).map_err(failed)?;
     let same = there.first().is_some_and(|entry| entry.at == applied);
-    // Behind a purge there is no entry to compare with. What was purged was committed.
+    // If the entry was purged, there is nothing to compare with. Purged entries were committed.
     if same || wal.purged().is_some_and(|purged| purged.index >= applied.index) {
         return Ok(());
     }
@@ -118,7 +119,7 @@ async fn reconcile(log: &Log, applied: Option<LogPosition>) -> Result<(), StartE
         "the log ends in entries that were never committed, and the state is ahead of them: these entries are dropped"
     );
     wal.truncate_after(wal.committed().max(wal.purged()));
-    // A vote is written behind the truncation. When the vote is durable, so is the truncation.
+    // The vote is written to the log after the truncation. So when the vote is durable, the truncation is durable, too.
     let vote = wal.vote().unwrap_or_default();
     durable(|done| wal.save_vote(vote, done)).await.map_err(failed)
 }
@@ -143,8 +144,8 @@ fn config(timing: &Timing) -> openraft::Config {
         // The smallest value that openraft takes: lease plus election timeout. Without the probe an old leader's
         // heartbeats can block a connected majority for ever (openraft#2080).
         quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
-        // Snapshots are checkpoints, which `checkpointed` reports. `checkpointed` also purges the log, up to the image,
-        // of which openraft knows nothing.
+        // openraft's snapshots are our checkpoints, and `checkpointed` reports them. `checkpointed` also purges the log
+        // up to the image. openraft knows nothing of images.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..openraft::Config::default()

@@ -23,12 +23,12 @@ use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a request wants of one node.
+/// What a request wants to do with one node.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     verb: Verb,
     path: &'a str,
-    /// The node's ACL must give one of these permissions; 0: no ACL is checked.
+    /// The node's ACL must give one of these permissions. 0: no ACL is checked.
     permissions: i32,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Inquiry {
 pub(super) enum Unready {
     /// Plugins must be asked these questions first.
     Ask(Vec<OpenQuestion>),
-    /// The next piece of the answer can be made at once. The locks are let go before.
+    /// The next piece of the answer can be made at once, after the locks have been released.
     GoOn,
 }
 
@@ -112,9 +112,9 @@ pub(crate) fn verb_of(kind: EventKind) -> Verb {
 }
 
 impl Inquiry {
-    /// An inquiry for a request that was expected to need no plugin and no pieces when it was read, so that requests
-    /// behind it have been taken already. The request is answered at once. If a plugin must be asked after all, the
-    /// client has to send the request again.
+    /// An inquiry for a request that was expected, when it was read, to need no plugin and no pieces. Later requests
+    /// have been taken from the socket already, so this request is answered at once. If a plugin must be asked after
+    /// all, the client has to send the request again.
     pub(crate) fn closed() -> Inquiry {
         Inquiry { closed: true, ..Inquiry::default() }
     }
@@ -124,8 +124,8 @@ impl Inquiry {
         self.closed
     }
 
-    /// The parts of the request that are answered next, of `all`. Each watch of a setWatches stands for itself, so they
-    /// are set piece by piece.
+    /// The parts of the request that are answered next. Each watch of a setWatches is independent of the others, so the
+    /// watches are set piece by piece.
     pub(crate) fn next_parts(&self, request: &Request) -> Range<usize> {
         match request {
             Request::SetWatches(_) if !self.closed => self.watches_set..self.watches_set + limits::WATCHES_SET_AT_ONCE,
@@ -166,7 +166,7 @@ pub(super) fn concerns(
     }
     let registry = plugins.registry_now();
     let hits = |part: &Part<'_>| registry.hits(Question { who, verb: part.verb, path: part.path });
-    // A node that does not exist yet may have any ACL by then.
+    // A node that does not exist yet may have any ACL when the request's turn comes.
     let may_be_open = |part: &Part<'_>| match part.node(state) {
         None => part.permissions != 0,
         Some(_) => part.listed(rules, state, who).is_none(),
@@ -174,9 +174,9 @@ pub(super) fn concerns(
     parts(request).iter().any(|part| policed && hits(part) || proven && may_be_open(part))
 }
 
-/// The policies' rulings on the request's next parts (`Inquiry::next_parts`) in this state. The error has questions that
-/// plugins must be asked first; there may be more. With rulings the request can be answered without a plugin:
-/// `authorize::known` has an answer for its ACLs.
+/// The policies' rulings on the request's next parts (`Inquiry::next_parts`) in this state. The error has questions
+/// that plugins must be asked first; it may not have all of them. If rulings are returned, the request can be answered
+/// without a plugin: `authorize::known` has an answer for its ACLs.
 pub(super) fn rule(
     plugins: &Plugins,
     rules: &Rules,
@@ -196,7 +196,7 @@ pub(super) fn rule(
     let is_multi_read = matches!(request, Request::MultiRead(_));
     let begin = inquiry.settled.clamp(next.start, next.end);
     let looked = Looked { registry: &registry, rules, state, who, authenticated, is_multi_read, inquiry };
-    // First only the parts that are not settled.
+    // First look only at the parts that are not settled.
     let known = looked.at(&parts, begin..next.end).and_then(|mut rest| {
         let mut known = looked.at(&parts, next.start..begin)?;
         known.append(&mut rest);
@@ -240,7 +240,7 @@ struct Looked<'r, 'a> {
 }
 
 impl<'r> Looked<'r, '_> {
-    /// What is known about these parts. The error has the open questions, and there may be more.
+    /// What is known about these parts. The error has open questions; it may not have all of them.
     fn at(&self, parts: &[Part<'_>], range: Range<usize>) -> Result<SmallVec<[Standing<'r>; 1]>, Vec<OpenQuestion>> {
         let mut known = SmallVec::with_capacity(range.len());
         let mut open = Vec::new();
@@ -347,7 +347,7 @@ impl Part<'_> {
     fn listed(&self, rules: &Rules, state: &State, who: &[Identity]) -> Option<bool> {
         let Some(node) = self.node(state) else { return Some(true) };
         let may = |permissions| authorize::known(rules, node.acl(), permissions, who);
-        // A client with ADMIN is shown more of an ACL, so that must be known as well.
+        // A client with ADMIN is shown more of an ACL. So it must be known whether the client has ADMIN.
         if self.permissions & acl::ADMIN != 0 && may(acl::ADMIN).is_none() {
             return None;
         }
@@ -355,7 +355,8 @@ impl Part<'_> {
     }
 }
 
-/// As `Part::listed`, and asks authenticators where their answer is missing.
+/// Whether the node's ACL gives one of the permissions. Unlike `Part::listed`, it asks the authenticators whose answer
+/// is missing.
 fn asked_list(rules: &Rules, list: &[AclEntry], permissions: i32, who: Who<'_>) -> bool {
     let administers = permissions & acl::ADMIN != 0 && authorize::allowed(rules, list, acl::ADMIN, who);
     administers || authorize::allowed(rules, list, permissions, who)

@@ -2,19 +2,19 @@
 //!
 //! Each connection has a tokio task. The task reads frames, answers reads at once from the local state, hands writes to
 //! the sequencer, and writes the replies that have queued up. The thread that applies transactions calls
-//! `Connections::applied` for each, under the exclusive lock of the state. That queues watch events, the reply to the
-//! writer, and the replies to reads that waited behind the write.
+//! `Connections::applied` for each transaction, under the exclusive lock of the state. `applied` queues watch events,
+//! the reply to the writer, and the replies to reads that waited behind the write.
 //!
 //! Promises:
-//! - Replies leave in the order of the requests. The replies to auth, SASL and unknown operations overtake, as in
-//!   ZooKeeper.
+//! - Replies leave in the order of the requests. The replies to auth, SASL and unknown operations leave before earlier
+//!   replies, as in ZooKeeper.
 //! - The reply that sets a watch leaves before any event of the watch. Events of a zxid leave before the reply to that
 //!   write, and before any reply that shows the new state.
 //! - The thread that applies never waits for a connection: a full outbox closes its connection.
 //! - An idle connection owns no buffer.
 //!
-//! Lock order: state, watches, `Order` of a connection, its outbox. All other locks here are leaves: whoever holds one
-//! takes no other lock.
+//! Lock order: state, watches, `Order` of a connection, its outbox. A thread that holds any other lock here takes no
+//! further lock.
 //!
 //! | file | holds |
 //! |---|---|
@@ -91,12 +91,12 @@ pub trait Server: Send + Sync + 'static {
     /// Hands a write to the sequencer, in order. Never waits: each connection bounds its own unanswered writes.
     fn submit(&self, submission: Submission);
     /// Calls `connection.synced` once, when this server has applied everything that the leader had committed at the
-    /// time of the call. It may do so before it returns. If that is not possible, it closes the connection.
+    /// time of the call. It may do so before it returns. If this server cannot learn that, it closes the connection.
     fn barrier(&self, connection: Arc<Connection>);
     /// Which clients this server lets in.
     fn serving(&self) -> Serving;
-    /// Until when this server may tell clients anything: that their sessions live, what it has read. By
-    /// `Clock::lease_us`.
+    /// Until when this server may tell clients anything, such as that their sessions are alive, or what it has read. A
+    /// time of `Clock::lease_us`.
     fn lease_until_us(&self) -> u64;
     fn connections(&self) -> &Arc<Connections>;
     fn four_letter_words(&self) -> &dyn FourLetter;

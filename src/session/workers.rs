@@ -31,7 +31,7 @@ pub struct Workers {
 /// costs one system call each, and the thread that applies a batch has to wake every writer of the batch.
 #[derive(Default)]
 pub(crate) struct Bell {
-    /// Connections to be woken. The lock is a leaf.
+    /// Connections to be woken. A thread that holds this lock takes no other.
     waiting: Mutex<Vec<Arc<Connection>>>,
     rung: Notify,
 }
@@ -90,7 +90,7 @@ fn let_others_ask() {
     }
 }
 
-/// The threads. Whoever has this ends them.
+/// Owns the threads. `end` ends them, and so does dropping this value.
 pub(crate) struct WorkerThreads {
     workers: Workers,
     end: watch::Sender<bool>,

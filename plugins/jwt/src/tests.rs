@@ -69,7 +69,8 @@ fn good_tokens() {
 
 #[test]
 fn the_tokens_of_the_rfcs() {
-    // RFC 8037, appendix A.4. Its payload is not JSON, so the check of the payload fails after the signature.
+    // RFC 8037, appendix A.4. Its signature is right, but its payload is not JSON. So the refusal speaks of the payload
+    // and not of the signature.
     let ed25519 =
         json!({ "keys": [{ "kid": "k", "alg": "EdDSA", "public": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] });
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\

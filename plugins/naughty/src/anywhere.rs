@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use wasmkeeper_plugin::{Level, View, log};
 
-/// Does `what`, if it is one of these.
+/// Does `what`, if `what` names one of the misbehaviours in this file.
 pub fn act(what: &str, view: &View) {
     match what {
         "spin" => spin(),
@@ -46,8 +46,8 @@ fn trap() {
     std::hint::black_box(unsafe { nowhere.read_volatile() });
 }
 
-/// Uses up the memory that the compiler has set aside for variables. Most Rust programs that recurse without end do
-/// this.
+/// Overflows the stack that the compiler keeps in linear memory for variables. Most Rust programs that recurse without
+/// end do this.
 #[inline(never)]
 #[expect(unconditional_recursion, reason = "that is the misbehaviour")]
 fn descend(depth: u64) -> u64 {
@@ -55,7 +55,7 @@ fn descend(depth: u64) -> u64 {
     descend(depth + 1) + frame[(depth % 64) as usize]
 }
 
-/// Uses up the stack of calls itself.
+/// Overflows the engine's call stack. The function has no variables, so the stack in linear memory does not grow.
 #[inline(never)]
 #[expect(unconditional_recursion, reason = "that is the misbehaviour")]
 fn nest(depth: &AtomicU32) {

@@ -21,15 +21,15 @@ use std::sync::atomic::Ordering;
 /// state between two entries.
 #[derive(Default)]
 pub(crate) struct Boundary {
-    /// The last entry that was applied, or fenced off. None: no entry yet.
+    /// The last entry that was applied, or that the chain fence kept from being applied. None: no entry yet.
     ///
-    /// Invariant: each entry directly follows this one in the log, and its term is not lower.
+    /// Invariant: the next entry to be applied is the next one in the log, and its term is not lower.
     position: Option<LogPosition>,
     /// The membership as consensus encodes it. The bytes mean nothing to the replica.
     membership: Option<Vec<u8>>,
     /// How many transactions were applied before this member had recovered: those the log had beyond the loaded state.
     replayed: u64,
-    /// Kept from one transaction to the next for its buffers.
+    /// Kept from one transaction to the next, so that its buffers need not be allocated again.
     effects: Effects,
 }
 
@@ -69,7 +69,7 @@ impl Boundary {
     }
 }
 
-/// What the other wings need to know of an entry that was dealt with.
+/// What the rest of the replica needs to know of an entry that was dealt with.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(in crate::replica) struct Applied {
     /// The batch had its effects. False: the fence, or a digest that differs, kept it from having any.
@@ -111,7 +111,7 @@ impl WriteOrder {
             assert!(state.last_zxid() == txn.zxid, "applying {} leaves the state at {}", txn.zxid, state.last_zxid());
             simulation::see(|| Seen::Applied { at, batch, txn, before, digest: state.digest() });
             if check_deployment::touches(txn) || self.plugins.waited_for(txn) {
-                // Under the lock: nobody sees this tree with the plugins of the tree before.
+                // The lock of the state is still held, so nobody sees this tree with the plugins of the previous tree.
                 self.bind_plugins(&state);
                 plugins_changed = true;
             }
@@ -142,7 +142,7 @@ impl WriteOrder {
         }
     }
 
-    /// Brings those plugins into force that `state` binds.
+    /// Brings the plugins into force that `state` binds.
     pub(in crate::replica) fn bind_plugins(&self, state: &State) {
         self.plugins.refresh(state);
         self.show_plugins(state.last_zxid());
@@ -153,8 +153,8 @@ impl WriteOrder {
         simulation::see(|| Seen::Bound { zxid, registry: &registry });
     }
 
-    /// Replaces the applied tree by that of another member, and returns the old one. Every client of this member is
-    /// sent away: what it has read, and what it watches, belongs to the old tree.
+    /// Replaces the applied tree by that of another member, and returns the old tree. Closes the connections of all
+    /// clients, because what they have read and what they watch belongs to the old tree.
     ///
     /// The caller holds the boundary's lock, and has checked that `state` is complete.
     pub(in crate::replica) fn replace_state(&self, at: LogPosition, state: State, digest: u64, seed: u64) -> State {

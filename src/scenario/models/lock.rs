@@ -1,9 +1,9 @@
 //! The model of a lock as plugins/lock/README.md describes it, and of any recipe that clients use in the same way. A
-//! client joins by creating an ephemeral sequential node, reads that node, and leaves by deleting it or with its
-//! session.
+//! client joins by creating an ephemeral sequential node. It reads that node. It leaves by deleting the node, or when
+//! its session ends.
 //!
-//! The client that came first holds the lock, and no other. Each holder's token is larger than all tokens before it. A
-//! client that joins again under the same name finds its first join. For `delay_ms` after a holder's session has
+//! Only the client that came first holds the lock. Each holder's token is larger than all tokens before it. A client
+//! that joins again under the same name gets the node of its first join. For `delay_ms` after a holder's session has
 //! expired, the lock may stay without a holder.
 
 use super::{Asked, EPHEMERAL_SEQUENTIAL, Record, Step, below, made_of};
@@ -19,7 +19,7 @@ pub(crate) struct Lock {
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Line {
-    /// In the order in which they came. The first one holds the lock, unless there is a delay.
+    /// The members in the order in which they came. The first one holds the lock, unless there is a delay.
     members: Vec<Member>,
     /// The expired session of the last holder, while the delay lasts.
     delayed_by: Option<SessionId>,
@@ -70,7 +70,7 @@ pub(crate) enum Action {
     },
     /// The lock's own node says that nobody holds it.
     Nobody,
-    /// A node says what no lock says.
+    /// A node has data that no lock writes.
     Nonsense,
     Ends {
         session: SessionId,
@@ -123,7 +123,7 @@ impl Lock {
         steps
     }
 
-    /// What the request means for this lock. None: nothing. A request that was refused has not happened.
+    /// What the request means for this lock. None: it means nothing for this lock, or it was refused.
     fn action(&self, session: SessionId, request: &Request, answer: Option<&str>, join: u64) -> Option<Action> {
         let is = |code| answer.is_some_and(|answer: &str| answer.split(' ').next() == Some(code));
         match request {
@@ -187,7 +187,7 @@ impl Model for Lock {
 }
 
 impl Lock {
-    /// Changes `line`. None: the action cannot happen here, or cannot get its answer here.
+    /// Changes `line`. None: in this state the action cannot happen, or cannot get the answer that it got.
     fn act(&self, line: &mut Line, action: &Action) -> Option<()> {
         match action {
             Action::Join { session, name, path, join, tries } => {

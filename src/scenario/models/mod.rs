@@ -13,8 +13,8 @@
 //! | `queue` | each item to one worker at a time, in order, until it is done |
 //!
 //! `crate::linear` searches for the order. A request without an answer may have happened or not. The same holds for
-//! what happens without a request once its time has come: the end of a wait, of a delay, of a claim. A model only says
-//! that it does not happen earlier.
+//! steps that happen without a request once their time has come: the end of a wait, of a delay, of a claim. A model
+//! only says that such a step does not happen earlier.
 
 mod lock;
 mod queue;
@@ -29,7 +29,7 @@ pub(crate) struct Record {
     /// The number of requests sent and answers received so far. Each has a moment of its own.
     moment: u64,
     exchanges: Vec<Exchange>,
-    /// Ensemble times, each with the first moment at which it had been reached.
+    /// Ensemble times, each with the first moment at which that time had been reached.
     times: Vec<(u64, u64)>,
 }
 
@@ -126,7 +126,7 @@ impl Exchange {
     }
 }
 
-/// An operation, and the index of its exchange. None: it happens without a request.
+/// An action, and the index of its exchange. None: the action happens without a request.
 struct Step<A> {
     operation: Operation<A>,
     exchange: Option<usize>,
@@ -221,8 +221,9 @@ mod tests {
     use super::super::{requests, script};
     use super::*;
 
-    /// Exchanges one a line: `CLIENT SESSION: REQUEST <- ANSWER`. A line that begins with `>` only asks, `<` is the
-    /// answer to the oldest such; one without an answer has none. `tick MS`.
+    /// Parses exchanges, one on each line: `CLIENT SESSION: REQUEST <- ANSWER`. A line that begins with `>` has only
+    /// the request. A line that begins with `<` has the answer to the oldest request that has none. `tick MS` advances
+    /// the time.
     fn record(lines: &str) -> Record {
         let mut record = Record::default();
         let (mut now_ms, mut number) = (0, 0);
@@ -288,7 +289,8 @@ mod tests {
         assert!(!fits("4: create /l/m- {\"wait-ms\":0} ephemeral sequential <- ok /l/m-0000000003"));
         assert!(fits("1: expire <- ok\n 2: close <- ok\n 3: get /l <- ok {\"holder\":\"m-0000000002\",\"token\":9}"));
         assert!(!fits("1: expire <- ok\n 2: close <- ok\n 3: get /l <- ok {}"), "somebody waits");
-        // At once with another request: before it or behind it. Without an answer: perhaps.
+        // A request that was under way at the same time may have happened before or after. A request without an answer
+        // may not have happened.
         assert!(fits(&format!("> 1: delete /l/m-0000000000\n {} < ok", held(2, 1, 9))));
         assert!(fits(&format!("> 1: delete /l/m-0000000000\n {} < ok", held(1, 0, 7))));
         assert!(fits(&format!("1: delete /l/m-0000000000\n {}", held(2, 1, 9))));
@@ -343,7 +345,8 @@ mod tests {
             )),
             "done"
         );
-        // It comes back: with the session, by a request, in time; and not for ever.
+        // The item comes back when the session ends, by a request, or in time; but not more often than its attempts
+        // allow.
         for lost in ["2: expire <- ok\n", "2: close <- ok\n"] {
             assert!(fits(&format!("{lost}{other}{}", then(2, "j?priority=9-0000000002", "top"))));
         }
@@ -355,7 +358,7 @@ mod tests {
         let later = "1: create /q/items/j?priority=9&delay-ms=50- d sequential <- ok /q/items/j?priority=9&delay-ms=50-0000000003\n";
         assert!(fits(&format!("{later}tick 50\n{other}{}", then(1, "j?priority=9&delay-ms=50-0000000003", "d"))));
         assert!(!fits(&format!("{later}tick 49\n{other}{}", then(1, "j?priority=9&delay-ms=50-0000000003", "d"))));
-        // One whose answer was lost may be there.
+        // An item whose put got no answer may be there.
         let lost = "1: create /q/items/j?priority=9- more sequential\n";
         assert!(fits(&format!("{lost}{other}{}", then(1, "j?priority=9-0000000003", "more"))));
         assert!(fits(&format!("{lost}{other}{}", then(1, "j-0000000000", "one"))));

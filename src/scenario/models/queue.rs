@@ -1,6 +1,6 @@
 //! The model of a queue as plugins/queue/README.md describes it, and of any recipe that clients use in the same way. A
-//! client puts an item by creating a node below `items`. It takes one by creating an ephemeral sequential node below
-//! `claims`, which then holds an item, and ends the item by deleting the claim.
+//! client puts an item by creating a node below `items`. It takes an item by creating an ephemeral sequential node
+//! below `claims`, a claim, to which the queue then assigns an item. It ends the item by deleting the claim.
 //!
 //! Items go by priority, then by age, to the claims that have waited longest. An item that comes back keeps its place,
 //! and is dropped after `attempts_max` attempts. One claim at a time has an item. An item that was done does not come
@@ -32,7 +32,8 @@ pub(crate) struct Items {
     put: u64,
 }
 
-/// A smaller rank comes sooner: the distance to the highest priority, then the number of the put.
+/// The place of an item in the queue: first its distance to the highest priority, then the number of its put. A smaller
+/// rank comes sooner.
 type Rank = (u64, u64);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -88,7 +89,7 @@ pub(crate) enum Action {
     Gone {
         path: String,
     },
-    /// A claim says what no claim says.
+    /// A claim has data that no queue writes.
     Nonsense,
     Ends {
         session: SessionId,
@@ -141,7 +142,7 @@ impl Queue {
         steps
     }
 
-    /// What the request means for this queue. None: nothing. A request that was refused has not happened.
+    /// What the request means for this queue. None: it means nothing for this queue, or it was refused.
     fn action(&self, session: SessionId, request: &Request, answer: Option<&str>, number: u64) -> Option<Action> {
         let claim = |path: &Option<String>| {
             path.clone().filter(|path| below(&format!("{}/claims", self.path), Some(path)).is_some())
@@ -222,7 +223,7 @@ impl Model for Queue {
 }
 
 impl Queue {
-    /// Changes `items`. None: the action cannot happen here, or cannot get its answer here.
+    /// Changes `items`. None: in this state the action cannot happen, or cannot get the answer that it got.
     fn act(&self, items: &mut Items, action: &Action) -> Option<()> {
         match action {
             Action::Put(item) => {
@@ -256,7 +257,7 @@ impl Queue {
                 let mine = |claim: &Claim| claim.session == *session && claim.is(Some(path));
                 let at = items.taken.iter().position(|(claim, _, _)| mine(claim))?;
                 let claim = self.give_back(items, at);
-                // Others that wait come first.
+                // Claims that wait already get their items first.
                 items.match_up();
                 items.idle.push(claim);
             }

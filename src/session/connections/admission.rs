@@ -15,7 +15,7 @@ pub(in crate::session) struct Admissions {
     all_max: usize,
     /// 0: no bound.
     per_address_max: usize,
-    /// The lock is a leaf.
+    /// A thread that holds this lock takes no other.
     counts: Mutex<Counts>,
     metrics: Arc<Metrics>,
 }

@@ -20,7 +20,7 @@ pub(in crate::session) struct Delivery {
     registry: Arc<Registry>,
     departed: Arc<Departed>,
     metrics: Arc<Metrics>,
-    /// Connections that got something since the last `flush`. The lock is a leaf.
+    /// Connections that got something since the last `flush`. A thread that holds this lock takes no other.
     to_wake: Mutex<Vec<Arc<Connection>>>,
 }
 
@@ -82,7 +82,7 @@ impl Delivery {
         count.add(fired);
     }
 
-    /// Has the connection's task woken by the next `flush`.
+    /// Makes the next `flush` wake the connection's task.
     pub(crate) fn wake_later(&self, connection: Arc<Connection>) {
         self.to_wake.lock().push(connection);
     }

@@ -7,13 +7,13 @@ use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 
-/// By the number of an ended connection: its writes that were passed on and are not applied.
+/// For each ended connection, by its number: how many of its writes were passed on and are not applied.
 #[derive(Default)]
 pub(in crate::session) struct Departed {
-    /// Invariant: no count is 0. The lock is a leaf.
+    /// Invariant: no count is 0. A thread that holds this lock takes no other.
     writes: Mutex<HashMap<u64, usize>>,
-    /// The numbers of connections that the leader has closed since the link came up. Nobody waits for their writes.
-    /// The lock is a leaf.
+    /// The numbers of connections that the leader has closed since the link came up. Nobody waits for their writes. A
+    /// thread that holds this lock takes no other.
     given_up: Mutex<BTreeSet<u64>>,
 }
 
@@ -46,7 +46,8 @@ impl Departed {
         self.given_up.lock().contains(&number)
     }
 
-    /// Forgets all of them, those given up included, and returns their numbers: the link to the leader is lost.
+    /// Forgets all connections, those given up included, and returns their numbers. Called when the link to the leader
+    /// is lost.
     pub(crate) fn take_all(&self) -> Vec<u64> {
         let mut numbers = std::mem::take(&mut *self.given_up.lock());
         numbers.extend(std::mem::take(&mut *self.writes.lock()).into_keys());

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The connections, from their registration to the end of their tasks. Both locks are leaves.
+/// The connections, from their registration to the end of their tasks. A thread that holds one of the locks here takes
+/// no other lock.
 pub(in crate::session) struct Registry {
     /// The number of this member. With `run`, it makes the first two parts of every `ConnectionId` that is given out
     /// here.

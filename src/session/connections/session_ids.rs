@@ -16,8 +16,8 @@ const SERVER_SHIFT: u32 = 56;
 /// The bits below the server's byte.
 const COUNTED: i64 = (1 << SERVER_SHIFT) - 1;
 
-/// Server bytes in use. An ephemeral node's owner with 255 in this byte would look like a TTL node's, and one with 128
-/// could look like a container's.
+/// Server bytes in use. With 255 in this byte, the owner of an ephemeral node would look like that of a TTL node. With
+/// 128 it could look like that of a container.
 const SERVERS: RangeInclusive<i64> = 1..=0x7f;
 
 /// Gives out session ids that no session has.
