@@ -26,7 +26,7 @@ pub(crate) struct Membership {
     pub(crate) at: Option<LogPosition>,
     /// The voters. During a change, the voters that will be. Invariant: not empty if `at` is known.
     pub(crate) voters: BTreeSet<u64>,
-    /// Whether the change to this membership is not over. It may still be undone.
+    /// Whether the change to this membership is still under way. A change that is under way may still be undone.
     pub(crate) changing: bool,
     /// Voters and learners. Invariant: every voter is among them.
     pub(crate) members: BTreeMap<u64, Member>,
@@ -63,13 +63,13 @@ pub(crate) enum MembershipError {
     /// The caller may try again when that change is over.
     #[error("another change of the membership is under way")]
     InProgress,
-    /// The change would not give a valid membership. A sentence.
+    /// The change would not give a valid membership. The text is a sentence.
     #[error("{0}")]
     Refused(String),
-    /// The leadership was lost during the change. The change may happen, or half of it.
+    /// The leadership was lost during the change. The change may take place in full, by half, or not at all.
     #[error("the leadership was lost meanwhile: whether it happened is not known")]
     Unknown,
-    /// Nobody else leads so far, although another member was asked to.
+    /// Another member was asked to lead, but no other member leads so far.
     #[error("no other member has taken the leadership in time")]
     NoSuccessor,
     #[error("consensus has ended")]
@@ -186,7 +186,7 @@ impl Consensus {
         expected: Option<LogPosition>,
     ) -> Result<LogPosition, MembershipError> {
         let raft = self.raft.clone();
-        // A task of its own: the change is finished even if its caller is gone.
+        // The change runs in a task of its own, so that it is finished even if its caller is gone.
         let changed = self.runtime.spawn(async move {
             let mut changed = apply(&raft, change, retain, expected).await;
             // If the lease runs out between the two halves, the second half is refused, although the leadership goes
@@ -229,8 +229,8 @@ fn stuck(raft: &Raft<TypeConfig, Machine>) -> bool {
     metrics.state == ServerState::Leader && metrics.membership_config.get_joint_config().len() > 1
 }
 
-/// Finishes a change that was left halfway: to the membership that it was going to. Returns the position of the
-/// membership then.
+/// Finishes a change that was left halfway, by going on to the new membership. Returns the position of the new
+/// membership.
 pub(super) async fn finish(raft: &Raft<TypeConfig, Machine>, retain: Retain) -> Result<LogPosition, MembershipError> {
     let (at, voters) = {
         let metrics = raft.server_metrics();

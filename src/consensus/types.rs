@@ -116,7 +116,7 @@ struct StoredMembers {
     members: Members,
 }
 
-/// Format 1, of servers that knew only themselves: without addresses and incarnations.
+/// Format 1 has no addresses and no incarnations. Servers wrote it when every ensemble had one member.
 const FORMAT_1: u8 = 1;
 const FORMAT: u8 = 2;
 
@@ -134,8 +134,8 @@ struct StoredMembers1 {
 
 impl From<Members1> for Members {
     fn from(old: Members1) -> Members {
-        // Nobody ever had to find such a server, because it stood alone. The first change of the membership fills these
-        // fields in.
+        // A server that wrote format 1 was the only member, so nobody needed its address. The first change of the
+        // membership fills in address and incarnation.
         let member = |id: u64| Member {
             server: Server { id: u32::try_from(id).unwrap_or_default(), ..Server::default() },
             ..Member::default()

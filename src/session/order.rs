@@ -6,9 +6,9 @@
 //! Whatever can be answered is answered as soon as it is the oldest. So the oldest request always waits for something:
 //! a write or a handshake for its transaction, a `sync` for its barrier, a read for plugins.
 //!
-//! Some requests let nothing pass: a handshake, a `sync`, a read that plugins may be asked about or whose answer may be
-//! long, the end of the session. Behind such a request nothing is taken from the socket. So the oldest request is a write whenever a
-//! transaction of this connection is applied.
+//! Some requests hold back later ones: a handshake, a `sync`, a read that plugins may be asked about or whose answer
+//! may be long, the end of the session. After such a request nothing more is taken from the socket until the request is
+//! answered. So the oldest request is a write whenever a transaction of this connection is applied.
 
 use super::connections::Load;
 use super::form::Form;
@@ -34,7 +34,8 @@ pub(super) struct Order {
     /// How many of the oldest transactions have been passed on to the leader. Their outcome is known once they are
     /// applied here. Invariant: at most `transactions`, and 0 after the end.
     passed_on: usize,
-    /// Bytes of the largest write that waited since no transaction waited. A read behind it may find that much.
+    /// Bytes of the largest write since the last moment at which no transaction waited. A later read may find a node of
+    /// that size.
     written_bytes: usize,
     /// Invariant: the sum of `Parked::expected_bytes` of all entries.
     expected_bytes: usize,
@@ -67,7 +68,7 @@ pub(super) enum Awaited {
     Upgrade,
     /// The barrier of a `sync`.
     Sync { path: Option<String>, done: bool },
-    /// Its turn, and perhaps plugins.
+    /// The request's turn, and perhaps plugins.
     Local(Box<Parked>),
 }
 
@@ -85,9 +86,9 @@ pub(super) struct Parked {
     pub(crate) request: LocalRequest,
     /// The identities that the client had proven when the request was read.
     pub(crate) identities: Arc<[Identity]>,
-    /// Whether plugins may have to be asked, or the answer may be so long that it is not made under the exclusive lock of
-    /// the state. The answer may then be late, and the read must not see writes that come behind it, so nothing behind
-    /// it is taken from the socket.
+    /// Whether plugins may have to be asked, or the answer may be so long that it is not made under the exclusive lock
+    /// of the state. Then the answer may be late. The read must not see later writes, so no later request is taken from
+    /// the socket.
     pub(crate) may_be_late: bool,
     /// About how many bytes the reply has.
     pub(crate) expected_bytes: usize,
@@ -130,7 +131,7 @@ impl Awaited {
         }
     }
 
-    /// Whether no request may be taken from the socket behind this one.
+    /// Whether no further request may be taken from the socket before this one is answered.
     fn holds_back(&self) -> bool {
         match self {
             Awaited::Handshake(_) | Awaited::Sync { .. } | Awaited::Write(Form::CloseSession) => true,
@@ -169,7 +170,8 @@ impl Order {
         self.check();
     }
 
-    /// The oldest request, whose transaction has been applied. `xid`: of the request that the transaction answers.
+    /// Takes out the oldest request, whose transaction has been applied. `xid`: the xid of the request that the
+    /// transaction answers.
     pub(crate) fn pop_applied(&mut self, xid: i32) -> Entry {
         let entry = self.pop().expect("a transaction answers a request of its connection");
         assert!(entry.awaited.is_transaction(), "the oldest request waits for a transaction");
@@ -258,7 +260,7 @@ impl Order {
         self.passed_on = 0;
     }
 
-    /// An authenticator is being asked. It answers `authenticated`.
+    /// An authenticator is being asked. `authenticated` is called with its answer.
     pub(crate) fn authenticate(&mut self) {
         assert!(!self.authenticating, "nothing is taken behind a login that waits");
         self.authenticating = true;
@@ -302,8 +304,9 @@ impl Order {
         self.authenticating || self.queue.back().is_some_and(|newest| newest.awaited.holds_back())
     }
 
-    /// Whether this connection has enough under way: by its own bounds, or because all connections together have more
-    /// than `globalOutstandingLimit`. A connection with nothing under way may always ask, so that none starves.
+    /// Whether this connection has as many requests under way as it may have: by its own bounds, or because all
+    /// connections together have more than `globalOutstandingLimit`. A connection with nothing under way may always
+    /// send a request, so that no connection starves.
     fn is_crowded(&self) -> bool {
         self.queue.len() >= UNANSWERED_MAX
             || self.expected_bytes >= WAITING_READS_BYTES_MAX

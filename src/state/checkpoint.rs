@@ -1,14 +1,15 @@
 //! Writes a checkpoint while transactions go on. The checkpoint shows the state of one moment, needs little memory, and never
 //! stops the server for long.
 //!
-//! The state knows of each node whether it has changed since the last checkpoint, so the next checkpoint holds only the
-//! changed nodes. At the cut the changed nodes are frozen. Pieces are then encoded one after the other, and the lock is held
-//! only for one piece. If a frozen node is about to change or go before its piece has come, its record is encoded at that
-//! time, as it was at the cut. All pieces together, applied to the records of the checkpoint before, give exactly the state
-//! at the cut.
+//! The state knows of each node whether it has changed since the last checkpoint. So the next checkpoint has only the
+//! changed nodes. The moment that a checkpoint shows is its *cut*. At the cut the changed nodes are frozen. Their
+//! records are then encoded piece by piece, and the lock is held for one piece at a time. If a frozen node is about to
+//! change or to be deleted before it has been encoded, its record is encoded first, as it was at the cut. All pieces
+//! together, applied to the records of the previous checkpoint, give exactly the state at the cut.
 //!
-//! Memory: three bits per node, the paths of stored nodes that have gone since the last checkpoint, and the records of frozen
-//! nodes that changed while the checkpoint was written. A piece is as large as its caller says, or one record.
+//! Memory: three bits per node, the paths of stored nodes that were deleted since the last checkpoint, and the records
+//! of frozen nodes that changed while the checkpoint was written. The caller says how large a piece may be; a piece of
+//! one record may be larger.
 
 use super::record::{self, Meta};
 use super::tree::Id;
@@ -18,19 +19,20 @@ use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
-/// A key with its value. None: the record has gone.
+/// A key with its value. None: the record is to be deleted.
 pub(crate) type Record = (Vec<u8>, Option<Vec<u8>>);
 
 /// The part of a checkpoint in the making that is kept outside the state. There is at most one at a time.
 pub(crate) struct Cut {
-    /// Stored nodes that are gone at the cut. No node has such a path at the cut, so a key is either gone or has a value.
+    /// Paths of stored nodes that do not exist at the cut. No node has such a path at the cut, so each key is either
+    /// deleted or written, never both.
     nodes_deleted: BTreeSet<Arc<str>>,
     sessions_closed: BTreeSet<SessionId>,
-    /// None: it is written.
+    /// The key and value of the meta record. None: the record has been written.
     meta: Option<(Vec<u8>, Vec<u8>)>,
     /// Sessions that have changed, as of the cut.
     sessions: std::vec::IntoIter<(SessionId, Session)>,
-    /// Where in `Tracking::frozen` the search for frozen nodes goes on.
+    /// The index of the word in `Tracking::frozen` at which the search for frozen nodes goes on.
     next_word: usize,
 }
 
@@ -45,13 +47,15 @@ pub(super) struct Tracking {
     frozen: Bits,
     /// Nodes that have a record in the last checkpoint, or will have one in the checkpoint in the making.
     stored: Bits,
-    /// Paths that have a record there but no node any more.
+    /// Paths that have a record in the last checkpoint, or will have one in the checkpoint in the making, but have no
+    /// node any more.
     ///
-    /// Invariant: never the path of a node.
+    /// Invariant: no path of a node that exists is among them.
     nodes_deleted: BTreeSet<Arc<str>>,
-    /// Sessions that have a record there but do not exist any more.
+    /// Sessions that have a record in the last checkpoint, or will have one in the checkpoint in the making, but do not
+    /// exist any more.
     ///
-    /// Invariant: never the id of a session.
+    /// Invariant: no session that exists is among them.
     sessions_closed: BTreeSet<SessionId>,
     /// The records, as of the cut, of frozen nodes that have changed since.
     ///
@@ -62,18 +66,18 @@ pub(super) struct Tracking {
 }
 
 impl Tracking {
-    /// A node has come. Its number may have been another node's before.
+    /// A node was created. Its number may have belonged to another node before.
     pub(super) fn created(&mut self, id: Id, path: &Arc<str>) {
         assert!(!self.frozen.contains(id), "{path}: a new node has the number of a frozen one");
         assert!(!self.stored.contains(id), "{path}: a new node has the number of a stored one");
         assert!(!self.dirty.contains(id), "{path}: a new node has the number of a changed one");
-        // The path may have come back before a checkpoint has said that it was gone.
+        // The path may have been deleted and created again before a checkpoint recorded the deletion.
         if !self.nodes_deleted.is_empty() && self.nodes_deleted.remove(path) {
             self.stored.insert(id);
         }
     }
 
-    /// A node has gone. `changing` was called before.
+    /// A node was deleted. `changing` was called before.
     pub(super) fn deleted(&mut self, id: Id, path: &Arc<str>) {
         assert!(!self.frozen.contains(id), "{path}: deleted before its record was kept");
         self.dirty.remove(id);
@@ -82,14 +86,14 @@ impl Tracking {
         }
     }
 
-    /// A node is about to change or go. `record`: the node's key, then its value, as they still are.
+    /// A node is about to change or to be deleted. `record`: the node's key, then its value, both before the change.
     pub(super) fn changing(&mut self, id: Id, record: &[u8], key_length: usize) {
         if self.cutting && self.frozen.remove(id) {
             self.images.push(record::seal(record, key_length));
         }
     }
 
-    /// A node has come or changed.
+    /// A node was created or changed.
     pub(super) fn changed(&mut self, id: Id) {
         self.dirty.insert(id);
     }
@@ -256,7 +260,8 @@ impl Bits {
         }
     }
 
-    /// Takes the smallest number out of the set, searching from `word` on. No number before that word may be in the set.
+    /// Removes the smallest number from the set and returns it. Searches from `word` on; no earlier word may contain a
+    /// number.
     fn take_next(&mut self, word: &mut usize) -> Option<Id> {
         while let Some(bits) = self.0.get_mut(*word) {
             if *bits != 0 {

@@ -1,7 +1,7 @@
 //! The records of a checkpoint: all state as keys and values. The bytes are the same in redb, in the image and between peers.
 //!
-//! The first byte of a key is its kind. So in the order of keys the meta record comes first, then the sessions, then the nodes,
-//! each behind its parent. Format 1, all numbers big-endian:
+//! The first byte of a key is its kind. So in the order of keys the meta record comes first, then the sessions, then
+//! the nodes, each after its parent. Format 1, all numbers big-endian:
 //!
 //! ```text
 //! key                            value
@@ -23,8 +23,8 @@
 //!                                +-----+----------+------------+-------+
 //! ```
 //!
-//! Every value ends in a seal of four more bytes: the low half of our hash of the key and of the value before the seal. It lets
-//! a reader name the record that is damaged.
+//! Every value ends in a seal of four more bytes: the low half of our hash of the key and of the value before the seal.
+//! With the seal a reader can say which record is damaged.
 //!
 //! A node's value is read from its end. The path, the data and the 60 bytes behind them stand in the order in which ZooKeeper's
 //! digest takes them. Our own digest takes the whole record, key and value, without the seal. So one encoding serves the
@@ -94,7 +94,8 @@ pub(super) fn seal(record: &[u8], key_length: usize) -> (Vec<u8>, Vec<u8>) {
     (key.to_vec(), sealed)
 }
 
-/// Puts the key and the value without its seal into `record`. Returns their hash. None: the seal does not fit the record.
+/// Puts the key, and the value without its seal, into `record`. Returns the hash of both. None: the seal does not fit
+/// the record.
 pub(super) fn unseal(key: &[u8], sealed: &[u8], record: &mut Vec<u8>) -> Option<u64> {
     let (value, seal) = sealed.split_last_chunk::<SEAL>()?;
     record.clear();

@@ -154,7 +154,8 @@ impl Tree {
         assert!(self.is_live(parent), "node {parent} is free and gets no child");
         let hash = self.hash(node.name);
         let id = self.allocate(Slot::new(parent, node));
-        // The directory is out of its slot while its table grows: growing reads the names of the other children.
+        // The directory is taken out of its slot while its table grows, because growing reads the names of the other
+        // children from their slots.
         let mut directory = self.take_directory(parent);
         directory.children.insert_unique(hash, id, |&child| self.hash_of(child));
         self.slot_mut(parent).directory = Some(directory);
@@ -162,7 +163,7 @@ impl Tree {
         id
     }
 
-    /// Removes a childless node from its parent and frees its number and its use of its ACL.
+    /// Removes a childless node from its parent. Frees the node's number and its reference to its ACL.
     pub(super) fn remove(&mut self, id: Id) {
         assert!(id != ROOT, "the root is never deleted");
         assert!(self.is_live(id), "node {id} is free already");
@@ -189,7 +190,8 @@ impl Tree {
         self.free.push(id);
     }
 
-    /// One node more, or less, hangs below `id` and the nodes above it. Each of them has a directory.
+    /// Adds `change` to the number of nodes below `id` and below each node above it. Each of these nodes has a
+    /// directory.
     fn count_below(&mut self, mut id: Id, change: i32) {
         while id != NONE {
             let slot = self.slot_mut(id);

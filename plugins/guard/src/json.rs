@@ -3,7 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// One bit of a word for each field.
+/// The fields that were found are the bits of one `u64`.
 pub const FIELDS_MAX: usize = 64;
 
 pub struct NotAnObject;

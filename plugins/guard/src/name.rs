@@ -1,7 +1,7 @@
 //! Patterns for names: `*` is any text, `?` is any one character, and other characters stand for themselves.
 
-/// Whether the whole name matches. Takes at most pattern times name steps, because matching returns only to the last
-/// `*`.
+/// Whether the whole name matches. Takes at most as many steps as the product of both lengths, because a mismatch goes
+/// back only to the last `*`.
 pub fn fits(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     let mut star: Option<(std::str::Chars, std::str::Chars)> = None;
@@ -18,7 +18,7 @@ pub fn fits(pattern: &str, name: &str) -> bool {
                 name = rest_of_name;
             }
             _ => {
-                // The last `*` takes one character more.
+                // Let the last `*` stand for one more character, and go on behind it.
                 let Some((behind, from)) = &mut star else { return false };
                 if from.next().is_none() {
                     return false;

@@ -14,9 +14,9 @@ enum Demand {
     Types(Vec<String>),
     /// `enum` and `const`.
     Among(Vec<Value>),
-    /// A bound on a number: the orderings to the bound that are wrong, and their words.
+    /// A bound on a number, the orderings between number and bound that are wrong, and the words for what is required.
     Number(Number, &'static [Ordering], &'static str),
-    /// Bounds on the length of texts, lists and objects.
+    /// The smallest and the largest length of a text, list or object.
     Size(Kind, usize, usize),
     Pattern(Regex),
     Items(Schema),
@@ -49,7 +49,8 @@ const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "obje
 const NOTES: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "default", "examples"];
 
 impl Schema {
-    /// Parses a schema. `place` leads to the schema. An error has the place and names the keyword.
+    /// Parses a schema. `place` is the path to the schema within the settings. An error gives this path and names the
+    /// keyword.
     pub fn read(place: &str, schema: &Value) -> Result<Schema, String> {
         let keywords = match schema {
             Value::Bool(true) => return Ok(Schema(Vec::new())),

@@ -18,8 +18,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key. `None` for bytes that are no point, and for the few points of small order, with which signatures
-    /// verify that nobody has made.
+    /// Reads a key. `None` for bytes that are no point on the curve, and for the few points of small order: for such a
+    /// key, anybody can make a valid signature.
     pub fn read(bytes: [u8; 32]) -> Option<PublicKey> {
         let point = CompressedEdwardsY(bytes).decompress().filter(|point| !point.is_small_order())?;
         Some(PublicKey { bytes, negative: Box::new(EdwardsBasepointTable::create(&-point)) })

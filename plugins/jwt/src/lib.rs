@@ -9,8 +9,8 @@
 //! | `token-bytes-max` | the largest size of a token; default 2048 |
 //! | `leeway-ms` | how far the issuer's clock may be off; default 30000 |
 //!
-//! The token's `kid` says which key signed it, and the key says which algorithm counts. The token's own `alg` must be
-//! that algorithm. It decides nothing.
+//! The token's `kid` says which key signed it, and the key says which algorithm counts. The token's own `alg` must name
+//! the same algorithm; it never chooses one.
 
 mod ed25519;
 

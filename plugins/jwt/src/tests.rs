@@ -90,7 +90,7 @@ fn the_tokens_of_the_rfcs() {
 fn the_key_says_which_algorithm_it_is_for() {
     let claims = json!({ "sub": "alice", "exp": NOW_S + 60 });
     let settings = settings(json!({}));
-    // The public key of one algorithm as the secret of the other, and no algorithm at all.
+    // A token that is signed with the public EdDSA key as an HS256 secret, and one without any algorithm.
     let message =
         format!("{}.{}", encode(json!({ "alg": "HS256", "kid": "e" }).to_string()), encode(claims.to_string()));
     let public = signing_key().verifying_key();
@@ -173,7 +173,7 @@ fn settings_and_ids_are_checked() {
         (key(json!({ "kid": "a", "alg": "none" })), "keys[0].alg: HS256 or EdDSA"),
         (key(json!({ "kid": "a", "alg": "HS256", "secret": "short" })), "keys[0].secret: at least 32 bytes"),
         (key(json!({ "kid": "a", "alg": "EdDSA", "public": encode([0; 31]) })), "keys[0].public: an Ed25519 key"),
-        // The neutral element: signatures verify with it that nobody has made.
+        // The neutral element of the curve: for this key, anybody can make a valid signature.
         (
             key(
                 json!({ "kid": "a", "alg": "EdDSA", "public": encode([1u8].iter().chain(&[0; 31]).copied().collect::<Vec<_>>()) }),

@@ -10,7 +10,7 @@
 //! | `db/delay` | persistent | `{"until":ms}`; nobody may hold the lock while this node exists |
 //!
 //! A ticket is the zxid of the join and the member's digits. So tickets sort by arrival and can be rebuilt from the
-//! members. Between two transactions nobody waits for a lock that nobody holds, unless there is a delay.
+//! members. After each transaction, a lock with waiting members has a holder, unless there is a delay.
 
 mod lock;
 #[cfg(test)]
@@ -33,7 +33,7 @@ struct Locks {
     mount: String,
     /// How long nobody may hold a lock after its holder's session has expired.
     delay_ms: u64,
-    /// How long a member waits that sets no limit. None: for ever.
+    /// How long a member waits if it sets no limit of its own. None: for ever.
     wait_ms: Option<u64>,
 }
 

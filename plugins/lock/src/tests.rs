@@ -260,7 +260,7 @@ fn run(seed: u64, settings: &str, fresh: bool) -> String {
             18 => server.collect(),
             _ => match member {
                 Some(member) => drop(server.superuser(session, vec![delete(&member)]).unwrap()),
-                // Unless there is no such lock.
+                // There is no such lock yet.
                 None => drop(server.superuser(session, vec![create(session, &name, "", Mode::EphemeralSequential)])),
             },
         }
@@ -315,7 +315,7 @@ impl Check {
         let (holders, waiting) = (of("held"), of("waiting"));
         assert_eq!(holders.len() + waiting.len(), members.len());
         let paused = server.tree.get(&format!("{lock}/delay")).is_some();
-        // Never two holders. There is one whenever there can be one: the first of the members.
+        // There are never two holders. Unless there is a delay, the first of the members is the holder.
         let expected = if paused { None } else { order.first().map(|(name, _)| name) };
         assert_eq!(holders, Vec::from_iter(expected), "at {lock} of\n{}", server.tree.dump());
         let noted: serde_json::Value = serde_json::from_str(&server.tree.text(lock)).unwrap();

@@ -7,8 +7,8 @@
 //! | `verbs` | the verbs that are limited; default `["create","set","delete","acl"]` |
 //!
 //! The end of a window does not belong to the window. A window whose end is not after its begin ends on the next day.
-//! The offset is fixed: daylight saving time is not considered. Within a window the answer is `abstain`, because
-//! whether the caller may do it is for other policies to say.
+//! The offset is fixed: daylight saving time is not considered. Within a window the answer is `abstain`: other policies
+//! say whether the caller may do it.
 
 use wasmkeeper_plugin::{Decision, Policy, Settings, Verb, View, policy};
 
@@ -20,7 +20,8 @@ struct TimeWindow {
     verbs: Vec<Verb>,
     /// Begin and end in minutes since Monday. The end may lie in the following week.
     windows: Vec<(u64, u64)>,
-    /// How far the clock is ahead of UTC, in minutes, from 0 to a week.
+    /// How many minutes the clock of the windows is ahead of UTC. If it is behind UTC, a week is added, so that the
+    /// number is not negative.
     offset: u64,
     /// The text of a refusal.
     text: String,

@@ -1,4 +1,4 @@
-//! What comes of it when members blame a plugin.
+//! What happens when members blame a plugin.
 
 use super::{Setup, Stage, check, run};
 use crate::pipeline::{Ask, Blame};

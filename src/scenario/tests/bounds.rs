@@ -81,8 +81,8 @@ fn is_new_child(change: &Change) -> bool {
     matches!(change, Change::Create { path, .. } if path.starts_with("/line/"))
 }
 
-/// What a recipe adds to the end of a session, which nobody can refuse, is bounded too. A node's inherited ACL is not
-/// among the bytes that the recipe hands over.
+/// The end of a session cannot be refused, but what a recipe adds to it is bounded. A node's inherited ACL is not among
+/// the bytes that the recipe hands over.
 #[test]
 fn a_recipe_does_not_make_the_end_of_a_session_too_large() {
     let (mut stage, fakes) = Fakes::stage(&Setup::bare());

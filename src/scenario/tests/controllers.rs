@@ -1,4 +1,4 @@
-//! What a controller has worked out takes effect as long as what the controller looked at is the same.
+//! A controller's writes take effect only if nothing that the controller looked at has changed.
 
 use super::{Fakes, Setup, Stage, check, run};
 use crate::model::{Acl, NodeKind};
@@ -64,7 +64,7 @@ fn work_holds_as_long_as_what_it_looked_at() {
         ],
     );
 
-    // A timer that calls the controller goes with what the call comes to, unless it is set anew.
+    // A timer that calls the controller is deleted together with the call's writes, unless the call sets it anew.
     run(&mut stage, "apply all\n tick 50");
     let mut last = counted(&stage);
     last.steps.retain(|step| !matches!(step, Step::SetTimer { .. }));
@@ -77,7 +77,7 @@ fn work_holds_as_long_as_what_it_looked_at() {
         )],
     );
 
-    // All steps happen, or none.
+    // All steps take effect, or none.
     run(&mut stage, "apply all");
     let mut wrong = counted(&stage);
     wrong.steps.push(Step::Request(Request::Delete { path: Some("/missing".into()), version: -1 }));

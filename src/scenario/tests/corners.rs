@@ -1,4 +1,4 @@
-//! States that no scenario gets to, and looks that no scenario takes.
+//! States that no scenario reaches, and questions that no scenario asks.
 
 use super::{Fakes, Setup, Stage, check, run};
 use crate::limits;
@@ -149,7 +149,7 @@ fn more_changes_than_a_call_is_told_of_are_owed() {
     assert!(run(&mut stage, "view /zookeeper/plugins/note/owed")[0].contains("since"));
 }
 
-/// Refuses data that says so, and keeps what it was asked about.
+/// Refuses data that asks to be refused, and keeps what it was asked about.
 struct Censor {
     seen: Arc<Mutex<Vec<String>>>,
 }

@@ -78,7 +78,7 @@ impl Dice {
     }
 }
 
-/// What happens next. A client is its number, which is its session's, too.
+/// What happens next. A client is given by its number, which is also the number of its session.
 #[derive(Clone, Debug)]
 enum Step {
     Open(usize),
@@ -226,7 +226,7 @@ fn outstanding_is_as_good_as_applied() {
     }
 }
 
-/// What the overlay says of every outstanding node must come true.
+/// Checks that what the overlay says of every outstanding node comes true.
 fn foretell(runner: &mut Runner, seed: u64) {
     let mut paths: Vec<Arc<str>> = vec!["/".into(), "/q".into()];
     for outstanding in runner.world.all_outstanding() {

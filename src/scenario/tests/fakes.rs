@@ -31,11 +31,12 @@ enum Does {
     /// Each create at the mount gets a place in a line: an ephemeral node `<path><digits>`. The node `head` names who
     /// is first. When a member of the line is deleted, the next one is named.
     Line,
-    /// Passes every write, and creates a node below another path: so recipes answer each other.
+    /// Passes every write, and creates a node below another path. If a recipe is mounted there, it answers with changes
+    /// of its own.
     Chain(String),
     /// As `Chain`, with 100 nodes.
     Flood(String),
-    /// Passes every write, and makes what is deleted again, as an ephemeral node of the session that the call is about.
+    /// Passes every write. Creates each deleted node again, as an ephemeral node of the session that the call is about.
     Renew,
     /// Passes every write.
     Note,
@@ -56,7 +57,7 @@ struct State {
 }
 
 impl Fakes {
-    /// A stage whose plugins are fakes, with client `a` as the superuser, and the fakes.
+    /// Returns a stage on which client `a` is the superuser, and the fakes that are its plugins.
     pub(crate) fn stage(setup: &Setup) -> (Stage, Fakes) {
         let fakes = Fakes::default();
         fakes.0.lock().fuel = 10;
@@ -162,7 +163,8 @@ fn nothing_left() -> Refusal {
     Refusal::new(ErrorCode::OperationTimeout, "nothing is left")
 }
 
-/// What policy and validator answer. If `dear`, for half of what plugins may use in a transaction.
+/// What the policy and the validator answer. If `dear`, the answer costs half of the fuel that plugins may use in a
+/// transaction.
 fn judged(call: &Call<'_>, dear: bool, said: Result<(), Refusal>) -> Answered<()> {
     match (dear, call.fuel_max) {
         (false, _) => Answered::unasked(said),
@@ -265,7 +267,7 @@ impl Plugins for Fakes {
         manifest.starts_with(b"/").then(|| String::from_utf8_lossy(manifest).into_owned())
     }
 
-    /// What stands behind a question mark.
+    /// The part of the data after the question mark.
     fn pieces(&mut self, manifest: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(manifest);
         text.split_once('?').map(|(_, piece)| piece.to_owned()).into_iter().collect()

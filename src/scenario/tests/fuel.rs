@@ -7,7 +7,7 @@ use crate::pipeline::{Answered, ProvenSchemes, Rules, Schemes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Proves every scheme, and says of every ACL entry that it means somebody else.
+/// An authenticator that is in charge of every scheme, and says of every ACL entry that it means somebody else.
 #[derive(Default)]
 struct Nobody {
     asked: AtomicUsize,
@@ -71,7 +71,7 @@ fn a_multi_reads_a_long_acl_once() {
         &[("client a: multi set /a 1 ; set /a 2 ; set /a 3", "a <- ok version 1 ; version 2 ; version 3")],
     );
     assert_eq!(nobody.count(), entries);
-    // What is kept is kept for that ACL, that permission and that transaction.
+    // An answer is cached for this ACL, this permission and this transaction only.
     check(
         &mut stage,
         &[
@@ -102,7 +102,7 @@ fn authenticators_answers_cost_the_write_fuel() {
     run(&mut stage, "client b: is x:me\n client b: is super:");
     check(&mut stage, &[("client b: set /a 1", "b <- ok version 1")]);
     assert_eq!(nobody.count(), 0);
-    // Whom another entry means is let in all the same.
+    // A client that another entry of the ACL means is let in all the same.
     check(&mut stage, &[("client a: multi set /b 1 ; set /b 2", "a <- ok version 1 ; version 2")]);
     let create = format!("client a: create /c acl {strangers}");
     check(&mut stage, &[(&create, "a <- ok /c")]);

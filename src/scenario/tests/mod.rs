@@ -1,4 +1,4 @@
-//! The server's own scenarios, and tests of the pipeline that cannot be said in one.
+//! The server's own scenarios, and tests of the pipeline that cannot be written as a scenario.
 //!
 //! | file | holds |
 //! |---|---|
@@ -48,7 +48,7 @@ fn scenarios_of_recipes() {
     });
 }
 
-/// Runs commands, one a line, and returns what they print.
+/// Runs commands, one on each line, and returns what they print.
 #[track_caller]
 fn run(stage: &mut Stage, commands: &str) -> Vec<String> {
     let lines = commands.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -39,8 +39,8 @@
 //! wrote can pass for a batch.
 //!
 //! The two marks tell a torn batch from a damaged one. A disk writes a sector from one end to the other, or not at all.
-//! A sector that was written in part therefore lacks a mark and reads zero there, whatever its content is. One flipped
-//! byte never turns a mark into zero.
+//! So if a sector was written in part, one of its marks reads as zero, whatever its content is. One flipped byte never
+//! turns a mark into zero.
 
 #![cfg_attr(
     not(test),
@@ -71,7 +71,7 @@ pub(crate) const VERSION: u32 = 1;
 
 pub type Identity = [u8; 16];
 
-/// What the log knows beside its entries. The records change these facts, and each segment's header repeats them.
+/// What the log knows besides its entries. The records change these facts, and each segment's header repeats them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogFacts {
     /// Invariant: never falls (`Vote::may_follow`).
@@ -110,9 +110,9 @@ pub struct SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sector<T> {
     Valid(T),
-    /// A mark reads zero: the sector was never written, or not to its end.
+    /// One of the marks is zero: the sector was never written, or not to its end.
     Unwritten,
-    /// The sector was written, and its content is not what was written. The text completes "the header ...".
+    /// The sector was written, but its content has changed since. The text completes "the header ...".
     Damaged(&'static str),
 }
 
@@ -187,8 +187,8 @@ pub(crate) fn unwritten(sector: &[u8]) -> bool {
     sector.first().is_none_or(|mark| *mark == 0) || sector.get(SECTOR - 1).is_none_or(|mark| *mark == 0)
 }
 
-/// Reads a batch's header from the batch's first sector. An unwritten sector may still hold a readable header
-/// (`Valid`): then the write ended behind the header.
+/// Reads a batch's header from the batch's first sector. A sector that was not written to its end may still hold a
+/// readable header (`Valid`): then the write ended after the header.
 pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
     let mut fields = Cursor::new(sector.get(1..1 + BATCH_HEADER).unwrap_or_default());
     let parsed = (|| Some((fields.array::<4>()?, fields.u32()?, fields.u64()?, fields.u32()?, fields.u32()?)))();
@@ -200,7 +200,7 @@ pub fn batch_header(identity: &Identity, sector: &[u8]) -> Sector<BatchHeader> {
     if unwritten(sector) { Sector::Unwritten } else { Sector::Damaged("does not match its checksum") }
 }
 
-/// Takes the payload out of the batch's sectors and appends it to `payload`. The error completes "the batch ...".
+/// Appends the payload in the batch's sectors to `payload`. The error completes "the batch ...".
 pub fn batch_payload(
     identity: &Identity,
     header: &BatchHeader,

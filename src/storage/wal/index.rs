@@ -1,7 +1,7 @@
 //! What the log knows in memory: its facts, its recent entries, and where the other entries lie on disk.
 //!
-//! Entries that are not durable yet are always in the cache. So a read from the disk touches only bytes that are not
-//! written any more. Durable entries leave the cache from its front when the cache outgrows its bound. A list of *runs*
+//! Entries that are not durable yet are always in the cache. So a read from the disk touches only bytes that the writer
+//! has finished. Durable entries leave the cache from its front when the cache outgrows its bound. A list of *runs*
 //! leads to them. A run is a part of a segment that begins with a batch; there is one for every
 //! `LOG_INDEX_STRIDE_BYTES` of log. Within a run each index occurs once, because a truncation begins a new run.
 
@@ -90,7 +90,8 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// Checks the invariants that one look can check. Called after each change by a caller of the log.
+    /// Checks the invariants that can be checked in constant time. Called after each change that a caller of the log
+    /// makes.
     pub(crate) fn check(&self) {
         let facts = &self.facts;
         assert!(facts.are_ordered(), "the log ends before its purge point: {facts:?}");
@@ -106,7 +107,8 @@ impl<P: Payload> Index<P> {
         assert!(newest.ticket < self.next_ticket, "ticket {} was never given out", newest.ticket);
     }
 
-    /// The index of the first entry that is in the log or would be. A log that was never purged may begin anywhere.
+    /// The index of the first entry of the log, or the index that the first entry will have. A log that was never
+    /// purged may begin with any index.
     pub(crate) fn first_index(&self) -> u64 {
         match self.facts.purged {
             Some(purged) => purged.index.saturating_add(1),
@@ -176,7 +178,7 @@ impl<P: Payload> Index<P> {
         }
     }
 
-    /// Takes an entry that leaves the cache off the sum of bytes.
+    /// Subtracts an entry that leaves the cache from the sum of bytes.
     fn uncount(&mut self, cached: &Cached<P>) {
         let bytes = cached.bytes as usize;
         assert!(bytes <= self.cached_bytes, "entry {} takes more bytes than the whole cache", cached.entry.at);
@@ -284,13 +286,14 @@ impl<P: Payload> Index<P> {
             segment: run.segment,
             begin: run.offset,
             end,
-            // Behind a truncation the next run holds the indexes from its first on.
+            // After a truncation, the next run may begin with an index that this run holds, too. From there on the next
+            // run counts.
             indexes: run.first_index..next.map_or(u64::MAX, |next| next.first_index),
         })
     }
 }
 
-/// A run, and what it takes to read it.
+/// A run, with what is needed to read it.
 pub(crate) struct RunReader {
     file: Arc<dyn DiskFile>,
     segment: u64,

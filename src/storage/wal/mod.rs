@@ -1,8 +1,8 @@
 //! The log: a row of preallocated segment files, written by a thread of its own.
 //!
-//! A batch is everything that waited when the log's thread came round: one write and one fdatasync. That thread also
-//! encodes the entries and computes the checksums. Batch k+1 is written only after batch k is durable; the rules of
-//! recovery rest on that.
+//! A batch is everything that was queued when the log's thread looked. It takes one write and one fdatasync. That
+//! thread also encodes the entries and computes the checksums. Batch k+1 is written only after batch k is durable; the
+//! rules of recovery rest on that.
 //!
 //! Promises:
 //! - A completion is called only when its command and every command before it are durable.
@@ -98,7 +98,7 @@ pub(crate) type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
 pub(crate) struct Options {
     /// The log's folder, relative to the disk's root.
     pub(crate) folder: String,
-    /// Random, chosen when the data directory was made. Segments with another identity are refused.
+    /// A random number, chosen when the data directory was made. Segments with another identity are refused.
     pub(crate) identity: Identity,
     pub(crate) segment_bytes: u64,
     pub(crate) cache_bytes_max: usize,
@@ -222,8 +222,8 @@ impl<P: Payload> Wal<P> {
         self.shared.index.lock().facts.committed
     }
 
-    /// Appends entries, which follow the last entry without a gap. `done` is a watermark: of the appends that wait in
-    /// one batch, only the last one's `done` is called, and it stands for all before it.
+    /// Appends entries, which follow the last entry without a gap. `done` is a watermark: if several appends wait in
+    /// one batch, only the `done` of the last append is called, and stands for the others.
     pub(crate) fn append(&self, entries: Vec<Entry<P>>, done: Completion) {
         let first_ticket = self.shared.index.lock().append(&entries);
         self.queue(Command::Append { entries, first_ticket, done });
@@ -257,8 +257,8 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Truncate { after });
     }
 
-    /// Lets everything up to `upto` go. `upto` may lie beyond the last entry: then the state came from a peer's
-    /// checkpoint, and the log goes on behind that checkpoint.
+    /// Purges everything up to `upto`. `upto` may lie beyond the last entry. Then the state came from a peer's
+    /// checkpoint, and the log goes on after that checkpoint.
     pub(crate) fn purge(&self, upto: LogPosition) {
         {
             let mut index = self.shared.index.lock();
@@ -270,8 +270,8 @@ impl<P: Payload> Wal<P> {
         self.queue(Command::Purge { upto });
     }
 
-    /// The entries of `range` that are in the log, from the first of them on, until about `bytes_max` bytes (as
-    /// encoded). At least one entry, if there is one.
+    /// The entries of `range` that are in the log, in order, up to about `bytes_max` encoded bytes. Returns at least
+    /// one entry, if there is one.
     pub(crate) fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry<P>>> {
         let mut out = Vec::new();
         let run = {

@@ -1,5 +1,5 @@
 //! The thread that writes batches. A second thread prepares and removes the segment files (`segments`), so that no
-//! write waits for that.
+//! write waits for such work.
 
 use super::format::{self, LogFacts, SegmentHeader};
 use super::index::{Run, Segment};
@@ -109,7 +109,7 @@ struct Writer<P: Payload> {
     next_number: u64,
     /// The sequence of the next batch.
     next_sequence: u64,
-    /// As of the last durable batch. Invariant: `LogFacts::check_follow` holds from each batch to the next.
+    /// The facts as of the last durable batch. Invariant: `LogFacts::check_follow` holds from each batch to the next.
     facts: LogFacts,
     /// The bytes of the batch that is being written.
     out: Vec<u8>,
@@ -128,7 +128,7 @@ struct Batch {
     /// come behind an entry.
     truncated: Option<Option<LogPosition>>,
     purged: Option<LogPosition>,
-    /// The completion of the last append. It stands for those before it.
+    /// The completion of the last append. Earlier appends of the batch need none: it stands for them, too.
     watermark: Option<Completion>,
     votes: Vec<Completion>,
 }
@@ -319,7 +319,8 @@ impl<P: Payload> Writer<P> {
                 Command::Purge { upto } => batch.add_purge(upto),
             }
         }
-        // Behind all commands: a crash between two batches must not leave a hint beyond the last entry on disk.
+        // The hint is written after all commands. Otherwise a crash between two batches could leave a hint beyond the
+        // last entry on disk.
         if let Some(at) = committed {
             batch.add_committed(at);
         }
@@ -372,7 +373,8 @@ impl<P: Payload> Writer<P> {
         current.end = end;
         self.next_sequence += 1;
         if begun {
-            // Not earlier: a crash must never leave a prepared segment behind a segment that was not begun.
+            // This must not happen earlier. A crash must never leave a prepared segment after a segment that was not
+            // begun.
             self.jobs.put(FileJob::Prepare(self.next_number));
         }
         let counters = &self.shared.counters;
@@ -405,7 +407,7 @@ impl<P: Payload> Writer<P> {
         Ok(())
     }
 
-    /// Puts a durable batch into the index, and lets the segments go that it purged.
+    /// Puts a durable batch into the index, and removes the segments that the batch purged.
     fn publish(&mut self, batch: &Batch, offset: u64, begun: bool) {
         let Some(current) = &self.current else { return };
         let mut index = self.shared.index.lock();
