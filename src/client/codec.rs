@@ -231,7 +231,7 @@ pub fn connect_response(frame: Bytes) -> Result<ConnectResponse, Fault> {
     Ok(ConnectResponse { timeout_ms, session_id, password, read_only })
 }
 
-/// Decodes a reply's header. The body is left in bytes: only the caller knows which record it is.
+/// Decodes a reply's header. The body is not decoded: only the caller knows which record it is.
 pub fn reply(frame: Bytes) -> Result<(ReplyHeader, Record), Fault> {
     let mut reader = Reader::new(frame);
     let header = ReplyHeader { xid: reader.int()?, zxid: reader.long()?, error: reader.int()? };
@@ -354,7 +354,8 @@ mod tests {
         vec(prop_oneof![Just('/'), prop::char::range('a', 'e'), any::<char>()], 0..12).prop_map(String::from_iter)
     }
 
-    /// Text that arrives as it was sent: beyond the first plane Java's encoding is not what Java reads.
+    /// Text that is the same after it was encoded and decoded. As in Java, characters beyond the first plane are not:
+    /// they are written as surrogates, and the reader makes U+FFFD of each.
     fn plain_text() -> impl Strategy<Value = String> + Clone {
         text().prop_map(|text| text.replace(|c: char| c as u32 > 0xffff, "x"))
     }
@@ -482,7 +483,7 @@ mod tests {
         ]
     }
 
-    /// What a frame holds, its length checked.
+    /// The content of a frame, whose length is checked.
     fn unframed(out: BytesMut) -> Bytes {
         let mut frame = out.freeze();
         let length = frame.split_to(4);
@@ -519,8 +520,9 @@ mod tests {
             let _ = record.multi();
         }
 
-        /// Flipping bytes of a good frame gets further into the decoder than random ones do. What is still understood
-        /// comes back the same, but for text and modes that the first trip makes plain (fuzz/targets/request.rs).
+        /// Flipping bytes of a good frame gets further into the decoder than random ones do. If the decoder still
+        /// understands the frame, encoding and decoding the request again gives the same request. Text and modes are
+        /// exceptions: decoding changes some of them once (fuzz/targets/request.rs).
         #[test]
         fn no_damage_panics(sent in any_request(), flips in vec((any::<usize>(), any::<u8>()), 1..5)) {
             let mut out = BytesMut::new();

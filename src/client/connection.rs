@@ -116,7 +116,7 @@ impl Client {
                 return Err(ClientError::Connect { server: server.to_owned(), cause });
             }
         };
-        // Otherwise a small request would wait for the acknowledgement of the one before.
+        // Otherwise a small request would wait until the previous one is acknowledged.
         let _ = stream.set_nodelay(true);
         let mut client = Client {
             stream,
@@ -263,7 +263,7 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a request and waits for its reply. The body is left to the caller, who knows what it asked for.
+    /// Sends a request and waits for its reply. The caller decodes the body, because it knows what it asked for.
     pub async fn call(&mut self, request: &Request) -> Result<Record, ClientError> {
         let operation = describe(request);
         let xid = match request {
@@ -297,7 +297,7 @@ impl Client {
                     let event = record.event().map_err(|fault| self.protocol(operation, fault))?;
                     self.keep(header.zxid, event);
                 }
-                // The answer to a ping of ours.
+                // The answer to a ping that this client sent.
                 xid::PING => {}
                 other => {
                     let fault = format!("a reply to request {other} came instead of one to {xid}");

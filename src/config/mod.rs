@@ -64,7 +64,7 @@ pub struct Config {
     pub four_letter_words: FourLetterWords,
     /// The address of the HTTP server (`admin::http`). None: there is no HTTP server.
     pub admin: Option<SocketAddr>,
-    /// Whether plugins run. If not, only the superuser may use a path that an enforcing plugin guards.
+    /// Whether plugins run. If not, their failure policies answer in their place, except to the superuser.
     pub plugins: bool,
     /// Whose signatures plugins need. Empty: plugins need no signature.
     pub plugin_signers: Signers,
@@ -102,7 +102,8 @@ pub struct Network {
     pub client: Option<SocketAddr>,
     /// `secureClientPort`, `secureClientPortAddress`
     pub secure: Option<SocketAddr>,
-    /// `client.portUnification`: whether the client port also accepts TLS. The first byte of a connection tells.
+    /// `client.portUnification`: whether the client port also accepts TLS. The first byte of a connection tells whether
+    /// it uses TLS.
     pub tls_on_client_port: bool,
     /// `maxClientCnxns`: connections of one client address at most; 0: no bound.
     pub connections_per_address_max: usize,
@@ -142,7 +143,7 @@ pub struct Storage {
     pub(crate) log_dir: PathBuf,
 }
 
-/// Which identities a client may prove, and which it must. Used by `session`.
+/// Which identities a client may prove, and which it must prove. Used by `session`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
     /// `DigestAuthenticationProvider.superDigest`: `super:base64(hash(super:password))`.

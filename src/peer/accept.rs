@@ -3,8 +3,8 @@
 //! Each connection has a task of its own from its first byte. So a connection that is slow with its hello, or with its
 //! TLS handshake, delays no other. The tasks end with the future that accepts.
 //!
-//! What this does not protect against: a stranger who can reach the port and keeps opening connections takes them away
-//! from members. Keep the port to the members.
+//! What this does not protect against: a stranger who can reach the port and keeps opening connections leaves none for
+//! members. Only members should be able to reach the port.
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
@@ -40,7 +40,8 @@ pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incom
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) => serve_socket(&mut connections, socket, from, &me, &incoming),
                 Err(error) => {
-                    // Most likely there are no file descriptors. The peer waits in the backlog until some are free.
+                    // Most likely the process has no file descriptors left. The peer waits in the backlog until some
+                    // are free.
                     tracing::warn!(%error, "no connection of another member can be accepted at the moment");
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }

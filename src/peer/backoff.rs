@@ -5,7 +5,7 @@ use crate::limits::{PEER_BACKOFF_MAX, PEER_BACKOFF_MIN};
 use std::time::Duration;
 
 /// Delays that double from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`. Each is shortened by a random part of up to a
-/// half, so that members that lost each other at the same moment do not dial in step.
+/// half, so that members that lost each other at the same moment do not dial at the same moments.
 pub(crate) struct Backoff {
     /// The next delay before it is shortened. Invariant: from `PEER_BACKOFF_MIN` to `PEER_BACKOFF_MAX`.
     next: Duration,
@@ -18,12 +18,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits. Each wait is longer than the one before.
+    /// Waits for the next `delay`.
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.delay()).await;
     }
 
-    /// How long to wait. Each delay is longer than the one before.
+    /// How long to wait. Each delay is longer than the previous one, until the delays reach `PEER_BACKOFF_MAX`.
     pub(crate) fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(PEER_BACKOFF_MAX);
@@ -35,7 +35,7 @@ impl Backoff {
         whole - Duration::from_micros(chance % range)
     }
 
-    /// To be called when a connection has proven good.
+    /// Begins with short delays again. To be called when a connection has proven good.
     pub(crate) fn reset(&mut self) {
         *self = Backoff::default();
     }

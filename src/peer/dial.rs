@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// At every address the machine has answered that nobody listens there. So the process is gone.
+    /// Each address of the member has answered that nobody listens there. So the member's process is gone.
     #[error("nobody listens there")]
     Refused,
-    /// Everything else. Whether the member lives is not known.
+    /// All other failures. It is not known whether the member is alive.
     #[error("{0}")]
     Unreachable(io::Error),
     #[error("{0}")]
@@ -100,8 +100,8 @@ impl Peers {
     }
 }
 
-/// How much a failure says; of several failures the one that says most is returned. "Refused" is returned only if all
-/// of them are.
+/// Which of several failures is returned: the one with the highest number. So `Refused` is returned only if every
+/// address refused.
 fn specificity(error: &ConnectError) -> u8 {
     match error {
         ConnectError::Refused => 0,

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Both numbers are little endian. `length` counts only the message's bytes. The checksum covers the four bytes of the
-//! length and the message, so that a damaged length is not believed. The message is postcard. Both ends know its type
-//! by the connection's purpose and the protocol of its hello. A message must fill its frame.
+//! length and the message, so that a damaged length is noticed. The message is postcard. Both ends know its type by the
+//! connection's purpose and the protocol of its hello. A message must fill its frame.
 //!
 //! Promises: a reader takes at most about twice the memory of what it has received, whatever a length claims. A caller
 //! may stop waiting for a frame, or stop sending one, at any point; no frame is lost or torn.
@@ -35,7 +35,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 /// How many bytes come before the message.
 pub(crate) const HEADER_BYTES: usize = 8;
 
-/// Why bytes are not a frame. Nothing that follows on the connection can be believed.
+/// Why bytes are not a frame. Nothing that follows on the connection can be trusted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {length} bytes is announced, and at most {bytes_max} are allowed here")]
@@ -78,7 +78,7 @@ impl FrameReader {
         }
     }
 
-    /// As [`FrameReader::next`], before the message is decoded.
+    /// The bytes of the next message, before they are decoded. Otherwise as [`FrameReader::next`].
     pub(super) async fn next_payload(&mut self) -> io::Result<Option<BytesMut>> {
         loop {
             if let Some(payload) = take(&mut self.received, self.bytes_max)? {
@@ -106,7 +106,7 @@ impl FrameReader {
 
 pub(crate) struct FrameWriter {
     socket: WriteHalf<Socket>,
-    /// Frames that are not yet written to their end. Invariant: at most `PEER_WRITE_BYTES` and one frame.
+    /// Frames that have not been written in full. Invariant: at most `PEER_WRITE_BYTES` and one frame.
     pending: Vec<u8>,
     /// How many bytes of `pending` the socket has taken. Invariant: at most `pending.len()`.
     written: usize,
@@ -121,7 +121,7 @@ impl FrameWriter {
         self.flush().await
     }
 
-    /// Puts a message behind those that wait for [`FrameWriter::flush`]. Waits only while too many bytes are pending.
+    /// Adds a message to those that wait for [`FrameWriter::flush`]. Waits only while too many bytes are pending.
     pub(crate) async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
         assert!(self.written <= self.pending.len(), "{} bytes of {} are written", self.written, self.pending.len());
         if self.pending.len() - self.written >= limits::PEER_WRITE_BYTES {
@@ -191,7 +191,7 @@ fn seal(frame: &mut [u8], bytes_max: usize) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// Takes the first frame's message out of `received`. None: the frame is not there to its end.
+/// Takes the first frame's message out of `received`. None: the end of the frame has not arrived yet.
 pub fn take(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, FrameError> {
     let Some((&[l0, l1, l2, l3], rest)) = received.split_first_chunk::<4>() else { return Ok(None) };
     let length = [l0, l1, l2, l3];
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(out, [1, 2, 3]);
         let mut announced = BytesMut::from([255, 255, 255, 255].as_slice());
         assert!(matches!(take(&mut announced, 100), Err(FrameError::TooLong { .. })));
-        // The longest allowed frame takes no memory before it comes.
+        // The longest allowed frame takes no memory before its bytes arrive.
         let mut allowed = BytesMut::from([100, 0, 0, 0, 1, 2, 3, 4].as_slice());
         assert_eq!(take(&mut allowed, 100), Ok(None));
         assert!(allowed.capacity() < 64);
@@ -339,7 +339,7 @@ mod tests {
             while let Ok(Some(payload)) = take(&mut received, 1 << 10) {
                 let _ = decode::<Message>(&payload);
             }
-            // Behind a good checksum.
+            // Any bytes may be in a frame with a good checksum, so decoding them must not panic.
             let _ = decode::<Message>(&bytes);
             let mut announced = length.to_le_bytes().to_vec();
             announced.extend(&bytes);

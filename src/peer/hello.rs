@@ -1,11 +1,12 @@
-//! Who is there: the first frame of each side of a connection.
+//! The first frame that each side of a connection sends: who it is.
 //!
 //! The dialer says who it is, which member it wants, and for what purpose. The acceptor says who it is, or why it
 //! refuses. Both frames are bounded by `limits::PEER_HELLO_BYTES_MAX`, because neither side is known yet.
 //!
-//! Versions of the protocol meet here. A hello of every version, past and future, begins with its version as postcard
-//! writes a `u16`. The rest is read only if it is this version. `Welcome::Refused(HelloRefusal::OtherProtocol)` keeps
-//! its bytes (1, 0, and the two versions), so that each version understands why it is refused.
+//! This is the only place where two versions of the protocol meet. A hello of every version, past and future, begins
+//! with its version as postcard writes a `u16`. The rest is read only if the version is `PROTOCOL`.
+//! `Welcome::Refused(HelloRefusal::OtherProtocol)` keeps its bytes (1, 0, and the two versions), so that each version
+//! understands why it is refused.
 
 #![cfg_attr(
     not(test),
@@ -88,7 +89,8 @@ pub struct Accepted {
     pub(crate) format_level: u32,
 }
 
-/// Why two members do not talk. `Display` is one sentence for the operator, the same at both ends, and says what to do.
+/// Why two members do not talk to each other. `Display` is one sentence for the operator. It is the same at both ends,
+/// and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloRefusal {
     /// This variant is the first one for ever; the head of this file says why.
@@ -134,7 +136,7 @@ pub enum HelloRefusal {
 }
 
 impl HelloRefusal {
-    /// Whether the refusal may pass without anybody doing anything.
+    /// Whether the dialer may be accepted later although nobody has done anything.
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
     }
@@ -285,7 +287,7 @@ mod tests {
         LocalMember::new(2, [7; 16], 1, 0)
     }
 
-    /// What every version must keep, byte by byte.
+    /// Tests the bytes that every version must keep.
     #[test]
     fn other_versions_are_told_so() {
         let mut hello = bytes(&me().hello(3, Purpose::Votes));

@@ -6,8 +6,8 @@
 //!
 //! Promises: before the first message both ends know the other's id, cluster and data directory. A frame that arrives
 //! is the frame that was sent. Bytes from outside never cause a panic and never take more memory than was received. A
-//! peer that hangs while its name is resolved, while it connects, or in its hello, delays no other peer. What goes
-//! wrong is an `io::Error`, and it ends the connection. The dialer then dials again, after a `Backoff`.
+//! peer that hangs while its name is resolved, while it connects, or in its hello, delays no other peer. Any failure is
+//! an `io::Error`, and ends the connection. The dialer then dials again, after a `Backoff`.
 //!
 //! | file | what |
 //! |---|---|
@@ -17,7 +17,7 @@
 //! | `frame` | messages to bytes and back, drawn as bytes |
 //! | `messages` | the messages, by purpose |
 //! | `net` | the network as a trait, and the operating system's network |
-//! | `resolve` | names to addresses, beside the runtime |
+//! | `resolve` | turns names into addresses, outside the runtime |
 //! | `tls` | mutual TLS between members |
 //! | `backoff` | how long to wait before dialing again |
 //! | `testing` | a network in memory whose cables can be cut (tests and simulation) |
@@ -52,7 +52,7 @@ pub use net::Socket;
 pub(crate) use net::TcpNet;
 pub use net::{Duplex, Listen, Net};
 
-/// A connection behind its hello, at either end.
+/// A connection after the exchange of hello and welcome, at either end.
 pub(crate) struct Connection {
     /// The dialer's hello.
     pub(crate) hello: Hello,

@@ -52,7 +52,7 @@ impl TcpNet {
         Ok(TcpNet { resolver: Resolver::default(), tls })
     }
 
-    /// Takes up new key and certificate files, if that is configured. To be spawned.
+    /// Loads key and certificate files again when they have changed, if that is configured. To be spawned.
     pub(crate) fn watch_files(&self) -> impl Future<Output = ()> + Send + use<> {
         let tls = self.tls.clone();
         async move {
@@ -105,7 +105,7 @@ impl Listen for TcpListen {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // So a member that restarts gets its port back while old connections linger.
+    // This lets a member that restarts have its port back while old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(limits::LISTEN_BACKLOG)
@@ -133,8 +133,9 @@ async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-/// How much a failure says; of several failures the one that says most is returned. "Refused" counts only if no other
-/// address may lead to a living process. An address without a route from this machine says nothing.
+/// Which of several failures is returned: the one with the highest number. An address without a route from this machine
+/// tells nothing about the peer. "Refused" tells that its process is gone, unless another address failed in a way that
+/// leaves open whether the process is alive.
 fn specificity(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
@@ -143,7 +144,8 @@ fn specificity(error: &io::Error) -> u8 {
     }
 }
 
-/// Messages are small and must not wait. And a machine that lost its power must not keep its connections for ever.
+/// Messages are small and must not wait for more bytes. A machine that lost its power must not keep its connections for
+/// ever.
 fn set_options(stream: &TcpStream) {
     use rustix::net::sockopt;
     // If a call fails, the connection is slower, or its loss is noticed later. It is still good.

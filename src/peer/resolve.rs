@@ -1,4 +1,4 @@
-//! Names to addresses, beside the runtime.
+//! Turns names into addresses, on threads outside the runtime.
 //!
 //! The system's resolver blocks, for half a minute if its servers do not answer. So each lookup has a thread of its
 //! own: at most one for each name, and at most `limits::PEER_LOOKUPS_MAX` in all. A caller that asks for a name that is
@@ -122,7 +122,7 @@ mod tests {
         vec![ONE.parse().unwrap()]
     }
 
-    /// The result of a lookup, however long its thread takes. `resolve` would stop waiting.
+    /// The result of a lookup, however long its thread takes. `resolve` itself would stop waiting.
     async fn answer(mut lookup: watch::Receiver<Answer>) -> Vec<IpAddr> {
         lookup.wait_for(Option::is_some).await.unwrap().clone().unwrap().unwrap()
     }

@@ -34,7 +34,7 @@ struct Cables {
     hosts: Vec<String>,
     listeners: BTreeMap<SocketAddr, mpsc::Sender<(Socket, SocketAddr)>>,
     cut: BTreeSet<(IpAddr, IpAddr)>,
-    /// The tasks to wake when something changes: they wait for a cut cable.
+    /// The tasks that wait for a cut cable. They are woken when something changes.
     waiting: Vec<Waker>,
     /// The number of calls of [`MemoryNet::reset`] for each pair of hosts.
     resets: BTreeMap<(IpAddr, IpAddr), u64>,
@@ -53,7 +53,7 @@ impl MemoryNet {
         Arc::new(Host { net: self.clone(), address })
     }
 
-    /// That host's address.
+    /// The address of the host with that name.
     pub(crate) fn address(&self, name: &str) -> IpAddr {
         let mut cables = self.cables.lock();
         let position = cables.hosts.iter().position(|host| host == name).unwrap_or_else(|| {
@@ -224,7 +224,8 @@ impl AsyncRead for End {
 }
 
 impl AsyncWrite for End {
-    /// Also into a cut cable, as the kernel's buffer takes bytes. They do not arrive.
+    /// Takes bytes also while the cable is cut, as the kernel's buffer does. They do not arrive before the cable is
+    /// healed.
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let end = self.get_mut();
         if let Poll::Ready(Err(error)) = end.poll_cable(context) {

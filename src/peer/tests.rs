@@ -181,7 +181,8 @@ async fn who_says_no_hello_is_dropped() {
     let before = tokio::time::Instant::now();
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(before.elapsed(), limits::PEER_HELLO_TIMEOUT);
-    // The acceptor does not wait behind bytes that are no hello, or behind a hello that is too long.
+    // The acceptor closes a connection on bytes that are no hello, or on a hello that is too long, and does not wait
+    // for more.
     for bytes in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[1, 4, 0, 0, 0, 0, 0, 0], &[0; 8]] {
         let mut stranger = net.host("a").dial("b", PORT).await.unwrap();
         stranger.write_all(bytes).await.unwrap();
@@ -298,7 +299,8 @@ async fn members_show_each_other_certificates() {
     for versions in [TlsVersions { v1_2: true, v1_3: false }, TlsVersions { v1_2: false, v1_3: true }] {
         let dialer = PeerTls { versions, ..dialer.clone() };
         assert_eq!(secure(&acceptor, Some(&dialer)).await, Ok(()));
-        // The stranger's certificate comes from another CA. Then the acceptor's does, in the dialer's eyes.
+        // First the dialer's certificate comes from a CA that the acceptor does not trust. Then the dialer does not
+        // trust the CA of the acceptor's certificate.
         let stranger = PeerTls { key_store: other.member(folder.path(), "anything").key_store, ..dialer.clone() };
         assert!(secure(&acceptor, Some(&stranger)).await.is_err());
         let distrusts = PeerTls { trust_store: other.member(folder.path(), "anything").trust_store, ..dialer };
@@ -322,7 +324,7 @@ async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
     assert!(secure(&stranger, Some(&lenient)).await.is_err());
 }
 
-/// Whether the two complete a handshake.
+/// Whether dialer and acceptor complete a handshake.
 async fn shake_hands(dialer: &tls::Tls, acceptor: &tls::Tls) -> bool {
     let (near, far) = tokio::io::duplex(1 << 16);
     let dial = async {

@@ -1,11 +1,11 @@
 //! Mutual TLS between members (`sslQuorum`). The dialer checks the certificate and, unless configured otherwise, the
 //! name in it. The acceptor checks the certificate.
 //!
-//! Promises: one member's handshake delays no other's, because an accepted connection shakes hands when it is first
-//! read. An error at start is one sentence that names the file; a later error is an `io::Error` of the connection.
-//! Files that have changed are used for new connections without a restart (`sslQuorumReloadCertFiles`). A broken new
-//! file leaves the old certificates in use. A certificate says that its owner is a member. It does not say which
-//! member; the hello does.
+//! Promises: the handshake of one member does not delay that of another, because an accepted connection makes its
+//! handshake when it is first read. An error at start is one sentence that names the file; a later error is an
+//! `io::Error` of the connection. Files that have changed are used for new connections without a restart
+//! (`sslQuorumReloadCertFiles`). A broken new file leaves the old certificates in use. A certificate says that its
+//! owner is a member. It does not say which member; the hello does.
 
 use crate::config::{ClientAuth, PeerTls, Store};
 use crate::limits;
@@ -25,8 +25,8 @@ use tokio_rustls::{Accept, TlsAcceptor, TlsConnector, client, server};
 /// Makes TLS connections out of plain ones, in both directions.
 pub(crate) struct Tls {
     settings: PeerTls,
-    /// Guards what new connections are made with, and the look of the files that it was loaded from. Held for a moment
-    /// only.
+    /// What new connections are made with, and the modification times and lengths of the files that it was loaded from.
+    /// The lock guards both, and is held for a moment only.
     loaded: RwLock<Loaded>,
 }
 

@@ -96,7 +96,7 @@ impl Recipe for Queues {
             }
             touched.insert(*name);
         }
-        // After the loop, when every item that came back stands in its place.
+        // Items are given out after the loop, when every item that came back stands in its place.
         let matched = |left, name: &str| self.queue(view, txn, name).match_up(left);
         touched.into_iter().try_fold(MATCHES_MAX, matched).map(drop)
     }
@@ -142,7 +142,8 @@ fn options(item: &str) -> Result<(u64, u64), Rejection> {
     Ok((priority, delay_ms))
 }
 
-/// An item's place in line. Options that make no sense can only come in without the recipe. They count as left out.
+/// An item's place in line. If the options make no sense, the item was created without the recipe, and the options
+/// count as left out.
 fn rank(item: &str, czxid: u64) -> String {
     let (priority, _) = options(item).unwrap_or((4, 0));
     format!("{}-{czxid:016x}-{}", 9 - priority, digits(item).unwrap_or(item))

@@ -69,7 +69,7 @@ impl Queue<'_> {
         let Some((item, attempt, _)) = self.holding(claim, &node.data)? else {
             return refuse(code::BAD_ARGUMENTS, "the claim holds no item");
         };
-        // Checks the version that the client named. The data that the client wrote does not stay.
+        // This checks the version that the client named. The data that the client wrote is not kept.
         self.txn.set_data(&asked.path, b"", asked.version)?;
         match asked.data.as_slice() {
             b"extend" => drop(self.assign(&item, attempt, claim)?),
@@ -208,8 +208,8 @@ impl Queue<'_> {
         entries.iter().try_for_each(|entry| self.txn.remove(entry).map(drop))
     }
 
-    /// Adds the entries that claims and items lack. Entries without a claim or an item are left to later calls that
-    /// meet them. Returns where it stopped.
+    /// Adds the entries that claims and items lack. Entries without a claim or an item stay; later calls remove them
+    /// when they meet them. Returns where it stopped.
     pub fn mend(&self, after: &str, left: &mut u32) -> Result<Option<String>, Rejection> {
         let (folder, after) = after.split_once('/').unwrap_or((CLAIMS, after));
         if folder == IDLE {
@@ -266,7 +266,7 @@ fn held(data: &[u8]) -> Option<Held> {
     Some((head["item"].as_str()?.into(), head["attempt"].as_u64()?, head["until"].as_u64()))
 }
 
-/// A node counts as one, and every 16 KiB of data count as one more.
+/// Takes the cost of a node off `left`: one, and one more for every 16 KiB of data.
 fn spend(left: &mut u32, bytes: usize) {
     *left = left.saturating_sub(1 + (bytes >> 14) as u32);
 }

@@ -92,7 +92,7 @@ fn a_lost_worker_gives_back_in_the_same_zxid() {
     server.end(b, Cause::SessionClosed);
     assert_eq!(held(&server, &waiting), Some(("job-0000000001".into(), 2, "2".into())));
     assert_eq!(server.tree.get(&waiting).unwrap().stat.mzxid, server.tree.view().context().zxid);
-    // People may read and remove dead items.
+    // Clients may read and remove dead items.
     server.delete(c, "/queue/jobs/dead/job-0000000000").unwrap();
 }
 
@@ -189,7 +189,7 @@ fn recovery_makes_the_indexes_anew() {
     put(&mut server, a, "job?delay-ms=500-", "4");
     let claim = take(&mut server, a);
     let lost = take(&mut server, b);
-    // All nodes are lost that clients have not made themselves.
+    // All nodes except those that clients made are lost.
     server.tree.begin(0);
     for folder in [READY, TAKEN, DELAYED] {
         for name in names(&server, folder) {
@@ -222,7 +222,7 @@ fn calls_are_bounded() {
     (server.looks_max, server.writes_max) = (0, 0);
     server.end_unseen(b);
     assert_eq!((names(&server, DEAD).len(), names(&server, ITEMS).len()), (300, 0));
-    // Claims that have waited since then get the items that come, in several transactions.
+    // The 100 claims of the other sessions still wait. They get the next 100 items, in several transactions.
     server.tree.begin(0);
     for _ in 0..100 {
         let item = format!("{JOBS}/items/job-");
@@ -314,7 +314,7 @@ struct Check {
     /// The items, by name and czxid. An item may leave only through `done`, or to `dead`.
     items: BTreeSet<(String, u64)>,
     done: BTreeSet<String>,
-    /// How often each item was given out, and to which claim last, and when that claim was written.
+    /// For each item: how often it was given out, and the claim that got it last.
     given: BTreeMap<String, (u64, String)>,
     ready: Vec<String>,
     /// The waiting claims and their places.

@@ -26,8 +26,8 @@ pub(super) const KEYS: &[Key] = &[
         toml: "plugins",
         default: "true",
         effect: Effect::Set(|draft, _, value| boolean(value, &mut draft.config.plugins)),
-        meaning: "Whether plugins run; also `--plugins on|off`. If they do not, only the superuser may use a path that \
-                  an enforcing plugin guards. `off` is for repair.",
+        meaning: "Whether plugins run; also `--plugins on|off`. If they do not, the failure policy of an enforcing plugin \
+                  answers in the plugin's place (it refuses, by default), except to the superuser. `off` is for repair.",
     },
     key(
         "pluginSigners",

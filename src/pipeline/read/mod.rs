@@ -1,8 +1,8 @@
 //! Reads: answered from the applied state of the member that the client is connected to (FinalRequestProcessor).
 //!
-//! Promises: a read changes nothing, and no read is long: an answer that grows with the tree is bounded (`multi_read`), or made in
-//! pieces (`pieces`). Of a path, only what ZooKeeper checks is checked. The body borrows from the state, so it
-//! is encoded while the state's lock is held. The caller arms the watches (`watch_to_arm`).
+//! Promises: a read changes nothing. No read is long: an answer that grows with the tree is bounded (`multi_read`), or
+//! made in pieces (`pieces`). A path is checked only as far as ZooKeeper checks it. The body borrows from the state, so
+//! it is encoded while the state's lock is held. The caller arms the watches (`watch_to_arm`).
 //!
 //! | file | requests |
 //! |---|---|
@@ -51,7 +51,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) denied: &'a [Option<ErrorCode>],
 }
 
-/// Keeps what a body shows and the state does not have. Each connection has one and uses it for all of its reads.
+/// Keeps the data that a body borrows and that is not in the state. Each connection has one and uses it for all of its
+/// reads.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// Data of virtual nodes: one for a single read, one for each slot of a multiRead.
@@ -81,7 +82,7 @@ pub(crate) fn read<'a>(
     }
 }
 
-/// The one-shot watch that a read asked for and gets, now that it ended with `answer`. The path is as the client sent it. Only
+/// The one-shot watch that a read sets, after it has ended with `answer`. The path is as the client sent it. Only
 /// exists watches a node that does not exist.
 pub(crate) fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> Option<(WatchKind, &str)> {
     let (kind, path) = match (request, answer) {
@@ -97,8 +98,8 @@ pub(crate) fn watch_to_arm(request: &Request, answer: Result<(), ErrorCode>) -> 
 }
 
 impl<'a> Reader<'a> {
-    /// Whether the ACL gives the reader one of `permissions`, by the cached answers of authenticators. If need be, they have
-    /// been asked before (`session::judgement`). No guest may run while the state is locked.
+    /// Whether the ACL gives the reader one of `permissions`, by the cached answers of authenticators. If necessary,
+    /// the authenticators have been asked before (`session::judgement`). No guest may run while the state is locked.
     fn has(&self, list: &[AclEntry], permissions: i32) -> bool {
         authorize::known(self.rules, list, permissions, self.identities) == Some(true)
     }

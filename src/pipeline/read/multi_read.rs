@@ -1,8 +1,8 @@
 //! multiRead: several reads on one state, each with its own error.
 //!
-//! The answer is bounded while it is made. A slot beyond a bound gets THROTTLEDOP, which says that it was not read: the client
-//! asks for it in another request. So a short request cannot ask for gigabytes, and one request holds the state's lock for
-//! some milliseconds at most.
+//! The answer is bounded while it is made. An operation beyond a bound gets THROTTLEDOP, which says that nothing was
+//! read. The client asks for it in another request. So a short request cannot ask for gigabytes, and one request holds
+//! the state's lock for some milliseconds at most.
 
 use super::{Reader, Scratch, get_children, get_data, required, virtual_nodes};
 use crate::limits::{
@@ -16,9 +16,10 @@ use crate::wire::request::{Operation, Request};
 /// What a slot beyond a bound gets.
 const BEYOND: MultiSlot<'static> = MultiSlot::Error(ErrorCode::ThrottledOp.code());
 
-/// What the rest of the answer may still have.
+/// How many bytes and names the rest of the answer may have.
 struct Left {
-    /// Falls with every slot. The slot that uses it up is whole, so one node of any size can be read.
+    /// Becomes smaller with every slot. The slot that uses it up is still sent in full, so one node of any size can be
+    /// read.
     bytes: usize,
     names: usize,
 }
@@ -48,7 +49,8 @@ pub(crate) fn read<'a>(
     Ok(Body::Multi(slots))
 }
 
-/// The data of virtual nodes comes first, because the slots borrow it. One entry for each operation within the bounds.
+/// Makes the data of virtual nodes before any slot is filled, because the slots borrow the data. One entry for each
+/// operation within the bounds.
 fn fill_virtual_data(reader: Reader<'_>, operations: &[Operation], scratch: &mut Scratch) {
     scratch.virtual_data.clear();
     let mut bytes = 0;

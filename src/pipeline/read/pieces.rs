@@ -1,4 +1,4 @@
-//! Long lists of names: they are read piece by piece, and the state's lock is let go between the pieces.
+//! Long lists of names. They are read piece by piece, and the state's lock is released between the pieces.
 
 use super::get_children::Filter;
 use super::{Reader, counts, required};

@@ -1,9 +1,10 @@
 //! Virtual nodes: nodes that the server answers for although the tree does not have them. They are neither listed nor counted,
 //! and a watch on one never fires.
 //!
-//! `/keeper/*` tells ClickHouse which of ClickHouse Keeper's extensions it may use. A real node of that name takes precedence,
-//! so that an imported tree reads as it was written. The virtual nodes under `/zookeeper` (the session's refusals, plugins'
-//! counters) come from `VirtualNodes` and take precedence over the tree.
+//! `/keeper/*` tells ClickHouse which of ClickHouse Keeper's extensions it may use. A real node of that name takes
+//! precedence, so that a tree that was imported from ClickHouse Keeper is read as it was written. The virtual nodes
+//! under `/zookeeper` (the session's refusals, plugins' counters) come from `VirtualNodes` and take precedence over the
+//! tree.
 
 use super::Reader;
 use crate::model::Stat;

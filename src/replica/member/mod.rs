@@ -43,7 +43,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle as Task, JoinSet};
 
-/// What a member runs on: disks, a network, runtimes.
+/// What a member needs to run: disks, a network, runtimes.
 pub struct Platform {
     pub disk: Arc<dyn Disk>,
     /// The disk of the log: the same disk, unless the log has one of its own.
@@ -59,7 +59,7 @@ pub struct Platform {
     pub format_level: u32,
 }
 
-/// Where work runs that takes time.
+/// Where work that takes time runs.
 pub enum Execution {
     /// On threads: the sequencer, the log and checkpoints have one each.
     Threads,
@@ -85,7 +85,7 @@ pub struct Member {
     /// The same endpoint, for the HTTP interface.
     admin: Arc<dyn Admin>,
     raft: Handle,
-    /// Brings the member up. In an ensemble this takes as long as there is no leader.
+    /// Brings the member up. In an ensemble this does not end before there is a leader.
     startup: Task<()>,
     threads: Arc<Mutex<Threads>>,
     /// Tasks that run for as long as the member does.
@@ -100,7 +100,7 @@ struct Threads {
     checkpointing: Option<JoinHandle<()>>,
 }
 
-/// How far a member has come up.
+/// How far the start of a member has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Begins,
@@ -222,7 +222,7 @@ impl Member {
         if let Some(sequencer) = sequencer {
             sequencer.join().map_err(|_| anyhow::anyhow!("the sequencer panicked"))?;
         }
-        // Before consensus ends: the last checkpoint lets the log go.
+        // This comes before the end of consensus, because the last checkpoint purges the log.
         self.ending.ask();
         if let Some(checkpointing) = checkpointing {
             checkpointing.join().map_err(|_| anyhow::anyhow!("writing the last checkpoint panicked"))?;

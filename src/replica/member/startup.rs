@@ -57,8 +57,8 @@ impl Startup {
         if alone {
             self.wait_until_leading().await;
         }
-        // A member that has recovered has a leader: it has voted for it, or taken its vote over. The log holds that
-        // vote.
+        // A member that has recovered has a leader. It has voted for this leader, or has stored the leader's vote as
+        // its own. The log has that vote.
         data_directory::record_log_in_use(&*self.disk)?;
         self.settle_plugins().await;
         order.set_recovered();
@@ -76,7 +76,7 @@ impl Startup {
         let Some(incarnation) = self.empty else { return Ok(None) };
         let known_members = &self.replica.ensemble.known_members;
         let bootstrapped = EmptyMember::new(&self.replica.config, incarnation).settle(known_members).await;
-        // Only the first call has an effect, and this is the first.
+        // This is the first call. Only the first call has an effect.
         let _ = self.me.set_cluster(bootstrapped.cluster);
         data_directory::record_cluster(&*self.disk, bootstrapped.cluster)?;
         Ok(Some(bootstrapped))
@@ -174,7 +174,8 @@ impl Startup {
         }
     }
 
-    /// Waits for the code of plugins: what a plugin enforces, it enforces from the first request on.
+    /// Waits until the code of the plugins is ready, so that they are enforced from the first request on. Gives up
+    /// after `limits::PLUGINS_SETTLE_MAX`.
     async fn settle_plugins(&self) {
         let until = Instant::now() + limits::PLUGINS_SETTLE_MAX;
         while !self.replica.order.plugins.settled() && Instant::now() < until {

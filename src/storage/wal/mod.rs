@@ -285,8 +285,8 @@ impl<P: Payload> Wal<P> {
             if !out.is_empty() {
                 return Ok(out);
             }
-            // From the first cached index on, the entries on disk may have been truncated, and the truncation need not
-            // be on disk yet.
+            // From the index of the first cached entry on, the disk may still have entries that were truncated, because
+            // the truncation itself may not be on disk yet. So nothing is read from there.
             if let Some(cached) = index.cache.front() {
                 range.end = range.end.min(cached.entry.at.index);
             }
