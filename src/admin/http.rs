@@ -38,7 +38,7 @@ use tokio::task::AbortHandle;
 pub(crate) trait Admin: Send + Sync + 'static {
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
-    /// Whether this server can take clients. The error is a sentence that says why not.
+    /// Checks that this server can take clients. The error is a sentence that says why it cannot.
     fn ready(&self) -> Result<(), String>;
     /// All plugins, as JSON.
     fn plugins(&self) -> String;

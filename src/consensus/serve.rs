@@ -156,8 +156,8 @@ impl Consensus {
         Ok(convert::vote(&installed.vote))
     }
 
-    /// Whether openraft would take a checkpoint of that position from the leader of `vote`. An error if the checkpoint
-    /// contradicts what is committed here, because openraft would panic.
+    /// Whether openraft would take a checkpoint of that position from the leader of `vote`. Returns an error if the
+    /// checkpoint contradicts what is committed here, because openraft would panic on it.
     fn wants(&self, vote: &Vote, at: LogPosition) -> io::Result<bool> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -82,8 +82,8 @@ async fn start_here(options: Options) -> Result<Consensus, StartError> {
 }
 
 /// Writes the first entry of a new ensemble's log: who its members are. Each of the first voters writes it by itself,
-/// with the same bytes. So all of them have the entry, whoever is elected first. openraft has a call for this, but that
-/// call knows no observers.
+/// with the same bytes. So all of them have the entry, no matter which of them is elected first. openraft has a call
+/// for this, but that call knows no observers.
 async fn found_ensemble(log: &Log, members: &BTreeMap<u64, Member>, me: u64) -> Result<(), StartError> {
     let votes = |member: &Member| member.server.role == ServerRole::Participant;
     let voters: BTreeSet<u64> = members.iter().filter(|(_, member)| votes(member)).map(|(id, _)| *id).collect();

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 
 /// Takes the accepted connections.
 pub(crate) trait ConnectionHandler: Send + Sync + 'static {
-    /// Whether the membership allows the connection. The caller has checked that the hello is meant for this member and
-    /// comes from its cluster.
+    /// Refuses a connection that the membership does not allow. The caller has checked that the hello is meant for this
+    /// member and comes from its cluster.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
 
     /// Serves a connection until it ends.

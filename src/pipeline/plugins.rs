@@ -15,16 +15,16 @@ use std::sync::Arc;
 ///
 /// The functions about recipes have defaults: they answer as a server without recipes does.
 pub(crate) trait Plugins {
-    /// Whether the validators accept the transaction. Called once per transaction, with all of its changes. The call's
-    /// view shows the tree as the changes leave it. Without a caller, plugins made the changes on their own, for
-    /// example when a timer fired. Must be cheap if no validator matches.
+    /// Asks the validators whether they accept the transaction. Called once per transaction, with all of its changes.
+    /// The call's view shows the tree as the changes leave it. Without a caller, plugins made the changes on their own,
+    /// for example when a timer fired. Must be cheap if no validator matches.
     fn validate(&mut self, call: &Call<'_>, changes: &[Change]) -> Answered<()>;
 
-    /// Whether the policies allow the caller to do that to the node at `path`. Called after the ACL has allowed it, for
-    /// each operation of a multi on the view that the operation before left. `path` is the node's path; a sequential
-    /// create is judged with its digits. Policies are not asked about the superuser or about paths under `/zookeeper`.
-    /// A refusal is NOAUTH with the policy's text, or the refusal of the policy's failure. Must be cheap if no policy
-    /// matches.
+    /// Asks the policies whether the caller may do `verb` to the node at `path`. Called after the ACL has allowed it,
+    /// for each operation of a multi on the view that the operation before left. `path` is the node's path; a
+    /// sequential create is judged with its digits. Policies are not asked about the superuser or about paths under
+    /// `/zookeeper`. A refusal is NOAUTH with the policy's text, or the refusal of the policy's failure. Must be cheap
+    /// if no policy matches.
     fn authorize(&mut self, call: &Call<'_>, verb: Verb, path: &str) -> Answered<()>;
 
     /// The recipe that the node at `path` belongs to: the recipe with the longest mount. Must be cheap if there is
@@ -192,7 +192,7 @@ impl<'a> Write<'a> {
 pub(crate) enum Handled {
     /// The write is carried out as if there were no recipe.
     Pass,
-    /// The recipe has handled the write. The reply speaks of the node at that path.
+    /// The recipe has handled the write. The reply is about the node at this path.
     Done(String),
 }
 

@@ -11,8 +11,8 @@ pub(in crate::replica) fn die(sentence: &str) -> ! {
 
 /// Ends the process if the thread panics while this value lives. The value names the work.
 ///
-/// For work that is half done after a panic, and that no other thread takes over. Everything acknowledged is in the
-/// log, where the next start finds it.
+/// It guards work that would stay half done after a panic, because no other thread finishes it. Everything acknowledged
+/// is in the log, where the next start finds it.
 pub(in crate::replica) struct DieOnPanic(pub(crate) &'static str);
 
 impl Drop for DieOnPanic {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// Runs this test once more in a child process, which may end.
+    /// Runs this test once more in a child process, because the panic ends the process.
     #[test]
     fn a_panic_under_guard_ends_the_process_with_a_sentence() {
         const CHILD: &str = "WASMKEEPER_TEST_PANICS";

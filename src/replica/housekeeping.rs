@@ -1,4 +1,4 @@
-//! What a leader does on its own: ends expired sessions, and removes containers and TTL nodes that may go and modules
+//! What a leader does on its own: ends expired sessions, and removes empty containers, expired TTL nodes, and modules
 //! that no plugin names.
 
 use super::Replica;
@@ -31,7 +31,7 @@ pub(crate) async fn expire_sessions(replica: Arc<Replica>) {
     }
 }
 
-/// Removes containers and TTL nodes that may go. Runs until it is aborted.
+/// Removes empty containers and expired TTL nodes. Runs until it is aborted.
 pub(crate) async fn collect(replica: Arc<Replica>) {
     let order = &replica.order;
     let containers = replica.config.containers.clone();

@@ -10,7 +10,7 @@
 //! | `files` | `Files` | the checkpoint and the image, and checkpoints to and from other members |
 //! | `operators` | `MemberFacts` | what operators see |
 //!
-//! These files stand around the wings:
+//! These files and folders are not part of a wing:
 //!
 //! | file | what |
 //! |---|---|
@@ -26,7 +26,7 @@
 //!
 //! **Locks.** They are taken in this order: `Files::checkpointer`, `WriteOrder::boundary`, `WriteOrder::state`,
 //! `WriteOrder::watches`, the order of a connection, its outbox. `Files::reader` is taken under the first two, and no
-//! lock is taken under it. All other locks of the replica are leaves.
+//! lock is taken under it. A thread that holds any other lock of the replica takes no further lock.
 //!
 //! **Threads.** Each of these threads is a task in a simulated member, where all of them share one thread:
 //!

@@ -41,7 +41,7 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
     let lock = DirectoryLock::acquire(&data_dir)?;
     tighten(&data_dir);
-    // Ports first: this finds out most cheaply whether another server runs here.
+    // The ports come first: they show most cheaply whether another server runs here.
     let clients = WorkerThreads::start("client", limits::CLIENT_THREADS, WaitsFor::Clients)
         .context("start the client threads")?;
     let listeners = Listeners::bind(&config, clients.workers())?;

@@ -261,7 +261,8 @@ async fn a_leader_that_ends_answers_what_is_under_way_on_every_member() {
                 for xid in 1..=500 {
                     match client.attempt(xid, create(&format!("/{member}-{number}-{xid}"))).await {
                         Some(answer) => assert_eq!(answer, (xid, 0)),
-                        // The request was not taken any more. Only clients of the leader may see that.
+                        // The server took no more requests, so this one was lost. Only clients of the leader may see
+                        // that.
                         None if member == first => return xid,
                         None => panic!("a client of member {member} is closed with its request {xid} under way"),
                     }
@@ -448,7 +449,7 @@ async fn what_a_stranger_tells_changes_nothing() {
     }
 }
 
-/// A greeting that is too long, and a connection that says nothing, end.
+/// A greeting that is too long ends its connection. So does a long silence.
 #[tokio::test(start_paused = true)]
 async fn greetings_are_small_and_do_not_keep_silent() {
     let ensemble = Ensemble::start(|_| {}).await;

@@ -391,7 +391,7 @@ impl Stage {
             let session = submission.caller.as_ref().map(|caller| caller.session);
             let expired =
                 matches!(&txn.outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::SessionExpired);
-            // Whoever shows a wrong password does not end the session.
+            // A client that shows a wrong password does not end the session.
             let is_over = expired && !matches!(submission.ask, Ask::AttachSession { .. });
             if is_over && self.clients.get(who).map(|client| client.attachment.session) == session {
                 self.client_gone(who);

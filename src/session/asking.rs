@@ -1,14 +1,14 @@
 //! The thread on which plugins are asked on behalf of clients: policies about reads and events, authenticators about
-//! logins. It also does what takes long and is done in pieces: lists of many names, setWatches with many paths, the
-//! watches of a connection that has ended.
+//! logins. It also does work that takes long and is done in pieces: lists of many names, setWatches with many paths,
+//! the watches of a connection that has ended.
 //!
 //! There is one such thread, so plugins never occupy the threads that serve clients. A slow policy delays only the
-//! clients that it is asked about, and the jobs behind theirs.
+//! clients that it is asked about, and later jobs of this thread.
 //!
 //! A connection has at most three jobs here: its oldest read, its held events, and a login. A job is done in turns of
-//! at most `limits::QUESTIONS_IN_A_ROW` questions, or one piece. Each read of a plugin locks the state anew (`LockedTree`), so the
-//! tree may change while a plugin runs. The code that uses an answer checks under the state's
-//! lock whether the answer still holds.
+//! at most `limits::QUESTIONS_IN_A_ROW` questions, or one piece. Each read of a plugin locks the state anew
+//! (`LockedTree`), so the tree may change while a plugin runs. The code that uses an answer first checks, under the
+//! state's lock, whether the answer is still right.
 
 use super::Server;
 use super::connection::{Connection, Turn};

@@ -302,7 +302,7 @@ pub(super) struct EventQuestion<'a> {
 }
 
 impl EventQuestion<'_> {
-    /// Whether the ACL and the policies allow the event. If a plugin has failed, the event is withheld.
+    /// What the ACL and the policies say about the event. If a plugin has failed, the event is withheld.
     pub(crate) fn judge(self, home: &Connections, state: &State, answers: &Answers) -> EventVerdict {
         let plugins = home.plugins();
         match authorize::known(home.rules(), self.acl, acl::READ, self.who) {

@@ -9,7 +9,8 @@ use crate::model::Refusal;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-/// The last refusals with a text, newest first. Allocates nothing before the first.
+/// The last refusals with a text, newest first. Nothing is allocated before the first refusal.
+///
 /// Invariant: at most `limits::REFUSALS_KEPT`.
 #[derive(Default)]
 pub(crate) struct Refusals(VecDeque<Refused>);

@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let mut count = 0_u32;
         loop {
             if !self.dispatch.connection().takes_requests() {
-                // Queued replies are written first. Whoever answers the other requests wakes this task.
+                // Queued replies are written first. The thread that answers the other requests wakes this task.
                 return if let Taken::Some = taken { taken } else { Taken::HeldBack };
             }
             match self.frames.next(&mut self.arrived) {

@@ -1,9 +1,9 @@
 //! Applies a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the events
 //! in ZooKeeper's order.
 //!
-//! Never fails. A change that cannot be applied (a node that exists already, a parent that does not) would mean that this
-//! replica differs from the state that the leader evaluated on. Going on would spread the difference, so it is asserted
-//! against.
+//! Never fails. A change that cannot be applied (a node that exists already, a parent that does not) would mean that
+//! this replica differs from the state that the leader evaluated on. Going on would spread the difference, so an
+//! assertion ends the process.
 
 use super::quota::{self, Special, Used};
 use super::tree::{Id, NewNode};
@@ -19,11 +19,11 @@ use std::sync::Arc;
 pub(crate) struct Effects {
     /// One per slot of `Outcome::Done`. Zeros for `Slot::Nothing`.
     pub(crate) slots: Vec<Stat>,
-    /// In the order in which clients hear of them.
+    /// The events, in the order in which clients get them.
     pub(crate) events: Vec<Event>,
-    /// Each with the connection that owned it.
+    /// The sessions that were closed, each with the connection that owned it.
     pub(crate) sessions_closed: Vec<(SessionId, ConnectionId)>,
-    /// A session that has another owner now, with the owner before.
+    /// The session that has got another owner, with its previous owner.
     pub(crate) session_moved: Option<(SessionId, ConnectionId)>,
 }
 
@@ -35,7 +35,8 @@ pub(crate) struct Event {
     /// READ in this ACL decides who may hear of the event. It is the ACL of the node, as it was before a deletion and after
     /// any other change. For `ChildrenChanged` it is the parent's.
     pub acl: Acl,
-    /// The path of the node that came, went or changed. For `ChildrenChanged`, `path()` is the parent's, a part of this.
+    /// The path of the node that was created, deleted or changed. For `ChildrenChanged`, `path()` is the parent's path,
+    /// which is the beginning of this one.
     node: Arc<str>,
 }
 

@@ -1,8 +1,8 @@
 //! Long lists of names, read piece by piece: children, and a session's ephemeral nodes.
 //!
-//! A list of a million names takes some 300 ms to read, mostly because the names lie anywhere in memory. So the lock of the
-//! state is let go between pieces. If the list changes meanwhile, it is begun anew: the answer is always the list as of one
-//! zxid. Each new beginning doubles the pieces, so a list that changes all the time is read after all.
+//! A list of a million names takes some 300 ms to read, mostly because the names lie anywhere in memory. So the lock of
+//! the state is released between pieces. If the list changes meanwhile, reading begins anew: the answer is always the
+//! list as of one zxid. Each new beginning doubles the pieces, so a list that changes all the time is read after all.
 
 use super::tree::Id;
 use super::{Node, State};

@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why records make no state. Paths are shown as they are, other keys in hexadecimal.
+/// Why no state can be made of the records. Paths are shown as they are, other keys in hexadecimal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(crate) enum RecordError {
     #[error("record {key}: {what}")]

@@ -1,8 +1,8 @@
 //! The tree, the sessions and their indexes, in memory. Transactions go in, Stats and events come out. Pure.
 //!
 //! Nothing here decides, and nothing can fail: the leader's pipeline has decided everything that a transaction says
-//! (docs/decisions/0001). So a change that does not fit the tree is a defect, and asserted against. The same transactions in
-//! the same order make the same state on every replica, down to both digests.
+//! (docs/decisions/0001). So a change that does not fit the tree is a defect, and an assertion fails. The same
+//! transactions in the same order make the same state on every replica, down to both digests.
 //!
 //! | file | what |
 //! |---|---|
@@ -116,9 +116,9 @@ impl Session {
 
 struct TrackedSession {
     session: Session,
-    /// Changed since the last checkpoint.
+    /// Whether the session has changed since the last checkpoint.
     dirty: bool,
-    /// The last checkpoint has a record of it.
+    /// Whether the last checkpoint has a record of the session.
     stored: bool,
 }
 
@@ -227,7 +227,7 @@ impl State {
         self.digests.own().wrapping_add(digest::hash(&meta))
     }
 
-    /// Does what a defect of the machine's memory might do: afterwards the digest is not that of the records.
+    /// Does what a fault of the machine's memory might do: afterwards the digest does not match the records.
     #[cfg(any(test, feature = "simulation"))]
     #[cfg(test)]
     pub(crate) fn corrupt(&mut self) {
@@ -453,8 +453,8 @@ impl<'a> Node<'a> {
         self.tree.slot(self.id).child_count()
     }
 
-    /// Names of the children, in the order of the hash table, which differs between replicas. Whoever decides by them sorts
-    /// them first.
+    /// Names of the children, in the order of the hash table, which differs between replicas. A caller that decides
+    /// anything by this order sorts the names first.
     pub(crate) fn children(&self) -> impl Iterator<Item = &'a str> + 'a {
         let tree = self.tree;
         tree.children(self.id).map(|id| tree.slot(id).name())

@@ -270,7 +270,7 @@ pub(crate) fn put_stat(out: &mut BytesMut, stat: &Stat) {
 }
 
 /// Appends what `fill` writes as one frame, with its length before it. Appends nothing if the frame would have 2 GiB or
-/// more; whoever sends it then closes the connection.
+/// more. Then the caller closes the connection.
 pub(crate) fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
     put_frame_within(out, i32::MAX, fill);
 }

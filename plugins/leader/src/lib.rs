@@ -10,7 +10,6 @@
 //! Members stand in line by the zxid that last wrote their node, then by digits. The first one leads. So a member that
 //! sets its own data goes to the end of the line. The epoch is the zxid of the election. The recipe keeps no other
 //! state.
-//! one's own data is going to the end of the line, and nothing needs to be kept but the epoch: the zxid of the election.
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! The projects that `wasmkeeper plugin new --lang rust` writes, each as a module, so that they are compiled, tested
-//! and formatted here. This crate is no component: built for the machine it is written on, a plugin exports nothing.
+//! and formatted here. This crate is not made into a component. It is built for the developer's own machine, where the
+//! macros of the SDK export nothing.
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "../../../src/cli/plugin/templates"]

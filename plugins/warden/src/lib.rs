@@ -2,8 +2,8 @@
 //!
 //! As a policy it reads `/roles/<name>` for each name of the caller (`digest` without the hash, other schemes as they
 //! are). The node has lines `<verb> <path>`, and a path covers the nodes below. If `do` is `roles` or `allow`, the
-//! policy denies what no role allows. What a role allows it leaves to others (`roles`: it abstains) or allows
-//! (`allow`). The other values of `do` are fixed answers and misbehaviour (`authorize`).
+//! policy denies what no role allows. If a role allows the request, `roles` abstains and `allow` allows it. The other
+//! values of `do` are fixed answers and misbehaviour (`authorize`).
 //!
 //! As an authenticator it accepts the credential `<name>:<text of do>[:<until ms>]`. It proves the name, and a group
 //! named by the name's first letter.

@@ -142,7 +142,7 @@ fn numbered(requested: &str, number: i32) -> String {
     format!("{requested}{number:010}")
 }
 
-/// Whether the path will be valid. The path of a sequential node may end with a slash, because digits follow.
+/// Refuses a path that will not be valid. The path of a sequential node may end with a slash, because digits follow.
 fn valid_once_numbered(requested: &str, sequential: bool) -> Result<(), ErrorCode> {
     let valid = match sequential {
         true => path::validate(&format!("{requested}0")),

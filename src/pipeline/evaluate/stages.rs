@@ -31,8 +31,8 @@ pub(crate) trait Stages {
     /// digits. None: the client sent a null.
     fn path(&self) -> Option<Cow<'_, str>>;
 
-    /// Stage "authorize": checks what must hold whoever carries the operation out, a recipe or `carry_out`. That is the
-    /// syntax, the path, the ACL and the policies.
+    /// Stage "authorize": checks the syntax, the path, the ACL and the policies. These must allow the operation, no
+    /// matter whether a recipe or `carry_out` carries it out.
     fn allow(&self, draft: &Draft<'_>, plugins: &mut dyn Plugins, phase: Phase) -> Result<Self::Allowed, Refusal>;
 
     /// The operation as stage "recipe" shows it to a recipe. Called only after `allow` in `Phase::BeforeRecipe`.
@@ -58,7 +58,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    /// Whether the ACL that counts for the node at `path` gives the caller `permission`.
+    /// Refuses the operation unless the ACL that counts for the node at `path` gives the caller `permission`.
     pub(crate) fn require(self, draft: &Draft<'_>, path: &str, permission: i32) -> Result<(), Refusal> {
         let node = match self {
             Phase::BeforeRecipe => nearest(draft, path),
@@ -67,7 +67,8 @@ impl Phase {
         draft.require(node.acl(), permission)
     }
 
-    /// Whether the policies allow the operation, unless they have answered already. To be called after `require`.
+    /// Refuses the operation unless the policies allow it. They are not asked again if they have answered already. To
+    /// be called after `require`.
     pub(crate) fn permit(
         self,
         draft: &Draft<'_>,

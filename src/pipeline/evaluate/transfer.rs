@@ -1,7 +1,7 @@
 //! A write to `/zookeeper/leader`, which is not a node of the tree. The data is the number of the member that is to lead.
 //!
-//! Whoever may deploy plugins may choose the leader. If that member leads already, the write succeeds. A write that moves the
-//! leadership is evaluated again by the new leader, and so succeeds there.
+//! A client that may deploy plugins may also choose the leader. If that member leads already, the write succeeds. A
+//! write that moves the leadership is evaluated again by the new leader, and so succeeds there.
 
 use super::draft::Draft;
 use crate::model::control_plane::LEADER;

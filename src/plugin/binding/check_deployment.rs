@@ -100,8 +100,8 @@ impl After<'_> {
     }
 }
 
-/// Whether another recipe owns the mount, or another authenticator the scheme. The transaction checks the mount again,
-/// because another deployment may come first.
+/// Refuses a mount that another recipe owns, or a scheme that another authenticator owns. The transaction checks the
+/// mount again, because another deployment may come first.
 fn check_taken(manifest: &Manifest, name: &str, after: &After<'_>) -> Result<(), String> {
     let (mount, scheme) = (&manifest.mount, &manifest.scheme);
     if manifest.mode == Mode::Off || (mount.is_none() && scheme.is_none()) {
@@ -169,7 +169,7 @@ fn check(plugins: &Plugins, key: &str, data: &[u8], after: &After<'_>) -> Result
     }
 }
 
-/// Whether the version can be on trial beside the version in force at `node`.
+/// Refuses a version that cannot be on trial beside the version in force at `node`.
 fn check_trial(manifest: &Manifest, node: &str, after: &After<'_>) -> Result<(), String> {
     let in_force = after.data(node).and_then(|data| manifest::parse(&data).ok());
     let in_force =
@@ -190,7 +190,7 @@ fn check_trial(manifest: &Manifest, node: &str, after: &After<'_>) -> Result<(),
     }
 }
 
-/// Whether the tree has room for the component.
+/// Refuses a component for which the tree has no room.
 fn check_room(manifest: &Manifest, tree: &dyn Tree) -> Result<(), String> {
     let mut components: BTreeMap<String, u64> =
         tree::manifests(tree).into_iter().map(|known| (known.component.sha256, known.component.bytes)).collect();

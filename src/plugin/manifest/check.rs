@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::path;
 use crate::plugin::PLUGINS;
 
-/// Whether this can be the name of a plugin. The name is a node's name and part of refusal texts.
+/// Checks that this can be the name of a plugin. The name is also a node's name, and a part of refusal texts.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if !name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -119,7 +119,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether the manifest may be the data of this node below `/zookeeper/plugins`: `<name>` or `<name>/canary`.
+    /// Checks that the manifest may be the data of this node below `/zookeeper/plugins`: `<name>` or `<name>/canary`.
     pub(crate) fn check_node(&self, key: &str) -> Result<(), String> {
         match (key.contains('/'), self.canary.is_empty()) {
             (true, true) => Err("canary: a version on trial says for which paths, such as [\"/services/pay\"]".into()),
@@ -128,7 +128,7 @@ impl Manifest {
         }
     }
 
-    /// Whether the version can be on trial at its canary paths.
+    /// Checks that the version can be on trial at its canary paths.
     fn check_canary(&self) -> Result<(), String> {
         if self.canary.is_empty() {
             return Ok(());

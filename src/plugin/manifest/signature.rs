@@ -7,8 +7,8 @@
 //! openssl pkeyutl -sign -rawin -inkey key.pem -in NAME.wasm | base64 -w0
 //! ```
 //!
-//! A server with trusted signers loads only components that one of them has signed. A server without checks a signature
-//! if there is one. Settings and grants are not signed: whoever may deploy chooses them.
+//! A server with trusted signers loads only components that one of them has signed. A server without trusted signers
+//! checks a signature only if there is one. Settings and grants are not signed: the client that deploys chooses them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -42,7 +42,7 @@ impl Signature {
         }
     }
 
-    /// Whether `signer` has signed these bytes.
+    /// Checks that `signer` has signed these bytes.
     pub(crate) fn verify(&self, component: &[u8]) -> Result<(), String> {
         self.check()?;
         let key = public_key(&self.signer)?;
@@ -124,7 +124,7 @@ impl Signers {
         !self.0.is_empty()
     }
 
-    /// Whether a component with this signature may run. The error is a sentence with the fix.
+    /// Checks that a component with this signature may run. The error is a sentence that says what to do.
     pub(crate) fn judge(&self, signature: Option<&Signature>, component: &[u8]) -> Result<(), String> {
         let Some(signature) = signature else {
             return match self.demand() {

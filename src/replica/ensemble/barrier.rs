@@ -1,4 +1,4 @@
-//! A read barrier: waits until this member has applied everything that was acknowledged anywhere before.
+//! A read barrier: waits until this member has applied everything that any member acknowledged before the call.
 //!
 //! This is stronger than ZooKeeper's `sync`, which a deposed leader may answer.
 

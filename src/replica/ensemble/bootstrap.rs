@@ -1,17 +1,17 @@
 //! Before consensus starts: a member with an empty log finds out whether it may found an ensemble, or join one.
 //!
-//! An empty log may belong to a member that has lost its disk, and with it its votes. If that member voted again, two
-//! leaders could be elected in one term, and writes that a majority had acknowledged could be lost. So an empty member
-//! asks all servers that its file names. It neither founds nor votes until one of these holds:
+//! An empty log may belong to a member that has lost its disk, together with its record of how it has voted. If that
+//! member voted again, two leaders could be elected in one term, and writes that a majority had acknowledged could be
+//! lost. So an empty member asks all servers that its file names. It neither founds nor votes until one of these holds:
 //!
-//! - every server has said that it is empty, too;
+//! - every other server has said that it is empty, too;
 //! - an ensemble has this member in its roster, with this very incarnation;
 //! - the operator has named the silent servers as gone for good, and all others are empty.
 //!
 //! If all are empty, the participant with the lowest number founds. The others hear from it that they are members. So
-//! there is one first membership, however the files spell the addresses.
+//! there is one first membership, even if the files write the addresses in different ways.
 //!
-//! If a founder loses its disk before any member has joined, nothing is lost: all are empty again.
+//! If a founder loses its disk before any member has joined, no write is lost: all members are empty again.
 
 use super::known_members::KnownMembers;
 use crate::config::Config;
@@ -28,7 +28,7 @@ use std::fmt;
 pub(crate) struct EmptyMember {
     id: u32,
     incarnation: Incarnation,
-    /// The servers of its file, itself among them.
+    /// The servers of its configuration file, itself among them.
     servers: Vec<Server>,
     /// The servers that the operator says will not come (`--found-without`).
     missing: BTreeSet<u32>,
@@ -197,7 +197,7 @@ impl EmptyMember {
         EmptyMember { id, incarnation, servers, missing: config.ensemble.found_without.clone() }
     }
 
-    /// Asks until it is decided. Logs why it waits, each time that changes.
+    /// Asks the other servers until it is clear what to do. Logs why it waits, whenever the reason changes.
     pub(in crate::replica) async fn settle(&self, others: &KnownMembers) -> Bootstrapped {
         let began = Instant::now();
         let mut said = None;
@@ -376,13 +376,13 @@ mod tests {
         assert!(ask(&own, vec![]).contains("server 2 (not asked yet), server 3"));
         own.missing = [3].into();
         assert_eq!(ask(&own, answers()), "found [1, 2]");
-        // A server that was given up and answers after all does no harm.
+        // A server that was named as gone for good, and answers after all, does no harm.
         assert_eq!(ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), FILE))]), "found [1, 2, 3]");
         own.id = 2;
         own.incarnation = disk(2);
         own.missing = [1].into();
         assert_eq!(ask(&own, vec![(1, silent()), (3, empty(disk(3), FILE))]), "found [2, 3]");
-        // An ensemble counts, whichever servers were given up.
+        // An existing ensemble counts, even if its members were named as gone for good.
         assert!(
             ask(&own, vec![(1, silent()), (3, member(5, 1, &[(1, disk(1)), (3, disk(3))]))]).contains("cluster add")
         );
@@ -398,7 +398,8 @@ mod tests {
         assert!(wiped.contains("server 1 knows server 2 with another data directory"), "{wiped}");
         assert!(wiped.contains("wasmkeeper cluster remove 2"), "{wiped}");
         assert!(ask(&own, of(Incarnation::default())).contains("about to note"));
-        // That the rest is empty changes nothing: a majority that lost its disks must not found a second ensemble.
+        // It changes nothing that the other servers are empty: a majority that lost its disks must not found a second
+        // ensemble.
         let two_wiped = vec![(1, member(5, 9, &members(disk(9)))), (3, empty(disk(8), FILE))];
         assert!(ask(&own, two_wiped).contains("another data directory"));
     }

@@ -1,5 +1,5 @@
-//! The leader's side of the links that other members have to it (`leader_link`): their clients' requests go to the
-//! sequencer, and what the leader has to tell goes back.
+//! The leader's side of the links that other members have to it (`leader_link`). Requests of their clients come in over
+//! a link and go to the sequencer. The leader's own messages go back over the link.
 
 use crate::limits;
 use crate::model::ConnectionId;
@@ -22,8 +22,8 @@ pub(crate) struct FollowerLinks {
     leadership: watch::Sender<Option<u64>>,
     /// The number of the next link.
     number: AtomicU64,
-    /// By number, and so in the order in which they came. A simulated run tells the members in the same order each
-    /// time.
+    /// The links by number, and so in the order in which they came. So messages to all members go out in an order that
+    /// a simulated run repeats.
     ///
     /// Invariant: a number is used once.
     links: Mutex<BTreeMap<u64, FollowerLink>>,
@@ -48,7 +48,7 @@ pub(crate) struct FollowerLinkId {
 }
 
 impl FollowerLinks {
-    /// Whether this member leads, and in which term. Links of another term end.
+    /// Sets the term that this member leads in. None: it does not lead. Links of another term end.
     pub(in crate::replica) fn set_leadership(&self, term: Option<u64>) {
         self.leadership.send_replace(term);
     }
@@ -69,7 +69,7 @@ impl FollowerLinks {
         }
     }
 
-    /// Has the member at the other end close a client's connection.
+    /// Tells the member at the other end to close a client's connection.
     pub(in crate::replica) fn close_connection(&self, link: FollowerLinkId, connection: ConnectionId) {
         self.send(link, FromLeader::Close(connection));
     }
@@ -84,7 +84,8 @@ impl FollowerLinks {
         let mut links = self.links.lock();
         let Some(link) = links.get(&id.number) else { return };
         if link.messages.try_send(message).is_err() {
-            // The member does not read. When its link ends, it closes the connections that had something under way.
+            // The member does not read, so its link ends. Then the member closes the connections that had something
+            // under way.
             links.remove(&id.number);
         }
     }

@@ -64,7 +64,8 @@ impl Ensemble {
         let caught_up = tokio::time::timeout(self.lease.lasts(), self.barrier(order)).await;
         if caught_up == Ok(true) && self.hindrance(order).is_none() && self.is_up(order) {
             if self.lease.serving() == Serving::ReadOnly {
-                // Clients that only read are to come back for the whole service, here or elsewhere.
+                // Clients in read-only mode are disconnected, so that they come back for the full service, here or at
+                // another member.
                 order.connections.close_all();
                 if !order.connections.options().local_sessions {
                     order.connections.local_sessions().forget_all();
@@ -79,7 +80,8 @@ impl Ensemble {
         tracing::warn!("this member serves nobody: {hindrance}");
         self.lease.set_serving(Serving::Nobody);
         match hindrance {
-            // What is queued was true while this was a member, and its leases have not run out.
+            // The queued replies may still leave: they were true while this was a member, and its leases have not run
+            // out.
             Hindrance::NoMember => order.connections.close_all(),
             _ => order.connections.list().iter().for_each(|connection| connection.close()),
         }

@@ -8,7 +8,8 @@ use crate::session::Connections;
 
 impl Ensemble {
     /// Gives the leadership to another voter, if there is one. First waits until no client of any member waits for this
-    /// leader, for at most `limits::DRAIN_MAX`; what is still under way then may be left without an answer.
+    /// leader, but not longer than `limits::DRAIN_MAX`. Requests that are still under way then may be left without an
+    /// answer.
     pub(in crate::replica) async fn hand_over(&self, connections: &Connections) {
         let Some(consensus) = self.started_consensus() else { return };
         if !matches!(*consensus.role().borrow(), Role::Leader { .. }) || consensus.membership().voters.len() < 2 {

@@ -4,8 +4,8 @@
 //! (`bootstrap`) answers greetings, and `NotReady` to everything else.
 //!
 //! **Who is let in.** A member is let in if its number and incarnation are in the newest roster. This member's own log
-//! may lack just the entry that added a member, and that member may be the leader that has the entry. So when this
-//! member turns someone away, it asks every member it knows for its roster. The next attempt is judged by the newest.
+//! may lack the entry that added another member, and that other member may be the leader. So when this member turns
+//! somebody away, it asks every member it knows for its roster. The next attempt is judged by the newest roster.
 //!
 //! A roster is believed if it stands in this member's log, or if a member sent it in answer to a question. This member
 //! asks at addresses that it has from its log or its file. A roster that somebody sends without being asked changes
@@ -34,8 +34,8 @@ use tokio::sync::Notify;
 /// The members of the ensemble, as far as this one knows them.
 pub(crate) struct KnownMembers {
     peers: Arc<Peers>,
-    /// The servers of this member's file: what an empty member tells of, and whom to ask for a roster besides the
-    /// members.
+    /// The servers of this member's file. An empty member tells others of them. They are asked for a roster, as the
+    /// members are.
     configured: Vec<Server>,
     /// Set once consensus has started.
     replica: OnceLock<Weak<Replica>>,
@@ -45,9 +45,9 @@ pub(crate) struct KnownMembers {
     roster: Mutex<Roster>,
     /// The last report of each other member, and when it came.
     reports: Mutex<BTreeMap<u32, (Instant, Report)>>,
-    /// A member of an ensemble has greeted this one while it was empty: time to ask again.
+    /// Notified when a member of an ensemble has greeted this one while it was empty: it is time to ask again.
     pub(super) greeted: Notify,
-    /// A member was turned away that may be in a newer roster.
+    /// Notified when a member was turned away that may be in a newer roster.
     turned_away: Notify,
 }
 
@@ -73,8 +73,8 @@ impl KnownMembers {
         self.peers.me()
     }
 
-    /// From now on all connections are served. `roster`: the one this member joined by, if its log does not have it
-    /// yet.
+    /// From now on all connections are served. `roster`: if this member has just joined, the roster that names it,
+    /// which its log may not have yet.
     pub(in crate::replica) fn open(&self, replica: &Arc<Replica>, roster: Option<Roster>) {
         if let Some(roster) = roster {
             self.learn(&roster);
@@ -144,9 +144,9 @@ impl KnownMembers {
         }
     }
 
-    /// Hears what somebody said without being asked. Anybody who reaches the port can claim to be a member, so this
-    /// decides nothing: an empty member asks its servers again, and a follower notes the reports that its leader has
-    /// gathered, which it only shows. A leader believes the answers to its own questions and nothing else.
+    /// Takes a greeting that somebody sent without being asked. Anybody who reaches the port can claim to be a member,
+    /// so the greeting decides nothing. It makes an empty member ask its servers again. A follower keeps the reports
+    /// that its leader has gathered, only to show them. A leader believes nothing but the answers to its own questions.
     fn told(&self, from: u32, greeting: &Greeting) {
         let Greeting::Initialised(initialised) = greeting else { return };
         let Some(replica) = self.replica() else { return self.greeted.notify_one() };
@@ -207,7 +207,7 @@ impl KnownMembers {
         }
     }
 
-    /// Keeps the roster up to date: from the log, and by asking all members when one was turned away. Ends with
+    /// Keeps the roster up to date, from the log and by asking all members after somebody was turned away. Ends with
     /// consensus.
     pub(in crate::replica) async fn keep_roster(self: Arc<Self>, replica: Weak<Replica>) {
         let Some(mut membership) = replica.upgrade().map(|replica| replica.ensemble.consensus().membership_watch())
@@ -230,7 +230,7 @@ impl KnownMembers {
         }
     }
 
-    /// While this member leads: greets all others again and again, and does what their reports call for. Ends with
+    /// While this member leads, greets all others again and again, and does what their reports require. Ends with
     /// consensus.
     pub(in crate::replica) async fn gather(self: Arc<Self>, replica: Weak<Replica>) {
         let Some(mut role) = replica.upgrade().map(|replica| replica.ensemble.consensus().role()) else { return };
@@ -339,7 +339,7 @@ pub(in crate::replica) fn report_of(replica: &Replica) -> Report {
     }
 }
 
-/// An empty member has answered, and shown its data directory. If the member was added before it was there (an
+/// An empty member has answered, and shown its data directory. If the member was added before it had ever run (an
 /// observer), the leader notes the directory's incarnation now. In all other cases nothing is noted.
 fn note_incarnation(replica: &Arc<Replica>, id: u32, incarnation: Incarnation) {
     let consensus = replica.ensemble.consensus();

@@ -1,9 +1,9 @@
 //! A member's link to its leader: one `Requests` connection at a time, for as long as that member leads.
 //!
 //! The link has two entrances. The sequencer passes requests on through `Forwarding`; they leave in order. All other
-//! code asks and tells the leader through `LeaderLink`. What comes back: the log index that a `sync` waits for,
-//! connections to close, and the leader's answers to reports, which renew the serving lease. Answers to writes do not
-//! come back here; they are applied like all other transactions.
+//! code asks and tells the leader through `LeaderLink`. These come back over the link: the log index that a `sync`
+//! waits for, connections to close, and the leader's answers to reports, which renew the serving lease. Answers to
+//! writes do not come back here; they are applied like all other transactions.
 //!
 //! ```text
 //! a follower                                                    the leader (`follower_links`)
@@ -17,7 +17,7 @@
 //! connections that had a request under way.
 //!
 //! The link also notices at once when the leader's process is gone: the connection ends, and the leader's machine
-//! refuses a new one. Only then need no member wait for the leader's lease to run out.
+//! refuses a new one. In this case, and in no other, members need not wait for the leader's lease to run out.
 
 use super::Ensemble;
 use crate::consensus::Role;
@@ -68,7 +68,7 @@ impl Forwarding {
         self.submissions.is_closed()
     }
 
-    /// Sends the request behind all that were sent before. If the link ends first, the request is lost.
+    /// Sends the request after all earlier ones. If the link ends first, the request is lost.
     pub(in crate::replica) fn send(&self, submission: Submission) {
         let _ = self.submissions.send(submission);
     }
@@ -287,8 +287,8 @@ impl ActiveLink<'_> {
         }
     }
 
-    /// Returns when no report has been answered for twice the serving lease. By then this member serves nobody, and the
-    /// connection may have lost one of its directions, which nothing else would tell.
+    /// Returns when no report has been answered for twice the serving lease. By then this member serves nobody. The
+    /// connection may have lost one of its directions, and nothing else would show that.
     async fn silence(&self) -> io::Error {
         let ensemble = &self.replica.ensemble;
         let lasts = ensemble.lease.lasts();
@@ -396,9 +396,9 @@ struct LastReport {
 }
 
 impl Ensemble {
-    /// The leader of that term has closed its connection, and its machine says that nobody listens any more: elects
-    /// another leader at once. Voters that find this out wait one after the other, so that they do not stand against
-    /// each other.
+    /// Elects another leader at once. Called when the leader of that term has closed its connection, and its machine
+    /// says that nobody listens any more. Voters that find this out try one after the other, so that they do not stand
+    /// against each other.
     async fn replace_leader(&self, leader: u64, term: u64) {
         let me = u64::from(self.config.server_id);
         let voters = self.consensus().membership().voters;

@@ -1,4 +1,4 @@
-//! What a member has to do with the other members: who they are, who leads, and what the two say to each other.
+//! What a member has to do with the other members: who they are, who leads, and what members say to each other.
 //!
 //! | file | what |
 //! |---|---|

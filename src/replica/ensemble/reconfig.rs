@@ -39,7 +39,7 @@ pub(crate) enum ReconfigEnd {
     Done(Vec<Server>),
     /// The servers are as they were.
     Refused(Refusal),
-    /// The leadership was given away. The next leader takes the change up.
+    /// The leadership was handed over. The next leader carries out the change.
     HandedOver,
     /// The leadership was lost: nobody knows whether the servers have changed.
     Unknown,
@@ -64,12 +64,13 @@ fn no_quorum(why: &str) -> Refusal {
     Refusal::new(ErrorCode::NewConfigNoQuorum, why)
 }
 
-/// The members that vote if these are the servers.
+/// The numbers of the servers that have a vote.
 fn voters(servers: &[Server]) -> BTreeSet<u64> {
     servers.iter().filter(|server| !server.is_observer()).map(|server| u64::from(server.id)).collect()
 }
 
-/// Parts `servers` into those that are no members yet, and those that are, as they are to be.
+/// Splits `servers` into those that are no members yet, and those that are. The members have the addresses and roles
+/// that they are to get.
 fn newcomers(servers: &[Server], membership: &Membership) -> (Vec<Server>, BTreeMap<u64, Member>) {
     let mut new = Vec::new();
     let mut known = BTreeMap::new();
@@ -104,7 +105,7 @@ fn config_to_write(state: &State, membership: &Membership) -> Option<Vec<Server>
     (text.as_deref().and_then(servers_of).as_ref() != Some(&servers)).then_some(servers)
 }
 
-/// Makes these the servers, off the sequencer, and tells the sequencer how that ended.
+/// Changes the ensemble to these servers, off the sequencer's thread, and tells the sequencer how that ended.
 pub(in crate::replica) fn reconfigure(replica: &Arc<Replica>, request: QueuedRequest, servers: Vec<Server>, term: u64) {
     let spawned = replica.clone();
     replica.runtime.spawn(async move {
@@ -194,7 +195,7 @@ impl Ensemble {
         {
             return end;
         }
-        // The change was decided on these members. If others than the learners have changed since, it is refused.
+        // The change was decided on these members. If anything but the learners has changed since, it is refused.
         let now = consensus.membership();
         let ours = |id: &u64| !welcomed.iter().any(|member| u64::from(member.server.id) == *id);
         let same = now.voters == before.voters
@@ -242,7 +243,7 @@ impl Ensemble {
                     }
                     return Ok(Member { server: server.clone(), incarnation: empty.incarnation });
                 }
-                // A former member: its log is a part of the same history.
+                // This is a former member. Its log is a part of the same history.
                 Ok(Greeting::Initialised(other)) if other.cluster == self.known_members.me().cluster() => {
                     return Ok(Member { server: server.clone(), incarnation: other.report.incarnation });
                 }
@@ -256,7 +257,7 @@ impl Ensemble {
                 }
                 Err(error) => error,
             };
-            // As in ZooKeeper, an observer need not be running yet. Its data directory is noted when it comes.
+            // As in ZooKeeper, an observer need not be running yet. Its data directory is noted when it first answers.
             if server.is_observer() {
                 return Ok(Member { server: server.clone(), incarnation: Incarnation::default() });
             }
@@ -350,8 +351,8 @@ impl Ensemble {
         }
     }
 
-    /// Repairs the membership. Returns false if this member does not lead any more, or the members are changed by
-    /// someone else.
+    /// Repairs the membership. Returns false if this member does not lead any more, or if another change of the members
+    /// is under way.
     async fn repair_membership(&self) -> bool {
         let consensus = self.consensus();
         let mut watch = consensus.membership_watch();

@@ -3,8 +3,8 @@
 //!
 //! 1. The member applies nothing more, serves nobody, and does not stand for election. It still logs and votes.
 //! 2. It reports the difference when the leader next asks. If a majority of the voters contradict the leader, the
-//!    leader's state is the wrong one. The leader then takes the same steps, and gives the leadership away first; the
-//!    members that contradicted it go on.
+//!    leader's state is the wrong one. The leader then takes the same steps, after it has handed over the leadership.
+//!    The members that contradicted it go on serving.
 //! 3. Otherwise the member takes the leader's checkpoint, as soon as there is one that is not older than what the
 //!    member had applied, and goes on from there.
 

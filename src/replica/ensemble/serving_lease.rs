@@ -1,7 +1,7 @@
-//! Until when this member may serve clients, because it knows that there is a leader, and has applied what that leader
-//! has committed.
+//! Until when this member may serve clients. It may serve while it knows that there is a leader, and while it has
+//! applied what that leader had committed.
 //!
-//! There are two times, and the earlier one counts (`ServingLease::until_us`).
+//! There are two leases. Each has an end, and the earlier end counts (`ServingLease::until_us`).
 //!
 //! **The leader's word.** This lease starts at the moment at which this member last asked for a leader and then heard
 //! yes, from a leader that a quorum had acknowledged. For a follower this is when it sent the newest report that was
@@ -9,14 +9,15 @@
 //! least `limits::WORD_LASTS_MIN`. When it has run out, this member may have been cut off, and other members may have
 //! let its sessions expire.
 //!
-//! **Currency.** A word of the leader does not show that its entries arrive. So the member asks, again and again, what
-//! it must have applied to see everything that was acknowledged before the question (`LeaderLink::read_index`, the
-//! question of a `sync`). Once it has applied that, it was current at the moment of the question. It may serve for
-//! syncLimit from that moment. So no read is answered with a value that was overwritten longer ago than syncLimit.
+//! **Currency.** The leader's word does not show that the leader's entries arrive. So the member asks again and again
+//! which log index it must have applied to see everything that was acknowledged before the question
+//! (`LeaderLink::read_index`, as for a `sync`). Once it has applied that entry, it knows that it was current at the
+//! moment of the question. It may serve for syncLimit from that moment, and at least for as long as the leader's word
+//! lasts. So no read is answered with a value that was overwritten longer ago than that.
 //!
-//! While both last, pings are answered and clients let in. When one has run out, the member closes its clients
-//! (`gate`). Both go by `Clock::lease_us`, which counts the time in which the machine was suspended, and are looked at
-//! before each write to a client's socket, so that nothing leaves after a pause.
+//! While both last, pings are answered and clients let in. When one has run out, the member closes its clients'
+//! connections (`gate`). Both leases go by `Clock::lease_us`, which counts the time in which the machine was suspended.
+//! They are checked before each write to a client's socket, so that nothing leaves after a pause.
 //!
 //! A leader stops evaluating earlier, once no quorum has acknowledged it for as long as openraft's lease lasts:
 //! consensus would only refuse what it proposes.
@@ -53,7 +54,7 @@ pub(crate) struct ServingLease {
     current_until_us: AtomicU64,
     /// The highest log index that a leader has named in an answer. For display.
     named_index: AtomicU64,
-    /// The leader has refused the link: this member is not in its membership.
+    /// Whether the leader has refused the link because this member is not in its membership.
     turned_out: AtomicBool,
     /// How long this machine has been suspended in all, as of the last look, and the moment at which that time was last
     /// seen to grow. What a quorum said before that moment does not count.
@@ -123,7 +124,7 @@ impl ServingLease {
         self.current_until_us.load(Ordering::Acquire)
     }
 
-    /// Whether the leader refuses this member as none of its own, as of the last attempt to reach it.
+    /// Sets whether the leader refused this member as no member of the ensemble, at the last attempt to reach it.
     pub(super) fn set_turned_out(&self, turned_out: bool) {
         self.turned_out.store(turned_out, Ordering::Release);
     }
@@ -325,7 +326,7 @@ impl Ensemble {
 mod tests {
     use super::*;
 
-    /// A word lasts a third of 6 s, currency two ticks of 3 s.
+    /// The leader's word lasts a third of 6 s, and currency lasts two ticks of 3 s.
     fn lease() -> ServingLease {
         let sessions = config::Sessions { tick_ms: 3_000, timeout_ms_min: 6_000, ..config::Config::default().sessions };
         ServingLease::new(&sessions, 2)

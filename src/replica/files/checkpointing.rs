@@ -1,4 +1,4 @@
-//! Writes checkpoints and images, on a thread of its own, and lets the log go behind them.
+//! Writes checkpoints and images, on a thread of its own, and lets the log be purged up to them.
 //!
 //! The state is cut between two entries under its exclusive lock, which takes microseconds. The records are then taken
 //! in pieces, each under a short lock, while transactions go on being applied.
@@ -37,7 +37,7 @@ impl Ending {
         *self.asked.lock()
     }
 
-    /// Waits until `ask` is called, and at most that long.
+    /// Waits until `ask` is called, but not longer than `at_most`.
     fn wait(&self, at_most: Duration) {
         let mut asked = self.asked.lock();
         if !*asked {
@@ -50,8 +50,8 @@ impl Ending {
 pub(crate) struct Checkpointing {
     replica: Arc<Replica>,
     ending: Arc<Ending>,
-    /// The log position of the last checkpoint. At the start this is not where the state stands: what was applied from
-    /// the log since then is not in the checkpoint.
+    /// The log position of the last checkpoint. At the start this is not the position of the state, which also has the
+    /// entries that were applied from the log since then.
     ///
     /// Invariant: it never goes back.
     done_at: Option<LogPosition>,

@@ -1,4 +1,4 @@
-//! This member's checkpoints for other members, and another member's state in the place of this member's.
+//! Gives this member's checkpoints to other members, and replaces this member's state by that of another member.
 
 use super::Files;
 use crate::consensus::{IncomingCheckpoint, PinnedCheckpoint};
@@ -97,8 +97,8 @@ impl Files {
         Ok(Box::new(Received(incoming)))
     }
 
-    /// Replaces the state, in memory and on the disk, by the one received, which is as of `at`. Every client of this
-    /// member is sent away: what it has read, and what it watches, belongs to the old state.
+    /// Replaces the state, in memory and on the disk, by the received one, which is the state after entry `at`. Closes
+    /// the connections of all clients, because what they have read and what they watch belongs to the old state.
     pub(in crate::replica) fn install(
         &self,
         order: &WriteOrder,

@@ -2,8 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `checkpointing` | the thread that writes checkpoints and images, and lets the log go behind them |
-//! | `installing` | checkpoints for other members, and their states in the place of this member's |
+//! | `checkpointing` | the thread that writes checkpoints and images, and lets the log be purged up to them |
+//! | `installing` | checkpoints for other members, and replacing this member's state by that of another |
 
 pub(super) mod checkpointing;
 pub(super) mod installing;
@@ -55,7 +55,7 @@ impl Files {
         }
     }
 
-    /// Up to where the image lets the log go.
+    /// Up to which position the image lets the log be purged.
     #[cfg(test)]
     pub(super) fn purge_up_to(&self) -> Option<crate::storage::LogPosition> {
         self.checkpointer.lock().purge_up_to()

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Answers four letter words, and keeps what is only theirs.
+/// Answers four letter words, and keeps the values that only they use.
 pub struct MemberFacts {
     replica: Arc<Replica>,
     listening: Listening,
@@ -305,7 +305,7 @@ impl MemberFacts {
     fn quorum(&self) -> Option<QuorumConfiguration> {
         let mode = self.mode();
         let config = &self.replica.config;
-        // From the membership: the address may have changed since the file was written.
+        // This comes from the membership, because the address may have changed since the file was written.
         let member = self.replica.ensemble.started_consensus().and_then(|consensus| {
             consensus.membership().members.remove(&config.server_id.into()).map(|member| member.server)
         });
@@ -327,7 +327,6 @@ impl MemberFacts {
         })
     }
 
-    /// The session of a connection that has watches; 0 if it has just gone.
     /// The watched paths with the connections that have data watches on them, in the order of the paths. They are copied
     /// piece by piece, so watches that come or go meanwhile may be missing.
     fn data_watches(&self) -> Vec<(Box<str>, Vec<ConnectionId>)> {
@@ -344,6 +343,7 @@ impl MemberFacts {
         all
     }
 
+    /// The session of a connection that has watches. 0 if the connection has just ended.
     fn session(&self, id: ConnectionId) -> i64 {
         self.replica.order.connections.get(id).map_or(0, |connection| connection.session().0)
     }

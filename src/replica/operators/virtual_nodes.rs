@@ -1,8 +1,9 @@
 //! The paths below `/zookeeper/` that operators read and that are no nodes of the tree: `/zookeeper/leader`,
 //! `/zookeeper/members`, `/zookeeper/trace`, a plugin's `audit`, and what `Plugins::virtual_node` knows.
 //!
-//! Each member answers by what it knows itself: who the members are from its own log, and how each is from the reports
-//! that the leader gathers (`ensemble::known_members`). Reports may be some seconds old, and the answer says how old.
+//! Each member answers by what it knows itself. Its own log says who the members are. The reports that the leader
+//! gathers say how each member is (`ensemble::known_members`). Reports may be some seconds old, and the answer says how
+//! old.
 
 use crate::consensus::Membership;
 use crate::model::control_plane::{LEADER, MEMBERS, TRACE};

@@ -21,7 +21,7 @@ pub(crate) struct Clocks {
     ///
     /// Invariant: it never decreases.
     term: u64,
-    /// The counter behind `context.seed` of plugins, whose values are no secret.
+    /// The counter from which `context.seed` of plugins is made. Its values are no secret.
     seed: u64,
 }
 
@@ -56,7 +56,7 @@ impl Clocks {
         self.ensemble_ms_then.saturating_add(led)
     }
 
-    /// splitmix64: a counter, well mixed.
+    /// splitmix64: counts up, and mixes the bits of the count well.
     fn next_seed(&mut self) -> u64 {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.seed;

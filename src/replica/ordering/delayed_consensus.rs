@@ -1,9 +1,10 @@
 //! A slower way from the sequencer to consensus, for the simulation (`Execution::Tasks`).
 //!
-//! Between two threads of a busy machine time passes, and the leader's lease may run out for a moment. Where both are
-//! tasks of one thread, this file makes both happen. Batches stay in their order, but the sequencer may propose a
-//! second batch while the first is on its way. So one batch can be refused and a later one accepted in the same term,
-//! as openraft does when its leader's lease runs out and is renewed between the two.
+//! On a busy machine, time passes while a batch goes from one thread to another, and the leader's lease may run out for
+//! a moment. In the simulation, sequencer and consensus are tasks of one thread, so this file makes such delays and
+//! refusals happen. Batches stay in their order, but the sequencer may propose a second batch while the first is on its
+//! way. So one batch can be refused and a later one accepted in the same term, as openraft does when its leader's lease
+//! runs out and is renewed between the two.
 
 use super::sequencer::Proposes;
 use crate::consensus::{Consensus, ProposalOutcome};

@@ -1,4 +1,4 @@
-//! What the sequencer hears of, and a request that waits for its turn.
+//! The events that the sequencer handles, and a request that waits for its turn.
 
 use crate::consensus::{ProposalOutcome, Role};
 use crate::model::{ConnectionId, Refusal};
@@ -22,8 +22,9 @@ pub(crate) enum Event {
         submission: Submission,
         link: FollowerLinkId,
     },
-    /// Work off this thread for one request has ended: a deployment is checked, a change of members or a transfer is
-    /// refused, or the leadership has moved and the request must find the leader anew. The request may go on.
+    /// Work for one request that was done off the sequencer's thread has ended, and the request may go on. A deployment
+    /// has been checked, or a change of members or a transfer was refused, or the leadership has moved and the request
+    /// must find the new leader.
     Prepared(QueuedRequest),
     /// A reconfig that this leader took up in `term` has ended.
     Reconfigured {
@@ -49,7 +50,7 @@ pub(crate) enum Event {
     Lease {
         held: bool,
     },
-    /// End, after the entries in flight are resolved. Without a quorum, end at once.
+    /// The sequencer shall end after the entries in flight are resolved, and at once if there is no quorum.
     Stop,
 }
 
@@ -63,8 +64,9 @@ pub(crate) struct QueuedRequest {
     pub(crate) verdict: Option<Result<(), Refusal>>,
     /// The caller that waits for what a native call returns.
     pub(crate) call: Option<Box<NativeCall>>,
-    /// It stands for one of the first transactions of the request behind it (`Evaluation::Part`), and answers nobody.
-    /// It is never evaluated itself: if its transaction has no effect, the request behind it starts again.
+    /// This entry only stands for a transaction that is an early part of the next request in line (`Evaluation::Part`).
+    /// Nobody gets an answer to it, and it is never evaluated itself. If its transaction has no effect, the next
+    /// request starts again.
     pub(crate) is_part: bool,
 }
 

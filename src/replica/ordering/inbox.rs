@@ -2,7 +2,7 @@
 //!
 //! The inbox has no bound of its own, because what puts events in is bounded. A connection, here or on another member,
 //! has at most `limits::UNANSWERED_MAX` unanswered requests, and then no more are read from it. Native calls are
-//! bounded by `limits::ADMIN_CONNECTIONS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
+//! bounded by `limits::ADMIN_CALLS_MAX`, chores by `limits::CHORES_IN_FLIGHT_MAX`.
 
 use super::event::Event;
 use crate::consensus::ProposalOutcome;
@@ -30,8 +30,8 @@ struct Inner {
 pub(crate) enum Sleep {
     #[default]
     Awake,
-    /// The sequencer has nothing to do. An entry that was applied need not wake it, with two exceptions: an entry
-    /// without effect, whose requests are evaluated again, and an entry with native calls, which the sequencer answers.
+    /// The sequencer has nothing to do. The outcome of an entry need not wake it, with two exceptions: an entry that
+    /// had no effect, whose requests are evaluated again, and an entry with native calls, which the sequencer answers.
     ForWork,
     /// The sequencer cannot go on before something else happens, above all before an entry is resolved. More requests
     /// need not wake it.

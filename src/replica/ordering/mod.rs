@@ -1,5 +1,5 @@
-//! The order of writes: which requests wait for their turn, which batches are under way, and the tree that the applied
-//! ones have made. This wing owns that and nothing else.
+//! The order of writes: which requests wait for their turn, which batches are under way, and the tree as the applied
+//! batches have made it. This wing of the replica owns these three things and nothing else.
 //!
 //! A write goes through the files in this order:
 //!
@@ -46,7 +46,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// The order of writes on one member, from the inbox to the applied tree.
 pub(crate) struct WriteOrder {
-    /// What the sequencer evaluates by.
+    /// The rules by which the sequencer evaluates requests.
     pub(super) rules: Arc<Rules>,
     /// The applied tree. `apply` and the installation of a checkpoint write it; all other code reads it.
     pub(super) state: RwLock<State>,
@@ -65,8 +65,8 @@ pub(crate) struct WriteOrder {
     last_applied: AtomicU64,
     /// The term of the last applied batch, or of the position at which the state was replaced.
     ///
-    /// Invariant: it changes only under the exclusive lock of `state`, so whoever holds the lock sees the term of the
-    /// state. It never falls.
+    /// Invariant: it changes only under the exclusive lock of `state`, so a thread that holds the lock sees the term of
+    /// the state. It never falls.
     applied_term: AtomicU64,
     /// Whether everything that was committed when this member started is applied.
     recovered: AtomicBool,
@@ -80,7 +80,7 @@ pub(crate) struct WriteOrder {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// What a member is built from, as far as the order of writes is concerned.
+/// What a `WriteOrder` is built from.
 pub(super) struct Parts {
     pub(crate) rules: Arc<Rules>,
     pub(crate) state: State,
@@ -184,7 +184,7 @@ impl Leadership {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// When this leadership began, on the server's clock; of the last one if this member does not lead.
+    /// When this leadership began, on the server's clock. If this member does not lead, when its last leadership began.
     pub(super) fn since_ms(&self) -> u64 {
         self.since_ms.load(Ordering::Relaxed)
     }

@@ -2,10 +2,10 @@
 //!
 //! Each batch carries the leader's digest at a zxid that the leader had applied. A member keeps its own digests at the
 //! ends of the last `limits::DIGESTS_KEPT` batches. If the two digests of one zxid differ, one of the two states is
-//! wrong, by a bug or a defect of memory. Then the member applies nothing more, so that the damage does not spread;
-//! `ensemble::repair` does the rest.
+//! wrong, because of a bug or a fault of memory. Then the member applies nothing more, so that the damage does not
+//! spread; `ensemble::repair` does the rest.
 //!
-//! Two replicas that go wrong in the same way are not found.
+//! If two replicas go wrong in the same way, this is not noticed.
 
 use crate::limits;
 use crate::model::Zxid;

@@ -1,5 +1,5 @@
-//! Brings what this member has to say against plugins into the log, and gives the leadership to a member that can run
-//! the plugins in force.
+//! Brings this member's complaints about plugins into the log, and gives the leadership to a member that can run the
+//! plugins in force.
 
 use crate::environment::Instant;
 use crate::limits;
@@ -8,7 +8,8 @@ use crate::peer::messages::requests::ToLeader;
 use crate::pipeline::{Ask, Blame};
 use crate::replica::Replica;
 
-/// Brings the complaint to the leader. Without a leader it is lost, and made again when the plugin fails the next time.
+/// Brings the complaint to the leader. Without a leader the complaint is lost. It is made again when the plugin fails
+/// the next time.
 pub(in crate::replica) fn blame(replica: &Replica, blame: Blame) {
     match replica.order.leadership.leads() {
         true => replica.order.ask(Ask::Blame(blame)),
@@ -36,7 +37,7 @@ pub(in crate::replica) fn leave_to_one_who_can(replica: &Replica) {
     let unable = match replica.plugins.here() {
         PluginsHere::All => false,
         PluginsHere::Off => true,
-        // A plugin that is still being compiled will be there.
+        // A plugin that is still being compiled will be ready soon.
         PluginsHere::NotAll => plugins.settled(),
     };
     if !unable || !replica.order.leadership.leads() || ensemble.is_leaving() {

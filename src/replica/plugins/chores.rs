@@ -1,7 +1,8 @@
-//! What a leader does for recipes without being asked: fires timers that are due, and has mounts put in order.
+//! What a leader does for recipes without being asked: it fires timers that are due, and calls recipes that must put
+//! their mount in order.
 //!
-//! All of this is state (`State::chores`). Each chore is a transaction that the leader submits to its own sequencer. If
-//! the transaction does not happen, the state still has the chore, and it is submitted again.
+//! The chores are part of the state (`State::chores`). Each chore is a transaction that the leader submits to its own
+//! sequencer. If the transaction does not happen, the state still has the chore, and it is submitted again.
 
 use crate::limits;
 use crate::model::chores;
@@ -33,7 +34,7 @@ pub(in crate::replica) async fn do_chores(replica: Arc<Replica>) {
 struct UnderWay(HashMap<String, (i64, u64)>);
 
 impl UnderWay {
-    /// Submits what is due. Returns how long nothing more will be due, if nothing changes.
+    /// Submits the chores that are due. Returns how long it takes until another is due, if nothing changes.
     fn submit_due(&mut self, replica: &Replica) -> Duration {
         let order = &replica.order;
         if !order.leadership.leads() || !replica.ensemble.lease.is_acknowledged() || !order.plugins.enabled() {

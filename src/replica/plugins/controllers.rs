@@ -2,9 +2,9 @@
 //! call finds nothing more to do.
 //!
 //! Controllers are level-triggered. A path is queued, not a change, and a path is queued once, however often it
-//! changes. A new leader, and a controller that is put to work, begin with every path there is. What a call worked out
-//! becomes one request of the identity `plugin:<name>`, on condition that nothing it looked at has changed; otherwise
-//! the controller is called again. A failed call is repeated after a pause that grows.
+//! changes. A new leader, and a controller that is put to work, begin with every path there is. The writes of a call
+//! become one request of the identity `plugin:<name>`. The request takes effect only if nothing that the call looked at
+//! has changed. Otherwise the controller is called again. A failed call is repeated after a pause that grows.
 
 use crate::admin::http::CallError;
 use crate::limits;
@@ -93,8 +93,7 @@ pub(in crate::replica) async fn run_controllers(replica: Arc<Replica>) {
 /// One controller, and what it has to do.
 struct Controller {
     binding: Arc<Binding>,
-    /// Tells this controller from another one of the same name, which was at work before and may still have calls
-    /// running.
+    /// Tells this controller from an earlier one of the same name, which may still have calls running.
     identity: Arc<()>,
     /// The paths to call it for, in order.
     ///
@@ -106,12 +105,12 @@ struct Controller {
     running: BTreeSet<String>,
     /// The paths in `running` that have changed since their calls began.
     again: BTreeSet<String>,
-    /// The paths whose calls failed or were overtaken, by when they are called for again, in milliseconds of the
+    /// The paths whose calls failed or were overtaken, sorted by the time of the next call, in milliseconds of the
     /// server's clock.
     ///
     /// Invariant: each has an entry in `attempts`.
     later: BTreeSet<(u64, String)>,
-    /// How many calls in a row have failed or were overtaken, and when the path is due again.
+    /// For each path: how many calls in a row have failed or were overtaken, and when the path is due again.
     ///
     /// Invariant: at most `limits::CONTROLLER_PATHS_MAX`.
     attempts: BTreeMap<String, (u32, u64)>,
@@ -240,8 +239,8 @@ impl Controller {
     }
 }
 
-/// Finds out what controllers have to do, and begins some of it. Returns how long nothing more will be due, if nothing
-/// changes.
+/// Finds out what controllers have to do, and begins some of it. Returns how long it takes until something is due, if
+/// nothing changes.
 fn drive(
     replica: &Arc<Replica>,
     at_work: &mut BTreeMap<Arc<str>, Controller>,
@@ -295,8 +294,8 @@ fn drive(
     rest
 }
 
-/// Searches a piece of the tree for paths that a controller watches. The piece is small, so that applying, which needs
-/// the exclusive lock, does not wait long.
+/// Searches a piece of the tree for paths that a controller watches. The piece is small, because applying needs the
+/// exclusive lock and must not wait long.
 fn search_some(order: &WriteOrder, controller: &mut Controller) {
     let state = order.state.read();
     for _ in 0..limits::CONTROLLER_SEARCHED_AT_ONCE {
@@ -328,7 +327,7 @@ fn take_up_timers(order: &WriteOrder, name: &str, controller: &mut Controller) -
         if due_ms > ensemble_ms {
             return Duration::from_millis(due_ms - ensemble_ms);
         }
-        // While its call runs the timer is still there. What the call worked out removes it.
+        // While the timer's call runs, the timer is still there. The call's writes remove it.
         if let Some(path) = chores::unescape(timer).filter(|path| !controller.running.contains(path)) {
             controller.enqueue(&path);
         }
@@ -336,7 +335,7 @@ fn take_up_timers(order: &WriteOrder, name: &str, controller: &mut Controller) -
     limits::CHORES_LOOK_INTERVAL
 }
 
-/// Calls the controller for a path, and submits what it has worked out.
+/// Calls the controller for a path, and submits its writes.
 async fn reconcile(replica: &Arc<Replica>, binding: Arc<Binding>, path: &str) -> CallEnd {
     let (asking, asked, about) = (replica.clone(), binding.clone(), path.to_owned());
     let worked_out = replica.heavy.run(move || work_out(&asking.order, &asking.plugins, &asked, about)).await;
@@ -394,8 +393,8 @@ fn work_out(
     Ok(Some(Reconciled { plugin, version, fuel: asked.cost, path, conditions, steps }))
 }
 
-/// The next path of the controller that has waited longest. A controller that always has something to do leaves the
-/// others their turns.
+/// The next path of the controller that has waited longest. So a controller that always has something to do does not
+/// keep the others from their turns.
 fn next_call(at_work: &mut BTreeMap<Arc<str>, Controller>) -> Option<(Arc<str>, String)> {
     let turn = at_work.values().map(|controller| controller.turn).max()? + 1;
     let waiting = at_work.iter_mut().filter(|(_, controller)| !controller.queue.is_empty());

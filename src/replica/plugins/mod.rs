@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 pub(crate) struct PluginWork {
     plugins: Arc<Plugins>,
     pub(super) preparations: Preparations,
-    /// Wakes `chores`: there is something to do, or something less.
+    /// Wakes `chores`: there is a new chore, or an old one is done.
     chores_wake: Notify,
     /// The paths that controllers may have to look at.
     changed: ChangedPaths,
@@ -57,7 +57,7 @@ impl PluginWork {
         }
     }
 
-    /// This member leads now, and so has to do what plugins have to do.
+    /// This member leads now, so it does the plugins' chores and calls controllers.
     pub(super) fn wake(&self) {
         self.chores_wake.notify_one();
         self.controllers_wake.notify_one();

@@ -110,12 +110,12 @@ fn may_deploy(order: &WriteOrder, submission: &Submission) -> bool {
 fn check(order: &WriteOrder, submission: &Submission) -> Result<Vec<Admitted>, Refusal> {
     let Ask::Request(request) = &submission.ask else { return Ok(Vec::new()) };
     let prepare = || check_deployment::prepare(&order.plugins, request, &NodeByNode(order));
-    // After a panic the session must not wait for ever.
+    // Otherwise the session would wait for ever after a panic.
     let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(prepare));
     checked.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::SystemError, "the plugin could not be checked")))
 }
 
-/// Waits until a quorum of voters has the code of all of these. An error: it cannot come to that.
+/// Waits until a quorum of voters has the code of all of these. Returns an error if that can no longer happen.
 async fn compiled_by_a_quorum(replica: &Replica, admitted: Vec<Admitted>) -> Result<(), Refusal> {
     for Admitted { key, manifest } in admitted {
         // A plugin that is off is not called: each member compiles it when it has time.
@@ -126,15 +126,16 @@ async fn compiled_by_a_quorum(replica: &Replica, admitted: Vec<Admitted>) -> Res
     Ok(())
 }
 
-/// The votes of one deployment: which voters have compiled its component.
+/// Which voters have compiled the component of one deployment.
 struct Quorum {
     me: u32,
     voters: BTreeSet<u32>,
-    /// How many voters beside this member must have compiled it. This member has.
+    /// How many voters besides this member must have compiled the component. This member has compiled it.
     needed: usize,
-    /// Invariant: other voters only, and none of them in `failed`.
+    /// The voters that have compiled the component. Invariant: this member is not among them, and none of them is in
+    /// `failed`.
     done: BTreeSet<u32>,
-    /// Invariant: other voters only.
+    /// The voters that failed to compile it, and why. Invariant: this member is not among them.
     failed: BTreeMap<u32, String>,
 }
 
@@ -200,7 +201,7 @@ async fn compiled(replica: &Replica, manifest: &Manifest) -> Result<(), String> 
             return Err(quorum.lacking());
         }
         for link in ensemble.follower_links.all() {
-            // A new link has not been asked. A link that has ended will not answer.
+            // A member with a new link is asked again: a link that has ended brings no answer.
             if asked.insert(link.member, link) != Some(link) && !quorum.done.contains(&link.member) {
                 let message = FromLeader::Compile { id: question.id, manifest: text.clone() };
                 ensemble.follower_links.send(link, message);

@@ -76,8 +76,7 @@ impl Connection {
         self.outbox.close_after_flush();
     }
 
-    /// Queues the ConnectResponse of the connection's session.
-    /// Returns the reply's bytes.
+    /// Queues the ConnectResponse of the connection's session. Returns the length of the reply in bytes.
     pub(crate) fn queue_session(&self, password: Password, knows_read_only: bool) -> u64 {
         let response = ConnectResponse {
             timeout_ms: self.timeout_ms(),

@@ -1,8 +1,8 @@
 //! One client's connection, as other threads see it.
 //!
-//! The connection's own task is `task`. This folder is what everybody may call: whoever applies transactions queues
-//! replies and events here, and whoever ends a session closes its connection here. Methods that take the state or the
-//! watches are called under their locks; `session` writes down the lock order.
+//! The connection's own task is `task`. This folder has the functions that other threads may call. The thread that
+//! applies transactions queues replies and events here, and code that ends a session closes its connection here.
+//! Methods that take the state or the watches are called under their locks; `session` gives the order of the locks.
 //!
 //! | file | holds |
 //! |---|---|

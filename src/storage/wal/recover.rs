@@ -1,4 +1,4 @@
-//! From the files in the log's folder to a log that can go on.
+//! Makes an open log from the files in the log's folder.
 //!
 //! Recovery checks every batch, in order. Behind the last valid batch one of three things is true (`wal` defines them):
 //! - Nothing follows: this is the end of the log.
@@ -110,7 +110,7 @@ pub(crate) fn recover<P: Payload>(disk: &dyn Disk, options: &Options) -> Result<
     }
     scan.check_whole(&options.folder)?;
 
-    // The log can go on. Only from here on anything is changed.
+    // The log can go on. Nothing on the disk has been changed up to here.
     for path in &left_over {
         // A purged segment whose removal was lost. If it stays, the next start meets it again.
         if let Err(error) = disk.remove(path) {
@@ -198,7 +198,7 @@ impl<P: Payload> Scan<P> {
         }
     }
 
-    /// Whether there is a segment and it was begun. If so, takes its header in.
+    /// Whether there is a segment that was begun. If so, takes the facts of its header into the scan.
     fn is_begun(&mut self, window: Option<&mut Window>) -> Result<bool, OpenError> {
         let Some(window) = window else { return Ok(false) };
         match format::segment_header(window.sector(0)?) {

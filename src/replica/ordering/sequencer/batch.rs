@@ -37,7 +37,7 @@ impl<C: Proposes> Sequencer<C> {
             && self.chain.has_room()
     }
 
-    /// Evaluates what waits, as far as one batch has room, and proposes it.
+    /// Evaluates the waiting requests, as far as one batch has room for them, and proposes the batch.
     pub(super) fn propose_batch(&mut self) {
         let Phase::Leading { term } = self.phase else { return };
         let began = Instant::now();
@@ -47,8 +47,8 @@ impl<C: Proposes> Sequencer<C> {
         let mut draft = Draft::default();
         while !self.waiting.is_empty() && draft.has_room() && !self.chain.changes_plugins() {
             if !self.evaluate_some(term, &mut draft) {
-                // Another member leads and this one has not heard. Nothing is evaluated until it has, or its quorum
-                // says otherwise.
+                // Another member leads, and this one has not heard of it. Nothing is evaluated until this member hears
+                // of it, or a quorum acknowledges this member again.
                 self.lease_held = false;
                 self.replica.ensemble.lease.doubt();
                 break;
@@ -80,9 +80,9 @@ impl<C: Proposes> Sequencer<C> {
         });
     }
 
-    /// Evaluates a few requests under one shared lock of the state. They are few, so that applying, which needs the
-    /// exclusive lock, does not wait long. Returns false, having evaluated nothing, if a leader of a later term than
-    /// `term` has changed the state: this leader's outstanding changes do not lie over that state.
+    /// Evaluates a few requests under one shared lock of the state. They are few, because applying needs the exclusive
+    /// lock and must not wait long. Returns false, having evaluated nothing, if a leader of a later term than `term`
+    /// has changed the state: this leader's outstanding changes do not lie over that state.
     fn evaluate_some(&mut self, term: u64, draft: &mut Draft) -> bool {
         let replica = self.replica.clone();
         let state = replica.order.state.read();
@@ -106,8 +106,8 @@ impl<C: Proposes> Sequencer<C> {
         true
     }
 
-    /// Whether the request is to end a session that must not end any more: its client was heard, or a leadership
-    /// granted it more time, or its client is just coming back, while the request waited.
+    /// Whether the request would end a session that must not end any more. While the request waited, the session's
+    /// client gave a sign of life or began to come back, or a new leadership granted the session more time.
     fn has_come_back(&self, state: &State, request: &QueuedRequest) -> bool {
         let Ask::CloseSession { session, expired: true } = request.submission.ask else { return false };
         if self.evaluator.is_ending(state, session) {

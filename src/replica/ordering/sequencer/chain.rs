@@ -20,13 +20,13 @@ pub(super) struct Chain {
     ///
     /// Invariant: empty when no entry is in flight, because then the next chain has started.
     refused: Vec<InFlight>,
-    /// The last zxid of this chain: what the next transaction stands on.
+    /// The last zxid of this chain. The next transaction is evaluated on the state of this zxid.
     ///
     /// Invariant: each transaction has the next zxid of this epoch, or the first of the next epoch.
     end: Zxid,
     /// The number of the next entry.
     entry_next: u64,
-    /// The last entry changes which plugins are in force. Nothing is evaluated behind it before it is applied.
+    /// The last entry changes which plugins are in force. No later request is evaluated before it is applied.
     ///
     /// Invariant: false when no entry is in flight.
     changes_plugins: bool,
@@ -115,7 +115,7 @@ impl Chain {
     /// is in flight.
     pub(super) fn take_refused(&mut self) -> impl DoubleEndedIterator<Item = QueuedRequest> + use<> {
         assert!(self.in_flight.is_empty(), "an entry in flight may still have to be evaluated again before these");
-        // An applied change of plugins is in force: the judge sees the new registry.
+        // A change of plugins that was applied is in force by now: the judge sees the new registry.
         self.changes_plugins = false;
         let mut refused = std::mem::take(&mut self.refused);
         refused.sort_by_key(|refused| refused.entry);

@@ -11,8 +11,8 @@ use crate::replica::plugins::prepare;
 use std::collections::VecDeque;
 
 impl<C: Proposes> Sequencer<C> {
-    /// Puts the request in line: behind a held request of its connection, or behind all that waits. A deployment is
-    /// prepared first.
+    /// Puts the request in line: after a held request of its connection, or else after all waiting requests. A
+    /// deployment is prepared first.
     pub(super) fn admit(&mut self, request: QueuedRequest) {
         assert!(!self.is_void(&request), "a request that was passed on waits in its own leadership only");
         assert!(request.call.is_none() || request.link.is_none(), "native calls are not passed on");
@@ -48,8 +48,9 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// Takes the connection's requests out of the line and holds them. False if the connection is held already. That is
-    /// so if a request is evaluated again after its entry was refused, and a deployment was behind it in the meantime.
+    /// Takes the connection's requests out of the line and holds them. False if the connection is held already. This
+    /// happens when a request is evaluated again after its entry was refused, and in the meantime a later request of
+    /// the connection, a deployment, has come.
     fn hold_waiting(&mut self, connection: ConnectionId) -> bool {
         if self.held.contains_key(&connection) {
             return false;

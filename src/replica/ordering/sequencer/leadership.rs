@@ -31,8 +31,8 @@ impl<C: Proposes> Sequencer<C> {
         self.lease_held = true;
         self.waiting.retain(|request| request.link.is_none());
         self.waiting.iter_mut().for_each(|request| request.verdict = None);
-        // The next leader writes the configuration itself. Its caller has to look whether it is the one that was asked
-        // for.
+        // The next leader writes the configuration itself. The client that asked has to look whether the configuration
+        // is the one that it wanted.
         let waiting = std::mem::take(&mut self.waiting);
         let (configures, others) = waiting
             .into_iter()
@@ -60,7 +60,7 @@ impl<C: Proposes> Sequencer<C> {
                 debug!(entry, "an entry had no effect: its requests are evaluated again");
                 self.refused_in_a_row += 1;
                 if self.refused_in_a_row > 1 {
-                    // Consensus takes nothing at the moment. Asking again at once would only burn the processor.
+                    // Consensus accepts nothing at the moment. Proposing again at once would only cost processor time.
                     self.lease_held = false;
                     self.replica.ensemble.lease.doubt();
                 }
@@ -78,7 +78,7 @@ impl<C: Proposes> Sequencer<C> {
         }
     }
 
-    /// With the last entry of an unbroken chain applied, the applied tree has all changes that were outstanding.
+    /// Once the last entry of an unbroken chain is applied, the applied tree has all changes that were outstanding.
     fn forget_applied(&mut self) {
         let Phase::Leading { .. } = self.phase else { return };
         if !self.chain.is_resolved() {
@@ -126,7 +126,7 @@ impl<C: Proposes> Sequencer<C> {
         self.phase = Phase::Leading { term };
         simulation::see(|| Seen::Leads { term });
         if new_leadership {
-            // Deployments that came in before have not been looked at.
+            // Deployments that came in before this leadership have not been checked yet.
             for request in std::mem::take(&mut self.waiting) {
                 self.admit(request);
             }
@@ -135,7 +135,7 @@ impl<C: Proposes> Sequencer<C> {
                 let submission = Submission::own(Ask::Configure { servers });
                 self.waiting.push_front(QueuedRequest::new(submission, None));
             }
-            // These come first. Nothing is evaluated behind them before they are applied.
+            // These requests come first. No other request is evaluated before they are applied.
             for blame in replica.order.plugins.crashes(replica.config.server_id) {
                 let submission = Submission::own(Ask::Blame(blame));
                 self.waiting.push_front(QueuedRequest::new(submission, None));

@@ -19,7 +19,7 @@
 //! - When this leadership ends, requests that other members passed on are dropped. Those members close the connections.
 //! - A change of the members, or of the leader, happens off this thread and holds back only its own connection.
 //! - A deployment of a plugin is prepared off this thread, and holds back only its own connection. Its entry is the
-//!   last in flight: the requests behind it are evaluated with the plugins that it leaves.
+//!   last in flight: later requests are evaluated only after it is applied, with the plugins that it leaves in force.
 //!
 //! | file | what |
 //! |---|---|
@@ -70,7 +70,8 @@ pub(crate) struct Sequencer<C> {
     /// Invariant: a request of another member was passed on in the term of `phase`.
     waiting: VecDeque<QueuedRequest>,
     chain: Chain,
-    /// Connections that wait for work off this thread, each with the requests behind the one that is worked on.
+    /// Connections that wait for work off this thread, each with its requests that came after the one that is worked
+    /// on.
     ///
     /// Invariant: at most one request of a connection is worked on.
     held: HashMap<ConnectionId, VecDeque<QueuedRequest>>,
@@ -93,7 +94,8 @@ pub(crate) struct Sequencer<C> {
 
 /// What takes batches: consensus, or a stand-in.
 pub(crate) trait Proposes {
-    /// Brings the batch into the log. Batches enter the log in the order of the calls. `done` hears the outcome.
+    /// Brings the batch into the log. Batches enter the log in the order of the calls. `done` is called with the
+    /// outcome.
     fn propose_then(&self, batch: Batch, done: impl FnOnce(ProposalOutcome) + Send + 'static);
 }
 
@@ -185,7 +187,7 @@ impl<C: Proposes> Sequencer<C> {
         if self.may_evaluate() || self.may_pass_on() {
             return Sleep::Awake;
         }
-        // Idle: there is nothing to evaluate, and the end of an entry would not change that.
+        // The sequencer is idle: there is nothing to evaluate, and the outcome of an entry would not change that.
         let idle = match self.phase {
             Phase::Leading { .. } => self.waiting.is_empty() && !self.stopping,
             Phase::Following { link: Some(_) } => self.chain.is_resolved(),
@@ -231,7 +233,7 @@ impl<C: Proposes> Sequencer<C> {
             }
             Event::Forwarded { submission, link } => {
                 let request = QueuedRequest::new(submission, Some(link));
-                // There is no way back for what a recipe returns.
+                // Another member could not send back what a recipe returns.
                 let is_call = matches!(request.submission.ask, Ask::Call { .. } | Ask::Reconcile(_));
                 if !is_call && !self.is_void(&request) {
                     self.admit(request);
