@@ -1,8 +1,8 @@
 //! When a busy thread yields its processor before it sleeps, on a machine whose processors are all in use.
 //!
-//! A thread that has just served its clients could sleep at once. The next request would wake it alone, and so would the
-//! one after that. If the thread yields first, other threads run and send their requests meanwhile, and the thread then
-//! finds many requests together (docs/performance.md, "What was learnt on the way"). If no other thread wants the
+//! A thread that has just served its clients could sleep at once. The next request would wake it alone, and so would
+//! the one after that. If the thread yields first, other threads run and send their requests meanwhile, and the thread
+//! then finds many requests together (docs/performance.md, "What was learnt on the way"). If no other thread wants the
 //! processor, the yield returns at once.
 //!
 //! A program that computes without pause keeps the processor for a whole time slice and sends no request. [`Courtesy`]

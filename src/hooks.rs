@@ -1,8 +1,8 @@
 //! What the simulation may change in a member: its pace, how it ends, and one deliberate mistake.
 //!
-//! A mutation is a defect that is put in on purpose, to see whether the simulation's checkers find it. Each mutation has
-//! one function here, named for the rule that the mutation breaks. The server calls the function where it keeps the rule.
-//! Without the feature `simulation` every function here is the rule alone, and the compiler removes the call.
+//! A mutation is a defect that is put in on purpose, to see whether the simulation's checkers find it. Each mutation
+//! has one function here, named for the rule that the mutation breaks. The server calls the function where it keeps the
+//! rule. Without the feature `simulation` every function here is the rule alone, and the compiler removes the call.
 //!
 //! This file is low in the list of layers, so that every folder can use it. What a member shows to the simulation is in
 //! `simulation`, near the top.
@@ -59,8 +59,8 @@ impl Mutation {
     ];
 }
 
-/// How often a member writes checkpoints and images, and how much log it keeps. The simulation uses small numbers, so that
-/// short runs meet these situations.
+/// How often a member writes checkpoints and images, and how much log it keeps. The simulation uses small numbers, so
+/// that short runs meet these situations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     pub checkpoint_log_bytes: u64,
@@ -205,8 +205,8 @@ pub(crate) fn events_then_reply<C>(context: &mut C, events: impl FnOnce(&mut C),
     }
 }
 
-/// Whether recipes hear of a session that ends. `zxid_counter`: of the transaction. `Mutation::HandOverDropped` drops the
-/// first hundred of each leadership.
+/// Whether recipes hear of a session that ends. `zxid_counter`: of the transaction. `Mutation::HandOverDropped` drops
+/// the first hundred of each leadership.
 #[inline]
 pub(crate) fn recipes_hear_of_end(zxid_counter: u32) -> bool {
     zxid_counter >= 100 || !has(Mutation::HandOverDropped)

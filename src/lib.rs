@@ -5,10 +5,11 @@
 //!
 //! 1. The task of a connection ([`session`]) reads bytes from a socket. [`wire`] cuts them into frames and decodes a
 //!    [`wire::request::Request`].
-//! 2. `session::dispatch` sees that the request is a write. It notes the request among the connection's unanswered ones,
-//!    and submits it.
+//! 2. `session::dispatch` sees that the request is a write. It notes the request among the connection's unanswered
+//!    ones, and submits it.
 //! 3. The sequencer of [`replica`] takes the request from its inbox, in order with the requests of all connections.
-//! 4. The `Evaluator` of [`pipeline`] judges the request on the view: the applied tree with all outstanding changes on top.
+//! 4. The `Evaluator` of [`pipeline`] judges the request on the view: the applied tree with all outstanding changes on
+//!    top.
 //! 5. `pipeline::authorize` checks the ACL, and policies are asked. Then the recipe at whose mount the path lies may
 //!    handle the request (`pipeline::evaluate::recipe`), or one file of `pipeline::evaluate` works out the effects.
 //! 6. The validators of [`plugin`] whose rules match are shown every resulting change.

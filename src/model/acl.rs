@@ -10,7 +10,8 @@ pub(crate) const DELETE: i32 = 8;
 pub(crate) const ADMIN: i32 = 16;
 pub(crate) const ALL: i32 = 31;
 
-/// An identity: a scheme and an id within it. A connection's proven identities and the ids in ACL entries have this form.
+/// An identity: a scheme and an id within it. A connection's proven identities and the ids in ACL entries have this
+/// form.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Identity {
     pub(crate) scheme: String,
@@ -33,8 +34,8 @@ pub struct AclEntry {
 /// A node's whole ACL. Shared, because nearly all nodes of a tree have one of a few ACLs.
 pub(crate) type Acl = Arc<[AclEntry]>;
 
-/// Bytes of the entries of an ACL on the wire: permissions, and two strings with their lengths. In the log and in memory
-/// the entries take about as much, and in the log never more.
+/// Bytes of the entries of an ACL on the wire: permissions, and two strings with their lengths. In the log and in
+/// memory the entries take about as much, and in the log never more.
 pub(crate) fn bytes(list: &[AclEntry]) -> usize {
     list.iter().map(|entry| 3 * size_of::<i32>() + entry.who.scheme.len() + entry.who.id.len()).sum()
 }

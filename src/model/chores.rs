@@ -64,8 +64,8 @@ pub(crate) fn timer_path(plugin: &str, name: &str) -> String {
     format!("{PLUGINS}/{plugin}/timers/{}", escape(name))
 }
 
-/// Makes any text one name of a path. A character that a name may not contain, and `%`, becomes `%` and two hexadecimal digits
-/// for each of its bytes. The empty text becomes a single `%`.
+/// Makes any text one name of a path. A character that a name may not contain, and `%`, becomes `%` and two hexadecimal
+/// digits for each of its bytes. The empty text becomes a single `%`.
 pub(crate) fn escape(name: &str) -> String {
     if name.is_empty() {
         return "%".into();

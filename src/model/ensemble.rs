@@ -1,8 +1,9 @@
-//! The servers of an ensemble, in the form of `server.N=` lines, `/zookeeper/config` and `reconfig` (QuorumPeer.QuorumServer).
+//! The servers of an ensemble, in the form of `server.N=` lines, `/zookeeper/config` and `reconfig`
+//! (QuorumPeer.QuorumServer).
 //!
-//! The text is ZooKeeper's: `host:peerPort:electionPort[|...][:role][;[host:]clientPort[;[host:]securePort]]`, with IPv6 hosts
-//! in brackets. A server that was parsed prints as text that parses to the same server. Names are not resolved here, but each
-//! time somebody connects. Groups and weights (hierarchical quorums) are refused.
+//! The text is ZooKeeper's: `host:peerPort:electionPort[|...][:role][;[host:]clientPort[;[host:]securePort]]`, with
+//! IPv6 hosts in brackets. A server that was parsed prints as text that parses to the same server. Names are not
+//! resolved here, but each time somebody connects. Groups and weights (hierarchical quorums) are refused.
 
 use super::Zxid;
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The numbers that a server can have. The number is the top byte of the session ids that the server gives out. With 0, its
-/// sessions could not be told from ids that clients make up. With 255, session ids would look like TTL nodes.
+/// The numbers that a server can have. The number is the top byte of the session ids that the server gives out. With 0,
+/// its sessions could not be told from ids that clients make up. With 255, session ids would look like TTL nodes.
 pub(crate) const SERVER_IDS: RangeInclusive<u32> = 1..=254;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +54,8 @@ pub enum ServerRole {
     Observer,
 }
 
-/// Identifies a data directory: random bytes, drawn when the directory is created. A wiped disk gets another incarnation.
+/// Identifies a data directory: random bytes, drawn when the directory is created. A wiped disk gets another
+/// incarnation.
 pub(crate) type Incarnation = [u8; 16];
 
 /// A member as consensus keeps it. The default (id 0, no address) exists only because openraft requires one.
@@ -124,8 +126,8 @@ impl fmt::Display for ServerRole {
     }
 }
 
-/// The data of `/zookeeper/config`: one line for each server, in the order of their numbers, and the version, which is the zxid
-/// of the change.
+/// The data of `/zookeeper/config`: one line for each server, in the order of their numbers, and the version, which is
+/// the zxid of the change.
 pub(crate) fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version: Zxid) -> String {
     let sorted: BTreeMap<u32, &Server> = servers.map(|server| (server.id, server)).collect();
     let mut text: String = sorted.values().map(|server| format!("server.{}={server}\n", server.id)).collect();
@@ -133,8 +135,8 @@ pub(crate) fn config_text<'a>(servers: impl Iterator<Item = &'a Server>, version
     text
 }
 
-/// Reads the text of [`config_text`], and the members in a `reconfig`: lines, or the same separated by commas. Returns the
-/// servers in the order of their numbers. The result may be empty.
+/// Reads the text of [`config_text`], and the members in a `reconfig`: lines, or the same separated by commas. Returns
+/// the servers in the order of their numbers. The result may be empty.
 pub(crate) fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
     let mut servers: BTreeMap<u32, Server> = BTreeMap::new();
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
@@ -158,8 +160,8 @@ pub(crate) fn parse_config_text(text: &str) -> Result<Vec<Server>, String> {
     Ok(servers.into_values().collect())
 }
 
-/// A sentence that names two servers with the same address. None: there are no such servers. A client address that stands for
-/// all addresses of a machine never conflicts, because it does not say which machine.
+/// A sentence that names two servers with the same address. None: there are no such servers. A client address that
+/// stands for all addresses of a machine never conflicts, because it does not say which machine.
 pub(crate) fn conflict<'a>(servers: impl Iterator<Item = &'a Server>) -> Option<String> {
     let mut taken: BTreeMap<(&str, u16), u32> = BTreeMap::new();
     for server in servers {
@@ -191,8 +193,8 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// Parses `host:port:port[:role]`, several of them separated by `|`. The role may stand behind any of them. No two of them may
-/// have different roles.
+/// Parses `host:port:port[:role]`, several of them separated by `|`. The role may stand behind any of them. No two of
+/// them may have different roles.
 fn peers(text: &str) -> Result<(Vec<PeerAddress>, ServerRole), String> {
     let mut addresses = Vec::new();
     let mut role = None;

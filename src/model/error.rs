@@ -64,8 +64,8 @@ impl ErrorCode {
     }
 }
 
-/// Why a request is refused. The session reads `text` at `/zookeeper/rejection`. It is empty for the ordinary errors of the
-/// protocol, which need no explanation.
+/// Why a request is refused. The session reads `text` at `/zookeeper/rejection`. It is empty for the ordinary errors of
+/// the protocol, which need no explanation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: ErrorCode,

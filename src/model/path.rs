@@ -48,8 +48,8 @@ pub(crate) fn validate(path: &str) -> Result<(), PathError> {
     }
 }
 
-/// Whether a name may contain the character. Java checks UTF-16 units, so characters beyond the first plane, which are pairs of
-/// surrogates there, are refused as well.
+/// Whether a name may contain the character. Java checks UTF-16 units, so characters beyond the first plane, which are
+/// pairs of surrogates there, are refused as well.
 pub(crate) fn allowed(c: char) -> bool {
     !matches!(c as u32, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..=0xffff | 0x10000..)
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A session's number, as the client knows it. Never 0 for a session. The top byte is the id of the member that opened it.
+/// A session's number, as the client knows it. Never 0 for a session. The top byte is the id of the member that opened
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub i64);
 
@@ -24,8 +25,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// One TCP connection of one run of one member. Never used twice, even by a member that restarts: `number` begins anew at each
-/// start, and `run` (random, chosen at each start) differs.
+/// One TCP connection of one run of one member. Never used twice, even by a member that restarts: `number` begins anew
+/// at each start, and `run` (random, chosen at each start) differs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ConnectionId {
     pub member: u32,
@@ -38,8 +39,8 @@ pub struct ConnectionId {
 pub struct Password(pub [u8; 16]);
 
 impl Password {
-    /// Whether `shown` is this password. Takes the same time wherever the two differ, so that an attacker learns nothing from
-    /// the time.
+    /// Whether `shown` is this password. Takes the same time wherever the two differ, so that an attacker learns
+    /// nothing from the time.
     pub(crate) fn is(&self, shown: &Password) -> bool {
         self.0.iter().zip(&shown.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }

@@ -11,7 +11,8 @@ pub struct Stat {
     pub ctime: i64,
     pub mtime: i64,
     pub version: i32,
-    /// As clients see it: twice the number of children ever created, minus the number of present children (DataNode.copyStat).
+    /// As clients see it: twice the number of children ever created, minus the number of present children
+    /// (DataNode.copyStat).
     pub cversion: i32,
     pub aversion: i32,
     /// The owning session of an ephemeral node. 0 for all other nodes, including containers and TTL nodes.

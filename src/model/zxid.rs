@@ -1,7 +1,7 @@
 //! The number of a transaction: `epoch << 32 | counter`, as in ZooKeeper.
 //!
-//! Zxids only grow. A leadership opens a new epoch with its first transaction. A full counter opens the next epoch within the
-//! leadership, so that the counter never wraps.
+//! Zxids only grow. A leadership opens a new epoch with its first transaction. A full counter opens the next epoch
+//! within the leadership, so that the counter never wraps.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -2,8 +2,8 @@
 //! quotas. `View` lays them over the applied state.
 //!
 //! Promises: a record says what the state will say once the record's zxid is applied. So a record is redundant, never
-//! wrong, once the state has caught up, and `forget` may drop it at any later time. `rollback` leaves nothing of what came
-//! behind its savepoint. No hash map here is iterated.
+//! wrong, once the state has caught up, and `forget` may drop it at any later time. `rollback` leaves nothing of what
+//! came behind its savepoint. No hash map here is iterated.
 //!
 //! Bounded by the transactions in flight (`limits::ENTRIES_IN_FLIGHT_MAX` batches).
 
@@ -36,8 +36,8 @@ pub(crate) struct Overlay {
     usage_made: HashMap<Arc<str>, Used>,
     /// What each transaction touched, oldest first. `forget` goes through it in this order.
     ///
-    /// Invariant: the zxids never fall. Each record of `nodes`, `sessions` and `ephemerals` stands here with the record's
-    /// zxid, so once nothing up to a zxid is queued, no record of that zxid is left.
+    /// Invariant: the zxids never fall. Each record of `nodes`, `sessions` and `ephemerals` stands here with the
+    /// record's zxid, so once nothing up to a zxid is queued, no record of that zxid is left.
     queue: VecDeque<(Zxid, Touched)>,
     /// What the transaction in the making replaced, in order.
     ///
@@ -108,8 +108,8 @@ pub(crate) struct Savepoint {
 }
 
 impl Overlay {
-    /// The node as outstanding transactions leave it. None: no outstanding transaction touches the node. Some(None): the
-    /// node will be gone.
+    /// The node as outstanding transactions leave it. None: no outstanding transaction touches the node. Some(None):
+    /// the node will be gone.
     pub(crate) fn node(&self, path: &str) -> Option<Option<&NodeRecord>> {
         self.nodes.get(path).map(|record| record.value.as_ref())
     }

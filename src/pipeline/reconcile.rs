@@ -1,6 +1,6 @@
-//! A controller's optimistic transaction. It reads the committed tree, records what it read, and buffers its writes. Nothing
-//! happens until the writes are submitted as one request (`Reconciled`). That request takes effect only if nothing that was
-//! read has changed since.
+//! A controller's optimistic transaction. It reads the committed tree, records what it read, and buffers its writes.
+//! Nothing happens until the writes are submitted as one request (`Reconciled`). That request takes effect only if
+//! nothing that was read has changed since.
 //!
 //! So an operation is only noted here, and checked when all of them are carried out. The names of sequential nodes are
 //! predicted from what was read.

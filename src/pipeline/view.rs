@@ -1,5 +1,5 @@
-//! The tree as it will be once every reserved transaction is applied: the applied state with the outstanding changes laid
-//! over it. The next request is evaluated on this view.
+//! The tree as it will be once every reserved transaction is applied: the applied state with the outstanding changes
+//! laid over it. The next request is evaluated on this view.
 
 use super::overlay::{Data, NodeRecord, Overlay};
 use super::{NodeCopy, ReadView, Versions};

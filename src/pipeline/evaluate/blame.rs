@@ -1,6 +1,6 @@
 //! A member's report against a plugin. A report of faults says that clients of several sessions met faults. It puts the
-//! plugin into quarantine at once. A report of a crash says that a call of the plugin has ended a process. It is kept in the
-//! tree, and the second such report against the same version puts the plugin into quarantine.
+//! plugin into quarantine at once. A report of a crash says that a call of the plugin has ended a process. It is kept
+//! in the tree, and the second such report against the same version puts the plugin into quarantine.
 //!
 //! ```text
 //! /zookeeper/plugins/<name>/quarantine                      why it is not called (the plugin host chooses the data)
@@ -15,8 +15,8 @@ use crate::pipeline::{Blame, ReadView};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Returns whether anything has been written. Nothing is written if another version of the plugin is in force by now, or if
-/// the same crash was reported before.
+/// Returns whether anything has been written. Nothing is written if another version of the plugin is in force by now,
+/// or if the same crash was reported before.
 pub(crate) fn evaluate(draft: &mut Draft<'_>, blame: &Blame) -> bool {
     let plugin = path::join(PLUGINS, &blame.plugin);
     if draft.node(&plugin).is_none_or(|node| node.stat().mzxid != blame.manifest_mzxid) {

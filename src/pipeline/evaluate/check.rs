@@ -20,8 +20,8 @@ pub(crate) fn evaluate(
     Ok(Slot::Nothing)
 }
 
-/// Checks that the node does not exist or, given a version, that it does not have that version. Needs READ on the parent, as
-/// in ClickHouse Keeper.
+/// Checks that the node does not exist or, given a version, that it does not have that version. Needs READ on the
+/// parent, as in ClickHouse Keeper.
 pub(crate) fn evaluate_absence(
     draft: &Draft<'_>,
     plugins: &mut dyn Plugins,

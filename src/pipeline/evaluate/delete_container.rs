@@ -1,7 +1,7 @@
 //! deleteContainer (opcode 20) from a client, and the server's own collection of containers and TTL nodes.
 //!
-//! ZooKeeper serves the opcode to anybody and checks neither sessions nor ACLs, so any client could delete any childless
-//! node. Here only the superuser may use the opcode. Others get NOAUTH (docs/differences.txt).
+//! ZooKeeper serves the opcode to anybody and checks neither sessions nor ACLs, so any client could delete any
+//! childless node. Here only the superuser may use the opcode. Others get NOAUTH (docs/differences.txt).
 
 use super::delete::deletable_parent;
 use super::draft::Draft;
@@ -29,8 +29,8 @@ pub(crate) fn evaluate(draft: &mut Draft<'_>, path: Option<&str>) -> Result<Slot
     Ok(Slot::Nothing)
 }
 
-/// Deletes a container or TTL node for the server itself. False if the node may not go: the applied tree said that it may,
-/// but here the view decides.
+/// Deletes a container or TTL node for the server itself. False if the node may not go: the applied tree said that it
+/// may, but here the view decides.
 pub(crate) fn collect(draft: &mut Draft<'_>, path: &str) -> bool {
     if deletable_parent(path).is_err() || !draft.node(path).is_some_and(|node| is_collectable(draft, node)) {
         return false;

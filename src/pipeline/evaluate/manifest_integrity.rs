@@ -1,9 +1,10 @@
-//! That plugin manifests and what they name agree: each mount belongs to one recipe, and the pieces of each component exist.
+//! That plugin manifests and what they name agree: each mount belongs to one recipe, and the pieces of each component
+//! exist.
 //!
-//! A deployment is checked beside the sequencer before it is evaluated (`plugin::check_deployment`). Its transaction must check the
-//! references again, because they may have changed since: two deployments may have been checked at the same time, and
-//! pieces that no manifest named yet may have been deleted. While a manifest names a component, its pieces cannot be
-//! deleted.
+//! A deployment is checked beside the sequencer before it is evaluated (`plugin::check_deployment`). Its transaction
+//! must check the references again, because they may have changed since: two deployments may have been checked at the
+//! same time, and pieces that no manifest named yet may have been deleted. While a manifest names a component, its
+//! pieces cannot be deleted.
 
 use super::draft::Draft;
 use crate::model::chores::{self, Place};
@@ -16,7 +17,8 @@ use std::collections::BTreeSet;
 /// Hexadecimal digits of a component's digest.
 const DIGEST_DIGITS: usize = 64;
 
-/// Checks the manifests that the transaction writes: no other recipe has the same mount, and the component's pieces exist.
+/// Checks the manifests that the transaction writes: no other recipe has the same mount, and the component's pieces
+/// exist.
 pub(crate) fn check(draft: &Draft<'_>, plugins: &mut dyn Plugins) -> Result<(), Refusal> {
     let place = |change| path_of(change).and_then(|path| chores::place(path));
     let bound = |place| if let Some(Place::Manifest { plugin }) = place { Some(plugin) } else { None };
@@ -42,8 +44,8 @@ pub(crate) fn mount_taken(mount: &str, by: &str) -> String {
     format!("mount: {mount} is that of {by}: choose another, or turn {by} off or remove it")
 }
 
-/// BADARGUMENTS if the node is a piece of a component that a manifest names, or a former version of a manifest. A plugin
-/// without its pieces would not run after the next start.
+/// BADARGUMENTS if the node is a piece of a component that a manifest names, or a former version of a manifest. A
+/// plugin without its pieces would not run after the next start.
 pub(crate) fn require_unnamed(draft: &Draft<'_>, node: &str) -> Result<(), Refusal> {
     let below = node.strip_prefix(MODULES).and_then(|rest| rest.strip_prefix('/'));
     let component = below.and_then(|below| below.split('/').next()).filter(|name| name.len() == DIGEST_DIGITS);

@@ -1,8 +1,9 @@
 //! multi: all operations or none, in one transaction. Each operation sees what the operations before it left. A failure
 //! undoes everything, sequence numbers included.
 //!
-//! Within a multi, the flags decide what a create counts as (Op.java). The flags of a container make a container whatever
-//! the opcode. createTTL with other flags is an ordinary create. Flags that do not exist spoil the whole request.
+//! Within a multi, the flags decide what a create counts as (Op.java). The flags of a container make a container
+//! whatever the opcode. createTTL with other flags is an ordinary create. Flags that do not exist spoil the whole
+//! request.
 
 use super::create::CreateMode;
 use super::draft::Draft;
@@ -62,8 +63,8 @@ pub(crate) fn create_form(create: &Create) -> CreateForm {
     }
 }
 
-/// The operation that a refusal of the whole multi is attributed to: the last one that changed something validators judge.
-/// Clients read the code from whichever slot has one.
+/// The operation that a refusal of the whole multi is attributed to: the last one that changed something validators
+/// judge. Clients read the code from whichever slot has one.
 fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u32 {
     let changes = |slot: &Slot, request: &Request| match (slot, request) {
         (Slot::Change(index), _) => draft.changes.get(*index as usize).is_some_and(is_judged),
@@ -78,8 +79,8 @@ fn last_judged(draft: &Draft<'_>, slots: &[Slot], operations: &[Operation]) -> u
     last.unwrap_or(0) as u32
 }
 
-/// Whether ZooKeeper parses the operation: a known operation, a path and an ACL that are not null, flags that exist, and
-/// createTTL if the flags ask for a TTL. Of createTTL ZooKeeper checks only the path.
+/// Whether ZooKeeper parses the operation: a known operation, a path and an ACL that are not null, flags that exist,
+/// and createTTL if the flags ask for a TTL. Of createTTL ZooKeeper checks only the path.
 fn is_understood(operation: &Operation) -> bool {
     match &operation.request {
         Request::Create(create) => {

@@ -1,13 +1,13 @@
 //! Recipes within a transaction: how a recipe handles a client's write, and how recipes hear of the changes of others.
 //!
-//! At most one recipe handles a request: the recipe with the longest mount. It works on a savepoint, so what it refuses or
-//! fails at has not happened. Then each recipe at whose mount others have changed something is told, and may make changes
-//! of its own. Recipes are told of those changes once more. A transaction that would go on from there is refused
-//! (`limits::PLUGIN_DEPTH_MAX`).
+//! At most one recipe handles a request: the recipe with the longest mount. It works on a savepoint, so what it refuses
+//! or fails at has not happened. Then each recipe at whose mount others have changed something is told, and may make
+//! changes of its own. Recipes are told of those changes once more. A transaction that would go on from there is
+//! refused (`limits::PLUGIN_DEPTH_MAX`).
 //!
-//! Some transactions cannot be refused: a session's end, collections, the superuser's requests. If a recipe fails there, or
-//! the plugins' common budget is used up, the transaction stays as it is without the recipe, and the recipe's mount is
-//! *owed*: requests at the mount are refused until `recover` has put the mount in order (`chores`).
+//! Some transactions cannot be refused: a session's end, collections, the superuser's requests. If a recipe fails
+//! there, or the plugins' common budget is used up, the transaction stays as it is without the recipe, and the recipe's
+//! mount is *owed*: requests at the mount are refused until `recover` has put the mount in order (`chores`).
 
 use super::blame;
 use super::draft::{Draft, Existing};
@@ -42,8 +42,8 @@ pub(crate) fn of(draft: &Draft<'_>, plugins: &mut dyn Plugins, path: Option<&str
     plugins.recipe(path?).filter(|_| !authorize::is_super(&caller.identities))
 }
 
-/// Stage "recipe": asks the recipe to handle a client's write. None: the recipe passes the write, which is then carried out
-/// as if there were no recipe.
+/// Stage "recipe": asks the recipe to handle a client's write. None: the recipe passes the write, which is then carried
+/// out as if there were no recipe.
 pub(crate) fn handle(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
@@ -62,8 +62,8 @@ pub(crate) fn handle(
     })
 }
 
-/// Calls a recipe once and lets it change the transaction. If the recipe answers, its changes stand. If it refuses or fails,
-/// they are undone. `Plugins` refuses the call if no fuel is left, and counts that.
+/// Calls a recipe once and lets it change the transaction. If the recipe answers, its changes stand. If it refuses or
+/// fails, they are undone. `Plugins` refuses the call if no fuel is left, and counts that.
 pub(crate) fn call<T>(
     draft: &mut Draft<'_>,
     recipe: &Recipe,
@@ -85,10 +85,12 @@ pub(crate) fn call<T>(
     draft.parts.fuel.settle(answered).inspect_err(|_| draft.rollback(savepoint))
 }
 
-/// Tells the recipes what others have changed at their mounts, and lets them change more. `by`: who makes the transaction.
+/// Tells the recipes what others have changed at their mounts, and lets them change more. `by`: who makes the
+/// transaction.
 ///
-/// `Cause::Plugin` stands for a client's own request or call. There, recipes are told only of what plugins have changed, and
-/// an error refuses the transaction. With any other cause the transaction cannot be refused, and there is no error.
+/// `Cause::Plugin` stands for a client's own request or call. There, recipes are told only of what plugins have
+/// changed, and an error refuses the transaction. With any other cause the transaction cannot be refused, and there is
+/// no error.
 pub(crate) fn tell(
     draft: &mut Draft<'_>,
     plugins: &mut dyn Plugins,
@@ -206,7 +208,8 @@ pub(crate) fn owed(draft: &Draft<'_>, plugin: &str) -> Option<Owed> {
     Some(Owed::parse(&node.data.unwrap_or_default()))
 }
 
-/// Notes that the recipe's mount must be put in order, from the beginning. A recovery that keeps failing keeps its pause.
+/// Notes that the recipe's mount must be put in order, from the beginning. A recovery that keeps failing keeps its
+/// pause.
 pub(crate) fn owe(draft: &mut Draft<'_>, plugin: &str) {
     match owed(draft, plugin) {
         Some(Owed { after: None, .. }) => {}

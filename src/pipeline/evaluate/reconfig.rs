@@ -1,11 +1,12 @@
-//! reconfig: the checks of the request, in ZooKeeper's order, and the transaction at the end that sets `/zookeeper/config`.
+//! reconfig: the checks of the request, in ZooKeeper's order, and the transaction at the end that sets
+//! `/zookeeper/config`.
 //!
-//! A reconfig has two steps, because in between the members that join must be asked and must catch up. `plan` is evaluated on
-//! the view like any request and yields the new servers. Once consensus has those servers as its members, `configure` writes
-//! them down. The zxid of that transaction is the version of the configuration.
+//! A reconfig has two steps, because in between the members that join must be asked and must catch up. `plan` is
+//! evaluated on the view like any request and yields the new servers. Once consensus has those servers as its members,
+//! `configure` writes them down. The zxid of that transaction is the version of the configuration.
 //!
-//! One check comes in another order than in ZooKeeper: a client that may not reconfigure is refused before any server is
-//! contacted. ZooKeeper first looks for a quorum of the new configuration.
+//! One check comes in another order than in ZooKeeper: a client that may not reconfigure is refused before any server
+//! is contacted. ZooKeeper first looks for a quorum of the new configuration.
 
 use super::draft::Draft;
 use crate::model::control_plane::CONFIG;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 /// The version that ZooKeeper gives the node with every configuration.
 const NODE_VERSION: i32 = -1;
 
-/// A configuration with fewer voters is refused, so that an ensemble does not become a standalone server by mistake. ZooKeeper
-/// does the same while `standaloneEnabled` is on, which is its default.
+/// A configuration with fewer voters is refused, so that an ensemble does not become a standalone server by mistake.
+/// ZooKeeper does the same while `standaloneEnabled` is on, which is its default.
 const VOTERS_MIN: usize = 2;
 
 /// The fields of the request.
@@ -94,8 +95,8 @@ fn parse(text: &str) -> Option<(Servers, i64)> {
     Some((servers.into_iter().map(|server| (i64::from(server.id), server)).collect(), version))
 }
 
-/// All servers of the new configuration, separated by commas or line ends. The client address may be left out: each server's
-/// own file has it.
+/// All servers of the new configuration, separated by commas or line ends. The client address may be left out: each
+/// server's own file has it.
 fn whole(text: &str) -> Result<Servers, Refusal> {
     let mut servers = Servers::new();
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {

@@ -1,4 +1,5 @@
-//! A write to `/zookeeper/leader`, which is not a node of the tree. The data is the number of the member that is to lead.
+//! A write to `/zookeeper/leader`, which is not a node of the tree. The data is the number of the member that is to
+//! lead.
 //!
 //! A client that may deploy plugins may also choose the leader. If that member leads already, the write succeeds. A
 //! write that moves the leadership is evaluated again by the new leader, and so succeeds there.

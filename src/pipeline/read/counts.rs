@@ -4,7 +4,8 @@ use super::Reader;
 use crate::model::ErrorCode;
 use crate::wire::reply::Body;
 
-/// The session's own ephemeral nodes whose paths begin with `prefix`. All of them if `prefix` is null, blank or the root.
+/// The session's own ephemeral nodes whose paths begin with `prefix`. All of them if `prefix` is null, blank or the
+/// root.
 pub(crate) fn ephemerals<'a>(reader: Reader<'a>, prefix: Option<&'a str>) -> Body<'a> {
     Body::Paths(reader.state.ephemerals_below(reader.session, wanted_prefix(prefix)).collect())
 }
@@ -14,7 +15,8 @@ pub(super) fn wanted_prefix(prefix: Option<&str>) -> &str {
     prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or("")
 }
 
-/// The number of nodes below the node at `path`, which the tree keeps. For the empty path, ZooKeeper counts the root itself as well.
+/// The number of nodes below the node at `path`, which the tree keeps. For the empty path, ZooKeeper counts the root
+/// itself as well.
 pub(crate) fn all_children<'a>(reader: Reader<'a>, path: &str) -> Result<Body<'a>, ErrorCode> {
     reader.readable(path)?;
     let (root, more) = if path.is_empty() { ("/", 1) } else { (path, 0) };

@@ -1,5 +1,5 @@
-//! getChildren, getChildren2, and ClickHouse's filteredList: names of children. They need READ. The names come in the order of
-//! the state's hash tables, which differs between replicas. ZooKeeper promises no order either.
+//! getChildren, getChildren2, and ClickHouse's filteredList: names of children. They need READ. The names come in the
+//! order of the state's hash tables, which differs between replicas. ZooKeeper promises no order either.
 
 use super::Reader;
 use crate::model::{ErrorCode, Owner};

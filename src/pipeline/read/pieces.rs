@@ -27,7 +27,8 @@ pub(crate) enum Progress {
     Whole(NamesReply, Option<Stat>),
 }
 
-/// Begins to read a list in pieces. None: the request asks for no list, or for one that is short enough to be read at once.
+/// Begins to read a list in pieces. None: the request asks for no list, or for one that is short enough to be read at
+/// once.
 pub(crate) fn begin(reader: Reader<'_>, request: &Request) -> Option<Pieces> {
     let list = match request {
         Request::GetChildren { path: Some(path), .. }

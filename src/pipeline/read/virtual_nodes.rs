@@ -1,5 +1,5 @@
-//! Virtual nodes: nodes that the server answers for although the tree does not have them. They are neither listed nor counted,
-//! and a watch on one never fires.
+//! Virtual nodes: nodes that the server answers for although the tree does not have them. They are neither listed nor
+//! counted, and a watch on one never fires.
 //!
 //! `/keeper/*` tells ClickHouse which of ClickHouse Keeper's extensions it may use. A real node of that name takes
 //! precedence, so that a tree that was imported from ClickHouse Keeper is read as it was written. The virtual nodes
@@ -29,10 +29,10 @@ impl VirtualNodes for NoVirtualNodes {
     }
 }
 
-/// The extensions of ClickHouse Keeper that we have: FILTERED_LIST (0), CHECK_NOT_EXISTS (2) and CREATE_IF_NOT_EXISTS (3). The
-/// positions are ClickHouse's (KeeperFeatureFlags.h): flag i is bit 7 - i % 8 of byte i / 8. MULTI_READ (1) is not set: with it
-/// ClickHouse puts exists and filteredList into a multiRead, which ZooKeeper's multiRead cannot answer. Without it ClickHouse
-/// sends them one by one.
+/// The extensions of ClickHouse Keeper that we have: FILTERED_LIST (0), CHECK_NOT_EXISTS (2) and CREATE_IF_NOT_EXISTS
+/// (3). The positions are ClickHouse's (KeeperFeatureFlags.h): flag i is bit 7 - i % 8 of byte i / 8. MULTI_READ (1) is
+/// not set: with it ClickHouse puts exists and filteredList into a multiRead, which ZooKeeper's multiRead cannot
+/// answer. Without it ClickHouse sends them one by one.
 pub(crate) const FEATURE_FLAGS: &[u8] = &[0b1011_0000];
 
 /// For clients that are too old for the flags. 1 is WITH_FILTERED_LIST.

@@ -5,8 +5,8 @@ use crate::model::SessionId;
 use crate::state::State;
 use crate::wire::request::{Operation, Request};
 
-/// About how many bytes the answer would have, where a name in a list and a look-up count as `LISTED_NAME_BYTES`. The state may
-/// change before the request is answered.
+/// About how many bytes the answer would have, where a name in a list and a look-up count as `LISTED_NAME_BYTES`. The
+/// state may change before the request is answered.
 pub(crate) fn weight(state: &State, session: SessionId, request: &Request) -> usize {
     match request {
         Request::GetData { path, .. } => data(state, path),
