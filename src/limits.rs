@@ -354,7 +354,10 @@ pub(crate) const MULTI_READ_VIRTUAL_BYTES_MIN: usize = 4 << 10;
 /// nodes that are looked up again under the state's lock. Operations beyond get THROTTLEDOP.
 pub(crate) const MULTI_READ_JUDGED_MAX: usize = 1_000;
 
-/// Watches that one setWatches sets under one lock of the state. The rest follows under the next one.
+/// Connections of which a follower remembers, until its link ends, that the leader has closed them. Eight bytes each.
+pub(crate) const CONNECTIONS_GIVEN_UP_KEPT: usize = 10_000;
+
+/// Watches that a setWatches sets while the state is locked once. A longer setWatches locks the state several times.
 pub(crate) const WATCHES_SET_AT_ONCE: usize = 1_000;
 
 /// Watches of one connection, and bytes of their paths. ZooKeeper's heaviest clients (HBase, Kafka's older brokers)

@@ -1,7 +1,7 @@
 //! What a simulated member shows to the simulation. Without the feature `simulation` nothing is shown.
 //!
-//! The window stands near the top of the layers, because it shows values of most folders. `hooks` is its counterpart near
-//! the bottom: what the simulation changes in a member.
+//! The window stands near the top of the layers, because it shows values of most folders. `hooks` is its counterpart
+//! near the bottom: what the simulation changes in a member.
 
 use crate::consensus::ProposalOutcome;
 use crate::model::Zxid;

@@ -324,12 +324,12 @@ impl Overlay {
         let is_queued = |found: &dyn Fn(&Touched) -> bool, zxid| {
             self.queue.iter().any(|(queued, touched)| *queued == zxid && found(touched))
         };
-        // In any order: each entry is checked by itself.
+        // In any order: no check depends on another.
         for (path, record) in &self.nodes {
             let is_it = |touched: &Touched| matches!(touched, Touched::Node(queued) if queued == path);
             assert!(is_queued(&is_it, record.zxid), "{path}: a record that nothing will forget");
         }
-        // In any order: each entry is checked by itself.
+        // In any order: no check depends on another.
         for (id, record) in &self.sessions {
             let is_it = |touched: &Touched| matches!(touched, Touched::Session(queued) if queued == id);
             assert!(is_queued(&is_it, record.zxid), "{id}: a session that nothing will forget");

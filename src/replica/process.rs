@@ -78,7 +78,8 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     Ok(Running { member, clients, raft, addresses, _lock: lock })
 }
 
-/// Makes the files of earlier releases private, and says so. The server starts in any case: the operator may have reasons.
+/// Makes the files of earlier releases private, and says so. The server starts in any case: the operator may have
+/// reasons.
 fn tighten(folder: &Path) {
     let shown = folder.display();
     match private::tighten(folder) {

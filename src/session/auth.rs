@@ -20,8 +20,8 @@ pub(crate) enum Added {
     Failed,
 }
 
-/// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253) unless
-/// the subject is too long.
+/// A connection's identities before its first message: its address, and the subject of its certificate (RFC 2253)
+/// unless the subject is too long.
 pub(crate) fn at_connect(auth: &Auth, address: IpAddr, subject: Option<String>) -> Vec<Identity> {
     let mut identities = vec![Identity::new("ip", address.to_string())];
     if let Some(subject) = subject {

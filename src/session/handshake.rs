@@ -99,8 +99,9 @@ fn begin_here(
     Flow::On
 }
 
-/// Closes the session's present connection: its client has come back on another. To be called once the client has shown the
-/// password. ZooKeeper closes first and checks then, so a stranger who knows the number of a session disconnects its client.
+/// Closes the session's present connection: its client has come back on another. To be called once the client has shown
+/// the password. ZooKeeper closes first and checks then, so a stranger who knows the number of a session disconnects
+/// its client.
 fn close_former(home: &Connections, session: SessionId) {
     if let Some(former) = home.of_session(session) {
         former.close_after_flush();

@@ -32,8 +32,8 @@ struct Part<'a> {
     permissions: i32,
 }
 
-/// What has been done so far for one request that is not answered at once: the plugins' answers, by the request's parts,
-/// and the pieces of its answer.
+/// What has been done so far for one request that is not answered at once: the plugins' answers, by the request's
+/// parts, and the pieces of its answer.
 #[derive(Default)]
 pub(super) struct Inquiry {
     parts: HashMap<usize, AskedPart>,

@@ -60,8 +60,8 @@ pub(super) fn needs_watches(request: &LocalRequest) -> bool {
     }
 }
 
-/// Queues the answer, or notes in `inquiry` how far it has come. Returns how many bytes were queued. With an error, nothing
-/// is queued but events of setWatches. `watches`: Some if `needs_watches` says so.
+/// Queues the answer, or notes in `inquiry` how far it has come. Returns how many bytes were queued. With an error,
+/// nothing is queued but events of setWatches. `watches`: Some if `needs_watches` says so.
 pub(super) fn answer(
     connection: &Connection,
     refusals: &mut Refusals,
@@ -92,7 +92,7 @@ pub(super) fn answer(
     Ok(bytes)
 }
 
-#[allow(clippy::too_many_arguments, reason = "`answer` has prepared them for this one call")]
+#[expect(clippy::too_many_arguments, reason = "`answer` has prepared them for this one call")]
 fn answer_request(
     connection: &Connection,
     refusals: &mut Refusals,

@@ -163,9 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Nothing is read from the socket before the client takes what is written to it, so its pings are not heard. Each time
-    /// it takes something, that is a sign of life. If it takes nothing for a session timeout, the connection ends, and the
-    /// session expires as if the client had been silent.
+    /// Nothing is read from the socket before the client takes what is written to it, so its pings are not heard. Each
+    /// time it takes something, that is a sign of life. If it takes nothing for a session timeout, the connection ends,
+    /// and the session expires as if the client had been silent.
     fn wait_for_client(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let connection = self.dispatch.connection();
         let patience = match &mut self.patience {
@@ -199,7 +199,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             // What leaves was true when it was queued. If this process has stood still since, the truth may have moved
             // on elsewhere. A pause between this check and the kernel's copy remains: nothing can exclude that.
-            if self.dispatch.connection().clock().lease_us() > self.server.lease_until_us() {
+            // A server alone depends on nobody, and its clock is not read.
+            let until_us = self.server.lease_until_us();
+            if until_us != u64::MAX && self.dispatch.connection().clock().lease_us() > until_us {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.leaving))?;
@@ -270,8 +272,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
-    /// Backpressure begins (`held`) or ends: the client has to wait for this server. While it lasts, the session counts as
-    /// alive.
+    /// Backpressure begins (`held`) or ends: the client has to wait for this server. While it lasts, the session counts
+    /// as alive.
     fn hold(&mut self, held: bool) {
         if self.held != held {
             self.held = held;

@@ -1,7 +1,7 @@
 //! The ACLs of the tree. Each is kept once, with a count of the nodes that have it.
 //!
-//! Nearly all nodes of a tree have one of a few ACLs, so a node holds a number of four bytes in its place. The numbers are
-//! local to this process. Records and digests hold the ACL itself, in the form below.
+//! Nearly all nodes of a tree have one of a few ACLs, so a node holds a number of four bytes in its place. The numbers
+//! are local to this process. Records and digests hold the ACL itself, in the form below.
 //!
 //! ```text
 //! +------+                      form 0: world:anyone may do everything

@@ -1,5 +1,5 @@
-//! Applies a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the events
-//! in ZooKeeper's order.
+//! Applies a transaction, change by change, as DataTree.java does: the tree, its indexes, digests and quotas, and the
+//! events in ZooKeeper's order.
 //!
 //! Never fails. A change that cannot be applied (a node that exists already, a parent that does not) would mean that
 //! this replica differs from the state that the leader evaluated on. Going on would spread the difference, so an
@@ -32,8 +32,8 @@ pub(crate) struct Effects {
 pub(crate) struct Event {
     pub kind: EventKind,
     pub zxid: Zxid,
-    /// READ in this ACL decides who may hear of the event. It is the ACL of the node, as it was before a deletion and after
-    /// any other change. For `ChildrenChanged` it is the parent's.
+    /// READ in this ACL decides who may hear of the event. It is the ACL of the node, as it was before a deletion and
+    /// after any other change. For `ChildrenChanged` it is the parent's.
     pub acl: Acl,
     /// The path of the node that was created, deleted or changed. For `ChildrenChanged`, `path()` is the parent's path,
     /// which is the beginning of this one.
@@ -334,8 +334,8 @@ impl State {
         self.data_size = rest + after as u64;
     }
 
-    /// To be called before a node changes or goes. Takes its record out of the digests, and keeps the record if a checkpoint in
-    /// the making has yet to write it.
+    /// To be called before a node changes or goes. Takes its record out of the digests, and keeps the record if a
+    /// checkpoint in the making has yet to write it.
     fn before(&mut self, id: Id, path: &str) {
         let digested = self.encode(id, path);
         self.digests.subtract_node(&self.scratch, path.len(), digested);
@@ -349,14 +349,16 @@ impl State {
         self.tracking.changed(id);
     }
 
-    /// Writes the node's record, key and value, into `scratch`. Returns how many bytes of the value ZooKeeper's digest takes.
+    /// Writes the node's record, key and value, into `scratch`. Returns how many bytes of the value ZooKeeper's digest
+    /// takes.
     fn encode(&mut self, id: Id, path: &str) -> usize {
         self.scratch.clear();
         self.scratch.extend_from_slice(path.as_bytes());
         record::write_node(&self.tree, id, &mut self.scratch)
     }
 
-    /// Counts a change in the quota that `path` falls under. Does nothing if the stats node is missing, as in ZooKeeper.
+    /// Counts a change in the quota that `path` falls under. Does nothing if the stats node is missing, as in
+    /// ZooKeeper.
     fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
         let Some(root) = self.quotas.find(path) else { return };
         let stats = quota::stats_path(root);

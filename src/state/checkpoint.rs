@@ -1,5 +1,5 @@
-//! Writes a checkpoint while transactions go on. The checkpoint shows the state of one moment, needs little memory, and never
-//! stops the server for long.
+//! Writes a checkpoint while transactions go on. The checkpoint shows the state of one moment, needs little memory, and
+//! never stops the server for long.
 //!
 //! The state knows of each node whether it has changed since the last checkpoint. So the next checkpoint has only the
 //! changed nodes. The moment that a checkpoint shows is its *cut*. At the cut the changed nodes are frozen. Their
@@ -152,8 +152,8 @@ impl State {
         Cut { nodes_deleted, sessions_closed, meta, sessions: sessions.into_iter(), next_word: 0 }
     }
 
-    /// Appends records to `out` until they have `bytes_max` bytes. The last record may exceed that. Returns whether there may be
-    /// more records.
+    /// Appends records to `out` until they have `bytes_max` bytes. The last record may exceed that. Returns whether
+    /// there may be more records.
     pub(crate) fn checkpoint_piece(&mut self, cut: &mut Cut, bytes_max: usize, out: &mut Vec<Record>) -> bool {
         let mut bytes = 0;
         while bytes < bytes_max {

@@ -1,5 +1,5 @@
-//! An index of the plugins' timers and owed mounts, which are nodes below `/zookeeper/plugins` (`model::chores`). It lets the
-//! leader find the timers that are due without a search of the tree.
+//! An index of the plugins' timers and owed mounts, which are nodes below `/zookeeper/plugins` (`model::chores`). It
+//! lets the leader find the timers that are due without a search of the tree.
 
 use crate::model::chores::{self, Owed, Place, Timer};
 use crate::model::control_plane::PLUGINS;

@@ -5,8 +5,8 @@ use crate::model::{NodeKind, Owner};
 /// Whether the server itself may delete a node. `cversion` is the stored counter of creations.
 ///
 /// A container may go once it has had children and has none left. A container that never had children may go
-/// `never_used_ms` after its last change, or never if that is 0. A TTL node may go once it has no children and its data has
-/// not been set for the length of its TTL (ContainerManager.getCandidates).
+/// `never_used_ms` after its last change, or never if that is 0. A TTL node may go once it has no children and its data
+/// has not been set for the length of its TTL (ContainerManager.getCandidates).
 pub(crate) fn may_go(
     owner: Owner,
     child_count: usize,

@@ -1,10 +1,10 @@
-//! Two digests of the state, kept up to date with every change. Each is the sum of a hash per record, so a change costs the
-//! hashes of the old and the new record and no more.
+//! Two digests of the state, kept up to date with every change. Each is the sum of a hash per record, so a change costs
+//! the hashes of the old and the new record and no more.
 //!
 //! ZooKeeper's digest (DigestCalculator.java, AdHash.java, version 2) is the sum of the CRC-32 of each node outside
-//! `/zookeeper/`. The words `hash` and `mntr` show it, and migrations compare it. Our own digest takes every byte of every
-//! record of a checkpoint. Replicas compare it, and a checkpoint is checked by it when it is loaded. The digests find mistakes
-//! and damage. Neither protects against somebody who forges records.
+//! `/zookeeper/`. The words `hash` and `mntr` show it, and migrations compare it. Our own digest takes every byte of
+//! every record of a checkpoint. Replicas compare it, and a checkpoint is checked by it when it is loaded. The digests
+//! find mistakes and damage. Neither protects against somebody who forges records.
 
 use crate::limits::{ZOOKEEPER_DIGEST_LOG_INTERVAL, ZOOKEEPER_DIGESTS_KEPT};
 use crate::model::Zxid;
@@ -27,7 +27,8 @@ impl Digests {
         self.zookeeper
     }
 
-    /// Adds a node's record. The path is its first `path_length` bytes. ZooKeeper's digest takes the `digested` bytes behind it.
+    /// Adds a node's record. The path is its first `path_length` bytes. ZooKeeper's digest takes the `digested` bytes
+    /// behind it.
     pub(super) fn add_node(&mut self, record: &[u8], path_length: usize, digested: usize) {
         self.add_hashed_node(hash(record), record, path_length, digested);
     }
@@ -83,8 +84,8 @@ fn zookeeper_hash(record: &[u8], path_length: usize, digested: usize) -> u64 {
 
 /// A hash of 64 bits over all of `bytes`. It is part of the format of checkpoints and log entries, so it never changes.
 ///
-/// Sixteen bytes at a time are multiplied into the state, and both halves of the product are kept. The length goes in last,
-/// so that the zeros that fill the last block do not count as content.
+/// Sixteen bytes at a time are multiplied into the state, and both halves of the product are kept. The length goes in
+/// last, so that the zeros that fill the last block do not count as content.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     let (blocks, rest) = bytes.as_chunks::<16>();
     let mut state = KEYS[0];

@@ -105,8 +105,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The timeout of a session whose end has begun and takes several transactions (`pipeline::evaluate::session`). No client
-    /// negotiates this timeout.
+    /// The timeout of a session whose end has begun and takes several transactions (`pipeline::evaluate::session`). No
+    /// client negotiates this timeout.
     pub(crate) const ENDING: i32 = 0;
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -130,8 +130,9 @@ pub(crate) struct Node<'a> {
 }
 
 impl State {
-    /// The tree that ZooKeeper 3.9.5 starts with (the constructor of DataTree.java): four nodes, whose creation raised no
-    /// counters. `seed` is the seed of the hash tables. It is random per process, so that nobody can choose names that collide.
+    /// The tree that ZooKeeper 3.9.5 starts with (the constructor of DataTree.java): four nodes, whose creation raised
+    /// no counters. `seed` is the seed of the hash tables. It is random per process, so that nobody can choose names
+    /// that collide.
     pub(crate) fn new(seed: u64) -> State {
         let mut state = State::empty(seed);
         let open = acl::open_unsafe();
@@ -202,8 +203,8 @@ impl State {
         self.wall_ms
     }
 
-    /// The format level: which kinds of effects transactions may have (docs/membership.md). A transaction raises it. It is never
-    /// lowered.
+    /// The format level: which kinds of effects transactions may have (docs/membership.md). A transaction raises it. It
+    /// is never lowered.
     pub(crate) fn format_level(&self) -> u32 {
         self.format_level
     }
@@ -239,8 +240,8 @@ impl State {
         self.digests.zookeeper()
     }
 
-    /// ZooKeeper's digest at every 128th zxid since this process started, oldest first, at most 1024 of them. For the `hash`
-    /// word.
+    /// ZooKeeper's digest at every 128th zxid since this process started, oldest first, at most 1024 of them. For the
+    /// `hash` word.
     pub(crate) fn digest_log(&self) -> impl Iterator<Item = (Zxid, u64)> + '_ {
         self.digests.log()
     }
@@ -292,9 +293,9 @@ impl State {
         Some(self.tree.slot(self.tree.find(path)?).below())
     }
 
-    /// Paths of at most `max` containers and TTL nodes that the server may delete now. `never_used_ms`: see `collect::may_go`.
-    /// The order is that of the nodes' numbers, which differs between replicas. Only the leader asks, and the pipeline checks
-    /// each path again on its view.
+    /// Paths of at most `max` containers and TTL nodes that the server may delete now. `never_used_ms`: see
+    /// `collect::may_go`. The order is that of the nodes' numbers, which differs between replicas. Only the leader
+    /// asks, and the pipeline checks each path again on its view.
     pub(crate) fn collectable(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
         let collectable = |&&id: &&Id| {
             let slot = self.tree.slot(id);
@@ -312,7 +313,8 @@ impl State {
         Some(Quota { path, limits, used })
     }
 
-    /// Visits a node and all nodes below it. The order differs between replicas, so what `visit` computes must not depend on it.
+    /// Visits a node and all nodes below it. The order differs between replicas, so what `visit` computes must not
+    /// depend on it.
     fn walk(&self, id: Id, mut visit: impl FnMut(Id)) {
         let mut waiting = vec![id];
         while let Some(id) = waiting.pop() {

@@ -1,10 +1,10 @@
 //! Quotas: limits that clients write below /zookeeper/quota, and the usage of each (ZooKeeper's Quotas.java and
 //! StatsTrack.java).
 //!
-//! A subtree `/a` has a quota while `/zookeeper/quota/a/zookeeper_limits` exists. `apply` keeps the usage in the text of
-//! `/zookeeper/quota/a/zookeeper_stats`, as ZooKeeper does: it counts the subtree when that node is created and adds each
-//! later change. A text there that is not a number counts as unset (ZooKeeper would fail with an exception). While there is
-//! no quota at all, all of this costs one comparison per change.
+//! A subtree `/a` has a quota while `/zookeeper/quota/a/zookeeper_limits` exists. `apply` keeps the usage in the text
+//! of `/zookeeper/quota/a/zookeeper_stats`, as ZooKeeper does: it counts the subtree when that node is created and adds
+//! each later change. A text there that is not a number counts as unset (ZooKeeper would fail with an exception). While
+//! there is no quota at all, all of this costs one comparison per change.
 
 use crate::model::control_plane::QUOTA;
 use crate::model::path;
@@ -52,8 +52,8 @@ pub(crate) enum Excess {
 }
 
 impl Quota<'_> {
-    /// How `count` more nodes and `bytes` more bytes would break the quota. A 0 is not checked. A negative number breaks a quota
-    /// that is broken already, as in ZooKeeper. For plugins, the caller passes no negative number.
+    /// How `count` more nodes and `bytes` more bytes would break the quota. A 0 is not checked. A negative number
+    /// breaks a quota that is broken already, as in ZooKeeper. For plugins, the caller passes no negative number.
     pub(crate) fn check(&self, count: i64, bytes: i64) -> Option<Excess> {
         let count = excess(count, self.used.count, self.limits.count, self.limits.count_hard);
         let bytes = excess(bytes, self.used.bytes, self.limits.bytes, self.limits.bytes_hard);

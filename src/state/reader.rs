@@ -1,5 +1,5 @@
-//! Reads numbers and texts from the front of a record's bytes. Nothing here panics: every step returns None if the bytes end too
-//! early.
+//! Reads numbers and texts from the front of a record's bytes. Nothing here panics: every step returns None if the
+//! bytes end too early.
 
 /// The bytes that are left to read.
 pub(super) struct Reader<'a>(pub(crate) &'a [u8]);

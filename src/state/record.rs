@@ -1,4 +1,5 @@
-//! The records of a checkpoint: all state as keys and values. The bytes are the same in redb, in the image and between peers.
+//! The records of a checkpoint: all state as keys and values. The bytes are the same in redb, in the image and between
+//! peers.
 //!
 //! The first byte of a key is its kind. So in the order of keys the meta record comes first, then the sessions, then
 //! the nodes, each after its parent. Format 1, all numbers big-endian:
@@ -13,9 +14,11 @@
 //! | 02 | session i64|            | timeout | password | member | run | number |   of the owning connection
 //! +----+------------+            | i32, ms | 16 bytes | u32    | u32 | u64    |
 //!                                +---------+----------+--------+-----+--------+
-//! +-------------+                +------+-------+-------+-------+-------+-------+---------+----------+----------+-------+
+//! +-------------+
+//! +------+-------+-------+-------+-------+-------+---------+----------+----------+-------+
 //! | path        |  '/' = 2f      | data | czxid | mzxid | pzxid | ctime | mtime | version | cversion | aversion | owner |
-//! +-------------+                |      | i64   | i64   | i64   | i64   | i64   | i32     | i32      | i32      | i64   |
+//! +-------------+                |      | i64   | i64   | i64   | i64   | i64   | i32     | i32      | i32      | i64
+//! |
 //!                                +------+-------+-------+-------+-------+-------+---------+----------+----------+-------+
 //!                                +-----+----------+------------+-------+
 //!                                | ACL | children | ACL length | flags |   flag 1: data is null
@@ -26,10 +29,9 @@
 //! Every value ends in a seal of four more bytes: the low half of our hash of the key and of the value before the seal.
 //! With the seal a reader can say which record is damaged.
 //!
-//! A node's value is read from its end. The path, the data and the 60 bytes behind them stand in the order in which ZooKeeper's
-//! digest takes them. Our own digest takes the whole record, key and value, without the seal. So one encoding serves the
-//! checkpoint and both digests.
-//! The form of an ACL is drawn in `acls`.
+//! A node's value is read from its end. The path, the data and the 60 bytes behind them stand in the order in which
+//! ZooKeeper's digest takes them. Our own digest takes the whole record, key and value, without the seal. So one
+//! encoding serves the checkpoint and both digests. The form of an ACL is drawn in `acls`.
 
 use super::Session;
 use super::digest;

@@ -570,8 +570,8 @@ fn changes(world: &World, step: Step) -> Option<Vec<Change>> {
 }
 
 proptest! {
-    /// A checkpoint gives the state at its cut, whatever happens while it is written. The checkpoint and the transactions behind
-    /// it give the state at the end.
+    /// A checkpoint gives the state at its cut, whatever happens while it is written. The checkpoint and the
+    /// transactions behind it give the state at the end.
     #[test]
     fn checkpoints_hold_the_state_at_their_cut(steps in steps()) {
         let mut world = World::new();

@@ -1,11 +1,11 @@
 //! The nodes themselves: a slab of slots that never move, and one table of children for each directory.
 //!
-//! A node's number is its place in the slab. A path is looked up name by name. The name and the data of a node lie together in
-//! one allocation. With a name of 16 bytes and 100 bytes of data, a node costs 80 bytes for the slot, 128 for name and data,
-//! and some 10 in its parent's table.
+//! A node's number is its place in the slab. A path is looked up name by name. The name and the data of a node lie
+//! together in one allocation. With a name of 16 bytes and 100 bytes of data, a node costs 80 bytes for the slot, 128
+//! for name and data, and some 10 in its parent's table.
 //!
-//! Promises: a look-up allocates nothing. Replacing data by data of the same length allocates nothing. The slab does not
-//! shrink, but the numbers of deleted nodes are used again.
+//! Promises: a look-up allocates nothing. Replacing data by data of the same length allocates nothing. The slab does
+//! not shrink, but the numbers of deleted nodes are used again.
 
 use super::acls::{AclId, Acls};
 use crate::model::{Owner, Stat};
@@ -24,15 +24,17 @@ const NONE: Id = Id::MAX;
 /// How many slots are allocated at once. Small enough for an empty server.
 const CHUNK: usize = 1024;
 
-/// A table of children with at least this capacity shrinks once its capacity is more than `SPARSE` times its length, because
-/// listing the children costs time by the capacity. Smaller tables stay, for queues and locks whose only child comes and goes.
+/// A table of children with at least this capacity shrinks once its capacity is more than `SPARSE` times its length,
+/// because listing the children costs time by the capacity. Smaller tables stay, for queues and locks whose only child
+/// comes and goes.
 const SPARSE_CAPACITY_MIN: usize = 64;
 const SPARSE: usize = 8;
 
 pub(super) struct Tree {
     /// The slab. Each chunk has room for `CHUNK` slots from its beginning, so slots never move.
     ///
-    /// Invariant: all chunks but the last are full. A slot that is neither the root's nor free stands in its parent's table.
+    /// Invariant: all chunks but the last are full. A slot that is neither the root's nor free stands in its parent's
+    /// table.
     chunks: Vec<Vec<Slot>>,
     /// Numbers of deleted nodes, to be used again.
     ///
@@ -42,7 +44,8 @@ pub(super) struct Tree {
     hasher: foldhash::fast::FixedState,
 }
 
-/// One node. `pzxid` and `cversion` live in the directory once the node has had a child. Before, they are `czxid` and 0.
+/// One node. `pzxid` and `cversion` live in the directory once the node has had a child. Before, they are `czxid` and
+/// 0.
 pub(super) struct Slot {
     pub(super) czxid: i64,
     pub(super) mzxid: i64,
@@ -145,7 +148,7 @@ impl Tree {
 
     /// The node's children, in the order of the hash table, which differs between replicas.
     pub(super) fn children(&self, id: Id) -> impl Iterator<Item = Id> + '_ {
-        // In any order: callers sort, or treat each child by itself.
+        // In any order: callers sort the children, or the order makes no difference to them.
         self.slot(id).directory.iter().flat_map(|directory| directory.children.iter().copied())
     }
 
@@ -242,7 +245,8 @@ impl Tree {
         }
     }
 
-    /// Appends the path of a node to `out`. Walks up without recursion, because a path may have as many names as fit in a frame.
+    /// Appends the path of a node to `out`. Walks up without recursion, because a path may have as many names as fit in
+    /// a frame.
     pub(super) fn write_path(&self, id: Id, out: &mut Vec<u8>) {
         if id == ROOT {
             out.push(b'/');

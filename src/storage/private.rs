@@ -1,4 +1,5 @@
-//! The data directory belongs to the server's user alone: session passwords, access lists and plugins' settings lie in it.
+//! The data directory belongs to the server's user alone: session passwords, access lists and plugins' settings lie in
+//! it.
 
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -10,8 +11,9 @@ use std::path::Path;
 /// The permissions of the group and of others.
 const OTHERS: u32 = 0o077;
 
-/// How the names of the server's files and folders begin (docs/data-dir.md).
-const OURS: &[&str] = &["LOCK", "identity", "log", "checkpoint", "image", "plugins-cache", "peer-secret"];
+/// The server's files and folders (docs/data-dir.md). Names that go on behind a dot are the server's, too:
+/// `checkpoint.redb`, `image.received`, `identity.tmp`.
+const OURS: &[&str] = &["LOCK", "identity", "log", "checkpoint", "image", "plugins-cache"];
 
 /// From now on this process makes folders with mode 0700 and files with mode 0600, whatever umask it was started with.
 pub(crate) fn make_private_files_only() {
@@ -27,9 +29,10 @@ pub(crate) struct Tightened {
     pub(crate) left: usize,
 }
 
-/// Takes all permissions of the group and of others from the server's files in `folder`. Takes them from the folder itself,
-/// too, unless there is something else in it: nobody means to close `/var/lib` with a data directory of that name. Links are
-/// not followed. What belongs to another user stays as it is and is counted: in a container, the folder may belong to root.
+/// Takes all permissions of the group and of others from the server's files in `folder`. Takes them from the folder
+/// itself, too, unless there is something else in it: nobody means to close `/var/lib` with a data directory of that
+/// name. Links are not followed. What belongs to another user stays as it is and is counted: in a container, the folder
+/// may belong to root.
 pub(crate) fn tighten(folder: &Path) -> io::Result<Tightened> {
     let mut found = Tightened::default();
     let mut waiting = Vec::new();
@@ -37,7 +40,7 @@ pub(crate) fn tighten(folder: &Path) -> io::Result<Tightened> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let is_ours = OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours));
+        let is_ours = name.to_str().is_some_and(is_ours);
         has_only_ours &= is_ours || name == "myid";
         if is_ours {
             waiting.push(entry.path());
@@ -64,6 +67,11 @@ pub(crate) fn tighten(folder: &Path) -> io::Result<Tightened> {
         }
     }
     Ok(found)
+}
+
+fn is_ours(name: &str) -> bool {
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    OURS.contains(&stem)
 }
 
 impl Tightened {
@@ -107,7 +115,8 @@ mod tests {
         assert_eq!(tighten(folder.path()).unwrap(), Tightened { changed: 2, left: 0 });
         assert_eq!((mode(folder.path()), mode(&below), mode(&file), mode(&foreign)), (0o700, 0o700, 0o600, 0o644));
         assert_eq!(tighten(folder.path()).unwrap(), Tightened::default());
-        let shared = folder.path().join("something-else");
+        // `logs` is not `log`.
+        let shared = folder.path().join("logs");
         fs::write(&shared, "x").unwrap();
         for (path, mode) in [(folder.path(), 0o755), (&shared, 0o644), (&file, 0o640)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -77,8 +77,8 @@ pub(crate) enum StartError {
     /// A full sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// A refusal, with votes and log whole: checkpoint and image are lost, and the log begins behind `purged`. The way out
-    /// for a member of an ensemble is to leave it, and to join it again with an empty directory.
+    /// A refusal, with votes and log whole: checkpoint and image are lost, and the log begins behind `purged`. The way
+    /// out for a member of an ensemble is to leave it, and to join it again with an empty directory.
     #[error("{sentence}")]
     NoState { sentence: String, purged: LogPosition },
     #[error(transparent)]

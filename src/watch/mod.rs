@@ -1,9 +1,9 @@
-//! Watches: which connections wait for what, and which of them an event reaches (WatchManager.java, DataTree.java). Pure.
-//! Watches are never replicated.
+//! Watches: which connections wait for what, and which of them an event reaches (WatchManager.java, DataTree.java).
+//! Pure. Watches are never replicated.
 //!
-//! ZooKeeper has two tables: one of data watches (getData, exists) and one of child watches (getChildren). A persistent watch
-//! is in both. A recursive watch is in the first only, so it never gets `ChildrenChanged`. Here one entry per path holds both
-//! tables: a connection's modes in either table are bits of one byte. The watches that fire:
+//! ZooKeeper has two tables: one of data watches (getData, exists) and one of child watches (getChildren). A persistent
+//! watch is in both. A recursive watch is in the first only, so it never gets `ChildrenChanged`. Here one entry per
+//! path holds both tables: a connection's modes in either table are bits of one byte. The watches that fire:
 //!
 //! | event at P | one-shot, gone then | persistent | recursive |
 //! |---|---|---|---|
@@ -11,11 +11,11 @@
 //! | deleted | data and child | at P | at P and above |
 //! | children changed | child | at P | - |
 //!
-//! A connection gets an event once, however many of its watches the event meets. Without any recursive watch the path is not
-//! walked up. A connection without watches costs nothing. A watch costs some 16 bytes beside its path.
+//! A connection gets an event once, however many of its watches the event meets. Without any recursive watch the path
+//! is not walked up. A connection without watches costs nothing. A watch costs some 16 bytes beside its path.
 //!
-//! A connection has a bounded number of watches, and so have all together, by count and by the bytes of their paths. A watch
-//! beyond a bound is not set, and the caller says so to the client.
+//! A connection has a bounded number of watches, and so have all together, by count and by the bytes of their paths. A
+//! watch beyond a bound is not set, and the caller says so to the client.
 //!
 //! The hash tables here are iterated in one place: `drop_some`, where no caller can see the order.
 
@@ -125,8 +125,8 @@ type WatcherId = u32;
 #[derive(Default)]
 struct WatchedPath {
     path: Box<str>,
-    /// Invariant: in order of the watchers, each at most once, none without modes. A watcher stands here if the path stands in
-    /// `Watcher::watched`.
+    /// Invariant: in order of the watchers, each at most once, none without modes. A watcher stands here if the path
+    /// stands in `Watcher::watched`.
     watchers: SmallVec<[(WatcherId, Modes); 2]>,
 }
 
@@ -291,8 +291,8 @@ impl Watches {
         self.modes(path, watcher).has(Modes::sought(kind))
     }
 
-    /// Forgets at most `max` watched paths of a connection that has ended, and the connection with the last of them. Returns
-    /// whether nothing of it is left. Nobody may set a watch for the connection any more.
+    /// Forgets at most `max` watched paths of a connection that has ended, and the connection with the last of them.
+    /// Returns whether nothing of it is left. Nobody may set a watch for the connection any more.
     pub(crate) fn drop_some(&mut self, connection: ConnectionId, max: usize) -> bool {
         let Some(&watcher) = self.by_connection.get(&connection) else { return true };
         // In any order: it decides only in which order the numbers of paths are used again.
@@ -311,8 +311,8 @@ impl Watches {
         done
     }
 
-    /// Calls `deliver` once for each connection that waits for the event, and removes the one-shot watches that it meets. The
-    /// connections come in the order of their numbers.
+    /// Calls `deliver` once for each connection that waits for the event, and removes the one-shot watches that it
+    /// meets. The connections come in the order of their numbers.
     pub(crate) fn trigger(&mut self, event: &Event, deliver: &mut dyn FnMut(ConnectionId, EventKind, &str)) {
         if self.by_path.is_empty() {
             return;
@@ -341,8 +341,8 @@ impl Watches {
         self.data_count + self.child_count
     }
 
-    /// Paths with the connections that have data watches on them, from the watched path with number `from` on, and the number
-    /// from which to go on. None: that was the last. For `wchs`, `wchc` and `wchp`.
+    /// Paths with the connections that have data watches on them, from the watched path with number `from` on, and the
+    /// number from which to go on. None: that was the last. For `wchs`, `wchc` and `wchp`.
     pub(crate) fn data_watches(&self, from: usize, max: usize) -> (Vec<WatchedBy>, Option<usize>) {
         let mut some = Vec::new();
         for path in self.paths.iter().skip(from).take(max) {
@@ -397,7 +397,8 @@ impl Watches {
         self.check();
     }
 
-    /// Adds to `reached` the connections with a recursive watch above the path. Each connection is there once afterwards.
+    /// Adds to `reached` the connections with a recursive watch above the path. Each connection is there once
+    /// afterwards.
     fn reach_recursive(&mut self, mut at: &str) {
         let reached_at_path = self.reached.len();
         while let Some(above) = path::parent(at) {

@@ -71,8 +71,8 @@ impl NamesReply {
         self.frame.len()
     }
 
-    /// Appends the reply as a complete frame, `stat` behind the names. Copies nothing if `out` is empty. Appends nothing if
-    /// the frame would have 2 GiB or more, as `jute::put_frame`.
+    /// Appends the reply as a complete frame, `stat` behind the names. Copies nothing if `out` is empty. Appends
+    /// nothing if the frame would have 2 GiB or more, as `jute::put_frame`.
     pub(crate) fn finish(mut self, out: &mut BytesMut, header: &ReplyHeader, stat: Option<&Stat>) {
         if let Some(stat) = stat {
             jute::put_stat(&mut self.frame, stat);

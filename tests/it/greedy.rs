@@ -86,7 +86,7 @@ fn multi_read(path: &str, slots: usize) -> Request {
     Request::MultiRead(vec![slot; slots])
 }
 
-/// Sets `path` until `done`. Returns the longest time that one set took.
+/// Sets the node at `path` again and again, until `done` returns true. Returns the longest time that one set took.
 async fn longest_set(client: &Client, path: &str, done: impl Fn() -> bool) -> Duration {
     let mut longest = Duration::ZERO;
     loop {

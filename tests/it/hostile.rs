@@ -67,8 +67,8 @@ fn connect_request(session: i64, password: &[u8; 16]) -> Vec<u8> {
     bytes
 }
 
-/// Session numbers can be guessed, and they show in `ephemeralOwner`. ZooKeeper closes the owner's connection before it looks
-/// at the password.
+/// Session numbers can be guessed, and they show in `ephemeralOwner`. ZooKeeper closes the owner's connection before it
+/// looks at the password.
 #[tokio::test]
 async fn a_session_number_without_the_password_disconnects_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,8 +190,8 @@ async fn identities_are_bounded() {
     assert!(proven > 4 && refused.code() == Some(ErrorCode::AuthFailed), "{proven}: {refused}");
 }
 
-/// On three servers, a follower's client leaves 3 MB of paths behind. This was one transaction, and with longer paths no
-/// leader could bring that transaction to the others.
+/// On three servers, a follower's client leaves 3 MB of paths behind. This was one transaction, and with longer paths
+/// no leader could bring that transaction to the others.
 #[tokio::test]
 async fn a_session_with_long_paths_can_be_ended_by_its_client_and_by_its_timeout() {
     let mut ensemble = Ensemble::start(3);
@@ -219,8 +219,8 @@ async fn a_session_with_long_paths_can_be_ended_by_its_client_and_by_its_timeout
     }
 }
 
-/// Each entry `auth` of an ACL stands for all identities of a connection, so a request of 25 kB becomes a transaction of
-/// 11 MB. With longer names, 84 MB unseated the leader.
+/// Each entry `auth` of an ACL stands for all identities of a connection, so a request of 25 kB becomes a transaction
+/// of 11 MB. With longer names, 84 MB unseated the leader.
 #[tokio::test]
 async fn a_small_request_that_grows_too_large_is_refused_and_nobody_else_notices() {
     let mut ensemble = Ensemble::start(3);

@@ -1,8 +1,8 @@
 //! The layers of `src/` and of `sim/`, and the check that imports only run down.
 //!
 //! A file may import (`use crate::x`, `crate::x::y`) from its own room and from rooms below, never from a room above. A
-//! room is a folder of `src/`, or a file beside the folders. docs/ARCHITECTURE.md shows the list of `src/`; `cargo xtask
-//! fix` writes the list into the page, and `cargo xtask verify` compares the two.
+//! room is a folder of `src/`, or a file beside the folders. docs/ARCHITECTURE.md shows the list of `src/`; `cargo
+//! xtask fix` writes the list into the page, and `cargo xtask verify` compares the two.
 
 use std::collections::BTreeSet;
 use std::path::Path;

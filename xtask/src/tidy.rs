@@ -24,7 +24,7 @@ const ITERATES: &[&str] =
 const ANY_ORDER: &str = "// In any order: ";
 
 /// Columns of a comment or of a line of Markdown.
-const COLUMNS_MAX: usize = 140;
+const COLUMNS_MAX: usize = 120;
 
 /// Names every breach with file and line.
 pub(crate) fn check(root: &Path) -> Result<(), String> {

@@ -127,7 +127,8 @@ impl ResourceLimiter for Memory {
 
 /// What one call has used of the host.
 ///
-/// Invariant: each count is within its bound when a host function starts. The function that exceeds a bound ends the call.
+/// Invariant: each count is within its bound when a host function starts. The function that exceeds a bound ends the
+/// call.
 #[derive(Default)]
 pub(crate) struct Spent {
     pub(crate) reads: u64,

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-/// The last faults of one plugin, newest first. They outlive a version. Invariant: at most `limits::PLUGIN_FAULTS_KEPT`.
+/// The last faults of one plugin, newest first. They outlive a version. Invariant: at most
+/// `limits::PLUGIN_FAULTS_KEPT`.
 #[derive(Default)]
 pub(crate) struct Faults(Mutex<VecDeque<Kept>>);
 

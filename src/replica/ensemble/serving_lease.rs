@@ -303,6 +303,8 @@ impl Ensemble {
             lease.acknowledged.store(true, Ordering::Release);
             return;
         };
+        // An older leader may have refused this member for a removal that never came to be committed.
+        lease.set_turned_out(false);
         let acknowledged_at = self.consensus().quorum_heard();
         let suspended_us = self.clock.suspended_us();
         if let Some(at) = acknowledged_at.filter(|at| lease.was_awake_since(*at, suspended_us)) {

@@ -327,8 +327,8 @@ impl MemberFacts {
         })
     }
 
-    /// The watched paths with the connections that have data watches on them, in the order of the paths. They are copied
-    /// piece by piece, so watches that come or go meanwhile may be missing.
+    /// The watched paths with the connections that have data watches on them, in the order of the paths. They are
+    /// copied piece by piece, so watches that come or go meanwhile may be missing.
     fn data_watches(&self) -> Vec<(Box<str>, Vec<ConnectionId>)> {
         let order = &self.replica.order;
         let mut all = Vec::new();

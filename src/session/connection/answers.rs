@@ -183,8 +183,8 @@ impl Connection {
         self.outbox.wake();
     }
 
-    /// Answers the oldest request, a read that was not answered at once, if `inquiry` has all that it needs. Otherwise the
-    /// answer comes one piece further, at most.
+    /// Answers the oldest request, a read that was not answered at once, if `inquiry` has all that it needs. Otherwise
+    /// the answer comes one piece further, at most.
     pub(in crate::session) fn judge_asked(self: &Arc<Self>, server: &dyn Server, inquiry: &mut Inquiry) -> Turn {
         let state = server.state();
         let mut watches = server.watches();
@@ -211,8 +211,8 @@ impl Connection {
     }
 
     /// Answers requests from the oldest on, up to the first that waits: for its transaction, for a barrier, or for
-    /// plugins. A read whose answer may be long is left to the thread that asks plugins, since the thread that applies may
-    /// have called. `Order` bounds what the others have to say.
+    /// plugins. A read whose answer may be long is left to the thread that asks plugins, since the thread that applies
+    /// may have called. `Order` bounds what the others have to say.
     fn answer_ready(self: &Arc<Self>, order: &mut Order, state: &State, watches: &mut Watches) {
         while let Some(entry) = order.pop_ready() {
             let (header, received_us) = (entry.header, entry.received_us);

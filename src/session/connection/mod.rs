@@ -304,8 +304,8 @@ impl Connection {
         self.outbox.wake();
     }
 
-    /// Queues one packet and counts it. Returns its length in bytes; 0 if the connection is ending. A packet that is too
-    /// long for a frame ends the connection: `fill` appends nothing then (`jute::put_frame`).
+    /// Queues one packet and counts it. Returns its length in bytes; 0 if the connection is ending. A packet that is
+    /// too long for a frame ends the connection: `fill` appends nothing then (`jute::put_frame`).
     fn queue(&self, fill: impl FnOnce(&mut BytesMut)) -> u64 {
         let mut bytes = 0;
         let mut too_long = false;

@@ -2,6 +2,7 @@
 //!
 //! A connection that lives counts such writes in its `Order`. The counts move here when the connection ends.
 
+use crate::limits;
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use parking_lot::Mutex;
@@ -14,6 +15,9 @@ pub(in crate::session) struct Departed {
     writes: Mutex<HashMap<u64, usize>>,
     /// The numbers of connections that the leader has closed since the link came up. Nobody waits for their writes. A
     /// thread that holds this lock takes no other.
+    ///
+    /// Invariant: at most `limits::CONNECTIONS_GIVEN_UP_KEPT`. The lowest numbers go first: those connections ended
+    /// long ago, and none of their writes waits any more.
     given_up: Mutex<BTreeSet<u64>>,
 }
 
@@ -38,7 +42,12 @@ impl Departed {
 
     /// The leader has closed that connection. Its writes may never be applied, so they do not count any more.
     pub(crate) fn give_up(&self, number: u64) {
-        self.given_up.lock().insert(number);
+        let mut given_up = self.given_up.lock();
+        given_up.insert(number);
+        while given_up.len() > limits::CONNECTIONS_GIVEN_UP_KEPT {
+            given_up.pop_first();
+        }
+        drop(given_up);
         self.writes.lock().remove(&number);
     }
 
@@ -85,5 +94,14 @@ mod tests {
         departed.add(1, 1);
         assert_eq!(departed.writes(), 0);
         assert_eq!((departed.take_all(), departed.is_given_up(1)), (vec![1], false));
+    }
+
+    #[test]
+    fn connections_that_the_leader_closed_are_kept_up_to_a_bound() {
+        let departed = Departed::default();
+        let count = limits::CONNECTIONS_GIVEN_UP_KEPT as u64 + 5;
+        (1..=count).for_each(|number| departed.give_up(number));
+        assert!(!departed.is_given_up(5) && departed.is_given_up(6));
+        assert_eq!(departed.take_all().len(), limits::CONNECTIONS_GIVEN_UP_KEPT);
     }
 }

@@ -62,8 +62,8 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// Whether a member that stored the vote `old` may store this vote. A member votes for one candidate a term. If another
-    /// candidate wins the term, the member follows that leader, whose vote is committed.
+    /// Whether a member that stored the vote `old` may store this vote. A member votes for one candidate a term. If
+    /// another candidate wins the term, the member follows that leader, whose vote is committed.
     pub(crate) fn may_follow(&self, old: &Vote) -> bool {
         let same_candidate = self.voted_for == old.voted_for && self.committed >= old.committed;
         let other_leader = self.committed && !old.committed;

@@ -26,8 +26,8 @@ impl Outcome {
         Self { remark, is_skipped: true, ..Self::default() }
     }
 
-    /// The outcome of a step that did not succeed. A step that the end of the shared time has cut off says nothing about
-    /// the code, and counts as skipped.
+    /// The outcome of a step that did not succeed. A step that the end of the shared time has cut off says nothing
+    /// about the code, and counts as skipped.
     pub(crate) fn unfinished(passed: u64, end: &End) -> Self {
         match end {
             End::OutOfTime => Self::skipped(end.to_string()),
