@@ -45,7 +45,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         true => "\nall ports listen on loopback and there is no superuser: anyone on this machine may deploy plugins",
         false => "",
     };
-    println!("wasmkeeper serves clients on {}, data in {data_dir}{deploys}", addresses.join(" and "));
+    // One write has both lines: a reader of the first line also has the second.
+    let lines = format!("wasmkeeper serves clients on {}, data in {data_dir}{deploys}\n", addresses.join(" and "));
+    print!("{lines}");
     server.run()
 }
 

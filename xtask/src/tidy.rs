@@ -193,7 +193,7 @@ mod tests {
         for harmless in ["self.all.len();", "for one in &self.all.sorted() {", "self.small.iter();", "all_of.iter();"] {
             assert!(breaches("src/wire/a.rs", &format!("{table}{harmless}\n")).is_empty(), "{harmless}");
         }
-        let wide = format!("//! {}\n", "word ".repeat(24));
+        let wide = format!("//!{}\n", " word".repeat(24));
         assert_eq!(breaches("src/a.rs", &wide).len(), 1);
         assert!(
             breaches(

@@ -57,7 +57,13 @@ impl Connection {
         let none = Session::none();
         let opening = Connection::greet(args, server, &none);
         let connection = match tokio::time::timeout(args.timeout(), opening).await {
-            Ok(opened) => opened.with_context(|| format!("open a session with {server}"))?,
+            Ok(opened) => opened.with_context(|| {
+                format!(
+                    "open session {} with {server}; a server takes at most maxClientCnxns connections from one \
+                     address (60, unless it is told otherwise)",
+                    number + 1
+                )
+            })?,
             Err(_) => bail!("open a session with {server}: no answer within {:?}", args.timeout()),
         };
         if connection.session.id == 0 {
