@@ -210,6 +210,13 @@ const _: () = assert!(PEER_FRAME_BYTES_MAX > 2 * (TXN_BYTES_MAX + BATCH_BYTES_MA
 /// Bytes of a hello, or of its answer. The sender of a hello is not authenticated yet.
 pub(crate) const PEER_HELLO_BYTES_MAX: usize = 1 << 10;
 
+/// Bytes of the names in a certificate that a refusal between members shows. The refusal must fit into a hello's
+/// answer.
+pub(crate) const CERTIFICATE_NAMES_SHOWN_BYTES_MAX: usize = 200;
+
+/// How often refusals between members are warned of, for each member number. The member tries again all the time.
+pub(crate) const REFUSAL_WARNING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Bytes that are read from a member's connection at once, and bytes that may wait to be written to it before the
 /// writer waits.
 pub(crate) const PEER_READ_BYTES: usize = 64 << 10;
@@ -227,9 +234,12 @@ pub(crate) const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
 
 /// Connections from members at once: five for each of 253 other members, with room for dead connections that are not
-/// detected yet. The second bound is for connections beyond the first: they are only told that there is no room.
+/// detected yet.
 pub(crate) const PEER_CONNECTIONS_MAX: usize = 2_048;
-pub(crate) const PEER_CONNECTIONS_TURNED_AWAY_MAX: usize = 64;
+
+/// Connections at once that have not proven themselves yet. If one more comes, the oldest one ends. 253 members that
+/// dial this one at the same moment have room.
+pub(crate) const PEER_NEWCOMERS_MAX: usize = 1_536;
 
 /// Names of members that are looked up at once, one thread for each, and names whose addresses are remembered: one for
 /// each member.

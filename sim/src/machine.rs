@@ -18,11 +18,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use wasmkeeper::config::Config;
 use wasmkeeper::environment::simulated;
+use wasmkeeper::peer::EnsembleSecret;
 use wasmkeeper::plugin::Compiler;
 use wasmkeeper::replica::{Execution, Listening, Member, MemberFacts, Platform, ProposalFault};
 use wasmkeeper::session::Workers;
 use wasmkeeper::storage::disk::Disk;
 use wasmkeeper::storage::testing::{Dice, SimDisk};
+
+/// What all members have and strangers do not.
+const SECRET: &str = "5eC2e70123456789abcdef0123456789abcdef0123456789abcdef0123456789";
 
 thread_local! {
     /// The member whose code runs.
@@ -216,6 +220,7 @@ impl Machine {
             log_disk: disk.clone(),
             disk,
             net,
+            secret: Some(EnsembleSecret::parse(SECRET).expect("64 digits")),
             raft,
             clients: Workers::on(clients),
             execution: Execution::Tasks {

@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use wasmkeeper::peer::{self, Listen, Socket};
+use wasmkeeper::peer::{self, Listen, Origin, Socket};
 use wasmkeeper::storage::testing::Dice;
 
 /// A machine: members by their number, 1 to 99; clients from 100 on.
@@ -663,10 +663,10 @@ impl peer::Net for Plug {
 }
 
 impl Listen for Listening {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, Origin)>> {
         Box::pin(async move {
             let (stream, from) = Listening::accept(self).await?;
-            Ok((Box::new(stream) as Socket, from))
+            Ok((Box::new(stream) as Socket, Origin::from(from)))
         })
     }
 

@@ -1,8 +1,8 @@
 //! `wasmkeeper cluster`: shows the members of the ensemble and their state, and changes the members.
 //!
-//! All commands except `recover` use the ordinary client protocol, to any member. They read `/zookeeper/members`. A
-//! change is ZooKeeper's reconfig, and a transfer of the leadership is a write to `/zookeeper/leader`
-//! (docs/membership.md). `recover` works on the data directory of a server that does not run.
+//! All commands but `token` and `recover` use the ordinary client protocol, to any member. They read
+//! `/zookeeper/members`. A change is ZooKeeper's reconfig, and a transfer of the leadership is a write to
+//! `/zookeeper/leader` (docs/membership.md). `token` and `recover` work on a data directory.
 
 use super::recover;
 use crate::client::{Client, ClientError};
@@ -10,11 +10,13 @@ use crate::limits;
 use crate::model::ErrorCode;
 use crate::model::control_plane::{CONFIG, LEADER, MEMBERS, REJECTION};
 use crate::model::ensemble::{Server, parse_config_text};
+use crate::peer::secret::{self, SECRET_FILE};
 use crate::wire::request::Request;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -76,6 +78,15 @@ enum Command {
         #[arg(value_name = "N")]
         to: u32,
     },
+    /// Print the ensemble's secret, which members prove to each other; make one if there is none
+    ///
+    /// All members need the same secret. Copy it into the file `peer-secret` in the data directory of each other
+    /// server, or name a file that holds it with `peerSecretFile`, and start the servers again.
+    Token {
+        /// The data directory of a server
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
     /// Make a stopped server go on without a majority that is lost for good
     Recover(recover::Arguments),
 }
@@ -91,9 +102,23 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Add { member, wait } => ensemble.add(&member, Duration::from_secs(wait)).await,
             Command::Remove { members } => ensemble.remove(&members).await,
             Command::Transfer { to } => ensemble.transfer(to).await,
+            Command::Token { data_dir } => print_token(&data_dir),
             Command::Recover(arguments) => recover::run(arguments),
         }
     })
+}
+
+fn print_token(data_dir: &Path) -> anyhow::Result<()> {
+    ensure!(data_dir.is_dir(), "{} is no directory", data_dir.display());
+    let (secret, is_new) = secret::find_or_make(data_dir)?;
+    if is_new {
+        eprintln!(
+            "made a new secret in {}: give every member the same one, and start them again, one after the other",
+            data_dir.join(SECRET_FILE).display()
+        );
+    }
+    println!("{}", secret.token());
+    Ok(())
 }
 
 /// The content of `/zookeeper/members`.

@@ -87,6 +87,8 @@ pub struct Ensemble {
     pub listen: Vec<SocketAddr>,
     /// `--found-without`: listed servers that are lost for ever. A server with an empty disk does not wait for them.
     pub found_without: BTreeSet<u32>,
+    /// `peerSecretFile`: the file that holds the ensemble's secret. None: the data directory may hold it.
+    pub secret_file: Option<PathBuf>,
     /// `standaloneEnabled`: whether clients see the only server of a list as a standalone server.
     pub standalone: bool,
     /// `initLimit`, in ticks
@@ -265,8 +267,11 @@ pub struct PeerTls {
     pub(crate) trust_store: Store,
     /// `ssl.quorum.clientAuth`: whether members that connect to this one must show a certificate.
     pub(crate) client_auth: ClientAuth,
-    /// `ssl.quorum.hostnameVerification`: whether the certificate of a member must name the host that was dialed.
+    /// `ssl.quorum.hostnameVerification`: whether the certificate of a member must name the host that was dialed, and
+    /// the certificate of a dialer one of the hosts of its member number.
     pub(crate) verify_names: bool,
+    /// `ssl.quorum.allowedNames`: names that the certificate of any dialer may have instead.
+    pub(crate) allowed_names: Vec<String>,
     /// `ssl.quorum.enabledProtocols`, or else `ssl.quorum.protocol`
     pub(crate) versions: TlsVersions,
     /// `ssl.quorum.ciphersuites`: as in [`Tls`].
@@ -390,6 +395,7 @@ impl Default for Config {
                 servers: Vec::new(),
                 listen: Vec::new(),
                 found_without: BTreeSet::new(),
+                secret_file: None,
                 standalone: true,
                 init_ticks: limits::INIT_TICKS,
                 sync_ticks: limits::SYNC_TICKS,

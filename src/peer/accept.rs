@@ -3,25 +3,33 @@
 //! Each connection has a task of its own from its first byte. So a connection that is slow with its hello, or with its
 //! TLS handshake, delays no other. The tasks end with the future that accepts.
 //!
-//! What this does not protect against: a stranger who can reach the port and keeps opening connections leaves none for
-//! members. Only members should be able to reach the port.
+//! A dialer proves itself before the membership is asked about it. A dialer that does not prove itself changes nothing,
+//! and takes a few kB until `limits::PEER_HELLO_TIMEOUT`, or until others come behind it: if too many have not proven
+//! themselves yet, the oldest of them goes. So strangers who say nothing keep no member out.
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Hello, HelloRefusal, LocalMember, Welcome};
-use super::net::{Listen, Socket};
+use super::hello::{self, Admission, Claim, Hello, HelloRefusal, LocalMember, Welcome};
+use super::net::{Listen, Origin, Socket};
+use super::refusals::Refusals;
+use super::secret::Side;
 use crate::limits;
 use futures::future::BoxFuture;
+use serde::Serialize;
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Takes the accepted connections.
 pub(crate) trait ConnectionHandler: Send + Sync + 'static {
-    /// Refuses a connection that the membership does not allow. The caller has checked that the hello is meant for this
-    /// member and comes from its cluster.
+    /// Whether the membership allows the connection. The caller has checked that the hello is meant for this member,
+    /// comes from its cluster, and is proven.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
+
+    /// The hosts at which others reach that member: its certificate must name one of them. Empty: the number is not
+    /// known.
+    fn hosts_of(&self, id: u32) -> Vec<String>;
 
     /// Serves a connection until it ends.
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()>;
@@ -29,16 +37,27 @@ pub(crate) trait ConnectionHandler: Send + Sync + 'static {
 
 /// Accepts connections until the future is dropped.
 pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incoming: Arc<dyn ConnectionHandler>) {
-    let mut connections: JoinSet<()> = JoinSet::new();
+    let mut newcomers = Newcomers::default();
+    let mut admitted: JoinSet<()> = JoinSet::new();
+    let refusals = Arc::new(Refusals::default());
     loop {
         tokio::select! { biased;
-            Some(ended) = connections.join_next() => {
+            Some(ended) = admitted.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "the task that served a connection of another member has failed");
                 }
             }
+            Some(connection) = newcomers.next() => {
+                if admitted.len() < limits::PEER_CONNECTIONS_MAX {
+                    admitted.spawn(incoming.clone().serve(connection));
+                }
+            }
             accepted = listener.accept() => match accepted {
-                Ok((socket, from)) => serve_socket(&mut connections, socket, from, &me, &incoming),
+                Ok((socket, from)) => {
+                    let full = admitted.len() >= limits::PEER_CONNECTIONS_MAX;
+                    let (me, incoming, refusals) = (me.clone(), Arc::clone(&incoming), Arc::clone(&refusals));
+                    newcomers.take(Newcomer { me, incoming, from, refusals, full }, socket);
+                }
                 Err(error) => {
                     // Most likely the process has no file descriptors left. The peer waits in the backlog until some
                     // are free.
@@ -50,68 +69,125 @@ pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incom
     }
 }
 
-fn serve_socket(
-    connections: &mut JoinSet<()>,
-    socket: Socket,
-    from: SocketAddr,
-    me: &LocalMember,
-    incoming: &Arc<dyn ConnectionHandler>,
-) {
-    let full = connections.len() >= limits::PEER_CONNECTIONS_MAX;
-    if connections.len() >= limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
-        return;
+/// The connections that have not proven themselves yet, each on a task.
+#[derive(Default)]
+struct Newcomers {
+    tasks: JoinSet<Option<Connection>>,
+    /// The tasks that may still run, oldest first.
+    ///
+    /// Invariant: no more than `limits::PEER_NEWCOMERS_MAX`.
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Newcomers {
+    /// Lets a connection prove itself. If there are too many, the oldest one ends: a member needs two round trips, so
+    /// what is old is most likely no member.
+    fn take(&mut self, newcomer: Newcomer, socket: Socket) {
+        self.oldest_first.retain(|task| !task.is_finished());
+        if self.oldest_first.len() >= limits::PEER_NEWCOMERS_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        self.oldest_first.push_back(self.tasks.spawn(newcomer.prove(socket)));
+        let count = self.oldest_first.len();
+        assert!(count <= limits::PEER_NEWCOMERS_MAX, "{count} connections prove themselves");
     }
-    let (me, incoming) = (me.clone(), Arc::clone(incoming));
-    // Invariant: a stranger who opens connections takes no more than this many tasks.
-    connections.spawn(async move {
-        let greeted = tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, handshake(socket, &me, &*incoming, full));
-        match greeted.await {
-            Ok(Ok(Some(connection))) => incoming.serve(connection).await,
-            Ok(Ok(None)) => (),
-            Ok(Err(error)) => tracing::debug!(%from, %error, "a connection ended before its hello"),
-            Err(_) => tracing::debug!(%from, "a connection sent no hello in time"),
+
+    /// The next connection that is admitted. None: there are no newcomers. The future may be dropped at any time.
+    async fn next(&mut self) -> Option<Connection> {
+        loop {
+            match self.tasks.join_next().await? {
+                Ok(Some(connection)) => return Some(connection),
+                Ok(None) => {}
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => tracing::error!(%error, "the task that admits a connection of another member has failed"),
+            }
         }
-    });
-    let count = connections.len();
-    let most = limits::PEER_CONNECTIONS_MAX + limits::PEER_CONNECTIONS_TURNED_AWAY_MAX;
-    assert!(count <= most, "{count} connections of members are served");
+    }
 }
 
-/// Exchanges hello and welcome. None: the connection was refused.
-async fn handshake(
-    socket: Socket,
-    me: &LocalMember,
-    incoming: &dyn ConnectionHandler,
+/// An incoming connection before it is admitted.
+struct Newcomer {
+    me: LocalMember,
+    incoming: Arc<dyn ConnectionHandler>,
+    from: Origin,
+    refusals: Arc<Refusals>,
+    /// There were as many connections of members as there may be.
     full: bool,
-) -> io::Result<Option<Connection>> {
-    let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
-    let Some(payload) = reader.next_payload().await? else { return Ok(None) };
-    let judged = hello::decode_hello(&payload)?.and_then(|hello| {
-        me.check_hello(&hello)?;
-        if full {
-            return Err(HelloRefusal::Full { id: me.id });
-        }
-        incoming.admit(&hello)?;
-        Ok(hello)
-    });
-    let hello = match judged {
-        Ok(hello) => hello,
-        Err(refusal) => return refuse(refusal, reader, writer).await.map(|()| None),
-    };
-    let welcome = me.accepted();
-    writer.send(&Welcome::Accepted(welcome)).await?;
-    let bytes_max = hello.purpose.bytes_max();
-    reader.set_bytes_max(bytes_max);
-    writer.set_bytes_max(bytes_max);
-    Ok(Some(Connection { hello, welcome, reader, writer }))
 }
 
-/// Tells the dialer why it is refused, and waits until it has closed. If this end closed first, the answer could be
-/// lost.
-async fn refuse(refusal: HelloRefusal, mut reader: FrameReader, mut writer: FrameWriter) -> io::Result<()> {
-    tracing::debug!(%refusal, "a member is refused");
-    writer.send(&Welcome::Refused(refusal)).await?;
-    writer.close().await?;
-    while reader.next_payload().await?.is_some() {}
-    Ok(())
+impl Newcomer {
+    /// Returns the connection if it is admitted in time.
+    async fn prove(self, socket: Socket) -> Option<Connection> {
+        let from = &self.from;
+        match tokio::time::timeout(limits::PEER_HELLO_TIMEOUT, self.handshake(socket)).await {
+            Ok(Ok(connection)) => return connection,
+            Ok(Err(error)) => tracing::debug!(%from, %error, "a connection ended before it was admitted"),
+            Err(_) => tracing::debug!(%from, "a connection has not proven itself in time"),
+        }
+        None
+    }
+
+    /// Exchanges hello, welcome, claim and admission. None: the connection was refused.
+    async fn handshake(&self, socket: Socket) -> io::Result<Option<Connection>> {
+        let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+        let Some(payload) = reader.next_payload().await? else { return Ok(None) };
+        let judged = hello::decode_hello(&payload)?.map_err(|refusal| (0, refusal)).and_then(|hello| {
+            let checked = self.me.check_hello(&hello);
+            checked.map_err(|refusal| (hello.from, refusal)).map(|()| hello)
+        });
+        let hello = match judged {
+            Ok(hello) => hello,
+            Err((member, refusal)) => {
+                self.refuse(member, &refusal, &Welcome::Refused(refusal.clone()), reader, writer).await?;
+                return Ok(None);
+            }
+        };
+        let welcome = self.me.accepted(&hello)?;
+        writer.send(&Welcome::Accepted(welcome)).await?;
+        let Some(claim) = reader.next::<Claim>().await? else { return Ok(None) };
+        let judged = self.me.check_proof(Side::Dialer, &hello, &welcome, claim.proof.as_ref());
+        let judged = judged.and_then(|()| self.check_certificate(&hello)).and_then(|()| match self.full {
+            true => Err(HelloRefusal::Full { id: self.me.id }),
+            false => self.incoming.admit(&hello),
+        });
+        if let Err(refusal) = judged {
+            self.refuse(hello.from, &refusal, &Admission::Refused(refusal.clone()), reader, writer).await?;
+            return Ok(None);
+        }
+        writer.send(&Admission::Admitted).await?;
+        let bytes_max = hello.purpose.bytes_max();
+        reader.set_bytes_max(bytes_max);
+        writer.set_bytes_max(bytes_max);
+        Ok(Some(Connection { hello, welcome, reader, writer }))
+    }
+
+    /// Checks that the dialer's certificate names the member that the dialer says it is. The certificate of a number
+    /// that is not known here is not judged: `admit` lets such a dialer ask who is there, and no more.
+    fn check_certificate(&self, hello: &Hello) -> Result<(), HelloRefusal> {
+        let Some(certificate) = self.from.certificate() else { return Ok(()) };
+        let hosts = self.incoming.hosts_of(hello.from);
+        if hosts.is_empty() || certificate.names_one_of(&hosts) {
+            return Ok(());
+        }
+        Err(HelloRefusal::OtherName { from: hello.from, to: self.me.id, names: certificate.names() })
+    }
+
+    /// Tells the dialer why it is refused, and waits until it has closed. If this end closed first, the answer could be
+    /// lost.
+    async fn refuse(
+        &self,
+        member: u32,
+        refusal: &HelloRefusal,
+        answer: &impl Serialize,
+        mut reader: FrameReader,
+        mut writer: FrameWriter,
+    ) -> io::Result<()> {
+        self.refusals.tell(self.me.id, member, &self.from, "a connection to this member is refused", refusal);
+        writer.send(answer).await?;
+        writer.close().await?;
+        while reader.next_payload().await?.is_some() {}
+        Ok(())
+    }
 }

@@ -1,11 +1,14 @@
-//! A connection to a member: over any of its addresses, with hello and welcome, within a time limit.
+//! A connection to a member: over any of its addresses, with an exchange of proofs, within a time limit.
 
 use super::Connection;
-use super::frame::{self, FrameReader, FrameWriter};
-use super::hello::{self, Accepted, Hello, HelloRefusal, LocalMember, Purpose, Welcome};
+use super::frame::{self, FrameReader};
+use super::hello::{self, Accepted, Admission, HelloRefusal, LocalMember, Purpose, Welcome};
 use super::net::Net;
+use super::refusals::Refusals;
+use super::secret::Side;
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Server};
+use serde::de::DeserializeOwned;
 use std::io;
 use std::sync::Arc;
 
@@ -26,11 +29,12 @@ pub(crate) enum ConnectError {
 pub(crate) struct Peers {
     net: Arc<dyn Net>,
     me: LocalMember,
+    refusals: Refusals,
 }
 
 impl Peers {
     pub(crate) fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
-        Peers { net, me }
+        Peers { net, me, refusals: Refusals::default() }
     }
 
     pub(crate) fn me(&self) -> &LocalMember {
@@ -54,6 +58,9 @@ impl Peers {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
+            if let ConnectError::Rejected(refusal) = &error {
+                self.refusals.tell(self.me.id, to.id, address, "a connection of this member is refused", refusal);
+            }
             failure = Some(match failure {
                 Some(before) if specificity(&before) >= specificity(&error) => before,
                 _ => error,
@@ -76,16 +83,23 @@ impl Peers {
             _ => ConnectError::Unreachable(error),
         })?;
         let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
-        let hello = self.me.hello(to, purpose);
-        let welcome = handshake(&hello, &mut reader, &mut writer).await.map_err(ConnectError::Unreachable)?;
-        let welcome = match welcome {
+        let hello = self.me.hello(to, purpose).map_err(ConnectError::Unreachable)?;
+        writer.send(&hello).await.map_err(ConnectError::Unreachable)?;
+        let accepted = match next(&mut reader).await? {
             Welcome::Accepted(accepted) => accepted,
             Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
         };
-        self.check_welcome(to, expects, &welcome).map_err(ConnectError::Rejected)?;
+        // Sent in any case: a wrong proof lets the acceptor tell its operator, too.
+        writer.send(&self.me.claim(&hello, &accepted)).await.map_err(ConnectError::Unreachable)?;
+        let proven = self.me.check_proof(Side::Acceptor, &hello, &accepted, accepted.proof.as_ref());
+        proven.map_err(ConnectError::Rejected)?;
+        if let Admission::Refused(refusal) = next(&mut reader).await? {
+            return Err(ConnectError::Rejected(refusal));
+        }
+        self.check_welcome(to, expects, &accepted).map_err(ConnectError::Rejected)?;
         reader.set_bytes_max(purpose.bytes_max());
         writer.set_bytes_max(purpose.bytes_max());
-        Ok(Connection { hello, welcome, reader, writer })
+        Ok(Connection { hello, welcome: accepted, reader, writer })
     }
 
     /// Checks the acceptor's answer. The acceptor has checked our hello.
@@ -110,11 +124,11 @@ fn specificity(error: &ConnectError) -> u8 {
     }
 }
 
-async fn handshake(hello: &Hello, reader: &mut FrameReader, writer: &mut FrameWriter) -> io::Result<Welcome> {
-    writer.send(hello).await?;
+async fn next<T: DeserializeOwned>(reader: &mut FrameReader) -> Result<T, ConnectError> {
     let ended =
         || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer to our hello");
-    reader.next().await?.ok_or_else(ended)
+    let message = reader.next().await.map_err(ConnectError::Unreachable)?;
+    message.ok_or_else(|| ConnectError::Unreachable(ended()))
 }
 
 fn late() -> io::Error {

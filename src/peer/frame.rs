@@ -88,7 +88,8 @@ impl FrameReader {
             if self.received.is_empty() && self.received.capacity() > limits::PEER_BUFFER_BYTES_KEPT {
                 self.received = BytesMut::new();
             }
-            self.received.reserve(limits::PEER_READ_BYTES);
+            // No more than a message may have: before the other end is known, that is little.
+            self.received.reserve(limits::PEER_READ_BYTES.min(HEADER_BYTES + self.bytes_max));
             if self.socket.read_buf(&mut self.received).await? == 0 {
                 if self.received.is_empty() {
                     return Ok(None);

@@ -1,7 +1,17 @@
-//! The first frame that each side of a connection sends: who it is.
+//! Who is there: the first two frames of each side of a connection.
 //!
-//! The dialer says who it is, which member it wants, and for what purpose. The acceptor says who it is, or why it
-//! refuses. Both frames are bounded by `limits::PEER_HELLO_BYTES_MAX`, because neither side is known yet.
+//! ```text
+//! dialer                       acceptor
+//!   Hello            ->
+//!                    <-  Welcome     who the acceptor is, and its proof; or a refusal
+//!   Claim            ->              the dialer's proof
+//!                    <-  Admission   or a refusal
+//! ```
+//!
+//! The dialer says who it is, which member it wants, and for what purpose. Each side proves that it has the ensemble's
+//! secret (`secret`), if it has one. Nothing that a dialer says is judged by the membership before it has proven
+//! itself, and nothing but the log of this exchange remembers it. All frames are bounded by
+//! `limits::PEER_HELLO_BYTES_MAX`, because neither side is known yet.
 //!
 //! This is the only place where two versions of the protocol meet. A hello of every version, past and future, begins
 //! with its version as postcard writes a `u16`. The rest is read only if the version is `PROTOCOL`.
@@ -21,15 +31,18 @@
 )]
 
 use super::frame::{self, FrameError};
+use super::secret::{EnsembleSecret, Nonce, Proof, SECRET_FILE, Side};
+use crate::environment;
 use crate::limits;
 use crate::model::ensemble::Incarnation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The version of everything that members say to each other. Raised with every change to a message.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 
 /// What a connection is for. Each kind of traffic has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +84,9 @@ pub struct Hello {
     pub(crate) purpose: Purpose,
     /// The highest format level that the dialer's program understands.
     pub(crate) format_level: u32,
+    pub(crate) nonce: Nonce,
+    /// Whether the dialer has the ensemble's secret, and asks the acceptor to prove that it has the secret, too.
+    pub(crate) has_secret: bool,
 }
 
 /// The acceptor's first frame.
@@ -87,6 +103,23 @@ pub struct Accepted {
     pub(crate) cluster: u64,
     pub(crate) incarnation: Incarnation,
     pub(crate) format_level: u32,
+    pub(crate) nonce: Nonce,
+    /// None: the acceptor has no secret.
+    pub(crate) proof: Option<Proof>,
+}
+
+/// The dialer's second frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// None: the dialer has no secret.
+    pub(crate) proof: Option<Proof>,
+}
+
+/// The acceptor's second frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Admission {
+    Admitted,
+    Refused(HelloRefusal),
 }
 
 /// Why two members do not talk to each other. `Display` is one sentence for the operator. It is the same at both ends,
@@ -132,6 +165,22 @@ pub enum HelloRefusal {
     /// The acceptor has as many connections as it may have. The dialer may try again.
     Full {
         id: u32,
+    },
+    /// One of the two has the ensemble's secret, and the other has none.
+    NoSecret {
+        without: u32,
+        with: u32,
+    },
+    /// Both have a secret, and the secrets are different.
+    OtherSecret {
+        from: u32,
+        to: u32,
+    },
+    /// The dialer's certificate names none of the hosts of its number. `names`: what the certificate names.
+    OtherName {
+        from: u32,
+        to: u32,
+        names: String,
     },
 }
 
@@ -189,6 +238,22 @@ impl fmt::Display for HelloRefusal {
                 "member {id} has as many connections as it may have: if it stays so, something other than members \
                  connects to its peer port; keep that port to the members"
             ),
+            HelloRefusal::NoSecret { without, with } => write!(
+                f,
+                "member {with} has the ensemble's secret and member {without} has none: copy the file `{SECRET_FILE}` from \
+                 the data directory of member {with} to that of member {without}, and start member {without} again"
+            ),
+            HelloRefusal::OtherSecret { from, to } => write!(
+                f,
+                "member {from} and member {to} have different secrets: give both the same file `{SECRET_FILE}` in their \
+                 data directories, or the same `peerSecretFile`, and start them again"
+            ),
+            HelloRefusal::OtherName { from, to, names } => write!(
+                f,
+                "the certificate of the dialer that calls itself member {from} names {names}, and none of the hosts \
+                 under which member {to} knows member {from}: give member {from} a certificate with the host of its \
+                 `server.{from}` line, or list the name in `ssl.quorum.allowedNames`"
+            ),
         }
     }
 }
@@ -211,12 +276,20 @@ pub struct LocalMember {
     pub(crate) format_level: u32,
     /// The cluster; 0 until it is known. Invariant: a known cluster never changes.
     cluster: Arc<AtomicU64>,
+    /// The ensemble's secret, if this member has one. Both ends of each connection then prove that they have it.
+    secret: Option<EnsembleSecret>,
 }
 
 impl LocalMember {
-    /// `cluster`: 0 if it is not known yet.
+    /// A member without a secret. `cluster`: 0 if it is not known yet.
     pub(crate) fn new(id: u32, incarnation: Incarnation, format_level: u32, cluster: u64) -> LocalMember {
-        LocalMember { id, incarnation, format_level, cluster: Arc::new(AtomicU64::new(cluster)) }
+        let cluster = Arc::new(AtomicU64::new(cluster));
+        LocalMember { id, incarnation, format_level, cluster, secret: None }
+    }
+
+    /// This member with the ensemble's secret, or without one.
+    pub(crate) fn with_secret(self, secret: Option<EnsembleSecret>) -> LocalMember {
+        LocalMember { secret, ..self }
     }
 
     /// The cluster; 0 if it is not known yet.
@@ -233,8 +306,8 @@ impl LocalMember {
         }
     }
 
-    pub(super) fn hello(&self, to: u32, purpose: Purpose) -> Hello {
-        Hello {
+    pub(super) fn hello(&self, to: u32, purpose: Purpose) -> io::Result<Hello> {
+        Ok(Hello {
             protocol: PROTOCOL,
             cluster: self.cluster(),
             from: self.id,
@@ -242,20 +315,59 @@ impl LocalMember {
             to,
             purpose,
             format_level: self.format_level,
+            nonce: nonce()?,
+            has_secret: self.secret.is_some(),
+        })
+    }
+
+    pub(super) fn accepted(&self, hello: &Hello) -> io::Result<Accepted> {
+        let (cluster, incarnation, format_level) = (self.cluster(), self.incarnation, self.format_level);
+        let accepted = Accepted { cluster, incarnation, format_level, nonce: nonce()?, proof: None };
+        let proof = self.secret.as_ref().and_then(|secret| secret.prove(Side::Acceptor, hello, &accepted));
+        Ok(Accepted { proof, ..accepted })
+    }
+
+    pub(super) fn claim(&self, hello: &Hello, accepted: &Accepted) -> Claim {
+        Claim { proof: self.secret.as_ref().and_then(|secret| secret.prove(Side::Dialer, hello, accepted)) }
+    }
+
+    /// Checks the proof of the other side. `side`: the side that the proof is of.
+    pub(super) fn check_proof(
+        &self,
+        side: Side,
+        hello: &Hello,
+        accepted: &Accepted,
+        proof: Option<&Proof>,
+    ) -> Result<(), HelloRefusal> {
+        let other = if side == Side::Dialer { hello.from } else { hello.to };
+        match (&self.secret, proof) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(HelloRefusal::NoSecret { without: self.id, with: other }),
+            (Some(_), None) => Err(HelloRefusal::NoSecret { without: other, with: self.id }),
+            (Some(secret), Some(proof)) if secret.verifies(side, hello, accepted, proof) => Ok(()),
+            (Some(_), Some(_)) => Err(HelloRefusal::OtherSecret { from: hello.from, to: hello.to }),
         }
     }
 
-    pub(super) fn accepted(&self) -> Accepted {
-        Accepted { cluster: self.cluster(), incarnation: self.incarnation, format_level: self.format_level }
-    }
-
-    /// Checks what holds for every membership: the hello is meant for this member, and comes from the same cluster.
+    /// Checks what holds for every membership: the hello is meant for this member, comes from the same cluster, and
+    /// both have a secret or none.
     pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.to != self.id {
             return Err(HelloRefusal::NotMe { wanted: hello.to, is: self.id });
         }
+        match (hello.has_secret, self.secret.is_some()) {
+            (true, false) => return Err(HelloRefusal::NoSecret { without: self.id, with: hello.from }),
+            (false, true) => return Err(HelloRefusal::NoSecret { without: hello.from, with: self.id }),
+            (true, true) | (false, false) => (),
+        }
         same_cluster((hello.from, hello.cluster), (self.id, self.cluster()))
     }
+}
+
+fn nonce() -> io::Result<Nonce> {
+    let mut nonce = Nonce::default();
+    environment::fill_random(&mut nonce)?;
+    Ok(nonce)
 }
 
 /// Checks whether dialer and acceptor, each with its id and cluster, can belong together.
@@ -290,16 +402,17 @@ mod tests {
     /// Tests the bytes that every version must keep.
     #[test]
     fn other_versions_are_told_so() {
-        let mut hello = bytes(&me().hello(3, Purpose::Votes));
-        assert_eq!(hello.first(), Some(&1), "the protocol comes first");
-        assert_eq!(decode_hello(&hello), Ok(Ok(me().hello(3, Purpose::Votes))));
+        let sent = me().hello(3, Purpose::Votes).unwrap();
+        let mut hello = bytes(&sent);
+        assert_eq!(hello.first(), Some(&2), "the protocol comes first");
+        assert_eq!(decode_hello(&hello), Ok(Ok(sent)));
         hello.splice(..1, [0x80, 0x02]);
         hello.extend(b"whatever a later version says");
         let refusal = HelloRefusal::OtherProtocol { dialer: 256, acceptor: PROTOCOL };
         assert_eq!(decode_hello(&hello), Ok(Err(refusal.clone())));
-        assert_eq!(bytes(&Welcome::Refused(refusal)), [1, 0, 0x80, 0x02, 1]);
+        assert_eq!(bytes(&Welcome::Refused(refusal)), [1, 0, 0x80, 0x02, 2]);
         assert!(decode_hello(b"").is_err());
-        assert!(decode_hello(&[1, 0]).is_err());
+        assert!(decode_hello(&[2, 0]).is_err());
     }
 
     #[test]
@@ -308,11 +421,21 @@ mod tests {
         let shared = me.clone();
         assert_eq!((me.set_cluster(5), me.set_cluster(5), me.set_cluster(6)), (Ok(()), Ok(()), Err(5)));
         assert_eq!((shared.cluster(), clone.cluster()), (5, 0));
-        let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends) };
+        let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends).unwrap() };
         assert_eq!(me.check_hello(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
         assert_eq!(me.check_hello(&hello(5, 2)), Ok(()));
         assert!(matches!(me.check_hello(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
         assert_eq!(me.check_hello(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
+    }
+
+    /// A secret is asked for before anything else is said, by either end.
+    #[test]
+    fn both_have_a_secret_or_none() {
+        let (with, without) = (me().with_secret(EnsembleSecret::parse(&"ab".repeat(32)).ok()), me());
+        let asked = with.check_hello(&Hello { from: 1, ..without.hello(2, Purpose::Votes).unwrap() });
+        assert_eq!(asked, Err(HelloRefusal::NoSecret { without: 1, with: 2 }));
+        let asked = without.check_hello(&Hello { from: 1, ..with.hello(2, Purpose::Votes).unwrap() });
+        assert_eq!(asked, Err(HelloRefusal::NoSecret { without: 2, with: 1 }));
     }
 
     /// Each refusal tells the operator what to do.
@@ -332,6 +455,9 @@ mod tests {
             (HelloRefusal::NotReady { id: 1 }, "tried again"),
             (HelloRefusal::TooOld { id: 1, format_level: 1, needed: 2 }, "bring it to the release"),
             (HelloRefusal::Full { id: 1 }, "keep that port to the members"),
+            (HelloRefusal::NoSecret { without: 1, with: 2 }, "to that of member 1, and start member 1 again"),
+            (HelloRefusal::OtherSecret { from: 1, to: 2 }, "`peer-secret`"),
+            (HelloRefusal::OtherName { from: 1, to: 2, names: "n".repeat(200) }, "`ssl.quorum.allowedNames`"),
         ] {
             let text = refusal.to_string();
             assert!(text.contains(way_out), "{text}");

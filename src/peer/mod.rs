@@ -3,15 +3,19 @@
 //!
 //! Each kind of traffic has a connection of its own (`Purpose`), so that a checkpoint on its way never delays a vote.
 //! The dialer speaks first, with a hello. The acceptor answers with a welcome, or with a refusal that says what to do.
+//! Then the dialer proves itself, and is admitted or refused.
 //!
-//! Promises: before the first message both ends know the other's id, cluster and data directory. A frame that arrives
-//! is the frame that was sent. Bytes from outside never cause a panic and never take more memory than was received. A
-//! peer that hangs while its name is resolved, while it connects, or in its hello, delays no other peer. Any failure is
-//! an `io::Error`, and ends the connection. The dialer then dials again, after a `Backoff`.
+//! Promises: before the first message both ends know the other's id, cluster and data directory. If the ensemble has a
+//! secret, each has proven that it has the secret. A frame that arrives is the frame that was sent. Bytes from outside
+//! never cause a panic and never take more memory than was received. A peer that hangs while its name is resolved,
+//! while it connects, or in its hello, delays no other peer. Any failure is an `io::Error`, and ends the connection.
+//! The dialer then dials again, after a `Backoff`.
 //!
 //! | file | what |
 //! |---|---|
-//! | `hello` | who is there: hello, welcome, and refusals that say what to do |
+//! | `hello` | who is there: hello, welcome, claim, admission, and refusals that say what to do |
+//! | `secret` | the ensemble's secret, and what members prove with it |
+//! | `refusals` | few enough warnings about refusals |
 //! | `dial` | a connection to a member, over any of its addresses |
 //! | `accept` | connections from members, within limits |
 //! | `frame` | messages to bytes and back, drawn as bytes |
@@ -29,7 +33,9 @@ pub mod frame;
 pub mod hello;
 pub(crate) mod messages;
 pub(crate) mod net;
+mod refusals;
 pub(crate) mod resolve;
+pub(crate) mod secret;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -50,9 +56,10 @@ pub(crate) use hello::Purpose;
 pub use hello::Welcome;
 pub use net::Socket;
 pub(crate) use net::TcpNet;
-pub use net::{Duplex, Listen, Net};
+pub use net::{Duplex, Listen, Net, Origin};
+pub use secret::EnsembleSecret;
 
-/// A connection after the exchange of hello and welcome, at either end.
+/// A connection whose two ends have admitted each other.
 pub(crate) struct Connection {
     /// The dialer's hello.
     pub(crate) hello: Hello,

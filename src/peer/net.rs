@@ -2,11 +2,12 @@
 //! their own in its place.
 
 use super::resolve::Resolver;
-use super::tls::Tls;
+use super::tls::{PeerCertificate, Shown, Tls};
 use crate::config::PeerTls;
 use crate::limits;
 use crate::tls::TlsError;
 use futures::future::BoxFuture;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,9 +34,36 @@ pub trait Net: Send + Sync + 'static {
 /// A socket that others can connect to. When it is dropped, nobody listens there any more.
 pub trait Listen: Send {
     /// The next connection, with nothing read from it. The future may be dropped while it waits.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, Origin)>>;
 
     fn local_address(&self) -> io::Result<SocketAddr>;
+}
+
+/// Where an accepted connection comes from. `Display` is the address.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    /// Some if the certificate must name the member.
+    shown: Option<Shown>,
+}
+
+impl Origin {
+    /// The dialer's certificate, if the name in it counts, and if the dialer has shown one.
+    pub(super) fn certificate(&self) -> Option<PeerCertificate<'_>> {
+        self.shown.as_ref()?.certificate()
+    }
+}
+
+impl From<SocketAddr> for Origin {
+    fn from(address: SocketAddr) -> Origin {
+        Origin { address, shown: None }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 /// TCP, with TLS if it is configured.
@@ -86,15 +114,13 @@ struct TcpListen {
 }
 
 impl Listen for TcpListen {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, Origin)>> {
         Box::pin(async move {
-            let (stream, from) = self.listener.accept().await?;
+            let (stream, address) = self.listener.accept().await?;
             set_options(&stream);
-            let socket = match &self.tls {
-                Some(tls) => Box::new(tls.accept(stream)) as Socket,
-                None => Box::new(stream),
-            };
-            Ok((socket, from))
+            let Some(tls) = &self.tls else { return Ok((Box::new(stream) as Socket, Origin::from(address))) };
+            let (stream, shown) = tls.accept(stream);
+            Ok((Box::new(stream) as Socket, Origin { address, shown }))
         })
     }
 

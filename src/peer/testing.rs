@@ -4,7 +4,7 @@
 //! stay where they are until the cable is healed. A host refuses a dial if it has no listener at the port, or if the
 //! listener was dropped.
 
-use super::net::{Listen, Net, Socket};
+use super::net::{Listen, Net, Origin, Socket};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,8 +179,11 @@ struct Listener {
 }
 
 impl Listen for Listener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
-        Box::pin(async { self.accepted.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) })
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, Origin)>> {
+        Box::pin(async {
+            let (socket, from) = self.accepted.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+            Ok((socket, Origin::from(from)))
+        })
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {

@@ -17,11 +17,19 @@ const CLUSTER: u64 = 77;
 const PORT: u16 = 2888;
 
 /// Sends back what it gets. Member 9 is not admitted.
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    /// Where member 1 is known to be. Empty: names do not count.
+    host_of_1: &'static str,
+}
 
 impl ConnectionHandler for Echo {
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.from == 9 { Err(HelloRefusal::UnknownMember { id: 9 }) } else { Ok(()) }
+    }
+
+    fn hosts_of(&self, id: u32) -> Vec<String> {
+        if id == 1 && !self.host_of_1.is_empty() { vec![self.host_of_1.to_owned()] } else { Vec::new() }
     }
 
     fn serve(self: Arc<Self>, mut connection: Connection) -> BoxFuture<'static, ()> {
@@ -46,7 +54,7 @@ fn server(id: u32, addresses: &str) -> Server {
 /// Member `id` listens on host `host`.
 async fn serve(net: &MemoryNet, host: &str, id: u32) -> JoinHandle<()> {
     let listener = net.host(host).listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
-    tokio::spawn(accept(listener, me(id), Arc::new(Echo)))
+    tokio::spawn(accept(listener, me(id), Arc::new(Echo::default())))
 }
 
 fn peers(net: &MemoryNet, host: &str, id: u32) -> Peers {
@@ -74,8 +82,10 @@ async fn two_members_know_each_other_before_they_talk() {
     let _serving = serve(&net, "b", 2).await;
     let to = server(2, "b:2888:3888");
     let mut connection = peers(&net, "a", 1).connect(&to, Some([2; 16]), Purpose::Requests).await.unwrap();
-    let welcome = Accepted { cluster: CLUSTER, incarnation: [2; 16], format_level: limits::FORMAT_LEVEL };
-    assert_eq!((connection.welcome, connection.hello.purpose), (welcome, Purpose::Requests));
+    let Accepted { cluster, incarnation, format_level, nonce, proof } = connection.welcome;
+    assert_eq!((cluster, incarnation, format_level), (CLUSTER, [2; 16], limits::FORMAT_LEVEL));
+    assert_eq!((connection.hello.purpose, proof), (Purpose::Requests, None));
+    assert_ne!(nonce, connection.hello.nonce);
     // More bytes than a hello may have.
     echoes(&mut connection, &"x".repeat(1 << 20)).await.unwrap();
 }
@@ -106,9 +116,10 @@ async fn a_hello_of_another_version_is_answered() {
     let _serving = serve(&net, "b", 2).await;
     let socket = net.host("a").dial("b", PORT).await.unwrap();
     let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
-    writer.send(&(2u16, "a later version's hello")).await.unwrap();
+    writer.send(&(PROTOCOL + 1, "a later version's hello")).await.unwrap();
     let welcome = reader.next::<Welcome>().await.unwrap();
-    assert_eq!(welcome, Some(Welcome::Refused(HelloRefusal::OtherProtocol { dialer: 2, acceptor: PROTOCOL })));
+    let refusal = HelloRefusal::OtherProtocol { dialer: PROTOCOL + 1, acceptor: PROTOCOL };
+    assert_eq!(welcome, Some(Welcome::Refused(refusal)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,18 +214,75 @@ async fn connections_are_bounded() {
     }
     let refused = rejection(from.connect(&to, None, Purpose::Requests).await);
     assert_eq!(refused, HelloRefusal::Full { id: 2 });
-    // A few connections more get a refusal. The rest is closed at once.
-    let mut strangers = Vec::new();
-    for _ in 0..limits::PEER_CONNECTIONS_TURNED_AWAY_MAX {
-        strangers.push(net.host("a").dial("b", PORT).await.unwrap());
-    }
-    let mut turned_away = net.host("a").dial("b", PORT).await.unwrap();
-    let before = tokio::time::Instant::now();
-    assert_eq!(turned_away.read(&mut [0; 1]).await.unwrap(), 0);
-    assert!(before.elapsed() < limits::PEER_HELLO_TIMEOUT);
-    drop((held.pop(), strangers));
-    tokio::time::sleep(limits::PEER_HELLO_TIMEOUT).await;
+    held.pop();
     from.connect(&to, None, Purpose::Requests).await.unwrap();
+}
+
+/// Strangers who say nothing fill the room of those who prove themselves. A member comes in all the same.
+#[tokio::test(start_paused = true)]
+async fn silent_strangers_keep_no_member_out() {
+    let net = MemoryNet::new();
+    let _serving = serve(&net, "b", 2).await;
+    let (from, to) = (peers(&net, "a", 1), server(2, "b:2888:3888"));
+    let mut silent = Vec::new();
+    for _ in 0..limits::PEER_NEWCOMERS_MAX {
+        silent.push(net.host("stranger").dial("b", PORT).await.unwrap());
+    }
+    let before = tokio::time::Instant::now();
+    let mut connection = from.connect(&to, None, Purpose::Requests).await.unwrap();
+    assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap(), 0, "the oldest one has gone");
+    assert_eq!(before.elapsed(), std::time::Duration::ZERO);
+    echoes(&mut connection, "still here").await.unwrap();
+    // Nothing of the strangers is left once they had their time, and the member still is there.
+    tokio::time::sleep(limits::PEER_HELLO_TIMEOUT).await;
+    assert_eq!(silent[1].read(&mut [0; 1]).await.unwrap(), 0);
+    echoes(&mut connection, "and here").await.unwrap();
+}
+
+fn secret(digits: &str) -> Option<EnsembleSecret> {
+    Some(EnsembleSecret::parse(&digits.repeat(32)).unwrap())
+}
+
+/// Either end refuses an end without the ensemble's secret, or with another one, and both learn why.
+#[tokio::test(start_paused = true)]
+async fn members_prove_the_secret_to_each_other() {
+    let net = MemoryNet::new();
+    for (host, has) in [("with", secret("ab")), ("without", None)] {
+        let listener = net.host(host).listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
+        tokio::spawn(accept(listener, me(2).with_secret(has), Arc::new(Echo::default())));
+    }
+    let dial = |to: &'static str, has: Option<EnsembleSecret>| {
+        let from = Peers::new(net.host("a"), me(1).with_secret(has));
+        async move { from.connect(&server(2, &format!("{to}:2888:3888")), None, Purpose::Greeting).await }
+    };
+    let mut connection = dial("with", secret("ab")).await.unwrap();
+    assert!(connection.welcome.proof.is_some());
+    echoes(&mut connection, "among us").await.unwrap();
+    echoes(&mut dial("without", None).await.unwrap(), "among all").await.unwrap();
+    assert_eq!(rejection(dial("with", None).await), HelloRefusal::NoSecret { without: 1, with: 2 });
+    assert_eq!(rejection(dial("without", secret("ab")).await), HelloRefusal::NoSecret { without: 2, with: 1 });
+    assert_eq!(rejection(dial("with", secret("cd")).await), HelloRefusal::OtherSecret { from: 1, to: 2 });
+}
+
+/// A stranger who says that it has the secret is not heard, whatever it sends in place of the proof.
+#[tokio::test(start_paused = true)]
+async fn a_claim_without_proof_is_refused() {
+    let net = MemoryNet::new();
+    let listener = net.host("b").listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
+    tokio::spawn(accept(listener, me(2).with_secret(secret("ab")), Arc::new(Echo::default())));
+    for proof in [None, Some([0; 32]), Some([0xff; 32])] {
+        let socket = net.host("stranger").dial("b", PORT).await.unwrap();
+        let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+        let hello = me(1).with_secret(secret("00")).hello(2, Purpose::Greeting).unwrap();
+        writer.send(&hello).await.unwrap();
+        let Some(Welcome::Accepted(welcome)) = reader.next().await.unwrap() else { panic!("refused too early") };
+        // The acceptor's own proof, sent back, proves nothing either.
+        let proof = proof.filter(|proof| *proof != [0xff; 32]).or(welcome.proof.filter(|_| proof.is_some()));
+        writer.send(&hello::Claim { proof }).await.unwrap();
+        let admission = reader.next::<hello::Admission>().await.unwrap();
+        assert!(matches!(admission, Some(hello::Admission::Refused(_))), "{admission:?}");
+        assert!(reader.next::<hello::Admission>().await.is_ok_and(|more| more.is_none()), "the end");
+    }
 }
 
 /// Real sockets on this machine.
@@ -232,9 +300,13 @@ async fn over_tcp() {
 }
 
 async fn serve_tcp(net: &Arc<dyn Net>) -> (JoinHandle<()>, u16) {
+    serve_tcp_as(net, Echo::default()).await
+}
+
+async fn serve_tcp_as(net: &Arc<dyn Net>, echo: Echo) -> (JoinHandle<()>, u16) {
     let listener = net.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let port = listener.local_address().unwrap().port();
-    (tokio::spawn(accept(listener, me(2), Arc::new(Echo))), port)
+    (tokio::spawn(accept(listener, me(2), Arc::new(echo))), port)
 }
 
 /// A CA, and the stores of its members.
@@ -268,6 +340,7 @@ impl Ca {
             trust_store: store("trust", &self.pem),
             client_auth: ClientAuth::Need,
             verify_names: true,
+            allowed_names: Vec::new(),
             versions: TlsVersions { v1_2: true, v1_3: true },
             cipher_suites: Vec::new(),
             reload: true,
@@ -277,8 +350,12 @@ impl Ca {
 
 /// Tests whether a dialer with these settings gets an echo from an acceptor with those.
 async fn secure(acceptor: &PeerTls, dialer: Option<&PeerTls>) -> Result<(), String> {
+    secure_as(acceptor, dialer, Echo::default()).await
+}
+
+async fn secure_as(acceptor: &PeerTls, dialer: Option<&PeerTls>, echo: Echo) -> Result<(), String> {
     let net: Arc<dyn Net> = Arc::new(TcpNet::new(Some(acceptor)).unwrap());
-    let (serving, port) = serve_tcp(&net).await;
+    let (serving, port) = serve_tcp_as(&net, echo).await;
     let from = Peers::new(Arc::new(TcpNet::new(dialer).unwrap()), me(1));
     let to = server(2, &format!("127.0.0.1:{port}:1"));
     let connected = from.connect(&to, None, Purpose::Appends).await;
@@ -324,6 +401,25 @@ async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
     assert!(secure(&stranger, Some(&lenient)).await.is_err());
 }
 
+/// Whoever has a certificate of the CA speaks for the member whose host the certificate names, and for no other.
+#[tokio::test]
+async fn a_certificate_speaks_for_its_own_member_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    let acceptor = ca.member(folder.path(), "127.0.0.1");
+    let of = |host: &str| ca.member(folder.path(), host);
+    let echo = || Echo { host_of_1: "zk1.example" };
+    assert_eq!(secure_as(&acceptor, Some(&of("zk1.example")), echo()).await, Ok(()));
+    let error = secure_as(&acceptor, Some(&of("zk3.example")), echo()).await.unwrap_err();
+    assert!(error.contains("calls itself member 1 names zk3.example") && error.contains("allowedNames"), "{error}");
+    let address = secure_as(&acceptor, Some(&of("10.0.0.1")), echo()).await.unwrap_err();
+    assert!(address.contains("names 10.0.0.1"), "{address}");
+    let listed = PeerTls { allowed_names: vec!["zk3.example".to_owned()], ..acceptor.clone() };
+    assert_eq!(secure_as(&listed, Some(&of("zk3.example")), echo()).await, Ok(()));
+    let lenient = PeerTls { verify_names: false, ..acceptor };
+    assert_eq!(secure_as(&lenient, Some(&of("zk3.example")), echo()).await, Ok(()));
+}
+
 /// Whether dialer and acceptor complete a handshake.
 async fn shake_hands(dialer: &tls::Tls, acceptor: &tls::Tls) -> bool {
     let (near, far) = tokio::io::duplex(1 << 16);
@@ -332,7 +428,7 @@ async fn shake_hands(dialer: &tls::Tls, acceptor: &tls::Tls) -> bool {
         stream.read_u8().await
     };
     let answer = async {
-        let mut stream = acceptor.accept(far);
+        let mut stream = acceptor.accept(far).0;
         stream.write_u8(7).await?;
         stream.flush().await
     };
@@ -385,7 +481,7 @@ async fn without_a_certificate_nobody_is_heard() {
             stream.read_u8().await
         };
         let answer = async {
-            let mut stream = acceptor.accept(far);
+            let mut stream = acceptor.accept(far).0;
             let byte = stream.read_u8().await?;
             stream.write_u8(byte).await?;
             stream.flush().await

@@ -1,22 +1,24 @@
-//! Mutual TLS between members (`sslQuorum`). The dialer checks the certificate and, unless configured otherwise, the
-//! name in it. The acceptor checks the certificate.
+//! Mutual TLS between members (`sslQuorum`). Both ends check the other's certificate and, unless configured otherwise,
+//! the name in it: the dialer the name of the host that it dialed, the acceptor the names of the hosts that belong to
+//! the member number in the hello (`accept`).
 //!
 //! Promises: the handshake of one member does not delay that of another, because an accepted connection makes its
 //! handshake when it is first read. An error at start is one sentence that names the file; a later error is an
 //! `io::Error` of the connection. Files that have changed are used for new connections without a restart
-//! (`sslQuorumReloadCertFiles`). A broken new file leaves the old certificates in use. A certificate says that its
-//! owner is a member. It does not say which member; the hello does.
+//! (`sslQuorumReloadCertFiles`). A broken new file leaves the old certificates in use.
 
 use crate::config::{ClientAuth, PeerTls, Store};
 use crate::limits;
 use crate::tls::{self, ClientCertificates, Look, ServerCertificates, TlsError};
 use parking_lot::RwLock;
-use rustls::pki_types::ServerName;
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -95,12 +97,58 @@ impl Tls {
             .map_err(|error| io::Error::new(error.kind(), format!("TLS with the member at `{host}`: {error}")))
     }
 
-    /// The acceptor's side. It shakes hands when it is first read or written.
-    pub(crate) fn accept<S>(&self, stream: S) -> Accepting<S>
+    /// The acceptor's side. It shakes hands when it is first read or written. The second result is filled then. It is
+    /// None if names do not count.
+    pub(crate) fn accept<S>(&self, stream: S) -> (Accepting<S>, Option<Shown>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        Accepting::Handshake(Box::new(self.loaded.read().endpoints.acceptor.accept(stream)))
+        let allowed: Arc<[String]> = self.settings.allowed_names.clone().into();
+        let shown = self.settings.verify_names.then(|| Shown { allowed, certificate: Arc::default() });
+        let handshake = Box::new(self.loaded.read().endpoints.acceptor.accept(stream));
+        (Accepting::Handshake(handshake, shown.clone()), shown)
+    }
+}
+
+/// What the dialer of a connection has shown. Clones belong to the same connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// `ssl.quorum.allowedNames`
+    allowed: Arc<[String]>,
+    /// Empty until the connection has shaken hands, or if the dialer need not show a certificate and has shown none.
+    certificate: Arc<OnceLock<CertificateDer<'static>>>,
+}
+
+impl Shown {
+    /// None: no certificate was shown.
+    pub(super) fn certificate(&self) -> Option<PeerCertificate<'_>> {
+        Some(PeerCertificate { allowed: &self.allowed, der: self.certificate.get()? })
+    }
+}
+
+/// The certificate of a dialer, which is valid.
+pub(crate) struct PeerCertificate<'a> {
+    allowed: &'a [String],
+    der: &'a CertificateDer<'static>,
+}
+
+impl PeerCertificate<'_> {
+    /// Whether the certificate names one of these hosts, or one of the names that are allowed for any member. Only
+    /// subject alternative names count.
+    pub(super) fn names_one_of(&self, hosts: &[String]) -> bool {
+        let Ok(parsed) = ParsedCertificate::try_from(self.der) else { return false };
+        let mut names = hosts.iter().chain(self.allowed).filter_map(|host| ServerName::try_from(host.as_str()).ok());
+        names.any(|name| verify_server_name(&parsed, &name).is_ok())
+    }
+
+    /// The names in the certificate, for an operator: at most `limits::CERTIFICATE_NAMES_SHOWN_BYTES_MAX`.
+    pub(super) fn names(&self) -> String {
+        let mut names = tls::names(self.der).join(", ");
+        if names.is_empty() {
+            return "no host".to_owned();
+        }
+        names.truncate(names.floor_char_boundary(limits::CERTIFICATE_NAMES_SHOWN_BYTES_MAX));
+        names
     }
 }
 
@@ -143,7 +191,7 @@ fn stores(settings: &PeerTls) -> impl Iterator<Item = &Store> {
 
 /// A connection that may not have shaken hands yet.
 pub(crate) enum Accepting<S> {
-    Handshake(Box<Accept<S>>),
+    Handshake(Box<Accept<S>>, Option<Shown>),
     Secure(Box<server::TlsStream<S>>),
     /// The handshake has failed, and its error was returned.
     Failed,
@@ -151,9 +199,15 @@ pub(crate) enum Accepting<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Accepting<S> {
     fn poll_secure(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut server::TlsStream<S>>>> {
-        if let Accepting::Handshake(handshake) = self {
+        if let Accepting::Handshake(handshake, shown) = self {
             match ready!(Pin::new(handshake.as_mut()).poll(context)) {
-                Ok(stream) => *self = Accepting::Secure(Box::new(stream)),
+                Ok(stream) => {
+                    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    if let Some((shown, certificate)) = shown.as_ref().zip(certificates.first()) {
+                        let _ = shown.certificate.set(certificate.clone().into_owned());
+                    }
+                    *self = Accepting::Secure(Box::new(stream));
+                }
                 Err(error) => {
                     *self = Accepting::Failed;
                     return Poll::Ready(Err(error));

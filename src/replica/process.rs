@@ -6,11 +6,12 @@
 use super::member::{Execution, Member, Platform};
 use super::operators::member_facts::{Listening, MemberFacts};
 use crate::admin::http;
-use crate::config::Config;
+use crate::config::{ClientAuth, Config};
 use crate::environment::Instant;
 use crate::limits;
-use crate::peer::TcpNet;
+use crate::peer::{EnsembleSecret, TcpNet, secret};
 use crate::session::{WaitsFor, WorkerThreads, Workers, listener, tls};
+use crate::storage::IDENTITY_FILE;
 use crate::storage::disk::RealDisk;
 use crate::storage::private::{self, Tightened};
 use crate::storage::wal::DirectoryLock;
@@ -53,12 +54,14 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     if config.storage.log_dir != data_dir {
         tighten(&config.storage.log_dir);
     }
+    let secret = ensemble_secret(&config)?;
     let net = TcpNet::new(config.peer_tls.as_ref())?;
     clients.workers().first().spawn(net.watch_files());
     let platform = Platform {
         disk: Arc::new(RealDisk::new(&data_dir)),
         log_disk: Arc::new(RealDisk::new(&config.storage.log_dir)),
         net: Arc::new(net),
+        secret,
         raft: raft.workers().first().clone(),
         clients: clients.workers().clone(),
         execution: Execution::Threads,
@@ -76,6 +79,28 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     }
     tracing::info!(?addresses, ms = started.elapsed().as_millis(), "serves");
     Ok(Running { member, clients, raft, addresses, _lock: lock })
+}
+
+/// The secret that this member proves to others. A server that starts alone with a new data directory makes one, so
+/// that the members that join later prove themselves. Warns if the members prove nothing at all, and others can reach
+/// the peer port.
+fn ensemble_secret(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
+    let (ensemble, data_dir) = (&config.ensemble, &config.storage.data_dir);
+    let found = secret::find(config)?;
+    let founds_alone = ensemble.servers.len() <= 1 && !data_dir.join(IDENTITY_FILE).exists();
+    if found.is_none() && founds_alone {
+        return Ok(Some(secret::find_or_make(data_dir)?.0));
+    }
+    let by_certificate = config.peer_tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Need);
+    let reachable = ensemble.listen.iter().find(|address| !address.ip().is_loopback());
+    if let Some(address) = reachable.filter(|_| found.is_none() && !by_certificate) {
+        tracing::warn!(
+            "the members of this ensemble prove nothing to each other: everyone who reaches {address} can speak as a \
+             member. Give all members the same secret (`wasmkeeper cluster token --help`), or use TLS between members \
+             (sslQuorum)"
+        );
+    }
+    Ok(found)
 }
 
 /// Makes the files of earlier releases private, and says so. The server starts in any case: the operator may have

@@ -101,6 +101,7 @@ pub(super) async fn start(
         disk: disk.clone(),
         log_disk: disk,
         net,
+        secret: None,
         raft: Handle::current(),
         clients: Workers::on(Handle::current()),
         execution: Execution::Tasks {

@@ -13,7 +13,7 @@ const OTHERS: u32 = 0o077;
 
 /// The server's files and folders (docs/data-dir.md). Names that go on behind a dot are the server's, too:
 /// `checkpoint.redb`, `image.received`, `identity.tmp`.
-const OURS: &[&str] = &["LOCK", "identity", "log", "checkpoint", "image", "plugins-cache"];
+const OURS: &[&str] = &["LOCK", "identity", "log", "checkpoint", "image", "plugins-cache", "peer-secret"];
 
 /// From now on this process makes folders with mode 0700 and files with mode 0600, whatever umask it was started with.
 pub(crate) fn make_private_files_only() {

@@ -19,7 +19,7 @@ mod subject;
 mod trust;
 
 pub(crate) use stores::{Look, TlsError, certified_key, look};
-pub(crate) use subject::subject;
+pub(crate) use subject::{names, subject};
 pub(crate) use trust::{ClientCertificates, ServerCertificates};
 
 use crate::config::{TlsVersions, cipher_suites};

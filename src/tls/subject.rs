@@ -1,6 +1,7 @@
-//! The subject of a certificate, as ACLs of the scheme x509 name it.
+//! Who a certificate is about: the subject, as ACLs of the scheme x509 name it, and the hosts.
 
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use std::net::IpAddr;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// A certificate's subject in RFC 2253's form, exactly as Java's `X500Principal.getName()` writes it.
 pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
@@ -9,6 +10,21 @@ pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
     let mut names: Vec<String> = names.collect();
     names.reverse();
     Some(names.join(","))
+}
+
+/// The hosts that a certificate names: its subject alternative names that are host names or addresses.
+pub(crate) fn names(certificate: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(name).collect()
 }
 
 /// `CN=name`; or `1.2.3=#0c...` if RFC 2253 has no keyword for the type (sun.security.x509.AVA).

@@ -64,6 +64,7 @@ pub struct DraftPeerTls {
     pub(crate) trust_store: DraftStore,
     pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) verify_names: Option<bool>,
+    pub(crate) allowed_names: Vec<String>,
     pub(crate) protocol: Option<TlsVersions>,
     pub(crate) enabled_protocols: Option<TlsVersions>,
     pub(crate) cipher_suites: Vec<String>,

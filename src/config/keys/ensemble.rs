@@ -58,6 +58,20 @@ pub(super) const KEYS: &[Key] = &[
         |draft, _, value| boolean(value, &mut draft.listen_on_all),
     ),
     key(
+        "peerSecretFile",
+        "ensemble.secret_file",
+        "",
+        "File with the ensemble's secret, which members prove to each other: a token of 64 hexadecimal digits, as \
+         `wasmkeeper cluster token` prints it. All members have the same one, or none has one. If it is not set, the \
+         file `peer-secret` in the data directory counts; a server that starts alone with a new \
+         data directory makes that file. \
+         Without a secret, and without TLS between members, everyone who reaches the peer port can speak as a member.",
+        |draft, _, value| {
+            draft.config.ensemble.secret_file = Some(PathBuf::from(value));
+            Ok(())
+        },
+    ),
+    key(
         "initLimit",
         "ensemble.init_ticks",
         "10",

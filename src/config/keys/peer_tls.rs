@@ -2,6 +2,7 @@
 
 use super::values::{boolean, cipher_suites, client_auth, store_format, tls_versions};
 use super::{Key, key, nothing};
+use rustls::pki_types::ServerName;
 use std::path::PathBuf;
 
 pub(super) const KEYS: &[Key] = &[
@@ -105,14 +106,29 @@ pub(super) const KEYS: &[Key] = &[
         "ssl.quorum.hostnameVerification",
         "peer_tls.verify_names",
         "true",
-        "Whether the certificate of a member that this one connects to must name the host of its `server.N` line. Only \
-         subject alternative names count, not the common name. The names of members that connect to this one are never \
-         checked.",
+        "Whether the certificate of a member must name the host of the member's `server.N` line, in both directions. \
+         Only subject alternative names count, not the common name. `false`: every owner of a certificate of the CA can \
+         speak as any member, unless the ensemble has a secret (`peerSecretFile`).",
         |draft, _, value| {
             let mut verify = true;
             boolean(value, &mut verify)?;
             draft.peer_tls.verify_names = Some(verify);
             Ok(())
+        },
+    ),
+    key(
+        "ssl.quorum.allowedNames",
+        "peer_tls.allowed_names",
+        "",
+        "Names separated by commas. A member that connects to this one may show a certificate with one of these names \
+         instead of its own host's name: for one certificate that all members share.",
+        |draft, _, value| {
+            draft.peer_tls.allowed_names =
+                value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            match draft.peer_tls.allowed_names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
+                Some(name) => Err(format!("`{name}` is neither a host name nor an address")),
+                None => Ok(()),
+            }
         },
     ),
     key(

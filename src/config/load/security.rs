@@ -61,6 +61,7 @@ impl Finish<'_> {
             trust_store: store(draft.trust_store, "ssl.quorum.trustStore", "the CAs of the members' certificates")?,
             client_auth: draft.client_auth.unwrap_or(ClientAuth::Need),
             verify_names: draft.verify_names.unwrap_or(true),
+            allowed_names: draft.allowed_names,
             versions: draft.enabled_protocols.or(draft.protocol).unwrap_or(TlsVersions { v1_2: true, v1_3: true }),
             cipher_suites: draft.cipher_suites,
             reload: draft.reload,

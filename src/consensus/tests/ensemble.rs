@@ -30,6 +30,10 @@ impl ConnectionHandler for Serving {
         Ok(())
     }
 
+    fn hosts_of(&self, _id: u32) -> Vec<String> {
+        Vec::new()
+    }
+
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.0.serve(connection).await })
     }

@@ -292,6 +292,14 @@ impl ConnectionHandler for KnownMembers {
         self.knows(hello).inspect_err(|_| self.turned_away.notify_one())
     }
 
+    fn hosts_of(&self, id: u32) -> Vec<String> {
+        let roster = self.roster.lock();
+        let member = roster.member(id).map(|member| &member.server);
+        let configured = self.configured.iter().find(|server| server.id == id);
+        let servers = member.into_iter().chain(configured);
+        servers.flat_map(|server| server.addresses.iter().map(|address| address.host.clone())).collect()
+    }
+
     fn serve(self: Arc<Self>, connection: Connection) -> BoxFuture<'static, ()> {
         async move {
             let Some(replica) = self.replica() else {

@@ -25,7 +25,7 @@ use crate::consensus::BlockingWork;
 use crate::environment::{Clock, Instant};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::peer::{self, LocalMember, Net, Peers};
+use crate::peer::{self, EnsembleSecret, LocalMember, Net, Peers};
 use crate::plugin::Compiler;
 use crate::session::{self, Connections, Server, Serving, Workers, listener};
 use crate::storage::disk::Disk;
@@ -50,6 +50,8 @@ pub struct Platform {
     pub log_disk: Arc<dyn Disk>,
     /// The network to other members.
     pub net: Arc<dyn Net>,
+    /// The secret that this member and the others prove to each other. None: nobody proves anything.
+    pub secret: Option<EnsembleSecret>,
     /// Where Raft's tasks run, and those that serve other members.
     pub raft: Handle,
     /// Where everything for clients runs.
@@ -118,7 +120,7 @@ impl Member {
         platform: Platform,
         facts: impl FnOnce(Arc<Replica>) -> MemberFacts,
     ) -> anyhow::Result<Member> {
-        let Platform { disk, log_disk, net, raft, clients, execution, format_level } = platform;
+        let Platform { disk, log_disk, net, secret, raft, clients, execution, format_level } = platform;
         let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new()));
         let config = Arc::new(config);
         let identity = data_directory::identify(&*disk, assemble::new_identity(&config)?)?;
@@ -128,7 +130,7 @@ impl Member {
 
         let is_empty = log.is_new() && loaded.position.is_none();
         let cluster = if is_empty { 0 } else { identity.cluster };
-        let me = LocalMember::new(config.server_id, identity.incarnation, format_level, cluster);
+        let me = LocalMember::new(config.server_id, identity.incarnation, format_level, cluster).with_secret(secret);
         let peers = Arc::new(Peers::new(net.clone(), me.clone()));
         let known_members = Arc::new(KnownMembers::new(peers, &config.ensemble.servers));
         let tasks = listen_for_members(&config, &*net, &me, &known_members, &raft).await?;

@@ -45,6 +45,7 @@ impl Ensemble {
                 disk: disk.clone(),
                 log_disk: disk,
                 net: net.host(host),
+                secret: None,
                 raft: Handle::current(),
                 clients: Workers::on(Handle::current()),
                 execution: Execution::Tasks {

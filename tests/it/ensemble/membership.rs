@@ -39,6 +39,7 @@ impl Fleet {
         let data_dir = self.data_dir(id);
         std::fs::create_dir_all(&data_dir).unwrap();
         std::fs::write(data_dir.join("myid"), format!("{id}\n")).unwrap();
+        self.hand_secret_to(id);
         let lines: Vec<String> = listed.iter().map(|id| self.line(*id)).collect();
         let file = configuration_file(self.folder.path(), id as u32);
         let text =
@@ -48,6 +49,14 @@ impl Fleet {
             vec!["--config".to_owned(), file.display().to_string(), "-D".to_owned(), SUPERUSER.to_owned()];
         arguments.extend(extra.iter().map(|argument| argument.to_string()));
         Server::launch(&data_dir, (&Ipv4Addr::LOCALHOST.to_string(), self.ports[id - 1][0]), arguments, &[])
+    }
+
+    /// A server that founds an ensemble alone makes a secret, which those that join need.
+    fn hand_secret_to(&self, id: usize) {
+        let file = |id: usize| self.data_dir(id).join("peer-secret");
+        if let Some(other) = (1..=self.ports.len()).find(|other| *other != id && file(*other).exists()) {
+            std::fs::copy(file(other), file(id)).unwrap();
+        }
     }
 
     fn wipe(&self, id: usize) {
@@ -102,6 +111,41 @@ fn has(server: &Server, path: &str) -> bool {
         client.sync("/").await.unwrap();
         client.check_stat(path).await.unwrap().is_some()
     })
+}
+
+/// A server that starts alone makes the ensemble's secret. A server without the secret cannot join, both say so, and
+/// the token that `cluster token` prints is the way in.
+#[test]
+fn who_joins_proves_the_secret() {
+    let fleet = Fleet::of(2);
+    let one = fleet.start(1, &[1], &["-D", "zookeeper.standaloneEnabled=false"]);
+    wait_until("the server serves", || status(&one).is_some());
+    let token = |id: usize| {
+        let data_dir = fleet.data_dir(id);
+        let output = wasmkeeper(&["cluster", "token", "--data-dir", data_dir.to_str().unwrap()]).output().unwrap();
+        (done(output), std::fs::read_to_string(data_dir.join("peer-secret")).unwrap())
+    };
+    let (printed, kept) = token(1);
+    assert_eq!((printed.len(), &printed), (65, &kept));
+    let mut two = fleet.start(2, &[1, 2], &[]);
+    two.kill();
+    std::fs::remove_file(fleet.data_dir(2).join("peer-secret")).unwrap();
+    two.relaunch();
+    let says = |server: &Server, words: &str| wait_until("a warning", || server.said().contains(words));
+    says(&two, "member 1 has the ensemble's secret and member 2 has none");
+    says(&one, "member 1 has the ensemble's secret and member 2 has none");
+    let refused = cluster(&one, &["add", &fleet.line(2), "--wait", "1"]);
+    assert!(!refused.status.success(), "{}", words(&refused));
+    two.kill();
+    let (other, _) = token(2);
+    assert_ne!(other, kept, "a new one is made where there is none");
+    two.relaunch();
+    says(&two, "member 2 and member 1 have different secrets");
+    two.kill();
+    std::fs::write(fleet.data_dir(2).join("peer-secret"), printed).unwrap();
+    two.relaunch();
+    done(cluster(&one, &["add", &fleet.line(2)]));
+    assert_eq!(members(&one), [1, 2]);
 }
 
 /// A standalone server keeps its data while two others join it, one after the other. Then the leader is removed, and
