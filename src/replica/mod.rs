@@ -16,13 +16,12 @@
 //! |---|---|
 //! | `process` | a server process: ports and threads around a member |
 //! | `member` | a member, from a data directory to a serving tree, and back |
-//! | `endpoint` | what connections ask of a member |
-//! | `state_machine` | what consensus asks of a member |
+//! | `ports` | what connections and consensus ask of a member |
 //! | `housekeeping` | what a leader does on its own: expiry of sessions, collection of nodes and modules |
 //! | `fatal` | ends the process when it cannot keep its promises |
 //!
-//! A write comes in through `endpoint`, waits in the inbox of `ordering`, goes from the sequencer to consensus, and
-//! comes back through `state_machine` to `ordering::apply`, which answers the client.
+//! A write comes in through `ports`, waits in the inbox of `ordering`, goes from the sequencer to consensus, and
+//! comes back through `ports` to `ordering::apply`, which answers the client.
 //!
 //! **Locks.** They are taken in this order: `Files::checkpointer`, `WriteOrder::boundary`, `WriteOrder::state`,
 //! `WriteOrder::watches`, the order of a connection, its outbox. `Files::reader` is taken under the first two, and no
@@ -33,12 +32,11 @@
 //! | thread | owns |
 //! |---|---|
 //! | sequencer | the order of waiting requests, and the changes that are evaluated and not applied |
-//! | Raft's | calls `state_machine`, which alone writes the tree; serves other members |
+//! | Raft's | calls `StateMachine` (`ports`), which alone writes the tree; serves other members |
 //! | clients' | connections, listeners, housekeeping |
 //! | checkpoint | writes checkpoints and images |
 //! | plugin-reads | asks plugins about reads |
 
-mod endpoint;
 mod ensemble;
 mod fatal;
 mod files;
@@ -47,8 +45,8 @@ mod member;
 mod operators;
 mod ordering;
 mod plugins;
+mod ports;
 mod process;
-mod state_machine;
 
 #[cfg(test)]
 mod tests;

@@ -12,13 +12,13 @@ mod assemble;
 mod startup;
 
 use super::Replica;
-use super::endpoint::Endpoint;
 use super::ensemble::known_members::KnownMembers;
 use super::fatal::{DieOnPanic, die};
 use super::files::checkpointing::Ending;
 use super::operators::member_facts::MemberFacts;
 use super::ordering::delayed_consensus::ProposalFaults;
 use super::ordering::event::Event;
+use super::ports::Endpoint;
 use crate::admin::http::Admin;
 use crate::config::Config;
 use crate::consensus::BlockingWork;

@@ -3,8 +3,8 @@
 use crate::admin::fourletter;
 use crate::admin::http::{Admin, CallError, RecipeCall};
 use crate::admin::prometheus;
-use crate::replica::endpoint::Endpoint;
 use crate::replica::plugins::calls;
+use crate::replica::ports::Endpoint;
 use crate::session::{Serving, auth};
 use bytes::Bytes;
 use futures::future::BoxFuture;
