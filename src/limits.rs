@@ -110,8 +110,8 @@ pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(2);
 /// Two keep a member busy on a fast network. More cover the time that a request travels.
 pub(crate) const APPENDS_IN_FLIGHT_MAX: usize = 8;
 
-/// How long a connection is kept on which a member does not report entries as durable. Above any stall of a healthy
-/// disk. The entries are sent again on the next connection.
+/// How long a connection is kept on which a member shows neither that entries are durable nor that more of them have
+/// arrived. Above any stall of a healthy disk. The entries are sent again on the next connection.
 pub(crate) const APPEND_ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Time until a member that could not be reached is tried again. It doubles each time, from `MIN` up to `MAX`. `MIN` is
@@ -221,6 +221,10 @@ pub(crate) const REFUSAL_WARNING_INTERVAL: Duration = Duration::from_secs(30);
 /// writer waits.
 pub(crate) const PEER_READ_BYTES: usize = 64 << 10;
 pub(crate) const PEER_WRITE_BYTES: usize = 256 << 10;
+
+/// After so many further bytes of an unfinished message a member tells the leader that entries are arriving. A path of
+/// half a megabit carries that much within `APPEND_ANSWER_MAX`.
+pub(crate) const PEER_PART_BYTES: usize = 128 << 10;
 
 /// Bytes that stay allocated of each of the two buffers of a member's connection while the buffer is empty.
 pub(crate) const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;

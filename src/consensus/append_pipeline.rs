@@ -1,5 +1,8 @@
 //! Log entries to one member. Several requests are on their way at once; their answers come in the order of the
 //! requests.
+//!
+//! A request is given up, and its connection with it, if the member shows no progress for `APPEND_ANSWER_MAX`: neither
+//! an answer, nor a further part of a large request that has arrived there. So one large entry crosses a slow path.
 
 use super::connection::{PeerError, ended};
 use super::convert;
@@ -8,7 +11,7 @@ use super::types::{LogId, TypeConfig};
 use crate::environment::Instant;
 use crate::limits;
 use crate::peer::Connection;
-use crate::peer::messages::raft::Appended;
+use crate::peer::messages::raft::{Appended, FromFollower};
 use futures::stream::{self, Stream, StreamExt};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -24,19 +27,21 @@ pub(super) struct AppendPipeline<'s, S> {
     input: Option<S>,
     /// How many answers still come to requests of an earlier pipeline. They are read and dropped.
     stale_answers: usize,
-    /// How many requests of this pipeline want an answer and have none. Invariant: at most `APPENDS_IN_FLIGHT_MAX`.
+    /// How many requests of this pipeline want an answer and have none. The last of them may still be on its way out.
+    /// Invariant: at most `APPENDS_IN_FLIGHT_MAX`.
     unanswered: usize,
     /// The last entry that was sent, and when.
     sent: Option<(LogId, Instant)>,
-    /// When the next answer has to be there.
+    /// When the next sign of progress has to be there.
     deadline: Instant,
     ended: bool,
 }
 
 /// What the pipeline does next.
 enum Step {
-    Answered(io::Result<Option<Appended>>),
+    Heard(io::Result<Option<FromFollower>>),
     TimedOut,
+    Sent(io::Result<()>),
     Request(Option<AppendEntriesRequest<TypeConfig>>),
 }
 
@@ -90,51 +95,64 @@ where
         }
     }
 
+    /// Ends in good order. A connection with a request halfway out is not used again.
     fn end(&mut self) {
         self.ended = true;
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take()
+            && !connection.writer.has_pending()
+        {
             self.client.link.keep(connection, self.stale_answers + self.unanswered);
         }
     }
 
-    /// The next answer. None once the input has ended and every request is answered.
+    /// The next answer. None once the input has ended, every request has been sent, and every answer has come.
     async fn answer(&mut self) -> Result<Option<Appended>, PeerError> {
         let patience = limits::APPEND_ANSWER_MAX;
         loop {
-            if self.unanswered == 0 && self.input.is_none() {
+            let sends = self.connection.as_ref().is_some_and(|connection| connection.writer.has_pending());
+            if self.unanswered == 0 && self.input.is_none() && !sends {
                 return Ok(None);
             }
             let waits = self.stale_answers + self.unanswered > 0;
-            let takes = self.unanswered < limits::APPENDS_IN_FLIGHT_MAX;
+            let takes = self.unanswered < limits::APPENDS_IN_FLIGHT_MAX && !sends && self.input.is_some();
             let step = match (&mut self.connection, &mut self.input) {
-                (Some(connection), input) => tokio::select! {
+                (Some(Connection { reader, writer, .. }), input) => tokio::select! {
                     biased;
-                    answer = connection.reader.next::<Appended>(), if waits => Step::Answered(answer),
-                    () = tokio::time::sleep_until(self.deadline), if waits => Step::TimedOut,
-                    request = next_of(input), if takes && input.is_some() => Step::Request(request),
+                    heard = reader.next::<FromFollower>(), if waits => Step::Heard(heard),
+                    () = tokio::time::sleep_until(self.deadline), if waits || sends => Step::TimedOut,
+                    sent = writer.flush(), if sends => Step::Sent(sent),
+                    request = next_of(input), if takes => Step::Request(request),
                 },
                 (None, input) => Step::Request(next_of(input).await),
             };
             match step {
-                Step::Answered(answer) => {
-                    let answer = answer?.ok_or_else(ended)?;
+                Step::Heard(heard) => {
+                    let heard = heard?.ok_or_else(ended)?;
                     self.deadline = Instant::now() + patience;
-                    if self.stale_answers > 0 {
-                        self.stale_answers -= 1;
-                    } else {
-                        assert!(self.unanswered > 0, "an answer was read that no request waits for");
-                        self.unanswered -= 1;
-                        return Ok(Some(answer));
+                    match heard {
+                        FromFollower::Arriving => {}
+                        FromFollower::Appended(_) if self.stale_answers > 0 => self.stale_answers -= 1,
+                        FromFollower::Appended(answer) => {
+                            assert!(self.unanswered > 0, "an answer was read that no request waits for");
+                            self.unanswered -= 1;
+                            return Ok(Some(answer));
+                        }
                     }
                 }
                 Step::TimedOut => return Err(PeerError::NoAnswer(patience)),
+                Step::Sent(sent) => sent?,
                 Step::Request(None) => self.input = None,
-                Step::Request(Some(request)) => self.send(request, patience).await?,
+                Step::Request(Some(request)) => self.begin_sending(request, patience).await?,
             }
         }
     }
 
-    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Result<(), PeerError> {
+    /// Hands the request to the connection's writer. `answer` sends it, and listens meanwhile.
+    async fn begin_sending(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        patience: Duration,
+    ) -> Result<(), PeerError> {
         let last = request.entries.last().map(|entry| entry.log_id);
         if let Some(last) = last {
             self.sent = Some((last, Instant::now()));
@@ -160,9 +178,8 @@ where
         if self.stale_answers + self.unanswered == 0 {
             self.deadline = Instant::now() + patience;
         }
-        let sent =
-            tokio::time::timeout(patience, connection.writer.send(&convert::append(request, wants_answer))).await;
-        sent.map_err(|_| PeerError::NoAnswer(patience))??;
+        assert!(!connection.writer.has_pending(), "a request is queued behind another one that is not sent");
+        connection.writer.queue(&convert::append(request, wants_answer)).await?;
         self.unanswered += usize::from(wants_answer);
         assert!(self.unanswered <= limits::APPENDS_IN_FLIGHT_MAX, "{} requests are on their way", self.unanswered);
         Ok(())

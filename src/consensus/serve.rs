@@ -5,8 +5,8 @@ use super::connection::PeerError;
 use super::convert::{self, invalid_message};
 use super::{Consensus, SnapshotData, types};
 use crate::limits;
-use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromReceiver, TransferRequest, Vote};
-use crate::peer::{Connection, Purpose};
+use crate::peer::messages::raft::{Answer, Append, Appended, Call, FromFollower, FromReceiver, TransferRequest, Vote};
+use crate::peer::{Arrival, Connection, Purpose};
 use crate::storage::LogPosition;
 use futures::FutureExt;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -32,7 +32,7 @@ impl Consensus {
     }
 
     /// Hands entries in as they come, several requests at a time. Answers in the order of the requests, once the
-    /// entries are durable.
+    /// entries are durable. Says so while a large request is arriving.
     async fn take_entries(&self, mut connection: Connection) -> io::Result<()> {
         let mut answers = FuturesOrdered::new();
         loop {
@@ -46,7 +46,7 @@ impl Consensus {
                     while let Some((wanted, answer)) = next {
                         let answer: Appended = Option::ok_or_else(answer, ended)?;
                         if wanted {
-                            connection.writer.queue(&answer).await?;
+                            connection.writer.queue(&FromFollower::Appended(answer)).await?;
                             answered = true;
                         }
                         next = answers.next().now_or_never().flatten();
@@ -55,10 +55,14 @@ impl Consensus {
                         connection.writer.flush().await?;
                     }
                 }
-                request = connection.reader.next::<Append>(), if room => {
-                    let Some(request) = request? else { return Ok(()) };
-                    let wanted = request.wants_answer;
-                    answers.push_back(self.clone().append(convert::to_append(request)?).map(move |answer| (wanted, answer)));
+                arrival = connection.reader.next_arrival::<Append>(), if room => match arrival? {
+                    Arrival::Message(request) => {
+                        let wanted = request.wants_answer;
+                        let answer = self.clone().append(convert::to_append(request)?);
+                        answers.push_back(answer.map(move |answer| (wanted, answer)));
+                    }
+                    Arrival::Part => connection.writer.send(&FromFollower::Arriving).await?,
+                    Arrival::End => return Ok(()),
                 }
             }
         }

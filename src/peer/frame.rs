@@ -57,15 +57,28 @@ impl From<FrameError> for io::Error {
 /// Splits a socket into a reader and a writer, for messages of at most `bytes_max` bytes.
 pub(crate) fn split(socket: Socket, bytes_max: usize) -> (FrameReader, FrameWriter) {
     let (reader, writer) = tokio::io::split(socket);
-    let reader = FrameReader { socket: reader, received: BytesMut::new(), bytes_max };
-    (reader, FrameWriter { socket: writer, pending: Vec::new(), written: 0, bytes_max })
+    let reader = FrameReader { socket: reader, received: BytesMut::new(), told: 0, bytes_max };
+    (reader, FrameWriter { socket: writer, pending: Vec::new(), written: 0, is_flushed: true, bytes_max })
 }
 
 pub(crate) struct FrameReader {
     socket: ReadHalf<Socket>,
     /// What has arrived and is not taken yet.
     received: BytesMut,
+    /// How many bytes of the unfinished frame the last `Arrival::Part` told of.
+    told: usize,
     bytes_max: usize,
+}
+
+/// What [`FrameReader::next_arrival`] waits for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival<T> {
+    /// A whole message.
+    Message(T),
+    /// `PEER_PART_BYTES` more of a message whose end has not arrived.
+    Part,
+    /// The other end has closed the connection between two frames.
+    End,
 }
 
 impl FrameReader {
@@ -81,21 +94,54 @@ impl FrameReader {
     /// The bytes of the next message, before they are decoded. Otherwise as [`FrameReader::next`].
     pub(super) async fn next_payload(&mut self) -> io::Result<Option<BytesMut>> {
         loop {
-            if let Some(payload) = take(&mut self.received, self.bytes_max)? {
-                assert!(payload.len() <= self.bytes_max, "a frame of {} bytes is taken", payload.len());
+            if let Some(payload) = self.take()? {
                 return Ok(Some(payload));
             }
-            if self.received.is_empty() && self.received.capacity() > limits::PEER_BUFFER_BYTES_KEPT {
-                self.received = BytesMut::new();
+            if !self.read().await? {
+                return Ok(None);
             }
-            // No more than a message may have: before the other end is known, that is little.
-            self.received.reserve(limits::PEER_READ_BYTES.min(HEADER_BYTES + self.bytes_max));
-            if self.socket.read_buf(&mut self.received).await? == 0 {
-                if self.received.is_empty() {
-                    return Ok(None);
-                }
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within a frame"));
+        }
+    }
+
+    /// The next message, or a sign that a large one is arriving. The future may be dropped while it waits.
+    pub(crate) async fn next_arrival<T: DeserializeOwned>(&mut self) -> io::Result<Arrival<T>> {
+        loop {
+            if let Some(payload) = self.take()? {
+                return Ok(Arrival::Message(decode(&payload)?));
             }
+            if self.received.len() >= self.told + limits::PEER_PART_BYTES {
+                self.told = self.received.len();
+                return Ok(Arrival::Part);
+            }
+            if !self.read().await? {
+                return Ok(Arrival::End);
+            }
+        }
+    }
+
+    /// The first message, if all of it has arrived.
+    fn take(&mut self) -> io::Result<Option<BytesMut>> {
+        let taken = take(&mut self.received, self.bytes_max)?;
+        if let Some(payload) = &taken {
+            assert!(payload.len() <= self.bytes_max, "a frame of {} bytes is taken", payload.len());
+            self.told = 0;
+        }
+        Ok(taken)
+    }
+
+    /// Waits for more bytes. False: the other end has closed the connection between two frames.
+    async fn read(&mut self) -> io::Result<bool> {
+        if self.received.is_empty() && self.received.capacity() > limits::PEER_BUFFER_BYTES_KEPT {
+            self.received = BytesMut::new();
+        }
+        // No more than a message may have: before the other end is known, that is little.
+        self.received.reserve(limits::PEER_READ_BYTES.min(HEADER_BYTES + self.bytes_max));
+        if self.socket.read_buf(&mut self.received).await? > 0 {
+            return Ok(true);
+        }
+        match self.received.is_empty() {
+            true => Ok(false),
+            false => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within a frame")),
         }
     }
 
@@ -111,6 +157,8 @@ pub(crate) struct FrameWriter {
     pending: Vec<u8>,
     /// How many bytes of `pending` the socket has taken. Invariant: at most `pending.len()`.
     written: usize,
+    /// Whether everything that was queued has left this process.
+    is_flushed: bool,
     bytes_max: usize,
 }
 
@@ -125,20 +173,33 @@ impl FrameWriter {
     /// Adds a message to those that wait for [`FrameWriter::flush`]. Waits only while too many bytes are pending.
     pub(crate) async fn queue<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
         assert!(self.written <= self.pending.len(), "{} bytes of {} are written", self.written, self.pending.len());
-        if self.pending.len() - self.written >= limits::PEER_WRITE_BYTES {
+        if self.is_full() {
             self.write_pending().await?;
         }
         let before = self.pending.len();
         put(message, &mut self.pending, self.bytes_max)?;
+        self.is_flushed = false;
         let frame = self.pending.len() - before;
         assert!(frame <= HEADER_BYTES + self.bytes_max, "a frame of {frame} bytes is queued");
         Ok(())
     }
 
-    /// Sends the pending frames.
+    /// Sends the pending frames. If the future is dropped while it waits, another call goes on from there.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.write_pending().await?;
-        self.socket.flush().await
+        self.socket.flush().await?;
+        self.is_flushed = true;
+        Ok(())
+    }
+
+    /// Whether frames wait for [`FrameWriter::flush`].
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.is_flushed
+    }
+
+    /// Whether so much is pending that [`FrameWriter::queue`] would wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending.len() - self.written >= limits::PEER_WRITE_BYTES
     }
 
     /// Sends the pending frames, and tells the other end that nothing follows.
@@ -285,6 +346,38 @@ mod tests {
         let (sent, first) = tokio::join!(writer.send(&short), reader.next::<Message>());
         assert_eq!((sent.unwrap(), first.unwrap()), ((), Some(long)));
         assert_eq!(reader.next::<Message>().await.unwrap(), Some(short));
+    }
+
+    /// A large message shows that it is arriving, over and over. A small one does not.
+    #[tokio::test]
+    async fn a_large_message_arrives_in_parts() {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (_, mut writer) = split(Box::new(near), MESSAGE_MAX);
+        let (mut reader, _keep) = split(Box::new(far), MESSAGE_MAX);
+        let large = vec![7u8; MESSAGE_MAX - 10];
+        let send = async {
+            writer.send(&large).await.unwrap();
+            writer.send(&vec![8u8]).await.unwrap();
+            writer.close().await.unwrap();
+        };
+        let receive = async {
+            let mut parts = 0;
+            loop {
+                match reader.next_arrival::<Vec<u8>>().await.unwrap() {
+                    Arrival::Part => parts += 1,
+                    Arrival::Message(message) => {
+                        assert!(message == large);
+                        break;
+                    }
+                    Arrival::End => panic!("the message is lost"),
+                }
+            }
+            assert_eq!(reader.next_arrival().await.unwrap(), Arrival::Message(vec![8u8]));
+            assert_eq!(reader.next_arrival::<Vec<u8>>().await.unwrap(), Arrival::End);
+            parts
+        };
+        let ((), parts) = tokio::join!(send, receive);
+        assert!(parts >= MESSAGE_MAX / limits::PEER_PART_BYTES / 2, "{parts} parts");
     }
 
     /// The drawing at the head of this file. Bytes that a release sent are understood for ever.

@@ -45,7 +45,7 @@ pub(crate) mod tls;
 pub(crate) use accept::{ConnectionHandler, accept};
 pub(crate) use backoff::Backoff;
 pub(crate) use dial::{ConnectError, Peers};
-pub(crate) use frame::{FrameReader, FrameWriter};
+pub(crate) use frame::{Arrival, FrameReader, FrameWriter};
 pub(crate) use hello::Accepted;
 pub use hello::Hello;
 pub(crate) use hello::HelloRefusal;

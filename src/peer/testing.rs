@@ -1,4 +1,4 @@
-//! A network in memory whose cables can be cut. It has no delays. Tests that need delays or loss run in the simulation.
+//! A network in memory whose cables can be cut or slow. Tests that need other delays, or loss, run in the simulation.
 //!
 //! Hosts have names and addresses from 10.0.0.1 on. While a cable is cut, nothing arrives: dials wait, and sent bytes
 //! stay where they are until the cable is healed. A host refuses a dial if it has no listener at the port, or if the
@@ -13,11 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
 /// How many bytes are on their way in one direction of a connection before the writer waits.
 const PIPE_BYTES: usize = 256 << 10;
+/// How many bytes arrive at once on a slow cable.
+const SLOW_READ_BYTES: usize = 8 << 10;
 /// How many connections wait to be accepted.
 const BACKLOG: usize = 128;
 
@@ -34,6 +37,8 @@ struct Cables {
     hosts: Vec<String>,
     listeners: BTreeMap<SocketAddr, mpsc::Sender<(Socket, SocketAddr)>>,
     cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// Bytes that arrive on a connection in a second, in each direction. None: without delay.
+    bytes_per_second: Option<u64>,
     /// The tasks that wait for a cut cable. They are woken when something changes.
     waiting: Vec<Waker>,
     /// The number of calls of [`MemoryNet::reset`] for each pair of hosts.
@@ -72,6 +77,11 @@ impl MemoryNet {
     pub(crate) fn cut(&self, a: &str, b: &str) {
         let pair = pair(self.address(a), self.address(b));
         self.cables.lock().cut.insert(pair);
+    }
+
+    /// From now on every connection carries so many bytes a second in each direction.
+    pub(crate) fn slow_down(&self, bytes_per_second: u64) {
+        self.change(|cables| cables.bytes_per_second = Some(bytes_per_second));
     }
 
     pub(crate) fn heal(&self, a: &str, b: &str) {
@@ -146,7 +156,7 @@ impl Net for Host {
                 let listener = cables.listeners.get(&SocketAddr::new(to, port)).cloned();
                 (SocketAddr::new(self.address, cables.port), listener, cables.resets(pair))
             };
-            let end = |pipe| Box::new(End { net: self.net.clone(), pair, resets, pipe }) as Socket;
+            let end = |pipe| Box::new(End { net: self.net.clone(), pair, resets, pipe, arriving: None }) as Socket;
             let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
             listener.ok_or(()).map_err(refused)?.send((end(far), from)).await.map_err(|_| refused(()))?;
             Ok(end(near))
@@ -204,6 +214,8 @@ struct End {
     /// How many resets there were when the connection was made.
     resets: u64,
     pipe: DuplexStream,
+    /// On a slow cable, the time that the bytes take which were read last.
+    arriving: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl End {
@@ -222,7 +234,21 @@ impl AsyncRead for End {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let end = self.get_mut();
         std::task::ready!(end.poll_cable(context))?;
-        Pin::new(&mut end.pipe).poll_read(context, buffer)
+        if let Some(arriving) = &mut end.arriving {
+            std::task::ready!(arriving.as_mut().poll(context));
+            end.arriving = None;
+        }
+        let Some(bytes_per_second) = end.net.cables.lock().bytes_per_second else {
+            return Pin::new(&mut end.pipe).poll_read(context, buffer);
+        };
+        let mut bytes = [0; SLOW_READ_BYTES];
+        let room = buffer.remaining().min(SLOW_READ_BYTES);
+        let mut part = ReadBuf::new(&mut bytes[..room]);
+        std::task::ready!(Pin::new(&mut end.pipe).poll_read(context, &mut part))?;
+        buffer.put_slice(part.filled());
+        let takes = Duration::from_secs_f64(part.filled().len() as f64 / bytes_per_second as f64);
+        end.arriving = Some(Box::pin(tokio::time::sleep(takes)));
+        Poll::Ready(Ok(()))
     }
 }
 

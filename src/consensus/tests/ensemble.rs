@@ -1,7 +1,7 @@
 //! Several members in one process, on a network in memory. The clock moves only when no task has anything to do.
 
 use super::*;
-use crate::peer::messages::raft::{Append, Appended, Entry, Payload, Vote};
+use crate::peer::messages::raft::{Append, Appended, Entry, FromFollower, Payload, Vote};
 use crate::peer::{Connection, ConnectionHandler, Hello, HelloRefusal, Net, Purpose, accept};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -293,6 +293,22 @@ async fn what_a_lost_leader_alone_has_in_its_log_goes() {
     assert_eq!(ensemble.leader().await, (new, next));
 }
 
+/// The entry takes longer than an answer may, and arrives at the first attempt. The leader goes on leading meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_large_entry_crosses_a_slow_path() {
+    let ensemble = Ensemble::found([1, 2]).await;
+    let (leader, term) = ensemble.leader().await;
+    ensemble.write(1).await;
+    ensemble.net.slow_down(256 << 10);
+    let began = Instant::now();
+    let large = batch(term, ensemble.counter(leader).zxid(), 200_000);
+    let proposed = tokio::time::timeout(PATIENCE, ensemble.of(leader).propose(large)).await;
+    assert!(matches!(proposed, Ok(ProposalOutcome::Applied { accepted: true, .. })), "it has no outcome in time");
+    assert!(began.elapsed() > 2 * limits::APPEND_ANSWER_MAX, "the path was slow: {:?}", began.elapsed());
+    assert_eq!(ensemble.leader().await, (leader, term));
+    ensemble.until_equal().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn word_of_a_commit_is_not_answered() {
     let mut ensemble = Ensemble::found([]).await;
@@ -311,8 +327,8 @@ async fn word_of_a_commit_is_not_answered() {
         there.writer.send(append).await.unwrap();
     }
     for index in 0..2 {
-        let answer = there.reader.next::<Appended>().await.unwrap();
-        assert_eq!(answer, Some(Appended::Matching(Some(at(index)))));
+        let answer = there.reader.next::<FromFollower>().await.unwrap();
+        assert_eq!(answer, Some(FromFollower::Appended(Appended::Matching(Some(at(index))))));
     }
     ensemble.until("the word was heard", || (ensemble.of(2).metrics().applied == Some(at(0))).then_some(())).await;
 }

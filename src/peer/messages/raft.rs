@@ -18,7 +18,7 @@ pub(crate) struct Vote {
 }
 
 /// Log entries from the leader, behind entry `prev`. Without entries it is a heartbeat, or reports a commit. The only
-/// message of the dialer on an `Appends` stream. Each that wants an answer gets an `Appended`, in order.
+/// message of the dialer on an `Appends` stream. Each that wants an answer gets a `FromFollower::Appended`, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Append {
     pub(crate) vote: Vote,
@@ -52,6 +52,15 @@ pub(crate) enum Appended {
     Conflict(LogPosition),
     /// Another member leads, or stands for election. The last answer of its stream.
     HigherVote(Vote),
+}
+
+/// The acceptor's messages on an `Appends` stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FromFollower {
+    /// A further `PEER_PART_BYTES` of a large `Append` have arrived. The leader then goes on waiting: on a slow path
+    /// one log entry can take longer than an answer may.
+    Arriving,
+    Appended(Appended),
 }
 
 /// Calls on a `Votes` stream: one at a time. The variant of `Answer` with the same name answers.

@@ -348,7 +348,8 @@ impl ActiveLink<'_> {
                     // None: the sequencer has dropped its `Forwarding`.
                     let Some(submission) = submission else { return Ok(()) };
                     writer.queue(&ToLeader::Submit(submission)).await?;
-                    while let Ok(submission) = submitted.try_recv() {
+                    // A report must not wait until the clients pause.
+                    while !writer.is_full() && let Ok(submission) = submitted.try_recv() {
                         writer.queue(&ToLeader::Submit(submission)).await?;
                     }
                 }
