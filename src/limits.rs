@@ -286,6 +286,10 @@ pub(crate) const NEWCOMER_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a reconfig waits until a joining server has caught up. A tree of a gigabyte takes some tens of seconds.
 pub(crate) const RECONFIG_PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long members that are removed stay, so that they hear of their removal and their clients of the new members. Far
+/// longer than a healthy member takes.
+pub(crate) const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
 /// How many log entries a joining member may be behind and still get a vote: some tens of milliseconds under full load.
 /// The second constant says how often a reconfig checks.
 pub(crate) const CLOSE_BEHIND_ENTRIES: u64 = 64;

@@ -127,10 +127,15 @@ impl Consensus {
     /// How many entries the member is behind, as this leader knows. None if this member does not lead, or has never
     /// heard of that member.
     pub(crate) fn lag(&self, member: u64) -> Option<u64> {
+        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or_default();
+        Some(last.saturating_sub(self.matching(member)?))
+    }
+
+    /// The index of the last entry that the member has, as this leader knows. None as in [`Consensus::lag`].
+    pub(crate) fn matching(&self, member: u64) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let matching = metrics.replication.as_ref()?.get(&member)?.as_ref()?;
-        Some(metrics.last_log_index.unwrap_or_default().saturating_sub(matching.index))
+        Some(metrics.replication.as_ref()?.get(&member)?.as_ref()?.index)
     }
 
     /// On a leader: when that member last answered. None if this member does not lead, or has never heard of that

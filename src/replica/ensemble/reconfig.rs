@@ -7,18 +7,22 @@
 //! 1. A leader that is not among the new voters hands over first. Then a majority of the new voters must answer.
 //! 2. Each new member says who it is: an empty data directory, or a former member of this ensemble.
 //! 3. The new members learn the log, without a vote, until they are close behind.
-//! 4. Consensus changes to exactly these members, if the members are still those that this was decided on.
+//! 4. Consensus changes to these members, if the members are still those that this was decided on. A member that is to
+//!    go loses its vote and stays a learner.
 //! 5. The sequencer writes `/zookeeper/config`. That transaction is the answer.
+//! 6. Members that are to go hear of that transaction, so that their clients learn of the new members and leave. Then
+//!    they are dismissed.
 //!
-//! If the leader is lost in between, the next leader repairs what is left (`put_members_right`): learners that were to
-//! become voters are removed, and a configuration that does not state the members is written anew.
+//! A participant without a vote is thus on its way into the ensemble, or out of it (`in_transit`). If the leader is
+//! lost in between, the next leader repairs what is left (`put_members_right`): members in transit are removed, and a
+//! configuration that does not state the members is written anew.
 
 use super::Ensemble;
 use crate::consensus::{Membership, MembershipError, Role};
 use crate::environment::Instant;
 use crate::limits;
 use crate::model::control_plane::CONFIG;
-use crate::model::ensemble::{Incarnation, Member, Server};
+use crate::model::ensemble::{Incarnation, Member, Server, ServerRole};
 use crate::model::{ErrorCode, Refusal};
 use crate::peer::ConnectError;
 use crate::peer::messages::greeting::{Greeting, PluginsHere};
@@ -69,6 +73,22 @@ fn voters(servers: &[Server]) -> BTreeSet<u64> {
     servers.iter().filter(|server| !server.is_observer()).map(|server| u64::from(server.id)).collect()
 }
 
+/// The members whose line says that they vote, and that have no vote.
+fn in_transit(membership: &Membership) -> BTreeSet<u64> {
+    let waits = |(id, member): &(&u64, &Member)| !member.server.is_observer() && !membership.voters.contains(id);
+    membership.members.iter().filter(waits).map(|(id, _)| *id).collect()
+}
+
+/// The members that `members` leaves out, as they stay until they are dismissed: in transit.
+fn leaving(membership: &Membership, members: &BTreeMap<u64, Member>) -> BTreeMap<u64, Member> {
+    let gone = membership.members.iter().filter(|(id, _)| !members.contains_key(id));
+    gone.map(|(id, member)| {
+        let server = Server { role: ServerRole::Participant, ..member.server.clone() };
+        (*id, Member { server, incarnation: member.incarnation })
+    })
+    .collect()
+}
+
 /// Splits `servers` into those that are no members yet, and those that are. The members have the addresses and roles
 /// that they are to get.
 fn newcomers(servers: &[Server], membership: &Membership) -> (Vec<Server>, BTreeMap<u64, Member>) {
@@ -101,17 +121,29 @@ fn settled(membership: &Membership) -> Option<Vec<Server>> {
 /// What `/zookeeper/config` must be set to. None if it already states what the members are.
 fn config_to_write(state: &State, membership: &Membership) -> Option<Vec<Server>> {
     let servers = settled(membership)?;
-    let text = state.node(CONFIG).map(|node| String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned());
-    (text.as_deref().and_then(servers_of).as_ref() != Some(&servers)).then_some(servers)
+    (configured(state).as_ref() != Some(&servers)).then_some(servers)
 }
 
-/// Changes the ensemble to these servers, off the sequencer's thread, and tells the sequencer how that ended.
+/// The servers that `/zookeeper/config` states.
+fn configured(state: &State) -> Option<Vec<Server>> {
+    let text = state.node(CONFIG).map(|node| String::from_utf8_lossy(node.data().unwrap_or_default()).into_owned());
+    text.as_deref().and_then(servers_of)
+}
+
+/// Whether none of `ids` is among the servers.
+fn lacks(servers: &[Server], ids: &BTreeSet<u64>) -> bool {
+    servers.iter().all(|server| !ids.contains(&u64::from(server.id)))
+}
+
+/// Changes the ensemble to these servers, off the sequencer's thread, and tells the sequencer how that ended. Then
+/// dismisses those that are no members any more.
 pub(in crate::replica) fn reconfigure(replica: &Arc<Replica>, request: QueuedRequest, servers: Vec<Server>, term: u64) {
     let spawned = replica.clone();
     replica.runtime.spawn(async move {
         let replica = spawned;
         let end = replica.ensemble.change_members(&replica.order, &servers).await;
         replica.order.inbox.put(Event::Reconfigured { request, term, end });
+        replica.ensemble.dismiss_once_told(&replica.order).await;
     });
 }
 
@@ -146,10 +178,10 @@ pub(in crate::replica) async fn put_members_right(replica: Arc<Replica>) {
 
 impl Ensemble {
     async fn change_members(&self, order: &WriteOrder, servers: &[Server]) -> ReconfigEnd {
-        let membership = self.consensus().membership();
-        if membership.changing {
-            return ReconfigEnd::Refused(ErrorCode::ReconfigInProgress.into());
-        }
+        let membership = match self.until_nobody_is_in_transit().await {
+            Ok(membership) => membership,
+            Err(error) => return error.into(),
+        };
         let voters = voters(servers);
         if !voters.contains(&u64::from(self.config.server_id)) {
             return self.hand_over_to_one_of(&voters, &membership).await;
@@ -206,10 +238,70 @@ impl Ensemble {
         members.extend(welcomed.into_iter().map(|member| (u64::from(member.server.id), member)));
         assert!(voters.iter().all(|voter| members.contains_key(voter)), "every voter is a member: {voters:?}");
         let servers = members.values().map(|member| member.server.clone()).collect();
+        members.extend(leaving(&now, &members));
         match consensus.change_membership(now.at, voters, members).await {
             Ok(()) => ReconfigEnd::Done(servers),
             Err(error) => error.into(),
         }
+    }
+
+    /// The membership, once no change is under way and nobody is in transit. An earlier reconfig that has been answered
+    /// may still wait to dismiss members; this dismisses them at once.
+    async fn until_nobody_is_in_transit(&self) -> Result<Membership, MembershipError> {
+        let consensus = self.consensus();
+        let mut watch = consensus.membership_watch();
+        let unchanging = watch.wait_for(|membership| !membership.changing);
+        match tokio::time::timeout(limits::FAREWELL_MAX, unchanging).await {
+            Err(_) => return Err(MembershipError::InProgress),
+            Ok(Err(_)) => return Err(MembershipError::Stopped),
+            Ok(Ok(_)) => {}
+        }
+        let membership = consensus.membership();
+        match in_transit(&membership).is_empty() {
+            true => Ok(membership),
+            false => self.dismiss(membership).await.map(|()| consensus.membership()),
+        }
+    }
+
+    /// Step 6. If the members change meanwhile, or this member does not lead any more, another leader or another
+    /// reconfig dismisses those that are to go.
+    async fn dismiss_once_told(&self, order: &WriteOrder) {
+        let consensus = self.consensus();
+        let membership = consensus.membership();
+        let going = in_transit(&membership);
+        if membership.changing || going.is_empty() {
+            return;
+        }
+        let is_current = || consensus.membership().at == membership.at;
+        let until = Instant::now() + limits::FAREWELL_MAX;
+        let mut told_by = None;
+        while Instant::now() < until && is_current() {
+            if told_by.is_none() && configured(&order.state.read()).is_some_and(|servers| lacks(&servers, &going)) {
+                told_by = order.boundary.lock().position().map(|at| at.index);
+            }
+            let has_it = |id: &u64| consensus.matching(*id) >= told_by;
+            if told_by.is_some() && going.iter().all(has_it) {
+                // The word that the entry is committed comes behind the entry.
+                tokio::time::sleep(2 * limits::HEARTBEAT).await;
+                break;
+            }
+            tokio::time::sleep(limits::CLOSE_BEHIND_INTERVAL).await;
+        }
+        while is_current() && matches!(*consensus.role().borrow(), Role::Leader { .. }) {
+            match self.dismiss(membership.clone()).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, ?going, "members that are to go are not dismissed yet"),
+            }
+            tokio::time::sleep(limits::HEARTBEAT).await;
+        }
+    }
+
+    /// Removes the members that are in transit.
+    async fn dismiss(&self, membership: Membership) -> Result<(), MembershipError> {
+        let going = in_transit(&membership);
+        let Membership { at, voters, mut members, .. } = membership;
+        members.retain(|id, _| !going.contains(id));
+        self.consensus().change_membership(at, voters, members).await
     }
 
     /// Hands over to the most caught-up of the voters that stay.
@@ -362,8 +454,9 @@ impl Ensemble {
             return false;
         };
         let mut members = membership.members.clone();
-        // A participant without a vote: the reconfig that added it was cut short.
-        members.retain(|id, member| member.server.is_observer() || membership.voters.contains(id));
+        // The reconfig that added them, or removed them, was cut short.
+        let in_transit = in_transit(&membership);
+        members.retain(|id, _| !in_transit.contains(id));
         let (alone, own) = (members.len() == 1, self.config.own_server());
         if let (true, Some(own), Some(me)) = (alone, own, members.get_mut(&u64::from(self.config.server_id))) {
             me.server = own.clone();
@@ -396,5 +489,31 @@ impl Ensemble {
                 lines.join(", ")
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u32, role: &str) -> (u64, Member) {
+        let server = Server::parse(id, &format!("m{id}:2888:3888:{role}")).unwrap();
+        (u64::from(id), Member { server, incarnation: Incarnation::default() })
+    }
+
+    /// A removed observer looks like every other member that is to go, and not like one that stays.
+    #[test]
+    fn whoever_is_to_go_is_in_transit() {
+        let all = BTreeMap::from([member(1, "participant"), member(2, "participant"), member(3, "observer")]);
+        let mut membership =
+            Membership { at: None, voters: BTreeSet::from([1, 2]), changing: false, members: all.clone() };
+        assert_eq!(in_transit(&membership), BTreeSet::new());
+
+        let staying = BTreeMap::from([member(1, "participant")]);
+        membership.voters.remove(&2);
+        membership.members = staying.clone().into_iter().chain(leaving(&membership, &staying)).collect();
+        assert_eq!(membership.members.len(), all.len());
+        assert_eq!(in_transit(&membership), BTreeSet::from([2, 3]));
+        assert_eq!(settled(&membership), None, "the configuration waits until they are gone");
     }
 }

@@ -35,8 +35,12 @@ async fn a_removed_member_sends_its_clients_away() {
     let reader = connector().connect(&removed.address()).await.unwrap();
     reader.sync("/value").await.unwrap();
     assert_eq!(value(&reader).await.as_deref(), Some(&b"old"[..]));
+    let (_, _, members) = reader.get_and_watch_data("/zookeeper/config").await.unwrap();
 
     done(cluster(other, &["remove", &id.to_string()]));
+    // Clients hear of the new members while they are still served, as clients that follow this node rely on.
+    let told = tokio::time::timeout(Duration::from_secs(10), members.changed()).await.expect("the watch fires");
+    assert_eq!(told.event_type, zookeeper_client::EventType::NodeDataChanged);
     writer.set_data("/value", b"new", None).await.unwrap();
     let overwritten = Instant::now();
     wait_until("the removed member serves nobody", || said(removed).is_none());
