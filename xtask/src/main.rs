@@ -20,9 +20,11 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use verify::Dependencies;
 
 const USAGE: &str = "\
-cargo xtask verify                       formats, lints, documentation, dependencies, tests; writes nothing but target/
+cargo xtask verify [--release]           formats, lints, documentation, dependencies, tests; writes nothing but target/;
+                                         --release shares the dependencies with `cargo build --release`, as CI does
 cargo xtask tidy                         only the rules for source files, among them the layers
 cargo xtask fix                          format, apply what clippy can, write generated parts of pages
 cargo xtask ci [--only STEP,...]         what CI runs: `verify`, then the binary against clients (`ci --help`)
@@ -39,7 +41,8 @@ fn main() -> ExitCode {
     }
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["verify"] => verify::verify(&root()),
+        ["verify"] => verify::verify(&root(), Dependencies::Dev),
+        ["verify", "--release"] => verify::verify(&root(), Dependencies::Release),
         ["tidy"] => tidy::check(&root()),
         ["fix"] => verify::fix(&root()),
         ["ci", options @ ..] => ci::run(&root(), options),

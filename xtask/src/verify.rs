@@ -3,6 +3,9 @@
 //! A step prints one line with its time. A step that fails prints its output and the command that shows the output
 //! again, and the later steps do not run. The fuzz targets are left out: they need a C++ compiler, and `cargo xtask
 //! fuzz` builds them.
+//!
+//! CI needs the release binary anyway. There `Dependencies::Release` compiles the dependencies once, for the tests as
+//! well. That saves a cold build ten minutes on two cores.
 
 use crate::{audit, layers, tidy};
 use std::path::Path;
@@ -12,8 +15,39 @@ use std::time::Instant;
 /// Cargo's options for everything but the plugins, which are a workspace of their own.
 const OURS: &str = "--workspace --exclude wasmkeeper-fuzz";
 
+/// Which profile compiles the dependencies. Our own crates are always tested as the profile `dev` compiles them:
+/// unoptimised, with overflow checks and debug assertions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dependencies {
+    /// The profile of `cargo test`, with incremental compilation: for work on the code.
+    Dev,
+    /// The profile of the release binary: for a machine that builds everything once.
+    Release,
+}
+
+impl Dependencies {
+    /// Cargo's options.
+    fn options(self) -> String {
+        match self {
+            Self::Dev => String::new(),
+            Self::Release => {
+                let as_in_dev = ["opt-level=0", "debug-assertions=true", "overflow-checks=true", "codegen-units=256"];
+                // openraft asserts much about its own state, in debug builds only.
+                let tested = ["wasmkeeper", "wasmkeeper-sim", "xtask"].iter().flat_map(|package| {
+                    as_in_dev
+                        .iter()
+                        .map(move |setting| format!(" --config profile.release.package.{package}.{setting}"))
+                });
+                let settings: String = tested.collect();
+                format!(" --release{settings} --config profile.release.package.openraft.debug-assertions=true")
+            }
+        }
+    }
+}
+
 /// Checks everything. Writes to cargo's target folders only.
-pub(crate) fn verify(root: &Path) -> Result<(), String> {
+pub(crate) fn verify(root: &Path, dependencies: Dependencies) -> Result<(), String> {
+    let profile = dependencies.options();
     let started = Instant::now();
     step("tidy sources", || tidy::check(root))?;
     step("dependencies", || audit::check(root))?;
@@ -21,16 +55,16 @@ pub(crate) fn verify(root: &Path) -> Result<(), String> {
     if has_plugins(root) {
         step("format of the plugins", || cargo(&root.join("plugins"), "fmt --all --check", &[]))?;
     }
-    step("clippy", || cargo(root, &format!("clippy {OURS} --all-targets --locked -- -D warnings"), &[]))?;
+    step("clippy", || cargo(root, &format!("clippy {OURS} --all-targets --locked{profile} -- -D warnings"), &[]))?;
     if has_plugins(root) {
         let lint = "clippy --workspace --all-targets --locked -- -D warnings";
         step("clippy of the plugins", || cargo(&root.join("plugins"), lint, &[]))?;
     }
     step("documentation", || {
-        let document = format!("doc {OURS} --no-deps --locked --document-private-items");
+        let document = format!("doc {OURS} --no-deps --locked --document-private-items{profile}");
         cargo(root, &document, &[("RUSTDOCFLAGS", "-D warnings")])
     })?;
-    let tests = format!("test {OURS} --locked --no-fail-fast");
+    let tests = format!("test {OURS} --locked --no-fail-fast{profile}");
     step("tests", || test(root, &tests))?;
     if has_plugins(root) {
         step("tests of the plugins", || test(&root.join("plugins"), "test --workspace --locked --no-fail-fast"))?;

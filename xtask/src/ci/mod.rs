@@ -89,7 +89,7 @@ impl Step {
             Self::Plugins => 60,
             Self::Simulation => 240,
             Self::Differential => 120,
-            Self::KazooThree => 420,
+            Self::KazooThree => 340,
             Self::KazooOne => 300,
         }
     }
@@ -213,7 +213,7 @@ fn xtask(arguments: &[&str]) -> Result<Command, String> {
 }
 
 fn verify(context: &Context) -> Outcome {
-    let command = match xtask(&["verify"]) {
+    let command = match xtask(&["verify", "--release"]) {
         Ok(command) => command,
         Err(why) => return Outcome::failure(why),
     };
