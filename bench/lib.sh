@@ -109,7 +109,7 @@ in_turn() {
 #   KIND       rate: ours / theirs must reach the goal; time: theirs / ours must; most: ours must be at most the goal; none
 # A row is left out if nothing was noted for us.
 table() {
-  awk -v results="$results" -v ours_name="$1" -v theirs_name="$2" '
+  awk -v results="$results" -v ours_name="$1" -v theirs_name="$2" -v theirs_key="${theirs:-zookeeper}" '
     function sorted(key, v,   n, i, j, t) {
       n = split(values[key], v, " ")
       for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
@@ -126,7 +126,7 @@ table() {
       printf "%-28s %12s %12s %8s   %-14s %s\n", "figure", ours_name, theirs_name, "ratio", "goal", "reached"
     }
     NF == 5 {
-      ours = statistic($3, $2 " ours"); theirs = statistic($3, $2 " zookeeper"); kind = $4; goal = $5
+      ours = statistic($3, $2 " ours"); theirs = statistic($3, $2 " " theirs_key); kind = $4; goal = $5
       if (ours == "") next
       ratio = "-"; reached = "-"; said = "-"
       if (kind == "most") { said = "<= " goal; reached = ours + 0 <= goal ? "yes" : "NO" }
