@@ -233,7 +233,7 @@ pub(crate) const PEER_BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// the world with TLS. An address that swallows what is sent to it is recognised after this time.
 pub(crate) const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time in which an incoming connection must have sent its hello, TLS handshake included.
+/// Time in which an incoming connection must be admitted, TLS handshake included.
 pub(crate) const PEER_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_millis());
 
@@ -241,9 +241,9 @@ const _: () = assert!(PEER_HELLO_TIMEOUT.as_millis() > PEER_CONNECT_TIMEOUT.as_m
 /// detected yet.
 pub(crate) const PEER_CONNECTIONS_MAX: usize = 2_048;
 
-/// Connections at once that have not proven themselves yet. If one more comes, the oldest one ends. 253 members that
-/// dial this one at the same moment have room.
-pub(crate) const PEER_NEWCOMERS_MAX: usize = 1_536;
+/// Connections to one address of this member that have not proven themselves yet. If one more comes, one of the dialer
+/// that has most of them ends. Far fewer than the open files that every system allows a process.
+pub(crate) const PEER_NEWCOMERS_MAX: usize = 256;
 
 /// Names of members that are looked up at once, one thread for each, and names whose addresses are remembered: one for
 /// each member.

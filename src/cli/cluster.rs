@@ -78,7 +78,7 @@ enum Command {
         #[arg(value_name = "N")]
         to: u32,
     },
-    /// Print the ensemble's secret, which members prove to each other; make one if there is none
+    /// Print the ensemble's secret, which members prove to each other
     ///
     /// All members need the same secret. Copy it into the file `peer-secret` in the data directory of each other
     /// server, or name a file that holds it with `peerSecretFile`, and start the servers again.
@@ -86,6 +86,9 @@ enum Command {
         /// The data directory of a server
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
+        /// Make a secret first. The directory must have none
+        #[arg(long)]
+        new: bool,
     },
     /// Make a stopped server go on without a majority that is lost for good
     Recover(recover::Arguments),
@@ -102,21 +105,24 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Add { member, wait } => ensemble.add(&member, Duration::from_secs(wait)).await,
             Command::Remove { members } => ensemble.remove(&members).await,
             Command::Transfer { to } => ensemble.transfer(to).await,
-            Command::Token { data_dir } => print_token(&data_dir),
+            Command::Token { data_dir, new } => print_token(&data_dir, new),
             Command::Recover(arguments) => recover::run(arguments),
         }
     })
 }
 
-fn print_token(data_dir: &Path) -> anyhow::Result<()> {
+fn print_token(data_dir: &Path, new: bool) -> anyhow::Result<()> {
     ensure!(data_dir.is_dir(), "{} is no directory", data_dir.display());
-    let (secret, is_new) = secret::find_or_make(data_dir)?;
-    if is_new {
-        eprintln!(
-            "made a new secret in {}: give every member the same one, and start them again, one after the other",
-            data_dir.join(SECRET_FILE).display()
-        );
-    }
+    let secret = match new {
+        true => secret::make(data_dir)?,
+        false => secret::read(&data_dir.join(SECRET_FILE))?.with_context(|| {
+            format!(
+                "{} has no `{SECRET_FILE}`: the ensemble has a secret in the file of `peerSecretFile`, or at another \
+                 member, or none; `--new` makes one",
+                data_dir.display()
+            )
+        })?,
+    };
     println!("{}", secret.token());
     Ok(())
 }

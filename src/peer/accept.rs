@@ -5,7 +5,7 @@
 //!
 //! A dialer proves itself before the membership is asked about it. A dialer that does not prove itself changes nothing,
 //! and takes a few kB until `limits::PEER_HELLO_TIMEOUT`, or until others come behind it: if too many have not proven
-//! themselves yet, the oldest of them goes. So strangers who say nothing keep no member out.
+//! themselves yet, one of the address with the most of them goes. So one stranger who says nothing keeps no member out.
 
 use super::Connection;
 use super::frame::{self, FrameReader, FrameWriter};
@@ -16,8 +16,9 @@ use super::secret::Side;
 use crate::limits;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -26,6 +27,9 @@ pub(crate) trait ConnectionHandler: Send + Sync + 'static {
     /// Whether the membership allows the connection. The caller has checked that the hello is meant for this member,
     /// comes from its cluster, and is proven.
     fn admit(&self, hello: &Hello) -> Result<(), HelloRefusal>;
+
+    /// A connection was refused that a newer roster may allow.
+    fn turned_away(&self) {}
 
     /// The hosts at which others reach that member: its certificate must name one of them. Empty: the number is not
     /// known.
@@ -61,6 +65,7 @@ pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incom
                 Err(error) => {
                     // Most likely the process has no file descriptors left. The peer waits in the backlog until some
                     // are free.
+                    newcomers.give_way();
                     tracing::warn!(%error, "no connection of another member can be accepted at the moment");
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
@@ -73,25 +78,37 @@ pub(crate) async fn accept(mut listener: Box<dyn Listen>, me: LocalMember, incom
 #[derive(Default)]
 struct Newcomers {
     tasks: JoinSet<Option<Connection>>,
-    /// The tasks that may still run, oldest first.
+    /// The tasks that may still run with the address of each, oldest first.
     ///
     /// Invariant: no more than `limits::PEER_NEWCOMERS_MAX`.
-    oldest_first: VecDeque<AbortHandle>,
+    oldest_first: VecDeque<(IpAddr, AbortHandle)>,
 }
 
 impl Newcomers {
-    /// Lets a connection prove itself. If there are too many, the oldest one ends: a member needs two round trips, so
-    /// what is old is most likely no member.
+    /// Lets a connection prove itself. If there are too many, another one gives way.
     fn take(&mut self, newcomer: Newcomer, socket: Socket) {
-        self.oldest_first.retain(|task| !task.is_finished());
-        if self.oldest_first.len() >= limits::PEER_NEWCOMERS_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            oldest.abort();
+        self.oldest_first.retain(|(_, task)| !task.is_finished());
+        if self.oldest_first.len() >= limits::PEER_NEWCOMERS_MAX {
+            self.give_way();
         }
-        self.oldest_first.push_back(self.tasks.spawn(newcomer.prove(socket)));
+        let from = newcomer.from.ip();
+        self.oldest_first.push_back((from, self.tasks.spawn(newcomer.prove(socket))));
         let count = self.oldest_first.len();
         assert!(count <= limits::PEER_NEWCOMERS_MAX, "{count} connections prove themselves");
+    }
+
+    /// Ends one connection: the oldest of the address that has most of them. A member has few, and needs two round
+    /// trips, so what is old and one of many is most likely no member.
+    fn give_way(&mut self) {
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (from, _) in &self.oldest_first {
+            *counts.entry(*from).or_default() += 1;
+        }
+        let Some((most, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return };
+        let oldest = self.oldest_first.iter().position(|(from, _)| *from == most);
+        if let Some((_, task)) = oldest.and_then(|at| self.oldest_first.remove(at)) {
+            task.abort();
+        }
     }
 
     /// The next connection that is admitted. None: there are no newcomers. The future may be dropped at any time.
@@ -133,27 +150,26 @@ impl Newcomer {
     async fn handshake(&self, socket: Socket) -> io::Result<Option<Connection>> {
         let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
         let Some(payload) = reader.next_payload().await? else { return Ok(None) };
-        let judged = hello::decode_hello(&payload)?.map_err(|refusal| (0, refusal)).and_then(|hello| {
-            let checked = self.me.check_hello(&hello);
-            checked.map_err(|refusal| (hello.from, refusal)).map(|()| hello)
-        });
-        let hello = match judged {
+        let judged = hello::decode_hello(&payload)?;
+        let hello = match judged.and_then(|hello| self.me.check_hello(&hello).map(|()| hello)) {
             Ok(hello) => hello,
-            Err((member, refusal)) => {
-                self.refuse(member, &refusal, &Welcome::Refused(refusal.clone()), reader, writer).await?;
+            Err(refusal) => {
+                self.refuse(None, &refusal, &Welcome::Refused(refusal.clone()), reader, writer).await?;
                 return Ok(None);
             }
         };
         let welcome = self.me.accepted(&hello)?;
         writer.send(&Welcome::Accepted(welcome)).await?;
         let Some(claim) = reader.next::<Claim>().await? else { return Ok(None) };
-        let judged = self.me.check_proof(Side::Dialer, &hello, &welcome, claim.proof.as_ref());
-        let judged = judged.and_then(|()| self.check_certificate(&hello)).and_then(|()| match self.full {
+        let proven = self.me.check_proof(Side::Dialer, &hello, &welcome, claim.proof.as_ref());
+        let member = proven.is_ok().then_some(hello.from);
+        let judged = proven.and_then(|()| self.me.check_cluster(&hello)).and_then(|()| self.check_certificate(&hello));
+        let judged = judged.and_then(|()| match self.full {
             true => Err(HelloRefusal::Full { id: self.me.id }),
             false => self.incoming.admit(&hello),
         });
         if let Err(refusal) = judged {
-            self.refuse(hello.from, &refusal, &Admission::Refused(refusal.clone()), reader, writer).await?;
+            self.refuse(member, &refusal, &Admission::Refused(refusal.clone()), reader, writer).await?;
             return Ok(None);
         }
         writer.send(&Admission::Admitted).await?;
@@ -171,14 +187,16 @@ impl Newcomer {
         if hosts.is_empty() || certificate.names_one_of(&hosts) {
             return Ok(());
         }
+        // The member may have moved, and a newer roster may know its host.
+        self.incoming.turned_away();
         Err(HelloRefusal::OtherName { from: hello.from, to: self.me.id, names: certificate.names() })
     }
 
     /// Tells the dialer why it is refused, and waits until it has closed. If this end closed first, the answer could be
-    /// lost.
+    /// lost. `member`: the dialer's number, if the dialer has proven that it is a member.
     async fn refuse(
         &self,
-        member: u32,
+        member: Option<u32>,
         refusal: &HelloRefusal,
         answer: &impl Serialize,
         mut reader: FrameReader,

@@ -59,7 +59,7 @@ impl Peers {
                 Err(error) => error,
             };
             if let ConnectError::Rejected(refusal) = &error {
-                self.refusals.tell(self.me.id, to.id, address, "a connection of this member is refused", refusal);
+                self.refusals.tell(self.me.id, Some(to.id), address, "a connection of this member is refused", refusal);
             }
             failure = Some(match failure {
                 Some(before) if specificity(&before) >= specificity(&error) => before,
@@ -87,7 +87,11 @@ impl Peers {
         writer.send(&hello).await.map_err(ConnectError::Unreachable)?;
         let accepted = match next(&mut reader).await? {
             Welcome::Accepted(accepted) => accepted,
-            Welcome::Refused(refusal) => return Err(ConnectError::Rejected(refusal)),
+            Welcome::Refused(refusal) if refusal.comes_before_proof() => return Err(ConnectError::Rejected(refusal)),
+            Welcome::Refused(refusal) => {
+                let unproven = format!("it has not proven itself, and says: {refusal}");
+                return Err(ConnectError::Unreachable(io::Error::new(io::ErrorKind::InvalidData, unproven)));
+            }
         };
         // Sent in any case: a wrong proof lets the acceptor tell its operator, too.
         writer.send(&self.me.claim(&hello, &accepted)).await.map_err(ConnectError::Unreachable)?;

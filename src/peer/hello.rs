@@ -185,6 +185,12 @@ pub enum HelloRefusal {
 }
 
 impl HelloRefusal {
+    /// Whether an acceptor may say this before either end has proven anything. A dialer believes nothing else then.
+    pub(super) fn comes_before_proof(&self) -> bool {
+        use HelloRefusal::{NoSecret, NotMe, OtherProtocol};
+        matches!(self, OtherProtocol { .. } | NotMe { .. } | NoSecret { .. })
+    }
+
     /// Whether the dialer may be accepted later although nobody has done anything.
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, HelloRefusal::NotReady { .. } | HelloRefusal::Full { .. })
@@ -235,8 +241,8 @@ impl fmt::Display for HelloRefusal {
             ),
             HelloRefusal::Full { id } => write!(
                 f,
-                "member {id} has as many connections as it may have: if it stays so, something other than members \
-                 connects to its peer port; keep that port to the members"
+                "member {id} has as many connections of members as it may have: members, or programs that have the \
+                 ensemble's secret or a certificate, hold them; keep its peer port to the members"
             ),
             HelloRefusal::NoSecret { without, with } => write!(
                 f,
@@ -250,9 +256,10 @@ impl fmt::Display for HelloRefusal {
             ),
             HelloRefusal::OtherName { from, to, names } => write!(
                 f,
-                "the certificate of the dialer that calls itself member {from} names {names}, and none of the hosts \
+                "the certificate of the dialer that calls itself member {from} names {}, and none of the hosts \
                  under which member {to} knows member {from}: give member {from} a certificate with the host of its \
-                 `server.{from}` line, or list the name in `ssl.quorum.allowedNames`"
+                 `server.{from}` line, or list the name in `ssl.quorum.allowedNames`",
+                names.escape_debug()
             ),
         }
     }
@@ -349,17 +356,21 @@ impl LocalMember {
         }
     }
 
-    /// Checks what holds for every membership: the hello is meant for this member, comes from the same cluster, and
-    /// both have a secret or none.
+    /// Checks what a dialer learns before it has proven anything: the hello is meant for this member, and both have a
+    /// secret or none.
     pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         if hello.to != self.id {
             return Err(HelloRefusal::NotMe { wanted: hello.to, is: self.id });
         }
         match (hello.has_secret, self.secret.is_some()) {
-            (true, false) => return Err(HelloRefusal::NoSecret { without: self.id, with: hello.from }),
-            (false, true) => return Err(HelloRefusal::NoSecret { without: hello.from, with: self.id }),
-            (true, true) | (false, false) => (),
+            (true, false) => Err(HelloRefusal::NoSecret { without: self.id, with: hello.from }),
+            (false, true) => Err(HelloRefusal::NoSecret { without: hello.from, with: self.id }),
+            (true, true) | (false, false) => Ok(()),
         }
+    }
+
+    /// Checks that the dialer comes from the same cluster.
+    pub(super) fn check_cluster(&self, hello: &Hello) -> Result<(), HelloRefusal> {
         same_cluster((hello.from, hello.cluster), (self.id, self.cluster()))
     }
 }
@@ -422,9 +433,13 @@ mod tests {
         assert_eq!((me.set_cluster(5), me.set_cluster(5), me.set_cluster(6)), (Ok(()), Ok(()), Err(5)));
         assert_eq!((shared.cluster(), clone.cluster()), (5, 0));
         let hello = |cluster, to| Hello { cluster, to, ..clone.hello(2, Purpose::Appends).unwrap() };
-        assert_eq!(me.check_hello(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
+        assert_eq!(me.check_cluster(&hello(0, 2)), Ok(()), "one that knows of no cluster yet");
+        assert_eq!(me.check_cluster(&hello(5, 2)), Ok(()));
         assert_eq!(me.check_hello(&hello(5, 2)), Ok(()));
-        assert!(matches!(me.check_hello(&hello(6, 2)), Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })));
+        assert!(matches!(
+            me.check_cluster(&hello(6, 2)),
+            Err(HelloRefusal::OtherCluster { dialer: 6, acceptor: 5, .. })
+        ));
         assert_eq!(me.check_hello(&hello(5, 3)), Err(HelloRefusal::NotMe { wanted: 3, is: 2 }));
     }
 
@@ -454,7 +469,7 @@ mod tests {
             ),
             (HelloRefusal::NotReady { id: 1 }, "tried again"),
             (HelloRefusal::TooOld { id: 1, format_level: 1, needed: 2 }, "bring it to the release"),
-            (HelloRefusal::Full { id: 1 }, "keep that port to the members"),
+            (HelloRefusal::Full { id: 1 }, "keep its peer port to the members"),
             (HelloRefusal::NoSecret { without: 1, with: 2 }, "to that of member 1, and start member 1 again"),
             (HelloRefusal::OtherSecret { from: 1, to: 2 }, "`peer-secret`"),
             (HelloRefusal::OtherName { from: 1, to: 2, names: "n".repeat(200) }, "`ssl.quorum.allowedNames`"),

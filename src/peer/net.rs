@@ -48,6 +48,10 @@ pub struct Origin {
 }
 
 impl Origin {
+    pub(super) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
     /// The dialer's certificate, if the name in it counts, and if the dialer has shown one.
     pub(super) fn certificate(&self) -> Option<PeerCertificate<'_>> {
         self.shown.as_ref()?.certificate()
@@ -73,8 +77,8 @@ pub(crate) struct TcpNet {
 }
 
 impl TcpNet {
-    /// Without TLS, anybody who reaches the ports can read the traffic and speak as any member. Blocks on the key
-    /// files.
+    /// Without TLS, anybody on the path can read the traffic. Without TLS and without the ensemble's secret, anybody
+    /// who reaches the ports can speak as any member. Blocks on the key files.
     pub(crate) fn new(tls: Option<&PeerTls>) -> Result<TcpNet, TlsError> {
         let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
         Ok(TcpNet { resolver: Resolver::default(), tls })

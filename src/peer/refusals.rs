@@ -1,7 +1,8 @@
 //! Warnings about refusals between members, few enough to read.
 //!
 //! Both ends warn of a refusal, with both names. A member that is refused tries again several times a second, and a
-//! stranger as often as it likes. So each member number is warned of once in a while; the rest is written at DEBUG.
+//! stranger as often as it likes. So each member is warned of once in a while, and all strangers together; the rest is
+//! written at DEBUG.
 
 use super::hello::HelloRefusal;
 use crate::environment::Instant;
@@ -10,17 +11,25 @@ use crate::model::ensemble::SERVER_IDS;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// When each member number was last warned of. The lock is held for a moment only.
+/// When each member was last warned of. The lock is held for a moment only.
 ///
-/// Invariant: the keys are in `SERVER_IDS`, or 0 for all other numbers, so a stranger cannot make this grow.
+/// Invariant: the keys are in `SERVER_IDS`, or 0 for all strangers, so a stranger cannot make this grow.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<BTreeMap<u32, Instant>>);
 
 impl Refusals {
-    /// `here`: this member. `member`: the number that the other end has, or says that it has. `at`: its address.
-    /// `direction`: what happened, in words.
-    pub(super) fn tell(&self, here: u32, member: u32, at: &dyn std::fmt::Display, direction: &str, why: &HelloRefusal) {
-        if why.is_temporary() || !self.is_due(member, Instant::now()) {
+    /// `here`: this member. `member`: the other end. None: it has not proven that it is a member, whatever it says.
+    /// `at`: its address. `direction`: what happened, in words.
+    pub(super) fn tell(
+        &self,
+        here: u32,
+        member: Option<u32>,
+        at: &dyn std::fmt::Display,
+        direction: &str,
+        why: &HelloRefusal,
+    ) {
+        let starts = matches!(why, HelloRefusal::NotReady { .. });
+        if starts || !self.is_due(member.unwrap_or(0), Instant::now()) {
             tracing::debug!(here, member, %at, "{direction}: {why}");
             return;
         }

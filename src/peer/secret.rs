@@ -7,7 +7,7 @@
 //! ```text
 //! HMAC-SHA-256(secret, side | hello | accepted)
 //!
-//! side      "wasmkeeper peer dialer " or "wasmkeeper peer acceptor": 24 bytes
+//! side      "wasmkeeper peer dialer  " (two blanks) or "wasmkeeper peer acceptor": 24 bytes each
 //! hello     the dialer's hello, as it is sent
 //! accepted  the acceptor's answer without its proof, as it is sent
 //! ```
@@ -139,7 +139,8 @@ pub(crate) fn find(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
     let shown = path.display();
     let named = read(path)?.with_context(|| {
         format!(
-            "the file of `peerSecretFile`, {shown}, does not exist: `wasmkeeper cluster token` prints what it must hold"
+            "the file of `peerSecretFile`, {shown}, does not exist: it must hold what `wasmkeeper cluster token` prints at \
+             another member"
         )
     })?;
     anyhow::ensure!(
@@ -150,19 +151,16 @@ pub(crate) fn find(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
     Ok(Some(named))
 }
 
-/// The secret in this data directory. If there is none, a new one is written, and the second result is true. Blocks on
-/// files. An error is a sentence for the operator.
-pub(crate) fn find_or_make(data_dir: &Path) -> anyhow::Result<(EnsembleSecret, bool)> {
-    let path = data_dir.join(SECRET_FILE);
-    if let Some(secret) = read(&path)? {
-        return Ok((secret, false));
-    }
+/// Writes a new secret into this data directory. An existing one is an error, and stays. Blocks on files. An error is a
+/// sentence for the operator.
+pub(crate) fn make(data_dir: &Path) -> anyhow::Result<EnsembleSecret> {
     let secret = EnsembleSecret::random()?;
-    write(&path, &secret)?;
-    Ok((secret, true))
+    write(&data_dir.join(SECRET_FILE), &secret)?;
+    Ok(secret)
 }
 
-fn read(path: &Path) -> anyhow::Result<Option<EnsembleSecret>> {
+/// The secret in that file. None: there is no such file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<EnsembleSecret>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -177,7 +175,8 @@ fn read(path: &Path) -> anyhow::Result<Option<EnsembleSecret>> {
     Ok(Some(secret))
 }
 
-/// Writes the token durably, readable for this user only. A crash leaves the whole file or none.
+/// Writes the token durably, readable for this user only. A crash leaves the whole file or none. A file that is there
+/// already is not replaced.
 fn write(path: &Path, secret: &EnsembleSecret) -> anyhow::Result<()> {
     let mut beside: PathBuf = path.to_owned();
     beside.set_extension("tmp");
@@ -189,7 +188,8 @@ fn write(path: &Path, secret: &EnsembleSecret) -> anyhow::Result<()> {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         writeln!(file, "{}", secret.token())?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)?;
+        std::fs::hard_link(&beside, path)?;
+        std::fs::remove_file(&beside)?;
         std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     })();
     written.with_context(|| format!("write the ensemble's secret to {}", path.display()))
@@ -264,9 +264,9 @@ mod tests {
         std::fs::write(&own, "nonsense").unwrap();
         assert!(find(&config(&|_| ())).unwrap_err().to_string().contains("peer-secret holds no token"));
         std::fs::remove_file(&own).unwrap();
-        let (made, new) = find_or_make(folder.path()).unwrap();
-        assert!(new);
+        let made = make(folder.path()).unwrap();
         assert_eq!(std::fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(find_or_make(folder.path()).unwrap(), (made, false));
+        assert!(make(folder.path()).is_err(), "a secret in use is not replaced");
+        assert_eq!(read(&own).unwrap(), Some(made));
     }
 }

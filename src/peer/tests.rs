@@ -264,6 +264,27 @@ async fn members_prove_the_secret_to_each_other() {
     assert_eq!(rejection(dial("with", secret("cd")).await), HelloRefusal::OtherSecret { from: 1, to: 2 });
 }
 
+/// Somebody at a member's address who proves nothing cannot tell a member that it was removed.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_proof_is_not_believed() {
+    let net = MemoryNet::new();
+    let mut listener = net.host("b").listen((Ipv4Addr::UNSPECIFIED, PORT).into()).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (mut reader, mut writer) = frame::split(socket, limits::PEER_HELLO_BYTES_MAX);
+            let _: Option<Hello> = reader.next().await.unwrap();
+            writer.send(&Welcome::Refused(HelloRefusal::UnknownMember { id: 1 })).await.unwrap();
+        }
+    });
+    let from = Peers::new(net.host("a"), me(1).with_secret(secret("ab")));
+    match from.connect(&server(2, "b:2888:3888"), None, Purpose::Requests).await {
+        Err(ConnectError::Unreachable(error)) => {
+            assert!(error.to_string().contains("has not proven itself"), "{error}")
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
 /// A stranger who says that it has the secret is not heard, whatever it sends in place of the proof.
 #[tokio::test(start_paused = true)]
 async fn a_claim_without_proof_is_refused() {

@@ -40,6 +40,7 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Running> {
     let data_dir = config.storage.data_dir.clone();
     private::make_private_files_only();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("create the data directory {}", data_dir.display()))?;
+    raise_file_limit();
     let lock = DirectoryLock::acquire(&data_dir)?;
     tighten(&data_dir);
     // The ports come first: they show most cheaply whether another server runs here.
@@ -89,7 +90,9 @@ fn ensemble_secret(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
     let found = secret::find(config)?;
     let founds_alone = ensemble.servers.len() <= 1 && !data_dir.join(IDENTITY_FILE).exists();
     if found.is_none() && founds_alone {
-        return Ok(Some(secret::find_or_make(data_dir)?.0));
+        let made = secret::make(data_dir)?;
+        tracing::info!("made a secret for the ensemble: servers that join need it (`wasmkeeper cluster token`)");
+        return Ok(Some(made));
     }
     let by_certificate = config.peer_tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Need);
     let reachable = ensemble.listen.iter().find(|address| !address.ip().is_loopback());
@@ -101,6 +104,16 @@ fn ensemble_secret(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
         );
     }
     Ok(found)
+}
+
+/// Lets the process open as many files as its user may give it. Each connection is an open file, and many systems start
+/// programs with a limit of 1024 that every program may raise.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
 }
 
 /// Makes the files of earlier releases private, and says so. The server starts in any case: the operator may have

@@ -144,9 +144,10 @@ impl KnownMembers {
         }
     }
 
-    /// Takes a greeting that somebody sent without being asked. Anybody who reaches the port can claim to be a member,
-    /// so the greeting decides nothing. It makes an empty member ask its servers again. A follower keeps the reports
-    /// that its leader has gathered, only to show them. A leader believes nothing but the answers to its own questions.
+    /// Takes a greeting that somebody sent without being asked. In an ensemble without a secret anybody who reaches the
+    /// port can claim to be a member, so the greeting decides nothing. It makes an empty member ask its servers again.
+    /// A follower keeps the reports that its leader has gathered, only to show them. A leader believes nothing but the
+    /// answers to its own questions.
     fn told(&self, from: u32, greeting: &Greeting) {
         let Greeting::Initialised(initialised) = greeting else { return };
         let Some(replica) = self.replica() else { return self.greeted.notify_one() };
@@ -290,6 +291,10 @@ impl ConnectionHandler for KnownMembers {
             return Err(HelloRefusal::TooOld { id: hello.from, format_level: hello.format_level, needed });
         }
         self.knows(hello).inspect_err(|_| self.turned_away.notify_one())
+    }
+
+    fn turned_away(&self) {
+        self.turned_away.notify_one();
     }
 
     fn hosts_of(&self, id: u32) -> Vec<String> {

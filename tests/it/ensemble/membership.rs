@@ -120,12 +120,13 @@ fn who_joins_proves_the_secret() {
     let fleet = Fleet::of(2);
     let one = fleet.start(1, &[1], &["-D", "zookeeper.standaloneEnabled=false"]);
     wait_until("the server serves", || status(&one).is_some());
-    let token = |id: usize| {
+    let token = |id: usize, options: &[&str]| {
         let data_dir = fleet.data_dir(id);
-        let output = wasmkeeper(&["cluster", "token", "--data-dir", data_dir.to_str().unwrap()]).output().unwrap();
+        let mut command = wasmkeeper(&["cluster", "token", "--data-dir", data_dir.to_str().unwrap()]);
+        let output = command.args(options).output().unwrap();
         (done(output), std::fs::read_to_string(data_dir.join("peer-secret")).unwrap())
     };
-    let (printed, kept) = token(1);
+    let (printed, kept) = token(1, &[]);
     assert_eq!((printed.len(), &printed), (65, &kept));
     let mut two = fleet.start(2, &[1, 2], &[]);
     two.kill();
@@ -137,7 +138,7 @@ fn who_joins_proves_the_secret() {
     let refused = cluster(&one, &["add", &fleet.line(2), "--wait", "1"]);
     assert!(!refused.status.success(), "{}", words(&refused));
     two.kill();
-    let (other, _) = token(2);
+    let (other, _) = token(2, &["--new"]);
     assert_ne!(other, kept, "a new one is made where there is none");
     two.relaunch();
     says(&two, "member 2 and member 1 have different secrets");
