@@ -9,6 +9,7 @@ use super::Zxid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// The numbers that a server can have. The number is the top byte of the session ids that the server gives out. With 0,
@@ -86,6 +87,18 @@ impl Server {
 
     pub(crate) fn is_observer(&self) -> bool {
         self.role == ServerRole::Observer
+    }
+
+    /// The first address whose host is `0.0.0.0` or `::`. That host stands for the machine on which it is read. So a
+    /// server may say it of itself in its own file, and no membership may say it.
+    pub(crate) fn local_address(&self) -> Option<&PeerAddress> {
+        self.addresses.iter().find(|address| address.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()))
+    }
+
+    /// The server as a membership of one may say it: without addresses if one of them means something else elsewhere.
+    pub(crate) fn for_a_membership_of_one(&self) -> Server {
+        let addresses = if self.local_address().is_some() { Vec::new() } else { self.addresses.clone() };
+        Server { addresses, ..self.clone() }
     }
 }
 

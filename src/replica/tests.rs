@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::limits;
-use crate::model::ensemble::{Incarnation, Server, ServerRole};
+use crate::model::ensemble::{Incarnation, Server};
 use crate::peer::messages::greeting::{Empty, Greeting};
 use crate::peer::testing::MemoryNet;
 use crate::peer::{ConnectError, HelloRefusal, LocalMember, Peers, Purpose};
@@ -461,7 +461,7 @@ async fn greetings_are_small_and_do_not_keep_silent() {
     let mut silent = strangers.connect(&server, None, Purpose::Greeting).await.unwrap();
     assert!(tokio::time::timeout(2 * limits::GREETING_SILENCE_MAX, silent.reader.next::<Greeting>()).await.is_ok());
     let mut long = strangers.connect(&server, None, Purpose::Greeting).await.unwrap();
-    let configured = vec![(1, ServerRole::Participant); limits::GREETING_BYTES_MAX];
+    let configured = vec![Server::default(); limits::GREETING_BYTES_MAX];
     let empty = Empty { incarnation: me.incarnation, configured, format_level: limits::FORMAT_LEVEL };
     assert!(long.writer.send(&Greeting::Empty(empty)).await.is_err(), "a member makes no such greeting either");
 }

@@ -108,6 +108,15 @@ impl Finish<'_> {
             );
             return self.refuse("server.*", what);
         };
+        let others = config.ensemble.servers.iter().filter(|server| server.id != own.id);
+        if let Some((id, local)) = others.filter_map(|server| Some((server.id, server.local_address()?))).next() {
+            let what = format!(
+                "the line server.{id} has the address {local}, which leads back to this machine (this is server {}); \
+                 give the host at which the others reach server {id}; only its own file may say {}",
+                own.id, local.host
+            );
+            return self.refuse("server.*", what);
+        }
         if let Some(role) = draft.peer_type.filter(|role| *role != own.role) {
             let warning =
                 format!("`peerType` is {role}, and the line server.{} says {}: the line counts", own.id, own.role);

@@ -330,6 +330,10 @@ fn an_impossible_ensemble_is_refused() {
     refused(member("1", "server.1=a:1:2\nserver.300=b:1:2"), &["zoo.cfg:3", "1 to 254"]);
     refused(member("1", "server.1=a:1:2\nserver.x=b:1:2"), &["zoo.cfg:3", "1 to 254"]);
     refused(
+        member("1", "server.1=0.0.0.0:1:2;3\nserver.2=[::]:1:2"),
+        &["zoo.cfg:3", "line server.2 has the address [::]:1:2", "this is server 1"],
+    );
+    refused(
         member("1", "server.1=no-such-host.invalid:1:2;9\nserver.2=b:1:2"),
         &["no-such-host.invalid", "server.1", "quorumListenOnAllIPs"],
     );

@@ -5,7 +5,7 @@
 //! ensemble (`replica::ensemble::bootstrap`), a leader to report on members (`replica::ensemble::known_members`).
 
 use crate::model::Zxid;
-use crate::model::ensemble::{Incarnation, Member, ServerRole};
+use crate::model::ensemble::{Incarnation, Member, Server};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub(crate) enum Greeting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Empty {
     pub(crate) incarnation: Incarnation,
-    /// Numbers and roles of the servers in its configuration file.
-    pub(crate) configured: Vec<(u32, ServerRole)>,
+    /// The servers of its configuration file.
+    pub(crate) configured: Vec<Server>,
     /// The highest format level that its release knows.
     pub(crate) format_level: u32,
 }

@@ -9,7 +9,11 @@
 //! - the operator has named the silent servers as gone for good, and all others are empty.
 //!
 //! If all are empty, the participant with the lowest number founds. The others hear from it that they are members. So
-//! there is one first membership, even if the files write the addresses in different ways.
+//! there is one first membership.
+//!
+//! The files may differ in what each says of its own server: `0.0.0.0`, or a name that holds on its own machine only.
+//! So a member's addresses are taken from the files of the others (`reconcile`). If these differ, nobody founds, and
+//! the lines are logged.
 //!
 //! If a founder loses its disk before any member has joined, no write is lost: all members are empty again.
 
@@ -72,6 +76,11 @@ enum Reason {
         id: u32,
         theirs: Vec<(u32, ServerRole)>,
     },
+    /// The files of the others place that server at different addresses. `lines`: of whose file, and what it says.
+    OtherLines {
+        id: u32,
+        lines: Vec<(u32, Server)>,
+    },
     SameDisk(u32),
     OtherIncarnation {
         id: u32,
@@ -129,17 +138,21 @@ fn found(own: &EmptyMember, answers: &BTreeMap<u32, Answer>) -> Decision {
     let roles = |servers: &[Server]| servers.iter().map(|server| (server.id, server.role)).collect::<BTreeMap<_, _>>();
     let ours = roles(&own.servers);
     let mut incarnations = BTreeMap::from([(own.id, own.incarnation)]);
+    let mut files = BTreeMap::from([(own.id, own.servers.as_slice())]);
     let mut silent = Vec::new();
     for server in own.servers.iter().filter(|server| server.id != own.id) {
         match answers.get(&server.id) {
             Some(Answer::Greeting(Greeting::Empty(empty))) => {
-                if empty.configured.iter().copied().collect::<BTreeMap<_, _>>() != ours {
-                    return Decision::Wait(Reason::OtherFile { id: server.id, theirs: empty.configured.clone() });
+                let theirs = roles(&empty.configured);
+                if theirs != ours {
+                    let theirs = theirs.into_iter().collect();
+                    return Decision::Wait(Reason::OtherFile { id: server.id, theirs });
                 }
                 if incarnations.values().any(|incarnation| *incarnation == empty.incarnation) {
                     return Decision::Wait(Reason::SameDisk(server.id));
                 }
                 incarnations.insert(server.id, empty.incarnation);
+                files.insert(server.id, &empty.configured);
             }
             _ if own.missing.contains(&server.id) => {}
             Some(Answer::Silent(why)) => silent.push((server.id, why.clone())),
@@ -149,12 +162,15 @@ fn found(own: &EmptyMember, answers: &BTreeMap<u32, Answer>) -> Decision {
     if !silent.is_empty() {
         return Decision::Wait(Reason::Silent(silent));
     }
-    let members: BTreeMap<u64, Member> = own
-        .servers
-        .iter()
+    let servers = match reconcile(&files) {
+        Ok(servers) => servers,
+        Err(reason) => return Decision::Wait(reason),
+    };
+    let members: BTreeMap<u64, Member> = servers
+        .into_iter()
         .filter_map(|server| {
             let incarnation = *incarnations.get(&server.id)?;
-            Some((u64::from(server.id), Member { server: server.clone(), incarnation }))
+            Some((u64::from(server.id), Member { server, incarnation }))
         })
         .collect();
     let founder = members.values().find(|member| !member.server.is_observer()).map(|member| member.server.id);
@@ -163,6 +179,28 @@ fn found(own: &EmptyMember, answers: &BTreeMap<u32, Answer>) -> Decision {
         Some(founder) if founder != own.id => Decision::Wait(Reason::Founder(founder)),
         Some(_) => Decision::Found { cluster: cluster(&members), members },
     }
+}
+
+/// The founding members, each at the addresses by which the others know it. What a file says of its own server counts
+/// only where the others say nothing: its client address, and everything if there are no others. `files`: the servers
+/// in the file of each founding member.
+fn reconcile(files: &BTreeMap<u32, &[Server]>) -> Result<Vec<Server>, Reason> {
+    let line = |file: u32, id: u32| files.get(&file)?.iter().find(|server| server.id == id);
+    let member = |id: u32| {
+        let own = line(id, id).cloned().unwrap_or_default();
+        let others: Vec<(u32, &Server)> =
+            files.keys().filter(|file| **file != id).filter_map(|file| Some((*file, line(*file, id)?))).collect();
+        let Some((_, first)) = others.first() else { return Ok(own.for_a_membership_of_one()) };
+        let agreed = others.iter().all(|(_, server)| server.addresses == first.addresses);
+        if !agreed || first.local_address().is_some() {
+            let lines = others.into_iter().map(|(file, server)| (file, server.clone())).collect();
+            return Err(Reason::OtherLines { id, lines });
+        }
+        let client = others.iter().find_map(|(_, server)| server.client.clone()).or(own.client);
+        let secure_client = others.iter().find_map(|(_, server)| server.secure_client.clone()).or(own.secure_client);
+        Ok(Server { client, secure_client, ..(*first).clone() })
+    };
+    files.keys().map(|id| member(*id)).collect()
 }
 
 /// The ensemble's id: a hash of the members' numbers and incarnations, never 0.
@@ -270,6 +308,15 @@ impl fmt::Display for Reason {
                 }
                 f.write_str(". Give both the same `server.N` lines and start them again")
             }
+            Reason::OtherLines { id, lines } => {
+                write!(f, "the files do not say alike where server {id} is:")?;
+                for (file, server) in lines {
+                    write!(f, " that of server {file} has `server.{id}={server}`;")?;
+                }
+                f.write_str(
+                    " write the host at which the others reach it into each of these files and start their servers again",
+                )
+            }
             Reason::SameDisk(id) => write!(
                 f,
                 "server {id} has a copy of another server's data directory; stop it, empty its directory, start it again"
@@ -316,8 +363,7 @@ mod tests {
 
     fn empty(incarnation: Incarnation, file: &str) -> Answer {
         let servers = parse_config_text(file).unwrap();
-        let configured = servers.iter().map(|server| (server.id, server.role)).collect();
-        Answer::Greeting(Greeting::Empty(Empty { incarnation, configured, format_level: 1 }))
+        Answer::Greeting(Greeting::Empty(Empty { incarnation, configured: servers, format_level: 1 }))
     }
 
     fn silent() -> Answer {
@@ -421,10 +467,42 @@ mod tests {
         let four = "server.1=a:1:2,server.2=b:1:2,server.3=c:1:2:observer";
         let said = ask(&own, vec![(2, empty(disk(2), FILE)), (3, empty(disk(3), four))]);
         assert!(said.contains("file of server 3") && said.contains("3 (observer)"), "{said}");
-        let spelled = "server.1=0.0.0.0:1:2,server.2=2.example:1:2,server.3=c:1:2";
-        assert_eq!(ask(&own, vec![(2, empty(disk(2), spelled)), (3, empty(disk(3), FILE))]), "found [1, 2, 3]");
         let said = ask(&own, vec![(2, empty(disk(3), FILE)), (3, empty(disk(3), FILE))]);
         assert!(said.contains("server 3 has a copy"), "{said}");
+    }
+
+    /// The official image's old example: each file says `0.0.0.0` of its own server.
+    #[test]
+    fn a_member_is_where_the_others_say() {
+        let own = own(1, "server.1=0.0.0.0:1:2;3,server.2=b:1:2,server.3=c:1:2");
+        let second = "server.1=a:1:2,server.2=[::]:1:2;4,server.3=c:1:2;5";
+        let third = "server.1=a:1:2,server.2=b:1:2,server.3=localhost:1:2;6";
+        let answers = |second, third| BTreeMap::from([(2, empty(disk(2), second)), (3, empty(disk(3), third))]);
+        let Decision::Found { members, .. } = decide(&own, &answers(second, third)) else { panic!("it founds") };
+        let lines: Vec<String> = members.values().map(|member| member.server.to_string()).collect();
+        assert_eq!(
+            lines,
+            ["a:1:2:participant;0.0.0.0:3", "b:1:2:participant;0.0.0.0:4", "c:1:2:participant;0.0.0.0:5"]
+        );
+
+        let other = "server.1=elsewhere:1:2,server.2=b:1:2,server.3=c:1:2";
+        let said = ask(&own, answers(second, other).into_iter().collect());
+        for line in
+            ["where server 1 is", "that of server 2 has `server.1=a:1:2:", "server 3 has `server.1=elsewhere:1:2:"]
+        {
+            assert!(said.contains(line), "{said}");
+        }
+        let local = "server.1=0.0.0.0:1:2,server.2=b:1:2,server.3=c:1:2";
+        assert!(ask(&own, answers(local, local).into_iter().collect()).contains("where server 1 is"));
+    }
+
+    /// Others can join once the file names a host that they can use (`repair_membership`).
+    #[test]
+    fn a_server_alone_founds_without_an_address_that_holds_there_only() {
+        let Decision::Found { members, .. } = decide(&own(4, "server.4=0.0.0.0:1:2;3"), &BTreeMap::new()) else {
+            panic!("it founds")
+        };
+        assert_eq!(members[&4].server.addresses, []);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl KnownMembers {
         let Some(replica) = self.replica() else {
             return Greeting::Empty(Empty {
                 incarnation: self.me().incarnation,
-                configured: self.configured.iter().map(|server| (server.id, server.role)).collect(),
+                configured: self.configured.clone(),
                 format_level: self.me().format_level,
             });
         };

@@ -459,7 +459,7 @@ impl Ensemble {
         members.retain(|id, _| !in_transit.contains(id));
         let (alone, own) = (members.len() == 1, self.config.own_server());
         if let (true, Some(own), Some(me)) = (alone, own, members.get_mut(&u64::from(self.config.server_id))) {
-            me.server = own.clone();
+            me.server = own.for_a_membership_of_one();
             me.incarnation = self.known_members.me().incarnation;
         }
         if members != membership.members
@@ -481,7 +481,11 @@ impl Ensemble {
     fn warn_of_another_file(&self) {
         let file = &self.config.ensemble.servers;
         let Some(servers) = settled(&self.consensus().membership()) else { return };
-        if !file.is_empty() && *file != servers {
+        let agree = |line: &Server| {
+            let says_where = line.id != self.config.server_id || line.local_address().is_none();
+            servers.iter().any(|server| server.id == line.id && (server == line || !says_where))
+        };
+        if !file.is_empty() && !(file.len() == servers.len() && file.iter().all(agree)) {
             let lines: Vec<String> = servers.iter().map(|server| format!("server.{}={server}", server.id)).collect();
             tracing::warn!(
                 "the file's `server.N` lines are not the members of the ensemble, which are {}. The members count; \

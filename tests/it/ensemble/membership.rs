@@ -36,11 +36,16 @@ impl Fleet {
 
     /// Starts the server with a file that lists these servers, and does not wait until it serves.
     pub(super) fn start(&self, id: usize, listed: &[usize], extra: &[&str]) -> Server {
+        let lines: Vec<String> = listed.iter().map(|id| self.line(*id)).collect();
+        self.start_with(id, &lines, extra)
+    }
+
+    /// Like `start`, with these `server.N` lines.
+    fn start_with(&self, id: usize, lines: &[String], extra: &[&str]) -> Server {
         let data_dir = self.data_dir(id);
         std::fs::create_dir_all(&data_dir).unwrap();
         std::fs::write(data_dir.join("myid"), format!("{id}\n")).unwrap();
         self.hand_secret_to(id);
-        let lines: Vec<String> = listed.iter().map(|id| self.line(*id)).collect();
         let file = configuration_file(self.folder.path(), id as u32);
         let text =
             format!("tickTime=1000\nreconfigEnabled=true\ndataDir={}\n{}\n", data_dir.display(), lines.join("\n"));
@@ -147,6 +152,37 @@ fn who_joins_proves_the_secret() {
     two.relaunch();
     done(cluster(&one, &["add", &fleet.line(2)]));
     assert_eq!(members(&one), [1, 2]);
+}
+
+/// As in the old example of ZooKeeper's official image, each file says `0.0.0.0` of its own server. The members know
+/// each other by the lines of the others. Where these differ, nobody founds.
+#[test]
+fn members_that_name_themselves_0_0_0_0() {
+    let fleet = Fleet::of(3);
+    let own = |id: usize| fleet.line(id).replacen("127.0.0.1", "0.0.0.0", 1);
+    let lines = |of: usize| (1..=3).map(|id| if id == of { own(id) } else { fleet.line(id) }).collect::<Vec<String>>();
+    let two = fleet.start_with(2, &lines(2), &[]);
+    let mut differing = lines(3);
+    differing[0] = fleet.line(1).replacen("127.0.0.1", "localhost", 1);
+    let mut three = fleet.start_with(3, &differing, &[]);
+    let one = fleet.start_with(1, &lines(1), &[]);
+    for server in [&one, &two, &three] {
+        for words in ["where server 1 is", "server 2 has `server.1=127.0.0.1:", "server 3 has `server.1=localhost:"] {
+            wait_until("the lines are named", || server.said().contains(words));
+        }
+    }
+    three.kill();
+    let three = fleet.start_with(3, &lines(3), &[]);
+    assert_eq!(members(&one), [1, 2, 3]);
+    write(&two, "/a");
+    for server in [&one, &two, &three] {
+        wait_until("the server serves", || status(server).is_some());
+        assert!(has(server, "/a"));
+        let listed = done(cluster(server, &["members"]));
+        assert!(listed.starts_with(&[fleet.line(1), fleet.line(2), fleet.line(3)].join("\n")), "{listed}");
+    }
+    let refused = cluster(&one, &["add", &own(2)]);
+    assert!(words(&refused).contains("means another machine to each server"), "{}", words(&refused));
 }
 
 /// A standalone server keeps its data while two others join it, one after the other. Then the leader is removed, and
