@@ -71,8 +71,11 @@ pub(crate) const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 /// three such pieces in memory.
 pub(crate) const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
-/// The format level that this release writes. It rises with the first new kind of change.
-pub const FORMAT_LEVEL: u32 = 1;
+/// The format level that this release writes. It rises with each release that has a new kind of change.
+pub const FORMAT_LEVEL: u32 = 2;
+
+/// The format level that has `Change::SetBackClock`.
+pub(crate) const SET_BACK_CLOCK_LEVEL: u32 = 2;
 
 // ---- Consensus
 
@@ -274,6 +277,10 @@ pub(crate) const GREETING_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// How often a leader greets every member, to learn the member's condition and to pass on what the leader has learned.
 pub(crate) const GATHER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How far the time of a transaction may be from the median of the voters' clocks. More is an alarm. A reading of a
+/// clock may be late by `GREETING_TIMEOUT`, and is passed on once.
+pub(crate) const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 
 /// How long a member's report counts, so that one report may be lost. A member whose state is in doubt also waits this
 /// long for the leader to learn of the doubt.

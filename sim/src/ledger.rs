@@ -274,7 +274,8 @@ impl Ledger {
 
     fn record(&mut self, at: LogPosition, txn: &Txn, before: Zxid, digest: u64) {
         let zxid = txn.zxid.0;
-        if zxid <= before.0 || txn.wall_ms < self.wall_ms || txn.ensemble_ms < self.ensemble_ms {
+        let falls = txn.wall_ms < self.wall_ms && !txn.changes.contains(&Change::SetBackClock);
+        if zxid <= before.0 || falls || txn.ensemble_ms < self.ensemble_ms {
             breach(format!("{:?} goes back in time", txn.zxid));
         }
         (self.wall_ms, self.ensemble_ms) = (txn.wall_ms, txn.ensemble_ms);
@@ -389,7 +390,7 @@ impl Ledger {
                 _ => breach(format!("session {session} is attached and is not open")),
             },
             Change::CloseSession { session, expired } => self.ended(at, zxid, session.0, *expired),
-            Change::SetAcl { .. } | Change::RaiseFormatLevel { .. } => {}
+            Change::SetAcl { .. } | Change::RaiseFormatLevel { .. } | Change::SetBackClock => {}
         }
     }
 
@@ -785,6 +786,7 @@ impl std::fmt::Display for Shown<'_> {
                     let value = data.as_deref().and_then(value);
                     write!(f, " set {path}={} v{version}", value.map_or("?".into(), |value| value.to_string()))?
                 }
+                Change::SetBackClock => f.write_str(" set the clock back")?,
                 Change::RaiseFormatLevel { .. } => f.write_str(" raise the format level")?,
                 Change::SetAcl { path, .. } => write!(f, " acl {path}")?,
                 Change::OpenSession { session, timeout_ms, .. } => write!(f, " open {session} {timeout_ms} ms")?,

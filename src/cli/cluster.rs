@@ -2,13 +2,14 @@
 //!
 //! All commands but `token` and `recover` use the ordinary client protocol, to any member. They read
 //! `/zookeeper/members`. A change is ZooKeeper's reconfig, and a transfer of the leadership is a write to
-//! `/zookeeper/leader` (docs/membership.md). `token` and `recover` work on a data directory.
+//! `/zookeeper/leader`; `clock` reads and writes `/zookeeper/clock` (docs/membership.md). `token` and `recover` work on
+//! a data directory.
 
 use super::recover;
 use crate::client::{Client, ClientError};
 use crate::limits;
 use crate::model::ErrorCode;
-use crate::model::control_plane::{CONFIG, LEADER, MEMBERS, REJECTION};
+use crate::model::control_plane::{CLOCK, CONFIG, LEADER, MEMBERS, REJECTION, SET_BACK};
 use crate::model::ensemble::{Server, parse_config_text};
 use crate::peer::secret::{self, SECRET_FILE};
 use crate::wire::request::Request;
@@ -78,6 +79,12 @@ enum Command {
         #[arg(value_name = "N")]
         to: u32,
     },
+    /// Show how far the time of transactions, and the clock of the server that is asked, are from the members' clocks
+    Clock {
+        /// Set the time of transactions back to the members' clocks, after most of these were wrong
+        #[arg(long)]
+        set_back: bool,
+    },
     /// Print the ensemble's secret, which members prove to each other
     ///
     /// All members need the same secret. Copy it into the file `peer-secret` in the data directory of each other
@@ -105,6 +112,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Add { member, wait } => ensemble.add(&member, Duration::from_secs(wait)).await,
             Command::Remove { members } => ensemble.remove(&members).await,
             Command::Transfer { to } => ensemble.transfer(to).await,
+            Command::Clock { set_back } => ensemble.clock(set_back).await,
             Command::Token { data_dir, new } => print_token(&data_dir, new),
             Command::Recover(arguments) => recover::run(arguments),
         }
@@ -148,6 +156,13 @@ struct Member {
     lag: Option<u64>,
     diverged: bool,
     heard_ms_ago: Option<u64>,
+}
+
+/// The content of `/zookeeper/clock`.
+#[derive(Deserialize, Debug)]
+struct Clock {
+    ahead_ms: i64,
+    offset_ms: i64,
 }
 
 struct Ensemble {
@@ -322,6 +337,24 @@ impl Ensemble {
             }
             sleep(LOOK_INTERVAL).await;
         }
+    }
+
+    async fn clock(&self, set_back: bool) -> anyhow::Result<()> {
+        let mut client = self.connect().await?;
+        if set_back && let Err(error) = client.set(CLOCK, SET_BACK, -1).await {
+            return Err(explain(&mut client, error).await.error);
+        }
+        let (data, _) = client.get(CLOCK).await?;
+        client.close().await?;
+        let text = String::from_utf8_lossy(&data);
+        if self.json {
+            println!("{text}");
+            return Ok(());
+        }
+        let Clock { ahead_ms, offset_ms } = serde_json::from_str(&text).context("/zookeeper/clock cannot be read")?;
+        println!("the time of transactions is {ahead_ms} ms ahead of the members' clocks");
+        println!("the clock of the server that was asked is {offset_ms} ms ahead of them");
+        Ok(())
     }
 
     async fn leader(&self) -> anyhow::Result<Option<u32>> {

@@ -15,6 +15,7 @@
 //! virtual nodes, answered by the member that is asked, neither listed nor counted:
 //!   leader                 who leads; a write moves the leadership
 //!   members                the members and their state
+//!   clock                  the time of transactions; a write sets it back to the members' clocks
 //!   rejection              the texts of this session's last refusals
 //!   trace, trace/0x<zxid>  which plugins had a part in which transactions
 //!   plugins/<name>/...     status, counters, faults, log, recording, audit: see `plugin::registry`
@@ -33,6 +34,9 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const CRASHES: &str = "crashes";
 
 pub(crate) const LEADER: &str = "/zookeeper/leader";
+pub(crate) const CLOCK: &str = "/zookeeper/clock";
+/// What a client writes to `CLOCK`.
+pub(crate) const SET_BACK: &[u8] = b"set-back";
 pub(crate) const MEMBERS: &str = "/zookeeper/members";
 pub(crate) const REJECTION: &str = "/zookeeper/rejection";
 pub(crate) const TRACE: &str = "/zookeeper/trace";

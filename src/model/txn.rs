@@ -17,7 +17,8 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Txn {
     pub zxid: Zxid,
-    /// The leader's clock, Unix milliseconds. Never earlier than in any transaction before.
+    /// The leader's clock, Unix milliseconds. Never earlier than in any transaction before, except with
+    /// `Change::SetBackClock`.
     pub wall_ms: i64,
     /// Ensemble time, milliseconds. It runs by the leader's monotonic clock while there is a leader.
     pub ensemble_ms: u64,
@@ -165,6 +166,8 @@ pub enum Change {
     RaiseFormatLevel {
         level: u32,
     },
+    /// This transaction's time may be earlier than those before. From format level 2 on.
+    SetBackClock,
 }
 
 impl Change {
@@ -179,7 +182,8 @@ impl Change {
             Change::OpenSession { .. }
             | Change::AttachSession { .. }
             | Change::CloseSession { .. }
-            | Change::RaiseFormatLevel { .. } => 64,
+            | Change::RaiseFormatLevel { .. }
+            | Change::SetBackClock => 64,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A connection to a member: over any of its addresses, with an exchange of proofs, within a time limit.
 
 use super::Connection;
+use super::clocks::PeerClocks;
 use super::frame::{self, FrameReader};
 use super::hello::{self, Accepted, Admission, HelloRefusal, LocalMember, Purpose, Welcome};
 use super::net::Net;
@@ -30,15 +31,21 @@ pub(crate) struct Peers {
     net: Arc<dyn Net>,
     me: LocalMember,
     refusals: Refusals,
+    clocks: PeerClocks,
 }
 
 impl Peers {
     pub(crate) fn new(net: Arc<dyn Net>, me: LocalMember) -> Peers {
-        Peers { net, me, refusals: Refusals::default() }
+        Peers { net, me, refusals: Refusals::default(), clocks: PeerClocks::default() }
     }
 
     pub(crate) fn me(&self) -> &LocalMember {
         &self.me
+    }
+
+    /// The clocks of the members that this one has connected to, or that were reported.
+    pub(crate) fn clocks(&self) -> &PeerClocks {
+        &self.clocks
     }
 
     /// Connects to a member at the first of its addresses where the member is found. Each address is tried for
@@ -101,6 +108,7 @@ impl Peers {
             return Err(ConnectError::Rejected(refusal));
         }
         self.check_welcome(to, expects, &accepted).map_err(ConnectError::Rejected)?;
+        self.clocks.note(to, accepted.wall_ms);
         reader.set_bytes_max(purpose.bytes_max());
         writer.set_bytes_max(purpose.bytes_max());
         Ok(Connection { hello, welcome: accepted, reader, writer })

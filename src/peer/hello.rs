@@ -104,6 +104,8 @@ pub struct Accepted {
     pub(crate) incarnation: Incarnation,
     pub(crate) format_level: u32,
     pub(crate) nonce: Nonce,
+    /// The acceptor's clock, Unix milliseconds.
+    pub(crate) wall_ms: i64,
     /// None: the acceptor has no secret.
     pub(crate) proof: Option<Proof>,
 }
@@ -329,7 +331,8 @@ impl LocalMember {
 
     pub(super) fn accepted(&self, hello: &Hello) -> io::Result<Accepted> {
         let (cluster, incarnation, format_level) = (self.cluster(), self.incarnation, self.format_level);
-        let accepted = Accepted { cluster, incarnation, format_level, nonce: nonce()?, proof: None };
+        let wall_ms = environment::wall_ms();
+        let accepted = Accepted { cluster, incarnation, format_level, nonce: nonce()?, wall_ms, proof: None };
         let proof = self.secret.as_ref().and_then(|secret| secret.prove(Side::Acceptor, hello, &accepted));
         Ok(Accepted { proof, ..accepted })
     }

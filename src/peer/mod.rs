@@ -24,10 +24,12 @@
 //! | `resolve` | turns names into addresses, outside the runtime |
 //! | `tls` | mutual TLS between members |
 //! | `backoff` | how long to wait before dialing again |
+//! | `clocks` | what other members' clocks showed |
 //! | `testing` | a network in memory whose cables can be cut (tests and simulation) |
 
 pub(crate) mod accept;
 pub(crate) mod backoff;
+pub(crate) mod clocks;
 pub(crate) mod dial;
 pub mod frame;
 pub mod hello;

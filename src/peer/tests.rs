@@ -82,7 +82,8 @@ async fn two_members_know_each_other_before_they_talk() {
     let _serving = serve(&net, "b", 2).await;
     let to = server(2, "b:2888:3888");
     let mut connection = peers(&net, "a", 1).connect(&to, Some([2; 16]), Purpose::Requests).await.unwrap();
-    let Accepted { cluster, incarnation, format_level, nonce, proof } = connection.welcome;
+    let Accepted { cluster, incarnation, format_level, nonce, wall_ms, proof } = connection.welcome;
+    assert!((crate::environment::wall_ms() - wall_ms).abs() < 600_000, "the acceptor's clock is told");
     assert_eq!((cluster, incarnation, format_level), (CLUSTER, [2; 16], limits::FORMAT_LEVEL));
     assert_eq!((connection.hello.purpose, proof), (Purpose::Requests, None));
     assert_ne!(nonce, connection.hello.nonce);

@@ -92,6 +92,8 @@ pub(crate) enum Ask {
     Configure { servers: Vec<crate::model::ensemble::Server> },
     /// Every voter's release knows this format level. Nothing happens if the level is reached already.
     RaiseFormatLevel { level: u32 },
+    /// The time of transactions goes back to the members' clocks (`evaluate::clock` has checked the request).
+    SetBackClock,
     /// The plugin's timer of that name is due. Nothing happens if the timer is not due, is gone, or cannot fire now.
     Timer { plugin: String, name: String },
     /// Make the next step in putting a recipe's mount in order. Nothing happens if the mount is not owed.

@@ -479,7 +479,8 @@ pub(crate) fn path_of(change: &Change) -> Option<&Arc<str>> {
         Change::OpenSession { .. }
         | Change::AttachSession { .. }
         | Change::CloseSession { .. }
-        | Change::RaiseFormatLevel { .. } => None,
+        | Change::RaiseFormatLevel { .. }
+        | Change::SetBackClock => None,
     }
 }
 

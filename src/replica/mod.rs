@@ -103,6 +103,13 @@ impl Replica {
         self.plugins.wake();
     }
 
+    /// Takes in what is known of the members' clocks, and warns if something is wrong with them.
+    fn watch_clocks(&self) {
+        self.ensemble.refresh_agreed_clock();
+        let last_ms = self.order.state.read().wall_ms();
+        self.ensemble.watch_clocks(last_ms);
+    }
+
     fn ends_to_lead(&self) {
         self.order.leadership.end();
         self.ensemble.follower_links.set_leadership(None);

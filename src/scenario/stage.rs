@@ -343,6 +343,7 @@ impl Stage {
                 let servers = servers.iter().map(|server| format!("server.{}={server}", server.id));
                 self.say(&whom, &format!("the members become {}", servers.collect::<Vec<_>>().join(" ")));
             }
+            Some(Evaluation::SetBackClock) => self.say(&whom, "time goes back to the members' clocks"),
             Some(Evaluation::Nothing) => return false,
             Some(Evaluation::Txn(_) | Evaluation::Part(..)) => unreachable!("the world keeps transactions"),
         }

@@ -157,7 +157,9 @@ impl Replica {
                 }
                 Evaluation::Nothing => {}
                 Evaluation::Part(..) => panic!("no script has a session with so many nodes"),
-                Evaluation::Transfer(_) | Evaluation::Reconfigure(_) => panic!("no script changes an ensemble"),
+                Evaluation::Transfer(_) | Evaluation::Reconfigure(_) | Evaluation::SetBackClock => {
+                    panic!("no script changes an ensemble")
+                }
             }
         }
         drop(sequencer);

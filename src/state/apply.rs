@@ -80,7 +80,8 @@ impl State {
     pub(crate) fn apply(&mut self, txn: &Txn, applied: &mut Effects) {
         let zxid = txn.zxid;
         assert!(zxid > self.last_zxid, "{zxid} is not behind {}, the last applied", self.last_zxid);
-        assert!(txn.wall_ms >= self.wall_ms, "{zxid}: the clock of transactions went back");
+        let sets_back = || txn.changes.contains(&Change::SetBackClock);
+        assert!(txn.wall_ms >= self.wall_ms || sets_back(), "{zxid}: the clock of transactions went back");
         assert!(txn.ensemble_ms >= self.ensemble_ms, "{zxid}: ensemble time went back");
         applied.clear();
         let slots: &[Slot] = match &txn.outcome {
@@ -144,6 +145,8 @@ impl State {
                 self.begin_at_level(*level);
                 None
             }
+            // The time of the transaction says it all.
+            Change::SetBackClock => None,
             Change::CloseSession { session, expired: _ } => {
                 applied.sessions_closed.push((*session, self.close_session(*session, at)));
                 None

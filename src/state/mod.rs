@@ -57,7 +57,7 @@ pub struct State {
     last_zxid: Zxid,
     /// The clock of the last transaction, Unix milliseconds.
     ///
-    /// Invariant: never falls.
+    /// Invariant: falls only with `Change::SetBackClock`.
     wall_ms: i64,
     /// Ensemble time of the last transaction, milliseconds.
     ///

@@ -8,10 +8,12 @@
 //! | `failover` | members killed, stopped, restarted, with a full disk |
 //! | `catching_up` | a member that was down while others wrote |
 //! | `partitions` | cut networks |
+//! | `clocks` | members whose wall clocks are wrong |
 //! | `currency` | members that could answer with old data: removed, without entries, stopped for a while |
 //! | `membership` | members that join and leave |
 
 mod catching_up;
+mod clocks;
 mod currency;
 mod failover;
 mod load;

@@ -111,6 +111,10 @@ pub(crate) struct Figures {
     pub(crate) local_sessions: u64,
     pub(crate) uptime_ms: u64,
     pub(crate) tls_handshakes: u64,
+    /// How far this machine's clock is ahead of the members' clocks, milliseconds; negative: behind.
+    pub(crate) clock_offset_ms: i64,
+    /// How far the time of transactions is ahead of the members' clocks, milliseconds.
+    pub(crate) wall_time_ahead_ms: i64,
 }
 
 /// Bytes on disk.

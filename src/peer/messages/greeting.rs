@@ -63,6 +63,8 @@ pub(crate) struct Report {
     pub(crate) diverged: bool,
     /// Which of the active plugins it runs.
     pub(crate) plugins: PluginsHere,
+    /// The member's clock, Unix milliseconds.
+    pub(crate) wall_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

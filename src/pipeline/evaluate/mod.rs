@@ -14,6 +14,7 @@
 //! | `session` | opening, attaching and closing a session |
 //! | `delete_container` | opcode 20, and the server's own collection of containers and TTL nodes |
 //! | `reconfig` | reconfig |
+//! | `clock` | a write to `/zookeeper/clock` |
 //! | `transfer` | a write to `/zookeeper/leader` |
 //! | `recipe` | what recipes do within a transaction |
 //! | `chores` | timers of recipes, their recovery, native calls |
@@ -26,6 +27,7 @@
 pub(crate) mod blame;
 mod check;
 mod chores;
+mod clock;
 mod controller;
 mod create;
 mod delete;
@@ -102,6 +104,8 @@ pub(crate) enum Evaluation {
     Transfer(u32),
     /// A reconfig that may go on to these servers. It comes back as `Ask::Configure`, or is refused.
     Reconfigure(Vec<Server>),
+    /// The time of transactions is to be set back. The request comes back as `Ask::SetBackClock`, or is refused.
+    SetBackClock,
 }
 
 /// How an evaluation ends, before it becomes an `Evaluation`.
@@ -113,6 +117,7 @@ enum Ruling {
     Nothing,
     Transfer(u32),
     Reconfigure(Vec<Server>),
+    SetBackClock,
 }
 
 impl Evaluator {
@@ -235,6 +240,9 @@ impl Evaluator {
         judge: impl FnOnce(&mut Draft<'_>) -> Ruling,
     ) -> Evaluation {
         self.overlay.forget(state.last_zxid());
+        if let Ask::SetBackClock = submission.ask {
+            self.wall_ms = self.wall_ms.min(moment.wall_ms);
+        }
         let moment = Moment {
             wall_ms: moment.wall_ms.max(self.wall_ms),
             ensemble_ms: moment.ensemble_ms.max(self.ensemble_ms),
@@ -257,7 +265,9 @@ impl Evaluator {
             lists: Lists::default(),
         };
         // The session that asked for the reconfig may have ended or moved since. The members have changed all the same.
-        let is_orphan = matches!(submission.ask, Ask::Configure { .. }) && session::require_owner(&draft).is_err();
+        // Likewise the sequencer has set back its clock already.
+        let is_orphan = matches!(submission.ask, Ask::Configure { .. } | Ask::SetBackClock)
+            && session::require_owner(&draft).is_err();
         let caller = submission.caller.as_ref().filter(|_| !is_orphan);
         draft.caller = caller;
         let ruling = judge(&mut draft);
@@ -273,6 +283,7 @@ impl Evaluator {
             Ruling::Nothing => return Evaluation::Nothing,
             Ruling::Transfer(to) => return Evaluation::Transfer(to),
             Ruling::Reconfigure(servers) => return Evaluation::Reconfigure(servers),
+            Ruling::SetBackClock => return Evaluation::SetBackClock,
         };
         let mut made_by = parts.into_made_by();
         if !matches!(outcome, Outcome::Done(_)) {
@@ -349,6 +360,10 @@ fn judge(
                 draft.push(Change::RaiseFormatLevel { level: *level });
             }
             done(raises)
+        }
+        Ask::SetBackClock => {
+            draft.push(Change::SetBackClock);
+            single(Ok(Slot::Nothing))
         }
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),
         Ask::Timer { plugin, name } => done(chores::timer(draft, plugins, plugin, name)),

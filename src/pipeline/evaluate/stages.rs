@@ -6,13 +6,14 @@
 //! Promises: this file has the only `match` over the operations of the protocol. A client sees ZooKeeper's errors in
 //! ZooKeeper's order (PrepRequestProcessor.java).
 
+use super::clock;
 use super::draft::Draft;
 use super::multi::{self, create_form};
 use super::recipe::{self, Asker};
 use super::{
     Ruling, check, create, delete, delete_container, manifest_integrity, reconfig, set_acl, set_data, single, transfer,
 };
-use crate::model::control_plane::LEADER;
+use crate::model::control_plane::{CLOCK, LEADER};
 use crate::model::txn::{Change, Outcome, Slot};
 use crate::model::{ErrorCode, Refusal, SessionId, path};
 use crate::pipeline::overlay::path_of;
@@ -121,6 +122,12 @@ pub(crate) fn request(draft: &mut Draft<'_>, plugins: &mut dyn Plugins, request:
             match transfer::evaluate(draft, data.as_deref().unwrap_or_default()) {
                 Ok(Some(to)) => Ruling::Transfer(to),
                 Ok(None) => single(Ok(Slot::Nothing)),
+                Err(refusal) => single(Err(refusal)),
+            }
+        }
+        Request::SetData { path: Some(path), data, .. } if path == CLOCK => {
+            match clock::evaluate(draft, data.as_deref().unwrap_or_default()) {
+                Ok(()) => Ruling::SetBackClock,
                 Err(refusal) => single(Err(refusal)),
             }
         }

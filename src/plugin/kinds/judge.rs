@@ -153,7 +153,7 @@ fn data_bytes(change: &txn::Change) -> usize {
     }
 }
 
-/// What a plugin is told of a change. None for sessions and the format level, which plugins are not told of.
+/// What a plugin is told of a change. None for sessions, format level and clock, which plugins are not told of.
 pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Verb, &str)> {
     match change {
         txn::Change::Create { path, .. } => Some((ChangeKind::Created, Verb::Create, path)),
@@ -163,6 +163,7 @@ pub(super) fn describe(change: &txn::Change) -> Option<(ChangeKind, Verb, &str)>
         txn::Change::OpenSession { .. }
         | txn::Change::AttachSession { .. }
         | txn::Change::CloseSession { .. }
-        | txn::Change::RaiseFormatLevel { .. } => None,
+        | txn::Change::RaiseFormatLevel { .. }
+        | txn::Change::SetBackClock => None,
     }
 }

@@ -384,6 +384,7 @@ mod tests {
             format_level: 1,
             diverged: false,
             plugins: crate::peer::messages::greeting::PluginsHere::All,
+            wall_ms: 0,
         };
         let roster = Roster { at: Some((1, at)), members: members.collect() };
         Answer::Greeting(Greeting::Initialised(Box::new(Initialised { cluster, roster, report, gathered: Vec::new() })))

@@ -15,7 +15,7 @@
 //! tells each member all that it has gathered. So any member can answer for all of them.
 
 use crate::consensus::{Membership, Role};
-use crate::environment::Instant;
+use crate::environment::{Instant, wall_ms};
 use crate::limits;
 use crate::model::ensemble::{Incarnation, Member, Server};
 use crate::peer::messages::greeting::{Empty, Greeting, Initialised, Report, Roster, Standing};
@@ -120,7 +120,11 @@ impl KnownMembers {
         };
         let report = report_of(&replica);
         let gathered = match report.standing {
-            Standing::Leads { .. } => self.reports.lock().iter().map(|(id, (_, report))| (*id, *report)).collect(),
+            Standing::Leads { .. } => {
+                let clock = |id| self.peers.clocks().of(id);
+                let now = |id, report: Report| Report { wall_ms: clock(id).unwrap_or(report.wall_ms), ..report };
+                self.reports.lock().iter().map(|(id, (_, report))| (*id, now(*id, *report))).collect()
+            }
             Standing::Follows { .. } => Vec::new(),
         };
         let roster = self.roster.lock().clone();
@@ -169,8 +173,13 @@ impl KnownMembers {
         let mut reports = self.reports.lock();
         for (id, report) in gathered.chain([&(from, initialised.report)]).filter(|(id, _)| is_other(*id)) {
             reports.insert(*id, (now, *report));
+            self.peers.clocks().note(*id, report.wall_ms);
         }
         reports.retain(|id, _| is_other(*id));
+        drop((reports, roster));
+        if let Some(replica) = self.replica() {
+            replica.watch_clocks();
+        }
     }
 
     /// The last report of a member, and when it came.
@@ -251,6 +260,7 @@ impl KnownMembers {
             });
             kept = join_all(rounds.collect::<Vec<_>>()).await.into_iter().flatten().collect();
             if let Some(replica) = replica.upgrade() {
+                replica.watch_clocks();
                 replica.ensemble.raise_format_level(&replica.order);
                 replica.ensemble.count_doubts(&replica.order);
                 blame::leave_to_one_who_can(&replica);
@@ -349,6 +359,7 @@ pub(in crate::replica) fn report_of(replica: &Replica) -> Report {
         format_level: me.format_level,
         diverged: !replica.order.soundness.is_sound(),
         plugins: replica.plugins.here(),
+        wall_ms: wall_ms(),
     }
 }
 

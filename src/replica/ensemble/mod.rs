@@ -6,6 +6,7 @@
 //! | `known_members` | which members are let in, and what is known of each |
 //! | `leader_link` | a member's link to its leader: requests, read indexes, reports |
 //! | `follower_links` | the leader's side of those links |
+//! | `agreed_clock` | wall time, as the voters' clocks agree on it |
 //! | `barrier` | waits until this member has applied everything acknowledged before |
 //! | `serving_lease` | until when this member may serve clients: it knows of a leader, and is not behind |
 //! | `gate` | lets clients in, and sends them away |
@@ -14,6 +15,7 @@
 //! | `repair` | what a member does when its state differs from its leader's |
 //! | `format_level` | raises the format level once all voters know the next one |
 
+pub(super) mod agreed_clock;
 pub(super) mod barrier;
 pub(super) mod bootstrap;
 pub(super) mod follower_links;
@@ -29,6 +31,7 @@ pub(super) mod serving_lease;
 use crate::config::Config;
 use crate::consensus::{Consensus, Role};
 use crate::environment::Clock;
+use agreed_clock::AgreedClock;
 use follower_links::FollowerLinks;
 use known_members::KnownMembers;
 use leader_link::LeaderLink;
@@ -45,6 +48,7 @@ pub(crate) struct Ensemble {
     /// The link to the leader, if another member leads.
     pub(super) leader_link: LeaderLink,
     pub(super) lease: ServingLease,
+    pub(super) agreed_clock: AgreedClock,
     /// Set once, right after consensus has started.
     consensus: OnceLock<Consensus>,
     /// This member is about to end: no client is let in any more.
@@ -63,6 +67,7 @@ impl Ensemble {
             follower_links: FollowerLinks::default(),
             leader_link: LeaderLink::default(),
             lease: ServingLease::new(&config.sessions, config.ensemble.sync_ticks),
+            agreed_clock: AgreedClock::default(),
             consensus: OnceLock::new(),
             leaving: AtomicBool::new(false),
             syncs_waiting: AtomicU64::new(0),

@@ -101,7 +101,10 @@ impl Facts for MemberFacts {
         let tls_handshakes = self.listening.tls.as_ref().map_or(0, |tls| tls.handshakes());
         let state = replica.order.state.read();
         let watches = replica.order.watches.lock().count();
+        let drift = replica.ensemble.drift(state.wall_ms());
         Figures {
+            clock_offset_ms: drift.offset_ms,
+            wall_time_ahead_ms: drift.ahead_ms,
             zxid: state.last_zxid().to_wire(),
             outstanding: outstanding as u64,
             connections: connections as u64,

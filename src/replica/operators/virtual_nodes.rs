@@ -1,12 +1,13 @@
 //! The paths below `/zookeeper/` that operators read and that are no nodes of the tree: `/zookeeper/leader`,
-//! `/zookeeper/members`, `/zookeeper/trace`, a plugin's `audit`, and what `Plugins::virtual_node` knows.
+//! `/zookeeper/members`, `/zookeeper/clock`, `/zookeeper/trace`, a plugin's `audit`, and what
+//! `Plugins::virtual_node` knows.
 //!
 //! Each member answers by what it knows itself. Its own log says who the members are. The reports that the leader
 //! gathers say how each member is (`ensemble::known_members`). Reports may be some seconds old, and the answer says how
 //! old.
 
 use crate::consensus::Membership;
-use crate::model::control_plane::{LEADER, MEMBERS, TRACE};
+use crate::model::control_plane::{CLOCK, LEADER, MEMBERS, TRACE};
 use crate::model::ensemble::{Incarnation, Member};
 use crate::peer::messages::greeting::{Report, Standing};
 use crate::pipeline::read::VirtualNodes;
@@ -29,6 +30,12 @@ impl VirtualNodes for MemberVirtualNodes {
         match path {
             LEADER => Some(self.known_members.replica()?.ensemble.leader()?.to_string().into_bytes()),
             trace if trace.starts_with(TRACE) => self.known_members.replica()?.order.provenance.virtual_node(trace),
+            CLOCK => {
+                let drift = self.known_members.replica()?.ensemble.drift(state.wall_ms());
+                let told =
+                    json!({ "wall_ms": state.wall_ms(), "ahead_ms": drift.ahead_ms, "offset_ms": drift.offset_ms });
+                Some(told.to_string().into_bytes())
+            }
             MEMBERS => Some(members(&*self.known_members.replica()?).to_string().into_bytes()),
             _ => self.plugins.audited(state, path).or_else(|| self.plugins.virtual_node(path)),
         }

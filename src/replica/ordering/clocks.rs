@@ -1,7 +1,7 @@
 //! The two times that every transaction carries: wall time, and ensemble time.
 //!
 //! Ensemble time runs by the leader's monotonic clock, and stands still while there is no leader. Both times are part
-//! of the state, so neither ever goes back.
+//! of the state, so neither goes back, except that an operator may set wall time back (docs/decisions/0021).
 
 use crate::environment::{self, Instant};
 use crate::pipeline::Moment;
@@ -15,7 +15,7 @@ pub(crate) struct Clocks {
     ensemble_ms_then: u64,
     /// The last wall time given out, Unix milliseconds.
     ///
-    /// Invariant: it never decreases, whatever this machine's clock does.
+    /// Invariant: it decreases only by `set_back`, and to the applied state's when a chain starts.
     wall_ms: i64,
     /// The term this member leads in, or led in last. 0 before its first leadership.
     ///
@@ -40,13 +40,23 @@ impl Clocks {
             self.lead_since = Instant::now();
             self.ensemble_ms_then = state.ensemble_ms();
         }
-        self.wall_ms = self.wall_ms.max(state.wall_ms());
+        self.wall_ms = state.wall_ms();
         new
     }
 
-    /// The times for the next transaction, and a new seed.
-    pub(super) fn now(&mut self) -> Moment {
-        self.wall_ms = self.wall_ms.max(environment::wall_ms());
+    /// Wall time may fall to `wall_ms`.
+    pub(super) fn set_back(&mut self, wall_ms: i64) {
+        self.wall_ms = self.wall_ms.min(wall_ms);
+    }
+
+    /// The last wall time given out.
+    pub(super) fn wall_ms(&self) -> i64 {
+        self.wall_ms
+    }
+
+    /// The times for the next transaction, and a new seed. `wall_ms`: this machine's clock, within its bound.
+    pub(super) fn now(&mut self, wall_ms: i64) -> Moment {
+        self.wall_ms = self.wall_ms.max(wall_ms);
         Moment { wall_ms: self.wall_ms, ensemble_ms: self.ensemble_ms(), seed: self.next_seed() }
     }
 

@@ -6,6 +6,7 @@ use crate::environment::Instant;
 use crate::hooks;
 use crate::limits;
 use crate::model::txn::{Batch, Outcome, Txn};
+use crate::model::{ErrorCode, Refusal};
 use crate::pipeline::{Ask, Evaluation, Submission};
 use crate::plugin::check_deployment;
 use crate::replica::ordering::event::Event;
@@ -120,7 +121,11 @@ impl<C: Proposes> Sequencer<C> {
 
     fn evaluate(&mut self, state: &State, mut request: QueuedRequest, draft: &mut Draft) {
         assert!(!self.is_void(&request), "a request that was passed on is evaluated in its own leadership only");
-        let moment = self.clocks.now();
+        let wall_ms = self.replica.ensemble.bounded_wall_ms();
+        if let Ask::SetBackClock = request.submission.ask {
+            self.clocks.set_back(wall_ms);
+        }
+        let moment = self.clocks.now(wall_ms);
         let evaluation = match &request.verdict {
             None | Some(Ok(())) => self.evaluator.evaluate(state, &request.submission, moment, &mut self.judge),
             Some(Err(refusal)) => self.evaluator.refuse(state, &request.submission, moment, refusal),
@@ -146,6 +151,16 @@ impl<C: Proposes> Sequencer<C> {
             Evaluation::Nothing => {}
             Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
             Evaluation::Transfer(to) => self.take_up_transfer(request, to),
+            Evaluation::SetBackClock => {
+                match self.clocks.wall_ms() > wall_ms {
+                    true => request.submission.ask = Ask::SetBackClock,
+                    false => {
+                        let text = "the time of transactions is not ahead of the members' clocks";
+                        request.verdict = Some(Err(Refusal::new(ErrorCode::BadArguments, text.to_owned())));
+                    }
+                }
+                self.waiting.push_front(request);
+            }
         }
     }
 

@@ -114,6 +114,7 @@ impl<C: Proposes> Sequencer<C> {
 
     fn start_chain(&mut self, term: u64) {
         let replica = self.replica.clone();
+        replica.ensemble.refresh_agreed_clock();
         let new_leadership = {
             let state = replica.order.state.read();
             let new_leadership = self.clocks.lead(term, &state);
