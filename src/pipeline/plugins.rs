@@ -116,7 +116,7 @@ impl Fuel {
         limits::PLUGIN_TXN_FUEL.saturating_sub(self.0.get())
     }
 
-    /// As `left`, for policies, validators and authenticators. None of them is called once the fuel is used up. Before
+    /// What one policy, validator or authenticator may use. None of them is called once the fuel is used up. Before
     /// that, each gets all of its own budget, which may be more than a transaction has, for large nodes for example.
     pub(crate) fn left_to_judge(&self) -> u64 {
         match self.left() {
@@ -265,6 +265,8 @@ pub(crate) struct Call<'a> {
     /// The fuel that this call may use: what is left of the transaction's. For plugins that judge,
     /// `Fuel::left_to_judge`. With 0 the plugin is not called.
     pub(crate) fuel_max: u64,
+    /// What was left of the transaction's fuel when the question was asked that this call helps to answer.
+    pub(crate) fuel_left: u64,
     /// Bytes of the names and data that the plugin is told of, as far as a client chose them.
     pub(crate) told_bytes: usize,
 }
@@ -279,7 +281,26 @@ impl<'a> Call<'a> {
         moment: Moment,
     ) -> Call<'a> {
         let session = caller.map_or(SessionId(0), |caller| caller.session);
-        Call { view, writer: None, caller, session, xid, zxid, moment, writers: &[], fuel_max: u64::MAX, told_bytes: 0 }
+        Call {
+            view,
+            writer: None,
+            caller,
+            session,
+            xid,
+            zxid,
+            moment,
+            writers: &[],
+            fuel_max: u64::MAX,
+            fuel_left: u64::MAX,
+            told_bytes: 0,
+        }
+    }
+
+    /// The call of one of several plugins that judge the same thing, after the others have used `fuel`. Once they have
+    /// used up what was left of the transaction's, no further one is called.
+    pub(crate) fn after(self, fuel: u64) -> Call<'a> {
+        let fuel_max = if fuel < self.fuel_left { self.fuel_max } else { 0 };
+        Call { fuel_max, ..self }
     }
 }
 

@@ -37,7 +37,7 @@ fn deploy_guard(server: &Server) -> String {
 }
 
 /// Deploys the guest that misbehaves in the way `what`. `more`: further arguments.
-fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
+fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) -> String {
     let (path, settings) = (format!("/{name}/**"), format!(r#"{{"do":"{what}"}}"#));
     let bound = [
         "deploy",
@@ -51,7 +51,31 @@ fn deploy_naughty(server: &Server, name: &str, what: &str, more: &[&str]) {
         "--settings",
         &settings,
     ];
-    succeeds(server, &[&bound[..], more].concat());
+    succeeds(server, &[&bound[..], more].concat())
+}
+
+/// Many expensive validators at one path cost a write no more than the fuel of one transaction and one call, and each
+/// deployment says what it may cost.
+#[tokio::test]
+async fn many_validators_at_one_path_share_the_fuel_of_a_write() {
+    const FUEL: u64 = 4_000_000;
+    const TXN_FUEL: u64 = 12_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let fuel = FUEL.to_string();
+    for at in 0..8 {
+        let more = ["--path", "/shared/**", "--on-failure", "ignore", "--fuel", &fuel];
+        let said = deploy_naughty(&server, &format!("n{at}"), "spin", &more);
+        let most = ((at + 1) * FUEL).min(TXN_FUEL + FUEL);
+        assert!(said.contains(&format!("a write there may cost {most} fuel")), "{said}");
+    }
+    let client = server.connect().await;
+    create(&client, "/shared", "").await.unwrap();
+    create(&client, "/shared/a", "").await.unwrap();
+    let text = server.ask("mntr").unwrap();
+    let totals = text.lines().filter(|line| line.contains("_fuel_total\t"));
+    let used: u64 = totals.map(|line| line.rsplit('\t').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert!((TXN_FUEL - FUEL..=TXN_FUEL + FUEL).contains(&used), "{used}");
 }
 
 async fn create(client: &Client, path: &str, data: &str) -> Result<(), Error> {

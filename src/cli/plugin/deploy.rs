@@ -6,7 +6,7 @@ use super::options::{
     byte_count, kind, milliseconds, mode, on_failure, operation, parse_grant, read_settings, require,
 };
 use super::source::{read_source, say_if_slow};
-use super::{life, signing};
+use super::{cost, life, signing};
 use crate::client::Client;
 use crate::limits;
 use crate::model::path;
@@ -310,6 +310,9 @@ pub(super) async fn upload_and_deploy(client: &mut Client, authenticated: bool, 
     println!("  mode    {}, on failure {}", manifest.mode.name(), manifest.on_failure.name());
     println!("  asks    {}", grants_text(&asked));
     println!("  grants  {}", grants_text(&manifest.grants));
+    if let Some(cost) = cost::of_a_write(client, &name, &manifest).await? {
+        println!("  costs   {cost}");
+    }
     if on_trial {
         println!("`wasmkeeper plugin promote {name}` brings it into force, `wasmkeeper plugin abort {name}` drops it");
     }

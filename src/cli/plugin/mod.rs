@@ -6,6 +6,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `deploy` | `plugin deploy`: uploads and deploys |
+//! | `cost` | what a write may cost, for `plugin deploy` |
 //! | `new` | `plugin new`: a project from `templates` |
 //! | `build` | `plugin build`: makes a component of a project |
 //! | `inspect` | `plugin inspect` |
@@ -31,6 +32,7 @@ mod bench;
 mod build;
 mod call;
 mod change;
+mod cost;
 mod deploy;
 mod inspect;
 mod life;

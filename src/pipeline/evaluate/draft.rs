@@ -232,7 +232,8 @@ impl Draft<'_> {
         }
         let view = self.view();
         let looking = Call::looking(&view, self.caller, self.xid, self.zxid, self.moment);
-        let call = Call { fuel_max: self.parts.fuel.left_to_judge(), ..looking };
+        let fuel = &self.parts.fuel;
+        let call = Call { fuel_max: fuel.left_to_judge(), fuel_left: fuel.left(), ..looking };
         self.parts.fuel.settle(plugins.authorize(&call, verb, path))
     }
 

@@ -246,7 +246,9 @@ pub(crate) fn validate(
     let writers = draft.parts.writers();
     let Asker { caller, session, xid } = asker;
     let looking = Call::looking(&view, caller, xid, draft.zxid, draft.moment);
-    let call = Call { session, writers: &writers, fuel_max: draft.parts.fuel.left_to_judge(), ..looking };
+    let fuel = &draft.parts.fuel;
+    let (fuel_max, fuel_left) = (fuel.left_to_judge(), fuel.left());
+    let call = Call { session, writers: &writers, fuel_max, fuel_left, ..looking };
     draft.parts.fuel.settle(plugins.validate(&call, &changes))
 }
 

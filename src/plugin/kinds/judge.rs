@@ -76,7 +76,7 @@ impl pipeline::Plugins for Judge {
             if self.matching.is_empty() {
                 continue;
             }
-            let left = Call { fuel_max: call.fuel_max.saturating_sub(fuel), told_bytes, ..*call };
+            let left = Call { told_bytes, ..call.after(fuel) };
             let answered = validators::validate(binding, self.plugins.enabled(), &left, &self.matching);
             fuel = fuel.saturating_add(answered.fuel);
             if answered.said.is_err() {

@@ -110,8 +110,7 @@ impl Registry {
             }
             let kept = Answers::default().of(binding, question, call.view, None);
             let answer = kept.unwrap_or_else(|| {
-                let left = Call { fuel_max: call.fuel_max.saturating_sub(*fuel), ..*call };
-                let (answer, cost) = ask(binding, enabled, question, &left);
+                let (answer, cost) = ask(binding, enabled, question, &call.after(*fuel));
                 *fuel = fuel.saturating_add(cost);
                 answer
             });

@@ -105,27 +105,46 @@ fn validators_share_what_is_left_of_the_transactions_fuel() {
     server.deploy("m", naughty(), json!({ "do": "fine" }), json!({})).unwrap();
     server.deploy("n", naughty(), json!({ "do": "spin" }), json!({})).unwrap();
     let view = View::default();
-    let mut ask = |fuel_max| {
+    let mut ask = |fuel_max, fuel_left| {
         let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
-        let call = Call { fuel_max, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+        let call = Call { fuel_max, fuel_left, ..Call::looking(&view, None, 5, Zxid(6), moment) };
         let answered = server.judge.validate(&call, &[created("/services/a")]);
         let (code, text) = refused(answered.said);
         (code, text, answered.fuel)
     };
     // With enough fuel left, the guest uses up its own budget. The plugin before it has taken its part.
-    let (code, _, fuel) = ask(limits::PLUGIN_TXN_FUEL);
+    let (code, _, fuel) = ask(limits::PLUGIN_FUEL_MAX, limits::PLUGIN_TXN_FUEL);
     assert_eq!(code, ErrorCode::SystemError);
     assert!(fuel > limits::PLUGIN_FUEL + 2 * (limits::PLUGIN_CALL_FUEL + limits::PLUGIN_INSTANCE_FUEL), "{fuel}");
-    // The first plugin leaves too little.
-    let (code, text, _) = ask(limits::PLUGIN_FUEL);
+    // The first plugin leaves nothing.
+    let (code, text, _) = ask(limits::PLUGIN_FUEL_MAX, 1);
     assert_eq!(code, ErrorCode::OperationTimeout);
     let common = "the plugins of this transaction have used up their common fuel";
     assert!(text.starts_with("n: ") && text.ends_with(common), "{text}");
-    let (code, text, fuel) = ask(0);
+    let (code, text, fuel) = ask(0, 0);
     assert_eq!((code, fuel), (ErrorCode::OperationTimeout, 0));
     assert!(text.starts_with("m: ") && text.ends_with(common), "{text}");
     let shared = |name| server.counters(name)["faults"]["shared"].clone();
     assert_eq!((shared("m"), shared("n")), (json!(1), json!(1)));
+}
+
+/// Many validators cost a write no more than the common fuel and one call.
+#[test]
+fn many_validators_cost_one_transactions_fuel() {
+    let mut server = Server::new();
+    for name in 0..20 {
+        let name = format!("n{name}");
+        server.deploy(&name, naughty(), json!({ "do": "spin" }), json!({ "on_failure": "ignore" })).unwrap();
+    }
+    let view = View::default();
+    let moment = Moment { wall_ms: 1, ensemble_ms: 2, seed: 3 };
+    let (fuel_max, fuel_left) = (limits::PLUGIN_FUEL_MAX, limits::PLUGIN_TXN_FUEL);
+    let call = Call { fuel_max, fuel_left, ..Call::looking(&view, None, 5, Zxid(6), moment) };
+    let answered = server.judge.validate(&call, &[created("/services/a")]);
+    assert_eq!(answered.said, Ok(()), "each failure is ignored");
+    let one_call = limits::PLUGIN_FUEL + limits::PLUGIN_CALL_FUEL + 10 * limits::PLUGIN_INSTANCE_FUEL;
+    assert!(answered.fuel >= limits::PLUGIN_TXN_FUEL, "{}", answered.fuel);
+    assert!(answered.fuel < limits::PLUGIN_TXN_FUEL + one_call, "{}", answered.fuel);
 }
 
 /// The numbers of docs/plugins.md: `cargo test --release --lib -- --ignored --nocapture
