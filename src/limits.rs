@@ -446,6 +446,11 @@ pub(crate) const CONNECTIONS_PER_ADDRESS_MAX: usize = 60;
 /// Time until a connection without a session is closed (zookeeper.nio.sessionlessCnxnTimeout).
 pub(crate) const SESSIONLESS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections beyond the limits that may ask a four letter word, and how long each has. A word arrives with its
+/// connection, so the bounds only matter for those that say nothing.
+pub(crate) const WORD_CONNECTIONS_MAX: usize = 32;
+pub(crate) const WORD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The port that ZooKeeper clients try first.
 pub(crate) const CLIENT_PORT: u16 = 2181;
 

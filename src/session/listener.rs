@@ -2,6 +2,7 @@
 
 use super::connection::Arrival;
 use super::connections::Connections;
+use super::word_room::WordRoom;
 use super::{Server, Workers, task, tls};
 use crate::limits::ACCEPT_PAUSE;
 use crate::metrics::Metrics;
@@ -18,6 +19,8 @@ use tokio_rustls::server::TlsStream;
 
 /// What turns an accepted socket into a stream of the client protocol.
 pub(crate) trait Acceptor: Send + Sync + 'static {
+    /// Whether four letter words may come without TLS.
+    const PLAIN_WORDS: bool;
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// The stream, and the subject of the client's certificate (RFC 2253), if it showed one.
     fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Option<String>)>> + Send;
@@ -27,6 +30,7 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
 pub(crate) struct Plain;
 
 impl Acceptor for Plain {
+    const PLAIN_WORDS: bool = true;
     type Stream = TcpStream;
     async fn accept(&self, socket: TcpStream) -> io::Result<(TcpStream, Option<String>)> {
         Ok((socket, None))
@@ -46,6 +50,7 @@ impl Secure {
 }
 
 impl Acceptor for Secure {
+    const PLAIN_WORDS: bool = false;
     type Stream = TlsStream<TcpStream>;
     async fn accept(&self, socket: TcpStream) -> io::Result<(Self::Stream, Option<String>)> {
         let stream = self.acceptor.accept(socket).await.map_err(|error| {
@@ -70,6 +75,7 @@ pub(crate) struct Either(pub(crate) Secure);
 const TLS_HANDSHAKE: u8 = 22;
 
 impl Acceptor for Either {
+    const PLAIN_WORDS: bool = true;
     type Stream = EitherStream;
     async fn accept(&self, socket: TcpStream) -> io::Result<(EitherStream, Option<String>)> {
         let mut first = [0];
@@ -131,10 +137,11 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener>
 /// Accepts clients until the future is dropped. Each connection goes on in a task of its own, on one of the workers.
 pub(crate) async fn accept<A: Acceptor>(listener: TcpListener, acceptor: A, server: Arc<dyn Server>, workers: Workers) {
     let acceptor = Arc::new(acceptor);
+    let mut words = WordRoom::default();
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                if let Err(error) = welcome(socket, peer, &acceptor, &server, &workers) {
+                if let Err(error) = welcome(socket, peer, &acceptor, &server, &workers, &mut words) {
                     tracing::debug!(%peer, %error, "a client left at once");
                 }
             }
@@ -155,11 +162,14 @@ fn welcome<A: Acceptor>(
     acceptor: &Arc<A>,
     server: &Arc<dyn Server>,
     workers: &Workers,
+    words: &mut WordRoom,
 ) -> io::Result<()> {
     let home = server.connections();
     let admission = match home.admit(peer.ip()) {
         Ok(admission) => admission,
+        Err(reason) if A::PLAIN_WORDS => return words.take(socket, peer, reason, server, workers),
         Err(reason) => {
+            home.count_rejected();
             tracing::warn!(%peer, reason, "turning a client away");
             return Ok(());
         }
@@ -194,8 +204,11 @@ pub(crate) async fn serve<S>(home: &Arc<Connections>, stream: S, peer: SocketAdd
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if let Ok(admission) = home.admit(peer.ip()) {
-        let connection = home.register(Arrival { admission, peer, subject: None, bell: None });
-        task::serve(stream, server, connection).await;
+    match home.admit(peer.ip()) {
+        Ok(admission) => {
+            let connection = home.register(Arrival { admission, peer, subject: None, bell: None });
+            task::serve(stream, server, connection).await;
+        }
+        Err(_) => home.count_rejected(),
     }
 }

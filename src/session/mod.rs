@@ -19,6 +19,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `listener` | accepts clients within the limits, plain or through TLS |
+//! | `word_room` | four letter words while the limits on connections are reached |
 //! | `workers` | the threads that connections live on |
 //! | `task` | a connection's loop: write, take frames, read |
 //! | `handshake` | the first message: a four letter word or a ConnectRequest |
@@ -60,6 +61,7 @@ pub(crate) mod sasl;
 pub(crate) mod statistics;
 mod task;
 pub(crate) mod tls;
+mod word_room;
 pub(crate) mod workers;
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use crate::process::{Server, four_letters};
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use zookeeper_client::{Acls, Client, CreateMode};
 
 /// The numbers of sessions and writes that `populated` makes. Each of them is a transaction.
@@ -53,6 +55,36 @@ fn number(figures: &HashMap<String, String>, key: &str) -> u64 {
 fn figure<'a>(text: &'a str, label: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(": "));
     line.unwrap_or_else(|| panic!("no {label} in {text}"))
+}
+
+/// Neither full limits nor connections that say nothing keep an operator's word from being answered. A client is turned
+/// away all the same.
+#[test]
+fn words_are_answered_while_no_client_is_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    for limit in ["maxClientCnxns=3", "maxCnxns=3"] {
+        let limit = format!("zookeeper.{limit}");
+        let patient = "zookeeper.nio.sessionlessCnxnTimeout=60000";
+        let mut server = Server::start(folder.path(), &["-D", &limit, "-D", patient]);
+        let connect = || TcpStream::connect(server.address()).unwrap();
+        // The limit is reached, and far more wait beyond it.
+        let silent: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+        for word in ["ruok", "srvr", "ruok"] {
+            let answer = server.ask(word).unwrap_or_default();
+            assert!(answer == "imok" || answer.starts_with("Zookeeper version"), "{word} with {limit}: {answer}");
+        }
+        let mut client = connect();
+        client.set_read_timeout(Some(crate::process::PATIENCE)).unwrap();
+        client.write_all(&[0, 0, 0, 45]).unwrap();
+        let mut byte = [0];
+        assert!(matches!(client.read(&mut byte), Ok(0) | Err(_)), "the first bytes of a client end the connection");
+        let figures = server.ask("mntr").unwrap();
+        let rejected = figures.lines().find_map(|line| line.strip_prefix("zk_connection_rejected\t"));
+        // 32 of the others may still wait.
+        assert!(rejected.unwrap().parse::<u64>().unwrap() >= 100 - 3 - 32, "{rejected:?}");
+        drop(silent);
+        assert!(server.terminate());
+    }
 }
 
 #[tokio::test]

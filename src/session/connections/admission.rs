@@ -3,7 +3,6 @@
 //! The bounds are `maxCnxns` for all connections and `maxClientCnxns` for those of one client address.
 
 use crate::config;
-use crate::metrics::Metrics;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::net::IpAddr;
@@ -17,7 +16,6 @@ pub(in crate::session) struct Admissions {
     per_address_max: usize,
     /// A thread that holds this lock takes no other.
     counts: Mutex<Counts>,
-    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -36,12 +34,11 @@ pub(in crate::session) struct Admission {
 }
 
 impl Admissions {
-    pub(crate) fn new(network: &config::Network, metrics: Arc<Metrics>) -> Arc<Admissions> {
+    pub(crate) fn new(network: &config::Network) -> Arc<Admissions> {
         Arc::new(Admissions {
             all_max: network.connections_max,
             per_address_max: network.connections_per_address_max,
             counts: Mutex::default(),
-            metrics,
         })
     }
 
@@ -58,7 +55,6 @@ impl Admissions {
             None
         };
         if let Some(refusal) = refusal {
-            self.metrics.connection_rejected.increment();
             return Err(refusal);
         }
         counts.all += 1;
@@ -104,7 +100,7 @@ mod tests {
     fn dropping_an_admission_makes_room_for_another() {
         let bounds =
             config::Network { connections_per_address_max: 2, connections_max: 3, ..config::Config::default().network };
-        let admissions = Admissions::new(&bounds, Arc::default());
+        let admissions = Admissions::new(&bounds);
         let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
         let first = admissions.admit(address(1)).ok().unwrap();
         let _second = admissions.admit(address(1)).ok().unwrap();

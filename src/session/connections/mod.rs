@@ -91,7 +91,7 @@ impl Connections {
             plugins,
             virtual_nodes,
             clock,
-            admissions: Admissions::new(&options.network, metrics.clone()),
+            admissions: Admissions::new(&options.network),
             delivery: Delivery::new(registry.clone(), departed.clone(), metrics.clone()),
             registry,
             departed,
@@ -148,6 +148,11 @@ impl Connections {
     /// Lets a client in. The error names the bound that is reached.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Admission, &'static str> {
         self.admissions.admit(address)
+    }
+
+    /// A client was turned away because a limit is reached.
+    pub(super) fn count_rejected(&self) {
+        self.metrics.connection_rejected.increment();
     }
 
     pub(super) fn register(self: &Arc<Self>, arrival: Arrival) -> Arc<Connection> {
