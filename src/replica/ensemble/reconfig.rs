@@ -485,7 +485,8 @@ impl Ensemble {
             let says_where = line.id != self.config.server_id || line.local_address().is_none();
             servers.iter().any(|server| server.id == line.id && (server == line || !says_where))
         };
-        if !file.is_empty() && !(file.len() == servers.len() && file.iter().all(agree)) {
+        let same = file.len() == servers.len() && file.iter().all(agree);
+        if !file.is_empty() && !same {
             let lines: Vec<String> = servers.iter().map(|server| format!("server.{}={server}", server.id)).collect();
             tracing::warn!(
                 "the file's `server.N` lines are not the members of the ensemble, which are {}. The members count; \
