@@ -51,12 +51,11 @@ pub(crate) fn mntr(facts: &dyn Facts) -> String {
         push_line!(out, "zk_{key}\t{value}");
     }
     out.push_str("zk_connection_drop_probability\t0.0\n");
-    // ZooKeeper does not have these two.
-    push_line!(out, "zk_clock_offset_ms\t{}", figures.clock_offset_ms);
-    push_line!(out, "zk_wall_time_ahead_ms\t{}", figures.wall_time_ahead_ms);
     if let Some(ensemble) = &ensemble {
         push_line!(out, "zk_quorum_size\t{}", ensemble.quorum_size);
-        // ZooKeeper does not have these two.
+        // ZooKeeper does not have these four.
+        push_line!(out, "zk_clock_offset_ms\t{}", figures.clock_offset_ms);
+        push_line!(out, "zk_wall_time_ahead_ms\t{}", figures.wall_time_ahead_ms);
         push_line!(out, "zk_lag_entries\t{}", ensemble.lag_entries);
         push_line!(out, "zk_lag_ms\t{}", ensemble.lag_ms);
         if let Some(leader) = &ensemble.leader {
