@@ -68,7 +68,9 @@ pub(crate) fn plan(draft: &Draft<'_>, wanted: &Wanted<'_>) -> Result<Vec<Server>
         return Err(bad(format!("server.{id}: a server's number must be from 1 to 254")));
     }
     let next: Vec<Server> = next.into_values().collect();
-    if let Some((id, local)) = next.iter().find_map(|server| Some((server.id, server.local_address()?))) {
+    // ZooKeeper takes such an observer, and kazoo's own tests add one. It harms nobody else.
+    let participants = next.iter().filter(|server| !server.is_observer());
+    if let Some((id, local)) = participants.into_iter().find_map(|server| Some((server.id, server.local_address()?))) {
         return Err(bad(format!(
             "server.{id} has the address {local}, which means another machine to each server; give the host at which the \
              others reach server {id}"
