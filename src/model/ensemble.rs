@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// The first address whose host is `0.0.0.0` or `::`. That host stands for the machine on which it is read. So a
-    /// server may say it of itself in its own file, and no membership may say it.
+    /// server may say it of itself in its own file, and no membership may say it of a participant.
     pub(crate) fn local_address(&self) -> Option<&PeerAddress> {
         self.addresses.iter().find(|address| address.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()))
     }

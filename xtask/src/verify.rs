@@ -32,14 +32,16 @@ impl Dependencies {
             Self::Dev => String::new(),
             Self::Release => {
                 let as_in_dev = ["opt-level=0", "debug-assertions=true", "overflow-checks=true", "codegen-units=256"];
-                // openraft asserts much about its own state, in debug builds only.
+                // In debug builds only, openraft asserts much about its own state, and redb about the pages it reads.
                 let tested = ["wasmkeeper", "wasmkeeper-sim", "xtask"].iter().flat_map(|package| {
                     as_in_dev
                         .iter()
                         .map(move |setting| format!(" --config profile.release.package.{package}.{setting}"))
                 });
                 let settings: String = tested.collect();
-                format!(" --release{settings} --config profile.release.package.openraft.debug-assertions=true")
+                let asserting = ["openraft", "redb"]
+                    .map(|package| format!(" --config profile.release.package.{package}.debug-assertions=true"));
+                format!(" --release{settings}{}", asserting.concat())
             }
         }
     }
