@@ -159,6 +159,9 @@ fn who_joins_proves_the_secret() {
 #[test]
 fn members_that_name_themselves_0_0_0_0() {
     let fleet = Fleet::of(3);
+    // For some seconds other machines reach the members' ports, so the members have a secret.
+    std::fs::create_dir_all(fleet.data_dir(2)).unwrap();
+    std::fs::write(fleet.data_dir(2).join("peer-secret"), "5e".repeat(32)).unwrap();
     let own = |id: usize| fleet.line(id).replacen("127.0.0.1", "0.0.0.0", 1);
     let lines = |of: usize| (1..=3).map(|id| if id == of { own(id) } else { fleet.line(id) }).collect::<Vec<String>>();
     let two = fleet.start_with(2, &lines(2), &[]);
