@@ -71,11 +71,15 @@ pub(crate) const LOG_INDEX_STRIDE_BYTES: u64 = 32 << 10;
 /// three such pieces in memory.
 pub(crate) const LOG_READ_BYTES_MAX: usize = 1 << 20;
 
-/// The format level that this release writes. It rises with each release that has a new kind of change.
+/// The highest format level that this release knows. It rises with each release that has a new kind of change.
 pub const FORMAT_LEVEL: u32 = 2;
 
 /// The format level that has `Change::SetBackClock`.
 pub(crate) const SET_BACK_CLOCK_LEVEL: u32 = 2;
+
+/// Up to this level, the transaction that needs a level raises it. The leader raises higher levels by itself, as soon
+/// as every voter knows them. With a rise of its own, a new ensemble would take a zxid that ZooKeeper does not take.
+pub(crate) const FORMAT_LEVEL_ON_DEMAND: u32 = SET_BACK_CLOCK_LEVEL;
 
 // ---- Consensus
 

@@ -154,8 +154,14 @@ pub(crate) fn find(config: &Config) -> anyhow::Result<Option<EnsembleSecret>> {
 /// Writes a new secret into this data directory. An existing one is an error, and stays. Blocks on files. An error is a
 /// sentence for the operator.
 pub(crate) fn make(data_dir: &Path) -> anyhow::Result<EnsembleSecret> {
+    let path = data_dir.join(SECRET_FILE);
+    anyhow::ensure!(
+        !path.try_exists()?,
+        "{} exists: it holds the secret of an ensemble, and is not replaced; move it away to make another one",
+        path.display()
+    );
     let secret = EnsembleSecret::random()?;
-    write(&data_dir.join(SECRET_FILE), &secret)?;
+    write(&path, &secret)?;
     Ok(secret)
 }
 
@@ -175,8 +181,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<EnsembleSecret>> {
     Ok(Some(secret))
 }
 
-/// Writes the token durably, readable for this user only. A crash leaves the whole file or none. A file that is there
-/// already is not replaced.
+/// Writes the token durably, readable for this user only. A crash leaves the whole file or none.
 fn write(path: &Path, secret: &EnsembleSecret) -> anyhow::Result<()> {
     let mut beside: PathBuf = path.to_owned();
     beside.set_extension("tmp");
@@ -188,8 +193,7 @@ fn write(path: &Path, secret: &EnsembleSecret) -> anyhow::Result<()> {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         writeln!(file, "{}", secret.token())?;
         file.sync_all()?;
-        std::fs::hard_link(&beside, path)?;
-        std::fs::remove_file(&beside)?;
+        std::fs::rename(&beside, path)?;
         std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     })();
     written.with_context(|| format!("write the ensemble's secret to {}", path.display()))
@@ -266,7 +270,7 @@ mod tests {
         std::fs::remove_file(&own).unwrap();
         let made = make(folder.path()).unwrap();
         assert_eq!(std::fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(make(folder.path()).is_err(), "a secret in use is not replaced");
+        assert!(make(folder.path()).unwrap_err().to_string().contains("is not replaced"));
         assert_eq!(read(&own).unwrap(), Some(made));
     }
 }

@@ -423,7 +423,7 @@ async fn the_name_in_the_certificate_counts_unless_told_otherwise() {
     assert!(secure(&stranger, Some(&lenient)).await.is_err());
 }
 
-/// Whoever has a certificate of the CA speaks for the member whose host the certificate names, and for no other.
+/// A certificate of the CA lets its owner speak for the member whose host it names, and for no other member.
 #[tokio::test]
 async fn a_certificate_speaks_for_its_own_member_only() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,8 +2,8 @@
 //!
 //! ZooKeeper closes a connection beyond `maxCnxns` or `maxClientCnxns` at once, so at that moment its operators get no
 //! answer either. Here such a connection may still ask a four letter word, and nothing else. It has little time, and
-//! there are few of them: if there are too many, the oldest goes. So whoever opens connections and says nothing keeps
-//! no operator out, because a word arrives with its connection.
+//! there are few of them: if there are too many, the oldest goes. A word arrives with its connection. So connections
+//! that say nothing keep no operator out.
 
 use super::Server;
 use super::workers::Workers;

@@ -362,7 +362,7 @@ fn judge(
             done(raises)
         }
         Ask::SetBackClock => {
-            draft.push(Change::SetBackClock);
+            clock::set_back(draft);
             single(Ok(Slot::Nothing))
         }
         Ask::Configure { servers } => single(Ok(reconfig::configure(draft, servers))),

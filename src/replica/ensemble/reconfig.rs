@@ -508,7 +508,7 @@ mod tests {
 
     /// A removed observer looks like every other member that is to go, and not like one that stays.
     #[test]
-    fn whoever_is_to_go_is_in_transit() {
+    fn members_that_are_to_go_are_in_transit() {
         let all = BTreeMap::from([member(1, "participant"), member(2, "participant"), member(3, "observer")]);
         let mut membership =
             Membership { at: None, voters: BTreeSet::from([1, 2]), changing: false, members: all.clone() };

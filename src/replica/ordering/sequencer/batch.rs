@@ -152,16 +152,23 @@ impl<C: Proposes> Sequencer<C> {
             Evaluation::Reconfigure(servers) => self.take_up_reconfig(request, servers),
             Evaluation::Transfer(to) => self.take_up_transfer(request, to),
             Evaluation::SetBackClock => {
-                match self.clocks.wall_ms() > wall_ms {
-                    true => request.submission.ask = Ask::SetBackClock,
-                    false => {
-                        let text = "the time of transactions is not ahead of the members' clocks";
-                        request.verdict = Some(Err(Refusal::new(ErrorCode::BadArguments, text.to_owned())));
-                    }
+                match self.why_not_set_back(wall_ms) {
+                    None => request.submission.ask = Ask::SetBackClock,
+                    Some(why) => request.verdict = Some(Err(Refusal::new(ErrorCode::BadArguments, why.to_owned()))),
                 }
                 self.waiting.push_front(request);
             }
         }
+    }
+
+    /// Why time is not set back to `wall_ms`. None: it may be.
+    fn why_not_set_back(&self, wall_ms: i64) -> Option<&'static str> {
+        if self.clocks.wall_ms() <= wall_ms {
+            return Some("the time of transactions is not ahead of the members' clocks");
+        }
+        let known = self.replica.ensemble.format_level_of_voters();
+        (known < limits::SET_BACK_CLOCK_LEVEL)
+            .then_some("a voter is away, or runs a release that cannot set time back: start it with this release")
     }
 
     /// Adds a transaction to the batch in the making. `request`: what asked for it.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::limits;
 use crate::model::{Password, SessionId};
 use crate::peer::testing::MemoryNet;
 use crate::pipeline::{Caller, Submission};
@@ -45,8 +46,7 @@ impl Alone {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { plugins: false, ..Config::default() };
         config.storage.data_dir = folder.path().to_path_buf();
-        // The level of an empty state: the member's own sequencer has nothing to raise, so it makes no entries.
-        let member = start(config, MemoryNet::new().host("a"), &SimDisk::new(), 1).await.unwrap();
+        let member = start(config, MemoryNet::new().host("a"), &SimDisk::new(), limits::FORMAT_LEVEL).await.unwrap();
         let log = Log::default();
         let replica = member.replica.clone();
         let judge = replica.order.plugins.judge();
